@@ -1,0 +1,60 @@
+"""The Elo recursion against FiveThirtyEight's published table, game by game."""
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lineupiq.ratings import elo_ratings
+
+# The franchises that FiveThirtyEight restarts instead of reverting (nfl-elo-game, forecast.py).
+RESETS = {("CBD", 1925): 1502.032, ("RAC", 1926): 1403.384, ("LOU", 1926): 1307.201, ("CIB", 1927): 1362.919,
+          ("MNN", 1929): 1306.702, ("BFF", 1929): 1331.943, ("LAR", 1944): 1373.977, ("PHI", 1944): 1497.988,
+          ("ARI", 1945): 1353.939, ("PIT", 1945): 1353.939, ("CLE", 1999): 1300.0}
+
+
+def _find(name: str) -> Path:
+    folder = os.environ.get("LINEUPIQ_DATA_DIR")
+    if not folder:
+        pytest.skip("LINEUPIQ_DATA_DIR is not set: FiveThirtyEight's table is not here")
+    found = sorted(Path(folder).resolve().rglob(name))
+    if not found:
+        pytest.skip(f"{name} is not in {folder}")
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return pd.read_csv(_find("elo_538_games.csv"))
+
+
+def _rate(table: pd.DataFrame, **kwargs):
+    scores = table[["score1", "score2"]].to_numpy(float)
+    return elo_ratings(table.team1, table.team2, scores[:, 0], scores[:, 1], table.neutral, table.season, **kwargs)
+
+
+def test_every_probability_to_1e_5(table):
+    "The ratings are printed with three decimals until 2015; the probabilities agree to 2e-6 in every game."
+    start = pd.read_csv(_find("elo_538_initial.csv")).set_index("team").elo.to_dict()
+    got = _rate(table, start=start, resets=RESETS)
+    assert len(table) == 16810
+    assert np.abs(got.prob_home - table.elo_prob1).max() < 1e-5
+    assert np.abs(got.elo_home - table.elo1).max() < 1e-3  # the table's own rounding
+    assert np.abs(got.elo_away - table.elo2).max() < 1e-3
+
+
+def test_ratings_to_1e_5_where_they_are_printed_in_full(table):
+    "Ratings are printed with three decimals until 2015; by 2020, with eleven, the rounding has washed out."
+    start = pd.read_csv(_find("elo_538_initial.csv")).set_index("team").elo.to_dict()
+    got, full = _rate(table, start=start, resets=RESETS), table.season == 2020
+    assert full.sum() == 269
+    assert np.abs(got.elo_home - table.elo1)[full].max() < 1e-5
+    assert np.abs(got.elo_away - table.elo2)[full].max() < 1e-5
+
+
+def test_another_constant_is_told_apart(table):
+    "The comparison has teeth: a home advantage of 55, or no margin multiplier, misses by far."
+    start = pd.read_csv(_find("elo_538_initial.csv")).set_index("team").elo.to_dict()
+    assert np.abs(_rate(table, start=start, resets=RESETS, home_advantage=55).prob_home - table.elo_prob1).max() > 0.01
+    assert np.abs(_rate(table, start=start, resets=RESETS, margin=False).prob_home - table.elo_prob1).max() > 0.01
