@@ -240,10 +240,11 @@ def flat_names(
     "Names of a flattened window: `rsi[t-2]`, `rsi[t-1]`, `rsi[t]`."
     return [f"{n}[t-{k}]" if k else f"{n}[t]" for k in range(length - 1, -1, -1) for n in names]
 
-# %% ../nbs/00d_arrays.ipynb #d1de62af
+# %% ../nbs/00d_arrays.ipynb #8319cf06
 class ArrayModel(BaseModel):
     "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
     Config: ClassVar[type[ModelConfig]] = ModelConfig
+    column_checks: ClassVar[bool] = True  # False for rules, whose one column may be empty or constant
 
     def _build_config(self, config: dict | ModelConfig | None, horizon: int | None) -> ModelConfig:
         return build_config(self.Config, config, horizon=horizon, model_name=self.name or None, model_family=self.family or None)
@@ -284,7 +285,7 @@ class ArrayModel(BaseModel):
         X = self._inputs(X_train, "the training rows")
         y = check_labels(y_train, self.task, len(X))
         w = check_weights(weights, len(X))
-        if self.input_kind != "window":
+        if self.column_checks and self.input_kind != "window":
             self.constant_columns = check_columns(X, self.input_columns, self.config.max_nan_share)
         self.codec = None if self.task == "regression" else LabelCodec(y)
         return X, (y if self.codec is None else self.codec.encode(y)), w
@@ -319,6 +320,10 @@ class ArrayModel(BaseModel):
             raise DataError("wrong width", where=where, found=f"X has {X.shape[-1]} features (shape {X.shape})",
                             expected=f"expected {self.n_features} features (N, {', '.join(map(str, want))})")
         return X
+
+    def refit_config(self) -> dict:  # parameters by name
+        "Parameters that train the same model on more rows without validation; members with rounds or penalties say which were chosen."
+        return {}
 
     def require_fitted(self, doing: str = "predict") -> None:
         "Raise `NotFitted` unless the model was fitted or loaded."

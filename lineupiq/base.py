@@ -26,8 +26,8 @@ __all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'Distributio
            'ConfigError', 'ModelTypeError', 'MissingMethod', 'BuildError', 'StepOrderError', 'NotFitted', 'DataError',
            'LeakError', 'StoreError', 'NotFound', 'IntegrityError', 'UntrustedArtifact', 'Busy', 'BadName',
            'EnvironmentFault', 'MissingExtra', 'JobError', 'did_you_mean', 'first_rows', 'n_threads',
-           'set_global_seeds', 'runtime_record', 'Bound', 'params_schema', 'config_problems', 'ModelConfig',
-           'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
+           'set_global_seeds', 'runtime_record', 'cuda_devices', 'pick_device', 'Bound', 'params_schema',
+           'config_problems', 'ModelConfig', 'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
 
 # %% ../nbs/00_base.ipynb #a511ec5d
 class LineupIQError(Exception):
@@ -189,6 +189,30 @@ def runtime_record(
         except PackageNotFoundError:
             versions[name] = None
     return {"seed": seed, "threads": n_threads(), "python": platform.python_version(), "platform": platform.system(), "versions": versions}
+
+# %% ../nbs/00_base.ipynb #a9438a0a
+@lru_cache(maxsize=1)
+def cuda_devices() -> int:  # 0 where there is no driver
+    "How many CUDA devices the driver reports."
+    import ctypes
+    try:
+        driver, n = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
+        return n.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(n)) == 0 else 0
+    except OSError:
+        return 0
+
+
+def pick_device(
+    wanted: str = "auto",  # auto, cpu or cuda
+    auto_detect: bool = True,  # the `gpu:` section's key: look for a device at all
+    prefer_gpu: bool = True,  # the `gpu:` section's key: take it when found
+) -> str:  # cpu or cuda
+    "The device to train on; asking for a GPU that is not there is an error, never a silent fallback."
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"unknown device '{wanted}'{did_you_mean(wanted, ('auto', 'cpu', 'cuda'))}", expected="auto, cpu or cuda")
+    if wanted == "cuda" and not cuda_devices():
+        raise EnvironmentFault("no CUDA device", found="the driver reports none", fix="use --device cpu or auto")
+    return "cuda" if wanted == "cuda" or (wanted == "auto" and auto_detect and prefer_gpu and cuda_devices()) else "cpu"
 
 # %% ../nbs/00_base.ipynb #4b698c10
 class Bound:

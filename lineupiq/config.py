@@ -202,7 +202,7 @@ def _line_of(key: str, text: str) -> str:
             return f" (line {n})"
     return ""
 
-# %% ../nbs/00a_config.ipynb #b3d2b58b
+# %% ../nbs/00a_config.ipynb #f8fc86ac
 INTERNAL = ("model_name", "model_family", "horizon", "checkpoint_dir", "extra_params")  # set by the run, not by a file
 
 
@@ -215,7 +215,11 @@ def field_comments(
     for base in reversed(cls.__mro__):
         if base is object or not hasattr(base, "__dataclass_fields__"):
             continue
-        for line in inspect.getsource(base).splitlines():
+        try:
+            source = inspect.getsource(base)
+        except OSError:  # a class typed into a session has no file
+            continue
+        for line in source.splitlines():
             if m := re.match(r"\s+(\w+)\s*:\s*[^#]+#\s*(.+)$", line):
                 out[m[1]] = m[2].strip()
     return out

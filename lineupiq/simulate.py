@@ -13,7 +13,8 @@ import pandas as pd
 from .base import ConfigError, did_you_mean
 
 # %% auto #0
-__all__ = ['REGIMES', 'garch_returns', 'noise_bars']
+__all__ = ['REGIMES', 'TEAMS', 'ROLES', 'HOME_POINTS', 'MARGIN_SD', 'MARKET_SD', 'MEAN_TOTAL', 'USAGE', 'LEAKED', 'LEAKS',
+           'garch_returns', 'noise_bars', 'win_probability', 'moneyline', 'League', 'league']
 
 # %% ../nbs/00b_simulate.ipynb #f9b956ae
 REGIMES = {"garch": (0.05, 0.93), "constant": (0.0, 0.0)}  # weights of the last squared return and of the last variance
@@ -27,7 +28,8 @@ def garch_returns(
 ) -> tuple[np.ndarray, np.ndarray]:  # (N,) returns and (N,) their standard deviations, known one step ahead
     "Turn shocks into GARCH(1,1) returns, starting at the long-run variance."
     if not (alpha >= 0 and beta >= 0 and alpha + beta < 1):
-        raise ConfigError("not a stationary GARCH(1,1)", found=f"alpha={alpha}, beta={beta}", expected="alpha, beta ≥ 0 and alpha + beta < 1")
+        raise ConfigError("not a stationary GARCH(1,1)", found=f"alpha={alpha}, beta={beta}",
+                          expected="alpha, beta ≥ 0 and alpha + beta < 1")
     omega, variance = volatility**2 * (1 - alpha - beta), volatility**2
     variances = np.empty(len(shocks))
     for i, z2 in enumerate((shocks * shocks).tolist()):
@@ -51,7 +53,8 @@ def _one_symbol(
     start = np.log(100.0) + np.concatenate([[0.0], np.cumsum(returns)[:-1]])
     top, bottom = (np.maximum(path.max(axis=1), 0.0) * sigma, np.minimum(path.min(axis=1), 0.0) * sigma)
     volume = np.round(1000 * np.exp(0.5 * rng.standard_normal(n)))
-    return {"open": np.exp(start), "high": np.exp(start + top), "low": np.exp(start + bottom), "close": np.exp(start + returns), "volume": volume}
+    logs = {"open": start, "high": start + top, "low": start + bottom, "close": start + returns}
+    return {**{k: np.exp(v) for k, v in logs.items()}, "volume": volume}
 
 # %% ../nbs/00b_simulate.ipynb #ba4783f1
 def noise_bars(
@@ -74,3 +77,318 @@ def noise_bars(
         rng = np.random.default_rng([seed, k])
         frames.append(pd.DataFrame({"symbol": f"NOISE{k}", "time": time, **_one_symbol(n, rng, REGIMES[regime], volatility)}))
     return pd.concat(frames, ignore_index=True)
+
+# %% ../nbs/00b_simulate.ipynb #07703a4c
+_DIVISIONS = ("AFC East", "NFC East", "AFC North", "NFC North", "AFC South", "NFC South", "AFC West", "NFC West")
+_CODES = "BUF MIA DAL PHI BAL CIN CHI GB HOU IND ATL NO DEN KC SEA SF NE NYJ NYG WAS CLE PIT DET MIN JAX TEN CAR TB LAC LV ARI LA"
+TEAMS = {code: _DIVISIONS[i // 2 % 8] for i, code in enumerate(_CODES.split())}  # code → division, two teams of each, then two more
+ROLES = ("QB", "RB", "WR", "TE", "WR", "RB", "WR", "TE")  # the first `players_per_team` of them, then more receivers
+HOME_POINTS, MARGIN_SD, MARKET_SD, MEAN_TOTAL = 2.0, 13.0, 1.5, 44.0
+
+# %% ../nbs/00b_simulate.ipynb #c121b75c
+def _strengths(
+    rng: np.random.Generator,  # the league's stream
+    teams: int, seasons: int, weeks: int,  # shape of the result
+    sd: float = 5.0,  # spread of strengths, points
+    carry: float = 0.6,  # AR(1) from one season to the next
+    drift: float = 0.4,  # weekly random walk, points
+) -> np.ndarray:  # (seasons, weeks, teams) points above an average team, before each week
+    "Hidden strengths that last, fade over the summer and wander in the season."
+    out = np.empty((seasons, weeks, teams))
+    level = rng.normal(0, sd, teams)
+    for s in range(seasons):
+        if s:
+            level = carry * out[s - 1, -1] + rng.normal(0, sd * np.sqrt(1 - carry**2), teams)
+        out[s] = level + np.vstack([np.zeros(teams), np.cumsum(rng.normal(0, drift, (weeks - 1, teams)), axis=0)])
+    return out - out.mean(axis=2, keepdims=True)
+
+
+def _pairings(
+    rng: np.random.Generator,  # the league's stream
+    teams: int,  # an even number
+    weeks: int,  # rounds
+) -> np.ndarray:  # (weeks, teams / 2, 2) away and home
+    "Rounds of a round robin in a random order, sides drawn by lot."
+    ring, rounds = list(rng.permutation(teams)), []
+    for _ in range(weeks):
+        pairs = np.array([(ring[i], ring[-1 - i]) for i in range(teams // 2)])
+        swap = rng.random(len(pairs)) < 0.5
+        pairs[swap] = pairs[swap][:, ::-1]
+        rounds.append(pairs)
+        ring = [ring[0], ring[-1], *ring[1:-1]]
+    return np.array(rounds)
+
+# %% ../nbs/00b_simulate.ipynb #26151caa
+def win_probability(
+    expected_margin: np.ndarray,  # home points less away points, in expectation
+    sd: float = MARGIN_SD,  # of the margin before rounding
+) -> tuple[np.ndarray, np.ndarray]:  # P(home win) and P(tie) of the rounded margin
+    "The exact chances of a normal margin that is rounded to whole points."
+    from scipy.stats import norm
+    win = norm.sf(0.5, loc=expected_margin, scale=sd)
+    return win, norm.sf(-0.5, loc=expected_margin, scale=sd) - win
+
+
+def moneyline(
+    probability: np.ndarray,  # of winning, without a bookmaker's share
+    vig: float = 0.045,  # the bookmaker's share: both sides together exceed 1 by this much
+) -> np.ndarray:  # American odds, whole numbers
+    "American odds of a probability."
+    p = np.clip(probability * (1 + vig), 0.01, 0.99)
+    return np.round(np.where(p >= 0.5, -100 * p / (1 - p), 100 * (1 - p) / p))
+
+# %% ../nbs/00b_simulate.ipynb #414c52ff
+def _calendar(
+    season: int,  # year
+    weeks: np.ndarray,  # (M,) week of each game, from 1
+    slot: np.ndarray,  # (M,) place of the game within its week
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # gameday, weekday and gametime, as nflverse writes them
+    "Thursday night, Sunday early, late and night, and Monday, from the Sunday after Labor Day."
+    first = pd.Timestamp(season, 9, 1)
+    sunday = first + pd.Timedelta(days=(7 - first.dayofweek) % 7 + 6)
+    shift = np.where(slot == 0, -3, np.where(slot == 1, 1, 0))
+    day = sunday + pd.to_timedelta(7 * (weeks - 1) + shift, unit="D")
+    clock = np.select([slot <= 1, slot == 2, slot % 3 == 0], ["20:15", "20:20", "16:25"], "13:00")
+    return day.strftime("%Y-%m-%d").to_numpy(), day.day_name().to_numpy(), clock
+
+
+def _lines(
+    rng: np.random.Generator,  # the league's stream
+    margin: np.ndarray, total: np.ndarray,  # (M,) true expectations
+) -> dict[str, np.ndarray]:
+    "Closing lines: the true expectation, blurred, in half points; spread_line > 0 means that the home team is favoured."
+    seen = margin + rng.normal(0, MARKET_SD, len(margin))
+    win, tie = win_probability(seen)
+    return {"spread_line": np.round(2 * seen) / 2, "total_line": np.round(2 * (total + rng.normal(0, MARKET_SD, len(total)))) / 2,
+            "home_moneyline": moneyline(win + tie / 2), "away_moneyline": moneyline(1 - win - tie / 2)}
+
+# %% ../nbs/00b_simulate.ipynb #612a6d85
+def _games(
+    rng: np.random.Generator,  # the league's stream
+    strength: np.ndarray,  # (seasons, weeks, teams)
+    first: int,  # year of the first season
+    codes: list[str],  # team codes
+) -> pd.DataFrame:  # one row a game, with the truth's columns
+    "Every game of every season: schedule, lines, weather, score, and what was true before it."
+    n_seasons, n_weeks, n_teams = strength.shape
+    pairs = np.concatenate([_pairings(rng, n_teams, n_weeks) for _ in range(n_seasons)])  # (seasons·weeks, games, 2)
+    per_week = n_teams // 2
+    s, w, slot = (x.ravel() for x in np.meshgrid(np.arange(n_seasons), np.arange(n_weeks), np.arange(per_week), indexing="ij"))
+    away, home = pairs.reshape(-1, 2).T
+    code, division = np.array(codes), np.array([TEAMS[c] for c in codes])
+    neutral = rng.random(len(s)) < 0.02
+    margin = strength[s, w, home] - strength[s, w, away] + HOME_POINTS * ~neutral
+    pace = MEAN_TOTAL + rng.normal(0, 3, len(s))  # announced by the total line
+    indoors = np.arange(n_teams)[home] % 4 == 0
+    wind = np.where(indoors, np.nan, np.round(rng.gamma(4, 2, len(s))))
+    win, tie = win_probability(margin)
+    temp = np.where(indoors, np.nan, np.round(rng.normal(60, 15, len(s))))
+    played = {"season": first + s, "game_type": "REG", "week": w + 1, "slot": slot, "away_team": code[away], "home_team": code[home],
+              "location": np.where(neutral, "Neutral", "Home"), "div_game": (division[home] == division[away]).astype(int)}
+    known = {"roof": np.where(indoors, "dome", "outdoors"), "temp": temp, "wind": wind, **_lines(rng, margin, pace)}
+    truth = {"true_margin": margin, "true_total": pace, "prob_home": win, "prob_tie": tie}
+    return _score(rng, pd.DataFrame(played | known | truth))
+
+# %% ../nbs/00b_simulate.ipynb #90ed8260
+def _score(
+    rng: np.random.Generator,  # the league's stream
+    game: pd.DataFrame,  # with true_margin and true_total
+) -> pd.DataFrame:  # with scores, dates, rest and game_id
+    "Play the games: an integer margin, a total of its parity, and two scores that are not negative."
+    result = np.round(game["true_margin"] + rng.normal(0, MARGIN_SD, len(game)))
+    total = np.maximum(np.round(game["true_total"] + rng.normal(0, 9, len(game))), np.abs(result))
+    total += (total + result) % 2
+    game = game.assign(result=result, total=total, home_score=(total + result) / 2, away_score=(total - result) / 2)
+    for season, rows in game.groupby("season").groups.items():
+        days = _calendar(int(season), game.loc[rows, "week"].to_numpy(), game.loc[rows, "slot"].to_numpy())
+        game.loc[rows, ["gameday", "weekday", "gametime"]] = np.column_stack(days)
+    day = pd.to_datetime(game["gameday"])
+    sides = ("home", "away")
+    long = pd.concat([pd.DataFrame({"team": game[f"{x}_team"], "season": game["season"], "day": day}) for x in sides], keys=sides)
+    rest = long.sort_values("day", kind="stable").groupby(["team", "season"])["day"].diff().dt.days.fillna(7).astype(int)
+    names = game["season"].astype(str) + "_" + game["week"].astype(str).str.zfill(2) + "_" + game["away_team"] + "_" + game["home_team"]
+    return game.assign(game_id=names, home_rest=rest.loc["home"], away_rest=rest.loc["away"]).drop(columns="slot")
+
+# %% ../nbs/00b_simulate.ipynb #32b7a918
+def _rosters(
+    rng: np.random.Generator,  # the league's stream
+    codes: list[str],  # team codes
+    seasons: int,  # number of seasons
+    size: int,  # players per team
+    turnover: float = 0.15,  # share of slots that change hands each summer
+) -> pd.DataFrame:  # one row a season, team and slot: player_id, position, skill, share
+    "Who holds which slot in which season, and how good he is."
+    roles = [*ROLES, *["WR"] * max(0, size - len(ROLES))][:size]
+    n, number = len(codes) * size, 0
+    ids, skill, frames = np.zeros(n, dtype=int), np.zeros(n), []
+    position = np.tile(roles, len(codes))
+    rank = np.tile([roles[:i].count(r) for i, r in enumerate(roles)], len(codes))
+    for s in range(seasons):
+        new = np.ones(n, dtype=bool) if s == 0 else rng.random(n) < turnover
+        ids[new], number = np.arange(number, number + new.sum()), number + new.sum()
+        skill = np.where(new, rng.normal(0, 0.2, n), 0.9 * skill + rng.normal(0, 0.08, n))
+        frames.append(pd.DataFrame({"season_index": s, "team": np.repeat(codes, size), "position": position, "rank": rank,
+                                    "number": ids.copy(), "skill": skill}))
+    return pd.concat(frames, ignore_index=True)
+
+# %% ../nbs/00b_simulate.ipynb #f71ececd
+USAGE = {  # position → passes, carries, targets of the first in the order, yards per carry, yards per catch, catch rate
+    "QB": (33.0, 3.0, 0.0, 4.5, 0.0, 0.0), "RB": (0.0, 15.0, 3.5, 4.3, 7.5, 0.76), "WR": (0.0, 0.2, 8.0, 6.0, 12.5, 0.63),
+    "TE": (0.0, 0.0, 5.5, 0.0, 10.5, 0.68),
+}
+
+
+def _expectations(
+    rows: pd.DataFrame,  # player weeks: position, rank, skill, side (points favoured), pace, wind, defence
+) -> pd.DataFrame:  # the expected value of every statistic, and the rates behind them
+    "What a forecaster who knew everything before kickoff would say."
+    use = pd.DataFrame([USAGE[p] for p in rows["position"]], columns=["passes", "runs", "looks", "ypc", "ypr", "catch"], index=rows.index)
+    talent, role = np.exp(rows["skill"]), 0.6 ** rows["rank"]
+    pace, windy = rows["pace"] / MEAN_TOTAL, 1 - 0.008 * (rows["wind"].fillna(0) - 8).clip(lower=0)
+    defence = np.exp(-rows["defence"])
+    attempts = use["passes"] * (1 - 0.008 * rows["side"])
+    carries = use["runs"] * role * (1 + 0.012 * rows["side"]) * talent**0.5
+    targets = use["looks"] * role * (1 - 0.006 * rows["side"]) * talent**0.5
+    completion = (0.64 * talent**0.3 * windy).clip(0.05, 0.95)
+    passing = attempts * completion * 11.2 * talent**0.5 * defence * pace
+    rushing = carries * use["ypc"] * talent**0.5 * pace
+    receptions = targets * use["catch"] * windy
+    receiving = receptions * use["ypr"] * talent**0.5 * defence * pace
+    return pd.DataFrame({"attempts": attempts, "completions": attempts * completion, "passing_yards": passing,
+                         "passing_tds": passing / 155, "interceptions": attempts * 0.024 / talent,
+                         "carries": carries, "rushing_yards": rushing, "rushing_tds": rushing / 130, "targets": targets,
+                         "receptions": receptions, "receiving_yards": receiving, "receiving_tds": receiving / 160})
+
+# %% ../nbs/00b_simulate.ipynb #bf54ce8d
+def _ratio(a: pd.Series, b: pd.Series) -> np.ndarray:  # 0 where there is nothing to divide by
+    return np.divide(a.to_numpy(float), b.to_numpy(float), out=np.zeros(len(a)), where=b.to_numpy() > 0)
+
+
+def _draw(
+    rng: np.random.Generator,  # the league's stream
+    truth: pd.DataFrame,  # expectations
+) -> pd.DataFrame:  # one realisation of them, in the same columns
+    "Poisson chances, binomial completions and catches, gamma yards, Poisson touchdowns; each has exactly the expectation given."
+    def yards(count: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        return np.where(count > 0, rng.gamma(np.maximum(1.3 * count, 1e-9), np.where(mean > 0, mean / 1.3, 1.0)), 0.0) * (mean > 0)
+    attempts, carries, targets = (rng.poisson(truth[c]) for c in ("attempts", "carries", "targets"))
+    completions = rng.binomial(attempts, _ratio(truth["completions"], truth["attempts"]))
+    receptions = rng.binomial(targets, _ratio(truth["receptions"], truth["targets"]))
+    counts = {"completions": completions, "carries": carries, "receptions": receptions}
+    out = {"attempts": attempts, "targets": targets, **counts}
+    for y, c in (("passing_yards", "completions"), ("rushing_yards", "carries"), ("receiving_yards", "receptions")):
+        out[y] = yards(counts[c], _ratio(truth[y], truth[c]))
+    out |= {c: rng.poisson(truth[c]) for c in ("passing_tds", "interceptions", "rushing_tds", "receiving_tds")}
+    return pd.DataFrame(out, index=truth.index)[list(truth.columns)]
+
+# %% ../nbs/00b_simulate.ipynb #5fe4cccb
+def _player_weeks(
+    rng: np.random.Generator,  # the league's stream
+    games: pd.DataFrame,  # as from _games
+    rosters: pd.DataFrame,  # as from _rosters
+    defence: np.ndarray,  # (seasons, teams) log points by which a defence lowers yards
+    codes: list[str],  # team codes
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # player weeks in nflverse columns, and their truth
+    "One row for every player who played, with what he did and what he could have been expected to do."
+    sides = []
+    for us, them, sign in (("home", "away", 1), ("away", "home", -1)):
+        side = games[["game_id", "season", "week", "wind"]].assign(side=sign * games["true_margin"], pace=games["true_total"])
+        sides.append(side.assign(team=games[f"{us}_team"], opponent_team=games[f"{them}_team"]))
+    long = pd.concat(sides).assign(season_index=lambda d: d["season"] - d["season"].min())
+    rows = long.merge(rosters, on=["season_index", "team"]).sort_values(["season", "week", "game_id", "number"], ignore_index=True)
+    rows = rows[rng.random(len(rows)) > 1 / 15].reset_index(drop=True)
+    place = {c: i for i, c in enumerate(codes)}
+    rows["defence"] = defence[rows["season_index"], rows["opponent_team"].map(place)]
+    truth = _expectations(rows)
+    stats = _draw(rng, truth).round()
+    ids = "00-" + (90_000 + rows["number"]).astype(str).str.zfill(7)
+    names = rows["position"] + " " + rows["number"].astype(str).str.zfill(4)
+    keys = pd.DataFrame({"player_id": ids, "season": rows["season"], "week": rows["week"], "game_id": rows["game_id"]})
+    who = pd.DataFrame({"player_id": ids, "player_name": names, "player_display_name": names, "position": rows["position"],
+                        "position_group": rows["position"], "recent_team": rows["team"], "season": rows["season"], "week": rows["week"],
+                        "season_type": "REG", "opponent_team": rows["opponent_team"]})
+    team = stats["targets"].groupby([rows["game_id"], rows["team"]]).transform("sum")
+    stats["target_share"] = _ratio(stats["targets"], team)
+    return pd.concat([who, stats], axis=1), pd.concat([keys, truth.add_prefix("expected_")], axis=1)
+
+# %% ../nbs/00b_simulate.ipynb #f6651287
+LEAKED = ("passing_yards", "rushing_yards", "receiving_yards", "receptions", "carries")
+LEAKS: dict[str, str] = {
+    "unshifted_mean": "the mean of the last three games, this one included: the shift that was forgotten",
+    "outcome": "a score made from the statistics of the same game, as automatic feature detection lets in",
+    "scaler": "the last game's value, standardised with the mean and deviation of the whole season, later games included",
+    "target_encoding": "the player's mean over all his games, this one and later ones included",
+    "backfill": "the last game's value, with a gap filled from the next row, which is this one",
+}
+
+
+def _leak_columns(
+    stats: pd.DataFrame,  # player weeks, in order of time
+    leak: str,  # a name of LEAKS
+) -> pd.DataFrame:  # the planted columns, aligned
+    "Columns that know too much."
+    groups, last = stats.groupby("player_id", sort=False), stats.groupby("player_id", sort=False)[list(LEAKED)].shift()
+    if leak == "outcome":
+        return pd.DataFrame({"usage_index": stats[list(LEAKED)].to_numpy(float) @ np.array([0.04, 0.1, 0.1, 0.5, 0.1])}, index=stats.index)
+    if leak == "scaler":
+        season = stats.groupby(["player_id", "season"], sort=False)
+        return pd.DataFrame({f"{c}_form": (last[c] - season[c].transform("mean")) / (season[c].transform("std") + 1.0) for c in LEAKED})
+    how = {"unshifted_mean": ("_mean_3", lambda c: groups[c].transform(lambda x: x.rolling(3, min_periods=1).mean())),
+           "target_encoding": ("_level", lambda c: groups[c].transform("mean")),
+           "backfill": ("_previous", lambda c: last[c].where(np.arange(len(stats)) % 4 > 0).fillna(stats[c]))}
+    suffix, column = how[leak]
+    return pd.DataFrame({f"{c}{suffix}": column(c) for c in LEAKED})
+
+# %% ../nbs/00b_simulate.ipynb #c5d5e57e
+@dataclass
+class League:
+    "A simulated league: what everyone can see, and what is true."
+    schedules: pd.DataFrame  # one row a game, nflverse columns
+    player_stats: pd.DataFrame  # one row a player and game, nflverse columns, and the leak's columns if one was planted
+    players: pd.DataFrame  # one row a player
+    teams: pd.DataFrame  # one row a team: conference and division
+    truth_games: pd.DataFrame  # game_id, true_margin, true_total, prob_home, prob_tie
+    truth_players: pd.DataFrame  # player_id, season, week, game_id, and expected_… for every statistic
+    leaks: list[str]  # names of the planted columns
+
+    @property
+    def parts(self) -> dict[str, list[pd.DataFrame]]:  # table → its parts
+        "The visible tables in the form in which raw nflverse tables are taken in."
+        return {name: [getattr(self, name)] for name in ("schedules", "player_stats", "players", "teams")}
+
+
+def _check_league(seasons: int, teams: int, players_per_team: int, weeks: int, leak: str | None) -> None:
+    "All that is wrong with the size of a league, at once."
+    wrong = [f"seasons={seasons}: at least 1"] * (seasons < 1) + [f"weeks={weeks}: 1 to 18"] * (not 1 <= weeks <= 18)
+    wrong += [f"teams={teams}: an even number from 2 to {len(TEAMS)}"] * (teams % 2 or not 2 <= teams <= len(TEAMS))
+    wrong += [f"players_per_team={players_per_team}: at least 1"] * (players_per_team < 1)
+    if leak is not None and leak not in LEAKS:
+        wrong.append(f"leak={leak!r}: one of {', '.join(LEAKS)}{did_you_mean(leak, LEAKS)}")
+    if wrong:
+        raise ConfigError("a league that cannot be played", found="; ".join(wrong))
+
+# %% ../nbs/00b_simulate.ipynb #268e3e94
+def league(
+    seasons: int = 6,  # how many
+    teams: int = 16,  # an even number, 2 to 32, with real codes and divisions
+    players_per_team: int = 5,  # 1 QB, then RB, WR, TE, WR, RB, WR, TE and receivers
+    seed: int = 0,  # of every number
+    leak: str | None = None,  # plant a leak: a name of LEAKS; the rest of the league does not change
+    weeks: int = 17,  # games per team and season, 1 to 18
+    first_season: int = 2015,  # year
+) -> League:
+    "Play a league; raises ConfigError for one that cannot be played."
+    _check_league(seasons, teams, players_per_team, weeks, leak)
+    rng, codes = np.random.default_rng(seed), list(TEAMS)[:teams]
+    games = _games(rng, _strengths(rng, teams, seasons, weeks), first_season, codes)
+    rosters = _rosters(rng, codes, seasons, players_per_team)
+    stats, truth = _player_weeks(rng, games, rosters, rng.normal(0, 0.08, (seasons, teams)), codes)
+    known = stats.drop_duplicates("player_id")
+    players = pd.DataFrame({"gsis_id": known["player_id"], "name": known["player_name"], "position": known["position"],
+                            "birthdate": [f"{s - 23}-01-01" for s in known["season"]], "draft_year": known["season"].astype(float)})
+    names = ["team_abbr", "team_name", "team_conf", "team_division"]
+    divisions = pd.DataFrame([(c, c, TEAMS[c][:3], TEAMS[c]) for c in codes], columns=names)
+    hidden = ["true_margin", "true_total", "prob_home", "prob_tie"]
+    planted = _leak_columns(stats, leak) if leak else stats[[]]
+    return League(schedules=games.drop(columns=hidden), player_stats=stats.join(planted), players=players.reset_index(drop=True),
+                  teams=divisions, truth_games=games[["game_id", *hidden]], truth_players=truth, leaks=list(planted.columns))
