@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from .base import ConfigError, DataError
+from .base import ConfigError, DataError, did_you_mean
 from .nfl import GAME_HOURS, past_means, team_games
 from .panel import Feature, Panel, make_panel
 from .ratings import elo_probability, elo_ratings
@@ -19,8 +19,9 @@ from .ratings import elo_probability, elo_ratings
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'SPREAD_SD', 'MIN_GAMES', 'FORM_HALFLIFE', 'DIVISIONS', 'NINE', 'MORE', 'MARKET', 'moneyline_prob',
-           'spread_prob', 'market_prob', 'add_elo', 'team_form', 'same_division', 'game_features', 'game_panel']
+__all__ = ['log', 'SPREAD_SD', 'MIN_GAMES', 'FORM_HALFLIFE', 'DIVISIONS', 'NINE', 'MORE', 'MARKET', 'BESIDE_MARKET',
+           'moneyline_prob', 'spread_prob', 'market_prob', 'add_elo', 'team_form', 'same_division', 'game_features',
+           'game_panel']
 
 # %% ../nbs/01eb_games.ipynb #7e8bcb7f
 def moneyline_prob(
@@ -145,7 +146,9 @@ MORE = {
     "home_qb_starts": "starts in a row of the home side's last starter, at most 17", "away_qb_starts": "starts in a row of the away side's last starter, at most 17",
     "home_qb_changed": "1 if the home side had a new starter last time", "away_qb_changed": "1 if the away side had a new starter last time",
 }
-MARKET = {"spread_line": "closing spread, positive if the home side is favoured", "total_line": "closing total", "market_prob": "closing moneyline without margin, else from the spread"}
+MARKET = {"market_logit": "log-odds of the home side at the close: moneyline without margin, else from the spread",
+          "spread_line": "closing spread, positive if the home side is favoured", "total_line": "closing total"}
+BESIDE_MARKET = ("elo_diff", "rest_diff", "is_divisional_game")  # all that still earns its place beside the line
 
 
 def game_features(
@@ -165,7 +168,9 @@ def game_features(
     games["rest_diff"] = (games["home_rest_days"] - games["away_rest_days"]).clip(-7, 7)
     context = team_games(games).query("is_home == 1")[["game_id", "neutral", "playoff", "indoors"]]
     games = pd.concat([games.merge(context, on="game_id"), same_division(games, tables["teams"])], axis=1)
-    return games.assign(market_prob=market_prob(games), week=games["week"].astype(float))
+    games["market_prob"] = market_prob(games)
+    odds = games["market_prob"].clip(0.01, 0.99)
+    return games.assign(market_logit=np.log(odds / (1 - odds)), week=games["week"].astype(float))
 
 # %% ../nbs/01eb_games.ipynb #a91c1ce9
 def _labels(games: pd.DataFrame, ties: str) -> pd.Series:
@@ -175,10 +180,25 @@ def _labels(games: pd.DataFrame, ties: str) -> pd.Series:
     return won.where(margin != 0) if ties == "drop" else won
 
 
+def _manifest(features: Sequence[str] | None, market: bool) -> dict[str, str]:
+    "Names and descriptions of the features that were asked for."
+    every = {**NINE, **MORE, **MARKET}
+    if features is None:
+        features = [*MARKET, *BESIDE_MARKET] if market else [*NINE, *MORE]
+    unknown = [f"'{name}'{did_you_mean(name, every)}" for name in features if name not in every]
+    if unknown:
+        raise ConfigError("unknown features of a game", where="features", found=", ".join(unknown), expected=", ".join(every))
+    lines = [name for name in features if name in MARKET]
+    if lines and not market:
+        raise ConfigError("market columns are features only with market=True", where="features", found=", ".join(lines), fix="set market=True, or leave them out")
+    return {name: every[name] for name in features}
+
+
 def game_panel(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     *,
     market: bool = False,  # let the closing line be a feature; it is a column and a reference either way
+    features: Sequence[str] | None = None,  # names among NINE, MORE and MARKET; None: NINE and MORE, or MARKET and BESIDE_MARKET
     ties: str = "drop",  # drop: leave ties out, counted; loss: the home side did not win
     first_season: int | None = None,  # first season of rows; earlier ones are history. None: all
     upcoming: bool = False,  # append the games of the schedule that have no score yet, label NaN
@@ -187,6 +207,7 @@ def game_panel(
     "One row a game: the label is 1 if the home side won, the features were known at kickoff."
     if ties not in ("drop", "loss"):
         raise ConfigError(f"unknown ties '{ties}'", where="ties", expected="drop or loss")
+    names = _manifest(features, market)
     games = game_features(tables, **elo)
     label, played = _labels(games, ties), games["home_score"].notna()
     tied = played & (games["home_score"] == games["away_score"])
@@ -195,13 +216,12 @@ def game_panel(
     keep = inside & ~first_game & (label.notna() | (upcoming & ~played))
     if not keep.any():
         raise DataError("There are no games to learn from.", where="table schedules", found=f"{len(games)} games, {int(played.sum())} with a score", fix="load more seasons, or lower first_season")
-    names = {**NINE, **MORE, **(MARKET if market else {})}
     left_out = [name for name in names if games.loc[keep, name].isna().all()]
     frame = games.assign(symbol=games["home_team"], time=games["kickoff"], label=label, group=games["season"] * 100 + games["week"].astype("int64"),
                          label_end=(games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~played))
-    canonical = ["symbol", "time", "label", "label_end", "season", "group", "home_team", "away_team", "game_id", "elo_prob"]
+    canonical = ["symbol", "time", "label", "label_end", "season", "group", "home_team", "away_team", "game_id", "elo_prob", "market_prob"]
     references = {"elo": "elo_prob"} | ({"market": "market_prob"} if games.loc[keep, "market_prob"].notna().any() else {})
     return make_panel(
-        frame.loc[keep, canonical + [name for name in {**names, **MARKET} if name in MARKET or name not in left_out]],
+        frame.loc[keep, canonical + [name for name in {**NINE, **MORE, **MARKET}]],
         [Feature(name, "numeric", about) for name, about in names.items() if name not in left_out], task="binary", name="nfl-games", references=references,
-        sort=True, missing_target="upcoming", meta={"ties_dropped": int((tied & inside).sum()) if ties == "drop" else 0, "first_games_dropped": int((first_game & inside).sum()), "left_out": left_out})
+        sort=True, missing_target="upcoming", meta={"ties_dropped": int((tied & inside & ~first_game).sum()) if ties == "drop" else 0, "first_games_dropped": int((first_game & inside).sum()), "left_out": left_out})

@@ -202,9 +202,11 @@ def paired_skill(
     metric = get_metric(metric)
     model, rule = (np.asarray(rows, dtype=float).reshape(len(rows), -1) for rows in (model_rows, rule_rows))
     if model.shape != rule.shape: raise DataError("model and rule were scored on different rows", found=f"{model.shape} and {rule.shape}")
-    if not (np.isfinite(model).all() and np.isfinite(rule).all()): raise DataError("row terms are not finite", fix="score only rows that both have forecast")
+    if not (np.isfinite(model).all() and np.isfinite(rule).all()):
+        raise DataError("row terms are not finite", fix="score only rows that both have forecast")
     k = model.shape[1]
-    return _from_terms(lambda m: skill(metric, metric.finish(m[..., :k]), metric.finish(m[..., k:])), np.hstack([model, rule]), times, Resampling(**how))
+    both = lambda m: skill(metric, metric.finish(m[..., :k]), metric.finish(m[..., k:]))  # noqa: E731
+    return _from_terms(both, np.hstack([model, rule]), times, Resampling(**how))
 
 # %% ../nbs/02ab_intervals.ipynb #0ace2760
 def skill_interval(

@@ -180,7 +180,8 @@ def register_metric(
     metric: Metric,  # the new member
 ) -> Metric:  # the same
     "Add a metric to the registry."
-    if metric.name in METRICS: raise ConfigError(f"a metric named {metric.name} exists already", found=metric.name, fix="choose another name")
+    if metric.name in METRICS:
+        raise ConfigError(f"a metric named {metric.name} exists already", found=metric.name, fix="choose another name")
     if metric.direction not in ("minimize", "maximize") or metric.needs not in NEEDS or not set(metric.tasks) <= set(TASKS):
         raise ConfigError(f"metric {metric.name} is not well described", found=f"{metric.direction}, {metric.needs}, {metric.tasks}",
                           expected=f"minimize or maximize; one of {NEEDS}; some of {TASKS}")
@@ -376,7 +377,8 @@ def _poisson_rows(y: np.ndarray, point: np.ndarray, c: int = 0) -> np.ndarray:
     bad = (y < 0) | (point <= 0)
     if bad.any():
         raise UndefinedScore("the Poisson deviance needs counts >= 0 and forecasts > 0", where=first_rows(bad),
-                             found=f"y {y[bad][0]}, forecast {point[bad][0]}", fix="clip the forecast at a small positive number, or choose rmse")
+                             found=f"y {y[bad][0]}, forecast {point[bad][0]}",
+                             fix="clip the forecast at a small positive number, or choose rmse")
     return 2 * (y * np.log(np.where(y > 0, y, 1) / np.where(y > 0, point, 1)) - y + point)[:, None]
 
 

@@ -19,9 +19,9 @@ from .panel import Feature, Panel, make_panel
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'POSITIONS', 'USAGE', 'SHARES', 'SEASONS_ACTIVE', 'FORM_STATS', 'ALLOWED_STATS', 'TEAM_STATS', 'COUNT_TARGETS',
-           'ALLOWED_HALFLIFE', 'TEAM_HALFLIFE', 'SETTING', 'UNDRAFTED', 'REPORT', 'DESCRIPTIONS', 'next_games',
-           'player_weeks', 'describe_player_feature', 'player_panel']
+__all__ = ['log', 'POSITIONS', 'USAGE', 'SHARES', 'SEASONS_ACTIVE', 'FORM_STATS', 'ALLOWED_STATS', 'TEAM_STATS', 'ROLE_STATS',
+           'COUNT_TARGETS', 'ALLOWED_HALFLIFE', 'TEAM_HALFLIFE', 'SETTING', 'UNDRAFTED', 'REPORT', 'DESCRIPTIONS',
+           'next_games', 'player_weeks', 'describe_player_feature', 'player_panel']
 
 # %% ../nbs/01ea_players.ipynb #2652ec9a
 POSITIONS = ("QB", "RB", "WR", "TE")
@@ -121,12 +121,16 @@ ALLOWED_STATS = {
     "WR": ["targets", "receptions", "receiving_yards", "receiving_tds"], "TE": ["targets", "receptions", "receiving_yards", "receiving_tds"],
 }
 TEAM_STATS = ["attempts", "carries", "passing_yards", "passing_tds", "rushing_yards", "rushing_tds", "passing_epa", "points", "points_allowed"]
+ROLE_STATS = ["attempt_share", "carry_share", "target_share", "air_yards_share", "snap_share", "started"]
 COUNT_TARGETS = {"passing_tds", "rushing_tds", "receiving_tds", "receptions", "targets", "carries", "attempts", "completions", "interceptions", "sacks"}
 
 # %% ../nbs/01ea_players.ipynb #68818af7
 def _form(rows: pd.DataFrame, stats: Sequence[str], target: str, spans: Sequence[int], halflife: float) -> pd.DataFrame:
     "The player's own past, shifted."
     out = past_means(rows, "player_id", stats, spans, halflife)
+    role = [stat for stat in ROLE_STATS if stat in stats]
+    if role:
+        out[[f"{stat}_last" for stat in role]] = past_means(rows, "player_id", role, (1,), None).to_numpy()
     by = rows.groupby("player_id", sort=False)
     before = by[target].shift(1)
     out["career_mean"] = before.groupby(rows["player_id"], sort=False).expanding().mean().droplevel(0)
@@ -217,6 +221,8 @@ def describe_player_feature(
         return f"mean of {match[1]} over the player's earlier games, half-life {match[2]} games"
     if name.startswith("allowed_"):
         return f"{name[8:]} that the opponent gave to the position per earlier game, half-life {ALLOWED_HALFLIFE:g} games"
+    if name.endswith("_last"):
+        return f"{name[:-5]} in the player's last game"
     return f"{name[5:]} of the team per earlier game, half-life {TEAM_HALFLIFE:g} games"
 
 # %% ../nbs/01ea_players.ipynb #7526fce6
