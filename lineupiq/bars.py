@@ -306,7 +306,7 @@ def mark_segments(
     out = pd.Series(0, index=np.arange(len(bars)), dtype="int64")
     for rows in bars.groupby("symbol", sort=False).indices.values():
         part = bars.iloc[rows]
-        breaks = (part["time"].diff() > _tolerance(part["time"], max_gap, session)).to_numpy()
+        breaks = (part["time"].diff() > _tolerance(part["time"], max_gap, session)).to_numpy(copy=True)
         if contract_column in bars:
             contract = part[contract_column].to_numpy()
             breaks[1:] |= contract[1:] != contract[:-1]

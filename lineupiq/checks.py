@@ -39,7 +39,7 @@ class Finding:
         "Plain values for JSON."
         return asdict(self)
 
-
+# %% ../nbs/01f_checks.ipynb #b2515269
 def findings_table(
     findings: Iterable[Finding],  # what was found, in order
 ) -> pd.DataFrame:  # columns title, verdict, evidence, finding

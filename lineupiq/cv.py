@@ -193,6 +193,7 @@ class _PastOnly(Splitter):
     def __init__(self, times: Any, label_end: Any = None, groups: Any = None, *, train_size: Any = None, **kwargs: Any):
         self.train_size = train_size
         super().__init__(times, label_end, groups, **kwargs)
+        self._window(self.blocks[0][0][0])  # an impossible train_size is refused before anything runs
 
     def _window(self, first: int) -> int:
         "Position at which the training window of the block at `first` begins."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from .arrays import check_values, numeric_frame, pick_columns
 from .base import ConfigError, DataError, LeakError, did_you_mean, first_rows
@@ -44,37 +45,43 @@ class DatasetConfig:
     max_gap: str | None = None  # a longer step between rows of a symbol ends a window; a `segment` column does so too
     pad: float = float("nan")  # what stands in front of a short history
 
-    @property
-    def label(self) -> str:
-        "The label's column."
-        return self.label_column or f"label_h{self.horizon}"
-
-    @property
-    def paths(self) -> dict[str, Path]:
-        "The files of the splits that there are."
-        return {s: Path(p) for s, p in zip(SPLITS, (self.train_path, self.val_path, self.test_path), strict=True) if p is not None}
-
-    def problems(self) -> list[str]:
-        "All that is wrong, one sentence each."
-        whole = {"sequence_length": self.sequence_length, "horizon": self.horizon}
-        out = [f"{k}={v!r}: a whole number from 1 up" for k, v in whole.items() if isinstance(v, bool) or not isinstance(v, int) or v < 1]
-        out += [f"{s}_path: no such file: {p}" for s, p in self.paths.items() if not p.is_file()]
-        given = list(self.feature_columns or [])
-        if isinstance(self.feature_columns, str) or len(set(given)) < len(given):
-            out.append(f"feature_columns={self.feature_columns!r}: a list of different names")
-        out += [f"feature_columns: '{c}' is not a feature" for c in given if c in META or str(c).startswith("label_") or c == self.label]
-        if self.include_symbols is not None and (isinstance(self.include_symbols, str) or not len(self.include_symbols)):
-            out.append(f"include_symbols={self.include_symbols!r}: a list of symbols, or None for all")
-        return out
-
-    def validate(self) -> DatasetConfig:
-        "Raise one ConfigError that lists everything that is wrong."
-        if problems := self.problems():
-            raise ConfigError(f"{len(problems)} problem(s) in the dataset's configuration", found="; ".join(problems))
-        return self
+# %% ../nbs/01ba_dataset.ipynb #6d2bb32b
+@patch(as_prop=True)
+def label(self: DatasetConfig) -> str:
+    "The label's column."
+    return self.label_column or f"label_h{self.horizon}"
 
 
+@patch(as_prop=True)
+def paths(self: DatasetConfig) -> dict[str, Path]:
+    "The files of the splits that there are."
+    return {s: Path(p) for s, p in zip(SPLITS, (self.train_path, self.val_path, self.test_path), strict=True) if p is not None}
+
+# %% ../nbs/01ba_dataset.ipynb #0d0e428c
 META = ("datetime", "symbol", "split", "segment")  # columns that are never features
+
+
+@patch
+def problems(self: DatasetConfig) -> list[str]:
+    "All that is wrong, one sentence each."
+    whole = {"sequence_length": self.sequence_length, "horizon": self.horizon}
+    out = [f"{k}={v!r}: a whole number from 1 up" for k, v in whole.items() if isinstance(v, bool) or not isinstance(v, int) or v < 1]
+    out += [f"{s}_path: no such file: {p}" for s, p in self.paths.items() if not p.is_file()]
+    given = list(self.feature_columns or [])
+    if isinstance(self.feature_columns, str) or len(set(given)) < len(given):
+        out.append(f"feature_columns={self.feature_columns!r}: a list of different names")
+    out += [f"feature_columns: '{c}' is not a feature" for c in given if c in META or str(c).startswith("label_") or c == self.label]
+    if self.include_symbols is not None and (isinstance(self.include_symbols, str) or not len(self.include_symbols)):
+        out.append(f"include_symbols={self.include_symbols!r}: a list of symbols, or None for all")
+    return out
+
+
+@patch
+def validate(self: DatasetConfig) -> DatasetConfig:
+    "Raise one ConfigError that lists everything that is wrong."
+    if found := self.problems():
+        raise ConfigError(f"{len(found)} problem(s) in the dataset's configuration", found="; ".join(found))
+    return self
 
 # %% ../nbs/01ba_dataset.ipynb #8ec0bf64
 def _read_split(
@@ -167,56 +174,70 @@ class TimeSeriesDataset:
         rows = check_values(rows, list(config.feature_columns), where="the splits")[self.runs.order].astype(np.float32)
         self.rows = _keep_rows(rows, Path(config.memmap_dir)) if config.use_memmap else rows
 
-    def targets(self,
-        split: str,  # train, val or test
-    ) -> np.ndarray:  # (N,) row numbers of the joined table
-        "The labelled rows of a split; without neutral ones in training if so configured."
-        if split not in self.config.paths:
-            raise ConfigError("no such split", found=repr(split) + did_you_mean(str(split), SPLITS), expected=", ".join(self.config.paths))
-        wanted = (self.meta["split"] == split).to_numpy() & ~np.isnan(self.labels)
-        if split == "train" and self.config.exclude_neutrals:
-            wanted &= self.labels != 0
-        return np.flatnonzero(wanted)
+# %% ../nbs/01ba_dataset.ipynb #f1cc3f6a
+@patch
+def targets(self: TimeSeriesDataset,
+    split: str,  # train, val or test
+) -> np.ndarray:  # (N,) row numbers of the joined table
+    "The labelled rows of a split; without neutral ones in training if so configured."
+    if split not in self.config.paths:
+        raise ConfigError("no such split", found=repr(split) + did_you_mean(str(split), SPLITS), expected=", ".join(self.config.paths))
+    wanted = (self.meta["split"] == split).to_numpy() & ~np.isnan(self.labels)
+    if split == "train" and self.config.exclude_neutrals:
+        wanted &= self.labels != 0
+    return np.flatnonzero(wanted)
 
-    def get_split(self,
-        split: str,  # train, val or test
-    ) -> tuple[Windows, np.ndarray, pd.DataFrame]:  # X (N, T, F) float32, y (N,) int8, metadata: datetime, symbol, index
-        "One split; X is gathered when it is read."
-        at = self.targets(split)
-        X = Windows(self.rows, self.runs.first, self.runs.position[at], self.config.sequence_length, self.config.pad)
-        return X, self.labels[at].astype(np.int8), self.meta.iloc[at][["datetime", "symbol", "index"]].reset_index(drop=True)
+# %% ../nbs/01ba_dataset.ipynb #1246ddaf
+@patch
+def get_split(self: TimeSeriesDataset,
+    split: str,  # train, val or test
+) -> tuple[Windows, np.ndarray, pd.DataFrame]:  # X (N, T, F) float32, y (N,) int8, metadata: datetime, symbol, index
+    "One split; X is gathered when it is read."
+    at = self.targets(split)
+    X = Windows(self.rows, self.runs.first, self.runs.position[at], self.config.sequence_length, self.config.pad)
+    return X, self.labels[at].astype(np.int8), self.meta.iloc[at][["datetime", "symbol", "index"]].reset_index(drop=True)
 
-    def get_feature_columns(self) -> list[str]:
-        "The features, in order."
-        return list(self.config.feature_columns)
+# %% ../nbs/01ba_dataset.ipynb #67547935
+@patch
+def get_feature_columns(self: TimeSeriesDataset) -> list[str]:
+    "The features, in order."
+    return list(self.config.feature_columns)
 
-    def counts(self) -> pd.DataFrame:  # a row a split: rows, targets, without a label, neutrals left out, short windows
-        "What became of every row."
-        out = {}
-        for s in self.config.paths:
-            mine = (self.meta["split"] == s).to_numpy()
-            X, missing = self.get_split(s)[0], int(np.isnan(self.labels[mine]).sum())
-            out[s] = {"rows": int(mine.sum()), "targets": len(X), "without label": missing,
-                      "neutrals left out": int(mine.sum()) - missing - len(X), "short windows": X.short}
-        return pd.DataFrame(out).T
+# %% ../nbs/01ba_dataset.ipynb #11441b3e
+@patch
+def counts(self: TimeSeriesDataset) -> pd.DataFrame:  # a row a split: rows, targets, without a label, neutrals left out, short windows
+    "What became of every row."
+    out = {}
+    for s in self.config.paths:
+        mine = (self.meta["split"] == s).to_numpy()
+        X, missing = self.get_split(s)[0], int(np.isnan(self.labels[mine]).sum())
+        out[s] = {"rows": int(mine.sum()), "targets": len(X), "without label": missing,
+                  "neutrals left out": int(mine.sum()) - missing - len(X), "short windows": X.short}
+    return pd.DataFrame(out).T
 
-    def to_container(self) -> TimeSeriesDataContainer:
-        "The splits as a container, for training."
-        parts: dict[str, Any] = {"metadata": {}}
-        for s in self.config.paths:
-            parts[f"X_{s}"], parts[f"y_{s}"], parts["metadata"][s] = self.get_split(s)
-        symbols = self.meta["symbol"].unique()
-        return TimeSeriesDataContainer(**parts, feature_names=self.get_feature_columns(), symbol=symbols[0] if len(symbols) == 1 else "all",
-                                       horizon=self.config.horizon, seq_len=self.config.sequence_length)
+# %% ../nbs/01ba_dataset.ipynb #6d012417
+@patch
+def to_container(self: TimeSeriesDataset) -> TimeSeriesDataContainer:
+    "The splits as a container, for training."
+    parts: dict[str, Any] = {"metadata": {}}
+    for s in self.config.paths:
+        parts[f"X_{s}"], parts[f"y_{s}"], parts["metadata"][s] = self.get_split(s)
+    symbols = self.meta["symbol"].unique()
+    return TimeSeriesDataContainer(**parts, feature_names=self.get_feature_columns(), symbol=symbols[0] if len(symbols) == 1 else "all",
+                                   horizon=self.config.horizon, seq_len=self.config.sequence_length)
 
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{s} {len(self.targets(s))}" for s in self.config.paths)
-        return f"TimeSeriesDataset({sizes}; {self.config.sequence_length} × {self.rows.shape[1]}, {self.config.label})"
+# %% ../nbs/01ba_dataset.ipynb #cc249ab8
+@patch
+def __repr__(self: TimeSeriesDataset) -> str:
+    sizes = ", ".join(f"{s} {len(self.targets(s))}" for s in self.config.paths)
+    return f"TimeSeriesDataset({sizes}; {self.config.sequence_length} × {self.rows.shape[1]}, {self.config.label})"
 
-    def dataloader(self, split: str, **options: Any) -> DataLoader:
-        "A torch DataLoader of a split; see `make_loader` for the options."
-        X, y, _ = self.get_split(split)
-        return make_loader(X, y, **{"shuffle": split == "train", **options})
+# %% ../nbs/01ba_dataset.ipynb #3318e186
+@patch
+def dataloader(self: TimeSeriesDataset, split: str, **options: Any) -> DataLoader:
+    "A torch DataLoader of a split; see `make_loader` for the options."
+    X, y, _ = self.get_split(split)
+    return make_loader(X, y, **{"shuffle": split == "train", **options})
 
 # %% ../nbs/01ba_dataset.ipynb #789a85f1
 def make_loader(

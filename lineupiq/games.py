@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .base import ConfigError, DataError, did_you_mean
-from .nfl import GAME_HOURS, past_means, team_games
+from .nfl import GAME_HOURS, next_games, past_means, team_games
 from .panel import Feature, Panel, make_panel
 from .ratings import elo_probability, elo_ratings
 
@@ -104,7 +104,7 @@ def team_form(
     by = sides.groupby("team", sort=False)
     out["win_streak"] = by["margin"].transform(lambda m: _signed_streak(np.sign(m.to_numpy(float))))
     out["qb_starts"] = by["qb_id"].transform(lambda q: _starts_in_a_row(q.to_numpy())).astype(float)
-    out["qb_changed"] = (out["qb_starts"] == 1.0).astype(float).where(by.cumcount() > 1)
+    out["qb_changed"] = (out["qb_starts"] == 1.0).astype(float).where((by.cumcount() > 1) & out["qb_starts"].notna())
     out["games_played"] = by.cumcount().astype(float)
     return pd.concat([sides[["team", "game_id"]], out], axis=1)
 
@@ -201,7 +201,7 @@ def game_panel(
     features: Sequence[str] | None = None,  # names among NINE, MORE and MARKET; None: NINE and MORE, or MARKET and BESIDE_MARKET
     ties: str = "drop",  # drop: leave ties out, counted; loss: the home side did not win
     first_season: int | None = None,  # first season of rows; earlier ones are history. None: all
-    upcoming: bool = False,  # append the games of the schedule that have no score yet, label NaN
+    upcoming: bool = False,  # append the coming week's games, label NaN
     **elo,  # constants of `elo_ratings`, e.g. home_advantage=55
 ) -> Panel:  # a binary panel; symbol = home team, time = kickoff, group = season * 100 + week
     "One row a game: the label is 1 if the home side won, the features were known at kickoff."
@@ -213,10 +213,11 @@ def game_panel(
     tied = played & (games["home_score"] == games["away_score"])
     first_game = (games["home_games_played"] == 0) | (games["away_games_played"] == 0)
     inside = games["season"] >= (first_season if first_season is not None else games["season"].min())
-    keep = inside & ~first_game & (label.notna() | (upcoming & ~played))
+    coming = games["game_id"].isin(next_games(team_games(games))["game_id"]) & upcoming
+    keep = inside & ~first_game & (label.notna() | coming)
     if not keep.any():
         raise DataError("There are no games to learn from.", where="table schedules", found=f"{len(games)} games, {int(played.sum())} with a score", fix="load more seasons, or lower first_season")
-    left_out = [name for name in names if games.loc[keep, name].isna().all()]
+    left_out = [name for name in names if games.loc[keep, name].nunique() < 2]  # missing or constant throughout
     frame = games.assign(symbol=games["home_team"], time=games["kickoff"], label=label, group=games["season"] * 100 + games["week"].astype("int64"),
                          label_end=(games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~played))
     canonical = ["symbol", "time", "label", "label_end", "season", "group", "home_team", "away_team", "game_id", "elo_prob", "market_prob"]

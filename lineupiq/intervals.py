@@ -58,7 +58,7 @@ def time_sums(
     ordered = terms if line.order is None else terms[line.order]
     return np.add.reduceat(ordered.astype(float, copy=False), line.starts, axis=0), np.diff(np.append(line.starts, len(line)))
 
-
+# %% ../nbs/02ab_intervals.ipynb #a655bcbe
 def label_horizon(
     times: Any,  # (N,) when each decision was made
     label_end: Any,  # (N,) when its label became known
@@ -79,7 +79,7 @@ def block_length(
     best = float(optimal_block_length(series)["circular"].iloc[0])
     return max(at_least, int(np.ceil(best)) if np.isfinite(best) else 1)
 
-
+# %% ../nbs/02ab_intervals.ipynb #8d0e47e9
 def block_draws(
     n_times: int,  # number of timestamps
     length: int,  # timestamps in a block
@@ -98,7 +98,7 @@ def _outer_levels(level: float, blocks: int) -> tuple[float, float]:
     tail = norm.cdf(t.ppf((1 - level) / 2, blocks - 1) * np.sqrt(blocks / (blocks - 1)))
     return tail, 1 - tail
 
-
+# %% ../nbs/02ab_intervals.ipynb #97cd527b
 def _influence(statistic: Callable[[np.ndarray], np.ndarray], sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     "(T,) what each timestamp contributes to the statistic's deviation, by central differences."
     means = sums.sum(axis=0) / counts.sum()
@@ -152,7 +152,7 @@ def _take(forecast: Any, rows: np.ndarray, n: int) -> Any:
     "Rows of a forecast, also of one that consists of parts."
     return tuple(part[rows] if len(part) == n else part for part in forecast) if isinstance(forecast, tuple) else forecast[rows]
 
-
+# %% ../nbs/02ab_intervals.ipynb #b30d0601
 def _from_rows(statistic: Callable[[np.ndarray], float], n: int, times: Any, how: Resampling) -> Interval:
     "Interval of a statistic of row numbers."
     ticks, codes = np.unique(to_ticks(times)[0], return_inverse=True)
@@ -190,7 +190,7 @@ def skill(
     if metric.greater_is_better: return score - rule
     return 1 - np.divide(score, rule, out=np.full(np.shape(rule), np.nan), where=np.asarray(rule) > 0)
 
-
+# %% ../nbs/02ab_intervals.ipynb #e70b7c09
 def paired_skill(
     metric: str | Metric,  # the score; one with row terms
     model_rows: np.ndarray,  # (N,) or (N, K) row terms of the model: metric.row_terms(y, forecast, classes)

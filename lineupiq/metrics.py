@@ -104,7 +104,7 @@ def _same_length(y: np.ndarray, forecast: np.ndarray) -> tuple[np.ndarray, np.nd
     if len(y) != len(forecast): raise DataError("y and forecast differ in length", found=f"{len(y)} and {len(forecast)}")
     return y, forecast
 
-
+# %% ../nbs/02a_metrics.ipynb #d0c6a3d1
 def stack_quantiles(
     quantiles: Mapping[float, Any],  # level in (0, 1) -> (N,) values
     n: int,  # expected rows
@@ -188,7 +188,7 @@ def register_metric(
     METRICS[metric.name] = metric
     return metric
 
-
+# %% ../nbs/02a_metrics.ipynb #2cc38796
 def get_metric(
     name: str | Metric,  # a name, an alias, or a metric, which passes through
 ) -> Metric:  # the metric
@@ -204,18 +204,18 @@ def _cells(y: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
     "(N, C * C) indicator of each row's cell in the confusion matrix."
     return (y * n_classes + labels)[:, None] == np.arange(n_classes ** 2)
 
-
+# %% ../nbs/02a_metrics.ipynb #72a34ae7
 def _square(means: np.ndarray) -> np.ndarray:
     "(..., C * C) shares as (..., C, C)."
     side = round(means.shape[-1] ** .5)
     return means.reshape(*means.shape[:-1], side, side)
 
-
+# %% ../nbs/02a_metrics.ipynb #8eb7d8a1
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     "top / bottom, 0 where nothing is there to divide by."
     return np.divide(top, bottom, out=np.zeros(np.broadcast(top, bottom).shape), where=bottom > 0)
 
-# %% ../nbs/02a_metrics.ipynb #72a34ae7
+# %% ../nbs/02a_metrics.ipynb #befce7c3
 def class_scores(
     confusion: np.ndarray,  # (..., C, C) counts or shares: true class down, predicted across
 ) -> dict[str, np.ndarray]:  # precision, recall, f1: (..., C) each
@@ -224,25 +224,25 @@ def class_scores(
     true, said = confusion.sum(-1), confusion.sum(-2)
     return {"precision": _ratio(hit, said), "recall": _ratio(hit, true), "f1": _ratio(2 * hit, true + said)}
 
-
+# %% ../nbs/02a_metrics.ipynb #9e785270
 def _balanced(means: np.ndarray) -> np.ndarray:
     m = _square(means)
     occurs = m.sum(-1) > 0
     return (class_scores(m)["recall"] * occurs).sum(-1) / occurs.sum(-1)
 
-
+# %% ../nbs/02a_metrics.ipynb #8da4c62f
 def _mcc(means: np.ndarray) -> np.ndarray:
     m = _square(means)
     true, said = m.sum(-1), m.sum(-2)
     spread = (1 - (said ** 2).sum(-1)) * (1 - (true ** 2).sum(-1))
     return _ratio(np.trace(m, axis1=-2, axis2=-1) - (true * said).sum(-1), np.sqrt(np.maximum(spread, 0)))
 
-# %% ../nbs/02a_metrics.ipynb #8eb7d8a1
+# %% ../nbs/02a_metrics.ipynb #f69d10fd
 def _macro(part: str) -> Callable[[np.ndarray], np.ndarray]:
     "The mean of one of the class scores over all classes."
     return lambda means: class_scores(_square(means))[part].mean(-1)
 
-
+# %% ../nbs/02a_metrics.ipynb #4c909107
 def _register_label_scores() -> None:
     formulas = {"balanced_accuracy": (_balanced, "mean recall of the classes that occur"),
                 "precision": (_macro("precision"), "macro precision"), "recall": (_macro("recall"), "macro recall"),
@@ -259,16 +259,16 @@ _register_label_scores()
 def _log_rows(y: np.ndarray, p: np.ndarray, n_classes: int) -> np.ndarray:
     return -np.log(np.clip(p[np.arange(len(y)), y], np.finfo(float).eps, 1))[:, None]
 
-
+# %% ../nbs/02a_metrics.ipynb #6ea027d4
 def _log_skill_rows(y: np.ndarray, p: np.ndarray, n_classes: int) -> np.ndarray:
     return np.column_stack([_log_rows(y, p, n_classes), y[:, None] == np.arange(n_classes)])
 
-
+# %% ../nbs/02a_metrics.ipynb #c0200f82
 def _log_skill(means: np.ndarray) -> np.ndarray:
     share = means[..., 1:]
     return 1 - means[..., 0] / -(share * np.log(np.where(share > 0, share, 1))).sum(-1)
 
-
+# %% ../nbs/02a_metrics.ipynb #2794d1d5
 def _brier_rows(y: np.ndarray, p: np.ndarray, n_classes: int) -> np.ndarray:
     squares = (p - (y[:, None] == np.arange(n_classes))) ** 2
     return squares[:, 1:] if n_classes == 2 else squares.sum(axis=1, keepdims=True)
@@ -282,17 +282,17 @@ def calibration_pairs(
     top = np.ones(len(y), int) if p.shape[1] == 2 else p.argmax(axis=1)
     return p[np.arange(len(y)), top], y == top
 
-
+# %% ../nbs/02a_metrics.ipynb #066647a3
 def _bin(stated: np.ndarray, n_bins: int = 10) -> np.ndarray:
     "Number of the equal-width bin; 1.0 belongs to the last."
     return np.minimum((stated * n_bins).astype(int), n_bins - 1)
 
-
+# %% ../nbs/02a_metrics.ipynb #d6f636ab
 def _ece_rows(y: np.ndarray, p: np.ndarray, n_classes: int) -> np.ndarray:
     stated, true = calibration_pairs(y, p)
     return (_bin(stated)[:, None] == np.arange(10)) * (stated - true)[:, None]
 
-# %% ../nbs/02a_metrics.ipynb #066647a3
+# %% ../nbs/02a_metrics.ipynb #d421a163
 def _auc(y: np.ndarray, p: np.ndarray, n_classes: int) -> float:
     "Area under the ROC curve; for more than two classes the macro mean, each against the rest."
     from sklearn.metrics import roc_auc_score
@@ -301,7 +301,7 @@ def _auc(y: np.ndarray, p: np.ndarray, n_classes: int) -> float:
     if n_classes == 2: return float(roc_auc_score(y, p[:, 1]))
     return float(roc_auc_score(y, p / p.sum(axis=1, keepdims=True), multi_class="ovr"))
 
-
+# %% ../nbs/02a_metrics.ipynb #2a6834a8
 def _register_probability_scores() -> None:
     one = "y holds only one class"
     register_metric(Metric("log_loss", "minimize", CLASSES, "probabilities", _log_rows, description="mean negative log likelihood"))
@@ -327,7 +327,7 @@ class NullBand:
     level: float  # share of draws inside
     draws: int
 
-
+# %% ../nbs/02a_metrics.ipynb #3f1b6f8b
 def calibration_null(
     probabilities: Any,  # (N, C), or (N,) for two classes
     level: float = .95,  # share of draws that the band holds
@@ -367,12 +367,12 @@ def _r2_rows(y: np.ndarray, point: np.ndarray, c: int = 0) -> np.ndarray:
     centred = y - y.mean()  # squares of large labels would lose their digits
     return np.column_stack([(y - point) ** 2, centred, centred ** 2])
 
-
+# %% ../nbs/02a_metrics.ipynb #8075c42c
 def _r2(means: np.ndarray) -> np.ndarray:
     spread = means[..., 2] - means[..., 1] ** 2
     return 1 - means[..., 0] / np.where(spread > 1e-300, spread, np.nan)
 
-
+# %% ../nbs/02a_metrics.ipynb #3eea7265
 def _poisson_rows(y: np.ndarray, point: np.ndarray, c: int = 0) -> np.ndarray:
     bad = (y < 0) | (point <= 0)
     if bad.any():
@@ -381,7 +381,7 @@ def _poisson_rows(y: np.ndarray, point: np.ndarray, c: int = 0) -> np.ndarray:
                              fix="clip the forecast at a small positive number, or choose rmse")
     return 2 * (y * np.log(np.where(y > 0, y, 1) / np.where(y > 0, point, 1)) - y + point)[:, None]
 
-
+# %% ../nbs/02a_metrics.ipynb #184c6179
 def _spearman(y: np.ndarray, point: np.ndarray, c: int = 0) -> float:
     from scipy.stats import spearmanr
     return float("nan") if np.ptp(y) == 0 or np.ptp(point) == 0 else float(spearmanr(y, point).statistic)
@@ -392,13 +392,13 @@ def _pinball_rows(y: np.ndarray, quantiles: tuple[np.ndarray, np.ndarray], c: in
     miss = y[:, None] - values
     return np.maximum(levels * miss, (levels - 1) * miss).mean(axis=1, keepdims=True)
 
-
+# %% ../nbs/02a_metrics.ipynb #5a53372d
 def _crps_rows(y: np.ndarray, samples: np.ndarray, c: int = 0) -> np.ndarray:
     m = samples.shape[1]
     weights = (2 * np.arange(1, m + 1) - m - 1) / m ** 2  # of the sorted members: half the mean distance of all pairs
     return (np.abs(samples - y[:, None]).mean(axis=1) - np.sort(samples, axis=1) @ weights)[:, None]
 
-
+# %% ../nbs/02a_metrics.ipynb #64c60b87
 def _crps_normal_rows(y: np.ndarray, normal: tuple[np.ndarray, np.ndarray], c: int = 0) -> np.ndarray:
     from scipy.special import ndtr
     mean, sd = normal
@@ -465,7 +465,7 @@ def evaluate(
         report["coverage"] = {float(k): float(np.mean(np.asarray(y) <= np.asarray(v))) for k, v in sorted(quantiles.items())}
     return report | {"notes": notes}
 
-
+# %% ../nbs/02a_metrics.ipynb #c695bf93
 def _by_class(y: Any, labels: Any, classes: Any) -> dict[str, Any]:
     "The confusion matrix and the scores of each class, as plain values."
     true, said, n = prepare("labels", y, labels, classes)

@@ -22,7 +22,7 @@ log = logging.getLogger("lineupiq")
 __all__ = ['log', 'TEAM_CODES', 'GAME_HOURS', 'DEFAULT_GAMETIME', 'SIGNATURES', 'RENAMES', 'KEYS', 'TEAM_COLUMNS', 'LINES',
            'TEXTS', 'REPAIRS', 'FIRST_SEASON', 'SHARED', 'SPANS', 'team_codes', 'kickoff_times', 'table_kind',
            'normalise_table', 'empty_table', 'read_nfl_files', 'download_nfl', 'nfl_tables', 'load_nfl_tables',
-           'team_games', 'past_means']
+           'team_games', 'next_games', 'past_means']
 
 # %% ../nbs/01e_nfl.ipynb #d25d9346
 TEAM_CODES = {  # code in some source -> nflverse's code of today
@@ -49,12 +49,12 @@ def kickoff_times(
 ) -> pd.Series:  # datetime64[ns, UTC]
     "Kickoff as an instant, from Eastern wall-clock columns."
     clock = pd.Series(DEFAULT_GAMETIME, index=gameday.index) if gametime is None else gametime.astype("object")
-    clock = clock.where(clock.notna() & (clock != ""), DEFAULT_GAMETIME).astype(str)
-    day = pd.to_datetime(gameday).dt.strftime("%Y-%m-%d")
+    clock = clock.where(clock.notna() & (clock != ""), DEFAULT_GAMETIME).astype(str).str.slice(0, 5)
     try:
-        wall = pd.to_datetime(day + " " + clock)
+        wall = pd.to_datetime(gameday.astype(str).str.slice(0, 10) + " " + clock, format="%Y-%m-%d %H:%M")
     except ValueError as error:
-        raise DataError("A schedule has a date or a kickoff time that cannot be read.", found=str(error), expected="gameday YYYY-MM-DD, gametime HH:MM") from error
+        raise DataError("A schedule has a date or a kickoff time that cannot be read.", found=str(error),
+                        expected="gameday YYYY-MM-DD, gametime HH:MM") from error
     return wall.dt.tz_localize("America/New_York").dt.tz_convert("UTC").dt.as_unit("ns")
 
 # %% ../nbs/01e_nfl.ipynb #04f2df1e
@@ -80,7 +80,8 @@ def table_kind(
 
 # %% ../nbs/01e_nfl.ipynb #0690ffd9
 RENAMES = {  # table -> other name -> name used here
-    "player_stats": {"recent_team": "team", "passing_interceptions": "interceptions", "sacks_suffered": "sacks", "sack_yards_lost": "sack_yards"},
+    "player_stats": {"recent_team": "team", "passing_interceptions": "interceptions", "sacks_suffered": "sacks",
+                     "sack_yards_lost": "sack_yards"},
     "players": {"gsis_id": "player_id", "birthdate": "birth_date", "display_name": "name", "draft_ovr": "draft_overall"},
     "injuries": {"gsis_id": "player_id"},
     "teams": {"team_abbr": "team"},
@@ -115,7 +116,8 @@ TEXTS = {"location": "Home", "game_type": "REG", "roof": None, "home_qb_id": Non
 
 def _days_off(schedules: pd.DataFrame) -> pd.DataFrame:
     "home_rest and away_rest from the kickoffs alone."
-    sides = [schedules[["season", "kickoff", f"{s}_team"]].set_axis(["season", "kickoff", "team"], axis=1).assign(side=f"{s}_rest") for s in ("home", "away")]
+    sides = [schedules[["season", "kickoff", f"{s}_team"]].set_axis(["season", "kickoff", "team"], axis=1).assign(side=f"{s}_rest")
+             for s in ("home", "away")]
     long = pd.concat(sides).sort_values("kickoff", kind="stable")
     day = long["kickoff"].dt.tz_convert("America/New_York").dt.tz_localize(None).dt.normalize()
     long["rest"] = day.groupby([long["season"], long["team"]]).diff().dt.days.fillna(7.0)
@@ -125,12 +127,15 @@ def _days_off(schedules: pd.DataFrame) -> pd.DataFrame:
 def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
     "Kickoff in UTC, lines and weather as numbers, every optional column present."
     frame = frame.assign(**{c: value for c, value in TEXTS.items() if c not in frame})
-    frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce").astype(float) if c in frame else np.nan for c in (*LINES, "home_score", "away_score")})
-    frame = frame.assign(kickoff=kickoff_times(frame["gameday"], frame["gametime"])).sort_values(["kickoff", "home_team"], kind="stable").reset_index(drop=True)
+    frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce").astype(float) if c in frame else np.nan
+                            for c in (*LINES, "home_score", "away_score")})
+    frame = frame.assign(kickoff=kickoff_times(frame["gameday"], frame["gametime"]))
+    frame = frame.sort_values(["kickoff", "home_team"], kind="stable").reset_index(drop=True)
     if "home_rest" not in frame or "away_rest" not in frame:
         frame[["home_rest", "away_rest"]] = _days_off(frame)[["home_rest", "away_rest"]]
     if "game_id" not in frame:
-        frame["game_id"] = [f"{s}_{w:02d}_{a}_{h}" for s, w, a, h in frame[["season", "week", "away_team", "home_team"]].itertuples(index=False)]
+        keys = frame[["season", "week", "away_team", "home_team"]]
+        frame["game_id"] = [f"{s}_{w:02d}_{away}_{home}" for s, w, away, home in keys.itertuples(index=False)]
     return frame
 
 # %% ../nbs/01e_nfl.ipynb #d2d3e102
@@ -149,7 +154,8 @@ def _player_stats(frame: pd.DataFrame) -> pd.DataFrame:
 def _players(frame: pd.DataFrame) -> pd.DataFrame:
     "Birth dates as dates, zero draft years as missing, FB counted as RB."
     dates = pd.to_datetime(frame["birth_date"], errors="coerce")
-    frame = frame.assign(birth_date=dates.dt.tz_localize(None).dt.as_unit("ns"), position=frame["position"].astype("object").mask(frame["position"] == "FB", "RB"))
+    frame = frame.assign(birth_date=dates.dt.tz_localize(None).dt.as_unit("ns"),
+                         position=frame["position"].astype("object").mask(frame["position"] == "FB", "RB"))
     for column in ("draft_year", "draft_overall", "height", "weight", "pfr_id", "name"):
         frame[column] = frame[column] if column in frame else None
     for column in ("draft_year", "draft_overall"):
@@ -160,7 +166,8 @@ def _players(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _injuries(frame: pd.DataFrame) -> pd.DataFrame:
     "The last report of a player and week, with the time it was changed."
-    stamp = pd.to_datetime(frame["date_modified"], utc=True, errors="coerce") if "date_modified" in frame else pd.Series(pd.NaT, index=frame.index, dtype="datetime64[ns, UTC]")
+    written = frame["date_modified"] if "date_modified" in frame else pd.Series(pd.NaT, index=frame.index)
+    stamp = pd.to_datetime(written, utc=True, errors="coerce")
     return frame.assign(date_modified=stamp.dt.as_unit("ns")).sort_values("date_modified", na_position="first", kind="stable")
 
 
@@ -236,7 +243,7 @@ def _download(what: str, call: Callable) -> pd.DataFrame | None:
             log.warning("nflverse has no %s; left out", what)
             return None
         raise EnvironmentFault(f"The download of {what} failed.", found=str(error).splitlines()[0][:200],
-                               fix="check the network and try again, or put the files in a folder and set LINEUPIQ_DATA_DIR to it") from error
+                               fix="check the network and try again, or set LINEUPIQ_DATA_DIR to a folder of the files") from error
 
 
 def download_nfl(
@@ -302,8 +309,10 @@ def team_games(
     sides = []
     for mine, theirs, sign in (("home", "away", 1.0), ("away", "home", -1.0)):
         side = schedules[list(SHARED)].assign(
-            team=schedules[f"{mine}_team"], opponent=schedules[f"{theirs}_team"], is_home=float(mine == "home"), points=schedules[f"{mine}_score"],
-            points_allowed=schedules[f"{theirs}_score"], spread=sign * schedules["spread_line"], rest=schedules[f"{mine}_rest"].astype(float),
+            team=schedules[f"{mine}_team"], opponent=schedules[f"{theirs}_team"], is_home=float(mine == "home"),
+            points=schedules[f"{mine}_score"],
+            points_allowed=schedules[f"{theirs}_score"], spread=sign * schedules["spread_line"],
+            rest=schedules[f"{mine}_rest"].astype(float),
             opponent_rest=schedules[f"{theirs}_rest"].astype(float), qb_id=schedules[f"{mine}_qb_id"])
         sides.append(side)
     games = pd.concat(sides, ignore_index=True)
@@ -312,6 +321,15 @@ def team_games(
     games["playoff"] = (games["game_type"] != "REG").astype(float)
     games["indoors"] = games["roof"].isin(["dome", "closed"]).astype(float).where(games["roof"].notna())
     return games.sort_values(["kickoff", "game_id", "team"], kind="stable").reset_index(drop=True)
+
+# %% ../nbs/01e_nfl.ipynb #7c8337b5
+def next_games(
+    games: pd.DataFrame,  # two rows a game, as `team_games` makes them
+) -> pd.DataFrame:  # the rows of the next week's unplayed games; empty when the schedule is over
+    "The sides of the games of the coming week."
+    last = games.loc[games["points"].notna(), "kickoff"].max()
+    coming = games[games["points"].isna() & ~(games["kickoff"] <= last)]
+    return coming.merge(coming[["season", "week"]].head(1), on=["season", "week"])
 
 # %% ../nbs/01e_nfl.ipynb #5453e5d6
 SPANS = (3, 5, 17)  # rows: about a month, a stretch, a season

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .base import ConfigError, DataError, did_you_mean
-from .nfl import GAME_HOURS, SPANS, past_means, team_games
+from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
 from .panel import Feature, Panel, make_panel
 
 log = logging.getLogger("lineupiq")
@@ -21,7 +21,7 @@ log = logging.getLogger("lineupiq")
 # %% auto #0
 __all__ = ['log', 'POSITIONS', 'USAGE', 'SHARES', 'SEASONS_ACTIVE', 'FORM_STATS', 'ALLOWED_STATS', 'TEAM_STATS', 'ROLE_STATS',
            'COUNT_TARGETS', 'ALLOWED_HALFLIFE', 'TEAM_HALFLIFE', 'SETTING', 'UNDRAFTED', 'REPORT', 'DESCRIPTIONS',
-           'next_games', 'player_weeks', 'describe_player_feature', 'player_panel']
+           'player_weeks', 'describe_player_feature', 'player_panel']
 
 # %% ../nbs/01ea_players.ipynb #2652ec9a
 POSITIONS = ("QB", "RB", "WR", "TE")
@@ -33,8 +33,10 @@ def _played_rows(tables: Mapping[str, pd.DataFrame], games: pd.DataFrame) -> pd.
     stats = tables["player_stats"]
     missing = [c for c in USAGE if c not in stats]
     if not len(stats) or missing:
-        raise DataError("There are no player statistics to build from.", where="table player_stats", found=f"{len(stats)} rows, without {', '.join(missing) or 'nothing'}",
-                        expected="weekly rows with player_id, season, week, team, attempts, carries, targets", fix="add the file to the data folder")
+        raise DataError("There are no player statistics to build from.", where="table player_stats",
+                        found=f"{len(stats)} rows, without {', '.join(missing) or 'nothing'}",
+                        expected="weekly rows with player_id, season, week, team, attempts, carries, targets",
+                        fix="add the file to the data folder")
     used = stats[stats[list(USAGE)].fillna(0).sum(axis=1) > 0]
     keep = [c for c in games.columns if c not in used.columns or c in ("season", "week", "team")]
     rows = used.merge(games[keep], on=["season", "week", "team"], how="inner")
@@ -65,27 +67,18 @@ def _add_shares(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.Da
 SEASONS_ACTIVE = 1  # an upcoming row is made for players seen in this season or this many before
 
 
-def next_games(
-    games: pd.DataFrame,  # two rows a game, as `team_games` makes them
-) -> pd.DataFrame:  # the rows of the next week's unplayed games; empty when the schedule is over
-    "The sides of the games of the coming week."
-    last = games.loc[games["points"].notna(), "kickoff"].max()
-    coming = games[games["points"].isna() & ~(games["kickoff"] <= last)]
-    first = coming[["season", "week"]].head(1)
-    return coming.merge(first, on=["season", "week"])
-
-
 def _upcoming_rows(rows: pd.DataFrame, games: pd.DataFrame, rosters: Mapping[str, str] | None) -> pd.DataFrame:
     "One row without statistics for each player of each side of the coming week."
     coming = next_games(games)
     if not len(coming):
-        raise DataError("There is no upcoming week.", where="table schedules", found=f"last game {games['kickoff'].max()}", expected="games without a score after the last one played",
+        raise DataError("There is no upcoming week.", where="table schedules", found=f"last game {games['kickoff'].max()}",
+                        expected="games without a score after the last one played",
                         fix="load a schedule that reaches beyond the last result")
     names = [c for c in ("player_id", "player_name", "player_display_name", "position", "team", "season") if c in rows]
     latest = rows.sort_values("kickoff", kind="stable").drop_duplicates("player_id", keep="last")[names]
-    latest = latest[latest["season"] >= coming["season"].iloc[0] - SEASONS_ACTIVE].drop(columns="season")
-    if rosters:
-        latest["team"] = latest["player_id"].map(dict(rosters)).fillna(latest["team"])
+    listed = latest["player_id"].map(dict(rosters or {}))
+    active = listed.notna() | (latest["season"] >= coming["season"].iloc[0] - SEASONS_ACTIVE)
+    latest = latest.assign(team=listed.fillna(latest["team"]))[active].drop(columns="season")
     return latest.merge(coming, on="team", how="inner")
 
 # %% ../nbs/01ea_players.ipynb #041c9258
@@ -106,23 +99,29 @@ def player_weeks(
     return rows.sort_values(["kickoff", "player_id"], kind="stable").reset_index(drop=True), games
 
 # %% ../nbs/01ea_players.ipynb #df075c38
-_RECEIVER = ["targets", "receptions", "receiving_yards", "receiving_tds", "receiving_air_yards", "receiving_yards_after_catch", "receiving_first_downs",
+_RECEIVER = ["targets", "receptions", "receiving_yards", "receiving_tds", "receiving_air_yards", "receiving_yards_after_catch",
+             "receiving_first_downs",
              "receiving_epa", "target_share", "air_yards_share", "carries", "snap_share", "fantasy_points_ppr"]
 FORM_STATS = {
-    "QB": ["attempts", "completions", "passing_yards", "passing_tds", "interceptions", "sacks", "passing_air_yards", "passing_epa", "passing_first_downs",
+    "QB": ["attempts", "completions", "passing_yards", "passing_tds", "interceptions", "sacks", "passing_air_yards", "passing_epa",
+           "passing_first_downs",
            "carries", "rushing_yards", "rushing_tds", "attempt_share", "snap_share", "started", "fantasy_points_ppr"],
-    "RB": ["carries", "rushing_yards", "rushing_tds", "rushing_first_downs", "rushing_epa", "targets", "receptions", "receiving_yards", "receiving_tds",
+    "RB": ["carries", "rushing_yards", "rushing_tds", "rushing_first_downs", "rushing_epa", "targets", "receptions", "receiving_yards",
+           "receiving_tds",
            "receiving_yards_after_catch", "carry_share", "target_share", "snap_share", "fantasy_points_ppr"],
     "WR": _RECEIVER, "TE": _RECEIVER,
 }
 ALLOWED_STATS = {
     "QB": ["attempts", "completions", "passing_yards", "passing_tds", "interceptions", "sacks", "rushing_yards"],
     "RB": ["carries", "rushing_yards", "rushing_tds", "targets", "receptions", "receiving_yards", "receiving_tds"],
-    "WR": ["targets", "receptions", "receiving_yards", "receiving_tds"], "TE": ["targets", "receptions", "receiving_yards", "receiving_tds"],
+    "WR": ["targets", "receptions", "receiving_yards", "receiving_tds"],
+    "TE": ["targets", "receptions", "receiving_yards", "receiving_tds"],
 }
-TEAM_STATS = ["attempts", "carries", "passing_yards", "passing_tds", "rushing_yards", "rushing_tds", "passing_epa", "points", "points_allowed"]
+TEAM_STATS = ["attempts", "carries", "passing_yards", "passing_tds", "rushing_yards", "rushing_tds", "passing_epa", "points",
+              "points_allowed"]
 ROLE_STATS = ["attempt_share", "carry_share", "target_share", "air_yards_share", "snap_share", "started"]
-COUNT_TARGETS = {"passing_tds", "rushing_tds", "receiving_tds", "receptions", "targets", "carries", "attempts", "completions", "interceptions", "sacks"}
+COUNT_TARGETS = {"passing_tds", "rushing_tds", "receiving_tds", "receptions", "targets", "carries", "attempts", "completions",
+                 "interceptions", "sacks"}
 
 # %% ../nbs/01ea_players.ipynb #68818af7
 def _form(rows: pd.DataFrame, stats: Sequence[str], target: str, spans: Sequence[int], halflife: float) -> pd.DataFrame:
@@ -173,7 +172,8 @@ def _team_form(rows: pd.DataFrame, games: pd.DataFrame) -> pd.DataFrame:
     return rows[["team", "game_id"]].merge(past, on=["team", "game_id"], how="left").drop(columns=["team", "game_id"])
 
 # %% ../nbs/01ea_players.ipynb #897a607f
-SETTING = ("implied_total", "spread", "total_line", "rest", "opponent_rest", "is_home", "neutral", "week", "playoff", "indoors", "temp", "wind")
+SETTING = ("implied_total", "spread", "total_line", "rest", "opponent_rest", "is_home", "neutral", "week", "playoff", "indoors", "temp",
+           "wind")
 UNDRAFTED = 263.0  # one behind the last pick of a draft with 262
 REPORT = {"Questionable": 2.0, "Doubtful": 3.0, "Out": 4.0}
 
@@ -185,7 +185,8 @@ def _person(rows: pd.DataFrame, players: pd.DataFrame) -> pd.DataFrame:
     days = (rows["kickoff"].dt.tz_localize(None) - pd.to_datetime(born)).dt.days
     entered = drafted.fillna(rows.groupby("player_id")["season"].transform("min"))
     place = rows["player_id"].map(known["draft_overall"].fillna(UNDRAFTED))
-    return pd.DataFrame({"age": days / 365.25, "experience": (rows["season"] - entered).astype(float), "draft_overall": place.astype(float)})
+    return pd.DataFrame({"age": days / 365.25, "experience": (rows["season"] - entered).astype(float),
+                         "draft_overall": place.astype(float)})
 
 
 def _injury(rows: pd.DataFrame, injuries: pd.DataFrame) -> pd.DataFrame:
@@ -201,9 +202,12 @@ DESCRIPTIONS = {
     "career_mean": "mean of the target over all earlier games", "season_mean": "mean of the target over this season's earlier games",
     "games_played": "earlier games in which the player was used", "games_this_season": "the same, this season",
     "log_weeks_off": "log(1 + weeks since the last such game), at most a year", "new_team": "1 if the last game was for another team",
-    "implied_total": "points the closing line expects of the team", "spread": "closing spread, positive if the team is favoured", "total_line": "closing total",
-    "rest": "days since the team's last game", "opponent_rest": "days since the opponent's last game", "is_home": "1 at home", "neutral": "1 on neutral ground",
-    "week": "week of the season", "playoff": "1 in the post season", "indoors": "1 under a dome or closed roof", "temp": "temperature outdoors, F", "wind": "wind outdoors, mph",
+    "implied_total": "points the closing line expects of the team", "spread": "closing spread, positive if the team is favoured",
+    "total_line": "closing total",
+    "rest": "days since the team's last game", "opponent_rest": "days since the opponent's last game", "is_home": "1 at home",
+    "neutral": "1 on neutral ground",
+    "week": "week of the season", "playoff": "1 in the post season", "indoors": "1 under a dome or closed roof",
+    "temp": "temperature outdoors, F", "wind": "wind outdoors, mph",
     "age": "years", "experience": "seasons since the draft, or since first seen", "draft_overall": "overall pick; 263 if undrafted",
     "injury_report": "0 not listed, 1 listed, 2 questionable, 3 doubtful, 4 out; as published before kickoff",
 }
@@ -229,21 +233,25 @@ def describe_player_feature(
 def _check_target(tables: Mapping[str, pd.DataFrame], position: str, target: str) -> None:
     "Refuse what there is no panel for."
     if position not in POSITIONS:
-        raise ConfigError(f"unknown position '{position}'{did_you_mean(str(position), POSITIONS)}", where="position", expected=", ".join(POSITIONS))
+        raise ConfigError(f"unknown position '{position}'{did_you_mean(str(position), POSITIONS)}", where="position",
+                          expected=", ".join(POSITIONS))
     stats = tables["player_stats"]
     numeric = [c for c in stats.columns if pd.api.types.is_numeric_dtype(stats[c]) and c not in ("season", "week")]
     if target not in numeric:
-        raise ConfigError(f"unknown target '{target}'{did_you_mean(str(target), numeric)}", where="target", expected="a numeric column of player_stats: " + ", ".join(numeric[:40]))
+        raise ConfigError(f"unknown target '{target}'{did_you_mean(str(target), numeric)}", where="target",
+                          expected="a numeric column of player_stats: " + ", ".join(numeric[:40]))
 
 
-def _features(rows: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.DataFrame], position: str, target: str, spans, halflife) -> tuple:
+def _features(rows: pd.DataFrame, games: pd.DataFrame, tables: Mapping, position: str, target: str, spans: Sequence[int],
+              halflife: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Rows of everybody who ever played the position, and their features."
     mine = rows["player_id"].isin(rows.loc[rows["position"] == position, "player_id"])
     own = rows[mine].reset_index(drop=True)
     form = [s for s in dict.fromkeys([*FORM_STATS[position], target]) if s in rows]
     given = [s for s in dict.fromkeys([*ALLOWED_STATS[position], target]) if s in rows]
     blocks = [_form(own, form, target, spans, halflife), _allowed(rows, games, position, given)[mine.to_numpy()].reset_index(drop=True),
-              _team_form(rows, games)[mine.to_numpy()].reset_index(drop=True), own[list(SETTING)].astype(float), _person(own, tables["players"])]
+              _team_form(rows, games)[mine.to_numpy()].reset_index(drop=True), own[list(SETTING)].astype(float),
+              _person(own, tables["players"])]
     if len(tables["injuries"]):
         blocks.append(_injury(own, tables["injuries"]))
     return own, pd.concat(blocks, axis=1)
@@ -251,7 +259,8 @@ def _features(rows: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.D
 
 def _canonical_rows(own: pd.DataFrame, target: str) -> pd.DataFrame:
     "The panel's own columns, and the names that readers want to see."
-    frame = pd.DataFrame({"symbol": own["player_id"].astype(str), "time": own["kickoff"], "label": own[target].astype(float), "season": own["season"].astype("int64")})
+    frame = pd.DataFrame({"symbol": own["player_id"].astype(str), "time": own["kickoff"], "label": own[target].astype(float),
+                          "season": own["season"].astype("int64")})
     frame["label_end"] = (own["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(own["upcoming"])
     frame["group"] = frame["season"] * 100 + own["week"].astype("int64")
     names = [c for c in ("player_display_name", "player_name", "team", "opponent", "game_id") if c in own]
@@ -277,12 +286,16 @@ def player_panel(
     unlabelled = inside & own[target].isna() & ~own["upcoming"]
     keep = inside & ~unlabelled & (features["games_played"] > 0)
     if not keep.any():
-        raise DataError(f"There are no {position} rows from {first_season} on.", where="table player_stats", found=f"seasons {rows['season'].min()}-{rows['season'].max()}",
+        raise DataError(f"There are no {position} rows from {first_season} on.", where="table player_stats",
+                        found=f"seasons {rows['season'].min()}-{rows['season'].max()}",
                         fix="lower first_season, or load more seasons")
-    left_out = [name for name in features if features.loc[keep, name].isna().all()]
+    left_out = [name for name in features if features.loc[keep, name].nunique() < 2]  # missing or constant throughout
     features = features.drop(columns=left_out)
-    counts = {"first_rows_dropped": int((inside & (features["games_played"] == 0)).sum()), "unlabelled_dropped": int(unlabelled.sum()), "left_out": left_out}
+    counts = {"first_rows_dropped": int((inside & (features["games_played"] == 0)).sum()), "unlabelled_dropped": int(unlabelled.sum()),
+              "left_out": left_out}
     return make_panel(
-        pd.concat([_canonical_rows(own, target), features], axis=1)[keep], [Feature(name, "numeric", describe_player_feature(name)) for name in features],
-        task="regression", name="nfl-players", label_kind="count" if target in COUNT_TARGETS else "numeric", sort=True, missing_target="upcoming",
+        pd.concat([_canonical_rows(own, target), features], axis=1)[keep],
+        [Feature(name, "numeric", describe_player_feature(name)) for name in features],
+        task="regression", name="nfl-players", label_kind="count" if target in COUNT_TARGETS else "numeric", sort=True,
+        missing_target="upcoming",
         meta={"position": position, "target": target, **counts})

@@ -58,7 +58,8 @@ def _game_arrays(home, away, home_score, away_score, neutral, season) -> tuple:
         raise DataError("A game has one score but not the other.", where=f"row {half[0]}: {columns[0][half[0]]} - {columns[1][half[0]]}",
                         expected="two scores, or none for a game that has not been played")
     if n and np.any(np.diff(season.astype(float)) < 0):
-        raise DataError("Games are not in time order: the season falls.", where=f"row {int(np.argmax(np.diff(season.astype(float)) < 0)) + 1}",
+        raise DataError("Games are not in time order: the season falls.",
+                        where=f"row {int(np.argmax(np.diff(season.astype(float)) < 0)) + 1}",
                         fix="sort the games by kickoff before rating them")
     return tuple(columns)
 

@@ -35,7 +35,7 @@ def to_ticks(
         if values.ndim == 1 and values.dtype.kind in "iuf":
             return _whole_ticks(values, name), "number"
     try:
-        if not zoned and (values.ndim != 1 or any(isinstance(v, str) for v in values[:3])):
+        if not zoned and (values.ndim != 1 or not pd.api.types.infer_dtype(values, skipna=True).startswith("date")):
             raise TypeError("not a column of datetimes")
         index = pd.DatetimeIndex(values)
     except (TypeError, ValueError) as error:

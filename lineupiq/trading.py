@@ -37,7 +37,7 @@ def class_sides(
     if missing: raise ConfigError("sides leaves out classes", found=str(missing), expected=str(names))
     return np.array([float(sides[name]) for name in names])
 
-
+# %% ../nbs/02aa_trading.ipynb #dd77138b
 def class_positions(
     labels: Any,  # (N,) predicted classes
     sides: Mapping[Any, float] | None = None,  # class -> position; None: the sign of a numeric class
@@ -46,7 +46,7 @@ def class_positions(
     classes, codes = np.unique(np.asarray(labels), return_inverse=True)
     return class_sides(classes, sides)[codes]
 
-
+# %% ../nbs/02aa_trading.ipynb #accb03ec
 def probability_positions(
     probabilities: Any,  # (N, C), or (N,) for two classes
     classes: Any,  # (C,) class order
@@ -90,7 +90,7 @@ class Ledger:
         "Return after costs."
         return self.gross - self.cost
 
-
+# %% ../nbs/02aa_trading.ipynb #19497929
 def ledger(
     position: Any,  # (N,) positions, 1 is the whole stake long
     returns: Any,  # (N,) simple return of each decision's holding period
@@ -165,7 +165,7 @@ class TradingScores:
         "Plain values for JSON."
         return asdict(self)
 
-
+# %% ../nbs/02aa_trading.ipynb #1dca627b
 def trading_scores(
     position: Any,  # (N,) positions, 1 is the whole stake long
     returns: Any,  # (N,) simple return of each decision's holding period

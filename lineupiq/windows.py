@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from .arrays import flat_names
 from .base import ConfigError, DataError, IntegrityError, did_you_mean, first_rows
@@ -19,7 +20,7 @@ from .files import atomic_folder, check_name, dump_json, load_json, verify_manif
 from .panel import Encoder, Panel, naive_utc
 
 # %% auto #0
-__all__ = ['SPLITS', 'SEQUENCES', 'Runs', 'find_runs', 'gather', 'real_rows', 'Windows', 'as_rows', 'as_windows',
+__all__ = ['SPLITS', 'SEQUENCES', 'Runs', 'find_runs', 'gather', 'real_rows', 'Windows', 'window_rows', 'row_windows',
            'TimeSeriesDataContainer', 'container_from_panel', 'save_sequences', 'load_sequences']
 
 # %% ../nbs/01b_windows.ipynb #da77ac4b
@@ -131,40 +132,52 @@ class Windows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return gather(self.values, self.first, self.at, self.length, self.pad).astype(dtype or self.dtype, copy=False)
 
-    @property
-    def mask(self) -> np.ndarray:  # (N, T) bool
-        "True where a window has a row, False where it has padding."
-        return real_rows(self.first, self.at, self.length)
+# %% ../nbs/01b_windows.ipynb #9841f546
+@patch(as_prop=True)
+def mask(self: Windows) -> np.ndarray:  # (N, T) bool
+    "True where a window has a row, False where it has padding."
+    return real_rows(self.first, self.at, self.length)
 
-    @property
-    def short(self) -> int:
-        "How many windows have padding."
-        return int((self.at - self.first[self.at] + 1 < self.length).sum())
 
-    def take(self, rows: np.ndarray) -> Windows:  # rows: (K,) positions or mask among these windows
-        "Some of the windows, still ungathered."
-        return Windows(self.values, self.first, self.at[rows], self.length, self.pad)
+@patch(as_prop=True)
+def short(self: Windows) -> int:
+    "How many windows have padding."
+    return int((self.at - self.first[self.at] + 1 < self.length).sum())
 
-    def current(self) -> np.ndarray:  # (N, F)
-        "The newest row of every window: what a tabular model sees."
-        return self.values[self.at]
 
-    def flatten(self) -> np.ndarray:  # (N, T·F), oldest row first
-        "Every window as one long row."
-        return np.asarray(self).reshape(len(self), -1)
+@patch
+def take(self: Windows,
+    rows: np.ndarray,  # (K,) positions or mask among these windows
+) -> Windows:
+    "Some of the windows, still ungathered."
+    return Windows(self.values, self.first, self.at[rows], self.length, self.pad)
 
-    def batches(self,
-        size: int = 256,  # windows at a time
-        order: np.ndarray | None = None,  # (N,) order of reading; None = as they are
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # (rows, windows)
-        "Read all windows in batches."
-        order = np.arange(len(self)) if order is None else np.asarray(order)
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            yield rows, self[rows]
+# %% ../nbs/01b_windows.ipynb #4027e83b
+@patch
+def current(self: Windows) -> np.ndarray:  # (N, F)
+    "The newest row of every window: what a tabular model sees."
+    return self.values[self.at]
+
+
+@patch
+def flatten(self: Windows) -> np.ndarray:  # (N, T·F), oldest row first
+    "Every window as one long row."
+    return np.asarray(self).reshape(len(self), -1)
+
+
+@patch
+def batches(self: Windows,
+    size: int = 256,  # windows at a time
+    order: np.ndarray | None = None,  # (N,) order of reading; None = as they are
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # (rows, windows)
+    "Read all windows in batches."
+    order = np.arange(len(self)) if order is None else np.asarray(order)
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        yield rows, self[rows]
 
 # %% ../nbs/01b_windows.ipynb #73a50ae7
-def as_rows(
+def window_rows(
     X: Any,  # Windows, (N, T, F), or (N, F)
     names: Sequence[str],  # F feature names
     how: str = "current",  # "current" = the newest row; "flatten" = the window laid flat
@@ -180,7 +193,7 @@ def as_rows(
     return pd.DataFrame(X.current() if isinstance(X, Windows) else np.asarray(X)[:, -1], columns=list(names))
 
 
-def as_windows(
+def row_windows(
     X: Any,  # Windows, (N, T, F), or (N, F)
 ) -> Any:  # Windows or (N, T, F)
     "What a sequence model sees: windows as they are, rows as windows of length one."
@@ -210,45 +223,60 @@ class TimeSeriesDataContainer:
 
     def __post_init__(self) -> None:
         self.feature_names = list(self.feature_names) or [f"f{j}" for j in range(self.X_train.shape[-1])]
-        problems = [p for split in SPLITS for p in self._problems(split)]
+        problems = [p for split in SPLITS for p in _misfits(self, split)]
         if problems:
             raise DataError("a container whose parts do not fit", found="; ".join(problems), expected="equal lengths and feature counts")
 
-    def _problems(self, split: str) -> list[str]:
-        X, y, w = (getattr(self, f"{k}_{split}") for k in "Xyw")
-        if X is None or y is None:
-            return [f"one of X_{split} and y_{split} is missing"] if X is not y else []
-        n, others = len(X), {"y": y, "w": w}
-        out = [f"{n} rows in X_{split}, {len(v)} in {k}_{split}" for k, v in others.items() if v is not None and len(v) != n]
-        if X.ndim not in (2, 3):
-            out.append(f"X_{split} has {X.ndim} dimensions")
-        if X.shape[-1] != len(self.feature_names):
-            out.append(f"X_{split} has {X.shape[-1]} features, {len(self.feature_names)} are named")
-        return out
+# %% ../nbs/01b_windows.ipynb #5623c19b
+def _misfits(
+    box: TimeSeriesDataContainer,  # being made
+    split: str,  # train, val or test
+) -> list[str]:  # one sentence each
+    "What does not fit in one split."
+    X, y, w = (getattr(box, f"{k}_{split}") for k in "Xyw")
+    if X is None or y is None:
+        return [f"one of X_{split} and y_{split} is missing"] if X is not y else []
+    n, others = len(X), {"y": y, "w": w}
+    out = [f"{n} rows in X_{split}, {len(v)} in {k}_{split}" for k, v in others.items() if v is not None and len(v) != n]
+    if X.ndim not in (2, 3):
+        out.append(f"X_{split} has {X.ndim} dimensions")
+    if X.shape[-1] != len(box.feature_names):
+        out.append(f"X_{split} has {X.shape[-1]} features, {len(box.feature_names)} are named")
+    return out
 
-    def get_split(self,
-        name: str,  # train, val or test
-    ) -> tuple[Any, np.ndarray, np.ndarray | None]:  # X, y, w
-        "One split."
-        if name not in SPLITS or getattr(self, f"X_{name}") is None:
-            there = [s for s in SPLITS if getattr(self, f"X_{s}") is not None]
-            raise ConfigError("no such split", found=repr(name) + did_you_mean(str(name), there), expected=", ".join(there))
-        return getattr(self, f"X_{name}"), getattr(self, f"y_{name}"), getattr(self, f"w_{name}")
+# %% ../nbs/01b_windows.ipynb #350c0cf3
+@patch
+def get_split(self: TimeSeriesDataContainer,
+    name: str,  # train, val or test
+) -> tuple[Any, np.ndarray, np.ndarray | None]:  # X, y, w
+    "One split."
+    there = [s for s in SPLITS if getattr(self, f"X_{s}") is not None]
+    if name not in there:
+        raise ConfigError("no such split", found=repr(name) + did_you_mean(str(name), there), expected=", ".join(there))
+    return getattr(self, f"X_{name}"), getattr(self, f"y_{name}"), getattr(self, f"w_{name}")
 
-    def reshaped(self,
-        change: Callable[[Any], Any],  # what to do with every X, e.g. as_windows
-    ) -> TimeSeriesDataContainer:
-        "The container with every X changed; names follow a frame's columns."
-        new = {f"X_{s}": None if getattr(self, f"X_{s}") is None else change(getattr(self, f"X_{s}")) for s in SPLITS}
-        return replace(self, **new, feature_names=list(getattr(new["X_train"], "columns", self.feature_names)))
 
-    def as_rows(self, how: str = "current") -> TimeSeriesDataContainer:
-        "For tabular models: the newest row (`current`) or the whole window laid flat (`flatten`)."
-        return self.reshaped(lambda X: as_rows(X, self.feature_names, how))
+@patch
+def reshaped(self: TimeSeriesDataContainer,
+    change: Callable[[Any], Any],  # what to do with every X, e.g. row_windows
+) -> TimeSeriesDataContainer:
+    "The container with every X changed; names follow a frame's columns."
+    new = {f"X_{s}": None if getattr(self, f"X_{s}") is None else change(getattr(self, f"X_{s}")) for s in SPLITS}
+    return replace(self, **new, feature_names=list(getattr(new["X_train"], "columns", self.feature_names)))
 
-    def as_windows(self) -> TimeSeriesDataContainer:
-        "For sequence models."
-        return self.reshaped(as_windows)
+# %% ../nbs/01b_windows.ipynb #8dec816b
+@patch
+def as_rows(self: TimeSeriesDataContainer,
+    how: str = "current",  # the newest row, or "flatten" = the whole window laid flat
+) -> TimeSeriesDataContainer:
+    "For tabular models."
+    return self.reshaped(lambda X: window_rows(X, self.feature_names, how))
+
+
+@patch
+def as_windows(self: TimeSeriesDataContainer) -> TimeSeriesDataContainer:
+    "For sequence models."
+    return self.reshaped(row_windows)
 
 # %% ../nbs/01b_windows.ipynb #522fec8a
 def container_from_panel(

@@ -149,7 +149,8 @@ def test_purgedcv_keeps_labels_that_end_on_the_cut(anchor):
     purgedcv = pytest.importorskip("purgedcv", reason="purgedcv is not installed (extra: test)")
     day, ends = anchor
     t, e = pd.Timestamp("2020-01-01") + pd.to_timedelta(day, "D"), pd.Timestamp("2020-01-01") + pd.to_timedelta(ends, "D")
-    theirs = list(purgedcv.WalkForwardSplit(5, 1000, prediction_times=pd.Series(t), evaluation_times=pd.Series(e)).split(np.zeros((len(t), 1))))
+    splitter = purgedcv.WalkForwardSplit(5, 1000, prediction_times=pd.Series(t), evaluation_times=pd.Series(e))
+    theirs = list(splitter.split(np.zeros((len(t), 1))))
     ours = WalkForward(t, e, n_splits=5, test_size=50).folds()
     assert sum(len(train) for train, _ in theirs) == 34_058
     for f, (train, test) in zip(ours, theirs, strict=True):

@@ -1,0 +1,243 @@
+"""The NFL builders on the real tables: population, clocks, leaks, and the figures that models on them must reach."""
+import os
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lineupiq.base import DataError
+from lineupiq.games import MARKET, MORE, NINE, game_features, game_panel
+from lineupiq.nfl import load_nfl_tables, read_nfl_files, normalise_table, team_games
+from lineupiq.panel import rule_columns
+from lineupiq.players import player_panel
+
+pytestmark = pytest.mark.skipif(not os.environ.get("LINEUPIQ_DATA_DIR"), reason="LINEUPIQ_DATA_DIR is not set: no NFL tables here")
+
+N_TEST = {"QB": 2020, "RB": 4469, "WR": 6712, "TE": 3276}  # rows of 2021-23
+ANCHORS = {  # target -> RMSE of the EWMA rule, RMSE of the LightGBM to beat, test seasons 2021-23
+    ("QB", "passing_yards"): (87.246, 82.675), ("QB", "passing_tds"): (1.042, 1.036), ("RB", "rushing_yards"): (28.753, 28.345),
+    ("RB", "rushing_tds"): (0.516, 0.507), ("RB", "carries"): (5.033, 4.888), ("RB", "receiving_yards"): (16.385, 16.249),
+    ("RB", "receptions"): (1.662, 1.643), ("WR", "receiving_yards"): (31.330, 31.244), ("WR", "receiving_tds"): (0.486, 0.474),
+    ("WR", "receptions"): (2.032, 2.036), ("TE", "receiving_yards"): (22.318, 22.547), ("TE", "receiving_tds"): (0.457, 0.447),
+    ("TE", "receptions"): (1.695, 1.728)}
+MAIN = {"QB": "passing_yards", "RB": "rushing_yards", "WR": "receiving_yards", "TE": "receptions"}
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pd.DataFrame]:
+    return load_nfl_tables()
+
+
+@pytest.fixture(scope="module")
+def panels(tables):
+    return {key: player_panel(tables, *key) for key in ANCHORS}
+
+
+def rmse(y, p) -> float:
+    return float(np.sqrt(np.mean((np.asarray(y) - np.asarray(p)) ** 2)))
+
+
+def linear(model):
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    return make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), model)
+
+
+# -- tables -------------------------------------------------------------------------------------------------------------------------
+
+def test_tables_are_whole(tables):
+    assert len(tables["schedules"]) == 6706 and len(tables["teams"]) == 32
+    assert set(tables["player_stats"]["team"]) <= set(tables["teams"]["team"])
+    assert set(tables["schedules"]["home_team"]) == set(tables["teams"]["team"])
+    assert tables["player_stats"].duplicated(["player_id", "season", "week"]).sum() == 0
+    assert not (tables["player_stats"]["position"] == "FB").any()
+
+
+def test_every_player_row_has_its_game(tables):
+    games = team_games(tables["schedules"])
+    joined = tables["player_stats"].merge(games[["season", "week", "team", "opponent"]], on=["season", "week", "team"], how="left")
+    assert len(joined) == len(tables["player_stats"]) and joined["opponent"].notna().all()
+    assert (joined["opponent"] != joined["team"]).all()  # 71 rows of the source name the team itself
+
+
+def test_a_later_file_corrects_an_earlier_one(tables):
+    parts = read_nfl_files(os.environ["LINEUPIQ_DATA_DIR"])["player_stats"]
+    row = parts[-1].iloc[[0]].assign(carries=99)
+    merged = normalise_table("player_stats", [*parts, row]).set_index(["player_id", "season", "week"])
+    assert merged.loc[tuple(row[["player_id", "season", "week"]].iloc[0]), "carries"] == 99
+    assert len(merged) == len(tables["player_stats"])
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    source = next(p for p in sorted(os.scandir(_nfl_folder()), key=lambda e: e.name) if p.name.startswith("player_stats"))
+    with open(source.path, "rb") as whole:
+        (tmp_path / "player_stats.parquet").write_bytes(whole.read(100_000))
+    with pytest.raises(DataError, match="player_stats.parquet"):
+        load_nfl_tables(tmp_path)
+
+
+def _nfl_folder() -> str:
+    for folder, _, files in os.walk(os.environ["LINEUPIQ_DATA_DIR"]):
+        if any(name.startswith("player_stats") for name in files):
+            return folder
+    pytest.skip("no player_stats file")
+
+
+# -- players ------------------------------------------------------------------------------------------------------------------------
+
+def test_population_is_exact(panels):
+    for (position, _), panel in panels.items():
+        assert (panel.frame["season"] >= 2021).sum() == N_TEST[position]
+
+
+def test_ewma_rule_gives_the_known_figures(panels):
+    "Half-life 6, shifted: the same rule through the panel's feature and through the generic rule."
+    for (position, target), panel in panels.items():
+        test = (panel.frame["season"] >= 2021).to_numpy()
+        y, expected = panel.y[test], ANCHORS[position, target][0]
+        assert rmse(y, panel.frame[f"{target}_ewma6"][test]) == pytest.approx(expected, abs=max(0.002, 0.0005 * expected))
+        rule = rule_columns(panel, "ewma")["ewma"].to_numpy()[test]
+        known = ~np.isnan(rule)
+        assert rmse(y[known], rule[known]) == pytest.approx(expected, rel=0.02)
+
+
+def _fit_and_pick(panel, seasons=(2018, 2020)):
+    "Ridge and LightGBM, chosen on the last training seasons, refitted, and read once on the test seasons."
+    import lightgbm as lgb
+    from sklearn.linear_model import Ridge
+    count = panel.label_kind == "count"
+    make = {"ridge": lambda: linear(Ridge(alpha=1000.0)),
+            "lightgbm": lambda: lgb.LGBMRegressor(objective="poisson" if count else "regression", n_estimators=300, learning_rate=0.03,
+                                                  num_leaves=8,
+                                                  min_child_samples=100, subsample=0.7, subsample_freq=1, colsample_bytree=0.4,
+                                                  reg_lambda=10.0,
+                                                  n_jobs=1, verbose=-1, random_state=0)}
+    X, y, s = panel.frame[panel.columns], panel.y, panel.frame["season"].to_numpy()
+    train, val, full, test = s <= seasons[0], (s > seasons[0]) & (s <= seasons[1]), s <= seasons[1], s > seasons[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        val_score = {name: rmse(y[val], new().fit(X[train], y[train]).predict(X[val])) for name, new in make.items()}
+        best = min(val_score, key=val_score.get)
+        return best, rmse(y[test], make[best]().fit(X[full], y[full]).predict(X[test])), float(np.std(y[test]))
+
+
+def test_validation_picks_models_as_good_as_the_anchors(panels):
+    "At least 10 of 13, and none better than an honest model can be."
+    good = []
+    for key, panel in panels.items():
+        best, score, sd = _fit_and_pick(panel)
+        gain = (ANCHORS[key][1] ** 2 - score**2) / sd**2
+        assert gain < 0.10, f"{key}: R2 beats the anchor by {gain:.3f}: look for a leak"
+        good += [key] * (score <= ANCHORS[key][1])
+    assert len(good) >= 10, f"only {len(good)}: {good}"
+
+
+def _garbled(tables, season, week):
+    rng, out = np.random.default_rng(1), dict(tables)
+    for kind in ("schedules", "player_stats", "snap_counts"):
+        frame = out[kind].copy()
+        late = (frame["season"] * 100 + frame["week"] >= season * 100 + week).to_numpy()
+        outcomes = {"schedules": ["home_score", "away_score"], "snap_counts": ["offense_pct"]}.get(kind)
+        outcomes = outcomes or [c for c in frame.select_dtypes("number") if c not in ("season", "week")]
+        for column in outcomes:
+            frame[column] = frame[column].astype(float).mask(late, pd.Series(rng.uniform(1, 900, len(frame)), index=frame.index))
+        out[kind] = frame
+    return out
+
+
+def test_a_poisoned_future_changes_no_player_feature(tables, panels):
+    bad = _garbled(tables, 2021, 9)
+    for position, target in MAIN.items():
+        clean, poisoned = panels.get((position, target)) or player_panel(tables, position, target), player_panel(bad, position, target)
+        assert clean.columns == poisoned.columns
+        a, b = (p.frame.set_index(["symbol", "group"])[p.columns] for p in (clean, poisoned))
+        upto = a.index[a.index.get_level_values("group") <= 202109]
+        pd.testing.assert_frame_equal(a.loc[upto], b.loc[upto])
+        after = a.index[a.index.get_level_values("group") > 202110].intersection(b.index)
+        assert not np.allclose(a.loc[after, f"{target}_ewma6"], b.loc[after, f"{target}_ewma6"])
+
+
+@pytest.mark.parametrize("season,week", [(2023, 10), (2022, 1)])
+def test_upcoming_rows_equal_a_later_build(tables, panels, season, week):
+    "The tables as they stood before the week, and the week appended as upcoming."
+    eve, cut = dict(tables), season * 100 + week
+    for kind in ("player_stats", "snap_counts"):
+        eve[kind] = tables[kind][tables[kind]["season"] * 100 + tables[kind]["week"] < cut]
+    games = tables["schedules"]
+    open_ = games["season"] * 100 + games["week"] >= cut
+    eve["schedules"] = games.assign(home_score=games["home_score"].mask(open_), away_score=games["away_score"].mask(open_))
+    for position, target in MAIN.items():
+        later = panels.get((position, target)) or player_panel(tables, position, target)
+        rosters = tables["player_stats"].query("season == @season and week == @week").set_index("player_id")["team"].to_dict()
+        ahead = player_panel(eve, position, target, upcoming=True, rosters=rosters)
+        then, now = (p.frame[p.frame["group"] == cut].set_index("symbol")[p.columns] for p in (later, ahead))
+        both = then.index.intersection(now.index)
+        assert len(both) >= 0.97 * len(then)  # the rest changed position since
+        pd.testing.assert_frame_equal(then.loc[both], now.loc[both])
+        assert not ahead.labelled[ahead.groups == cut].any()
+
+
+# -- games --------------------------------------------------------------------------------------------------------------------------
+
+def _walk_forward(panel, C=0.1, first=2006, last=2023) -> tuple[float, int]:
+    "Train on all earlier seasons, forecast one, next."
+    from sklearn.linear_model import LogisticRegression
+    frame, forecasts = panel.frame, []
+    for season in range(first, last + 1):
+        train, test = frame["season"] < season, frame["season"] == season
+        model = linear(LogisticRegression(C=C, max_iter=2000)).fit(frame.loc[train, panel.columns], frame.loc[train, "label"])
+        forecasts.append(pd.Series(model.predict_proba(frame.loc[test, panel.columns])[:, 1], index=frame.index[test]))
+    p = pd.concat(forecasts)
+    return float(((p - frame.loc[p.index, "label"]) ** 2).mean()), len(p)
+
+
+def test_logistic_without_the_market(tables):
+    brier, n = _walk_forward(game_panel(tables))
+    assert n == 4848
+    assert 0.215 < brier <= 0.2215
+
+
+def test_logistic_with_the_closing_line(tables):
+    brier, n = _walk_forward(game_panel(tables, market=True))
+    assert n == 4848
+    assert 0.205 < brier <= 0.2120
+
+
+def test_references_match_independent_figures(tables):
+    panel = game_panel(tables)
+    late = panel.frame[panel.frame["season"] >= 2006]
+    brier = {name: ((late[column] - late["label"]) ** 2).mean() for name, column in panel.references.items()}
+    assert brier["market"] == pytest.approx(0.2117, abs=0.0005)
+    assert brier["elo"] == pytest.approx(0.2207, abs=0.001)  # home advantage 65 here, 55 there
+    assert panel.meta["ties_dropped"] == 14
+
+
+def test_market_probability_game_by_game(tables):
+    paths = [os.path.join(folder, f) for folder, _,
+             files in os.walk(os.environ["LINEUPIQ_DATA_DIR"]) for f in files if f.startswith("reference_probs")]
+    if not paths:
+        pytest.skip("no reference_probs file")
+    panel, reference = game_panel(tables), pd.read_parquet(paths[0]).set_index("game_id")["pml"]
+    theirs = reference.reindex(panel.frame["game_id"]).to_numpy()
+    gap = pd.Series(np.abs(theirs - panel.frame["market_prob"].to_numpy()), index=panel.frame["game_id"]).dropna()
+    assert len(gap) > 4700 and gap.drop("2020_01_LV_CAR").max() < 1e-6  # that pair of prices is broken; the spread stands in
+
+
+def test_a_poisoned_future_changes_no_game_feature(tables):
+    clean, bad = game_features(tables), game_features(_garbled(tables, 2015, 6))
+    week = tables["schedules"]["season"] * 100 + tables["schedules"]["week"]
+    names = [*NINE, *MORE, *MARKET, "elo_prob", "market_prob"]
+    pd.testing.assert_frame_equal(clean.loc[week <= 201506, names], bad.loc[week <= 201506, names])
+    assert (clean.loc[week > 201506, "elo_diff"] != bad.loc[week > 201506, "elo_diff"]).mean() > 0.99
+
+
+def test_upcoming_games_equal_a_later_build(tables):
+    games = tables["schedules"]
+    open_ = games["season"] * 100 + games["week"] >= 202310
+    eve = {**tables, "schedules": games.assign(home_score=games["home_score"].mask(open_), away_score=games["away_score"].mask(open_))}
+    ahead, later = game_panel(eve, upcoming=True), game_panel(tables)
+    then, now = (p.frame[p.frame["group"] == 202310].set_index("game_id")[p.columns] for p in (later, ahead))
+    pd.testing.assert_frame_equal(then, now)
+    assert (~ahead.labelled).sum() == len(now) == 14
