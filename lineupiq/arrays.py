@@ -40,12 +40,13 @@ def say_once(
         _TOLD.add(message)
         log.warning(message)
 
-# %% ../nbs/00d_arrays.ipynb #c4c7201a
+# %% ../nbs/00d_arrays.ipynb #065248f1
 def pick_columns(
     frame: pd.DataFrame,  # rows with named columns
     columns: Sequence[str],  # what is needed, in this order
     strict: bool = False,  # True: extra columns are an error
     where: str = "the input",  # for the message
+    quiet: bool = False,  # True: extra columns are expected and not logged
 ) -> pd.DataFrame:  # exactly these columns in this order
     "Match columns by name; missing and doubled ones are errors."
     doubled = sorted(set(frame.columns[frame.columns.duplicated()]) & set(columns))
@@ -58,7 +59,7 @@ def pick_columns(
         raise DataError(f"{len(missing)} column(s) missing", where=where, found=hints, expected=f"{len(columns)} columns by name")
     if extra and strict:
         raise DataError("columns that the model was not fitted on", where=where, found=", ".join(extra[:5]), fix="drop them, or set strict_columns: false")
-    if extra:
+    if extra and not quiet:
         say_once(f"dropped {len(extra)} column(s) that the model was not fitted on: {', '.join(extra[:5])}")
     return frame.loc[:, list(columns)]
 

@@ -60,7 +60,7 @@ class BoostingConfig(ModelConfig):
         "Threads for the library."
         return n_threads() if self.n_jobs < 1 else self.n_jobs
 
-# %% ../nbs/03_boosting.ipynb #0e88bdc1
+# %% ../nbs/03_boosting.ipynb #9b509fce
 class BoostingModel(ArrayModel):
     "Shared by the three: rounds, contributions, importance."
     Config: ClassVar[type[ModelConfig]] = BoostingConfig
@@ -82,6 +82,14 @@ class BoostingModel(ArrayModel):
         "Most rounds, and after how many to stop."
         c = self.config
         return (c.num_boost_round, c.stop_after) if has_val and c.early_stopping else (c.n_estimators, None)
+
+    def _told(self, epoch: int, losses: dict[str, dict[str, list[float]]], save: Any = None) -> bool:
+        "Tell the callbacks where the rounds are; True asks to stop."
+        watching = getattr(self, "callbacks", None)
+        if not watching:
+            return False
+        logs = {f"{name}_loss": float(next(iter(values.values()))[-1]) for name, values in losses.items() if values}
+        return watching.on_epoch_end(epoch, logs, save)
 
     def _check_counts(self, y: np.ndarray) -> None:
         if self.loss_kind() in ("poisson", "tweedie") and y.min() < 0:
@@ -125,7 +133,17 @@ class XGBoostConfig(BoostingConfig):
 XGB_OBJECTIVES = {"squared": ("reg:squarederror", "rmse"), "poisson": ("count:poisson", "poisson-nloglik"), "tweedie": ("reg:tweedie", "tweedie-nloglik@1.5"),
                   "binary": ("binary:logistic", "logloss"), "multiclass": ("multi:softprob", "mlogloss")}
 
-# %% ../nbs/03_boosting.ipynb #7a352259
+# %% ../nbs/03_boosting.ipynb #92a0d80f
+def _xgb_watcher(model: BoostingModel) -> Any:
+    "The model's callbacks as XGBoost's."
+    import xgboost as xgb
+
+    class Watcher(xgb.callback.TrainingCallback):
+        def after_iteration(self, booster: Any, epoch: int, evals_log: dict) -> bool:
+            return model._told(epoch, evals_log, lambda path: booster.save_model(path.with_suffix(".ubj")) or path.with_suffix(".ubj").replace(path))
+    return Watcher()
+
+
 @register("xgboost", family="boosting", description="gradient-boosted trees, histogram splits, native early stopping")
 class XGBoostModel(BoostingModel):
     "XGBoost behind the contract."
@@ -155,11 +173,12 @@ class XGBoostModel(BoostingModel):
         evals, result = [(train, "train")], {}
         if has_val:
             evals.append((xgb.QuantileDMatrix(X_val, y_val, ref=train, max_bin=self.config.max_bin, nthread=self.config.threads), "val"))
-        stopping = [xgb.callback.EarlyStopping(stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
+        stopping = [_xgb_watcher(self)] if getattr(self, "callbacks", None) else []
+        stopping += [xgb.callback.EarlyStopping(stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
         self.native = xgb.train(params, train, num_boost_round=rounds, evals=evals, evals_result=result, callbacks=stopping,
                                 verbose_eval=self.config.verbose_eval if self.config.verbose else False)
         history = {f"{name}_loss": list(next(iter(values.values()))) for name, values in result.items()}
-        best = self.native.best_iteration if stop else rounds - 1
+        best = self.native.best_iteration if stop else len(history["train_loss"]) - 1
         return self._metrics(history, best, has_val, rounds)
 
     def _predict(self, X) -> np.ndarray:
@@ -182,21 +201,26 @@ class XGBoostModel(BoostingModel):
         import xgboost as xgb
         self.native = xgb.Booster(model_file=str(folder / self.file))
 
-# %% ../nbs/03_boosting.ipynb #dd509a62
+# %% ../nbs/03_boosting.ipynb #81e0097e
 @dataclass
 class LightGBMConfig(BoostingConfig):
     "LightGBM's settings; `num_leaves` is what bounds its trees."
-    learning_rate: Positive = 0.05  # shrinkage of each round
-    num_leaves: Annotated[int, Bound(ge=2)] = 31  # most leaves of a tree
+    learning_rate: Positive = 0.02  # shrinkage of each round
+    num_boost_round: Count = 2000  # most rounds on validation; the rate is small
+    n_estimators: Count = 300  # rounds without validation rows
+    num_leaves: Annotated[int, Bound(ge=2)] = 8  # most leaves of a tree; outcomes are noisy, so trees are small
     max_depth: Annotated[int, Bound(ge=-1)] = -1  # -1: bounded by num_leaves alone
-    min_child_samples: Count = 50  # least rows in a leaf; noisy outcomes need many
+    min_child_samples: Count = 100  # least rows in a leaf; noisy outcomes need many
+    subsample: Share = 0.7  # share of rows per tree
+    colsample_bytree: Share = 0.4  # share of columns per tree; lagged features repeat each other
+    reg_lambda: NonNegative = 10.0  # L2 penalty of leaf values
     min_split_gain: NonNegative = 0.0  # least gain of a split
     max_bin: Annotated[int, Bound(ge=2, le=65535)] = 255  # histogram bins per column
 
 LGB_OBJECTIVES = {"squared": ("regression", "rmse"), "poisson": ("poisson", "poisson"), "tweedie": ("tweedie", "tweedie"),
                   "binary": ("binary", "binary_logloss"), "multiclass": ("multiclass", "multi_logloss")}
 
-# %% ../nbs/03_boosting.ipynb #ecb99597
+# %% ../nbs/03_boosting.ipynb #3e19bcd4
 @register("lightgbm", family="boosting", description="gradient-boosted trees grown leaf by leaf")
 class LightGBMModel(BoostingModel):
     "LightGBM behind the contract."
@@ -222,6 +246,8 @@ class LightGBMModel(BoostingModel):
         train = lgb.Dataset(X, y, weight=w, params=params, free_raw_data=True)
         sets = [train] + ([lgb.Dataset(X_val, y_val, reference=train, params=params)] if has_val else [])
         callbacks = [lgb.record_evaluation(result)] + ([lgb.log_evaluation(self.config.verbose_eval)] if self.config.verbose else [])
+        if getattr(self, "callbacks", None):
+            callbacks.append(self._watch(result))
         if stop:
             callbacks.append(lgb.early_stopping(stop, first_metric_only=True, verbose=False, min_delta=self.config.min_delta))
         try:
@@ -232,8 +258,20 @@ class LightGBMModel(BoostingModel):
             raise
         history = {f"{name}_loss": list(next(iter(values.values()))) for name, values in result.items()}
         best = self.native.best_iteration - 1 if stop and self.native.best_iteration > 0 else len(history["train_loss"]) - 1
+        if stop and self.native.best_iteration <= 0:  # a callback stopped it before the library did
+            best = int(np.argmin(history["val_loss"]))
         self.native = lgb.Booster(model_str=self.native.model_to_string(num_iteration=best + 1))  # what is stored is what predicts
         return self._metrics(history, best, has_val, rounds)
+
+    def _watch(self, result: dict) -> Any:
+        "The model's callbacks as LightGBM's."
+        from lightgbm.callback import EarlyStopException
+
+        def watch(env: Any) -> None:
+            if self._told(env.iteration, result, lambda path: env.model.save_model(path)):
+                raise EarlyStopException(env.iteration, env.evaluation_result_list)
+        watch.order = 25  # after the losses were recorded
+        return watch
 
     def _predict(self, X) -> np.ndarray:
         raw = self.native.predict(X, num_threads=self.config.threads)
@@ -253,13 +291,16 @@ class LightGBMModel(BoostingModel):
         import lightgbm as lgb
         self.native = lgb.Booster(model_str=(folder / self.file).read_text())
 
-# %% ../nbs/03_boosting.ipynb #caef1d8c
+# %% ../nbs/03_boosting.ipynb #2744ec14
 @dataclass
 class CatBoostConfig(BoostingConfig):
     "CatBoost's settings, under the shared names."
-    max_depth: Annotated[int, Bound(ge=1, le=16)] = 6  # levels of the symmetric trees
-    learning_rate: Positive = 0.05  # shrinkage of each round
-    reg_lambda: NonNegative = 3.0  # L2 penalty of leaf values
+    max_depth: Annotated[int, Bound(ge=1, le=16)] = 4  # levels of the symmetric trees
+    learning_rate: Positive = 0.03  # shrinkage of each round
+    n_estimators: Count = 300  # rounds without validation rows
+    subsample: Share = 0.7  # share of rows per tree
+    colsample_bytree: Share = 0.4  # share of columns per tree
+    reg_lambda: NonNegative = 10.0  # L2 penalty of leaf values
     random_strength: NonNegative = 1.0  # noise in the scores of splits
     max_bin: Annotated[int, Bound(ge=2, le=65535)] = 254  # borders per column
     reg_alpha: Annotated[float, Bound(ge=0, le=0)] = 0.0  # CatBoost has no L1 penalty; only 0 is accepted
@@ -267,7 +308,16 @@ class CatBoostConfig(BoostingConfig):
 CAT_LOSSES = {"squared": "RMSE", "poisson": "Poisson", "tweedie": "Tweedie:variance_power=1.5", "binary": "Logloss", "multiclass": "MultiClass"}
 CAT_OUTPUTS = {"squared": "RawFormulaVal", "poisson": "Exponent", "tweedie": "Exponent", "binary": "Probability", "multiclass": "Probability"}
 
-# %% ../nbs/03_boosting.ipynb #04e37394
+# %% ../nbs/03_boosting.ipynb #9d26936f
+class _CatWatcher:
+    "The model's callbacks as CatBoost's, which cannot write a state and exist on the CPU only."
+    def __init__(self, model: BoostingModel):
+        self.model = model
+
+    def after_iteration(self, info: Any) -> bool:  # True: go on
+        return not self.model._told(info.iteration - 1, {n.replace("learn", "train").replace("validation", "val"): v for n, v in info.metrics.items()})
+
+
 @register("catboost", family="boosting", description="gradient-boosted symmetric trees")
 class CatBoostModel(BoostingModel):
     "CatBoost behind the contract."
@@ -291,7 +341,8 @@ class CatBoostModel(BoostingModel):
         has_val = X_val is not None
         rounds, stop = self._rounds(has_val)
         self.native = CatBoost(self._library_params(rounds, stop))
-        self.native.fit(Pool(X, y, weight=w), eval_set=Pool(X_val, y_val) if has_val else None)
+        watching = {"callbacks": [_CatWatcher(self)]} if getattr(self, "callbacks", None) and self.native.get_param("task_type") == "CPU" else {}
+        self.native.fit(Pool(X, y, weight=w), eval_set=Pool(X_val, y_val) if has_val else None, **watching)
         result = self.native.get_evals_result()
         history = {"train_loss": list(next(iter(result["learn"].values())))}
         if has_val:

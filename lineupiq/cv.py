@@ -73,7 +73,9 @@ def class_codes(
 ) -> np.ndarray | None:  # (N,) a number per class, -1 where unknown; None if the labels are quantities
     "Labels as class numbers, if they look like classes."
     import pandas as pd
-    codes, found = pd.factorize(np.asarray(y))
+    y = np.asarray(y)
+    if y.dtype.kind == "f" and (y[:1000][np.isfinite(y[:1000])] % 1).any(): return None  # the first rows tell
+    codes, found = pd.factorize(y)
     quantities = found.dtype.kind in "fiu" and (len(found) > 10 or (found != np.round(found.astype(float))).any())
     return None if quantities else codes
 

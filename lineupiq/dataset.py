@@ -95,7 +95,8 @@ def _read_split(
     missing = [c + did_you_mean(c, [str(x) for x in table.columns]) for c in needed if c not in table]
     if missing:
         raise DataError("columns are missing", where=str(path), found=", ".join(missing), expected=", ".join(needed))
-    candidates = [str(c) for c in table.columns if c not in META and not str(c).startswith("label_") and c != config.label]
+    names = [str(c) for c in table.columns]
+    candidates = [c for c in names if c not in META and not c.startswith("label_") and c != config.label]
     if not config.feature_columns:
         raise ConfigError("feature_columns is empty: features are never chosen automatically", where=str(path),
                           found="candidates: " + ", ".join(candidates[:40]), fix="list the columns that were known at `datetime`")
@@ -106,7 +107,7 @@ def _read_split(
     if config.include_symbols is not None:
         table = table[table["symbol"].isin(list(config.include_symbols))]
     if table.empty:
-        raise DataError("a split without rows", where=f"{path}: split == '{split}'", found="0 rows", fix="check `split` and include_symbols")
+        raise DataError("a split without rows", where=f"{path}: split == '{split}'", found="0 rows", fix="see `split` and include_symbols")
     return table
 
 # %% ../nbs/01ba_dataset.ipynb #06bd7b10

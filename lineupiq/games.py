@@ -14,7 +14,7 @@ import pandas as pd
 from .base import ConfigError, DataError, did_you_mean
 from .nfl import GAME_HOURS, next_games, past_means, team_games
 from .panel import Feature, Panel, make_panel
-from .ratings import elo_probability, elo_ratings
+from .ratings import elo_ratings
 
 log = logging.getLogger("lineupiq")
 
@@ -29,7 +29,8 @@ def moneyline_prob(
     away: pd.Series,  # American odds of the away side, e.g. +130
 ) -> pd.Series:  # probability of the home side without the margin; NaN where a price is missing or the pair is broken
     "The closing moneyline as a probability."
-    raw = [pd.Series(np.where(line < 0, -line / (-line + 100.0), 100.0 / (line + 100.0)), index=line.index).where(line.abs() >= 100) for line in (home, away)]
+    raw = [pd.Series(np.where(line < 0, -line / (-line + 100.0), 100.0 / (line + 100.0)), index=line.index).where(line.abs() >= 100)
+           for line in (home, away)]
     booked = raw[0] + raw[1]
     return (raw[0] / booked).where(booked >= 1.0)
 
@@ -50,7 +51,7 @@ def spread_prob(
         scatter[season] = past.std(ddof=0) if len(past) >= MIN_GAMES else SPREAD_SD
     return pd.Series(norm.cdf(games["spread_line"] / games["season"].map(scatter)), index=games.index)
 
-
+# %% ../nbs/01eb_games.ipynb #d2a713e9
 def market_prob(
     games: pd.DataFrame,  # a clean schedule in time order
 ) -> pd.Series:  # moneyline where there is one, else spread, else NaN
@@ -63,9 +64,11 @@ def add_elo(
     **elo,  # constants of `elo_ratings`, e.g. k or home_advantage
 ) -> pd.DataFrame:  # the same with home_elo, away_elo, elo_diff (no home advantage in it) and elo_prob
     "Pre-game Elo ratings of both sides."
-    rated = elo_ratings(games["home_team"].tolist(), games["away_team"].tolist(), games["home_score"].to_numpy(), games["away_score"].to_numpy(),
+    rated = elo_ratings(games["home_team"].tolist(), games["away_team"].tolist(), games["home_score"].to_numpy(),
+                        games["away_score"].to_numpy(),
                         (games["location"] == "Neutral").to_numpy(), games["season"].to_numpy(), **elo)
-    return games.assign(home_elo=rated.elo_home, away_elo=rated.elo_away, elo_diff=rated.elo_home - rated.elo_away, elo_prob=rated.prob_home)
+    return games.assign(home_elo=rated.elo_home, away_elo=rated.elo_away, elo_diff=rated.elo_home - rated.elo_away,
+                        elo_prob=rated.prob_home)
 
 # %% ../nbs/01eb_games.ipynb #23301083
 FORM_HALFLIFE = 8.0  # games
@@ -80,7 +83,7 @@ def _signed_streak(results: np.ndarray) -> np.ndarray:
             run = 0.0 if result == 0 else result + (run if np.sign(run) == result else 0.0)
     return out
 
-
+# %% ../nbs/01eb_games.ipynb #0d91655d
 def _starts_in_a_row(starters: np.ndarray) -> np.ndarray:
     "Consecutive starts, before each game, of the quarterback who started the last one."
     out, last, run = np.full(len(starters), np.nan), None, 0.0
@@ -90,7 +93,7 @@ def _starts_in_a_row(starters: np.ndarray) -> np.ndarray:
             run, last = (run + 1.0 if starter == last else 1.0), starter
     return out
 
-
+# %% ../nbs/01eb_games.ipynb #50834377
 def team_form(
     games: pd.DataFrame,  # a clean schedule
 ) -> pd.DataFrame:  # team, game_id and that team's state before the game
@@ -110,8 +113,10 @@ def team_form(
 
 # %% ../nbs/01eb_games.ipynb #489552c8
 DIVISIONS = {
-    "AFC East": ("BUF", "MIA", "NE", "NYJ"), "AFC North": ("BAL", "CIN", "CLE", "PIT"), "AFC South": ("HOU", "IND", "JAX", "TEN"), "AFC West": ("DEN", "KC", "LAC", "LV"),
-    "NFC East": ("DAL", "NYG", "PHI", "WAS"), "NFC North": ("CHI", "DET", "GB", "MIN"), "NFC South": ("ATL", "CAR", "NO", "TB"), "NFC West": ("ARI", "LA", "SEA", "SF"),
+    "AFC East": ("BUF", "MIA", "NE", "NYJ"), "AFC North": ("BAL", "CIN", "CLE", "PIT"), "AFC South": ("HOU", "IND", "JAX", "TEN"),
+    "AFC West": ("DEN", "KC", "LAC", "LV"),
+    "NFC East": ("DAL", "NYG", "PHI", "WAS"), "NFC North": ("CHI", "DET", "GB", "MIN"), "NFC South": ("ATL", "CAR", "NO", "TB"),
+    "NFC West": ("ARI", "LA", "SEA", "SF"),
 }
 
 
@@ -120,7 +125,7 @@ def _same(games: pd.DataFrame, group: pd.Series) -> pd.Series:
     home, away = games["home_team"].map(group), games["away_team"].map(group)
     return (home == away).astype(float).where(home.notna() & away.notna())
 
-
+# %% ../nbs/01eb_games.ipynb #46f4d06f
 def same_division(
     games: pd.DataFrame,  # a clean schedule
     teams: pd.DataFrame,  # team, team_conf, team_division; may be empty
@@ -134,23 +139,30 @@ def same_division(
 
 # %% ../nbs/01eb_games.ipynb #247fb38f
 NINE = {
-    "home_elo": "Elo rating of the home side before the game", "away_elo": "Elo rating of the away side before the game", "elo_diff": "home minus away Elo, without home advantage",
+    "home_elo": "Elo rating of the home side before the game", "away_elo": "Elo rating of the away side before the game",
+    "elo_diff": "home minus away Elo, without home advantage",
     "home_rest_days": "days since the home side's last game", "away_rest_days": "days since the away side's last game",
-    "home_win_streak": "home side's run before the game: wins positive, defeats negative", "away_win_streak": "away side's run before the game: wins positive, defeats negative",
+    "home_win_streak": "home side's run before the game: wins positive, defeats negative",
+    "away_win_streak": "away side's run before the game: wins positive, defeats negative",
     "is_divisional_game": "1 if both are in one division", "is_conference_game": "1 if both are in one conference",
 }
 MORE = {
-    "rest_diff": "home minus away rest days, at most a week either way", "point_diff_diff": f"home minus away point differential per game, half-life {FORM_HALFLIFE:g} games",
-    "points_for_diff": "home minus away points scored per game", "points_against_diff": "home minus away points allowed per game", "win_rate_diff": "home minus away share of wins",
-    "neutral": "1 on neutral ground", "playoff": "1 in the post season", "week": "week of the season", "indoors": "1 under a dome or closed roof",
-    "home_qb_starts": "starts in a row of the home side's last starter, at most 17", "away_qb_starts": "starts in a row of the away side's last starter, at most 17",
-    "home_qb_changed": "1 if the home side had a new starter last time", "away_qb_changed": "1 if the away side had a new starter last time",
+    "rest_diff": "home minus away rest days, at most a week either way",
+    "point_diff_diff": f"home minus away point differential per game, half-life {FORM_HALFLIFE:g} games",
+    "points_for_diff": "home minus away points scored per game", "points_against_diff": "home minus away points allowed per game",
+    "win_rate_diff": "home minus away share of wins",
+    "neutral": "1 on neutral ground", "playoff": "1 in the post season", "week": "week of the season",
+    "indoors": "1 under a dome or closed roof",
+    "home_qb_starts": "starts in a row of the home side's last starter, at most 17",
+    "away_qb_starts": "starts in a row of the away side's last starter, at most 17",
+    "home_qb_changed": "1 if the home side had a new starter last time",
+    "away_qb_changed": "1 if the away side had a new starter last time",
 }
 MARKET = {"market_logit": "log-odds of the home side at the close: moneyline without margin, else from the spread",
           "spread_line": "closing spread, positive if the home side is favoured", "total_line": "closing total"}
 BESIDE_MARKET = ("elo_diff", "rest_diff", "is_divisional_game")  # all that still earns its place beside the line
 
-
+# %% ../nbs/01eb_games.ipynb #63a5340a
 def game_features(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     **elo,  # constants of `elo_ratings`
@@ -179,7 +191,7 @@ def _labels(games: pd.DataFrame, ties: str) -> pd.Series:
     won = (margin > 0).astype(float).where(margin.notna())
     return won.where(margin != 0) if ties == "drop" else won
 
-
+# %% ../nbs/01eb_games.ipynb #143de158
 def _manifest(features: Sequence[str] | None, market: bool) -> dict[str, str]:
     "Names and descriptions of the features that were asked for."
     every = {**NINE, **MORE, **MARKET}
@@ -190,10 +202,11 @@ def _manifest(features: Sequence[str] | None, market: bool) -> dict[str, str]:
         raise ConfigError("unknown features of a game", where="features", found=", ".join(unknown), expected=", ".join(every))
     lines = [name for name in features if name in MARKET]
     if lines and not market:
-        raise ConfigError("market columns are features only with market=True", where="features", found=", ".join(lines), fix="set market=True, or leave them out")
+        raise ConfigError("market columns are features only with market=True", where="features", found=", ".join(lines),
+                          fix="set market=True, or leave them out")
     return {name: every[name] for name in features}
 
-
+# %% ../nbs/01eb_games.ipynb #c55086f3
 def game_panel(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     *,
@@ -216,13 +229,18 @@ def game_panel(
     coming = games["game_id"].isin(next_games(team_games(games))["game_id"]) & upcoming
     keep = inside & ~first_game & (label.notna() | coming)
     if not keep.any():
-        raise DataError("There are no games to learn from.", where="table schedules", found=f"{len(games)} games, {int(played.sum())} with a score", fix="load more seasons, or lower first_season")
+        raise DataError("There are no games to learn from.", where="table schedules",
+                        found=f"{len(games)} games, {int(played.sum())} with a score", fix="load more seasons, or lower first_season")
     left_out = [name for name in names if games.loc[keep, name].nunique() < 2]  # missing or constant throughout
-    frame = games.assign(symbol=games["home_team"], time=games["kickoff"], label=label, group=games["season"] * 100 + games["week"].astype("int64"),
+    frame = games.assign(symbol=games["home_team"], time=games["kickoff"], label=label,
+                         group=games["season"] * 100 + games["week"].astype("int64"),
                          label_end=(games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~played))
     canonical = ["symbol", "time", "label", "label_end", "season", "group", "home_team", "away_team", "game_id", "elo_prob", "market_prob"]
     references = {"elo": "elo_prob"} | ({"market": "market_prob"} if games.loc[keep, "market_prob"].notna().any() else {})
     return make_panel(
         frame.loc[keep, canonical + [name for name in {**NINE, **MORE, **MARKET}]],
-        [Feature(name, "numeric", about) for name, about in names.items() if name not in left_out], task="binary", name="nfl-games", references=references,
-        sort=True, missing_target="upcoming", meta={"ties_dropped": int((tied & inside & ~first_game).sum()) if ties == "drop" else 0, "first_games_dropped": int((first_game & inside).sum()), "left_out": left_out})
+        [Feature(name, "numeric", about) for name, about in names.items() if name not in left_out], task="binary", name="nfl-games",
+        references=references,
+        sort=True, missing_target="upcoming",
+        meta={"ties_dropped": int((tied & inside & ~first_game).sum()) if ties == "drop" else 0,
+              "first_games_dropped": int((first_game & inside).sum()), "left_out": left_out})

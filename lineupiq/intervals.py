@@ -116,6 +116,7 @@ class Resampling:
     block_length: int | None = None  # timestamps; None: from the data
     min_block: int = 1  # floor of the length from the data, in timestamps
     label_end: Any = None  # (N,) raises the floor to the longest label; times must then be times and not groups
+    withhold: str = ""  # a reason to give no interval, whatever the draws say
 
     def floor(self, times: Any) -> int:
         "Shortest block that does not cut a label."
@@ -127,7 +128,8 @@ class Resampling:
     def interval(self, score: float, n: int, n_times: int, length: int, redraw: Callable[[Iterator[np.ndarray]], np.ndarray]) -> Interval:
         "Draw, and read the interval off the draws."
         blocks = n_times // length
-        why = f"only {blocks} blocks of {length} timestamps, an interval needs {MIN_BLOCKS}" if blocks < MIN_BLOCKS else ""
+        why = self.withhold
+        if blocks < MIN_BLOCKS: why = f"only {blocks} blocks of {length} timestamps, an interval needs {MIN_BLOCKS}"
         if not np.isfinite(score): why = "the score is not defined on these rows"
         if not why:
             scores = redraw(block_draws(n_times, length, self.draws, self.seed))
@@ -162,6 +164,11 @@ def _from_rows(statistic: Callable[[np.ndarray], float], n: int, times: Any, how
     return how.interval(statistic(np.arange(n)), n, len(ticks), how.floor(times), redraw)
 
 # %% ../nbs/02ab_intervals.ipynb #a613eb2a
+def _how(metric: Metric, how: dict[str, Any]) -> Resampling:
+    "The caller's wishes, and the metric's own reason to withhold an interval."
+    return Resampling(**{"withhold": metric.no_interval} | how)
+
+# %% ../nbs/02ab_intervals.ipynb #bae0783f
 def score_interval(
     metric: str | Metric,  # the score
     y: Any,  # (N,) truth
@@ -174,10 +181,12 @@ def score_interval(
     "A score with its block-bootstrap interval."
     metric = get_metric(metric)
     score = metric(y, forecast, classes)  # raises where it is not defined
-    if metric.rows is not None: found = _from_terms(metric.finish, metric.row_terms(y, forecast, classes), times, Resampling(**how))
+    if metric.rows is not None:
+        found = _from_terms(metric.finish, metric.row_terms(y, forecast, classes), times, _how(metric, how))
     else:
         truth, given, c = prepare(metric.needs, y, forecast, classes)
-        found = _from_rows(lambda rows: metric.whole(truth[rows], _take(given, rows, len(truth)), c), len(truth), times, Resampling(**how))
+        again = lambda rows: metric.whole(truth[rows], _take(given, rows, len(truth)), c)  # noqa: E731
+        found = _from_rows(again, len(truth), times, _how(metric, how))
     return Interval(**found.record() | {"score": score})
 
 # %% ../nbs/02ab_intervals.ipynb #f5e56424
@@ -206,7 +215,7 @@ def paired_skill(
         raise DataError("row terms are not finite", fix="score only rows that both have forecast")
     k = model.shape[1]
     both = lambda m: skill(metric, metric.finish(m[..., :k]), metric.finish(m[..., k:]))  # noqa: E731
-    return _from_terms(both, np.hstack([model, rule]), times, Resampling(**how))
+    return _from_terms(both, np.hstack([model, rule]), times, _how(metric, how))
 
 # %% ../nbs/02ab_intervals.ipynb #0ace2760
 def skill_interval(
@@ -226,4 +235,4 @@ def skill_interval(
     truth, ours, c = prepare(metric.needs, y, forecast, classes)
     theirs, n = prepare(metric.needs, y, rule, classes)[1], len(truth)
     score = lambda given, rows: metric.whole(truth[rows], _take(given, rows, n), c)  # noqa: E731
-    return _from_rows(lambda rows: skill(metric, score(ours, rows), score(theirs, rows)), n, times, Resampling(**how))
+    return _from_rows(lambda rows: skill(metric, score(ours, rows), score(theirs, rows)), n, times, _how(metric, how))

@@ -132,6 +132,7 @@ class Metric:
     whole: Callable[..., float] | None = None  # (y, forecast, C) -> score, where it is no function of means
     undefined: str = ""  # when it is not defined, in words
     description: str = ""  # one line for tables
+    no_interval: str = ""  # why redrawn rows say nothing about it, where that is so
 
     @property
     def greater_is_better(self) -> bool:
@@ -310,7 +311,8 @@ def _register_probability_scores() -> None:
     register_metric(Metric("brier_score", "minimize", CLASSES, "probabilities", _brier_rows,
                            description="mean squared error of the probabilities"))
     register_metric(Metric("calibration", "minimize", CLASSES, "probabilities", _ece_rows, lambda m: np.abs(m).sum(-1),
-                           description="expected calibration error, ten bins"))
+                           description="expected calibration error, ten bins",
+                           no_interval="redrawn rows are miscalibrated by chance and score worse than the rows: see calibration_null"))
     register_metric(Metric("auc", "maximize", CLASSES, "probabilities", whole=_auc, undefined="y lacks a class, and AUC compares classes",
                            description="area under the ROC curve"))
 

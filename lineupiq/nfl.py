@@ -93,7 +93,7 @@ KEYS = {  # table -> what identifies a row; of two rows with one key the later f
 }
 TEAM_COLUMNS = ("team", "opponent", "opponent_team", "home_team", "away_team")
 
-
+# %% ../nbs/01e_nfl.ipynb #660c3a1e
 def _renamed(kind: str, frame: pd.DataFrame) -> pd.DataFrame:
     "The vocabulary, team codes and key types that all tables share."
     if kind == "players" and "draft_ovr" not in frame and "draft_pick" in frame:
@@ -123,7 +123,7 @@ def _days_off(schedules: pd.DataFrame) -> pd.DataFrame:
     long["rest"] = day.groupby([long["season"], long["team"]]).diff().dt.days.fillna(7.0)
     return pd.DataFrame({side: rows["rest"] for side, rows in long.groupby("side")})
 
-
+# %% ../nbs/01e_nfl.ipynb #db51aa63
 def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
     "Kickoff in UTC, lines and weather as numbers, every optional column present."
     frame = frame.assign(**{c: value for c, value in TEXTS.items() if c not in frame})
@@ -150,7 +150,7 @@ def _player_stats(frame: pd.DataFrame) -> pd.DataFrame:
         frame = frame[frame["season_type"].isin(["REG", "POST"])]
     return frame
 
-
+# %% ../nbs/01e_nfl.ipynb #b864b2c4
 def _players(frame: pd.DataFrame) -> pd.DataFrame:
     "Birth dates as dates, zero draft years as missing, FB counted as RB."
     dates = pd.to_datetime(frame["birth_date"], errors="coerce")
@@ -163,7 +163,7 @@ def _players(frame: pd.DataFrame) -> pd.DataFrame:
         frame[column] = value.where(value > 0)
     return frame
 
-
+# %% ../nbs/01e_nfl.ipynb #02fd643f
 def _injuries(frame: pd.DataFrame) -> pd.DataFrame:
     "The last report of a player and week, with the time it was changed."
     written = frame["date_modified"] if "date_modified" in frame else pd.Series(pd.NaT, index=frame.index)
@@ -184,7 +184,7 @@ def normalise_table(
     table = table.drop_duplicates(KEYS[kind], keep="last").reset_index(drop=True)
     return REPAIRS.get(kind, lambda frame: frame)(table).reset_index(drop=True)
 
-
+# %% ../nbs/01e_nfl.ipynb #85a44418
 def empty_table(
     kind: str,  # one of the six tables
 ) -> pd.DataFrame:  # no rows, the identifying columns
@@ -208,7 +208,7 @@ def _header(path: Path) -> list[str]:
     except (OSError, ArrowException):  # let the common reader word the error
         return list(read_table(path).columns)
 
-
+# %% ../nbs/01e_nfl.ipynb #3627bb46
 def read_nfl_files(
     paths: str | Path | Sequence[str | Path],  # files and folders
 ) -> dict[str, list[pd.DataFrame]]:  # table -> its parts in path order
@@ -233,7 +233,7 @@ def _nflreadpy():
                            fix="pip install 'lineupiq[nfl]', or put the tables in a folder and name it in LINEUPIQ_DATA_DIR") from error
     return nflreadpy
 
-
+# %% ../nbs/01e_nfl.ipynb #03c80d99
 def _download(what: str, call: Callable) -> pd.DataFrame | None:
     "One file as pandas; None when the server says that it does not exist."
     try:
@@ -245,7 +245,7 @@ def _download(what: str, call: Callable) -> pd.DataFrame | None:
         raise EnvironmentFault(f"The download of {what} failed.", found=str(error).splitlines()[0][:200],
                                fix="check the network and try again, or set LINEUPIQ_DATA_DIR to a folder of the files") from error
 
-
+# %% ../nbs/01e_nfl.ipynb #136e668a
 def download_nfl(
     seasons: Sequence[int] | None = None,  # None: all that nflverse has
 ) -> dict[str, list[pd.DataFrame]]:  # table -> its parts, a season each
@@ -269,7 +269,7 @@ def _fill_positions(tables: dict[str, pd.DataFrame]) -> None:
     filled = stats["position"].where(stats["position"].notna(), stats["player_id"].map(known))
     stats["position"] = filled.where(filled.notna(), stats["player_id"].map(listed))
 
-
+# %% ../nbs/01e_nfl.ipynb #8ba3fe4b
 def nfl_tables(
     parts: dict[str, list[pd.DataFrame]],  # table -> parts, most trusted last
     seasons: Sequence[int] | None = None,  # keep these seasons only; None: all
@@ -286,7 +286,7 @@ def nfl_tables(
             tables[kind] = tables[kind][tables[kind]["season"].isin(list(seasons))].reset_index(drop=True)
     return tables
 
-
+# %% ../nbs/01e_nfl.ipynb #d7dd1c0e
 def load_nfl_tables(
     data_dir: str | Path | Sequence[str | Path] | None = None,  # files or folders; None: LINEUPIQ_DATA_DIR, else download
     seasons: Sequence[int] | None = None,  # None: all there are; early ones matter as history even for late models

@@ -198,7 +198,7 @@ def make_panel(
         frame["label"] = frame["label"].astype(np.int64)
     return Panel(frame, entries, task, name, horizon, kind, dict(references or {}), dict(meta or {}))
 
-# %% ../nbs/01a_panel.ipynb #2d0fcde5
+# %% ../nbs/01a_panel.ipynb #0fc00485
 RESERVED = ("symbol", "time", "label", "label_end", "weight", "known_at", "segment", "season", "group")
 
 
@@ -212,7 +212,7 @@ def _entries(frame: pd.DataFrame, features: Any) -> list[Feature]:
     bad = [e.name for e in entries if e.name in ("label", "label_end", "known_at", "weight")]
     if bad:
         raise LeakError("an outcome column in the manifest", where=", ".join(bad), fix="remove it")
-    pick_columns(frame.rename(columns=str), [e.name for e in entries], where="the table")
+    pick_columns(frame.rename(columns=str), [e.name for e in entries], where="the table", quiet=True)
     return entries
 
 

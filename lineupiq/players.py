@@ -188,7 +188,7 @@ def _person(rows: pd.DataFrame, players: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"age": days / 365.25, "experience": (rows["season"] - entered).astype(float),
                          "draft_overall": place.astype(float)})
 
-
+# %% ../nbs/01ea_players.ipynb #3b4c99ca
 def _injury(rows: pd.DataFrame, injuries: pd.DataFrame) -> pd.DataFrame:
     "The designation on the last report changed before kickoff."
     reports = injuries[["player_id", "season", "week", "report_status", "date_modified"]]
@@ -212,7 +212,7 @@ DESCRIPTIONS = {
     "injury_report": "0 not listed, 1 listed, 2 questionable, 3 doubtful, 4 out; as published before kickoff",
 }
 
-
+# %% ../nbs/01ea_players.ipynb #455a6939
 def describe_player_feature(
     name: str,  # a column that `player_panel` makes
 ) -> str:  # one line
@@ -241,7 +241,7 @@ def _check_target(tables: Mapping[str, pd.DataFrame], position: str, target: str
         raise ConfigError(f"unknown target '{target}'{did_you_mean(str(target), numeric)}", where="target",
                           expected="a numeric column of player_stats: " + ", ".join(numeric[:40]))
 
-
+# %% ../nbs/01ea_players.ipynb #dcf21cb8
 def _features(rows: pd.DataFrame, games: pd.DataFrame, tables: Mapping, position: str, target: str, spans: Sequence[int],
               halflife: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Rows of everybody who ever played the position, and their features."
@@ -256,7 +256,7 @@ def _features(rows: pd.DataFrame, games: pd.DataFrame, tables: Mapping, position
         blocks.append(_injury(own, tables["injuries"]))
     return own, pd.concat(blocks, axis=1)
 
-
+# %% ../nbs/01ea_players.ipynb #7940ef4e
 def _canonical_rows(own: pd.DataFrame, target: str) -> pd.DataFrame:
     "The panel's own columns, and the names that readers want to see."
     frame = pd.DataFrame({"symbol": own["player_id"].astype(str), "time": own["kickoff"], "label": own[target].astype(float),
@@ -266,7 +266,7 @@ def _canonical_rows(own: pd.DataFrame, target: str) -> pd.DataFrame:
     names = [c for c in ("player_display_name", "player_name", "team", "opponent", "game_id") if c in own]
     return pd.concat([frame, own[names]], axis=1)
 
-
+# %% ../nbs/01ea_players.ipynb #1a2256dd
 def player_panel(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     position: str,  # QB, RB, WR or TE; fullbacks are running backs

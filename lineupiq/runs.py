@@ -89,7 +89,7 @@ def bundle_name(
     one = str(symbols[0]) if len(symbols) == 1 else "all"
     return f"{model}_{''.join(c for c in one if c.isalnum()) or 'one'}_h{panel.horizon}"
 
-# %% ../nbs/10a_runs.ipynb #835fee90
+# %% ../nbs/10a_runs.ipynb #8f145277
 @dataclass
 class RunResult:
     "What a run found."
@@ -118,6 +118,7 @@ class TrainSettings:
     refit: bool = True  # the tested model is trained on train + validation
     weights: str = "panel"  # panel or quality
     exclude_neutrals: bool = False  # rows of class 0 do not train
+    seq_len: int = 1  # rows of history that a tabular model sees, laid flat; 1 is the current row
     acknowledged: tuple[str, ...] = ()  # models whose implausible score the user vouches for
     metric: str | None = None  # None: the task's default
     seed: int = 42  # of every model that is not given one
@@ -174,7 +175,7 @@ def _status(run_dir: Path, state: str, started: datetime, **facts: Any) -> None:
     now = datetime.now(timezone.utc)
     dump_json({"status": state, "started": started, "ended": now, **facts}, run_dir / "status.json")
 
-# %% ../nbs/10a_runs.ipynb #d42003c6
+# %% ../nbs/10a_runs.ipynb #7d2957f1
 def _train_into(run_dir: Path, panel: Panel, folds: list[Fold], specs: dict[str, ModelSpec], how: TrainSettings, plan: SplitPlan, skipped: dict, progress: Any) -> RunResult:
     "The body of a run."
     _write_setup(run_dir, panel, specs, how, plan)
@@ -184,7 +185,7 @@ def _train_into(run_dir: Path, panel: Panel, folds: list[Fold], specs: dict[str,
         for name, spec in specs.items():
             progress(name, "running", {})
             path = run_dir / "models" / bundle_name(panel, name)
-            options = {"weights": how.weights, "refit": how.refit, "exclude_neutrals": how.exclude_neutrals, "val_share": plan.val, "embargo": plan.embargo}
+            options = {"weights": how.weights, "refit": how.refit, "exclude_neutrals": how.exclude_neutrals, "seq_len": how.seq_len, "val_share": plan.val, "embargo": plan.embargo}
             try:
                 runs[name] = run_isolated(work, spec, path, **options) if work else run_model(panel, folds, spec, path, **options)
             except LineupIQError as err:

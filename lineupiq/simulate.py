@@ -145,7 +145,7 @@ def _calendar(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # gameday, weekday and gametime, as nflverse writes them
     "Thursday night, Sunday early, late and night, and Monday, from the Sunday after Labor Day."
     first = pd.Timestamp(season, 9, 1)
-    sunday = first + pd.Timedelta(days=(7 - first.dayofweek) % 7 + 6)
+    sunday = first + pd.Timedelta(days=(7 - first.weekday()) % 7 + 6)
     shift = np.where(slot == 0, -3, np.where(slot == 1, 1, 0))
     day = sunday + pd.to_timedelta(7 * (weeks - 1) + shift, unit="D")
     clock = np.select([slot <= 1, slot == 2, slot % 3 == 0], ["20:15", "20:20", "16:25"], "13:00")

@@ -132,7 +132,7 @@ def _blocks(panel: Panel, first: Any, last: Any, n_splits: int) -> list[tuple[An
         raise DataError("too few times between the ends of walk_forward", found=str(len(inside)), expected=f"at least n_splits = {n_splits}")
     return [(part[0], part[-1]) for part in np.array_split(inside, n_splits)]
 
-# %% ../nbs/10_training.ipynb #ddb3c2ed
+# %% ../nbs/10_training.ipynb #c18e0b69
 @dataclass
 class Bundle:
     "A fitted model with the encoder that feeds it."
@@ -148,7 +148,7 @@ class Bundle:
         if panel.task != self.about["task"]:
             raise ConfigError("the panel has another task than the model", found=panel.task, expected=self.about["task"])
         spec = ModelSpec(f"{self.model.family}:{self.model.name}", {"halflife": self.model.config.halflife} if hasattr(self.model.config, "halflife") else {})
-        maker = RowMaker(panel, spec)
+        maker = RowMaker(panel, spec, self.about.get("seq_len", 1))
         maker.encoder = Encoder(self.features, self.levels)
         return maker
 
@@ -180,7 +180,7 @@ def load_bundle(
     data = load_json(Path(path, "bundle.json"))
     return Bundle(load_model(Path(path, "model")), [Feature(**f) for f in data["features"]], data["levels"], data["about"])
 
-# %% ../nbs/10_training.ipynb #443a1101
+# %% ../nbs/10_training.ipynb #fbcd1acd
 @dataclass
 class ModelRun:
     "What one model did on the folds."
@@ -206,7 +206,7 @@ def run_model(
     bundle_path: Path | str | None = None,  # where the last fold's model goes
     *,
     weights: str = "panel",  # panel, or quality: factors by fifths of the label's quality, learnt on training rows
-    **kwargs: Any,  # val_share, embargo, refit, exclude_neutrals, callback: see `out_of_fold`
+    **kwargs: Any,  # val_share, embargo, refit, exclude_neutrals, seq_len, callback: see `out_of_fold`
 ) -> ModelRun:
     "Fit and predict every fold; keep the last fold's model."
     started = time.perf_counter()
@@ -228,7 +228,7 @@ def bundle_of(
     fold = fitted.fold
     seen = fold.train if fold.val is None else np.union1d(fold.train, fold.val)
     about = {"task": panel.task, "panel": panel.name, "horizon": panel.horizon, "label_kind": panel.label_kind, "trained_until": str(panel.label_ends[seen].max()),
-             "rows": len(seen), "tested_until": str(panel.times[fold.test].max())}
+             "rows": len(seen), "seq_len": fitted.maker.seq_len, "tested_until": str(panel.times[fold.test].max())}
     return Bundle(fitted.model, panel.features, fitted.maker.encoder.levels, about)
 
 

@@ -91,7 +91,8 @@ def test_direction_is_right(name):
     good, bad = metric(y, forms[metric.needs](y)), metric(y, forms[metric.needs](noise))
     assert metric.better(good, bad) and not metric.better(bad, good)
     found = skill_interval(metric, y, forms[metric.needs](y), forms[metric.needs](noise), np.arange(500) // 2, draws=100)
-    assert found.score > 0 and found.low > 0
+    assert found.score > 0
+    assert found.low > 0 if not metric.no_interval else (found.low is None and found.reason)
 
 
 @pytest.mark.parametrize("y, p, message", [
@@ -205,6 +206,19 @@ def test_intervals_cover():
     assert held / n > .86
     short = score_interval("rmse", error[:120], 0 * error[:120], day[:120], label_end=day[:120] + 4)
     assert short.low is None and "blocks" in short.reason
+
+
+@pytest.mark.parametrize("name", [m.name for m in METRICS.values() if not m.no_interval])
+def test_interval_holds_its_own_score(name):
+    metric, rng = METRICS[name], np.random.default_rng(11)
+    y = rng.integers(0, 3, 600) if metric.needs in ("labels", "probabilities") else rng.poisson(5, 600).astype(float)
+    noisy = np.abs(y + rng.normal(0, 2, 600)) + .1
+    forms = {"labels": np.where(rng.random(600) < .5, y, 0), "probabilities": rng.dirichlet([1, 1, 1], 600), "point": noisy,
+             "quantiles": {.1: noisy - 1, .9: noisy + 1}, "samples": noisy[:, None] + [-.5, 0, .5], "normal": (noisy, np.ones(600))}
+    found = score_interval(metric, y, forms[metric.needs], np.arange(600) // 3, draws=300)
+    middle = (found.low + found.high) / 2
+    assert found.low < found.score < found.high
+    assert abs(found.score - middle) < .25 * (found.high - found.low)
 
 
 def test_an_equal_challenger_is_inconclusive():

@@ -1,6 +1,7 @@
 """The NFL builders on the real tables: population, clocks, leaks, and the figures that models on them must reach."""
 import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 
 from lineupiq.base import DataError
 from lineupiq.games import MARKET, MORE, NINE, game_features, game_panel
-from lineupiq.nfl import load_nfl_tables, read_nfl_files, normalise_table, team_games
+from lineupiq.nfl import load_nfl_tables, nfl_tables, normalise_table, read_nfl_files, team_games
 from lineupiq.panel import rule_columns
 from lineupiq.players import player_panel
 
@@ -70,19 +71,23 @@ def test_a_later_file_corrects_an_earlier_one(tables):
     assert len(merged) == len(tables["player_stats"])
 
 
+def test_old_and_new_column_names_give_one_panel(tables):
+    "nflverse renamed columns in 2025; the panel does not notice."
+    parts = read_nfl_files(os.environ["LINEUPIQ_DATA_DIR"])
+    new = {"recent_team": "team", "interceptions": "passing_interceptions", "sacks": "sacks_suffered", "sack_yards": "sack_yards_lost"}
+    parts["player_stats"] = [part.rename(columns=new) for part in parts["player_stats"]]
+    parts["players"] = [part.drop(columns=["draft_pick"]).rename(
+        columns={"birthdate": "birth_date", "name": "display_name", "draft_ovr": "draft_pick"}) for part in parts["players"]]
+    old, renamed = (player_panel(t, "QB", "passing_yards") for t in (tables, nfl_tables(parts)))
+    assert old.columns == renamed.columns
+    pd.testing.assert_frame_equal(old.frame, renamed.frame)
+
+
 def test_a_truncated_file_is_named(tmp_path):
-    source = next(p for p in sorted(os.scandir(_nfl_folder()), key=lambda e: e.name) if p.name.startswith("player_stats"))
-    with open(source.path, "rb") as whole:
-        (tmp_path / "player_stats.parquet").write_bytes(whole.read(100_000))
+    source = sorted(Path(os.environ["LINEUPIQ_DATA_DIR"]).rglob("player_stats*.parquet"))[0]
+    (tmp_path / "player_stats.parquet").write_bytes(source.read_bytes()[:100_000])
     with pytest.raises(DataError, match="player_stats.parquet"):
         load_nfl_tables(tmp_path)
-
-
-def _nfl_folder() -> str:
-    for folder, _, files in os.walk(os.environ["LINEUPIQ_DATA_DIR"]):
-        if any(name.startswith("player_stats") for name in files):
-            return folder
-    pytest.skip("no player_stats file")
 
 
 # -- players ------------------------------------------------------------------------------------------------------------------------
@@ -109,11 +114,9 @@ def _fit_and_pick(panel, seasons=(2018, 2020)):
     from sklearn.linear_model import Ridge
     count = panel.label_kind == "count"
     make = {"ridge": lambda: linear(Ridge(alpha=1000.0)),
-            "lightgbm": lambda: lgb.LGBMRegressor(objective="poisson" if count else "regression", n_estimators=300, learning_rate=0.03,
-                                                  num_leaves=8,
-                                                  min_child_samples=100, subsample=0.7, subsample_freq=1, colsample_bytree=0.4,
-                                                  reg_lambda=10.0,
-                                                  n_jobs=1, verbose=-1, random_state=0)}
+            "lightgbm": lambda: lgb.LGBMRegressor(
+                objective="poisson" if count else "regression", n_estimators=300, learning_rate=0.03, num_leaves=8, min_child_samples=100,
+                subsample=0.7, subsample_freq=1, colsample_bytree=0.4, reg_lambda=10.0, n_jobs=1, verbose=-1, random_state=0)}
     X, y, s = panel.frame[panel.columns], panel.y, panel.frame["season"].to_numpy()
     train, val, full, test = s <= seasons[0], (s > seasons[0]) & (s <= seasons[1]), s <= seasons[1], s > seasons[1]
     with warnings.catch_warnings():
@@ -215,8 +218,7 @@ def test_references_match_independent_figures(tables):
 
 
 def test_market_probability_game_by_game(tables):
-    paths = [os.path.join(folder, f) for folder, _,
-             files in os.walk(os.environ["LINEUPIQ_DATA_DIR"]) for f in files if f.startswith("reference_probs")]
+    paths = sorted(Path(os.environ["LINEUPIQ_DATA_DIR"]).rglob("reference_probs*.parquet"))
     if not paths:
         pytest.skip("no reference_probs file")
     panel, reference = game_panel(tables), pd.read_parquet(paths[0]).set_index("game_id")["pml"]

@@ -1,0 +1,47 @@
+# Everything a developer does with this project. Each target makes the environment first, or finds it ready.
+#   make train   make test   make slow   make lab   make docs   make sync   make configs   make readme   make env
+PYTHON = python3
+VENV = .venv
+RUN = $(VENV)/bin
+MODELS = xgboost,lightgbm,catboost,random_forest,logistic,svm
+
+.POSIX:
+.PHONY: help env train test slow lab docs sync configs readme
+
+help:
+	@echo "make train    train on the embedded S&P 500 and Nasdaq bars and print the leaderboards"
+	@echo "make test     check, test every notebook, run the tests; ends with: N passed, N failed"
+	@echo "make slow     the cells and tests that are too long for every commit"
+	@echo "make lab      JupyterLab on the notebooks"
+	@echo "make docs     the pages: rendered where Quarto is installed, proved without it otherwise"
+	@echo "make sync     export the notebooks to the package and clean them"
+	@echo "make configs  write the shipped configurations from the models' defaults"
+	@echo "make readme   write README.md from nbs/index.ipynb"
+	@echo "make env      only the environment, in $(VENV)"
+
+env:
+	@$(PYTHON) tools/make_env.py $(VENV)
+
+train: env
+	$(RUN)/lineupiq train --data sp500 --horizon 5,20 --model $(MODELS)
+
+test: env
+	@$(RUN)/python tools/run_tests.py
+
+slow: env
+	@$(RUN)/python tools/run_tests.py --slow
+
+lab: env
+	cd nbs && ../$(RUN)/jupyter lab
+
+docs: env
+	@$(RUN)/python tools/make_docs.py
+
+sync: env
+	@PATH="$$PWD/$(RUN):$$PATH"; nbdev_export && nbdev_clean
+
+configs: env
+	@$(RUN)/python tools/make_configs.py
+
+readme: env
+	@$(RUN)/python tools/make_readme.py
