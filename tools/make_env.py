@@ -45,6 +45,11 @@ def is_current(folder: Path, root: Path = ROOT) -> bool:
     return stamp.is_file() and python_of(folder).exists() and stamp.read_text().strip() == str(root)
 
 
+def moved(folder: Path, root: Path = ROOT) -> bool:
+    "True where a stamp says that the environment was made for another checkout: its scripts point there."
+    return any(s.read_text().strip() != str(root) for s in folder.glob(".stamp-*"))
+
+
 def fits_pins(root: Path = ROOT) -> bool:
     "True where the pins were resolved for this very platform: then they are installed as they stand, without resolving."
     first = (root / "constraints.txt").read_text().splitlines()[0]
@@ -75,9 +80,9 @@ def pip(folder: Path, args: list[str], root: Path = ROOT) -> None:
 def make(folder: Path, root: Path = ROOT) -> float:
     "Fill the environment and stamp it; returns the seconds that it took."
     started = time.monotonic()
-    if not python_of(folder).exists():
+    if moved(folder, root) or not python_of(folder).with_name("pip").exists():
         print(f"making the environment in {folder.name} (one to three minutes, once)", flush=True)
-        venv.EnvBuilder(with_pip=True, clear=folder.exists(), symlinks=os.name != "nt").create(folder)
+        venv.EnvBuilder(with_pip=True, clear=moved(folder, root), symlinks=os.name != "nt").create(folder)
     else:
         print(f"bringing the environment in {folder.name} up to date", flush=True)
     for old in folder.glob(".stamp-*"):  # from here until the end the environment is nobody's
@@ -90,7 +95,8 @@ def make(folder: Path, root: Path = ROOT) -> float:
 
 def lock(folder: Path):
     "Two calls at once take turns; the lock goes with the process."
-    handle = open(folder.with_name(f"{folder.name}-lock"), "w")
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = open(folder / ".lock", "w")
     try:
         import fcntl
         fcntl.flock(handle, fcntl.LOCK_EX)
