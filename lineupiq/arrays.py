@@ -63,21 +63,22 @@ def pick_columns(
         say_once(f"dropped {len(extra)} column(s) that the model was not fitted on: {', '.join(extra[:5])}")
     return frame.loc[:, list(columns)]
 
-# %% ../nbs/00d_arrays.ipynb #05170fcd
+# %% ../nbs/00d_arrays.ipynb #7241df9f
 def numeric_frame(
     frame: pd.DataFrame,  # named columns
     where: str = "the input",  # for the message
 ) -> np.ndarray:  # (N, F) float64
     "The numbers of a frame; text is never cast silently."
     import pandas as pd
-    bad = [c for c in frame.columns if not (pd.api.types.is_numeric_dtype(frame[c]) or pd.api.types.is_bool_dtype(frame[c]))]
+    number = pd.api.types.is_numeric_dtype
+    bad = [c for c in frame.columns if not (number(frame[c]) or pd.api.types.is_bool_dtype(frame[c])) or pd.api.types.is_complex_dtype(frame[c])]
     if bad:
         examples = ", ".join(f"'{c}' ({frame[c].dtype}, e.g. {frame[c].dropna().iloc[0] if frame[c].notna().any() else None!r})" for c in bad[:3])
         raise DataError(f"{len(bad)} column(s) are not numeric", where=where, found=examples, expected="numbers or booleans",
                         fix="convert them, or declare them as kind 'category' in the manifest")
     return frame.to_numpy(dtype=np.float64, na_value=np.nan)
 
-# %% ../nbs/00d_arrays.ipynb #8a15fa56
+# %% ../nbs/00d_arrays.ipynb #d69afb52
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -94,7 +95,9 @@ def check_values(
     where: str = "the input",  # for the message
 ) -> np.ndarray:  # the same X
     "Refuse infinities, numbers that float32 cannot hold and, where the model cannot take it, NaN."
-    if np.isfinite(X.sum(dtype=np.float64)):  # one pass settles the common case: finite, no NaN
+    with np.errstate(all="ignore"):
+        total = X.sum(dtype=np.float64)
+    if np.isfinite(total):  # one pass settles the common case: finite, no NaN
         peak = np.abs(X).max() if X.size else 0.0
         if peak <= FLOAT32_MAX:
             return X
@@ -138,7 +141,7 @@ def check_columns(
         warnings.warn(f"values beyond 1e12 × the median in: {', '.join(wild[:5])}", UserWarning, stacklevel=2)
     return constant
 
-# %% ../nbs/00d_arrays.ipynb #9b4ce709
+# %% ../nbs/00d_arrays.ipynb #97aa238f
 def check_labels(
     y: Any,  # (N,) labels
     task: str,  # regression, binary or multiclass
@@ -155,13 +158,15 @@ def check_labels(
     if not problems:
         if missing := pd.isna(y).any():
             problems.append(f"missing labels: {first_rows(pd.isna(y))} (drop_missing_target drops them and logs the count)")
-        elif task == "regression" and not np.issubdtype(y.dtype, np.number) and y.dtype != bool:
-            problems.append(f"labels are not numbers: {y.dtype}")
-        elif task == "regression" and not np.isfinite(y.astype(np.float64)).all():
-            problems.append(f"infinite labels: {first_rows(~np.isfinite(y.astype(np.float64)))}")
+        elif y.dtype.kind not in "fiub" and (task == "regression" or len({type(v) for v in y}) > 1):
+            problems.append(f"labels are not numbers: {y.dtype}, e.g. {y[0]!r}" if task == "regression" else "labels of several kinds: text and numbers")
+            missing = True  # nothing more can be said of them
+        elif y.dtype.kind == "f" and np.isinf(y).any():
+            problems.append(f"infinite labels: {first_rows(np.isinf(y))}")
+            missing = True
         if not missing and len(y) and not constant_ok and len(pd.unique(y)) == 1:
-            problems.append(f"a constant target: every label is {y[0]!r}; nothing can be learnt from one value")
-        if not missing and task == "binary" and len(pd.unique(y)) > 2:
+            problems.append(f"a constant target: every label is {y[0]}; nothing can be learnt from one value")
+        if not missing and task == "binary" and not constant_ok and len(pd.unique(y)) > 2:
             problems.append(f"a binary target with {len(pd.unique(y))} values: {sorted(pd.unique(y))[:5]}")
         if not missing and task != "regression" and np.issubdtype(y.dtype, np.floating) and len(y) and not np.equal(y, np.round(y)).all():
             problems.append("class labels with fractions: is the task 'regression'?")
@@ -169,7 +174,7 @@ def check_labels(
         raise DataError("Input validation failed:\n" + "\n".join(f"  - {p}" for p in problems), where=where)
     return y.astype(np.float64) if task == "regression" else y
 
-# %% ../nbs/00d_arrays.ipynb #a5462eac
+# %% ../nbs/00d_arrays.ipynb #0136be00
 def check_weights(
     w: Any,  # (N,) or None
     n_rows: int,  # rows that must match
@@ -177,7 +182,10 @@ def check_weights(
     "Weights are finite, not negative, and not all zero."
     if w is None:
         return None
-    w = np.asarray(w, dtype=np.float64)
+    try:
+        w = np.asarray(w, dtype=np.float64)
+    except (TypeError, ValueError) as err:
+        raise DataError("weights are not numbers", found=str(err)[:80]) from None
     if w.shape != (n_rows,):
         raise DataError("weights do not match the rows", found=str(w.shape), expected=f"({n_rows},)")
     bad = ~np.isfinite(w) | (w < 0)
@@ -241,7 +249,7 @@ def flat_names(
     "Names of a flattened window: `rsi[t-2]`, `rsi[t-1]`, `rsi[t]`."
     return [f"{n}[t-{k}]" if k else f"{n}[t]" for k in range(length - 1, -1, -1) for n in names]
 
-# %% ../nbs/00d_arrays.ipynb #8319cf06
+# %% ../nbs/00d_arrays.ipynb #3fa872e4
 class ArrayModel(BaseModel):
     "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -294,6 +302,7 @@ class ArrayModel(BaseModel):
     def _inputs(self, X: Any, where: str) -> np.ndarray:
         "Rows as float64 (N, F) — or windows as they are — with names, widths and values checked."
         if hasattr(X, "columns"):
+            X = X if all(isinstance(c, str) for c in X.columns) else X.rename(columns=str)
             X = numeric_frame(pick_columns(X, self.feature_columns, self.config.strict_columns, where), where)
         else:
             X = self._unnamed(X, where)

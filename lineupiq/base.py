@@ -258,7 +258,7 @@ def params_schema(
         spec[f.name] = (_pydantic_type(hint), default)
     return create_model(cls.__name__, __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=()), **spec)
 
-# %% ../nbs/00_base.ipynb #6b2a8d38
+# %% ../nbs/00_base.ipynb #a74000a0
 def config_problems(
     cls: type,  # the parameter class
     values: dict,  # its values by name
@@ -278,7 +278,16 @@ def _problem_line(cls: type, e: dict) -> str:
         return f"{key}: unknown key{did_you_mean(key, (f.name for f in fields(cls)))}"
     if e["type"] == "missing":
         return f"{key}: missing"
-    return f"{key}: {e['msg'].lower().replace('input should be', 'expected')}, found {e['input']!r}"
+    bounds = _bounds(cls, key) if e["type"] == "finite_number" else ""
+    return f"{key}: {e['msg'].lower().replace('input should be', 'expected')}{bounds}, found {e['input']!r}"
+
+
+def _bounds(cls: type, key: str) -> str:
+    "The bounds of a field in words, for a value that is not a number at all."
+    hint = get_type_hints(cls, include_extras=True).get(key)
+    found = [m for h in (hint, *getattr(hint, "__args__", ())) for m in getattr(h, "__metadata__", ()) if isinstance(m, Bound)]
+    words = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
+    return "".join(f", {words[k]} {v:g}" for m in found for k, v in m.kw.items())
 
 # %% ../nbs/00_base.ipynb #fb27f34f
 Distribution = Literal["auto", "squared", "poisson", "tweedie"]

@@ -50,7 +50,7 @@ def load_estimator(
         raise UntrustedArtifact("a file with types that this library does not write", where=str(path), found=", ".join(unknown[:5]))
     return sio.load(path, trusted=list(TRUSTED))
 
-# %% ../nbs/05_classical.ipynb #1a2f32b5
+# %% ../nbs/05_classical.ipynb #f87c2313
 @dataclass
 class ClassicalConfig(ModelConfig):
     "Settings that the scikit-learn members share."
@@ -79,7 +79,7 @@ class ClassicalModel(ArrayModel):
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
-        steps = [SimpleImputer(strategy="median", add_indicator=True)] if self.config.impute and self._has_nan else []
+        steps = [SimpleImputer(strategy="median", add_indicator=True)] if self.config.impute and self.scale else []  # trees learn where NaN goes
         return make_pipeline(*steps, *([StandardScaler()] if self.scale else []), estimator)
 
     @staticmethod
@@ -121,7 +121,6 @@ class ClassicalModel(ArrayModel):
     def _choose(self, name: str, grid: list[float], build: Callable[[float], Any], X: np.ndarray, y: np.ndarray,
                 X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         "Fit along a grid of one penalty and keep the value with the least validation loss."
-        self._has_nan = bool(np.isnan(X).any() or (X_val is not None and np.isnan(X_val).any()))
         history: dict[str, list[float]] = {name: [], "train_loss": [], "val_loss": []}
         X = self._learn_bounds(X)
         X_val = self._cut(X_val)
@@ -237,15 +236,15 @@ class RidgeModel(ClassicalModel):
         self.require_fitted("explain")
         return self._by_column(np.abs(self.native.steps[-1][1].coef_))
 
-# %% ../nbs/05_classical.ipynb #dda84b3b
+# %% ../nbs/05_classical.ipynb #cd44bf94
 @dataclass
 class RandomForestConfig(ClassicalConfig):
     "The forest's settings."
-    n_estimators: Count = 300  # trees
+    n_estimators: Count = 200  # trees
     max_depth: Count | None = None  # levels; None: bounded by the leaves
     min_samples_leaf: Count = 20  # least rows in a leaf
     max_features: Share = 0.33  # share of columns tried at each split
-    max_samples: Share = 0.7  # share of rows per tree
+    max_samples: Share = 0.5  # share of rows per tree
 
 
 @register("random_forest", family="classical", description="bagged decision trees with large leaves")
@@ -259,7 +258,7 @@ class RandomForestModel(ClassicalModel):
         c, cls = self.config, RandomForestRegressor if self.codec is None else RandomForestClassifier
         forest = cls(n_estimators=c.n_estimators, max_depth=c.max_depth, min_samples_leaf=min(c.min_samples_leaf, max(1, len(y) // 4)), max_features=c.max_features,
                      max_samples=c.max_samples, n_jobs=c.threads, random_state=c.random_seed)
-        self._has_nan, self._bounds = False, None  # the trees learn a direction for NaN
+        self._bounds = None
         self.native = self._fit_pipeline(self._pipeline(forest), X, y, w)
         val = self._loss(self.native, X_val, y_val) if X_val is not None else None
         return TrainingMetrics(self._loss(self.native, X, y, w), val, best_epoch=c.n_estimators - 1, total_epochs=c.n_estimators)
@@ -269,7 +268,7 @@ class RandomForestModel(ClassicalModel):
         self.require_fitted("explain")
         return self._by_column(self.native.steps[-1][1].feature_importances_)
 
-# %% ../nbs/05_classical.ipynb #678468c5
+# %% ../nbs/05_classical.ipynb #ed9f75ed
 @dataclass
 class SVMConfig(ClassicalConfig):
     "The kernel machine's settings."
@@ -307,7 +306,6 @@ class SVMModel(ClassicalModel):
         return p
 
     def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
-        self._has_nan = bool(np.isnan(X).any() or (X_val is not None and np.isnan(X_val).any()))
         self._gamma = self.config.gamma or 1.0 / X.shape[1]
         X = self._learn_bounds(X)
         X_val = self._cut(X_val)

@@ -16,12 +16,13 @@ from typing import Any
 from .base import ConfigError, ModelConfig, config_problems, did_you_mean
 
 # %% auto #0
-__all__ = ['MAX_BYTES', 'MAX_DEPTH', 'MAX_ALIASES', 'MODEL_SECTIONS', 'DATASET_KEYS', 'INTERNAL', 'CONFIG_DIR',
-           'TRAINING_DEFAULTS', 'read_yaml', 'model_params', 'check_params', 'field_comments', 'yaml_value',
-           'config_yaml', 'training_config', 'training_yaml']
+__all__ = ['MAX_BYTES', 'MAX_DEPTH', 'MAX_ALIASES', 'MAX_VALUES', 'MODEL_SECTIONS', 'MODEL_KEYS', 'DATASET_KEYS', 'INTERNAL',
+           'CONFIG_DIR', 'TRAINING_DEFAULTS', 'read_yaml', 'yaml_lines', 'raise_problems', 'model_sections',
+           'model_params', 'check_params', 'field_comments', 'yaml_value', 'config_yaml', 'training_config',
+           'training_changes', 'training_yaml']
 
-# %% ../nbs/00a_config.ipynb #2c268e84
-MAX_BYTES, MAX_DEPTH, MAX_ALIASES = 1 << 20, 50, 100
+# %% ../nbs/00a_config.ipynb #dba1e9d0
+MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_VALUES = 1 << 20, 50, 100, 10_000
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _INT = re.compile(r"^[-+]?(0|[1-9][0-9]*)$")
 _PADDED = re.compile(r"^[-+]?0[0-9_]+$")  # 012: neither ten nor twelve, so it stays text
@@ -40,7 +41,7 @@ def _loader() -> type:
                                 ("float", _FLOAT, "-+0123456789."), ("null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])]:
         Strict.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, list(first))
     Strict.add_constructor("tag:yaml.org,2002:float", lambda ld, node: _to_float(ld.construct_scalar(node)))
-    Strict.add_constructor("tag:yaml.org,2002:int", lambda ld, node: int(ld.construct_scalar(node)))
+    Strict.add_constructor("tag:yaml.org,2002:int", lambda ld, node: _to_int(ld.construct_scalar(node), node))
     Strict.add_constructor("tag:yaml.org,2002:map", _unique_map)
     Strict.add_constructor("tag:yaml.org,2002:omap", _unique_map)
     Strict.add_constructor(None, _unsafe_tag)
@@ -50,7 +51,13 @@ def _loader() -> type:
 def _to_float(text: str) -> float | str:
     return text if _PADDED.match(text) else float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
-# %% ../nbs/00a_config.ipynb #05e72f9c
+
+def _to_int(text: str, node: Any) -> int:
+    if len(text) > 19 or abs(int(text)) >= 2**63:
+        raise ConfigError("a whole number out of range", where=_at(node), found=f"{text[:24]}{'…' if len(text) > 24 else ''}", expected="at most 64 bits")
+    return int(text)
+
+# %% ../nbs/00a_config.ipynb #34b35dbf
 def _at(node: Any) -> str:
     mark = node.start_mark
     return f"{mark.name}:{mark.line + 1}"
@@ -77,15 +84,17 @@ def _unique_map(loader: Any, node: Any) -> dict:
 def _guard(text: str, name: str) -> None:
     "Bound depth and aliases on the events, before any object exists."
     import yaml
-    depth = aliases = 0
+    depth = aliases = values = 0
     for event in yaml.parse(text, Loader=_loader()):
+        values += isinstance(event, yaml.ScalarEvent)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         aliases += isinstance(event, yaml.AliasEvent)
-        if depth > MAX_DEPTH or aliases > MAX_ALIASES:
-            what = f"nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else f"more than {MAX_ALIASES} aliases"
-            raise ConfigError(f"a YAML file that is {what}" if depth > MAX_DEPTH else f"a YAML file with {what}", where=f"{name}:{event.start_mark.line + 1}")
+        what = f"that is nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else f"with more than {MAX_ALIASES} aliases" if aliases > MAX_ALIASES else ""
+        what = what or (f"with more than {MAX_VALUES} values" if values > MAX_VALUES else "")
+        if what:
+            raise ConfigError(f"a YAML file {what}", where=f"{name}:{event.start_mark.line + 1}", fix="a configuration is small and flat; write it out")
 
-# %% ../nbs/00a_config.ipynb #47e75982
+# %% ../nbs/00a_config.ipynb #e240d491
 def read_yaml(
     source: str | Path,  # a file
     text: str | None = None,  # the content, when it is at hand; `source` is then only its name
@@ -105,16 +114,24 @@ def read_yaml(
             value = loader.get_single_data()
         finally:
             loader.dispose()
+    except yaml.reader.ReaderError as err:
+        line = text.count("\n", 0, err.position) + 1
+        raise ConfigError("not a text file", where=f"{name}:{line}", found=f"the character {text[err.position:err.position + 1]!r}", expected="YAML in UTF-8") from None
     except yaml.YAMLError as err:
-        mark = getattr(err, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError("not YAML", where=name + line, found=str(getattr(err, "problem", err) or err).splitlines()[0][:160],
-                          fix="indent with spaces, and quote text that has a colon") from None
+        raise _not_yaml(err, name) from None
     except RecursionError:
         raise ConfigError(f"a YAML file that is nested deeper than {MAX_DEPTH}", where=name) from None
+    if value is None:
+        raise ConfigError("an empty configuration", where=f"{name}:1", expected="key: value")
     if not isinstance(value, dict):
-        raise ConfigError("no mapping at the top", where=f"{name}:1", found=type(value).__name__, expected="key: value")
+        raise ConfigError("no mapping at the top", where=f"{name}:1", found={"list": "a list", "str": "text"}.get(type(value).__name__, repr(value)[:40]), expected="key: value")
     return _environment(value, name)
+
+
+def _not_yaml(err: Any, name: str) -> ConfigError:
+    mark = getattr(err, "problem_mark", None) or getattr(err, "context_mark", None)
+    return ConfigError("not YAML", where=name + (f":{mark.line + 1}" if mark else ""), found=str(getattr(err, "problem", err) or err).splitlines()[0][:160],
+                       fix="indent with spaces, and quote text that has a colon")
 
 
 def _yaml_text(path: Path) -> str:
@@ -130,9 +147,18 @@ def _yaml_text(path: Path) -> str:
         line = raw[:err.start].count(b"\n") + 1
         raise ConfigError("not UTF-8 text", where=f"{path}:{line}", found=f"byte 0x{raw[err.start]:02x}", expected="a YAML file in UTF-8") from None
 
-# %% ../nbs/00a_config.ipynb #72e48a33
-_SECRET = re.compile(r"(^|_)(password|passwd|secret|token|api_?key|webhook|access_key)($|_)", re.I)
+# %% ../nbs/00a_config.ipynb #1c415c63
+_SECRET = re.compile(r"(^|[_.-])(password|passwd|secret|token|api[_-]?key|webhook|access[_-]?key|private[_-]?key)($|[_.-])", re.I)
+_ADDRESS = re.compile(r"://[^/\s:@]*:[^/\s@]+@|https://hooks\.slack\.com/services/.")  # user:password@host, or a webhook
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class _FromEnvironment(str):
+    "Text from the environment; errors show where it came from instead of what it is."
+    source = ""
+
+    def __repr__(self) -> str:
+        return repr(self.source)
 
 
 def _environment(value: Any, name: str, path: str = "") -> Any:
@@ -141,19 +167,93 @@ def _environment(value: Any, name: str, path: str = "") -> Any:
         return {k: _environment(v, name, f"{path}.{k}" if path else k) for k, v in value.items()}
     if isinstance(value, list):
         return [_environment(v, name, f"{path}[{i}]") for i, v in enumerate(value)]
-    if not isinstance(value, str):
+    secret = value not in (None, "", True, False) and _SECRET.search(path.rsplit(".", 1)[-1])
+    if secret and not (isinstance(value, str) and _VARIABLE.fullmatch(value)) or isinstance(value, str) and _ADDRESS.search(value):
+        raise ConfigError("a secret in a configuration file", where=f"{name}: {path}", expected="${NAME} of an environment variable")
+    if not isinstance(value, str) or not _VARIABLE.search(value):
         return value
     unset = [v for v in _VARIABLE.findall(value) if v not in os.environ]
     if unset:
         raise ConfigError(f"the variable {unset[0]} is not set", where=f"{name}: {path}", fix=f"export {unset[0]}=…")
-    if value and _SECRET.search(path.rsplit(".", 1)[-1]) and not _VARIABLE.fullmatch(value):
-        raise ConfigError("a secret in a configuration file", where=f"{name}: {path}", expected="${NAME} of an environment variable")
-    return _VARIABLE.sub(lambda m: os.environ[m[1]], value)
+    out = _FromEnvironment(_VARIABLE.sub(lambda m: os.environ[m[1]], value))
+    out.source = value
+    return out
 
-# %% ../nbs/00a_config.ipynb #9cdcd8c2
+# %% ../nbs/00a_config.ipynb #9543a722
+def yaml_lines(
+    text: str,  # a YAML document that could be read
+) -> dict[str, int]:  # a.b.c -> line, from 1 up
+    "The line of every key of a document."
+    import yaml
+    out: dict[str, int] = {}
+
+    def walk(node: Any, path: str) -> None:
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+            at = f"{path}.{key.value}" if path else str(key.value)
+            out[at] = key.start_mark.line + 1
+            walk(value, at)
+
+    loader = _loader()(text)
+    try:
+        walk(loader.get_single_node(), "")
+    finally:
+        loader.dispose()
+    return out
+
+
+def raise_problems(
+    problems: list[str],  # "key.path: what is wrong with it"
+    where: str,  # the file, or what else was checked
+    text: str = "",  # the file's text, to find the lines
+) -> None:
+    "One `ConfigError` for all problems; nothing happens where there are none."
+    if not problems:
+        return
+    lines = yaml_lines(text) if text else {}
+    said = []
+    for p in problems:
+        parts = p.split(":", 1)[0].split(" and ")[0].split(".")
+        tails = [".".join(parts[i:]) for i in range(len(parts))]
+        found = [n for tail in tails for path, n in lines.items() if path == tail or path.endswith("." + tail)]
+        said.append(p + (f" ({Path(where).name}:{found[0]})" if found else ""))
+    raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in said), where=where)
+
+# %% ../nbs/00a_config.ipynb #91863f51
 MODEL_SECTIONS = ("model", "model_params", "hyperparameters", "training", "dataset")
-DATASET_KEYS = ("sequence_length", "exclude_neutrals", "include_symbols", "use_memmap", "label_column")
-_OLD_KEYS = {"seq_len": "sequence_length", "max_epochs": "num_epochs"}
+MODEL_KEYS = ("name", "family")
+DATASET_KEYS: dict[str, tuple[str, Any]] = {  # key -> what it must be, in words and as a test
+    "sequence_length": ("a whole number from 1 up", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1),
+    "exclude_neutrals": ("true or false", lambda v: isinstance(v, bool)),
+    "include_symbols": ("a list of symbols", lambda v: isinstance(v, list) and v and all(isinstance(s, str) for s in v)),
+    "use_memmap": ("true or false", lambda v: isinstance(v, bool)),
+    "label_column": ("a column's name", lambda v: isinstance(v, str)),
+}
+
+
+def model_sections(
+    data: dict,  # a model's file, or a mapping of parameters
+) -> tuple[dict, dict, list[str]]:  # (parameters, dataset settings, problems)
+    "Take a model's file apart and list everything that is wrong with its shape."
+    if not set(data) & set(MODEL_SECTIONS):
+        return dict(data), {}, []
+    problems = [f"{k}: unknown section{did_you_mean(k, MODEL_SECTIONS)}" for k in data if k not in MODEL_SECTIONS]
+    if "model_params" in data and "hyperparameters" in data:
+        problems.append("model_params and hyperparameters: the same section under two names; keep one")
+    problems += [f"{k}: expected a mapping, found {v!r}" for k, v in data.items() if k in MODEL_SECTIONS and v is not None and not isinstance(v, dict)]
+    parts = {k: v if isinstance(v, dict) else {} for k, v in data.items()}
+    problems += [f"model.{k}: unknown key{did_you_mean(k, MODEL_KEYS)}" for k in parts.get("model", {}) if k not in MODEL_KEYS]
+    merged: dict = {}
+    for section in ("model_params", "hyperparameters", "training"):
+        problems += [f"{section}.{k}: '{k}' is in two sections; keep one of them" for k in parts.get(section, {}) if k in merged]
+        merged |= parts.get(section, {})
+    dataset = {k: v for k, v in parts.get("dataset", {}).items() if v is not None}
+    return merged, dataset, problems + _dataset_problems(dataset)
+
+
+def _dataset_problems(dataset: dict) -> list[str]:
+    known = {k: v for k, v in dataset.items() if k in DATASET_KEYS}
+    return [f"dataset.{k}: unknown key{did_you_mean(k, DATASET_KEYS)}" for k in dataset if k not in known] + [
+        f"dataset.{k}: expected {DATASET_KEYS[k][0]}, found {v!r}" for k, v in known.items() if not DATASET_KEYS[k][1](v)]
 
 
 def model_params(
@@ -161,25 +261,11 @@ def model_params(
     name: str = "configuration",  # the file, for messages
 ) -> tuple[dict, dict]:  # (parameters, dataset settings)
     "Flatten a model's file into the parameters of its class and the settings of its windows."
-    if not set(data) & set(MODEL_SECTIONS):
-        return dict(data), {}
-    unknown = [f"{k}: unknown section{did_you_mean(k, MODEL_SECTIONS)}" for k in data if k not in MODEL_SECTIONS]
-    if "model_params" in data and "hyperparameters" in data:
-        unknown.append("model_params and hyperparameters: the same section under two names; keep one")
-    odd = [f"{k}: expected a mapping, found {data[k]!r}" for k in data if data[k] is not None and not isinstance(data[k], dict)]
-    dataset = data.get("dataset") or {} if not odd else {}
-    unknown += [f"dataset.{k}: unknown key{did_you_mean(k, DATASET_KEYS)}" for k in dataset if k not in DATASET_KEYS]
-    if unknown or odd:
-        raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in unknown + odd), where=name)
-    merged: dict = {}
-    for section in ("model_params", "hyperparameters", "training"):
-        for key, value in (data.get(section) or {}).items():
-            if key in merged:
-                raise ConfigError(f"'{key}' is in two sections", where=f"{name}: {section}", fix="keep one of them")
-            merged[key] = value
-    return merged, dict(dataset)
+    merged, dataset, problems = model_sections(data)
+    raise_problems(problems, name)
+    return merged, dataset
 
-# %% ../nbs/00a_config.ipynb #5e4286be
+# %% ../nbs/00a_config.ipynb #74f08772
 def check_params(
     cls: type[ModelConfig],  # the parameter class
     values: dict,  # parameters by name
@@ -189,18 +275,8 @@ def check_params(
 ) -> dict:  # the same values, Decimals as floats
     "All problems of a set of parameters in one `ConfigError`, each with its line."
     values = {k: float(v) if isinstance(v, Decimal) else v for k, v in values.items()}
-    problems = config_problems(cls, values)
-    if problems:
-        lines = [f"{prefix + '.' if prefix else ''}{p}{_line_of(p.split(':', 1)[0], text)}" for p in problems]
-        raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in lines), where=where)
+    raise_problems([f"{prefix + '.' if prefix else ''}{p}" for p in config_problems(cls, values)], where, text)
     return values
-
-
-def _line_of(key: str, text: str) -> str:
-    for n, line in enumerate(text.splitlines(), 1):
-        if re.match(rf"\s*{re.escape(key.split('.')[-1])}\s*:", line):
-            return f" (line {n})"
-    return ""
 
 # %% ../nbs/00a_config.ipynb #f8fc86ac
 INTERNAL = ("model_name", "model_family", "horizon", "checkpoint_dir", "extra_params")  # set by the run, not by a file
@@ -254,7 +330,7 @@ def config_yaml(
     body = "".join(f"\n{section}:\n" + "\n".join(rows) + "\n" for section, rows in lines.items() if rows)
     return head + body + f"\ndataset:\n  sequence_length: {sequence_length}  # rows of history that the model sees; 1 is the current row\n"
 
-# %% ../nbs/00a_config.ipynb #2420a750
+# %% ../nbs/00a_config.ipynb #4b3fdad9
 CONFIG_DIR = Path(__file__).parent / "configs" if "__file__" in globals() else Path("../lineupiq/configs").resolve()
 TRAINING_DEFAULTS: dict[str, Any] = {
     "training": {
@@ -272,23 +348,61 @@ def training_config(
     path: str | Path | None = None,  # a file whose keys replace the defaults
 ) -> dict:  # the `training` section
     "The project's training defaults, with a file's changes; unknown keys raise."
-    if path is None:
-        return _merged(TRAINING_DEFAULTS, {}, "training.yaml")["training"]
-    return _merged(TRAINING_DEFAULTS, read_yaml(path), str(path))["training"]
+    return _merged(TRAINING_DEFAULTS, training_changes(path))["training"]
 
 
-def _merged(default: dict, given: dict, where: str, at: str = "") -> dict:
-    problems = [f"{at}{k}: unknown key{did_you_mean(k, default)}" for k in given if k not in default]
-    problems += [f"{at}{k}: expected {type(default[k]).__name__}, found {v!r}" for k, v in given.items() if k in default and not _same_kind(default[k], v)]
-    if problems:
-        raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in problems), where=where)
-    return {k: _merged(v, given.get(k) or {}, where, f"{at}{k}.") if isinstance(v, dict) else given.get(k, v) for k, v in default.items()}
+def training_changes(
+    path: str | Path | None = None,  # a file; None: no changes
+) -> dict:  # what the file says and nothing else, with the `training` key
+    "A training file, checked: unknown keys, wrong kinds and numbers out of bounds come in one error."
+    given = {} if path is None else read_yaml(path)
+    problems = _training_problems(TRAINING_DEFAULTS, given)
+    if not problems and "split" in (given.get("training") or {}):
+        split = _merged(TRAINING_DEFAULTS, given)["training"]["split"]
+        if split["val"] + split["test"] >= 1:
+            problems.append(f"training.split.val: {split['val']} and training.split.test: {split['test']} leave nothing to train on")
+    raise_problems(problems, str(path), "" if path is None else _yaml_text(Path(path).expanduser()))
+    return given
 
 
-def _same_kind(a: Any, b: Any) -> bool:
-    if isinstance(a, bool) or isinstance(b, bool):
-        return isinstance(a, bool) and isinstance(b, bool)
-    return isinstance(b, (int, float)) if isinstance(a, (int, float)) else isinstance(b, type(a)) or (isinstance(a, dict) and b is None)
+def _merged(default: dict, given: dict) -> dict:
+    return {k: _merged(v, given.get(k) or {}) if isinstance(v, dict) else given.get(k, v) for k, v in default.items()}
+
+# %% ../nbs/00a_config.ipynb #495267a4
+def _whole(low: int) -> tuple[str, Any]:
+    return f"a whole number from {low} up", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
+
+
+def _is_duration(value: Any) -> bool:
+    import pandas as pd
+    try:
+        return isinstance(value, str) and pd.Timedelta(value) >= pd.Timedelta(0)
+    except ValueError:
+        return False
+
+
+_SHARE = ("0 ≤ share < 1", lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and 0 <= v < 1)
+_TRAINING_BOUNDS: dict[str, tuple[str, Any]] = {  # path -> what it must be, in words and as a test
+    "default_horizons": ("a list of whole numbers from 1 up", lambda v: isinstance(v, list) and v and all(_whole(1)[1](h) for h in v)),
+    "default_symbols": ("a list of symbols", lambda v: isinstance(v, list) and v and all(isinstance(s, str) for s in v)),
+    "random_seed": ("a whole number from 0 to 4294967295", lambda v: _whole(0)[1](v) and v < 2**32),
+    "split.val": _SHARE, "split.test": _SHARE, "split.embargo": ("a duration such as 0D, 5D or 12h", _is_duration), "split.n_splits": _whole(2),
+    "classical.n_jobs": ("a whole number from -1 up", _whole(-1)[1]),
+}
+
+
+def _training_problems(default: dict, given: dict, at: str = "") -> list[str]:
+    "Everything that is wrong with a training file."
+    out = [f"{at}{k}: unknown key{did_you_mean(k, default)}" for k in given if k not in default]
+    for key, value in given.items():
+        usual, path = default.get(key), f"{at}{key}"
+        if isinstance(usual, dict):
+            bad = value is not None and not isinstance(value, dict)
+            out += [f"{path}: expected a mapping, found {value!r}"] if bad else _training_problems(usual, value or {}, f"{path}.")
+        elif key in default:
+            words, good = _TRAINING_BOUNDS.get(path.removeprefix("training."), ("true or false", lambda v: isinstance(v, bool)) if isinstance(usual, bool) else _whole(1))
+            out += [] if good(value) else [f"{path}: expected {words}, found {value!r}"]
+    return out
 
 # %% ../nbs/00a_config.ipynb #ab6628c8
 def training_yaml() -> str:  # the file's text

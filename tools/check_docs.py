@@ -9,7 +9,6 @@ anchor that exists; links into the repository lead to files that exist. Links to
 import argparse
 import ast
 import contextlib
-import importlib
 import io
 import os
 import re
@@ -44,15 +43,43 @@ def copy_project(root: Path, to: Path) -> Path:
     return to
 
 
-def resolve_annotations(package: str = "lineupiq") -> None:
-    "Import what modules import for annotations alone, because the pages print the signatures."
-    import pkgutil
-    for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-        module = importlib.import_module(info.name)
-        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-                exec(compile(ast.Module(node.body, []), module.__file__, "exec"), vars(module))  # noqa: S102 - our own source
+def signature_of(sym, *, eval_str: bool = True, **options):
+    "A signature; names that are imported for annotations alone stay as they are written."
+    import inspect
+    try:
+        return inspect.signature(sym, eval_str=eval_str, **options)
+    except NameError:
+        return inspect.signature(sym, **options)
+
+
+def imports_only(source: str) -> str | None:
+    "The imports of a cell that also does something else; None for any other cell, and for what is exported."
+    if re.search(r"^ *#\| *export", source, re.M):
+        return None
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # a line that only IPython understands
+        return None
+    lines = [ast.unparse(n) for n in body if isinstance(n, (ast.Import, ast.ImportFrom))]
+    return "\n".join(lines) if lines and len(lines) < len(body) else None
+
+
+def make_gentle() -> None:
+    """nbdev runs whole every cell that imports something, and evaluates every annotation. A page needs only the imports, and the
+    annotations as they are written; so examples are not run twice, and not without what they stand on."""
+    import fastcore.docments
+    from nbdev.processors import exec_show_docs
+    fastcore.docments.signature = signature_of
+    usual = exec_show_docs.__call__
+
+    def call(self, cell):
+        only = imports_only(cell.source) if cell.cell_type == "code" else None
+        if only is None:
+            return usual(self, cell)
+        if self.nb.has_docs_ and hasattr(self, "k"):
+            self.k.run_cell(only)
+
+    exec_show_docs.__call__ = call
 
 
 def process(project: Path) -> tuple[Path, list[str]]:
@@ -66,7 +93,7 @@ def process(project: Path) -> tuple[Path, list[str]]:
     from nbdev.serve import _proc_file
     from nbdev.serve_drv import main as process_one
     get_config.cache_clear()
-    resolve_annotations()
+    make_gentle()
     refresh_quarto_yml()
     _build_modidx()
     nbs, cache, problems = Path("nbs"), Path("_proc"), []
@@ -145,7 +172,7 @@ def make_pages(cache: Path) -> tuple[dict[str, str], dict[str, str], list[str]]:
         name = page_name(path.relative_to(cache), cells).as_posix()
         addresses[path.relative_to(cache).as_posix()] = name
         try:
-            html = pypandoc.convert_text(to_markdown(cells), "html5", "markdown+autolink_bare_uris+lists_without_preceding_blankline", extra_args=["--standalone", "--wrap=none"])
+            html = pypandoc.convert_text(to_markdown(cells), "html5", "markdown+autolink_bare_uris+lists_without_preceding_blankline", extra_args=["--standalone", "--wrap=none", "--mathml"])
         except Exception as err:
             problems.append(f"{path.name}: pandoc: {str(err)[:300]}")
             continue
