@@ -23,7 +23,8 @@ env:
 	@$(PYTHON) tools/make_env.py $(VENV)
 
 train: env
-	$(RUN)/lineupiq train --data sp500 --horizon 5,20 --model $(MODELS)
+	@# empty: compiled modules are kept, or every model's process would compile the libraries anew
+	PYTHONDONTWRITEBYTECODE= $(RUN)/lineupiq train --data sp500 --horizon 5,20 --model $(MODELS)
 
 test: env
 	@$(RUN)/python tools/run_tests.py
@@ -32,7 +33,7 @@ slow: env
 	@$(RUN)/python tools/run_tests.py --slow
 
 lab: env
-	cd nbs && ../$(RUN)/jupyter lab
+	cd nbs && PYTHONDONTWRITEBYTECODE= ../$(RUN)/jupyter lab
 
 docs: env
 	@$(RUN)/python tools/make_docs.py

@@ -48,7 +48,7 @@ class LineupIQError(Exception):
     def __reduce__(self):  # all five parts survive the trip from a worker process
         return type(self), (self.what, self.where, self.found, self.expected, self.fix)
 
-# %% ../nbs/00_base.ipynb #9b6d50d4
+# %% ../nbs/00_base.ipynb #cc5d65e1
 class ConfigError(LineupIQError, ValueError):
     "A configuration or an argument that cannot be used; nothing was executed."
     exit_code = 2
@@ -68,7 +68,7 @@ class BuildError(LineupIQError, RuntimeError):
     "A registered model that could not be built; the cause is chained."
     exit_code = 2
 
-
+# %% ../nbs/00_base.ipynb #6175844a
 class StepOrderError(LineupIQError, RuntimeError):
     "A training step was called before the step that it needs."
     exit_code = 2
@@ -88,7 +88,7 @@ class LeakError(LineupIQError, ValueError):
     "Something in the data knows the future, or a score is too good to be believed."
     exit_code = 10
 
-# %% ../nbs/00_base.ipynb #83d3d69a
+# %% ../nbs/00_base.ipynb #b8cea1e5
 class StoreError(LineupIQError):
     "The parent of what can go wrong with stored artifacts."
     exit_code = 4
@@ -110,7 +110,7 @@ class Busy(StoreError, RuntimeError):
     "Another process holds the lock."
     exit_code = 6
 
-
+# %% ../nbs/00_base.ipynb #34ae12f6
 class BadName(StoreError, ValueError):
     "A name that may not become a path."
     exit_code = 2
@@ -190,7 +190,7 @@ def runtime_record(
             versions[name] = None
     return {"seed": seed, "threads": n_threads(), "python": platform.python_version(), "platform": platform.system(), "versions": versions}
 
-# %% ../nbs/00_base.ipynb #a9438a0a
+# %% ../nbs/00_base.ipynb #066ea34d
 @lru_cache(maxsize=1)
 def cuda_devices() -> int:  # 0 where there is no driver
     "How many CUDA devices the driver reports."
@@ -201,7 +201,7 @@ def cuda_devices() -> int:  # 0 where there is no driver
     except OSError:
         return 0
 
-
+# %% ../nbs/00_base.ipynb #0bdbff92
 def pick_device(
     wanted: str = "auto",  # auto, cpu or cuda
     auto_detect: bool = True,  # the `gpu:` section's key: look for a device at all
@@ -229,7 +229,7 @@ NonNegative = Annotated[float, Bound(ge=0)]
 Share = Annotated[float, Bound(gt=0, le=1)]
 Count = Annotated[int, Bound(ge=1)]
 
-# %% ../nbs/00_base.ipynb #1bcb62fb
+# %% ../nbs/00_base.ipynb #0d2661a6
 def _pydantic_type(hint: Any) -> Any:
     "The same type with every `Bound` replaced by pydantic's `Field`."
     from pydantic import Field
@@ -239,7 +239,7 @@ def _pydantic_type(hint: Any) -> Any:
     extra = {"allow_inf_nan": False} if hint.__origin__ is float else {}
     return Annotated[hint.__origin__, Field(**{k: v for m in meta if isinstance(m, Bound) for k, v in m.kw.items()}, **extra)]
 
-
+# %% ../nbs/00_base.ipynb #abdf8c3e
 @lru_cache(maxsize=None)
 def params_schema(
     cls: type,  # a dataclass with annotated fields
@@ -258,7 +258,7 @@ def params_schema(
         spec[f.name] = (_pydantic_type(hint), default)
     return create_model(cls.__name__, __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=()), **spec)
 
-# %% ../nbs/00_base.ipynb #a74000a0
+# %% ../nbs/00_base.ipynb #6b5cf4a4
 def config_problems(
     cls: type,  # the parameter class
     values: dict,  # its values by name
@@ -271,7 +271,7 @@ def config_problems(
         return [_problem_line(cls, e) for e in err.errors(include_url=False)]
     return []
 
-
+# %% ../nbs/00_base.ipynb #0ba99b1a
 def _problem_line(cls: type, e: dict) -> str:
     key = ".".join(str(p) for p in e["loc"]) or cls.__name__
     if e["type"] == "extra_forbidden":

@@ -133,7 +133,7 @@ class XGBoostConfig(BoostingConfig):
 XGB_OBJECTIVES = {"squared": ("reg:squarederror", "rmse"), "poisson": ("count:poisson", "poisson-nloglik"), "tweedie": ("reg:tweedie", "tweedie-nloglik@1.5"),
                   "binary": ("binary:logistic", "logloss"), "multiclass": ("multi:softprob", "mlogloss")}
 
-# %% ../nbs/03_boosting.ipynb #92a0d80f
+# %% ../nbs/03_boosting.ipynb #e02dd1f1
 def _xgb_watcher(model: BoostingModel) -> Any:
     "The model's callbacks as XGBoost's."
     import xgboost as xgb
@@ -174,7 +174,7 @@ class XGBoostModel(BoostingModel):
         if has_val:
             evals.append((xgb.QuantileDMatrix(X_val, y_val, ref=train, max_bin=self.config.max_bin, nthread=self.config.threads), "val"))
         stopping = [_xgb_watcher(self)] if getattr(self, "callbacks", None) else []
-        stopping += [xgb.callback.EarlyStopping(stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
+        stopping += [xgb.callback.EarlyStopping(rounds=stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
         self.native = xgb.train(params, train, num_boost_round=rounds, evals=evals, evals_result=result, callbacks=stopping,
                                 verbose_eval=self.config.verbose_eval if self.config.verbose else False)
         history = {f"{name}_loss": list(next(iter(values.values()))) for name, values in result.items()}

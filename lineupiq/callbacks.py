@@ -14,7 +14,7 @@ from .base import ConfigError
 # %% auto #0
 __all__ = ['Callback', 'CallbackList', 'EarlyStoppingCallback', 'CheckpointCallback']
 
-# %% ../nbs/00f_callbacks.ipynb #aa9c0e47
+# %% ../nbs/00f_callbacks.ipynb #9d13a28d
 class Callback:
     "Hooks of a training loop; all of them do nothing."
     def on_train_begin(self, model: Any) -> None:
@@ -34,7 +34,7 @@ class Callback:
     ) -> None:
         "After the best state was restored."
 
-
+# %% ../nbs/00f_callbacks.ipynb #825fafe4
 class CallbackList(Callback):
     "Several callbacks as one; the loop stops when any of them asks it to."
     def __init__(self,

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['app', 'config_app', 'Json', 'Data', 'Paths', 'Symbols', 'Horizons', 'Position', 'Target', 'Market', 'Barriers',
-           'Timezone', 'Sort', 'say', 'Progress', 'train', 'models', 'predict', 'evaluate', 'config_show',
+           'Timezone', 'Sort', 'say', 'out', 'Progress', 'train', 'models', 'predict', 'evaluate', 'config_show',
            'config_check', 'Terminated', 'exit_code', 'main']
 
-# %% ../nbs/18_cli.ipynb #d519ce86
+# %% ../nbs/18_cli.ipynb #0b5b5130
 import json
 import logging
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -26,7 +27,7 @@ app = typer.Typer(name="lineupiq", help="Train models of time-ordered outcomes a
 config_app = typer.Typer(help="Show and check configurations.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
-# %% ../nbs/18_cli.ipynb #8b787e38
+# %% ../nbs/18_cli.ipynb #96a29a95
 def say(
     value: Any,  # a dictionary for --json, text otherwise
     as_json: bool,  # one JSON line instead of text
@@ -35,7 +36,24 @@ def say(
     if as_json:
         from lineupiq.files import plain
         value = json.dumps(plain(value), allow_nan=False, ensure_ascii=False)
-    print(value, flush=True)
+    out(value)
+
+
+def out(
+    text: Any,  # what to print
+    stream: Any = None,  # None: standard output
+) -> None:
+    "Print a line; a reader who has gone away does not stop the work."
+    stream = sys.stdout if stream is None else stream
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        _closed_pipe(stream)
+
+
+def _closed_pipe(stream: Any) -> None:
+    "Send the rest nowhere, and keep Python from complaining at shutdown."
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Progress:
@@ -51,8 +69,7 @@ class Progress:
             self._losses(model, facts)
         if not self.tty:
             shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error")}
-            print(json.dumps({"event": "model", "model": model, "state": state, **shown}), file=sys.stderr, flush=True)
-            return
+            return out(json.dumps({"event": "model", "model": model, "state": state, **shown}), sys.stderr)
         from rich.console import Console
         console = Console(stderr=True)
         self.stop()
@@ -69,7 +86,7 @@ class Progress:
         train, val = history.get("train_loss", []), history.get("val_loss", [])
         for epoch in [e for e in range(0, len(train), 50)] + [best]:
             tail = f", val_loss={val[epoch]:.4f}" if epoch < len(val) else ""
-            print(f"{model} epoch {epoch}: train_loss={train[epoch]:.4f}{tail}{' (kept)' if epoch == best else ''}", file=sys.stderr)
+            out(f"{model} epoch {epoch}: train_loss={train[epoch]:.4f}{tail}{' (kept)' if epoch == best else ''}", sys.stderr)
 
     def stop(self) -> None:
         "Take the changing line away."
@@ -90,7 +107,7 @@ Barriers = Annotated[Optional[Path], typer.Option("--barriers", help="Bars: a YA
 Timezone = Annotated[Optional[str], typer.Option("--timezone", help="Bars: zone of naive stamps.")]
 Sort = Annotated[bool, typer.Option("--sort", help="Bars: sort a file whose rows are out of order.")]
 
-# %% ../nbs/18_cli.ipynb #cb934b95
+# %% ../nbs/18_cli.ipynb #1849c44c
 @app.command()
 def train(
     data: Data = "sp500",
@@ -132,7 +149,7 @@ def train(
         return models(family=None, check=None, as_json=as_json)
     from lineupiq.commands import run_training
     flags = {k: v for k, v in locals().items() if k not in ("run_training", "list_models", "as_json", "verbose")}
-    results = run_training(flags, Progress(verbose=verbose), None if as_json else lambda text: print(text, flush=True))
+    results = run_training(flags, Progress(verbose=verbose), None if as_json else out)
     if as_json:
         records = [r.record() for r in results]
         say(records[0] if len(records) == 1 else {"runs": records}, True)
@@ -181,14 +198,14 @@ def evaluate(
     from lineupiq.commands import run_evaluate
     say(run_evaluate(run=run, model=model, data=data, path=path, since=since, as_json=as_json), as_json)
 
-# %% ../nbs/18_cli.ipynb #59b3d4f2
+# %% ../nbs/18_cli.ipynb #fcfa282f
 @config_app.command("show")
 def config_show(
     name: Annotated[str, typer.Argument(help="A model, or `training`.")],
 ) -> None:
     "Print the defaults as YAML that can be edited and passed with --config."
     from lineupiq.commands import default_yaml
-    sys.stdout.write(default_yaml(name))
+    out(default_yaml(name).rstrip("\n"))
 
 
 @config_app.command("check")
@@ -202,19 +219,21 @@ def config_check(
     kind = check_config_file(file, model)
     say({"file": str(file), "ok": True, "kind": kind} if as_json else f"{file}: a valid configuration of {kind}", as_json)
 
-# %% ../nbs/18_cli.ipynb #f34c3b98
+# %% ../nbs/18_cli.ipynb #154d1984
 class Terminated(BaseException):
     "SIGTERM arrived."
+    exit_code = 143
 
 
 def _on_term(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the second must not interrupt the tidying up
     raise Terminated
 
 
 def _version(value: bool) -> None:
     if value:
         from importlib.metadata import version
-        print(version("lineupiq"))
+        out(version("lineupiq"))
         raise typer.Exit
 
 
@@ -227,7 +246,7 @@ def _root(
     if debug:
         os.environ["LINEUPIQ_DEBUG"] = "1"
 
-# %% ../nbs/18_cli.ipynb #31b57b5a
+# %% ../nbs/18_cli.ipynb #aa23a287
 def exit_code(
     argv: list[str],  # arguments without the program's name
 ) -> int:  # what the process should end with
@@ -235,8 +254,8 @@ def exit_code(
     import click
     as_json, debug = "--json" in argv, "--debug" in argv
     try:
-        out = typer.main.get_command(app).main(argv, prog_name="lineupiq", standalone_mode=False)
-        return out if isinstance(out, int) else 0
+        code = typer.main.get_command(app).main(argv, prog_name="lineupiq", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except LineupIQError as err:
         if debug:
             logging.getLogger("lineupiq").exception("traceback")
@@ -248,34 +267,42 @@ def exit_code(
         if isinstance(err, click.exceptions.Abort) or type(err).__name__ == "Abort":
             return 130
         if isinstance(err, click.ClickException) or hasattr(err, "format_message"):
-            err.show(file=sys.stderr)
-            return 2
+            return _usage(err, as_json)
         if isinstance(err, BrokenPipeError):
-            return _closed_pipe()
+            _closed_pipe(sys.stdout)
+            return 0
         if isinstance(err, (MemoryError, OSError)):
-            return _fail(err, 7, as_json)
+            return _fail(_of_the_machine(err), 7, as_json)
         return _bug(err, debug)
-    except KeyboardInterrupt:
-        print("interrupted; nothing half-written was left", file=sys.stderr)
-        return 130
-    except Terminated:
-        print("terminated; nothing half-written was left", file=sys.stderr)
-        return 143
+    except (KeyboardInterrupt, Terminated) as err:
+        word = "terminated" if isinstance(err, Terminated) else "interrupted"
+        return _fail(LineupIQError(word, fix="nothing half-written was left; run the command again"), getattr(err, "exit_code", 130), as_json)
 
 
 def _fail(err: BaseException, code: int, as_json: bool) -> int:
     "Say what happened, and return the code."
     if as_json:
         parts = {k: getattr(err, k) for k in ("what", "where", "found", "expected", "fix") if getattr(err, k, "")}
-        print(json.dumps({"error": {"type": type(err).__name__, **(parts or {"what": str(err)})}, "exit_code": code}), flush=True)
-    print(f"error: {err}", file=sys.stderr)
+        out(json.dumps({"error": {"type": type(err).__name__, **(parts or {"what": str(err)})}, "exit_code": code}, ensure_ascii=False))
+    out(f"error: {err}", sys.stderr)
     return code
 
 
-def _closed_pipe() -> int:
-    "The reader has gone away: end quietly, and keep Python from complaining at shutdown."
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+def _usage(err: Any, as_json: bool) -> int:
+    "A mistake on the command line: the usage, what was wrong, and the nearest option."
+    if as_json:
+        out(json.dumps({"error": {"type": "UsageError", "what": err.format_message()}, "exit_code": 2}, ensure_ascii=False))
+    err.show(file=sys.stderr)
+    return 2
+
+
+def _of_the_machine(err: BaseException) -> LineupIQError:
+    "Memory, disk and permissions, with the path where there is one."
+    from lineupiq.base import EnvironmentFault
+    if isinstance(err, MemoryError):
+        return EnvironmentFault("not enough memory", found=str(err)[:160], fix="use fewer rows or columns, or a larger machine")
+    return EnvironmentFault("the machine refused", where=str(getattr(err, "filename", None) or ""), found=getattr(err, "strerror", None) or str(err),
+                            fix="check the disk and the permissions")
 
 
 def _bug(err: BaseException, debug: bool) -> int:
@@ -291,17 +318,28 @@ def _bug(err: BaseException, debug: bool) -> int:
     print(f"error: a bug: {type(err).__name__}: {err}\n  traceback: {f.name}\n  fix: please report it with this file, or run again with --debug", file=sys.stderr)
     return 1
 
-# %% ../nbs/18_cli.ipynb #e5271fce
+# %% ../nbs/18_cli.ipynb #e8a5a08d
 def main() -> None:
     "The console script."
     signal.signal(signal.SIGTERM, _on_term)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s")
+    warnings.showwarning = _warn
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     code = exit_code(sys.argv[1:])
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
-        code = _closed_pipe()
+        _closed_pipe(sys.stdout)
+    except OSError as err:  # a full disk behind the output
+        code = _fail(_of_the_machine(err), 7, False)
+        _closed_pipe(sys.stdout)
     sys.exit(code)
+
+
+def _warn(message: Any, category: type[Warning], *where: Any) -> None:
+    "The library's warnings as one line each; those of libraries are for developers."
+    if category is UserWarning or os.environ.get("LINEUPIQ_DEBUG"):
+        out(f"WARNING {message}", sys.stderr)

@@ -58,7 +58,7 @@ def source_options(
     given["barriers"] = str(given["barriers"]) if given.get("barriers") else None
     return {k: v for k, v in given.items() if v not in (None, False, [])}
 
-# %% ../nbs/17c_commands.ipynb #27aafd3d
+# %% ../nbs/17c_commands.ipynb #9e39322d
 def default_yaml(
     name: str,  # a model, or "training"
 ) -> str:  # a commented YAML file
@@ -82,7 +82,7 @@ def model_file(
     cls = registry().get_model(model)
     named = _named(data)
     if named and named.split(":")[-1] != cls.name:
-        problems.append(f"model.name: the file is for {named}, not for {cls.name}")
+        raise ConfigError("the file is for another model", where=f"{path}: model.name", found=named, expected=cls.name)
     wrong = config_problems(cls.Config, params)
     wrong = wrong or cls.Config(**params).contradictions()
     raise_problems(problems + [f"train.{cls.name}.{p}" for p in wrong], str(path), text)

@@ -25,7 +25,7 @@ __all__ = ['SIMPLE_RULE', 'RULES', 'COLUMNS', 'PLAUSIBLE', 'forecast_of', 'score
 SIMPLE_RULE = {"regression": "ewma", "binary": "prior", "multiclass": "prior"}
 RULES = ("prior", "last_value", "ewma")
 
-# %% ../nbs/08a_leaderboard.ipynb #c797d8ee
+# %% ../nbs/08a_leaderboard.ipynb #5a0c1964
 def forecast_of(
     frame: pd.DataFrame,  # predictions, as the fold engine returns them
     metric: Metric,  # what it will be scored with
@@ -37,7 +37,7 @@ def forecast_of(
         return frame["prediction"].to_numpy()
     raise ConfigError(f"the metric {metric.name} needs {metric.needs}, which these predictions do not have", expected="labels, point or probabilities")
 
-
+# %% ../nbs/08a_leaderboard.ipynb #1a47104e
 def score_units(
     panel: Panel,  # where the rows come from
     rows: np.ndarray,  # positions
@@ -66,7 +66,7 @@ def reference_frames(
         out[name] = frame
     return out
 
-# %% ../nbs/08a_leaderboard.ipynb #fe2dc294
+# %% ../nbs/08a_leaderboard.ipynb #26d0d4f4
 COLUMNS = ("model", "metric", "score", "low", "high", "skill", "skill_low", "skill_high", "n", "seconds", "peak_mb")
 
 
@@ -80,7 +80,7 @@ def common_rows(
         raise DataError(f"no {split} row was predicted by every model", found=", ".join(f"{k}: {len(s)}" for k, s in zip(predictions, sets, strict=True))[:200])
     return np.array(sorted(both))
 
-
+# %% ../nbs/08a_leaderboard.ipynb #ce416280
 def on_rows(
     frame: pd.DataFrame,  # predictions of one member
     split: str,  # val or test
@@ -89,7 +89,7 @@ def on_rows(
     "A member's predictions of given rows."
     return frame[frame["split"] == split].set_index("row").loc[rows].reset_index()
 
-# %% ../nbs/08a_leaderboard.ipynb #4401f7b8
+# %% ../nbs/08a_leaderboard.ipynb #94e2fd6a
 def leaderboard(
     panel: Panel,  # where the rows come from
     predictions: Mapping[str, pd.DataFrame],  # name -> predictions with val and test rows
@@ -119,14 +119,14 @@ def leaderboard(
     table["val_score"] = table["model"].map(validation_scores(panel, predictions, metric))
     return table.sort_values("score", ascending=not metric.greater_is_better, kind="stable", ignore_index=True)
 
-
+# %% ../nbs/08a_leaderboard.ipynb #2b170811
 def role_of(
     name: str,  # of a row of the leaderboard
 ) -> str:  # model, rule or reference
     "What a row is."
     return "reference" if name.startswith("reference:") else "rule" if name in RULES else "model"
 
-# %% ../nbs/08a_leaderboard.ipynb #4426fc79
+# %% ../nbs/08a_leaderboard.ipynb #bab13b4f
 def validation_scores(
     panel: Panel,  # where the rows come from
     predictions: Mapping[str, pd.DataFrame],  # with rows of split "val"
@@ -139,7 +139,7 @@ def validation_scores(
     rows = common_rows(predictions, "val")
     return {name: metric((v := on_rows(f, "val", rows))["y"].to_numpy(), forecast_of(v, metric), panel.classes) for name, f in predictions.items()}
 
-
+# %% ../nbs/08a_leaderboard.ipynb #9401fdf2
 def best_on_validation(
     scores: Mapping[str, float],  # name -> validation score
     metric: Metric,  # knows which is better
@@ -148,7 +148,7 @@ def best_on_validation(
     ranked = sorted(scores, key=lambda n: (-scores[n] if metric.greater_is_better else scores[n], n not in RULES, n))
     return ranked[0] if ranked else None
 
-# %% ../nbs/08a_leaderboard.ipynb #ef5276b3
+# %% ../nbs/08a_leaderboard.ipynb #ab7ed1ab
 # task -> (metric, most that a member may gain on the simple rule, why)
 PLAUSIBLE: dict[str, tuple[str, float, str]] = {
     "regression": ("r2", 0.15, "on player statistics honest models gain up to .07 of R² on an exponential mean of the past, and an unshifted rolling mean gains .24 to .50"),
@@ -185,7 +185,7 @@ def leak_alarm(
                                evidence={"model": model, "metric": name, "gain": gain.score, "low": low, "limit": limit, "rule": rule, "n": gain.n}, finding=why))
     return out
 
-
+# %% ../nbs/08a_leaderboard.ipynb #907b8103
 def raise_alarm(
     findings: list[Finding],  # of `leak_alarm`
 ) -> None:

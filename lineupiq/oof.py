@@ -116,7 +116,7 @@ def with_validation(
     inner = holdout(panel.times[rows], panel.label_ends[rows], groups, val=0, test=share, embargo=embargo)
     return replace(fold, train=rows[inner.train], val=rows[inner.test], purged=fold.purged + inner.purged)
 
-# %% ../nbs/02b_oof.ipynb #d850e3ca
+# %% ../nbs/02b_oof.ipynb #57b2af39
 @dataclass
 class FittedFold:
     "One fitted fold: the model that predicts the test rows, and the predictions."
@@ -127,7 +127,7 @@ class FittedFold:
     fold: Fold
     seconds: float
 
-
+# %% ../nbs/02b_oof.ipynb #809deffc
 def _training_rows(panel: Panel, rows: np.ndarray, exclude_neutrals: bool) -> np.ndarray:
     "Labelled rows, without class 0 where asked."
     rows = rows[panel.labelled[rows]]
@@ -137,7 +137,7 @@ def _training_rows(panel: Panel, rows: np.ndarray, exclude_neutrals: bool) -> np
         rows = rows[panel.y[rows] != 0]
     return rows
 
-
+# %% ../nbs/02b_oof.ipynb #a1ded661
 def _check_classes(panel: Panel, fold: Fold) -> None:
     "Every class is among the training rows: a model cannot know one that comes later."
     if panel.task == "regression":
@@ -148,7 +148,7 @@ def _check_classes(panel: Panel, fold: Fold) -> None:
         raise DataError(f"fold {fold.number}: labels that its training rows do not have", found=f"added in the test rows: {added}, missing in training: {missing}",
                         expected=f"each of {panel.classes.tolist()} in training", fix="begin the test rows later, use fewer splits, or merge the class with another")
 
-
+# %% ../nbs/02b_oof.ipynb #ff6e6861
 def _with_neutrals(frame: pd.DataFrame, panel: Panel, fold: Fold) -> pd.DataFrame:
     "The probability of class 0, of which the model says nothing: its share of the training rows."
     share = float((panel.y[fold.train] == 0).mean())
@@ -160,7 +160,7 @@ def _with_neutrals(frame: pd.DataFrame, panel: Panel, fold: Fold) -> pd.DataFram
     frame.insert(frame.columns.get_loc(others[0]) + names.index(next(n for n in names if n not in others)), next(n for n in names if n not in others), share)
     return frame
 
-
+# %% ../nbs/02b_oof.ipynb #2bd0da16
 def fit_fold(
     panel: Panel,  # all rows
     fold: Fold,  # which rows train, stop and test
@@ -193,7 +193,7 @@ def fit_fold(
         parts = [_with_neutrals(p, panel, fold) for p in parts]
     return FittedFold(model, maker, metrics, pd.concat(parts, ignore_index=True), fold, time.perf_counter() - started)
 
-# %% ../nbs/02b_oof.ipynb #902d1d8d
+# %% ../nbs/02b_oof.ipynb #1ee41042
 def _fit(panel: Panel, spec: ModelSpec, maker: RowMaker, train: np.ndarray, val: np.ndarray | None, weighting: Any, **changes: Any) -> tuple[BaseModel, TrainingMetrics]:
     "Build and fit on rows."
     weights = panel.weights[train]
@@ -204,7 +204,7 @@ def _fit(panel: Panel, spec: ModelSpec, maker: RowMaker, train: np.ndarray, val:
     stop = {} if val is None else {"X_val": maker.rows(val, "the validation rows"), "y_val": panel.y[val]}
     return model, model.fit(maker.rows(train, "the training rows"), panel.y[train], sample_weights=weights, **stop)
 
-
+# %% ../nbs/02b_oof.ipynb #5373b0ef
 def prediction_frame(
     panel: Panel,  # all rows
     model: BaseModel,  # fitted

@@ -49,12 +49,12 @@ class Entry:
                 "class": cls.__name__ if cls else "", "module": self.module, "available": cls is not None, "reason": self.reason, "extra": self.extra,
                 "tasks": list(cls.tasks) if cls else [], "input_kind": cls.input_kind if cls else "", "handles_nan": bool(cls and cls.handles_nan)}
 
-# %% ../nbs/01_registry.ipynb #5d4130f2
+# %% ../nbs/01_registry.ipynb #51823600
 def _same_class(a: type, b: type) -> bool:
     "The same class again: a reloaded module, or a page that defines what it exports."
     return a.__qualname__ == b.__qualname__ and (a.__module__ == b.__module__ or "__main__" in (a.__module__, b.__module__))
 
-
+# %% ../nbs/01_registry.ipynb #b214cd36
 class ModelRegistry:
     "Models by `family:name`. Registering a name twice raises."
     def __init__(self) -> None:
@@ -171,10 +171,9 @@ class ModelRegistry:
         except Exception as err:
             raise BuildError(f"Failed to instantiate {self.resolve(model_name)}: {err}") from err
 
-# %% ../nbs/01_registry.ipynb #1364bebf
+# %% ../nbs/01_registry.ipynb #ddcde550
 REGISTRY = ModelRegistry()
 register = REGISTRY.register  # the decorator that members use
-
 # Where the members live, and what they need: module -> (family, names, extra)
 ROOMS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "lineupiq.boosting": ("boosting", ("xgboost", "lightgbm", "catboost"), "lineupiq"),
@@ -202,7 +201,7 @@ def auto_register_models(
             into.unavailable(point.name, "plugin", f"{type(err).__name__}: {err}", getattr(getattr(point, "dist", None), "name", "") or "")
     return into
 
-
+# %% ../nbs/01_registry.ipynb #dfe07ca8
 def _entry_points() -> Iterable[Any]:
     from importlib.metadata import entry_points
     return entry_points(group="lineupiq.models")

@@ -24,7 +24,7 @@ __all__ = ['TRAINING_FIELDS', 'COST', 'STYLE', 'scores_of', 'model_report', 'tra
            'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows', 'figure_png', 'html_table', 'html_page',
            'run_page']
 
-# %% ../nbs/08b_report.ipynb #4b5175c0
+# %% ../nbs/08b_report.ipynb #fe143351
 TRAINING_FIELDS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "best_epoch", "total_epochs", "early_stopped", "training_time")
 
 
@@ -40,7 +40,7 @@ def scores_of(
     probabilities = None if panel.task == "regression" else forecast_of(own, get_metric("log_loss"))
     return evaluate(panel.task, own["y"].to_numpy(), own["prediction"].to_numpy(), probabilities, panel.classes)
 
-
+# %% ../nbs/08b_report.ipynb #7b01fc31
 def model_report(
     name: str,  # the model
     panel: Panel,  # what it was trained on
@@ -77,7 +77,7 @@ def trading_of(
                             symbols=panel.frame["symbol"].to_numpy()[rows])
     return scores.record() | {"cost_each_way": cost}
 
-# %% ../nbs/08b_report.ipynb #df53d7fe
+# %% ../nbs/08b_report.ipynb #015f4770
 def plot_leaderboard(
     board: pd.DataFrame,  # of `leaderboard`
     ax: Any = None,  # matplotlib axes; None: new ones
@@ -97,7 +97,7 @@ def plot_leaderboard(
     ax.set_xlabel(f"skill over the simple rule ({b['metric'].iloc[0]}), 95 % interval")
     return ax
 
-
+# %% ../nbs/08b_report.ipynb #83f722cf
 def plot_learning(
     history: Mapping[str, Sequence[float]],  # per epoch, by name
     best: int,  # the epoch that was kept
@@ -114,7 +114,7 @@ def plot_learning(
     ax.legend(frameon=False)
     return ax
 
-# %% ../nbs/08b_report.ipynb #1de83a69
+# %% ../nbs/08b_report.ipynb #c1a15e98
 def plot_importance(
     importance: pd.DataFrame,  # feature, importance
     top: int = 15,  # how many
@@ -128,7 +128,7 @@ def plot_importance(
     ax.set_xlabel("share of importance")
     return ax
 
-
+# %% ../nbs/08b_report.ipynb #f400a39d
 def plot_fit(
     panel: Panel,  # where the rows come from
     frame: pd.DataFrame,  # predictions of one member
@@ -178,7 +178,7 @@ def verdict(
         return f"Validation picks {best}; {skill}: worse than the rule. Ship the rule."
     return f"Validation picks {best}; {skill}: not shown to be better than the rule."
 
-# %% ../nbs/08b_report.ipynb #71879ccc
+# %% ../nbs/08b_report.ipynb #adba4545
 def number(
     value: Any,  # a number, None or NaN
     digits: int = 4,  # significant ones
@@ -188,7 +188,7 @@ def number(
         return "–"
     return f"{value:,}" if isinstance(value, (int, np.integer)) else f"{value:.{digits}g}" if isinstance(value, (float, np.floating)) else str(value)
 
-
+# %% ../nbs/08b_report.ipynb #2b06279f
 def board_rows(
     board: pd.DataFrame,  # of `leaderboard`
     best: str | None = None,  # marked with a star
@@ -203,7 +203,7 @@ def board_rows(
                          "seconds": [number(None if pd.isna(s) else float(s), 3) for s in board["seconds"].astype(float)],
                          "peak MB": [number(None if pd.isna(s) else int(s)) for s in board["peak_mb"].astype(float)]})
 
-# %% ../nbs/08b_report.ipynb #5d81a138
+# %% ../nbs/08b_report.ipynb #a50e6665
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}table{border-collapse:collapse;margin:1rem 0}
 td,th{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}.verdict{font-size:1.2rem;border-left:4px solid #1f77b4;padding:.5rem 1rem;background:#f4f8fb}
 .alarm{border-left:4px solid #d62728;padding:.5rem 1rem;background:#fdf3f3}img{max-width:100%}code{background:#f3f3f3;padding:0 .2rem}"""
@@ -219,7 +219,7 @@ def figure_png(
     plt.close(ax.figure)
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}">'
 
-
+# %% ../nbs/08b_report.ipynb #e44f25c8
 def html_table(
     frame: pd.DataFrame,  # text or numbers
 ) -> str:  # a <table>

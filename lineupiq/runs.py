@@ -32,7 +32,7 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'choose_models', 'new_run_dir', 'bundle_name', 'RunResult', 'TrainSettings', 'spec_for', 'train_models',
-           'open_run', 'predict_run', 'evaluate_run']
+           'efficiency', 'open_run', 'predict_run', 'evaluate_run']
 
 # %% ../nbs/10a_runs.ipynb #16d3fb67
 def choose_models(
@@ -57,7 +57,7 @@ def choose_models(
             out.append(cls.name)
     return out + [r for r in RULES if r not in out], skipped
 
-# %% ../nbs/10a_runs.ipynb #eb2ba614
+# %% ../nbs/10a_runs.ipynb #93690bf2
 def new_run_dir(
     output: Path | str,  # e.g. experiments/runs
     model: str,  # the model, or "all"
@@ -80,7 +80,7 @@ def new_run_dir(
             raise EnvironmentFault("cannot create the run folder", where=str(path), found=err.strerror or str(err), fix="choose another --output") from err
     raise ConfigError("a thousand runs in one second", where=str(output))
 
-
+# %% ../nbs/10a_runs.ipynb #d4efb895
 def bundle_name(
     panel: Panel,  # what was trained on
     model: str,  # short name
@@ -90,7 +90,7 @@ def bundle_name(
     one = str(symbols[0]) if len(symbols) == 1 else "all"
     return f"{model}_{''.join(c for c in one if c.isalnum()) or 'one'}_h{panel.horizon}"
 
-# %% ../nbs/10a_runs.ipynb #8f145277
+# %% ../nbs/10a_runs.ipynb #f060d127
 @dataclass
 class RunResult:
     "What a run found."
@@ -110,7 +110,7 @@ class RunResult:
         return {"leaderboard": rows, "best": self.best, "findings": [{"title": f.title, "verdict": f.verdict, "evidence": f.evidence} for f in self.findings],
                 "verdict": verdict(self.board, self.best), "run_id": self.run_id, "run_dir": str(self.run_dir), "skipped": self.skipped}
 
-
+# %% ../nbs/10a_runs.ipynb #b564d7bd
 @dataclass
 class TrainSettings:
     "How a set is trained."
@@ -128,7 +128,7 @@ class TrainSettings:
     keep_work: bool = False  # True: keep the workers' folder
     config: dict = field(default_factory=dict)  # what else belongs into config.yaml
 
-# %% ../nbs/10a_runs.ipynb #f8710b67
+# %% ../nbs/10a_runs.ipynb #28f646bd
 def spec_for(
     name: str,  # short name
     configs: Mapping[str, dict] | None,  # name -> parameters
@@ -141,7 +141,7 @@ def spec_for(
         config.setdefault("device", how.device)
     return ModelSpec(name, config)
 
-
+# %% ../nbs/10a_runs.ipynb #8f48874f
 def train_models(
     panel: Panel,  # labelled and upcoming rows
     names: str | Sequence[str] = "all",  # models; the rules are added
@@ -175,12 +175,12 @@ def train_models(
     _status(run_dir, "done", started, exit_code=0, best=result.best)
     return result
 
-
+# %% ../nbs/10a_runs.ipynb #28a23407
 def _status(run_dir: Path, state: str, started: datetime, **facts: Any) -> None:
     now = datetime.now(timezone.utc)
     dump_json({"status": state, "started": started, "ended": now, **facts}, run_dir / "status.json")
 
-# %% ../nbs/10a_runs.ipynb #7d2957f1
+# %% ../nbs/10a_runs.ipynb #90f39adc
 def _train_into(run_dir: Path, panel: Panel, folds: list[Fold], specs: dict[str, ModelSpec], how: TrainSettings, plan: SplitPlan, skipped: dict, progress: Any) -> RunResult:
     "The body of a run."
     _write_setup(run_dir, panel, specs, how, plan)
@@ -207,7 +207,7 @@ def _train_into(run_dir: Path, panel: Panel, folds: list[Fold], specs: dict[str,
         raise DataError("every model failed", found="; ".join(f"{k}: {v}" for k, v in skipped.items())[:500])
     return _score_and_write(run_dir, panel, folds, runs, how, skipped)
 
-
+# %% ../nbs/10a_runs.ipynb #01b64e37
 def _write_setup(run_dir: Path, panel: Panel, specs: dict[str, ModelSpec], how: TrainSettings, plan: SplitPlan) -> None:
     "What the run is, before it starts."
     import yaml
@@ -218,7 +218,7 @@ def _write_setup(run_dir: Path, panel: Panel, specs: dict[str, ModelSpec], how: 
     atomic_write(run_dir / "config.yaml", yaml.safe_dump(plain(setup), sort_keys=False, allow_unicode=True))
     atomic_write(run_dir / "feature_names.txt", "\n".join(panel.columns) + "\n")
 
-# %% ../nbs/10a_runs.ipynb #16776ae4
+# %% ../nbs/10a_runs.ipynb #e6f31278
 def _score_and_write(run_dir: Path, panel: Panel, folds: list[Fold], runs: dict[str, ModelRun], how: TrainSettings, skipped: dict) -> RunResult:
     "Leaderboard, alarm, reports; the alarm is raised when everything is on disk."
     predictions = {n: r.predictions for n, r in runs.items()}
@@ -236,11 +236,19 @@ def _score_and_write(run_dir: Path, panel: Panel, folds: list[Fold], runs: dict[
     dump_json({n: r.folds for n, r in runs.items()}, run_dir / "metrics" / "folds.json")
     for name, r in runs.items():
         extra = {"leaderboard": board[board["model"] == name][[*COLUMNS]].to_dict("records")[0], "findings": [asdict(f) for f in findings if f.evidence.get("model") == name],
-                 "folds": r.folds, "trading": trading_of(panel, r.predictions), "data": describe_panel(panel), "runtime": runtime_record(how.seed), "run_id": run_dir.name}
+                 "folds": r.folds, "trading": trading_of(panel, r.predictions), "efficiency": efficiency(r), "data": describe_panel(panel), "runtime": runtime_record(how.seed), "run_id": run_dir.name}
         dump_json(model_report(name, panel, r.training, r.predictions, r.importance, **extra), run_dir / "reports" / f"{name}_report.json")
     _write_pages(run_dir, panel, folds, result)
     raise_alarm(findings)
     return result
+
+# %% ../nbs/10a_runs.ipynb #83a4cb29
+def efficiency(
+    run: ModelRun,  # of one model
+) -> dict[str, Any]:  # seconds_per_epoch, epochs_to_best, epochs, seconds, peak_mb
+    "What the training of a model cost."
+    t = run.training
+    return {"seconds_per_epoch": t["training_time"] / max(t["total_epochs"], 1), "epochs_to_best": t["best_epoch"] + 1, "epochs": t["total_epochs"], "seconds": run.seconds, "peak_mb": run.peak_mb}
 
 
 def _write_pages(run_dir: Path, panel: Panel, folds: list[Fold], result: RunResult) -> None:
@@ -261,14 +269,14 @@ def _write_pages(run_dir: Path, panel: Panel, folds: list[Fold], result: RunResu
         if p["importance"] is not None:
             _save_plot(plot_importance(p["importance"]), run_dir / "artifacts" / f"{name}_importance.png")
 
-
+# %% ../nbs/10a_runs.ipynb #0dfeec84
 def _save_plot(ax: Any, path: Path) -> None:
     import matplotlib.pyplot as plt
     path.parent.mkdir(parents=True, exist_ok=True)
     ax.figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(ax.figure)
 
-# %% ../nbs/10a_runs.ipynb #ff2fb2d8
+# %% ../nbs/10a_runs.ipynb #c8ba63f7
 def open_run(
     run_dir: Path | str,  # a run folder
     model: str | None = None,  # None: what validation picked
@@ -288,7 +296,7 @@ def open_run(
         raise ConfigError(f"the run has no model '{name}'{did_you_mean(str(name), folders)}", expected=", ".join(folders))
     return {n: load_bundle(p) for n, p in folders.items() if n == name or n in RULES}, name
 
-
+# %% ../nbs/10a_runs.ipynb #e9a05dce
 def predict_run(
     run_dir: Path | str,  # a run folder
     panel: Panel,  # of the same source, with upcoming rows
@@ -303,7 +311,7 @@ def predict_run(
     out = bundles[name].predict(panel, np.flatnonzero(rows))
     return out.drop(columns=["row", "fold", "split"]).assign(model=name)
 
-
+# %% ../nbs/10a_runs.ipynb #26d34410
 def evaluate_run(
     run_dir: Path | str,  # a run folder
     panel: Panel,  # of the same source, with labels later than the run
@@ -325,7 +333,7 @@ def evaluate_run(
                         fix="wait for outcomes, or give --since a time after the training")
     return leaderboard(panel, {n: b.predict(panel, rows, "test") for n, b in bundles.items()}, draws=draws)
 
-
+# %% ../nbs/10a_runs.ipynb #3af9bf63
 def _known_classes(panel: Panel, rows: np.ndarray, bundle: Bundle) -> Panel:
     "The panel with the model's classes: a new one is an error, one that has not come yet is worth a word."
     if panel.task == "regression":

@@ -39,7 +39,7 @@ log = logging.getLogger("lineupiq")
 __all__ = ['log', 'GAME_FEATURES', 'GAME_TARGET', 'TIME_COLUMNS', 'as_container', 'task_of', 'ModelEvaluator', 'Trainer',
            'SavedVersion', 'models_root', 'saved_versions', 'ModelTrainer', 'predict_saved']
 
-# %% ../nbs/10b_trainer.ipynb #29efab22
+# %% ../nbs/10b_trainer.ipynb #a4aaf204
 def as_container(
     data: DatasetConfig | Panel | TimeSeriesDataContainer,  # split files, a panel, or arrays
     model_name: str,  # whose inputs
@@ -57,7 +57,7 @@ def as_container(
         return data.as_windows()
     return data.as_rows("flatten" if flatten else "current")
 
-
+# %% ../nbs/10b_trainer.ipynb #b338151f
 def _panel_container(panel: Panel, model_name: str, plan: SplitPlan) -> TimeSeriesDataContainer:
     fold = with_validation(panel, plan_folds(panel, plan)[0], plan.val)
     maker = RowMaker(panel, ModelSpec(model_name)).fit(fold.train)
@@ -70,7 +70,7 @@ def _panel_container(panel: Panel, model_name: str, plan: SplitPlan) -> TimeSeri
     symbols = panel.frame["symbol"].unique()
     return TimeSeriesDataContainer(**parts, feature_names=maker.columns, symbol=str(symbols[0]) if len(symbols) == 1 else "all", horizon=panel.horizon)
 
-
+# %% ../nbs/10b_trainer.ipynb #e4ce083d
 def task_of(
     data: Any,  # a panel, or a container
 ) -> str:  # regression, binary or multiclass
@@ -219,7 +219,7 @@ class Trainer:
         config = {"experiment": self.experiment_name, "model": {"name": self.model_name, "family": self.entry.family}, "hyperparameters": self.model.config.to_dict()}
         atomic_write(self.run_dir / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
 
-# %% ../nbs/10b_trainer.ipynb #ed80dd45
+# %% ../nbs/10b_trainer.ipynb #dd705628
 GAME_FEATURES = ("home_elo", "away_elo", "elo_diff", "home_rest_days", "away_rest_days", "home_win_streak", "away_win_streak", "is_divisional_game", "is_conference_game")
 GAME_TARGET = "home_team_won"
 TIME_COLUMNS = ("date", "datetime", "time", "game_date", "gameday")
@@ -241,13 +241,13 @@ class SavedVersion:
 
 _SAVED = re.compile(r"\A(?P<name>.+)_v(?P<v>\d+\.\d+\.\d+)_(?P<stamp>\d{8}_\d{6})\Z")
 
-
+# %% ../nbs/10b_trainer.ipynb #8a911235
 def models_root() -> Path:
     "The store's root: `LINEUPIQ_MODELS_DIR`, else `./models`."
     import os
     return Path(os.environ.get("LINEUPIQ_MODELS_DIR") or "models").expanduser().resolve()
 
-
+# %% ../nbs/10b_trainer.ipynb #79ad7e85
 def saved_versions(
     name: str,  # of the model
     root: Path | None = None,  # None: the store's root
@@ -328,7 +328,7 @@ class ModelTrainer:
         dump_json({"model_name": model_name, "training_metrics": {k: metrics[k] for k in TRAINING_FIELDS}, "test_metrics": test_metrics}, out)
         return out
 
-# %% ../nbs/10b_trainer.ipynb #b45953b6
+# %% ../nbs/10b_trainer.ipynb #6ced33ce
 from fastcore.basics import patch
 
 
@@ -346,7 +346,7 @@ def _load_training_data(self: ModelTrainer, path: str | Path) -> Panel:
     self.logger.info("Loaded %d training samples with %d features", len(frame), len(GAME_FEATURES))
     return make_panel(frame, {f: "numeric" for f in GAME_FEATURES}, task="binary", name="games-csv", sort=True)
 
-
+# %% ../nbs/10b_trainer.ipynb #919f10cb
 def _exact(value: Any) -> Any:
     "A number as people typed it: Decimal in, Decimal out."
     return Decimal(str(value)) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
@@ -360,7 +360,7 @@ def _plain_grid(grid: Mapping[str, Sequence]) -> dict[str, list]:
         raise ConfigError("the grid has a parameter without values", found=", ".join(bad), expected="a list of values for each parameter")
     return {k: [number(v) for v in vs] for k, vs in grid.items()}
 
-# %% ../nbs/10b_trainer.ipynb #4e871ca6
+# %% ../nbs/10b_trainer.ipynb #dd45ad07
 @patch
 def _cross_validate_time_series(self: ModelTrainer, model_class: str, panel: Panel, params: dict, n_splits: int = 5) -> dict[str, Any]:
     "Walk-forward log loss of one set of parameters: mean, deviation, each fold, and the out-of-fold rows."
@@ -374,7 +374,7 @@ def _cross_validate_time_series(self: ModelTrainer, model_class: str, panel: Pan
         self.logger.debug("Fold %d/%d: log_loss=%.4f", k + 1, n_splits, scores[-1])
     return {"mean_log_loss": float(np.mean(scores)), "std_log_loss": float(np.std(scores)), "fold_scores": scores, "rows": frame}
 
-
+# %% ../nbs/10b_trainer.ipynb #d59c4676
 @patch
 def _tune_hyperparameters_grid_search(self: ModelTrainer, model_class: str, panel: Panel, grid: Mapping[str, Sequence], n_splits: int = 5) -> tuple[dict, dict]:
     "Every combination; the least mean log loss wins."
@@ -384,7 +384,7 @@ def _tune_hyperparameters_grid_search(self: ModelTrainer, model_class: str, pane
     self.logger.info("Best parameters: %s, log loss %.4f over %d combinations", best, result["mean_log_loss"], len(tried))
     return dict(best), result
 
-
+# %% ../nbs/10b_trainer.ipynb #4a872b35
 @patch
 def _tune_hyperparameters_bayesian(self: ModelTrainer, model_class: str, panel: Panel, space: Mapping[str, tuple], n_trials: int = 50, n_splits: int = 5, seed: int = 42) -> tuple[dict, dict]:
     "TPE over `{parameter: (low, high)}`; whole-number bounds give whole numbers; log loss is minimised."
@@ -404,7 +404,7 @@ def _tune_hyperparameters_bayesian(self: ModelTrainer, model_class: str, panel: 
         optuna.logging.set_verbosity(verbosity)
     return dict(study.best_params), results[study.best_trial.number]
 
-# %% ../nbs/10b_trainer.ipynb #e9b4b361
+# %% ../nbs/10b_trainer.ipynb #4b226dae
 @patch
 def _get_next_version(self: ModelTrainer, name: str, root: Path | None = None) -> str:
     "`1.0.0`, then the next minor version."
@@ -421,14 +421,14 @@ def _serialize_model(self: ModelTrainer, model: BaseModel, name: str, root: Path
     self.logger.info("Model saved: %s (%.1f KB)", path, sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) / 1024)
     return path
 
-
+# %% ../nbs/10b_trainer.ipynb #d4bc7d1c
 @patch
 def load_model(self: ModelTrainer, path: str | Path) -> BaseModel:
     "A saved model. Never load a pickle from somebody you do not trust: these folders hold none, and their digests are checked first."
     from lineupiq.registry import load_model as read
     return read(path)
 
-
+# %% ../nbs/10b_trainer.ipynb #15907fab
 @patch
 def _train_csv(self: ModelTrainer, name: str, model_class: str, path: str | Path, grid: Mapping[str, Sequence], cv_folds: int) -> dict[str, Any]:
     "Load, tune, validate, train on all rows, file, register."

@@ -28,7 +28,7 @@ from .timeline import to_duration
 
 # %% auto #0
 __all__ = ['MIN_TRAIN', 'SplitPlan', 'parse_span', 'plan_folds', 'Bundle', 'save_bundle', 'load_bundle', 'ModelRun', 'run_model',
-           'bundle_of', 'write_job', 'read_job', 'peak_memory', 'worker_main', 'run_isolated']
+           'bundle_of', 'write_job', 'read_job', 'peak_memory', 'worker_main', 'worker_environment', 'run_isolated']
 
 # %% ../nbs/10_training.ipynb #ce8baf83
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def parse_span(
         raise ConfigError(f"{what} runs backwards", found=repr(text), expected="FROM:TO with FROM ≤ TO")
     return out[0], out[1]
 
-# %% ../nbs/10_training.ipynb #07467f30
+# %% ../nbs/10_training.ipynb #8d16cea2
 def plan_folds(
     panel: Panel,  # labelled and upcoming rows
     plan: SplitPlan,  # how to cut
@@ -111,7 +111,7 @@ def plan_folds(
 
 MIN_TRAIN = 10  # fewer rows than this fit nothing
 
-
+# %% ../nbs/10_training.ipynb #8b1bba43
 def _check_room(panel: Panel, plan: SplitPlan) -> None:
     "Labelled rows enough for the parts, and an embargo shorter than the history."
     times = panel.times[panel.labelled]
@@ -125,7 +125,7 @@ def _check_room(panel: Panel, plan: SplitPlan) -> None:
         raise ConfigError("embargo and the span of the data contradict each other", found=f"embargo: {plan.embargo}, time: {str(times.min())[:19]} to {str(times.max())[:19]}",
                           expected="an embargo shorter than the history")
 
-
+# %% ../nbs/10_training.ipynb #3d9f08ac
 def _first_row(panel: Panel, plan: SplitPlan, seasons: bool) -> np.ndarray | None:
     if plan.train_from is None:
         return None
@@ -141,7 +141,7 @@ def _trimmed(fold: Fold, allowed: np.ndarray | None) -> Fold:
         raise DataError(f"fold {fold.number} has no training rows", expected="a train_from before the test rows")
     return replace(fold, train=train, val=None if fold.val is None else fold.val[allowed[fold.val]])
 
-
+# %% ../nbs/10_training.ipynb #96f0ba65
 def _blocks(panel: Panel, first: Any, last: Any, n_splits: int) -> list[tuple[Any, Any]]:
     "Equal shares of the distinct times between two dates."
     stamps = np.unique(panel.times[panel.labelled])
@@ -150,7 +150,7 @@ def _blocks(panel: Panel, first: Any, last: Any, n_splits: int) -> list[tuple[An
         raise DataError("too few times between the ends of walk_forward", found=str(len(inside)), expected=f"at least n_splits = {n_splits}")
     return [(part[0], part[-1]) for part in np.array_split(inside, n_splits)]
 
-# %% ../nbs/10_training.ipynb #2d75914b
+# %% ../nbs/10_training.ipynb #8025fd9f
 @dataclass
 class Bundle:
     "A fitted model with the encoder that feeds it."
@@ -180,7 +180,7 @@ class Bundle:
         "Predictions of some rows of a panel."
         return prediction_frame(panel, self.model, self.maker(panel), rows, 0, split)
 
-
+# %% ../nbs/10_training.ipynb #2e65203e
 def save_bundle(
     bundle: Bundle,  # what to keep
     path: Path | str,  # a folder; whole or absent
@@ -191,7 +191,7 @@ def save_bundle(
         dump_json({"format": 1, "features": [asdict(f) for f in bundle.features], "levels": bundle.levels, "about": bundle.about}, folder / "bundle.json")
     return Path(path)
 
-
+# %% ../nbs/10_training.ipynb #39ee194f
 def load_bundle(
     path: Path | str,  # a folder that `save_bundle` wrote
 ) -> Bundle:
@@ -200,7 +200,7 @@ def load_bundle(
     data = load_json(Path(path, "bundle.json"))
     return Bundle(load_model(Path(path, "model")), [Feature(**f) for f in data["features"]], data["levels"], data["about"])
 
-# %% ../nbs/10_training.ipynb #fbcd1acd
+# %% ../nbs/10_training.ipynb #bbfa9e02
 @dataclass
 class ModelRun:
     "What one model did on the folds."
@@ -218,7 +218,7 @@ class ModelRun:
         "Training metrics of the last fold, whose model is kept."
         return self.folds[-1]["training"]
 
-
+# %% ../nbs/10_training.ipynb #5b057284
 def run_model(
     panel: Panel,  # all rows
     folds: Sequence[Fold],  # of `plan_folds`
@@ -239,7 +239,7 @@ def run_model(
     records = [{**f.fold.manifest.record(), "training": {k: v for k, v in dict(f.metrics).items() if k != "history"}, "seconds": f.seconds} for f in fitted]
     return ModelRun(spec.cls.name, predictions, records, importance, last.metrics.history, path, time.perf_counter() - started)
 
-
+# %% ../nbs/10_training.ipynb #299738c7
 def bundle_of(
     panel: Panel,  # what it was trained on
     fitted: FittedFold,  # of `fit_fold`
@@ -251,7 +251,7 @@ def bundle_of(
              "rows": len(seen), "seq_len": fitted.maker.seq_len, "tested_until": str(panel.times[fold.test].max())}
     return Bundle(fitted.model, panel.features, fitted.maker.encoder.levels, about)
 
-
+# %% ../nbs/10_training.ipynb #36dbc65d
 def _weighting(weights: str) -> Callable[[pd.DataFrame], np.ndarray] | None:
     if weights not in ("panel", "quality"):
         raise ConfigError(f"unknown weights '{weights}'", expected="panel or quality")
@@ -260,7 +260,7 @@ def _weighting(weights: str) -> Callable[[pd.DataFrame], np.ndarray] | None:
     from lineupiq.labels import QualityWeights
     return lambda rows: QualityWeights().fit(rows).transform(rows)
 
-# %% ../nbs/10_training.ipynb #77b58771
+# %% ../nbs/10_training.ipynb #a2fbc107
 def write_job(
     folder: Path | str,  # for this run's jobs
     panel: Panel,  # all rows
@@ -276,7 +276,7 @@ def write_job(
     dump_json([{"number": f.number, "span": [str(s) for s in f.span], "purged": f.purged, "embargoed": f.embargoed} for f in folds], folder / "folds.json")
     return folder
 
-
+# %% ../nbs/10_training.ipynb #b79e2e35
 def read_job(
     folder: Path | str,  # of `write_job`
 ) -> tuple[Panel, list[Fold]]:
@@ -287,7 +287,7 @@ def read_job(
                  for i, m in enumerate(load_json(folder / "folds.json"))]
     return load_panel_folder(folder / "panel"), folds
 
-# %% ../nbs/10_training.ipynb #5a11b652
+# %% ../nbs/10_training.ipynb #0b580aa2
 def peak_memory() -> int:  # MB
     "The most memory that this process has held."
     status = Path("/proc/self/status")
@@ -296,7 +296,7 @@ def peak_memory() -> int:  # MB
     import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024**2 if sys.platform == "darwin" else 1024)
 
-
+# %% ../nbs/10_training.ipynb #e113e2d3
 def worker_main(
     job: str | None = None,  # the job's file; None: the first argument of the process
 ) -> None:
@@ -314,7 +314,13 @@ def worker_main(
         result = {"error": type(err).__name__, "parts": [err.what, err.where, err.found, err.expected, err.fix]}
     dump_json(result, out)
 
+# %% ../nbs/10_training.ipynb #7b00aa40
+def worker_environment() -> dict[str, str]:
+    "The environment of a worker: as here, but its idle threads sleep."
+    # OpenMP threads that spin while they wait make a two-thread fit up to ten times slower beside one busy neighbour
+    return {"OMP_WAIT_POLICY": "passive", **os.environ, "PYTHONWARNINGS": "ignore"}
 
+# %% ../nbs/10_training.ipynb #ea1f8d26
 def run_isolated(
     data: Path | str,  # folder of `write_job`
     spec: ModelSpec,  # a registered model; not one that only this session knows
@@ -329,7 +335,7 @@ def run_isolated(
     log = data / f"{spec.cls.name}.log"
     with open(log, "wb") as sink:
         worker = subprocess.Popen([sys.executable, "-P", "-c", "from lineupiq.training import worker_main; worker_main()", str(job)], stdout=sink, stderr=sink,
-                                  stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+                                  stdin=subprocess.DEVNULL, env=worker_environment())
         try:
             code = worker.wait()
         except BaseException:

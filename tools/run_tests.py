@@ -44,7 +44,7 @@ def environment() -> dict:
     "One thread a process, since two processes run at once; an absolute data folder, since notebooks run in their own; the venv's scripts first."
     env = {**os.environ, "OMP_NUM_THREADS": "1", "LINEUPIQ_NUM_THREADS": "1", "DO_NOT_TRACK": "true", "MPLBACKEND": "agg"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-    env["PYTHONSAFEPATH"] = ""  # notebooks are run from their own folder
+    env["PYTHONDONTWRITEBYTECODE"] = ""  # compiling the libraries anew in every process would take most of the time
     if env.get("LINEUPIQ_DATA_DIR"):
         env["LINEUPIQ_DATA_DIR"] = str(Path(env["LINEUPIQ_DATA_DIR"]).expanduser().resolve())
     return env

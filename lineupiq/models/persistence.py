@@ -38,11 +38,11 @@ def model_file_path(
     check_name(f"{position}_{target}", "position and target")
     return Path(models_dir or MODELS_DIR) / f"{position}_{target}.joblib"
 
-# %% ../../nbs/17a_models_persistence.ipynb #ea67d492
+# %% ../../nbs/17a_models_persistence.ipynb #d0ade3f5
 def _manifest_path(path: Path) -> Path:
     return path.with_suffix(".manifest.json")
 
-
+# %% ../../nbs/17a_models_persistence.ipynb #481ca54d
 def _payload(model: Any, position: str, target: str, metadata: dict[str, Any]) -> bytes:
     "A joblib dump of plain values."
     import joblib
@@ -59,7 +59,7 @@ def _payload(model: Any, position: str, target: str, metadata: dict[str, Any]) -
     joblib.dump(artifact, out)
     return out.getvalue()
 
-
+# %% ../../nbs/17a_models_persistence.ipynb #00eca359
 def save_model(
     model: Any,  # a fitted XGBRegressor or XGBClassifier
     position: str,  # e.g. QB
@@ -78,7 +78,7 @@ def save_model(
     dump_json({**about, "sha256": [new]}, beside)
     return path
 
-# %% ../../nbs/17a_models_persistence.ipynb #91b185bb
+# %% ../../nbs/17a_models_persistence.ipynb #51063911
 class PlainUnpickler(pickle.Unpickler):
     "Reads containers, text, numbers and bytes; refuses every class and function."
     def find_class(self, module: str, name: str) -> Any:
@@ -87,7 +87,7 @@ class PlainUnpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         raise UntrustedArtifact("a file that names outside objects", found=str(pid)[:80])
 
-
+# %% ../../nbs/17a_models_persistence.ipynb #a03792f8
 def _checked_bytes(path: Path) -> bytes:
     "The file's bytes, once their digest was found in the manifest."
     if not path.is_file():
@@ -99,7 +99,7 @@ def _checked_bytes(path: Path) -> bytes:
         raise IntegrityError("the model does not match its digest", where=str(path), fix="restore it from a good copy, or train again")
     return data
 
-
+# %% ../../nbs/17a_models_persistence.ipynb #c9156650
 def load_model(
     position: str,  # e.g. QB
     target: str,  # e.g. passing_yards
@@ -120,7 +120,7 @@ def load_model(
         raise IntegrityError("the file holds another model than its name says", where=str(path))
     return _rebuild(artifact, path), artifact["metadata"]
 
-
+# %% ../../nbs/17a_models_persistence.ipynb #93b66d5c
 def _rebuild(artifact: dict[str, Any], path: Path) -> Any:
     import xgboost as xgb
     classes = {"XGBRegressor": xgb.XGBRegressor, "XGBClassifier": xgb.XGBClassifier}

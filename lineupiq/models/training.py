@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['create_study', 'get_xgb_params', 'cv_scores', 'train_model', 'tune_hyperparameters']
 
-# %% ../../nbs/17_models_training.ipynb #54418a94
+# %% ../../nbs/17_models_training.ipynb #704813f9
 def create_study(
     direction: str = "minimize",  # minimize for an error, maximize for a score
     seed: int = 42,  # of the sampler; the same seed proposes the same trials
@@ -30,7 +30,7 @@ def create_study(
         raise ConfigError(f"unknown direction '{direction}'", expected="minimize or maximize")
     return optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed))
 
-
+# %% ../../nbs/17_models_training.ipynb #94b25bfd
 def get_xgb_params(
     trial: optuna.Trial,  # a trial, or a FixedTrial
 ) -> dict[str, Any]:  # parameters of XGBRegressor
@@ -46,7 +46,7 @@ def get_xgb_params(
         "reg_lambda": trial.suggest_float("reg_lambda", 1e-8, 10.0, log=True),  # L2 penalty
     }
 
-# %% ../../nbs/17_models_training.ipynb #d9a341e3
+# %% ../../nbs/17_models_training.ipynb #3c78fb9a
 def _rows(X: Any, y: Any) -> tuple[Any, np.ndarray]:
     "Rows and labels that can be trained on."
     values = numeric_frame(X) if hasattr(X, "columns") else np.asarray(X)
@@ -60,7 +60,7 @@ def _regressor(params: dict[str, Any]) -> xgb.XGBRegressor:
     import xgboost as xgb
     return xgb.XGBRegressor(**{"random_state": 42, "n_jobs": n_threads(), **params})
 
-
+# %% ../../nbs/17_models_training.ipynb #d34423b4
 def cv_scores(
     X: Any,  # (N, F) rows in time order
     y: Any,  # (N,)
@@ -76,7 +76,7 @@ def cv_scores(
         raise DataError("too few rows for the folds", found=f"{len(y)} rows, n_splits {n_splits}", expected=f"at least {n_splits + 1} rows")
     return cross_val_score(_regressor(params), X, y, cv=TimeSeriesSplit(n_splits=n_splits), scoring="neg_root_mean_squared_error")
 
-
+# %% ../../nbs/17_models_training.ipynb #5f06bba4
 def train_model(
     X: Any,  # (N, F) rows in time order; a DataFrame's column names are kept
     y: Any,  # (N,) the statistic
