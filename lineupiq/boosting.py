@@ -308,7 +308,7 @@ class CatBoostConfig(BoostingConfig):
 CAT_LOSSES = {"squared": "RMSE", "poisson": "Poisson", "tweedie": "Tweedie:variance_power=1.5", "binary": "Logloss", "multiclass": "MultiClass"}
 CAT_OUTPUTS = {"squared": "RawFormulaVal", "poisson": "Exponent", "tweedie": "Exponent", "binary": "Probability", "multiclass": "Probability"}
 
-# %% ../nbs/03_boosting.ipynb #9d26936f
+# %% ../nbs/03_boosting.ipynb #9da38c5e
 class _CatWatcher:
     "The model's callbacks as CatBoost's, which cannot write a state and exist on the CPU only."
     def __init__(self, model: BoostingModel):
@@ -324,10 +324,10 @@ class CatBoostModel(BoostingModel):
     Config: ClassVar[type[ModelConfig]] = CatBoostConfig
     file: ClassVar[str] = "model.cbm"
 
-    def _library_params(self, rounds: int, stop: int | None) -> dict:
+    def _library_params(self, rounds: int, stop: int | None, mean_weight: float = 1.0) -> dict:
         c = self.config
         device = pick_device(c.device)
-        params = {"loss_function": CAT_LOSSES[self.loss_kind()], "iterations": rounds, "depth": c.max_depth, "learning_rate": c.learning_rate, "l2_leaf_reg": c.reg_lambda,
+        params = {"loss_function": CAT_LOSSES[self.loss_kind()], "iterations": rounds, "depth": c.max_depth, "learning_rate": c.learning_rate, "l2_leaf_reg": c.reg_lambda / mean_weight,
                   "random_strength": c.random_strength, "border_count": c.max_bin, "random_seed": c.random_seed, "thread_count": c.threads, "allow_writing_files": False,
                   "verbose": c.verbose_eval if c.verbose else False, "task_type": "GPU" if device == "cuda" else "CPU"}
         params |= {"bootstrap_type": "Bernoulli", "subsample": c.subsample} if c.subsample < 1 else {"bootstrap_type": "No"}
@@ -340,7 +340,7 @@ class CatBoostModel(BoostingModel):
         self._check_counts(y)
         has_val = X_val is not None
         rounds, stop = self._rounds(has_val)
-        self.native = CatBoost(self._library_params(rounds, stop))
+        self.native = CatBoost(self._library_params(rounds, stop, 1.0 if w is None else float(w.mean())))
         watching = {"callbacks": [_CatWatcher(self)]} if getattr(self, "callbacks", None) and self.native.get_param("task_type") == "CPU" else {}
         self.native.fit(Pool(X, y, weight=w), eval_set=Pool(X_val, y_val) if has_val else None, **watching)
         result = self.native.get_evals_result()

@@ -246,7 +246,7 @@ def _root(
     if debug:
         os.environ["LINEUPIQ_DEBUG"] = "1"
 
-# %% ../nbs/18_cli.ipynb #aa23a287
+# %% ../nbs/18_cli.ipynb #39c6fe21
 def exit_code(
     argv: list[str],  # arguments without the program's name
 ) -> int:  # what the process should end with
@@ -273,7 +273,7 @@ def exit_code(
             return 0
         if isinstance(err, (MemoryError, OSError)):
             return _fail(_of_the_machine(err), 7, as_json)
-        return _bug(err, debug)
+        return _bug(err, debug, as_json)
     except (KeyboardInterrupt, Terminated) as err:
         word = "terminated" if isinstance(err, Terminated) else "interrupted"
         return _fail(LineupIQError(word, fix="nothing half-written was left; run the command again"), getattr(err, "exit_code", 130), as_json)
@@ -305,9 +305,11 @@ def _of_the_machine(err: BaseException) -> LineupIQError:
                             fix="check the disk and the permissions")
 
 
-def _bug(err: BaseException, debug: bool) -> int:
+def _bug(err: BaseException, debug: bool, as_json: bool) -> int:
     "A traceback belongs into a file, unless it was asked for."
     import traceback
+    if as_json:
+        out(json.dumps({"error": {"type": type(err).__name__, "what": f"a bug: {err}"}, "exit_code": 1}, ensure_ascii=False))
     text = "".join(traceback.format_exception(err))
     if debug or os.environ.get("LINEUPIQ_DEBUG"):
         print(text, file=sys.stderr)

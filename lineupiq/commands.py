@@ -58,7 +58,7 @@ def source_options(
     given["barriers"] = str(given["barriers"]) if given.get("barriers") else None
     return {k: v for k, v in given.items() if v not in (None, False, [])}
 
-# %% ../nbs/17c_commands.ipynb #9e39322d
+# %% ../nbs/17c_commands.ipynb #c9ab247f
 def default_yaml(
     name: str,  # a model, or "training"
 ) -> str:  # a commented YAML file
@@ -93,7 +93,9 @@ def _named(data: Mapping[str, Any]) -> str | None:
     "The model that a file says it is for."
     section = data.get("model")
     name = section.get("name") if isinstance(section, Mapping) else None
-    return None if name is None else str(name)
+    if name is not None and type(name) is not str:  # a number, or text from the environment, which no message may repeat
+        raise ConfigError("model.name is not the name of a model", found=repr(name)[:60], expected="e.g. xgboost")
+    return name
 
 
 def check_config_file(
@@ -142,7 +144,7 @@ def check_report(
         return {"model": name, "checks": [{"title": f.title, "verdict": f.verdict, "finding": f.finding} for f in found]}, True
     return "\n".join(f"{f.verdict:7} {f.title}{': ' + f.finding if f.finding else ''}" for f in found), False
 
-# %% ../nbs/17c_commands.ipynb #05ebd135
+# %% ../nbs/17c_commands.ipynb #c231274c
 OPTIONS = ("path", "symbol", "position", "target", "market", "barriers", "timezone", "sort")
 
 
@@ -154,6 +156,9 @@ def run_training(
     "Train what the flags ask for: one run per horizon."
     defaults, changes = training_config(flags.get("training_config")), training_changes(flags.get("training_config")).get("training") or {}
     flags, names = {**_file_flags(str(flags["data"]), changes), **{k: v for k, v in flags.items() if v not in (None, [])}}, split_list(flags.get("model")) or ["all"]
+    for name in names:  # before any data is read
+        if name != "all":
+            registry().get_model(name)
     data, plan = flags["data"], split_plan(flags, defaults)
     configs, flags = _configs(flags, names, plan)
     settings = train_settings(flags, defaults)
@@ -197,7 +202,7 @@ def _shape(panel: Any) -> str:
     labelled = int(panel.labelled.sum())
     return f"{panel.task} panel: {labelled:,} labelled rows of {panel.frame['symbol'].nunique():,} symbols, {len(panel.features)} features, {panel.frame['time'].min():%Y-%m-%d} to {panel.frame['time'].max():%Y-%m-%d}"
 
-# %% ../nbs/17c_commands.ipynb #989e4443
+# %% ../nbs/17c_commands.ipynb #1777c52e
 def split_plan(
     flags: Mapping[str, Any],  # of `lineupiq train`
     defaults: Mapping[str, Any],  # of training.yaml
@@ -223,6 +228,8 @@ def train_settings(
         get_metric(flags["metric"])
     device = pick_device(flags.get("device") or "auto", **defaults["gpu"])
     seed = defaults["random_seed"] if flags.get("seed") is None else flags["seed"]
+    if not 0 <= seed < 2**32:
+        raise ConfigError("--seed is out of range", found=str(seed), expected="a whole number from 0 to 4294967295")
     return TrainSettings(output=flags["output"], refit=flags.get("refit", True), weights="quality" if weights == "quality" else "panel", exclude_neutrals=bool(flags.get("exclude_neutrals")),
                          acknowledged=tuple(split_list(flags.get("acknowledge"))), metric=flags.get("metric"), seed=seed, device=device, seq_len=flags.get("seq_len") or 1)
 

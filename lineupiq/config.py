@@ -21,7 +21,7 @@ __all__ = ['MAX_BYTES', 'MAX_DEPTH', 'MAX_ALIASES', 'MAX_VALUES', 'MODEL_SECTION
            'model_params', 'check_params', 'field_comments', 'yaml_value', 'config_yaml', 'training_config',
            'training_changes', 'training_yaml']
 
-# %% ../nbs/00a_config.ipynb #dba1e9d0
+# %% ../nbs/00a_config.ipynb #bf3722f3
 MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_VALUES = 1 << 20, 50, 100, 10_000
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _INT = re.compile(r"^[-+]?(0|[1-9][0-9]*)$")
@@ -36,14 +36,15 @@ def _loader() -> type:
     class Strict(yaml.SafeLoader):
         pass
 
-    Strict.yaml_implicit_resolvers = {}
+    Strict.yaml_implicit_resolvers, Strict.yaml_constructors = {}, {}
     for tag, pattern, first in [("bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF"), ("int", _INT, "-+0123456789"),
                                 ("float", _FLOAT, "-+0123456789."), ("null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])]:
         Strict.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, list(first))
     Strict.add_constructor("tag:yaml.org,2002:float", lambda ld, node: _to_float(ld.construct_scalar(node)))
     Strict.add_constructor("tag:yaml.org,2002:int", lambda ld, node: _to_int(ld.construct_scalar(node), node))
     Strict.add_constructor("tag:yaml.org,2002:map", _unique_map)
-    Strict.add_constructor("tag:yaml.org,2002:omap", _unique_map)
+    for tag in ("null", "bool", "str", "seq"):  # no dates, sets, pairs or binary: what is not listed is refused
+        Strict.add_constructor(f"tag:yaml.org,2002:{tag}", getattr(yaml.SafeLoader, f"construct_yaml_{tag}"))
     Strict.add_constructor(None, _unsafe_tag)
     return Strict
 
@@ -57,7 +58,7 @@ def _to_int(text: str, node: Any) -> int:
         raise ConfigError("a whole number out of range", where=_at(node), found=f"{text[:24]}{'…' if len(text) > 24 else ''}", expected="at most 64 bits")
     return int(text)
 
-# %% ../nbs/00a_config.ipynb #34b35dbf
+# %% ../nbs/00a_config.ipynb #357f28dc
 def _at(node: Any) -> str:
     mark = node.start_mark
     return f"{mark.name}:{mark.line + 1}"
@@ -82,13 +83,23 @@ def _unique_map(loader: Any, node: Any) -> dict:
 
 
 def _guard(text: str, name: str) -> None:
-    "Bound depth and aliases on the events, before any object exists."
+    "Bound depth, aliases and values (an alias counts as all that it stands for) on the events, before any object exists."
     import yaml
     depth = aliases = values = 0
+    open_, sizes = [], {}
     for event in yaml.parse(text, Loader=_loader()):
-        values += isinstance(event, yaml.ScalarEvent)
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        aliases += isinstance(event, yaml.AliasEvent)
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise ConfigError("an alias of what is not there yet", where=f"{name}:{event.start_mark.line + 1}", found=f"*{event.anchor}"[:40])
+            aliases, values = aliases + 1, values + sizes[event.anchor]
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth, (anchor, before) = depth - 1, open_.pop()
+            sizes[anchor] = values - before
+        elif isinstance(event, yaml.NodeEvent):
+            values, sizes[event.anchor] = values + 1, 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                sizes.pop(event.anchor)  # known when it ends: what contains itself has no size
+                depth, open_ = depth + 1, [*open_, (event.anchor, values - 1)]
         what = f"that is nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else f"with more than {MAX_ALIASES} aliases" if aliases > MAX_ALIASES else ""
         what = what or (f"with more than {MAX_VALUES} values" if values > MAX_VALUES else "")
         if what:
@@ -147,8 +158,8 @@ def _yaml_text(path: Path) -> str:
         line = raw[:err.start].count(b"\n") + 1
         raise ConfigError("not UTF-8 text", where=f"{path}:{line}", found=f"byte 0x{raw[err.start]:02x}", expected="a YAML file in UTF-8") from None
 
-# %% ../nbs/00a_config.ipynb #1c415c63
-_SECRET = re.compile(r"(^|[_.-])(password|passwd|secret|token|api[_-]?key|webhook|access[_-]?key|private[_-]?key)($|[_.-])", re.I)
+# %% ../nbs/00a_config.ipynb #d0b67dc8
+_SECRET = re.compile(r"(^|[_.-])(password|passwd|secret|token|api[_-]?key|webhook|access[_-]?key|private[_-]?key)($|[_.[-])", re.I)
 _ADDRESS = re.compile(r"://[^/\s:@]*:[^/\s@]+@|https://hooks\.slack\.com/services/.")  # user:password@host, or a webhook
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 

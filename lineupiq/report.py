@@ -219,14 +219,14 @@ def figure_png(
     plt.close(ax.figure)
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}">'
 
-# %% ../nbs/08b_report.ipynb #e44f25c8
+# %% ../nbs/08b_report.ipynb #5fdcaff7
 def html_table(
     frame: pd.DataFrame,  # text or numbers
 ) -> str:  # a <table>
     "A table with every cell escaped."
     head = "".join(f"<th>{html.escape(str(c))}</th>" for c in frame.columns)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(number(v))}</td>" for v in row) + "</tr>" for row in frame.itertuples(index=False))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div style="overflow-x:auto"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def html_page(
@@ -237,7 +237,7 @@ def html_page(
     body = "\n".join(f"<h2>{html.escape(h)}</h2>\n{content}" if h else content for h, content in sections)
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>\n{body}\n</html>\n'
 
-# %% ../nbs/08b_report.ipynb #33e641e7
+# %% ../nbs/08b_report.ipynb #ec461d50
 def run_page(
     panel: Panel,  # what was trained on
     about: Mapping[str, Any],  # facts about the data
@@ -253,7 +253,7 @@ def run_page(
     sections = [("", f'<p class="verdict">{html.escape(verdict(board, best))}</p>{alarms}'),
                 ("Leaderboard on identical test rows", html_table(board_rows(board, best)) + figure_png(plot_leaderboard(board)) +
                  "<p>Skill is over the simple rule; positive is better. Intervals are block bootstraps by time. ★ was chosen on validation rows.</p>"),
-                ("Data", html_table(pd.DataFrame({"": list(about), "value": [str(v) for v in about.values()]})))]
+                ("Data", html_table(pd.DataFrame({"": list(about), "value": [number(v) for v in about.values()]})))]
     if folds is not None:
         sections.append(("Folds", html_table(folds.reset_index())))
     for name, parts in shown.items():

@@ -78,8 +78,8 @@ def good_frame(n: int = 240, task: str = "regression", seed: int = 0) -> pd.Data
     day = np.repeat(pd.date_range("2021-01-01", periods=n // 2), 2)
     frame = pd.DataFrame({"day": day.strftime("%Y-%m-%d"), "shop": ["a", "b"] * (n // 2), "x1": rng.normal(size=n), "x2": rng.normal(size=n),
                           "place": rng.choice(["in", "out"], n)})
-    score = frame["x1"] + 2 * rng.normal(size=n)
-    frame["y"] = score.round(3) if task == "regression" else (score > 0).astype(int) if task == "binary" else np.digitize(score, [-1, 1]) - 1
+    score = frame["x1"] + 3 * rng.normal(size=n)
+    frame["y"] = score.round(3) if task == "regression" else (score > 0).astype(int) if task == "binary" else np.digitize(score, [-1.5, 1.5]) - 1
     return frame
 
 

@@ -1,0 +1,210 @@
+"""The project as a whole: metadata, pins, workflows, what is tracked, the order of the notebooks, and what an import costs."""
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("pandas", "sklearn", "torch", "xgboost", "mlflow", "lightgbm", "catboost", "matplotlib", "scipy", "arch", "shap")
+
+
+def settings() -> dict[str, str]:
+    parser = ConfigParser(delimiters=["="])
+    parser.read(ROOT / "settings.ini", encoding="utf-8")
+    return dict(parser["DEFAULT"])
+
+
+def extras() -> dict[str, list[str]]:
+    return {line.split("=", 1)[0].strip(): line.split("=", 1)[1].split() for line in settings()["extras"].strip().splitlines()}
+
+
+def pins() -> dict[str, str]:
+    lines = [x.strip() for x in (ROOT / "constraints.txt").read_text().splitlines() if x.strip() and not x.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+", line) for line in lines), "every line is an exact pin"
+    return {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines}
+
+
+def tracked() -> list[Path]:
+    "Files that git tracks, or would: those of a checkout without git are taken from the disk."
+    done = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+# ---- metadata and pins
+
+@pytest.mark.parametrize("group", ["requirements", *extras()])
+def test_every_requirement_is_pinned_within_its_bounds(group):
+    wanted = settings()["requirements"].split() if group == "requirements" else extras()[group]
+    have = pins()
+    for text in wanted:
+        requirement = Requirement(text)
+        name = canonicalize_name(requirement.name)
+        assert name in have, f"{name} of {group} is not pinned"
+        assert requirement.specifier.contains(have[name], prereleases=True), f"{text} but {name}=={have[name]}"
+
+
+def test_installed_metadata_is_that_of_the_settings():
+    from importlib.metadata import entry_points, metadata
+    meta, s = metadata("lineupiq"), settings()
+    assert (meta["Name"], meta["Version"], meta["Summary"]) == (s["lib_name"], s["version"], s["description"])
+    found = {canonicalize_name(Requirement(r).name) for r in meta.get_all("Requires-Dist") if "extra ==" not in r}
+    assert found == {canonicalize_name(Requirement(r).name) for r in s["requirements"].split()}
+    assert set(meta.get_all("Provides-Extra")) == {*extras(), "all"}
+    scripts = {f"{e.name}={e.value}" for e in entry_points(group="console_scripts") if e.value.startswith("lineupiq")}
+    assert scripts == set(s["console_scripts"].split())
+
+
+def test_setup_fills_every_dynamic_field():
+    import tomllib
+    dynamic = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dynamic"])
+    keywords = {k.arg for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
+                for k in node.keywords}
+    gives = {"dependencies": "install_requires", "optional-dependencies": "extras_require", "readme": "long_description", "authors": "author",
+             "entry-points": "entry_points", "scripts": "entry_points", "urls": "url"}
+    assert {gives.get(d, d) for d in dynamic} <= keywords
+
+
+def test_version_is_the_same_everywhere():
+    import lineupiq
+    assert lineupiq.__version__ == settings()["version"] and f"## {settings()['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+# ---- workflows
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def steps(path: Path) -> list[dict]:
+    return [s for job in yaml.safe_load(path.read_text())["jobs"].values() for s in job.get("steps", [])]
+
+
+def test_workflows_are_there():
+    assert {p.name for p in WORKFLOWS} >= {"test.yml", "docs.yml"}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.name)
+def test_W1_workflow_is_pinned_and_least_privileged(path):
+    flow = yaml.safe_load(path.read_text())
+    assert flow["permissions"] == {"contents": "read"}, "the workflow's own permissions"
+    for job in flow["jobs"].values():
+        assert set(job.get("permissions", {}).values()) <= {"read", "write"} and "timeout-minutes" in job
+        assert "contents" not in job.get("permissions", {}) or job["permissions"]["contents"] == "read"
+    for step in steps(path):
+        assert "uses" not in step or re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", step["uses"]), step["uses"]
+        if "uses" in step and step["uses"].startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+        assert not re.search(r"\$\{\{\s*(inputs|github\.event|github\.head_ref)", str(step.get("run", ""))), "pass inputs through env:"
+        assert "pip install" not in step.get("run", "") or "-c constraints.txt" in step["run"], "requirements are pinned"
+    assert "pull_request_target" not in path.read_text()
+
+
+def test_ci_calls_make_test():
+    run = ROOT / ".ci" / "run"
+    assert os.access(run, os.X_OK) and "make test" in run.read_text().splitlines()
+    assert any(s.get("run") == "make test" for s in steps(ROOT / ".github" / "workflows" / "test.yml"))
+
+
+# ---- what is tracked
+
+def test_no_tracked_file_is_large():
+    assert [f"{p.relative_to(ROOT)}" for p in tracked() if p.stat().st_size > 2**20] == []
+
+
+def test_notebook_outputs_are_small():
+    for path in (ROOT / "nbs").rglob("*.ipynb"):
+        if ".ipynb_checkpoints" not in path.parts:
+            size = sum(len(json.dumps(c.get("outputs", []))) for c in json.loads(path.read_text(encoding="utf-8"))["cells"])
+            assert size < 100_000, f"{path.name}: {size} bytes of outputs"
+
+
+def test_nothing_of_one_machine_is_tracked():
+    places = re.compile(r"(?<![\w.])/(home|root|Users)/\w|index-url|extra-index|find-links|https?://[\w.-]*(pypi|artifactory|nexus|devpi)[\w.-]*[:/]")
+    found = []
+    for path in tracked():
+        if path.suffix in (".png", ".parquet") or path == Path(__file__).resolve():
+            continue
+        for n, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if places.search(line) or str(ROOT) in line:
+                found.append(f"{path.relative_to(ROOT)}:{n}: {line.strip()[:120]}")
+    assert found == []
+
+
+def test_modules_come_from_notebooks():
+    for path in (ROOT / "lineupiq").rglob("*.py"):
+        if path.name in ("__init__.py", "_modidx.py") and "AUTOGENERATED" not in path.read_text():
+            continue
+        source = re.search(r"File to edit: (\S+\.ipynb)", path.read_text(encoding="utf-8"))
+        assert source and (path.parent / source[1]).resolve().exists(), path.name
+
+
+# ---- the order of the notebooks
+
+def library_notebooks() -> dict[str, Path]:
+    "Module -> its notebook."
+    out = {}
+    for path in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
+        text = "\n".join("".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code")
+        if found := re.search(r"^#\| *default_exp +(\S+)", text, re.M):
+            module = found[1].removesuffix(".__init__")
+            assert module not in out, f"{path.name} and {out[module].name} export {module}"
+            out[module] = path
+    return out
+
+
+def imports_of(path: Path) -> set[str]:
+    "Modules of the library that a notebook's cells import at the top of a cell."
+    found = set()
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and "lineupiq" in source:
+            try:
+                tree = ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()))
+            except SyntaxError:
+                continue
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lineupiq."):
+                    found.add(node.module.split(".", 1)[1])
+                elif isinstance(node, ast.Import):
+                    found |= {a.name.split(".", 1)[1] for a in node.names if a.name.startswith("lineupiq.")}
+    return found
+
+
+def test_a_notebook_imports_only_earlier_ones():
+    books = library_notebooks()
+    assert len(books) > 20
+    back = [f"{path.name} imports {name} of {books[name].name}" for module, path in books.items() for name in imports_of(path)
+            if name in books and name != module and books[name].name > path.name]
+    assert back == []
+
+
+# ---- what an import costs
+
+@pytest.mark.parametrize("code", ["import lineupiq", "from lineupiq.cli import exit_code; assert exit_code(['--help']) == 0", "import lineupiq.base"])
+def test_heavy_libraries_are_not_imported(code):
+    script = f"{code}\nimport sys\nprint('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "HEAVY []"
+
+
+# ---- exit codes
+
+def test_exit_codes_are_documented():
+    from lineupiq import base
+    used = {c.exit_code for c in vars(base).values() if isinstance(c, type) and issubclass(c, base.LineupIQError)} | {0, 130, 143}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("## Exit codes"):].split("\n\n##")[0]
+    listed = {int(n) for line in table.splitlines() if line.startswith("| ") for n in re.findall(r"\d+", line.split("|")[1])}
+    assert used <= listed, f"not in the README: {sorted(used - listed)}"
+    assert listed == {*range(11), 130, 143}
