@@ -113,7 +113,7 @@ def check_values(
                         fix="set impute: true, add an imputer, or choose a model that takes NaN (xgboost, lightgbm, catboost, random_forest)")
     return X
 
-# %% ../nbs/00d_arrays.ipynb #c26df50d
+# %% ../nbs/00d_arrays.ipynb #e689ebb3
 def check_columns(
     X: np.ndarray,  # (N, F) float: the training rows
     names: Sequence[str],  # F names
@@ -132,7 +132,7 @@ def check_columns(
         raise DataError("too many missing values", where=where, found=", ".join(scarce[:5]), expected=f"at most max_nan_share = {max_nan_share:.0%}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        low, high, middle = np.nanmin(X, axis=0), np.nanmax(X, axis=0), np.nanmedian(np.abs(X), axis=0)
+        low, high, middle = np.nanmin(X, axis=0), np.nanmax(X, axis=0), np.nanmedian(np.abs(X[:: 1 + len(X) // 20_000]), axis=0)  # a sample tells the scale
     constant = [names[j] for j in np.flatnonzero(low == high)]
     wild = [names[j] for j in np.flatnonzero((middle > 0) & (np.maximum(np.abs(low), np.abs(high)) > 1e12 * middle))]
     if constant:
@@ -249,7 +249,7 @@ def flat_names(
     "Names of a flattened window: `rsi[t-2]`, `rsi[t-1]`, `rsi[t]`."
     return [f"{n}[t-{k}]" if k else f"{n}[t]" for k in range(length - 1, -1, -1) for n in names]
 
-# %% ../nbs/00d_arrays.ipynb #3fa872e4
+# %% ../nbs/00d_arrays.ipynb #7d0fbc32
 class ArrayModel(BaseModel):
     "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -294,6 +294,10 @@ class ArrayModel(BaseModel):
         X = self._inputs(X_train, "the training rows")
         y = check_labels(y_train, self.task, len(X))
         w = check_weights(weights, len(X))
+        if not len(X):
+            raise DataError("no rows to fit", where="the training rows", found="0 rows", fix="check the filters and the split")
+        if w is not None and (w == 0).any():  # no weight is no row, also for medians, bootstraps and samples
+            X, y, w = X[w > 0], check_labels(y[w > 0], self.task), w[w > 0]
         if self.column_checks and self.input_kind != "window":
             self.constant_columns = check_columns(X, self.input_columns, self.config.max_nan_share)
         self.codec = None if self.task == "regression" else LabelCodec(y)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['app', 'config_app', 'Json', 'Data', 'Paths', 'Symbols', 'Horizons', 'Position', 'Target', 'Market', 'Barriers',
-           'Timezone', 'Sort', 'say', 'out', 'Progress', 'train', 'models', 'predict', 'evaluate', 'config_show',
-           'config_check', 'Terminated', 'exit_code', 'main']
+           'Timezone', 'Sort', 'say', 'out', 'stopping', 'Progress', 'train', 'models', 'predict', 'evaluate',
+           'config_show', 'config_check', 'Terminated', 'exit_code', 'main']
 
-# %% ../nbs/18_cli.ipynb #0b5b5130
+# %% ../nbs/18_cli.ipynb #f92edc62
 import json
 import logging
 import os
@@ -19,7 +19,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from .base import ConfigError, LineupIQError, did_you_mean
+from .base import LineupIQError
 
 # %% ../nbs/18_cli.ipynb #d377d594
 app = typer.Typer(name="lineupiq", help="Train models of time-ordered outcomes and learn honestly whether they beat a simple rule.", no_args_is_help=True,
@@ -27,7 +27,7 @@ app = typer.Typer(name="lineupiq", help="Train models of time-ordered outcomes a
 config_app = typer.Typer(help="Show and check configurations.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
-# %% ../nbs/18_cli.ipynb #96a29a95
+# %% ../nbs/18_cli.ipynb #f56030c8
 def say(
     value: Any,  # a dictionary for --json, text otherwise
     as_json: bool,  # one JSON line instead of text
@@ -56,6 +56,14 @@ def _closed_pipe(stream: Any) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def stopping(
+    facts: dict,  # of a model that is done
+) -> dict:  # best_epoch and val_loss; empty unless it stopped early
+    "Where a model stopped, if validation stopped it."
+    t = facts.get("training") or {}
+    return {"best_epoch": t["best_epoch"], "val_loss": round(t["val_loss"], 6)} if t.get("early_stopped") else {}
+
+
 class Progress:
     "States of models as they come: a rich line on a terminal, JSON lines elsewhere."
     def __init__(self,
@@ -68,7 +76,7 @@ class Progress:
         if self.verbose and facts.get("history"):
             self._losses(model, facts)
         if not self.tty:
-            shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error")}
+            shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error")} | stopping(facts)
             return out(json.dumps({"event": "model", "model": model, "state": state, **shown}), sys.stderr)
         from rich.console import Console
         console = Console(stderr=True)
@@ -78,7 +86,9 @@ class Progress:
             self.status.start()
         else:
             self.done += 1
+            early = stopping(facts)
             tail = f"{facts['seconds']:.1f} s" if state == "done" else facts.get("error", "").splitlines()[0]
+            tail += f", stopped early, best epoch {early['best_epoch']} (val_loss {early['val_loss']:.4g})" if early else ""
             console.print(f"[{self.done}] {model}: {state}, {tail}", markup=False, highlight=False)
 
     def _losses(self, model: str, facts: dict) -> None:
@@ -246,7 +256,7 @@ def _root(
     if debug:
         os.environ["LINEUPIQ_DEBUG"] = "1"
 
-# %% ../nbs/18_cli.ipynb #39c6fe21
+# %% ../nbs/18_cli.ipynb #073e3e39
 def exit_code(
     argv: list[str],  # arguments without the program's name
 ) -> int:  # what the process should end with
@@ -255,6 +265,8 @@ def exit_code(
     as_json, debug = "--json" in argv, "--debug" in argv
     try:
         code = typer.main.get_command(app).main(argv, prog_name="lineupiq", standalone_mode=False)
+        if code == 130:  # typer's word for Ctrl-C
+            return _stopped("interrupted", 130, as_json)
         return code if isinstance(code, int) else 0
     except LineupIQError as err:
         if debug:
@@ -265,7 +277,7 @@ def exit_code(
         if isinstance(err, click.exceptions.Exit) or type(err).__name__ == "Exit":
             return int(getattr(err, "exit_code", 0))
         if isinstance(err, click.exceptions.Abort) or type(err).__name__ == "Abort":
-            return 130
+            return _stopped("interrupted", 130, as_json)
         if isinstance(err, click.ClickException) or hasattr(err, "format_message"):
             return _usage(err, as_json)
         if isinstance(err, BrokenPipeError):
@@ -275,8 +287,7 @@ def exit_code(
             return _fail(_of_the_machine(err), 7, as_json)
         return _bug(err, debug, as_json)
     except (KeyboardInterrupt, Terminated) as err:
-        word = "terminated" if isinstance(err, Terminated) else "interrupted"
-        return _fail(LineupIQError(word, fix="nothing half-written was left; run the command again"), getattr(err, "exit_code", 130), as_json)
+        return _stopped("terminated", 143, as_json) if isinstance(err, Terminated) else _stopped("interrupted", 130, as_json)
 
 
 def _fail(err: BaseException, code: int, as_json: bool) -> int:
@@ -286,6 +297,10 @@ def _fail(err: BaseException, code: int, as_json: bool) -> int:
         out(json.dumps({"error": {"type": type(err).__name__, **(parts or {"what": str(err)})}, "exit_code": code}, ensure_ascii=False))
     out(f"error: {err}", sys.stderr)
     return code
+
+
+def _stopped(word: str, code: int, as_json: bool) -> int:
+    return _fail(LineupIQError(word, fix="nothing half-written was left; run the command again"), code, as_json)
 
 
 def _usage(err: Any, as_json: bool) -> int:
@@ -320,10 +335,11 @@ def _bug(err: BaseException, debug: bool, as_json: bool) -> int:
     print(f"error: a bug: {type(err).__name__}: {err}\n  traceback: {f.name}\n  fix: please report it with this file, or run again with --debug", file=sys.stderr)
     return 1
 
-# %% ../nbs/18_cli.ipynb #e8a5a08d
+# %% ../nbs/18_cli.ipynb #063e9637
 def main() -> None:
     "The console script."
     signal.signal(signal.SIGTERM, _on_term)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s")
     warnings.showwarning = _warn
     for stream in (sys.stdout, sys.stderr):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from .base import ConfigError, DataError, did_you_mean
 from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
-from .panel import Feature, Panel, make_panel
+from .panel import HALFLIFE, Feature, Panel, make_panel
 
 log = logging.getLogger("lineupiq")
 
@@ -297,5 +297,6 @@ def player_panel(
         pd.concat([_canonical_rows(own, target), features], axis=1)[keep],
         [Feature(name, "numeric", describe_player_feature(name)) for name in features],
         task="regression", name="nfl-players", label_kind="count" if target in COUNT_TARGETS else "numeric", sort=True,
+        rules={"ewma": rule} if halflife == HALFLIFE and (rule := f"{target}_ewma{halflife:g}") in features else None,
         missing_target="upcoming",
         meta={"position": position, "target": target, **counts})

@@ -28,7 +28,8 @@ from .timeline import to_duration
 
 # %% auto #0
 __all__ = ['MIN_TRAIN', 'SplitPlan', 'parse_span', 'plan_folds', 'Bundle', 'save_bundle', 'load_bundle', 'ModelRun', 'run_model',
-           'bundle_of', 'write_job', 'read_job', 'peak_memory', 'worker_main', 'worker_environment', 'run_isolated']
+           'bundle_of', 'write_job', 'read_job', 'peak_memory', 'die_with', 'worker_main', 'worker_environment',
+           'run_isolated']
 
 # %% ../nbs/10_training.ipynb #ce8baf83
 @dataclass(frozen=True)
@@ -296,13 +297,29 @@ def peak_memory() -> int:  # MB
     import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024**2 if sys.platform == "darwin" else 1024)
 
-# %% ../nbs/10_training.ipynb #e113e2d3
+# %% ../nbs/10_training.ipynb #792bf1e2
+def die_with(
+    parent: int,  # process number of the run
+    every: float = 1.0,  # seconds between looks
+) -> None:
+    "End this process soon after its parent has gone, however that happened."
+    import threading
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        os._exit(143)
+    threading.Thread(target=watch, daemon=True).start()
+
+# %% ../nbs/10_training.ipynb #01dd3d1f
 def worker_main(
     job: str | None = None,  # the job's file; None: the first argument of the process
 ) -> None:
     "The body of a worker process: read the job, run the model, write the result or the error."
     job = Path(job or sys.argv[1])
     todo = json.loads(job.read_text())
+    if todo.get("parent"):
+        die_with(todo["parent"])
     out = Path(todo["out"])
     try:
         panel, folds = read_job(todo["data"])
@@ -320,7 +337,7 @@ def worker_environment() -> dict[str, str]:
     # OpenMP threads that spin while they wait make a two-thread fit up to ten times slower beside one busy neighbour
     return {"OMP_WAIT_POLICY": "passive", **os.environ, "PYTHONWARNINGS": "ignore"}
 
-# %% ../nbs/10_training.ipynb #ea1f8d26
+# %% ../nbs/10_training.ipynb #7eefb365
 def run_isolated(
     data: Path | str,  # folder of `write_job`
     spec: ModelSpec,  # a registered model; not one that only this session knows
@@ -331,7 +348,7 @@ def run_isolated(
     data = Path(data).resolve()
     out, job = data / f"{spec.cls.name}.json", data / f"{spec.cls.name}.job.json"
     job.write_text(json.dumps({"data": str(data), "out": str(out), "model": f"{spec.cls.family}:{spec.cls.name}", "config": spec.config or {},
-                               "bundle": str(Path(bundle_path).resolve()), "options": options}))
+                               "bundle": str(Path(bundle_path).resolve()), "options": options, "parent": os.getpid()}))
     log = data / f"{spec.cls.name}.log"
     with open(log, "wb") as sink:
         worker = subprocess.Popen([sys.executable, "-P", "-c", "from lineupiq.training import worker_main; worker_main()", str(job)], stdout=sink, stderr=sink,

@@ -9,6 +9,7 @@ import argparse
 import filecmp
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,6 @@ def run(args: list, cwd: Path = ROOT, timeout: float | None = None) -> tuple[int
             out, _ = child.communicate(timeout=timeout)
             return child.returncode, out
         except BaseException as err:  # the children of the child as well
-            import signal
             os.killpg(child.pid, signal.SIGKILL)
             out, _ = child.communicate()
             if isinstance(err, subprocess.TimeoutExpired):
@@ -114,7 +114,7 @@ def check_sync() -> Count:
 
 def check_lint() -> Count:
     "Step 2."
-    code, text = run([Path(sys.executable).with_name("ruff"), "check", "."])
+    code, text = run([Path(sys.executable).with_name("ruff"), "check", "--output-format", "concise", "."])
     say("lint: ruff is content" if not code else f"lint: FAILED\n{text}")
     return Count(failed=int(bool(code)))
 
@@ -183,6 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     chosen = args.only.split(",")
     if odd := set(chosen) - set(STEPS):
         parser.error(f"unknown step {', '.join(sorted(odd))}; expected {', '.join(STEPS)}")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would hand "ignored" down to the tests of interruption
     started, total = time.monotonic(), Count()
     todo = {"sync": check_sync, "lint": check_lint, "notebooks": lambda: check_notebooks(args.jobs, args.slow), "tests": lambda: check_tests(args.jobs, args.slow)}
     for name in STEPS:
