@@ -115,7 +115,7 @@ def check_config_file(
         return "training"
     raise ConfigError("cannot tell what the file configures", where=str(path), fix="say --model NAME, or add a section model: with its name")
 
-# %% ../nbs/17c_commands.ipynb #b37cbc1c
+# %% ../nbs/17c_commands.ipynb #fcc9912d
 def model_table(
     family: str | None = None,  # only this family
     as_json: bool = False,  # records instead of text
@@ -137,7 +137,7 @@ def check_report(
     as_json: bool = False,  # records instead of text
 ) -> tuple[Any, bool]:  # (what to print, as JSON)
     "Run the battery of checks on a model."
-    from lineupiq.checks import check_model
+    from lineupiq.model_checks import check_model
     found = check_model(registry().get_model(name))
     if as_json:
         return {"model": name, "checks": [{"title": f.title, "verdict": f.verdict, "finding": f.finding} for f in found]}, True

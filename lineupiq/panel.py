@@ -108,7 +108,7 @@ def _has_zone(text: str) -> bool:
     import re
     return bool(re.search(r"\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})$", text.strip()))
 
-# %% ../nbs/01a_panel.ipynb #20df498f
+# %% ../nbs/01a_panel.ipynb #931bea53
 @dataclass
 class Panel:
     "Rows in time order, the manifest of their features, and what they are for. Made by `make_panel`."
@@ -166,7 +166,10 @@ class Panel:
         "The distinct labels."
         if self.task == "regression":
             return None
-        return np.unique(self.y[self.labelled]) if self.class_labels is None else np.array(self.class_labels)
+        if self.class_labels is not None:
+            return np.array(self.class_labels)
+        found = np.unique(self.y[self.labelled])
+        return found.astype(np.int64) if found.dtype.kind == "f" else found  # upcoming rows make the column a float one
 
     def take(self,
         rows: np.ndarray,  # bool mask or positions

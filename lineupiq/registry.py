@@ -18,7 +18,7 @@ from .base import BaseModel, BuildError, ConfigError, LineupIQError, MissingMeth
 __all__ = ['REQUIRED', 'REGISTRY', 'register', 'ROOMS', 'Entry', 'ModelRegistry', 'auto_register_models', 'registry',
            'load_model']
 
-# %% ../nbs/01_registry.ipynb #1ee2b938
+# %% ../nbs/01_registry.ipynb #9224dd40
 REQUIRED = ("fit", "predict", "save", "load")
 
 
@@ -47,7 +47,7 @@ class Entry:
         return {"name": self.name, "family": self.family, "description": self.description, "requires_gpu": self.requires_gpu,
                 "supports_multivariate": self.supports_multivariate, "supports_horizon_multi": self.supports_horizon_multi,
                 "class": cls.__name__ if cls else "", "module": self.module, "available": cls is not None, "reason": self.reason, "extra": self.extra,
-                "tasks": list(cls.tasks) if cls else [], "input_kind": cls.input_kind if cls else "", "handles_nan": bool(cls and cls.handles_nan)}
+                "tasks": list(cls.tasks) if cls else [], "input_kind": cls.input_kind if cls else "", "handles_nan": bool(cls and (cls.handles_nan is True or isinstance(cls.handles_nan, property)))}
 
 # %% ../nbs/01_registry.ipynb #51823600
 def _same_class(a: type, b: type) -> bool:

@@ -22,7 +22,7 @@ from .tables import find_tables, read_table
 __all__ = ['ROLES', 'OUTCOMES', 'SOURCES', 'TableConfig', 'table_config', 'table_panel', 'Source', 'source', 'barrier_config',
            'sp500', 'bars', 'noise', 'nfl_players', 'nfl_games', 'simulated', 'load_panel']
 
-# %% ../nbs/01g_sources.ipynb #f8e4ad3e
+# %% ../nbs/01g_sources.ipynb #8dba607b
 @dataclass
 class TableConfig:
     "What a YAML that describes a table may say."
@@ -30,7 +30,7 @@ class TableConfig:
     task: Literal["regression", "binary", "multiclass"]  # what the label is
     time: str  # column: when the prediction is made
     label: str  # column: what happened
-    features: Any  # mapping name -> numeric, category or count; or a list of numeric columns
+    features: Any = None  # mapping name -> numeric, category or count; or a list of numeric columns
     symbol: str | None = None  # column: who or what; none: one symbol
     label_end: str | None = None  # column: when the label became known
     label_lag: str | None = None  # instead of a column: a duration such as 4h or 5D after `time`
@@ -49,7 +49,7 @@ class TableConfig:
     drop_missing_target: bool = False  # True: drop rows without a label and log the count
     upcoming: bool = False  # True: rows without a label are kept, to be predicted
 
-# %% ../nbs/01g_sources.ipynb #a2aaf373
+# %% ../nbs/01g_sources.ipynb #a9e86511
 ROLES = ("symbol", "time", "label", "label_end", "weight", "known_at", "segment", "season", "group")
 OUTCOMES = ("label", "label_end", "known_at", "weight")  # names that the panel refuses as features
 
@@ -64,7 +64,7 @@ def table_config(
     problems = config_problems(TableConfig, data)
     named = data.get("features")
     listed = list(named) if isinstance(named, (list, dict)) else []
-    if "features" in data and (not listed or not all(isinstance(f, str) for f in listed)):
+    if named is not None and (not listed or not all(isinstance(f, str) for f in listed)):
         problems.append(f"features: expected a list of columns, or column: kind, found {str(named)[:40]!r}")
     if data.get("drop_missing_target") is True and data.get("upcoming") is True:
         problems.append("drop_missing_target and upcoming: both true, but a row without a label is either dropped or kept; set one of them")
@@ -74,7 +74,7 @@ def table_config(
     raise_problems(problems, str(description) if in_file else "table", text)
     cfg = TableConfig(**data)
     check_name(cfg.name)
-    manifest(cfg.features)
+    manifest(cfg.features or [])
     return cfg
 
 
@@ -90,6 +90,10 @@ def table_panel(
     if not files:
         raise DataError("no table found", where=str(root / cfg.path if path is None else path), expected="a parquet or CSV file")
     raw = pd.concat([read_table(f) for f in files], ignore_index=True) if len(files) > 1 else read_table(files[0])
+    if cfg.features is None:
+        taken = {getattr(cfg, role) for role in ROLES}
+        raise ConfigError("features is missing: features are never chosen automatically", where=str(description)[:120], found=f"candidates: {', '.join(str(c) for c in raw.columns if c not in taken)[:300]}",
+                          fix="list the columns that were known at `time`, each with its kind: numeric, category or count")
     frame = _with_roles(raw, cfg, str(files[0]), to_fit)
     missing = "drop" if cfg.drop_missing_target and to_fit else "upcoming" if cfg.upcoming or not to_fit else "error"
     return make_panel(frame, cfg.features, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references, sort=cfg.sort,
