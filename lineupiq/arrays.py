@@ -78,7 +78,7 @@ def numeric_frame(
                         fix="convert them, or declare them as kind 'category' in the manifest")
     return frame.to_numpy(dtype=np.float64, na_value=np.nan)
 
-# %% ../nbs/00d_arrays.ipynb #d69afb52
+# %% ../nbs/00d_arrays.ipynb #de6d63a6
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -87,7 +87,7 @@ def _column_report(mask: np.ndarray, names: Sequence[str]) -> str:
     cols = np.flatnonzero(mask.any(axis=0))
     return "; ".join(f"column '{names[c]}' ({first_rows(mask[:, c])})" for c in cols[:3]) + ("; …" if len(cols) > 3 else "")
 
-
+# %% ../nbs/00d_arrays.ipynb #035c72e9
 def check_values(
     X: np.ndarray,  # (N, F) float
     names: Sequence[str],  # F names
@@ -174,7 +174,7 @@ def check_labels(
         raise DataError("Input validation failed:\n" + "\n".join(f"  - {p}" for p in problems), where=where)
     return y.astype(np.float64) if task == "regression" else y
 
-# %% ../nbs/00d_arrays.ipynb #0136be00
+# %% ../nbs/00d_arrays.ipynb #b5b8a3dc
 def check_weights(
     w: Any,  # (N,) or None
     n_rows: int,  # rows that must match
@@ -193,7 +193,7 @@ def check_weights(
         raise DataError("weights must be finite, ≥ 0 and not all zero", where=first_rows(bad) if bad.any() else "all rows", found=str(w[bad][:3]))
     return w
 
-
+# %% ../nbs/00d_arrays.ipynb #4809d7fb
 def check_balance(
     y: np.ndarray,  # (N,) class labels of the training rows
     n_splits: int,  # folds

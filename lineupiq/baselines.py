@@ -19,13 +19,13 @@ from .registry import register
 # %% auto #0
 __all__ = ['RuleConfig', 'RuleModel', 'PriorModel', 'LastValueModel', 'EwmaConfig', 'EwmaModel']
 
-# %% ../nbs/05a_baselines.ipynb #0d8499ef
+# %% ../nbs/05a_baselines.ipynb #82076599
 @dataclass
 class RuleConfig(ModelConfig):
     "Settings that the rules share."
     max_nan_share: float = 1.0  # a symbol without a past has no value; the prior stands in
 
-
+# %% ../nbs/05a_baselines.ipynb #6eb1abb0
 class RuleModel(ArrayModel):
     "A rule: what it learns are the training labels' mean or shares, which stand in where the rule has nothing to say."
     Config: ClassVar[type[ModelConfig]] = RuleConfig
@@ -57,7 +57,7 @@ class RuleModel(ArrayModel):
     def _load_native(self, folder: Path) -> None:
         self.native = load_json(folder / "rule.json")
 
-
+# %% ../nbs/05a_baselines.ipynb #4f4c7fc6
 @register("prior", family="baseline", description="mean or class shares of the training rows")
 class PriorModel(RuleModel):
     "The average of the past."
@@ -89,14 +89,14 @@ class LastValueModel(RuleModel):
             return np.where(gone, prior[0], X[:, 0])
         return np.where(gone[:, None], prior, np.array(self.native["after"])[self._last(np.nan_to_num(X))])
 
-# %% ../nbs/05a_baselines.ipynb #70c96c14
+# %% ../nbs/05a_baselines.ipynb #904adc18
 @dataclass
 class EwmaConfig(RuleConfig):
     "The half-life belongs to the column; the step of the mixture to the model."
     halflife: Positive = 6.0  # labels of the same symbol; six games
     mix_step: NonNegative = 0.05  # grid of the mixture's weight, classes only
 
-
+# %% ../nbs/05a_baselines.ipynb #209c4e61
 @register("ewma", family="baseline", description="exponentially weighted mean of the symbol's own outcomes")
 class EwmaModel(RuleModel):
     "The symbol's own past, forgetting by half every six labels."

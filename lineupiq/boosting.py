@@ -133,7 +133,7 @@ class XGBoostConfig(BoostingConfig):
 XGB_OBJECTIVES = {"squared": ("reg:squarederror", "rmse"), "poisson": ("count:poisson", "poisson-nloglik"), "tweedie": ("reg:tweedie", "tweedie-nloglik@1.5"),
                   "binary": ("binary:logistic", "logloss"), "multiclass": ("multi:softprob", "mlogloss")}
 
-# %% ../nbs/03_boosting.ipynb #e02dd1f1
+# %% ../nbs/03_boosting.ipynb #65bfd4a6
 def _xgb_watcher(model: BoostingModel) -> Any:
     "The model's callbacks as XGBoost's."
     import xgboost as xgb
@@ -143,7 +143,7 @@ def _xgb_watcher(model: BoostingModel) -> Any:
             return model._told(epoch, evals_log, lambda path: booster.save_model(path.with_suffix(".ubj")) or path.with_suffix(".ubj").replace(path))
     return Watcher()
 
-
+# %% ../nbs/03_boosting.ipynb #b9a70e51
 @register("xgboost", family="boosting", description="gradient-boosted trees, histogram splits, native early stopping")
 class XGBoostModel(BoostingModel):
     "XGBoost behind the contract."
@@ -308,7 +308,7 @@ class CatBoostConfig(BoostingConfig):
 CAT_LOSSES = {"squared": "RMSE", "poisson": "Poisson", "tweedie": "Tweedie:variance_power=1.5", "binary": "Logloss", "multiclass": "MultiClass"}
 CAT_OUTPUTS = {"squared": "RawFormulaVal", "poisson": "Exponent", "tweedie": "Exponent", "binary": "Probability", "multiclass": "Probability"}
 
-# %% ../nbs/03_boosting.ipynb #9da38c5e
+# %% ../nbs/03_boosting.ipynb #ded20b0b
 class _CatWatcher:
     "The model's callbacks as CatBoost's, which cannot write a state and exist on the CPU only."
     def __init__(self, model: BoostingModel):
@@ -317,7 +317,7 @@ class _CatWatcher:
     def after_iteration(self, info: Any) -> bool:  # True: go on
         return not self.model._told(info.iteration - 1, {n.replace("learn", "train").replace("validation", "val"): v for n, v in info.metrics.items()})
 
-
+# %% ../nbs/03_boosting.ipynb #2fb5593e
 @register("catboost", family="boosting", description="gradient-boosted symmetric trees")
 class CatBoostModel(BoostingModel):
     "CatBoost behind the contract."

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ['TRUSTED', 'dump_estimator', 'load_estimator', 'ClassicalConfig', 'ClassicalModel', 'LogisticConfig', 'LogisticModel',
            'RidgeConfig', 'RidgeModel', 'RandomForestConfig', 'RandomForestModel', 'SVMConfig', 'SVMModel']
 
-# %% ../nbs/05_classical.ipynb #83bd6b0f
+# %% ../nbs/05_classical.ipynb #3d256606
 TRUSTED = (  # what the members below are made of, beyond what skops itself trusts
     "numpy.dtype", "sklearn._loss.loss.HalfPoissonLoss", "sklearn._loss.loss.HalfTweedieLoss", "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration", "sklearn.tree._tree.Tree",
@@ -39,7 +39,7 @@ def dump_estimator(
     import skops.io as sio
     sio.dump(estimator, path)
 
-
+# %% ../nbs/05_classical.ipynb #ce0ce40f
 def load_estimator(
     path: Path,  # a file that `dump_estimator` wrote
 ) -> Any:  # the estimator
@@ -50,7 +50,7 @@ def load_estimator(
         raise UntrustedArtifact("a file with types that this library does not write", where=str(path), found=", ".join(unknown[:5]))
     return sio.load(path, trusted=list(TRUSTED))
 
-# %% ../nbs/05_classical.ipynb #2a290d87
+# %% ../nbs/05_classical.ipynb #d3df02cd
 @dataclass
 class ClassicalConfig(ModelConfig):
     "Settings that the scikit-learn members share."
@@ -63,7 +63,7 @@ class ClassicalConfig(ModelConfig):
         "Threads for the library."
         return n_threads() if self.n_jobs < 1 else self.n_jobs
 
-
+# %% ../nbs/05_classical.ipynb #fc63607e
 class ClassicalModel(ArrayModel):
     "A scikit-learn pipeline behind the contract."
     Config: ClassVar[type[ModelConfig]] = ClassicalConfig
@@ -173,7 +173,7 @@ class ClassicalModel(ArrayModel):
         out = pd.DataFrame({"feature": self.input_columns, "importance": (total / total.sum() if total.sum() > 0 else total).to_numpy()})
         return out.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
 
-# %% ../nbs/05_classical.ipynb #449feb72
+# %% ../nbs/05_classical.ipynb #067a228b
 @dataclass
 class LogisticConfig(ClassicalConfig):
     "Logistic regression's settings."
@@ -183,7 +183,7 @@ class LogisticConfig(ClassicalConfig):
     max_iter: Count = 200  # iterations of the solver
     tol: Positive = 1e-5  # of the solver
 
-
+# %% ../nbs/05_classical.ipynb #3823bf82
 @register("logistic", family="classical", description="multinomial logistic regression with an elastic-net penalty")
 class LogisticModel(ClassicalModel):
     "Logistic regression behind the contract."
@@ -206,7 +206,7 @@ class LogisticModel(ClassicalModel):
         self.require_fitted("explain")
         return self._by_column(np.abs(self.native.steps[-1][1].coef_).mean(axis=0))
 
-# %% ../nbs/05_classical.ipynb #eb9f13b3
+# %% ../nbs/05_classical.ipynb #ea6f5ddb
 @dataclass
 class RidgeConfig(ClassicalConfig):
     "Linear regression's settings."
@@ -215,7 +215,7 @@ class RidgeConfig(ClassicalConfig):
     distribution: Distribution = "auto"  # auto or squared: ridge; poisson: a log-linear count model; tweedie: power 1.5
     max_iter: Count = 300  # iterations of the count models' solver
 
-
+# %% ../nbs/05_classical.ipynb #d8e21136
 @register("ridge", family="classical", description="ridge regression; Poisson regression for counts")
 class RidgeModel(ClassicalModel):
     "Ridge or Poisson regression behind the contract."
@@ -244,7 +244,7 @@ class RidgeModel(ClassicalModel):
         self.require_fitted("explain")
         return self._by_column(np.abs(self.native.steps[-1][1].coef_))
 
-# %% ../nbs/05_classical.ipynb #cd44bf94
+# %% ../nbs/05_classical.ipynb #c63b95a5
 @dataclass
 class RandomForestConfig(ClassicalConfig):
     "The forest's settings."
@@ -254,7 +254,7 @@ class RandomForestConfig(ClassicalConfig):
     max_features: Share = 0.33  # share of columns tried at each split
     max_samples: Share = 0.5  # share of rows per tree
 
-
+# %% ../nbs/05_classical.ipynb #f683aa77
 @register("random_forest", family="classical", description="bagged decision trees with large leaves")
 class RandomForestModel(ClassicalModel):
     "scikit-learn's forests behind the contract."
@@ -276,7 +276,7 @@ class RandomForestModel(ClassicalModel):
         self.require_fitted("explain")
         return self._by_column(self.native.steps[-1][1].feature_importances_)
 
-# %% ../nbs/05_classical.ipynb #ab5262e9
+# %% ../nbs/05_classical.ipynb #8dd01083
 @dataclass
 class SVMConfig(ClassicalConfig):
     "The kernel machine's settings."
@@ -287,7 +287,7 @@ class SVMConfig(ClassicalConfig):
     n_landmarks: Count = 300  # landmarks of the approximation
     max_iter: Count = 2000  # iterations of the linear machine
 
-
+# %% ../nbs/05_classical.ipynb #980e0a9b
 @register("svm", family="classical", description="RBF support vector machine; landmarks above 3,000 rows")
 class SVMModel(ClassicalModel):
     "Support vector machines behind the contract."

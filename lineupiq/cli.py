@@ -27,7 +27,7 @@ app = typer.Typer(name="lineupiq", help="Train models of time-ordered outcomes a
 config_app = typer.Typer(help="Show and check configurations.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
-# %% ../nbs/18_cli.ipynb #f56030c8
+# %% ../nbs/18_cli.ipynb #321d60aa
 def say(
     value: Any,  # a dictionary for --json, text otherwise
     as_json: bool,  # one JSON line instead of text
@@ -38,7 +38,7 @@ def say(
         value = json.dumps(plain(value), allow_nan=False, ensure_ascii=False)
     out(value)
 
-
+# %% ../nbs/18_cli.ipynb #56fe5205
 def out(
     text: Any,  # what to print
     stream: Any = None,  # None: standard output
@@ -55,7 +55,7 @@ def _closed_pipe(stream: Any) -> None:
     "Send the rest nowhere, and keep Python from complaining at shutdown."
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
-
+# %% ../nbs/18_cli.ipynb #a9801288
 def stopping(
     facts: dict,  # of a model that is done
 ) -> dict:  # best_epoch and val_loss; empty unless it stopped early
@@ -63,7 +63,7 @@ def stopping(
     t = facts.get("training") or {}
     return {"best_epoch": t["best_epoch"], "val_loss": round(t["val_loss"], 6)} if t.get("early_stopped") else {}
 
-
+# %% ../nbs/18_cli.ipynb #7aace45d
 class Progress:
     "States of models as they come: a rich line on a terminal, JSON lines elsewhere."
     def __init__(self,
@@ -177,7 +177,7 @@ def models(
         return say(*check_report(check, as_json))
     say(model_table(family, as_json), as_json)
 
-# %% ../nbs/18_cli.ipynb #89d48158
+# %% ../nbs/18_cli.ipynb #10f48e39
 @app.command()
 def predict(
     run: Annotated[Optional[Path], typer.Option("--run", help="A run folder of `lineupiq train`.")] = None,
@@ -194,7 +194,7 @@ def predict(
     from lineupiq.commands import run_predict
     say(run_predict(run=run, saved=saved, version=version, model=model, data=data, path=path, everything=everything, output=output, as_json=as_json), as_json)
 
-
+# %% ../nbs/18_cli.ipynb #b9b96dd5
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Option("--run", help="A run folder of `lineupiq train`.")],
@@ -208,7 +208,7 @@ def evaluate(
     from lineupiq.commands import run_evaluate
     say(run_evaluate(run=run, model=model, data=data, path=path, since=since, as_json=as_json), as_json)
 
-# %% ../nbs/18_cli.ipynb #fcfa282f
+# %% ../nbs/18_cli.ipynb #e482d371
 @config_app.command("show")
 def config_show(
     name: Annotated[str, typer.Argument(help="A model, or `training`.")],
@@ -217,7 +217,7 @@ def config_show(
     from lineupiq.commands import default_yaml
     out(default_yaml(name).rstrip("\n"))
 
-
+# %% ../nbs/18_cli.ipynb #1b9df96b
 @config_app.command("check")
 def config_check(
     file: Annotated[Path, typer.Argument(help="A model's YAML, a training.yaml or a table's YAML.")],
@@ -229,7 +229,7 @@ def config_check(
     kind = check_config_file(file, model)
     say({"file": str(file), "ok": True, "kind": kind} if as_json else f"{file}: a valid configuration of {kind}", as_json)
 
-# %% ../nbs/18_cli.ipynb #154d1984
+# %% ../nbs/18_cli.ipynb #63f27a6a
 class Terminated(BaseException):
     "SIGTERM arrived."
     exit_code = 143
@@ -246,7 +246,7 @@ def _version(value: bool) -> None:
         out(version("lineupiq"))
         raise typer.Exit
 
-
+# %% ../nbs/18_cli.ipynb #2845dfa1
 @app.callback()
 def _root(
     show_version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")] = False,
@@ -256,7 +256,7 @@ def _root(
     if debug:
         os.environ["LINEUPIQ_DEBUG"] = "1"
 
-# %% ../nbs/18_cli.ipynb #073e3e39
+# %% ../nbs/18_cli.ipynb #58835474
 def exit_code(
     argv: list[str],  # arguments without the program's name
 ) -> int:  # what the process should end with
@@ -289,7 +289,7 @@ def exit_code(
     except (KeyboardInterrupt, Terminated) as err:
         return _stopped("terminated", 143, as_json) if isinstance(err, Terminated) else _stopped("interrupted", 130, as_json)
 
-
+# %% ../nbs/18_cli.ipynb #6612ccfc
 def _fail(err: BaseException, code: int, as_json: bool) -> int:
     "Say what happened, and return the code."
     if as_json:
@@ -302,7 +302,7 @@ def _fail(err: BaseException, code: int, as_json: bool) -> int:
 def _stopped(word: str, code: int, as_json: bool) -> int:
     return _fail(LineupIQError(word, fix="nothing half-written was left; run the command again"), code, as_json)
 
-
+# %% ../nbs/18_cli.ipynb #549bf7ba
 def _usage(err: Any, as_json: bool) -> int:
     "A mistake on the command line: the usage, what was wrong, and the nearest option."
     if as_json:
@@ -319,7 +319,7 @@ def _of_the_machine(err: BaseException) -> LineupIQError:
     return EnvironmentFault("the machine refused", where=str(getattr(err, "filename", None) or ""), found=getattr(err, "strerror", None) or str(err),
                             fix="check the disk and the permissions")
 
-
+# %% ../nbs/18_cli.ipynb #0ab70645
 def _bug(err: BaseException, debug: bool, as_json: bool) -> int:
     "A traceback belongs into a file, unless it was asked for."
     import traceback
@@ -335,7 +335,7 @@ def _bug(err: BaseException, debug: bool, as_json: bool) -> int:
     print(f"error: a bug: {type(err).__name__}: {err}\n  traceback: {f.name}\n  fix: please report it with this file, or run again with --debug", file=sys.stderr)
     return 1
 
-# %% ../nbs/18_cli.ipynb #063e9637
+# %% ../nbs/18_cli.ipynb #7f87757b
 def main() -> None:
     "The console script."
     signal.signal(signal.SIGTERM, _on_term)
@@ -356,7 +356,7 @@ def main() -> None:
         _closed_pipe(sys.stdout)
     sys.exit(code)
 
-
+# %% ../nbs/18_cli.ipynb #22efc29b
 def _warn(message: Any, category: type[Warning], *where: Any) -> None:
     "The library's warnings as one line each; those of libraries are for developers."
     if category is UserWarning or os.environ.get("LINEUPIQ_DEBUG"):

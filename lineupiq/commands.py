@@ -27,14 +27,14 @@ log = logging.getLogger("lineupiq")
 __all__ = ['log', 'OPTIONS', 'split_list', 'whole_numbers', 'source_options', 'default_yaml', 'model_file', 'check_config_file',
            'model_table', 'check_report', 'run_training', 'split_plan', 'train_settings', 'run_predict', 'run_evaluate']
 
-# %% ../nbs/17c_commands.ipynb #5b0f3521
+# %% ../nbs/17c_commands.ipynb #2ed7137c
 def split_list(
     values: list[str] | None,  # as given, each perhaps with commas
 ) -> list[str]:  # single values
     "`['5,20', '10']` → `['5', '20', '10']`."
     return [part.strip() for v in values or [] for part in str(v).split(",") if part.strip()]
 
-
+# %% ../nbs/17c_commands.ipynb #ca4161ab
 def whole_numbers(
     values: list[str] | None,  # as given
     what: str,  # the flag
@@ -57,7 +57,7 @@ def source_options(
     given["barriers"] = str(given["barriers"]) if given.get("barriers") else None
     return {k: v for k, v in given.items() if v not in (None, False, [])}
 
-# %% ../nbs/17c_commands.ipynb #c9ab247f
+# %% ../nbs/17c_commands.ipynb #6b727651
 def default_yaml(
     name: str,  # a model, or "training"
 ) -> str:  # a commented YAML file
@@ -69,7 +69,7 @@ def default_yaml(
     cls = registry().get_model(name)
     return config_yaml(cls.Config, cls.name, cls.family, getattr(cls, "sequence_length", 1))
 
-
+# %% ../nbs/17c_commands.ipynb #edf50b5f
 def model_file(
     path: Path | str,  # a model's YAML
     model: str,  # the model that it is for
@@ -87,7 +87,7 @@ def model_file(
     raise_problems(problems + [f"train.{cls.name}.{p}" for p in wrong], str(path), text)
     return params, dataset
 
-
+# %% ../nbs/17c_commands.ipynb #827b2698
 def _named(data: Mapping[str, Any]) -> str | None:
     "The model that a file says it is for."
     section = data.get("model")
@@ -96,7 +96,7 @@ def _named(data: Mapping[str, Any]) -> str | None:
         raise ConfigError("model.name is not the name of a model", found=repr(name)[:60], expected="e.g. xgboost")
     return name
 
-
+# %% ../nbs/17c_commands.ipynb #bd411e71
 def check_config_file(
     path: Path | str,  # any configuration file of this library
     model: str | None = None,  # where the file does not say it
@@ -115,7 +115,7 @@ def check_config_file(
         return "training"
     raise ConfigError("cannot tell what the file configures", where=str(path), fix="say --model NAME, or add a section model: with its name")
 
-# %% ../nbs/17c_commands.ipynb #fcc9912d
+# %% ../nbs/17c_commands.ipynb #ce865727
 def model_table(
     family: str | None = None,  # only this family
     as_json: bool = False,  # records instead of text
@@ -131,7 +131,7 @@ def model_table(
                           "NaN": ["yes" if m["handles_nan"] else "" for m in rows], "": [m["description"] if m["available"] else f"unavailable: {m['reason']}; pip install '{m['extra']}'" for m in rows]})
     return shown.to_string(index=False, justify="left")
 
-
+# %% ../nbs/17c_commands.ipynb #80e96ffe
 def check_report(
     name: str,  # a registered model
     as_json: bool = False,  # records instead of text
@@ -143,7 +143,7 @@ def check_report(
         return {"model": name, "checks": [{"title": f.title, "verdict": f.verdict, "finding": f.finding} for f in found]}, True
     return "\n".join(f"{f.verdict:7} {f.title}{': ' + f.finding if f.finding else ''}" for f in found), False
 
-# %% ../nbs/17c_commands.ipynb #c231274c
+# %% ../nbs/17c_commands.ipynb #5606f45b
 OPTIONS = ("path", "symbol", "position", "target", "market", "barriers", "timezone", "sort")
 
 
@@ -184,7 +184,7 @@ def run_training(
             show("".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + f"Saved {result.run_dir}\nDone.")
     return out
 
-
+# %% ../nbs/17c_commands.ipynb #265b2adc
 def _horizons(data: str, given: list[int]) -> list[int | None]:
     "What was asked for, or the source's own; None where a source has no horizon."
     if data in SOURCES:
@@ -201,7 +201,7 @@ def _shape(panel: Any) -> str:
     labelled = int(panel.labelled.sum())
     return f"{panel.task} panel: {labelled:,} labelled rows of {panel.frame['symbol'].nunique():,} symbols, {len(panel.features)} features, {panel.frame['time'].min():%Y-%m-%d} to {panel.frame['time'].max():%Y-%m-%d}"
 
-# %% ../nbs/17c_commands.ipynb #1777c52e
+# %% ../nbs/17c_commands.ipynb #917c8991
 def split_plan(
     flags: Mapping[str, Any],  # of `lineupiq train`
     defaults: Mapping[str, Any],  # of training.yaml
@@ -213,7 +213,7 @@ def split_plan(
     given = {name: flags[name] for name in (*pick, "train_until", "train_from", "test", "walk_forward") if flags.get(name) is not None}
     return SplitPlan(**{**from_file, **given}).check()
 
-
+# %% ../nbs/17c_commands.ipynb #1c82c549
 def train_settings(
     flags: Mapping[str, Any],  # of `lineupiq train`
     defaults: Mapping[str, Any],  # of training.yaml
@@ -232,14 +232,14 @@ def train_settings(
     return TrainSettings(output=flags["output"], refit=flags.get("refit", True), weights="quality" if weights == "quality" else "panel", exclude_neutrals=bool(flags.get("exclude_neutrals")),
                          acknowledged=tuple(split_list(flags.get("acknowledge"))), metric=flags.get("metric"), seed=seed, device=device, seq_len=flags.get("seq_len") or 1)
 
-
+# %% ../nbs/17c_commands.ipynb #5c529db7
 def _file_flags(data: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     "What a training file says in place of flags, where the source takes it."
     takes = SOURCES[data].options if data in SOURCES else ()
     pairs = (("horizon", "default_horizons", "horizon"), ("symbol", "default_symbols", "symbols"))
     return {flag: [str(v) for v in changes[key]] for flag, key, option in pairs if key in changes and option in takes}
 
-
+# %% ../nbs/17c_commands.ipynb #9f7ae19f
 def _family_defaults(names: list[str], changes: Mapping[str, Any], configs: Mapping[str, dict]) -> dict[str, dict]:
     "A training file's settings of a family, under those of the model's own file."
     out = {}
@@ -254,7 +254,7 @@ def _family_defaults(names: list[str], changes: Mapping[str, Any], configs: Mapp
             out[name] = own
     return out
 
-
+# %% ../nbs/17c_commands.ipynb #7dbfd685
 def _configs(flags: Mapping[str, Any], names: list[str], plan: SplitPlan) -> tuple[dict[str, dict], dict[str, Any]]:
     "A model's file belongs to one model; its `dataset` section stands in for flags that were not given."
     flags = dict(flags)
@@ -273,7 +273,7 @@ def _configs(flags: Mapping[str, Any], names: list[str], plan: SplitPlan) -> tup
         log.warning("%s: dataset.%s is for windows on disk and has no effect here; the label is that of --data", flags["config"], key)
     return {cls.name: params}, flags
 
-# %% ../nbs/17c_commands.ipynb #bd7e8ea1
+# %% ../nbs/17c_commands.ipynb #56a07d39
 def _run_panel(run: Path, data: str | None, path: list[str] | None, upcoming: bool) -> Any:
     "The panel of a run's source, perhaps with newer files."
     setup = Path(run) / "config.yaml"
@@ -290,7 +290,7 @@ def _run_panel(run: Path, data: str | None, path: list[str] | None, upcoming: bo
         recorded["upcoming"] = True
     return load_panel(name, to_fit=False, **recorded)
 
-
+# %% ../nbs/17c_commands.ipynb #36414a31
 def _written(frame: pd.DataFrame, output: Path | None, as_json: bool) -> Any:
     "Predictions as a file, as JSON or as a table."
     if output is None:
@@ -306,7 +306,7 @@ def _written(frame: pd.DataFrame, output: Path | None, as_json: bool) -> Any:
         raise ConfigError("--output must end in .csv or .parquet", found=str(output))
     return {"rows": len(frame), "output": str(output)} if as_json else f"{len(frame):,} predictions written to {output}"
 
-
+# %% ../nbs/17c_commands.ipynb #e90ed721
 def run_predict(run: Path | None, saved: str | None, version: str | None, model: str | None, data: str | None, path: list[str] | None, everything: bool, output: Path | None, as_json: bool) -> Any:
     "`lineupiq predict`: a run's model on its source's new rows, or a saved model on a file."
     if (run is None) == (saved is None):
@@ -323,7 +323,7 @@ def run_predict(run: Path | None, saved: str | None, version: str | None, model:
         raise ConfigError("--version belongs to --saved", fix="a run has one version of each model")
     return _written(predict_run(run, _run_panel(run, data, path, True), model, everything), output, as_json)
 
-
+# %% ../nbs/17c_commands.ipynb #1231cdbc
 def run_evaluate(run: Path, model: str | None, data: str | None, path: list[str] | None, since: str | None, as_json: bool) -> Any:
     "`lineupiq evaluate`: the leaderboard on later rows."
     board = evaluate_run(run, _run_panel(run, data, path, False), model, since)

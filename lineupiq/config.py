@@ -21,7 +21,7 @@ __all__ = ['MAX_BYTES', 'MAX_DEPTH', 'MAX_ALIASES', 'MAX_VALUES', 'MODEL_SECTION
            'model_params', 'check_params', 'field_comments', 'yaml_value', 'config_yaml', 'training_config',
            'training_changes', 'training_yaml']
 
-# %% ../nbs/00a_config.ipynb #bf3722f3
+# %% ../nbs/00a_config.ipynb #a988df62
 MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_VALUES = 1 << 20, 50, 100, 10_000
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _INT = re.compile(r"^[-+]?(0|[1-9][0-9]*)$")
@@ -48,7 +48,7 @@ def _loader() -> type:
     Strict.add_constructor(None, _unsafe_tag)
     return Strict
 
-
+# %% ../nbs/00a_config.ipynb #461cb39f
 def _to_float(text: str) -> float | str:
     return text if _PADDED.match(text) else float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
@@ -58,7 +58,7 @@ def _to_int(text: str, node: Any) -> int:
         raise ConfigError("a whole number out of range", where=_at(node), found=f"{text[:24]}{'…' if len(text) > 24 else ''}", expected="at most 64 bits")
     return int(text)
 
-# %% ../nbs/00a_config.ipynb #357f28dc
+# %% ../nbs/00a_config.ipynb #ae214d4d
 def _at(node: Any) -> str:
     mark = node.start_mark
     return f"{mark.name}:{mark.line + 1}"
@@ -67,7 +67,7 @@ def _at(node: Any) -> str:
 def _unsafe_tag(loader: Any, node: Any) -> None:
     raise ConfigError("unsafe tag", where=_at(node), found=str(node.tag), expected="plain values")
 
-
+# %% ../nbs/00a_config.ipynb #46d809fe
 def _unique_map(loader: Any, node: Any) -> dict:
     "A mapping whose keys are text and occur once."
     out, lines = {}, {}
@@ -81,7 +81,7 @@ def _unique_map(loader: Any, node: Any) -> dict:
         lines[key], out[key] = key_node.start_mark.line + 1, loader.construct_object(value_node, deep=True)
     return out
 
-
+# %% ../nbs/00a_config.ipynb #73bc3347
 def _guard(text: str, name: str) -> None:
     "Bound depth, aliases and values (an alias counts as all that it stands for) on the events, before any object exists."
     import yaml
@@ -105,7 +105,7 @@ def _guard(text: str, name: str) -> None:
         if what:
             raise ConfigError(f"a YAML file {what}", where=f"{name}:{event.start_mark.line + 1}", fix="a configuration is small and flat; write it out")
 
-# %% ../nbs/00a_config.ipynb #e240d491
+# %% ../nbs/00a_config.ipynb #dd85de97
 def read_yaml(
     source: str | Path,  # a file
     text: str | None = None,  # the content, when it is at hand; `source` is then only its name
@@ -138,13 +138,13 @@ def read_yaml(
         raise ConfigError("no mapping at the top", where=f"{name}:1", found={"list": "a list", "str": "text"}.get(type(value).__name__, repr(value)[:40]), expected="key: value")
     return _environment(value, name)
 
-
+# %% ../nbs/00a_config.ipynb #dd81ed19
 def _not_yaml(err: Any, name: str) -> ConfigError:
     mark = getattr(err, "problem_mark", None) or getattr(err, "context_mark", None)
     return ConfigError("not YAML", where=name + (f":{mark.line + 1}" if mark else ""), found=str(getattr(err, "problem", err) or err).splitlines()[0][:160],
                        fix="indent with spaces, and quote text that has a colon")
 
-
+# %% ../nbs/00a_config.ipynb #a19864cb
 def _yaml_text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -158,7 +158,7 @@ def _yaml_text(path: Path) -> str:
         line = raw[:err.start].count(b"\n") + 1
         raise ConfigError("not UTF-8 text", where=f"{path}:{line}", found=f"byte 0x{raw[err.start]:02x}", expected="a YAML file in UTF-8") from None
 
-# %% ../nbs/00a_config.ipynb #d0b67dc8
+# %% ../nbs/00a_config.ipynb #8f940378
 _SECRET = re.compile(r"(^|[_.-])(password|passwd|secret|token|api[_-]?key|webhook|access[_-]?key|private[_-]?key)($|[_.[-])", re.I)
 _ADDRESS = re.compile(r"://[^/\s:@]*:[^/\s@]+@|https://hooks\.slack\.com/services/.")  # user:password@host, or a webhook
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -171,7 +171,7 @@ class _FromEnvironment(str):
     def __repr__(self) -> str:
         return repr(self.source)
 
-
+# %% ../nbs/00a_config.ipynb #95699e92
 def _environment(value: Any, name: str, path: str = "") -> Any:
     "Replace `${NAME}` from the environment and refuse secrets that stand in the file."
     if isinstance(value, dict):
@@ -190,7 +190,7 @@ def _environment(value: Any, name: str, path: str = "") -> Any:
     out.source = value
     return out
 
-# %% ../nbs/00a_config.ipynb #9543a722
+# %% ../nbs/00a_config.ipynb #cb100311
 def yaml_lines(
     text: str,  # a YAML document that could be read
 ) -> dict[str, int]:  # a.b.c -> line, from 1 up
@@ -211,7 +211,7 @@ def yaml_lines(
         loader.dispose()
     return out
 
-
+# %% ../nbs/00a_config.ipynb #ef3abf98
 def raise_problems(
     problems: list[str],  # "key.path: what is wrong with it"
     where: str,  # the file, or what else was checked
@@ -229,7 +229,7 @@ def raise_problems(
         said.append(p + (f" ({Path(where).name}:{found[0]})" if found else ""))
     raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in said), where=where)
 
-# %% ../nbs/00a_config.ipynb #91863f51
+# %% ../nbs/00a_config.ipynb #917352f1
 MODEL_SECTIONS = ("model", "model_params", "hyperparameters", "training", "dataset")
 MODEL_KEYS = ("name", "family")
 DATASET_KEYS: dict[str, tuple[str, Any]] = {  # key -> what it must be, in words and as a test
@@ -260,7 +260,7 @@ def model_sections(
     dataset = {k: v for k, v in parts.get("dataset", {}).items() if v is not None}
     return merged, dataset, problems + _dataset_problems(dataset)
 
-
+# %% ../nbs/00a_config.ipynb #dee86f1f
 def _dataset_problems(dataset: dict) -> list[str]:
     known = {k: v for k, v in dataset.items() if k in DATASET_KEYS}
     return [f"dataset.{k}: unknown key{did_you_mean(k, DATASET_KEYS)}" for k in dataset if k not in known] + [
@@ -289,7 +289,7 @@ def check_params(
     raise_problems([f"{prefix + '.' if prefix else ''}{p}" for p in config_problems(cls, values)], where, text)
     return values
 
-# %% ../nbs/00a_config.ipynb #f8fc86ac
+# %% ../nbs/00a_config.ipynb #7aac1635
 INTERNAL = ("model_name", "model_family", "horizon", "checkpoint_dir", "extra_params")  # set by the run, not by a file
 
 
@@ -311,7 +311,7 @@ def field_comments(
                 out[m[1]] = m[2].strip()
     return out
 
-
+# %% ../nbs/00a_config.ipynb #9f95b365
 def yaml_value(
     value: Any,  # a scalar or a list of scalars
 ) -> str:  # how YAML writes it
@@ -341,7 +341,7 @@ def config_yaml(
     body = "".join(f"\n{section}:\n" + "\n".join(rows) + "\n" for section, rows in lines.items() if rows)
     return head + body + f"\ndataset:\n  sequence_length: {sequence_length}  # rows of history that the model sees; 1 is the current row\n"
 
-# %% ../nbs/00a_config.ipynb #4b3fdad9
+# %% ../nbs/00a_config.ipynb #7da56ffe
 CONFIG_DIR = Path(__file__).parent / "configs" if "__file__" in globals() else Path("../lineupiq/configs").resolve()
 TRAINING_DEFAULTS: dict[str, Any] = {
     "training": {
@@ -361,7 +361,7 @@ def training_config(
     "The project's training defaults, with a file's changes; unknown keys raise."
     return _merged(TRAINING_DEFAULTS, training_changes(path))["training"]
 
-
+# %% ../nbs/00a_config.ipynb #52091e64
 def training_changes(
     path: str | Path | None = None,  # a file; None: no changes
 ) -> dict:  # what the file says and nothing else, with the `training` key
@@ -379,7 +379,7 @@ def training_changes(
 def _merged(default: dict, given: dict) -> dict:
     return {k: _merged(v, given.get(k) or {}) if isinstance(v, dict) else given.get(k, v) for k, v in default.items()}
 
-# %% ../nbs/00a_config.ipynb #495267a4
+# %% ../nbs/00a_config.ipynb #5772b015
 def _whole(low: int) -> tuple[str, Any]:
     return f"a whole number from {low} up", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
 
@@ -401,7 +401,7 @@ _TRAINING_BOUNDS: dict[str, tuple[str, Any]] = {  # path -> what it must be, in 
     "classical.n_jobs": ("a whole number from -1 up", _whole(-1)[1]),
 }
 
-
+# %% ../nbs/00a_config.ipynb #cf1a6026
 def _training_problems(default: dict, given: dict, at: str = "") -> list[str]:
     "Everything that is wrong with a training file."
     out = [f"{at}{k}: unknown key{did_you_mean(k, default)}" for k in given if k not in default]

@@ -52,7 +52,7 @@ def parse_version(
         raise ConfigError("not a version", found=ascii(text)[:80], expected="MAJOR.MINOR.PATCH such as 1.2.0, without leading zeros or a suffix")
     return int(match[1]), int(match[2]), int(match[3])
 
-# %% ../nbs/00c_files.ipynb #08326975
+# %% ../nbs/00c_files.ipynb #fa814130
 @contextmanager
 def disk_errors(
     path: Path | str,  # what is being written
@@ -64,7 +64,7 @@ def disk_errors(
         fix = {28: "free some space and run again", 13: "give the user write permission", 30: "choose a folder that is not read-only"}
         raise EnvironmentFault("cannot write", where=str(path), found=f"{err.strerror or err}", fix=fix.get(err.errno or 0, "check the disk")) from err
 
-
+# %% ../nbs/00c_files.ipynb #f9ad61d1
 def _fsync_dir(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -118,7 +118,7 @@ def atomic_folder(
         shutil.rmtree(temp, ignore_errors=True)
         raise
 
-# %% ../nbs/00c_files.ipynb #ec64a5e0
+# %% ../nbs/00c_files.ipynb #e4c7aca7
 def plain(
     value: Any,  # NumPy scalars, arrays, paths, dataclass fields, nested containers
 ) -> Any:  # what JSON knows; NaN and infinities become None
@@ -135,7 +135,7 @@ def plain(
         return value if math.isfinite(value) else None
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
 
-
+# %% ../nbs/00c_files.ipynb #87aa15fe
 def dump_json(
     value: Any,  # anything that `plain` understands
     path: Path | str | None = None,  # None: only return the text
@@ -160,7 +160,7 @@ def load_json(
     except ValueError as err:
         raise IntegrityError("not a JSON file that this library wrote", where=str(path), found=str(err)[:200]) from err
 
-# %% ../nbs/00c_files.ipynb #0c962cf6
+# %% ../nbs/00c_files.ipynb #135c6d55
 MANIFEST = "manifest.json"
 
 
@@ -171,7 +171,7 @@ def sha256_file(
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
-
+# %% ../nbs/00c_files.ipynb #23197bf5
 def folder_files(
     folder: Path | str,  # a folder
 ) -> list[Path]:  # every file below it but the manifest, sorted
@@ -184,7 +184,7 @@ def folder_files(
         out += [Path(root, n) for n in names]
     return sorted(p for p in out if p != Path(folder, MANIFEST))
 
-
+# %% ../nbs/00c_files.ipynb #c0e422d7
 def write_manifest(
     folder: Path | str,  # a folder whose files are final
     **extra: Any,  # what else the manifest should say

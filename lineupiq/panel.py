@@ -23,11 +23,10 @@ from .files import atomic_folder, dump_json, load_json, verify_manifest
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'KINDS', 'RESERVED', 'HALFLIFE', 'Feature', 'manifest', 'clean_time', 'Panel', 'naive_utc', 'make_panel',
-           'label_twins', 'rule_columns', 'Encoder', 'save_panel', 'load_panel_folder', 'panel_digest',
-           'describe_panel']
+__all__ = ['log', 'KINDS', 'RESERVED', 'Feature', 'manifest', 'clean_time', 'Panel', 'naive_utc', 'make_panel', 'label_twins',
+           'save_panel', 'load_panel_folder', 'panel_digest', 'describe_panel']
 
-# %% ../nbs/01a_panel.ipynb #6a3cd1a4
+# %% ../nbs/01a_panel.ipynb #b563375d
 KINDS = ("numeric", "count", "category")
 
 
@@ -38,7 +37,7 @@ class Feature:
     kind: str = "numeric"  # numeric, count or category
     description: str = ""  # what it is and why it was knowable at `time`
 
-
+# %% ../nbs/01a_panel.ipynb #707e65a6
 def manifest(
     features: Sequence[Feature | str] | Mapping[str, str],  # entries, names, or name -> kind
 ) -> list[Feature]:  # entries
@@ -52,7 +51,7 @@ def manifest(
         raise ConfigError("a manifest that cannot be used", found="; ".join([f"listed twice: {d}" for d in doubled] + odd), expected=f"kinds {', '.join(KINDS)}")
     return out
 
-# %% ../nbs/01a_panel.ipynb #3e474991
+# %% ../nbs/01a_panel.ipynb #5b290a80
 def clean_time(
     values: pd.Series,  # times as read
     name: str,  # the column, for messages
@@ -77,7 +76,7 @@ def clean_time(
     except (ValueError, OverflowError) as err:
         raise DataError("a time out of range", where=f"column '{name}'", found=str(err)[:120], expected="1678 to 2262") from None
 
-
+# %% ../nbs/01a_panel.ipynb #da652d4f
 def _check_zone(timezone: str) -> None:
     from zoneinfo import ZoneInfo
     try:
@@ -85,7 +84,7 @@ def _check_zone(timezone: str) -> None:
     except (KeyError, ValueError, OSError):  # unknown, not a name, or a folder of the zone files
         raise ConfigError("unknown time zone", where="timezone", found=repr(timezone), expected="a name such as America/New_York or UTC") from None
 
-
+# %% ../nbs/01a_panel.ipynb #ce941e9d
 def _parse_time(values: pd.Series, name: str) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values):
         raise DataError("times are numbers", where=f"column '{name}'", found=str(values.iloc[0]) if len(values) else "", expected="dates or date-times")
@@ -103,7 +102,7 @@ def _parse_time(values: pd.Series, name: str) -> pd.Series:
     except (ValueError, TypeError, OverflowError) as err:
         raise DataError("not a time", where=f"column '{name}'", found=str(err)[:120], expected="ISO dates such as 2021-09-12 or 2021-09-12T13:00:00Z") from None
 
-
+# %% ../nbs/01a_panel.ipynb #ea7d0191
 def _has_zone(text: str) -> bool:
     import re
     return bool(re.search(r"\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})$", text.strip()))
@@ -184,7 +183,7 @@ def naive_utc(
     "The times as a plain NumPy array."
     return (values if values.dt.tz is None else values.dt.tz_convert("UTC").dt.tz_localize(None)).to_numpy().astype("datetime64[ns]")
 
-# %% ../nbs/01a_panel.ipynb #927192bb
+# %% ../nbs/01a_panel.ipynb #fd1bdc34
 def make_panel(
     frame: pd.DataFrame,  # one row a decision, in any column order
     features: Sequence[Feature | str] | Mapping[str, str] | None,  # the manifest; None is an error that lists the candidates
@@ -221,14 +220,14 @@ def make_panel(
         frame["label"] = frame["label"].astype(np.int64)
     return Panel(frame, entries, task, name, horizon, kind, dict(references or {}), _known_rules(frame, rules or {}), dict(meta or {}))
 
-
+# %% ../nbs/01a_panel.ipynb #c020b2a4
 def _known_rules(frame: pd.DataFrame, rules: Mapping[str, str]) -> dict[str, str]:
     "Rules that the builder brings along; their columns exist."
     if gone := [f"{rule}: {column}" for rule, column in rules.items() if column not in frame]:
         raise ConfigError("a rule without its column", found=", ".join(gone))
     return dict(rules)
 
-# %% ../nbs/01a_panel.ipynb #fff91cea
+# %% ../nbs/01a_panel.ipynb #c2245098
 RESERVED = ("symbol", "time", "label", "label_end", "weight", "known_at", "segment", "season", "group")
 
 
@@ -245,7 +244,7 @@ def _entries(frame: pd.DataFrame, features: Any) -> list[Feature]:
     pick_columns(frame.rename(columns=str), [e.name for e in entries], where="the table", quiet=True)
     return entries
 
-
+# %% ../nbs/01a_panel.ipynb #dcb18ee7
 def _canonical(frame: pd.DataFrame, timezone: str | None, as_of: Any, missing_target: str, to_fit: bool) -> pd.DataFrame:
     "Required columns, clean times, missing labels treated as asked."
     if not len(frame) and to_fit:
@@ -276,7 +275,7 @@ def _canonical(frame: pd.DataFrame, timezone: str | None, as_of: Any, missing_ta
             raise DataError("times after as_of", where=f"column 'time', {first_rows(late)}", found=str(frame["time"][late].iloc[0]), expected=f"≤ {limit}")
     return frame
 
-
+# %% ../nbs/01a_panel.ipynb #e45162d5
 def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
     "A missing label is an error, or dropped and counted, or an upcoming row."
     if how not in ("error", "drop", "upcoming"):
@@ -291,7 +290,7 @@ def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
         frame["label_end"] = frame["label_end"].mask(gone)
     return frame
 
-# %% ../nbs/01a_panel.ipynb #434880c6
+# %% ../nbs/01a_panel.ipynb #35b6023f
 def _ordered(frame: pd.DataFrame, sort: bool, timezone: str | None = None) -> pd.DataFrame:
     "Refuse doubled rows and times that run backwards; sort by time, then symbol."
     order = np.lexsort((pd.factorize(frame["symbol"], sort=True)[0], naive_utc(frame["time"])))  # codes sort a hundred times faster than text
@@ -317,7 +316,7 @@ def _ordered(frame: pd.DataFrame, sort: bool, timezone: str | None = None) -> pd
             raise LeakError("features known only after the row's time", where=f"column 'known_at', {first_rows(early)}", expected="known_at ≤ time")
     return frame if (np.diff(order) == 1).all() else frame.iloc[order].reset_index(drop=True)
 
-
+# %% ../nbs/01a_panel.ipynb #3969e066
 def _check_features(frame: pd.DataFrame, entries: list[Feature], to_fit: bool = True) -> None:
     "Numbers are numbers, counts are counts; nothing infinite, nothing empty."
     numeric = [e.name for e in entries if e.kind != "category"]
@@ -336,7 +335,7 @@ def _check_features(frame: pd.DataFrame, entries: list[Feature], to_fit: bool = 
     if bad:
         raise DataError("not counts", where=f"column(s) {', '.join(bad[:5])}", expected="whole numbers from 0 up", fix="declare them numeric")
 
-# %% ../nbs/01a_panel.ipynb #5615f881
+# %% ../nbs/01a_panel.ipynb #96bbc755
 def _number_labels(label: pd.Series, labelled: np.ndarray, task: str, to_fit: bool) -> pd.Series:
     "Labels as numbers, checked; NaN where a row has none."
     known = label[labelled]
@@ -352,7 +351,7 @@ def _number_labels(label: pd.Series, labelled: np.ndarray, task: str, to_fit: bo
         return label
     return known.reindex(label.index).astype(np.float64)
 
-
+# %% ../nbs/01a_panel.ipynb #3dc8330b
 def _check_references(frame: pd.DataFrame, references: Mapping[str, str], task: str) -> None:
     "References are numbers; for two classes they are probabilities."
     for name, column in references.items():
@@ -363,13 +362,13 @@ def _check_references(frame: pd.DataFrame, references: Mapping[str, str], task: 
         if task == "binary" and outside.any():
             raise DataError("a reference that is not a probability", where=f"column '{column}', {first_rows(outside)}", found=f"{x[outside][0]:g}", expected="0 to 1")
 
-# %% ../nbs/01a_panel.ipynb #17429b5c
+# %% ../nbs/01a_panel.ipynb #1cd85f99
 def _renamed(values: pd.Series, label: pd.Series) -> bool:
     "Whether a column's values and the classes correspond one to one."
     pairs = pd.DataFrame({"x": values, "y": label}).dropna().drop_duplicates()
     return 1 < len(pairs) == pairs["x"].nunique() == pairs["y"].nunique() == label.nunique()
 
-
+# %% ../nbs/01a_panel.ipynb #3972c148
 def label_twins(
     frame: pd.DataFrame,  # labelled rows
     entries: list[Feature],  # the manifest
@@ -396,83 +395,7 @@ def label_twins(
             out.append(f"column '{e.name}' (correlation {r:.4f})")
     return out
 
-# %% ../nbs/01a_panel.ipynb #dba6e5d2
-HALFLIFE = 6.0  # labels; the half-life of the EWMA rule
-
-
-def rule_columns(
-    panel: Panel,  # any panel
-    rule: str,  # last_value or ewma
-    halflife: float = HALFLIFE,  # in labels of the same symbol; 6 games for players
-) -> pd.DataFrame:  # one column, or one a class; NaN where the symbol has no past
-    "The symbol's own past labels as a forecast of its next one."
-    if rule not in ("last_value", "ewma"):
-        raise ConfigError(f"unknown rule '{rule}'{did_you_mean(rule, ('last_value', 'ewma'))}", expected="last_value or ewma")
-    if rule in panel.rules and panel.classes is None and halflife == HALFLIFE:
-        return panel.frame[[panel.rules[rule]]].astype(np.float64).set_axis([rule], axis=1)
-    ended = panel.frame.loc[panel.labelled, ["symbol", "label"]].assign(label_end=panel.label_ends[panel.labelled])
-    ended = ended.sort_values("label_end", kind="stable")
-    targets = {rule: ended["label"]} if panel.classes is None else {f"{rule}_{c}": (ended["label"] == c) for c in panel.classes.tolist()}
-    past = ended[["symbol", "label_end"]].copy()
-    for column, values in targets.items():
-        by = values.astype(np.float64).groupby(ended["symbol"], sort=False)
-        past[column] = by.ewm(halflife=halflife).mean().droplevel(0) if rule == "ewma" else values.astype(np.float64)
-    rows = pd.DataFrame({"symbol": panel.frame["symbol"], "time": panel.times})
-    return pd.merge_asof(rows, past, left_on="time", right_on="label_end", by="symbol", allow_exact_matches=False)[list(targets)]
-
-# %% ../nbs/01a_panel.ipynb #e20f587a
-def _level_text(values: pd.Series) -> pd.Series:
-    "Levels as text; whole numbers without a fraction, since one missing value turns a column of them into floats."
-    if pd.api.types.is_float_dtype(values):
-        known = values.dropna()
-        if (known % 1 == 0).all() and np.isfinite(known).all():
-            values = values.astype("Int64")
-    return values.astype("string")
-
-
-class Encoder:
-    "Manifest rows → float matrix; categories are learnt from the training rows."
-    def __init__(self,
-        features: Sequence[Feature],  # the manifest
-        levels: Mapping[str, list[str]] | None = None,  # category -> values, when already learnt
-    ):
-        self.features, self.levels = list(features), {k: list(v) for k, v in (levels or {}).items()}
-
-    def fit(self,
-        frame: pd.DataFrame,  # training rows
-    ) -> Encoder:
-        "Learn the values of each category."
-        self.levels = {f.name: sorted(_level_text(frame[f.name]).dropna().unique()) for f in self.features if f.kind == "category"}
-        return self
-
-    @property
-    def names(self) -> list[str]:
-        "Columns of the matrix: the feature, or `feature=value`."
-        return [n for f in self.features for n in ([f.name] if f.kind != "category" else [f"{f.name}={v}" for v in self.levels[f.name]])]
-
-    def transform(self,
-        frame: pd.DataFrame,  # rows with the manifest's columns
-        where: str = "the rows",  # for messages
-    ) -> pd.DataFrame:  # (N, len(names)) float64
-        "The rows as numbers."
-        out = {}
-        for f in self.features:
-            if f.kind != "category":
-                continue
-            known, text = self.levels[f.name], _level_text(frame[f.name])
-            unseen = text.notna() & ~text.isin(known)
-            if unseen.any():
-                raise DataError(f"values of category '{f.name}' that training did not have", where=f"{where}: {first_rows(unseen)}",
-                                found=", ".join(sorted(text[unseen].unique())[:5]), expected=", ".join(known[:10]), fix="retrain, or map them to a known value")
-            out |= {f"{f.name}={v}": (text == v).fillna(False).to_numpy(dtype=np.float64) for v in known}
-        plain = [f.name for f in self.features if f.kind != "category"]
-        numbers = numeric_frame(pick_columns(frame.loc[:, [c for c in frame.columns if c in set(plain)]], plain, where=where), where) if plain else None
-        if not out:
-            return pd.DataFrame(numbers, columns=plain, index=frame.index)
-        out |= {n: numbers[:, j] for j, n in enumerate(plain)}
-        return pd.DataFrame(out, index=frame.index)[self.names]
-
-# %% ../nbs/01a_panel.ipynb #6b060b4b
+# %% ../nbs/01a_panel.ipynb #1daa9105
 def save_panel(
     panel: Panel,  # what to keep
     path: str | Path,  # a folder; replaced when it exists
@@ -485,7 +408,7 @@ def save_panel(
                   folder / "panel.json")
     return Path(path)
 
-
+# %% ../nbs/01a_panel.ipynb #8bac3809
 def load_panel_folder(
     path: str | Path,  # a folder that `save_panel` wrote
 ) -> Panel:  # the same panel

@@ -14,7 +14,8 @@ import pandas as pd
 
 from .base import ConfigError, DataError, did_you_mean
 from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
-from .panel import HALFLIFE, Feature, Panel, make_panel
+from .encoder import HALFLIFE
+from .panel import Feature, Panel, make_panel
 
 log = logging.getLogger("lineupiq")
 

@@ -49,7 +49,7 @@ class TableConfig:
     drop_missing_target: bool = False  # True: drop rows without a label and log the count
     upcoming: bool = False  # True: rows without a label are kept, to be predicted
 
-# %% ../nbs/01g_sources.ipynb #a9e86511
+# %% ../nbs/01g_sources.ipynb #4cc1bd73
 ROLES = ("symbol", "time", "label", "label_end", "weight", "known_at", "segment", "season", "group")
 OUTCOMES = ("label", "label_end", "known_at", "weight")  # names that the panel refuses as features
 
@@ -77,7 +77,7 @@ def table_config(
     manifest(cfg.features or [])
     return cfg
 
-
+# %% ../nbs/01g_sources.ipynb #c89d91e9
 def table_panel(
     description: str | Path | Mapping[str, Any],  # a YAML, or its mapping
     path: str | Path | Sequence[str | Path] | None = None,  # other files than the YAML's, e.g. newer rows
@@ -99,7 +99,7 @@ def table_panel(
     return make_panel(frame, cfg.features, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references, sort=cfg.sort,
                       timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing, to_fit=to_fit, meta={"path": files[0].name})
 
-# %% ../nbs/01g_sources.ipynb #83b694ee
+# %% ../nbs/01g_sources.ipynb #3aa1db43
 def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = True) -> pd.DataFrame:
     "Roles under the panel's names, features and references; other columns stay behind."
     roles = {role: getattr(cfg, role) for role in ROLES if getattr(cfg, role)}
@@ -123,7 +123,7 @@ def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = 
         frame["label_end"] = _later(frame["time"], cfg, where)
     return frame
 
-
+# %% ../nbs/01g_sources.ipynb #d041640a
 def _later(time: pd.Series, cfg: TableConfig, where: str) -> pd.Series:
     from lineupiq.panel import clean_time
     try:
@@ -141,7 +141,7 @@ def _later(time: pd.Series, cfg: TableConfig, where: str) -> pd.Series:
             raise
         raise ConfigError("label_lag is too long", where=where, found=repr(cfg.label_lag), expected="a label that is known before the year 2262") from None
 
-# %% ../nbs/01g_sources.ipynb #c7d02e05
+# %% ../nbs/01g_sources.ipynb #a23602fc
 @dataclass(frozen=True)
 class Source:
     "A named source of panels."
@@ -155,7 +155,7 @@ class Source:
 
 SOURCES: dict[str, Source] = {}
 
-
+# %% ../nbs/01g_sources.ipynb #2d0abd74
 def source(
     name: str,  # what `--data` says
     options: Sequence[str],  # options that the builder takes
@@ -168,7 +168,7 @@ def source(
         return build
     return decorate
 
-# %% ../nbs/01g_sources.ipynb #59ea54c1
+# %% ../nbs/01g_sources.ipynb #58acd6df
 def barrier_config(
     given: str | Path | Mapping | None,  # a YAML, its mapping, or None for the shipped table
 ) -> Any:  # a BarrierConfig, or None
@@ -187,7 +187,7 @@ def barrier_config(
         table[s] = {int(h): row for h, row in rows.items()}
     return BarrierConfig(table, **({"default": data["default"]} if "default" in data else {}))
 
-
+# %% ../nbs/01g_sources.ipynb #aa7ca0c3
 @source("sp500", ("symbols", "horizon", "weights", "barriers"), "S&P 500 and Nasdaq daily bars 1999–2018, embedded; the offline default", (5, 20))
 def sp500(symbols: Any = None, horizon: int = 5, weights: str = "uniqueness", barriers: Any = None) -> Panel:
     "Triple-barrier labels on the daily bars that the arch package ships."
@@ -203,7 +203,7 @@ def bars(path: Any = None, symbols: Any = None, horizon: int = 5, weights: str =
     from lineupiq.labels import bars_panel
     return bars_panel(read_bars(path, timezone, symbols, sort), horizon, None, barrier_config(barriers), weights, "bars", keep_unlabelled=True)
 
-
+# %% ../nbs/01g_sources.ipynb #dc69ba59
 @source("noise-bars", ("symbols", "horizon", "weights", "barriers", "seed", "n"), "simulated bars without any signal: the null control", (5, 20))
 def noise(symbols: Any = None, horizon: int = 20, weights: str = "uniqueness", barriers: Any = None, seed: int = 0, n: int = 10_000) -> Panel:
     "Triple-barrier labels on noise."
@@ -211,7 +211,7 @@ def noise(symbols: Any = None, horizon: int = 20, weights: str = "uniqueness", b
     from lineupiq.simulate import noise_bars
     return bars_panel(noise_bars(n, seed=seed), horizon, symbols, barrier_config(barriers), weights, "noise-bars", keep_unlabelled=True)
 
-# %% ../nbs/01g_sources.ipynb #b4210f40
+# %% ../nbs/01g_sources.ipynb #28414abd
 @source("nfl-players", ("path", "position", "target", "upcoming"), "player weeks per position × target, from nflverse or LINEUPIQ_DATA_DIR")
 def nfl_players(path: Any = None, position: str | None = None, target: str | None = None, upcoming: bool = False) -> Panel:
     "One statistic of one position, game by game."
@@ -229,7 +229,7 @@ def nfl_games(path: Any = None, market: bool = False, upcoming: bool = False) ->
     from lineupiq.nfl import load_nfl_tables
     return game_panel(load_nfl_tables(path), market=market, upcoming=upcoming)
 
-
+# %% ../nbs/01g_sources.ipynb #deb43b3c
 @source("league", ("position", "target", "market", "seed"), "a simulated league whose true expectations are known: games, or players with --position and --target")
 def simulated(position: str | None = None, target: str | None = None, market: bool = False, seed: int = 0) -> Panel:
     "Games of a simulated league, or its players' statistics."

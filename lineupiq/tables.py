@@ -24,7 +24,7 @@ PARQUET, TEXT = (".parquet", ".pq"), (".csv", ".txt", ".tsv", ".csv.gz")
 # %% auto #0
 __all__ = ['log', 'PARQUET', 'TEXT', 'MAX_COLUMNS', 'find_tables', 'read_table']
 
-# %% ../nbs/00e_tables.ipynb #1e8ad102
+# %% ../nbs/00e_tables.ipynb #fc780f6d
 def find_tables(
     paths: str | Path | Iterable[str | Path],  # files and folders; folders are searched recursively
 ) -> list[Path]:  # parquet and CSV files, sorted by name within each folder
@@ -41,11 +41,11 @@ def find_tables(
             raise DataError("no such file or folder", where=str(path), expected="a parquet or CSV file, or a folder of them")
     return out
 
-
+# %% ../nbs/00e_tables.ipynb #8cd2c936
 def _raise(err: OSError) -> None:
     raise EnvironmentFault("cannot read the folder", where=str(err.filename), found=err.strerror or str(err), fix="check its permissions") from err
 
-# %% ../nbs/00e_tables.ipynb #2e947d0e
+# %% ../nbs/00e_tables.ipynb #a2088d10
 MAX_COLUMNS = 10_000  # more is a transposed or broken file, and would take minutes to say so
 
 
@@ -58,7 +58,7 @@ def _check_header(names: list[str], path: Path) -> None:
     if double:
         raise DataError("a column is there twice", where=str(path), found=", ".join(double[:5]), fix="keep one of them, or rename it")
 
-
+# %% ../nbs/00e_tables.ipynb #982f81c6
 def _decode(raw: bytes, path: Path) -> str:
     "Text as UTF-8 with or without a mark, else Latin-1; binary is refused."
     if b"\x00" in raw[:4096]:
@@ -69,7 +69,7 @@ def _decode(raw: bytes, path: Path) -> str:
         log.warning("%s is not UTF-8; read as Latin-1", path)
         return raw.decode("latin-1")
 
-
+# %% ../nbs/00e_tables.ipynb #6378d4ba
 def _read_csv(path: Path) -> pd.DataFrame:
     import csv
     import gzip

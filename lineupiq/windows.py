@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from .arrays import flat_names
 from .base import ConfigError, DataError, IntegrityError, did_you_mean, first_rows
 from .files import atomic_folder, check_name, dump_json, load_json, verify_manifest
-from .panel import Encoder, Panel, naive_utc
+from .encoder import Encoder
+from .panel import Panel, naive_utc
 
 # %% auto #0
 __all__ = ['SPLITS', 'SEQUENCES', 'Runs', 'find_runs', 'gather', 'real_rows', 'Windows', 'window_rows', 'row_windows',

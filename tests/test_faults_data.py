@@ -20,7 +20,8 @@ from lineupiq.cv import PurgedKFold, WalkForward, WalkForwardBlocks, holdout
 from lineupiq.leaderboard import forecast_of
 from lineupiq.metrics import default_metric
 from lineupiq.oof import ModelSpec, out_of_fold
-from lineupiq.panel import Encoder, Feature, clean_time, make_panel
+from lineupiq.encoder import Encoder
+from lineupiq.panel import Feature, clean_time, make_panel
 from lineupiq.registry import registry
 from lineupiq.runs import TrainSettings, train_models
 from lineupiq.sources import table_panel
