@@ -77,7 +77,8 @@ def block_length(
     from arch.bootstrap import optimal_block_length
     if len(series) < 2 * MIN_BLOCKS or np.ptp(series) < 1e-12: return at_least
     best = float(optimal_block_length(series)["circular"].iloc[0])
-    return max(at_least, int(np.ceil(best)) if np.isfinite(best) else 1)
+    most = max(1, len(series) // MIN_BLOCKS)  # a longer test must not lose the interval that a shorter one had
+    return max(at_least, min(most, int(np.ceil(best))) if np.isfinite(best) else 1)
 
 # %% ../nbs/02ab_intervals.ipynb #8d0e47e9
 def block_draws(

@@ -275,14 +275,14 @@ def _canonical(frame: pd.DataFrame, timezone: str | None, as_of: Any, missing_ta
             raise DataError("times after as_of", where=f"column 'time', {first_rows(late)}", found=str(frame["time"][late].iloc[0]), expected=f"≤ {limit}")
     return frame
 
-# %% ../nbs/01a_panel.ipynb #e45162d5
+# %% ../nbs/01a_panel.ipynb #487ece34
 def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
     "A missing label is an error, or dropped and counted, or an upcoming row."
     if how not in ("error", "drop", "upcoming"):
         raise ConfigError(f"missing_target: '{how}'", expected="error, drop or upcoming")
     gone = frame["label"].isna() | frame["label_end"].isna()
     if gone.any() and how == "error":
-        raise DataError("missing labels", where=f"column 'label', {first_rows(gone)}", found="NaN", fix="set drop_missing_target: true to drop and count them")
+        raise DataError("missing labels", where=f"column 'label', {first_rows(gone)}", found="NaN", fix="set upcoming: true if these rows are to be predicted, or drop_missing_target: true to drop and count them")
     if gone.any() and how == "drop":
         log.warning("drop_missing_target: dropped %d of %d rows without a label", gone.sum(), len(frame))
         frame = frame[~gone].reset_index(drop=True)

@@ -97,7 +97,7 @@ def plot_leaderboard(
     ax.set_xlabel(f"skill over the simple rule ({b['metric'].iloc[0]}), 95 % interval")
     return ax
 
-# %% ../nbs/08b_report.ipynb #83f722cf
+# %% ../nbs/08b_report.ipynb #dc4c677f
 def plot_learning(
     history: Mapping[str, Sequence[float]],  # per epoch, by name
     best: int,  # the epoch that was kept
@@ -106,15 +106,20 @@ def plot_learning(
     "Training and validation loss by epoch."
     import matplotlib.pyplot as plt
     ax = ax if ax is not None else plt.subplots(figsize=(6, 3))[1]
+    path = next((name for name in ("C", "alpha") if name in history), None)  # a linear model has no epochs but a path of penalties
     for name in ("train_loss", "val_loss"):
         if name in history:
-            ax.plot(history[name], label=name.replace("_", " "))
-    ax.axvline(best, color="black", lw=0.8, ls="--", label=f"kept: {best}")
-    ax.set_xlabel("epoch")
+            ax.plot(history[path] if path else range(len(history[name])), history[name], label=name.replace("_", " "))
+    kept = history[path][best] if path else best
+    ax.axvline(kept, color="black", lw=0.8, ls="--", label=f"kept: {kept:g}")
+    ax.set_xlabel(f"penalty: {path}" if path else "epoch")
+    ax.set_title("loss along the path of penalties" if path else "learning curve", fontsize=10)
+    if path:
+        ax.set_xscale("log")
     ax.legend(frameon=False)
     return ax
 
-# %% ../nbs/08b_report.ipynb #c1a15e98
+# %% ../nbs/08b_report.ipynb #1be59e9a
 def plot_importance(
     importance: pd.DataFrame,  # feature, importance
     top: int = 15,  # how many
@@ -126,9 +131,10 @@ def plot_importance(
     ax = ax if ax is not None else plt.subplots(figsize=(6, 0.28 * len(b) + 0.8))[1]
     ax.barh(b["feature"], b["importance"], color="#1f77b4")
     ax.set_xlabel("share of importance")
+    ax.set_title("importance on the training rows", fontsize=10)
     return ax
 
-# %% ../nbs/08b_report.ipynb #f400a39d
+# %% ../nbs/08b_report.ipynb #74af6466
 def plot_fit(
     panel: Panel,  # where the rows come from
     frame: pd.DataFrame,  # predictions of one member
@@ -150,6 +156,7 @@ def plot_fit(
         hit = (own["y"].to_numpy() == panel.classes[1]) if p.shape[1] == 2 else own["y"].to_numpy() == panel.classes[p.argmax(axis=1)]
         means = pd.DataFrame({"said": top, "was": hit.astype(float)}).groupby(np.minimum((top * 10).astype(int), 9)).mean()
         ax.set(xlabel="stated probability", ylabel="observed frequency")
+    ax.set_title("test rows", fontsize=10)
     ends = [float(means.min().min()), float(means.max().max())]
     ax.plot(ends, ends, color="black", lw=0.8)
     ax.plot(means["said"], means["was"], "o-")

@@ -296,7 +296,7 @@ def open_run(
         raise ConfigError(f"the run has no model '{name}'{did_you_mean(str(name), folders)}", expected=", ".join(folders))
     return {n: load_bundle(p) for n, p in folders.items() if n == name or n in RULES}, name
 
-# %% ../nbs/10a_runs.ipynb #e9a05dce
+# %% ../nbs/10a_runs.ipynb #9258e12d
 def predict_run(
     run_dir: Path | str,  # a run folder
     panel: Panel,  # of the same source, with upcoming rows
@@ -308,6 +308,8 @@ def predict_run(
     rows = ~panel.labelled
     if everything:
         rows |= panel.times > np.datetime64(bundles[name].about["trained_until"])
+    if not rows.any():
+        log.warning("nothing to predict: every row of this panel has its outcome already; --all-later predicts those that are later than the training")
     out = bundles[name].predict(panel, np.flatnonzero(rows))
     return out.drop(columns=["row", "fold", "split"]).assign(model=name)
 
