@@ -63,7 +63,7 @@ class ClassicalConfig(ModelConfig):
         "Threads for the library."
         return n_threads() if self.n_jobs < 1 else self.n_jobs
 
-# %% ../nbs/05_classical.ipynb #fc63607e
+# %% ../nbs/05_classical.ipynb #6f1474a4
 class ClassicalModel(ArrayModel):
     "A scikit-learn pipeline behind the contract."
     Config: ClassVar[type[ModelConfig]] = ClassicalConfig
@@ -142,6 +142,8 @@ class ClassicalModel(ArrayModel):
                 history["val_loss"].append(loss)
             if loss < best_loss:
                 best, best_loss = pipeline, loss
+        if best is None:
+            raise DataError("the loss is not finite for any penalty", found=f"labels up to {np.abs(y).max():.3g}", fix="rescale the label")
         self.native, losses = best, history["val_loss"]
         k = int(np.argmin(losses)) if losses else 0
         self.chosen = {name: grid[k]}

@@ -213,7 +213,7 @@ def split_plan(
     given = {name: flags[name] for name in (*pick, "train_until", "train_from", "test", "walk_forward") if flags.get(name) is not None}
     return SplitPlan(**{**from_file, **given}).check()
 
-# %% ../nbs/17c_commands.ipynb #1c82c549
+# %% ../nbs/17c_commands.ipynb #9c8c63b7
 def train_settings(
     flags: Mapping[str, Any],  # of `lineupiq train`
     defaults: Mapping[str, Any],  # of training.yaml
@@ -230,7 +230,7 @@ def train_settings(
     if not 0 <= seed < 2**32:
         raise ConfigError("--seed is out of range", found=str(seed), expected="a whole number from 0 to 4294967295")
     return TrainSettings(output=flags["output"], refit=flags.get("refit", True), weights="quality" if weights == "quality" else "panel", exclude_neutrals=bool(flags.get("exclude_neutrals")),
-                         acknowledged=tuple(split_list(flags.get("acknowledge"))), metric=flags.get("metric"), seed=seed, device=device, seq_len=flags.get("seq_len") or 1)
+                         acknowledged=tuple(split_list(flags.get("acknowledge"))), metric=flags.get("metric"), seed=seed, device=device, seq_len=1 if flags.get("seq_len") is None else flags["seq_len"])
 
 # %% ../nbs/17c_commands.ipynb #5c529db7
 def _file_flags(data: str, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -194,12 +194,14 @@ def fit_fold(
         parts = [_with_neutrals(p, panel, fold) for p in parts]
     return FittedFold(model, maker, metrics, pd.concat(parts, ignore_index=True), fold, time.perf_counter() - started)
 
-# %% ../nbs/02b_oof.ipynb #1ee41042
+# %% ../nbs/02b_oof.ipynb #ede25978
 def _fit(panel: Panel, spec: ModelSpec, maker: RowMaker, train: np.ndarray, val: np.ndarray | None, weighting: Any, **changes: Any) -> tuple[BaseModel, TrainingMetrics]:
     "Build and fit on rows."
     weights = panel.weights[train]
     if weighting is not None:
         weights = weights * weighting(panel.frame.iloc[train])
+    if not weights.sum() > 0:
+        raise DataError("no training row has a weight", where=f"{len(weights)} training rows", found="all weights 0", fix="check the weight column, or give the rows a weight")
     weights = None if np.ptp(weights) == 0 else weights / weights.mean()  # equal weights are no weights; the scale must not act as a penalty
     model = spec.build(panel, maker.columns, **changes)
     stop = {} if val is None else {"X_val": maker.rows(val, "the validation rows"), "y_val": panel.y[val]}

@@ -146,12 +146,12 @@ def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = 
         frame["label_end"] = _later(frame["time"], cfg, where)
     return frame
 
-# %% ../nbs/01g_sources.ipynb #d041640a
+# %% ../nbs/01g_sources.ipynb #c5bbd76a
 def _later(time: pd.Series, cfg: TableConfig, where: str) -> pd.Series:
     from lineupiq.panel import clean_time
     try:
         lag = pd.Timedelta(cfg.label_lag)
-        if lag is pd.NaT:
+        if lag is pd.NaT or str(cfg.label_lag).strip().lstrip("+-").replace(".", "", 1).isdigit():  # a bare number would mean nanoseconds
             raise ValueError
     except ValueError:
         raise ConfigError("label_lag is not a duration", where=where, found=repr(cfg.label_lag), expected="e.g. 4h, 1D, 30min") from None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PARQUET, TEXT = (".parquet", ".pq"), (".csv", ".txt", ".tsv", ".csv.gz")
 
 # %% auto #0
-__all__ = ['log', 'PARQUET', 'TEXT', 'MAX_COLUMNS', 'find_tables', 'read_table']
+__all__ = ['log', 'PARQUET', 'TEXT', 'MAX_COLUMNS', 'GAPS', 'find_tables', 'read_table']
 
 # %% ../nbs/00e_tables.ipynb #fc780f6d
 def find_tables(
@@ -69,7 +69,22 @@ def _decode(raw: bytes, path: Path) -> str:
         log.warning("%s is not UTF-8; read as Latin-1", path)
         return raw.decode("latin-1")
 
-# %% ../nbs/00e_tables.ipynb #6378d4ba
+# %% ../nbs/00e_tables.ipynb #3ddd31f9
+GAPS = {"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A"}
+
+
+def _numbers_with_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    "`NA` among numbers is a missing number; `NA` among words is a word, such as a continent or a team."
+    import pandas as pd
+    for name in frame.columns:
+        if pd.api.types.is_numeric_dtype(frame[name]) or not frame[name].isin(GAPS).any():
+            continue
+        numbers = pd.to_numeric(frame[name].where(~frame[name].isin(GAPS)), errors="coerce")
+        if (numbers.notna() | frame[name].isin(GAPS) | frame[name].isna()).all() and numbers.notna().any():
+            frame[name] = numbers
+    return frame
+
+# %% ../nbs/00e_tables.ipynb #31df2d2a
 def _read_csv(path: Path) -> pd.DataFrame:
     import csv
     import gzip
@@ -83,13 +98,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
     sep = max(",;\t|", key=header.count)
     names = header.split(sep) if header.count(sep) > MAX_COLUMNS else next(csv.reader([header], delimiter=sep))
     _check_header(names, path)
-    frame = pd.read_csv(io.StringIO(text), sep=sep, low_memory=False)
+    frame = pd.read_csv(io.StringIO(text), sep=sep, low_memory=False, keep_default_na=False, na_values=[""])
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what stands before the first name for an index, and shifts every column
         raise DataError("rows have more fields than the header has names", where=str(path), found=f"{len(names)} names", expected="one name for each field",
                         fix="check the delimiter, and quote text that has one in it")
     if frame.shape[1] == 1 and len(frame) and any(c in str(frame.iloc[0, 0]) for c in ",;\t|"):
         raise DataError("the delimiter is not that of the header", where=str(path), found=repr(header[:60]), expected="one of , ; tab | throughout")
-    return frame
+    return _numbers_with_gaps(frame)
 
 # %% ../nbs/00e_tables.ipynb #9ffa6082
 def read_table(
