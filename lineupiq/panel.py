@@ -183,7 +183,7 @@ def naive_utc(
     "The times as a plain NumPy array."
     return (values if values.dt.tz is None else values.dt.tz_convert("UTC").dt.tz_localize(None)).to_numpy().astype("datetime64[ns]")
 
-# %% ../nbs/01a_panel.ipynb #97d0b253
+# %% ../nbs/01a_panel.ipynb #fd1bdc34
 def make_panel(
     frame: pd.DataFrame,  # one row a decision, in any column order
     features: Sequence[Feature | str] | Mapping[str, str] | None,  # the manifest; None is an error that lists the candidates
@@ -216,9 +216,6 @@ def make_panel(
         raise LeakError("a feature is the label", where="; ".join(leaking), expected="|correlation| ≤ .999 and other values",
                         fix="remove the column from the manifest, or shift it to what was known at `time`")
     kind = label_kind or ("numeric" if task == "regression" else "class")
-    known = frame["label"][labelled].to_numpy() if task == "regression" else np.empty(0)
-    if kind == "count" and ((known < 0) | (known % 1 != 0)).any():
-        raise DataError("labels that are no counts", where="column 'label'", found=str(known[(known < 0) | (known % 1 != 0)][:3]), expected="whole numbers from 0 up", fix="leave label_kind out")
     if task != "regression" and labelled.all():
         frame["label"] = frame["label"].astype(np.int64)
     return Panel(frame, entries, task, name, horizon, kind, dict(references or {}), _known_rules(frame, rules or {}), dict(meta or {}))

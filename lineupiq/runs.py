@@ -291,7 +291,7 @@ def _save_plot(ax: Any, path: Path) -> None:
     ax.figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(ax.figure)
 
-# %% ../nbs/10a_runs.ipynb #4d4fbca2
+# %% ../nbs/10a_runs.ipynb #9451a33a
 def open_run(
     run_dir: Path | str,  # a run folder
     model: str | None = None,  # None: what validation picked
@@ -303,7 +303,7 @@ def open_run(
     if not (run_dir / "status.json").exists():
         raise ConfigError("the run did not finish", where=str(run_dir), found="no status.json", fix="train again")
     status = load_json(run_dir / "status.json")
-    if not isinstance(status, dict) or "status" not in status or not (run_dir / "models").is_dir():
+    if not isinstance(status, dict) or "status" not in status or (status["status"] in ("done", "leak") and not (run_dir / "models").is_dir()):
         raise IntegrityError("a run folder that is not whole", where=str(run_dir), expected="status.json with a status, and a folder models", fix="restore it, or train again")
     if status["status"] not in ("done", "leak"):
         raise ConfigError("the run did not finish", where=str(run_dir), found=status["status"])

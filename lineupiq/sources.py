@@ -98,7 +98,7 @@ def _joined(
         log.warning("%d row(s) were replaced by a later file", old)
     return raw[(part == newest).to_numpy()].reset_index(drop=True)
 
-# %% ../nbs/01g_sources.ipynb #f76fd2bb
+# %% ../nbs/01g_sources.ipynb #65105311
 def table_panel(
     description: str | Path | Mapping[str, Any],  # a YAML, or its mapping
     path: str | Path | Sequence[str | Path] | None = None,  # other files than the YAML's, e.g. newer rows
@@ -119,8 +119,12 @@ def table_panel(
         log.warning("neither label_end nor label_lag is given: each label counts as known at the row's own time, so nothing is purged between training and test")
     frame = _with_roles(raw, cfg, str(files[0]), to_fit)
     missing = "drop" if cfg.drop_missing_target and to_fit else "upcoming" if cfg.upcoming or not to_fit else "error"
-    return make_panel(frame, cfg.features, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references, sort=cfg.sort,
+    panel = make_panel(frame, cfg.features, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references, sort=cfg.sort,
                       timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing, to_fit=to_fit, meta={"path": files[0].name})
+    known = panel.y[panel.labelled] if cfg.label_kind == "count" else np.empty(0)
+    if (odd := (known < 0) | (known % 1 != 0)).any():
+        raise DataError("labels that are no counts", where=f"column '{cfg.label}'", found=str(known[odd][:3]), expected="whole numbers from 0 up", fix="leave label_kind out")
+    return panel
 
 # %% ../nbs/01g_sources.ipynb #3aa1db43
 def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = True) -> pd.DataFrame:
