@@ -289,7 +289,7 @@ def _bounds(cls: type, key: str) -> str:
     words = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
     return "".join(f", {words[k]} {v:g}" for m in found for k, v in m.kw.items())
 
-# %% ../nbs/00_base.ipynb #fb27f34f
+# %% ../nbs/00_base.ipynb #bcd3c038
 Distribution = Literal["auto", "squared", "poisson", "tweedie"]
 
 
@@ -304,6 +304,7 @@ class ModelConfig:
     early_stopping: bool = True  # stop on the validation rows, where they are given
     patience: Count = 10  # epochs or rounds without improvement
     min_delta: NonNegative = 1e-4  # the least change of the validation loss that counts
+    time_limit: Positive | None = None  # seconds that one fit may take; the best state so far is kept. None: no limit
     save_checkpoints: bool = True  # where a model can be resumed
     checkpoint_dir: str | None = None  # None: beside the run
     max_nan_share: Annotated[float, Bound(ge=0, le=1)] = 0.95  # a column with more missing than this is an error
@@ -343,7 +344,7 @@ def build_config(
         raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in problems), where=cls.__name__)
     return cls(**values).validate()
 
-# %% ../nbs/00_base.ipynb #0fd2abcd
+# %% ../nbs/00_base.ipynb #8d37c1d4
 @dataclass
 class TrainingMetrics:
     "How training went. Losses and accuracies are None where they mean nothing."
@@ -354,6 +355,7 @@ class TrainingMetrics:
     best_epoch: int = 0  # 0-based epoch, round or iteration whose state was kept
     total_epochs: int = 1  # epochs that were run
     early_stopped: bool = False
+    time_limited: bool = False  # True: the time limit ended the training, not the model
     training_time: float = 0.0  # seconds
     history: dict[str, list[float]] = field(default_factory=dict)  # per epoch, by name
 

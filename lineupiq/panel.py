@@ -107,7 +107,7 @@ def _has_zone(text: str) -> bool:
     import re
     return bool(re.search(r"\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})$", text.strip()))
 
-# %% ../nbs/01a_panel.ipynb #931bea53
+# %% ../nbs/01a_panel.ipynb #95bdb5ad
 @dataclass
 class Panel:
     "Rows in time order, the manifest of their features, and what they are for. Made by `make_panel`."
@@ -121,6 +121,7 @@ class Panel:
     rules: dict[str, str] = field(default_factory=dict)  # a simple rule that the builder knows from a longer history: rule -> column
     meta: dict[str, Any] = field(default_factory=dict)  # counts and notes of the builder
     class_labels: tuple[int, ...] | None = None  # of the model that these rows are for; None: the distinct labels of the rows
+    log: pd.DataFrame | None = None  # the history that a rating replays, e.g. all games; the column `log_row` of the frame points into it
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -395,7 +396,7 @@ def label_twins(
             out.append(f"column '{e.name}' (correlation {r:.4f})")
     return out
 
-# %% ../nbs/01a_panel.ipynb #1daa9105
+# %% ../nbs/01a_panel.ipynb #b2f5372d
 def save_panel(
     panel: Panel,  # what to keep
     path: str | Path,  # a folder; replaced when it exists
@@ -403,12 +404,14 @@ def save_panel(
     "Write a panel as parquet and JSON."
     with atomic_folder(path) as folder:
         panel.frame.to_parquet(folder / "rows.parquet", index=False)
+        if panel.log is not None:
+            panel.log.to_parquet(folder / "log.parquet", index=False)
         dump_json({"format": 1, "features": [asdict(f) for f in panel.features], "task": panel.task, "name": panel.name, "horizon": panel.horizon,
                    "label_kind": panel.label_kind, "references": panel.references, "rules": panel.rules, "meta": panel.meta, "class_labels": panel.class_labels},
                   folder / "panel.json")
     return Path(path)
 
-# %% ../nbs/01a_panel.ipynb #8bac3809
+# %% ../nbs/01a_panel.ipynb #15de776d
 def load_panel_folder(
     path: str | Path,  # a folder that `save_panel` wrote
 ) -> Panel:  # the same panel
@@ -417,15 +420,17 @@ def load_panel_folder(
     about = load_json(Path(path, "panel.json"))
     about.pop("format")
     features = [Feature(**f) for f in about.pop("features")]
-    return Panel(pd.read_parquet(Path(path, "rows.parquet")), features, **about)
+    log = Path(path, "log.parquet")
+    return Panel(pd.read_parquet(Path(path, "rows.parquet")), features, **about, log=pd.read_parquet(log) if log.exists() else None)
 
-# %% ../nbs/01a_panel.ipynb #0d1fe283
+# %% ../nbs/01a_panel.ipynb #e2b4866d
 def panel_digest(
     panel: Panel,  # any panel
 ) -> str:  # 16 hexadecimal digits
     "A digest of the rows, the manifest and the task: two runs with the same one saw the same data."
     columns = ["symbol", "time", "label", "label_end", "weight", *panel.columns]
-    hashed = pd.util.hash_pandas_object(panel.frame[columns], index=False).to_numpy().tobytes()
+    tables = [panel.frame[columns], *([] if panel.log is None else [panel.log])]
+    hashed = b"".join(pd.util.hash_pandas_object(t, index=False).to_numpy().tobytes() for t in tables)
     about = repr(([(f.name, f.kind) for f in panel.features], panel.task, panel.horizon)).encode()
     return hashlib.sha256(hashed + about).hexdigest()[:16]
 

@@ -19,7 +19,8 @@ from lineupiq.checks import check_splitter
 from lineupiq.cv import PurgedKFold, WalkForward, WalkForwardBlocks, holdout
 from lineupiq.leaderboard import forecast_of
 from lineupiq.metrics import default_metric
-from lineupiq.oof import ModelSpec, out_of_fold
+from lineupiq.inputs import ModelSpec
+from lineupiq.oof import out_of_fold
 from lineupiq.encoder import Encoder
 from lineupiq.panel import Feature, clean_time, make_panel
 from lineupiq.registry import registry
