@@ -117,7 +117,7 @@ Barriers = Annotated[Optional[Path], typer.Option("--barriers", help="Bars: a YA
 Timezone = Annotated[Optional[str], typer.Option("--timezone", help="Bars: zone of naive stamps.")]
 Sort = Annotated[bool, typer.Option("--sort", help="Bars: sort a file whose rows are out of order.")]
 
-# %% ../nbs/18_cli.ipynb #1849c44c
+# %% ../nbs/18_cli.ipynb #94a154ad
 @app.command()
 def train(
     data: Data = "sp500",
@@ -135,11 +135,12 @@ def train(
     test_share: Annotated[Optional[float], typer.Option("--test-share", help="Share of the rows for test (default .15).")] = None,
     embargo: Annotated[Optional[str], typer.Option("--embargo", help="Distance in time between parts, e.g. 1D.")] = None,
     n_splits: Annotated[Optional[int], typer.Option("--n-splits", help="Blocks of a walk-forward over dates.")] = None,
-    seq_len: Annotated[Optional[int], typer.Option("--seq-len", help="Rows of history that a model sees; 1 is the current row.")] = None,
+    seq_len: Annotated[Optional[int], typer.Option("--seq-len", help="Rows of history that a model sees: 1 is the current row; default 1, and for sequence models what their configuration says.")] = None,
     config: Annotated[Optional[Path], typer.Option("--config", help="A model's YAML; see `lineupiq config show MODEL`.")] = None,
     training_config: Annotated[Optional[Path], typer.Option("--training-config", help="Defaults of training; see `lineupiq config show training`.")] = None,
     output: Annotated[Path, typer.Option("--output", help="Where run folders go.")] = Path("experiments/runs"),
     device: Annotated[Optional[str], typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    time_limit: Annotated[Optional[float], typer.Option("--time-limit", help="Seconds for each model; the best state so far is kept.")] = None,
     seed: Annotated[Optional[int], typer.Option("--seed", help="Seed of models, bootstraps and simulations.")] = None,
     metric: Annotated[Optional[str], typer.Option("--metric", help="Score of the leaderboard and of the choice.")] = None,
     weights: Annotated[Optional[str], typer.Option("--weights", help="Bars: uniqueness, none or quality.")] = None,
@@ -164,17 +165,19 @@ def train(
         records = [r.record() for r in results]
         say(records[0] if len(records) == 1 else {"runs": records}, True)
 
-# %% ../nbs/18_cli.ipynb #82013cc9
+# %% ../nbs/18_cli.ipynb #210b7559
 @app.command()
 def models(
     family: Annotated[Optional[str], typer.Option("--family", help="Only this family.")] = None,
-    check: Annotated[Optional[str], typer.Option("--check", help="Run the battery of checks on one model.")] = None,
+    check: Annotated[Optional[str], typer.Option("--check", help="Run the battery of checks on a model, or on `all`; exit 1 where one fails.")] = None,
     as_json: Json = False,
 ) -> None:
     "List the registered models, what they can do, and why one is unavailable; or check one."
     from lineupiq.commands import check_report, model_table
     if check:
-        return say(*check_report(check, as_json))
+        if check_report(check, lambda text: say(text, as_json), as_json):
+            raise typer.Exit(1)
+        return
     say(model_table(family, as_json), as_json)
 
 # %% ../nbs/18_cli.ipynb #10f48e39

@@ -90,11 +90,11 @@ def on_rows(
     "A member's predictions of given rows."
     return frame[frame["split"] == split].set_index("row").loc[rows].reset_index()
 
-# %% ../nbs/08a_leaderboard.ipynb #94e2fd6a
+# %% ../nbs/08a_leaderboard.ipynb #fb54a216
 def leaderboard(
     panel: Panel,  # where the rows come from
     predictions: Mapping[str, pd.DataFrame],  # name -> predictions with val and test rows
-    runs: Mapping[str, Mapping[str, Any]] | None = None,  # name -> seconds, peak_mb
+    runs: Mapping[str, Mapping[str, Any]] | None = None,  # name -> seconds, peak_mb, note
     metric: str | Metric | None = None,  # None: the task's default
     rule: str | None = None,  # None: the task's simple rule
     draws: int = 1000,  # of the bootstrap
@@ -115,7 +115,7 @@ def leaderboard(
         run = (runs or {}).get(name, {})
         out.append({"model": name, "metric": metric.name, "score": score.score, "low": score.low, "high": score.high, "skill": gain.score if gain else 0.0,
                     "skill_low": gain.low if gain else 0.0, "skill_high": gain.high if gain else 0.0, "n": score.n, "seconds": run.get("seconds"),
-                    "peak_mb": run.get("peak_mb"), "note": score.reason, "role": role_of(name)})
+                    "peak_mb": run.get("peak_mb"), "note": "; ".join(filter(None, [score.reason, run.get("note")])), "role": role_of(name)})
     table = pd.DataFrame(out)
     table["val_score"] = table["model"].map(validation_scores(panel, predictions, metric))
     return table.sort_values("score", ascending=not metric.greater_is_better, kind="stable", ignore_index=True)

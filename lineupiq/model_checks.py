@@ -407,18 +407,19 @@ def _class_of(model: str | type[BaseModel]) -> type[BaseModel]:
         raise ModelTypeError("check_model takes a registered name or a class", found=repr(model)[:80], expected="a subclass of BaseModel")
     return model
 
-# %% ../nbs/01fc_model_checks.ipynb #9ad2617d
+# %% ../nbs/01fc_model_checks.ipynb #276f6496
 def check_model(
     model: str | type[BaseModel],  # a registered name, short or full, or a class
     tasks: Iterable[str] | None = None,  # None: all that the class declares
     raise_on_fail: bool = False,  # True: raise BrokenContract where anything fails
     seed: int = 0,  # of data and models
-    config: dict | None = None,  # settings for every model, e.g. fewer trees; None: the class's own, with small budgets
+    config: dict | None = None,  # settings for every model, e.g. fewer trees; None: the class's `check_config`, if it has one
     only: Iterable[str] | None = None,  # titles of CHECKS; None: all, and the fresh process
 ) -> list[Finding]:  # in the order of CHECKS, task by task
     "Hold a model to the contract."
     import tempfile
     cls = _class_of(model)
+    config = getattr(cls, "check_config", None) if config is None else config
     tasks, titles = list(cls.tasks if tasks is None else tasks), list(CHECKS if only is None else only)
     odd = [t for t in tasks if t not in cls.tasks] + [t for t in titles if t not in CHECKS]
     if odd:

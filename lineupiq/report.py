@@ -21,8 +21,8 @@ from .trading import class_positions, non_overlapping, trading_scores
 
 # %% auto #0
 __all__ = ['TRAINING_FIELDS', 'COST', 'STYLE', 'scores_of', 'model_report', 'trading_of', 'plot_leaderboard', 'plot_learning',
-           'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows', 'figure_png', 'html_table', 'html_page',
-           'run_page']
+           'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows', 'board_notes', 'figure_png', 'html_table',
+           'html_page', 'run_page']
 
 # %% ../nbs/08b_report.ipynb #fe143351
 TRAINING_FIELDS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "best_epoch", "total_epochs", "early_stopped", "training_time")
@@ -195,7 +195,7 @@ def number(
         return "–"
     return f"{value:,}" if isinstance(value, (int, np.integer)) else f"{value:.{digits}g}" if isinstance(value, (float, np.floating)) else str(value)
 
-# %% ../nbs/08b_report.ipynb #2b06279f
+# %% ../nbs/08b_report.ipynb #9b21292e
 def board_rows(
     board: pd.DataFrame,  # of `leaderboard`
     best: str | None = None,  # marked with a star
@@ -209,6 +209,14 @@ def board_rows(
                          "validation": [number(v) for v in board["val_score"].astype(object).where(board["val_score"].notna(), None)], "n": [number(int(n)) for n in board["n"]],
                          "seconds": [number(None if pd.isna(s) else float(s), 3) for s in board["seconds"].astype(float)],
                          "peak MB": [number(None if pd.isna(s) else int(s)) for s in board["peak_mb"].astype(float)]})
+
+
+def board_notes(
+    board: pd.DataFrame,  # of `leaderboard`
+) -> list[str]:  # "lightgbm: stopped by the time limit after 40 rounds …"
+    "What has to be said of single members, below the table."
+    told = board["note"].fillna("") if "note" in board else pd.Series("", index=board.index)
+    return [f"{m}: {note}" for m, note in zip(board["model"], told, strict=True) if note]
 
 # %% ../nbs/08b_report.ipynb #a50e6665
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}table{border-collapse:collapse;margin:1rem 0}
@@ -244,7 +252,7 @@ def html_page(
     body = "\n".join(f"<h2>{html.escape(h)}</h2>\n{content}" if h else content for h, content in sections)
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>\n{body}\n</html>\n'
 
-# %% ../nbs/08b_report.ipynb #ec461d50
+# %% ../nbs/08b_report.ipynb #5716f876
 def run_page(
     panel: Panel,  # what was trained on
     about: Mapping[str, Any],  # facts about the data
@@ -258,7 +266,7 @@ def run_page(
     title = f"{panel.name}, horizon {panel.horizon}: {panel.meta.get('position', '')} {panel.meta.get('target', '')}".strip(": ")
     alarms = "".join(f'<p class="alarm"><b>{html.escape(f.title)}</b> ({html.escape(f.verdict)}): {html.escape(f.finding)}</p>' for f in findings)
     sections = [("", f'<p class="verdict">{html.escape(verdict(board, best))}</p>{alarms}'),
-                ("Leaderboard on identical test rows", html_table(board_rows(board, best)) + figure_png(plot_leaderboard(board)) +
+                ("Leaderboard on identical test rows", html_table(board_rows(board, best)) + "".join(f"<p>{html.escape(n)}</p>" for n in board_notes(board)) + figure_png(plot_leaderboard(board)) +
                  "<p>Skill is over the simple rule; positive is better. Intervals are block bootstraps by time. ★ was chosen on validation rows.</p>"),
                 ("Data", html_table(pd.DataFrame({"": list(about), "value": [number(v) for v in about.values()]})))]
     if folds is not None:

@@ -35,16 +35,17 @@ log = logging.getLogger("lineupiq")
 __all__ = ['log', 'choose_models', 'new_run_dir', 'bundle_name', 'RunResult', 'TrainSettings', 'check_metric', 'spec_for',
            'train_models', 'efficiency', 'open_run', 'predict_run', 'evaluate_run']
 
-# %% ../nbs/10a_runs.ipynb #16d3fb67
+# %% ../nbs/10a_runs.ipynb #619d05f1
 def choose_models(
     names: str | Sequence[str],  # a name, several, or "all"
     task: str,  # regression, binary or multiclass
+    games: bool = False,  # True: the panel has a log of games, which a rating needs
 ) -> tuple[list[str], dict[str, str]]:  # (names in order, skipped -> why)
     "The members of a run: what was asked for, then the rules."
     reg, skipped = registry(), {}
     asked = [names] if isinstance(names, str) else list(names)
     if "all" in asked:
-        found = [m for m in reg.list_models() if m["family"] != "baseline" and m["input_kind"] in ("tabular", "")]
+        found = [m for m in reg.list_models() if m["family"] != "baseline"]
         asked = [m["name"] for m in found if m["available"]]
         skipped = {m["name"]: m["reason"] for m in found if not m["available"]}
     out = []
@@ -54,6 +55,8 @@ def choose_models(
             if "all" not in (names if not isinstance(names, str) else [names]):
                 raise ConfigError(f"the model {name} cannot do the task '{task}'", expected=f"tasks of {name}: {', '.join(cls.tasks)}")
             skipped[cls.name] = f"cannot do {task}"
+        elif cls.input_kind == "game" and not games and "all" in (names if not isinstance(names, str) else [names]):
+            skipped[cls.name] = "rates the two sides of a game, and this panel has no games"
         elif cls.name not in out:
             out.append(cls.name)
     return out + [r for r in RULES if r not in out], skipped
@@ -111,7 +114,7 @@ class RunResult:
         return {"leaderboard": rows, "best": self.best, "findings": [{"title": f.title, "verdict": f.verdict, "evidence": f.evidence} for f in self.findings],
                 "verdict": verdict(self.board, self.best), "run_id": self.run_id, "run_dir": str(self.run_dir), "skipped": self.skipped}
 
-# %% ../nbs/10a_runs.ipynb #b564d7bd
+# %% ../nbs/10a_runs.ipynb #f66d59d2
 @dataclass
 class TrainSettings:
     "How a set is trained."
@@ -120,7 +123,8 @@ class TrainSettings:
     refit: bool = True  # the tested model is trained on train + validation
     weights: str = "panel"  # panel or quality
     exclude_neutrals: bool = False  # rows of class 0 do not train
-    seq_len: int = 1  # rows of history that a tabular model sees, laid flat; 1 is the current row
+    seq_len: int | None = None  # rows of history that a model sees; None: the current row, or what a sequence model's configuration says
+    time_limit: float | None = None  # seconds for each model, all folds together; None: as long as it takes
     acknowledged: tuple[str, ...] = ()  # models whose implausible score the user vouches for
     metric: str | None = None  # None: the task's default
     seed: int = 42  # of every model that is not given one
@@ -154,7 +158,7 @@ def spec_for(
         config.setdefault("device", how.device)
     return ModelSpec(name, config)
 
-# %% ../nbs/10a_runs.ipynb #eadddcc2
+# %% ../nbs/10a_runs.ipynb #ff216c73
 def train_models(
     panel: Panel,  # labelled and upcoming rows
     names: str | Sequence[str] = "all",  # models; the rules are added
@@ -165,7 +169,7 @@ def train_models(
 ) -> RunResult:
     "Train, score on identical rows, write the run folder. A leak suspected raises `LeakError` after everything was written."
     how, plan = settings or TrainSettings(), plan or SplitPlan()
-    chosen, skipped = choose_models(names, panel.task)
+    chosen, skipped = choose_models(names, panel.task, panel.log is not None)
     check_metric(how.metric, panel.task)
     if odd := [a for a in how.acknowledged if a not in chosen]:
         raise ConfigError(f"acknowledged a model that is not trained: {odd[0]}{did_you_mean(odd[0], chosen)}", expected=", ".join(chosen))
@@ -196,7 +200,7 @@ def _status(run_dir: Path, state: str, started: datetime, **facts: Any) -> None:
     now = datetime.now(timezone.utc)
     dump_json({"status": state, "started": started, "ended": now, **facts}, run_dir / "status.json")
 
-# %% ../nbs/10a_runs.ipynb #90f39adc
+# %% ../nbs/10a_runs.ipynb #b09f31a6
 def _train_into(run_dir: Path, panel: Panel, folds: list[Fold], specs: dict[str, ModelSpec], how: TrainSettings, plan: SplitPlan, skipped: dict, progress: Any) -> RunResult:
     "The body of a run."
     _write_setup(run_dir, panel, specs, how, plan)
@@ -206,7 +210,7 @@ def _train_into(run_dir: Path, panel: Panel, folds: list[Fold], specs: dict[str,
         for name, spec in specs.items():
             progress(name, "running", {})
             path = run_dir / "models" / bundle_name(panel, name)
-            options = {"weights": how.weights, "refit": how.refit, "exclude_neutrals": how.exclude_neutrals, "seq_len": how.seq_len, "val_share": plan.val, "embargo": plan.embargo}
+            options = {"weights": how.weights, "refit": how.refit, "exclude_neutrals": how.exclude_neutrals, "seq_len": how.seq_len, "val_share": plan.val, "embargo": plan.embargo, "time_limit": how.time_limit}
             try:
                 runs[name] = run_isolated(work, spec, path, **options) if work else run_model(panel, folds, spec, path, **options)
             except LineupIQError as err:
@@ -234,11 +238,11 @@ def _write_setup(run_dir: Path, panel: Panel, specs: dict[str, ModelSpec], how: 
     atomic_write(run_dir / "config.yaml", yaml.safe_dump(plain(setup), sort_keys=False, allow_unicode=True))
     atomic_write(run_dir / "feature_names.txt", "\n".join(panel.columns) + "\n")
 
-# %% ../nbs/10a_runs.ipynb #e6f31278
+# %% ../nbs/10a_runs.ipynb #a3ab1f61
 def _score_and_write(run_dir: Path, panel: Panel, folds: list[Fold], runs: dict[str, ModelRun], how: TrainSettings, skipped: dict) -> RunResult:
     "Leaderboard, alarm, reports; the alarm is raised when everything is on disk."
     predictions = {n: r.predictions for n, r in runs.items()}
-    facts = {n: {"seconds": r.seconds, "peak_mb": r.peak_mb} for n, r in runs.items()}
+    facts = {n: {"seconds": r.seconds, "peak_mb": r.peak_mb, "note": "; ".join(r.remarks)} for n, r in runs.items()}
     board = leaderboard(panel, predictions, facts, how.metric, draws=how.draws, seed=how.seed)
     scores = board.dropna(subset="val_score").set_index("model")["val_score"].to_dict()
     best = best_on_validation(scores, get_metric(board["metric"].iloc[0]))
@@ -258,13 +262,13 @@ def _score_and_write(run_dir: Path, panel: Panel, folds: list[Fold], runs: dict[
     raise_alarm(findings)
     return result
 
-# %% ../nbs/10a_runs.ipynb #83a4cb29
+# %% ../nbs/10a_runs.ipynb #49b31f93
 def efficiency(
     run: ModelRun,  # of one model
 ) -> dict[str, Any]:  # seconds_per_epoch, epochs_to_best, epochs, seconds, peak_mb
     "What the training of a model cost."
     t = run.training
-    return {"seconds_per_epoch": t["training_time"] / max(t["total_epochs"], 1), "epochs_to_best": t["best_epoch"] + 1, "epochs": t["total_epochs"], "seconds": run.seconds, "peak_mb": run.peak_mb}
+    return {"seconds_per_epoch": t["training_time"] / max(t["total_epochs"], 1), "epochs_to_best": t["best_epoch"] + 1, "epochs": t["total_epochs"], "seconds": run.seconds, "peak_mb": run.peak_mb, "time_limited": t["time_limited"]}
 
 
 def _write_pages(run_dir: Path, panel: Panel, folds: list[Fold], result: RunResult) -> None:

@@ -215,7 +215,7 @@ def load_bundle(
     data = load_json(Path(path, "bundle.json"))
     return Bundle(load_model(Path(path, "model")), [Feature(**f) for f in data["features"]], data["levels"], data["about"])
 
-# %% ../nbs/10_training.ipynb #bbfa9e02
+# %% ../nbs/10_training.ipynb #68889b73
 @dataclass
 class ModelRun:
     "What one model did on the folds."
@@ -227,13 +227,14 @@ class ModelRun:
     bundle: Path | None
     seconds: float
     peak_mb: float | None = None
+    remarks: list[str] = field(default_factory=list)  # what a reader of the leaderboard should know
 
     @property
     def training(self) -> dict[str, Any]:
         "Training metrics of the last fold, whose model is kept."
         return self.folds[-1]["training"]
 
-# %% ../nbs/10_training.ipynb #5b057284
+# %% ../nbs/10_training.ipynb #3ebf5917
 def run_model(
     panel: Panel,  # all rows
     folds: Sequence[Fold],  # of `plan_folds`
@@ -241,7 +242,7 @@ def run_model(
     bundle_path: Path | str | None = None,  # where the last fold's model goes
     *,
     weights: str = "panel",  # panel, or quality: factors by fifths of the label's quality, learnt on training rows
-    **kwargs: Any,  # val_share, embargo, refit, exclude_neutrals, seq_len, callback: see `out_of_fold`
+    **kwargs: Any,  # val_share, embargo, time_limit, refit, exclude_neutrals, seq_len, callback: see `out_of_fold`
 ) -> ModelRun:
     "Fit and predict every fold; keep the last fold's model."
     started = time.perf_counter()
@@ -252,7 +253,19 @@ def run_model(
         path = save_bundle(bundle_of(panel, last), bundle_path)
     importance = last.model.get_feature_importance()
     records = [{**f.fold.manifest.record(), "training": {k: v for k, v in dict(f.metrics).items() if k != "history"}, "seconds": f.seconds} for f in fitted]
-    return ModelRun(spec.cls.name, predictions, records, importance, last.metrics.history, path, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return ModelRun(spec.cls.name, predictions, records, importance, last.metrics.history, path, seconds, remarks=_remarks(fitted, seconds, kwargs.get("time_limit")))
+
+# %% ../nbs/10_training.ipynb #1484c747
+def _remarks(fitted: Sequence[FittedFold], seconds: float, limit: float | None) -> list[str]:
+    "Sentences about a run."
+    out, cut = [], [f.metrics for f in fitted if f.metrics.time_limited]
+    if cut:
+        folds = "" if len(fitted) == 1 else f" in {len(cut)} of {len(fitted)} folds"
+        out.append(f"stopped by the time limit{folds} after {cut[-1].total_epochs} rounds or epochs, best at {cut[-1].best_epoch + 1}")
+    elif limit is not None and seconds > 1.15 * limit + 5:
+        out.append(f"took {seconds:.0f} s of {limit:g} s: this model cannot be stopped")
+    return out + list(dict.fromkeys(r for f in fitted for r in getattr(f.model, "remarks", [])))
 
 # %% ../nbs/10_training.ipynb #299738c7
 def bundle_of(
@@ -325,7 +338,7 @@ def die_with(
         os._exit(143)
     threading.Thread(target=watch, daemon=True).start()
 
-# %% ../nbs/10_training.ipynb #01dd3d1f
+# %% ../nbs/10_training.ipynb #c08fea4e
 def worker_main(
     job: str | None = None,  # the job's file; None: the first argument of the process
 ) -> None:
@@ -340,7 +353,7 @@ def worker_main(
         run = run_model(panel, folds, ModelSpec(todo["model"], todo["config"]), todo["bundle"], **todo["options"])
         run.predictions.to_parquet(out.with_suffix(".parquet"), index=False)
         result = {"folds": run.folds, "importance": None if run.importance is None else run.importance.to_dict("list"), "history": run.history,
-                  "seconds": run.seconds, "peak_mb": peak_memory()}
+                  "seconds": run.seconds, "peak_mb": peak_memory(), "remarks": run.remarks}
     except LineupIQError as err:
         result = {"error": type(err).__name__, "parts": [err.what, err.where, err.found, err.expected, err.fix]}
     dump_json(result, out)
@@ -379,7 +392,7 @@ def run_isolated(
             raise
     return _collect(spec, out, log, code, Path(bundle_path))
 
-# %% ../nbs/10_training.ipynb #37c1eb72
+# %% ../nbs/10_training.ipynb #7bad66ad
 def _collect(spec: ModelSpec, out: Path, log: Path, code: int, bundle: Path) -> ModelRun:
     "The result of a worker, or its error raised here."
     if code != 0 or not out.exists():
@@ -392,4 +405,4 @@ def _collect(spec: ModelSpec, out: Path, log: Path, code: int, bundle: Path) -> 
         import lineupiq.base as base
         raise getattr(base, result["error"], LineupIQError)(*result["parts"])
     importance = None if result["importance"] is None else pd.DataFrame(result["importance"])
-    return ModelRun(spec.cls.name, pd.read_parquet(out.with_suffix(".parquet")), result["folds"], importance, result["history"], bundle, result["seconds"], result["peak_mb"])
+    return ModelRun(spec.cls.name, pd.read_parquet(out.with_suffix(".parquet")), result["folds"], importance, result["history"], bundle, result["seconds"], result["peak_mb"], result["remarks"])
