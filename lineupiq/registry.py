@@ -171,13 +171,18 @@ class ModelRegistry:
         except Exception as err:
             raise BuildError(f"Failed to instantiate {self.resolve(model_name)}: {err}") from err
 
-# %% ../nbs/01_registry.ipynb #ddcde550
+# %% ../nbs/01_registry.ipynb #f2f39e63
 REGISTRY = ModelRegistry()
 register = REGISTRY.register  # the decorator that members use
 # Where the members live, and what they need: module -> (family, names, extra)
 ROOMS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "lineupiq.boosting": ("boosting", ("xgboost", "lightgbm", "catboost"), "lineupiq"),
     "lineupiq.classical": ("classical", ("random_forest", "logistic", "svm", "ridge"), "lineupiq"),
+    "lineupiq.neural": ("neural", ("lstm", "gru", "tcn", "transformer"), "lineupiq"),
+    "lineupiq.forecasters": ("timeseries", ("nhits", "tft"), "lineupiq"),
+    "lineupiq.pretrained": ("timeseries", ("patchtst", "timesfm"), "lineupiq[forecasters]"),
+    "lineupiq.elo": ("rating", ("elo",), "lineupiq"),
+    "lineupiq.ensemble": ("ensemble", ("voting", "stacking", "blending"), "lineupiq"),
     "lineupiq.baselines": ("baseline", ("prior", "last_value", "ewma"), "lineupiq"),
 }
 
