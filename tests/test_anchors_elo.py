@@ -58,3 +58,32 @@ def test_another_constant_is_told_apart(table):
     start = pd.read_csv(_find("elo_538_initial.csv")).set_index("team").elo.to_dict()
     assert np.abs(_rate(table, start=start, resets=RESETS, home_advantage=55).prob_home - table.elo_prob1).max() > 0.01
     assert np.abs(_rate(table, start=start, resets=RESETS, margin=False).prob_home - table.elo_prob1).max() > 0.01
+
+
+def _log(table: pd.DataFrame) -> pd.DataFrame:
+    from lineupiq.gamelog import make_log
+    when = pd.to_datetime(table.date)
+    return make_log(pd.DataFrame({"home": table.team1, "away": table.team2, "home_score": table.score1.astype(float), "away_score": table.score2.astype(float),
+                                  "neutral": table.neutral.astype(bool), "season": table.season, "time": when, "known": when + pd.Timedelta("4h")}))
+
+
+def test_the_model_reproduces_every_game(table):
+    "`rating:elo` with FiveThirtyEight's constants, through fit, save, load and predict."
+    from lineupiq.elo import EloModel
+    from lineupiq.gamelog import Games
+    start = pd.read_csv(_find("elo_538_initial.csv")).set_index("team").elo.to_dict()
+    model = EloModel(task="binary", k_factor=20.0, home_advantage=65.0, mean_reversion=1 / 3, starts=start, resets={f"{t} {s}": r for (t, s), r in RESETS.items()})
+    games = Games(_log(table), np.arange(len(table)))
+    decided = np.flatnonzero(table.score1 != table.score2)
+    model.fit(games.take(decided), (table.score1 > table.score2).to_numpy().astype(int)[decided])
+    assert len(table) == 16810
+    assert np.abs(model.predict(games).probabilities[:, 1] - table.elo_prob1).max() < 1e-5
+
+
+def test_the_compiled_walk_is_the_recursion(table):
+    "Bit by bit the same history, for one set of constants out of a grid of 27."
+    from lineupiq.replay import as_replay, grid_of, walk
+    grid = grid_of([24, 32, 40], [50, 55, 60], [0.25, 0.33, 0.5])
+    fast, slow = walk(as_replay(_log(table)), *grid), _rate(table, k=24, home_advantage=50, mean_reversion=0.25)
+    assert np.abs(fast.prob[:, 0] - slow.prob_home).max() < 1e-10
+    assert np.abs(fast.home[:, 0] - slow.elo_home).max() < 1e-8
