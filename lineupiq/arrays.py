@@ -64,12 +64,14 @@ def pick_columns(
         say_once(f"dropped {len(extra)} column(s) that the model was not fitted on: {', '.join(extra[:5])}")
     return frame.loc[:, list(columns)]
 
-# %% ../nbs/00d_arrays.ipynb #7241df9f
+# %% ../nbs/00d_arrays.ipynb #2a3eeebb
 def numeric_frame(
     frame: pd.DataFrame,  # named columns
     where: str = "the input",  # for the message
 ) -> np.ndarray:  # (N, F) float64
     "The numbers of a frame; text is never cast silently."
+    if all(isinstance(d, np.dtype) and d.kind in "fiub" for d in set(frame.dtypes)):  # plain numbers need no look at each column
+        return frame.to_numpy(dtype=np.float64)
     import pandas as pd
     number = pd.api.types.is_numeric_dtype
     bad = [c for c in frame.columns if not (number(frame[c]) or pd.api.types.is_bool_dtype(frame[c])) or pd.api.types.is_complex_dtype(frame[c])]
@@ -88,7 +90,7 @@ def _column_report(mask: np.ndarray, names: Sequence[str]) -> str:
     cols = np.flatnonzero(mask.any(axis=0))
     return "; ".join(f"column '{names[c]}' ({first_rows(mask[:, c])})" for c in cols[:3]) + ("; …" if len(cols) > 3 else "")
 
-# %% ../nbs/00d_arrays.ipynb #035c72e9
+# %% ../nbs/00d_arrays.ipynb #4e3fb294
 def check_values(
     X: np.ndarray,  # (N, F) float
     names: Sequence[str],  # F names
@@ -96,12 +98,9 @@ def check_values(
     where: str = "the input",  # for the message
 ) -> np.ndarray:  # the same X
     "Refuse infinities, numbers that float32 cannot hold and, where the model cannot take it, NaN."
-    with np.errstate(all="ignore"):
-        total = X.sum(dtype=np.float64)
-    if np.isfinite(total):  # one pass settles the common case: finite, no NaN
-        peak = np.abs(X).max() if X.size else 0.0
-        if peak <= FLOAT32_MAX:
-            return X
+    flat = X.ravel(order="K")
+    if flat.dtype == np.float64 and flat.size and np.dot(flat, flat) <= FLOAT32_MAX**2:  # one pass settles the common case: finite, no NaN
+        return X
     infinite = np.isinf(X)
     if infinite.any():
         raise DataError("infinite values in a feature", where=f"{where}: {_column_report(infinite, names)}", found="±inf",
@@ -271,7 +270,7 @@ class View(ABC):
     ) -> None:
         "Raise `DataError` where a value cannot be used."
 
-# %% ../nbs/00d_arrays.ipynb #12620d74
+# %% ../nbs/00d_arrays.ipynb #50dfeeee
 class ArrayModel(BaseModel):
     "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -339,8 +338,7 @@ class ArrayModel(BaseModel):
             X.check(self.feature_columns, self.handles_nan, where)
             return X
         if hasattr(X, "columns"):
-            X = X if all(isinstance(c, str) for c in X.columns) else X.rename(columns=str)
-            X = numeric_frame(pick_columns(X, self.feature_columns, self.config.strict_columns, where), where)
+            X = self._named(X, where)
         else:
             X = self._unnamed(X, where)
         if X.ndim == 3 and self.input_kind != "window":
@@ -349,6 +347,13 @@ class ArrayModel(BaseModel):
         self.input_columns = base if self._width is None or self.input_kind == "window" else flat_names(base, self._width)
         check_values(X.reshape(-1, X.shape[-1]), base if X.ndim == 3 else self.input_columns, self.handles_nan, where)
         return X[:, None, :] if X.ndim == 2 and self.input_kind == "window" else X  # a row is a window of length one
+
+    def _named(self, X: pd.DataFrame, where: str) -> np.ndarray:
+        "The fitted columns of a frame, in the fitted order."
+        if list(X.columns) != self.feature_columns:  # the common case, same names in the same order, costs nothing
+            X = X if all(isinstance(c, str) for c in X.columns) else X.rename(columns=str)
+            X = pick_columns(X, self.feature_columns, self.config.strict_columns, where)
+        return numeric_frame(X, where)
 
     def _unnamed(self, X: Any, where: str) -> np.ndarray:
         "An array without names: its dimensions and width must be those of the fit."

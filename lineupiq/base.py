@@ -420,14 +420,16 @@ class PredictionOutput:
         out |= {f"q_{level:g}": values for level, values in (self.quantiles or {}).items()}
         return pd.DataFrame(out)
 
-# %% ../nbs/00_base.ipynb #b1f5577f
+# %% ../nbs/00_base.ipynb #33f1ad4a
 class BaseModel(ABC):
     "The contract of every model: build, fit, predict, save, load."
     name: ClassVar[str] = ""  # set by the registry
     family: ClassVar[str] = ""
     tasks: ClassVar[tuple[str, ...]] = TASKS  # what it can honestly do
-    input_kind: ClassVar[str] = "tabular"  # tabular (N, F), window (N, T, F), rule (one past-only column)
+    input_kind: ClassVar[str] = "tabular"  # tabular (N, F), window (N, T, F), rule (past-only columns), game (a log of games), mixed (what each member takes)
     handles_nan: ClassVar[bool] = False  # True where the model, or its own imputer, takes NaN
+    stops_early: ClassVar[bool] = True  # False: validation rows change nothing that is learnt
+    native_format: ClassVar[str] = ""  # what `save` writes, e.g. UBJSON
 
     def __init__(self,
         config: dict | ModelConfig | None = None,  # parameters by name; unknown ones raise

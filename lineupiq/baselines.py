@@ -25,12 +25,14 @@ class RuleConfig(ModelConfig):
     "Settings that the rules share."
     max_nan_share: float = 1.0  # a symbol without a past has no value; the prior stands in
 
-# %% ../nbs/05a_baselines.ipynb #6eb1abb0
+# %% ../nbs/05a_baselines.ipynb #73677d66
 class RuleModel(ArrayModel):
     "A rule: what it learns are the training labels' mean or shares, which stand in where the rule has nothing to say."
     Config: ClassVar[type[ModelConfig]] = RuleConfig
     handles_nan: ClassVar[bool] = True
     column_checks: ClassVar[bool] = False
+    stops_early: ClassVar[bool] = False
+    native_format: ClassVar[str] = "JSON"
 
     def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
         if not len(X):

@@ -148,12 +148,14 @@ def _xgb_watcher(model: BoostingModel) -> Any:
             return model._told(epoch, evals_log, lambda path: booster.save_model(path.with_suffix(".ubj")) or path.with_suffix(".ubj").replace(path))
     return Watcher()
 
-# %% ../nbs/03_boosting.ipynb #f44a22fb
+# %% ../nbs/03_boosting.ipynb #689d2afb
 @register("xgboost", family="boosting", description="gradient-boosted trees, histogram splits, native early stopping")
 class XGBoostModel(BoostingModel):
     "XGBoost behind the contract."
     Config: ClassVar[type[ModelConfig]] = XGBoostConfig
     file: ClassVar[str] = "model.ubj"
+    native_format: ClassVar[str] = "UBJSON"
+    _told_booster: Any = None  # the booster that knows its device and threads for predicting
 
     def _library_params(self) -> dict:
         import xgboost as xgb
@@ -187,7 +189,9 @@ class XGBoostModel(BoostingModel):
         return self._metrics(history, best, has_val, rounds)
 
     def _predict(self, X) -> np.ndarray:
-        self.native.set_param({"device": "cpu", "nthread": self.config.threads})
+        if self._told_booster is not self.native:  # once a booster: telling it costs three times what a row costs
+            self.native.set_param({"device": "cpu", "nthread": self.config.threads})
+            self._told_booster = self.native
         raw = self.native.inplace_predict(np.ascontiguousarray(X))
         return np.column_stack([1 - raw, raw]) if self.n_classes == 2 else raw
 
@@ -225,12 +229,13 @@ class LightGBMConfig(BoostingConfig):
 LGB_OBJECTIVES = {"squared": ("regression", "rmse"), "poisson": ("poisson", "poisson"), "tweedie": ("tweedie", "tweedie"),
                   "binary": ("binary", "binary_logloss"), "multiclass": ("multiclass", "multi_logloss")}
 
-# %% ../nbs/03_boosting.ipynb #c38efd49
+# %% ../nbs/03_boosting.ipynb #b5dbbb23
 @register("lightgbm", family="boosting", description="gradient-boosted trees grown leaf by leaf")
 class LightGBMModel(BoostingModel):
     "LightGBM behind the contract."
     Config: ClassVar[type[ModelConfig]] = LightGBMConfig
     file: ClassVar[str] = "model.txt"
+    native_format: ClassVar[str] = "LightGBM text"
 
     def _library_params(self, rows: int = 2000) -> dict:
         c, (objective, metric) = self.config, LGB_OBJECTIVES[self.loss_kind()]
@@ -323,12 +328,13 @@ class _CatWatcher:
     def after_iteration(self, info: Any) -> bool:  # True: go on
         return not self.model._told(info.iteration - 1, {n.replace("learn", "train").replace("validation", "val"): v for n, v in info.metrics.items()})
 
-# %% ../nbs/03_boosting.ipynb #20a0108a
+# %% ../nbs/03_boosting.ipynb #0acdabbb
 @register("catboost", family="boosting", description="gradient-boosted symmetric trees")
 class CatBoostModel(BoostingModel):
     "CatBoost behind the contract."
     Config: ClassVar[type[ModelConfig]] = CatBoostConfig
     file: ClassVar[str] = "model.cbm"
+    native_format: ClassVar[str] = "cbm"
 
     def _library_params(self, rounds: int, stop: int | None, mean_weight: float = 1.0) -> dict:
         c = self.config

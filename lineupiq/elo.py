@@ -57,7 +57,7 @@ class EloConfig(ModelConfig):
         out += [f"reversion_grid: expected shares from 0 to 1, found {reversion}"] if not 0 <= min(reversion) <= max(reversion) <= 1 else []
         return out + [f"resets: expected 'TEAM SEASON', found {name!r}" for name in self.resets or {} if not name.rpartition(" ")[2].isdigit() or not name.rpartition(" ")[0]]
 
-# %% ../nbs/07_elo.ipynb #72e5aa54
+# %% ../nbs/07_elo.ipynb #4aeabc45
 @register("elo", family="rating", description="Elo ratings replayed through the log of games, constants chosen on the past")
 class EloModel(ArrayModel):
     "A rating behind the contract."
@@ -67,6 +67,7 @@ class EloModel(ArrayModel):
     handles_nan: ClassVar[bool] = True  # a game without scores is one that has not been played
     column_checks: ClassVar[bool] = False
     stops_early: ClassVar[bool] = False
+    native_format: ClassVar[str] = "JSON"
 
     def _inputs(self, X: Any, where: str) -> Games:
         "Games of a log; a frame of games is its own log."

@@ -105,13 +105,14 @@ def _loss(out: np.ndarray, y: np.ndarray, w: np.ndarray | None = None) -> float:
         return float(np.average(-np.log(np.clip(out[np.arange(len(y)), y], 1e-15, 1)), weights=w))
     return float(np.sqrt(np.average((out - y) ** 2, weights=w)))
 
-# %% ../nbs/08_ensemble.ipynb #6f4474f8
+# %% ../nbs/08_ensemble.ipynb #8466d711
 class EnsembleModel(ArrayModel):
     "Members, and a second level that was learnt from their predictions of later rows."
     Config: ClassVar[type[ModelConfig]] = EnsembleConfig
     input_kind: ClassVar[str] = "mixed"
     handles_nan: ClassVar[bool] = True  # each member has its own rule for missing values
     stops_early: ClassVar[bool] = False  # its members do
+    native_format: ClassVar[str] = "each member's own, and JSON"
 
     @classmethod
     def members(cls,

@@ -18,7 +18,7 @@ from .base import BaseModel, BuildError, ConfigError, LineupIQError, MissingMeth
 __all__ = ['REQUIRED', 'REGISTRY', 'register', 'ROOMS', 'Entry', 'ModelRegistry', 'auto_register_models', 'registry',
            'load_model']
 
-# %% ../nbs/01_registry.ipynb #9224dd40
+# %% ../nbs/01_registry.ipynb #9ea458d3
 REQUIRED = ("fit", "predict", "save", "load")
 
 
@@ -47,7 +47,14 @@ class Entry:
         return {"name": self.name, "family": self.family, "description": self.description, "requires_gpu": self.requires_gpu,
                 "supports_multivariate": self.supports_multivariate, "supports_horizon_multi": self.supports_horizon_multi,
                 "class": cls.__name__ if cls else "", "module": self.module, "available": cls is not None, "reason": self.reason, "extra": self.extra,
-                "tasks": list(cls.tasks) if cls else [], "input_kind": cls.input_kind if cls else "", "handles_nan": bool(cls and (cls.handles_nan is True or isinstance(cls.handles_nan, property)))}
+                "tasks": list(cls.tasks) if cls else [], "input_kind": cls.input_kind if cls else "", "early_stopping": bool(cls and cls.stops_early),
+                "gpu": bool(cls and "device" in _settings(cls)), "quantiles": bool(cls and "quantiles" in _settings(cls)), "native_format": cls.native_format if cls else "",
+                "handles_nan": bool(cls and (cls.handles_nan is True or isinstance(cls.handles_nan, property)))}
+
+# %% ../nbs/01_registry.ipynb #c05061f0
+def _settings(cls: type[BaseModel]) -> dict:
+    "Names of a model's settings, where its configuration is a dataclass."
+    return getattr(getattr(cls, "Config", None), "__dataclass_fields__", {})
 
 # %% ../nbs/01_registry.ipynb #51823600
 def _same_class(a: type, b: type) -> bool:
