@@ -269,7 +269,7 @@ def importance_of(
         return own
     return permutation_importance(fitted.model, fitted.maker.rows(rows, "the test rows"), panel.y[rows], seed=fitted.model.config.random_seed)
 
-# %% ../nbs/10_training.ipynb #1484c747
+# %% ../nbs/10_training.ipynb #89267824
 def _remarks(fitted: Sequence[FittedFold], seconds: float, limit: float | None) -> list[str]:
     "Sentences about a run."
     out, cut = [], [f.metrics for f in fitted if f.metrics.time_limited]
@@ -278,7 +278,10 @@ def _remarks(fitted: Sequence[FittedFold], seconds: float, limit: float | None) 
         out.append(f"stopped by the time limit{folds} after {cut[-1].total_epochs} rounds or epochs, best at {cut[-1].best_epoch + 1}")
     elif limit is not None and seconds > 1.15 * limit + 5:
         out.append(f"took {seconds:.0f} s of {limit:g} s: this model cannot be stopped")
-    return out + list(dict.fromkeys(r for f in fitted for r in getattr(f.model, "remarks", [])))
+    said = [getattr(f.model, "remarks", []) for f in fitted]
+    alone = sum(any("does better" in r for r in rs) for rs in said)
+    last = said[-1] if len(fitted) == 1 else [f"in the last fold {r}" for r in said[-1]] + ([f"a member alone did better in {alone} of {len(fitted)} folds"] if alone else [])
+    return out + list(last)
 
 # %% ../nbs/10_training.ipynb #299738c7
 def bundle_of(
