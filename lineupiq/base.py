@@ -289,7 +289,7 @@ def _bounds(cls: type, key: str) -> str:
     words = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
     return "".join(f", {words[k]} {v:g}" for m in found for k, v in m.kw.items())
 
-# %% ../nbs/00_base.ipynb #bcd3c038
+# %% ../nbs/00_base.ipynb #af6c298d
 Distribution = Literal["auto", "squared", "poisson", "tweedie"]
 
 
@@ -310,7 +310,7 @@ class ModelConfig:
     max_nan_share: Annotated[float, Bound(ge=0, le=1)] = 0.95  # a column with more missing than this is an error
     strict_columns: bool = False  # True: a column that the model was not fitted on is an error
     allow_positional: bool = False  # True: an array without names is taken in the order of the fitted columns
-    extra_params: dict[str, Any] = field(default_factory=dict)  # passed on to the library as they are
+    extra_params: dict[str, Any] = field(default_factory=dict)  # passed on to the library as they are; for nets, to the optimiser
 
     def validate(self) -> ModelConfig:  # itself
         "Raise one `ConfigError` that lists every problem, or return the configuration."
