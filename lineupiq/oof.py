@@ -20,7 +20,7 @@ from .inputs import ModelSpec, RowInput, RowMaker
 from .panel import Panel
 
 # %% auto #0
-__all__ = ['with_validation', 'FittedFold', 'fit_fold', 'row_metadata', 'prediction_frame', 'out_of_fold']
+__all__ = ['FIRST_SHARE', 'with_validation', 'FittedFold', 'fit_fold', 'row_metadata', 'prediction_frame', 'out_of_fold']
 
 # %% ../nbs/02b_oof.ipynb #93fc0f6b
 def with_validation(
@@ -81,7 +81,10 @@ def _with_neutrals(frame: pd.DataFrame, panel: Panel, fold: Fold) -> pd.DataFram
     frame.insert(frame.columns.get_loc(others[0]) + names.index(next(n for n in names if n not in others)), next(n for n in names if n not in others), share)
     return frame
 
-# %% ../nbs/02b_oof.ipynb #f7840b6d
+# %% ../nbs/02b_oof.ipynb #52d97843
+FIRST_SHARE = 0.85  # of a time limit for the first fit; what it leaves is for the second
+
+
 def fit_fold(
     panel: Panel,  # all rows
     fold: Fold,  # which rows train, stop and test
@@ -103,7 +106,7 @@ def fit_fold(
     tell("fit")
     stop = fold.val if fold.val is None else _training_rows(panel, fold.val, exclude_neutrals)
     again = refit and fold.val is not None
-    model, metrics = _fit(panel, spec, maker, train, stop, weighting, **({"time_limit": time_limit / (2 if again else 1)} if time_limit else {}))
+    model, metrics = _fit(panel, spec, maker, train, stop, weighting, **({"time_limit": time_limit * (FIRST_SHARE if again else 1)} if time_limit else {}))
     parts = [] if fold.val is None else [prediction_frame(panel, model, maker, fold.val, fold.number, "val")]
     if again:
         tell("refit")
