@@ -420,7 +420,7 @@ class PredictionOutput:
         out |= {f"q_{level:g}": values for level, values in (self.quantiles or {}).items()}
         return pd.DataFrame(out)
 
-# %% ../nbs/00_base.ipynb #33f1ad4a
+# %% ../nbs/00_base.ipynb #26763e30
 class BaseModel(ABC):
     "The contract of every model: build, fit, predict, save, load."
     name: ClassVar[str] = ""  # set by the registry
@@ -430,6 +430,7 @@ class BaseModel(ABC):
     handles_nan: ClassVar[bool] = False  # True where the model, or its own imputer, takes NaN
     stops_early: ClassVar[bool] = True  # False: validation rows change nothing that is learnt
     native_format: ClassVar[str] = ""  # what `save` writes, e.g. UBJSON
+    check_config: ClassVar[dict[str, Any] | None] = None  # settings small enough for the battery of checks; None: the usual ones
 
     def __init__(self,
         config: dict | ModelConfig | None = None,  # parameters by name; unknown ones raise

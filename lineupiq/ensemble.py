@@ -105,7 +105,7 @@ def _loss(out: np.ndarray, y: np.ndarray, w: np.ndarray | None = None) -> float:
         return float(np.average(-np.log(np.clip(out[np.arange(len(y)), y], 1e-15, 1)), weights=w))
     return float(np.sqrt(np.average((out - y) ** 2, weights=w)))
 
-# %% ../nbs/08_ensemble.ipynb #8466d711
+# %% ../nbs/08_ensemble.ipynb #3cf37e38
 class EnsembleModel(ArrayModel):
     "Members, and a second level that was learnt from their predictions of later rows."
     Config: ClassVar[type[ModelConfig]] = EnsembleConfig
@@ -113,6 +113,9 @@ class EnsembleModel(ArrayModel):
     handles_nan: ClassVar[bool] = True  # each member has its own rule for missing values
     stops_early: ClassVar[bool] = False  # its members do
     native_format: ClassVar[str] = "each member's own, and JSON"
+    check_config: ClassVar[dict[str, Any] | None] = {"base_models": ["xgboost", "catboost"], "n_jobs": 1, "base_params": {  # members that draw nothing
+        "xgboost": {"num_boost_round": 60, "n_estimators": 40, "subsample": 1.0, "colsample_bytree": 1.0},
+        "catboost": {"num_boost_round": 60, "n_estimators": 40, "subsample": 1.0, "colsample_bytree": 1.0, "random_strength": 0.0, "extra_params": {"boosting_type": "Plain"}}}}
 
     @classmethod
     def members(cls,
@@ -368,7 +371,7 @@ def _fit_level(self: EnsembleModel, raw: np.ndarray, y: np.ndarray, w: np.ndarra
         return fit_convex(raw, y, w)
     return fit_linear(raw, y, w, c.meta_C, 0.0 if c.distribution in ("poisson", "tweedie") else None)
 
-# %% ../nbs/08_ensemble.ipynb #e327557d
+# %% ../nbs/08_ensemble.ipynb #b69cbd60
 @dataclass
 class StackingConfig(EnsembleConfig):
     "Blocks of the walk, and the second level."
@@ -381,6 +384,7 @@ class StackingConfig(EnsembleConfig):
 class StackingModel(EnsembleModel):
     "Members stacked in time (Wolpert, 1992), on an expanding walk instead of k-fold."
     Config: ClassVar[type[ModelConfig]] = StackingConfig
+    weights_exact: ClassVar[bool] = False  # a row twice moves the blocks' edges, a weight does not
 
     def _blocks(self) -> int:
         return self.config.n_splits
@@ -403,6 +407,7 @@ class BlendingConfig(EnsembleConfig):
 class BlendingModel(EnsembleModel):
     "Members blended on one hold-out at the end of the training rows."
     Config: ClassVar[type[ModelConfig]] = BlendingConfig
+    weights_exact: ClassVar[bool] = False  # a row twice moves the hold-out's edge, a weight does not
 
     def _blocks(self) -> int:
         return 1

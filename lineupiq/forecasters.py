@@ -47,11 +47,12 @@ class NHiTSConfig(NeuralConfig):
                 if min(values := getattr(self, name), default=1) < 1]
         return out
 
-# %% ../nbs/06a_forecasters.ipynb #800d2759
+# %% ../nbs/06a_forecasters.ipynb #01fbbce2
 @register("nhits", family="timeseries", description="N-HiTS: pooled blocks and interpolated knots, a head for the label")
 class NHiTSModel(NeuralModel):
     "N-HiTS behind the contract."
     Config: ClassVar[type[ModelConfig]] = NHiTSConfig
+    check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 16, "channels": 2, "forecast_steps": 4, "learning_rate": 0.01, "batch_size": 512}
     memory_factor: ClassVar[float] = 4.0  # of NumPy's memory; torch's own is that of a batch
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
@@ -76,11 +77,12 @@ class TFTConfig(NeuralConfig):
         "Heads that do not divide the width."
         return super().contradictions() + ([f"heads: {self.heads} does not divide hidden_size: {self.hidden_size}"] if self.hidden_size % self.heads else [])
 
-# %% ../nbs/06a_forecasters.ipynb #d66f0559
+# %% ../nbs/06a_forecasters.ipynb #3255567f
 @register("tft", family="timeseries", description="Temporal Fusion Transformer: selects variables, attends to steps, says which")
 class TFTModel(NeuralModel):
     "The Temporal Fusion Transformer behind the contract."
     Config: ClassVar[type[ModelConfig]] = TFTConfig
+    check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 4, "heads": 2, "learning_rate": 0.01, "batch_size": 512}
     memory_factor: ClassVar[float] = 4.0
     explained_rows: ClassVar[int] = 2048  # training windows, spread evenly, that the importance is averaged over
 

@@ -86,18 +86,18 @@ def _job(b: Bench) -> dict:
             "log": str(Path(b.folder, f"{b.task}_log.parquet")) if isinstance(X, Games) else None,
             "columns": [str(c) for c in getattr(X, "columns", [])] or None, "out": str(Path(b.folder, f"{b.task}_answer.npy"))}
 
-# %% ../nbs/01fb_model_reload.ipynb #33e7b710
+# %% ../nbs/01fb_model_reload.ipynb #ff7627d6
 def _importing() -> bool:
-    "Whether a module is being imported further up the stack."
+    "Whether a module is being imported, or a function compiled, further up the stack: both may unpickle what they made themselves."
     import sys
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        if frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_globals.get("__name__", "").startswith("numba."):
             return True
         frame = frame.f_back
     return False
 
-# %% ../nbs/01fb_model_reload.ipynb #3d3c0be6
+# %% ../nbs/01fb_model_reload.ipynb #ca276318
 def serve_reload(
     order: Path | str,  # a JSON file: module, class and a list of jobs
 ) -> dict:  # task -> modules that were unpickled from; written beside the order as well
@@ -120,9 +120,9 @@ def serve_reload(
     sys.addaudithook(hear)
     for job in what["jobs"]:
         rows = np.load(job["rows"], allow_pickle=False)
-        heard.clear()
         rows = rows if job["columns"] is None else pd.DataFrame(rows, columns=job["columns"])
         rows = Games(pd.read_parquet(job["log"]), rows) if job.get("log") else rows
+        heard.clear()
         out = cls.load(job["folder"]).predict(rows)
         said[job["task"]] = {"unpickled": sorted(set(heard)), "classes": None if out.classes is None else list(out.classes)}
         np.save(job["out"], raw_output(out))

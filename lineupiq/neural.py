@@ -65,7 +65,7 @@ class NeuralConfig(ModelConfig):
         "Threads for torch."
         return n_threads() if self.n_jobs < 1 else self.n_jobs
 
-# %% ../nbs/04a_neural.ipynb #e8ef9906
+# %% ../nbs/04a_neural.ipynb #cb2dd68c
 APART = ("verbose", "checkpoint_dir", "save_checkpoints", "checkpoint_every", "time_limit", "n_jobs")  # change nothing that is learnt
 
 
@@ -75,6 +75,7 @@ class NeuralModel(ArrayModel):
     input_kind: ClassVar[str] = "window"
     handles_nan: ClassVar[bool] = True  # 0 after scaling
     native_format: ClassVar[str] = "safetensors"
+    check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 8, "num_layers": 1, "batch_size": 1024, "learning_rate": 0.01}  # a batch holds all rows
     memory_factor: ClassVar[float] = 4.0  # NumPy's bytes a byte of gathered windows; rows that are handed in as Windows cost once
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
@@ -251,7 +252,7 @@ class LSTMModel(NeuralModel):
 class GRUModel(LSTMModel):
     "GRU layers; the state after the newest row."
 
-# %% ../nbs/04a_neural.ipynb #fd0cafe5
+# %% ../nbs/04a_neural.ipynb #471f835d
 @dataclass
 class TCNConfig(SequenceConfig):
     "The TCN's own: what it sees is 1 + 2 (kernel_size − 1)(2^num_layers − 1) rows."
@@ -264,13 +265,14 @@ class TCNConfig(SequenceConfig):
 class TCNModel(NeuralModel):
     "Residual blocks of dilated causal convolutions."
     Config: ClassVar[type[ModelConfig]] = TCNConfig
+    check_config: ClassVar[dict[str, Any] | None] = {**NeuralModel.check_config, "num_layers": 2}
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
         from lineupiq.nets import TCNNet
         c = self.config
         return TCNNet(n_features, n_out, c.hidden_size, c.num_layers, c.dropout, c.kernel_size)
 
-# %% ../nbs/04a_neural.ipynb #165a6a51
+# %% ../nbs/04a_neural.ipynb #7d784c74
 @dataclass
 class TransformerConfig(SequenceConfig):
     "The Transformer's own."
@@ -290,6 +292,7 @@ class TransformerConfig(SequenceConfig):
 class TransformerModel(NeuralModel):
     "A pre-norm encoder; the newest row's token."
     Config: ClassVar[type[ModelConfig]] = TransformerConfig
+    check_config: ClassVar[dict[str, Any] | None] = {**NeuralModel.check_config, "heads": 2}
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
         from lineupiq.nets import TransformerNet

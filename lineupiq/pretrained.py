@@ -214,11 +214,12 @@ class BackboneModel(NeuralModel):
         self.described = load_json(folder / "backbone.json")
         super()._load_native(folder)
 
-# %% ../nbs/06b_pretrained.ipynb #c1596a0d
+# %% ../nbs/06b_pretrained.ipynb #f770e750
 @register("patchtst", family="timeseries", description="PatchTST: patches of each feature as tokens, by Hugging Face transformers")
 class PatchTSTModel(BackboneModel):
     "PatchTST behind the contract."
     Config: ClassVar[type[ModelConfig]] = PatchTSTConfig
+    check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 8, "heads": 2, "num_layers": 1, "learning_rate": 0.01, "batch_size": 512, "patch_length": 2, "patch_stride": 1}
 
     def _new_backbone(self, n_features: int, length: int) -> torch.nn.Module:
         c = self.config
@@ -286,11 +287,12 @@ def principal(
     basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])])
     return mean.astype(np.float32), basis.astype(np.float32)
 
-# %% ../nbs/06b_pretrained.ipynb #86ae25d1
+# %% ../nbs/06b_pretrained.ipynb #da277907
 @register("timesfm", family="timeseries", description="TimesFM: a pretrained forecaster's states under a head, frozen or fine-tuned, by Hugging Face transformers")
 class TimesFMModel(BackboneModel):
     "TimesFM behind the contract."
     Config: ClassVar[type[ModelConfig]] = TimesFMConfig
+    check_config: ClassVar[dict[str, Any] | None] = {"weights": "random", "hidden_size": 8, "heads": 2, "num_layers": 1, "learning_rate": 0.01, "batch_size": 512, "patch_length": 4}
     memory_factor: ClassVar[float] = 12.0  # the frozen states' components stand beside the windows
     basis_series: ClassVar[int] = 8192  # training series, spread evenly, that the components are found on
 

@@ -66,7 +66,7 @@ def reset_ratings(
             table[at[team], where[season]] = rating
     return table
 
-# %% ../nbs/01db_replay.ipynb #8621cbae
+# %% ../nbs/01db_replay.ipynb #85390378
 def _walk(home, away, margin, neutral, season, entry, reset, k, advantage, reversion, mean, weigh):  # all arrays; loops, because numba compiles them
     n, g = len(home), len(k)
     ratings, last = np.empty((len(entry), g)), np.full(len(entry), -1)
@@ -102,10 +102,7 @@ def _walk(home, away, margin, neutral, season, entry, reset, k, advantage, rever
 def _compiled() -> Any:
     "The loop as machine code."
     import numba
-    try:
-        return numba.njit(cache=True)(_walk)
-    except RuntimeError:  # nowhere to keep it
-        return numba.njit(_walk)
+    return numba.njit(_walk)
 
 # %% ../nbs/01db_replay.ipynb #10f88d4e
 class Walk(NamedTuple):
