@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'config_app', 'Json', 'Data', 'Paths', 'Symbols', 'Horizons', 'Position', 'Target', 'Market', 'Barriers',
-           'Timezone', 'Sort', 'say', 'out', 'stopping', 'Progress', 'train', 'models', 'predict', 'evaluate',
+           'Timezone', 'Sort', 'say', 'out', 'stopping', 'Progress', 'train', 'models', 'predict', 'evaluate', 'export',
            'config_show', 'config_check', 'Terminated', 'exit_code', 'main']
 
 # %% ../nbs/18_cli.ipynb #f92edc62
@@ -210,6 +210,21 @@ def evaluate(
     "Score a run's model beside its simple rules on rows later than everything it was trained on."
     from lineupiq.commands import run_evaluate
     say(run_evaluate(run=run, model=model, data=data, path=path, since=since, as_json=as_json), as_json)
+
+# %% ../nbs/18_cli.ipynb #f0863d07
+@app.command()
+def export(
+    run: Annotated[Path, typer.Option("--run", help="A run folder of `lineupiq train`.")],
+    output: Annotated[Path, typer.Option("--output", help="The file to write, ending in .onnx; what it says of itself stands beside it.")],
+    model: Annotated[Optional[str], typer.Option("--model", help="A model of the run; default what validation picked.")] = None,
+    format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    data: Annotated[Optional[str], typer.Option("--data", help="Another source than the run's.")] = None,
+    path: Paths = None,
+    as_json: Json = False,
+) -> None:
+    "Write a run's model for other runtimes, if it says the same as the model on rows later than its training."
+    from lineupiq.commands import run_export
+    say(run_export(run=run, model=model, data=data, path=path, format=format, output=output, as_json=as_json), as_json)
 
 # %% ../nbs/18_cli.ipynb #e482d371
 @config_app.command("show")

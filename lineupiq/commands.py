@@ -25,7 +25,8 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'OPTIONS', 'split_list', 'whole_numbers', 'source_options', 'default_yaml', 'model_file', 'check_config_file',
-           'model_table', 'check_report', 'run_training', 'split_plan', 'train_settings', 'run_predict', 'run_evaluate']
+           'model_table', 'check_report', 'run_training', 'split_plan', 'train_settings', 'run_predict', 'run_evaluate',
+           'run_export']
 
 # %% ../nbs/17c_commands.ipynb #2ed7137c
 def split_list(
@@ -351,3 +352,12 @@ def run_evaluate(run: Path, model: str | None, data: str | None, path: list[str]
         rows = board[[*COLUMNS, "role", "note"]].astype(object)
         return {"leaderboard": rows.where(rows.notna(), None).to_dict("records"), "model": best[0] if best else None}
     return board_rows(board).drop(columns=["validation", "seconds", "peak MB"]).to_string(index=False)
+
+# %% ../nbs/17c_commands.ipynb #1947a593
+def run_export(run: Path, model: str | None, data: str | None, path: list[str] | None, format: str, output: Path, as_json: bool) -> Any:
+    "`lineupiq export`: a run's model as a file for other runtimes, compared with the model on held-out rows."
+    if format != "onnx":
+        raise ConfigError(f"unknown format '{format}'{did_you_mean(format, ['onnx'])}", expected="onnx")
+    from lineupiq.onnx_export import export_run
+    told = export_run(run, _run_panel(run, data, path, False), output, model)
+    return told if as_json else f"{told['model']} written to {told['output']} ({told['bytes']:,} bytes)\n{told['evidence']}"
