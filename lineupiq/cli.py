@@ -7,12 +7,13 @@ __all__ = ['app', 'config_app', 'Json', 'Data', 'Paths', 'Symbols', 'Horizons', 
            'Timezone', 'Sort', 'say', 'out', 'stopping', 'Progress', 'train', 'models', 'predict', 'evaluate', 'export',
            'config_show', 'config_check', 'Terminated', 'exit_code', 'main']
 
-# %% ../nbs/18_cli.ipynb #f92edc62
+# %% ../nbs/18_cli.ipynb #25fa686f
 import json
 import logging
 import os
 import signal
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -63,7 +64,7 @@ def stopping(
     t = facts.get("training") or {}
     return {"best_epoch": t["best_epoch"], "val_loss": round(t["val_loss"], 6)} if t.get("early_stopped") else {}
 
-# %% ../nbs/18_cli.ipynb #7aace45d
+# %% ../nbs/18_cli.ipynb #24c9e556
 class Progress:
     "States of models as they come: a rich line on a terminal, JSON lines elsewhere."
     def __init__(self,
@@ -71,10 +72,13 @@ class Progress:
         verbose: bool = False,  # True: also losses by epoch
     ):
         self.tty, self.total, self.done, self.verbose, self.status = sys.stderr.isatty(), total, 0, verbose, None
+        self.told = time.monotonic()
 
     def __call__(self, model: str, state: str, facts: dict) -> None:
         if self.verbose and facts.get("history"):
             self._losses(model, facts)
+        if state == "epoch":
+            return self._epoch(model, facts)
         if not self.tty:
             shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error")} | stopping(facts)
             return out(json.dumps({"event": "model", "model": model, "state": state, **shown}), sys.stderr)
@@ -90,6 +94,15 @@ class Progress:
             tail = f"{facts['seconds']:.1f} s" if state == "done" else facts.get("error", "").splitlines()[0]
             tail += f", stopped early, best epoch {early['best_epoch']} (val_loss {early['val_loss']:.4g})" if early else ""
             console.print(f"[{self.done}] {model}: {state}, {tail}", markup=False, highlight=False)
+
+    def _epoch(self, model: str, facts: dict) -> None:
+        "Where a long training is: the changing line on a terminal, a line every ten seconds elsewhere."
+        losses = ", ".join(f"{k}={facts[k]:.4f}" for k in ("train_loss", "val_loss") if k in facts)
+        if self.tty and self.status is not None:
+            return self.status.update(f"training {model}: fit {facts['fit']}, epoch {facts['epoch']}, {losses}, {facts['seconds']:.0f} s")
+        if not self.tty and time.monotonic() - self.told > 10:
+            self.told = time.monotonic()
+            out(json.dumps({"event": "epoch", "model": model, **facts}), sys.stderr)
 
     def _losses(self, model: str, facts: dict) -> None:
         history, best = facts["history"], facts["training"]["best_epoch"]
