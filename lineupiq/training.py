@@ -236,7 +236,7 @@ class ModelRun:
         "Training metrics of the last fold, whose model is kept."
         return self.folds[-1]["training"]
 
-# %% ../nbs/10_training.ipynb #17593657
+# %% ../nbs/10_training.ipynb #dac87c42
 def run_model(
     panel: Panel,  # all rows
     folds: Sequence[Fold],  # of `plan_folds`
@@ -253,30 +253,33 @@ def run_model(
     path = None
     if bundle_path is not None:
         path = save_bundle(bundle_of(panel, last), bundle_path)
-    importance = importance_of(panel, last)
+    importance = importance_of(panel, last, 1000 if kwargs.get("time_limit") is None else 200)
     records = [{**f.fold.manifest.record(), "training": {k: v for k, v in dict(f.metrics).items() if k != "history"}, "seconds": f.seconds} for f in fitted]
     seconds = time.perf_counter() - started
     return ModelRun(spec.cls.name, predictions, records, importance, last.metrics.history, path, seconds, remarks=_remarks(fitted, seconds, kwargs.get("time_limit")))
 
-# %% ../nbs/10_training.ipynb #96b23954
+# %% ../nbs/10_training.ipynb #e9dfe86a
 def importance_of(
     panel: Panel,  # what it was trained on
     fitted: FittedFold,  # of `fit_fold`
+    max_rows: int = 1000,  # test rows to shuffle
 ) -> pd.DataFrame | None:  # feature, importance; None where it has no meaning
     "The model's own importance, or what its loss rises by on shuffled test rows."
     own = fitted.model.get_feature_importance()
     rows = fitted.fold.test[panel.labelled[fitted.fold.test]]
     if own is not None or fitted.maker.kind not in ("tabular", "window") or fitted.model.family == "baseline" or len(rows) < 2:
         return own
-    return permutation_importance(fitted.model, fitted.maker.rows(rows, "the test rows"), panel.y[rows], seed=fitted.model.config.random_seed)
+    return permutation_importance(fitted.model, fitted.maker.rows(rows, "the test rows"), panel.y[rows], max_rows, seed=fitted.model.config.random_seed)
 
-# %% ../nbs/10_training.ipynb #89267824
+# %% ../nbs/10_training.ipynb #c13f0175
 def _remarks(fitted: Sequence[FittedFold], seconds: float, limit: float | None) -> list[str]:
     "Sentences about a run."
     out, cut = [], [f.metrics for f in fitted if f.metrics.time_limited]
     if cut:
         folds = "" if len(fitted) == 1 else f" in {len(cut)} of {len(fitted)} folds"
-        out.append(f"stopped by the time limit{folds} after {cut[-1].total_epochs} rounds or epochs, best at {cut[-1].best_epoch + 1}")
+        many = cut[-1].total_epochs > 1
+        out.append(f"stopped by the time limit{folds}" + (f" after {cut[-1].total_epochs} rounds or epochs, best at {cut[-1].best_epoch + 1}" if many else ", at the first state that it had"))
+        out += [f"{seconds:.0f} s with predictions and importance"] if seconds > 1.3 * (limit or seconds) else []
     elif limit is not None and seconds > 1.15 * limit + 5:
         out.append(f"took {seconds:.0f} s of {limit:g} s: this model cannot be stopped")
     said = [getattr(f.model, "remarks", []) for f in fitted]
