@@ -151,7 +151,7 @@ class ClassicalModel(ArrayModel):
         out = pd.DataFrame({"feature": self.input_columns, "importance": (total / total.sum() if total.sum() > 0 else total).to_numpy()})
         return out.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
 
-# %% ../nbs/05_classical.ipynb #1a21347e
+# %% ../nbs/05_classical.ipynb #e44f980c
 class PathModel(ClassicalModel):
     "A linear model whose one penalty validation chooses."
     def _step(self, estimator: Any, last: Any, Z: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
@@ -165,6 +165,12 @@ class PathModel(ClassicalModel):
     def _choose(self, name: str, grid: list[float], build: Callable[[float], Any], X: np.ndarray, y: np.ndarray,
                 X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         "Fit a path of one penalty, from strong to weak, and keep the value with the least validation loss."
+        from threadpoolctl import threadpool_limits
+        with threadpool_limits(1 if X.size < 2e6 else self.config.threads, "blas"):  # short products cost more to share than to make
+            return self._path(name, grid, build, X, y, X_val, y_val, w)
+
+    def _path(self, name: str, grid: list[float], build: Callable[[float], Any], X: np.ndarray, y: np.ndarray,
+              X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         from sklearn.pipeline import Pipeline
         started, limit, last, best, k, least = time.perf_counter(), self.config.time_limit, None, None, 0, np.inf
         X, grid, prepare = self._learn_bounds(X, w), sorted(grid, reverse=name == "alpha"), self._pipeline(None)[:-1]

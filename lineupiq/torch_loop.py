@@ -27,8 +27,8 @@ from .nets import Head, RowStore, hits, row_losses
 from .windows import Windows
 
 # %% auto #0
-__all__ = ['PROBE_FROM', 'PROBE_STEPS', 'PROBE_NEAR', 'torch_session', 'torch_device', 'cpu_has_bf16', 'pick_precision',
-           'rate_factor', 'TrainingRun', 'moving_state', 'run_digest']
+__all__ = ['PROBE_FROM', 'PROBE_STEPS', 'PROBE_NEAR', 'PROBE_WIDTH', 'torch_session', 'torch_device', 'cpu_has_bf16',
+           'pick_precision', 'rate_factor', 'TrainingRun', 'moving_state', 'run_digest']
 
 # %% ../nbs/04_torch_loop.ipynb #aa4c2d6a
 @contextmanager
@@ -64,8 +64,9 @@ def torch_device(
         raise EnvironmentFault("this torch cannot use the GPU", found=f"torch {torch.__version__}", fix="install a CUDA build of torch, or use device: cpu")
     return pick_device(wanted, auto_detect=usable)
 
-# %% ../nbs/04_torch_loop.ipynb #75898354
+# %% ../nbs/04_torch_loop.ipynb #cd0c850a
 PROBE_FROM, PROBE_STEPS, PROBE_NEAR = 400, 12, 0.01  # steps that are worth a probe; its length; how near the losses must be
+PROBE_WIDTH = 64  # narrower products are slower in bfloat16 than in float32
 
 
 @lru_cache(maxsize=1)
@@ -79,6 +80,7 @@ def pick_precision(
     wanted: str,  # auto, float32 or bf16
     device: str,  # cpu or cuda
     steps: int,  # that training may take
+    width: int = PROBE_WIDTH,  # of the net's widest product
 ) -> str:  # float32, bf16, float16, or probe: bf16 if it agrees
     "The precision of the training's matrix products."
     able = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else cpu_has_bf16()
@@ -86,7 +88,7 @@ def pick_precision(
         raise EnvironmentFault(f"this {device} has no bfloat16", fix="use precision: auto or float32")
     if wanted != "auto" or device == "cuda":
         return wanted if wanted != "auto" else "bf16" if able else "float16"
-    return "probe" if able and steps >= PROBE_FROM else "float32"
+    return "probe" if able and steps >= PROBE_FROM and width >= PROBE_WIDTH else "float32"
 
 # %% ../nbs/04_torch_loop.ipynb #30ef498a
 def rate_factor(
@@ -103,7 +105,7 @@ def rate_factor(
         factor *= 0.5 * (1 + float(np.cos(np.pi * done)))
     return factor * 0.5 ** sum(passed > cut for cut in cuts)
 
-# %% ../nbs/04_torch_loop.ipynb #44e2d5c7
+# %% ../nbs/04_torch_loop.ipynb #39cec136
 class TrainingRun:
     "A net in training: optimiser, shuffling, history and best state."
     def __init__(self,
@@ -130,7 +132,8 @@ class TrainingRun:
         self.facts = {"epoch": 0, "best_epoch": 0, "best_loss": np.inf, "mark": np.inf, "waited": 0, "flat_mark": np.inf, "flat": 0, "history": {},
                       "cuts": list(config.rate_cuts or [])}
         self.ended = ""  # why it ended: patience, callback, time, diverged; empty: all epochs
-        self.use(pick_precision(config.precision, device, self.steps * self.last))
+        width = max((min(p.shape[:2]) for p in self.net.parameters() if p.ndim > 1), default=1)
+        self.use(pick_precision(config.precision, device, self.steps * self.last, width))
 
 # %% ../nbs/04_torch_loop.ipynb #1419a604
 @patch
