@@ -145,7 +145,7 @@ def check_columns(
         warnings.warn(f"values beyond 1e12 × the median in: {', '.join(wild[:5])}", UserWarning, stacklevel=2)
     return constant
 
-# %% ../nbs/00d_arrays.ipynb #97aa238f
+# %% ../nbs/00d_arrays.ipynb #0d8da9c7
 def check_labels(
     y: Any,  # (N,) labels
     task: str,  # regression, binary or multiclass
@@ -167,6 +167,9 @@ def check_labels(
             missing = True  # nothing more can be said of them
         elif y.dtype.kind == "f" and np.isinf(y).any():
             problems.append(f"infinite labels: {first_rows(np.isinf(y))}")
+            missing = True
+        elif task == "regression" and len(y) and np.abs(y).max() > FLOAT32_MAX:
+            problems.append(f"labels beyond float32: {first_rows(np.abs(y) > FLOAT32_MAX)}, up to {np.abs(y).max():.3g}; rescale them")
             missing = True
         if not missing and len(y) and not constant_ok and len(pd.unique(y)) == 1:
             problems.append(f"a constant target: every label is {y[0]}; nothing can be learnt from one value")
@@ -274,7 +277,7 @@ class View(ABC):
     ) -> None:
         "Raise `DataError` where a value cannot be used."
 
-# %% ../nbs/00d_arrays.ipynb #50dfeeee
+# %% ../nbs/00d_arrays.ipynb #c4b52fd2
 class ArrayModel(BaseModel):
     "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -329,8 +332,9 @@ class ArrayModel(BaseModel):
         if w is not None and (w == 0).any():  # no weight is no row, also for medians, bootstraps and samples
             X, y = X.take(w > 0) if isinstance(X, View) else X[w > 0], check_labels(y[w > 0], self.task)
             self._about, w = (None if self._about[0] is None else self._about[0][w > 0], self._about[1]), w[w > 0]
-        if self.column_checks and self.input_kind == "tabular":
-            self.constant_columns = check_columns(X, self.input_columns, self.config.max_nan_share)
+        if self.column_checks and self.input_kind in ("tabular", "window"):
+            now = X if self.input_kind == "tabular" else np.asarray(X[:, -1] if isinstance(X, np.ndarray) else X.values[X.at])  # a window's newest rows
+            self.constant_columns = check_columns(now, self.input_columns, self.config.max_nan_share)
         self.codec = None if self.task == "regression" else LabelCodec(y)
         return X, (y if self.codec is None else self.codec.encode(y)), w
 

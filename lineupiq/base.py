@@ -239,7 +239,7 @@ def _pydantic_type(hint: Any) -> Any:
     extra = {"allow_inf_nan": False} if hint.__origin__ is float else {}
     return Annotated[hint.__origin__, Field(**{k: v for m in meta if isinstance(m, Bound) for k, v in m.kw.items()}, **extra)]
 
-# %% ../nbs/00_base.ipynb #c86e46e6
+# %% ../nbs/00_base.ipynb #55cf8d36
 @cache
 def params_schema(
     cls: type,  # a dataclass with annotated fields
@@ -256,7 +256,7 @@ def params_schema(
             inner = [a for a in hint.__args__ if a is not type(None)]
             hint = _pydantic_type(inner[0]) | None if len(inner) == 1 else hint
         spec[f.name] = (_pydantic_type(hint), default)
-    return create_model(cls.__name__, __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=()), **spec)
+    return create_model(cls.__name__, __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False), **spec)
 
 # %% ../nbs/00_base.ipynb #6b5cf4a4
 def config_problems(

@@ -178,7 +178,7 @@ def train(
         records = [r.record() for r in results]
         say(records[0] if len(records) == 1 else {"runs": records}, True)
 
-# %% ../nbs/18_cli.ipynb #210b7559
+# %% ../nbs/18_cli.ipynb #e50a245a
 @app.command()
 def models(
     family: Annotated[Optional[str], typer.Option("--family", help="Only this family.")] = None,
@@ -187,7 +187,7 @@ def models(
 ) -> None:
     "List the registered models, what they can do, and why one is unavailable; or check one."
     from lineupiq.commands import check_report, model_table
-    if check:
+    if check is not None:
         if check_report(check, lambda text: say(text, as_json), as_json):
             raise typer.Exit(1)
         return

@@ -17,7 +17,14 @@ from .base import DataError, first_rows
 # %% auto #0
 __all__ = ['LOG_COLUMNS', 'make_log', 'Games']
 
-# %% ../nbs/01da_gamelog.ipynb #4044df8c
+# %% ../nbs/01da_gamelog.ipynb #0588a737
+def _too_early(log: pd.DataFrame) -> pd.Series:
+    "Games of a team that begin before the result of its last one was known: a replay in order would see that result too soon."
+    sides = pd.concat([log[["home", "time", "known"]].set_axis(["team", "time", "known"], axis=1), log[["away", "time", "known"]].set_axis(["team", "time", "known"], axis=1)])
+    sides = sides.sort_index(kind="stable").sort_values("time", kind="stable")
+    return (sides["time"] < sides.groupby("team", sort=False)["known"].shift()).groupby(level=0).any().reindex(log.index)
+
+
 LOG_COLUMNS = ("home", "away", "home_score", "away_score", "neutral", "season", "time", "known")
 
 
@@ -28,11 +35,21 @@ def make_log(
     games = games.assign(**{k: v for k, v in {"neutral": False, "season": 0}.items() if k not in games})
     if gone := [c for c in LOG_COLUMNS if c not in games]:
         raise DataError("a log of games without all of its columns", found=f"missing: {', '.join(gone)}", expected=", ".join(LOG_COLUMNS))
+    if doubled := [c for c in LOG_COLUMNS if list(games.columns).count(c) > 1]:
+        raise DataError("a column is there twice", found=", ".join(doubled))
     log = games[list(LOG_COLUMNS)].reset_index(drop=True)
+    number, stamp = pd.api.types.is_numeric_dtype, pd.api.types.is_datetime64_any_dtype
+    odd = [c for c, right in (("home_score", number), ("away_score", number), ("season", number), ("time", stamp), ("known", stamp)) if not right(log[c].dtype)]
+    if odd or log["time"].dt.tz != log["known"].dt.tz:
+        raise DataError("columns of the wrong kind in a log of games", found=", ".join(f"{c}: {log[c].dtype}" for c in odd or ["time", "known"]), expected="numbers for scores and seasons, times of one zone")
+    if not log["neutral"].isin([0, 1]).all():
+        raise DataError("neutral is neither true nor false", where=first_rows(~log["neutral"].isin([0, 1]).to_numpy()), found=repr(log["neutral"][~log["neutral"].isin([0, 1])].iloc[0]), expected="true or false, 0 or 1")
+    log["neutral"] = log["neutral"].astype(bool)
     problems = {"a missing side or time": log[["home", "away", "time"]].isna().any(axis=1), "one score but not the other": log["home_score"].isna() != log["away_score"].isna(),
                 "a team that plays itself": log["home"] == log["away"], "a result known before the game": log["known"] <= log["time"],
                 "a score without the time at which it was known": log["home_score"].notna() & log["known"].isna(),
-                "out of order": log["time"].diff() < pd.Timedelta(0), "a season that falls": log["season"].diff() < 0}
+                "out of order": log["time"].diff() < pd.Timedelta(0), "a season that falls": log["season"].diff() < 0,
+                "a season that is missing": log["season"].isna(), "a team that plays before its last result was known": _too_early(log)}
     for what, bad in problems.items():
         if bad.any():
             raise DataError(f"a log of games with {what}", where=first_rows(bad.to_numpy()), fix="sort by time, and repair the rows")

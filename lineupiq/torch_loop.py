@@ -105,7 +105,7 @@ def rate_factor(
         factor *= 0.5 * (1 + float(np.cos(np.pi * done)))
     return factor * 0.5 ** sum(passed > cut for cut in cuts)
 
-# %% ../nbs/04_torch_loop.ipynb #39cec136
+# %% ../nbs/04_torch_loop.ipynb #17e3b5a4
 class TrainingRun:
     "A net in training: optimiser, shuffling, history and best state."
     def __init__(self,
@@ -122,7 +122,10 @@ class TrainingRun:
         self.labels = [torch.as_tensor(y, device=device) for y in labels]
         self.weights = None if weights is None else torch.as_tensor(weights / weights.mean(), dtype=torch.float32, device=device)
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-        self.optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay, **config.extra_params)
+        try:
+            self.optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay, **config.extra_params)
+        except (TypeError, ValueError) as err:
+            raise ConfigError("extra_params do not fit the optimiser", found=str(err)[:200], where=f"extra_params: {config.extra_params}") from err
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.shuffle = torch.Generator().manual_seed(config.random_seed)
         self.has_val, self.best = len(labels) > 1, None
@@ -302,7 +305,7 @@ def _say(self: TrainingRun, logs: dict[str, float]) -> None:
     elif self.config.verbose:
         print(f"{names[self.ended]} (best epoch {f['best_epoch']} of {f['epoch']})", flush=True)
 
-# %% ../nbs/04_torch_loop.ipynb #348ab4d7
+# %% ../nbs/04_torch_loop.ipynb #28b037d0
 @patch
 def to_bytes(self: TrainingRun) -> bytes:
     "Everything that changes, as one safetensors file."
@@ -312,7 +315,8 @@ def to_bytes(self: TrainingRun) -> bytes:
     tensors |= {"shuffle": self.shuffle.get_state(), "dropout": torch.get_rng_state()}
     tensors |= {"dropout_cuda": torch.cuda.get_rng_state()} if self.device == "cuda" else {}
     facts = json.dumps(self.facts | {"precision": self.precision, "amp": self.amp.state_dict()})
-    return save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, {"facts": facts})
+    data = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, {"facts": facts})
+    return data + hashlib.sha256(data).digest()
 
 
 @patch
@@ -320,6 +324,9 @@ def from_bytes(self: TrainingRun,
     data: bytes,  # of `to_bytes`
 ) -> None:
     "Go on from a checkpoint."
+    data, digest = data[:-32], data[-32:]
+    if hashlib.sha256(data).digest() != digest:  # before any parser sees a byte
+        raise IntegrityError("a checkpoint whose bytes do not match their digest", fix="delete it; training then starts anew")
     try:
         tensors = load(data)
         facts = json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["facts"])
