@@ -130,11 +130,11 @@ Barriers = Annotated[Optional[Path], typer.Option("--barriers", help="Bars: a YA
 Timezone = Annotated[Optional[str], typer.Option("--timezone", help="Bars: zone of naive stamps.")]
 Sort = Annotated[bool, typer.Option("--sort", help="Bars: sort a file whose rows are out of order.")]
 
-# %% ../nbs/18_cli.ipynb #94a154ad
+# %% ../nbs/18_cli.ipynb #c59a1036
 @app.command()
 def train(
     data: Data = "sp500",
-    model: Annotated[Optional[list[str]], typer.Option("--model", help="A model, several, or `all`.")] = None,
+    model: Annotated[Optional[list[str]], typer.Option("--model", help="A model, several, or `all`; default those of --config, else all.")] = None,
     horizon: Horizons = None,
     symbol: Symbols = None,
     position: Position = None,
@@ -149,7 +149,7 @@ def train(
     embargo: Annotated[Optional[str], typer.Option("--embargo", help="Distance in time between parts, e.g. 1D.")] = None,
     n_splits: Annotated[Optional[int], typer.Option("--n-splits", help="Blocks of a walk-forward over dates.")] = None,
     seq_len: Annotated[Optional[int], typer.Option("--seq-len", help="Rows of history that a model sees: 1 is the current row; default 1, and for sequence models what their configuration says.")] = None,
-    config: Annotated[Optional[Path], typer.Option("--config", help="A model's YAML; see `lineupiq config show MODEL`.")] = None,
+    config: Annotated[Optional[list[Path]], typer.Option("--config", help="A model's YAML, see `lineupiq config show MODEL`; once for each model that has one.")] = None,
     training_config: Annotated[Optional[Path], typer.Option("--training-config", help="Defaults of training; see `lineupiq config show training`.")] = None,
     output: Annotated[Path, typer.Option("--output", help="Where run folders go.")] = Path("experiments/runs"),
     device: Annotated[Optional[str], typer.Option("--device", help="auto, cpu or cuda.")] = None,

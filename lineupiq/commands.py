@@ -116,7 +116,7 @@ def check_config_file(
         return "training"
     raise ConfigError("cannot tell what the file configures", where=str(path), fix="say --model NAME, or add a section model: with its name")
 
-# %% ../nbs/17c_commands.ipynb #ce865727
+# %% ../nbs/17c_commands.ipynb #2b1f3b46
 def model_table(
     family: str | None = None,  # only this family
     as_json: bool = False,  # records instead of text
@@ -129,7 +129,7 @@ def model_table(
     if as_json:
         return {"models": rows}
     shown = pd.DataFrame({"model": [f"{m['family']}:{m['name']}" for m in rows], "tasks": [", ".join(m["tasks"]) for m in rows],
-                          "NaN": ["yes" if m["handles_nan"] else "" for m in rows], "": [m["description"] if m["available"] else f"unavailable: {m['reason']}; pip install '{m['extra']}'" for m in rows]})
+                          "NaN": ["yes" if m["handles_nan"] else "" for m in rows], "what it is": [m["description"] if m["available"] else f"unavailable: {m['reason']}; pip install '{m['extra']}'" for m in rows]})
     return shown.to_string(index=False, justify="left")
 
 # %% ../nbs/17c_commands.ipynb #c24847bb
@@ -155,7 +155,7 @@ def check_report(
         show(records[0] if name != "all" else {"models": records, "failed": failed})
     return failed
 
-# %% ../nbs/17c_commands.ipynb #c30dc1e1
+# %% ../nbs/17c_commands.ipynb #9c9732d0
 OPTIONS = ("path", "symbol", "position", "target", "market", "barriers", "timezone", "sort")
 
 
@@ -166,7 +166,8 @@ def run_training(
 ) -> list[RunResult]:  # one a horizon
     "Train what the flags ask for: one run per horizon."
     defaults, changes = training_config(flags.get("training_config")), training_changes(flags.get("training_config")).get("training") or {}
-    flags, names = {**_file_flags(str(flags["data"]), changes), **{k: v for k, v in flags.items() if v not in (None, [])}}, split_list(flags.get("model")) or ["all"]
+    flags, names = {**_file_flags(str(flags["data"]), changes), **{k: v for k, v in flags.items() if v not in (None, [])}}, split_list(flags.get("model"))
+    names = names or [n for f in _config_files(flags) if (n := _named(read_yaml(f)))] or ["all"]
     for name in names:  # before any data is read
         if name != "all":
             registry().get_model(name)
@@ -273,24 +274,42 @@ def _family_defaults(names: list[str], changes: Mapping[str, Any], configs: Mapp
             out[name] = own
     return out
 
-# %% ../nbs/17c_commands.ipynb #7dbfd685
+# %% ../nbs/17c_commands.ipynb #87905a84
+def _config_files(flags: Mapping[str, Any]) -> list[Path]:
+    given = flags.get("config") or []
+    return [Path(given)] if isinstance(given, (str, Path)) else [Path(p) for p in given]
+
+
 def _configs(flags: Mapping[str, Any], names: list[str], plan: SplitPlan) -> tuple[dict[str, dict], dict[str, Any]]:
-    "A model's file belongs to one model; its `dataset` section stands in for flags that were not given."
-    flags = dict(flags)
-    if not flags.get("config"):
-        return {}, flags
-    if len(names) != 1 or names == ["all"]:
-        raise ConfigError("--config is for one model", found=f"--model {','.join(names)}", fix="name the model that the file is for")
-    cls = registry().get_model(names[0])
-    params, dataset = model_file(flags["config"], cls.name)
-    if params.get("early_stopping") and plan.val == 0:
-        raise ConfigError("early_stopping: true and val: 0 contradict each other", where=str(flags["config"]), fix="give validation rows, or set early_stopping: false")
-    for key, flag in {"exclude_neutrals": "exclude_neutrals", "sequence_length": "seq_len", "include_symbols": "symbol"}.items():
-        if key in dataset and not flags.get(flag):
-            flags[flag] = dataset[key]
-    for key in sorted({"use_memmap", "label_column"} & set(dataset)):
-        log.warning("%s: dataset.%s is for windows on disk and has no effect here; the label is that of --data", flags["config"], key)
-    return {cls.name: params}, flags
+    "Each file belongs to the model that it names; its `dataset` section stands in for flags that were not given."
+    flags, out, trained = dict(flags), {}, [registry().get_model(n).name for n in names if n != "all"]
+    for file in _config_files(flags):
+        named = _named(read_yaml(file))
+        if named is None and len(trained) != 1:
+            raise ConfigError("a --config file that does not say whose it is", where=str(file), found=f"--model {','.join(names)}", fix="add a section model: with its name, or train one model")
+        cls = registry().get_model(named or trained[0])
+        if cls.name in out or (trained and cls.name not in trained and "all" not in names):
+            raise ConfigError(f"--config is for {cls.name}, which {'has another file already' if cls.name in out else 'is not trained'}", where=str(file), found=f"--model {','.join(names)}")
+        params, dataset = model_file(file, cls.name)
+        if params.get("early_stopping") and plan.val == 0:
+            raise ConfigError("early_stopping: true and val: 0 contradict each other", where=str(file), fix="give validation rows, or set early_stopping: false")
+        out[cls.name] = _with_length(params, dataset, cls, file)
+        for key, flag in {"exclude_neutrals": "exclude_neutrals", "sequence_length": "seq_len", "include_symbols": "symbol"}.items():
+            if key in dataset and not flags.get(flag) and (key, dataset[key]) != ("sequence_length", 1):
+                flags[flag] = dataset[key]
+        for key in sorted({"use_memmap", "label_column"} & set(dataset)):
+            log.warning("%s: dataset.%s is for windows on disk and has no effect here; the label is that of --data", file, key)
+    return out, flags
+
+
+def _with_length(params: dict, dataset: dict, cls: Any, file: Path) -> dict:
+    "A sequence model's length is its own setting, whichever section says it."
+    if "seq_len" not in cls.Config.__dataclass_fields__ or "sequence_length" not in dataset:
+        return params
+    length = dataset.pop("sequence_length")
+    if params.get("seq_len", length) != length:
+        raise ConfigError(f"seq_len: {params['seq_len']} and dataset.sequence_length: {length} contradict each other", where=str(file), fix="keep one of them")
+    return {**params, "seq_len": length}
 
 # %% ../nbs/17c_commands.ipynb #56a07d39
 def _run_panel(run: Path, data: str | None, path: list[str] | None, upcoming: bool) -> Any:
@@ -309,9 +328,11 @@ def _run_panel(run: Path, data: str | None, path: list[str] | None, upcoming: bo
         recorded["upcoming"] = True
     return load_panel(name, to_fit=False, **recorded)
 
-# %% ../nbs/17c_commands.ipynb #36414a31
+# %% ../nbs/17c_commands.ipynb #a7d60c11
 def _written(frame: pd.DataFrame, output: Path | None, as_json: bool) -> Any:
     "Predictions as a file, as JSON or as a table."
+    if output is None and frame.empty and not as_json:
+        return "no predictions: there are no rows without an outcome that are later than the training"
     if output is None:
         return {"predictions": plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))} if as_json else frame.to_string(index=False)
     if output.suffix == ".csv":

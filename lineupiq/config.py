@@ -320,7 +320,7 @@ def yaml_value(
     text = yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
     return re.sub(r"^(-?\d+)e", r"\1.0e", text)
 
-# %% ../nbs/00a_config.ipynb #aff0031a
+# %% ../nbs/00a_config.ipynb #ff9c6e59
 def config_yaml(
     cls: type[ModelConfig],  # the parameter class
     name: str,  # the model
@@ -339,6 +339,8 @@ def config_yaml(
         lines["training" if f.name in training else "hyperparameters"].append(f"  {f.name}: {yaml_value(value)}{note}")
     head = f"# Defaults of {family}:{name}, written from its parameter class. Edit a copy and pass it with --config.\nmodel:\n  name: {name}\n  family: {family}\n"
     body = "".join(f"\n{section}:\n" + "\n".join(rows) + "\n" for section, rows in lines.items() if rows)
+    if "seq_len" in cls.__dataclass_fields__:  # a sequence model says its length among its own settings
+        return head + body
     return head + body + f"\ndataset:\n  sequence_length: {sequence_length}  # rows of history that the model sees; 1 is the current row\n"
 
 # %% ../nbs/00a_config.ipynb #7da56ffe

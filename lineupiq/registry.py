@@ -61,7 +61,7 @@ def _same_class(a: type, b: type) -> bool:
     "The same class again: a reloaded module, or a page that defines what it exports."
     return a.__qualname__ == b.__qualname__ and (a.__module__ == b.__module__ or "__main__" in (a.__module__, b.__module__))
 
-# %% ../nbs/01_registry.ipynb #b214cd36
+# %% ../nbs/01_registry.ipynb #24318a6d
 class ModelRegistry:
     "Models by `family:name`. Registering a name twice raises."
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class ModelRegistry:
         entry = self.entry(name)
         if entry.cls is None:
             from lineupiq.base import MissingExtra
-            raise MissingExtra(f"{entry.full_name} is not available", found=entry.reason, fix=f"pip install '{entry.extra}'" if entry.extra else "")
+            raise MissingExtra(f"{entry.full_name} is not available", found=entry.reason, fix="" if not entry.extra else f"pip install '{entry.extra}'" if entry.family != "plugin" else f"it comes with the package {entry.extra}: mend that one's import")
         return entry.cls
 
     def get_family(self,

@@ -119,7 +119,7 @@ def plot_learning(
     ax.legend(frameon=False)
     return ax
 
-# %% ../nbs/08b_report.ipynb #1be59e9a
+# %% ../nbs/08b_report.ipynb #b8d27e24
 def plot_importance(
     importance: pd.DataFrame,  # feature, importance
     top: int = 15,  # how many
@@ -129,9 +129,10 @@ def plot_importance(
     import matplotlib.pyplot as plt
     b = importance.head(top)[::-1]
     ax = ax if ax is not None else plt.subplots(figsize=(6, 0.28 * len(b) + 0.8))[1]
-    ax.barh(b["feature"], b["importance"], color="#1f77b4")
-    ax.set_xlabel("share of importance")
-    ax.set_title("importance on the training rows", fontsize=10)
+    shuffled = "loss_rise" in b
+    ax.barh(b["feature"], b["loss_rise" if shuffled else "importance"], color="#1f77b4")
+    ax.set_xlabel("rise of the loss" if shuffled else "share of importance")
+    ax.set_title("what shuffling a feature among the test rows costs" if shuffled else "importance on the training rows", fontsize=10)
     return ax
 
 # %% ../nbs/08b_report.ipynb #74af6466
@@ -162,7 +163,7 @@ def plot_fit(
     ax.plot(means["said"], means["was"], "o-")
     return ax
 
-# %% ../nbs/08b_report.ipynb #7430d4fe
+# %% ../nbs/08b_report.ipynb #23172252
 def verdict(
     board: pd.DataFrame,  # of `leaderboard`
     best: str | None,  # what validation picked
@@ -179,11 +180,13 @@ def verdict(
         return f"Validation picks the rule '{best}': no model was better on validation rows. Ship the rule."
     if pd.isna(row["skill_low"]):
         return f"Validation picks {best}; {skill}, and there are too few blocks of time for an interval: nothing is shown yet."
+    ahead = board[(board["role"] == "reference") & (board["skill"] > row["skill"])]
+    beside = f" The {' and the '.join(ahead['model'].str.split(':').str[-1])} beside it did better still." if len(ahead) else ""
     if row["skill_low"] > 0:
-        return f"Validation picks {best}; {skill}: better than the rule."
+        return f"Validation picks {best}; {skill}: better than the rule.{beside}"
     if row["skill_high"] < 0:
-        return f"Validation picks {best}; {skill}: worse than the rule. Ship the rule."
-    return f"Validation picks {best}; {skill}: not shown to be better than the rule."
+        return f"Validation picks {best}; {skill}: worse than the rule. Ship the rule.{beside}"
+    return f"Validation picks {best}; {skill}: not shown to be better than the rule. Until it is, ship the rule.{beside}"
 
 # %% ../nbs/08b_report.ipynb #adba4545
 def number(

@@ -319,7 +319,7 @@ def open_run(
         raise ConfigError(f"the run has no model '{name}'{did_you_mean(str(name), folders)}", expected=", ".join(folders))
     return {n: load_bundle(p) for n, p in folders.items() if n == name or n in RULES}, name
 
-# %% ../nbs/10a_runs.ipynb #9258e12d
+# %% ../nbs/10a_runs.ipynb #37da5756
 def predict_run(
     run_dir: Path | str,  # a run folder
     panel: Panel,  # of the same source, with upcoming rows
@@ -328,9 +328,10 @@ def predict_run(
 ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model
     "Predictions of the rows that the model has not seen."
     bundles, name = open_run(run_dir, model)
-    rows = ~panel.labelled
-    if everything:
-        rows |= panel.times > np.datetime64(bundles[name].about["trained_until"])
+    later = panel.times > np.datetime64(bundles[name].about["trained_until"])
+    if n := int((~panel.labelled & ~later).sum()):
+        log.info("%d rows without a label are earlier than the training's end and are left out", n)
+    rows = later & (everything | ~panel.labelled)
     if not rows.any():
         log.warning("nothing to predict: every row of this panel has its outcome already; --all-later predicts those that are later than the training")
     out = bundles[name].predict(panel, np.flatnonzero(rows))
