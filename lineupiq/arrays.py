@@ -117,7 +117,7 @@ def check_values(
                         fix="set impute: true, add an imputer, or choose a model that takes NaN (xgboost, lightgbm, catboost, random_forest)")
     return X
 
-# %% ../nbs/00d_arrays.ipynb #e689ebb3
+# %% ../nbs/00d_arrays.ipynb #c22a9a80
 def check_columns(
     X: np.ndarray,  # (N, F) float: the training rows
     names: Sequence[str],  # F names
@@ -127,16 +127,17 @@ def check_columns(
     "Refuse empty columns; warn of constant and wildly scaled ones."
     if not len(X):
         raise DataError("no rows to fit", where=where, found="0 rows", fix="check the filters and the split")
-    share = np.isnan(X).mean(axis=0)
+    share = np.count_nonzero(np.isnan(X), axis=0) / len(X)
     empty = [names[j] for j in np.flatnonzero(share == 1)]
     if empty:
         raise DataError(f"{len(empty)} column(s) without any value", where=where, found=", ".join(empty[:5]), fix="drop them from the manifest")
     scarce = [f"{names[j]} ({share[j]:.1%})" for j in np.flatnonzero(share > max_nan_share)]
     if scarce:
         raise DataError("too many missing values", where=where, found=", ".join(scarce[:5]), expected=f"at most max_nan_share = {max_nan_share:.0%}")
+    low, high = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)  # these pass over NaN, and are several times faster than nanmin
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        low, high, middle = np.nanmin(X, axis=0), np.nanmax(X, axis=0), np.nanmedian(np.abs(X[:: 1 + len(X) // 20_000]), axis=0)  # a sample tells the scale
+        middle = np.nanmedian(np.abs(X[:: 1 + len(X) // 5_000]), axis=0)  # a sample tells the scale
     constant = [names[j] for j in np.flatnonzero(low == high)]
     wild = [names[j] for j in np.flatnonzero((middle > 0) & (np.maximum(np.abs(low), np.abs(high)) > 1e12 * middle))]
     if constant:
