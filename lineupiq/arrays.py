@@ -27,7 +27,7 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'FLOAT32_MAX', 'say_once', 'pick_columns', 'numeric_frame', 'check_values', 'check_columns', 'check_labels',
-           'check_weights', 'check_balance', 'LabelCodec', 'flat_names', 'View', 'ArrayModel']
+           'check_weights', 'check_balance', 'LabelCodec', 'flat_names', 'View', 'take_rows', 'ArrayModel']
 
 # %% ../nbs/00d_arrays.ipynb #22f5b815
 _TOLD: set[str] = set()
@@ -278,7 +278,15 @@ class View(ABC):
     ) -> None:
         "Raise `DataError` where a value cannot be used."
 
-# %% ../nbs/00d_arrays.ipynb #c4b52fd2
+# %% ../nbs/00d_arrays.ipynb #a5f4c9d7
+def take_rows(
+    X: Any,  # a frame, an array or a view
+    rows: Any,  # positions, a mask or a slice
+) -> Any:  # the same kind
+    "Rows of an input."
+    return X.iloc[rows] if hasattr(X, "iloc") else X.take(rows) if isinstance(X, View) else X[rows]
+
+# %% ../nbs/00d_arrays.ipynb #c8ee46bf
 class ArrayModel(BaseModel):
     "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -331,7 +339,7 @@ class ArrayModel(BaseModel):
         if not len(X):
             raise DataError("no rows to fit", where="the training rows", found="0 rows", fix="check the filters and the split")
         if w is not None and (w == 0).any():  # no weight is no row, also for medians, bootstraps and samples
-            X, y = X.take(w > 0) if isinstance(X, View) else X[w > 0], check_labels(y[w > 0], self.task)
+            X, y = take_rows(X, w > 0), check_labels(y[w > 0], self.task)
             self._about, w = (None if self._about[0] is None else self._about[0][w > 0], self._about[1]), w[w > 0]
         if self.column_checks and self.input_kind in ("tabular", "window"):
             now = X if self.input_kind == "tabular" else np.asarray(X[:, -1] if isinstance(X, np.ndarray) else X.values[X.at])  # a window's newest rows

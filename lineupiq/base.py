@@ -27,7 +27,8 @@ __all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'Distributio
            'LeakError', 'StoreError', 'NotFound', 'IntegrityError', 'UntrustedArtifact', 'Busy', 'BadName',
            'EnvironmentFault', 'MissingExtra', 'JobError', 'did_you_mean', 'first_rows', 'n_threads',
            'set_global_seeds', 'runtime_record', 'cuda_devices', 'pick_device', 'Bound', 'params_schema',
-           'config_problems', 'ModelConfig', 'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
+           'config_problems', 'ModelConfig', 'Threaded', 'build_config', 'TrainingMetrics', 'PredictionOutput',
+           'BaseModel']
 
 # %% ../nbs/00_base.ipynb #a511ec5d
 class LineupIQError(Exception):
@@ -326,6 +327,16 @@ class ModelConfig:
     def to_dict(self) -> dict:  # plain values
         "The configuration as a dictionary."
         return asdict(self)
+
+# %% ../nbs/00_base.ipynb #3288e95a
+class Threaded:
+    "Threads by `n_jobs`: -1 is all that the process may use."
+    n_jobs: int
+
+    @property
+    def threads(self) -> int:
+        "Threads for the library."
+        return n_threads() if self.n_jobs < 1 else self.n_jobs
 
 # %% ../nbs/00_base.ipynb #4c937477
 def build_config(

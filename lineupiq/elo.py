@@ -59,7 +59,7 @@ class EloConfig(ModelConfig):
         out += [f"reversion_grid: expected shares from 0 to 1, found {reversion}"] if not 0 <= min(reversion) <= max(reversion) <= 1 else []
         return out + [f"resets: expected 'TEAM SEASON', found {name!r}" for name in self.resets or {} if not (name.rpartition(" ")[2].isascii() and name.rpartition(" ")[2].isdigit()) or not name.rpartition(" ")[0]]
 
-# %% ../nbs/07_elo.ipynb #b6436f12
+# %% ../nbs/07_elo.ipynb #6fcd539f
 @register("elo", family="rating", description="Elo ratings replayed through the log of games, constants chosen on the past")
 class EloModel(ArrayModel):
     "A rating behind the contract."
@@ -103,10 +103,11 @@ class EloModel(ArrayModel):
         known = self._until(X)
         self._known_teams(X.log)
         grid = grid_of(*self.config.grids())
-        losses = [_log_loss(p, y, w) for p in self._walk(known, *grid).prob[X.at].T]
+        walked = self._walk(known, *grid)
+        losses = [_log_loss(p, y, w) for p in walked.prob[X.at].T]
         best = int(np.argmin(losses))
         self.native = dict(zip(("k_factor", "home_advantage", "mean_reversion"), grid[:, best].tolist(), strict=True))
-        self.final = self._table(known)
+        self.final = dict(sorted(zip(as_replay(known).teams, walked.final[:, best].tolist(), strict=True), key=lambda r: -r[1]))
         val = None if X_val is None else _log_loss(self._predict(X_val)[:, 1], y_val, None)
         return TrainingMetrics(losses[best], val, best_epoch=best, total_epochs=len(losses), history={"train_loss": losses})
 
@@ -122,9 +123,6 @@ class EloModel(ArrayModel):
     def refit_config(self) -> dict:
         "The constants that the training games chose."
         return dict(self.native)
-
-    def _table(self, log: pd.DataFrame) -> dict[str, float]:
-        return dict(sorted(zip(as_replay(log).teams, self._walk(log, *self.native.values()).final[:, 0].tolist(), strict=True), key=lambda r: -r[1]))
 
     def _save_native(self, folder: Path) -> None:
         dump_json({"constants": self.native, "ratings": self.final}, folder / "elo.json")

@@ -209,27 +209,24 @@ class LineupIQEstimator(_Checked):
             raise AttributeError(f"{self.model} has no feature importance")
         return table.set_index("feature")["importance"].reindex(self.model_.input_columns).to_numpy()
 
-# %% ../nbs/05b_estimator.ipynb #f63dd267
-class LineupIQClassifier(ClassifierMixin, LineupIQEstimator):
+# %% ../nbs/05b_estimator.ipynb #0ee23308
+class _OfOneKind(LineupIQEstimator):
+    "An estimator whose class says the task."
+    def __init__(self,
+        model: str = "xgboost",  # a registered tabular model, short or full name
+        **params: Any,  # fields of its configuration
+    ):
+        _Parameters.__init__(self, model, **params)
+
+
+class LineupIQClassifier(ClassifierMixin, _OfOneKind):
     "A registered tabular model as a classifier: two classes or more, of any type."
     task: ClassVar[str] = "classification"
 
-    def __init__(self,
-        model: str = "xgboost",  # a registered tabular model, short or full name
-        **params: Any,  # fields of its configuration
-    ):
-        _Parameters.__init__(self, model, **params)
-
-# %% ../nbs/05b_estimator.ipynb #7a3c4cbe
-class LineupIQRegressor(RegressorMixin, LineupIQEstimator):
+# %% ../nbs/05b_estimator.ipynb #30170c36
+class LineupIQRegressor(RegressorMixin, _OfOneKind):
     "A registered tabular model as a regressor."
     task: ClassVar[str] = "regression"
-
-    def __init__(self,
-        model: str = "xgboost",  # a registered tabular model, short or full name
-        **params: Any,  # fields of its configuration
-    ):
-        _Parameters.__init__(self, model, **params)
 
 # %% ../nbs/05b_estimator.ipynb #13e1285d
 WEIGHTS_CHECK = "check_sample_weight_equivalence_on_dense_data"
