@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'Distribution', 'TASKS', 'SHORT_NAMES', 'LineupIQError',
            'ConfigError', 'ModelTypeError', 'MissingMethod', 'BuildError', 'StepOrderError', 'NotFitted', 'DataError',
            'LeakError', 'StoreError', 'NotFound', 'IntegrityError', 'UntrustedArtifact', 'Busy', 'BadName',
-           'EnvironmentFault', 'MissingExtra', 'JobError', 'did_you_mean', 'first_rows', 'n_threads',
-           'set_global_seeds', 'runtime_record', 'cuda_devices', 'pick_device', 'Bound', 'params_schema',
+           'GateRejected', 'EnvironmentFault', 'MissingExtra', 'JobError', 'NotifyError', 'did_you_mean', 'first_rows',
+           'n_threads', 'set_global_seeds', 'runtime_record', 'cuda_devices', 'pick_device', 'Bound', 'params_schema',
            'config_problems', 'ModelConfig', 'Threaded', 'build_config', 'TrainingMetrics', 'PredictionOutput',
            'BaseModel']
 
@@ -111,12 +111,17 @@ class Busy(StoreError, RuntimeError):
     "Another process holds the lock."
     exit_code = 6
 
-# %% ../nbs/00_base.ipynb #34ae12f6
+# %% ../nbs/00_base.ipynb #6c64f057
 class BadName(StoreError, ValueError):
     "A name that may not become a path."
     exit_code = 2
 
-# %% ../nbs/00_base.ipynb #8a7240b3
+
+class GateRejected(LineupIQError, RuntimeError):
+    "A candidate that a gate has not passed; not a failure of the machinery."
+    exit_code = 5
+
+# %% ../nbs/00_base.ipynb #7efc0de6
 class EnvironmentFault(LineupIQError, RuntimeError):
     "The machine is not able: disk, permission, memory, network."
     exit_code = 7
@@ -129,6 +134,11 @@ class MissingExtra(EnvironmentFault, ImportError):
 class JobError(LineupIQError, RuntimeError):
     "A job or a worker process failed."
     exit_code = 8
+
+
+class NotifyError(LineupIQError, ValueError):
+    "A destination of notifications that may not be used; said before anything runs, so it never changes how a training ends."
+    exit_code = 2
 
 # %% ../nbs/00_base.ipynb #380168a8
 def did_you_mean(

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['stopping', 'Progress', 'train', 'models', 'predict', 'evaluate', 'export', 'config_show', 'config_check']
 
-# %% ../nbs/17f_cli_train.ipynb #0a59c635
+# %% ../nbs/17f_cli_train.ipynb #c089f3f4
 import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -77,7 +77,7 @@ class Progress:
             self.status.stop()
             self.status = None
 
-# %% ../nbs/17f_cli_train.ipynb #025046a7
+# %% ../nbs/17f_cli_train.ipynb #40b43ecb
 @app.command()
 def train(
     data: Data = "sp500",
@@ -103,6 +103,13 @@ def train(
     time_limit: Annotated[Optional[float], typer.Option("--time-limit", help="Seconds for each model; the best state so far is kept.")] = None,
     seed: Annotated[Optional[int], typer.Option("--seed", help="Seed of models, bootstraps and simulations.")] = None,
     metric: Annotated[Optional[str], typer.Option("--metric", help="Score of the leaderboard and of the choice.")] = None,
+    calibrate: Annotated[Optional[str], typer.Option("--calibrate", help="Classes: auto, temperature, sigmoid or isotonic; chosen and fitted on validation rows, in time order. Give it room: --val .3.")] = None,
+    intervals: Annotated[Optional[float], typer.Option("--intervals", help="Numbers: the share of outcomes that an interval should hold, e.g. .8 (extra [intervals]).")] = None,
+    optimize: Annotated[bool, typer.Option("--optimize", help="Search each model's settings first, on rows before the test.")] = False,
+    use_best: Annotated[bool, typer.Option("--use-best", help="Settings of the file that `lineupiq tune` keeps.")] = False,
+    best: Annotated[Path, typer.Option("--best", help="That file.")] = Path("tuning/best_hyperparameters.json"),
+    n_trials: Annotated[Optional[int], typer.Option("--n-trials", help="With --optimize: trials of each model.")] = None,
+    timeout: Annotated[Optional[float], typer.Option("--timeout", help="With --optimize: seconds after which no trial begins.")] = None,
     weights: Annotated[Optional[str], typer.Option("--weights", help="Bars: uniqueness, none or quality.")] = None,
     market: Market = False,
     barriers: Barriers = None,
@@ -111,6 +118,8 @@ def train(
     exclude_neutrals: Annotated[bool, typer.Option("--exclude-neutrals", help="Rows of class 0 do not train.")] = False,
     refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Train the tested model on train + validation.")] = True,
     acknowledge: Annotated[Optional[list[str]], typer.Option("--acknowledge", help="A model whose implausible score you vouch for.")] = None,
+    publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Publish the candidate as the next version and point staging at it.")] = True,
+    part: Annotated[str, typer.Option("--part", help="Part of the version to raise: major, minor or patch.")] = "minor",
     list_models: Annotated[bool, typer.Option("--list-models", help="List the models and stop.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print losses while training.")] = False,
     as_json: Json = False,
@@ -120,10 +129,32 @@ def train(
         return models(family=None, check=None, as_json=as_json)
     from lineupiq.commands import run_training
     flags = {k: v for k, v in locals().items() if k not in ("run_training", "list_models", "as_json", "verbose")}
-    results = run_training(flags, Progress(verbose=verbose), None if as_json else out)
+    results = run_training(flags, Progress(verbose=verbose), None if as_json else out, _searched(flags, None if as_json else out))
     if as_json:
-        records = [r.record() for r in results]
+        records = [r.record() | {"published": r.published} for r in results]
         say(records[0] if len(records) == 1 else {"runs": records}, True)
+
+# %% ../nbs/17f_cli_train.ipynb #78ac54c7
+def _searched(flags: dict, show: Any) -> Any:
+    "What `--optimize` and `--use-best` add to the models' settings; None where neither was asked for."
+    from lineupiq.base import ConfigError
+    if not (flags["optimize"] or flags["use_best"]):
+        if flags["n_trials"] is not None or flags["timeout"] is not None:
+            raise ConfigError("--n-trials and --timeout belong to --optimize", fix="add --optimize, or run lineupiq tune")
+        return None
+    if flags["optimize"] and flags["use_best"]:
+        raise ConfigError("--optimize and --use-best contradict each other", fix="give one of them")
+    from lineupiq.tune_command import best_configs, optimized_configs, search_options
+    if flags["use_best"]:
+        return lambda panel, plan, models, configs: best_configs(panel, models, flags["best"])
+    options, spaces = search_options({k: flags.get(k) for k in ("n_trials", "timeout", "metric", "seed")})
+
+    def search(panel: Any, plan: Any, models: list[str], configs: dict) -> dict:
+        found, records = optimized_configs(panel, plan, models, options, configs, spaces, output=flags["best"].parent)
+        for record in records if show else ():
+            show(f"{record['key']}: {record['comparison']['verdict']}")
+        return found
+    return search
 
 # %% ../nbs/17f_cli_train.ipynb #0429ecd6
 @app.command()
@@ -140,24 +171,24 @@ def models(
         return
     say(model_table(family, as_json), as_json)
 
-# %% ../nbs/17f_cli_train.ipynb #a3f09b3c
+# %% ../nbs/17f_cli_train.ipynb #0c6de253
 @app.command()
 def predict(
     run: Annotated[Optional[Path], typer.Option("--run", help="A run folder of `lineupiq train`.")] = None,
     saved: Annotated[Optional[str], typer.Option("--saved", help="A saved model by name, under the models folder.")] = None,
-    version: Annotated[Optional[str], typer.Option("--version", help="Version of the saved model, MAJOR.MINOR.PATCH; default the newest.")] = None,
-    model: Annotated[Optional[str], typer.Option("--model", help="A model of the run; default what validation picked.")] = None,
-    data: Annotated[Optional[str], typer.Option("--data", help="Another source than the run's.")] = None,
+    version: Annotated[Optional[str], typer.Option("--version", help="Version of the saved or published model, MAJOR.MINOR.PATCH; default the newest saved one, or what is in production.")] = None,
+    model: Annotated[Optional[str], typer.Option("--model", help="A model of the run, default what validation picked; without --run and --saved a published model, as it is in production.")] = None,
+    data: Annotated[Optional[str], typer.Option("--data", help="Another source than the one that was recorded.")] = None,
     path: Paths = None,
     everything: Annotated[bool, typer.Option("--all-later", help="Also rows that have a label by now, if they are later than the training.")] = False,
     output: Annotated[Optional[Path], typer.Option("--output", help="A .parquet or .csv to write; default: print.")] = None,
     as_json: Json = False,
 ) -> None:
-    "Predict rows that have no outcome yet, with a run's model or a saved one; digests are checked first."
-    from lineupiq.commands import run_predict
+    "Predict rows that have no outcome yet, with a run's model, a published or a saved one; digests are checked first."
+    from lineupiq.serving import run_predict
     say(run_predict(run=run, saved=saved, version=version, model=model, data=data, path=path, everything=everything, output=output, as_json=as_json), as_json)
 
-# %% ../nbs/17f_cli_train.ipynb #d1a1dc1b
+# %% ../nbs/17f_cli_train.ipynb #ffcf9544
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Option("--run", help="A run folder of `lineupiq train`.")],
@@ -168,10 +199,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     "Score a run's model beside its simple rules on rows later than everything it was trained on."
-    from lineupiq.commands import run_evaluate
+    from lineupiq.serving import run_evaluate
     say(run_evaluate(run=run, model=model, data=data, path=path, since=since, as_json=as_json), as_json)
 
-# %% ../nbs/17f_cli_train.ipynb #e1bd5187
+# %% ../nbs/17f_cli_train.ipynb #f149002c
 @app.command()
 def export(
     run: Annotated[Path, typer.Option("--run", help="A run folder of `lineupiq train`.")],
@@ -183,13 +214,13 @@ def export(
     as_json: Json = False,
 ) -> None:
     "Write a run's model for other runtimes, if it says the same as the model on rows later than its training."
-    from lineupiq.commands import run_export
+    from lineupiq.serving import run_export
     say(run_export(run=run, model=model, data=data, path=path, format=format, output=output, as_json=as_json), as_json)
 
-# %% ../nbs/17f_cli_train.ipynb #aa0e3614
+# %% ../nbs/17f_cli_train.ipynb #91b2742d
 @config_app.command("show")
 def config_show(
-    name: Annotated[str, typer.Argument(help="A model, or `training`.")],
+    name: Annotated[str, typer.Argument(help="A model, or `training`, `gate`, `drift`.")],
 ) -> None:
     "Print the defaults as YAML that can be edited and passed with --config."
     from lineupiq.commands import default_yaml

@@ -20,7 +20,7 @@ from typing import Any
 from .base import BadName, ConfigError, EnvironmentFault, IntegrityError, NotFound, UntrustedArtifact
 
 # %% auto #0
-__all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'parse_version', 'disk_errors', 'atomic_write',
+__all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'models_root', 'parse_version', 'disk_errors', 'atomic_write',
            'atomic_folder', 'plain', 'dump_json', 'load_json', 'sha256_file', 'folder_files', 'write_manifest',
            'verify_manifest']
 
@@ -38,6 +38,11 @@ def check_name(
         raise BadName(f"{what} cannot become a path", found=ascii(name)[:80],
                       expected=f"letters and digits joined by single underscores, from a letter, at most {MAX_NAME} characters")
     return name
+
+# %% ../nbs/00c_files.ipynb #b15ef400
+def models_root() -> Path:  # absolute
+    "The store's root: `LINEUPIQ_MODELS_DIR`, else `./models`."
+    return Path(os.environ.get("LINEUPIQ_MODELS_DIR") or "models").expanduser().resolve()
 
 # %% ../nbs/00c_files.ipynb #3ca86b3b
 VERSION = re.compile(r"\Av?(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\Z")

@@ -347,19 +347,10 @@ def _load_training_data(self: ModelTrainer, path: str | Path) -> Panel:
     self.logger.info("Loaded %d training samples with %d features", len(frame), len(GAME_FEATURES))
     return make_panel(frame, {f: "numeric" for f in GAME_FEATURES}, task="binary", name="games-csv", sort=True)
 
-# %% ../nbs/10b_trainer.ipynb #919f10cb
+# %% ../nbs/10b_trainer.ipynb #197cd6d3
 def _exact(value: Any) -> Any:
     "A number as people typed it: Decimal in, Decimal out."
     return Decimal(str(value)) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def _plain_grid(grid: Mapping[str, Sequence]) -> dict[str, list]:
-    def number(v: Any) -> Any:
-        v = v.item() if hasattr(v, "item") else v
-        return (int(v) if v == v.to_integral_value() and v.as_tuple().exponent >= 0 else float(v)) if isinstance(v, Decimal) else v
-    if bad := [k for k, v in grid.items() if isinstance(v, str) or not len(v)]:
-        raise ConfigError("the grid has a parameter without values", found=", ".join(bad), expected="a list of values for each parameter")
-    return {k: [number(v) for v in vs] for k, vs in grid.items()}
 
 # %% ../nbs/10b_trainer.ipynb #dd45ad07
 @patch
@@ -375,35 +366,34 @@ def _cross_validate_time_series(self: ModelTrainer, model_class: str, panel: Pan
         self.logger.debug("Fold %d/%d: log_loss=%.4f", k + 1, n_splits, scores[-1])
     return {"mean_log_loss": float(np.mean(scores)), "std_log_loss": float(np.std(scores)), "fold_scores": scores, "rows": frame}
 
-# %% ../nbs/10b_trainer.ipynb #d59c4676
+# %% ../nbs/10b_trainer.ipynb #70cbd1a9
 @patch
 def _tune_hyperparameters_grid_search(self: ModelTrainer, model_class: str, panel: Panel, grid: Mapping[str, Sequence], n_splits: int = 5) -> tuple[dict, dict]:
     "Every combination; the least mean log loss wins."
-    from sklearn.model_selection import ParameterGrid
-    tried = [(params, self._cross_validate_time_series(model_class, panel, params, n_splits)) for params in ParameterGrid(_plain_grid(grid))]
-    best, result = min(tried, key=lambda t: t[1]["mean_log_loss"])
-    self.logger.info("Best parameters: %s, log loss %.4f over %d combinations", best, result["mean_log_loss"], len(tried))
-    return dict(best), result
+    if not grid:
+        return {}, self._cross_validate_time_series(model_class, panel, {}, n_splits)
+    return self._searched(model_class, panel, n_splits, method="grid", hyperparameter_grid=grid)
 
-# %% ../nbs/10b_trainer.ipynb #4a872b35
+# %% ../nbs/10b_trainer.ipynb #2129cb9f
 @patch
 def _tune_hyperparameters_bayesian(self: ModelTrainer, model_class: str, panel: Panel, space: Mapping[str, tuple], n_trials: int = 50, n_splits: int = 5, seed: int = 42) -> tuple[dict, dict]:
     "TPE over `{parameter: (low, high)}`; whole-number bounds give whole numbers; log loss is minimised."
-    import optuna
-    bounds, results = {k: _plain_grid({k: v})[k] for k, v in space.items()}, {}
+    from lineupiq.space import Float, Int, Space, plain_number
+    bounds = {k: tuple(plain_number(v) for v in pair) for k, pair in space.items()}
+    ranges = Space({k: (Int if isinstance(low, int) and isinstance(high, int) else Float)(low, high) for k, (low, high) in bounds.items()})
+    return self._searched(model_class, panel, n_splits, n_trials=n_trials, space=ranges, seed=seed, pruner="none")
 
-    def objective(trial: Any) -> float:
-        ask = {k: (trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float)(k, low, high) for k, (low, high) in bounds.items()}
-        results[trial.number] = self._cross_validate_time_series(model_class, panel, ask, n_splits)
-        return results[trial.number]["mean_log_loss"]
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=seed))
-        study.optimize(objective, n_trials=n_trials)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    return dict(study.best_params), results[study.best_trial.number]
+
+@patch
+def _searched(self: ModelTrainer, model_class: str, panel: Panel, n_splits: int, **options: Any) -> tuple[dict, dict]:
+    "A search on all rows of the CSV, which holds no test rows: the best parameters, and their cross-validation."
+    from lineupiq.objective import development_panel
+    from lineupiq.space import plain_number
+    from lineupiq.tuning import tune_model
+    found = tune_model(development_panel(panel), model_class, n_splits=n_splits, metric="log_loss", val_share=0, **options)
+    best = {k: plain_number(v) for k, v in found.params.items()}
+    self.logger.info("Best parameters: %s, log loss %.4f over %d combinations", best, found.score, found.counts["complete"])
+    return best, self._cross_validate_time_series(model_class, panel, best, n_splits)
 
 # %% ../nbs/10b_trainer.ipynb #4b226dae
 @patch

@@ -12,6 +12,13 @@ import yaml
 
 os.environ.setdefault("LINEUPIQ_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LINEUPIQ_TRACKING_URI", "off")
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path, monkeypatch):
+    "What a test publishes goes into its own folder."
+    monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "models"))
 
 
 @dataclass

@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def shipped() -> dict[str, str]:
-    "Path under lineupiq/configs -> text, for training and for every registered model."
-    from lineupiq.commands import default_yaml
+    "Path under lineupiq/configs -> text, for training, gate and drift, and for every registered model."
+    from lineupiq.commands import SETTINGS, default_yaml
     from lineupiq.registry import registry
-    out = {"training.yaml": default_yaml("training")}
+    out = {f"{name}.yaml": default_yaml(name) for name in SETTINGS}
     for entry in registry().list_models():
         if entry["available"] and entry["module"].startswith("lineupiq."):
             out[f"models/{entry['name']}.yaml"] = default_yaml(f"{entry['family']}:{entry['name']}")

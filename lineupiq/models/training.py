@@ -30,21 +30,13 @@ def create_study(
         raise ConfigError(f"unknown direction '{direction}'", expected="minimize or maximize")
     return optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed))
 
-# %% ../../nbs/17_models_training.ipynb #94b25bfd
+# %% ../../nbs/17_models_training.ipynb #97d95fb9
 def get_xgb_params(
     trial: optuna.Trial,  # a trial, or a FixedTrial
 ) -> dict[str, Any]:  # parameters of XGBRegressor
-    "Propose a set of parameters."
-    return {
-        "max_depth": trial.suggest_int("max_depth", 3, 9),  # levels of a tree
-        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.3, log=True),  # shrinkage
-        "n_estimators": trial.suggest_int("n_estimators", 100, 500),  # trees
-        "min_child_weight": trial.suggest_int("min_child_weight", 1, 20),  # least weight of a leaf
-        "subsample": trial.suggest_float("subsample", 0.6, 1.0),  # share of rows per tree
-        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.6, 1.0),  # share of columns per tree
-        "reg_alpha": trial.suggest_float("reg_alpha", 1e-8, 10.0, log=True),  # L1 penalty
-        "reg_lambda": trial.suggest_float("reg_lambda", 1e-8, 10.0, log=True),  # L2 penalty
-    }
+    "Propose a set of parameters, in the ranges that the XGBoost model declares."
+    from lineupiq.boosting import XGBOOST_SPACE
+    return XGBOOST_SPACE.suggest(trial)
 
 # %% ../../nbs/17_models_training.ipynb #3c78fb9a
 def _rows(X: Any, y: Any) -> tuple[Any, np.ndarray]:

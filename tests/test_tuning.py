@@ -1,0 +1,168 @@
+"""Declared spaces, the one contract of all of them; a search that cannot see the test; grids of the rating model; what is refused."""
+import numpy as np
+import pandas as pd
+import pytest
+
+from lineupiq.base import ConfigError, JobError
+from lineupiq.objective import Objective, development_panel, stops_on_rows
+from lineupiq.panel import make_panel
+from lineupiq.registry import registry
+from lineupiq.space import Choice, Float, Int, Space, read_space, search_spaces, space_problems, space_record
+from lineupiq.tuning import tune_model
+
+SPACES = search_spaces()
+EMPTY = {"baseline:prior", "baseline:last_value", "baseline:ewma"}
+
+
+def table(n=900, seed=0, task="regression"):
+    "Rows of three symbols whose label is a slope and a sine."
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"symbol": np.tile(["a", "b", "c"], n // 3), "time": pd.date_range("2020", periods=n // 3).repeat(3), "a": rng.normal(size=n), "b": rng.normal(size=n)})
+    frame["label"] = 2 * frame["a"] + np.sin(3 * frame["b"]) + rng.normal(size=n)
+    frame["label_end"] = frame["time"] + pd.Timedelta(days=1)
+    if task == "binary":
+        frame["label"] = (frame["label"] > 0).astype(int)
+    return frame
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_every_model_declares_a_space(name):
+    "Names are fields of the configuration, every end is accepted, the record is read back, an empty one says why."
+    space, cls = SPACES[name], registry().get_model(name)
+    assert not space_problems(space, cls)
+    assert all(p.doc for p in space.params.values())
+    assert bool(len(space)) != (name in EMPTY) and (len(space) or space.note)
+    if len(space):
+        assert read_space(space_record(space), cls) == (Space(dict(space.params)), [])
+        middle = {n: p.values(3)[1 if len(p.values(3)) > 1 else 0] for n, p in space.params.items()}
+        cls.Config(**middle).validate()
+        for corner in ("low", "high"):
+            cls.Config(**{n: (p.options[0 if corner == "low" else -1] if isinstance(p, Choice) else getattr(p, corner)) for n, p in space.params.items()}).validate()
+
+
+def test_document_ranges():
+    "XGBoost's are those of the first document, also behind get_xgb_params."
+    import optuna
+    from lineupiq.models.training import get_xgb_params
+    p = SPACES["boosting:xgboost"].params
+    bare = {n: (v.low, v.high, v.log, type(v)) for n, v in p.items()}
+    assert bare == {"max_depth": (3, 9, False, Int), "learning_rate": (.01, .3, True, Float), "n_estimators": (100, 500, False, Int), "min_child_weight": (1, 20, False, Int), "subsample": (.6, 1., False, Float),
+                    "colsample_bytree": (.6, 1., False, Float), "reg_alpha": (1e-8, 10., True, Float), "reg_lambda": (1e-8, 10., True, Float)}
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    assert set(get_xgb_params(trial)) == set(p) and trial.distributions["reg_alpha"].log
+
+
+@pytest.mark.parametrize("model", ["xgboost", "lightgbm", "catboost", "ridge"])
+def test_the_test_rows_are_out_of_reach(model):
+    "Whatever stands at or after the cut, every trial is the same."
+    frame = table()
+    poisoned, late = frame.copy(), frame["label_end"] >= "2020-09-01"
+    poisoned.loc[late, ["a", "b", "label"]] = 50 * np.random.default_rng(1).normal(size=(int(late.sum()), 3))
+    small = None if model == "ridge" else Space({"n_estimators": Int(5, 30), "learning_rate": Float(.05, .5, log=True)})
+    found = [tune_model(development_panel(make_panel(f, ["a", "b"], task="regression"), "2020-09-01"), model, n_trials=5, n_splits=3, space=small) for f in (frame, poisoned)]
+    pd.testing.assert_frame_equal(*(r.trials.drop(columns="seconds") for r in found))
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 5])
+def test_lanes_change_nothing(lanes):
+    "The scores of a search do not depend on how its fits were dealt out."
+    dev = development_panel(make_panel(table(), ["a", "b"], task="regression"))
+    space = Space({"n_estimators": Int(5, 40), "max_depth": Int(1, 5)})
+    one, many = (tune_model(dev, "xgboost", n_trials=6, n_splits=3, space=space, n_jobs=n, pruner="none", sampler="random") for n in (1, lanes))
+    pd.testing.assert_frame_equal(one.trials.drop(columns="seconds"), many.trials.drop(columns="seconds"), rtol=1e-9)
+
+
+@pytest.mark.parametrize("model", ["xgboost", "lightgbm", "catboost", "ridge", "random_forest"])
+def test_a_column_that_begins_late(model):
+    "A feature that did not exist in the first folds' years does not end the search."
+    frame = table().assign(late=lambda f: np.where(f["time"] < "2020-08-01", np.nan, f["a"] + 1))
+    dev = development_panel(make_panel(frame, ["a", "b", "late"], task="regression"))
+    assert len(Objective(dev, model, n_splits=3, searched=["n_estimators"]).score({"n_estimators": 10} if model != "ridge" else {})) == 3
+
+
+def test_weights_reach_the_bins():
+    "Weighted rows are scored like the plain path scores them."
+    from lineupiq.inputs import ModelSpec
+    from lineupiq.oof import fit_fold
+    frame = table().assign(weight=np.linspace(.1, 3, 900))
+    dev = development_panel(make_panel(frame, ["a", "b"], task="regression"))
+    for name in ("xgboost", "lightgbm", "catboost"):
+        objective = Objective(dev, name, searched=["n_estimators"], n_splits=2)
+        for params in ({"n_estimators": 20, "max_depth": 3}, {"n_estimators": 25, "max_depth": 5}):
+            ours = objective.score(params, 1)[1].score
+            plain = fit_fold(dev, objective.folds[1].fold, ModelSpec(name, {**params, "n_jobs": 1})).predictions
+            assert ours == pytest.approx(float(np.sqrt(np.mean((plain["y"] - plain["prediction"]) ** 2))), rel=1e-5)
+
+
+@pytest.mark.parametrize("model", ["xgboost", "lightgbm", "catboost"])
+def test_classes_and_stopping(model):
+    "Without the number of rounds in the search, the inner validation rows stop; classes are scored by log loss."
+    dev = development_panel(make_panel(table(task="binary"), ["a", "b"], task="binary"))
+    r = tune_model(dev, model, n_trials=3, n_splits=2, space=Space({"max_depth": Int(2, 4), "learning_rate": Float(.1, .5)}))
+    assert r.metric == "log_loss" and r.objective.folds[0].stop is not None and "early_stopping" not in r.config
+    assert stops_on_rows(r.objective.spec.cls, ["max_depth"]) and r.score < .69
+
+
+def test_elo_grid_of_27():
+    "Three by three by three constants on five folds: 135 fits, Decimals in, Decimals out."
+    from decimal import Decimal
+    from lineupiq.gamelog import make_log
+    rng, rows = np.random.default_rng(0), []
+    teams = [f"t{k}" for k in range(8)]
+    for season in range(2010, 2016):
+        for week in range(14):
+            for home, away in rng.permutation(teams).reshape(-1, 2):
+                when = pd.Timestamp(season, 9, 1) + pd.Timedelta(days=7 * week)
+                a, b = rng.poisson(21 + 2 * teams.index(home) % 5), rng.poisson(19)
+                rows.append((home, away, float(a), float(b + (a == b)), season, when, when + pd.Timedelta(hours=4)))
+    log = make_log(pd.DataFrame(rows, columns=["home", "away", "home_score", "away_score", "season", "time", "known"]))
+    frame = pd.DataFrame({"symbol": log["home"], "time": log["time"], "label_end": log["known"], "label": (log["home_score"] > log["away_score"]).astype(int), "x": 0.0 + np.arange(len(log)) % 7, "log_row": np.arange(len(log))})
+    panel = make_panel(frame, ["x"], task="binary", name="games")
+    panel.log, panel.frame["log_row"] = log, np.arange(len(panel))
+    dev = development_panel(panel, "2015-09-01")
+    assert dev.log["time"].max() < pd.Timestamp("2015-09-01")
+    grid = {"k_factor": [Decimal(24), Decimal(32), Decimal(40)], "home_advantage": [Decimal(50), Decimal(55), Decimal(60)], "mean_reversion": [Decimal(".25"), Decimal(".33"), Decimal(".50")]}
+    r = tune_model(dev, "elo", method="grid", hyperparameter_grid=grid)
+    assert r.counts["complete"] == 27 and r.counts["fits"] == 135 and r.direction == "minimize"
+    assert all(isinstance(v, Decimal) and v in grid[k] for k, v in r.params.items()) and all(isinstance(v, (int, float)) for v in r.config.values())
+    assert r.score == r.trials["score"].min()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "nsgaii"])
+def test_samplers(sampler):
+    "Each proposes inside the ranges, and the same again."
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+    dev = development_panel(make_panel(table(300), ["a", "b"], task="regression"))
+    two = [tune_model(dev, "ridge", n_trials=8, n_splits=2, sampler=sampler).trials for _ in range(2)]
+    assert two[0]["alpha"].between(1e-4, 10).all() and two[0]["alpha"].nunique() == 8
+    pd.testing.assert_frame_equal(*(t.drop(columns="seconds") for t in two))
+
+
+@pytest.mark.parametrize("pruner", ["margin", "median", "percentile", "halving", "hyperband", "wilcoxon", "none"])
+def test_pruners(pruner):
+    "Each ends with the number of trials that was asked for, and a best trial whose folds are all there."
+    dev = development_panel(make_panel(table(600), ["a", "b"], task="regression"))
+    r = tune_model(dev, "xgboost", n_trials=8, n_splits=3, pruner=pruner, space=Space({"n_estimators": Int(2, 40), "max_depth": Int(1, 4)}))
+    assert r.counts["complete"] + r.counts["pruned"] == 8 and len(r.fold_scores) == 3 and (pruner != "none" or r.counts["fits"] == 24)
+
+
+def test_failures_and_limits():
+    "A model that never fits ends the search with exit code 8; a time limit keeps what is done."
+    dev = development_panel(make_panel(table(300), ["a", "b"], task="regression"))
+    with pytest.raises(JobError, match="most proposals") as err:
+        tune_model(dev, "xgboost", n_trials=20, n_splits=2, space=Space({"objective": Choice(("nonsense", "rubbish"))}))
+    assert err.value.exit_code == 8
+    r = tune_model(dev, "ridge", n_trials=100_000, n_splits=2, timeout=.5)
+    assert 0 < r.counts["complete"] < 100_000 and "time limit" in r.notes[0]
+    with pytest.raises(ConfigError, match="timeout"):
+        tune_model(dev, "ridge", timeout=-1)
+
+
+def test_selection_over_seeds_with_pruning():
+    "Giving up early costs at most half a per cent of the best score over five seeds."
+    dev = development_panel(make_panel(table(1500), ["a", "b"], task="regression"))
+    space = Space({"n_estimators": Int(5, 80), "max_depth": Int(1, 6), "learning_rate": Float(.02, .5, log=True), "subsample": Float(.5, 1)})
+    for seed in range(5):
+        full, short = (tune_model(dev, "xgboost", n_trials=15, n_splits=4, space=space, seed=seed, pruner=p) for p in ("none", "margin"))
+        assert short.score <= full.score * 1.005 and short.counts["fits"] < full.counts["fits"]
