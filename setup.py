@@ -43,7 +43,7 @@ setup(
                  "Programming Language :: Python :: 3", "Programming Language :: Python :: 3.11"],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=[cfg["lib_path"], f"{cfg['lib_path']}.*"]),
-    package_data={cfg["lib_path"]: ["configs/**/*.yaml", "configs/*.yaml"]},
+    package_data={cfg["lib_path"]: ["configs/**/*.yaml", "configs/*.yaml", "notebooks/*.ipynb"]},
     include_package_data=True,
     install_requires=cfg["requirements"].split(),
     extras_require=read_extras(cfg["extras"]),

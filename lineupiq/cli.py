@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIFE', 'Terminated', 'exit_code', 'main']
 
-# %% ../nbs/18_cli.ipynb #6c9a6b1d
+# %% ../nbs/18_cli.ipynb #1e9e780e
 import json
 import logging
 import os
@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import cli_drift, cli_search, cli_store, cli_train, cli_validate  # noqa: F401 - they register their commands
+from . import cli_audit, cli_drift, cli_jobs, cli_search, cli_store, cli_train, cli_validate  # noqa: F401 - they register their commands
 from .base import LineupIQError
 from .cli_app import app, closed_pipe, out
 

@@ -15,7 +15,7 @@ import typer
 
 from .cli_app import Barriers, Data, Horizons, Json, Market, Paths, Position, Sort, Symbols, Target, Timezone, app, out, say
 
-# %% ../nbs/17g_cli_search.ipynb #6d7669ae
+# %% ../nbs/17g_cli_search.ipynb #ce287cfd
 class SearchProgress:
     "Trials as they end: a rich line on a terminal, JSON lines elsewhere."
     def __init__(self) -> None:
@@ -39,7 +39,8 @@ class SearchProgress:
             return out(json.dumps({"event": "trial", "model": self.model, **shown}), sys.stderr)
         best = "" if facts["best"] is None else f", best so far {facts['best']:.6g}"
         if self.status is not None:
-            self.status.update(f"tuning {self.model}: {facts['finished']} of {facts['of']}{best}; trial {facts['trial']} {facts['state']} in {facts['seconds']:.1f} s")
+            block = f", outer block {facts['block']} of {facts['blocks']}" if "block" in facts else ""
+            self.status.update(f"tuning {self.model}{block}: {facts['finished']} of {facts['of']}{best}; trial {facts['trial']} {facts['state']} in {facts['seconds']:.1f} s")
 
     def stop(self) -> None:
         "Take the changing line away."
@@ -47,7 +48,7 @@ class SearchProgress:
             self.status.stop()
             self.status = None
 
-# %% ../nbs/17g_cli_search.ipynb #b49305e0
+# %% ../nbs/17g_cli_search.ipynb #dabda4f6
 @app.command()
 def tune(
     model: Annotated[list[str], typer.Option("--model", help="A model, several, or `all`.")],
@@ -67,6 +68,9 @@ def tune(
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Finish every trial; the same as --pruner none.")] = False,
     n_splits: Annotated[Optional[int], typer.Option("--n-splits", help="Walk-forward folds of the search (default 5).")] = None,
     n_jobs: Annotated[Optional[int], typer.Option("--n-jobs", help="Fits beside each other; default: measured.")] = None,
+    outer: Annotated[Optional[int], typer.Option("--outer", help="Blocks of an outer walk-forward, each predicted by a search of its own: what the search is worth. K times the work.")] = None,
+    choice: Annotated[str, typer.Option("--choice", help="best, or one-se: the simplest trial within one standard error of the best.")] = "best",
+    trading_cost: Annotated[Optional[float], typer.Option("--trading-cost", help="Share of the amount, each way: adds the deflated Sharpe ratio; each trial is fitted once more.")] = None,
     storage: Annotated[Optional[str], typer.Option("--storage", help="URL of an Optuna storage; default a file in experiments/studies.")] = None,
     study: Annotated[Optional[str], typer.Option("--study", help="Name of the study; default from the data, the model and the question.")] = None,
     seed: Annotated[Optional[int], typer.Option("--seed", help="Seed of the proposals and of simulated data.")] = None,
@@ -80,6 +84,8 @@ def tune(
     embargo: Annotated[Optional[str], typer.Option("--embargo", help="Distance in time before the test rows, e.g. 1D.")] = None,
     seq_len: Annotated[Optional[int], typer.Option("--seq-len", help="Rows of history that a tabular model sees.")] = None,
     exclude_neutrals: Annotated[bool, typer.Option("--exclude-neutrals", help="Rows of class 0 do not train.")] = False,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Tell the tracker, where MLflow is installed (extra [mlflow]).")] = True,
+    experiment: Annotated[Optional[str], typer.Option("--experiment", help="Name of the tracker's experiment; default the data's.")] = None,
     market: Market = False,
     barriers: Barriers = None,
     timezone: Timezone = None,

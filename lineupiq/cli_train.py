@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['stopping', 'Progress', 'train', 'models', 'predict', 'evaluate', 'export', 'config_show', 'config_check']
 
-# %% ../nbs/17f_cli_train.ipynb #c089f3f4
+# %% ../nbs/17f_cli_train.ipynb #0a59c635
 import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -77,7 +77,7 @@ class Progress:
             self.status.stop()
             self.status = None
 
-# %% ../nbs/17f_cli_train.ipynb #40b43ecb
+# %% ../nbs/17f_cli_train.ipynb #100686c2
 @app.command()
 def train(
     data: Data = "sp500",
@@ -120,6 +120,8 @@ def train(
     acknowledge: Annotated[Optional[list[str]], typer.Option("--acknowledge", help="A model whose implausible score you vouch for.")] = None,
     publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Publish the candidate as the next version and point staging at it.")] = True,
     part: Annotated[str, typer.Option("--part", help="Part of the version to raise: major, minor or patch.")] = "minor",
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Tell the tracker, where MLflow is installed (extra [mlflow]).")] = True,
+    experiment: Annotated[Optional[str], typer.Option("--experiment", help="Name of the tracker's experiment; default the data's.")] = None,
     list_models: Annotated[bool, typer.Option("--list-models", help="List the models and stop.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print losses while training.")] = False,
     as_json: Json = False,
@@ -128,33 +130,12 @@ def train(
     if list_models:
         return models(family=None, check=None, as_json=as_json)
     from lineupiq.commands import run_training
-    flags = {k: v for k, v in locals().items() if k not in ("run_training", "list_models", "as_json", "verbose")}
-    results = run_training(flags, Progress(verbose=verbose), None if as_json else out, _searched(flags, None if as_json else out))
+    from lineupiq.job_steps import settings_search
+    flags = {k: v for k, v in locals().items() if k not in ("run_training", "settings_search", "list_models", "as_json", "verbose")}
+    results = run_training(flags, Progress(verbose=verbose), None if as_json else out, settings_search(flags, None if as_json else out))
     if as_json:
         records = [r.record() | {"published": r.published} for r in results]
         say(records[0] if len(records) == 1 else {"runs": records}, True)
-
-# %% ../nbs/17f_cli_train.ipynb #78ac54c7
-def _searched(flags: dict, show: Any) -> Any:
-    "What `--optimize` and `--use-best` add to the models' settings; None where neither was asked for."
-    from lineupiq.base import ConfigError
-    if not (flags["optimize"] or flags["use_best"]):
-        if flags["n_trials"] is not None or flags["timeout"] is not None:
-            raise ConfigError("--n-trials and --timeout belong to --optimize", fix="add --optimize, or run lineupiq tune")
-        return None
-    if flags["optimize"] and flags["use_best"]:
-        raise ConfigError("--optimize and --use-best contradict each other", fix="give one of them")
-    from lineupiq.tune_command import best_configs, optimized_configs, search_options
-    if flags["use_best"]:
-        return lambda panel, plan, models, configs: best_configs(panel, models, flags["best"])
-    options, spaces = search_options({k: flags.get(k) for k in ("n_trials", "timeout", "metric", "seed")})
-
-    def search(panel: Any, plan: Any, models: list[str], configs: dict) -> dict:
-        found, records = optimized_configs(panel, plan, models, options, configs, spaces, output=flags["best"].parent)
-        for record in records if show else ():
-            show(f"{record['key']}: {record['comparison']['verdict']}")
-        return found
-    return search
 
 # %% ../nbs/17f_cli_train.ipynb #0429ecd6
 @app.command()

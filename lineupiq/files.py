@@ -176,13 +176,15 @@ def sha256_file(
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
-# %% ../nbs/00c_files.ipynb #23197bf5
+# %% ../nbs/00c_files.ipynb #d00bab34
 def folder_files(
     folder: Path | str,  # a folder
 ) -> list[Path]:  # every file below it but the manifest, sorted
     "Files of a folder; a link is refused, because its target is outside the digest's reach."
+    def stop(err: OSError) -> None:
+        raise err
     out = []
-    for root, dirs, names in os.walk(folder):
+    for root, dirs, names in os.walk(folder, onerror=stop):  # which passes over folders that it cannot read, if it is not told otherwise
         links = [n for n in dirs + names if os.path.islink(os.path.join(root, n))]
         if links:
             raise UntrustedArtifact("a link inside an artifact", where=str(Path(root, links[0])), expected="plain files")

@@ -342,7 +342,7 @@ def _finding(model: BaseModel, f: dict[str, Any]) -> Finding:
     evidence = f"{f['n']:,} rows, largest difference {f['largest']:.2g}{unit} (allowed {f['tolerance'] * f['unit']:.2g}), {f['apart']} rows apart{labels}"
     return Finding(f"{model.family}:{model.name} as ONNX", "pass" if f["agrees"] else "fail", evidence)
 
-# %% ../nbs/11b_onnx.ipynb #76ed2157
+# %% ../nbs/11b_onnx.ipynb #21afbc2c
 def export_run(
     run_dir: Path | str,  # a run folder
     panel: Panel,  # of the same source
@@ -356,6 +356,9 @@ def export_run(
         raise ConfigError("--output must end in .onnx", found=str(output))
     bundles, name = open_run(run_dir, model)
     bundle = bundles[name]
+    if (added := [w for w, there in (("calibrated probabilities", bundle.calibration), ("intervals", bundle.intervals)) if there is not None]):
+        raise ConfigError(f"a model with {added[0]} would say something else as ONNX", where=f"{name} of {run_dir}", found=f"the file would hold the bare model, without {' and '.join(added)}",
+                          fix="train it without --calibrate and --intervals to export it")
     rows = np.flatnonzero(panel.times > np.datetime64(bundle.about["trained_until"]))
     if not len(rows):
         raise DataError("no rows that are later than the training", found=f"trained until {bundle.about['trained_until'][:19]}", fix="give the files that hold them")

@@ -21,7 +21,8 @@ from .inputs import ModelSpec, RowInput, RowMaker
 from .panel import Panel
 
 # %% auto #0
-__all__ = ['FIRST_SHARE', 'with_validation', 'FittedFold', 'fit_fold', 'row_metadata', 'prediction_frame', 'out_of_fold']
+__all__ = ['FIRST_SHARE', 'with_validation', 'FittedFold', 'training_rows', 'check_fold_classes', 'with_neutrals', 'fit_fold',
+           'fit_rows', 'row_metadata', 'prediction_frame', 'out_of_fold']
 
 # %% ../nbs/02b_oof.ipynb #93fc0f6b
 def with_validation(
@@ -49,8 +50,12 @@ class FittedFold:
     fold: Fold
     seconds: float
 
-# %% ../nbs/02b_oof.ipynb #809deffc
-def _training_rows(panel: Panel, rows: np.ndarray, exclude_neutrals: bool) -> np.ndarray:
+# %% ../nbs/02b_oof.ipynb #e612b028
+def training_rows(
+    panel: Panel,  # all rows
+    rows: np.ndarray,  # positions
+    exclude_neutrals: bool,  # True: without class 0
+) -> np.ndarray:  # positions
     "Labelled rows, without class 0 where asked."
     rows = rows[panel.labelled[rows]]
     if exclude_neutrals:
@@ -59,8 +64,11 @@ def _training_rows(panel: Panel, rows: np.ndarray, exclude_neutrals: bool) -> np
         rows = rows[panel.y[rows] != 0]
     return rows
 
-# %% ../nbs/02b_oof.ipynb #a1ded661
-def _check_classes(panel: Panel, fold: Fold) -> None:
+# %% ../nbs/02b_oof.ipynb #9eebb768
+def check_fold_classes(
+    panel: Panel,  # all rows
+    fold: Fold,  # which rows train
+) -> None:
     "Every class is among the training rows: a model cannot know one that comes later."
     if panel.task == "regression":
         return
@@ -70,8 +78,12 @@ def _check_classes(panel: Panel, fold: Fold) -> None:
         raise DataError(f"fold {fold.number}: labels that its training rows do not have", found=f"added in the test rows: {added}, missing in training: {missing}",
                         expected=f"each of {panel.classes.tolist()} in training", fix="begin the test rows later, use fewer splits, or merge the class with another")
 
-# %% ../nbs/02b_oof.ipynb #ff6e6861
-def _with_neutrals(frame: pd.DataFrame, panel: Panel, fold: Fold) -> pd.DataFrame:
+# %% ../nbs/02b_oof.ipynb #ee026838
+def with_neutrals(
+    frame: pd.DataFrame,  # predictions of a model that was not shown class 0
+    panel: Panel,  # all rows
+    fold: Fold,  # which rows trained
+) -> pd.DataFrame:  # with the probability of class 0
     "The probability of class 0, of which the model says nothing: its share of the training rows."
     share = float((panel.y[fold.train] == 0).mean())
     given = [c for c in frame if c.startswith("prob_")]
@@ -82,7 +94,7 @@ def _with_neutrals(frame: pd.DataFrame, panel: Panel, fold: Fold) -> pd.DataFram
     frame.insert(frame.columns.get_loc(others[0]) + names.index(next(n for n in names if n not in others)), next(n for n in names if n not in others), share)
     return frame
 
-# %% ../nbs/02b_oof.ipynb #1cb624f2
+# %% ../nbs/02b_oof.ipynb #f2402d25
 FIRST_SHARE = 0.85  # of a time limit for the first fit; what it leaves is for the second
 
 
@@ -101,26 +113,26 @@ def fit_fold(
 ) -> FittedFold:
     "Fit one fold and predict its validation and test rows."
     started, tell = time.perf_counter(), callback or (lambda step: None)
-    _check_classes(panel, fold)
+    check_fold_classes(panel, fold)
     exclude_neutrals = exclude_neutrals and spec.cls.family != "baseline"  # a rule is the base rate of all rows
-    train = _training_rows(panel, fold.train, exclude_neutrals)
+    train = training_rows(panel, fold.train, exclude_neutrals)
     maker = RowMaker(panel, spec, seq_len).fit(train)
     tell("fit")
-    stop = fold.val if fold.val is None else _training_rows(panel, fold.val, exclude_neutrals)
+    stop = fold.val if fold.val is None else training_rows(panel, fold.val, exclude_neutrals)
     again = refit and fold.val is not None
-    model, metrics = _fit(panel, spec, maker, train, stop, weighting, watch, **({"time_limit": time_limit * (FIRST_SHARE if again else 1)} if time_limit else {}))
+    model, metrics = fit_rows(panel, spec, maker, train, stop, weighting, watch, **({"time_limit": time_limit * (FIRST_SHARE if again else 1)} if time_limit else {}))
     parts = [] if fold.val is None else [prediction_frame(panel, model, maker, fold.val, fold.number, "val")]
     if again:
         tell("refit")
-        both = np.union1d(train, _training_rows(panel, fold.val, exclude_neutrals))
+        both = np.union1d(train, training_rows(panel, fold.val, exclude_neutrals))
         left = None if time_limit is None else time_limit - (time.perf_counter() - started)
         model, maker, metrics = _refitted(panel, spec, (model, maker, metrics), both, weighting, seq_len, left, watch)
     parts.append(prediction_frame(panel, model, maker, fold.test, fold.number, "test"))
     if exclude_neutrals:
-        parts = [_with_neutrals(p, panel, fold) for p in parts]
+        parts = [with_neutrals(p, panel, fold) for p in parts]
     return FittedFold(model, maker, metrics, pd.concat(parts, ignore_index=True), fold, time.perf_counter() - started)
 
-# %% ../nbs/02b_oof.ipynb #53a60d23
+# %% ../nbs/02b_oof.ipynb #2d156ee8
 def _refitted(panel: Panel, spec: ModelSpec, first: tuple, both: np.ndarray, weighting: Any, seq_len: int | None, left: float | None,
               watch: Sequence[Callback]) -> tuple[BaseModel, RowInput, TrainingMetrics]:
     "The model trained on training and validation rows, or the first one where the time is too short."
@@ -130,15 +142,23 @@ def _refitted(panel: Panel, spec: ModelSpec, first: tuple, both: np.ndarray, wei
         if metrics.training_time * share > left:
             return *first[:2], replace(metrics, time_limited=True)
     maker = RowMaker(panel, spec, seq_len).fit(both)
-    second, again = _fit(panel, spec, maker, both, None, weighting, watch, **model.refit_config(), **({} if left is None else {"time_limit": max(left, 1e-3)}))
+    second, again = fit_rows(panel, spec, maker, both, None, weighting, watch, **model.refit_config(), **({} if left is None else {"time_limit": max(left, 1e-3)}))
     total = metrics.training_time + again.training_time
     if again.time_limited:
         return *first[:2], replace(metrics, time_limited=True, training_time=total)
     return second, maker, replace(metrics, training_time=total)
 
-# %% ../nbs/02b_oof.ipynb #ff03d03b
-def _fit(panel: Panel, spec: ModelSpec, maker: RowInput, train: np.ndarray, val: np.ndarray | None, weighting: Any,
-         watch: Sequence[Callback] = (), **changes: Any) -> tuple[BaseModel, TrainingMetrics]:
+# %% ../nbs/02b_oof.ipynb #d8cad98c
+def fit_rows(
+    panel: Panel,  # all rows
+    spec: ModelSpec,  # what to build
+    maker: RowInput,  # fitted on the training rows
+    train: np.ndarray,  # positions that train
+    val: np.ndarray | None,  # positions that stop; None: there are none
+    weighting: Callable[[pd.DataFrame], np.ndarray] | None = None,  # training rows -> factors of their weights
+    watch: Sequence[Callback] = (),  # told each epoch
+    **changes: Any,  # parameters for this fit only
+) -> tuple[BaseModel, TrainingMetrics]:
     "Build and fit on rows."
     weights = panel.weights[train]
     if weighting is not None:

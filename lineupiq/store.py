@@ -224,9 +224,9 @@ def locked(
     finally:
         os.close(fd)
 
-# %% ../nbs/12_store.ipynb #c9b7fc86
+# %% ../nbs/12_store.ipynb #b86f4e8d
 def _acquire(fd: int, path: Path, wait: float) -> None:
-    until, pause = time.monotonic() + wait, 0.002
+    began = time.monotonic()
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -234,10 +234,10 @@ def _acquire(fd: int, path: Path, wait: float) -> None:
         except OSError as err:
             if err.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 raise EnvironmentFault("cannot lock the store", where=str(path), found=err.strerror or str(err)) from err
-        if time.monotonic() >= until:
+        waited = time.monotonic() - began
+        if waited >= wait:
             raise Busy("the store is being written to", where=str(path), found=_holder(fd), expected=f"the lock within {wait:g} s", fix="wait for it and run again; a lock is never broken")
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
+        time.sleep(max(0.001, 0.02 / (1 + 10 * waited)))  # who has waited longer asks more often, so that nobody starves
     try:
         note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode()
         os.ftruncate(fd, 0)

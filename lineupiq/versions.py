@@ -53,7 +53,7 @@ def sweep(
                 os.unlink(entry.path)
     _reconcile(store)
 
-# %% ../nbs/12a_versions.ipynb #c41fe41f
+# %% ../nbs/12a_versions.ipynb #b72d15de
 def _remove(path: Path) -> None:
     with disk_errors(path):
         shutil.rmtree(path)
@@ -70,9 +70,10 @@ def _reconcile(store: Store) -> None:
                 folder = store.folder(name, version)
                 store.journal.append("observed_version", name=name, version=version, digest=version_digest(folder), changed=_changed(folder), by="recovery")
         for kind in LINKS:
-            version = _safe_link(store, name, kind)
-            if version is not None and version != state.get(name, {}).get(kind):
-                store.journal.append(f"observed_{kind}", name=name, version=version, changed=_changed(store.root / kind / name), by="recovery")
+            path, version = store.root / kind / name, _safe_link(store, name, kind)
+            gone = version is None and not os.path.lexists(path)  # a link that leads nowhere is not gone
+            if (version is not None or gone) and version != state.get(name, {}).get(kind):
+                store.journal.append(f"observed_{kind}", name=name, version=version, changed=_changed(path.parent if gone else path), by="recovery")
 
 
 def _safe_link(store: Store, name: str, kind: str) -> str | None:
@@ -82,10 +83,12 @@ def _safe_link(store: Store, name: str, kind: str) -> str | None:
         return None
 
 
-def _changed(path: Path) -> str:
+def _changed(path: Path) -> str | None:
+    if not path.exists() and not path.is_symlink():
+        return None
     return datetime.fromtimestamp(os.lstat(path).st_mtime, timezone.utc).isoformat()
 
-# %% ../nbs/12a_versions.ipynb #e17b202d
+# %% ../nbs/12a_versions.ipynb #c44ab044
 def _sync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -104,7 +107,9 @@ def _copy(source: Path, target: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     "Every file, then every folder, the deepest first."
-    for path, _, files in os.walk(folder, topdown=False):
+    def stop(err: OSError) -> None:
+        raise err
+    for path, _, files in os.walk(folder, topdown=False, onerror=stop):
         for name in files:
             _sync(Path(path, name))
         _sync(Path(path))
@@ -188,19 +193,20 @@ def publish(
         refresh_views(store)
     return version
 
-# %% ../nbs/12a_versions.ipynb #988530c7
+# %% ../nbs/12a_versions.ipynb #02267cb8
 def _archive_copy(store: Store, name: str, version: str, source: Path, metadata: dict[str, Any], under: str, extra: Any) -> str:
     "A sealed copy under its final name; the digest of its manifest."
     home = store.root / "archive" / name
     temp, final = home / f".tmp-v{version}-{uuid.uuid4().hex}", home / f"v{version}"
     try:
         with disk_errors(f"{final} (needs {_room(source)})"):
-            home.mkdir(parents=True, exist_ok=True)
-            _sync(home.parent)
+            if not home.exists():
+                home.mkdir(parents=True)
+                _sync(home.parent)
             temp.mkdir()
             _copy(source, temp / under if under else temp)
             about = {"schema": 1, "name": name, "version": version, "date": datetime.now(timezone.utc), **metadata}
-            dump_json(about, metadata_path(temp, version))
+            metadata_path(temp, version).write_text(dump_json(about), encoding="utf-8")
             if extra is not None:
                 extra(temp, version)
             write_manifest(temp, name=name, version=version)

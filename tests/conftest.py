@@ -19,6 +19,7 @@ os.environ.setdefault("LINEUPIQ_TRACKING_URI", "off")
 def _own_store(tmp_path, monkeypatch):
     "What a test publishes goes into its own folder."
     monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("LINEUPIQ_SPOOL", str(tmp_path / "spool"))
 
 
 @dataclass

@@ -18,7 +18,8 @@ def shipped() -> dict[str, str]:
     for entry in registry().list_models():
         if entry["available"] and entry["module"].startswith("lineupiq."):
             out[f"models/{entry['name']}.yaml"] = default_yaml(f"{entry['family']}:{entry['name']}")
-    return out
+    own = ROOT / "lineupiq" / "configs"
+    return out | {p.relative_to(own).as_posix(): p.read_text(encoding="utf-8") for p in (own / "experiments").glob("*.yaml")}  # written by hand: grids, not defaults
 
 
 def main() -> int:

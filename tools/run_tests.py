@@ -6,6 +6,7 @@ Four steps: the notebooks are clean and the package is in sync with them; ruff; 
 its own; pytest over tests/. Notebooks and tests are counted. A failed step of the first two counts as one failure.
 """
 import argparse
+import atexit
 import filecmp
 import os
 import shutil
@@ -17,6 +18,7 @@ import time
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,11 +43,21 @@ class Count:
         return f"{self.passed} passed, {self.failed} failed" + (f", {self.skipped} skipped" if self.skipped else "")
 
 
+@cache
+def scratch_folder() -> str:
+    "A folder that goes when this process ends."
+    folder = tempfile.mkdtemp(prefix="lineupiq-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def environment() -> dict:
     "One thread a process, since two processes run at once; an absolute data folder, since notebooks run in their own; the venv's scripts first."
     env = {**os.environ, "OMP_NUM_THREADS": "1", "LINEUPIQ_NUM_THREADS": "1", "DO_NOT_TRACK": "true", "MPLBACKEND": "agg"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     env["PYTHONDONTWRITEBYTECODE"] = ""  # compiling the libraries anew in every process would take most of the time
+    own = scratch_folder()  # nothing that a page publishes, looks at or spools reaches the checkout, and no page waits for a tracker
+    env |= {"LINEUPIQ_TRACKING_URI": "off", "LINEUPIQ_MODELS_DIR": f"{own}/models", "LINEUPIQ_LEDGER": f"{own}/looks.jsonl", "LINEUPIQ_SPOOL": f"{own}/spool"}
     if env.get("LINEUPIQ_DATA_DIR"):
         env["LINEUPIQ_DATA_DIR"] = str(Path(env["LINEUPIQ_DATA_DIR"]).expanduser().resolve())
     return env

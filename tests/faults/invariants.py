@@ -94,8 +94,8 @@ class Driver:
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen([sys.executable, "-P", str(HERE / "store_driver.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
 
-    def run(self, tracer: list[str] | None = None, **todo) -> tuple[int, str]:
-        "One operation, under strace where arguments for it are given; (exit code, or minus the signal; what it said)."
+    def run(self, tracer: list[str] | None = None, kill_after: float | None = None, **todo) -> tuple[int, str]:
+        "One operation, under strace where arguments for it are given, killed after some seconds where asked; (exit code, or minus the signal; what it said)."
         self.process.stdin.write(json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in todo.items()}) + "\n")
         self.process.stdin.flush()
         pid = json.loads(self.process.stdout.readline())["pid"]
@@ -109,6 +109,12 @@ class Driver:
                 time.sleep(0.002)
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
+        if kill_after is not None:
+            time.sleep(kill_after)
+            try:
+                os.kill(pid, 9)  # a child of the driver, which has not been waited for before it answers
+            except ProcessLookupError:
+                pass
         told = json.loads(self.process.stdout.readline())
         if watching is not None:
             watching.wait(10)

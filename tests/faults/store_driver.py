@@ -5,6 +5,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -47,7 +48,7 @@ def validate(store: Store, todo: dict) -> str:
 OPERATIONS = {f.__name__: f for f in (publish, promote, rollback, archive, prune, repair, validate)}
 
 
-def child(todo: dict, answer: Path) -> None:
+def child(todo: dict, answer: socket.socket) -> None:
     os.close(0)
     os.kill(os.getpid(), signal.SIGSTOP)
     try:
@@ -56,28 +57,27 @@ def child(todo: dict, answer: Path) -> None:
         code, said = err.exit_code, str(err)
     except OSError as err:  # what the command line would make of it
         code, said = 7, f"{err.strerror} {err.filename}"
-    os.write(int(answer), json.dumps({"code": code, "said": said}).encode())
+    answer.send(json.dumps({"code": code, "said": said[:20_000]}).encode())  # not a write: those may be made to fail
     os._exit(code)
 
 
 def main() -> None:
     for line in sys.stdin:
         todo = json.loads(line)
-        # the answer goes through a pipe that was opened before the tracer came, and is large enough for any message
-        out, into = os.pipe()
+        out, into = socket.socketpair()  # opened before the tracer comes
         pid = os.fork()
         if pid == 0:
-            os.close(out)
+            out.close()
             child(todo, into)
-        os.close(into)
+        into.close()
         os.waitpid(pid, os.WUNTRACED)
         print(json.dumps({"pid": pid}), flush=True)
         sys.stdin.readline()  # the tracer is on it
         os.kill(pid, signal.SIGCONT)
         said = b""
-        while part := os.read(out, 65536):
+        while part := out.recv(65536):
             said += part
-        os.close(out)
+        out.close()
         _, status = os.waitpid(pid, 0)
         code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         print(json.dumps({"code": code, "said": json.loads(said)["said"] if said else ""}), flush=True)

@@ -1,0 +1,78 @@
+"""A retraining from its reason to production: a better challenger is promoted, decay is seen, a killed one goes on."""
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import good_frame
+
+from lineupiq import commands, runs
+from lineupiq.base import Busy
+from lineupiq.retrain_command import RetrainRequest, _one_at_a_time, run_retrain
+from lineupiq.store import Store
+
+
+@pytest.fixture
+def live(table, tmp_path, monkeypatch):
+    "A model in production that learned the wrong sign, and newer rows in which the truth shows."
+    monkeypatch.setattr(commands, "TrainSettings", functools.partial(runs.TrainSettings, isolate=False, draws=100))
+    monkeypatch.setenv("LINEUPIQ_LEDGER", str(tmp_path / "looks.jsonl"))
+    monkeypatch.chdir(tmp_path)
+    frame = good_frame(1600)
+    frame["y"] = frame["x1"] + .5 * frame["x2"] + 3.2 * np.random.default_rng(1).normal(size=len(frame))
+    wrong = frame.head(800).assign(x1=-frame["x1"])
+    about = table(wrong)
+    from lineupiq.job_steps import Lines
+    [run] = commands.run_training({"data": str(about), "model": ["ridge"], "output": tmp_path / "runs", "val": .2, "test_share": .3}, Lines(lambda t: None), None)
+    from lineupiq.versions import promote
+    promote(Store(), run.published["name"], force=True, reason="a trial")
+    newer = tmp_path / "newer.csv"
+    frame.to_csv(newer, index=False)
+    (tmp_path / "gate.yaml").write_text("window: 365D\nmin_rows: 50\n")
+    return RetrainRequest(run.published["name"], path=(str(newer),), gate=str(tmp_path / "gate.yaml"))
+
+
+def test_a_better_challenger_is_promoted_once(live, tmp_path):
+    told = run_retrain(RetrainRequest(**{**vars(live), "decay": .1}))
+    assert told["status"] == "promoted" and told["exit_code"] == 0, told
+    assert told["reasons"][0]["condition"] == "decay" and told["reasons"][0]["holds"] is True
+    store = Store()
+    assert store.linked(live.name) == told["train"]["version"] == "1.1.0"
+    state = json.loads(Path(told["state"]).read_text())
+    assert list(state["steps"]) == ["check", "train", "validate", "promote"] and state["status"] == "promoted"
+    again = run_retrain(RetrainRequest(**{**vars(live), "schedule": "7D"}))
+    assert again["status"] == "not needed" and len(store.versions(live.name)) == 2
+
+
+@pytest.mark.parametrize("step", ["_train_step", "_validate_step", "_promote_step"])
+def test_a_killed_retraining_goes_on_at_its_step(live, monkeypatch, step):
+    from lineupiq import retrain_command as here
+    true = getattr(here, step)
+
+    def killed(*a):
+        if step != "_promote_step":  # the work was done, and the power went before it was written down
+            true(*a)
+        raise KeyboardInterrupt
+    monkeypatch.setattr(here, step, killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_retrain(live)
+    monkeypatch.setattr(here, step, true)
+    told = run_retrain(live)
+    assert told["resumed"] and told["status"] == "promoted" and len(Store().versions(live.name)) == 2
+
+
+def test_two_at_once_and_a_dry_run(live, tmp_path):
+    folder = Path("experiments/retrain") / live.name
+    with _one_at_a_time(folder), pytest.raises(Busy):
+        run_retrain(live)
+    before = sorted(str(p) for p in tmp_path.rglob("*"))
+    plan = run_retrain(live, dry_run=True)
+    assert plan["status"] == "would train" and plan["plan"]["flags"]["path"] and sorted(str(p) for p in tmp_path.rglob("*")) == before
+
+
+def test_too_few_rows_for_the_gate_is_not_a_pass(live):
+    strict = Path("strict.yaml")
+    strict.write_text("min_rows: 100000\n")
+    told = run_retrain(RetrainRequest(**{**vars(live), "gate": str(strict)}))
+    assert told["exit_code"] == 3 and told["validate"]["verdict"] == "UNJUDGED" and Store().linked(live.name) == "1.0.0"
