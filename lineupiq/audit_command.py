@@ -71,13 +71,15 @@ def run_findings(
     return out + ([Finding(f"run: {f.title}", f.verdict, f"gains {f.evidence['gain']:.3f} of {f.evidence['metric']} on {f.evidence['rule']}, plausible up to {f.evidence['limit']}", f.finding) for f in alarms]
                   or [Finding("run: implausible skill", "pass", f"{said['model'].nunique()} members on their test rows")])
 
-# %% ../nbs/17cd_audit.ipynb #16ae7d68
+# %% ../nbs/17cd_audit.ipynb #fa9c9836
 def audit_source(
     flags: Mapping[str, Any],  # of the command
 ) -> list[tuple[str, dict[str, Any]]]:  # (source, options), one a horizon
     "The sources that the flags, or a run, name."
     if flags.get("run") is not None:
         if flags.get("data"): raise ConfigError("--run and --data are two answers to what is audited", fix="leave one of them out")
+        extra = [k for k in (*OPTIONS, "horizon") if flags.get(k)]
+        if extra: raise ConfigError(f"--run says itself what it read; --{extra[0]} would be ignored", found=str(flags[extra[0]]), fix="leave it out, or give --data instead of --run")
         recorded = dict(run_setup(flags["run"]).get("data") or {})
         if not recorded: raise ConfigError("the run does not say where its data came from", where=str(flags["run"]), fix="give --data instead of --run")
         return [(recorded.pop("data"), recorded)]
@@ -99,7 +101,7 @@ def audited_models(
     known = [m for m in registry().list_models() if m["available"] and m["family"] != "baseline" and task in m["tasks"]]
     return [m["name"] for m in known if games or registry().get_model(m["name"]).input_kind != "game"]
 
-# %% ../nbs/17cd_audit.ipynb #ccb04a91
+# %% ../nbs/17cd_audit.ipynb #1ca7bb41
 def run_audit_leak(
     flags: Mapping[str, Any],  # of the command
     tell: Callable[[str, str, dict], None] | None = None,  # told each model's state
@@ -113,11 +115,28 @@ def run_audit_leak(
     for data, options in audit_source(flags):
         world = world_of(data, **options)
         panel = world.panel()
-        report = audit_leak(world, audited_models(flags, panel.task, panel.log is not None), how, _configs(flags, how), tell)
+        names = audited_models(flags, panel.task, panel.log is not None)
+        if "run" not in flags: _can_do(split_list(flags.get("model")), panel)
+        report = audit_leak(world, names, how, _configs(flags, how), tell)
+        report.unasked = _unasked(report, report.facts["models"], every="all" in split_list(flags.get("model")) or not ("model" in flags or "run" in flags))
         if "run" in flags: report.findings = run_findings(flags["run"], load_panel(data, **options), run_setup(flags["run"])) + report.findings
         report.facts = {"data": data, **options, **report.facts}
         out.append(report)
     return out
+
+# %% ../nbs/17cd_audit.ipynb #b9b0eeed
+def _can_do(names: Sequence[str], panel: Panel) -> None:
+    "Refuse a named model that is made for another task."
+    for cls in (registry().get_model(n) for n in names if n != "all"):
+        if panel.task not in cls.tasks: raise ConfigError(f"{cls.name} cannot do {panel.task}", where="--model", expected=f"a model for {panel.task}; this one is for {', '.join(cls.tasks)}")
+        if cls.input_kind == "game" and panel.log is None: raise ConfigError(f"{cls.name} is made for games, and the data have none", where="--model")
+
+# %% ../nbs/17cd_audit.ipynb #3d2eab30
+def _unasked(report: AuditReport, names: Sequence[str], every: bool) -> dict[str, str]:
+    "Named models of which nothing was asked, with the reason; of all models: only where no single one was."
+    said = {f.title: f.evidence for f in report.findings if f.verdict == "unknown"}
+    out = {n: said[f"future poison: {n}"] for n in names if f"future poison: {n}" in said}
+    return {} if every and len(out) < len(names) else out
 
 # %% ../nbs/17cd_audit.ipynb #f089dab4
 def _configs(flags: Mapping[str, Any], how: AuditSettings) -> dict[str, dict]:
@@ -126,7 +145,7 @@ def _configs(flags: Mapping[str, Any], how: AuditSettings) -> dict[str, dict]:
     own = set() if how.usual else {*SMALL, *EXACT}
     return {m: {k: v for k, v in c.items() if k not in own} for m, c in run_setup(flags["run"])["models"].items()}
 
-# %% ../nbs/17cd_audit.ipynb #734a1e84
+# %% ../nbs/17cd_audit.ipynb #5aedea11
 def splitter_arguments(
     given: Sequence[str] | None,  # name=value, the value as YAML has it
 ) -> dict[str, Any]:
@@ -134,13 +153,21 @@ def splitter_arguments(
     import yaml
     odd = [g for g in given or [] if "=" not in g]
     if odd: raise ConfigError("--arg takes name=value", found=odd[0], expected="--arg n_splits=5")
-    return {k: yaml.safe_load(v) for k, v in (g.split("=", 1) for g in given or [])}
+    out: dict[str, Any] = {}
+    for name, value in (g.split("=", 1) for g in given or []):
+        if not name.isidentifier() or name in out: raise ConfigError("--arg names an argument, and each once", found=f"{name}={value}", expected="--arg n_splits=5")
+        try: out[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as err: raise ConfigError("--arg cannot be read as YAML", where=f"--arg {name}", found=str(err).splitlines()[0][:160] + f": {value}"[:80], expected="a plain value, e.g. n_splits=5") from None
+    return out
 
-# %% ../nbs/17cd_audit.ipynb #8b55980c
+# %% ../nbs/17cd_audit.ipynb #632dac51
 def run_audit_cv(
     flags: Mapping[str, Any],  # of the command
 ) -> AuditReport:
     "Ask folds."
+    given = [k for k in ("n_splits", "walk_forward") if flags.get(k) is not None]
+    if given and (flags.get("splitter") or flags.get("run") is not None):
+        raise ConfigError(f"--{given[0].replace('_', '-')} would be ignored", found=str(flags[given[0]]), expected="folds of --splitter, of --run, or of a plan", fix="give a splitter's arguments with --arg name=value" if flags.get("splitter") else "leave it out")
     data, options = audit_source(flags)[0]
     panel, embargo = load_panel(data, **options), flags.get("embargo") or 0
     if flags.get("arg") and not flags.get("splitter"): raise ConfigError("--arg belongs to --splitter", found=str(flags["arg"]))

@@ -70,7 +70,7 @@ def compare_settings(
     span = f"skill {found.score:.3g}, " + (f"{found.low:.3g} to {found.high:.3g} within one standard error" if found.low is not None else found.reason)
     return Comparison(a, b, found, better, f"{metric.name} {a:.6g} against {b:.6g}: {span}; {'better' if better else 'not better by more than one standard error'}")
 
-# %% ../nbs/09a_best_params.ipynb #a02aeb49
+# %% ../nbs/09a_best_params.ipynb #7fc8d7aa
 BEST_FILE = "best_hyperparameters.json"
 
 
@@ -94,9 +94,24 @@ def read_best(
     data = load_json(path)
     if not isinstance(data, dict) or data.get("format") != 1 or not isinstance(data.get("entries"), dict):
         raise IntegrityError("not a file of best settings", where=str(path), expected="format 1 with entries, as `lineupiq tune` writes it")
+    problems = [f"{key}: {wrong}" for key, entry in data["entries"].items() if (wrong := _entry_problem(key, entry))]
+    if problems:
+        raise IntegrityError("a file of best settings with damaged entries:\n" + "\n".join(f"  - {p}" for p in problems), where=str(path), fix="remove them, or move the file away and run lineupiq tune again")
     return data["entries"]
 
-# %% ../nbs/09a_best_params.ipynb #326f422c
+
+def _entry_problem(key: str, entry: Any) -> str:
+    "What is wrong with an entry, whatever the model says of its settings; empty: nothing."
+    if not isinstance(entry, dict):
+        return f"expected a mapping, found {entry!r:.60}"
+    if not isinstance(entry.get("config"), dict):
+        return f"config: expected a mapping, found {entry.get('config')!r:.60}"
+    model, name = entry.get("model"), key.rpartition("/")[2]
+    if model is not None and (not isinstance(model, str) or model.rpartition(":")[2] != name):
+        return f"model: expected {name}, as the key says, found {model!r:.60}"
+    return ""
+
+# %% ../nbs/09a_best_params.ipynb #f47386c6
 def load_best(
     path: Path | str,  # the file
     key: str,  # of `best_key`
@@ -106,41 +121,47 @@ def load_best(
     entries = read_best(path)
     if key not in entries:
         raise ConfigError(f"no best settings for {key}{did_you_mean(key, entries)}", where=str(path), expected=", ".join(sorted(entries)) or "a file that `lineupiq tune` has written", fix="run lineupiq tune for this data and model")
-    config = entries[key].get("config")
+    config = entries[key]["config"]
     cls = registry().get_model(entries[key].get("model") or key.rpartition("/")[2])
-    problems = config_problems(cls.Config, config) if isinstance(config, dict) else ["config: missing"]
-    if problems:
+    if problems := config_problems(cls.Config, config):
         raise ConfigError("best settings that the model refuses:\n" + "\n".join(f"  - {p}" for p in problems), where=f"{path}: {key}", fix="run lineupiq tune again, or remove the entry")
     return dict(config)
 
-# %% ../nbs/09a_best_params.ipynb #e0c6e082
+# %% ../nbs/09a_best_params.ipynb #5c6eb49c
 def update_best(
     result: TuningResult,  # of `tune_model`
     path: Path | str,  # the file
 ) -> tuple[bool, Comparison]:  # (whether the entry was replaced, the comparison)
-    "Replace the entry of this data and model if the search found something better; say which and why."
+    "Replace the entry of this data and model if the search found something better; say which and why. Where none stood there, the settings that won the comparison are written."
     from filelock import FileLock
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     objective, key = result.objective, best_key(result.objective.panel, result.model)
     with FileLock(f"{path}.lock"):
         entries = read_best(path)
-        incumbent = entries.get(key, {}).get("config") or {}
+        incumbent, stood = entries.get(key, {}).get("config") or {}, key in entries
         if config_problems(objective.spec.cls.Config, incumbent):  # an entry that the model of today refuses defends nothing
-            incumbent = {}
+            incumbent, stood = {}, False
         found = compare_settings(objective, result.config, incumbent, result.jobs.threads)
-        if found.better:
-            entries[key] = _entry(result, found, "the file's entry" if incumbent else "the shipped defaults")
+        if found.better or not stood:
+            entries[key] = _entry(result, found, "the file's entry" if incumbent else _untuned(result))
             dump_json({"format": 1, "entries": dict(sorted(entries.items()))}, path)
     return found.better, found
 
 
+def _untuned(result: TuningResult) -> str:
+    "What a search is compared with where no entry stands."
+    return "the given settings" if result.objective.config else "the shipped defaults"
+
+
 def _entry(result: TuningResult, found: Comparison, over: str) -> dict[str, Any]:
-    "What is written of a search."
+    "What is written of a search, or of the settings that it did not beat."
     panel = result.objective.panel
-    return {"model": result.model, "data": panel.name, "horizon": panel.horizon, **{k: panel.meta[k] for k in ("position", "target") if panel.meta.get(k)}, "params": result.record()["params"],
-            "config": result.config, "metric": result.metric, "direction": result.direction, "score": result.score, "fold_scores": result.fold_scores, "trials": result.counts,
-            "replaced": over, "comparison": found.record(), "data_digest": result.objective.identity()["data"], "study": result.study.study_name,
+    chosen = {"settings": "of the search", "params": result.record()["params"], "config": result.config, "score": result.score, "fold_scores": result.fold_scores, "replaced": over}
+    if not found.better:
+        chosen = {"settings": _untuned(result), "params": {}, "config": dict(result.objective.config), "score": found.incumbent}
+    return {"model": result.model, "data": panel.name, "horizon": panel.horizon, **{k: panel.meta[k] for k in ("position", "target") if panel.meta.get(k)}, **chosen,
+            "metric": result.metric, "direction": result.direction, "trials": result.counts, "comparison": found.record(), "data_digest": result.objective.identity()["data"], "study": result.study.study_name,
             "updated": datetime.now(timezone.utc).isoformat(timespec="seconds")}
 
 # %% ../nbs/09a_best_params.ipynb #66c84485

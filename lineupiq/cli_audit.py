@@ -20,25 +20,26 @@ app.add_typer(audit_app, name="audit")
 AuditData = Annotated[Optional[str], typer.Option("--data", help="sp500 (default), bars, nfl-players, nfl-games, league, noise-bars, or a .yaml that describes your table.")]
 Run = Annotated[Optional[Path], typer.Option("--run", help="A run folder, instead of --data: its data, folds, models and predictions.")]
 
-# %% ../nbs/17i_cli_audit.ipynb #d0dccd01
+# %% ../nbs/17i_cli_audit.ipynb #ec704aba
 def _told(reports: list[Any], as_json: bool) -> None:
-    "Print reports; exit with 10 where one failed."
+    "Print reports; exit with 10 where one failed, with 2 where a named model could not be asked."
     from lineupiq.audit_command import audit_text
     failed = [r for r in reports if r.failed]
     if as_json:
         records = [r.record() for r in reports]
-        say({**(records[0] if len(records) == 1 else {"audits": records}), "exit_code": 10 if failed else 0}, True)
-        if failed: raise typer.Exit(10)
+        code = 10 if failed else 2 if any(r.unasked for r in reports) else 0
+        say({**(records[0] if len(records) == 1 else {"audits": records}), "exit_code": code}, True)
+        if code: raise typer.Exit(code)
         return
     for report in reports: say(audit_text(report), False)
-    for report in failed: report.raise_if_failed()
+    for report in failed + reports: report.raise_if_failed()
 
-# %% ../nbs/17i_cli_audit.ipynb #345bc40c
+# %% ../nbs/17i_cli_audit.ipynb #cb7b233a
 @audit_app.command("cv")
 def audit_cv_command(
     data: AuditData = None,
     run: Run = None,
-    splitter: Annotated[Optional[str], typer.Option("--splitter", help="module:Class, anybody's; default the folds that training would make.")] = None,
+    splitter: Annotated[Optional[str], typer.Option("--splitter", help="module:Class, anybody's; also from the current folder; default the folds that training would make. It runs without a time limit.")] = None,
     arg: Annotated[Optional[list[str]], typer.Option("--arg", help="name=value for the splitter's constructor; times, label ends and groups are handed over by name.")] = None,
     two_sided: Annotated[bool, typer.Option("--two-sided", help="Training rows may lie after the test block, as in purged k-fold.")] = False,
     embargo: Annotated[Optional[str], typer.Option("--embargo", help="A distance in time that is demanded, e.g. 5D.")] = None,
@@ -53,7 +54,7 @@ def audit_cv_command(
     from lineupiq.audit_command import run_audit_cv
     _told([run_audit_cv(flags)], as_json)
 
-# %% ../nbs/17i_cli_audit.ipynb #5f015f64
+# %% ../nbs/17i_cli_audit.ipynb #de9bc21a
 @audit_app.command("leak")
 def audit_leak_command(
     model: Annotated[Optional[list[str]], typer.Option("--model", help="Registered models, or all (default).")] = None,
@@ -65,7 +66,7 @@ def audit_leak_command(
     n_trials: Annotated[int, typer.Option("--n-trials", help="Trials of the short search; 0 compares only the rows that a search sees.")] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Of garbage, permutations and noise.")] = 0,
     usual: Annotated[bool, typer.Option("--usual", help="Models with their usual settings instead of small ones.")] = False,
-    time_limit: Annotated[Optional[float], typer.Option("--time-limit", help="Seconds for all models; those that it leaves out are unknown.")] = None,
+    time_limit: Annotated[Optional[float], typer.Option("--time-limit", help="Seconds for all models; those that it leaves out are unknown, and exit is 2 where they were named.")] = None,
     horizon: Horizons = None, symbol: Symbols = None, path: Paths = None, position: Position = None, target: Target = None,
     market: Market = False, barriers: Barriers = None, timezone: Timezone = None, sort: Sort = False,
     as_json: Json = False,

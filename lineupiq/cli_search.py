@@ -15,7 +15,7 @@ import typer
 
 from .cli_app import Barriers, Data, Horizons, Json, Market, Paths, Position, Sort, Symbols, Target, Timezone, app, out, say
 
-# %% ../nbs/17g_cli_search.ipynb #ce287cfd
+# %% ../nbs/17g_cli_search.ipynb #3c1087a1
 class SearchProgress:
     "Trials as they end: a rich line on a terminal, JSON lines elsewhere."
     def __init__(self) -> None:
@@ -30,8 +30,10 @@ class SearchProgress:
         self.model, self.n = model, n
         if self.tty:
             from rich.console import Console
-            self.status = Console(stderr=True).status(f"tuning {model}: measuring …")
+            self.status = Console(stderr=True).status(f"tuning {model}: {n:,} trials, measuring …")
             self.status.start()
+        else:
+            out(json.dumps({"event": "search", "model": model, "trials": n}), sys.stderr)
 
     def __call__(self, facts: dict[str, Any]) -> None:
         if not self.tty:
@@ -48,7 +50,7 @@ class SearchProgress:
             self.status.stop()
             self.status = None
 
-# %% ../nbs/17g_cli_search.ipynb #dabda4f6
+# %% ../nbs/17g_cli_search.ipynb #f938e48e
 @app.command()
 def tune(
     model: Annotated[list[str], typer.Option("--model", help="A model, several, or `all`.")],
@@ -58,11 +60,11 @@ def tune(
     position: Position = None,
     target: Target = None,
     path: Paths = None,
-    n_trials: Annotated[Optional[int], typer.Option("--n-trials", help="Finished trials that the study should have (default 50).")] = None,
-    method: Annotated[str, typer.Option("--method", help="bayes, or grid: three values of each range, or those of --space.")] = "bayes",
+    n_trials: Annotated[Optional[int], typer.Option("--n-trials", help="Finished trials that the study should have (default 50); not for a grid.")] = None,
+    method: Annotated[str, typer.Option("--method", help="bayes, or grid: every combination of three values of each range; --space gives the ranges.")] = "bayes",
     timeout: Annotated[Optional[float], typer.Option("--timeout", help="Seconds after which no trial begins.")] = None,
     metric: Annotated[Optional[str], typer.Option("--metric", help="Score that is searched by; it knows its direction.")] = None,
-    space: Annotated[Optional[Path], typer.Option("--space", help="A YAML of ranges and limits.")] = None,
+    space: Annotated[Optional[Path], typer.Option("--space", help="A YAML of ranges and limits; it must have ranges for each model that is named, or none at all.")] = None,
     sampler: Annotated[Optional[str], typer.Option("--sampler", help="tpe, random, qmc, cmaes, gp or nsgaii.")] = None,
     pruner: Annotated[Optional[str], typer.Option("--pruner", help="margin, median, percentile, halving, hyperband, wilcoxon or none.")] = None,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Finish every trial; the same as --pruner none.")] = False,

@@ -188,7 +188,7 @@ def shuffled_p(
     p = (1 + (worst[:, None] >= score[0] - 1e-12).sum(axis=0)) / (draws + 1)
     return p, stat[1:].mean(axis=0)
 
-# %% ../nbs/15_drift.ipynb #38e730fb
+# %% ../nbs/15_drift.ipynb #5fba2338
 @dataclass(frozen=True)
 class DriftSettings:
     "When a change is large, and when it is not chance."
@@ -200,14 +200,17 @@ class DriftSettings:
     block: int | None = None  # timestamps in a block; None: from the data
     seed: int = 0  # of the shuffles
 
-    def check(self) -> DriftSettings:  # itself
-        "Raise one error with everything that is wrong."
+    def problems(self) -> list[str]:  # one line each
+        "Everything that is wrong."
         wrong = [] if 0 < self.warning <= self.critical else [f"warning: {self.warning} and critical: {self.critical} must be positive and in this order"]
         wrong += [] if 0 < self.false_alarms < 1 else [f"false_alarms: expected a share between 0 and 1, found {self.false_alarms!r}"]
         wrong += [] if (self.draws + 1) * self.false_alarms >= 1 else [f"draws: {self.draws} shuffles cannot show a p of {self.false_alarms}"]
-        wrong += [f"{k}: expected a whole number from 1 up, found {v!r}" for k in ("min_rows", "draws", "block")
-                  if (v := getattr(self, k)) is not None and (isinstance(v, bool) or not isinstance(v, int) or v < 1)]
-        if wrong:
+        return wrong + [f"{k}: expected a whole number from {low} up, found {v!r}" for k, low in (("min_rows", 1), ("draws", 1), ("block", 1), ("seed", 0))
+                        if (v := getattr(self, k)) is not None and (isinstance(v, bool) or not isinstance(v, int) or v < low)]
+
+    def check(self) -> DriftSettings:  # itself
+        "Raise one error with everything that is wrong."
+        if wrong := self.problems():
             raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {w}" for w in wrong), where="drift")
         return self
 

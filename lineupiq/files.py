@@ -22,7 +22,7 @@ from .base import BadName, ConfigError, EnvironmentFault, IntegrityError, NotFou
 # %% auto #0
 __all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'models_root', 'parse_version', 'disk_errors', 'atomic_write',
            'atomic_folder', 'plain', 'dump_json', 'load_json', 'sha256_file', 'folder_files', 'write_manifest',
-           'verify_manifest']
+           'verify_manifest', 'shown']
 
 # %% ../nbs/00c_files.ipynb #97fae632
 NAME = re.compile(r"\A[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
@@ -223,3 +223,16 @@ def verify_manifest(
         if sha256_file(there[name]) != entry.get("sha256"):
             raise IntegrityError("a file does not match its digest", where=str(there[name]), fix="restore the folder from a good copy")
     return manifest
+
+# %% ../nbs/00c_files.ipynb #f3a607d5
+def shown(
+    url: str,  # of a storage or a tracker, perhaps with a password
+) -> str:  # without it
+    "An address without its secrets."
+    scheme, sep, rest = url.partition("://")
+    if not sep:
+        return re.sub(r"\?.*", "?***", re.sub(r"^[^/]*:.*@", "***@", url, flags=re.S), flags=re.S)
+    head, query, _ = rest.partition("?")
+    if not head.startswith("/"):  # there is an authority: a user, a password, a host
+        head = "***@" + head.rpartition("@")[2] if "@" in head else re.sub(r"^([^/:\[]*):(?=[^/]*[^/\d]).*", r"\1:***", head, flags=re.S)
+    return scheme + sep + head + ("?***" if query else "")

@@ -22,8 +22,8 @@ from .journal import Journal
 from .panel import Panel
 
 # %% auto #0
-__all__ = ['KEPT', 'FEW', 'SOME', 'LEDGER', 'ORDINALS', 'Sketch', 'Window', 'window_of', 'ledger_path', 'Look', 'read_ledger',
-           'record_look', 'looks_at', 'look_sentence']
+__all__ = ['KEPT', 'TELLING', 'FEW', 'SOME', 'LEDGER', 'ORDINALS', 'Sketch', 'Window', 'window_of', 'ledger_path', 'Look',
+           'read_ledger', 'record_look', 'looks_at', 'look_sentence']
 
 # %% ../nbs/08c_ledger.ipynb #eaffb2a7
 KEPT = 400  # hashes in a sketch: a share to 2.5 points, in 5 kB a look
@@ -120,7 +120,7 @@ def _cells(panel: Panel, rows: np.ndarray) -> np.ndarray:
             out.append(_mixed(ticks[known], bits))
     return np.concatenate(out) if out else np.zeros(0, dtype=np.uint64)
 
-# %% ../nbs/08c_ledger.ipynb #455d1566
+# %% ../nbs/08c_ledger.ipynb #00a36688
 @dataclass(frozen=True)
 class Window:
     "What is known of rows that were looked at."
@@ -148,10 +148,11 @@ class Window:
             return 0.0, False
         outcomes, hits = self.outcomes.share_in(earlier.outcomes)
         cells, seen = self.rows.share_in(earlier.rows)
-        same = hits >= 2 and outcomes >= FEW
+        same = hits >= 2 and outcomes >= FEW or min(self.outcomes.size, earlier.outcomes.size) < TELLING  # too few to tell: then it is the same outcome, which counts
         return max(outcomes if same else 0.0, cells if seen >= 3 and max(cells, earlier.rows.share_in(self.rows)[0]) >= SOME else 0.0), same
 
 
+TELLING = 5  # stretches of outcomes from which two windows can be told to have different ones
 FEW = 0.02  # of the stretches of outcomes: fewer are chance, or two series that move together
 SOME = 0.2  # of the shorter window's cells: fewer may be a feature that two panels share, such as an index
 

@@ -22,8 +22,8 @@ from .trading import class_positions, equity_curve, ledger, non_overlapping
 from .tuning import TuningResult
 
 # %% auto #0
-__all__ = ['MOST_SPLITS', 'Overfitting', 'backtest_overfitting', 'sharpe_of', 'returns_overfitting', 'search_overfitting',
-           'expected_best', 'DeflatedSharpe', 'deflated_sharpe', 'trial_returns', 'search_sharpe']
+__all__ = ['MOST_SPLITS', 'FEWEST_TRIALS', 'Overfitting', 'backtest_overfitting', 'sharpe_of', 'returns_overfitting',
+           'search_overfitting', 'expected_best', 'DeflatedSharpe', 'deflated_sharpe', 'trial_returns', 'search_sharpe']
 
 # %% ../nbs/09c_overfitting.ipynb #f67a0daf
 MOST_SPLITS = 20_000  # ways to choose half of the blocks; 16 blocks have 12,870
@@ -122,7 +122,10 @@ def returns_overfitting(
         raise DataError("returns are a table of finite numbers", found=f"shape {r.shape}", expected="(trials, periods)")
     return backtest_overfitting(np.stack([r, r**2], axis=2), np.ones(r.shape[1]), sharpe_of, **kwargs)
 
-# %% ../nbs/09c_overfitting.ipynb #aab49bbd
+# %% ../nbs/09c_overfitting.ipynb #c8f1802f
+FEWEST_TRIALS = 5  # of two trials, either half's choice is first or last in the other: a coin, not a share
+
+
 def search_overfitting(
     result: TuningResult,  # of `tune_model`
     n_blocks: int = 10,  # at most; fewer where the history is short
@@ -134,8 +137,8 @@ def search_overfitting(
         return None, f"{metric.name} has no terms of rows"
     sums, counts = units.flat()
     blocks = min(n_blocks, len(counts) // 4 * 2)
-    if len(sums) < 2 or blocks < 4:
-        return None, f"{len(sums)} finished trials and {len(counts)} units of time are too few"
+    if len(sums) < FEWEST_TRIALS or blocks < 4:
+        return None, f"{len(sums)} finished trials and {len(counts)} units of time are too few: it takes {FEWEST_TRIALS} trials and 8 units"
     sign = 1 if metric.greater_is_better else -1
     when = {} if units.ends is None else {"times": np.concatenate(units.starts), "label_end": np.concatenate(units.ends), "embargo": embargo}
     try:

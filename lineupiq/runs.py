@@ -38,8 +38,8 @@ from .worker import run_isolated, write_job
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'RunResult', 'board_records', 'train_models', 'efficiency', 'open_run', 'predict_run', 'RunScores', 'score_run',
-           'evaluate_run', 'ledger_of_run']
+__all__ = ['log', 'RunResult', 'board_records', 'train_models', 'efficiency', 'open_run', 'predict_run', 'moment_of', 'RunScores',
+           'score_run', 'evaluate_run', 'ledger_of_run']
 
 # %% ../nbs/10a_runs.ipynb #d39894a4
 @dataclass
@@ -252,18 +252,23 @@ def predict_run(
     out = bundles[name].predict(panel, np.flatnonzero(rows))
     return out.drop(columns=["row", "fold", "split"]).assign(model=name)
 
-# %% ../nbs/10a_runs.ipynb #52a7821d
-def _moment(since: Any) -> np.datetime64:
+# %% ../nbs/10a_runs.ipynb #d0643412
+def moment_of(
+    since: Any,  # 2022-05-01 or 2022-05-01T13:00
+    what: str = "--since",  # for messages
+) -> np.datetime64:  # UTC
     "A date or a time as people write it."
     import re
     text = str(since).strip()
     if not re.match(r"\d{4}(-\d{2}(-\d{2}([T ].+)?)?)?$", text):
-        raise ConfigError("--since is not a time", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00")
+        raise ConfigError(f"{what} is not a time", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00")
     try:
         when = pd.Timestamp(text)
     except ValueError:
-        raise ConfigError("--since is not a time", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00") from None
-    return np.datetime64(when if when.tz is None else when.tz_convert("UTC").tz_localize(None))
+        raise ConfigError(f"{what} is not a time", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00") from None
+    if not pd.Timestamp.min < when.tz_localize(None) < pd.Timestamp.max:
+        raise ConfigError(f"{what} is beyond the times that can be compared", found=repr(text), expected=f"a time from {pd.Timestamp.min:%Y} to {pd.Timestamp.max:%Y}")
+    return np.datetime64((when if when.tz is None else when.tz_convert("UTC").tz_localize(None)).as_unit("ns"))
 
 # %% ../nbs/10a_runs.ipynb #fcf026b9
 @dataclass
@@ -320,11 +325,11 @@ def ledger_of_run(
     trained = ledger_path(str(output)) if output else beside
     return trained if trained.exists() else beside
 
-# %% ../nbs/10a_runs.ipynb #7315a2f9
+# %% ../nbs/10a_runs.ipynb #2b13fc77
 def _later_rows(panel: Panel, about: Mapping[str, Any], since: Any) -> np.ndarray:
     "Positions of the rows to score."
     after = np.datetime64(about["trained_until"])
-    start = np.datetime64(about["tested_until"]) if since is None else _moment(since)
+    start = np.datetime64(about["tested_until"]) if since is None else moment_of(since)
     if since is not None and start <= after:
         raise LeakError("rows that the model was trained on cannot evaluate it", found=f"since {since}, trained until {about['trained_until'][:19]}", fix="start later")
     rows = np.flatnonzero(panel.labelled & (panel.times > start if since is None else panel.times >= start) & (panel.times > after))

@@ -53,7 +53,7 @@ def sweep(
                 os.unlink(entry.path)
     _reconcile(store)
 
-# %% ../nbs/12a_versions.ipynb #b72d15de
+# %% ../nbs/12a_versions.ipynb #e0aad80d
 def _remove(path: Path) -> None:
     with disk_errors(path):
         shutil.rmtree(path)
@@ -68,7 +68,7 @@ def _reconcile(store: Store) -> None:
         for version in map(text_of, store.versions(name)):
             if (name, version) not in told:
                 folder = store.folder(name, version)
-                store.journal.append("observed_version", name=name, version=version, digest=version_digest(folder), changed=_changed(folder), by="recovery")
+                store.journal.append("observed_version", name=name, version=version, digest=version_digest(folder) if (folder / MANIFEST).is_file() else None, changed=_changed(folder), by="recovery")
         for kind in LINKS:
             path, version = store.root / kind / name, _safe_link(store, name, kind)
             gone = version is None and not os.path.lexists(path)  # a link that leads nowhere is not gone
@@ -329,7 +329,7 @@ def archive(
             store.journal.append("unstage", name=name, was=version, reason=reason or None)
         return version
 
-# %% ../nbs/12a_versions.ipynb #7babf81a
+# %% ../nbs/12a_versions.ipynb #6c76a93c
 def protected(
     store: Store,  # where
     name: str,  # of a model
@@ -356,7 +356,9 @@ def prune(
         if version is not None:
             wanted = [text_of(parse_version(version))]
             if wanted[0] in stays:
-                raise StoreError(f"{name} {wanted[0]} {stays[wanted[0]]} and is not removed", fix="promote or roll back to another version first")
+                raise StoreError(f"{name} {wanted[0]} {stays[wanted[0]]} and is not removed", fix=f"lineupiq archive {name} takes it out of staging" if "staging" in stays[wanted[0]] else "promote or roll back to another version first")
+            if wanted[0] not in there and not any(r.get("version") == wanted[0] for r in store.journal.of(name)):
+                store.folder(name, wanted[0])  # there never was one: said with what there is
             wanted = [v for v in wanted if v in there]
         else:
             wanted = [v for v in there[: max(0, len(there) - keep)] if v not in stays]
@@ -376,7 +378,7 @@ def _prune_one(store: Store, name: str, version: str) -> None:
     store.journal.append("prune", name=name, version=version)
     _remove(gone)
 
-# %% ../nbs/12a_versions.ipynb #033ddee9
+# %% ../nbs/12a_versions.ipynb #39e3ca33
 def bump(
     store: Store,  # where
     name: str,  # of a model
@@ -384,6 +386,8 @@ def bump(
     version: str | None = None,  # None: the newest
 ) -> str:  # the new version, in staging
     "Publish a version's content again under the next number."
+    if version is None and not store.versions(store.known(name)):
+        raise NotFound(f"{name} has no versions left", where=str(store.root / "archive" / name), fix="train and publish one")
     version = store.folder(store.known(name), version or text_of(store.versions(name)[-1])).name[1:]
     about, folder = read_metadata(store, name, version), store.folder(name, version)
     with tempfile.TemporaryDirectory() as work:

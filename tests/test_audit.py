@@ -1,21 +1,24 @@
 """The leak audit: folds of anybody, worlds with another future, planted leaks, and how often it cries wolf."""
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import refused
 
 import lineupiq.cli_audit  # noqa: F401 - it registers its commands
 from lineupiq.audit import AuditSettings, Stage, audit_config, audit_leak, audit_model, control_finding, data_findings, poison_model
 from lineupiq.audited_path import PLANTS, cuts_of, planted_panel
 from lineupiq.audit_command import audited_models
 from lineupiq.bars import sp500_bars
+from lineupiq.base import ConfigError
 from lineupiq.column_audit import audit_columns, outcome_name
 from lineupiq.controls import SIGMAS, gain_on_rules, noise_features, permuted_labels
 from lineupiq.cv import CombinatorialPurged, PurgedKFold, WalkForward
-from lineupiq.fold_audit import audit_cv, splitter_factory
+from lineupiq.fold_audit import AuditReport, audit_cv, splitter_factory
 from lineupiq.futures import changes, panel_world, world_of
 from lineupiq.indicators import bar_features
 from lineupiq.inputs import ModelSpec
@@ -89,6 +92,96 @@ def test_the_command_for_folds(cli):
     assert {"purge", "whole units"} & {f["title"] for f in bad.value["findings"] if f["verdict"] == "fail"}
     assert cli("audit", "cv", "--data", "league", "--splitter", "sklearn.model_selection:NoSuch").code == 2
     assert cli("audit", "cv", "--data", "league", "--arg", "n_splits=3").code == 2
+
+
+SPLITTERS = """
+class Half:
+    def split(self, X): yield [0.5], [3]
+class Mask:
+    def split(self, X): yield [True] * 5, [6]
+class Far:
+    def split(self, X): yield [0, 1], [999999]
+class Neg:
+    def split(self, X): yield [0, 1], [-1]
+class Text:
+    def split(self, X): yield ["a"], ["b"]
+class Bare:
+    def split(self, X): yield range(5)
+class Single:
+    def split(self, X): yield 3
+class Seven:
+    def split(self, X): return 7
+class Boom:
+    def split(self, X): raise RuntimeError("boom")
+class Leaves:
+    def split(self, X): raise SystemExit(0)
+class Never:
+    def split(self, X):
+        while True: yield [0], [9]
+class Unbuilt:
+    def __init__(self): raise KeyError("x")
+class Splitless: pass
+def function(): return None
+class Fine:
+    def split(self, X):
+        print("noise")
+        yield range(200), range(len(X) - 100, len(X))
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path, monkeypatch):
+    "A current folder that holds somebody's splitters, and is not on the path."
+    (tmp_path / "own_splitters.py").write_text(SPLITTERS)
+    (tmp_path / "own_leaver.py").write_text("import sys; sys.exit(0)")
+    (tmp_path / "own_raiser.py").write_text("raise KeyError('x')")
+    monkeypatch.chdir(tmp_path)
+    yield "own_splitters"
+    for name in ("own_splitters", "own_leaver", "own_raiser"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", ["Half", "Mask", "Far", "Neg", "Text", "Bare", "Single", "Seven", "Boom", "Leaves", "Never", "Unbuilt", "Splitless", "function", "NoSuch"])
+def test_a_splitter_that_misbehaves_is_named(cli, theirs, name):
+    refused(cli("audit", "cv", "--data", "league", "--splitter", f"{theirs}:{name}"), 2, "ConfigError", f"{theirs}:{name}")
+
+
+@pytest.mark.parametrize("module", ["own_leaver", "own_raiser", "own_nowhere"])
+def test_a_module_that_cannot_be_imported_is_named(cli, theirs, tmp_path, module):
+    answer = refused(cli("audit", "cv", "--data", "league", "--splitter", f"{module}:A"), 2, "ConfigError", f"{module}:A")
+    assert module != "own_nowhere" or str(tmp_path) in answer.error["fix"]  # it says where it looked
+
+
+def test_a_splitter_of_the_current_folder_is_audited(cli, theirs, tmp_path):
+    before = list(sys.path)
+    found = cli("audit", "cv", "--data", "league", "--splitter", f"{theirs}:Fine")
+    assert found.code in (0, 10) and len(found.value["folds"]) == 1 and "noise" not in found.out
+    assert sys.path == before
+
+
+@pytest.mark.parametrize("arg", ["n_splits=0", "n_splits=[1", "n_splits=!!python/object:os.x {}", "n splits=3", "nothing=3"])
+def test_arguments_that_cannot_be_meant_are_refused(cli, arg):
+    refused(cli("audit", "cv", "--data", "league", "--splitter", "sklearn.model_selection:TimeSeriesSplit", "--arg", arg), 2, "ConfigError")
+
+
+@pytest.mark.parametrize("flags", [("--n-splits", "3"), ("--walk-forward", "2018:2019")])
+def test_a_plan_beside_a_splitter_is_refused(cli, flags):
+    refused(cli("audit", "cv", "--data", "league", "--splitter", "sklearn.model_selection:KFold", *flags), 2, "ConfigError", flags[0], "ignored")
+
+
+def test_flags_that_a_run_answers_are_refused(cli):
+    made = cli("train", "--data", "league", "--model", "logistic")
+    assert made.code == 0
+    run = made.runs()[0]
+    assert cli("audit", "cv", "--run", run).code == 0
+    for flags in (["--n-splits", "3"], ["--horizon", "5"], ["--market"]):
+        answer = cli("audit", "cv", "--run", run, *flags)
+        assert answer.code == 2 and "ignored" in answer.error["what"] and flags[0] in answer.error["what"]
+
+
+def test_folds_by_hand_are_not_rounded(panel):
+    with pytest.raises(ConfigError, match="row numbers"):
+        audit_cv([([0.5], [3])], panel)
 
 
 # -- worlds -------------------------------------------------------------------------------------------------------------------------
@@ -280,6 +373,29 @@ def test_a_future_that_reaches_the_model_alone_is_seen(sp500):
 @pytest.mark.parametrize("flags", [("--plant", "featur"), ("--rows", "10"), ("--model", "xgbost"), ("--time-limit", "0"), ("--run", "nowhere")])
 def test_what_cannot_be_meant_is_refused(cli, flags):
     assert cli("audit", "leak", *flags).code == 2
+
+
+@pytest.mark.parametrize("flags", [("--n-trials", "-1"), ("--seed", "-1"), ("--seed", str(2**32)), ("--cuts", "0"), ("--model", "ridge"), ("--model", "elo", "--position", "WR", "--target", "receiving_yards")])
+def test_a_mistake_is_no_leak(cli, flags):
+    refused(cli("audit", "leak", "--data", "league", *(flags if "--model" in flags else ("--model", "logistic", *flags))), 2, "ConfigError")
+
+
+def test_a_named_model_that_was_not_asked_is_no_pass(cli):
+    found = cli("audit", "leak", "--data", "league", "--model", "logistic", "--time-limit", "0.0001")
+    assert found.code == found.value["exit_code"] == 2 and found.value["verdict"] == "unknown" and list(found.value["unasked"]) == ["logistic"]
+    with pytest.raises(ConfigError, match="logistic"):
+        AuditReport([], unasked={"logistic": "no time"}).raise_if_failed()
+    assert cli("audit", "leak", "--data", "league", "--model", "all", "--time-limit", "0.0001").code == 2  # all, and not one was asked
+
+
+def test_a_refused_setting_is_unknown_and_no_leak(stage, monkeypatch):
+    from lineupiq import audit
+
+    def refuse(*_):
+        raise ConfigError("not this way")
+    monkeypatch.setattr(audit, "audit_model", refuse)
+    found = audit._one(stage, audit.registry().get_model("logistic"), None, None).findings
+    assert [f.verdict for f in found] == ["unknown"] and "not this way" in found[0].evidence
 
 
 def test_a_time_limit_leaves_models_unknown(sp500):

@@ -166,3 +166,135 @@ def test_selection_over_seeds_with_pruning():
     for seed in range(5):
         full, short = (tune_model(dev, "xgboost", n_trials=15, n_splits=4, space=space, seed=seed, pruner=p) for p in ("none", "margin"))
         assert short.score <= full.score * 1.005 and short.counts["fits"] < full.counts["fits"]
+
+
+# What a search is told, and what it says
+
+def tuned(folder, **flags):
+    "One proposal for logistic regression on the simulated league, through the command's body."
+    from lineupiq.tune_command import run_tuning
+
+    class Quiet:
+        def begin(self, model, n): self.n = n
+        def __call__(self, facts): ...
+        def stop(self): ...
+    heard, lines = Quiet(), []
+    given = {"data": "league", "model": ["logistic"], "n_trials": 1, "n_splits": 2, "mlflow": False, "output": folder / "out", "storage": f"sqlite:///{folder}/s.db", **flags}
+    return run_tuning(given, heard, lines.append)[0], heard, "\n".join(lines)
+
+
+def spaces_file(folder, text):
+    "A file of ranges."
+    file = folder / "space.yaml"
+    file.write_text(text)
+    return file
+
+
+RANGE = "{type: float, low: 0.1, high: 5}"
+
+
+@pytest.mark.parametrize("url", ["postgresql://bob@127.0.0.1:1/db?password=S3CRET", "mysql://bob:S3C@RET@h/db", "postgresql://:S3CRET@localhost:notaport/db", "bob:S3CRET@h/db", "mysql://bob:S3?CRET@h/db",
+                                 "postgresql://h/db?user=a@b&password=x@S3CRET", "oracle+nothing://u:S3CRET@h/d"])
+def test_no_error_repeats_a_password(url):
+    "Neither where the address cannot be read nor where it cannot be reached; a bug it is not."
+    from lineupiq.base import LineupIQError
+    from lineupiq.files import shown
+    from lineupiq.studies import open_storage
+    with pytest.raises(LineupIQError) as err:
+        open_storage(url)
+    assert err.value.exit_code in (2, 7) and not any(part in f"{err.value}{shown(url)}" for part in ("S3", "RET"))
+
+
+def test_one_function_hides_secrets():
+    "The search's storage and the tracker's address are shown by the same one."
+    import lineupiq.files
+    import lineupiq.studies
+    import lineupiq.tracking
+    assert lineupiq.files.shown is lineupiq.tracking.shown is lineupiq.studies.shown
+
+
+def test_secret_of_a_query_is_not_written(tmp_path):
+    "Nor into result.json, from where it would reach the tracker."
+    tuned(tmp_path, storage=f"sqlite:///{tmp_path}/x.db?password=S3CRET&timeout=9")
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file() and b"S3CRET" in p.read_bytes()]
+
+
+def test_seed_is_checked(tmp_path):
+    "As the file's is."
+    from lineupiq.tune_command import search_options
+    dev = development_panel(make_panel(table(300), ["a", "b"], task="regression"))
+    for bad in (2**32, -1):
+        with pytest.raises(ConfigError, match="seed must be"):
+            search_options({"seed": bad})
+        with pytest.raises(ConfigError, match="seed must be"):
+            tune_model(dev, "ridge", n_trials=1, seed=bad)
+    assert search_options({"seed": 2**32 - 1})[0]["seed"] == 2**32 - 1
+
+
+@pytest.mark.parametrize("entry", [5, {"model": 7, "config": {}}, {"model": "xgboost", "config": {"max_depth": 3}}, {"model": "classical:logistic"}, {"config": [1]}])
+def test_damaged_best_settings_end_a_search_before_it_begins(tmp_path, entry):
+    "With the file and the entry named, and for `train --use-best` too."
+    import json
+    from lineupiq.base import IntegrityError
+    from lineupiq.best_params import BEST_FILE, load_best
+    file, key = tmp_path / "out" / BEST_FILE, "league_simulated_h1/logistic"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"format": 1, "entries": {key: entry}}))
+    for call in (lambda: tuned(tmp_path), lambda: load_best(file, key)):
+        with pytest.raises(IntegrityError, match=key) as err:
+            call()
+        assert err.value.exit_code == 4 and err.value.where == str(file)
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_output_is_tried_before_the_search(tmp_path):
+    "A folder that cannot be made costs no trial."
+    from lineupiq.base import EnvironmentFault
+    with pytest.raises(EnvironmentFault, match="cannot write"):
+        tuned(tmp_path, output="/dev/null/x")
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_ranges_of_another_model_are_refused(tmp_path):
+    "The model's own ranges would be searched without a word."
+    with pytest.raises(ConfigError, match="no ranges for logistic") as err:
+        tuned(tmp_path, space=spaces_file(tmp_path, "spaces:\n  xgboost:\n    max_depth: {type: int, low: 2, high: 5}\n"))
+    assert "space.yaml" in err.value.where and not (tmp_path / "s.db").exists()
+    tuned(tmp_path, space=spaces_file(tmp_path, f"spaces:\n  logistic:\n    C: {RANGE}\n"))
+
+
+def test_a_grid_says_its_size_and_ignores_nothing(tmp_path):
+    "Numbers of trials and samplers are refused; the combinations are counted before the first."
+    for more in ({"n_trials": 2}, {"n_trials": None, "sampler": "gp"}):
+        with pytest.raises(ConfigError, match="would do nothing"):
+            tuned(tmp_path, method="grid", **more)
+    told, heard, said = tuned(tmp_path, method="grid", n_trials=None, space=spaces_file(tmp_path, f"spaces:\n  logistic:\n    C: {RANGE}\n"))
+    assert heard.n == told["trials"]["complete"] == 3 and "3 combinations, 6 fits" in said.splitlines()[1]
+
+
+@pytest.mark.parametrize("text,said", [(f"spaces:\n  logistc:\n    C: {RANGE}\n", "logistc.*did you mean 'logistic'.*space.yaml:2"), ("tuning:\n  seed: 3\n  sampler: tpx\n", "sampler.*tpx.*space.yaml:3"),
+                                       (f"spaces:\n  logistic: {{C: {RANGE}}}\n  'classical:logistic': {{C: {RANGE}}}\n", "logistic stands there twice.*space.yaml:1")])
+def test_files_of_ranges_are_refused_with_their_line(tmp_path, text, said):
+    "A model that there is not, a sampler that there is not, one model under two names."
+    from lineupiq.tune_command import search_options
+    with pytest.raises(ConfigError, match=f"(?s){said}"):
+        search_options({"space": spaces_file(tmp_path, text)})
+
+
+def test_defaults_that_win_are_written(tmp_path):
+    "A search that does not beat them leaves an entry that training can use, and the second one keeps it."
+    from lineupiq.best_params import load_best, read_best
+    poor = spaces_file(tmp_path, "spaces:\n  logistic:\n    C: {type: float, low: 1.0e-9, high: 2.0e-9}\n")
+    for _ in range(2):
+        told, _, said = tuned(tmp_path, space=poor)
+        entry = read_best(told["best_file"])[told["key"]]
+        assert not told["replaced"] and "holds the shipped defaults: the new settings are not better" in said
+        assert load_best(told["best_file"], told["key"]) == {} and entry["settings"] == "the shipped defaults" and entry["score"] == told["comparison"]["incumbent"]
+
+
+def test_two_trials_have_no_share_of_overfitting():
+    "Four neither; five do."
+    from lineupiq.overfitting import search_overfitting
+    dev = development_panel(make_panel(table(300), ["a", "b"], task="regression"))
+    found = [search_overfitting(tune_model(dev, "ridge", n_trials=n, n_splits=2, pruner="none")) for n in (2, 4, 5)]
+    assert found[0][0] is found[1][0] is None and "2 finished trials" in found[0][1] and found[2][0].trials == 5

@@ -56,8 +56,8 @@ def environment() -> dict:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "LINEUPIQ_NUM_THREADS": "1", "DO_NOT_TRACK": "true", "MPLBACKEND": "agg"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     env["PYTHONDONTWRITEBYTECODE"] = ""  # compiling the libraries anew in every process would take most of the time
-    own = scratch_folder()  # nothing that a page publishes, looks at or spools reaches the checkout, and no page waits for a tracker
-    env |= {"LINEUPIQ_TRACKING_URI": "off", "LINEUPIQ_MODELS_DIR": f"{own}/models", "LINEUPIQ_LEDGER": f"{own}/looks.jsonl", "LINEUPIQ_SPOOL": f"{own}/spool"}
+    own = scratch_folder()  # nothing that a page publishes or spools reaches the checkout, and no page waits for a tracker
+    env |= {"LINEUPIQ_TRACKING_URI": "off", "LINEUPIQ_MODELS_DIR": f"{own}/models", "LINEUPIQ_SPOOL": f"{own}/spool"}
     if env.get("LINEUPIQ_DATA_DIR"):
         env["LINEUPIQ_DATA_DIR"] = str(Path(env["LINEUPIQ_DATA_DIR"]).expanduser().resolve())
     return env
