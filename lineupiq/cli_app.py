@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'config_app', 'Json', 'Data', 'Paths', 'Symbols', 'Horizons', 'Position', 'Target', 'Market', 'Barriers',
-           'Timezone', 'Sort', 'say', 'out', 'closed_pipe']
+           'Timezone', 'Sort', 'say', 'out', 'closed_pipe', 'StatusLine']
 
 # %% ../nbs/17e_cli_app.ipynb #706ed5c8
 import json
@@ -50,6 +50,17 @@ def closed_pipe(
 ) -> None:
     "Send the rest nowhere, and keep Python from complaining at shutdown."
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+# %% ../nbs/17e_cli_app.ipynb #e8483146
+class StatusLine:
+    "What shows progress on a terminal."
+    status: Any = None  # rich's, while it is shown
+
+    def stop(self) -> None:
+        "Take the changing line away."
+        if self.status is not None:
+            self.status.stop()
+            self.status = None
 
 # %% ../nbs/17e_cli_app.ipynb #943cc8d0
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON line instead of a table.")]

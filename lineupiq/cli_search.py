@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SearchProgress', 'tune']
 
-# %% ../nbs/17g_cli_search.ipynb #bfc7c9cf
+# %% ../nbs/17g_cli_search.ipynb #d59029de
 import json
 import sys
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from .cli_app import Barriers, Data, Horizons, Json, Market, Paths, Position, Sort, Symbols, Target, Timezone, app, out, say
+from .cli_app import Barriers, Data, Horizons, Json, Market, Paths, Position, Sort, StatusLine, Symbols, Target, Timezone, app, out, say
 
-# %% ../nbs/17g_cli_search.ipynb #3c1087a1
-class SearchProgress:
+# %% ../nbs/17g_cli_search.ipynb #5d795ede
+class SearchProgress(StatusLine):
     "Trials as they end: a rich line on a terminal, JSON lines elsewhere."
     def __init__(self) -> None:
-        self.tty, self.status, self.model, self.n = sys.stderr.isatty(), None, "", 0
+        self.tty, self.model, self.n = sys.stderr.isatty(), "", 0
 
     def begin(self,
         model: str,  # that is searched
@@ -43,12 +43,6 @@ class SearchProgress:
         if self.status is not None:
             block = f", outer block {facts['block']} of {facts['blocks']}" if "block" in facts else ""
             self.status.update(f"tuning {self.model}{block}: {facts['finished']} of {facts['of']}{best}; trial {facts['trial']} {facts['state']} in {facts['seconds']:.1f} s")
-
-    def stop(self) -> None:
-        "Take the changing line away."
-        if self.status is not None:
-            self.status.stop()
-            self.status = None
 
 # %% ../nbs/17g_cli_search.ipynb #f938e48e
 @app.command()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['stopping', 'Progress', 'train', 'models', 'predict', 'evaluate', 'export', 'config_show', 'config_check']
 
-# %% ../nbs/17f_cli_train.ipynb #0a59c635
+# %% ../nbs/17f_cli_train.ipynb #dbbb2d38
 import json
 import sys
 import time
@@ -14,7 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .cli_app import Barriers, Data, Horizons, Json, Market, Paths, Position, Sort, Symbols, Target, Timezone, app, config_app, out, say
+from .cli_app import Barriers, Data, Horizons, Json, Market, Paths, Position, Sort, StatusLine, Symbols, Target, Timezone, app, config_app, out, say
 
 # %% ../nbs/17f_cli_train.ipynb #d06109f0
 def stopping(
@@ -24,14 +24,14 @@ def stopping(
     t = facts.get("training") or {}
     return {"best_epoch": t["best_epoch"], "val_loss": round(t["val_loss"], 6)} if t.get("early_stopped") else {}
 
-# %% ../nbs/17f_cli_train.ipynb #ef8f18fe
-class Progress:
+# %% ../nbs/17f_cli_train.ipynb #49e4b1a0
+class Progress(StatusLine):
     "States of models as they come: a rich line on a terminal, JSON lines elsewhere."
     def __init__(self,
         total: int = 0,  # how many models; 0: not known
         verbose: bool = False,  # True: also losses by epoch
     ):
-        self.tty, self.total, self.done, self.verbose, self.status = sys.stderr.isatty(), total, 0, verbose, None
+        self.tty, self.total, self.done, self.verbose = sys.stderr.isatty(), total, 0, verbose
         self.told = time.monotonic()
 
     def __call__(self, model: str, state: str, facts: dict) -> None:
@@ -70,12 +70,6 @@ class Progress:
         for epoch in [e for e in range(0, len(train), 50)] + [best]:
             tail = f", val_loss={val[epoch]:.4f}" if epoch < len(val) else ""
             out(f"{model} epoch {epoch}: train_loss={train[epoch]:.4f}{tail}{' (kept)' if epoch == best else ''}", sys.stderr)
-
-    def stop(self) -> None:
-        "Take the changing line away."
-        if self.status is not None:
-            self.status.stop()
-            self.status = None
 
 # %% ../nbs/17f_cli_train.ipynb #100686c2
 @app.command()

@@ -18,8 +18,8 @@ from .base import ConfigError, ModelConfig, config_problems, did_you_mean
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_DEPTH', 'MAX_ALIASES', 'MAX_VALUES', 'MODEL_SECTIONS', 'MODEL_KEYS', 'DATASET_KEYS', 'INTERNAL',
            'CONFIG_DIR', 'TRAINING_DEFAULTS', 'read_yaml', 'yaml_lines', 'raise_problems', 'model_sections',
-           'model_params', 'check_params', 'field_comments', 'yaml_value', 'config_yaml', 'training_config',
-           'training_changes', 'training_yaml']
+           'model_params', 'check_params', 'field_comments', 'yaml_value', 'settings_yaml', 'config_yaml',
+           'training_config', 'training_changes', 'training_yaml']
 
 # %% ../nbs/00a_config.ipynb #a988df62
 MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_VALUES = 1 << 20, 50, 100, 10_000
@@ -319,6 +319,16 @@ def yaml_value(
     import yaml
     text = yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
     return re.sub(r"^(-?\d+)e", r"\1.0e", text)
+
+# %% ../nbs/00a_config.ipynb #90aef779
+def settings_yaml(
+    cls: type,  # a dataclass whose fields all have defaults
+    head: str,  # a sentence on what the file is for
+) -> str:  # the file's text
+    "The defaults of a class of settings as an editable file."
+    comments = field_comments(cls)
+    lines = [f"{f.name}: {yaml_value(f.default)}" + (f"  # {comments[f.name]}" if f.name in comments else "") for f in fields(cls)]
+    return f"# {head}\n" + "\n".join(lines) + "\n"
 
 # %% ../nbs/00a_config.ipynb #ff9c6e59
 def config_yaml(

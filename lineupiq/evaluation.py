@@ -30,7 +30,8 @@ from .runs import RunScores, board_records, moment_of, score_run
 from .training import Bundle, load_bundle
 
 # %% auto #0
-__all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'report_of', 'run_cells', 'Comparison', 'compare_runs']
+__all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'rule_frames', 'report_of', 'run_cells', 'Comparison',
+           'compare_runs']
 
 # %% ../nbs/11_evaluation.ipynb #255f2a0f
 @dataclass
@@ -100,7 +101,7 @@ def new_evaluation(
     stem = Path(run_dir) / "evaluations" / f"{model}_{datetime.now(timezone.utc):%Y%m%d_%H%M%S}"
     return next(p for n in range(1, 1000) if not (p := stem if n == 1 else stem.with_name(f"{stem.name}_{n}")).exists())
 
-# %% ../nbs/11_evaluation.ipynb #9fbcbb3c
+# %% ../nbs/11_evaluation.ipynb #f41c457a
 def _score_bundle(bundle: Bundle, panel: Panel, rows: np.ndarray | None, since: Any, draws: int, command: str) -> RunScores:
     "Score a bundle beside rules that know what was known when it was trained."
     after = np.datetime64(bundle.about["trained_until"])
@@ -113,21 +114,26 @@ def _score_bundle(bundle: Bundle, panel: Panel, rows: np.ndarray | None, since: 
         raise DataError("rows without an outcome cannot be scored", found=f"{int((~panel.labelled[rows]).sum())} of {len(rows)}")
     if (early := int((panel.times[rows] <= after).sum())):
         raise LeakError("rows that the model was trained on cannot evaluate it", found=f"{early} of {len(rows)} rows are not later than {str(after)[:19]}", fix="give later rows")
-    name, predictions = bundle.model.name, {bundle.model.name: bundle.predict(panel, rows, "test"), **_rules(panel, rows, after)}
+    name, predictions = bundle.model.name, {bundle.model.name: bundle.predict(panel, rows, "test"), **rule_frames(panel, rows, panel.label_ends <= after)}
     board = leaderboard(panel, predictions, draws=draws)
     board = with_confidence(board, panel, predictions, draws=draws)
     looks = record_look(panel, rows, path=ledger_path(), command=command, run=name, models=list(predictions), metric=str(board["metric"].iloc[0]))
     board.attrs["looks"] = look_sentence(looks)
     return RunScores(name, panel, rows, predictions, board, bundle, looks)
 
-# %% ../nbs/11_evaluation.ipynb #68372c73
-def _rules(panel: Panel, rows: np.ndarray, after: np.datetime64) -> dict[str, pd.DataFrame]:
+# %% ../nbs/11_evaluation.ipynb #853ac399
+def rule_frames(
+    panel: Panel,  # where the rows come from
+    rows: np.ndarray,  # positions to forecast
+    known: np.ndarray,  # (N,) bool: rows whose outcome was known by then
+    rules: Sequence[str] = RULES,  # registered names
+) -> dict[str, pd.DataFrame]:  # rule -> predictions
     "The simple rules, fitted on what was known by then."
     from lineupiq.cv import Fold
     from lineupiq.inputs import ModelSpec
     from lineupiq.oof import fit_fold
-    fold = Fold(np.flatnonzero(panel.labelled & (panel.label_ends <= after)), np.sort(rows))
-    return {rule: fit_fold(panel, fold, ModelSpec(rule, {}), refit=False).predictions for rule in RULES}
+    fold = Fold(np.flatnonzero(panel.labelled & known), np.sort(rows))
+    return {rule: fit_fold(panel, fold, ModelSpec(rule, {}), refit=False).predictions for rule in rules}
 
 # %% ../nbs/11_evaluation.ipynb #c6e230d7
 def report_of(

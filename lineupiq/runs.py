@@ -38,8 +38,8 @@ from .worker import run_isolated, write_job
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'RunResult', 'board_records', 'train_models', 'efficiency', 'open_run', 'predict_run', 'moment_of', 'RunScores',
-           'score_run', 'evaluate_run', 'ledger_of_run']
+__all__ = ['log', 'RunResult', 'board_records', 'train_models', 'efficiency', 'open_run', 'predict_unseen', 'predict_run',
+           'moment_of', 'RunScores', 'score_run', 'evaluate_run', 'ledger_of_run']
 
 # %% ../nbs/10a_runs.ipynb #d39894a4
 @dataclass
@@ -234,23 +234,31 @@ def open_run(
         raise ConfigError(f"the run has no model '{name}'{did_you_mean(str(name), folders)}", expected=", ".join(folders))
     return {n: load_bundle(p) for n, p in folders.items() if n == name or n in RULES}, name
 
-# %% ../nbs/10a_runs.ipynb #37da5756
+# %% ../nbs/10a_runs.ipynb #a240602b
+def predict_unseen(
+    bundle: Bundle,  # a fitted model
+    panel: Panel,  # of the same source, with upcoming rows
+    everything: bool = False,  # True: also rows whose label is known, but only later than the training
+) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…
+    "Predictions of the rows that a model has not seen."
+    later = panel.times > np.datetime64(bundle.about["trained_until"])
+    if n := int((~panel.labelled & ~later).sum()):
+        log.info("%d rows without a label are earlier than the training's end and are left out", n)
+    rows = later & (everything | ~panel.labelled)
+    if not rows.any():
+        log.warning("nothing to predict: every row of this panel has its outcome already; --all-later predicts those that are later than the training")
+    return bundle.predict(panel, np.flatnonzero(rows)).drop(columns=["row", "fold", "split"])
+
+
 def predict_run(
     run_dir: Path | str,  # a run folder
     panel: Panel,  # of the same source, with upcoming rows
     model: str | None = None,  # None: what validation picked
     everything: bool = False,  # True: also rows whose label is known, but only later than the training
 ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model
-    "Predictions of the rows that the model has not seen."
+    "Predictions of the rows that a run's model has not seen."
     bundles, name = open_run(run_dir, model)
-    later = panel.times > np.datetime64(bundles[name].about["trained_until"])
-    if n := int((~panel.labelled & ~later).sum()):
-        log.info("%d rows without a label are earlier than the training's end and are left out", n)
-    rows = later & (everything | ~panel.labelled)
-    if not rows.any():
-        log.warning("nothing to predict: every row of this panel has its outcome already; --all-later predicts those that are later than the training")
-    out = bundles[name].predict(panel, np.flatnonzero(rows))
-    return out.drop(columns=["row", "fold", "split"]).assign(model=name)
+    return predict_unseen(bundles[name], panel, everything).assign(model=name)
 
 # %% ../nbs/10a_runs.ipynb #d0643412
 def moment_of(

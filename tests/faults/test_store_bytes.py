@@ -47,57 +47,45 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
-def bit_flips(store: Store, count: int) -> int:
-    "How many of the flipped bits were noticed, by a check that parses nothing but the manifest."
-    folder, rng, caught = store.folder(NAME, "1.1.0"), random.Random(1), 0
-    files = files_of(folder)
-    for _ in range(count):
-        path = rng.choice(files)
-        good = path.read_bytes()
-        bad = bytearray(good)
-        at = rng.randrange(len(bad) * 8)
-        bad[at // 8] ^= 1 << at % 8
-        path.write_bytes(bad)
-        try:
-            verify_version(store, NAME, "1.1.0")
-        except StoreError:
-            caught += 1
-        path.write_bytes(good)
-    return caught
-
-
 def sealed(store: Store) -> str:
     return version_digest(store.folder(NAME, "1.1.0"))
 
 
-def flips_with_digest(store: Store, count: int) -> int:
-    "The same, where the digest of the manifest is known from the journal: what promote compares."
-    folder, rng, caught, known = store.folder(NAME, "1.1.0"), random.Random(2), 0, sealed(store)
-    path = folder / "manifest.json"
-    good = path.read_bytes()
+def flipped(good: bytes, at: int) -> bytes:
+    "The same bytes with one bit turned."
+    bad = bytearray(good)
+    bad[at // 8] ^= 1 << at % 8
+    return bytes(bad)
+
+
+def noticed(store: Store, known: str) -> bool:
+    "Whether a check that parses nothing but the manifest refuses the version, or its digest is not the known one, which is what promote compares."
+    try:
+        verify_version(store, NAME, "1.1.0")
+        return sealed(store) != known  # a bit of the manifest that changes no digest in it changes its own
+    except StoreError:
+        return True
+
+
+def caught_flips(store: Store, files: list[Path], count: int, seed: int) -> int:
+    "How many of so many flipped bits are noticed."
+    rng, caught, known = random.Random(seed), 0, sealed(store)
     for _ in range(count):
-        bad = bytearray(good)
-        at = rng.randrange(len(bad) * 8)
-        bad[at // 8] ^= 1 << at % 8
-        path.write_bytes(bad)
-        try:
-            verify_version(store, NAME, "1.1.0")
-            caught += sealed(store) != known
-        except StoreError:
-            caught += 1
-    path.write_bytes(good)
+        path = rng.choice(files)
+        good = path.read_bytes()
+        path.write_bytes(flipped(good, rng.randrange(len(good) * 8)))
+        caught += noticed(store, known)
+        path.write_bytes(good)
     return caught
 
 
 def test_F1_sample(store):
-    assert flips_with_digest(store, 150) == 150
     folder = store.folder(NAME, "1.1.0")
+    assert caught_flips(store, [folder / "manifest.json"], 150, 2) == 150
     for path in (p for p in files_of(folder) if p.name != "manifest.json"):
         good = path.read_bytes()
         for at in random.Random(3).sample(range(len(good) * 8), min(60, len(good) * 8)):
-            bad = bytearray(good)
-            bad[at // 8] ^= 1 << at % 8
-            path.write_bytes(bad)
+            path.write_bytes(flipped(good, at))
             with pytest.raises(IntegrityError):
                 verify_version(store, NAME, "1.1.0")
         path.write_bytes(good)
@@ -105,21 +93,7 @@ def test_F1_sample(store):
 
 @pytest.mark.slow
 def test_F1_ten_thousand_bits(store):
-    folder, rng, caught, known = store.folder(NAME, "1.1.0"), random.Random(1), 0, sealed(store)
-    files = files_of(folder)
-    for _ in range(10_000):
-        path = rng.choice(files)
-        good = path.read_bytes()
-        bad = bytearray(good)
-        at = rng.randrange(len(bad) * 8)
-        bad[at // 8] ^= 1 << at % 8
-        path.write_bytes(bad)
-        try:
-            verify_version(store, NAME, "1.1.0")
-            caught += sealed(store) != known  # a bit of the manifest that changes no digest in it changes its own
-        except StoreError:
-            caught += 1
-        path.write_bytes(good)
+    caught = caught_flips(store, files_of(store.folder(NAME, "1.1.0")), 10_000, 1)
     print(f"F1: {caught} of 10,000 noticed")
     assert caught == 10_000
 
@@ -141,11 +115,7 @@ def refused_damages(store: Store, rounds: int) -> tuple[int, int]:
         for bad in damages(path, rng.choice([f for f in files if f != path]), rng):
             path.write_bytes(bad)
             seen += 1
-            try:
-                verify_version(store, NAME, "1.1.0")
-                caught += sealed(store) != known
-            except StoreError:
-                caught += 1
+            caught += noticed(store, known)
         path.write_bytes(good)
     return caught, seen
 

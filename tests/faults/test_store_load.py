@@ -130,7 +130,8 @@ def naive_kills(kills: int, size: int, tmp_path: Path) -> int:
     "How many of the kills leave the afternoon's code with a mix."
     rng, root = random.Random(0), tmp_path / "naive"
     sources = [make_source(tmp_path / "na", size), make_source(tmp_path / "nb", size)]
-    naive(root, NAME, sources[0]) if (root / "production").mkdir(parents=True) is None else None
+    (root / "production").mkdir(parents=True)
+    naive(root, NAME, sources[0])
     began = time.monotonic()
     naive(root, NAME, sources[1])
     took, bad = time.monotonic() - began, 0
