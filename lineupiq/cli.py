@@ -20,8 +20,8 @@ from . import cli_audit, cli_drift, cli_jobs, cli_search, cli_store, cli_train, 
 from .base import LineupIQError
 from .cli_app import app, closed_pipe, out
 
-# %% ../nbs/18_cli.ipynb #c2c0440b
-LIFE = ("train", "tune", "experiment", "models", "predict", "evaluate", "audit", "export", "validate", "promote", "rollback", "version", "history", "verify", "doctor", "archive", "prune", "drift", "retrain", "job", "track", "config")
+# %% ../nbs/18_cli.ipynb #b4819b18
+LIFE = ("train", "tune", "experiment", "models", "predict", "evaluate", "audit", "export", "validate", "promote", "rollback", "version", "history", "sign", "verify", "doctor", "archive", "prune", "drift", "retrain", "job", "track", "config")
 
 
 def _place(entry: Any) -> int:

@@ -22,7 +22,7 @@ def drift(
     path: Paths = None,
     config: Annotated[Optional[Path], typer.Option("--config", help="What to watch; see `lineupiq config show drift`.")] = None,
     window: Annotated[Optional[str], typer.Option("--window", help="Length of the current window, e.g. 126D.")] = None,
-    evidently: Annotated[bool, typer.Option("--evidently", help="Write Evidently's page too (extra [drift]).")] = False,
+    evidently: Annotated[bool, typer.Option("--evidently", help="Write Evidently's page too (the extra drift).")] = False,
     output: Annotated[Path, typer.Option("--output", help="Where histories and pages go.")] = Path("experiments/drift"),
     as_json: Json = False,
 ) -> None:

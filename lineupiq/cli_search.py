@@ -80,7 +80,7 @@ def tune(
     embargo: Annotated[Optional[str], typer.Option("--embargo", help="Distance in time before the test rows, e.g. 1D.")] = None,
     seq_len: Annotated[Optional[int], typer.Option("--seq-len", help="Rows of history that a tabular model sees.")] = None,
     exclude_neutrals: Annotated[bool, typer.Option("--exclude-neutrals", help="Rows of class 0 do not train.")] = False,
-    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Tell the tracker, where MLflow is installed (extra [mlflow]).")] = True,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Tell the tracker, where MLflow is installed (the extra mlflow).")] = True,
     experiment: Annotated[Optional[str], typer.Option("--experiment", help="Name of the tracker's experiment; default the data's.")] = None,
     market: Market = False,
     barriers: Barriers = None,

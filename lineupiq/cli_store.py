@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['Name', 'AnyName', 'Version', 'Reason', 'version_app', 'version_list', 'version_show', 'version_bump', 'promote',
-           'rollback', 'archive', 'prune', 'history', 'verify', 'doctor']
+           'rollback', 'archive', 'sign', 'prune', 'history', 'verify', 'doctor']
 
-# %% ../nbs/17h_cli_store.ipynb #2d9e503f
+# %% ../nbs/17h_cli_store.ipynb #27163df2
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
@@ -89,7 +90,7 @@ def rollback(name: Name, version: Version = None, reason: Reason = "", as_json: 
 def _moved(told: dict[str, Any], as_json: bool) -> None:
     say(told if as_json else f"{told['name']}: {told['production']} is {'now' if told['changed'] else 'already'} in production", as_json)
 
-# %% ../nbs/17h_cli_store.ipynb #98cf6c8b
+# %% ../nbs/17h_cli_store.ipynb #125d0778
 @app.command()
 def archive(name: Name, reason: Reason = "", as_json: Json = False) -> None:
     "Take a model's candidate out of staging; its version stays in the archive."
@@ -97,6 +98,20 @@ def archive(name: Name, reason: Reason = "", as_json: Json = False) -> None:
     from lineupiq.versions import archive as unstage
     was = unstage(Store(), name, reason)
     say({"name": name, "was": was} if as_json else f"{name}: {was} is no longer in staging" if was else f"{name}: nothing was in staging", as_json)
+
+
+@app.command()
+def sign(
+    name: Annotated[Optional[str], typer.Argument(help="A published model; see `lineupiq version list`.")] = None,
+    version: Version = None,
+    key: Annotated[Optional[Path], typer.Option("--key", help="The private key's PEM file; default LINEUPIQ_SIGNING_KEY.")] = None,
+    new_key: Annotated[Optional[Path], typer.Option("--new-key", help="Write a new pair of keys here, FILE and FILE.pub, and stop.")] = None,
+    as_json: Json = False,
+) -> None:
+    "Sign a version; readers demand signatures where LINEUPIQ_TRUSTED_KEYS names public keys."
+    from lineupiq.store_commands import run_sign
+    told = run_sign(name, version, key, new_key)
+    say(told if as_json else f"keys {told['key']} written: {told['private']}, {told['public']}" if "private" in told else f"{told['name']} {told['version']} is signed by key {told['key']}", as_json)
 
 
 @app.command()

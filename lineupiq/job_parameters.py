@@ -20,8 +20,8 @@ from .files import check_name
 # %% auto #0
 __all__ = ['JOBS', 'KEPT', 'job_notebook', 'Parameter', 'parameters_of', 'check_parameters']
 
-# %% ../nbs/16a_parameters.ipynb #2bf99e54
-JOBS = ("train", "tune", "validate", "drift", "retrain", "experiment")
+# %% ../nbs/16a_parameters.ipynb #5713ae0b
+JOBS = ("train", "tune", "validate", "drift", "retrain", "experiment", "rehearsal")
 
 # %% ../nbs/16a_parameters.ipynb #4e421a1b
 def job_notebook(

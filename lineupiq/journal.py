@@ -18,7 +18,7 @@ from .base import ConfigError, EnvironmentFault, IntegrityError
 from .files import disk_errors, plain, sync_path
 
 # %% auto #0
-__all__ = ['GENESIS', 'TEXT_LIMIT', 'READ_LIMIT', 'MOVES', 'line_digest', 'Journal', 'moment', 'state_at']
+__all__ = ['GENESIS', 'TEXT_LIMIT', 'REMEMBERED', 'MOVES', 'line_digest', 'Journal', 'moment', 'state_at']
 
 # %% ../nbs/00cc_journal.ipynb #2a4f2c4e
 GENESIS = "0" * 64
@@ -39,12 +39,7 @@ def _line(n: int, prev: str, at: datetime, op: str, facts: Mapping[str, Any]) ->
     short = {k: v[:TEXT_LIMIT] if isinstance(v, str) else v for k, v in plain(dict(facts)).items() if v is not None}
     return json.dumps({"n": n, "time": at.isoformat(timespec="microseconds"), "op": op, **short, "prev": prev}, ensure_ascii=False, allow_nan=False).encode()
 
-# %% ../nbs/00cc_journal.ipynb #a03e3217
-def _whole(data: bytes) -> list[bytes]:
-    "The complete lines of a journal's bytes."
-    return data[: data.rfind(b"\n") + 1].splitlines()
-
-
+# %% ../nbs/00cc_journal.ipynb #d23f7862
 def _changed(what: str, path: Path, number: int, found: str) -> IntegrityError:
     return IntegrityError(f"the {what} was changed", where=f"{path}, line {number}", found=found[:120], expected="lines as they were appended, each with the digest of the one before",
                           fix="restore the file from a copy; if there is none, move it away by hand and note that what it said is lost")
@@ -60,9 +55,9 @@ def _parsed(line: bytes, number: int, path: Path, what: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as err:
         raise _changed(what, path, number, f"not a line of this file: {err!r}") from None
 
-# %% ../nbs/00cc_journal.ipynb #4bc56d82
-READ_LIMIT = 100_000  # lines that a process remembers
-_READ: dict[str, dict[str, Any]] = {}  # digest of a line -> its record
+# %% ../nbs/00cc_journal.ipynb #2329536d
+REMEMBERED = 16  # journals whose bytes a process keeps
+_READ: dict[Path, tuple[bytes, list[dict[str, Any]], str]] = {}  # whole lines, their records, the digest of the last
 
 
 @dataclass(frozen=True)
@@ -79,17 +74,21 @@ class Journal:
             data = b""
         except OSError as err:
             raise EnvironmentFault(f"cannot read the {self.what}", where=str(self.path), found=err.strerror or str(err), fix="give the user read permission") from err
-        out, prev = [], GENESIS
-        for number, line in enumerate(_whole(data), 1):
-            digest = line_digest(line)
-            record = _READ.get(digest) or _parsed(line, number, self.path, self.what)
+        lines = data[: data.rfind(b"\n") + 1]
+        seen, out, prev = _READ.get(self.path, (b"", [], GENESIS))
+        if not lines.startswith(seen):
+            seen, out, prev = b"", [], GENESIS
+        out = list(out)
+        for number, line in enumerate(lines[len(seen):].splitlines(), len(out) + 1):
+            record = _parsed(line, number, self.path, self.what)
             if record["prev"] != prev or record["n"] != number:
                 raise _changed(self.what, self.path, number, "a digest that does not follow from the line before")
-            if len(_READ) < READ_LIMIT:
-                _READ[digest] = record
-            out.append(dict(record))
-            prev = digest
-        return out
+            out.append(record)
+            prev = line_digest(line)
+        if len(_READ) >= REMEMBERED:
+            _READ.clear()
+        _READ[self.path] = lines, out, prev
+        return [dict(r) for r in out]
 
     def of(self,
         name: str,  # of a model

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 # %% auto #0
-__all__ = ['EARLY', 'Abandoned', 'Job', 'deal', 'stages', 'run_lanes', 'Jobs', 'useful_lanes']
+__all__ = ['SPLIT', 'EARLY', 'Abandoned', 'Job', 'deal', 'stages', 'run_lanes', 'Jobs', 'useful_lanes']
 
-# %% ../nbs/09_lanes.ipynb #cc2bdeea
+# %% ../nbs/09_lanes.ipynb #b71642bf
 class Abandoned(Exception):
     "A fit that nobody waits for any more."
 
@@ -35,13 +35,28 @@ def deal(
     jobs: Sequence[Job],  # to be done
     lanes: int,  # workers
 ) -> list[list[Job]]:  # one list a lane, cheapest first
-    "Jobs dealt to lanes, longest first, always to the lane that has least to do."
+    "Jobs dealt to lanes so that the last lane ends early: the best way for a few jobs on two lanes, else longest first, each to the lane that has least to do."
+    ordered = sorted(jobs, key=lambda j: -j.cost)
+    if lanes == 2 and 2 < len(jobs) <= SPLIT:
+        return _split(ordered)
     out, loads = [[] for _ in range(max(1, lanes))], [0.0] * max(1, lanes)
-    for job in sorted(jobs, key=lambda j: -j.cost):
+    for job in ordered:
         k = int(np.argmin(loads))
         out[k].append(job)
         loads[k] += job.cost
     return [lane[::-1] for lane in out if lane]
+
+
+SPLIT = 10  # jobs for which every way of halving them is tried
+
+
+def _split(jobs: Sequence[Job]) -> list[list[Job]]:
+    "The two halves whose costs differ least."
+    ways = (np.arange(1 << (len(jobs) - 1))[:, None] >> np.arange(len(jobs))) & 1  # the last job is always in the first half
+    costs = np.array([j.cost for j in jobs])
+    best = ways[np.argmin(np.abs(2 * (ways @ costs) - costs.sum()))]
+    halves = [[j for j, side in zip(jobs, best, strict=True) if side == k][::-1] for k in (0, 1)]
+    return [half for half in halves if half]
 
 
 EARLY = 0.45  # most of a trial's cost that its first stage may take

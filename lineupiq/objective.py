@@ -27,8 +27,8 @@ from .oof import check_fold_classes, fit_rows, prediction_frame, training_rows, 
 from .panel import Panel, panel_digest
 
 # %% auto #0
-__all__ = ['MAX_SUMS', 'ROUNDS', 'PROBE', 'Development', 'development_panel', 'FoldScore', 'coarse', 'KeptRows', 'FoldRows',
-           'stops_on_rows', 'Objective', 'choose_jobs']
+__all__ = ['MAX_SUMS', 'ROUNDS', 'SEARCHED', 'PROBE', 'Development', 'development_panel', 'FoldScore', 'coarse', 'KeptRows',
+           'FoldRows', 'stops_on_rows', 'Objective', 'choose_jobs']
 
 # %% ../nbs/09_objective.ipynb #dd682d98
 @dataclass
@@ -192,7 +192,10 @@ def stops_on_rows(
     known = {f.name for f in fields(cls.Config)}
     return any(many in known and fixed not in names for many, fixed in ROUNDS.items())
 
-# %% ../nbs/09_objective.ipynb #cd7378dc
+# %% ../nbs/09_objective.ipynb #71ae8f2a
+SEARCHED = 15_000.0  # rows whose sums take as long as searching every node's 255 bins for a split: 5,000 to 25,000 over proposals of the three boosters
+
+
 class Objective:
     "Scores proposals of one model on the folds of one development panel."
     def __init__(self,
@@ -239,6 +242,11 @@ class Objective:
     def costs(self) -> np.ndarray:
         "What a fit of each fold costs, in training rows."
         return np.array([len(f.train) for f in self.folds], dtype=float)
+
+    @property
+    def loads(self) -> np.ndarray:
+        "What a fit of each fold takes beside others, in training rows: a booster's histograms are searched whatever the rows."
+        return self.costs + (SEARCHED if self.side_by_side else 0)
 
     @property
     def side_by_side(self) -> bool:
@@ -289,7 +297,7 @@ class Objective:
         "All folds of a proposal, one after the other."
         return [self.score_fold(k, params, threads) for k in range(len(self.folds))]
 
-# %% ../nbs/09_objective.ipynb #e0c1dd7e
+# %% ../nbs/09_objective.ipynb #7c2d818e
 PROBE = 12  # rounds of a fit in the measurement
 
 
@@ -318,7 +326,7 @@ def choose_jobs(
 def _measured(objective: Objective, lanes: int, threads: int) -> float:
     "Seconds of a few rounds of every fold, after the bins were made."
     params = {"n_estimators" if objective.folds[0].stop is None else "num_boost_round": PROBE}
-    jobs = [Job(0, k, c, params, threading.Event()) for k, c in enumerate(objective.costs)]
+    jobs = [Job(0, k, c, params, threading.Event()) for k, c in enumerate(objective.loads)]
 
     def run(rounds: int) -> float:
         started, failed = time.perf_counter(), []

@@ -19,8 +19,9 @@ from lineupiq import versions
 from lineupiq.base import BadName, ConfigError, EnvironmentFault, IntegrityError, LineupIQError, NotFound, StoreError, UntrustedArtifact
 from lineupiq.files import write_manifest
 from lineupiq.models.persistence import load_model as load_joblib
-from lineupiq.store import Store, inside, locked, read_metadata, verify_version, version_digest
-from lineupiq.versions import archive, promote, prune, publish, record_verdict, repair, rollback
+from lineupiq.signing import new_key
+from lineupiq.store import Store, inside, locked, read_metadata, signature_path, verify_version, version_digest
+from lineupiq.versions import archive, promote, prune, publish, record_verdict, repair, rollback, sign
 
 NAME = "QB_yards"
 
@@ -350,6 +351,59 @@ def test_A9_A11_versions_that_were_swapped_or_renamed(store):
     shutil.copytree(home / "v1.1.0", store.root / "archive" / "RB_yards" / "v1.1.0")
     with pytest.raises(IntegrityError, match="another name or number"):
         verify_version(store, "RB_yards", "1.1.0")
+
+
+@pytest.fixture
+def signed(store, tmp_path, monkeypatch):
+    "A store whose version 1.1.0 is signed, read by somebody who demands it."
+    public, _ = new_key(tmp_path / "keys" / "mine")
+    sign(store, NAME, "1.1.0", public.with_suffix(""))
+    monkeypatch.setenv("LINEUPIQ_TRUSTED_KEYS", str(public))
+    return store
+
+
+def test_A10_signatures_that_are_demanded(signed, tmp_path, monkeypatch):
+    assert verify_version(signed, NAME, "1.1.0")["version"] == "1.1.0"
+    with pytest.raises(UntrustedArtifact, match="without a signature") as err:  # absent
+        verify_version(signed, NAME, "1.0.0")
+    assert err.value.exit_code == 4
+    with pytest.raises(UntrustedArtifact):
+        versions.promote(signed, NAME, "1.0.0", force=True, reason="no")
+    wrong, _ = new_key(tmp_path / "keys" / "theirs")
+    sign(signed, NAME, "1.0.0", wrong.with_suffix(""))
+    with pytest.raises(UntrustedArtifact, match="nobody who is trusted"):  # another key
+        verify_version(signed, NAME, "1.0.0")
+    (signed.folder(NAME, "1.1.0") / "extra").write_text("x")
+    with pytest.raises(IntegrityError, match="do not match the manifest"):  # an extra file
+        verify_version(signed, NAME, "1.1.0")
+    (signed.folder(NAME, "1.1.0") / "extra").unlink()
+    write_manifest(signed.folder(NAME, "1.1.0"), name=NAME, version="1.1.0", note="sealed again by somebody without the key")
+    with pytest.raises(IntegrityError, match="not of this version"):
+        verify_version(signed, NAME, "1.1.0")
+
+
+def test_A11_a_signed_version_under_another_number(signed):
+    home = signed.root / "archive" / NAME
+    shutil.copytree(home / "v1.1.0", home / "v1.9.0")
+    shutil.copy(signature_path(signed, NAME, "1.1.0"), signature_path(signed, NAME, "1.9.0"))
+    with pytest.raises(IntegrityError, match="another name or number"):
+        verify_version(signed, NAME, "1.9.0")
+    write_manifest(home / "v1.9.0", name=NAME, version="1.9.0")  # its name mended, by somebody without the key
+    with pytest.raises(IntegrityError, match="not of this version"):
+        verify_version(signed, NAME, "1.9.0")
+
+
+def test_signed_while_published(store, tmp_path, monkeypatch):
+    public, _ = new_key(tmp_path / "keys" / "mine")
+    monkeypatch.setenv("LINEUPIQ_SIGNING_KEY", str(public.with_suffix("")))
+    monkeypatch.setenv("LINEUPIQ_TRUSTED_KEYS", str(public))
+    version = publish(store, NAME, tmp_path / "source", {})
+    assert verify_version(store, NAME, version)["version"] == version
+    public.with_suffix("").chmod(0o644)
+    before = store.versions(NAME)
+    with pytest.raises(ConfigError, match="others can read"):  # before anything is written
+        publish(store, NAME, tmp_path / "source", {})
+    assert store.versions(NAME) == before and not list((store.root / "archive" / NAME).glob(".tmp*"))
 
 
 def test_A6_nothing_is_loaded_from_a_tracker():

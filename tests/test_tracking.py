@@ -1,0 +1,141 @@
+"""Table M: trackers that are not there, locked, old or damaged, and eight processes on a fresh database."""
+import json
+import multiprocessing
+import os
+import socket
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lineupiq.base import ConfigError, IntegrityError
+from lineupiq.spool import Tracked, keep, waiting
+from lineupiq.tracking import check_database, deliver, sync, track, tracking_uri, try_deliver
+
+RUN = dict(params={"model": "ridge"}, metrics=[("train_loss", 1.0, 0), ("train_loss", 0.5, 1)], start=1000, end=2000)
+
+
+@pytest.fixture
+def blackhole():
+    "A server that takes calls and never answers."
+    listener = socket.create_server(("127.0.0.1", 0))
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+
+
+def closed_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return f"http://127.0.0.1:{s.getsockname()[1]}"
+
+
+@pytest.mark.slow
+def test_M_down_a_training_goes_on(cli, table, tmp_path, monkeypatch, blackhole):
+    "A closed port and a server that never answers: exit 0, at most ten seconds and the start of a process later, and the run waits."
+    from conftest import good_frame
+    pytest.importorskip("mlflow")
+    about = table(good_frame())
+    monkeypatch.setenv("LINEUPIQ_TRACKING_URI", "off")
+    began = time.monotonic()
+    assert cli("train", "--data", about, "--model", "ridge").code == 0
+    usual = time.monotonic() - began
+    for uri in (closed_port(), blackhole):
+        monkeypatch.setenv("LINEUPIQ_TRACKING_URI", uri)
+        had, began = len(waiting()), time.monotonic()
+        answer = cli("train", "--data", about, "--model", "ridge")
+        added = time.monotonic() - began - usual
+        print(f"M-down {uri}: {added:.1f} s longer")
+        assert answer.code == 0 and len(waiting()) == had + 1 and added < 13
+    monkeypatch.setenv("LINEUPIQ_TRACKING_URI", uri := f"sqlite:///{tmp_path}/ml.db")
+    assert cli("track", "status").value["tracker"] == uri
+    assert cli("track", "sync").code == 0 and waiting() == [] and cli("track", "sync").code == 0
+    from mlflow.tracking import MlflowClient
+    client = MlflowClient(uri)
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.`lineupiq.whole` = 'yes'")
+    assert len(runs) == 2 and all(r.info.status == "FINISHED" for r in runs)
+
+
+@pytest.mark.slow
+def test_M2_a_locked_database(tmp_path):
+    "Somebody holds the file for half a minute: delivery waits for it; held for longer, the run waits in the spool."
+    pytest.importorskip("mlflow")
+    uri, file = f"sqlite:///{tmp_path}/ml.db", tmp_path / "ml.db"
+    assert track(Tracked("first", **RUN), "demo", uri).state == "delivered"
+
+    def hold(seconds: float) -> threading.Thread:
+        ready = threading.Event()
+
+        def body() -> None:
+            with sqlite3.connect(file, isolation_level=None) as db:
+                db.execute("BEGIN EXCLUSIVE")
+                ready.set()
+                time.sleep(seconds)
+                db.execute("ROLLBACK")
+        thread = threading.Thread(target=body)
+        thread.start()
+        ready.wait()
+        return thread
+    thread = hold(30)
+    began = time.monotonic()
+    found = track(Tracked("second", **RUN), "demo", uri)
+    print(f"M2: held for 30 s, {found.state} after {time.monotonic() - began:.1f} s {found.reason}")
+    thread.join()
+    if found.state == "waiting":
+        assert [d.state for d in sync(uri)] == ["delivered"]
+    thread = hold(12)
+    assert try_deliver(keep(Tracked("third", **RUN), "demo"), uri, seconds=6).state == "waiting"
+    thread.join()
+    assert [d.state for d in sync(uri)] == ["delivered"] and sync(uri) == []
+    from mlflow.tracking import MlflowClient
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("demo").experiment_id], "tags.`lineupiq.whole` = 'yes'")
+    assert sorted(r.info.run_name for r in runs) == ["first", "second", "third"]
+
+
+def deliver_many(uri: str, spool: str, number: int, runs: int, metrics: int, told: str) -> None:
+    "A process that delivers runs; each one's seconds are noted."
+    os.environ["LINEUPIQ_SPOOL"] = spool
+    took, failed = [], []
+    for k in range(runs):
+        path = keep(Tracked(f"p{number} r{k}", {"k": str(k)}, [(f"m{j}", float(j), 0) for j in range(metrics)], start=1000, end=2000), "crowd")
+        began = time.monotonic()
+        try:
+            deliver(path, uri)
+        except Exception as err:  # counted
+            failed.append(f"{type(err).__name__}: {err}"[:200])
+        took.append(time.monotonic() - began)
+    Path(told).write_text(json.dumps({"took": took, "failed": failed}))
+
+
+@pytest.mark.slow
+def test_M_conc_eight_processes_on_a_fresh_database(tmp_path, capsys):
+    "No process destroys another's tables; every metric arrives."
+    pytest.importorskip("mlflow")
+    uri, context = f"sqlite:///{tmp_path}/ml.db", multiprocessing.get_context("spawn")
+    crowd = [context.Process(target=deliver_many, args=(uri, str(tmp_path / f"spool{i}"), i, 20, 20, str(tmp_path / f"told{i}"))) for i in range(8)]
+    for p in crowd:
+        p.start()
+    for p in crowd:
+        p.join(600)
+    told = [json.loads((tmp_path / f"told{i}").read_text()) for i in range(8)]
+    assert [f for t in told for f in t["failed"]] == []
+    from mlflow.tracking import MlflowClient
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("crowd").experiment_id], max_results=1000)
+    first, later = [t["took"][0] for t in told], sorted(s for t in told for s in t["took"][1:])
+    with capsys.disabled():
+        print(f"M-conc: {sum(len(r.data.metrics) for r in runs)} of 3200 metrics, {len(runs)} runs; the first run of a process {max(first):.1f} s with the tables' layout, "
+              f"later ones p50 {later[len(later) // 2]:.2f} s, p99 {later[int(.99 * len(later))]:.2f} s")
+    assert len(runs) == 160 and all(len(r.data.metrics) == 20 and r.info.status == "FINISHED" for r in runs)
+
+
+def test_M4_M5_old_and_damaged_stores(tmp_path, cli):
+    for uri in ("mlruns", f"file://{tmp_path}/mlruns"):
+        with pytest.raises(ConfigError, match="migrate-filestore"):
+            tracking_uri(uri)
+    pages = os.urandom(16384)
+    (tmp_path / "ml.db").write_bytes(b"SQLite format 3\x00" + pages)
+    with pytest.raises(IntegrityError) as err:
+        check_database(f"sqlite:///{tmp_path}/ml.db")
+    assert err.value.exit_code == 4 and (tmp_path / "ml.db").exists(), "moved aside only on request"
