@@ -33,9 +33,10 @@ __all__ = ['log', 'PRIVATE', 'SLACK_HOST', 'DESTINATIONS', 'SECONDS', 'MOST', 'T
            'allowed_hosts', 'check_url', 'Destination', 'destinations', 'Message', 'slack_text', 'markdown_text',
            'public_address', 'post', 'apprise_main', 'Sent', 'notify']
 
-# %% ../nbs/16_notify.ipynb #339a6be9
+# %% ../nbs/16_notify.ipynb #a2e0f147
 PRIVATE = ("LINEUPIQ_SLACK_WEBHOOK", "LINEUPIQ_NOTIFY_URLS", "GITHUB_TOKEN")  # which no job's kernel needs to see
 _LOGIN = re.compile(r"(?<=://)[^/\s@'\"]*:([^/\s@'\"]+)@")
+_QUERY = re.compile(r"([?&][\w.-]*(?:pass|pwd|secret|token|key|credential|signature)[\w.-]*=)[^&\s'\"<>\\]+", re.I)
 _SLACK = re.compile(r"(https://hooks\.slack\.com/services/)[^\s'\"<>\\)]+")
 
 # %% ../nbs/16_notify.ipynb #7a6f8164
@@ -48,7 +49,7 @@ def secrets_of(
     logins = [m[1] for v in env.values() for m in _LOGIN.finditer(v)]
     return sorted({s for s in (*named, *logins) if len(s) >= 6}, key=len, reverse=True)
 
-# %% ../nbs/16_notify.ipynb #6bbc325c
+# %% ../nbs/16_notify.ipynb #bbdf2682
 def mask(
     text: str,  # anything that is to be written or printed
     environ: Mapping[str, str] | None = None,  # None: this process's
@@ -56,7 +57,7 @@ def mask(
     "The text without its secrets."
     for secret in secrets_of(environ):
         text = text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
-    return _SLACK.sub(r"\1***", _LOGIN.sub("***@", text))
+    return _SLACK.sub(r"\1***", _QUERY.sub(r"\1***", _LOGIN.sub("***@", text)))
 
 # %% ../nbs/16_notify.ipynb #6c421dfa
 SLACK_HOST = "hooks.slack.com"

@@ -23,13 +23,14 @@ from .base import ConfigError, JobError
 from .files import atomic_write
 
 # %% auto #0
-__all__ = ['FEATURES', 'SCOUT', 'FIRST_WEEK', 'MODEL', 'FAULTS', 'season_rows', 'write_feed', 'Step', 'month', 'command',
-           'rehearse', 'answers', 'diary', 'check_month']
+__all__ = ['FEATURES', 'SCOUT', 'FIRST_WEEK', 'WINDOW', 'MODEL', 'FAULTS', 'season_rows', 'write_feed', 'Step', 'month',
+           'command', 'rehearse', 'answers', 'diary', 'check_month']
 
-# %% ../nbs/17cj_rehearsal.ipynb #f0193205
+# %% ../nbs/17cj_rehearsal.ipynb #12581542
 FEATURES = ("receiving_yards_mean3", "receiving_yards_ewma6", "targets_ewma6", "target_share_ewma6", "career_mean", "team_passing_yards", "allowed_receiving_yards", "implied_total", "spread", "is_home", "week", "wind")
 SCOUT = "expected_usage"  # the column that comes later, and helps
 FIRST_WEEK = 12  # of the last season: what the first feed ends with
+WINDOW = "600D"  # what the gate scores: two seasons of the last quarter, so that its verdicts do not hang on luck
 MODEL = "league_h1_lightgbm"  # the name that the published model gets
 
 
@@ -43,14 +44,14 @@ def season_rows(
     from lineupiq.nfl import nfl_tables
     from lineupiq.players import player_panel
     from lineupiq.simulate import league
-    played = league(seasons=seasons, teams=teams, players_per_team=8, seed=seed)
+    played = league(seasons=seasons, teams=teams, players_per_team=10, seed=seed)
     rows = player_panel(nfl_tables(played.parts), "WR", "receiving_yards").frame
     truth = played.truth_players.set_index(["game_id", "player_id"])["expected_receiving_yards"]
     known = truth.loc[list(zip(rows["game_id"], rows["symbol"], strict=True))].to_numpy()
     blurred = known * np.exp(np.random.default_rng([seed, 1]).normal(0, .1, len(rows)))
     return rows[["season", "symbol", "time", "label", "label_end", *FEATURES]].assign(**{SCOUT: blurred.round(2)})
 
-# %% ../nbs/17cj_rehearsal.ipynb #7c559c39
+# %% ../nbs/17cj_rehearsal.ipynb #0c24067e
 FAULTS = ("ruined", "unit")
 
 
@@ -77,6 +78,7 @@ def write_feed(
     columns = [*FEATURES, *([SCOUT] if scout else [])]
     atomic_write(folder / "league.csv", rows[["season", "symbol", "time", "label", "label_end", *columns]].to_csv(index=False))
     lines = ["name: league", "path: league.csv", "task: regression", "symbol: symbol", "time: time", "label: label", "label_end: label_end", "features:", *(f"  {c}: numeric" for c in columns)]
+    atomic_write(folder / "gate.yaml", f"window: {WINDOW}\n")
     return atomic_write(folder / "league.yaml", "\n".join(lines) + "\n")
 
 # %% ../nbs/17cj_rehearsal.ipynb #10c9a41c
@@ -100,20 +102,20 @@ class Step:
         "Whether it went as it ought to."
         return self.code in self.codes and self.verdict in (None, self.found)
 
-# %% ../nbs/17cj_rehearsal.ipynb #50b3f4f2
+# %% ../nbs/17cj_rehearsal.ipynb #0809a07d
 def month() -> list[Step]:  # in order
     "What happens, day by day."
     week = lambda n, **how: {"week": n, **how}  # noqa: E731
     return [
-        Step(0, "a first model", ("train", "--data", "league.yaml", "--model", "lightgbm", "--test-share", "0.1"), feed=week(0)),
-        Step(0, "it has only the simple rule to beat", ("validate", MODEL), verdict="PROMOTE"),
+        Step(0, "a first model", ("train", "--data", "league.yaml", "--model", "lightgbm", "--test-share", "0.25"), feed=week(0)),
+        Step(0, "it has only the simple rule to beat", ("validate", MODEL, "--config", "gate.yaml"), verdict="PROMOTE"),
         Step(0, "into production", ("promote", MODEL)),
-        Step(7, "a week later: nothing new to learn", ("retrain", MODEL), (5,), "INCONCLUSIVE", week(1)),
-        Step(14, "a backfill has ruined the history", ("retrain", MODEL), (5,), "REJECT", week(2, fault="ruined")),
-        Step(21, "it was mended, and a column came that helps", ("retrain", MODEL), (0,), "PROMOTE", week(3, scout=True)),
-        Step(28, "an ordinary week", ("retrain", MODEL), (5,), "INCONCLUSIVE", week(4, scout=True)),
+        Step(7, "a week later: nothing new to learn", ("retrain", MODEL, "--gate", "gate.yaml"), (5,), "INCONCLUSIVE", week(1)),
+        Step(14, "a backfill has ruined the history", ("retrain", MODEL, "--gate", "gate.yaml"), (5,), "REJECT", week(2, fault="ruined")),
+        Step(21, "it was mended, and a column came that helps", ("retrain", MODEL, "--gate", "gate.yaml"), (0,), "PROMOTE", week(3, scout=True)),
+        Step(28, "an ordinary week", ("retrain", MODEL, "--gate", "gate.yaml"), (5,), "INCONCLUSIVE", week(4, scout=True)),
         Step(30, "shares come in per cent", ("drift", MODEL), (9,), None, week(5, scout=True, fault="unit")),
-        Step(30, "the alarm starts a training; the gate decides", ("retrain", MODEL, "--drift"), (0, 5)),
+        Step(30, "the alarm starts a training; the gate decides", ("retrain", MODEL, "--drift", "--gate", "gate.yaml"), (0, 5)),
         Step(31, "the old unit is back, and so is the old version", ("rollback", MODEL, "--reason", "shares are shares again")),
         Step(31, "everything is what it says it is", ("verify",)),
     ]

@@ -85,7 +85,7 @@ def _history(run_dir: Path, model: str) -> list[tuple[str, float, int]]:
             return [(name, float(v), step) for name, values in history.items() for step, v in enumerate(values) if isinstance(v, (int, float)) and math.isfinite(v)]
     return []
 
-# %% ../nbs/14_spool.ipynb #b94dbddf
+# %% ../nbs/14_spool.ipynb #32f5e7b9
 def _model_run(run_dir: Path, report: Mapping[str, Any], setup: Mapping[str, Any], shared: dict[str, str], times: tuple[int, int]) -> Tracked:
     "One model of a run."
     name = report["model_name"]
@@ -94,10 +94,12 @@ def _model_run(run_dir: Path, report: Mapping[str, Any], setup: Mapping[str, Any
     metrics = _history(run_dir, name) + numbers_of(report.get("validation_metrics"), "val_") + numbers_of(report.get("test_metrics"), "test_") + numbers_of(report.get("leaderboard")) + numbers_of(report.get("efficiency"), "cost_") + numbers_of(report.get("trading"), "trading_")
     files = [run_dir / "reports" / f"{name}_report.json", *(Path(e.path) for e in scan(run_dir / "artifacts") if e.name.startswith(f"{name}_"))]
     board = report.get("leaderboard") or {}
-    card = f"**{name}**, {report.get('symbol')}, horizon {report['horizon']}: {board.get('metric')} {board.get('score')} [{board.get('low')}, {board.get('high')}], skill over the simple rule {board.get('skill')} [{board.get('skill_low')}, {board.get('skill_high')}] on {board.get('n')} test rows."
-    return Tracked(name, params, metrics, {"role": "rule" if name in RULES else "model"}, [str(f) for f in files if f.exists()], start=times[0], end=times[1], note=card)
+    b = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in board.items()}
+    card = f"**{name}**, {report.get('symbol')}, horizon {report['horizon']}: {b.get('metric')} {b.get('score')} [{b.get('low')}, {b.get('high')}], skill over the simple rule {b.get('skill')} [{b.get('skill_low')}, {b.get('skill_high')}] on {b.get('n')} test rows."
+    end = min(times[1], times[0] + int(1000 * (board.get("seconds") or 0)) or times[1])
+    return Tracked(name, params, metrics, {"role": "rule" if name in RULES else "model"}, [str(f) for f in files if f.exists()], start=times[0], end=end, note=card)
 
-# %% ../nbs/14_spool.ipynb #10758a1a
+# %% ../nbs/14_spool.ipynb #a896236a
 def tracked_run(
     run_dir: Path | str,  # a run folder that ended, well or badly
 ) -> Tracked:
@@ -120,7 +122,10 @@ def tracked_run(
     if len(real) == 1:
         [one] = real
         return Tracked(run_dir.name, one.params, one.metrics, tags | one.tags, one.artifacts + pages, ended, *times, note=one.note)
-    return Tracked(run_dir.name, shared, [], tags, pages, ended, *times, children=models, note=(load_json(run_dir / "metrics" / "leaderboard.json").get("verdict") or "") if (run_dir / "metrics" / "leaderboard.json").is_file() else "")
+    told = load_json(run_dir / "metrics" / "leaderboard.json") if (run_dir / "metrics" / "leaderboard.json").is_file() else {}
+    picked = [m for m in models if m.name == told.get("best")]  # its scores stand at the top too, where a list of runs shows them
+    scores = [(k, v, step) for m in picked for k, v, step in m.metrics if k.startswith(("val_", "test_", "skill")) and step == 0]
+    return Tracked(run_dir.name, shared, scores, tags | {"best": m.name for m in picked}, pages, ended, *times, children=models, note=told.get("verdict") or "")
 
 # %% ../nbs/14_spool.ipynb #b41a4121
 def tracked_search(
