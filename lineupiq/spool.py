@@ -99,7 +99,7 @@ def _model_run(run_dir: Path, report: Mapping[str, Any], setup: Mapping[str, Any
     end = min(times[1], times[0] + int(1000 * (board.get("seconds") or 0)) or times[1])
     return Tracked(name, params, metrics, {"role": "rule" if name in RULES else "model"}, [str(f) for f in files if f.exists()], start=times[0], end=end, note=card)
 
-# %% ../nbs/14_spool.ipynb #a896236a
+# %% ../nbs/14_spool.ipynb #aa5ece64
 def tracked_run(
     run_dir: Path | str,  # a run folder that ended, well or badly
 ) -> Tracked:
@@ -125,7 +125,7 @@ def tracked_run(
     told = load_json(run_dir / "metrics" / "leaderboard.json") if (run_dir / "metrics" / "leaderboard.json").is_file() else {}
     picked = [m for m in models if m.name == told.get("best")]  # its scores stand at the top too, where a list of runs shows them
     scores = [(k, v, step) for m in picked for k, v, step in m.metrics if k.startswith(("val_", "test_", "skill")) and step == 0]
-    return Tracked(run_dir.name, shared, scores, tags | {"best": m.name for m in picked}, pages, ended, *times, children=models, note=told.get("verdict") or "")
+    return Tracked(run_dir.name, shared, scores, tags | ({"best": picked[0].name} if picked else {}), pages, ended, *times, children=models, note=told.get("verdict") or "")
 
 # %% ../nbs/14_spool.ipynb #b41a4121
 def tracked_search(
