@@ -47,7 +47,7 @@ class Comparison:
         "Plain values."
         return asdict(self)
 
-# %% ../nbs/09a_best_params.ipynb #4487499e
+# %% ../nbs/09a_best_params.ipynb #c7e4ca3f
 def _joined(scores: list[FoldScore]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Rows, labels and forecasts of all folds."
     return tuple(np.concatenate([getattr(s, part) for s in scores]) for part in ("rows", "y", "forecast"))
@@ -61,7 +61,7 @@ def compare_settings(
 ) -> Comparison:
     "Whether one set of settings is better than another by more than the standard error of their difference."
     metric = objective.metric
-    ours, theirs = (objective.score(p, threads) for p in (new, incumbent))
+    ours, theirs = (objective.as_trained(p).score(p, threads) for p in (new, incumbent))
     rows, y, forecast = _joined(ours)
     kwargs = {} if objective.panel.classes is None else {"classes": objective.panel.classes}
     found = skill_interval(metric, y, forecast, _joined(theirs)[2], **score_units(objective.panel, rows), level=ONE_ERROR, **kwargs)

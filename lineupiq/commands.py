@@ -157,7 +157,7 @@ def check_config_file(
         return f"{cls.family}:{cls.name}"
     raise ConfigError("cannot tell what the file configures", where=str(path), fix="say --model NAME, or add a section model: with its name")
 
-# %% ../nbs/17c_commands.ipynb #2b1f3b46
+# %% ../nbs/17c_commands.ipynb #fde15293
 def model_table(
     family: str | None = None,  # only this family
     as_json: bool = False,  # records instead of text
@@ -170,7 +170,7 @@ def model_table(
     if as_json:
         return {"models": rows}
     shown = pd.DataFrame({"model": [f"{m['family']}:{m['name']}" for m in rows], "tasks": [", ".join(m["tasks"]) for m in rows],
-                          "NaN": ["yes" if m["handles_nan"] else "" for m in rows], "what it is": [m["description"] if m["available"] else f"unavailable: {m['reason']}; pip install '{m['extra']}'" for m in rows]})
+                          "missing ok": ["yes" if m["handles_nan"] else "" for m in rows], "what it is": [m["description"] if m["available"] else f"unavailable: {m['reason']}; pip install '{m['extra']}'" for m in rows]})
     return shown.to_string(index=False, justify="left")
 
 # %% ../nbs/17c_commands.ipynb #c24847bb
@@ -249,11 +249,14 @@ def run_training(
             show("".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result) + f"Saved {result.run_dir}\nDone.")
     return out
 
-# %% ../nbs/17c_commands.ipynb #a1492808
+# %% ../nbs/17c_commands.ipynb #c67317d2
 def _published(result: RunResult) -> str:
     "A line about the version that a run became."
     told = result.published
-    return f"Published {told['name']} {told['version']} ({told['model']}), in staging; next: lineupiq validate {told['name']}\n" if told else ""
+    if not told:
+        return ""
+    why = "" if result.best == told["model"] else ", the best of the models though a rule did better: the gate will say so"
+    return f"Published {told['name']} {told['version']} ({told['model']}{why}), in staging; next: lineupiq validate {told['name']}\n"
 
 # %% ../nbs/17c_commands.ipynb #031284d0
 def horizons_of(

@@ -99,7 +99,7 @@ def flags_of(
             out[name] = [str(v) for v in out[name]]
     return out
 
-# %% ../nbs/17cg_steps.ipynb #9f69e576
+# %% ../nbs/17cg_steps.ipynb #b0b2e16a
 def settings_search(
     flags: Mapping[str, Any],  # optimize, use_best, n_trials, timeout, best, metric, seed
     show: Callable[[str], None] | None = None,  # prints a line a search; None: quiet
@@ -112,7 +112,12 @@ def settings_search(
         raise ConfigError("--optimize and --use-best contradict each other", fix="give one of them")
     best = Path(flags.get("best") or "tuning/best_hyperparameters.json")
     if use_best:
-        return lambda panel, plan, models, configs: best_configs(panel, models, best)
+        def kept(panel: Any, plan: Any, models: list[str], configs: dict) -> dict:
+            found = best_configs(panel, models, best)
+            for name, config in found.items() if show else ():
+                show(f"{name}: settings of {best}: " + (", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in config.items()) or "the shipped defaults, which no search has beaten"))
+            return found
+        return kept
     if not optimize:
         return None
     options, spaces = search_options({k: flags.get(k) for k in ("n_trials", "timeout", "metric", "seed")})

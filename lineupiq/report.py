@@ -180,7 +180,18 @@ def plot_fit(
     ax.plot(means["said"], means["was"], "o-")
     return ax
 
-# %% ../nbs/08b_report.ipynb #23172252
+# %% ../nbs/08b_report.ipynb #65856dc8
+def _stronger_rule(board: pd.DataFrame, simple: str) -> Any:
+    "The rule that did best on validation rows, where that is not the simple one and can be compared; else None."
+    from lineupiq.metrics import get_metric
+    rules = board[(board["role"] == "rule") & board["val_score"].notna()]
+    if simple not in set(rules["model"]):
+        return None
+    order = rules.sort_values("val_score", ascending=not get_metric(rules["metric"].iloc[0]).greater_is_better)
+    first = next(order.itertuples())
+    return None if first.model == simple or pd.isna(first.diff_low) else first
+
+
 def verdict(
     board: pd.DataFrame,  # of `leaderboard`
     best: str | None,  # what validation picked
@@ -200,7 +211,13 @@ def verdict(
     ahead = board[(board["role"] == "reference") & (board["skill"] > row["skill"])]
     beside = f" The {' and the '.join(ahead['model'].str.split(':').str[-1])} beside it did better still." if len(ahead) else ""
     if row["skill_low"] > 0:
-        return f"Validation picks {best}; {skill}: better than the rule.{beside}"
+        other = _stronger_rule(board, rule_name)
+        if other is None:
+            return f"Validation picks {best}; {skill}: better than the rule.{beside}"
+        gap = f"{-other.diff_best:+.2g} [{-other.diff_high:+.2g}, {-other.diff_low:+.2g}] in {other.metric} units"
+        if other.diff_high < 0:
+            return f"Validation picks {best}; {skill}: better than the rule, and than {other.model}, the strongest rule on validation rows (by {gap}).{beside}"
+        return f"Validation picks {best}; {skill}. But {other.model} is the strongest rule on validation rows, and it is not shown to be better than that (by {gap}). Until it is, ship the rule.{beside}"
     if row["skill_high"] < 0:
         return f"Validation picks {best}; {skill}: worse than the rule. Ship the rule.{beside}"
     return f"Validation picks {best}; {skill}: not shown to be better than the rule. Until it is, ship the rule.{beside}"

@@ -125,7 +125,7 @@ def _by_decay(ask: RetrainRequest, live: Published, ledger: Path | None) -> Reas
         return Reason("decay", None, f"{err.what}: {err.found}")
     return Reason("decay", now.high < then - ask.decay, f"skill was {then:+.4f} on its test rows and is {now.score:+.4f} [{now.low:+.4f}, {now.high:+.4f}] on {now.n} later ones; {ask.decay:g} may be lost")
 
-# %% ../nbs/17ch_retrain.ipynb #57ed1851
+# %% ../nbs/17ch_retrain.ipynb #c40d3ed5
 def reasons_for(
     ask: RetrainRequest,  # what is asked
     drift_output: Path | str = "experiments/drift",  # where the history of checks is
@@ -136,7 +136,7 @@ def reasons_for(
     out = [_by_age(live, ask.schedule)] if ask.schedule else []
     out += [_by_drift(ask, Path(drift_output))] if ask.drift else []
     out += [_by_decay(ask, live, ledger_path() if looks else None)] if ask.decay is not None else []
-    return out or [Reason("asked", True, "no condition was given")]
+    return out or [Reason("asked", True, "no condition was given, so it is trained in any case")]
 
 # %% ../nbs/17ch_retrain.ipynb #2301128e
 def training_flags(
@@ -325,12 +325,13 @@ def retrain_message(
     facts = {"version": told.get("train", {}).get("version"), "verdict": told.get("validate", {}).get("verdict")}
     return Message(f"retrain {told['name']}: {told['status']}", lines, {k: v for k, v in facts.items() if v}, told["exit_code"] == 0)
 
-# %% ../nbs/17ch_retrain.ipynb #c874babd
+# %% ../nbs/17ch_retrain.ipynb #c146a543
 def retrain_text(
     told: Mapping[str, Any],  # of `run_retrain`
 ) -> str:
     "What the terminal shows."
-    lines = [f"{told['name']}: {told['status']}", *(f"  {r['condition']}: {r['evidence']}" for r in told["reasons"])]
+    word = {True: "a reason", False: "no reason", None: "cannot be judged"}
+    lines = [f"{told['name']}: {told['status']}", *(f"  {r['condition']}, {word[r['holds']]}: {r['evidence']}" for r in told["reasons"])]
     if told.get("dry_run") and told["steps"]:
         lines += [f"would {', '.join(told['steps'])}, settings {told['plan']['settings']}", *(f"  {k}: {v}" for k, v in told["plan"]["flags"].items())]
         lines += [f"would go on with {told['goes_on']}"] if told["goes_on"] else []

@@ -49,7 +49,7 @@ def text_of(
     "A version as text, without the v."
     return ".".join(map(str, version))
 
-# %% ../nbs/12_store.ipynb #a60219b8
+# %% ../nbs/12_store.ipynb #55f005a0
 @dataclass(frozen=True)
 class Store:
     "A folder of versions, links and a journal."
@@ -66,7 +66,8 @@ class Store:
 
     def strangers(self) -> list[str]:
         "What stands in the archive and is no model's folder."
-        return [e.name for e in scan(self.root / "archive") if not NAME.match(e.name) or not e.is_dir(follow_symlinks=False)]
+        odd = [e for e in scan(self.root / "archive") if not NAME.match(e.name) or not e.is_dir(follow_symlinks=False)]
+        return [e.name for e in odd if not (e.name.startswith(".") and e.is_file(follow_symlinks=False))]  # .gitkeep, .DS_Store
 
     def versions(self,
         name: str,  # of a model

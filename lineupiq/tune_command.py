@@ -220,12 +220,12 @@ def run_tuning(
                 show(describe_search(result, told))
     return out
 
-# %% ../nbs/17ca_tune.ipynb #2873a54a
+# %% ../nbs/17ca_tune.ipynb #ebfcb180
 def describe_choice(
     told: Mapping[str, Any],  # of `search_model`
 ) -> list[str]:  # lines
     "What is said of the choice as the terminal shows it."
-    lines = [f"one standard error: {told['selection']['text']}", f"overfitting: {told['overfitting'].get('text') or told['overfitting']['reason']}"]
+    lines = [f"one standard error: {told['selection']['text']}", f"probability of backtest overfitting: {told['overfitting'].get('text') or told['overfitting']['reason']}"]
     if "trading" in told:
         lines.append(f"trading at {told['trading']['cost_each_way']:g} each way: {told['trading'].get('text') or told['trading']['reason']}")
     if "outer" in told:
@@ -234,7 +234,7 @@ def describe_choice(
                   f"skill over {o['rule']}: {span(o['skill'])} outside, {o['claimed']:.4g} claimed inside; optimism {span(o['gap'])}"]
     return lines
 
-# %% ../nbs/17ca_tune.ipynb #bb8c1a8f
+# %% ../nbs/17ca_tune.ipynb #6e07749d
 def describe_search(
     result: TuningResult,  # of `search_model`
     told: Mapping[str, Any],  # what came with it
@@ -244,7 +244,7 @@ def describe_search(
     span = f"{low:.3g} to {high:.3g}" if low is not None else told["comparison"]["skill"]["reason"]
     stands = "kept" if told["best_settings"] == "of the search" else f"holds {told['best_settings']}"
     kept = "replaced" if told["replaced"] else f"{stands}: the new settings are not better by more than one standard error"
-    lines = [result.table().to_string(index=False, header=False), *result.notes, *describe_choice(told), f"skill over the settings that stood there: {told['comparison']['skill']['score']:.3g} ({span})",
+    lines = [result.table().to_string(index=False, header=False), *result.notes, *describe_choice(told), f"skill over the settings that stood there: {told['comparison']['skill']['score']:.3g} ({span}, one standard error to each side)",
              f"{told['best_file']}: {told['key']} {kept}", f"Saved {told['output']}"]
     return "\n".join(lines)
 
