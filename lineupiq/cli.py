@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIFE', 'Terminated', 'exit_code', 'main']
 
-# %% ../nbs/18_cli.ipynb #1e9e780e
+# %% ../nbs/18_cli.ipynb #9ece3e70
 import json
 import logging
 import os
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from . import cli_audit, cli_drift, cli_jobs, cli_search, cli_store, cli_train, cli_validate  # noqa: F401 - they register their commands
-from .base import LineupIQError
+from .base import ConfigError, LineupIQError
 from .cli_app import app, closed_pipe, out
 
 # %% ../nbs/18_cli.ipynb #b4819b18
@@ -32,7 +32,7 @@ def _place(entry: Any) -> int:
 app.registered_commands.sort(key=_place)
 app.registered_groups.sort(key=_place)
 
-# %% ../nbs/18_cli.ipynb #63f27a6a
+# %% ../nbs/18_cli.ipynb #cd0ce68f
 class Terminated(BaseException):
     "SIGTERM arrived."
     exit_code = 143
@@ -41,6 +41,17 @@ class Terminated(BaseException):
 def _on_term(*_: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the second must not interrupt the tidying up
     raise Terminated
+
+
+def _again(unraisable: Any) -> None:
+    "A signal that arrived inside a callback whose errors nobody hears is sent once more."
+    if issubclass(unraisable.exc_type, Terminated):
+        signal.signal(signal.SIGTERM, _on_term)
+        os.kill(os.getpid(), signal.SIGTERM)
+    elif issubclass(unraisable.exc_type, KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _version(value: bool) -> None:
@@ -59,7 +70,7 @@ def _root(
     if debug:
         os.environ["LINEUPIQ_DEBUG"] = "1"
 
-# %% ../nbs/18_cli.ipynb #a975ee4a
+# %% ../nbs/18_cli.ipynb #0979bb01
 def exit_code(
     argv: list[str],  # arguments without the program's name
 ) -> int:  # what the process should end with
@@ -88,6 +99,8 @@ def exit_code(
             return 0
         if isinstance(err, (MemoryError, OSError)):
             return _fail(_of_the_machine(err), 7, as_json)
+        if isinstance(err, RuntimeError) and "home directory" in str(err):
+            return _fail(ConfigError("a path that begins with ~ names nobody's home", fix="write the path out"), 2, as_json)
         return _bug(err, debug, as_json)
     except (KeyboardInterrupt, Terminated) as err:
         return _stopped("terminated", 143, as_json) if isinstance(err, Terminated) else _stopped("interrupted", 130, as_json)
@@ -138,9 +151,10 @@ def _bug(err: BaseException, debug: bool, as_json: bool) -> int:
     print(f"error: a bug: {type(err).__name__}: {err}\n  traceback: {f.name}\n  fix: please report it with this file, or run again with --debug", file=sys.stderr)
     return 1
 
-# %% ../nbs/18_cli.ipynb #c79eb940
+# %% ../nbs/18_cli.ipynb #5eac4e7b
 def main() -> None:
     "The console script."
+    sys.unraisablehook = _again
     signal.signal(signal.SIGTERM, _on_term)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s")

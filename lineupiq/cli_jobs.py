@@ -62,7 +62,7 @@ def _job_text(end: Any) -> str:
     lines = [told.title, *told.lines, *(f"{k}: {v}" for k, v in told.facts.items()), *(f"notification to {s.where}: {'sent' if s.ok else s.reason}" for s in end.told)]
     return "\n".join([*lines, f"Report: {end.folder / 'notebook.ipynb'}"])
 
-# %% ../nbs/17l_cli_jobs.ipynb #683118ae
+# %% ../nbs/17l_cli_jobs.ipynb #111c9d31
 @app.command()
 def retrain(
     name: Annotated[Optional[str], typer.Argument(help="A model in production; see `lineupiq version list`.")] = None,
@@ -92,22 +92,22 @@ def retrain(
     request = {"schedule": schedule, "drift": drift, "decay": decay, "optimize": optimize, "use_best": use_best, "n_trials": n_trials, "data": data, "path": tuple(path or ()),
                "gate": str(gate) if gate else None, "watch": str(watch) if watch else None, "seed": seed}
     if everything:
-        return _retrain_all(request, dry_run, as_json, destinations(notify))
+        return _retrain_all(request, output, dry_run, as_json, destinations(notify))
     told = run_retrain(RetrainRequest(str(name), **request), output, destinations(notify), dry_run, None if as_json else lambda line: out(line, sys.stderr))
     say(told if as_json else retrain_text(told), as_json)
     if told["exit_code"]:
         raise typer.Exit(told["exit_code"])
 
-# %% ../nbs/17l_cli_jobs.ipynb #7ee4361c
-def _retrain_all(request: dict, dry_run: bool, as_json: bool, to: list) -> None:
+# %% ../nbs/17l_cli_jobs.ipynb #fb965844
+def _retrain_all(request: dict, output: Path, dry_run: bool, as_json: bool, to: list) -> None:
     "All models; the worst exit code that is not \"not promoted\" wins."
     from lineupiq.base import ConfigError
     from lineupiq.notify import Message, notify
     from lineupiq.retrain_command import train_all_models
     if dry_run:
         raise ConfigError("--dry-run is for one model", fix="name it")
-    table = train_all_models(**request)
-    say({"models": table.astype(object).where(table.notna(), None).to_dict("records")} if as_json else table.to_string(index=False), as_json)
+    table = train_all_models(output=output, **request)
+    say({"models": table.astype(object).where(table.notna(), None).to_dict("records")} if as_json else "nothing is in production" if table.empty else table.to_string(index=False), as_json)
     codes = {int(c) for c in table["exit_code"]} - {0}
     if (table["status"] != "not needed").any():
         notify(Message("retrain --all", [f"{r.name}: {r.status}, {r.detail}" for r in table.itertuples()], ok=not codes), to)
@@ -141,7 +141,7 @@ def _experiment_text(found: Any) -> str:
 track_app = typer.Typer(help="What waits for the tracker, and its delivery.", no_args_is_help=True)
 app.add_typer(track_app, name="track")
 
-# %% ../nbs/17l_cli_jobs.ipynb #2c36a3b3
+# %% ../nbs/17l_cli_jobs.ipynb #888726ae
 @track_app.command("sync")
 def track_sync(
     uri: Annotated[Optional[str], typer.Option("--uri", help="The tracker; default LINEUPIQ_TRACKING_URI, else experiments/mlflow.db.")] = None,
@@ -149,7 +149,7 @@ def track_sync(
 ) -> None:
     "Deliver everything that waits; exit 7 where something still does."
     from lineupiq.tracking import sync
-    found = sync(uri)
+    found = sync(uri, show=None if as_json else lambda line: out(line, sys.stderr))
     rows = [{"file": d.path.name, "state": d.state, "reason": d.reason} for d in found]
     say({"runs": rows} if as_json else "\n".join([f"{r['file']}: {r['state']}" + (f", {r['reason']}" if r["reason"] else "") for r in rows] or ["nothing waits"]), as_json)
     if any(d.state == "waiting" for d in found):

@@ -67,14 +67,15 @@ def allowed_hosts() -> set[str]:
     "Hosts that may be told: Slack's, GitHub's interface, and those of `LINEUPIQ_NOTIFY_HOSTS`."
     return {SLACK_HOST, "api.github.com"} | {h.strip().lower() for h in os.environ.get("LINEUPIQ_NOTIFY_HOSTS", "").split(",") if h.strip()}
 
-# %% ../nbs/16_notify.ipynb #75b244a5
+# %% ../nbs/16_notify.ipynb #2ed5033e
 def check_url(
     url: str,  # an address, which is a secret
     what: str = "the webhook",  # for the message
 ) -> str:  # the same address
     "Refuse an address that a notification must not be sent to; no socket is opened."
     def refuse(why: str, host: str = "") -> None:
-        raise NotifyError(f"{what} may not be used: {why}", found=f"host {host[:80]!r}" if host else "", expected=f"https://{SLACK_HOST}/services/…", fix="another host must be named in LINEUPIQ_NOTIFY_HOSTS")
+        good = "https://api.github.com" if what == "GITHUB_API_URL" else f"https://{SLACK_HOST}/services/…"
+        raise NotifyError(f"{what} may not be used: {why}", found=f"host {host[:80]!r}" if host else "", expected=good, fix="another host must be named in LINEUPIQ_NOTIFY_HOSTS")
     if not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
         refuse("it has characters that no address has")
     try:
@@ -105,7 +106,7 @@ class Destination:
     address: str = field(repr=False)  # a path or a secret
     shown: str = ""  # how messages call it
 
-# %% ../nbs/16_notify.ipynb #ad8cdac3
+# %% ../nbs/16_notify.ipynb #e45b5adc
 def destinations(
     names: Sequence[str] | None = None,  # of `DESTINATIONS`, or addresses; None: all that the environment offers
 ) -> list[Destination]:
@@ -122,12 +123,17 @@ def destinations(
         elif name == "urls":
             out += [_apprise(url, "LINEUPIQ_NOTIFY_URLS") for url in _given("LINEUPIQ_NOTIFY_URLS").split()]
         elif "://" in name:
-            out.append(_webhook(name, "the webhook") if urlsplit(name).scheme in ("http", "https", "file", "ftp") else _apprise(name, "an address of apprise"))
+            out.append(_webhook(name, "the webhook") if _first(name).strip().lower() in ("http", "https", "file", "ftp") else _apprise(name, "an address of apprise"))
         elif name != "none":
-            raise NotifyError(f"unknown destination '{mask(name)[:40]}'{did_you_mean(name, DESTINATIONS)}", expected=f"{', '.join(DESTINATIONS)}, or an address")
+            raise NotifyError(f"unknown destination '{_first(name)}'{did_you_mean(name, DESTINATIONS)}", expected=f"{', '.join(DESTINATIONS)}, or an address")
     return out
 
-# %% ../nbs/16_notify.ipynb #8c12cb36
+# %% ../nbs/16_notify.ipynb #9e3c133a
+def _first(name: str) -> str:
+    "What may be shown of something that is perhaps an address: what stands before its secrets."
+    return re.split(r"[:/?@]", mask(name), maxsplit=1)[0][:20]
+
+
 def _given(variable: str) -> str:
     if not (value := os.environ.get(variable, "").strip()):
         raise NotifyError(f"{variable} is not set", fix="set it, or leave this destination out")
@@ -138,12 +144,13 @@ def _webhook(url: str, what: str) -> Destination:
     host = urlsplit(check_url(url, what)).hostname
     return Destination("webhook", url, f"https://{host}/services/***" if host == SLACK_HOST else f"https://{host}/***")
 
-# %% ../nbs/16_notify.ipynb #584f8cd1
+# %% ../nbs/16_notify.ipynb #c075d482
 def _apprise(url: str, what: str) -> Destination:
     "An address of apprise, read by apprise itself; it is not used yet."
     scheme = url.split("://", 1)[0].lower() if "://" in url else ""
     if scheme in ("", "http", "https", "file") or not url.isascii():
-        raise NotifyError(f"{what}: not an address of apprise", found=f"scheme {scheme!r}", expected="such as mailtos://…, tgram://…, discord://…")
+        raise NotifyError(f"{what}: not an address of apprise", found=f"scheme {_first(scheme)!r}", expected="such as mailtos://…, tgram://…, discord://…")
+    scheme = _first(scheme)
     try:
         from apprise import Apprise
     except ImportError as err:
@@ -165,15 +172,17 @@ def _github() -> list[Destination]:
         out.append(Destination("comment", url, f"pull request {number}"))
     return out
 
-# %% ../nbs/16_notify.ipynb #a5118773
+# %% ../nbs/16_notify.ipynb #04762105
 def _pull_request() -> int | None:
     "The number of the pull request that this job runs for."
     if found := re.fullmatch(r"refs/pull/(\d{1,9})/\w+", os.environ.get("GITHUB_REF", "")):
         return int(found[1])
     try:
-        event = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8"))
-        return int((event.get("pull_request") or event.get("issue") or {})["number"])
-    except (KeyError, OSError, ValueError, TypeError, AttributeError):
+        path = Path(os.environ["GITHUB_EVENT_PATH"])
+        event = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}  # a pipe would be waited for
+        number = (event.get("pull_request") or event.get("issue") or {})["number"]
+        return number if type(number) is int and 0 < number < 10**9 else None
+    except (KeyError, OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 # %% ../nbs/16_notify.ipynb #4a54a27b
@@ -346,9 +355,11 @@ class Sent:
     ok: bool
     reason: str = ""  # why it was not delivered
 
-# %% ../nbs/16_notify.ipynb #0502551d
+# %% ../nbs/16_notify.ipynb #7e452dc0
 def _send(to: Destination, message: Message) -> str:
     if to.kind == "summary":
+        if Path(to.address).exists() and not Path(to.address).is_file():
+            return "not a regular file"  # to open a pipe that nobody reads is to wait for ever
         with open(to.address, "a", encoding="utf-8") as f:
             f.write(markdown_text(message))
         return ""

@@ -180,12 +180,12 @@ def plot_fit(
     ax.plot(means["said"], means["was"], "o-")
     return ax
 
-# %% ../nbs/08b_report.ipynb #65856dc8
+# %% ../nbs/08b_report.ipynb #9a6ac48e
 def _stronger_rule(board: pd.DataFrame, simple: str) -> Any:
     "The rule that did best on validation rows, where that is not the simple one and can be compared; else None."
     from lineupiq.metrics import get_metric
     rules = board[(board["role"] == "rule") & board["val_score"].notna()]
-    if simple not in set(rules["model"]):
+    if simple not in set(rules["model"]) or "diff_low" not in board:
         return None
     order = rules.sort_values("val_score", ascending=not get_metric(rules["metric"].iloc[0]).greater_is_better)
     first = next(order.itertuples())

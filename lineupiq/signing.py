@@ -19,7 +19,7 @@ from .files import disk_errors, dump_json, load_json
 # %% auto #0
 __all__ = ['key_id', 'new_key', 'read_private', 'read_public', 'trusted_keys', 'signing_key', 'sign_file', 'check_signed']
 
-# %% ../nbs/00cd_signing.ipynb #38feb2bc
+# %% ../nbs/00cd_signing.ipynb #aa8f0026
 def _crypto() -> tuple[Any, Any, Any]:
     "The parts of the library that are used: Ed25519, its serialization, its error."
     try:
@@ -31,19 +31,26 @@ def _crypto() -> tuple[Any, Any, Any]:
     return ed25519, serialization, InvalidSignature
 
 
+def _unsupported() -> type[Exception]:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    return UnsupportedAlgorithm
+
+
 def key_id(
     public: Any,  # an Ed25519 public key
 ) -> str:  # 16 hexadecimal digits
     "By what a key is known."
     return hashlib.sha256(public.public_bytes_raw()).hexdigest()[:16]
 
-# %% ../nbs/00cd_signing.ipynb #22a825f6
+# %% ../nbs/00cd_signing.ipynb #560b7cf3
 def new_key(
     path: Path | str,  # of the private key; the public one goes beside it, with .pub
 ) -> tuple[Path, str]:  # the public key's file, and the key's id
     "Write a new pair of keys; a file that exists is never replaced."
     ed25519, ser, _ = _crypto()
-    path = Path(path).expanduser()
+    path = Path(path).expanduser().absolute()
+    if path.is_dir() or not path.name:
+        raise ConfigError("a folder is no key", where=str(path), expected="a file's name, which is not taken yet")
     public_path = path.with_name(path.name + ".pub")
     if taken := next((p for p in (path, public_path) if p.exists()), None):
         raise ConfigError("there is a key already", where=str(taken), fix="give another name")
@@ -56,13 +63,14 @@ def new_key(
         public_path.write_bytes(private.public_key().public_bytes(ser.Encoding.PEM, ser.PublicFormat.SubjectPublicKeyInfo))
     return public_path, key_id(private.public_key())
 
-# %% ../nbs/00cd_signing.ipynb #442fdc5f
+# %% ../nbs/00cd_signing.ipynb #5bac8854
 def _pem(path: Path, what: str) -> bytes:
     try:
-        data = path.read_bytes() if path.stat().st_size < 100_000 else b""
+        if not path.is_file():
+            raise ConfigError(f"there is no {what}", where=str(path), expected="a file in PEM", fix="lineupiq sign --new-key FILE makes a pair")
+        return path.read_bytes() if path.stat().st_size < 100_000 else b""
     except OSError as err:
         raise ConfigError(f"cannot read the {what}", where=str(path), found=err.strerror or str(err)) from None
-    return data
 
 
 def read_private(
@@ -76,7 +84,7 @@ def read_private(
         raise ConfigError("others can read the signing key", where=str(path), found=f"{path.stat().st_mode & 0o777:o}", expected="600", fix=f"chmod 600 {path}")
     try:
         key = ser.load_pem_private_key(data, None)
-    except (ValueError, TypeError) as err:
+    except (ValueError, TypeError, _unsupported()) as err:
         locked = isinstance(err, TypeError)
         raise ConfigError("a signing key with a passphrase" if locked else "not a private key in PEM", where=str(path), expected="an Ed25519 key without a passphrase, in a file that only its owner can read") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey):
@@ -90,9 +98,10 @@ def read_public(
     "A public key."
     ed25519, ser, _ = _crypto()
     path = Path(path).expanduser()
+    data = _pem(path, "trusted key")
     try:
-        key = ser.load_pem_public_key(_pem(path, "trusted key"))
-    except ValueError:
+        key = ser.load_pem_public_key(data)
+    except (ValueError, _unsupported()):
         raise ConfigError("not a public key in PEM", where=str(path), expected="what stands in KEY.pub") from None
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise ConfigError("a public key of another kind", where=str(path), found=type(key).__name__, expected="Ed25519")
@@ -118,7 +127,7 @@ def signing_key() -> Any:  # an Ed25519 private key; None: nothing is signed
     place = os.environ.get("LINEUPIQ_SIGNING_KEY")
     return read_private(place) if place else None
 
-# %% ../nbs/00cd_signing.ipynb #80914eb5
+# %% ../nbs/00cd_signing.ipynb #a1bbd060
 def _sentence(statement: Mapping[str, Any]) -> bytes:
     "What is signed."
     return b"lineupiq version\n" + json.dumps(dict(statement), sort_keys=True, separators=(",", ":")).encode()
@@ -131,7 +140,10 @@ def sign_file(
 ) -> str:  # the key's id
     "Add a signature, or renew one's own."
     path = Path(path)
-    there = _signatures(path) if path.exists() else {}
+    try:
+        there = _signatures(path) if path.exists() else {}
+    except (IntegrityError, OSError):  # what is damaged is worth nothing, and must not keep a good signature out
+        there = {}
     mine = key_id(key.public_key())
     dump_json({"format": 1, "signatures": dict(sorted({**there, mine: key.sign(_sentence(statement)).hex()}.items()))}, path)
     return mine

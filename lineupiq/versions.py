@@ -23,8 +23,8 @@ from .store import LINKS, Store, locked, metadata_path, read_link, read_metadata
 from .views import refresh_views
 
 # %% auto #0
-__all__ = ['PARTS', 'sweep', 'next_version', 'publish', 'record_verdict', 'promote', 'rollback', 'archive', 'protected', 'prune',
-           'bump', 'sign', 'repair']
+__all__ = ['PARTS', 'NOBODY', 'sweep', 'next_version', 'publish', 'record_verdict', 'promote', 'rollback', 'archive', 'protected',
+           'prune', 'bump', 'sign', 'repair']
 
 # %% ../nbs/12a_versions.ipynb #9ad6910e
 _LEFT = re.compile(r"\A\.(?P<what>tmp|gone)-(?P<version>v\d+\.\d+\.\d+)-[0-9a-f]+\Z")
@@ -227,14 +227,17 @@ def _archive_copy(store: Store, name: str, version: str, source: Path, metadata:
         raise EnvironmentFault(f"{name} {version} is published, but it is not sure that it would outlive a power cut", where=str(final), found=err.strerror or str(err), fix="check the disk") from err
     return version_digest(final)
 
-# %% ../nbs/12a_versions.ipynb #f736eb20
+# %% ../nbs/12a_versions.ipynb #c180126a
+NOBODY = "none"  # the champion of a verdict on a first model
+
+
 def record_verdict(
     store: Store,  # where
     name: str,  # of a model
     version: str,  # that was judged
     digest: str,  # of the manifest at the time of judging
     verdict: str,  # PROMOTE, REJECT or INCONCLUSIVE
-    **facts: Any,  # metric, report, champion, …
+    **facts: Any,  # metric, champion (a version, or NOBODY), …
 ) -> None:
     "Write a gate's verdict into the journal."
     with locked(store):
@@ -247,7 +250,9 @@ def _passed(store: Store, name: str, version: str, digest: str) -> None:
     verdicts = [r for r in store.journal.of(name) if r["op"] == "validate" and r.get("version") == version]
     if not verdicts:
         raise GateRejected(f"{name} {version} was not validated", fix=f"lineupiq validate {name} --version {version}, or promote --force --reason TEXT")
-    last = verdicts[-1]
+    last, live = verdicts[-1], _safe_link(store, name, "production") or NOBODY
+    if last.get("champion", live) != live:
+        raise GateRejected(f"{name} {version} was judged against {last['champion']}, and {live} is in production now", found=f"{last['verdict']}, {last['time'][:16]}", fix=f"lineupiq validate {name} --version {version}")
     if last["digest"] != digest:
         raise IntegrityError(f"{name} {version} is not what was validated", found=digest[:12], expected=f"{last['digest'][:12]}, validated {last['time'][:16]}", fix=f"lineupiq validate {name} --version {version} again")
     if last["verdict"] != "PROMOTE":

@@ -116,6 +116,12 @@ def test_J7_wrong_parameters_stop_before_anything_runs(book, tmp_path):
             run_job(book(FINISH), given, tmp_path / "jobs")
     with pytest.raises(ConfigError, match="did you mean 'train'"):
         run_job("trian", output=tmp_path / "jobs")
+    for text in ("[]", "3", '{"cells": null}', '{"cells": ["a"]}', "[" * 100_000):
+        Path(odd := tmp_path / "odd.ipynb").write_text(text)
+        with pytest.raises(ConfigError, match="not a notebook"):
+            run_job(str(odd), output=tmp_path / "jobs")
+    with pytest.raises(ConfigError, match="marker: expected str"):
+        run_job(book(FINISH), ["marker=\udcff"], tmp_path / "jobs")
     assert not (tmp_path / "jobs").exists()
 
 
@@ -136,7 +142,7 @@ def test_J1_a_failing_cell(book, tmp_path):
     ("from lineupiq.base import DataError; raise DataError('no rows')", 3, "DataError"), ("from lineupiq.base import LeakError; raise LeakError('x')", 10, "LeakError"),
     ("from lineupiq.jobs import finish; finish(result, job_id, 5)", 5, None), ("from lineupiq.jobs import finish; finish(result, job_id, 9)", 9, None),
     ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 8, "DeadKernel"), ("number", 8, "NoResult"), ("from lineupiq.jobs import finish; finish(result, 'another_1')", 8, "NoResult"),
-    ("open(result, 'w').write('{')", 8, "NoResult"), ("from lineupiq.jobs import finish; finish(result, job_id, 77)", 8, "NoResult"), ("raise SystemExit(3)", 8, "SystemExit")])
+    ("open(result, 'w').write('{')", 8, "NoResult"), ("from lineupiq.jobs import finish; finish(result, job_id, 77)", 2, "ConfigError"), ("from lineupiq.files import dump_json; dump_json({'job_id': job_id, 'exit_code': 77}, result)", 8, "NoResult"), ("raise SystemExit(3)", 8, "SystemExit")])
 def test_J2_J3_what_a_job_says_of_itself(book, tmp_path, cell, code, kind):
     end = run_job(book(cell), output=tmp_path / "jobs", to=["none"])
     assert end.code == code and (end.status.get("error") or {}).get("type") == kind, end.status
@@ -150,6 +156,31 @@ def test_J8_a_job_that_hangs_leaves_no_child(book, tmp_path, monkeypatch):
     end = run_job(book(cell), output=tmp_path / "jobs", timeout=6, to=["none"])
     left = [p for p in none_left(mark) if p.pid != os.getpid()]
     assert end.code == 8 and end.status["status"] == "timeout" and left == [] and time.monotonic() - started < 25
+
+
+DETACHED = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cells, timeout, status", [((DETACHED, FINISH), None, "done"), ((DETACHED + "\nimport time; time.sleep(300)",), 6, "timeout"), ((DETACHED + "\n1 / 0",), None, "failed"),
+                                                    ((DETACHED + "\nimport os, signal, time; time.sleep(3); os.kill(os.getpid(), signal.SIGKILL)",), None, "failed")])
+def test_a_child_in_a_session_of_its_own_ends_with_the_job(book, tmp_path, monkeypatch, cells, timeout, status):
+    monkeypatch.setenv("LINEUPIQ_TEST_MARK", mark := f"apart{os.getpid()}")
+    end = run_job(book(*cells), output=tmp_path / "jobs", timeout=timeout, to=["none"])
+    assert end.status["status"] == status and [p for p in none_left(mark) if p.pid != os.getpid()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [
+    "import pathlib, shutil; shutil.rmtree(pathlib.Path(result).parent)", "import pathlib, shutil; place = pathlib.Path(result).parent; shutil.rmtree(place); place.write_text('')",
+    "import os; os.mkdir(result)", "import pathlib; pathlib.Path(result).parent.joinpath('status.json').mkdir()", "open(result, 'w').write('[' * 100_000)", "open(result, 'w').write('[' * 400 + ']' * 400)",
+    "open(result, 'w').write('{\"job_id\": \"' + job_id + '\", \"exit_code\": true}')", "from lineupiq.jobs import finish; finish(result, job_id, True)", "raise ValueError('\\udcff')"])
+def test_whatever_a_notebook_does_to_its_folder_has_an_end(book, tmp_path, monkeypatch, cell):
+    told = []
+    monkeypatch.setattr(jobs, "notify", lambda message, whom: told.append(message) or [])
+    end = run_job(book(cell), output=tmp_path / "jobs", to=["none"])
+    assert end.code in ((8, 2) if "finish" in cell else (8,)) and load_json(end.folder / "status.json")["status"] == "failed" and not told[0].ok
+    assert [p.name for p in (tmp_path / "jobs").iterdir() if not p.name.endswith(".lock")] == [end.status["job_id"]]
 
 
 def test_J6_the_second_is_busy_and_touches_nothing(tmp_path):
@@ -283,3 +314,19 @@ def test_the_command_says_what_a_job_takes(cli):
 def test_experiments_that_ship_are_valid():
     from lineupiq.experiment import experiment_config, grid
     assert [len(grid(experiment_config(name))) for name in ("baseline", "production")] == [10, 4]
+
+
+def test_an_experiment_says_what_is_wrong_before_its_first_cell(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file, state = tmp_path / "e.yaml", tmp_path / "experiments" / "runs" / "n" / "state.json"
+    for more in ("data: {source: noise-barz}", "data: {source: nowhere.yaml}", "training: {test_share: 7}", "training: {time_limit: -1}", "training: 0", "horizons: 0"):
+        file.write_text(f"experiment: {{name: n}}\nmodels: [prior]\n{more}\n")
+        assert cli("experiment", "--config", file).code == 2 and not state.parent.exists(), more
+    file.write_text("experiment: {name: n}\nmodels: [prior]\ndata: {source: noise-bars}\n")
+    state.parent.mkdir(parents=True)
+    for text in ("[]", "null", '{"format": 1}', '{"format": 1, "cells": []}', '{"format": 7, "cells": {}}', '{"form'):
+        state.write_text(text)
+        assert "--fresh" in cli("experiment", "--config", file).error["fix"]
+    assert cli("experiment", "--config", file).code == 4
+    state.unlink()
+    assert {c["horizon"] for c in cli("experiment", "--config", file).value["cells"]} == {5, 20} and len(load_json(state)["cells"]) == 2, "the source's own horizons"

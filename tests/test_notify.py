@@ -19,7 +19,7 @@ SLACK = "https://hooks.slack.com/services/T00/B00/canarycanary"
 FORBIDDEN = ["http://hooks.slack.com/services/T/B/X", "file:///etc/passwd", "https://127.0.0.1/services/T/B/X", "https://[::1]/services/T/B/X", "https://169.254.169.254/services/T/B/X",
              "https://0x7f000001/services/T/B/X", "https://hooks.slack.com@evil.tld/services/T/B/X", "https://hooks.slack.com.evil.tld/services/T/B/X", "https://hooks.slack.com:22/services/T/B/X",
              "https://user:pw@hooks.slack.com/services/T/B/X", "https://hooks.slack.com/api/x", "https://hooks.slack.com/services/", "https://2130706433/services/x", "https://hooks.slack.com\\.evil.tld/services/x",
-             "https://hooks.slack.com/services/x\r\nHost: evil", "https://ĥooks.slack.com/services/x", "ftp://hooks.slack.com/services/x", "https://hooks.slack.com:99999/services/x", "https://"]
+             "https://hooks.slack.com/services/x\r\nHost: evil", "https://ĥooks.slack.com/services/x", "ftp://hooks.slack.com/services/x", "https://hooks.slack.com:99999/services/x", "https://", "http://[bad", "https://[::1"]
 
 
 class Sockets:
@@ -237,6 +237,31 @@ def test_W2_without_a_token_there_is_only_the_summary(tmp_path, monkeypatch):
         monkeypatch.setenv(k, v)
     monkeypatch.delenv("GITHUB_TOKEN", raising=False)
     assert [d.kind for d in destinations()] == ["summary"]
+
+
+@pytest.mark.parametrize("text", ['{"issue": {"number": 1e999}}', '{"issue": {"number": true}}', '{"issue": {"number": -3}}', "[" * 100_000, '{"a":' * 100_000, "[]", None])
+def test_an_odd_event_is_no_pull_request(tmp_path, monkeypatch, text):
+    event = tmp_path / "event.json"
+    event.write_text(text) if text else os.mkfifo(event)
+    monkeypatch.delenv("GITHUB_REF", raising=False)
+    monkeypatch.setenv("GITHUB_EVENT_PATH", str(event))
+    assert page._pull_request() is None
+
+
+def test_a_summary_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for odd in (tmp_path / "pipe", tmp_path, "/dev/null"):
+        [sent] = notify(Message("x"), [Destination("summary", str(odd), "the job's summary")])
+        assert not sent.ok and sent.reason == "not a regular file"
+
+
+@pytest.mark.parametrize("url", ["http://[bad", "http://api.github.com", "https://evil.test"])
+def test_a_wrong_interface_of_github_is_named(monkeypatch, url):
+    for k, v in {"GITHUB_API_URL": url, "GITHUB_REF": "refs/pull/3/merge", "GITHUB_REPOSITORY": "a/b", "GITHUB_TOKEN": "canarytoken"}.items():
+        monkeypatch.setenv(k, v)
+    with pytest.raises(NotifyError, match="GITHUB_API_URL") as err:
+        destinations(["github"])
+    assert "slack" not in str(err.value).lower() and "canary" not in str(err.value)
 
 
 def test_arguments_show_no_address():

@@ -8,9 +8,10 @@ import pytest
 from conftest import good_frame
 
 from lineupiq import commands, runs
-from lineupiq.base import Busy
-from lineupiq.retrain_command import RetrainRequest, _one_at_a_time, run_retrain
-from lineupiq.store import Store
+from lineupiq.base import Busy, ConfigError, IntegrityError
+from lineupiq.files import one_at_a_time
+from lineupiq.retrain_command import RetrainRequest, run_retrain
+from lineupiq.store import Store, text_of
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_a_killed_retraining_goes_on_at_its_step(live, monkeypatch, step):
 
 def test_two_at_once_and_a_dry_run(live, tmp_path):
     folder = Path("experiments/retrain") / live.name
-    with _one_at_a_time(folder), pytest.raises(Busy):
+    with one_at_a_time(folder / ".lock", "it is being retrained"), pytest.raises(Busy):
         run_retrain(live)
     before = sorted(str(p) for p in tmp_path.rglob("*"))
     plan = run_retrain(live, dry_run=True)
@@ -76,3 +77,28 @@ def test_too_few_rows_for_the_gate_is_not_a_pass(live):
     strict.write_text("min_rows: 100000\n")
     told = run_retrain(RetrainRequest(**{**vars(live), "gate": str(strict)}))
     assert told["exit_code"] == 3 and told["validate"]["verdict"] == "UNJUDGED" and Store().linked(live.name) == "1.0.0"
+
+
+def test_requests_that_a_schedule_must_not_keep(live, tmp_path):
+    "A typo is said at once, not in the week in which something is due."
+    for wrong in ({"schedule": "7"}, {"schedule": "soon"}, {"seed": -1}, {"data": "nosuch"}, {"path": ("/nonexist",)}, {"watch": "nope.yaml"}):
+        with pytest.raises(ConfigError):
+            RetrainRequest(live.name, **wrong).check()
+
+
+def test_a_version_that_is_gone_and_a_damaged_old_one(live):
+    "An open retraining whose version was pruned trains anew; another version's damage is not its own."
+    store, name = Store(), live.name
+    old = store.folder(name, text_of(store.versions(name)[0]))
+    run_retrain(live)
+    folder = Path("experiments/retrain") / name
+    state = json.loads((folder / "state.json").read_text())
+    gone = state["steps"]["train"]["version"]
+    state["status"], state["steps"]["train"]["version"] = "open", "77.0.0"
+    (folder / "state.json").write_text(json.dumps(state))
+    told = run_retrain(live)
+    assert told["train"]["version"] not in ("77.0.0", None) and store.versions(name) and gone
+    assert old.exists()
+    (folder / "state.json").write_text("3")
+    with pytest.raises(IntegrityError):
+        run_retrain(live)

@@ -137,6 +137,31 @@ def test_M_conc_eight_processes_on_a_fresh_database(tmp_path, capsys):
     assert len(runs) == 160 and all(len(r.data.metrics) == 20 and r.info.status == "FINISHED" for r in runs)
 
 
+@pytest.mark.parametrize("kind", ["closed", "silent"])
+def test_M_down_is_asked_once_and_shows_no_secret(tmp_path, blackhole, monkeypatch, kind):
+    "Of three runs that wait one is tried; what MLflow says of the address has no secret in it."
+    pytest.importorskip("mlflow")
+    monkeypatch.setattr("lineupiq.tracking.SECONDS", 4.0)  # three times that
+    for k in range(3):
+        keep(Tracked(f"r{k}", **RUN), "demo", tmp_path)
+    where, lines = (closed_port() if kind == "closed" else blackhole).removeprefix("http://"), []
+    began = time.monotonic()
+    found = sync(f"http://me:canarypw1@{where}/?token=canarytoken1", tmp_path, show=lines.append)
+    assert [d.state for d in found] == ["waiting"] * 3 and len(lines) == 3 and time.monotonic() - began < 20
+    assert [d.reason for d in found[1:]] == ["not tried: the tracker did not answer"] * 2 and found[0].reason
+    assert "canary" not in str(found) + str(lines)
+
+
+def test_a_damaged_file_of_the_spool_is_named(tmp_path):
+    good = json.loads(keep(Tracked("r", **RUN), "demo", tmp_path / "good").read_text())
+    for bad in ([], {}, good | {"format": 2}, good | {"number": "' or '1"}, good | {"run": {"name": 1}}):
+        (tmp_path / "x.json").write_text(json.dumps(bad))
+        (tmp_path / "x.json.lock").touch()
+        with pytest.raises(IntegrityError, match="remove it, or mend it"):
+            deliver(tmp_path / "x.json", f"sqlite:///{tmp_path}/ml.db")
+        assert not (tmp_path / "x.json.lock").exists() and not (tmp_path / "ml.db").exists()
+
+
 def test_M4_M5_old_and_damaged_stores(tmp_path, cli):
     for uri in ("mlruns", f"file://{tmp_path}/mlruns"):
         with pytest.raises(ConfigError, match="migrate-filestore"):
