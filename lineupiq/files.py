@@ -176,7 +176,7 @@ def dump_json(
         atomic_write(path, text)
     return text
 
-# %% ../nbs/00c_files.ipynb #78b41cd9
+# %% ../nbs/00c_files.ipynb #7f19baaa
 def load_json(
     path: Path | str,  # a JSON file
 ) -> Any:  # its value
@@ -187,7 +187,7 @@ def load_json(
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse)
     except FileNotFoundError as err:
         raise NotFound("no such file", where=str(path)) from err
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:  # the latter: brackets in brackets
         raise IntegrityError("not a JSON file that this library wrote", where=str(path), found=str(err)[:200]) from err
 
 # %% ../nbs/00c_files.ipynb #135c6d55

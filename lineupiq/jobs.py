@@ -425,7 +425,7 @@ def job_message(
     word = "done" if end.code == 0 else WORDS.get(end.code, s["status"]) if s["status"] in ("done", "failed") else s["status"]
     return Message(f"{s['job']}: {word}", lines, facts, end.code == 0)
 
-# %% ../nbs/16b_jobs.ipynb #96d1b9be
+# %% ../nbs/16b_jobs.ipynb #d3376825
 def job_table(
     output: Path | str = "experiments/jobs",  # parent of the jobs' folders
     job: str | None = None,  # None: all
@@ -441,7 +441,7 @@ def job_table(
         try:
             row["started"] = datetime.strptime(found[3], "%Y%m%d_%H%M%S").isoformat()
             row |= {} if found[5] else _status_row(Path(entry.path, "status.json"), row)
-        except (LineupIQError, OSError, ValueError, RecursionError):  # one that cannot be read does not hide the others
+        except (LineupIQError, OSError, ValueError):  # one that cannot be read does not hide the others
             row["status"] = "damaged"
         out.append(row)
     return sorted(out, key=lambda r: str(r["started"] or ""), reverse=True)[:last]

@@ -86,7 +86,7 @@ def _history(run_dir: Path, model: str) -> list[tuple[str, float, int]]:
             return [(name, float(v), step) for name, values in history.items() for step, v in enumerate(values) if isinstance(v, (int, float)) and math.isfinite(v)]
     return []
 
-# %% ../nbs/14_spool.ipynb #32f5e7b9
+# %% ../nbs/14_spool.ipynb #ab931582
 def _model_run(run_dir: Path, report: Mapping[str, Any], setup: Mapping[str, Any], shared: dict[str, str], times: tuple[int, int]) -> Tracked:
     "One model of a run."
     name = report["model_name"]
@@ -97,7 +97,7 @@ def _model_run(run_dir: Path, report: Mapping[str, Any], setup: Mapping[str, Any
     board = report.get("leaderboard") or {}
     b = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in board.items()}
     card = f"**{name}**, {report.get('symbol')}, horizon {report['horizon']}: {b.get('metric')} {b.get('score')} [{b.get('low')}, {b.get('high')}], skill over the simple rule {b.get('skill')} [{b.get('skill_low')}, {b.get('skill_high')}] on {b.get('n')} test rows."
-    end = min(times[1], times[0] + int(1000 * (board.get("seconds") or 0)) or times[1])
+    end = min(times[1], times[0] + int(1000 * board["seconds"])) if board.get("seconds") else times[1]
     return Tracked(name, params, metrics, {"role": "rule" if name in RULES else "model"}, [str(f) for f in files if f.exists()], start=times[0], end=end, note=card)
 
 # %% ../nbs/14_spool.ipynb #aa5ece64
@@ -187,7 +187,7 @@ def _is_tracked(run: Any) -> bool:
     return (isinstance(run, dict) and "name" in run and all(k in kinds and type(v) is kinds[k] for k, v in run.items()) and texts(run.get("params", {})) and texts(run.get("tags", {}))
             and all(map(metric, run.get("metrics", []))) and all(isinstance(a, str) for a in run.get("artifacts", [])) and run.get("status", "FINISHED") in ("FINISHED", "FAILED", "KILLED") and all(map(_is_tracked, run.get("children", []))))
 
-# %% ../nbs/14_spool.ipynb #a773516d
+# %% ../nbs/14_spool.ipynb #1cf93dfe
 def spooled(
     path: Path,  # a file of the spool
 ) -> tuple[str, str, Tracked]:  # its number, the tracker's experiment, the run
@@ -197,7 +197,7 @@ def spooled(
     try:
         told = load_json(path)
         whole = isinstance(told, dict) and _is_tracked(told.get("run"))
-    except (IntegrityError, RecursionError) as err:
+    except (IntegrityError, RecursionError) as err:  # the latter: runs in runs
         refuse("a spooled run that is damaged", getattr(err, "found", "") or "it is nested too deeply", "JSON that this library wrote")
     if not isinstance(told, dict) or told.get("format") != 1:
         refuse("a spooled run of another format", str(told.get("format")) if isinstance(told, dict) else type(told).__name__, "format 1")

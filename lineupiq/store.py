@@ -186,7 +186,7 @@ def metadata_path(
     "The metadata beside the model."
     return folder / f"model_v{version}_metadata.json"
 
-# %% ../nbs/12_store.ipynb #a07970fd
+# %% ../nbs/12_store.ipynb #65dc5fba
 def signature_path(
     store: Store,  # where
     name: str,  # of a model
@@ -197,14 +197,14 @@ def signature_path(
 
 
 def signed_statement(
-    store: Store,  # where
-    name: str,  # of a model
+    folder: Path,  # of the version, or of one that is being written
+    name: str,  # of the model
     version: str,  # 1.2.0
 ) -> dict[str, str]:  # name, version, manifest
     "What a signature of a version says."
-    return {"name": name, "version": text_of(parse_version(version)), "manifest": version_digest(store.folder(name, version))}
+    return {"name": name, "version": text_of(parse_version(version)), "manifest": version_digest(folder)}
 
-# %% ../nbs/12_store.ipynb #bd4fa2e9
+# %% ../nbs/12_store.ipynb #f8e7cfd1
 def verify_version(
     store: Store,  # where
     name: str,  # of a model
@@ -213,7 +213,7 @@ def verify_version(
     "Compare every byte of a version with its manifest, the manifest with the name and number it stands under, and its signature where one is demanded."
     manifest = verify_files(store, name, version)
     if (keys := trusted_keys()) is not None:
-        check_signed(signature_path(store, name, version), signed_statement(store, name, version), keys)
+        check_signed(signature_path(store, name, version), signed_statement(store.folder(name, version), name, version), keys)
     return manifest
 
 

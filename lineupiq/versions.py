@@ -197,7 +197,7 @@ def publish(
         refresh_views(store)
     return version
 
-# %% ../nbs/12a_versions.ipynb #b7b97bc7
+# %% ../nbs/12a_versions.ipynb #c6a4bd98
 def _archive_copy(store: Store, name: str, version: str, source: Path, metadata: dict[str, Any], under: str, extra: Any) -> str:
     "A sealed copy under its final name; the digest of its manifest."
     home = store.root / "archive" / name
@@ -216,7 +216,7 @@ def _archive_copy(store: Store, name: str, version: str, source: Path, metadata:
             write_manifest(temp, name=name, version=version)
             _sync_tree(temp)
             if key is not None:
-                sign_file(signature_path(store, name, version), {"name": name, "version": version, "manifest": version_digest(temp)}, key)
+                sign_file(signature_path(store, name, version), signed_statement(temp, name, version), key)
             os.replace(temp, final)
     except BaseException:
         shutil.rmtree(temp, ignore_errors=True)
@@ -259,7 +259,7 @@ def _passed(store: Store, name: str, version: str, digest: str) -> None:
         raise GateRejected(f"the gate's verdict on {name} {version} is {last['verdict']}", where=str(last.get("report") or "the journal"), found=f"{last['verdict']}, {last['time'][:16]}",
                            fix="train a better one, or promote --force --reason TEXT")
 
-# %% ../nbs/12a_versions.ipynb #12f354b1
+# %% ../nbs/12a_versions.ipynb #1721d112
 def promote(
     store: Store,  # where
     name: str,  # of a model
@@ -281,10 +281,9 @@ def _set_production(store: Store, name: str, version: str | None, op: str, check
         store.known(name)
         version = _wanted(store, name, version, op)
         before = _safe_link(store, name, "production")
-        if before == version:
-            verify_version(store, name, version)
-            return version, False
         verify_version(store, name, version)
+        if before == version:
+            return version, False
         folder = store.folder(name, version)
         digest = version_digest(folder)
         if gate is not None:
@@ -408,7 +407,7 @@ def bump(
         kept = {k: v for k, v in about.items() if k not in ("schema", "name", "version", "date")}
         return publish(store, name, Path(work, "v"), {**kept, "lineage": {**kept.get("lineage", {}), "numbered_anew_from": version}}, part)
 
-# %% ../nbs/12a_versions.ipynb #d646fcd8
+# %% ../nbs/12a_versions.ipynb #853fc9fe
 def sign(
     store: Store,  # where
     name: str,  # of a model
@@ -421,7 +420,7 @@ def sign(
     with locked(store, timeout):
         sweep(store)
         verify_files(store, store.known(name), version)
-        by = sign_file(signature_path(store, name, version), said := signed_statement(store, name, version), private)
+        by = sign_file(signature_path(store, name, version), said := signed_statement(store.folder(name, version), name, version), private)
         store.journal.append("sign", name=name, version=said["version"], digest=said["manifest"], key=by)
     return by
 
