@@ -11,11 +11,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from .arrays import ArrayModel
+from .core.arrays import ArrayModel
 from .base import DataError, ModelConfig, NonNegative, Positive, TrainingMetrics
-from .files import dump_json, load_json
+from .core.files import dump_json, load_json
 from .registry import register
-from .space import Space
+from .core.space import Space
 
 # %% auto #0
 __all__ = ['RuleConfig', 'RuleModel', 'PriorModel', 'LastValueModel', 'EwmaConfig', 'EwmaModel']

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from .arrays import ArrayModel
+from .core.arrays import ArrayModel
 from .base import (Bound, ConfigError, Count, Distribution, EnvironmentFault, ModelConfig, NonNegative, Positive, Share,
                            Threaded, TrainingMetrics, pick_device)
 from .registry import register
-from .space import Float, Int, Space
+from .core.space import Float, Int, Space
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .base import ConfigError, DataError
-from .timeline import Timeline, block_bounds, to_duration, whole_number
+from .core.timeline import Timeline, block_bounds, to_duration, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from fastcore.basics import patch
 
-from .arrays import ArrayModel
+from .core.arrays import ArrayModel
 from .base import Bound, ConfigError, DataError, ModelConfig, Positive, TrainingMetrics, did_you_mean
-from .files import dump_json, load_json
-from .gamelog import Games, make_log
+from .core.files import dump_json, load_json
+from .data.game_log import Games, make_log
 from .registry import register
-from .space import Float, Space
-from .replay import Walk, as_replay, grid_of, walk
+from .core.space import Float, Space
+from .data.elo_replay import Walk, as_replay, grid_of, walk
 
 if TYPE_CHECKING:
     import pandas as pd

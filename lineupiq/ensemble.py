@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from fastcore.basics import patch
 
-from .arrays import ArrayModel, take_rows
+from .core.arrays import ArrayModel, take_rows
 from .base import BaseModel, Bound, ConfigError, DataError, Distribution, IntegrityError, ModelConfig, Positive, TrainingMetrics, did_you_mean
 from .cv import Fold, WalkForward, holdout
-from .files import dump_json, load_json
-from .inputs import Blocks
-from .panel import naive_utc
-from .pooling import combine, fit_convex, fit_linear, shares
+from .core.files import dump_json, load_json
+from .fit.inputs import Blocks
+from .data.panel import naive_utc
+from .core.pooling import combine, fit_convex, fit_linear, shares
 from .registry import load_model, register, registry
-from .space import Choice, Float, Int, Space
-from .windows import row_windows, window_rows
+from .core.space import Choice, Float, Int, Space
+from .data.windows import row_windows, window_rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ from .base import ConfigError, DataError, LineupIQError, first_rows
 from .registry import registry
 
 if TYPE_CHECKING:
-    from lineupiq.arrays import ArrayModel
+    from lineupiq.core.arrays import ArrayModel
 
 # %% auto #0
 __all__ = ['HIDDEN', 'TASK_WORDS', 'WEIGHTS_CHECK', 'EXPECTED_FAILURES', 'model_defaults', 'LineupIQEstimator',

@@ -230,7 +230,7 @@ def load_model(
     among: ModelRegistry | None = None,  # None: the library's own
 ) -> BaseModel:  # fitted
     "Load a saved model of any registered kind; digests are checked before anything is parsed."
-    from lineupiq.files import load_json, verify_manifest
+    from lineupiq.core.files import load_json, verify_manifest
     verify_manifest(path)
     name = load_json(Path(path, "model.json")).get("model", "")
     return (among or registry()).get_model(str(name)).load(path)

@@ -58,8 +58,9 @@ def refused(answer: Answer, code: int, kind: str, *words: str) -> Answer:
 @pytest.fixture
 def cli(capsys, monkeypatch, tmp_path):
     "Run a command in this process, models included; `train` writes below the test's folder."
-    from lineupiq import commands, runs
-    from lineupiq.cli import exit_code
+    from lineupiq.workflows import train as commands
+    from lineupiq.training import runs
+    from lineupiq.cli.program import exit_code
     monkeypatch.setattr(commands, "TrainSettings", functools.partial(runs.TrainSettings, isolate=False, draws=100))
 
     def run(*argv, output=None) -> Answer:

@@ -1,7 +1,7 @@
 """The pieces of the forecasting nets that are held against published implementations: built small, filled by a formula."""
 import torch
 
-from lineupiq.forecast_nets import GRN, TFT, NHiTS, NHiTSBlock, ReadableAttention, StaticEncoder, VariableSelection, knot_matrix
+from lineupiq.nets.forecasting import GRN, TFT, NHiTS, NHiTSBlock, ReadableAttention, StaticEncoder, VariableSelection, knot_matrix
 
 
 def waves(*shape, step=1.3, shift=0.0):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lineupiq.ratings import elo_ratings
+from lineupiq.data.ratings import elo_ratings
 
 # The franchises that FiveThirtyEight restarts instead of reverting (nfl-elo-game, forecast.py).
 RESETS = {("CBD", 1925): 1502.032, ("RAC", 1926): 1403.384, ("LOU", 1926): 1307.201, ("CIB", 1927): 1362.919,
@@ -61,7 +61,7 @@ def test_another_constant_is_told_apart(table):
 
 
 def _log(table: pd.DataFrame) -> pd.DataFrame:
-    from lineupiq.gamelog import make_log
+    from lineupiq.data.game_log import make_log
     when = pd.to_datetime(table.date)
     return make_log(pd.DataFrame({"home": table.team1, "away": table.team2, "home_score": table.score1.astype(float), "away_score": table.score2.astype(float),
                                   "neutral": table.neutral.astype(bool), "season": table.season, "time": when, "known": when + pd.Timedelta("4h")}))
@@ -70,7 +70,7 @@ def _log(table: pd.DataFrame) -> pd.DataFrame:
 def test_the_model_reproduces_every_game(table):
     "`rating:elo` with FiveThirtyEight's constants, through fit, save, load and predict."
     from lineupiq.elo import EloModel
-    from lineupiq.gamelog import Games
+    from lineupiq.data.game_log import Games
     start = pd.read_csv(_find("elo_538_initial.csv")).set_index("team").elo.to_dict()
     model = EloModel(task="binary", k_factor=20.0, home_advantage=65.0, mean_reversion=1 / 3, starts=start, resets={f"{t} {s}": r for (t, s), r in RESETS.items()})
     games = Games(_log(table), np.arange(len(table)))
@@ -82,7 +82,7 @@ def test_the_model_reproduces_every_game(table):
 
 def test_the_compiled_walk_is_the_recursion(table):
     "Bit by bit the same history, for one set of constants out of a grid of 27."
-    from lineupiq.replay import as_replay, grid_of, walk
+    from lineupiq.data.elo_replay import as_replay, grid_of, walk
     grid = grid_of([24, 32, 40], [50, 55, 60], [0.25, 0.33, 0.5])
     fast, slow = walk(as_replay(_log(table)), *grid), _rate(table, k=24, home_advantage=50, mean_reversion=0.25)
     assert np.abs(fast.prob[:, 0] - slow.prob_home).max() < 1e-10

@@ -9,23 +9,23 @@ import pytest
 import yaml
 from conftest import refused
 
-import lineupiq.cli_audit  # noqa: F401 - it registers its commands
-from lineupiq.audit import AuditSettings, Stage, audit_config, audit_leak, audit_model, control_finding, data_findings, poison_model
-from lineupiq.audited_path import PLANTS, cuts_of, planted_panel
-from lineupiq.audit_command import audited_models
-from lineupiq.bars import sp500_bars
+import lineupiq.cli.audit  # noqa: F401 - it registers its commands
+from lineupiq.auditing.leaks import AuditSettings, Stage, audit_config, audit_leak, audit_model, control_finding, data_findings, poison_model
+from lineupiq.auditing.pipeline import PLANTS, cuts_of, planted_panel
+from lineupiq.workflows.audit import audited_models
+from lineupiq.data.bars import sp500_bars
 from lineupiq.base import ConfigError
-from lineupiq.column_audit import audit_columns, outcome_name
-from lineupiq.controls import SIGMAS, gain_on_rules, noise_features, permuted_labels
+from lineupiq.auditing.columns import audit_columns, outcome_name
+from lineupiq.auditing.controls import SIGMAS, gain_on_rules, noise_features, permuted_labels
 from lineupiq.cv import CombinatorialPurged, PurgedKFold, WalkForward
-from lineupiq.fold_audit import AuditReport, audit_cv, splitter_factory
-from lineupiq.futures import changes, panel_world, world_of
-from lineupiq.indicators import bar_features
-from lineupiq.inputs import ModelSpec
-from lineupiq.labels import label_bars
-from lineupiq.metrics import get_metric
-from lineupiq.panel import make_panel
-from lineupiq.sources import load_panel
+from lineupiq.auditing.folds import AuditReport, audit_cv, splitter_factory
+from lineupiq.auditing.poison import changes, panel_world, world_of
+from lineupiq.data.indicators import bar_features
+from lineupiq.fit.inputs import ModelSpec
+from lineupiq.data.labels import label_bars
+from lineupiq.scoring.metrics import get_metric
+from lineupiq.data.panel import make_panel
+from lineupiq.data.sources import load_panel
 
 CLEAN = {"scaler": "future poison: features", "feature": "future poison: features", "label": "future poison: labels and their ends", "calibrator": "future poison: ",
          "stack": "second level: ", "fold": "folds"}  # plant -> the question that ought to see it
@@ -389,7 +389,7 @@ def test_a_named_model_that_was_not_asked_is_no_pass(cli):
 
 
 def test_a_refused_setting_is_unknown_and_no_leak(stage, monkeypatch):
-    from lineupiq import audit
+    from lineupiq.auditing import leaks as audit
 
     def refuse(*_):
         raise ConfigError("not this way")

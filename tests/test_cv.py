@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lineupiq.base import DataError
-from lineupiq.checks import check_splitter
+from lineupiq.checks.findings import check_splitter
 from lineupiq.cv import CombinatorialPurged, PurgedKFold, WalkForward, WalkForwardBlocks, holdout, walk_forward_seasons
 
 

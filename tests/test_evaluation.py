@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lineupiq import runs as runs_module
+from lineupiq.training import runs as runs_module
 from lineupiq.base import LeakError
-from lineupiq.confidence import ADDED
-from lineupiq.evaluation import compare_runs, evaluate_model
-from lineupiq.files import load_json
-from lineupiq.leaderboard import COLUMNS
-from lineupiq.panel import make_panel
-from lineupiq.runs import TrainSettings, evaluate_run, train_models
+from lineupiq.scoring.confidence import ADDED
+from lineupiq.training.evaluation import compare_runs, evaluate_model
+from lineupiq.core.files import load_json
+from lineupiq.scoring.leaderboard import COLUMNS
+from lineupiq.data.panel import make_panel
+from lineupiq.training.runs import TrainSettings, evaluate_run, train_models
 
 
 class Requests(html.parser.HTMLParser):

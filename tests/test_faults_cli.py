@@ -13,10 +13,10 @@ import pytest
 from conftest import good_frame, refused
 
 from lineupiq.base import BadName, ConfigError
-from lineupiq.files import check_name, parse_version
+from lineupiq.core.files import check_name, parse_version
 
 ROOT = Path(__file__).resolve().parent.parent
-LINEUPIQ = [sys.executable, "-c", "import sys; sys.argv[0] = 'lineupiq'; from lineupiq.cli import main; main()"]
+LINEUPIQ = [sys.executable, "-c", "import sys; sys.argv[0] = 'lineupiq'; from lineupiq.cli.program import main; main()"]
 
 
 def run(*argv, cwd=None, env=None, **kwargs):

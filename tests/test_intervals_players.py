@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lineupiq.conformal import IntervalSettings, add_intervals, coverage_table
-from lineupiq.inputs import ModelSpec
-from lineupiq.oof import fit_fold
-from lineupiq.sources import load_panel
-from lineupiq.training import SplitPlan, load_bundle, plan_folds, run_model
+from lineupiq.scoring.conformal import IntervalSettings, add_intervals, coverage_table
+from lineupiq.fit.inputs import ModelSpec
+from lineupiq.fit.out_of_fold import fit_fold
+from lineupiq.data.sources import load_panel
+from lineupiq.training.fitting import SplitPlan, load_bundle, plan_folds, run_model
 
 DATA = os.environ.get("LINEUPIQ_DATA_DIR")
 needs_data = pytest.mark.skipif(not DATA, reason="LINEUPIQ_DATA_DIR is not set: real NFL tables are needed")

@@ -15,15 +15,15 @@ import nbformat
 import psutil
 import pytest
 
-from lineupiq import jobs
+from lineupiq.jobs import runner as jobs
 from lineupiq.base import Busy, ConfigError
-from lineupiq.files import load_json
-from lineupiq.job_parameters import JOBS, job_notebook, parameters_of
-from lineupiq.jobs import job_lock, run_job, sweep_jobs
+from lineupiq.core.files import load_json
+from lineupiq.jobs.parameters import JOBS, job_notebook, parameters_of
+from lineupiq.jobs.runner import job_lock, run_job, sweep_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = "number: int = 1  # any\nmarker: str = ''\njob_id: str = ''\nresult: str = 'result.json'"
-FINISH = "from lineupiq.jobs import finish\nfinish(result, job_id, 0, number=number)"
+FINISH = "from lineupiq.jobs.runner import finish\nfinish(result, job_id, 0, number=number)"
 
 
 @pytest.fixture
@@ -140,9 +140,9 @@ def test_J1_a_failing_cell(book, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("cell, code, kind", [
     ("from lineupiq.base import DataError; raise DataError('no rows')", 3, "DataError"), ("from lineupiq.base import LeakError; raise LeakError('x')", 10, "LeakError"),
-    ("from lineupiq.jobs import finish; finish(result, job_id, 5)", 5, None), ("from lineupiq.jobs import finish; finish(result, job_id, 9)", 9, None),
-    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 8, "DeadKernel"), ("number", 8, "NoResult"), ("from lineupiq.jobs import finish; finish(result, 'another_1')", 8, "NoResult"),
-    ("open(result, 'w').write('{')", 8, "NoResult"), ("from lineupiq.jobs import finish; finish(result, job_id, 77)", 2, "ConfigError"), ("from lineupiq.files import dump_json; dump_json({'job_id': job_id, 'exit_code': 77}, result)", 8, "NoResult"), ("raise SystemExit(3)", 8, "SystemExit")])
+    ("from lineupiq.jobs.runner import finish; finish(result, job_id, 5)", 5, None), ("from lineupiq.jobs.runner import finish; finish(result, job_id, 9)", 9, None),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 8, "DeadKernel"), ("number", 8, "NoResult"), ("from lineupiq.jobs.runner import finish; finish(result, 'another_1')", 8, "NoResult"),
+    ("open(result, 'w').write('{')", 8, "NoResult"), ("from lineupiq.jobs.runner import finish; finish(result, job_id, 77)", 2, "ConfigError"), ("from lineupiq.core.files import dump_json; dump_json({'job_id': job_id, 'exit_code': 77}, result)", 8, "NoResult"), ("raise SystemExit(3)", 8, "SystemExit")])
 def test_J2_J3_what_a_job_says_of_itself(book, tmp_path, cell, code, kind):
     end = run_job(book(cell), output=tmp_path / "jobs", to=["none"])
     assert end.code == code and (end.status.get("error") or {}).get("type") == kind, end.status
@@ -174,7 +174,7 @@ def test_a_child_in_a_session_of_its_own_ends_with_the_job(book, tmp_path, monke
 @pytest.mark.parametrize("cell", [
     "import pathlib, shutil; shutil.rmtree(pathlib.Path(result).parent)", "import pathlib, shutil; place = pathlib.Path(result).parent; shutil.rmtree(place); place.write_text('')",
     "import os; os.mkdir(result)", "import pathlib; pathlib.Path(result).parent.joinpath('status.json').mkdir()", "open(result, 'w').write('[' * 100_000)", "open(result, 'w').write('[' * 400 + ']' * 400)",
-    "open(result, 'w').write('{\"job_id\": \"' + job_id + '\", \"exit_code\": true}')", "from lineupiq.jobs import finish; finish(result, job_id, True)", "raise ValueError('\\udcff')"])
+    "open(result, 'w').write('{\"job_id\": \"' + job_id + '\", \"exit_code\": true}')", "from lineupiq.jobs.runner import finish; finish(result, job_id, True)", "raise ValueError('\\udcff')"])
 def test_whatever_a_notebook_does_to_its_folder_has_an_end(book, tmp_path, monkeypatch, cell):
     told = []
     monkeypatch.setattr(jobs, "notify", lambda message, whom: told.append(message) or [])
@@ -287,7 +287,7 @@ def canaries(folder: Path, *texts: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["import os; print(sorted(os.environ.items()))\n" + FINISH, "import os; raise ValueError(os.environ['DB_PASSWORD'] + os.environ['TRACKER_URL'])",
-                                  "import os; from lineupiq.jobs import finish; finish(result, job_id, 0, where=os.environ['TRACKER_URL'])", "import os; from lineupiq.base import DataError; raise DataError(os.environ['DB_PASSWORD'])"])
+                                  "import os; from lineupiq.jobs.runner import finish; finish(result, job_id, 0, where=os.environ['TRACKER_URL'])", "import os; from lineupiq.base import DataError; raise DataError(os.environ['DB_PASSWORD'])"])
 def test_N_leak_no_secret_in_anything_that_a_job_writes(book, tmp_path, monkeypatch, cell, capsys):
     for k, v in CANARIES.items():
         monkeypatch.setenv(k, v)
@@ -312,7 +312,7 @@ def test_the_command_says_what_a_job_takes(cli):
 
 
 def test_experiments_that_ship_are_valid():
-    from lineupiq.experiment import experiment_config, grid
+    from lineupiq.workflows.experiment import experiment_config, grid
     assert [len(grid(experiment_config(name))) for name in ("baseline", "production")] == [10, 4]
 
 

@@ -10,9 +10,9 @@ import pytest
 import sklearn.metrics as skm
 
 from lineupiq.base import ConfigError, DataError
-from lineupiq.intervals import block_length, label_horizon, paired_skill, score_interval, skill_interval
-from lineupiq.metrics import METRICS, calibration_null, evaluate, get_metric
-from lineupiq.trading import equity_curve, ledger, non_overlapping, trading_scores
+from lineupiq.scoring.intervals import block_length, label_horizon, paired_skill, score_interval, skill_interval
+from lineupiq.scoring.metrics import METRICS, calibration_null, evaluate, get_metric
+from lineupiq.scoring.trading import equity_curve, ledger, non_overlapping, trading_scores
 
 rng = np.random.default_rng(0)
 

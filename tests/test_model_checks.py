@@ -6,9 +6,9 @@ import textwrap
 
 import pytest
 
-from lineupiq.checks import Finding
-from lineupiq.model_bench import CHECKS, TinyModel
-from lineupiq.model_checks import BrokenContract, check_model
+from lineupiq.checks.findings import Finding
+from lineupiq.checks.bench import CHECKS, TinyModel
+from lineupiq.checks.contract import BrokenContract, check_model
 from lineupiq.registry import registry
 
 AVAILABLE = [m["family"] + ":" + m["name"] for m in registry().list_models() if m["available"]]
@@ -27,7 +27,7 @@ def shelf(tmp_path, monkeypatch):
     (tmp_path / "shelf_models.py").write_text(textwrap.dedent('''
         import pickle
         import numpy as np
-        from lineupiq.model_bench import TinyModel
+        from lineupiq.checks.bench import TinyModel
 
         class Keeps(TinyModel):
             pass
@@ -108,7 +108,7 @@ def test_raise_on_fail_names_the_first_failure(shelf):
 
 def test_checks_hold_under_optimised_python():
     """`python -O` removes assert statements; the battery must not depend on them."""
-    code = ("from lineupiq.model_bench import TinyModel\nfrom lineupiq.model_checks import check_model\n"
+    code = ("from lineupiq.checks.bench import TinyModel\nfrom lineupiq.checks.contract import check_model\n"
             "class Ignores(TinyModel):\n    def _fit(self, X, y, Xv, yv, w): return super()._fit(X, y, Xv, yv, None)\n"
             "print(sorted(f.title for f in check_model(Ignores, ['binary']) if f.verdict == 'fail'))")
     out = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, env=os.environ, timeout=120, check=True).stdout

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from lineupiq import notify as page
+from lineupiq.tracking import notify as page
 from lineupiq.base import NotifyError
-from lineupiq.notify import Destination, Message, destinations, notify, post
+from lineupiq.tracking.notify import Destination, Message, destinations, notify, post
 
 SLACK = "https://hooks.slack.com/services/T00/B00/canarycanary"
 FORBIDDEN = ["http://hooks.slack.com/services/T/B/X", "file:///etc/passwd", "https://127.0.0.1/services/T/B/X", "https://[::1]/services/T/B/X", "https://169.254.169.254/services/T/B/X",
@@ -95,7 +95,7 @@ def test_N1_other_hosts_only_by_name(monkeypatch, sockets):
 
 
 def test_a_wrong_address_stops_a_job_before_anything_runs(tmp_path, sockets):
-    from lineupiq.jobs import run_job
+    from lineupiq.jobs.runner import run_job
     with pytest.raises(NotifyError):
         run_job("train", output=tmp_path / "jobs", to=["http://hooks.slack.com/services/x"])
     assert sockets.seen == [] and not (tmp_path / "jobs").exists() and NotifyError("x").exit_code == 2
@@ -268,4 +268,4 @@ def test_arguments_show_no_address():
     "What `ps` shows of the process that sends must not have the address in it."
     source = open(page.__file__, encoding="utf-8").read()
     assert "input=told" in source and "str(url)" not in source
-    assert subprocess.run([sys.executable, "-c", "import lineupiq.notify, sys; assert 'apprise' not in sys.modules and 'requests' not in sys.modules"], env=os.environ, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", "import lineupiq.tracking.notify, sys; assert 'apprise' not in sys.modules and 'requests' not in sys.modules"], env=os.environ, check=False).returncode == 0

@@ -190,7 +190,7 @@ def test_a_notebook_imports_only_earlier_ones():
 
 # ---- what an import costs
 
-@pytest.mark.parametrize("code", ["import lineupiq", "from lineupiq.cli import exit_code; assert exit_code(['--help']) == 0", "import lineupiq.base"])
+@pytest.mark.parametrize("code", ["import lineupiq", "from lineupiq.cli.program import exit_code; assert exit_code(['--help']) == 0", "import lineupiq.base"])
 def test_heavy_libraries_are_not_imported(code):
     script = f"{code}\nimport sys\nprint('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from conftest import good_frame
 
-from lineupiq import commands, runs
+from lineupiq.workflows import train as commands
+from lineupiq.training import runs
 from lineupiq.base import Busy, ConfigError, IntegrityError
-from lineupiq.files import one_at_a_time
-from lineupiq.retrain_command import RetrainRequest, run_retrain
-from lineupiq.store import Store, text_of
+from lineupiq.core.files import one_at_a_time
+from lineupiq.workflows.retrain import RetrainRequest, run_retrain
+from lineupiq.store.layout import Store, text_of
 
 
 @pytest.fixture
@@ -24,9 +25,9 @@ def live(table, tmp_path, monkeypatch):
     frame["y"] = frame["x1"] + .5 * frame["x2"] + 3.2 * np.random.default_rng(1).normal(size=len(frame))
     wrong = frame.head(800).assign(x1=-frame["x1"])
     about = table(wrong)
-    from lineupiq.job_steps import Lines
+    from lineupiq.workflows.job_steps import Lines
     [run] = commands.run_training({"data": str(about), "model": ["ridge"], "output": tmp_path / "runs", "val": .2, "test_share": .3}, Lines(lambda t: None), None)
-    from lineupiq.versions import promote
+    from lineupiq.store.versions import promote
     promote(Store(), run.published["name"], force=True, reason="a trial")
     newer = tmp_path / "newer.csv"
     frame.to_csv(newer, index=False)
@@ -48,7 +49,7 @@ def test_a_better_challenger_is_promoted_once(live, tmp_path):
 
 @pytest.mark.parametrize("step", ["_train_step", "_validate_step", "_promote_step"])
 def test_a_killed_retraining_goes_on_at_its_step(live, monkeypatch, step):
-    from lineupiq import retrain_command as here
+    from lineupiq.workflows import retrain as here
     true = getattr(here, step)
 
     def killed(*a):

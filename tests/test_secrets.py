@@ -47,7 +47,7 @@ def test_N_leak_sample(say):
 @pytest.mark.slow
 def test_N_leak_every_command(say):
     "All of them: at work, refused, and failing."
-    from lineupiq.cli import LIFE
+    from lineupiq.cli.program import LIFE
     table, name = say.table, "table_h1_ridge"
     assert say("train", "--data", table, "--model", "ridge,ewma") == 0
     [run] = [p.parent for p in say.folder.glob("experiments/runs/*/status.json")]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lineupiq.base import ConfigError, IntegrityError
-from lineupiq.spool import Tracked, keep, waiting
-from lineupiq.tracking import check_database, deliver, sync, track, tracking_uri, try_deliver
+from lineupiq.tracking.spool import Tracked, keep, waiting
+from lineupiq.tracking.tracker import check_database, deliver, sync, track, tracking_uri, try_deliver
 
 RUN = dict(params={"model": "ridge"}, metrics=[("train_loss", 1.0, 0), ("train_loss", 0.5, 1)], start=1000, end=2000)
 
@@ -141,7 +141,7 @@ def test_M_conc_eight_processes_on_a_fresh_database(tmp_path, capsys):
 def test_M_down_is_asked_once_and_shows_no_secret(tmp_path, blackhole, monkeypatch, kind):
     "Of three runs that wait one is tried; what MLflow says of the address has no secret in it."
     pytest.importorskip("mlflow")
-    monkeypatch.setattr("lineupiq.tracking.SECONDS", 4.0)  # three times that
+    monkeypatch.setattr("lineupiq.tracking.tracker.SECONDS", 4.0)  # three times that
     for k in range(3):
         keep(Tracked(f"r{k}", **RUN), "demo", tmp_path)
     where, lines = (closed_port() if kind == "closed" else blackhole).removeprefix("http://"), []

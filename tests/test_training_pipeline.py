@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lineupiq.files import load_json, verify_manifest
+from lineupiq.core.files import load_json, verify_manifest
 from lineupiq.registry import load_model, registry
-from lineupiq.trainer import ModelTrainer, Trainer
-from lineupiq.windows import TimeSeriesDataContainer
+from lineupiq.training.trainer import ModelTrainer, Trainer
+from lineupiq.data.windows import TimeSeriesDataContainer
 
 ENV = {**os.environ, "LINEUPIQ_NUM_THREADS": "1"}
 
@@ -83,7 +83,7 @@ def test_sample_weights_reach_the_fit_and_not_the_score(container, tmp_path):
 
 def test_split_files_train(tmp_path):
     """Three parquet files, windows of history, a tabular model on the newest row."""
-    from lineupiq.dataset import DatasetConfig
+    from lineupiq.data.dataset import DatasetConfig
     X, y = bars_like(600)
     table = pd.DataFrame(X, columns=list("abcd")).assign(datetime=pd.date_range("2021", periods=600, freq="h"), symbol="MES", label_h5=y)
     for split, part in {"train": table[:400], "val": table[400:500], "test": table[500:]}.items():
@@ -133,7 +133,7 @@ def test_same_command_twice_gives_the_same_predictions(tmp_path):
 
 def test_unshifted_rolling_mean_trips_the_alarm(tmp_path):
     """The classic leak, planted by the simulator: the run stops with exit 10, and only by name it goes on."""
-    from lineupiq.simulate import league
+    from lineupiq.data.simulate import league
     stats = league(seasons=3, seed=1, leak="unshifted_mean").player_stats
     rows = stats[stats["position"] == "WR"].sort_values(["season", "week"]).reset_index(drop=True)
     day = pd.to_datetime(rows["season"].astype(str) + "-09-01") + pd.to_timedelta(7 * rows["week"], unit="D")

@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 
 from lineupiq.base import ConfigError, JobError
-from lineupiq.objective import Objective, development_panel, stops_on_rows
-from lineupiq.panel import make_panel
+from lineupiq.tuning.objective import Objective, development_panel, stops_on_rows
+from lineupiq.data.panel import make_panel
 from lineupiq.registry import registry
-from lineupiq.space import Choice, Float, Int, Space, read_space, search_spaces, space_problems, space_record
-from lineupiq.tuning import tune_model
+from lineupiq.core.space import Choice, Float, Int, Space, read_space, search_spaces, space_problems, space_record
+from lineupiq.tuning.search import tune_model
 
 SPACES = search_spaces()
 EMPTY = {"baseline:prior", "baseline:last_value", "baseline:ewma"}
@@ -82,8 +82,8 @@ def test_a_column_that_begins_late(model):
 
 def test_weights_reach_the_bins():
     "Weighted rows are scored like the plain path scores them."
-    from lineupiq.inputs import ModelSpec
-    from lineupiq.oof import fit_fold
+    from lineupiq.fit.inputs import ModelSpec
+    from lineupiq.fit.out_of_fold import fit_fold
     frame = table().assign(weight=np.linspace(.1, 3, 900))
     dev = development_panel(make_panel(frame, ["a", "b"], task="regression"))
     for name in ("xgboost", "lightgbm", "catboost"):
@@ -106,7 +106,7 @@ def test_classes_and_stopping(model):
 def test_elo_grid_of_27():
     "Three by three by three constants on five folds: 135 fits, Decimals in, Decimals out."
     from decimal import Decimal
-    from lineupiq.gamelog import make_log
+    from lineupiq.data.game_log import make_log
     rng, rows = np.random.default_rng(0), []
     teams = [f"t{k}" for k in range(8)]
     for season in range(2010, 2016):
@@ -172,7 +172,7 @@ def test_selection_over_seeds_with_pruning():
 
 def tuned(folder, **flags):
     "One proposal for logistic regression on the simulated league, through the command's body."
-    from lineupiq.tune_command import run_tuning
+    from lineupiq.workflows.tune import run_tuning
 
     class Quiet:
         def begin(self, model, n): self.n = n
@@ -198,8 +198,8 @@ RANGE = "{type: float, low: 0.1, high: 5}"
 def test_no_error_repeats_a_password(url):
     "Neither where the address cannot be read nor where it cannot be reached; a bug it is not."
     from lineupiq.base import LineupIQError
-    from lineupiq.files import shown
-    from lineupiq.studies import open_storage
+    from lineupiq.core.files import shown
+    from lineupiq.tuning.studies import open_storage
     with pytest.raises(LineupIQError) as err:
         open_storage(url)
     assert err.value.exit_code in (2, 7) and not any(part in f"{err.value}{shown(url)}" for part in ("S3", "RET"))
@@ -207,10 +207,10 @@ def test_no_error_repeats_a_password(url):
 
 def test_one_function_hides_secrets():
     "The search's storage and the tracker's address are shown by the same one."
-    import lineupiq.files
-    import lineupiq.studies
-    import lineupiq.tracking
-    assert lineupiq.files.shown is lineupiq.tracking.shown is lineupiq.studies.shown
+    import lineupiq.core.files
+    import lineupiq.tuning.studies
+    import lineupiq.tracking.tracker
+    assert lineupiq.core.files.shown is lineupiq.tracking.tracker.shown is lineupiq.tuning.studies.shown
 
 
 def test_secret_of_a_query_is_not_written(tmp_path):
@@ -221,7 +221,7 @@ def test_secret_of_a_query_is_not_written(tmp_path):
 
 def test_seed_is_checked(tmp_path):
     "As the file's is."
-    from lineupiq.tune_command import search_options
+    from lineupiq.workflows.tune import search_options
     dev = development_panel(make_panel(table(300), ["a", "b"], task="regression"))
     for bad in (2**32, -1):
         with pytest.raises(ConfigError, match="seed must be"):
@@ -236,7 +236,7 @@ def test_damaged_best_settings_end_a_search_before_it_begins(tmp_path, entry):
     "With the file and the entry named, and for `train --use-best` too."
     import json
     from lineupiq.base import IntegrityError
-    from lineupiq.best_params import BEST_FILE, load_best
+    from lineupiq.tuning.best_settings import BEST_FILE, load_best
     file, key = tmp_path / "out" / BEST_FILE, "league_simulated_h1/logistic"
     file.parent.mkdir()
     file.write_text(json.dumps({"format": 1, "entries": {key: entry}}))
@@ -276,14 +276,14 @@ def test_a_grid_says_its_size_and_ignores_nothing(tmp_path):
                                        (f"spaces:\n  logistic: {{C: {RANGE}}}\n  'classical:logistic': {{C: {RANGE}}}\n", "logistic stands there twice.*space.yaml:1")])
 def test_files_of_ranges_are_refused_with_their_line(tmp_path, text, said):
     "A model that there is not, a sampler that there is not, one model under two names."
-    from lineupiq.tune_command import search_options
+    from lineupiq.workflows.tune import search_options
     with pytest.raises(ConfigError, match=f"(?s){said}"):
         search_options({"space": spaces_file(tmp_path, text)})
 
 
 def test_defaults_that_win_are_written(tmp_path):
     "A search that does not beat them leaves an entry that training can use, and the second one keeps it."
-    from lineupiq.best_params import load_best, read_best
+    from lineupiq.tuning.best_settings import load_best, read_best
     poor = spaces_file(tmp_path, "spaces:\n  logistic:\n    C: {type: float, low: 1.0e-9, high: 2.0e-9}\n")
     for _ in range(2):
         told, _, said = tuned(tmp_path, space=poor)
@@ -294,7 +294,7 @@ def test_defaults_that_win_are_written(tmp_path):
 
 def test_two_trials_have_no_share_of_overfitting():
     "Four neither; five do."
-    from lineupiq.overfitting import search_overfitting
+    from lineupiq.tuning.overfitting import search_overfitting
     dev = development_panel(make_panel(table(300), ["a", "b"], task="regression"))
     found = [search_overfitting(tune_model(dev, "ridge", n_trials=n, n_splits=2, pruner="none")) for n in (2, 4, 5)]
     assert found[0][0] is found[1][0] is None and "2 finished trials" in found[0][1] and found[2][0].trials == 5

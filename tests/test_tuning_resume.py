@@ -14,13 +14,13 @@ KILLS = int(os.environ.get("LINEUPIQ_TEST_KILLS", 80))
 WORKER = '''
 import os, random, signal, sys, time
 import numpy as np, pandas as pd
-from lineupiq.arrays import ArrayModel
+from lineupiq.core.arrays import ArrayModel
 from lineupiq.base import ModelConfig, TrainingMetrics
-from lineupiq.objective import development_panel
-from lineupiq.panel import make_panel
+from lineupiq.tuning.objective import development_panel
+from lineupiq.data.panel import make_panel
 from lineupiq.registry import ModelRegistry
-from lineupiq.space import Float, Space
-from lineupiq.tuning import tune_model
+from lineupiq.core.space import Float, Space
+from lineupiq.tuning.search import tune_model
 from dataclasses import dataclass
 
 
@@ -185,7 +185,7 @@ def test_signals(tmp_path, sent):
     "Ctrl-C and SIGTERM on the command: the trial under way has failed, the others are kept, the rerun ends with N."
     import optuna
     url = f"sqlite:///{tmp_path}/s.db"
-    code = "import lineupiq.cli_search; from lineupiq.cli import main; main()"
+    code = "import lineupiq.cli.tune; from lineupiq.cli.program import main; main()"
     args = [sys.executable, "-c", code, "tune", "--model", "logistic", "--data", "sp500", "--horizon", "20", "--n-splits", "3", "--storage", url, "--study", "killed", "--output", str(tmp_path / "out"), "--json"]
     p = subprocess.Popen([*args, "--n-trials", "400"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     for line in p.stderr:

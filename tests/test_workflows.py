@@ -119,7 +119,7 @@ def commands() -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("argv", commands(), ids=" ".join)
 def test_commands_exist(argv, cli, capsys):
-    from lineupiq.cli import exit_code
+    from lineupiq.cli.program import exit_code
     if argv[0] == "job":
         assert {"name"} <= set(cli("job", argv[1], "--parameters").value["parameters"][0])
     else:
@@ -127,7 +127,7 @@ def test_commands_exist(argv, cli, capsys):
 
 
 def test_parameters_of_the_jobs_exist():
-    from lineupiq.job_parameters import job_notebook, parameters_of
+    from lineupiq.jobs.parameters import job_notebook, parameters_of
     for _, _, script in SCRIPTS:
         for job, rest in re.findall(r"lineupiq job (\w+)([^\n]*)", script):
             known = parameters_of(job_notebook(job)[1])

@@ -10,9 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lineupiq import versions
+from lineupiq.store import versions
 from lineupiq.base import LineupIQError
-from lineupiq.store import Store, text_of, version_digest
+from lineupiq.store.layout import Store, text_of, version_digest
 
 
 def publish(store: Store, todo: dict) -> str:

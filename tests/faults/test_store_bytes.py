@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lineupiq import versions
+from lineupiq.store import versions
 from lineupiq.base import BadName, ConfigError, EnvironmentFault, IntegrityError, LineupIQError, NotFound, StoreError, UntrustedArtifact
-from lineupiq.files import write_manifest
+from lineupiq.core.files import write_manifest
 from lineupiq.models.persistence import load_model as load_joblib
-from lineupiq.signing import new_key
-from lineupiq.store import Store, inside, locked, read_metadata, signature_path, verify_version, version_digest
-from lineupiq.versions import archive, promote, prune, publish, record_verdict, repair, rollback, sign
+from lineupiq.store.signing import new_key
+from lineupiq.store.layout import Store, inside, locked, read_metadata, signature_path, verify_version, version_digest
+from lineupiq.store.versions import archive, promote, prune, publish, record_verdict, repair, rollback, sign
 
 NAME = "QB_yards"
 
@@ -175,10 +175,10 @@ import hashlib, json, shutil, sys
 from pathlib import Path
 import joblib, numpy, safetensors.numpy, skops.io, torch, xgboost, lightgbm, catboost, sklearn.linear_model
 from lineupiq.base import LineupIQError
-from lineupiq.files import write_manifest
+from lineupiq.core.files import write_manifest
 from lineupiq.models.persistence import load_model
 from lineupiq.registry import load_model as load_any, registry
-from lineupiq.training import load_bundle
+from lineupiq.training.fitting import load_bundle
 registry()
 hits = []
 def hook(event, args):
@@ -428,13 +428,13 @@ def nobody(root: Path, code: str) -> subprocess.CompletedProcess:
     return subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=False, env={**os.environ, "HOME": "/tmp"})
 
 
-REFUSED = "import sys; from pathlib import Path\nfrom lineupiq.store import Store\nfrom lineupiq import versions\nfrom lineupiq.base import LineupIQError\n" \
+REFUSED = "import sys; from pathlib import Path\nfrom lineupiq.store.layout import Store\nfrom lineupiq import versions\nfrom lineupiq.base import LineupIQError\n" \
     "try: versions.promote(Store(Path(sys.argv[1])), 'QB_yards', '1.0.0', force=True, reason='x')\nexcept LineupIQError as err: print(err); sys.exit(err.exit_code)"
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="SKIP: needs root and setpriv")
 def test_X2_without_permission(store, tmp_path):
-    probe = nobody(tmp_path, "import lineupiq.versions")
+    probe = nobody(tmp_path, "import lineupiq.store.versions")
     if probe.returncode:
         pytest.skip("SKIP: another user cannot read this installation")
     for path in [tmp_path, *tmp_path.parents]:
@@ -489,7 +489,7 @@ def test_X1_a_small_disk_and_X2_a_read_only_one(tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-LIMITED = "import sys; from pathlib import Path\nfrom lineupiq.store import Store\nfrom lineupiq import versions\nfrom lineupiq.base import LineupIQError\n" \
+LIMITED = "import sys; from pathlib import Path\nfrom lineupiq.store.layout import Store\nfrom lineupiq import versions\nfrom lineupiq.base import LineupIQError\n" \
     "import resource\nkind, value = getattr(resource, sys.argv[3]), int(sys.argv[4])\nresource.setrlimit(kind, (value, value))\nimport signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" \
     "try: print(versions.publish(Store(Path(sys.argv[1])), 'QB_yards', sys.argv[2], {}))\nexcept LineupIQError as err: print(err); sys.exit(err.exit_code)\nexcept OSError as err: print(err); sys.exit(7)"
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from invariants import Driver, check, link, records, versions_of
-from lineupiq import versions
+from lineupiq.store import versions
 from lineupiq.base import Busy, LineupIQError, StoreError
-from lineupiq.store import Store, locked, text_of, version_digest
+from lineupiq.store.layout import Store, locked, text_of, version_digest
 
 NAME = "QB_yards"
 
@@ -245,7 +245,7 @@ def test_C3_threads_and_processes(tmp_path):
     whole(found, 400)
 
 
-HOLD = "import sys, time; from pathlib import Path; from lineupiq.store import Store, locked\nwith locked(Store(Path(sys.argv[1]))):\n    print('held', flush=True); time.sleep(60)"
+HOLD = "import sys, time; from pathlib import Path; from lineupiq.store.layout import Store, locked\nwith locked(Store(Path(sys.argv[1]))):\n    print('held', flush=True); time.sleep(60)"
 
 
 def lock_deaths(times: int, tmp_path: Path) -> float:
