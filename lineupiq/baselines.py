@@ -11,11 +11,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from .core.arrays import ArrayModel
 from .base import DataError, ModelConfig, NonNegative, Positive, TrainingMetrics
+from .core.arrays import ArrayModel
 from .core.files import dump_json, load_json
-from .registry import register
 from .core.space import Space
+from .registry import register
 
 # %% auto #0
 __all__ = ['RuleConfig', 'RuleModel', 'PriorModel', 'LastValueModel', 'EwmaConfig', 'EwmaModel']

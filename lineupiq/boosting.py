@@ -15,8 +15,8 @@ import numpy as np
 from .core.arrays import ArrayModel
 from .base import (Bound, ConfigError, Count, Distribution, EnvironmentFault, ModelConfig, NonNegative, Positive, Share,
                            Threaded, TrainingMetrics, pick_device)
-from .registry import register
 from .core.space import Float, Int, Space
+from .registry import register
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from .core.arrays import FLOAT32_MAX, ArrayModel, log, say_once
 from .base import Bound, Count, DataError, Distribution, ModelConfig, NonNegative, Positive, Share, Threaded, TrainingMetrics, UntrustedArtifact
+from .core.arrays import FLOAT32_MAX, ArrayModel, log, say_once
 from .core.files import dump_json, load_json
-from .registry import register
-from .core.space import Float, Int, Space
 from .core.softmax import fit_softmax, principal_basis
+from .core.space import Float, Int, Space
+from .registry import register
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from fastcore.basics import patch
 
-from .core.arrays import ArrayModel
 from .base import Bound, ConfigError, DataError, ModelConfig, Positive, TrainingMetrics, did_you_mean
+from .core.arrays import ArrayModel
 from .core.files import dump_json, load_json
-from .data.game_log import Games, make_log
-from .registry import register
 from .core.space import Float, Space
 from .data.elo_replay import Walk, as_replay, grid_of, walk
+from .data.game_log import Games, make_log
+from .registry import register
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from fastcore.basics import patch
 
-from .core.arrays import ArrayModel, take_rows
 from .base import BaseModel, Bound, ConfigError, DataError, Distribution, IntegrityError, ModelConfig, Positive, TrainingMetrics, did_you_mean
-from .cv import Fold, WalkForward, holdout
+from .core.arrays import ArrayModel, take_rows
 from .core.files import dump_json, load_json
-from .fit.inputs import Blocks
-from .data.panel import naive_utc
 from .core.pooling import combine, fit_convex, fit_linear, shares
-from .registry import load_model, register, registry
 from .core.space import Choice, Float, Int, Space
+from .cv import Fold, WalkForward, holdout
+from .data.panel import naive_utc
 from .data.windows import row_windows, window_rows
+from .fit.inputs import Blocks
+from .registry import load_model, register, registry
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,9 +14,9 @@ from fastcore.basics import patch
 
 from .base import Bound, ConfigError, Count, ModelConfig, TrainingMetrics, did_you_mean
 from .core.files import dump_json, load_json
+from .core.space import Choice, Float, Int, Space
 from .neural import NeuralConfig, NeuralModel
 from .registry import register
-from .core.space import Choice, Float, Int, Space
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,8 +17,8 @@ from .core.arrays import ArrayModel
 from .base import (Bound, ConfigError, Count, Distribution, IntegrityError, ModelConfig, NonNegative, NotFitted, Positive, PredictionOutput,
                            Threaded, TrainingMetrics)
 from .core.files import atomic_write, dump_json, load_json
-from .registry import register
 from .core.space import Choice, Float, Int, Space
+from .registry import register
 
 if TYPE_CHECKING:
     import torch

@@ -19,10 +19,10 @@ import numpy as np
 from .base import (Bound, ConfigError, Count, EnvironmentFault, IntegrityError, LineupIQError, MissingExtra, ModelConfig, NotFitted, Share,
                            TrainingMetrics, UntrustedArtifact, did_you_mean)
 from .core.files import atomic_write, dump_json, load_json
-from .neural import NeuralConfig, NeuralModel, read_weights
-from .registry import register
 from .core.space import Choice, Float, Int, Space
 from .data.windows import Windows
+from .neural import NeuralConfig, NeuralModel, read_weights
+from .registry import register
 
 if TYPE_CHECKING:
     import torch

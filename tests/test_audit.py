@@ -10,22 +10,22 @@ import yaml
 from conftest import refused
 
 import lineupiq.cli.audit  # noqa: F401 - it registers its commands
-from lineupiq.auditing.leaks import AuditSettings, Stage, audit_config, audit_leak, audit_model, control_finding, data_findings, poison_model
-from lineupiq.auditing.pipeline import PLANTS, cuts_of, planted_panel
-from lineupiq.workflows.audit import audited_models
-from lineupiq.data.bars import sp500_bars
-from lineupiq.base import ConfigError
 from lineupiq.auditing.columns import audit_columns, outcome_name
 from lineupiq.auditing.controls import SIGMAS, gain_on_rules, noise_features, permuted_labels
-from lineupiq.cv import CombinatorialPurged, PurgedKFold, WalkForward
 from lineupiq.auditing.folds import AuditReport, audit_cv, splitter_factory
+from lineupiq.auditing.leaks import AuditSettings, Stage, audit_config, audit_leak, audit_model, control_finding, data_findings, poison_model
+from lineupiq.auditing.pipeline import PLANTS, cuts_of, planted_panel
 from lineupiq.auditing.poison import changes, panel_world, world_of
+from lineupiq.base import ConfigError
+from lineupiq.cv import CombinatorialPurged, PurgedKFold, WalkForward
+from lineupiq.data.bars import sp500_bars
 from lineupiq.data.indicators import bar_features
-from lineupiq.fit.inputs import ModelSpec
 from lineupiq.data.labels import label_bars
-from lineupiq.scoring.metrics import get_metric
 from lineupiq.data.panel import make_panel
 from lineupiq.data.sources import load_panel
+from lineupiq.fit.inputs import ModelSpec
+from lineupiq.scoring.metrics import get_metric
+from lineupiq.workflows.audit import audited_models
 
 CLEAN = {"scaler": "future poison: features", "feature": "future poison: features", "label": "future poison: labels and their ends", "calibrator": "future poison: ",
          "stack": "second level: ", "fold": "folds"}  # plant -> the question that ought to see it

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lineupiq.base import ConfigError, DataError, IntegrityError
-from lineupiq.fit.calibrated import calibrate_forward, calibrated_folds, calibration_windows, fit_calibrated, probabilities_of
-from lineupiq.scoring.calibration import INTERCEPT, METHODS, SLOPE, fit_map, load_map, log_scores, softmax_rows
-from lineupiq.cv import holdout
 from lineupiq.core.files import dump_json, load_json, write_manifest
-from lineupiq.fit.inputs import ModelSpec
-from lineupiq.scoring.metrics import get_metric
-from lineupiq.fit.out_of_fold import out_of_fold
+from lineupiq.cv import holdout
 from lineupiq.data.panel import make_panel
 from lineupiq.data.sources import load_panel
+from lineupiq.fit.calibrated import calibrate_forward, calibrated_folds, calibration_windows, fit_calibrated, probabilities_of
+from lineupiq.fit.inputs import ModelSpec
+from lineupiq.fit.out_of_fold import out_of_fold
+from lineupiq.scoring.calibration import INTERCEPT, METHODS, SLOPE, fit_map, load_map, log_scores, softmax_rows
+from lineupiq.scoring.metrics import get_metric
 from lineupiq.training.fitting import SplitPlan, load_bundle, plan_folds, run_model
 
 MAPS = [m for m in METHODS if m != "identity"]

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lineupiq.training import runs as runs_module
 from lineupiq.base import LeakError
-from lineupiq.scoring.confidence import ADDED
-from lineupiq.training.evaluation import compare_runs, evaluate_model
 from lineupiq.core.files import load_json
-from lineupiq.scoring.leaderboard import COLUMNS
 from lineupiq.data.panel import make_panel
+from lineupiq.scoring.confidence import ADDED
+from lineupiq.scoring.leaderboard import COLUMNS
+from lineupiq.training import runs as runs_module
+from lineupiq.training.evaluation import compare_runs, evaluate_model
 from lineupiq.training.runs import TrainSettings, evaluate_run, train_models
 
 

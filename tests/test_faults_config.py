@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lineupiq.base import ConfigError, did_you_mean
-from lineupiq.workflows.train import check_config_file, model_file
 from lineupiq.core.config import INTERNAL, config_yaml, read_yaml, training_changes, training_config, training_yaml
-from lineupiq.registry import registry
 from lineupiq.data.sources import load_panel, table_config
+from lineupiq.registry import registry
 from lineupiq.training.fitting import SplitPlan, plan_folds
+from lineupiq.workflows.train import check_config_file, model_file
 
 MODELS = ("xgboost", "lightgbm", "catboost", "random_forest", "logistic", "svm", "ridge", "prior", "last_value", "ewma")
 
@@ -128,8 +128,8 @@ BOMBS = {"aliases": "a: &a [x]\n" + "".join(f"{c}: &{c} [{', '.join(['*' + p] * 
          "size": "a: " + "x" * (1 << 20), "values": "a: [" + "1, " * 300_000 + "]", "questions": "? " * 5000 + "a"}
 MEASURE = """
 import resource, sys, time
-from lineupiq.core.config import read_yaml
 from lineupiq.base import ConfigError
+from lineupiq.core.config import read_yaml
 read_yaml("warm", "a: 1")
 before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
 try:

@@ -12,22 +12,22 @@ from conftest import good_frame, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lineupiq.core import arrays
-from lineupiq.core.arrays import check_balance, check_columns, check_labels
 from lineupiq.base import ConfigError, DataError, LeakError
 from lineupiq.checks.findings import check_splitter
+from lineupiq.core import arrays
+from lineupiq.core.arrays import check_balance, check_columns, check_labels
+from lineupiq.core.readers import read_table
 from lineupiq.cv import PurgedKFold, WalkForward, WalkForwardBlocks, holdout
-from lineupiq.scoring.leaderboard import forecast_of
-from lineupiq.scoring.metrics import default_metric
-from lineupiq.fit.inputs import ModelSpec
-from lineupiq.fit.out_of_fold import out_of_fold
 from lineupiq.data.encoder import Encoder
 from lineupiq.data.panel import Feature, clean_time, make_panel
-from lineupiq.registry import registry
-from lineupiq.training.runs import TrainSettings, train_models
 from lineupiq.data.sources import table_panel
-from lineupiq.core.readers import read_table
+from lineupiq.fit.inputs import ModelSpec
+from lineupiq.fit.out_of_fold import out_of_fold
+from lineupiq.registry import registry
+from lineupiq.scoring.leaderboard import forecast_of
+from lineupiq.scoring.metrics import default_metric
 from lineupiq.training.fitting import SplitPlan, plan_folds
+from lineupiq.training.runs import TrainSettings, train_models
 
 QUICK = {"xgboost": {"n_estimators": 3}, "lightgbm": {"n_estimators": 3, "min_child_samples": 2}, "catboost": {"n_estimators": 3}, "random_forest": {"n_estimators": 5}}
 FAMILIES = ("xgboost", "lightgbm", "catboost", "random_forest", "logistic", "svm", "ridge")

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lineupiq.scoring.conformal import IntervalSettings, add_intervals, coverage_table
+from lineupiq.data.sources import load_panel
 from lineupiq.fit.inputs import ModelSpec
 from lineupiq.fit.out_of_fold import fit_fold
-from lineupiq.data.sources import load_panel
+from lineupiq.scoring.conformal import IntervalSettings, add_intervals, coverage_table
 from lineupiq.training.fitting import SplitPlan, load_bundle, plan_folds, run_model
 
 DATA = os.environ.get("LINEUPIQ_DATA_DIR")

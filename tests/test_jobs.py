@@ -15,9 +15,9 @@ import nbformat
 import psutil
 import pytest
 
-from lineupiq.jobs import runner as jobs
 from lineupiq.base import Busy, ConfigError
 from lineupiq.core.files import load_json
+from lineupiq.jobs import runner as jobs
 from lineupiq.jobs.parameters import JOBS, job_notebook, parameters_of
 from lineupiq.jobs.runner import job_lock, run_job, sweep_jobs
 

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from lineupiq.base import IntegrityError
-from lineupiq.scoring.ledger import LEDGER, ledger_path, look_sentence, looks_at, read_ledger, record_look, window_of
 from lineupiq.data.panel import make_panel
+from lineupiq.scoring.ledger import LEDGER, ledger_path, look_sentence, looks_at, read_ledger, record_look, window_of
 
 KIND = {"binary": lambda r, n: r.integers(0, 2, n), "multiclass": lambda r, n: r.integers(-1, 2, n), "regression": lambda r, n: r.normal(size=n), "counts": lambda r, n: r.poisson(30, n)}
 

@@ -6,9 +6,9 @@ import textwrap
 
 import pytest
 
-from lineupiq.checks.findings import Finding
 from lineupiq.checks.bench import CHECKS, TinyModel
 from lineupiq.checks.contract import BrokenContract, check_model
+from lineupiq.checks.findings import Finding
 from lineupiq.registry import registry
 
 AVAILABLE = [m["family"] + ":" + m["name"] for m in registry().list_models() if m["available"]]

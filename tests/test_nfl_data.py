@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from lineupiq.base import DataError
+from lineupiq.data.encoder import rule_columns
 from lineupiq.data.games import MARKET, MORE, NINE, game_features, game_panel
 from lineupiq.data.nfl import load_nfl_tables, nfl_tables, normalise_table, read_nfl_files, team_games
-from lineupiq.data.encoder import rule_columns
 from lineupiq.data.players import player_panel
 
 pytestmark = pytest.mark.skipif(not os.environ.get("LINEUPIQ_DATA_DIR"), reason="LINEUPIQ_DATA_DIR is not set: no NFL tables here")

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from lineupiq.tracking import notify as page
 from lineupiq.base import NotifyError
+from lineupiq.tracking import notify as page
 from lineupiq.tracking.notify import Destination, Message, destinations, notify, post
 
 SLACK = "https://hooks.slack.com/services/T00/B00/canarycanary"

@@ -150,42 +150,94 @@ def test_modules_come_from_notebooks():
 
 # ---- the order of the notebooks
 
-def library_notebooks() -> dict[str, Path]:
-    "Module -> its notebook."
+NBS = ROOT / "nbs"
+PAGE_MODULES = {"16_models/03_models.ipynb": "models.__init__", "19_api.ipynb": "__init__", "18_cli/10_main.ipynb": "__main__"}  # a page that is not named after its module
+
+
+def code_of(path: Path) -> list[str]:
+    "The code cells of a notebook."
+    return ["".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+
+
+def exported_by(path: Path) -> str | None:
+    "The module that a notebook exports."
+    found = re.search(r"^#\| *default_exp +(\S+)", "\n".join(code_of(path)), re.M)
+    return found and found[1]
+
+
+def page(path: Path) -> str:
+    "A notebook's path inside nbs/."
+    return path.relative_to(NBS).as_posix()
+
+
+def library_notebooks() -> dict[str, str]:
+    "Module -> the relative path of its page."
     out = {}
-    for path in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
-        text = "\n".join("".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code")
-        if found := re.search(r"^#\| *default_exp +(\S+)", text, re.M):
-            module = found[1].removesuffix(".__init__")
-            assert module not in out, f"{path.name} and {out[module].name} export {module}"
-            out[module] = path
+    for path in sorted(NBS.rglob("*.ipynb")):
+        if ".ipynb_checkpoints" not in path.parts and (exported := exported_by(path)):
+            module = exported.removesuffix(".__init__")
+            assert module not in out, f"{page(path)} and {out[module]} export {module}"
+            out[module] = page(path)
     return out
 
 
+BOOKS = library_notebooks()
+
+
 def imports_of(path: Path) -> set[str]:
-    "Modules of the library that a notebook's cells import at the top of a cell."
+    "Modules of the library that a notebook's cells import, also those named as `from lineupiq.pkg import module`."
     found = set()
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "code" and "lineupiq" in source:
-            try:
-                tree = ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()))
-            except SyntaxError:
-                continue
-            for node in ast.walk(tree):
-                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lineupiq."):
-                    found.add(node.module.split(".", 1)[1])
-                elif isinstance(node, ast.Import):
-                    found |= {a.name.split(".", 1)[1] for a in node.names if a.name.startswith("lineupiq.")}
+    for source in code_of(path):
+        if "lineupiq" not in source:
+            continue
+        try:
+            tree = ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()))
+        except SyntaxError:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lineupiq":
+                package = node.module.partition(".")[2]
+                found |= {package} - {""} | {f"{package}.{a.name}".lstrip(".") for a in node.names if f"{package}.{a.name}".lstrip(".") in BOOKS}
+            elif isinstance(node, ast.Import):
+                found |= {a.name.partition(".")[2] for a in node.names if a.name.startswith("lineupiq.")}
     return found
 
 
-def test_a_notebook_imports_only_earlier_ones():
-    books = library_notebooks()
-    assert len(books) > 20
-    back = [f"{path.name} imports {name} of {books[name].name}" for module, path in books.items() for name in imports_of(path)
-            if name in books and name != module and books[name].name > path.name]
+def test_a_page_imports_only_pages_that_sort_before_it():
+    assert len(BOOKS) > 20
+    back = [f"{own} imports {name} of {BOOKS[name]}" for module, own in BOOKS.items() for name in imports_of(NBS / own)
+            if name in BOOKS and name != module and BOOKS[name] > own]
     assert back == []
+
+
+def test_a_folder_imports_only_what_sorts_before_it():
+    "A chapter is one place: nothing of it may need a folder, or a page outside of folders, that comes later."
+    chapter = lambda own: own.split("/")[0]  # noqa: E731
+    back = [f"{own} imports {name} of {BOOKS[name]}" for module, own in BOOKS.items() for name in imports_of(NBS / own)
+            if name in BOOKS and chapter(BOOKS[name]) > chapter(own)]
+    assert back == []
+
+
+def test_a_page_is_named_after_its_module():
+    for module, own in BOOKS.items():
+        parts = [re.sub(r"^\d+[a-z]*_", "", part) for part in own.removesuffix(".ipynb").split("/")]
+        assert PAGE_MODULES.get(own, ".".join(parts)).removesuffix(".__init__") == module, own
+
+
+def test_imports_are_seen_however_they_are_written(tmp_path):
+    cells = ["from lineupiq.store import versions as v", "import lineupiq.cv", "from lineupiq import registry, __version__", "def f():\n    from lineupiq.core.files import shown"]
+    path = tmp_path / "page.ipynb"
+    path.write_text(json.dumps({"cells": [{"cell_type": "code", "source": [c]} for c in cells]}))
+    assert imports_of(path) >= {"store.versions", "cv", "registry", "core.files"} and "__version__" not in imports_of(path)
+
+
+def test_every_module_is_tracked_and_every_package_importable():
+    "A pattern of .gitignore such as `data/` would leave a package out of a clone."
+    files = {p.relative_to(ROOT).as_posix() for p in tracked()}
+    for module, own in BOOKS.items():
+        path = f"lineupiq/{module.replace('.', '/')}"
+        assert {f"{path}.py", f"{path}/__init__.py"} & files, f"{own}: its module is not tracked"
+        assert module.count(".") == 0 or f"{path.rsplit('/', 1)[0]}/__init__.py" in files
 
 
 # ---- what an import costs

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from conftest import good_frame
 
-from lineupiq.workflows import train as commands
-from lineupiq.training import runs
 from lineupiq.base import Busy, ConfigError, IntegrityError
 from lineupiq.core.files import one_at_a_time
-from lineupiq.workflows.retrain import RetrainRequest, run_retrain
 from lineupiq.store.layout import Store, text_of
+from lineupiq.training import runs
+from lineupiq.workflows import train as commands
+from lineupiq.workflows.retrain import RetrainRequest, run_retrain
 
 
 @pytest.fixture

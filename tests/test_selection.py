@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lineupiq.core.space import Float, Int, Space
+from lineupiq.data.panel import make_panel
 from lineupiq.tuning.objective import development_panel
 from lineupiq.tuning.overfitting import deflated_sharpe, returns_overfitting, search_overfitting
-from lineupiq.data.panel import make_panel
-from lineupiq.tuning.selection import nested_estimate, one_standard_error, outer_folds
-from lineupiq.core.space import Float, Int, Space
 from lineupiq.tuning.search import tune_model
+from lineupiq.tuning.selection import nested_estimate, one_standard_error, outer_folds
 
 MANY = Space({"max_depth": Int(1, 5, simpler="low"), "n_estimators": Int(3, 25, simpler="low"), "learning_rate": Float(.05, 1., log=True), "subsample": Float(.4, 1.), "colsample_bytree": Float(.3, 1.)})
 SEARCH = {"n_trials": 10, "n_splits": 3, "space": MANY, "pruner": "none", "n_jobs": 1}

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from lineupiq.core.files import load_json, verify_manifest
+from lineupiq.data.windows import TimeSeriesDataContainer
 from lineupiq.registry import load_model, registry
 from lineupiq.training.trainer import ModelTrainer, Trainer
-from lineupiq.data.windows import TimeSeriesDataContainer
 
 ENV = {**os.environ, "LINEUPIQ_NUM_THREADS": "1"}
 

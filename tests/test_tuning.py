@@ -4,11 +4,12 @@ import pandas as pd
 import pytest
 
 from lineupiq.base import ConfigError, JobError
-from lineupiq.tuning.objective import Objective, development_panel, stops_on_rows
+from lineupiq.core.space import Choice, Float, Int, Space, read_space, space_problems, space_record
 from lineupiq.data.panel import make_panel
 from lineupiq.registry import registry
-from lineupiq.core.space import Choice, Float, Int, Space, read_space, search_spaces, space_problems, space_record
+from lineupiq.tuning.objective import Objective, development_panel, stops_on_rows
 from lineupiq.tuning.search import tune_model
+from lineupiq.tuning.spaces import search_spaces
 
 SPACES = search_spaces()
 EMPTY = {"baseline:prior", "baseline:last_value", "baseline:ewma"}

@@ -14,12 +14,12 @@ KILLS = int(os.environ.get("LINEUPIQ_TEST_KILLS", 80))
 WORKER = '''
 import os, random, signal, sys, time
 import numpy as np, pandas as pd
-from lineupiq.core.arrays import ArrayModel
 from lineupiq.base import ModelConfig, TrainingMetrics
-from lineupiq.tuning.objective import development_panel
+from lineupiq.core.arrays import ArrayModel
+from lineupiq.core.space import Float, Space
 from lineupiq.data.panel import make_panel
 from lineupiq.registry import ModelRegistry
-from lineupiq.core.space import Float, Space
+from lineupiq.tuning.objective import development_panel
 from lineupiq.tuning.search import tune_model
 from dataclasses import dataclass
 

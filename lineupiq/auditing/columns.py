@@ -13,9 +13,9 @@ import pandas as pd
 
 from ..checks.findings import Finding
 from ..data.encoder import rule_columns
+from ..data.panel import Feature, Panel, label_twins
 from ..scoring.leaderboard import PLAUSIBLE
 from ..scoring.metrics import UndefinedScore, get_metric
-from ..data.panel import Feature, Panel, label_twins
 
 # %% auto #0
 __all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LINK', 'RATIO', 'outcome_name', 'single_gain', 'Look', 'looks', 'audit_columns']

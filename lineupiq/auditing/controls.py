@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ..scoring.leaderboard import PLAUSIBLE, common_rows, forecast_of, on_rows, score_units, strongest_rule
-from ..scoring.intervals import skill_interval
-from ..scoring.metrics import UndefinedScore, get_metric
 from ..data.panel import Panel
+from ..scoring.intervals import skill_interval
+from ..scoring.leaderboard import PLAUSIBLE, common_rows, forecast_of, on_rows, score_units, strongest_rule
+from ..scoring.metrics import UndefinedScore, get_metric
 
 # %% auto #0
 __all__ = ['STRETCHES', 'SIGMAS', 'stretches', 'permuted_labels', 'noise_features', 'Gain', 'gain_on_rules']

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .pipeline import Cut, Walk, check_plant, cuts_of, learns_level, level_rows, planted_panel, predict_again, short_search, walk
-from ..base import ConfigError, DataError, EnvironmentFault, LineupIQError
-from ..checks.findings import Finding, check_splitter
 from .columns import audit_columns
 from .controls import SIGMAS, Gain, gain_on_rules, noise_features, permuted_labels
 from .folds import AuditReport
+from .pipeline import Cut, Walk, check_plant, cuts_of, learns_level, level_rows, planted_panel, predict_again, short_search, walk
 from .poison import World, changes
+from ..base import ConfigError, DataError, EnvironmentFault, LineupIQError
+from ..checks.findings import Finding, check_splitter
+from ..data.panel import Panel
 from ..fit.inputs import ModelSpec
+from ..registry import registry
 from ..scoring.leaderboard import RULES, best_on_validation, leak_alarm, validation_scores
 from ..scoring.metrics import default_metric
-from ..data.panel import Panel
-from ..registry import registry
 
 # %% auto #0
 __all__ = ['NET_ROWS', 'ROWS', 'SMALL', 'EXACT', 'TITLES', 'AuditSettings', 'audit_config', 'Stage', 'data_findings',

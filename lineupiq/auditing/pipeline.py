@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.arrays import take_rows
 from ..base import ConfigError, DataError, did_you_mean
+from ..core.arrays import take_rows
+from ..cv import Fold, WalkForwardBlocks
+from ..data.panel import Feature, Panel, panel_digest
 from ..fit.calibrated import apply_map, fit_calibrated, probabilities_of
+from ..fit.inputs import ModelSpec, RowMaker
+from ..fit.out_of_fold import FittedFold, fit_fold, prediction_frame, with_validation
+from ..registry import ModelRegistry, registry
 from ..scoring.calibration import fit_map
 from ..scoring.conformal import add_intervals
-from ..cv import Fold, WalkForwardBlocks
-from ..fit.inputs import ModelSpec, RowMaker
 from ..tuning.objective import development_panel
-from ..fit.out_of_fold import FittedFold, fit_fold, prediction_frame, with_validation
-from ..data.panel import Feature, Panel, panel_digest
-from ..registry import ModelRegistry, registry
 
 # %% auto #0
 __all__ = ['PLANTS', 'Cut', 'cuts_of', 'check_plant', 'planted_panel', 'Seen', 'in_sample_predictions', 'stacked', 'learns_level',

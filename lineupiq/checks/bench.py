@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.arrays import ArrayModel, take_rows
 from ..base import TASKS, BaseModel, Count, ModelConfig, Positive, PredictionOutput, TrainingMetrics
 from .findings import Finding
+from ..core.arrays import ArrayModel, take_rows
 from ..core.files import dump_json, load_json
 from ..data.game_log import Games, make_log
 

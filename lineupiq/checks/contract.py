@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.arrays import View, take_rows
 from ..base import BaseModel, ConfigError, DataError, LineupIQError, ModelTypeError, NotFitted, PredictionOutput, TrainingMetrics
 from ..base import did_you_mean
-from .findings import Finding
-from ..data.game_log import Games
 from .bench import CHECKS, Bench, Broken, agree, expect, gap, model_check, peak_bytes, raw_output, refused, run_check, spoiled
+from .findings import Finding
 from .reload import fresh_process, pickles_in
+from ..core.arrays import View, take_rows
+from ..data.game_log import Games
 
 # %% auto #0
 __all__ = ['NEUTRAL', 'ROUNDS', 'possible_losses', 'BrokenContract', 'check_model']

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .bench import Bench, Broken, agree, expect, raw_output
 from .findings import Finding
 from ..data.game_log import Games
-from .bench import Bench, Broken, agree, expect, raw_output
 
 # %% auto #0
 __all__ = ['is_pickle', 'pickles_in', 'serve_reload', 'fresh_process']

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from . import audit as cli_audit, drift as cli_drift, jobs as cli_jobs, tune as cli_search, store as cli_store, train as cli_train, validate as cli_validate  # noqa: F401 - they register their commands
 from ..base import ConfigError, LineupIQError
+from . import audit as cli_audit, drift as cli_drift, jobs as cli_jobs, tune as cli_search, store as cli_store, train as cli_train, validate as cli_validate  # noqa: F401 - they register their commands
 from .app import app, closed_pipe, out
 
 # %% ../../nbs/18_cli/09_program.ipynb #b4819b18

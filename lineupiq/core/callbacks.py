@@ -12,7 +12,7 @@ from typing import Any
 from ..base import ConfigError
 
 # %% auto #0
-__all__ = ['Callback', 'CallbackList', 'EarlyStoppingCallback', 'CheckpointCallback']
+__all__ = ['Callback', 'TrackingCallback', 'CallbackList', 'EarlyStoppingCallback', 'CheckpointCallback']
 
 # %% ../../nbs/00_core/06_callbacks.ipynb #9d13a28d
 class Callback:
@@ -33,6 +33,10 @@ class Callback:
         metrics: Any,  # its TrainingMetrics
     ) -> None:
         "After the best state was restored."
+
+# %% ../../nbs/00_core/06_callbacks.ipynb #d5cc1c65
+class TrackingCallback(Callback):
+    "A callback that reports a training to an experiment tracker."
 
 # %% ../../nbs/00_core/06_callbacks.ipynb #825fafe4
 class CallbackList(Callback):

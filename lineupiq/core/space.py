@@ -11,21 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import ConfigError, MissingExtra, did_you_mean
+from ..base import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Param', 'TUNING_DEFAULTS', 'Int', 'Float', 'Choice', 'Space', 'space_record', 'space_digest', 'read_space',
-           'space_problems', 'describe_space', 'plain_number', 'check_grid', 'grid_points', 'grid_space',
-           'search_space', 'search_spaces', 'read_tuning', 'tuning_yaml']
+__all__ = ['Param', 'Int', 'Float', 'Choice', 'Space', 'space_record', 'space_digest', 'read_space', 'space_problems',
+           'describe_space', 'plain_number', 'check_grid', 'grid_points', 'grid_space']
 
 # %% ../../nbs/00_core/08_space.ipynb #6ff42667
 @dataclass(frozen=True)
@@ -274,81 +272,3 @@ def grid_space(
 ) -> Space:  # of choices
     "A grid as a space of plain values."
     return Space({name: Choice(tuple(plain_number(v) for v in values)) for name, values in check_grid(grid).items()}, note="a grid")
-
-# %% ../../nbs/00_core/08_space.ipynb #0cf5f912
-def search_space(
-    model: str,  # a registered name
-    among: Any = None,  # a registry; None: the library's own
-) -> Space:  # what its class declares
-    "The space that a model declares; one that declares none cannot be tuned without a space from the caller."
-    from lineupiq.registry import registry
-    cls = (among or registry()).get_model(model)
-    return getattr(cls, "search_space", Space(note=f"{cls.__name__} declares no search space"))
-
-
-def search_spaces(
-    among: Any = None,  # a registry; None: the library's own
-) -> dict[str, Space]:  # family:name -> space
-    "The space of every model that is installed."
-    from lineupiq.registry import registry
-    among = among or registry()
-    return {name: search_space(name, among) for name in among.list_all() if among.entry(name).cls is not None}
-
-# %% ../../nbs/00_core/08_space.ipynb #ab6f7730
-TUNING_DEFAULTS: dict[str, Any] = {
-    "n_trials": 50,  # finished trials, pruned ones included
-    "timeout": None,  # seconds after which no trial begins; None: no limit
-    "n_splits": 5,  # folds of the expanding walk-forward
-    "sampler": "tpe",  # tpe, random, qmc, cmaes, gp, nsgaii
-    "pruner": "margin",  # margin, median, percentile, halving, hyperband, wilcoxon, none
-    "seed": 42,  # of the proposals; models keep their own
-}
-
-
-def _limit_problems(given: Mapping[str, Any]) -> list[str]:
-    "Everything that is wrong with limits."
-    whole = lambda low: (lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low)  # noqa: E731
-    positive = lambda v: v is None or isinstance(v, (int, float)) and not isinstance(v, bool) and 0 < v < float("inf")  # noqa: E731
-    text = lambda v: isinstance(v, str) and bool(v)  # noqa: E731
-    tests = {"n_trials": (whole(1), "a whole number from 1 up"), "timeout": (positive, "seconds, greater than 0, or null"), "n_splits": (whole(2), "a whole number from 2 up"),
-             "sampler": (text, "a sampler's name"), "pruner": (text, "a pruner's name"), "seed": (lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295")}
-    out = [f"tuning.{k}: unknown key{did_you_mean(str(k), TUNING_DEFAULTS)}" for k in given if k not in tests]
-    return out + [f"tuning.{k}: expected {tests[k][1]}, found {v!r}" for k, v in given.items() if k in tests and not tests[k][0](v)]
-
-# %% ../../nbs/00_core/08_space.ipynb #6af0f55d
-def read_tuning(
-    path: str | Path | None = None,  # a YAML file with `tuning` and `spaces`; None: the defaults
-) -> tuple[dict[str, Any], dict[str, Space]]:  # (limits, spaces by the model's short name)
-    "Limits and spaces from a file, checked strictly: every problem in one error, with its line."
-    if path is None:
-        return dict(TUNING_DEFAULTS), {}
-    from lineupiq.core.config import raise_problems, read_yaml
-    from lineupiq.registry import registry
-    data, spaces = read_yaml(path), {}
-    problems = [f"{k}: unknown section{did_you_mean(str(k), ('tuning', 'spaces'))}" for k in data if k not in ("tuning", "spaces")]
-    sections = {k: data.get(k) or {} for k in ("tuning", "spaces")}
-    problems += [f"{k}: expected a mapping, found {v!r}" for k, v in sections.items() if not isinstance(v, Mapping)]
-    if not problems:
-        problems += _limit_problems(sections["tuning"])
-        for model, record in sections["spaces"].items():
-            try:
-                cls = registry().get_model(str(model))
-            except (ConfigError, MissingExtra) as err:
-                problems.append(f"spaces.{model}: {err.what}")
-                continue
-            if cls.name in spaces:
-                problems.append(f"spaces: {cls.name} stands there twice, once as {model}; keep one of the two")
-            spaces[cls.name], wrong = read_space(record, cls)
-            problems += [f"spaces.{model}.{line}" for line in wrong]
-    raise_problems(problems, str(path), Path(path).expanduser().read_text(encoding="utf-8-sig") if problems else "")
-    return {**TUNING_DEFAULTS, **sections["tuning"]}, spaces
-
-
-def tuning_yaml(
-    *models: str,  # registered names; none: only the limits
-) -> str:  # the text of an editable file
-    "The limits and the shipped spaces of some models as a file that `read_tuning` reads."
-    import yaml
-    head = "# Limits and ranges of a search. Edit a copy and pass it with --space.\n"
-    body = {"tuning": dict(TUNING_DEFAULTS), **({"spaces": {m.split(":")[-1]: space_record(search_space(m)) for m in models}} if models else {})}
-    return head + yaml.safe_dump(body, sort_keys=False, default_flow_style=None, allow_unicode=True, width=180)

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, did_you_mean
-from .panel import clean_time
 from ..core.readers import find_tables, read_table
+from .panel import clean_time
 
 log = logging.getLogger("lineupiq")
 

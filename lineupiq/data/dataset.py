@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.arrays import check_values, numeric_frame, pick_columns
 from ..base import ConfigError, DataError, LeakError, did_you_mean, first_rows
+from ..core.arrays import check_values, numeric_frame, pick_columns
 from ..core.files import disk_errors
-from .panel import clean_time
 from ..core.readers import read_table
+from .panel import clean_time
 from .windows import SEQUENCES, SPLITS, Runs, TimeSeriesDataContainer, Windows, find_runs
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..core.arrays import numeric_frame, pick_columns
 from ..base import ConfigError, DataError, did_you_mean, first_rows
+from ..core.arrays import numeric_frame, pick_columns
 from .panel import Feature, Panel
 
 # %% auto #0

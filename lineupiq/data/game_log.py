@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.arrays import View
 from ..base import DataError, first_rows
+from ..core.arrays import View
 
 # %% auto #0
 __all__ = ['LOG_COLUMNS', 'make_log', 'Games']

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .bars import pick_symbols
 from ..base import ConfigError, DataError, NotFitted, did_you_mean
+from .bars import pick_symbols
 from .indicators import LOOKBACK, bar_features, bar_manifest
 from .panel import Feature, Panel, make_panel
 

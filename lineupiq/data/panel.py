@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.arrays import check_columns, check_labels, check_values, check_weights, numeric_frame, pick_columns
 from ..base import TASKS, ConfigError, DataError, LeakError, did_you_mean, first_rows
+from ..core.arrays import check_columns, check_labels, check_values, check_weights, numeric_frame, pick_columns
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 
 log = logging.getLogger("lineupiq")

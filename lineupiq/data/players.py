@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, did_you_mean
-from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
 from .encoder import HALFLIFE
+from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
 from .panel import Feature, Panel, make_panel
 
 log = logging.getLogger("lineupiq")

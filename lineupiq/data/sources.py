@@ -17,8 +17,8 @@ import pandas as pd
 from ..base import Bound, ConfigError, DataError, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml
 from ..core.files import check_name
-from .panel import Panel, make_panel, manifest
 from ..core.readers import find_tables, read_table
+from .panel import Panel, make_panel, manifest
 
 log = logging.getLogger("lineupiq")
 

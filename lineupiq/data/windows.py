@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.arrays import View, check_values, flat_names
 from ..base import ConfigError, DataError, IntegrityError, did_you_mean, first_rows
+from ..core.arrays import View, check_values, flat_names
 from ..core.files import atomic_folder, check_name, dump_json, load_json, verify_manifest
 from .encoder import Encoder
 from .panel import Panel, naive_utc

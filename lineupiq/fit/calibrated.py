@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError
-from ..scoring.calibration import METHODS, ProbabilityMap, check_method, fit_map
 from ..cv import Fold, holdout
-from .inputs import ModelSpec
-from ..scoring.intervals import score_interval
-from .out_of_fold import FittedFold, fit_fold, with_validation
 from ..data.panel import Panel
+from .inputs import ModelSpec
+from .out_of_fold import FittedFold, fit_fold, with_validation
+from ..scoring.calibration import METHODS, ProbabilityMap, check_method, fit_map
+from ..scoring.intervals import score_interval
 
 # %% auto #0
 __all__ = ['MARGIN', 'calibration_windows', 'MapChoice', 'choose_map', 'probabilities_of', 'apply_map', 'CalibratedFold',

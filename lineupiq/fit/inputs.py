@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.arrays import View, flat_names, take_rows
 from ..base import BaseModel, ConfigError, DataError, did_you_mean
+from ..core.arrays import View, flat_names, take_rows
 from ..data.encoder import Encoder, rule_columns
 from ..data.game_log import Games
 from ..data.panel import Panel
-from ..registry import ModelRegistry, registry
 from ..data.windows import Windows, find_runs, gather, real_rows
+from ..registry import ModelRegistry, registry
 
 # %% auto #0
 __all__ = ['INPUTS', 'ModelSpec', 'RowInput', 'RuleInput', 'WindowInput', 'LaggedInput', 'GameInput', 'Blocks', 'MixedInput',

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.arrays import check_balance
 from ..base import BaseModel, ConfigError, DataError, PredictionOutput, TrainingMetrics
+from ..core.arrays import check_balance
 from ..core.callbacks import Callback, CallbackList
 from ..cv import Fold, holdout
-from .inputs import ModelSpec, RowInput, RowMaker
 from ..data.panel import Panel
+from .inputs import ModelSpec, RowInput, RowMaker
 
 # %% auto #0
 __all__ = ['FIRST_SHARE', 'with_validation', 'FittedFold', 'training_rows', 'check_fold_classes', 'with_neutrals', 'fit_fold',

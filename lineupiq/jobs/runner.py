@@ -26,8 +26,8 @@ from typing import Any
 from ..base import ConfigError, JobError, LineupIQError, MissingExtra, runtime_record
 from ..core.files import atomic_write, disk_errors, dump_json, load_json, one_at_a_time, plain
 from .parameters import check_parameters, job_notebook, parameters_of
-from ..tracking.notify import PRIVATE, Message, Sent, destinations, mask, notify
 from ..store.layout import scan
+from ..tracking.notify import PRIVATE, Message, Sent, destinations, mask, notify
 
 log = logging.getLogger("lineupiq")
 

@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..base import ConfigError, EnvironmentFault, IntegrityError, cuda_devices, pick_device
-from .layers import Head, RowStore, hits, row_losses
 from ..data.windows import Windows
+from .layers import Head, RowStore, hits, row_losses
 
 # %% auto #0
 __all__ = ['PROBE_FROM', 'PROBE_STEPS', 'PROBE_NEAR', 'PROBE_WIDTH', 'torch_session', 'torch_device', 'cpu_has_bf16',

@@ -19,12 +19,12 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, MissingExtra, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml, settings_yaml
-from .drift import DriftReport, DriftSettings, check_drift, plot_drift, seasonal_rows
 from ..core.files import check_name, disk_errors, plain
+from ..core.timeline import to_duration
+from ..data.panel import Panel
+from .drift import DriftReport, DriftSettings, check_drift, plot_drift, seasonal_rows
 from .gate import window_problem
 from ..report.document import Document, Figure, Section, Table, page_html
-from ..data.panel import Panel
-from ..core.timeline import to_duration
 from ..training.fitting import Bundle
 
 log = logging.getLogger("lineupiq")

@@ -14,19 +14,19 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, NotFound
-from ..training.evaluation import rule_frames
 from ..core.files import atomic_write
+from ..core.timeline import to_duration
+from ..data.panel import Panel
 from .gate import Contest, GateConfig, Judgement, judge
+from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
 from ..scoring.leaderboard import SIMPLE_RULE, score_units
 from ..scoring.ledger import ledger_path, look_sentence, record_look, window_of
-from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
-from ..data.panel import Panel
-from ..store.published import check_golden, load_published
-from ..training.runs import moment_of
 from ..store.layout import Store, text_of, version_digest
-from ..core.timeline import to_duration
-from ..training.fitting import Bundle
+from ..store.published import check_golden, load_published
 from ..store.versions import NOBODY, record_verdict
+from ..training.evaluation import rule_frames
+from ..training.fitting import Bundle
+from ..training.runs import moment_of
 
 # %% auto #0
 __all__ = ['gate_rows', 'rule_forecast', 'latency_ms', 'contest_of', 'candidate_of', 'validate', 'plot_contest',

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.panel import Panel
 from ..scoring.leaderboard import forecast_of, role_of
 from ..scoring.metrics import evaluate, get_metric
-from ..data.panel import Panel
 from ..scoring.trading import class_positions, equity_curve, ledger, non_overlapping, trading_scores
 
 # %% auto #0

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.arrays import View, check_labels
 from ..base import BaseModel, ConfigError, DataError
-from ..fit.inputs import Blocks
+from ..core.arrays import View, check_labels
 from ..data.windows import Windows
+from ..fit.inputs import Blocks
 
 if TYPE_CHECKING:
     import pandas as pd

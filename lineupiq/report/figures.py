@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ..base import DataError
+from ..data.panel import Panel
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import get_metric, reliability
-from ..data.panel import Panel
 
 # %% auto #0
 __all__ = ['BLUE', 'GREY', 'RED', 'GREEN', 'reliability_bands', 'plot_reliability', 'plot_confusion', 'decile_table',

@@ -15,17 +15,17 @@ import numpy as np
 import pandas as pd
 
 from ..base import LineupIQError
-from ..cv import Fold, plot_folds
-from .explain import contributions, permutation_importance
-from .figures import plot_confusion, plot_contributions, plot_deciles, plot_equity, plot_reliability, plot_segments, reliability_bands
 from ..core.files import atomic_write, dump_json
-from ..scoring.leaderboard import SIMPLE_RULE, common_rows, role_of
-from ..scoring.ledger import Look, look_sentence
-from .document import Document, Figure, Section, Table, page_html, page_markdown
+from ..core.timeline import Timeline
+from ..cv import Fold, plot_folds
 from ..data.panel import Panel, describe_panel
 from .boards import board_notes, board_rows, number, plot_importance, plot_leaderboard, plot_learning, scores_of, trade_curve, trading_of, verdict
+from .document import Document, Figure, Section, Table, page_html, page_markdown
+from .explain import contributions, permutation_importance
+from .figures import plot_confusion, plot_contributions, plot_deciles, plot_equity, plot_reliability, plot_segments, reliability_bands
+from ..scoring.leaderboard import SIMPLE_RULE, common_rows, role_of
+from ..scoring.ledger import Look, look_sentence
 from ..scoring.segments import segment_table
-from ..core.timeline import Timeline
 
 log = logging.getLogger("lineupiq")
 

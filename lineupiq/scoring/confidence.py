@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError
+from ..data.panel import Panel
 from .intervals import MIN_BLOCKS, Interval, block_length, label_horizon, skill_interval, time_sums
 from .leaderboard import common_rows, forecast_of, on_rows, reference_frames, role_of, score_units
 from .metrics import Metric, default_metric, get_metric
-from ..data.panel import Panel
 
 # %% auto #0
 __all__ = ['MOST_UNITS', 'ADDED', 'paired_difference', 'unit_losses', 'ConfidenceSet', 'confidence_set', 'with_confidence']

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, MissingExtra
+from ..data.panel import Panel
 from .intervals import score_interval
 from .metrics import Metric, finite, get_metric
-from ..data.panel import Panel
 
 # %% auto #0
 __all__ = ['SUPPORTS', 'COVERAGE', 'predictive', 'support_of', 'in_support', 'quantile_of', 'interval_of', 'IntervalSettings',

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..base import ConfigError, DataError
-from .metrics import Metric, get_metric, prepare
 from ..core.timeline import Timeline, to_ticks, whole_number
+from .metrics import Metric, get_metric, prepare
 
 # %% auto #0
 __all__ = ['MIN_BLOCKS', 'Interval', 'time_sums', 'label_horizon', 'block_length', 'block_draws', 'Resampling', 'score_interval',

@@ -13,9 +13,9 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, LeakError, did_you_mean
 from ..checks.findings import Finding
+from ..data.panel import Panel
 from .intervals import score_interval, skill_interval
 from .metrics import Metric, UndefinedScore, default_metric, get_metric
-from ..data.panel import Panel
 
 # %% auto #0
 __all__ = ['SIMPLE_RULE', 'RULES', 'COLUMNS', 'PLAUSIBLE', 'forecast_of', 'score_units', 'reference_frames', 'common_rows',

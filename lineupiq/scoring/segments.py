@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.panel import Panel
 from .intervals import score_interval, skill_interval
 from .leaderboard import forecast_of, on_rows, score_units
 from .metrics import Metric, UndefinedScore, get_metric
-from ..data.panel import Panel
 
 # %% auto #0
 __all__ = ['MOST', 'segment_keys', 'segment_table']

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import ConfigError, DataError, first_rows
-from .metrics import check_probabilities, finite
 from ..core.timeline import Timeline, to_ticks
+from .metrics import check_probabilities, finite
 
 if TYPE_CHECKING:
     import pandas as pd

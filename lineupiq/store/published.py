@@ -15,13 +15,13 @@ import pandas as pd
 
 from ..base import IntegrityError, LineupIQError, NotFound, runtime_record
 from ..core.files import check_name, load_json
+from ..data.panel import Panel, load_panel_folder, save_panel
 from ..scoring.leaderboard import RULES, best_on_validation
 from ..scoring.metrics import get_metric
-from ..data.panel import Panel, load_panel_folder, save_panel
-from ..training.runs import RunResult
 from .layout import Store, quiet_link, read_metadata, text_of
-from ..training.fitting import Bundle, load_bundle
 from .versions import publish
+from ..training.fitting import Bundle, load_bundle
+from ..training.runs import RunResult
 
 # %% auto #0
 __all__ = ['GOLDEN_ROWS', 'RTOL', 'ATOL', 'model_name', 'golden_panel', 'write_golden', 'check_golden', 'publish_run',

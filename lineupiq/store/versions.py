@@ -18,8 +18,8 @@ from typing import Any
 from ..base import BadName, ConfigError, EnvironmentFault, GateRejected, IntegrityError, NotFound, StoreError, UntrustedArtifact
 from ..core.files import MANIFEST, NAME, check_name, disk_errors, dump_json, folder_files, parse_version, sync_path, write_manifest
 from ..core.journal import state_at
-from .signing import read_private, sign_file, signing_key
 from .layout import LINKS, Store, locked, metadata_path, read_link, read_metadata, scan, signature_path, signed_statement, text_of, verify_files, verify_version, version_digest
+from .signing import read_private, sign_file, signing_key
 from .views import refresh_views
 
 # %% auto #0

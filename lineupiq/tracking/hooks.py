@@ -15,8 +15,8 @@ from typing import Any
 
 from ..base import LineupIQError
 from ..core.files import load_json
-from .spool import Tracked, keep, tracked_run, tracked_search
 from ..store.layout import scan
+from .spool import Tracked, keep, tracked_run, tracked_search
 from .tracker import Delivery, track, tracking_uri
 
 log = logging.getLogger("lineupiq")

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, unquote_plus, urlsplit
 
 from ..base import ConfigError, IntegrityError, LineupIQError, MissingExtra, NotFound
-from ..core.callbacks import Callback
+from ..core.callbacks import TrackingCallback
 from ..core.files import disk_errors, shown
 from .spool import Tracked, keep, spooled, waiting
 
@@ -301,7 +301,7 @@ def sync(
     return found
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #6e5db43e
-class MLflowCallback(Callback):
+class MLflowCallback(TrackingCallback):
     "Tells MLflow of a training that runs in a notebook."
     def __init__(self,
         experiment: str = "default",  # name of MLflow's experiment

@@ -15,19 +15,19 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, LeakError
-from ..scoring.confidence import with_confidence
 from ..core.config import read_yaml
 from ..core.files import atomic_write, dump_json, load_json
+from ..data.panel import Panel
+from ..report.boards import number, verdict
+from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
+from ..report.run import Facts, build_report, explain_model, write_report
+from ..scoring.confidence import with_confidence
 from ..scoring.intervals import score_interval, skill_interval
 from ..scoring.leaderboard import RULES, SIMPLE_RULE, forecast_of, leaderboard, role_of
 from ..scoring.ledger import Look, ledger_path, look_sentence, record_look
 from ..scoring.metrics import UndefinedScore, get_metric
-from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
-from ..data.panel import Panel
-from ..report.boards import number, verdict
-from ..report.run import Facts, build_report, explain_model, write_report
-from .runs import RunScores, board_records, moment_of, score_run
 from .fitting import Bundle, load_bundle
+from .runs import RunScores, board_records, moment_of, score_run
 
 # %% auto #0
 __all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'rule_frames', 'report_of', 'run_cells', 'Comparison',

@@ -19,17 +19,17 @@ import numpy as np
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, IntegrityError, did_you_mean
-from ..cv import Fold, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
-from ..report.explain import permutation_importance
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
-from ..fit.inputs import ModelSpec, RowInput, RowMaker
-from ..fit.calibrated import CalibratedFold, apply_map, calibrated_folds
-from ..scoring.calibration import ProbabilityMap, check_method, load_map
-from ..scoring.conformal import IntervalMaker, IntervalSettings, add_intervals, later_intervals, load_maker, rows_between
-from ..fit.out_of_fold import FittedFold, out_of_fold, prediction_frame
+from ..cv import Fold, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
 from ..data.encoder import Encoder
 from ..data.panel import Feature, Panel
+from ..fit.calibrated import CalibratedFold, apply_map, calibrated_folds
+from ..fit.inputs import ModelSpec, RowInput, RowMaker
+from ..fit.out_of_fold import FittedFold, out_of_fold, prediction_frame
 from ..registry import load_model
+from ..report.explain import permutation_importance
+from ..scoring.calibration import ProbabilityMap, check_method, load_map
+from ..scoring.conformal import IntervalMaker, IntervalSettings, add_intervals, later_intervals, load_maker, rows_between
 
 log = logging.getLogger("lineupiq")
 from ..core.timeline import to_duration

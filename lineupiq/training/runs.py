@@ -17,22 +17,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.arrays import check_balance
 from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, did_you_mean, runtime_record
-from ..scoring.confidence import ADDED, with_confidence
-from ..cv import Fold
+from ..core.arrays import check_balance
 from ..core.files import atomic_write, dump_json, load_json
+from ..cv import Fold
+from ..data.panel import Panel, describe_panel
+from ..fit.inputs import ModelSpec
+from ..fit.out_of_fold import with_validation
+from ..registry import registry
+from ..report.boards import model_report, trading_of, verdict
+from ..report.run import Explanation, Facts, explain_model, ranked_importance, write_report
+from ..scoring.confidence import ADDED, with_confidence
 from ..scoring.leaderboard import COLUMNS, RULES, best_on_validation, common_rows, leak_alarm, leaderboard, raise_alarm
 from ..scoring.ledger import Look, ledger_path, look_sentence, read_ledger, record_look
 from ..scoring.metrics import get_metric
-from ..fit.inputs import ModelSpec
-from ..fit.out_of_fold import with_validation
-from ..data.panel import Panel, describe_panel
-from ..registry import registry
-from ..report.boards import model_report, trading_of, verdict
-from .setup import TrainSettings, bundle_name, check_metric, choose_models, new_run_dir, spec_for
-from ..report.run import Explanation, Facts, explain_model, ranked_importance, write_report
 from .fitting import Bundle, ModelRun, SplitPlan, check_extras, load_bundle, plan_folds, run_model
+from .setup import TrainSettings, bundle_name, check_metric, choose_models, new_run_dir, spec_for
 from .worker import run_isolated, write_job
 
 log = logging.getLogger("lineupiq")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ..base import ConfigError
 from ..core.files import check_name
+from ..data.panel import Panel
 from ..fit.inputs import ModelSpec
+from ..registry import registry
 from ..scoring.leaderboard import RULES
 from ..scoring.metrics import get_metric
-from ..data.panel import Panel
-from ..registry import registry
 
 # %% auto #0
 __all__ = ['choose_models', 'new_run_dir', 'bundle_name', 'TrainSettings', 'check_metric', 'spec_for']

@@ -18,21 +18,21 @@ import numpy as np
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, ModelTypeError, StepOrderError, TrainingMetrics, did_you_mean, set_global_seeds
-from ..core.callbacks import Callback, CallbackList
+from ..core.callbacks import Callback, CallbackList, TrackingCallback
 from ..core.config import model_params, read_yaml
+from ..core.files import atomic_write, check_name, dump_json, models_root, plain
+from ..core.readers import read_table
 from ..cv import WalkForward
 from ..data.dataset import DatasetConfig, TimeSeriesDataset
-from ..core.files import atomic_write, check_name, dump_json, models_root, plain
-from ..scoring.metrics import evaluate
+from ..data.panel import Panel, make_panel
+from ..data.windows import TimeSeriesDataContainer
 from ..fit.inputs import ModelSpec, RowMaker
 from ..fit.out_of_fold import out_of_fold, with_validation
-from ..data.panel import Panel, make_panel
 from ..registry import load_model, registry
 from ..report.boards import TRAINING_FIELDS
-from .runs import new_run_dir
-from ..core.readers import read_table
+from ..scoring.metrics import evaluate
 from .fitting import SplitPlan, plan_folds
-from ..data.windows import TimeSeriesDataContainer
+from .runs import new_run_dir
 
 log = logging.getLogger("lineupiq")
 
@@ -127,7 +127,7 @@ class Trainer:
             model_config, dataset = model_params(read_yaml(model_config), str(model_config))
         if dataset_config is None:
             raise ConfigError("dataset_config is missing", expected="a DatasetConfig, a Panel or a TimeSeriesDataContainer")
-        if use_mlflow and not any(type(c).__module__.endswith("tracking") for c in callbacks):
+        if use_mlflow and not any(isinstance(c, TrackingCallback) for c in callbacks):
             raise ConfigError("use_mlflow: true needs a tracker among the callbacks", fix="pass one, or leave use_mlflow out")
         self.model_name, self.model_config, self.dataset_config = self.entry.name, {"random_seed": seed, **(model_config or {})}, dataset_config
         self.experiment_name, self.plan, self.callbacks, self.seed = experiment_name, plan, list(callbacks), seed

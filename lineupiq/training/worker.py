@@ -19,10 +19,10 @@ import pandas as pd
 
 from ..base import JobError, LineupIQError
 from ..core.callbacks import Callback
-from ..cv import Fold
 from ..core.files import dump_json, load_json
-from ..fit.inputs import ModelSpec
+from ..cv import Fold
 from ..data.panel import Panel, load_panel_folder, save_panel
+from ..fit.inputs import ModelSpec
 from .fitting import ModelRun, run_model
 
 # %% auto #0

@@ -19,13 +19,13 @@ import pandas as pd
 from ..base import ConfigError, DataError, n_threads
 from ..core.callbacks import Callback
 from ..cv import Fold, WalkForward
+from ..data.panel import Panel, panel_digest
 from ..fit.inputs import ModelSpec, RowInput, RowMaker
+from ..fit.out_of_fold import check_fold_classes, fit_rows, prediction_frame, training_rows, with_neutrals, with_validation
 from ..scoring.intervals import time_sums
-from .scheduling import Abandoned, Job, Jobs, deal, run_lanes, useful_lanes
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import Metric, default_metric, get_metric
-from ..fit.out_of_fold import check_fold_classes, fit_rows, prediction_frame, training_rows, with_neutrals, with_validation
-from ..data.panel import Panel, panel_digest
+from .scheduling import Abandoned, Job, Jobs, deal, run_lanes, useful_lanes
 
 # %% auto #0
 __all__ = ['MAX_SUMS', 'ROUNDS', 'SEARCHED', 'PROBE', 'Development', 'development_panel', 'FoldScore', 'coarse', 'KeptRows',

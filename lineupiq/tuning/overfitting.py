@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..base import ConfigError, DataError
-from ..cv import CombinatorialPurged
-from .selection import unit_sums
 from ..core.space import plain_number
 from ..core.timeline import whole_number
+from ..cv import CombinatorialPurged
 from ..scoring.trading import class_positions, equity_curve, ledger, non_overlapping
 from .search import TuningResult
+from .selection import unit_sums
 
 # %% auto #0
 __all__ = ['MOST_SPLITS', 'FEWEST_TRIALS', 'Overfitting', 'backtest_overfitting', 'sharpe_of', 'returns_overfitting',

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..base import ConfigError, JobError, did_you_mean
 from ..core.files import shown
-from .scheduling import Jobs
+from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
 from ..scoring.metrics import get_metric
 from .objective import ROUNDS, Development, Objective, choose_jobs, development_panel
-from ..core.space import Space, grid_points, grid_space, plain_number, search_space, space_digest, space_problems
+from .scheduling import Jobs
+from .spaces import search_space
 from .studies import Exhaustive, Reseeded, default_pruner, identity_digest, make_pruner, open_storage, open_study
 from .trials import Search, trials_frame
 

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import ConfigError, DataError, did_you_mean
+from ..core.space import Choice, Space
+from ..core.timeline import whole_number
 from ..cv import Fold, WalkForward
 from ..fit.inputs import ModelSpec
+from ..fit.out_of_fold import fit_fold, with_validation
 from ..scoring.intervals import MIN_BLOCKS, Interval, Resampling, block_draws, block_length, label_horizon, score_interval, skill, skill_interval, time_sums
 from ..scoring.leaderboard import RULES, best_on_validation, forecast_of, score_units
 from ..scoring.metrics import Metric, UndefinedScore
 from .objective import Development, FoldScore, Objective, coarse, development_panel
-from ..fit.out_of_fold import fit_fold, with_validation
-from ..core.space import Choice, Space, search_space
-from ..core.timeline import whole_number
-from .trials import trial_sums
 from .search import TuningResult, config_for, tune_model
+from .spaces import search_space
+from .trials import trial_sums
 
 if TYPE_CHECKING:
     import pandas as pd

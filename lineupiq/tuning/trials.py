@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import ConfigError, JobError
-from .scheduling import Job, Jobs, deal, run_lanes, stages
-from .objective import FoldScore, Objective
 from ..core.space import Space
+from .objective import FoldScore, Objective
+from .scheduling import Job, Jobs, deal, run_lanes, stages
 from .studies import Heart, fail_trial, owner, reap, signals_wait
 
 if TYPE_CHECKING:

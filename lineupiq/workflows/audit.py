@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..auditing.folds import AuditReport, audit_cv, splitter_factory
 from ..auditing.leaks import EXACT, SMALL, AuditSettings, audit_leak
+from ..auditing.poison import world_of
 from ..base import ConfigError
 from ..checks.findings import Finding, check_splitter
-from .train import OPTIONS, horizons_of, source_options, split_list, split_plan, whole_numbers
 from ..core.config import read_yaml, training_config
 from ..core.files import load_json
-from ..auditing.folds import AuditReport, audit_cv, splitter_factory
-from ..auditing.poison import world_of
-from ..scoring.leaderboard import RULES, leak_alarm
-from ..fit.out_of_fold import with_validation
 from ..data.panel import Panel
-from ..registry import registry
 from ..data.sources import load_panel
+from ..fit.out_of_fold import with_validation
+from ..registry import registry
+from ..scoring.leaderboard import RULES, leak_alarm
 from ..training.fitting import SplitPlan, plan_folds
+from .train import OPTIONS, horizons_of, source_options, split_list, split_plan, whole_numbers
 
 # %% auto #0
 __all__ = ['SHOWN', 'run_setup', 'run_folds', 'run_findings', 'audit_source', 'audited_models', 'run_audit_leak',

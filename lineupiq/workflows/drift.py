@@ -15,10 +15,10 @@ import numpy as np
 from ..base import ConfigError, LineupIQError
 from ..core.files import atomic_write
 from ..production.gate import window_problem
+from ..production.monitor import current_rows, drift_folder, drift_page, evidently_page, keep_report, read_history, watch_config, watch_model, watched_columns
+from ..store.layout import Store
 from ..store.published import load_published
 from .predict import source_panel
-from ..store.layout import Store
-from ..production.monitor import current_rows, drift_folder, drift_page, evidently_page, keep_report, read_history, watch_config, watch_model, watched_columns
 
 log = logging.getLogger("lineupiq")
 

@@ -16,15 +16,15 @@ from typing import Any
 import pandas as pd
 
 from ..base import ConfigError, IntegrityError, LineupIQError, config_problems, did_you_mean
-from .train import OPTIONS, horizons_of, model_file, run_training, source_options, split_plan, train_settings
 from ..core.config import raise_problems, read_yaml, training_config
-from ..training.evaluation import Comparison, compare_runs
 from ..core.files import check_name, dump_json, load_json, one_at_a_time
-from .job_steps import FLAGS, Lines, settings_search
-from ..registry import registry
-from ..data.sources import SOURCES, check_source, table_config
 from ..core.readers import read_table
+from ..data.sources import SOURCES, check_source, table_config
+from ..registry import registry
 from ..tracking.hooks import telling
+from ..training.evaluation import Comparison, compare_runs
+from .job_steps import FLAGS, Lines, settings_search
+from .train import OPTIONS, horizons_of, model_file, run_training, source_options, split_plan, train_settings
 
 # %% auto #0
 __all__ = ['SECTIONS', 'TRAINING', 'SEARCH', 'About', 'Member', 'DataSection', 'Tracker', 'Output', 'Experiment',

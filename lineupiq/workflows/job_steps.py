@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import train as commands
 from ..base import ConfigError, did_you_mean
-from .train import run_training
 from ..core.files import atomic_write
 from ..training.runs import RunResult, TrainSettings
+from . import train as commands
+from .train import run_training
 from .tune import best_configs, optimized_configs, search_options
 
 # %% auto #0

@@ -13,13 +13,13 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, did_you_mean
 from ..core.config import read_yaml
-from ..training.evaluation import evaluate_model
 from ..core.files import atomic_write, check_name, parse_version, plain
-from ..store.published import Published, load_published
-from ..report.boards import board_notes, board_rows
-from ..training.runs import predict_run, predict_unseen
 from ..data.sources import SOURCES, load_panel
+from ..report.boards import board_notes, board_rows
 from ..store.layout import Store
+from ..store.published import Published, load_published
+from ..training.evaluation import evaluate_model
+from ..training.runs import predict_run, predict_unseen
 
 # %% auto #0
 __all__ = ['source_panel', 'run_panel', 'written', 'predict_published', 'run_predict', 'run_evaluate', 'run_export']

@@ -21,23 +21,23 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, GateRejected, IntegrityError, LineupIQError, did_you_mean
-from .train import run_training
-from .drift import run_drift
 from ..core.files import check_name, dump_json, load_json, one_at_a_time
-from ..production.gate import GateConfig, gate_config, judge, window_problem
-from .job_steps import Lines, settings_search
-from ..scoring.ledger import ledger_path, record_look
-from ..tracking.notify import Destination, Message, notify
-from ..store.published import Published, load_published
-from ..registry import registry
-from .predict import source_panel
-from ..data.sources import SOURCES
-from ..store.layout import Store, read_metadata, scan, text_of
-from .store import run_promote
 from ..core.timeline import to_duration
-from ..production.validate import contest_of, gate_rows
-from .validate import run_validate
+from ..data.sources import SOURCES
+from ..production.gate import GateConfig, gate_config, judge, window_problem
 from ..production.monitor import watch_config
+from ..production.validate import contest_of, gate_rows
+from ..registry import registry
+from ..scoring.ledger import ledger_path, record_look
+from ..store.layout import Store, read_metadata, scan, text_of
+from ..store.published import Published, load_published
+from ..tracking.notify import Destination, Message, notify
+from .drift import run_drift
+from .job_steps import Lines, settings_search
+from .predict import source_panel
+from .store import run_promote
+from .train import run_training
+from .validate import run_validate
 
 log = logging.getLogger("lineupiq")
 

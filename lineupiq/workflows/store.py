@@ -15,9 +15,9 @@ import pandas as pd
 from ..base import ConfigError, IntegrityError, LineupIQError
 from ..core.files import check_name
 from ..core.journal import moment, state_at
+from ..store.layout import LINKS, Store, quiet_link, read_metadata, text_of
 from ..store.published import check_golden
 from ..store.signing import new_key, trusted_keys
-from ..store.layout import LINKS, Store, quiet_link, read_metadata, text_of
 from ..store.versions import promote, rollback, sign
 from ..store.views import version_lines
 

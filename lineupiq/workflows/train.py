@@ -14,17 +14,17 @@ import pandas as pd
 
 from ..base import ConfigError, config_problems, did_you_mean, pick_device
 from ..core.config import config_yaml, model_sections, raise_problems, read_yaml, training_changes, training_config, training_yaml
-from ..scoring.leaderboard import RULES
-from ..store.published import publish_result
+from ..data.sources import SOURCES, load_panel, table_config
 from ..registry import registry
 from ..report.boards import board_notes, board_rows, verdict
-from ..training.runs import RunResult, TrainSettings, choose_models, train_models
+from ..scoring.leaderboard import RULES
+from ..store.published import publish_result
 from ..store.signing import signing_key
-from ..data.sources import SOURCES, load_panel, table_config
-from ..tracking.spool import tracked_run
 from ..tracking.hooks import tell, telling, told_if_failed
-from ..core.space import read_tuning, tuning_yaml
+from ..tracking.spool import tracked_run
 from ..training.fitting import SplitPlan
+from ..training.runs import RunResult, TrainSettings, choose_models, train_models
+from ..tuning.spaces import read_tuning, tuning_yaml
 
 log = logging.getLogger("lineupiq")
 

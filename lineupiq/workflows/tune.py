@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from ..base import ConfigError, config_problems, did_you_mean
-from ..tuning.best_settings import BEST_FILE, best_key, load_best, read_best, save_search, update_best
-from .train import OPTIONS, horizons_of, model_file, source_options, split_list, split_plan, whole_numbers
 from ..core.config import raise_problems, training_config
 from ..core.files import disk_errors, dump_json
-from ..tuning.objective import Development, development_panel
-from ..tuning.overfitting import search_overfitting, search_sharpe
+from ..core.space import Space
 from ..data.panel import Panel
-from ..registry import registry
-from ..training.runs import choose_models
-from ..tuning.selection import CHOICES, choose, nested_estimate, one_standard_error
 from ..data.sources import SOURCES, load_panel
-from ..core.space import Space, read_tuning, search_space
-from ..tuning.studies import PRUNERS, SAMPLERS, sqlite_url
+from ..registry import registry
 from ..tracking.hooks import tell_search, telling
 from ..training.fitting import SplitPlan, plan_folds
+from ..training.runs import choose_models
+from ..tuning.best_settings import BEST_FILE, best_key, load_best, read_best, save_search, update_best
+from ..tuning.objective import Development, development_panel
+from ..tuning.overfitting import search_overfitting, search_sharpe
 from ..tuning.search import METHODS, TuningResult, tune_model
+from ..tuning.selection import CHOICES, choose, nested_estimate, one_standard_error
+from ..tuning.spaces import read_tuning, search_space
+from ..tuning.studies import PRUNERS, SAMPLERS, sqlite_url
+from .train import OPTIONS, horizons_of, model_file, source_options, split_list, split_plan, whole_numbers
 
 # %% auto #0
 __all__ = ['plan_development', 'tuned_models', 'search_options', 'selection_options', 'judged', 'check_output', 'grid_of',

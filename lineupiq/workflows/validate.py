@@ -11,11 +11,11 @@ from typing import Any
 
 from ..base import ConfigError
 from ..production.gate import gate_config, window_problem
+from ..production.validate import candidate_of, validate, write_comparison
+from ..store.layout import Store
 from ..store.published import load_published
 from ..training.runs import moment_of
 from .predict import source_panel
-from ..store.layout import Store
-from ..production.validate import candidate_of, validate, write_comparison
 
 # %% auto #0
 __all__ = ['run_validate', 'validate_text']

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lineupiq.store import versions
 from lineupiq.base import LineupIQError
+from lineupiq.store import versions
 from lineupiq.store.layout import Store, text_of, version_digest
 
 

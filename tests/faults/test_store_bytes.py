@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lineupiq.store import versions
 from lineupiq.base import BadName, ConfigError, EnvironmentFault, IntegrityError, LineupIQError, NotFound, StoreError, UntrustedArtifact
 from lineupiq.core.files import write_manifest
 from lineupiq.models.persistence import load_model as load_joblib
-from lineupiq.store.signing import new_key
+from lineupiq.store import versions
 from lineupiq.store.layout import Store, inside, locked, read_metadata, signature_path, verify_version, version_digest
+from lineupiq.store.signing import new_key
 from lineupiq.store.versions import archive, promote, prune, publish, record_verdict, repair, rollback, sign
 
 NAME = "QB_yards"

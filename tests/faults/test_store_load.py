@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from invariants import Driver, check, link, records, versions_of
-from lineupiq.store import versions
 from lineupiq.base import Busy, LineupIQError, StoreError
+from lineupiq.store import versions
 from lineupiq.store.layout import Store, locked, text_of, version_digest
 
 NAME = "QB_yards"
