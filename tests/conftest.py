@@ -1,8 +1,7 @@
 """Small tables, a command line that runs in this process, and what every refusal has in common."""
-import functools
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +58,9 @@ def refused(answer: Answer, code: int, kind: str, *words: str) -> Answer:
 def cli(capsys, monkeypatch, tmp_path):
     "Run a command in this process, models included; `train` writes below the test's folder."
     from lineupiq.workflows import train as commands
-    from lineupiq.training import runs
     from lineupiq.cli.program import exit_code
-    monkeypatch.setattr(commands, "TrainSettings", functools.partial(runs.TrainSettings, isolate=False, draws=100))
+    settings = commands.run_settings
+    monkeypatch.setattr(commands, "run_settings", lambda *asked: replace(settings(*asked), isolate=False, draws=100))
 
     def run(*argv, output=None) -> Answer:
         out = Path(output or tmp_path / "out")

@@ -15,6 +15,7 @@ from lineupiq.data.panel import make_panel
 from lineupiq.data.sources import load_panel
 from lineupiq.fit.calibrated import calibrate_forward, calibrated_folds, calibration_windows, fit_calibrated, probabilities_of
 from lineupiq.fit.inputs import ModelSpec
+from lineupiq.fit.settings import FitSettings
 from lineupiq.fit.out_of_fold import out_of_fold
 from lineupiq.scoring.calibration import INTERCEPT, METHODS, SLOPE, fit_map, load_map, log_scores, softmax_rows
 from lineupiq.scoring.metrics import get_metric
@@ -143,7 +144,7 @@ def test_windows_are_purged_by_label_end():
     calibrate, select = calibration_windows(panel, fold.val)
     for earlier, later in ((fold.train, calibrate), (calibrate, select), (select, fold.test)):
         assert panel.label_ends[earlier].max() < panel.times[later].min()
-    run = run_model(panel, [fold], ModelSpec("logistic"), calibrate="auto")
+    run = run_model(panel, [fold], ModelSpec("logistic"), how=FitSettings(calibrate="auto"))
     test = run.predictions[run.predictions["split"] == "test"]
     assert len(test) == len(fold.test) and np.allclose(probabilities_of(test).sum(1), 1)
     scores = {r["method"]: r["score"] for r in run.folds[0]["calibration"]["scores"]}
@@ -182,7 +183,7 @@ def test_folds_like_out_of_fold(games):
 @pytest.mark.parametrize("model", ["elo", "logistic", "xgboost"])
 def test_a_calibrated_bundle_says_what_was_tested(games, model, tmp_path):
     fold = plan_folds(games, SplitPlan(val=0.3, test_share=0.2))
-    run = run_model(games, fold, ModelSpec(model), tmp_path / "b", calibrate="isotonic")
+    run = run_model(games, fold, ModelSpec(model), tmp_path / "b", FitSettings(calibrate="isotonic"))
     said = run.predictions[run.predictions["split"] == "test"]
     got = load_bundle(run.bundle).predict(games, fold[0].test, "test")
     np.testing.assert_array_equal(probabilities_of(got), probabilities_of(said))
@@ -207,10 +208,10 @@ def test_bundles_old_and_later(games, tmp_path):
 def test_refusals(games):
     folds = plan_folds(games, SplitPlan())
     with pytest.raises(ConfigError, match="did you mean 'isotonic'"):
-        run_model(games, folds, ModelSpec("logistic"), calibrate="isotonc")
+        run_model(games, folds, ModelSpec("logistic"), how=FitSettings(calibrate="isotonc"))
     with pytest.raises(ConfigError, match="no intervals"):
-        run_model(games, folds, ModelSpec("logistic"), intervals=0.8)
+        run_model(games, folds, ModelSpec("logistic"), how=FitSettings(intervals=0.8))
     few = make_panel(pd.DataFrame({"symbol": "a", "time": pd.date_range("2020", periods=60), "x": np.arange(60.0) % 7, "label": np.arange(60) % 2}), ["x"], task="binary")
     with pytest.raises(DataError, match="too little to learn"):
-        run_model(few, plan_folds(few, SplitPlan()), ModelSpec("logistic"), calibrate="sigmoid")
-    assert run_model(few, plan_folds(few, SplitPlan()), ModelSpec("logistic"), calibrate="auto").folds[0]["calibration"]["method"] == "identity"
+        run_model(few, plan_folds(few, SplitPlan()), ModelSpec("logistic"), how=FitSettings(calibrate="sigmoid"))
+    assert run_model(few, plan_folds(few, SplitPlan()), ModelSpec("logistic"), how=FitSettings(calibrate="auto")).folds[0]["calibration"]["method"] == "identity"

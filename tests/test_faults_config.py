@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lineupiq.base import ConfigError, did_you_mean
-from lineupiq.core.config import INTERNAL, config_yaml, read_yaml, training_changes, training_config, training_yaml
+from lineupiq.core.config import INTERNAL, config_yaml, read_yaml
 from lineupiq.data.sources import load_panel, table_config
 from lineupiq.registry import registry
 from lineupiq.training.fitting import SplitPlan, plan_folds
-from lineupiq.workflows.train import check_config_file, model_file
+from lineupiq.training.request import training_changes, training_config, training_yaml
+from lineupiq.workflows.configs import check_config_file, model_file
 
 MODELS = ("xgboost", "lightgbm", "catboost", "random_forest", "logistic", "svm", "ridge", "prior", "last_value", "ewma")
 

@@ -22,6 +22,7 @@ from lineupiq.data.encoder import Encoder
 from lineupiq.data.panel import Feature, clean_time, make_panel
 from lineupiq.data.sources import table_panel
 from lineupiq.fit.inputs import ModelSpec
+from lineupiq.fit.settings import FitSettings
 from lineupiq.fit.out_of_fold import out_of_fold
 from lineupiq.registry import registry
 from lineupiq.scoring.leaderboard import forecast_of
@@ -396,7 +397,7 @@ def test_D13_labels_differ():
     frame["y"] = np.where((frame.index < 210) & (frame["y"] == 1), 0, frame["y"])  # 1 comes only at the end
     frame.loc[228:, "y"] = [1, 0, -1] * 4
     with pytest.raises(DataError, match=r"labels that its training rows do not have[\s\S]*added in the test rows: \[1.*missing in training: \[1"):
-        out_of_fold((panel := panel_of(frame, "multiclass")), plan_folds(panel, SplitPlan(val=0.)), ModelSpec("logistic"), val_share=0)
+        out_of_fold((panel := panel_of(frame, "multiclass")), plan_folds(panel, SplitPlan(val=0.)), ModelSpec("logistic"), FitSettings(val_share=0))
     with pytest.raises(DataError, match=r"labels that the training rows do not have[\s\S]*added: \[2\], missing: \[0\]"):
         fitted("logistic").codec.encode([1, 2])
 

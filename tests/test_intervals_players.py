@@ -86,7 +86,7 @@ def test_coverage_of_the_league(league):
 def test_a_stored_maker_says_what_was_tested(model, target, tmp_path):
     panel = load_panel("league", position="WR", target=target)
     folds = plan_folds(panel, SplitPlan(train_until=2018, test="2019:2020"))
-    run = run_model(panel, folds, ModelSpec(model), tmp_path / "b", intervals={"level": 0.9, "quantiles": [0.05, 0.95]})
+    run = run_model(panel, folds, ModelSpec(model), tmp_path / "b", bands=IntervalSettings(level=0.9, quantiles=(0.05, 0.95)))
     said = run.predictions[run.predictions["split"] == "test"].set_index("row")
     columns = ["q_0.05", "q_0.95", "low_0.9", "high_0.9", "promised_0.9"]
     bundle = load_bundle(run.bundle)

@@ -1,6 +1,6 @@
 """A retraining from its reason to production: a better challenger is promoted, decay is seen, a killed one goes on."""
-import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,40 +10,40 @@ from conftest import good_frame
 from lineupiq.base import Busy, ConfigError, IntegrityError
 from lineupiq.core.files import one_at_a_time
 from lineupiq.store.layout import Store, text_of
-from lineupiq.training import runs
 from lineupiq.workflows import train as commands
-from lineupiq.workflows.retrain import RetrainRequest, run_retrain
+from lineupiq.workflows.requests import RetrainRequest, TrainRequest
+from lineupiq.workflows.retrain import run_retrain
 
 
 @pytest.fixture
 def live(table, tmp_path, monkeypatch):
     "A model in production that learned the wrong sign, and newer rows in which the truth shows."
-    monkeypatch.setattr(commands, "TrainSettings", functools.partial(runs.TrainSettings, isolate=False, draws=100))
+    settings = commands.run_settings
+    monkeypatch.setattr(commands, "run_settings", lambda *asked: replace(settings(*asked), isolate=False, draws=100))
     monkeypatch.setenv("LINEUPIQ_LEDGER", str(tmp_path / "looks.jsonl"))
     monkeypatch.chdir(tmp_path)
     frame = good_frame(1600)
     frame["y"] = frame["x1"] + .5 * frame["x2"] + 3.2 * np.random.default_rng(1).normal(size=len(frame))
     wrong = frame.head(800).assign(x1=-frame["x1"])
     about = table(wrong)
-    from lineupiq.workflows.job_steps import Lines
-    [run] = commands.run_training({"data": str(about), "model": ["ridge"], "output": tmp_path / "runs", "val": .2, "test_share": .3}, Lines(lambda t: None), None)
+    [run] = commands.run_training(TrainRequest.from_mapping({"data": str(about), "model": "ridge", "output": tmp_path / "runs", "val": .2, "test_share": .3}))
     from lineupiq.store.versions import promote
     promote(Store(), run.published["name"], force=True, reason="a trial")
     newer = tmp_path / "newer.csv"
     frame.to_csv(newer, index=False)
     (tmp_path / "gate.yaml").write_text("window: 365D\nmin_rows: 50\n")
-    return RetrainRequest(run.published["name"], path=(str(newer),), gate=str(tmp_path / "gate.yaml"))
+    return RetrainRequest(run.published["name"], path=(str(newer),), gate=tmp_path / "gate.yaml")
 
 
 def test_a_better_challenger_is_promoted_once(live, tmp_path):
-    told = run_retrain(RetrainRequest(**{**vars(live), "decay": .1}))
+    told = run_retrain(replace(live, decay=.1))
     assert told["status"] == "promoted" and told["exit_code"] == 0, told
     assert told["reasons"][0]["condition"] == "decay" and told["reasons"][0]["holds"] is True
     store = Store()
     assert store.linked(live.name) == told["train"]["version"] == "1.1.0"
     state = json.loads(Path(told["state"]).read_text())
     assert list(state["steps"]) == ["check", "train", "validate", "promote"] and state["status"] == "promoted"
-    again = run_retrain(RetrainRequest(**{**vars(live), "schedule": "7D"}))
+    again = run_retrain(replace(live, schedule="7D"))
     assert again["status"] == "not needed" and len(store.versions(live.name)) == 2
 
 
@@ -76,7 +76,7 @@ def test_two_at_once_and_a_dry_run(live, tmp_path):
 def test_too_few_rows_for_the_gate_is_not_a_pass(live):
     strict = Path("strict.yaml")
     strict.write_text("min_rows: 100000\n")
-    told = run_retrain(RetrainRequest(**{**vars(live), "gate": str(strict)}))
+    told = run_retrain(replace(live, gate=strict))
     assert told["exit_code"] == 3 and told["validate"]["verdict"] == "UNJUDGED" and Store().linked(live.name) == "1.0.0"
 
 
@@ -84,7 +84,7 @@ def test_requests_that_a_schedule_must_not_keep(live, tmp_path):
     "A typo is said at once, not in the week in which something is due."
     for wrong in ({"schedule": "7"}, {"schedule": "soon"}, {"seed": -1}, {"data": "nosuch"}, {"path": ("/nonexist",)}, {"watch": "nope.yaml"}):
         with pytest.raises(ConfigError):
-            RetrainRequest(live.name, **wrong).check()
+            RetrainRequest.from_mapping({"name": live.name, **wrong})
 
 
 def test_a_version_that_is_gone_and_a_damaged_old_one(live):

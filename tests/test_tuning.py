@@ -173,6 +173,7 @@ def test_selection_over_seeds_with_pruning():
 
 def tuned(folder, **flags):
     "One proposal for logistic regression on the simulated league, through the command's body."
+    from lineupiq.workflows.requests import TuneRequest
     from lineupiq.workflows.tune import run_tuning
 
     class Quiet:
@@ -181,7 +182,7 @@ def tuned(folder, **flags):
         def stop(self): ...
     heard, lines = Quiet(), []
     given = {"data": "league", "model": ["logistic"], "n_trials": 1, "n_splits": 2, "mlflow": False, "output": folder / "out", "storage": f"sqlite:///{folder}/s.db", **flags}
-    return run_tuning(given, heard, lines.append)[0], heard, "\n".join(lines)
+    return run_tuning(TuneRequest.from_mapping(given), heard, lines.append)[0], heard, "\n".join(lines)
 
 
 def spaces_file(folder, text):
@@ -222,14 +223,14 @@ def test_secret_of_a_query_is_not_written(tmp_path):
 
 def test_seed_is_checked(tmp_path):
     "As the file's is."
-    from lineupiq.workflows.tune import search_options
+    from lineupiq.workflows.requests import TuneRequest
     dev = development_panel(make_panel(table(300), ["a", "b"], task="regression"))
     for bad in (2**32, -1):
-        with pytest.raises(ConfigError, match="seed must be"):
-            search_options({"seed": bad})
+        with pytest.raises(ConfigError, match="seed: expected"):
+            TuneRequest.from_mapping({"model": "ridge", "seed": bad})
         with pytest.raises(ConfigError, match="seed must be"):
             tune_model(dev, "ridge", n_trials=1, seed=bad)
-    assert search_options({"seed": 2**32 - 1})[0]["seed"] == 2**32 - 1
+    assert TuneRequest.from_mapping({"model": "ridge", "seed": 2**32 - 1}).seed == 2**32 - 1
 
 
 @pytest.mark.parametrize("entry", [5, {"model": 7, "config": {}}, {"model": "xgboost", "config": {"max_depth": 3}}, {"model": "classical:logistic"}, {"config": [1]}])
@@ -277,9 +278,10 @@ def test_a_grid_says_its_size_and_ignores_nothing(tmp_path):
                                        (f"spaces:\n  logistic: {{C: {RANGE}}}\n  'classical:logistic': {{C: {RANGE}}}\n", "logistic stands there twice.*space.yaml:1")])
 def test_files_of_ranges_are_refused_with_their_line(tmp_path, text, said):
     "A model that there is not, a sampler that there is not, one model under two names."
-    from lineupiq.workflows.tune import search_options
+    from lineupiq.workflows.requests import TuneRequest
+    from lineupiq.workflows.tune import resolved
     with pytest.raises(ConfigError, match=f"(?s){said}"):
-        search_options({"space": spaces_file(tmp_path, text)})
+        resolved(TuneRequest.from_mapping({"model": "logistic", "space": spaces_file(tmp_path, text)}))
 
 
 def test_defaults_that_win_are_written(tmp_path):

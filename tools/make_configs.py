@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def shipped() -> dict[str, str]:
     "Path under lineupiq/configs -> text, for training, gate and drift, and for every registered model."
-    from lineupiq.workflows.train import SETTINGS, default_yaml
+    from lineupiq.workflows.configs import SETTINGS, default_yaml
     from lineupiq.registry import registry
     out = {f"{name}.yaml": default_yaml(name) for name in SETTINGS}
     for entry in registry().list_models():

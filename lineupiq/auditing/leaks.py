@@ -16,8 +16,9 @@ import pandas as pd
 from .columns import audit_columns
 from .controls import SIGMAS, Gain, gain_on_rules, noise_features, permuted_labels
 from .folds import AuditReport
-from .pipeline import Cut, Walk, check_plant, cuts_of, learns_level, level_rows, planted_panel, predict_again, short_search, walk
+from .pipeline import Cut, Walk, cuts_of, learns_level, level_rows, planted_panel, predict_again, short_search, walk
 from .poison import World, changes
+from .settings import AuditSettings
 from ..base import ConfigError, DataError, EnvironmentFault, LineupIQError
 from ..checks.findings import Finding, check_splitter
 from ..data.panel import Panel
@@ -27,34 +28,11 @@ from ..scoring.leaderboard import RULES, best_on_validation, leak_alarm, validat
 from ..scoring.metrics import default_metric
 
 # %% auto #0
-__all__ = ['NET_ROWS', 'ROWS', 'SMALL', 'EXACT', 'TITLES', 'AuditSettings', 'audit_config', 'Stage', 'data_findings',
-           'ModelAudit', 'poison_model', 'lag_finding', 'search_finding', 'level_finding', 'control_finding',
-           'audit_model', 'audit_leak']
+__all__ = ['NET_ROWS', 'ROWS', 'SMALL', 'EXACT', 'TITLES', 'audit_config', 'Stage', 'data_findings', 'ModelAudit', 'poison_model',
+           'lag_finding', 'search_finding', 'level_finding', 'control_finding', 'audit_model', 'audit_leak']
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #9f0ac4bb
 NET_ROWS, ROWS = 1500, 5000  # latest labelled rows that nets, and others, are audited on
-
-# %% ../../nbs/11_auditing/06_leaks.ipynb #e07f99a2
-@dataclass
-class AuditSettings:
-    "How thorough an audit is."
-    rows: int | None = None  # latest rows; None: NET_ROWS for nets, ROWS for others
-    cuts: int = 2  # test blocks, each with its moment
-    n_trials: int = 2  # of the short search; 0: only the rows that a search would see
-    seed: int = 0  # of garbage, permutations and noise
-    plant: str | None = None  # one of PLANTS
-    usual: bool = False  # True: models as they are trained
-    time_limit: float | None = None  # seconds for all models together; those that it leaves out are unknown
-
-    def check(self) -> AuditSettings:  # itself
-        "Refuse what cannot be meant."
-        check_plant(self.plant)
-        if self.rows is not None and self.rows < 200: raise ConfigError("too few rows to audit", found=f"rows={self.rows}", expected="200 or more")
-        if self.time_limit is not None and not 0 < self.time_limit < float("inf"): raise ConfigError("time_limit is not a length of time", found=str(self.time_limit), expected="seconds, greater than 0")
-        for name, low, high in (("cuts", 1, 1000), ("n_trials", 0, 10_000), ("seed", 0, 2**32 - 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high: raise ConfigError(f"{name} cannot be meant", found=f"{name}={value}", expected=f"a whole number from {low} to {high}")
-        return self
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #902b1535
 SMALL = {"num_boost_round": 100, "n_estimators": 100, "max_epochs": 3, "epochs": 3, "seq_len": 16}  # settings of a quick audit

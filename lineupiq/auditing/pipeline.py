@@ -11,21 +11,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, did_you_mean
+from ..base import DataError
 from ..core.arrays import take_rows
 from ..cv import Fold, WalkForwardBlocks
 from ..data.panel import Feature, Panel, panel_digest
 from ..fit.calibrated import apply_map, fit_calibrated, probabilities_of
 from ..fit.inputs import ModelSpec, RowMaker
 from ..fit.out_of_fold import FittedFold, fit_fold, prediction_frame, with_validation
+from ..fit.settings import FitSettings
 from ..registry import ModelRegistry, registry
 from ..scoring.calibration import fit_map
 from ..scoring.conformal import add_intervals
 from ..tuning.objective import development_panel
 
 # %% auto #0
-__all__ = ['PLANTS', 'Cut', 'cuts_of', 'check_plant', 'planted_panel', 'Seen', 'in_sample_predictions', 'stacked', 'learns_level',
-           'level_rows', 'Walk', 'walk', 'short_search', 'predict_again']
+__all__ = ['Cut', 'cuts_of', 'planted_panel', 'Seen', 'in_sample_predictions', 'stacked', 'learns_level', 'level_rows', 'Walk',
+           'walk', 'short_search', 'predict_again']
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #1c208511
 @dataclass(frozen=True)
@@ -72,18 +73,6 @@ def cuts_of(
         first, last = (part[0], part[-1]) if not grouped else (int(part[0]), int(part[-1]))
         out.append(Cut(k, pd.Timestamp(first) if not grouped else first, pd.Timestamp(last) if not grouped else last, inside[len(inside) // 2], grouped))
     return out
-
-# %% ../../nbs/11_auditing/05_pipeline.ipynb #b32f7a35
-PLANTS = ("scaler", "feature", "label", "calibrator", "stack", "fold")
-
-# %% ../../nbs/11_auditing/05_pipeline.ipynb #a2096a08
-def check_plant(
-    plant: str | None,  # as given
-) -> str | None:
-    "A plant's name, or an error that lists them."
-    if plant is not None and plant not in PLANTS:
-        raise ConfigError(f"unknown plant '{plant}'{did_you_mean(str(plant), PLANTS)}", expected=", ".join(PLANTS))
-    return plant
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #d797e155
 def planted_panel(
@@ -165,7 +154,7 @@ def level_rows(
     after: np.datetime64 | None = None,  # training labels that ended later are garbage
 ) -> Seen:
     "What the second level would be learnt on."
-    try: fit_fold(panel, replace(fold, val=None), replace(spec, among=stacked(spec.name, True, plant, after)), refit=False)
+    try: fit_fold(panel, replace(fold, val=None), replace(spec, among=stacked(spec.name, True, plant, after)), FitSettings(refit=False))
     except Seen as seen: return seen
     raise DataError(f"{spec.name} did not reach its second level", expected="a model that learns one")
 

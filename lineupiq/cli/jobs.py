@@ -7,12 +7,14 @@ __all__ = ['Notify', 'track_app', 'job', 'retrain', 'experiment', 'track_sync', 
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #34d061bc
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
-from .app import Json, Paths, app, out, say
+from .app import Json, app, asks, out, say
+from ..workflows.requests import RetrainRequest
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #976c7aad
 Notify = Annotated[Optional[list[str]], typer.Option("--notify", help="Whom to tell: github, slack, urls, none, or an address; default all that the environment offers.")]
@@ -64,19 +66,10 @@ def _job_text(end: Any) -> str:
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #111c9d31
 @app.command()
+@asks(RetrainRequest)
 def retrain(
+    ask: RetrainRequest,
     name: Annotated[Optional[str], typer.Argument(help="A model in production; see `lineupiq version list`.")] = None,
-    drift: Annotated[bool, typer.Option("--drift", help="Where drift is critical.")] = False,
-    schedule: Annotated[Optional[str], typer.Option("--schedule", help="Where the version in production is older than this, e.g. 7D.")] = None,
-    decay: Annotated[Optional[float], typer.Option("--decay", help="Where it has lost more than this much skill against its own test rows.")] = None,
-    optimize: Annotated[bool, typer.Option("--optimize", help="Search the settings first.")] = False,
-    use_best: Annotated[bool, typer.Option("--use-best", help="Settings that `lineupiq tune` kept; default those of the version in production.")] = False,
-    n_trials: Annotated[Optional[int], typer.Option("--n-trials", help="With --optimize: trials.")] = None,
-    data: Annotated[Optional[str], typer.Option("--data", help="Another source than the recorded one.")] = None,
-    path: Paths = None,
-    gate: Annotated[Optional[Path], typer.Option("--gate", help="Thresholds; see `lineupiq config show gate`.")] = None,
-    watch: Annotated[Optional[Path], typer.Option("--watch", help="What is watched; see `lineupiq config show drift`.")] = None,
-    seed: Annotated[Optional[int], typer.Option("--seed", help="Seed of the training.")] = None,
     output: Annotated[Path, typer.Option("--output", help="Parent of the states.")] = Path("experiments/retrain"),
     notify: Notify = None,
     everything: Annotated[bool, typer.Option("--all", help="Every model that is in production, one after the other.")] = False,
@@ -86,27 +79,25 @@ def retrain(
     "Train anew where there is a reason, judge, promote on the gate's word; the same command goes on where a killed one was."
     from lineupiq.base import ConfigError
     from lineupiq.tracking.notify import destinations
-    from lineupiq.workflows.retrain import RetrainRequest, retrain_text, run_retrain
+    from lineupiq.workflows.retrain import retrain_text, run_retrain
     if everything == (name is not None):
         raise ConfigError("retrain takes a NAME or --all", found="both" if everything else "neither")
-    request = {"schedule": schedule, "drift": drift, "decay": decay, "optimize": optimize, "use_best": use_best, "n_trials": n_trials, "data": data, "path": tuple(path or ()),
-               "gate": str(gate) if gate else None, "watch": str(watch) if watch else None, "seed": seed}
     if everything:
-        return _retrain_all(request, output, dry_run, as_json, destinations(notify))
-    told = run_retrain(RetrainRequest(str(name), **request), output, destinations(notify), dry_run, None if as_json else lambda line: out(line, sys.stderr))
+        return _retrain_all(ask, output, dry_run, as_json, destinations(notify))
+    told = run_retrain(replace(ask, name=name), output, destinations(notify), dry_run, None if as_json else lambda line: out(line, sys.stderr))
     say(told if as_json else retrain_text(told), as_json)
     if told["exit_code"]:
         raise typer.Exit(told["exit_code"])
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #fb965844
-def _retrain_all(request: dict, output: Path, dry_run: bool, as_json: bool, to: list) -> None:
+def _retrain_all(ask: RetrainRequest, output: Path, dry_run: bool, as_json: bool, to: list) -> None:
     "All models; the worst exit code that is not \"not promoted\" wins."
     from lineupiq.base import ConfigError
     from lineupiq.tracking.notify import Message, notify
     from lineupiq.workflows.retrain import train_all_models
     if dry_run:
         raise ConfigError("--dry-run is for one model", fix="name it")
-    table = train_all_models(output=output, **request)
+    table = train_all_models(output=output, ask=ask)
     say({"models": table.astype(object).where(table.notna(), None).to_dict("records")} if as_json else "nothing is in production" if table.empty else table.to_string(index=False), as_json)
     codes = {int(c) for c in table["exit_code"]} - {0}
     if (table["status"] != "not needed").any():

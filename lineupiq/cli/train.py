@@ -14,7 +14,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .app import Barriers, Data, Horizons, Json, Market, Paths, Position, Sort, StatusLine, Symbols, Target, Timezone, app, config_app, out, say
+from .app import Json, StatusLine, app, asks, config_app, out, say
+from ..workflows.requests import EvaluateRequest, ExportRequest, PredictRequest, TrainRequest
 
 # %% ../../nbs/18_cli/02_train.ipynb #d06109f0
 def stopping(
@@ -73,49 +74,9 @@ class Progress(StatusLine):
 
 # %% ../../nbs/18_cli/02_train.ipynb #100686c2
 @app.command()
+@asks(TrainRequest)
 def train(
-    data: Data = "sp500",
-    model: Annotated[Optional[list[str]], typer.Option("--model", help="A model, several, or `all`; default those of --config, else all.")] = None,
-    horizon: Horizons = None,
-    symbol: Symbols = None,
-    position: Position = None,
-    target: Target = None,
-    path: Paths = None,
-    train_until: Annotated[Optional[str], typer.Option("--train-until", help="Last season or date that may train.")] = None,
-    train_from: Annotated[Optional[str], typer.Option("--train-from", help="First season or date that may train.")] = None,
-    test: Annotated[Optional[str], typer.Option("--test", help="FROM:TO, seasons or dates.")] = None,
-    walk_forward: Annotated[Optional[str], typer.Option("--walk-forward", help="FROM:TO; every season, or --n-splits blocks of dates.")] = None,
-    val: Annotated[Optional[float], typer.Option("--val", help="Share of the rows for validation (default .15).")] = None,
-    test_share: Annotated[Optional[float], typer.Option("--test-share", help="Share of the rows for test (default .15).")] = None,
-    embargo: Annotated[Optional[str], typer.Option("--embargo", help="Distance in time between parts, e.g. 1D.")] = None,
-    n_splits: Annotated[Optional[int], typer.Option("--n-splits", help="Blocks of a walk-forward over dates.")] = None,
-    seq_len: Annotated[Optional[int], typer.Option("--seq-len", help="Rows of history that a model sees: 1 is the current row; default 1, and for sequence models what their configuration says.")] = None,
-    config: Annotated[Optional[list[Path]], typer.Option("--config", help="A model's YAML, see `lineupiq config show MODEL`; once for each model that has one.")] = None,
-    training_config: Annotated[Optional[Path], typer.Option("--training-config", help="Defaults of training; see `lineupiq config show training`.")] = None,
-    output: Annotated[Path, typer.Option("--output", help="Where run folders go.")] = Path("experiments/runs"),
-    device: Annotated[Optional[str], typer.Option("--device", help="auto, cpu or cuda.")] = None,
-    time_limit: Annotated[Optional[float], typer.Option("--time-limit", help="Seconds for each model; the best state so far is kept.")] = None,
-    seed: Annotated[Optional[int], typer.Option("--seed", help="Seed of models, bootstraps and simulations.")] = None,
-    metric: Annotated[Optional[str], typer.Option("--metric", help="Score of the leaderboard and of the choice.")] = None,
-    calibrate: Annotated[Optional[str], typer.Option("--calibrate", help="Classes: auto, temperature, sigmoid or isotonic; chosen and fitted on validation rows, in time order. Give it room: --val .3.")] = None,
-    intervals: Annotated[Optional[float], typer.Option("--intervals", help="Numbers: the share of outcomes that an interval should hold, e.g. .8 (the extra intervals).")] = None,
-    optimize: Annotated[bool, typer.Option("--optimize", help="Search each model's settings first, on rows before the test.")] = False,
-    use_best: Annotated[bool, typer.Option("--use-best", help="Settings of the file that `lineupiq tune` keeps.")] = False,
-    best: Annotated[Path, typer.Option("--best", help="That file.")] = Path("tuning/best_hyperparameters.json"),
-    n_trials: Annotated[Optional[int], typer.Option("--n-trials", help="With --optimize: trials of each model.")] = None,
-    timeout: Annotated[Optional[float], typer.Option("--timeout", help="With --optimize: seconds after which no trial begins.")] = None,
-    weights: Annotated[Optional[str], typer.Option("--weights", help="Bars: uniqueness, none or quality.")] = None,
-    market: Market = False,
-    barriers: Barriers = None,
-    timezone: Timezone = None,
-    sort: Sort = False,
-    exclude_neutrals: Annotated[bool, typer.Option("--exclude-neutrals", help="Rows of class 0 do not train.")] = False,
-    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Train the tested model on train + validation.")] = True,
-    acknowledge: Annotated[Optional[list[str]], typer.Option("--acknowledge", help="A model whose implausible score you vouch for.")] = None,
-    publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Publish the candidate as the next version and point staging at it.")] = True,
-    part: Annotated[str, typer.Option("--part", help="Part of the version to raise: major, minor or patch.")] = "minor",
-    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Tell the tracker, where MLflow is installed (the extra mlflow).")] = True,
-    experiment: Annotated[Optional[str], typer.Option("--experiment", help="Name of the tracker's experiment; default the data's.")] = None,
+    ask: TrainRequest,
     list_models: Annotated[bool, typer.Option("--list-models", help="List the models and stop.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print losses while training.")] = False,
     as_json: Json = False,
@@ -124,9 +85,7 @@ def train(
     if list_models:
         return models(family=None, check=None, as_json=as_json)
     from lineupiq.workflows.train import run_training
-    from lineupiq.workflows.job_steps import settings_search
-    flags = {k: v for k, v in locals().items() if k not in ("run_training", "settings_search", "list_models", "as_json", "verbose")}
-    results = run_training(flags, Progress(verbose=verbose), None if as_json else out, settings_search(flags, None if as_json else out))
+    results = run_training(ask, Progress(verbose=verbose), None if as_json else out)
     if as_json:
         records = [r.record() | {"published": r.published} for r in results]
         say(records[0] if len(records) == 1 else {"runs": records}, True)
@@ -139,7 +98,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     "List the registered models, what they can do, and why one is unavailable; or check one."
-    from lineupiq.workflows.train import check_report, model_table
+    from lineupiq.workflows.configs import check_report, model_table
     if check is not None:
         if check_report(check, lambda text: say(text, as_json), as_json):
             raise typer.Exit(1)
@@ -148,49 +107,36 @@ def models(
 
 # %% ../../nbs/18_cli/02_train.ipynb #0c6de253
 @app.command()
+@asks(PredictRequest)
 def predict(
-    run: Annotated[Optional[Path], typer.Option("--run", help="A run folder of `lineupiq train`.")] = None,
-    saved: Annotated[Optional[str], typer.Option("--saved", help="A saved model by name, under the models folder.")] = None,
-    version: Annotated[Optional[str], typer.Option("--version", help="Version of the saved or published model, MAJOR.MINOR.PATCH; default the newest saved one, or what is in production.")] = None,
-    model: Annotated[Optional[str], typer.Option("--model", help="A model of the run, default what validation picked; without --run and --saved a published model, as it is in production.")] = None,
-    data: Annotated[Optional[str], typer.Option("--data", help="Another source than the one that was recorded.")] = None,
-    path: Paths = None,
-    everything: Annotated[bool, typer.Option("--all-later", help="Also rows that have a label by now, if they are later than the training.")] = False,
-    output: Annotated[Optional[Path], typer.Option("--output", help="A .parquet or .csv to write; default: print.")] = None,
+    ask: PredictRequest,
     as_json: Json = False,
 ) -> None:
     "Predict rows that have no outcome yet, with a run's model, a published or a saved one; digests are checked first."
     from lineupiq.workflows.predict import run_predict
-    say(run_predict(run=run, saved=saved, version=version, model=model, data=data, path=path, everything=everything, output=output, as_json=as_json), as_json)
+    say(run_predict(ask, as_json), as_json)
 
 # %% ../../nbs/18_cli/02_train.ipynb #ffcf9544
 @app.command()
+@asks(EvaluateRequest)
 def evaluate(
-    run: Annotated[Path, typer.Option("--run", help="A run folder of `lineupiq train`.")],
-    model: Annotated[Optional[str], typer.Option("--model", help="A model of the run; default what validation picked.")] = None,
-    data: Annotated[Optional[str], typer.Option("--data", help="Another source than the run's.")] = None,
-    path: Paths = None,
-    since: Annotated[Optional[str], typer.Option("--since", help="First time to score; default all that is later than the run's test rows.")] = None,
+    ask: EvaluateRequest,
     as_json: Json = False,
 ) -> None:
     "Score a run's model beside its simple rules on rows later than everything it was trained on."
     from lineupiq.workflows.predict import run_evaluate
-    say(run_evaluate(run=run, model=model, data=data, path=path, since=since, as_json=as_json), as_json)
+    say(run_evaluate(ask, as_json), as_json)
 
 # %% ../../nbs/18_cli/02_train.ipynb #f149002c
 @app.command()
+@asks(ExportRequest)
 def export(
-    run: Annotated[Path, typer.Option("--run", help="A run folder of `lineupiq train`.")],
-    output: Annotated[Path, typer.Option("--output", help="The file to write, ending in .onnx; what it says of itself stands beside it.")],
-    model: Annotated[Optional[str], typer.Option("--model", help="A model of the run; default what validation picked.")] = None,
-    format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
-    data: Annotated[Optional[str], typer.Option("--data", help="Another source than the run's.")] = None,
-    path: Paths = None,
+    ask: ExportRequest,
     as_json: Json = False,
 ) -> None:
     "Write a run's model for other runtimes, if it says the same as the model on rows later than its training."
     from lineupiq.workflows.predict import run_export
-    say(run_export(run=run, model=model, data=data, path=path, format=format, output=output, as_json=as_json), as_json)
+    say(run_export(ask, as_json), as_json)
 
 # %% ../../nbs/18_cli/02_train.ipynb #91b2742d
 @config_app.command("show")
@@ -198,7 +144,7 @@ def config_show(
     name: Annotated[str, typer.Argument(help="A model, or `training`, `gate`, `drift`.")],
 ) -> None:
     "Print the defaults as YAML that can be edited and passed with --config."
-    from lineupiq.workflows.train import default_yaml
+    from lineupiq.workflows.configs import default_yaml
     out(default_yaml(name).rstrip("\n"))
 
 # %% ../../nbs/18_cli/02_train.ipynb #26bfe1fb
@@ -209,6 +155,6 @@ def config_check(
     as_json: Json = False,
 ) -> None:
     "Read a file strictly and say everything that is wrong with it, without running anything."
-    from lineupiq.workflows.train import check_config_file
+    from lineupiq.workflows.configs import check_config_file
     kind = check_config_file(file, model)
     say({"file": str(file), "ok": True, "kind": kind} if as_json else f"{file}: a valid configuration of {kind}", as_json)

@@ -8,12 +8,10 @@ __all__ = ['SearchProgress', 'tune']
 # %% ../../nbs/18_cli/03_tune.ipynb #d59029de
 import json
 import sys
-from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Any
 
-import typer
-
-from .app import Barriers, Data, Horizons, Json, Market, Paths, Position, Sort, StatusLine, Symbols, Target, Timezone, app, out, say
+from .app import Json, StatusLine, app, asks, out, say
+from ..workflows.requests import TuneRequest
 
 # %% ../../nbs/18_cli/03_tune.ipynb #5d795ede
 class SearchProgress(StatusLine):
@@ -46,56 +44,13 @@ class SearchProgress(StatusLine):
 
 # %% ../../nbs/18_cli/03_tune.ipynb #f938e48e
 @app.command()
+@asks(TuneRequest)
 def tune(
-    model: Annotated[list[str], typer.Option("--model", help="A model, several, or `all`.")],
-    data: Data = "sp500",
-    horizon: Horizons = None,
-    symbol: Symbols = None,
-    position: Position = None,
-    target: Target = None,
-    path: Paths = None,
-    n_trials: Annotated[Optional[int], typer.Option("--n-trials", help="Finished trials that the study should have (default 50); not for a grid.")] = None,
-    method: Annotated[str, typer.Option("--method", help="bayes, or grid: every combination of three values of each range; --space gives the ranges.")] = "bayes",
-    timeout: Annotated[Optional[float], typer.Option("--timeout", help="Seconds after which no trial begins.")] = None,
-    metric: Annotated[Optional[str], typer.Option("--metric", help="Score that is searched by; it knows its direction.")] = None,
-    space: Annotated[Optional[Path], typer.Option("--space", help="A YAML of ranges and limits; it must have ranges for each model that is named, or none at all.")] = None,
-    sampler: Annotated[Optional[str], typer.Option("--sampler", help="tpe, random, qmc, cmaes, gp or nsgaii.")] = None,
-    pruner: Annotated[Optional[str], typer.Option("--pruner", help="margin, median, percentile, halving, hyperband, wilcoxon or none.")] = None,
-    no_prune: Annotated[bool, typer.Option("--no-prune", help="Finish every trial; the same as --pruner none.")] = False,
-    n_splits: Annotated[Optional[int], typer.Option("--n-splits", help="Walk-forward folds of the search (default 5).")] = None,
-    n_jobs: Annotated[Optional[int], typer.Option("--n-jobs", help="Fits beside each other; default: measured.")] = None,
-    outer: Annotated[Optional[int], typer.Option("--outer", help="Blocks of an outer walk-forward, each predicted by a search of its own: what the search is worth. K times the work.")] = None,
-    choice: Annotated[str, typer.Option("--choice", help="best, or one-se: the simplest trial within one standard error of the best.")] = "best",
-    trading_cost: Annotated[Optional[float], typer.Option("--trading-cost", help="Share of the amount, each way: adds the deflated Sharpe ratio; each trial is fitted once more.")] = None,
-    storage: Annotated[Optional[str], typer.Option("--storage", help="URL of an Optuna storage; default a file in experiments/studies.")] = None,
-    study: Annotated[Optional[str], typer.Option("--study", help="Name of the study; default from the data, the model and the question.")] = None,
-    seed: Annotated[Optional[int], typer.Option("--seed", help="Seed of the proposals and of simulated data.")] = None,
-    config: Annotated[Optional[Path], typer.Option("--config", help="The model's YAML: settings that stay as they are.")] = None,
-    output: Annotated[Path, typer.Option("--output", help="Where folders of searches and best_hyperparameters.json go.")] = Path("tuning"),
-    train_until: Annotated[Optional[str], typer.Option("--train-until", help="Last season or date that may train.")] = None,
-    train_from: Annotated[Optional[str], typer.Option("--train-from", help="First season or date that may train.")] = None,
-    test: Annotated[Optional[str], typer.Option("--test", help="FROM:TO that training will test on; the search does not see it.")] = None,
-    walk_forward: Annotated[Optional[str], typer.Option("--walk-forward", help="FROM:TO that training will walk through; the search sees what lies before.")] = None,
-    test_share: Annotated[Optional[float], typer.Option("--test-share", help="Share of the rows for test (default .15).")] = None,
-    embargo: Annotated[Optional[str], typer.Option("--embargo", help="Distance in time before the test rows, e.g. 1D.")] = None,
-    seq_len: Annotated[Optional[int], typer.Option("--seq-len", help="Rows of history that a tabular model sees.")] = None,
-    exclude_neutrals: Annotated[bool, typer.Option("--exclude-neutrals", help="Rows of class 0 do not train.")] = False,
-    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Tell the tracker, where MLflow is installed (the extra mlflow).")] = True,
-    experiment: Annotated[Optional[str], typer.Option("--experiment", help="Name of the tracker's experiment; default the data's.")] = None,
-    market: Market = False,
-    barriers: Barriers = None,
-    timezone: Timezone = None,
-    sort: Sort = False,
+    ask: TuneRequest,
     as_json: Json = False,
 ) -> None:
     "Search a model's settings on rows before the test; the same command again continues where it was."
-    from lineupiq.base import ConfigError
     from lineupiq.workflows.tune import run_tuning
-    flags = {k: v for k, v in locals().items() if k not in ("ConfigError", "run_tuning", "as_json", "no_prune")}
-    if no_prune and pruner not in (None, "none"):
-        raise ConfigError("--no-prune and --pruner contradict each other", found=f"--pruner {pruner}")
-    flags["pruner"] = "none" if no_prune else pruner
-    progress = SearchProgress()
-    records = run_tuning(flags, progress, None if as_json else out)
+    records = run_tuning(ask, SearchProgress(), None if as_json else out)
     if as_json:
         say(records[0] if len(records) == 1 else {"searches": records}, True)

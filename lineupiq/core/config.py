@@ -17,9 +17,8 @@ from ..base import ConfigError, ModelConfig, config_problems, did_you_mean
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_DEPTH', 'MAX_ALIASES', 'MAX_VALUES', 'MODEL_SECTIONS', 'MODEL_KEYS', 'DATASET_KEYS', 'INTERNAL',
-           'CONFIG_DIR', 'TRAINING_DEFAULTS', 'read_yaml', 'yaml_lines', 'raise_problems', 'model_sections',
-           'model_params', 'check_params', 'field_comments', 'yaml_value', 'settings_yaml', 'config_yaml',
-           'training_config', 'training_changes', 'training_yaml']
+           'read_yaml', 'yaml_lines', 'raise_problems', 'model_sections', 'model_params', 'check_params',
+           'field_comments', 'yaml_value', 'settings_yaml', 'config_yaml']
 
 # %% ../../nbs/00_core/03_config.ipynb #a988df62
 MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_VALUES = 1 << 20, 50, 100, 10_000
@@ -352,84 +351,3 @@ def config_yaml(
     if "seq_len" in cls.__dataclass_fields__:  # a sequence model says its length among its own settings
         return head + body
     return head + body + f"\ndataset:\n  sequence_length: {sequence_length}  # rows of history that the model sees; 1 is the current row\n"
-
-# %% ../../nbs/00_core/03_config.ipynb #7da56ffe
-CONFIG_DIR = Path(__file__).parents[1] / "configs" if "__file__" in globals() else Path("../../lineupiq/configs").resolve()
-TRAINING_DEFAULTS: dict[str, Any] = {
-    "training": {
-        "default_horizons": [5, 10, 15, 20], "default_symbols": ["MES", "MGC"], "random_seed": 42,
-        "split": {"val": 0.15, "test": 0.15, "embargo": "0D", "n_splits": 5},
-        "boosting": {"early_stopping_rounds": 50, "num_boost_round": 1000},
-        "neural": {"max_epochs": 200, "batch_size": 256, "patience": 20, "default_seq_lens": {"lstm": 30, "gru": 30, "tcn": 60, "transformer": 60}},
-        "classical": {"n_jobs": -1},
-        "gpu": {"auto_detect": True, "prefer_gpu": True},
-    },
-}
-
-
-def training_config(
-    path: str | Path | None = None,  # a file whose keys replace the defaults
-) -> dict:  # the `training` section
-    "The project's training defaults, with a file's changes; unknown keys raise."
-    return _merged(TRAINING_DEFAULTS, training_changes(path))["training"]
-
-# %% ../../nbs/00_core/03_config.ipynb #52091e64
-def training_changes(
-    path: str | Path | None = None,  # a file; None: no changes
-) -> dict:  # what the file says and nothing else, with the `training` key
-    "A training file, checked: unknown keys, wrong kinds and numbers out of bounds come in one error."
-    given = {} if path is None else read_yaml(path)
-    problems = _training_problems(TRAINING_DEFAULTS, given)
-    if not problems and "split" in (given.get("training") or {}):
-        split = _merged(TRAINING_DEFAULTS, given)["training"]["split"]
-        if split["val"] + split["test"] >= 1:
-            problems.append(f"training.split.val: {split['val']} and training.split.test: {split['test']} leave nothing to train on")
-    raise_problems(problems, str(path), "" if path is None else _yaml_text(Path(path).expanduser()))
-    return given
-
-
-def _merged(default: dict, given: dict) -> dict:
-    return {k: _merged(v, given.get(k) or {}) if isinstance(v, dict) else given.get(k, v) for k, v in default.items()}
-
-# %% ../../nbs/00_core/03_config.ipynb #5772b015
-def _whole(low: int) -> tuple[str, Any]:
-    return f"a whole number from {low} up", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
-
-
-def _is_duration(value: Any) -> bool:
-    import pandas as pd
-    try:
-        return isinstance(value, str) and pd.Timedelta(value) >= pd.Timedelta(0)
-    except ValueError:
-        return False
-
-
-_SHARE = ("0 ≤ share < 1", lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and 0 <= v < 1)
-_TRAINING_BOUNDS: dict[str, tuple[str, Any]] = {  # path -> what it must be, in words and as a test
-    "default_horizons": ("a list of whole numbers from 1 up", lambda v: isinstance(v, list) and v and all(_whole(1)[1](h) for h in v)),
-    "default_symbols": ("a list of symbols", lambda v: isinstance(v, list) and v and all(isinstance(s, str) for s in v)),
-    "random_seed": ("a whole number from 0 to 4294967295", lambda v: _whole(0)[1](v) and v < 2**32),
-    "split.val": _SHARE, "split.test": _SHARE, "split.embargo": ("a duration such as 0D, 5D or 12h", _is_duration), "split.n_splits": _whole(2),
-    "classical.n_jobs": ("a whole number from -1 up", _whole(-1)[1]),
-}
-
-# %% ../../nbs/00_core/03_config.ipynb #cf1a6026
-def _training_problems(default: dict, given: dict, at: str = "") -> list[str]:
-    "Everything that is wrong with a training file."
-    out = [f"{at}{k}: unknown key{did_you_mean(k, default)}" for k in given if k not in default]
-    for key, value in given.items():
-        usual, path = default.get(key), f"{at}{key}"
-        if isinstance(usual, dict):
-            bad = value is not None and not isinstance(value, dict)
-            out += [f"{path}: expected a mapping, found {value!r}"] if bad else _training_problems(usual, value or {}, f"{path}.")
-        elif key in default:
-            words, good = _TRAINING_BOUNDS.get(path.removeprefix("training."), ("true or false", lambda v: isinstance(v, bool)) if isinstance(usual, bool) else _whole(1))
-            out += [] if good(value) else [f"{path}: expected {words}, found {value!r}"]
-    return out
-
-# %% ../../nbs/00_core/03_config.ipynb #ab6628c8
-def training_yaml() -> str:  # the file's text
-    "`training.yaml` as it ships, written from the defaults."
-    import yaml
-    return "# Defaults of training, written from lineupiq.core.config.TRAINING_DEFAULTS. Edit a copy and pass it with --training-config.\n" + yaml.safe_dump(
-        TRAINING_DEFAULTS, sort_keys=False, default_flow_style=None)

@@ -5,7 +5,7 @@
 # %% ../../nbs/03_fit/03_calibrated.ipynb #049b0711
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,15 +13,17 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError
+from ..core.callbacks import Callback
 from ..cv import Fold, holdout
 from ..data.panel import Panel
 from .inputs import ModelSpec
 from .out_of_fold import FittedFold, fit_fold, with_validation
+from .settings import FitSettings
 from ..scoring.calibration import METHODS, ProbabilityMap, check_method, fit_map
 from ..scoring.intervals import score_interval
 
 # %% auto #0
-__all__ = ['MARGIN', 'calibration_windows', 'MapChoice', 'choose_map', 'probabilities_of', 'apply_map', 'CalibratedFold',
+__all__ = ['MARGIN', 'ROOMY', 'calibration_windows', 'MapChoice', 'choose_map', 'probabilities_of', 'apply_map', 'CalibratedFold',
            'fit_calibrated', 'calibrated_folds', 'calibrate_forward']
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #a452bedb
@@ -119,27 +121,31 @@ class CalibratedFold(FittedFold):
     choice: MapChoice | None = None
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #48163485
+ROOMY = FitSettings(val_share=0.3)  # a map is taught and chosen on validation rows: they need room
+
+
 def fit_calibrated(
     panel: Panel,  # all rows
     fold: Fold,  # validation rows teach and choose; without them the latest `val_share` of the training rows do
     spec: ModelSpec,  # what to build
     method: str = "auto",  # auto, identity, temperature, sigmoid or isotonic
+    how: FitSettings = ROOMY,  # how to fit
     *,
-    val_share: float = 0.3,  # of the training rows, where the fold has no validation part
     stop_share: float = 0.15,  # of the training rows that are left, for models that stop early
-    embargo: Any = 0,  # distance in time between parts
-    **kwargs: Any,  # refit, weighting, seq_len, time_limit, callback, watch: see `fit_fold`
+    weighting: Callable[[pd.DataFrame], np.ndarray] | None = None,  # training rows -> factors of their weights
+    callback: Callable[[str], None] | None = None,  # told each step
+    watch: Sequence[Callback] = (),  # told each epoch of a model that has epochs
 ) -> CalibratedFold:
     "Train, calibrate, select and test, each part later than the one before."
     if panel.task == "regression": raise ConfigError("numbers have no probabilities to calibrate", found=f"task {panel.task}", fix="use intervals")
-    if kwargs.pop("exclude_neutrals", False):
+    if how.exclude_neutrals:
         raise ConfigError("exclude_neutrals and calibration contradict each other", found="a model that knows nothing of class 0", fix="leave one of them out")
     if method != "auto": check_method(method)
-    fold = with_validation(panel, fold, val_share, embargo)
+    fold = with_validation(panel, fold, how.val_share, how.embargo)
     if fold.val is None: raise ConfigError("calibration needs validation rows", found="val_share=0", expected="a share above 0")
-    calibrate, select = calibration_windows(panel, fold.val, embargo=embargo)
-    inner = with_validation(panel, replace(fold, val=None), stop_share if spec.cls.stops_early else 0, embargo)
-    fitted = fit_fold(panel, replace(inner, test=np.concatenate([fold.val, fold.test])), spec, **kwargs)
+    calibrate, select = calibration_windows(panel, fold.val, embargo=how.embargo)
+    inner = with_validation(panel, replace(fold, val=None), stop_share if spec.cls.stops_early else 0, how.embargo)
+    fitted = fit_fold(panel, replace(inner, test=np.concatenate([fold.val, fold.test])), spec, how, weighting=weighting, callback=callback, watch=watch)
     frame = fitted.predictions[fitted.predictions["split"] == "test"].reset_index(drop=True)
     late = frame["row"].isin(fold.test).to_numpy()
     p = np.full((len(panel), len(panel.classes)), np.nan)
@@ -154,14 +160,16 @@ def calibrated_folds(
     folds: Sequence[Fold],  # from a splitter
     spec: ModelSpec,  # what to build
     method: str = "auto",  # auto, identity, temperature, sigmoid or isotonic
+    how: FitSettings = ROOMY,  # how to fit; the limit of time is that of all folds together
     *,
-    time_limit: float | None = None,  # seconds for all folds together
-    **kwargs: Any,  # val_share, embargo, refit, weighting, seq_len, callback, watch: see `fit_calibrated`
+    weighting: Callable[[pd.DataFrame], np.ndarray] | None = None,  # training rows -> factors of their weights
+    callback: Callable[[str], None] | None = None,  # told each step
+    watch: Sequence[Callback] = (),  # told each epoch of a model that has epochs
 ) -> tuple[pd.DataFrame, list[CalibratedFold]]:  # (predictions, fitted folds)
     "Calibrated predictions of every fold."
     if not len(folds): raise DataError("no folds", expected="at least one")
-    share = None if time_limit is None else time_limit / len(folds)
-    fitted = [fit_calibrated(panel, fold, spec, method, time_limit=share, **kwargs) for fold in folds]
+    own = how if how.time_limit is None else replace(how, time_limit=how.time_limit / len(folds))
+    fitted = [fit_calibrated(panel, fold, spec, method, own, weighting=weighting, callback=callback, watch=watch) for fold in folds]
     return pd.concat([f.predictions for f in fitted], ignore_index=True), fitted
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #12afe9d9

@@ -46,10 +46,10 @@ class ModelSpec:
     def build(self,
         panel: Panel,  # gives task, horizon and kind of label
         columns: Sequence[str],  # names of the inputs
-        **changes: Any,  # parameters for this build only
+        changes: Mapping[str, Any] | None = None,  # parameters for this build only
     ) -> BaseModel:
         "A new, unfitted model."
-        config = {**(self.config or {}), **changes}
+        config = {**(self.config or {}), **(changes or {})}
         if panel.label_kind == "count" and panel.task == "regression" and "distribution" in self.cls.Config.__dataclass_fields__:
             config.setdefault("distribution", "poisson")
         return (self.among or registry()).create(self.name, config, panel.horizon, list(columns), panel.task)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +19,11 @@ from ..core.callbacks import Callback, CallbackList
 from ..cv import Fold, holdout
 from ..data.panel import Panel
 from .inputs import ModelSpec, RowInput, RowMaker
+from .settings import FitSettings
 
 # %% auto #0
-__all__ = ['FIRST_SHARE', 'with_validation', 'FittedFold', 'training_rows', 'check_fold_classes', 'with_neutrals', 'fit_fold',
-           'fit_rows', 'row_metadata', 'prediction_frame', 'out_of_fold']
+__all__ = ['USUAL', 'FIRST_SHARE', 'with_validation', 'FittedFold', 'training_rows', 'check_fold_classes', 'with_neutrals',
+           'fit_fold', 'fit_rows', 'row_metadata', 'prediction_frame', 'out_of_fold']
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #93fc0f6b
 def with_validation(
@@ -95,6 +96,7 @@ def with_neutrals(
     return frame
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #f2402d25
+USUAL = FitSettings()
 FIRST_SHARE = 0.85  # of a time limit for the first fit; what it leaves is for the second
 
 
@@ -102,33 +104,31 @@ def fit_fold(
     panel: Panel,  # all rows
     fold: Fold,  # which rows train, stop and test
     spec: ModelSpec,  # what to build
+    how: FitSettings = USUAL,  # how to fit; the limit of time is this fold's, the second fit included
     *,
-    refit: bool = True,  # True: the tested model is trained on train + validation
     weighting: Callable[[pd.DataFrame], np.ndarray] | None = None,  # training rows -> factors of their weights
-    exclude_neutrals: bool = False,  # True: rows of class 0 do not train
-    seq_len: int | None = None,  # rows of history that a model sees; None: the current row, or what a sequence model's configuration says
-    time_limit: float | None = None,  # seconds for this fold, the second fit included; None: as long as it takes
     callback: Callable[[str], None] | None = None,  # told each step
     watch: Sequence[Callback] = (),  # told each epoch of a model that has epochs
 ) -> FittedFold:
     "Fit one fold and predict its validation and test rows."
     started, tell = time.perf_counter(), callback or (lambda step: None)
     check_fold_classes(panel, fold)
-    exclude_neutrals = exclude_neutrals and spec.cls.family != "baseline"  # a rule is the base rate of all rows
-    train = training_rows(panel, fold.train, exclude_neutrals)
-    maker = RowMaker(panel, spec, seq_len).fit(train)
+    without = how.exclude_neutrals and spec.cls.family != "baseline"  # a rule is the base rate of all rows
+    train = training_rows(panel, fold.train, without)
+    maker = RowMaker(panel, spec, how.seq_len).fit(train)
     tell("fit")
-    stop = fold.val if fold.val is None else training_rows(panel, fold.val, exclude_neutrals)
-    again = refit and fold.val is not None
-    model, metrics = fit_rows(panel, spec, maker, train, stop, weighting, watch, **({"time_limit": time_limit * (FIRST_SHARE if again else 1)} if time_limit else {}))
+    stop = fold.val if fold.val is None else training_rows(panel, fold.val, without)
+    again = how.refit and fold.val is not None
+    first = {"time_limit": how.time_limit * (FIRST_SHARE if again else 1)} if how.time_limit else None
+    model, metrics = fit_rows(panel, spec, maker, train, stop, weighting, watch, first)
     parts = [] if fold.val is None else [prediction_frame(panel, model, maker, fold.val, fold.number, "val")]
     if again:
         tell("refit")
-        both = np.union1d(train, training_rows(panel, fold.val, exclude_neutrals))
-        left = None if time_limit is None else time_limit - (time.perf_counter() - started)
-        model, maker, metrics = _refitted(panel, spec, (model, maker, metrics), both, weighting, seq_len, left, watch)
+        both = np.union1d(train, training_rows(panel, fold.val, without))
+        left = None if how.time_limit is None else how.time_limit - (time.perf_counter() - started)
+        model, maker, metrics = _refitted(panel, spec, (model, maker, metrics), both, weighting, how.seq_len, left, watch)
     parts.append(prediction_frame(panel, model, maker, fold.test, fold.number, "test"))
-    if exclude_neutrals:
+    if without:
         parts = [with_neutrals(p, panel, fold) for p in parts]
     return FittedFold(model, maker, metrics, pd.concat(parts, ignore_index=True), fold, time.perf_counter() - started)
 
@@ -142,7 +142,7 @@ def _refitted(panel: Panel, spec: ModelSpec, first: tuple, both: np.ndarray, wei
         if metrics.training_time * share > left:
             return *first[:2], replace(metrics, time_limited=True)
     maker = RowMaker(panel, spec, seq_len).fit(both)
-    second, again = fit_rows(panel, spec, maker, both, None, weighting, watch, **model.refit_config(), **({} if left is None else {"time_limit": max(left, 1e-3)}))
+    second, again = fit_rows(panel, spec, maker, both, None, weighting, watch, model.refit_config() | ({} if left is None else {"time_limit": max(left, 1e-3)}))
     total = metrics.training_time + again.training_time
     if again.time_limited:
         return *first[:2], replace(metrics, time_limited=True, training_time=total)
@@ -157,7 +157,7 @@ def fit_rows(
     val: np.ndarray | None,  # positions that stop; None: there are none
     weighting: Callable[[pd.DataFrame], np.ndarray] | None = None,  # training rows -> factors of their weights
     watch: Sequence[Callback] = (),  # told each epoch
-    **changes: Any,  # parameters for this fit only
+    changes: Mapping[str, Any] | None = None,  # parameters for this fit only
 ) -> tuple[BaseModel, TrainingMetrics]:
     "Build and fit on rows."
     weights = panel.weights[train]
@@ -166,7 +166,7 @@ def fit_rows(
     if not weights.sum() > 0:
         raise DataError("no training row has a weight", where=f"{len(weights)} training rows", found="all weights 0", fix="check the weight column, or give the rows a weight")
     weights = None if np.ptp(weights) == 0 else weights / weights.mean()  # equal weights are no weights; the scale must not act as a penalty
-    model = spec.build(panel, maker.columns, **changes)
+    model = spec.build(panel, maker.columns, changes)
     if watch:
         model.callbacks = CallbackList(watch)
     stop = {} if val is None else {"X_val": maker.rows(val, "the validation rows"), "y_val": panel.y[val], "metadata_val": row_metadata(panel, val)}
@@ -201,11 +201,11 @@ def out_of_fold(
     panel: Panel,  # all rows
     folds: Sequence[Fold],  # from a splitter
     spec: ModelSpec,  # what to build
+    how: FitSettings = USUAL,  # how to fit; the limit of time is that of all folds, and each gets its share of what is left
     *,
-    val_share: float = 0.15,  # of each fold's training rows, where the fold has no validation part
-    embargo: Any = 0,  # distance in time before the inner validation part
-    time_limit: float | None = None,  # seconds for all folds; each gets its share of what is left
-    **kwargs: Any,  # refit, weighting, exclude_neutrals, seq_len, callback, watch: see `fit_fold`
+    weighting: Callable[[pd.DataFrame], np.ndarray] | None = None,  # training rows -> factors of their weights
+    callback: Callable[[str], None] | None = None,  # told each step
+    watch: Sequence[Callback] = (),  # told each epoch of a model that has epochs
 ) -> tuple[pd.DataFrame, list[FittedFold]]:  # (predictions, fitted folds)
     "Predictions of every fold, validation and test rows marked."
     if not len(folds):
@@ -214,6 +214,7 @@ def out_of_fold(
         check_balance(panel.y[panel.labelled], len(folds))
     started, fitted = time.perf_counter(), []
     for k, fold in enumerate(folds):
-        left = None if time_limit is None else max(time_limit - (time.perf_counter() - started), 1e-3) / (len(folds) - k)
-        fitted.append(fit_fold(panel, with_validation(panel, fold, val_share, embargo), spec, time_limit=left, **kwargs))
+        left = None if how.time_limit is None else max(how.time_limit - (time.perf_counter() - started), 1e-3) / (len(folds) - k)
+        own = with_validation(panel, fold, how.val_share, how.embargo)
+        fitted.append(fit_fold(panel, own, spec, replace(how, time_limit=left), weighting=weighting, callback=callback, watch=watch))
     return pd.concat([f.predictions for f in fitted], ignore_index=True), fitted

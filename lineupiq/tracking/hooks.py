@@ -6,45 +6,51 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..base import LineupIQError
+from ..base import LineupIQError, MissingExtra
 from ..core.files import load_json
 from ..store.layout import scan
+from .request import Tracking
 from .spool import Tracked, keep, tracked_run, tracked_search
 from .tracker import Delivery, track, tracking_uri
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'telling', 'tell', 'told_if_failed', 'tell_search']
+__all__ = ['log', 'is_tracked', 'report_run', 'failures_reported', 'report_search']
 
 # %% ../../nbs/14_tracking/03_hooks.ipynb #f5303b50
-def telling(
-    flags: Mapping[str, Any],  # mlflow, tracking_uri
+def is_tracked(
+    how: Tracking,  # whom a run is reported to
 ) -> bool:  # False: off, or MLflow is not installed
-    "Whether a tracker is to be told; raises for an address that cannot be right."
-    if os.environ.get("IN_TEST") and not flags.get("tracking_uri"):  # a page under test tells nobody unless it names a tracker
+    "Whether a tracker is told; raises for an address that cannot be right, and where MLflow was asked for and is not installed."
+    if how.mlflow is False:
         return False
-    return flags.get("mlflow", True) is not False and find_spec("mlflow") is not None and tracking_uri(flags.get("tracking_uri")) is not None
+    there = find_spec("mlflow") is not None
+    if how.mlflow and not there:
+        raise MissingExtra("MLflow is not installed", fix="pip install 'lineupiq[mlflow]', or --no-mlflow")
+    return there and tracking_uri(how.tracking_uri) is not None
 
 # %% ../../nbs/14_tracking/03_hooks.ipynb #4605e0e8
-def tell(
+def report_run(
     run: Tracked,  # of `tracked_run` or `tracked_search`
-    flags: Mapping[str, Any],  # experiment, tracking_uri
-    experiment: str,  # where the flags do not name one
+    how: Tracking,  # whom it is reported to
+    experiment: str,  # its name, where `how` has none
     stopped: bool = False,  # True: only into the spool
 ) -> Delivery | None:  # None: it was only written down, or could not even be
-    "Tell the tracker, whatever comes of it."
-    name = flags.get("experiment") or experiment
+    "Report a run to the tracker, whatever comes of it."
+    name = how.experiment or experiment
     try:
         if not stopped:
-            return track(run, name, flags.get("tracking_uri"))
+            return track(run, name, how.tracking_uri)
         keep(run, name)
     except (LineupIQError, OSError) as err:
         log.warning("tracking: %s", str(err).splitlines()[0])
@@ -61,29 +67,29 @@ def _failed_run(output: Path, before: set[str], err: BaseException) -> Path | No
 
 # %% ../../nbs/14_tracking/03_hooks.ipynb #72ad5e38
 @contextmanager
-def told_if_failed(
-    flags: Mapping[str, Any],  # mlflow, experiment, tracking_uri
+def failures_reported(
+    how: Tracking,  # whom a run is reported to
     output: Path | str,  # where run folders go
-    experiment: str,  # where the flags do not name one
+    experiment: str,  # its name, where `how` has none
 ) -> Iterator[None]:
-    "Around a training: a run that fails is told of, and the error goes on."
-    before = {e.name for e in scan(Path(output))} if telling(flags) else None
+    "Around a training: a run that fails is reported, and the error goes on."
+    before = {e.name for e in scan(Path(output))} if is_tracked(how) else None
     try:
         yield
     except BaseException as err:
         if before is not None and (run := _failed_run(Path(output), before, err)) is not None:
-            tell(tracked_run(run), flags, experiment, stopped=not isinstance(err, Exception))
+            report_run(tracked_run(run), how, experiment, stopped=not isinstance(err, Exception))
         raise
 
 # %% ../../nbs/14_tracking/03_hooks.ipynb #c7b36191
-def tell_search(
+def report_search(
     told: Mapping[str, Any],  # what `search_model` says of a search: key, metric, params, score, trials, output
-    trials: Any,  # a frame of trials
-    flags: Mapping[str, Any],  # mlflow, experiment, tracking_uri
+    trials: pd.DataFrame,  # a row a trial
+    how: Tracking,  # whom it is reported to
 ) -> Delivery | None:
-    "Tell the tracker of a search and its trials."
-    if not telling(flags):
+    "Report a search and its trials."
+    if not is_tracked(how):
         return None
     frame = trials.rename(columns={"score": "value", **{p: f"params_{p}" for p in told["params"] if p in trials}})
     numbers = {"best_value": told["score"], **{f"trials_{k}": float(v) for k, v in told["trials"].items()}}
-    return tell(tracked_search(told["key"].replace("/", "_"), frame, {"model": told["model"], "metric": told["metric"], "study": told["study"]}, told["params"], numbers, [told["output"]]), flags, f"tune_{told['key'].split('/')[0]}")
+    return report_run(tracked_search(told["key"].replace("/", "_"), frame, {"model": told["model"], "metric": told["metric"], "study": told["study"]}, told["params"], numbers, [told["output"]]), how, f"tune_{told['key'].split('/')[0]}")

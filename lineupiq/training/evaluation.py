@@ -132,8 +132,9 @@ def rule_frames(
     from lineupiq.cv import Fold
     from lineupiq.fit.inputs import ModelSpec
     from lineupiq.fit.out_of_fold import fit_fold
+    from lineupiq.fit.settings import FitSettings
     fold = Fold(np.flatnonzero(panel.labelled & known), np.sort(rows))
-    return {rule: fit_fold(panel, fold, ModelSpec(rule, {}), refit=False).predictions for rule in rules}
+    return {rule: fit_fold(panel, fold, ModelSpec(rule, {}), FitSettings(refit=False)).predictions for rule in rules}
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #c6e230d7
 def report_of(

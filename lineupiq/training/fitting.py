@@ -18,61 +18,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import BaseModel, ConfigError, DataError, IntegrityError, did_you_mean
+from ..base import BaseModel, ConfigError, DataError, IntegrityError
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
+from ..core.callbacks import Callback
+from ..core.timeline import to_duration
 from ..cv import Fold, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
 from ..data.encoder import Encoder
 from ..data.panel import Feature, Panel
 from ..fit.calibrated import CalibratedFold, apply_map, calibrated_folds
 from ..fit.inputs import ModelSpec, RowInput, RowMaker
-from ..fit.out_of_fold import FittedFold, out_of_fold, prediction_frame
+from ..fit.out_of_fold import USUAL, FittedFold, out_of_fold, prediction_frame
+from ..fit.settings import FitSettings
 from ..registry import load_model
 from ..report.explain import permutation_importance
 from ..scoring.calibration import ProbabilityMap, check_method, load_map
 from ..scoring.conformal import IntervalMaker, IntervalSettings, add_intervals, later_intervals, load_maker, rows_between
+from .request import SplitPlan
 
 log = logging.getLogger("lineupiq")
-from ..core.timeline import to_duration
 
 # %% auto #0
-__all__ = ['log', 'MIN_TRAIN', 'BUNDLE_FORMAT', 'SplitPlan', 'parse_span', 'plan_folds', 'Bundle', 'save_bundle', 'load_bundle',
-           'ModelRun', 'check_extras', 'run_model', 'importance_of', 'bundle_of']
-
-# %% ../../nbs/10_training/01_fitting.ipynb #85780bed
-@dataclass(frozen=True)
-class SplitPlan:
-    "How the rows of a panel become folds."
-    train_until: str | int | None = None  # last season or date that may train
-    test: str | None = None  # FROM:TO, seasons or dates, both inclusive
-    walk_forward: str | None = None  # FROM:TO, seasons or dates
-    val: float = 0.15  # share for validation
-    test_share: float = 0.15  # share for test, where `test` does not say it
-    embargo: str = "0D"  # distance in time
-    n_splits: int = 5  # blocks of a walk-forward over dates
-    train_from: str | int | None = None  # first season or date that may train
-
-    def problems(self) -> list[str]:
-        "Everything that contradicts itself."
-        out = []
-        if self.walk_forward and (self.test or self.train_until):
-            out.append("walk_forward and test/train_until contradict each other; give one of them")
-        for name in ("val", "test_share"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-                out.append(f"{name}: expected 0 ≤ share < 1, found {value!r}")
-        if not out and self.val + self.test_share >= 1 and not self.test:
-            out.append(f"val: {self.val} and test_share: {self.test_share} leave nothing to train on")
-        if re.fullmatch(r"[-+]?\d+(\.\d*)?", str(self.embargo).strip()):
-            out.append(f"embargo: a distance in time needs a unit, such as {self.embargo}D or {self.embargo}h")
-        if isinstance(self.n_splits, bool) or not isinstance(self.n_splits, int) or self.n_splits < 2:
-            out.append(f"n_splits: expected a whole number from 2 up, found {self.n_splits!r}")
-        return out
-
-    def check(self) -> SplitPlan:  # itself
-        "Raise one error with every problem."
-        if problems := self.problems():
-            raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in problems), where="split")
-        return self
+__all__ = ['log', 'MIN_TRAIN', 'BUNDLE_FORMAT', 'parse_span', 'plan_folds', 'Bundle', 'save_bundle', 'load_bundle', 'ModelRun',
+           'check_extras', 'run_model', 'importance_of', 'bundle_of']
 
 # %% ../../nbs/10_training/01_fitting.ipynb #1f5ddb55
 def parse_span(
@@ -116,6 +83,9 @@ def plan_folds(
             folds = walk_forward_seasons(panel.times, panel.label_ends, by, first, last, groups=panel.groups, embargo=plan.embargo).folds(y)
         else:
             folds = WalkForwardBlocks(panel.times, panel.label_ends, panel.groups, blocks=_blocks(panel, first, last, plan.n_splits), embargo=plan.embargo).folds(y)
+    elif plan.parts:
+        until, low = map(pd.Timestamp, plan.parts)
+        folds = [holdout(panel.times, panel.label_ends, panel.groups, embargo=plan.embargo, train_until=until, test_from=low, y=y)]
     else:
         low, high = parse_span(plan.test, seasons) if plan.test else (None, None)
         until = None if plan.train_until is None else parse_span(plan.train_until, seasons, "train_until")[1]
@@ -130,7 +100,7 @@ def _check_room(panel: Panel, plan: SplitPlan) -> None:
     "Labelled rows enough for the parts, and an embargo shorter than the history."
     times = panel.times[panel.labelled]
     units = len(np.unique(times if panel.groups is None else panel.groups[panel.labelled]))
-    parts = [MIN_TRAIN / (1 - plan.val - plan.test_share), *(1 / s for s in (plan.val, plan.test_share) if s)] if not (plan.test or plan.walk_forward) else [MIN_TRAIN + 1]
+    parts = [MIN_TRAIN / (1 - plan.val - plan.test_share), *(1 / s for s in (plan.val, plan.test_share) if s)] if not (plan.test or plan.walk_forward or plan.parts) else [MIN_TRAIN + 1]
     least = int(np.ceil(max(parts) - 1e-9)) if not plan.walk_forward or "season" in panel.frame else MIN_TRAIN + plan.n_splits
     if len(times) < least or units < 3:
         raise DataError("too few rows for the split", found=f"{len(times)} labelled rows at {units} times", expected=f"at least {least} labelled rows, at 3 times or more",
@@ -255,16 +225,14 @@ class ModelRun:
 def check_extras(
     task: str,  # of the panel
     calibrate: str | None,  # auto or a map
-    intervals: float | dict | None,  # a level, or settings
+    intervals: float | IntervalSettings | None,  # a level, or settings
 ) -> IntervalSettings | None:  # the settings of the intervals
     "Refuse, before anything trains, what the task does not have."
     if calibrate is not None and task == "regression": raise ConfigError("numbers have no probabilities to calibrate", found=f"task {task}", fix="use intervals")
     if intervals is not None and task != "regression": raise ConfigError("classes have probabilities and no intervals", found=f"task {task}", fix="use calibration")
     if calibrate not in (None, "auto"): check_method(calibrate)
     if intervals is None: return None
-    if isinstance(intervals, dict) and (odd := [k for k in intervals if k not in IntervalSettings.__dataclass_fields__]):
-        raise ConfigError(f"unknown setting of intervals: {odd[0]}{did_you_mean(str(odd[0]), IntervalSettings.__dataclass_fields__)}", expected=", ".join(IntervalSettings.__dataclass_fields__))
-    return IntervalSettings(**{k: tuple(v) if k == "quantiles" else v for k, v in (intervals if isinstance(intervals, dict) else {"level": intervals}).items()}).check()
+    return (intervals if isinstance(intervals, IntervalSettings) else IntervalSettings(level=intervals)).check()
 
 
 def _calibration_remarks(fitted: Sequence[FittedFold]) -> list[str]:
@@ -278,27 +246,27 @@ def run_model(
     folds: Sequence[Fold],  # of `plan_folds`
     spec: ModelSpec,  # what to build
     bundle_path: Path | str | None = None,  # where the last fold's model goes
+    how: FitSettings = USUAL,  # how to fit, calibrate and bound
     *,
-    weights: str = "panel",  # panel, or quality: factors by fifths of the label's quality, learnt on training rows
-    calibrate: str | None = None,  # classes: auto, identity, temperature, sigmoid or isotonic; None: probabilities as the model gives them
-    intervals: float | dict | None = None,  # numbers: the share of outcomes that intervals should hold, or `IntervalSettings` as a mapping; None: no intervals
-    **kwargs: Any,  # val_share, embargo, time_limit, refit, exclude_neutrals, seq_len, callback: see `out_of_fold`
+    bands: IntervalSettings | None = None,  # how intervals are made, in more detail than their share in `how`
+    callback: Callable[[str], None] | None = None,  # told each step
+    watch: Sequence[Callback] = (),  # told each epoch of a model that has epochs
 ) -> ModelRun:
     "Fit and predict every fold; keep the last fold's model."
     started = time.perf_counter()
-    how = check_extras(panel.task, calibrate, intervals)
-    mapped = calibrate is not None and spec.cls.family != "baseline"
-    predictions, fitted = (partial(calibrated_folds, method=calibrate) if mapped else out_of_fold)(panel, folds, spec, weighting=_weighting(weights), **kwargs)
-    predictions, maker = (predictions, None) if how is None else add_intervals(panel, predictions, how)
+    bands = check_extras(panel.task, how.calibrate, bands or how.intervals)
+    mapped = how.calibrate is not None and spec.cls.family != "baseline"
+    predictions, fitted = (partial(calibrated_folds, method=how.calibrate) if mapped else out_of_fold)(panel, folds, spec, how=how, weighting=_weighting(how.weights), callback=callback, watch=watch)
+    predictions, maker = (predictions, None) if bands is None else add_intervals(panel, predictions, bands)
     last = fitted[-1]
     path = None
     if bundle_path is not None:
         path = save_bundle(replace(bundle_of(panel, last), intervals=maker), bundle_path)
-    importance = importance_of(panel, last, 1000 if kwargs.get("time_limit") is None else 200)
+    importance = importance_of(panel, last, 1000 if how.time_limit is None else 200)
     records = [{**f.fold.manifest.record(), "training": {k: v for k, v in dict(f.metrics).items() if k != "history"}, "seconds": f.seconds,
                 **({"calibration": f.choice.record()} if isinstance(f, CalibratedFold) else {})} for f in fitted]
     seconds = time.perf_counter() - started
-    return ModelRun(spec.cls.name, predictions, records, importance, last.metrics.history, path, seconds, remarks=_remarks(fitted, seconds, kwargs.get("time_limit")) + _calibration_remarks(fitted))
+    return ModelRun(spec.cls.name, predictions, records, importance, last.metrics.history, path, seconds, remarks=_remarks(fitted, seconds, how.time_limit) + _calibration_remarks(fitted))
 
 # %% ../../nbs/10_training/01_fitting.ipynb #e9dfe86a
 def importance_of(

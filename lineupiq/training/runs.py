@@ -31,8 +31,9 @@ from ..scoring.confidence import ADDED, with_confidence
 from ..scoring.leaderboard import COLUMNS, RULES, best_on_validation, common_rows, leak_alarm, leaderboard, raise_alarm
 from ..scoring.ledger import Look, ledger_path, look_sentence, read_ledger, record_look
 from ..scoring.metrics import get_metric
-from .fitting import Bundle, ModelRun, SplitPlan, check_extras, load_bundle, plan_folds, run_model
-from .setup import TrainSettings, bundle_name, check_metric, choose_models, new_run_dir, spec_for
+from .fitting import Bundle, ModelRun, check_extras, load_bundle, plan_folds, run_model
+from .request import SplitPlan, TrainSettings
+from .setup import bundle_name, check_metric, choose_models, new_run_dir, spec_for
 from .worker import run_isolated, write_job
 
 log = logging.getLogger("lineupiq")
@@ -54,6 +55,7 @@ class RunResult:
     runs: dict[str, ModelRun]
     folds: list[Fold]
     looks: list[Look] = field(default_factory=list)  # earlier looks at the test rows
+    published: dict[str, Any] | None = None  # name, version and model of what it became in a store
 
     def record(self) -> dict[str, Any]:  # the public JSON
         "leaderboard, best, findings, and where the run is."
@@ -79,7 +81,8 @@ def train_models(
     progress: Callable[[str, str, dict], None] | None = None,  # (model, state, facts): running, epoch, done, failed
 ) -> RunResult:
     "Train, score on identical rows, write the run folder. A leak suspected raises `LeakError` after everything was written."
-    how, plan = settings or TrainSettings(), plan or SplitPlan()
+    plan = plan or SplitPlan()
+    how = replace(settings or TrainSettings(), val_share=plan.val, embargo=plan.embargo)
     chosen, skipped = choose_models(names, panel.task, panel.log is not None)
     check_metric(how.metric, panel.task)
     check_extras(panel.task, how.calibrate, how.intervals)
@@ -123,10 +126,8 @@ def _train_into(run_dir: Path, panel: Panel, folds: list[Fold], specs: dict[str,
         for name, spec in specs.items():
             progress(name, "running", {})
             path = run_dir / "models" / bundle_name(panel, name)
-            options = {"weights": how.weights, "refit": how.refit, "exclude_neutrals": how.exclude_neutrals, "seq_len": how.seq_len, "val_share": plan.val, "embargo": plan.embargo, "time_limit": how.time_limit,
-                       **({"calibrate": how.calibrate} if how.calibrate else {}), **({"intervals": how.intervals} if how.intervals else {})}
             try:
-                runs[name] = run_isolated(work, spec, path, partial(progress, name, "epoch"), **options) if work else run_model(panel, folds, spec, path, **options)
+                runs[name] = run_isolated(work, spec, path, how, partial(progress, name, "epoch")) if work else run_model(panel, folds, spec, path, how)
             except LineupIQError as err:
                 progress(name, "failed", {"error": str(err)})
                 if name in RULES or sum(s not in RULES for s in specs) == 1 or isinstance(err, LeakError):

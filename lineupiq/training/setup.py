@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from ..fit.inputs import ModelSpec
 from ..registry import registry
 from ..scoring.leaderboard import RULES
 from ..scoring.metrics import get_metric
+from .request import TrainSettings
 
 # %% auto #0
-__all__ = ['choose_models', 'new_run_dir', 'bundle_name', 'TrainSettings', 'check_metric', 'spec_for']
+__all__ = ['choose_models', 'new_run_dir', 'bundle_name', 'check_metric', 'spec_for']
 
 # %% ../../nbs/10_training/03_setup.ipynb #8dcf3cb8
 def choose_models(
@@ -79,27 +79,6 @@ def bundle_name(
     symbols = panel.frame["symbol"].unique()
     one = str(symbols[0]) if len(symbols) == 1 else "all"
     return f"{model}_{''.join(c for c in one if c.isalnum()) or 'one'}_h{panel.horizon}"
-
-# %% ../../nbs/10_training/03_setup.ipynb #bedbc4b8
-@dataclass
-class TrainSettings:
-    "How a set is trained."
-    output: Path | str = Path("experiments/runs")  # parent of the run folder
-    isolate: bool = True  # each model in a process of its own
-    refit: bool = True  # the tested model is trained on train + validation
-    weights: str = "panel"  # panel or quality
-    exclude_neutrals: bool = False  # rows of class 0 do not train
-    seq_len: int | None = None  # rows of history that a model sees; None: the current row, or what a sequence model's configuration says
-    time_limit: float | None = None  # seconds for each model, all folds together; None: as long as it takes
-    acknowledged: tuple[str, ...] = ()  # models whose implausible score the user vouches for
-    metric: str | None = None  # None: the task's default
-    calibrate: str | None = None  # classes: auto, identity, temperature, sigmoid or isotonic; None: probabilities as the model gives them
-    intervals: float | None = None  # numbers: the share of outcomes that an interval should hold; None: no intervals
-    seed: int = 42  # of every model that is not given one
-    device: str = "auto"  # auto, cpu or cuda
-    draws: int = 1000  # of the bootstrap
-    keep_work: bool = False  # True: keep the workers' folder
-    config: dict = field(default_factory=dict)  # what else belongs into config.yaml
 
 # %% ../../nbs/10_training/03_setup.ipynb #5611629f
 def check_metric(

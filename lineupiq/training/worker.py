@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from ..core.files import dump_json, load_json
 from ..cv import Fold
 from ..data.panel import Panel, load_panel_folder, save_panel
 from ..fit.inputs import ModelSpec
+from ..fit.out_of_fold import USUAL
+from ..fit.settings import FitSettings
 from .fitting import ModelRun, run_model
 
 # %% auto #0
@@ -122,8 +125,8 @@ def worker_main(
     try:
         panel, folds = read_job(todo["data"])
         spec, told = ModelSpec(todo["model"], todo["config"]), ProgressFile(out.with_suffix(".progress"))
-        watch = {"watch": [told], "callback": told.step} if spec.cls.input_kind == "window" else {}  # the others are done in seconds
-        run = run_model(panel, folds, spec, todo["bundle"], **todo["options"], **watch)
+        long = spec.cls.input_kind == "window"  # the others are done in seconds
+        run = run_model(panel, folds, spec, todo["bundle"], FitSettings(**todo["how"]), callback=told.step if long else None, watch=[told] if long else ())
         run.predictions.to_parquet(out.with_suffix(".parquet"), index=False)
         result = {"folds": run.folds, "importance": None if run.importance is None else run.importance.to_dict("list"), "history": run.history,
                   "seconds": run.seconds, "peak_mb": peak_memory(), "remarks": run.remarks}
@@ -143,14 +146,14 @@ def run_isolated(
     data: Path | str,  # folder of `write_job`
     spec: ModelSpec,  # a registered model; not one that only this session knows
     bundle_path: Path | str,  # where the model goes
+    how: FitSettings = USUAL,  # how to fit
     tell: Callable[[dict[str, Any]], None] | None = None,  # told where a long training is
-    **options: Any,  # as `run_model`
 ) -> ModelRun:
     "`run_model` in a fresh process."
     data = Path(data).resolve()
     out, job = data / f"{spec.cls.name}.json", data / f"{spec.cls.name}.job.json"
     job.write_text(json.dumps({"data": str(data), "out": str(out), "model": f"{spec.cls.family}:{spec.cls.name}", "config": spec.config or {},
-                               "bundle": str(Path(bundle_path).resolve()), "options": options, "parent": os.getpid()}))
+                               "bundle": str(Path(bundle_path).resolve()), "how": {f.name: getattr(how, f.name) for f in fields(FitSettings)}, "parent": os.getpid()}))
     log = data / f"{spec.cls.name}.log"
     with open(log, "wb") as sink:
         worker = subprocess.Popen([sys.executable, "-P", "-c", "from lineupiq.training.worker import worker_main; worker_main()", str(job)], stdout=sink, stderr=sink,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, n_threads
+from ..base import BaseModel, ConfigError, DataError, n_threads
 from ..core.callbacks import Callback
 from ..cv import Fold, WalkForward
 from ..data.panel import Panel, panel_digest
@@ -133,8 +133,8 @@ class _SharedSpec(ModelSpec):
     "Builds models that find what earlier fits on the same rows have kept."
     shared: dict | None = None
 
-    def build(self, panel: Panel, columns: Sequence[str], **changes: Any) -> Any:
-        model = super().build(panel, columns, **changes)
+    def build(self, panel: Panel, columns: Sequence[str], changes: Mapping[str, Any] | None = None) -> BaseModel:
+        model = super().build(panel, columns, changes)
         model.shared = self.shared
         return model
 
@@ -291,7 +291,7 @@ class Objective:
         changes = {"n_jobs": threads} if threads and self.threaded else {}
         with rows.borrow() as spec.shared:
             maker = rows.maker(self.panel, spec, self.seq_len)
-            model, _ = fit_rows(self.panel, spec, maker, rows.train, rows.stop, None, [] if stop is None else [_Stop(flag)], **changes)
+            model, _ = fit_rows(self.panel, spec, maker, rows.train, rows.stop, None, [] if stop is None else [_Stop(flag)], changes)
             if flag.is_set():
                 raise Abandoned
             frame = prediction_frame(self.panel, model, maker, rows.fold.test, number)

@@ -18,6 +18,7 @@ from ..core.timeline import whole_number
 from ..cv import Fold, WalkForward
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold, with_validation
+from ..fit.settings import FitSettings
 from ..scoring.intervals import MIN_BLOCKS, Interval, Resampling, block_draws, block_length, label_horizon, score_interval, skill, skill_interval, time_sums
 from ..scoring.leaderboard import RULES, best_on_validation, forecast_of, score_units
 from ..scoring.metrics import Metric, UndefinedScore
@@ -222,13 +223,13 @@ def _searched(panel: Development, model: str, fold: Fold, choice: str, embargo: 
         where = f"the search before outer block {fold.number + 1}, on {len(inner)} rows"
         raise DataError(err.what, ", ".join(filter(None, (where, err.where))), err.found, err.expected, err.fix or "use fewer outer blocks or a smaller share, so that the searches have more rows") from None
     o = found.objective
-    frame = fit_fold(panel, with_validation(panel, fold, o.val_share, embargo), ModelSpec(model, found.config, o.spec.among), exclude_neutrals=o.neutrals, seq_len=o.seq_len).predictions
+    frame = fit_fold(panel, with_validation(panel, fold, o.val_share, embargo), ModelSpec(model, found.config, o.spec.among), FitSettings(exclude_neutrals=o.neutrals, seq_len=o.seq_len)).predictions
     return OuterBlock(fold, found, o.score(found.params, found.jobs.threads), frame[frame["split"] == "test"].reset_index(drop=True), embargo)
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #b22b6634
 def _rule_frames(panel: Development, folds: list[Fold]) -> dict[str, list[pd.DataFrame]]:
     "The simple rules on the outer blocks."
-    return {r: [fit_fold(panel, f, ModelSpec(r, {}), refit=False).predictions for f in folds] for r in RULES if ModelSpec(r, {}).fits(panel)}
+    return {r: [fit_fold(panel, f, ModelSpec(r, {}), FitSettings(refit=False)).predictions for f in folds] for r in RULES if ModelSpec(r, {}).fits(panel)}
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #4c2a39a6
 def _part(metric: Metric, line: np.ndarray, units: np.ndarray, y: np.ndarray, ours: Any, theirs: Any, classes: Any) -> np.ndarray:

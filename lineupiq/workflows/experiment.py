@@ -9,26 +9,31 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ..base import ConfigError, IntegrityError, LineupIQError, config_problems, did_you_mean
-from ..core.config import raise_problems, read_yaml, training_config
+from ..core.config import raise_problems, read_yaml
 from ..core.files import check_name, dump_json, load_json, one_at_a_time
 from ..core.readers import read_table
-from ..data.sources import SOURCES, check_source, table_config
+from ..core.requests import changed, leaves
+from ..data.panel import clean_time
+from ..data.request import horizons
+from ..data.sources import SOURCES, table_config
 from ..registry import registry
-from ..tracking.hooks import telling
+from ..jobs.steps import Lines
+from ..tracking.hooks import is_tracked
 from ..training.evaluation import Comparison, compare_runs
-from .job_steps import FLAGS, Lines, settings_search
-from .train import OPTIONS, horizons_of, model_file, run_training, source_options, split_plan, train_settings
+from .configs import model_file
+from .requests import TrainRequest
+from .train import run_training
 
 # %% auto #0
-__all__ = ['SECTIONS', 'TRAINING', 'SEARCH', 'About', 'Member', 'DataSection', 'Tracker', 'Output', 'Experiment',
-           'experiment_config', 'Cell', 'grid', 'ExperimentResult', 'run_experiment']
+__all__ = ['SECTIONS', 'OF_THE_GRID', 'TRAINING', 'About', 'Member', 'DataSection', 'Tracker', 'Output', 'Experiment',
+           'experiment_config', 'member_request', 'Cell', 'grid', 'three_parts', 'ExperimentResult', 'run_experiment']
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #f9224435
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ class Output:
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #7d28b09c
 SECTIONS = ("experiment", "horizons", "symbols", "models", "data", "mlflow", "output", "training")
-TRAINING = (*FLAGS, "seed", "time_limit", "publish", "optimize", "use_best", "n_trials", "train_until", "test", "walk_forward")
+OF_THE_GRID = ("data", "path", "horizon", "symbol", "position", "target", "model", "config", "output")  # what other sections say
+TRAINING = tuple(leaf.name for leaf in leaves(TrainRequest) if leaf.name not in OF_THE_GRID)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #0125939d
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class Experiment:
     data: DataSection = DataSection()
     mlflow: Tracker = Tracker()
     output: Output = Output()
-    training: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)  # values of a request to train
     root: Path = Path()  # the file's folder
 
     @property
@@ -179,29 +185,24 @@ def _check_parts(found: Experiment) -> None:
         raise ConfigError("train_path, val_path and test_path belong together, to a table", where="data", found=found.data.source, fix="give all three and a source that is a YAML, or path")
     if any(three) and ({"val", "test", "test_share", "walk_forward", "train_until"} & set(found.training)):
         raise ConfigError("the three files say how time is cut; training says it too", where="training", fix="leave val, test, test_share, walk_forward and train_until out")
-    _check_flags({**found.training, "data": found.near(found.data.source), "output": str(found.folder), "path": found.data.path, "position": found.data.position, "target": found.data.target,
-                  "symbol": found.data.source in SOURCES and list(found.symbols), "tracking_uri": found.mlflow.tracking_uri or found.training.get("tracking_uri")})
-    if found.data.source not in SOURCES and (found.horizons or found.symbols):
+    table = found.data.source not in SOURCES and str(found.data.source).endswith((".yaml", ".yml"))
+    if table and (found.horizons or found.symbols):
         raise ConfigError("a table says its horizon and its symbols itself", where=f"data.source: {found.data.source}", fix="leave horizons and symbols out")
+    is_tracked(member_request(found, found.models[0]).tracking)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #d0c7ecc9
-SEARCH = ("optimize", "use_best", "n_trials", "timeout", "best", "metric", "seed")  # flags of `settings_search`
-
-
-def _check_flags(flags: Mapping[str, Any]) -> None:
-    "The source, how time is cut, how models are trained and searched: everything that needs no rows."
-    try:
-        if check_source(flags["data"], source_options(**{k: flags.get(k) for k in OPTIONS}), flags=False) is None:
-            table_config(flags["data"])
-        defaults = training_config()
-        split_plan(flags, defaults)
-        train_settings(flags, defaults)
-        telling(flags)
-        settings_search({k: flags.get(k) for k in SEARCH})
-    except LineupIQError:
-        raise
-    except (TypeError, ValueError, AttributeError) as err:  # a text where a number belongs
-        raise ConfigError("a value of the wrong kind", where="training", found=str(err)[:200], fix="see lineupiq train --help") from err
+def member_request(
+    found: Experiment,  # a whole file
+    member: Member,  # a model of it
+) -> TrainRequest:
+    "What a model's cells have in common; the horizon and the symbol are added by each."
+    data = found.data
+    shared = {"publish": False, **found.training, "data": found.near(data.source) if data.source not in SOURCES else data.source, "output": found.folder / "runs", "position": data.position, "target": data.target,
+              "path": [found.near(p) for p in data.path or ()], "symbol": list(found.symbols), "horizon": list(found.horizons), "model": [member.name],
+              "config": [found.near(member.config_path)] if member.config_path else None, "experiment": found.mlflow.experiment_name or found.about.name}
+    if found.mlflow.tracking_uri:
+        shared["tracking_uri"] = found.mlflow.tracking_uri
+    return TrainRequest.from_mapping(shared, f"training of the experiment {found.about.name}")
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #f8e68e7a
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ class Cell:
     model: Member
     horizon: int | None
     symbol: str | None
-    flags: dict[str, Any]
+    ask: TrainRequest
 
     @property
     def title(self) -> str:
@@ -220,39 +221,45 @@ class Cell:
     @property
     def key(self) -> str:
         "What was asked, as a digest: the same question has the same key."
-        config = Path(self.flags["config"]).read_text(encoding="utf-8") if "config" in self.flags else ""
-        asked = {k: str(v) for k, v in self.flags.items() if k not in ("output", "tracking_uri", "experiment", "config")}
-        return hashlib.sha256(json.dumps([asked, config], sort_keys=True).encode()).hexdigest()[:16]
+        asked = {k: v for k, v in self.ask.record().items() if k not in ("output", "tracking_uri", "experiment", "config")} | {"parts": self.ask.split.parts}
+        files = [Path(f).expanduser().read_text(encoding="utf-8") for f in self.ask.config]
+        return hashlib.sha256(json.dumps([asked, files], sort_keys=True).encode()).hexdigest()[:16]
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #ce5f1161
 def grid(
     found: Experiment,  # of `experiment_config`
 ) -> list[Cell]:
     "Models × horizons × symbols, models innermost, so that a comparison grows row by row; without `horizons`, those of the source."
-    data, shared = found.data, {**found.training, **_three_files(found)}
-    shared |= {"data": found.near(data.source) if data.source not in SOURCES else data.source, "output": str(found.folder / "runs"), "publish": bool(found.training.get("publish", False)),
-               "experiment": found.mlflow.experiment_name or found.about.name, **({"tracking_uri": found.mlflow.tracking_uri} if found.mlflow.tracking_uri else {})}
-    shared |= {k: getattr(data, k) for k in ("position", "target") if getattr(data, k)} | ({"path": [found.near(p) for p in data.path]} if data.path else {})
-    out = []
-    for h in horizons_of(data.source, list(found.horizons)):
+    asks, out = {m.name: member_request(found, m) for m in found.models}, []
+    files, parts = three_parts(found)
+    for h in horizons(asks[found.models[0].name].source):
         for s in found.symbols or (None,):
             for m in found.models:
-                flags = {**shared, "model": [m.name]} | ({"horizon": [str(h)]} if h else {}) | ({"symbol": [s]} if s else {}) | ({"config": found.near(m.config_path)} if m.config_path else {})
-                out.append(Cell(m, h, s, flags))
+                ask = changed(asks[m.name], horizon=(h,) if h else (), symbol=(s,) if s else asks[m.name].source.symbol)
+                if files:
+                    ask = replace(ask, source=replace(ask.source, path=files), split=replace(ask.split, parts=parts))
+                out.append(Cell(m, h, s, ask))
     return out
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #0100dd2c
-def _three_files(found: Experiment) -> dict[str, Any]:
-    "Files for training, validation and test as the flags that cut time the same way."
-    paths = [found.near(p) for p in (found.data.train_path, found.data.val_path, found.data.test_path) if p]
+def three_parts(
+    found: Experiment,  # a whole file
+) -> tuple[tuple[str, ...], tuple[str, str] | None]:  # (files, last time that trains and first time of the test); nothing where one table is cut
+    "Files for training, validation and test as three parts that are exactly theirs."
+    paths = tuple(found.near(p) for p in (found.data.train_path, found.data.val_path, found.data.test_path) if p)
     if not paths:
-        return {}
-    column = table_config(found.near(found.data.source)).time
-    times = [pd.to_datetime(read_table(Path(p))[column]) for p in paths]
+        return (), None
+    cfg = table_config(found.near(found.data.source))
+    times = [clean_time(read_table(Path(p))[cfg.time], "time", cfg.timezone) for p in paths]
     for before, after, what in ((0, 1, "val_path"), (1, 2, "test_path")):
         if times[before].max() >= times[after].min():
             raise ConfigError(f"{what} begins before the rows of the file before it end", where="data", found=f"{times[after].min()} ≤ {times[before].max()}", fix="cut the files at a time")
-    return {"path": paths, "test": f"{times[2].min():%Y-%m-%d}:{times[2].max():%Y-%m-%d}", "val": len(times[1]) / (len(times[0]) + len(times[1]))}
+    return paths, (_instant(times[0].max()), _instant(times[2].min()))
+
+
+def _instant(when: pd.Timestamp) -> str:
+    "A time as panels count it: UTC, without a zone."
+    return (when if when.tzinfo is None else when.tz_convert("UTC").tz_localize(None)).isoformat()
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #7deaf001
 def _is_done(entry: Mapping[str, Any] | None) -> bool:
@@ -327,7 +334,7 @@ def run_experiment(
 def _run_cell(cell: Cell, say: Callable[[str], None]) -> dict[str, Any]:
     "A cell's run, or why there is none."
     try:
-        [run] = run_training(cell.flags, Lines(say), None, settings_search({k: cell.flags.get(k) for k in SEARCH}, say))
+        [run] = run_training(cell.ask, Lines(say))
     except LineupIQError as err:
         say(f"{cell.title}: failed: {err.what}")
         return {"title": cell.title, "status": "failed", "error": f"{type(err).__name__}: {err}"[:2000]}

@@ -124,7 +124,7 @@ def month() -> list[Step]:  # in order
 def _environment(folder: Path) -> dict[str, str]:
     "Everything inside the folder, nobody told."
     own = {"LINEUPIQ_MODELS_DIR": "models", "LINEUPIQ_LEDGER": "ledger.jsonl", "LINEUPIQ_SPOOL": "spool"}
-    quiet = {k: v for k, v in os.environ.items() if k not in ("LINEUPIQ_SLACK_WEBHOOK", "LINEUPIQ_NOTIFY_URLS", "GITHUB_STEP_SUMMARY", "IN_TEST")}
+    quiet = {k: v for k, v in os.environ.items() if k not in ("LINEUPIQ_SLACK_WEBHOOK", "LINEUPIQ_NOTIFY_URLS", "GITHUB_STEP_SUMMARY")}
     return {**quiet, **{k: str(folder / v) for k, v in own.items()}, "LINEUPIQ_TRACKING_URI": "off"}
 
 

@@ -9,10 +9,9 @@ import hashlib
 import json
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, GateRejected, IntegrityError, LineupIQError, did_you_mean
+from ..base import ConfigError, DataError, GateRejected, IntegrityError, LineupIQError
 from ..core.files import check_name, dump_json, load_json, one_at_a_time
 from ..core.timeline import to_duration
-from ..data.sources import SOURCES
-from ..production.gate import GateConfig, gate_config, judge, window_problem
-from ..production.monitor import watch_config
+from ..data.request import recorded_source, source_panel
+from ..jobs.steps import Lines
+from ..production.gate import GateConfig, gate_config, judge
 from ..production.validate import contest_of, gate_rows
 from ..registry import registry
 from ..scoring.ledger import ledger_path, record_look
 from ..store.layout import Store, read_metadata, scan, text_of
 from ..store.published import Published, load_published
 from ..tracking.notify import Destination, Message, notify
+from ..training.request import SplitPlan, TrainSettings
 from .drift import run_drift
-from .job_steps import Lines, settings_search
-from .predict import source_panel
+from .requests import RetrainRequest, TrainRequest
 from .store import run_promote
 from .train import run_training
 from .validate import run_validate
@@ -42,46 +41,8 @@ from .validate import run_validate
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'STEPS', 'CODES', 'RetrainRequest', 'Reason', 'live_skill', 'reasons_for', 'training_flags', 'RetrainState',
-           'run_retrain', 'retrain_message', 'retrain_text', 'train_all_models']
-
-# %% ../../nbs/17_workflows/09_retrain.ipynb #ebbd8d13
-@dataclass(frozen=True)
-class RetrainRequest:
-    "What a retraining is asked for."
-    name: str  # of a published model
-    schedule: str | None = None  # age of the version in production from which it is trained anew, such as 7D
-    drift: bool = False  # True: where drift is critical
-    decay: float | None = None  # skill that may be lost against its own test rows
-    optimize: bool = False  # search the settings first
-    use_best: bool = False  # settings that a search kept
-    n_trials: int | None = None  # with optimize
-    data: str | None = None  # another source than the recorded one
-    path: tuple[str, ...] = ()  # newer files
-    gate: str | None = None  # a YAML of thresholds
-    watch: str | None = None  # a YAML of what is watched for drift
-    seed: int | None = None  # of the training
-
-    def check(self) -> RetrainRequest:  # itself
-        "Refuse what contradicts itself, before anything runs."
-        check_name(self.name, "model name")
-        if self.schedule is not None and window_problem(self.schedule if re.search("[a-zA-Z]", self.schedule) else f"{self.schedule} of what"):
-            raise ConfigError("--schedule is not a length of time", found=self.schedule, expected="a number with its unit, such as 7D or 12h")
-        if self.decay is not None and not 0 <= self.decay < 1:
-            raise ConfigError("--decay is not a loss of skill", found=str(self.decay), expected="from 0 to 1")
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise ConfigError("--seed is not a seed", found=str(self.seed), expected="a whole number from 0 up")
-        for flag, place in [("--data", self.data)] * (self.data not in (None, *SOURCES)) + [("--path", p) for p in self.path]:
-            if not Path(str(place)).expanduser().exists():
-                raise ConfigError(f"{flag} names nothing that is there", found=str(place), expected="an existing file or folder" + (f", or one of {', '.join(SOURCES)}{did_you_mean(str(place), SOURCES)}" if flag == "--data" else ""))
-        settings_search(self.search())
-        gate_config(self.gate)
-        watch_config(self.watch) if self.watch else None
-        return self
-
-    def search(self) -> dict[str, Any]:
-        "The part that `settings_search` reads."
-        return {"optimize": self.optimize, "use_best": self.use_best, "n_trials": self.n_trials, "seed": self.seed}
+__all__ = ['log', 'KEPT', 'STEPS', 'CODES', 'Reason', 'live_skill', 'reasons_for', 'retraining', 'RetrainState', 'run_retrain',
+           'retrain_message', 'retrain_text', 'train_all_models']
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #e431f8cf
 @dataclass(frozen=True)
@@ -101,7 +62,7 @@ def _by_age(live: Published, schedule: str) -> Reason:
 # %% ../../nbs/17_workflows/09_retrain.ipynb #6769f86d
 def _by_drift(ask: RetrainRequest, output: Path) -> Reason:
     try:
-        told = run_drift(ask.name, None, ask.data, list(ask.path) or None, Path(ask.watch) if ask.watch else None, output=output)
+        told = run_drift(ask.name, None, ask.data, list(ask.path) or None, ask.watch, output=output)
     except DataError as err:
         return Reason("drift", None, err.what)
     said = ", ".join(told["drifted"][:5]) or told.get("reason") or "nothing moved"
@@ -148,37 +109,28 @@ def reasons_for(
     return out or [Reason("asked", True, "no condition was given, so it is trained in any case")]
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #2301128e
-def training_flags(
+KEPT = ("metric", "seq_len", "time_limit", "exclude_neutrals", "refit", "calibrate", "intervals", "seed")  # settings that a retraining takes over
+
+
+def retraining(
     live: Published,  # the version in production
     ask: RetrainRequest,  # what is asked
     output: Path,  # where the run folder goes
-) -> dict[str, Any]:  # as `run_training` takes them
-    "The flags of the retraining."
-    source, about = dict(live.metadata["data"].get("source") or {}), live.metadata["training"]
+) -> TrainRequest:
+    "The training that a retraining makes, from what the version says of itself."
+    about = live.metadata["training"]
     split, settings = about.get("split") or {}, about.get("settings") or {}
-    data = ask.data or source.pop("data", None)
-    source.pop("data", None)
-    if data is None:
-        raise ConfigError("it is not known where the data came from", where=f"{live.name} {live.version}", fix="give --data")
-    out = {"data": data, "model": [live.metadata["model"].split(":")[-1]], "output": output, "publish": True, **{k: split[k] for k in ("val", "test_share", "embargo", "train_from") if split.get(k) is not None}}
-    out |= {k: settings[k] for k in ("metric", "seq_len", "time_limit", "exclude_neutrals", "refit", "calibrate", "intervals", "seed") if settings.get(k) is not None}
-    out |= {"acknowledge": list(settings["acknowledged"])} if settings.get("acknowledged") else {}
-    for key, flag in (("symbols", "symbol"), ("horizon", "horizon"), ("path", "path")):
-        if key in source:
-            value = source.pop(key)
-            out[flag] = [str(v) for v in (value if isinstance(value, list) else [value])]
-    if data in SOURCES and "seed" in SOURCES[data].options:  # simulated: a training's seed would make another world
-        out.pop("seed", None)
-    out |= source
-    return out | ({"path": list(ask.path)} if ask.path else {}) | ({"seed": ask.seed} if ask.seed is not None else {})
+    source = recorded_source(live.metadata["data"].get("source") or {}, ask.data, ask.path, f"{live.name} {live.version}")
+    kept = {k: settings[k] for k in KEPT if settings.get(k) is not None} | ({"seed": ask.seed} if ask.seed is not None else {})
+    how = TrainSettings(output, acknowledged=tuple(settings.get("acknowledged") or ()), **kept)
+    plan = SplitPlan(**{k: split[k] for k in ("val", "test_share", "embargo", "train_from") if split.get(k) is not None})
+    return TrainRequest(source, (live.metadata["model"].split(":")[-1],), split=plan, settings=how, search=ask.search)
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #b7322951
-def _champions_settings(live: Published) -> Callable[..., dict[str, dict]]:
+def _champions_settings(live: Published) -> dict[str, dict[str, Any]]:
     "The settings of the version in production, for the one model that is trained."
-    name = live.metadata["model"].split(":")[-1]
     own = registry().get_model(live.metadata["model"]).Config.__dataclass_fields__
-    config = {k: v for k, v in live.metadata["training"]["config"].items() if k in own and v is not None}
-    return lambda panel, plan, models, configs: {name: {**configs.get(name, {}), **config}}
+    return {live.metadata["model"].split(":")[-1]: {k: v for k, v in live.metadata["training"]["config"].items() if k in own and v is not None}}
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #a460fa66
 STEPS = ("check", "train", "validate", "promote", "notify")
@@ -191,13 +143,13 @@ class RetrainState:
         ask: RetrainRequest,  # another request begins anew
     ):
         self.folder, self.path = folder, folder / "state.json"
-        digest = hashlib.sha256(json.dumps(asdict(ask), sort_keys=True).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps(ask.record(), sort_keys=True).encode()).hexdigest()[:16]
         old = load_json(self.path) if self.path.exists() else {}
         if not isinstance(old, dict) or (old and (old.get("format") != 1 or not isinstance(old.get("steps"), dict))):
             raise IntegrityError("not the state of a retraining", where=str(self.path), found=str(old)[:80], expected="what an earlier run has written", fix="move the file away; the store says what was published")
         self.resumed = bool(old) and old.get("status") == "open" and old.get("asked_digest") == digest
         now = datetime.now(timezone.utc)
-        self.value = old if self.resumed else {"format": 1, "id": f"{now:%Y%m%d_%H%M%S}", "asked": asdict(ask), "asked_digest": digest, "started": now.isoformat(timespec="seconds"), "status": "open", "steps": {}}
+        self.value = old if self.resumed else {"format": 1, "id": f"{now:%Y%m%d_%H%M%S}", "asked": ask.record(), "asked_digest": digest, "started": now.isoformat(timespec="seconds"), "status": "open", "steps": {}}
 
     @property
     def runs(self) -> Path:
@@ -247,8 +199,8 @@ def _train_step(ask: RetrainRequest, state: RetrainState, show: Callable[[str], 
     store, live = Store(), load_published(Store(), ask.name)
     if found := _published_by(store, ask.name, state.runs):
         return found | {"resumed": True}
-    searched = settings_search(ask.search(), show) or _champions_settings(live)
-    [run] = run_training(training_flags(live, ask, state.runs), Lines(show), show, searched)
+    own = {} if ask.search.optimize or ask.search.use_best else _champions_settings(live)
+    [run] = run_training(retraining(live, ask, state.runs), Lines(show), show, own)
     if not run.published or run.published["name"] != ask.name:
         raise ConfigError("the retraining was published under another name", found=str(run.published), expected=ask.name, fix="give the source that the model was trained on")
     return {"version": run.published["version"], "run_id": run.run_id}
@@ -264,7 +216,7 @@ def _validate_step(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
 
 
 def _verdict(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
-    return run_validate(ask.name, state.done("train")["version"], ask.data, list(ask.path) or None, Path(ask.gate) if ask.gate else None, output=state.folder / state.value["id"] / "report")
+    return run_validate(ask.name, state.done("train")["version"], ask.data, list(ask.path) or None, ask.gate, output=state.folder / state.value["id"] / "report")
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #c9474ff4
 def _promote_step(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
@@ -335,7 +287,7 @@ def _plan(ask: RetrainRequest, folder: Path) -> dict[str, Any]:
     live, due = load_published(Store(), ask.name), any(r.holds for r in found)
     status = "would train" if due else "unknown" if any(r.holds is None for r in found) else "not needed"
     state = RetrainState(folder, ask)
-    plan = {"settings": "searched" if ask.optimize else "those that a search kept" if ask.use_best else f"those of {live.version}", "flags": {k: str(v) for k, v in training_flags(live, ask, folder / "ID" / "runs").items()}}
+    plan = {"settings": "searched" if ask.search.optimize else "those that a search kept" if ask.search.use_best else f"those of {live.version}", "flags": {k: str(v) for k, v in retraining(live, ask, folder / "ID" / "runs").record().items()}}
     return {"name": ask.name, "status": status, "exit_code": CODES[status], "reasons": [asdict(r) for r in found], "dry_run": True, "champion": live.version, "steps": list(STEPS) if due else [], "plan": plan if due else {},
             "goes_on": state.value["id"] if state.resumed else None}
 
@@ -367,7 +319,7 @@ def train_all_models(
     names: Sequence[str] | None = None,  # of published models; None: all that are in production
     leagues: Sequence[str] | None = None,  # only those whose source is one of these, such as nfl-games; None: every source
     output: Path | str = "experiments/retrain",  # parent of the states
-    **request: Any,  # the rest of a `RetrainRequest`
+    ask: RetrainRequest | None = None,  # what is asked for each of them; None: no conditions
 ) -> pd.DataFrame:  # name, source, status, exit_code, version, detail
     "Retrain every model, over leagues and targets."
     store, rows = Store(), []
@@ -377,7 +329,7 @@ def train_all_models(
             row["source"] = str((load_published(store, name).metadata["data"].get("source") or {}).get("data"))
             if leagues is not None and row["source"] not in leagues:
                 continue
-            told = run_retrain(RetrainRequest(name, **request), output)
+            told = run_retrain(replace(ask or RetrainRequest(), name=name), output)
             row |= {"status": told["status"], "exit_code": told["exit_code"], "version": told.get("train", {}).get("version"), "detail": "; ".join(r["evidence"] for r in told["reasons"])}
         except LineupIQError as err:
             row |= {"status": "failed", "exit_code": err.exit_code, "detail": err.what}
