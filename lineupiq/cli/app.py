@@ -83,7 +83,7 @@ def _option(leaf: Leaf) -> inspect.Parameter:
     shown = "" if leaf.default in (None, (), False, True) or "default" in words else f" [default: {leaf.default}]"
     names = [f"{flag}/--no-{flag[2:]}" if leaf.kind is bool and leaf.default is not False else flag, *([f"-{leaf.short}"] if leaf.short else [])]
     kind = Annotated[_typed(leaf), typer.Option(*names, help=words + shown, show_default=False)]
-    return inspect.Parameter(leaf.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+    return inspect.Parameter(leaf.name, inspect.Parameter.KEYWORD_ONLY, default=inspect.Parameter.empty if leaf.needed else None, annotation=kind)
 
 
 def asks(

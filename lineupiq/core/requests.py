@@ -34,9 +34,10 @@ def option(
     name: str = "",  # outside; empty: the field's own
     short: str = "",  # one letter, on a command line
     whole: bool = False,  # True: texts are values, commas and all, such as paths
+    needed: bool = False,  # True: a command line insists on it
 ) -> Any:  # a field
-    "A field whose name outside is not its own, which has a short form, or whose values may hold commas."
-    return field(default=default, metadata={"option": name, "short": short, "whole": whole})
+    "A field that is offered outside in another way than by its name and its default."
+    return field(default=default, metadata={"option": name, "short": short, "whole": whole, "needed": needed})
 
 # %% ../../nbs/00_core/11_requests.ipynb #72166c7a
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Leaf:
     default: Any
     short: str = ""  # one letter, on a command line
     whole: bool = False  # commas do not separate its values
+    needed: bool = False  # a command line insists on it
 
     @property
     def many(self) -> bool:
@@ -76,7 +78,7 @@ def _leaf(cls: type, f: Field, hint: Any, path: tuple[str, ...]) -> Leaf:
     kind, optional = _without_none(hint)
     kind = kind.__origin__ if hasattr(kind, "__metadata__") else kind
     default = f.default_factory() if f.default_factory is not MISSING else f.default
-    return Leaf(f.metadata.get("option") or f.name, cls, (*path, f.name), kind, optional, default, f.metadata.get("short", ""), f.metadata.get("whole", False))
+    return Leaf(f.metadata.get("option") or f.name, cls, (*path, f.name), kind, optional, default, f.metadata.get("short", ""), f.metadata.get("whole", False), f.metadata.get("needed", False))
 
 
 @cache

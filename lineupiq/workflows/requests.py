@@ -151,7 +151,7 @@ def _score_problems(how: TrainSettings) -> list[str]:
 class TuneRequest(Request):
     "What `lineupiq tune` is asked for."
     source: DataRequest = part(DataRequest, without=("weights", "n"))
-    model: tuple[str, ...] = ()  # A model, several, or `all`.
+    model: tuple[str, ...] = option((), needed=True)  # A model, several, or `all`.
     n_trials: Count | None = None  # Finished trials that the study should have (default 50); not for a grid.
     method: str = "bayes"  # bayes, or grid: every combination of three values of each range; --space gives the ranges.
     timeout: Positive | None = None  # Seconds after which no trial begins.
@@ -230,7 +230,7 @@ class PredictRequest(Request):
 @dataclass(frozen=True)
 class EvaluateRequest(Request):
     "What `lineupiq evaluate` is asked for."
-    run: Path | None = None  # A run folder of `lineupiq train`.
+    run: Path | None = option(None, needed=True)  # A run folder of `lineupiq train`.
     model: str | None = None  # A model of the run; default what validation picked.
     data: str | None = None  # Another source than the run's.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
@@ -244,8 +244,8 @@ class EvaluateRequest(Request):
 @dataclass(frozen=True)
 class ExportRequest(Request):
     "What `lineupiq export` is asked for."
-    run: Path | None = None  # A run folder of `lineupiq train`.
-    output: Path | None = None  # The file to write, ending in .onnx; what it says of itself stands beside it.
+    run: Path | None = option(None, needed=True)  # A run folder of `lineupiq train`.
+    output: Path | None = option(None, needed=True)  # The file to write, ending in .onnx; what it says of itself stands beside it.
     model: str | None = None  # A model of the run; default what validation picked.
     format: Literal["onnx"] = "onnx"  # onnx.
     data: str | None = None  # Another source than the run's.
