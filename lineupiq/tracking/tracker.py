@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlsplit
@@ -21,13 +21,14 @@ from urllib.parse import quote, unquote_plus, urlsplit
 from ..base import ConfigError, IntegrityError, LineupIQError, MissingExtra, NotFound
 from ..core.callbacks import TrackingCallback
 from ..core.files import disk_errors, shown
-from .spool import Tracked, keep, spooled, waiting
+from .spool import Tracked, flat_params, keep, numbers_of, spooled, tracked_run, tracked_search, waiting
+from ..tuning.search import TuningResult
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'DEFAULT_DB', 'SECONDS', 'LOCAL_SECONDS', 'tracking_uri', 'hide', 'check_database', 'deliver', 'deliver_main',
-           'Delivery', 'try_deliver', 'track', 'sync', 'MLflowCallback']
+__all__ = ['log', 'DEFAULT_DB', 'SECONDS', 'LOCAL_SECONDS', 'COPIED', 'tracking_uri', 'hide', 'check_database', 'deliver',
+           'deliver_main', 'Delivery', 'try_deliver', 'track', 'sync', 'MLflowCallback']
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #28418bd7
 DEFAULT_DB = "experiments/mlflow.db"
@@ -238,6 +239,20 @@ def _unanswered(err: BaseException | None, uri: str) -> bool:
     return False
 
 
+COPIED = 5e6  # bytes of artifacts that a second is allowed for
+
+
+def _copying(path: Path) -> float:
+    "Seconds that a spooled run's files may take."
+    def size(run: Tracked) -> int:
+        files = [f for a in run.artifacts for f in (Path(a).rglob("*") if Path(a).is_dir() else [Path(a)])]
+        return sum(f.stat().st_size for f in files if f.is_file()) + sum(map(size, run.children))
+    try:
+        return size(spooled(path)[2]) / COPIED
+    except (LineupIQError, OSError):  # delivering says what is wrong with it
+        return 0.0
+
+
 @dataclass(frozen=True)
 class Delivery:
     "What became of a run."
@@ -253,7 +268,7 @@ def try_deliver(
     seconds: float | None = None,  # None: by the kind of tracker
 ) -> Delivery:
     "Deliver in a process of its own; whatever goes wrong, the file waits."
-    seconds = seconds or (LOCAL_SECONDS if _sqlite_file(uri) else SECONDS)
+    seconds = seconds or (LOCAL_SECONDS if _sqlite_file(uri) else SECONDS) + _copying(path)
     command = [sys.executable, "-P", "-c", "from lineupiq.tracking.tracker import deliver_main; deliver_main()", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env={**os.environ, "LINEUPIQ_DELIVER_TO": uri, "PYTHONWARNINGS": "ignore"}, check=False)
@@ -307,15 +322,17 @@ class MLflowCallback(TrackingCallback):
         experiment: str = "default",  # name of MLflow's experiment
         uri: str | None = None,  # None: from the environment
         params: dict[str, Any] | None = None,  # what else to note
+        whole_run: bool = False,  # True: tell when the run's folder is written
     ):
-        self.experiment, self.uri, self.params = experiment, uri, dict(params or {})
+        self.experiment, self.uri, self.params, self.whole_run = experiment, uri, dict(params or {}), whole_run
         self.losses: list[tuple[str, float, int]] = []
         self.delivery: Delivery | None = None
+        self.training: Tracked | None = None  # what is known of the last training
         tracking_uri(uri)  # a wrong address is said before anything trains
 
     def on_train_begin(self, model: Any) -> None:
         "A new training."
-        self.losses, self.started = [], int(time.time() * 1000)
+        self.losses, self.started, self.training = [], int(time.time() * 1000), None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Any = None) -> bool:
         "Note the losses."
@@ -323,8 +340,26 @@ class MLflowCallback(TrackingCallback):
         return False
 
     def on_train_end(self, model: Any, metrics: Any) -> None:
-        "Tell the tracker."
-        from lineupiq.tracking.spool import flat_params, numbers_of
-        params = {"model": model.name, "horizon": str(model.horizon), **flat_params(model.config.to_dict(), "model."), **flat_params(self.params)}
-        run = Tracked(f"{model.name}", params, self.losses + numbers_of({k: v for k, v in dict(metrics).items() if k != "history"}), {"family": model.family}, start=self.started, end=int(time.time() * 1000))
+        "Tell the tracker, unless more is to come."
+        seen = getattr(model, "rows_seen", {})
+        rows = {"n_train": seen.get("train"), "n_val": seen.get("val"), "seq_length": seen.get("length"), "n_features": model.n_features}
+        params = {"model": model.name, "horizon": str(model.horizon), **flat_params(rows), **flat_params(model.config.to_dict(), "model."), **flat_params(self.params)}
+        losses = self.losses or [(k, float(v), step) for k, values in metrics.history.items() for step, v in enumerate(values) if v == v]  # a model without rounds may have a history all the same
+        self.training = Tracked(model.name, params, losses + numbers_of({k: v for k, v in metrics.items() if k != "history"}, "final_"), {"family": model.family}, start=self.started, end=int(time.time() * 1000))
+        if not self.whole_run:
+            self.delivery = track(self.training, self.experiment, self.uri)
+
+    def on_run_end(self, run_dir: Path) -> None:
+        "Tell the tracker of a run's folder, whatever came of it."
+        run = tracked_run(run_dir)
+        if (own := self.training) is not None:  # what the folder says goes first; the training knows the losses as they came
+            losses = {k for k, _, _ in own.metrics}
+            run = replace(run, params=own.params | run.params, metrics=own.metrics + [m for m in run.metrics if m[0] not in losses], tags=own.tags | run.tags)
         self.delivery = track(run, self.experiment, self.uri)
+
+    def on_search_end(self, result: TuningResult) -> None:
+        "Tell the tracker of a search and its trials."
+        trials = result.trials.rename(columns={"score": "value", **{p: f"params_{p}" for p in result.params}})
+        numbers = {"best_value": result.score, **{f"trials_{k}": float(v) for k, v in result.counts.items()}}
+        about = {"model": result.model, "metric": result.metric, "direction": result.direction, "study": result.study.study_name}
+        self.delivery = track(tracked_search(result.study.study_name, trials, about, result.params, numbers, []), self.experiment, self.uri)
