@@ -485,7 +485,7 @@ class BaseModel(ABC):
             raise ConfigError(f"{type(self).__name__} cannot do the task '{task}'", expected=" or ".join(self.tasks) + did_you_mean(task, TASKS))
         self.task = task
         merged = {**(config if isinstance(config, dict) else {}), **params} if config is None or isinstance(config, dict) else config
-        self.config = self._build_config(merged, horizon)
+        self.config = self._build_config(merged, horizon).validate()
         self.horizon = self.config.horizon
         self.feature_columns = None if feature_columns is None else [str(c) for c in feature_columns]
         self.is_fitted, self.training_history, self.best_metric = False, {}, None
@@ -498,7 +498,7 @@ class BaseModel(ABC):
 
     @abstractmethod
     def _build_config(self, config: dict | ModelConfig | None, horizon: int | None) -> ModelConfig:
-        "The member's own configuration from what the user said."
+        "The member's own configuration from what the user said; it is validated afterwards."
 
     @abstractmethod
     def _build_model(self) -> None:

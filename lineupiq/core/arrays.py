@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'FLOAT32_MAX', 'ACCURACY_ROWS', 'say_once', 'noted', 'raise_all', 'pick_columns', 'numeric_frame',
-           'check_values', 'check_columns', 'check_labels', 'check_weights', 'check_balance', 'LabelCodec',
-           'flat_names', 'View', 'take_rows', 'ArrayModel']
+__all__ = ['log', 'FLOAT32_MAX', 'say_once', 'noted', 'raise_all', 'pick_columns', 'numeric_frame', 'check_values',
+           'check_columns', 'check_labels', 'check_weights', 'check_balance', 'LabelCodec', 'flat_names', 'View',
+           'take_rows', 'ArrayModel']
 
 # %% ../../nbs/00_core/07_arrays.ipynb #22f5b815
 _TOLD: set[str] = set()
@@ -320,9 +320,6 @@ def take_rows(
     return X.iloc[rows] if hasattr(X, "iloc") else X.take(rows) if isinstance(X, View) else X[rows]
 
 # %% ../../nbs/00_core/07_arrays.ipynb #2ede19b6
-ACCURACY_ROWS = 5_000  # rows that an accuracy is measured on: within 1.4 points
-
-
 class ArrayModel(BaseModel):
     "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -356,11 +353,9 @@ class ArrayModel(BaseModel):
             self._tell_begin()
             set_global_seeds(self.config.random_seed)
             metrics = self._fit(X, y, Xv, yv, w)
+            self._count_hits(metrics, (X, y), (Xv, yv))
         finally:
             self._about = (None, None)
-        if self.codec is not None and self.shared is None:  # a search asks for scores of other rows
-            metrics.train_accuracy = self._accuracy(X, y) if metrics.train_accuracy is None else metrics.train_accuracy
-            metrics.val_accuracy = self._accuracy(Xv, yv) if Xv is not None and metrics.val_accuracy is None else metrics.val_accuracy
         metrics.training_time = time.perf_counter() - started
         self.is_fitted, self.training_history, self.best_metric = True, metrics.history, metrics.val_loss
         self.metrics = metrics
@@ -380,11 +375,13 @@ class ArrayModel(BaseModel):
         "Rows of history in each input."
         return self._width or (X.shape[1] if getattr(X, "ndim", 2) == 3 else 1)
 
-    def _accuracy(self, X: Any, y: np.ndarray) -> float | None:
-        "Share of rows that are predicted right; of so many, evenly spread, where there are more."
-        rows = np.unique(np.linspace(0, len(y) - 1, min(len(y), ACCURACY_ROWS)).astype(int)) if len(y) else []
-        some = X if len(rows) == len(y) else take_rows(X, rows)
-        return float((np.asarray(self._predict(some)).argmax(axis=1) == y[rows]).mean()) if len(rows) else None
+    def _count_hits(self, metrics: TrainingMetrics, train: tuple, val: tuple) -> None:
+        "Accuracies that the member did not count itself; a search reads losses only and is spared the predictions."
+        if self.codec is None or self.shared is not None:
+            return
+        for name, (X, y) in (("train_accuracy", train), ("val_accuracy", val)):
+            if getattr(metrics, name) is None and X is not None and len(y):
+                setattr(metrics, name, float((np.asarray(self._predict(X)).argmax(axis=1) == y).mean()))
 
     def _checked(self, X: Any, y: Any, where: str, labels: str, constant_ok: bool, coded: bool = True) -> tuple[Any, np.ndarray]:
         "Inputs and labels, with everything that is wrong with them in one error."

@@ -21,6 +21,8 @@ __all__ = ['TRACKER', 'Callback', 'TrackingCallback', 'CallbackList', 'EarlyStop
 # %% ../../nbs/00_core/06_callbacks.ipynb #9d13a28d
 class Callback:
     "Hooks of a training loop; all of them do nothing."
+    in_training: bool = False  # between the beginning and the end; a CallbackList keeps it
+
     def on_train_begin(self, model: Any) -> None:
         "Before the first epoch."
 
@@ -38,10 +40,6 @@ class Callback:
     ) -> None:
         "After the best state was restored."
 
-    def on_run_end(self,
-        run_dir: Path,  # with status, scores, predictions and models
-    ) -> None:
-        "After a run's folder was written, well or badly."
 
 # %% ../../nbs/00_core/06_callbacks.ipynb #d5cc1c65
 class TrackingCallback(Callback):
@@ -61,15 +59,14 @@ class CallbackList(Callback):
         odd = [c for c in self.callbacks if not hasattr(c, "on_epoch_end")]
         if odd:
             raise ConfigError("not a callback", found=type(odd[0]).__name__, expected="an object with on_epoch_end")
-        self.ended = False  # whether the end of this training was passed on
 
     def __len__(self) -> int:
         return len(self.callbacks)
 
     def on_train_begin(self, model: Any) -> None:
         "Tell all of them."
-        self.ended = False
         for c in self.callbacks:
+            c.in_training = True
             c.on_train_begin(model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] | None = None) -> bool:
@@ -78,16 +75,10 @@ class CallbackList(Callback):
 
     def on_train_end(self, model: Any, metrics: Any) -> None:
         "Tell all of them, once."
-        if not self.ended:
-            self.ended = True
-            for c in self.callbacks:
-                c.on_train_end(model, metrics)
-
-    def on_run_end(self, run_dir: Path) -> None:
-        "Tell those that care for a whole run."
         for c in self.callbacks:
-            if hasattr(c, "on_run_end"):
-                c.on_run_end(run_dir)
+            if getattr(c, "in_training", False):
+                c.in_training = False
+                c.on_train_end(model, metrics)
 
 # %% ../../nbs/00_core/06_callbacks.ipynb #745ec583
 class EarlyStoppingCallback(Callback):
@@ -187,5 +178,5 @@ def tracker_of(
     use_mlflow: bool | None = None,  # None: where MLflow is installed
     experiment_name: str = "default",  # of MLflow
 ) -> TrackingCallback | None:  # None: nobody is told
-    "The callback that tells MLflow of a whole run, once its folder is written."
-    return getattr(import_module(TRACKER[0]), TRACKER[1])(experiment_name, whole_run=True) if wants_tracker(use_mlflow) else None
+    "The callback that tells MLflow of a training or a search when it has ended."
+    return getattr(import_module(TRACKER[0]), TRACKER[1])(experiment_name) if wants_tracker(use_mlflow) else None

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 # %% auto #0
-__all__ = ['META', 'AUDIT', 'AUDITED_FROM', 'DatasetConfig', 'split_panel', 'Choice', 'choose_features', 'read_splits',
-           'TimeSeriesDataset', 'make_loader']
+__all__ = ['SPLITS_DIR', 'META', 'AUDIT', 'AUDITED_FROM', 'DatasetConfig', 'split_panel', 'Choice', 'choose_features',
+           'read_splits', 'TimeSeriesDataset', 'make_loader']
 
 # %% ../../nbs/01_data/04_dataset.ipynb #decbbb31
+SPLITS_DIR = Path("data/splits")  # where split files are looked for, below the project
+
+
 @dataclass
 class DatasetConfig:
     "Where the splits are and what to make of them."

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlsplit
@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote_plus, urlsplit
 from ..base import ConfigError, IntegrityError, LineupIQError, MissingExtra, NotFound
 from ..core.callbacks import TrackingCallback
 from ..core.files import disk_errors, shown
-from .spool import Tracked, flat_params, keep, numbers_of, spooled, tracked_run, tracked_search, waiting
+from .spool import Tracked, flat_params, keep, numbers_of, spooled, tracked_search, waiting
 from ..tuning.search import TuningResult
 
 log = logging.getLogger("lineupiq")
@@ -322,9 +322,8 @@ class MLflowCallback(TrackingCallback):
         experiment: str = "default",  # name of MLflow's experiment
         uri: str | None = None,  # None: from the environment
         params: dict[str, Any] | None = None,  # what else to note
-        whole_run: bool = False,  # True: tell when the run's folder is written
     ):
-        self.experiment, self.uri, self.params, self.whole_run = experiment, uri, dict(params or {}), whole_run
+        self.experiment, self.uri, self.params = experiment, uri, dict(params or {})
         self.losses: list[tuple[str, float, int]] = []
         self.delivery: Delivery | None = None
         self.training: Tracked | None = None  # what is known of the last training
@@ -340,22 +339,13 @@ class MLflowCallback(TrackingCallback):
         return False
 
     def on_train_end(self, model: Any, metrics: Any) -> None:
-        "Tell the tracker, unless more is to come."
+        "Tell the tracker."
         seen = getattr(model, "rows_seen", {})
         rows = {"n_train": seen.get("train"), "n_val": seen.get("val"), "seq_length": seen.get("length"), "n_features": model.n_features}
         params = {"model": model.name, "horizon": str(model.horizon), **flat_params(rows), **flat_params(model.config.to_dict(), "model."), **flat_params(self.params)}
         losses = self.losses or [(k, float(v), step) for k, values in metrics.history.items() for step, v in enumerate(values) if v == v]  # a model without rounds may have a history all the same
         self.training = Tracked(model.name, params, losses + numbers_of({k: v for k, v in metrics.items() if k != "history"}, "final_"), {"family": model.family}, start=self.started, end=int(time.time() * 1000))
-        if not self.whole_run:
-            self.delivery = track(self.training, self.experiment, self.uri)
-
-    def on_run_end(self, run_dir: Path) -> None:
-        "Tell the tracker of a run's folder, whatever came of it."
-        run = tracked_run(run_dir)
-        if (own := self.training) is not None:  # what the folder says goes first; the training knows the losses as they came
-            losses = {k for k, _, _ in own.metrics}
-            run = replace(run, params=own.params | run.params, metrics=own.metrics + [m for m in run.metrics if m[0] not in losses], tags=own.tags | run.tags)
-        self.delivery = track(run, self.experiment, self.uri)
+        self.delivery = track(self.training, self.experiment, self.uri)
 
     def on_search_end(self, result: TuningResult) -> None:
         "Tell the tracker of a search and its trials."
