@@ -4,7 +4,9 @@
 
 A test compares the page with what this would write, and follows every pointer of the map: pages, files, names, commands and tests.
 """
+import ast
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -22,10 +24,25 @@ This page is written by `python tools/make_requirements.py` from `tests/document
 
 
 def read_map(path: Path = SOURCE) -> tuple[dict[str, str], dict[str, dict]]:
-    "(documents by number, requirements by id)."
+    "(documents by number, requirements by id); tests that bear a requirement's number stand before those that the file names."
     import yaml
     told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for key, tests in numbered_tests().items():
+        if key in told["requirements"]:
+            entry = told["requirements"][key]
+            entry["tests"] = [*tests, *(t for t in entry.get("tests", []) if t not in tests)]
     return told["documents"], told["requirements"]
+
+
+def numbered_tests(folder: Path = SOURCE.parent) -> dict[str, list[str]]:
+    "Requirement -> tests of the documents' files whose names begin with its number, as `test_4_02_4_03_families`."
+    out: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("test_00?.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and (named := re.match(r"test((?:_\d_\d\d)+)(?:_|$)", node.name)):
+                for document, item in re.findall(r"_(\d)_(\d\d)", named[1]):
+                    out.setdefault(f"{document}-{item}", []).append(f"{path.relative_to(ROOT).as_posix()}::{node.name}")
+    return out
 
 
 def row(key: str, entry: dict) -> str:

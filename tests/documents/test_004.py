@@ -22,6 +22,7 @@ from lineupiq.boosting import XGBoostConfig, XGBoostModel  # src.models.boosting
 from lineupiq.core.callbacks import Callback, CallbackList, CheckpointCallback, EarlyStoppingCallback  # src.training.callbacks
 from lineupiq.data.dataset import SPLITS_DIR, DatasetConfig, TimeSeriesDataset, make_loader  # src.data.dataset, src.data.loaders, src.config
 from lineupiq.registry import ModelRegistry, auto_register_models, registry  # src.models.registry
+from lineupiq.tracking.tracker import MLflowCallback  # optuna.integration.mlflow
 from lineupiq.training.trainer import ModelEvaluator, Trainer  # src.training.trainer, src.training.evaluator
 from lineupiq.tuning.search import OptunaModelTuner  # src.tuning.optuna_tuner
 from lineupiq.tuning.spaces import search_spaces  # src.tuning.search_spaces
@@ -1065,6 +1066,13 @@ def test_4_41_lineage(cli, train):
 
     about = next(Path(os.environ["LINEUPIQ_MODELS_DIR"]).rglob("model_v*_metadata.json"))
     assert {"version", "metrics", "data", "training", "run_id", "lineage"} <= set(json.loads(about.read_text()))
+
+
+def test_4_35_the_callback_of_mlflow_takes_an_address(tmp_path):
+    told = MLflowCallback("demo", "off")
+    assert told.delivery is None and issubclass(MLflowCallback, Callback)
+    with pytest.raises(ValueError, match="migrate-filestore"):
+        MLflowCallback("demo", "experiments/mlruns")
 
 
 def test_documented_names_are_where_the_map_says():
