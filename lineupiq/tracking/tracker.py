@@ -316,18 +316,23 @@ def sync(
     return found
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #6e5db43e
+def _address(uri: str | None) -> str | None:
+    "An address as it was given, once it was found to be one."
+    tracking_uri(uri)
+    return uri
+
+
 class MLflowCallback(TrackingCallback):
-    "Tells MLflow of a training that runs in a notebook."
+    "Tells MLflow of a training that runs in a notebook, or of the trials of a study."
     def __init__(self,
         experiment: str = "default",  # name of MLflow's experiment
-        uri: str | None = None,  # None: from the environment
+        tracking_uri: str | None = None,  # None: from the environment
         params: dict[str, Any] | None = None,  # what else to note
     ):
-        self.experiment, self.uri, self.params = experiment, uri, dict(params or {})
+        self.experiment, self.uri, self.params = experiment, _address(tracking_uri), dict(params or {})  # a wrong address is said before anything trains
         self.losses: list[tuple[str, float, int]] = []
         self.delivery: Delivery | None = None
         self.training: Tracked | None = None  # what is known of the last training
-        tracking_uri(uri)  # a wrong address is said before anything trains
 
     def on_train_begin(self, model: Any) -> None:
         "A new training."
@@ -353,3 +358,13 @@ class MLflowCallback(TrackingCallback):
         numbers = {"best_value": result.score, **{f"trials_{k}": float(v) for k, v in result.counts.items()}}
         about = {"model": result.model, "metric": result.metric, "direction": result.direction, "study": result.study.study_name}
         self.delivery = track(tracked_search(result.study.study_name, trials, about, result.params, numbers, []), self.experiment, self.uri)
+
+    def __call__(self,
+        study: Any,  # an Optuna study
+        trial: Any,  # one of it that has just ended
+    ) -> None:
+        "Tell the tracker of one trial: what `study.optimize(…, callbacks=[…])` calls."
+        state = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}.get(trial.state.name, "FAILED")
+        start, end = (int(t.timestamp() * 1000) for t in (trial.datetime_start, trial.datetime_complete))
+        params = {**flat_params(self.params), **{k: str(v) for k, v in trial.params.items()}}
+        self.delivery = track(Tracked(f"trial {trial.number}", params, numbers_of({"value": trial.value}), {"study": study.study_name}, status=state, start=start, end=end), self.experiment, self.uri)

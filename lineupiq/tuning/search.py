@@ -300,6 +300,11 @@ class OptunaModelTuner:
         self.model_name, self.space, self.n_trials, self.options, self.result = model_name, search_space_fn, n_trials, options, None
         self._scores: Objective | None = None
 
+    @property
+    def direction(self) -> str:
+        "maximize or minimize, as the metric wants it."
+        return self.metric.direction
+
     def objective(self,
         trial: Any,  # of an Optuna study
     ) -> float:  # mean score of the folds

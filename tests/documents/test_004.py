@@ -1007,6 +1007,16 @@ def test_4_35_mlflow_is_told_of_the_trials(project, tracker):
     assert sorted(r.info.run_name for r in runs)[-2:] == ["trial 0", "trial 1"] and len(runs) == 3
 
 
+@pytest.mark.slow
+def test_4_35_the_callback_in_a_study_of_ones_own(project, tracker):
+    import optuna
+    tuner = OptunaModelTuner("xgboost", split_files(), suggest, n_splits=2)
+    study = optuna.create_study(direction=tuner.direction, study_name=f"{tuner.model_name}_tuning")
+    study.optimize(tuner.objective, n_trials=2, callbacks=[MLflowCallback(tracking_uri=os.environ["LINEUPIQ_TRACKING_URI"])])
+    _, runs = tracker("default")
+    assert {r.info.run_name: r.data.metrics["value"] for r in runs} == {f"trial {t.number}": t.value for t in study.trials}
+
+
 # ---- 10 what is measured
 
 def test_4_36_metrics_by_class_and_of_trading():
@@ -1072,7 +1082,7 @@ def test_4_35_the_callback_of_mlflow_takes_an_address(tmp_path):
     told = MLflowCallback("demo", "off")
     assert told.delivery is None and issubclass(MLflowCallback, Callback)
     with pytest.raises(ValueError, match="migrate-filestore"):
-        MLflowCallback("demo", "experiments/mlruns")
+        MLflowCallback(tracking_uri="experiments/mlruns")
 
 
 def test_documented_names_are_where_the_map_says():
