@@ -9,7 +9,7 @@ import os
 import random
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
@@ -316,12 +316,13 @@ class ModelConfig:
     patience: Count = 10  # epochs or rounds without improvement
     min_delta: NonNegative = 1e-4  # the least change of the validation loss that counts
     time_limit: Positive | None = None  # seconds that one fit may take; the best state so far is kept. None: no limit
-    save_checkpoints: bool = True  # where a model can be resumed
-    checkpoint_dir: str | None = None  # None: beside the run
+    save_checkpoints: bool | None = None  # None: where the model can go on from one; true is refused where it cannot
+    checkpoint_dir: str | None = None  # where they go; a run sets `checkpoints/` of its folder. None: none are written
     max_nan_share: Annotated[float, Bound(ge=0, le=1)] = 0.95  # a column with more missing than this is an error
     strict_columns: bool = False  # True: a column that the model was not fitted on is an error
     allow_positional: bool = False  # True: an array without names is taken in the order of the fitted columns
     extra_params: dict[str, Any] = field(default_factory=dict)  # passed on to the library as they are; for nets, to the optimiser
+    resumable: ClassVar[bool] = False  # True: a fit that was stopped can go on from a checkpoint
 
     def validate(self) -> ModelConfig:  # itself
         "Raise one `ConfigError` that lists every problem, or return the configuration."
@@ -331,8 +332,9 @@ class ModelConfig:
         return self
 
     def contradictions(self) -> list[str]:  # one line a pair of values that cannot both hold
-        "Members override this where two of their fields depend on each other."
-        return []
+        "What no single field can say; members whose fields depend on each other add to it."
+        asked = [] if self.resumable else [k for k in ("save_checkpoints", "checkpoint_dir") if getattr(self, k)]
+        return [f"{k}: {getattr(self, k)}, but this model cannot go on from a checkpoint; leave it out" for k in asked]
 
     def to_dict(self) -> dict:  # plain values
         "The configuration as a dictionary."
@@ -367,11 +369,11 @@ def build_config(
 
 # %% ../nbs/00_base.ipynb #8d37c1d4
 @dataclass
-class TrainingMetrics:
+class TrainingMetrics(Mapping):
     "How training went. Losses and accuracies are None where they mean nothing."
     train_loss: float | None = None
     val_loss: float | None = None
-    train_accuracy: float | None = None  # classes only
+    train_accuracy: float | None = None  # share of training rows that the fitted model gets right; classes only
     val_accuracy: float | None = None
     best_epoch: int = 0  # 0-based epoch, round or iteration whose state was kept
     total_epochs: int = 1  # epochs that were run
@@ -383,17 +385,16 @@ class TrainingMetrics:
     _ALIASES: ClassVar[dict[str, str]] = {"final_train_acc": "train_accuracy", "final_val_acc": "val_accuracy", "best_iteration": "best_epoch"}
 
     def __getitem__(self, key: str) -> Any:  # the dictionary view
-        key = self._ALIASES.get(key, key)
-        if key not in self.keys():
+        name = self._ALIASES.get(key, key)
+        if name not in self.__dataclass_fields__ or name.startswith("_"):
             raise KeyError(key)
-        return getattr(self, key)
+        return getattr(self, name)
 
-    def keys(self) -> list[str]:  # so that dict(metrics) works
-        "Names of the fields."
-        return [f.name for f in fields(self)]
+    def __iter__(self) -> Iterator[str]:  # so that dict(metrics) has every field once
+        return (f.name for f in fields(self))
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
+    def __len__(self) -> int:
+        return len(fields(self))
 
 # %% ../nbs/00_base.ipynb #860ac420
 TASKS = ("regression", "binary", "multiclass")
@@ -410,7 +411,22 @@ class PredictionOutput:
     horizons: np.ndarray | None = None  # (N,)
     uncertainty: np.ndarray | None = None  # (N,) model-specific
     quantiles: dict[float, np.ndarray] | None = None  # level -> (N,)
-    classes: np.ndarray | None = None  # (C,)
+    classes: np.ndarray | None = None  # (C,); None: -1, 0, 1 where the predictions say so, else numbers from 0
+
+    def __post_init__(self):
+        if self.probabilities is None:
+            return
+        self.probabilities = np.asarray(self.probabilities)
+        n = 0 if self.classes is None else len(self.classes)
+        if self.probabilities.shape[:1] != (len(self),) or self.probabilities.ndim != 2 or n not in (0, self.probabilities.shape[1]):
+            raise DataError("probabilities that do not fit the predictions", found=f"shape {self.probabilities.shape}", expected=f"({len(self)}, {n or 'C'}), a column a class")
+        if self.classes is None:
+            self.classes = np.arange(self.probabilities.shape[1]) - self._is_short()
+
+    def _is_short(self) -> bool:
+        "Whether three unnamed columns are those of -1, 0 and 1."
+        told = np.asarray(self.predictions)
+        return self.probabilities.shape[1] == 3 and bool(np.isin(told, (-1, 0, 1)).all()) and not (len(told) and (told == self.probabilities.argmax(axis=1)).all())
 
     def __len__(self) -> int:
         return len(self.predictions)
@@ -423,9 +439,10 @@ class PredictionOutput:
     def probability_columns(self) -> list[str]:  # one a class
         "Names of the probability columns, in class order."
         classes = [] if self.classes is None else [c.item() if hasattr(c, "item") else c for c in self.classes]
-        if set(classes) == set(SHORT_NAMES):
+        if set(classes) == set(SHORT_NAMES) and len(classes) == len(SHORT_NAMES):
             return [SHORT_NAMES[c] for c in classes]
-        return [f"prob_{c:g}" if isinstance(c, float) else f"prob_{c}" for c in classes]
+        names = [f"prob_{c:g}" if isinstance(c, float) else f"prob_{c}" for c in classes]
+        return names if len(set(names)) == len(names) else [f"prob_{c!r}" for c in classes]  # :g rounds
 
     def to_dataframe(self) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, uncertainty, q_…
         "The documented columns, one row a prediction."
@@ -452,6 +469,8 @@ class BaseModel(ABC):
     stops_early: ClassVar[bool] = True  # False: validation rows change nothing that is learnt
     native_format: ClassVar[str] = ""  # what `save` writes, e.g. UBJSON
     check_config: ClassVar[dict[str, Any] | None] = None  # settings small enough for the battery of checks; None: the usual ones
+    iterates: ClassVar[bool] = False  # True: rounds or epochs, after each of which `callbacks` are told
+    callbacks: Any = None  # a CallbackList that a fit tells; None: nobody listens
 
     def __init__(self,
         config: dict | ModelConfig | None = None,  # parameters by name; unknown ones raise
@@ -466,7 +485,7 @@ class BaseModel(ABC):
             raise ConfigError(f"{type(self).__name__} cannot do the task '{task}'", expected=" or ".join(self.tasks) + did_you_mean(task, TASKS))
         self.task = task
         merged = {**(config if isinstance(config, dict) else {}), **params} if config is None or isinstance(config, dict) else config
-        self.config = self._build_config(merged, horizon)
+        self.config = self._build_config(merged, horizon).validate()
         self.horizon = self.config.horizon
         self.feature_columns = None if feature_columns is None else [str(c) for c in feature_columns]
         self.is_fitted, self.training_history, self.best_metric = False, {}, None
@@ -479,7 +498,7 @@ class BaseModel(ABC):
 
     @abstractmethod
     def _build_config(self, config: dict | ModelConfig | None, horizon: int | None) -> ModelConfig:
-        "The member's own configuration from what the user said."
+        "The member's own configuration from what the user said; it is validated afterwards."
 
     @abstractmethod
     def _build_model(self) -> None:
@@ -513,6 +532,22 @@ class BaseModel(ABC):
     @abstractmethod
     def load(cls, path: Path | str) -> BaseModel:
         "Read a model that `save` wrote."
+
+    def validate_inputs(self,
+        X: Any,  # (N, F) or (N, T, F)
+        y: np.ndarray | None = None,  # (N,) labels
+    ) -> None:
+        "Raise one error with everything that is wrong with rows and labels."
+        shape = np.shape(X)
+        problems = [] if len(shape) in (2, 3) else [f"X must be 2D or 3D, got shape {shape}"]
+        if len(shape) in (2, 3) and self.n_features not in (None, shape[-1]):
+            problems.append(f"X has {shape[-1]} features, expected {self.n_features}")
+        if y is not None and np.ndim(y) != 1:
+            problems.append(f"y must be 1D, got shape {np.shape(y)}")
+        if y is not None and np.shape(y)[:1] != shape[:1]:
+            problems.append(f"X and y length mismatch: {shape[:1]} vs {np.shape(y)[:1]}")
+        if problems:
+            raise DataError("Input validation failed:\n" + "\n".join(f"  - {p}" for p in problems), where=type(self).__name__)
 
     def get_feature_importance(self) -> pd.DataFrame | None:  # feature, importance
         "Importance by feature, largest first; None where it has no meaning."

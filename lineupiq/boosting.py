@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -49,9 +50,8 @@ class BoostingConfig(Threaded, ModelConfig):
 
     def contradictions(self) -> list[str]:
         "Two names for one setting."
-        if 50 not in (self.patience, self.early_stopping_rounds) and self.patience != self.early_stopping_rounds:
-            return [f"patience: {self.patience} and early_stopping_rounds: {self.early_stopping_rounds} are two names for one setting; set one"]
-        return []
+        twice = 50 not in (self.patience, self.early_stopping_rounds) and self.patience != self.early_stopping_rounds
+        return super().contradictions() + ([f"patience: {self.patience} and early_stopping_rounds: {self.early_stopping_rounds} are two names for one setting; set one"] if twice else [])
 
     @property
     def stop_after(self) -> int:
@@ -63,6 +63,7 @@ class BoostingModel(ArrayModel):
     "Shared by the three: rounds, contributions, importance."
     Config: ClassVar[type[ModelConfig]] = BoostingConfig
     handles_nan: ClassVar[bool] = True  # the trees learn a direction for NaN
+    iterates: ClassVar[bool] = True
     file: ClassVar[str] = ""  # name of the native file
 
     @property
@@ -84,12 +85,12 @@ class BoostingModel(ArrayModel):
     @property
     def _watched(self) -> bool:
         "Whether each round has to be looked at."
-        return bool(getattr(self, "callbacks", None)) or self.config.time_limit is not None
+        return bool(self.callbacks) or self.config.time_limit is not None
 
     def _told(self, epoch: int, losses: dict[str, dict[str, list[float]]], save: Any = None) -> bool:
         "Tell the callbacks where the rounds are; True asks to stop."
         logs = {f"{name}_loss": float(next(iter(values.values()))[-1]) for name, values in losses.items() if values}
-        watching, limit = getattr(self, "callbacks", None), self.config.time_limit
+        watching, limit = self.callbacks, self.config.time_limit
         self._late = limit is not None and time.perf_counter() - self._started > limit
         return bool(watching and watching.on_epoch_end(epoch, logs, save)) or self._late
 
@@ -394,6 +395,8 @@ class CatBoostModel(BoostingModel):
         quiet = {"metric_period": rounds} if self._blind(has_val) else {}
         self.native = CatBoost(self._library_params(rounds, stop, 1.0 if w is None else float(w.mean())) | quiet)
         watching = {"callbacks": [_CatWatcher(self)]} if self._watched and self.native.get_param("task_type") == "CPU" else {}
+        if self.callbacks and not watching:
+            warnings.warn("CatBoost calls nobody back while it trains on a GPU: callbacks hear of its beginning and its end only", UserWarning, stacklevel=2)
         self.native.fit(self._pool(X, y, w), eval_set=Pool(X_val, y_val) if has_val else None, **watching)
         result = self.native.get_evals_result()
         history = {} if quiet else {"train_loss": list(next(iter(result["learn"].values())))}

@@ -55,10 +55,10 @@ class EloConfig(ModelConfig):
         "Candidates out of range, and restarts that name no season."
         k, _, reversion = self.grids()
         if any(g is not None and not g for g in (self.k_grid, self.home_grid, self.reversion_grid)):
-            return ["k_grid, home_grid, reversion_grid: expected at least one candidate, found an empty list"]
+            return [*super().contradictions(), "k_grid, home_grid, reversion_grid: expected at least one candidate, found an empty list"]
         out = [f"k_grid: expected numbers greater than 0, found {min(k)}"] if min(k) <= 0 else []
         out += [f"reversion_grid: expected shares from 0 to 1, found {reversion}"] if not 0 <= min(reversion) <= max(reversion) <= 1 else []
-        return out + [f"resets: expected 'TEAM SEASON', found {name!r}" for name in self.resets or {} if not (name.rpartition(" ")[2].isascii() and name.rpartition(" ")[2].isdigit()) or not name.rpartition(" ")[0]]
+        return super().contradictions() + out + [f"resets: expected 'TEAM SEASON', found {name!r}" for name in self.resets or {} if not (name.rpartition(" ")[2].isascii() and name.rpartition(" ")[2].isdigit()) or not name.rpartition(" ")[0]]
 
 # %% ../nbs/07_elo.ipynb #d0f3c06b
 @register("elo", family="rating", description="Elo ratings replayed through the log of games, constants chosen on the past")

@@ -46,12 +46,12 @@ class EnsembleConfig(ModelConfig):
 
     def contradictions(self) -> list[str]:
         "Members twice, or parameters of none."
-        names = self.base_models
+        names, out = self.base_models, super().contradictions()
         if names is None:
-            return []
+            return out
         doubled = sorted({n for n in names if names.count(n) > 1})
         odd = sorted(set(self.base_params) - {n.split(":")[-1] for n in names})
-        return (["base_models: at least one"] if not names else []) + [f"base_models: {n} is listed twice" for n in doubled] + [f"base_params: {n} is no member" for n in odd]
+        return out + (["base_models: at least one"] if not names else []) + [f"base_models: {n} is listed twice" for n in doubled] + [f"base_params: {n} is no member" for n in odd]
 
 # %% ../nbs/08_ensemble.ipynb #33fa590e
 SHARED = ("random_seed", "n_jobs", "device", "distribution", "verbose")  # settings that the members take over, where they know them

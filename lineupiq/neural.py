@@ -53,11 +53,12 @@ class NeuralConfig(Threaded, ModelConfig):
     quantiles: list[float] | None = None  # regression: levels to predict beside the value
     checkpoint_every: Count = 1  # epochs between checkpoints, where there is a checkpoint_dir
     n_jobs: Annotated[int, Bound(ge=-1)] = -1  # threads; -1: all that the process may use
+    resumable: ClassVar[bool] = True
 
     def contradictions(self) -> list[str]:
         "Levels outside of (0, 1), and settings of a schedule that is not the chosen one."
-        levels = self.quantiles or []
-        out = [f"quantiles: {levels}, expected different levels between 0 and 1"] if len(set(levels)) < len(levels) or not all(0 < q < 1 for q in levels) else []
+        levels, out = self.quantiles or [], super().contradictions()
+        out += [f"quantiles: {levels}, expected different levels between 0 and 1"] if len(set(levels)) < len(levels) or not all(0 < q < 1 for q in levels) else []
         out += ["schedule_epochs: only schedule: cosine has an end"] if self.schedule_epochs and self.schedule != "cosine" else []
         return out + (["rate_cuts: only schedule: plateau cuts the rate"] if self.rate_cuts and self.schedule != "plateau" else [])
 
@@ -70,6 +71,7 @@ class NeuralModel(ArrayModel):
     Config: ClassVar[type[ModelConfig]] = NeuralConfig
     input_kind: ClassVar[str] = "window"
     handles_nan: ClassVar[bool] = True  # 0 after scaling
+    iterates: ClassVar[bool] = True
     native_format: ClassVar[str] = "safetensors"
     check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 8, "num_layers": 1, "batch_size": 1024, "learning_rate": 0.01}  # a batch holds all rows
     memory_factor: ClassVar[float] = 4.0  # NumPy's bytes a byte of gathered windows; rows that are handed in as Windows cost once
@@ -115,7 +117,7 @@ class NeuralModel(ArrayModel):
                 run.from_bytes(path.read_bytes())
             run.run(self._tell, lambda: path and atomic_write(path, run.to_bytes()), None if c.time_limit is None else started + c.time_limit)
             if path is not None and run.ended in ("", "patience"):
-                path.unlink(missing_ok=True)
+                atomic_write(path, run.to_bytes(done=True))
             self.native.eval()
         return self._metrics(run)
 
@@ -125,7 +127,9 @@ def _checkpoint(self: NeuralModel, parts: list[Windows], arrays: list[np.ndarray
     "Where the run's checkpoint lies; None where none is kept."
     from lineupiq.nets.loop import run_digest
     c = self.config
-    if not (c.save_checkpoints and c.checkpoint_dir):
+    if c.save_checkpoints and not c.checkpoint_dir:
+        raise ConfigError("checkpoints without a folder", found="save_checkpoints: true, checkpoint_dir: null", fix="name a checkpoint_dir; a run names one by itself")
+    if c.save_checkpoints is False or not c.checkpoint_dir:
         return None
     settings = {k: v for k, v in c.to_dict().items() if k not in APART}
     about = [type(self).__name__, self.task, self.feature_columns, settings, None if self.codec is None else self.codec.classes.tolist()]
@@ -134,8 +138,7 @@ def _checkpoint(self: NeuralModel, parts: list[Windows], arrays: list[np.ndarray
 
 @patch
 def _tell(self: NeuralModel, epoch: int, logs: dict[str, float]) -> bool:
-    watching = getattr(self, "callbacks", None)
-    return bool(watching and watching.on_epoch_end(epoch, logs, lambda path: atomic_write(path, self._state_bytes())))
+    return bool(self.callbacks and self.callbacks.on_epoch_end(epoch, logs, lambda path: atomic_write(path, self._state_bytes())))
 
 
 @patch

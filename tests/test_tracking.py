@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lineupiq.base import ConfigError, IntegrityError
-from lineupiq.tracking.spool import Tracked, keep, waiting
-from lineupiq.tracking.tracker import check_database, deliver, sync, track, tracking_uri, try_deliver
+from lineupiq.tracking.spool import Tracked, keep, tracked_run, waiting
+from lineupiq.tracking.tracker import _copying, check_database, deliver, sync, track, tracking_uri, try_deliver
 
 RUN = dict(params={"model": "ridge"}, metrics=[("train_loss", 1.0, 0), ("train_loss", 0.5, 1)], start=1000, end=2000)
 
@@ -171,3 +171,27 @@ def test_M4_M5_old_and_damaged_stores(tmp_path, cli):
     with pytest.raises(IntegrityError) as err:
         check_database(f"sqlite:///{tmp_path}/ml.db")
     assert err.value.exit_code == 4 and (tmp_path / "ml.db").exists(), "moved aside only on request"
+
+
+def test_a_run_says_its_rows_its_losses_and_where_its_model_is(cli, table, tmp_path):
+    "Of a boosted model the losses are those of the fit that validation stopped, though the model that is kept was trained on more rows without any."
+    from conftest import good_frame
+    answer = cli("train", "--data", table(good_frame(400, "binary"), "binary"), "--model", "xgboost", "--no-publish")
+    assert answer.code == 0, answer.err
+    run_dir = Path(answer.value["run_dir"])
+    report = json.loads((run_dir / "reports" / "xgboost_report.json").read_text())
+    kept = json.loads(next((run_dir / "models").glob("xgboost_*/model/model.json")).read_text())["metrics"]["history"]
+    told = tracked_run(run_dir)
+    losses = {name: [(v, step) for k, v, step in told.metrics if k == name] for name in ("train_loss", "val_loss")}
+    assert "val_loss" not in kept and len(losses["val_loss"]) == len(losses["train_loss"]) == report["training_metrics"]["total_epochs"] > 1
+    assert [step for _, step in losses["val_loss"]] == list(range(len(losses["val_loss"]))) and min(losses["val_loss"])[0] == report["training_metrics"]["val_loss"]
+    assert (int(told.params["n_train"]), int(told.params["n_val"])) == (report["folds"][-1]["rows_train"], report["folds"][-1]["rows_val"]) and told.params["seq_length"] == "1" and told.params["n_features"] == "2"
+    names = {Path(a).name for a in told.artifacts}
+    assert {"predictions", "xgboost_report.json"} <= names and any(n.startswith("xgboost_") and n.endswith("_h1") for n in names), names
+    assert {"val_accuracy", "test_accuracy", "val_log_loss", "test_log_loss"} <= {k for k, _, _ in told.metrics}
+
+
+def test_large_artifacts_get_time(tmp_path):
+    (tmp_path / "weights").write_bytes(bytes(10_000_000))
+    spooled = keep(Tracked("r", **RUN, artifacts=[str(tmp_path / "weights")]), "demo", tmp_path / "spool")
+    assert _copying(spooled) == pytest.approx(2.0) and _copying(tmp_path / "nothing.json") == 0

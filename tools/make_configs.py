@@ -12,9 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def shipped() -> dict[str, str]:
     "Path under lineupiq/configs -> text, for training, gate and drift, and for every registered model."
+    from lineupiq.core.config import common_yaml
     from lineupiq.workflows.configs import SETTINGS, default_yaml
     from lineupiq.registry import registry
-    out = {f"{name}.yaml": default_yaml(name) for name in SETTINGS}
+    out = {f"{name}.yaml": default_yaml(name) for name in SETTINGS} | {"models/default.yaml": common_yaml()}
     for entry in registry().list_models():
         if entry["available"] and entry["module"].startswith("lineupiq."):
             out[f"models/{entry['name']}.yaml"] = default_yaml(f"{entry['family']}:{entry['name']}")

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'FLOAT32_MAX', 'say_once', 'pick_columns', 'numeric_frame', 'check_values', 'check_columns', 'check_labels',
-           'check_weights', 'check_balance', 'LabelCodec', 'flat_names', 'View', 'take_rows', 'ArrayModel']
+__all__ = ['log', 'FLOAT32_MAX', 'say_once', 'noted', 'raise_all', 'pick_columns', 'numeric_frame', 'check_values',
+           'check_columns', 'check_labels', 'check_weights', 'check_balance', 'LabelCodec', 'flat_names', 'View',
+           'take_rows', 'ArrayModel']
 
 # %% ../../nbs/00_core/07_arrays.ipynb #22f5b815
 _TOLD: set[str] = set()
@@ -41,6 +42,36 @@ def say_once(
         _TOLD.add(message)
         log.warning(message)
 
+# %% ../../nbs/00_core/07_arrays.ipynb #0f4d02dd
+def noted(
+    problems: list[DataError],  # gets what the check finds
+    check: Callable[[], Any],  # raises a DataError, or returns
+) -> Any:  # what the check returns; None where it found something
+    "Note a problem instead of raising it."
+    try:
+        return check()
+    except DataError as err:
+        problems.append(err)
+        return None
+
+
+def raise_all(
+    problems: Sequence[DataError],  # what was found
+    where: str = "the input",  # for the message
+) -> None:
+    "Raise what was found, if anything, as one error."
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise DataError("Input validation failed:\n" + "\n".join(line for p in problems for line in _lines(p)), where=where)
+
+
+def _lines(problem: DataError) -> list[str]:
+    "An error as lines of a list; one that is a list already gives its own."
+    told = [line for line in problem.what.splitlines()[1:] if line.startswith("  - ")]
+    about = [problem.where, *(f"{name} {text}" for name, text in (("found", problem.found), ("expected", problem.expected)) if text)]
+    return told or ["  - " + f"{problem.what}: {', '.join(a for a in about if a)}".rstrip(": ")]
+
 # %% ../../nbs/00_core/07_arrays.ipynb #065248f1
 def pick_columns(
     frame: pd.DataFrame,  # rows with named columns
@@ -50,16 +81,17 @@ def pick_columns(
     quiet: bool = False,  # True: extra columns are expected and not logged
 ) -> pd.DataFrame:  # exactly these columns in this order
     "Match columns by name; missing and doubled ones are errors."
-    doubled = sorted(set(frame.columns[frame.columns.duplicated()]) & set(columns))
+    problems, doubled = [], sorted(set(frame.columns[frame.columns.duplicated()]) & set(columns))
     if doubled:
-        raise DataError("a column is there twice", where=where, found=", ".join(map(str, doubled)), fix="keep one of them")
+        problems.append(DataError("a column is there twice", where=where, found=", ".join(map(str, doubled)), fix="keep one of them"))
     missing = [c for c in columns if c not in frame.columns]
     extra = [str(c) for c in frame.columns if c not in set(columns)]
     if missing:
         hints = "; ".join(f"'{c}'{did_you_mean(str(c), extra)[1:]}" for c in missing[:5])
-        raise DataError(f"{len(missing)} column(s) missing", where=where, found=hints, expected=f"{len(columns)} columns by name")
+        problems.append(DataError(f"{len(missing)} column(s) missing", where=where, found=hints, expected=f"{len(columns)} columns by name"))
     if extra and strict:
-        raise DataError("columns that the model was not fitted on", where=where, found=", ".join(extra[:5]), fix="drop them, or set strict_columns: false")
+        problems.append(DataError("columns that the model was not fitted on", where=where, found=", ".join(extra[:5]), fix="drop them, or set strict_columns: false"))
+    raise_all(problems, where)
     if extra and not quiet:
         say_once(f"dropped {len(extra)} column(s) that the model was not fitted on: {', '.join(extra[:5])}")
     return frame.loc[:, list(columns)]
@@ -105,16 +137,17 @@ def check_values(
     "Refuse infinities, numbers that float32 cannot hold and, where the model cannot take it, NaN."
     if X.dtype == np.float64 and X.size and _square(X) <= FLOAT32_MAX**2:  # one pass settles the common case: finite, no NaN
         return X
-    infinite = np.isinf(X)
+    infinite, missing, problems = np.isinf(X), np.isnan(X), []
     if infinite.any():
-        raise DataError("infinite values in a feature", where=f"{where}: {_column_report(infinite, names)}", found="±inf",
-                        expected="finite numbers or NaN", fix="replace them with NaN, or drop the rows")
-    huge = np.abs(X) > FLOAT32_MAX
+        problems.append(DataError("infinite values in a feature", where=f"{where}: {_column_report(infinite, names)}", found="±inf",
+                                  expected="finite numbers or NaN", fix="replace them with NaN, or drop the rows"))
+    huge = (np.abs(X) > FLOAT32_MAX) & ~infinite
     if huge.any():
-        raise DataError("a value exceeds float32", where=f"{where}: {_column_report(huge, names)}", expected=f"|x| ≤ {FLOAT32_MAX:.3g}", fix="rescale")
-    if not allow_nan and np.isnan(X).any():
-        raise DataError("NaN in a feature of a model that does not impute", where=f"{where}: {_column_report(np.isnan(X), names)}",
-                        fix="set impute: true, add an imputer, or choose a model that takes NaN (xgboost, lightgbm, catboost, random_forest)")
+        problems.append(DataError("a value exceeds float32", where=f"{where}: {_column_report(huge, names)}", expected=f"|x| ≤ {FLOAT32_MAX:.3g}", fix="rescale"))
+    if not allow_nan and missing.any():
+        problems.append(DataError("NaN in a feature of a model that does not impute", where=f"{where}: {_column_report(missing, names)}",
+                                  fix="set impute: true, add an imputer, or choose a model that takes NaN (xgboost, lightgbm, catboost, random_forest)"))
+    raise_all(problems, where)
     return X
 
 # %% ../../nbs/00_core/07_arrays.ipynb #c22a9a80
@@ -158,9 +191,9 @@ def check_labels(
     import pandas as pd
     y = np.asarray(y)
     problems = [f"y must be 1D, got shape {y.shape}"] if y.ndim != 1 else []
-    if n_rows is not None and len(y) != n_rows:
-        problems.append(f"X and y length mismatch: {n_rows} vs {len(y)}")
-    if not problems:
+    if n_rows is not None and y.shape[:1] != (n_rows,):
+        problems.append(f"X and y length mismatch: {n_rows} vs {len(y) if y.ndim else 'one value'}")
+    if y.ndim == 1:
         if missing := pd.isna(y).any():
             problems.append(f"missing labels: {first_rows(pd.isna(y))} (drop_missing_target drops them and logs the count)")
         elif y.dtype.kind not in "fiub" and (task == "regression" or len({type(v) for v in y}) > 1):
@@ -299,6 +332,7 @@ class ArrayModel(BaseModel):
     def _build_model(self) -> None:
         self.native, self.codec, self.input_columns, self.constant_columns, self._positional, self._width = None, None, None, [], False, None
         self._about: tuple[Any, Any] = (None, None)
+        self.rows_seen: dict[str, int] = {}  # train, val, length (rows of history in an input): of the last fit
 
     def _fit(self, X: np.ndarray, y: np.ndarray, X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         raise NotFitted(f"{type(self).__name__} does not say how to fit", expected="a _fit method")
@@ -314,29 +348,80 @@ class ArrayModel(BaseModel):
         self._about = (metadata_train, metadata_val)  # for members that need to know when rows were; forgotten below
         try:
             X, y, w = self._training_rows(X_train, y_train, sample_weights)
-            Xv = yv = None
-            if X_val is not None:
-                Xv = self._inputs(X_val, "the validation rows")
-                yv = check_labels(y_val, self.task, len(Xv), "the validation labels", constant_ok=True)
-                yv = yv if self.codec is None else self.codec.encode(yv, "the validation labels")
+            Xv, yv = (None, None) if X_val is None else self._checked(X_val, y_val, "the validation rows", "the validation labels", True)
+            self.rows_seen = {"train": len(X), "val": 0 if Xv is None else len(Xv), "length": self._length(X)}
+            self._tell_begin()
             set_global_seeds(self.config.random_seed)
             metrics = self._fit(X, y, Xv, yv, w)
+            self._count_hits(metrics, (X, y), (Xv, yv))
         finally:
             self._about = (None, None)
         metrics.training_time = time.perf_counter() - started
         self.is_fitted, self.training_history, self.best_metric = True, metrics.history, metrics.val_loss
         self.metrics = metrics
+        if self.callbacks:
+            self.callbacks.on_train_end(self, metrics)
         return metrics
+
+    def _tell_begin(self) -> None:
+        "Tell the callbacks, and their owner where they will hear of no rounds."
+        if not self.callbacks:
+            return
+        self.callbacks.on_train_begin(self)
+        if not self.iterates and self.shared is None:
+            warnings.warn(f"{self.name or type(self).__name__} has no rounds or epochs: callbacks hear of its beginning and its end only", UserWarning, stacklevel=3)
+
+    def _length(self, X: Any) -> int:
+        "Rows of history in each input."
+        return self._width or (X.shape[1] if getattr(X, "ndim", 2) == 3 else 1)
+
+    def _count_hits(self, metrics: TrainingMetrics, train: tuple, val: tuple) -> None:
+        "Accuracies that the member did not count itself; a search reads losses only and is spared the predictions."
+        if self.codec is None or self.shared is not None:
+            return
+        for name, (X, y) in (("train_accuracy", train), ("val_accuracy", val)):
+            if getattr(metrics, name) is None and X is not None and len(y):
+                setattr(metrics, name, float((np.asarray(self._predict(X)).argmax(axis=1) == y).mean()))
+
+    def _checked(self, X: Any, y: Any, where: str, labels: str, constant_ok: bool, coded: bool = True) -> tuple[Any, np.ndarray]:
+        "Inputs and labels, with everything that is wrong with them in one error."
+        problems: list[DataError] = []
+        rows = noted(problems, lambda: self._inputs(X, where))
+        n = len(X if rows is None else rows) if hasattr(X if rows is None else rows, "__len__") else None
+        y = noted(problems, lambda: check_labels(y, self.task, n, labels, constant_ok))
+        if y is not None and coded and self.codec is not None:
+            y = noted(problems, lambda known=y: self.codec.encode(known, labels))
+        raise_all(problems, where)
+        return rows, y
+
+    def validate_inputs(self, X, y=None) -> None:
+        "Raise one error with everything that is wrong with rows and labels, as `fit` and `predict` do; an unfitted model takes the names and the width of these rows."
+        known = self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted
+        try:
+            if not self.is_fitted:
+                self._learn_shape(X)
+            if y is None:
+                self._inputs(X, "the input")
+            else:
+                self._checked(X, y, "the input", "the labels", True, coded=self.is_fitted)
+        finally:
+            self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted = known
+
+    def _learn_shape(self, X: Any) -> None:
+        "Learn whether rows have names, and how wide they are."
+        self._positional = not hasattr(X, "columns")
+        if hasattr(X, "columns") and self.feature_columns is None:
+            self.feature_columns = [str(c) for c in X.columns]
+        self._width = np.shape(X)[1] if not hasattr(X, "columns") and getattr(X, "ndim", 2) == 3 else None
 
     def _training_rows(self, X_train: Any, y_train: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         "Learn names, width and classes from the training rows, and check them."
-        self.is_fitted, self._positional = False, not hasattr(X_train, "columns")
-        if hasattr(X_train, "columns") and self.feature_columns is None:
-            self.feature_columns = [str(c) for c in X_train.columns]
-        self._width = np.shape(X_train)[1] if not hasattr(X_train, "columns") and getattr(X_train, "ndim", 2) == 3 else None
-        X = self._inputs(X_train, "the training rows")
-        y = check_labels(y_train, self.task, len(X))
-        w = check_weights(weights, len(X))
+        self.is_fitted = False
+        self._learn_shape(X_train)
+        problems: list[DataError] = []
+        X, y = noted(problems, lambda: self._checked(X_train, y_train, "the training rows", "the labels", False, coded=False)) or (X_train, None)
+        w = noted(problems, lambda: check_weights(weights, len(X)))
+        raise_all(problems, "the training rows")
         if not len(X):
             raise DataError("no rows to fit", where="the training rows", found="0 rows", fix="check the filters and the split")
         if w is not None and (w == 0).any():  # no weight is no row, also for medians, bootstraps and samples
@@ -432,7 +517,7 @@ class ArrayModel(BaseModel):
         with atomic_folder(path) as folder:
             self._save_native(folder)
             dump_json({"format": 1, "model": f"{self.family}:{self.name}", "class": type(self).__name__, "task": self.task,
-                       "config": self.config.to_dict(), "feature_columns": self.feature_columns, "input_columns": self.input_columns,
+                       "config": self.config.to_dict() | {"checkpoint_dir": None}, "feature_columns": self.feature_columns, "input_columns": self.input_columns,
                        "width": self._width, "positional": self._positional, "constant_columns": self.constant_columns,
                        "classes": None if self.codec is None else self.codec.classes.tolist(), "metrics": dict(self.metrics),
                        "runtime": runtime_record(self.config.random_seed)}, folder / "model.json")
@@ -446,7 +531,8 @@ class ArrayModel(BaseModel):
             raise IntegrityError("not a model of this class", where=str(path), found=f"{state.get('class')}, format {state.get('format')}",
                                  expected=f"{cls.__name__}, format 1", fix="load it with lineupiq.registry.load_model")
         try:
-            model = cls(state["config"], feature_columns=state["feature_columns"], task=state["task"])
+            config = state["config"] if cls.Config.resumable else {**state["config"], "save_checkpoints": None}  # files of earlier versions say true for every model
+            model = cls(config, feature_columns=state["feature_columns"], task=state["task"])
             model.input_columns, model._width, model._positional = state["input_columns"], state["width"], state["positional"]
             model.constant_columns = state["constant_columns"]
             model.codec = None if state["classes"] is None else LabelCodec(np.array(state["classes"]))

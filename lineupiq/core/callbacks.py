@@ -5,18 +5,24 @@
 # %% ../../nbs/00_core/06_callbacks.ipynb #a7e40f79
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError
+from ..base import ConfigError, MissingExtra, ModelConfig
 
 # %% auto #0
-__all__ = ['Callback', 'TrackingCallback', 'CallbackList', 'EarlyStoppingCallback', 'CheckpointCallback']
+__all__ = ['TRACKER', 'Callback', 'TrackingCallback', 'CallbackList', 'EarlyStoppingCallback', 'CheckpointCallback',
+           'checkpoints_in', 'wants_tracker', 'tracker_of']
 
 # %% ../../nbs/00_core/06_callbacks.ipynb #9d13a28d
 class Callback:
     "Hooks of a training loop; all of them do nothing."
+    in_training: bool = False  # between the beginning and the end; a CallbackList keeps it
+
     def on_train_begin(self, model: Any) -> None:
         "Before the first epoch."
 
@@ -34,9 +40,14 @@ class Callback:
     ) -> None:
         "After the best state was restored."
 
+
 # %% ../../nbs/00_core/06_callbacks.ipynb #d5cc1c65
 class TrackingCallback(Callback):
     "A callback that reports a training to an experiment tracker."
+    def on_search_end(self,
+        result: Any,  # a TuningResult
+    ) -> None:
+        "After a search."
 
 # %% ../../nbs/00_core/06_callbacks.ipynb #825fafe4
 class CallbackList(Callback):
@@ -55,6 +66,7 @@ class CallbackList(Callback):
     def on_train_begin(self, model: Any) -> None:
         "Tell all of them."
         for c in self.callbacks:
+            c.in_training = True
             c.on_train_begin(model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] | None = None) -> bool:
@@ -62,9 +74,11 @@ class CallbackList(Callback):
         return any([c.on_epoch_end(epoch, logs, save) for c in self.callbacks])
 
     def on_train_end(self, model: Any, metrics: Any) -> None:
-        "Tell all of them."
+        "Tell all of them, once."
         for c in self.callbacks:
-            c.on_train_end(model, metrics)
+            if getattr(c, "in_training", False):
+                c.in_training = False
+                c.on_train_end(model, metrics)
 
 # %% ../../nbs/00_core/06_callbacks.ipynb #745ec583
 class EarlyStoppingCallback(Callback):
@@ -109,11 +123,14 @@ class CheckpointCallback(Callback):
 
     def on_train_begin(self, model: Any) -> None:
         "Forget an earlier training; its files stay until they are replaced."
-        self.best, self.written = float("inf"), []
+        self.best, self.written, self.told = float("inf"), [], False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] | None = None) -> bool:
         "Write where it is due; never ask to stop."
         if save is None:
+            if not self.told:
+                warnings.warn("this model cannot be written while it trains: there will be no checkpoints", UserWarning, stacklevel=2)
+            self.told = True
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
         loss = logs.get(self.monitor, float("inf"))
@@ -131,3 +148,35 @@ class CheckpointCallback(Callback):
         final, temp = self.folder / f"{name}.ckpt", self.folder / f".{name}.tmp"
         save(temp)
         return temp.replace(final)
+
+# %% ../../nbs/00_core/06_callbacks.ipynb #894cd151
+def checkpoints_in(
+    config: type[ModelConfig],  # the model's parameter class
+    params: dict,  # parameters by name
+    run_dir: Path | str,  # the run's folder
+) -> dict:  # the parameters, with a folder for checkpoints where the model can go on from one
+    "Parameters of a model that trains in a run."
+    if not config.resumable or params.get("save_checkpoints") is False or params.get("checkpoint_dir"):
+        return dict(params)
+    return {**params, "checkpoint_dir": str(Path(run_dir) / "checkpoints")}
+
+# %% ../../nbs/00_core/06_callbacks.ipynb #471cd19f
+def wants_tracker(
+    use_mlflow: bool | None = None,  # None: where MLflow is installed
+) -> bool:
+    "Whether a run is told to MLflow; `True` without MLflow raises."
+    there = find_spec("mlflow") is not None  # looked for, not imported: that takes a second
+    if use_mlflow and not there:
+        raise MissingExtra("MLflow is not installed", found="use_mlflow: true", fix="pip install 'lineupiq[mlflow]', or leave use_mlflow out")
+    return there if use_mlflow is None else bool(use_mlflow)
+
+# %% ../../nbs/00_core/06_callbacks.ipynb #53747fa1
+TRACKER = ("lineupiq.tracking.tracker", "MLflowCallback")  # module and class
+
+
+def tracker_of(
+    use_mlflow: bool | None = None,  # None: where MLflow is installed
+    experiment_name: str = "default",  # of MLflow
+) -> TrackingCallback | None:  # None: nobody is told
+    "The callback that tells MLflow of a training or a search when it has ended."
+    return getattr(import_module(TRACKER[0]), TRACKER[1])(experiment_name) if wants_tracker(use_mlflow) else None

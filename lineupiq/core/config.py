@@ -17,8 +17,8 @@ from ..base import ConfigError, ModelConfig, config_problems, did_you_mean
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_DEPTH', 'MAX_ALIASES', 'MAX_VALUES', 'MODEL_SECTIONS', 'MODEL_KEYS', 'DATASET_KEYS', 'INTERNAL',
-           'read_yaml', 'yaml_lines', 'raise_problems', 'model_sections', 'model_params', 'check_params',
-           'field_comments', 'yaml_value', 'settings_yaml', 'config_yaml']
+           'COMMON', 'read_yaml', 'yaml_lines', 'raise_problems', 'model_sections', 'model_params', 'check_params',
+           'field_comments', 'yaml_value', 'settings_yaml', 'config_yaml', 'common_yaml']
 
 # %% ../../nbs/00_core/03_config.ipynb #a988df62
 MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_VALUES = 1 << 20, 50, 100, 10_000
@@ -351,3 +351,14 @@ def config_yaml(
     if "seq_len" in cls.__dataclass_fields__:  # a sequence model says its length among its own settings
         return head + body
     return head + body + f"\ndataset:\n  sequence_length: {sequence_length}  # rows of history that the model sees; 1 is the current row\n"
+
+# %% ../../nbs/00_core/03_config.ipynb #d2822971
+COMMON = ("random_seed", "verbose", "early_stopping", "time_limit", "save_checkpoints", "strict_columns", "allow_positional")  # settings that mean the same, and have the same default, everywhere
+
+
+def common_yaml() -> str:  # a commented YAML file
+    "The defaults that all models share, as an editable file."
+    comments = field_comments(ModelConfig)
+    rows = [f"  {f.name}: {yaml_value(f.default)}" + (f"  # {comments[f.name]}" if f.name in comments else "") for f in fields(ModelConfig) if f.name in COMMON]
+    return ("# Defaults that all models share. Edit a copy and pass it with --model NAME --config FILE; NAME's own file has the rest.\ntraining:\n" + "\n".join(rows)
+            + "\n\ndataset:\n  exclude_neutrals: false  # rows of class 0 do not train\n  include_symbols: null  # null: all symbols\n")

@@ -307,14 +307,17 @@ def _say(self: TrainingRun, logs: dict[str, float]) -> None:
 
 # %% ../../nbs/04_nets/02_loop.ipynb #28b037d0
 @patch
-def to_bytes(self: TrainingRun) -> bytes:
+def to_bytes(self: TrainingRun,
+    done: bool = False,  # True: the run is over, and only the kept state matters
+) -> bytes:
     "Everything that changes, as one safetensors file."
-    moments = self.optimizer.state_dict()["state"]
-    tensors = {f"net.{k}": v for k, v in moving_state(self.net).items()} | {f"best.{k}": v for k, v in (self.best or {}).items()}
+    moments = {} if done else self.optimizer.state_dict()["state"]
+    best = None if done else self.best  # the net is in its best state again
+    tensors = {f"net.{k}": v for k, v in moving_state(self.net).items()} | {f"best.{k}": v for k, v in (best or {}).items()}
     tensors |= {f"moments.{i}.{k}": v for i, group in moments.items() for k, v in group.items()}
     tensors |= {"shuffle": self.shuffle.get_state(), "dropout": torch.get_rng_state()}
     tensors |= {"dropout_cuda": torch.cuda.get_rng_state()} if self.device == "cuda" else {}
-    facts = json.dumps(self.facts | {"precision": self.precision, "amp": self.amp.state_dict()})
+    facts = json.dumps(self.facts | {"precision": self.precision, "amp": self.amp.state_dict(), "done": (self.ended or "epochs") if done else ""})
     data = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, {"facts": facts})
     return data + hashlib.sha256(data).digest()
 
@@ -338,6 +341,7 @@ def from_bytes(self: TrainingRun,
         for key, value in part("moments.").items():
             i, name = key.split(".", 1)
             state["state"].setdefault(int(i), {})[name] = value
+        done = facts.pop("done", "")
         self.use(facts.pop("precision"))
         self.amp.load_state_dict(facts.pop("amp"))
         self.optimizer.load_state_dict(state)
@@ -347,9 +351,9 @@ def from_bytes(self: TrainingRun,
             torch.cuda.set_rng_state(tensors["dropout_cuda"])
     except (SafetensorError, KeyError, ValueError, RuntimeError) as err:
         raise IntegrityError("a checkpoint that cannot be read", found=str(err)[:200], fix="delete it; training then starts anew") from err
-    self.best = {k: v.to(self.device) for k, v in part("best.").items()} or None
+    self.best = {k: v.to(self.device) for k, v in part("net." if done else "best.").items()} or None
     self.facts = facts
-    if self.stopping and facts["waited"] >= self.config.patience:
+    if done == "patience" or (self.stopping and facts["waited"] >= self.config.patience):
         self.ended = "patience"
 
 # %% ../../nbs/04_nets/02_loop.ipynb #41d7e15e

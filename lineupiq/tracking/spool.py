@@ -78,22 +78,36 @@ def _milliseconds(text: Any) -> int:
     return int(datetime.fromisoformat(str(text)).timestamp() * 1000) if text else int(datetime.now(timezone.utc).timestamp() * 1000)
 
 
+def _folder_of(run_dir: Path, model: str) -> Path | None:
+    "Where a run keeps a model."
+    return next((Path(e.path) for e in scan(run_dir / "models") if e.name.rsplit("_", 2)[0] == model), None)
+
+
 def _history(run_dir: Path, model: str) -> list[tuple[str, float, int]]:
-    "Losses by epoch of the model that was kept."
-    for entry in scan(run_dir / "models"):
-        if entry.name.rsplit("_", 2)[0] == model and (state := Path(entry.path, "model", "model.json")).is_file():
-            history = (load_json(state).get("metrics") or {}).get("history") or {}
-            return [(name, float(v), step) for name, values in history.items() for step, v in enumerate(values) if isinstance(v, (int, float)) and math.isfinite(v)]
-    return []
+    "Losses by epoch of the fit that was stopped; where a run does not say them, of the model that it kept."
+    told = load_json(run_dir / "metrics" / "history.json") if (run_dir / "metrics" / "history.json").is_file() else {}
+    history, folder = told.get(model), _folder_of(run_dir, model)
+    if history is None and folder is not None:
+        state = next((p for p in (folder / "model" / "model.json", folder / "model.json") if p.is_file()), None)
+        history = {} if state is None else (load_json(state).get("metrics") or {}).get("history")
+    return [(name, float(v), step) for name, values in (history or {}).items() for step, v in enumerate(values) if isinstance(v, (int, float)) and math.isfinite(v)]
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #ab931582
+def _n_features(run_dir: Path, panel: Mapping[str, Any]) -> int | None:
+    "How many features a run has."
+    names = run_dir / "feature_names.txt"
+    return panel.get("features") if not names.is_file() else len(names.read_text(encoding="utf-8").splitlines())
+
+
 def _model_run(run_dir: Path, report: Mapping[str, Any], setup: Mapping[str, Any], shared: dict[str, str], times: tuple[int, int]) -> Tracked:
     "One model of a run."
     name = report["model_name"]
-    rows = report["folds"][-1] if report.get("folds") else {}
-    params = {"model": name, "horizon": str(report["horizon"]), **{f"n_{k}": str(rows[k]) for k in ("train", "val", "test") if k in rows}, **shared, **flat_params((setup.get("models") or {}).get(name) or {}, "model.")}
+    rows, settings = report["folds"][-1] if report.get("folds") else {}, (setup.get("models") or {}).get(name) or setup.get("hyperparameters") or {}
+    length = {"seq_length": str(settings["seq_len"])} if shared.get("seq_length") == "1" and settings.get("seq_len") else {}  # a sequence model's length is its own setting
+    params = {"model": name, "horizon": str(report["horizon"]), **{f"n_{k}": str(rows[f"rows_{k}"]) for k in ("train", "val", "test") if f"rows_{k}" in rows}, **shared, **length, **flat_params(settings, "model.")}
     metrics = _history(run_dir, name) + numbers_of(report.get("validation_metrics"), "val_") + numbers_of(report.get("test_metrics"), "test_") + numbers_of(report.get("leaderboard")) + numbers_of(report.get("efficiency"), "cost_") + numbers_of(report.get("trading"), "trading_")
     files = [run_dir / "reports" / f"{name}_report.json", *(Path(e.path) for e in scan(run_dir / "artifacts") if e.name.startswith(f"{name}_"))]
+    files += [folder] if (folder := _folder_of(run_dir, name)) is not None else []
     board = report.get("leaderboard") or {}
     b = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in board.items()}
     card = f"**{name}**, {report.get('symbol')}, horizon {report['horizon']}: {b.get('metric')} {b.get('score')} [{b.get('low')}, {b.get('high')}], skill over the simple rule {b.get('skill')} [{b.get('skill_low')}, {b.get('skill_high')}] on {b.get('n')} test rows."
@@ -111,11 +125,11 @@ def tracked_run(
     status, setup = load_json(run_dir / "status.json"), read_yaml(run_dir / "config.yaml") if (run_dir / "config.yaml").is_file() else {}
     times = (_milliseconds(status.get("started")), _milliseconds(status.get("ended")))
     panel = setup.get("panel") or {}
-    shared = {"seq_length": str((setup.get("settings") or {}).get("seq_len")), "n_features": str(panel.get("features")), **flat_params(setup.get("data") or {}, "data."), **flat_params(setup.get("split") or {}, "split.")}
+    shared = {"seq_length": str((setup.get("settings") or {}).get("seq_len") or 1), "n_features": str(_n_features(run_dir, panel)), **flat_params(setup.get("data") or {}, "data."), **flat_params(setup.get("split") or {}, "split.")}
     tags = {"run_id": run_dir.name, "data_digest": str(panel.get("digest")), "state": str(status["status"]), **{f"version.{k}": str(v) for k, v in ((setup.get("runtime") or {}).get("versions") or {}).items()}}
     reports = [load_json(Path(e.path)) for e in scan(run_dir / "reports") if e.name.endswith("_report.json")]
     models = [_model_run(run_dir, r, setup, shared, times) for r in reports]
-    pages = [str(p) for p in (run_dir / "reports" / "report.html", run_dir / "reports" / "report.md", run_dir / "config.yaml", run_dir / "metrics") if p.exists()]
+    pages = [str(p) for p in (run_dir / "reports" / "report.html", run_dir / "reports" / "report.md", run_dir / "config.yaml", run_dir / "metrics", run_dir / "predictions") if p.exists()]
     ended = {"done": "FINISHED", "interrupted": "KILLED"}.get(status["status"], "FAILED")
     if status.get("error"):
         tags["error"] = str(status["error"])[:500]

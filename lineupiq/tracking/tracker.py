@@ -21,13 +21,14 @@ from urllib.parse import quote, unquote_plus, urlsplit
 from ..base import ConfigError, IntegrityError, LineupIQError, MissingExtra, NotFound
 from ..core.callbacks import TrackingCallback
 from ..core.files import disk_errors, shown
-from .spool import Tracked, keep, spooled, waiting
+from .spool import Tracked, flat_params, keep, numbers_of, spooled, tracked_search, waiting
+from ..tuning.search import TuningResult
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'DEFAULT_DB', 'SECONDS', 'LOCAL_SECONDS', 'tracking_uri', 'hide', 'check_database', 'deliver', 'deliver_main',
-           'Delivery', 'try_deliver', 'track', 'sync', 'MLflowCallback']
+__all__ = ['log', 'DEFAULT_DB', 'SECONDS', 'LOCAL_SECONDS', 'COPIED', 'tracking_uri', 'hide', 'check_database', 'deliver',
+           'deliver_main', 'Delivery', 'try_deliver', 'track', 'sync', 'MLflowCallback']
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #28418bd7
 DEFAULT_DB = "experiments/mlflow.db"
@@ -238,6 +239,20 @@ def _unanswered(err: BaseException | None, uri: str) -> bool:
     return False
 
 
+COPIED = 5e6  # bytes of artifacts that a second is allowed for
+
+
+def _copying(path: Path) -> float:
+    "Seconds that a spooled run's files may take."
+    def size(run: Tracked) -> int:
+        files = [f for a in run.artifacts for f in (Path(a).rglob("*") if Path(a).is_dir() else [Path(a)])]
+        return sum(f.stat().st_size for f in files if f.is_file()) + sum(map(size, run.children))
+    try:
+        return size(spooled(path)[2]) / COPIED
+    except (LineupIQError, OSError):  # delivering says what is wrong with it
+        return 0.0
+
+
 @dataclass(frozen=True)
 class Delivery:
     "What became of a run."
@@ -253,7 +268,7 @@ def try_deliver(
     seconds: float | None = None,  # None: by the kind of tracker
 ) -> Delivery:
     "Deliver in a process of its own; whatever goes wrong, the file waits."
-    seconds = seconds or (LOCAL_SECONDS if _sqlite_file(uri) else SECONDS)
+    seconds = seconds or (LOCAL_SECONDS if _sqlite_file(uri) else SECONDS) + _copying(path)
     command = [sys.executable, "-P", "-c", "from lineupiq.tracking.tracker import deliver_main; deliver_main()", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env={**os.environ, "LINEUPIQ_DELIVER_TO": uri, "PYTHONWARNINGS": "ignore"}, check=False)
@@ -301,21 +316,27 @@ def sync(
     return found
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #6e5db43e
+def _address(uri: str | None) -> str | None:
+    "An address as it was given, once it was found to be one."
+    tracking_uri(uri)
+    return uri
+
+
 class MLflowCallback(TrackingCallback):
-    "Tells MLflow of a training that runs in a notebook."
+    "Tells MLflow of a training that runs in a notebook, or of the trials of a study."
     def __init__(self,
         experiment: str = "default",  # name of MLflow's experiment
-        uri: str | None = None,  # None: from the environment
+        tracking_uri: str | None = None,  # None: from the environment
         params: dict[str, Any] | None = None,  # what else to note
     ):
-        self.experiment, self.uri, self.params = experiment, uri, dict(params or {})
+        self.experiment, self.uri, self.params = experiment, _address(tracking_uri), dict(params or {})  # a wrong address is said before anything trains
         self.losses: list[tuple[str, float, int]] = []
         self.delivery: Delivery | None = None
-        tracking_uri(uri)  # a wrong address is said before anything trains
+        self.training: Tracked | None = None  # what is known of the last training
 
     def on_train_begin(self, model: Any) -> None:
         "A new training."
-        self.losses, self.started = [], int(time.time() * 1000)
+        self.losses, self.started, self.training = [], int(time.time() * 1000), None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Any = None) -> bool:
         "Note the losses."
@@ -324,7 +345,26 @@ class MLflowCallback(TrackingCallback):
 
     def on_train_end(self, model: Any, metrics: Any) -> None:
         "Tell the tracker."
-        from lineupiq.tracking.spool import flat_params, numbers_of
-        params = {"model": model.name, "horizon": str(model.horizon), **flat_params(model.config.to_dict(), "model."), **flat_params(self.params)}
-        run = Tracked(f"{model.name}", params, self.losses + numbers_of({k: v for k, v in dict(metrics).items() if k != "history"}), {"family": model.family}, start=self.started, end=int(time.time() * 1000))
-        self.delivery = track(run, self.experiment, self.uri)
+        seen = getattr(model, "rows_seen", {})
+        rows = {"n_train": seen.get("train"), "n_val": seen.get("val"), "seq_length": seen.get("length"), "n_features": model.n_features}
+        params = {"model": model.name, "horizon": str(model.horizon), **flat_params(rows), **flat_params(model.config.to_dict(), "model."), **flat_params(self.params)}
+        losses = self.losses or [(k, float(v), step) for k, values in metrics.history.items() for step, v in enumerate(values) if v == v]  # a model without rounds may have a history all the same
+        self.training = Tracked(model.name, params, losses + numbers_of({k: v for k, v in metrics.items() if k != "history"}, "final_"), {"family": model.family}, start=self.started, end=int(time.time() * 1000))
+        self.delivery = track(self.training, self.experiment, self.uri)
+
+    def on_search_end(self, result: TuningResult) -> None:
+        "Tell the tracker of a search and its trials."
+        trials = result.trials.rename(columns={"score": "value", **{p: f"params_{p}" for p in result.params}})
+        numbers = {"best_value": result.score, **{f"trials_{k}": float(v) for k, v in result.counts.items()}}
+        about = {"model": result.model, "metric": result.metric, "direction": result.direction, "study": result.study.study_name}
+        self.delivery = track(tracked_search(result.study.study_name, trials, about, result.params, numbers, []), self.experiment, self.uri)
+
+    def __call__(self,
+        study: Any,  # an Optuna study
+        trial: Any,  # one of it that has just ended
+    ) -> None:
+        "Tell the tracker of one trial: what `study.optimize(…, callbacks=[…])` calls."
+        state = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}.get(trial.state.name, "FAILED")
+        start, end = (int(t.timestamp() * 1000) for t in (trial.datetime_start, trial.datetime_complete))
+        params = {**flat_params(self.params), **{k: str(v) for k, v in trial.params.items()}}
+        self.delivery = track(Tracked(f"trial {trial.number}", params, numbers_of({"value": trial.value}), {"study": study.study_name}, status=state, start=start, end=end), self.experiment, self.uri)

@@ -171,6 +171,7 @@ def _score_and_write(run_dir: Path, panel: Panel, folds: list[Fold], runs: dict[
         rows.to_parquet(run_dir / "predictions" / f"{split}_predictions.parquet", index=False)
     dump_json(result.record(), run_dir / "metrics" / "leaderboard.json")
     dump_json({n: r.folds for n, r in runs.items()}, run_dir / "metrics" / "folds.json")
+    dump_json({n: r.history for n, r in runs.items()}, run_dir / "metrics" / "history.json")  # by epoch, of the fit that validation stopped
     for name, r in runs.items():
         extra = {"leaderboard": board[board["model"] == name][[*COLUMNS]].to_dict("records")[0], "findings": [asdict(f) for f in findings if f.evidence.get("model") == name],
                  "folds": r.folds, "trading": trading_of(panel, r.predictions), "efficiency": efficiency(r), "data": describe_panel(panel), "runtime": runtime_record(how.seed), "run_id": run_dir.name}

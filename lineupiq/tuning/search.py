@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..base import ConfigError, JobError, did_you_mean
+from ..core.callbacks import tracker_of
 from ..core.files import shown
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
+from ..registry import registry
 from ..scoring.metrics import get_metric
 from .objective import ROUNDS, Development, Objective, choose_jobs, development_panel
 from .scheduling import Jobs
@@ -79,7 +81,7 @@ def config_for(
 
 # %% ../../nbs/09_tuning/05_search.ipynb #f232f977
 @dataclass
-class TuningResult:
+class TuningResult(Mapping):
     "The best proposal, how it was found, and everything that a later comparison needs."
     model: str  # family:name
     metric: str
@@ -96,6 +98,18 @@ class TuningResult:
     space: Space
     storage: str = ""  # address without its password; empty: in memory
     notes: list[str] = field(default_factory=list)
+    best_trial: int = 0  # number of the best proposal's trial
+
+    _VIEW: ClassVar[dict[str, str]] = {"best_params": "params", "best_value": "score", "best_trial": "best_trial"}
+
+    def __getitem__(self, key: str) -> Any:  # the three keys that people know from elsewhere
+        return getattr(self, self._VIEW[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._VIEW)
+
+    def __len__(self) -> int:
+        return len(self._VIEW)
 
     @property
     def trials(self) -> pd.DataFrame:  # number, state, score, fold_…, seconds, the parameters, reason
@@ -178,7 +192,6 @@ def tune_model(
     **options: Any,  # val_share, seq_len, exclude_neutrals, among: see `Objective`
 ) -> TuningResult:
     "Search a model's settings on development rows."
-    from lineupiq.registry import registry
     started = time.perf_counter()
     cls = (options.get("among") or registry()).get_model(model)
     if timeout is not None and not 0 < timeout < float("inf"):
@@ -229,7 +242,7 @@ def _result(search: Search, points: list[dict] | None, config: Mapping[str, Any]
     scores = [best.user_attrs["scores"][str(k)] for k in range(len(objective.folds))]
     fits = sum(len(t.user_attrs.get("scores", {})) for t in search.study.get_trials(deepcopy=False))
     return TuningResult(f"{cls.family}:{cls.name}", objective.metric.name, objective.direction, params, config_for(cls, config, params), float(best.value), scores, counts | {"fits": fits}, seconds,
-                        search.jobs, search.study, objective, search.space, shown(storage) if storage else "", notes)
+                        search.jobs, search.study, objective, search.space, shown(storage) if storage else "", notes, best.number)
 
 # %% ../../nbs/09_tuning/05_search.ipynb #b04f91c6
 def plot_history(
@@ -259,29 +272,11 @@ def _development(data: Any) -> Development:
         return data
     if isinstance(data, Panel):
         return development_panel(data, [holdout(data.times, data.label_ends, data.groups, val=0, test=0.15)])
-    from lineupiq.data.dataset import DatasetConfig
+    from lineupiq.data.dataset import DatasetConfig, read_splits, split_panel
     if not isinstance(data, DatasetConfig):
         raise ConfigError("a tuner needs development rows, a panel or a DatasetConfig", found=type(data).__name__)
-    return _from_files(data.validate())
-
-
-def _from_files(data: Any) -> Development:
-    "The training and validation rows of split files; a label of `horizon` steps is known when that many steps have passed."
-    import pandas as pd
-    from lineupiq.data.panel import make_panel
-    from lineupiq.core.readers import read_table
-    paths = dict.fromkeys(p for s, p in data.paths.items() if s != "test")
-    rows = pd.concat([read_table(p) for p in paths], ignore_index=True)
-    rows = rows[rows["split"].isin(["train", "val"])] if "split" in rows else rows
-    rows = rows[rows["symbol"].isin(list(data.include_symbols))] if data.include_symbols else rows
-    rows = rows.sort_values("datetime", kind="stable").rename(columns={"datetime": "time", data.label: "label"})
-    if "label_end" not in rows:
-        rows["label_end"] = rows.groupby("symbol", sort=False)["time"].shift(-data.horizon)
-    rows = rows[rows["label"].notna() & rows["label_end"].notna()]
-    values = rows["label"].unique()
-    task = "regression" if len(values) > 10 or (values % 1 != 0).any() else "binary" if len(values) == 2 else "multiclass"
-    keep = ["symbol", "time", "label", "label_end", *data.feature_columns]
-    return development_panel(make_panel(rows[keep], list(data.feature_columns), task=task, name="files", horizon=data.horizon))
+    rows, config, _ = read_splits(data.validate(), ("train", "val"))
+    return development_panel(split_panel(config, rows))
 
 # %% ../../nbs/09_tuning/05_search.ipynb #3c33c28e
 class OptunaModelTuner:
@@ -293,18 +288,39 @@ class OptunaModelTuner:
         n_trials: int = 50,  # finished trials
         direction: str | None = None,  # None: the metric's own
         metric_name: str | None = None,  # None: val_f1 for classes, RMSE for numbers
+        use_mlflow: bool | None = None,  # tell MLflow of the search and its trials; None: where it is installed
         **options: Any,  # see `tune_model`
     ):
+        self.teller = tracker_of(use_mlflow, f"optuna_{model_name.split(':')[-1]}")  # what is not installed is said before anything is read
         self.panel = _development(dataset_config)
         name = metric_name or ("rmse" if self.panel.task == "regression" else "val_f1")
         self.metric = get_metric(name.removeprefix("val_"))
         if direction is not None and direction != self.metric.direction:
             raise ConfigError(f"the direction contradicts the metric {self.metric.name}", found=f"direction: {direction}", expected=self.metric.direction, fix="leave direction out; the metric knows it")
         self.model_name, self.space, self.n_trials, self.options, self.result = model_name, search_space_fn, n_trials, options, None
+        self._scores: Objective | None = None
+
+    @property
+    def direction(self) -> str:
+        "maximize or minimize, as the metric wants it."
+        return self.metric.direction
+
+    def objective(self,
+        trial: Any,  # of an Optuna study
+    ) -> float:  # mean score of the folds
+        "Score one proposal, for a study of one's own."
+        if self._scores is None:
+            own = {k: v for k, v in self.options.items() if k in ("config", "n_splits", "embargo", "val_share", "seq_len", "exclude_neutrals", "among")}
+            searched, _ = _space_of(self.model_name, (own.get("among") or registry()).get_model(self.model_name), "bayes", None, self.space)
+            self._scores, self._space = Objective(self.panel, self.model_name, metric=self.metric, searched=list(searched), **own), searched
+        scores = [s.score for s in self._scores.score(self._space.suggest(trial))]
+        return sum(scores) / len(scores)
 
     def tune(self) -> TuningResult:
         "Run the search."
         self.result = tune_model(self.panel, self.model_name, n_trials=self.n_trials, space=self.space, metric=self.metric, **self.options)
+        if self.teller is not None:
+            self.teller.on_search_end(self.result)
         return self.result
 
     def _done(self) -> TuningResult:
