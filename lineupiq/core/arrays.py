@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..base import (BaseModel, ConfigError, DataError, IntegrityError, ModelConfig, NotFitted, PredictionOutput,
-                           TrainingMetrics, build_config, did_you_mean, first_rows, runtime_record, set_global_seeds)
+                           TrainingMetrics, build_config, did_you_mean, first_rows, own_names, runtime_record, set_global_seeds)
 from .files import atomic_folder, dump_json, load_json, verify_manifest
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ class ArrayModel(BaseModel):
     def fit(self, X_train, y_train, X_val=None, y_val=None, sample_weights=None, metadata_train=None, metadata_val=None, config=None) -> TrainingMetrics:
         "Check everything, then train; see the contract."
         if config:
-            self.config = self._build_config({**{f.name: getattr(self.config, f.name) for f in fields(self.config)}, **config}, None)
+            self.config = self._build_config({**{f.name: getattr(self.config, f.name) for f in fields(self.config)}, **own_names(self.Config, config)}, None)
         started = time.perf_counter()
         self._about = (metadata_train, metadata_val)  # for members that need to know when rows were; forgotten below
         try:
@@ -321,12 +321,21 @@ class ArrayModel(BaseModel):
                 yv = yv if self.codec is None else self.codec.encode(yv, "the validation labels")
             set_global_seeds(self.config.random_seed)
             metrics = self._fit(X, y, Xv, yv, w)
+            self._count_hits(metrics, (X, y), (Xv, yv))
         finally:
             self._about = (None, None)
         metrics.training_time = time.perf_counter() - started
         self.is_fitted, self.training_history, self.best_metric = True, metrics.history, metrics.val_loss
         self.metrics = metrics
         return metrics
+
+    def _count_hits(self, metrics: TrainingMetrics, train: tuple, val: tuple) -> None:
+        "Accuracies that the member did not count itself; a search reads losses only and is spared the predictions."
+        if self.codec is None or self.shared is not None:
+            return
+        for name, (X, y) in (("train_accuracy", train), ("val_accuracy", val)):
+            if getattr(metrics, name) is None and X is not None and len(y):
+                setattr(metrics, name, float((np.asarray(self._predict(X)).argmax(axis=1) == y).mean()))
 
     def _training_rows(self, X_train: Any, y_train: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         "Learn names, width and classes from the training rows, and check them."

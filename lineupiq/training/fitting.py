@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import BaseModel, ConfigError, DataError, IntegrityError, did_you_mean
+from ..base import BaseModel, ConfigError, DataError, IntegrityError, LeakError, did_you_mean
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 from ..cv import Fold, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
 from ..data.encoder import Encoder
@@ -50,12 +50,15 @@ class SplitPlan:
     embargo: str = "0D"  # distance in time
     n_splits: int = 5  # blocks of a walk-forward over dates
     train_from: str | int | None = None  # first season or date that may train
+    parts: str | None = None  # a column that says train, val or test: the parts as they were made; the other settings then cut nothing
 
     def problems(self) -> list[str]:
         "Everything that contradicts itself."
         out = []
         if self.walk_forward and (self.test or self.train_until):
             out.append("walk_forward and test/train_until contradict each other; give one of them")
+        if self.parts and (self.walk_forward or self.test or self.train_until):
+            out.append("parts and walk_forward, test or train_until contradict each other: the column says how time is cut")
         for name in ("val", "test_share"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
@@ -105,6 +108,8 @@ def plan_folds(
 ) -> list[Fold]:  # one for a hold-out, one a block for a walk-forward
     "The folds of a plan; an empty or one-class part raises and says what to change."
     plan.check()
+    if plan.parts:
+        return [_given_parts(panel, plan.parts)]
     _check_room(panel, plan)
     seasons = "season" in panel.frame
     by = panel.frame["season"].to_numpy() if seasons else None
@@ -124,6 +129,23 @@ def plan_folds(
 
 
 MIN_TRAIN = 10  # fewer rows than this fit nothing
+
+
+def _given_parts(panel: Panel, column: str) -> Fold:
+    "The labelled rows of each part, exactly; parts that do not follow each other in time are a leak."
+    if column not in panel.frame:
+        raise ConfigError("parts names a column that the panel does not have", found=column + did_you_mean(column, panel.frame.columns))
+    said = panel.frame[column].astype(str).to_numpy()
+    rows = {part: np.flatnonzero((said == part) & panel.labelled) for part in ("train", "val", "test")}
+    if not len(rows["test"]):
+        raise DataError("no test rows: a run is scored on rows that it has not seen", where=f"column '{column}'", found=", ".join(sorted(set(said))), expected="train, test and perhaps val")
+    named = [part for part, at in rows.items() if len(at)]
+    for before, after in zip(named[:-1], named[1:], strict=True):
+        if panel.times[rows[before]].max() >= panel.times[rows[after]].min():
+            raise LeakError(f"{before} rows are not before the {after} rows", found=f"{panel.times[rows[before]].max()} and {panel.times[rows[after]].min()}", expected="parts that follow each other in time")
+    first = panel.times[rows["val"] if len(rows["val"]) else rows["test"]].min()
+    span = tuple(pd.Timestamp(t) for t in (first, panel.times[rows["test"]].min(), panel.times[rows["test"]].max()))
+    return check_fold(Fold(rows["train"], rows["test"], rows["val"] if len(rows["val"]) else None, 0, span), None if panel.task == "regression" else panel.y, MIN_TRAIN)
 
 # %% ../../nbs/10_training/01_fitting.ipynb #8b1bba43
 def _check_room(panel: Panel, plan: SplitPlan) -> None:
@@ -287,7 +309,7 @@ def run_model(
     "Fit and predict every fold; keep the last fold's model."
     started = time.perf_counter()
     how = check_extras(panel.task, calibrate, intervals)
-    mapped = calibrate is not None and spec.cls.family != "baseline"
+    mapped = calibrate is not None and not spec.cls.is_rule
     predictions, fitted = (partial(calibrated_folds, method=calibrate) if mapped else out_of_fold)(panel, folds, spec, weighting=_weighting(weights), **kwargs)
     predictions, maker = (predictions, None) if how is None else add_intervals(panel, predictions, how)
     last = fitted[-1]
@@ -309,7 +331,9 @@ def importance_of(
     "The model's own importance, or what its loss rises by on shuffled test rows."
     own = fitted.model.get_feature_importance()
     rows = fitted.fold.test[panel.labelled[fitted.fold.test]]
-    if own is not None or fitted.maker.kind not in ("tabular", "window") or fitted.model.family == "baseline" or len(rows) < 2:
+    if fitted.model.codec is not None:  # a model that was not shown class 0 has no loss on its rows
+        rows = rows[np.isin(panel.y[rows], fitted.model.codec.classes)]
+    if own is not None or fitted.maker.kind not in ("tabular", "window") or fitted.model.is_rule or len(rows) < 2:
         return own
     return permutation_importance(fitted.model, fitted.maker.rows(rows, "the test rows"), panel.y[rows], max_rows, seed=fitted.model.config.random_seed)
 
