@@ -177,17 +177,20 @@ def _named(
 
 
 def _array_panel(X: Any, y: Any) -> Panel:
-    "Rows in the order given, an hour apart."
-    frame = _named(X).reset_index(drop=True)
+    "Rows in the order given, an hour apart; a column without any value is none."
+    frame = _named(X).reset_index(drop=True).dropna(axis=1, how="all")
     names = [str(c) for c in frame.columns]
     when = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(frame)), unit="h")
     return make_panel(frame.set_axis(names, axis=1).assign(time=when, symbol=np.arange(len(frame)).astype(str), label=np.asarray(y)), names, task="binary", name="arrays")
 
 # %% ../../nbs/16_models/02b_trainer.ipynb #b0000015
 class GameClassifier(LineupIQClassifier):
-    "A registered model as a classifier of games: rows without names are the nine features in their order."
+    "A registered model as a classifier of games: rows without names are the nine features in their order, and a feature that nobody knows is left out."
     def _rows(self, X: Any, **more: Any) -> Any:
-        return super()._rows(_named(X), **more)
+        frame = _named(X)
+        if "y" in more:  # the rows of a fit
+            self.known_ = [c for c in frame.columns if frame[c].notna().any()]
+        return super()._rows(frame[self.known_], **more)
 
     def _build(self, n_classes: int = 2) -> ArrayModel:
         columns = [str(c) for c in getattr(self, "feature_names_in_", GAME_FEATURES)]
@@ -200,11 +203,11 @@ class GameClassifier(LineupIQClassifier):
 @patch
 def _load_training_data(self: ModelTrainer,
     training_data_path: str | Path,  # a CSV of games
-) -> tuple[np.ndarray, np.ndarray]:  # (N, 9) features, (N,) 1 where the home side won
+) -> tuple[np.ndarray, np.ndarray]:  # (N, 9) features, NaN where nobody knows, and (N,) 1 where the home side won
     "Features and labels of the games that are decided, in time order."
     panel = games_panel(training_data_path)
     self.logger.info("Loaded %d training samples with %d features", int(panel.labelled.sum()), len(panel.columns))
-    return panel.frame.loc[panel.labelled, panel.columns].to_numpy(np.float64), panel.y[panel.labelled].astype(np.int64)
+    return panel.frame.loc[panel.labelled].reindex(columns=list(GAME_FEATURES)).to_numpy(np.float64), panel.y[panel.labelled].astype(np.int64)
 
 
 @patch
@@ -442,7 +445,7 @@ def _estimator_of(model: ArrayModel) -> GameClassifier:
     out = GameClassifier(model.name, **{k: v for k, v in model.config.to_dict().items() if k not in ("model_name", "model_family")})
     model._positional = True  # the estimator matches names and hands arrays on
     out.model_, out.constant_, out.classes_ = model, None, model.codec.classes
-    out.n_features_in_, out.feature_names_in_ = len(model.feature_columns), np.array(model.feature_columns, dtype=object)
+    out.n_features_in_, out.feature_names_in_, out.known_ = len(model.feature_columns), np.array(model.feature_columns, dtype=object), list(model.feature_columns)
     return out
 
 # %% ../../nbs/16_models/02b_trainer.ipynb #b0000031

@@ -5,13 +5,10 @@ Models are stored in their library's own format in a folder, not in a pickle: `m
 """
 import inspect
 import json
-import os
-import warnings
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from lineupiq.base import ConfigError
