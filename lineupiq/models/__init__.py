@@ -12,7 +12,7 @@ from .training import create_study, cv_scores, get_xgb_params, train_model, tune
 from ..registry import ModelRegistry
 
 register = ModelRegistry.register  # of the process's one registry
-_LATER = {"ModelTrainer": "lineupiq.models.trainer", "train_all_models": "lineupiq.models.trainer", "Trainer": "lineupiq.training.trainer", "TimeSeriesDataContainer": "lineupiq.data.windows"}
+_LATER = {"ModelTrainer": "lineupiq.models.trainer", "train_all_models": "lineupiq.models.leagues", "Trainer": "lineupiq.training.trainer", "TimeSeriesDataContainer": "lineupiq.data.windows"}
 
 
 def __getattr__(name: str) -> object:  # loaded when it is asked for

@@ -276,7 +276,7 @@ def promote(
 
 def _still_answers(folder: Path) -> None:
     "Golden predictions of a version that holds a model; a folder of other files has none."
-    if (folder / "bundle").is_dir():
+    if (folder / "bundle" / "bundle.json").is_file():
         from lineupiq.store.golden import check_golden
         check_golden(folder)
 

@@ -107,7 +107,7 @@ def run_predict(run: Path | None, saved: str | None, version: str | None, model:
         parse_version(version)
     if saved is not None:
         check_name(saved, "the saved model's name")
-        from lineupiq.models.trainer import predict_saved
+        from lineupiq.models.stored import predict_saved
         if not path:
             raise ConfigError("--saved needs --path", expected="a CSV or parquet file with the model's columns")
         return written(predict_saved(saved, path[0], version), output, as_json)

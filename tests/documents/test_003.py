@@ -251,7 +251,7 @@ def test_versions_count_up_and_are_immutable(trainer):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_stored_model_is_promoted_and_predicts(trainer, nine_csv):
-    from lineupiq.models.trainer import predict_saved
+    from lineupiq.models.stored import predict_saved
     from lineupiq.store.layout import Store
     from lineupiq.store.versions import promote
     result = trainer.train_model("elo_nfl", "elo", nine_csv, {}, 3)
@@ -278,7 +278,7 @@ def test_calculate_metrics(trainer):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_train_all_models_over_leagues(trainer, results_csv, nine_csv, logger, tmp_path, monkeypatch):
-    from lineupiq.models.trainer import League
+    from lineupiq.models.leagues import League
     small = {"k_factor": [Decimal("24"), Decimal("32")]}
     found = train_all_models([League("elo_nfl", results_csv, hyperparameter_grid=small, cv_folds=3), League("elo_nba", nine_csv, hyperparameter_grid=small, cv_folds=3)], trainer)
     nfl_result = found["elo_nfl"]
