@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'Distribution', 'TASKS', 'SHORT_NAMES', 'LineupIQError',
-           'ConfigError', 'ModelTypeError', 'MissingMethod', 'BuildError', 'StepOrderError', 'NotFitted', 'DataError',
-           'LeakError', 'StoreError', 'NotFound', 'IntegrityError', 'UntrustedArtifact', 'Busy', 'BadName',
-           'GateRejected', 'EnvironmentFault', 'MissingExtra', 'JobError', 'NotifyError', 'did_you_mean', 'first_rows',
-           'n_threads', 'set_global_seeds', 'runtime_record', 'cuda_devices', 'pick_device', 'Bound', 'params_schema',
-           'config_problems', 'ModelConfig', 'Threaded', 'build_config', 'TrainingMetrics', 'PredictionOutput',
-           'BaseModel']
+__all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'SHORT_FORMS', 'Distribution', 'TASKS', 'SHORT_NAMES',
+           'LineupIQError', 'ConfigError', 'ModelTypeError', 'MissingMethod', 'BuildError', 'StepOrderError',
+           'NotFitted', 'DataError', 'LeakError', 'StoreError', 'NotFound', 'IntegrityError', 'UntrustedArtifact',
+           'Busy', 'BadName', 'GateRejected', 'EnvironmentFault', 'MissingExtra', 'JobError', 'NotifyError',
+           'did_you_mean', 'first_rows', 'n_threads', 'set_global_seeds', 'runtime_record', 'cuda_devices',
+           'pick_device', 'Bound', 'params_schema', 'own_names', 'config_problems', 'ModelConfig', 'Threaded',
+           'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
 
 # %% ../nbs/00_base.ipynb #a511ec5d
 class LineupIQError(Exception):
@@ -269,6 +269,18 @@ def params_schema(
         spec[f.name] = (_pydantic_type(hint), default)
     return create_model(cls.__name__, __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False), **spec)
 
+# %% ../nbs/00_base.ipynb #92038fd1
+SHORT_FORMS = {"lr": "learning_rate"}
+
+
+def own_names(
+    cls: type,  # a dataclass
+    values: dict,  # its values, perhaps under short names
+) -> dict:  # the same values under the fields' names
+    "Values under a class's own names; a short name beside the long one stays, so that it can be refused."
+    known = {f.name for f in fields(cls)}
+    return {SHORT_FORMS[k] if k in SHORT_FORMS and k not in known and SHORT_FORMS[k] in known - set(values) else k: v for k, v in values.items()}
+
 # %% ../nbs/00_base.ipynb #6b5cf4a4
 def config_problems(
     cls: type,  # the parameter class
@@ -277,7 +289,7 @@ def config_problems(
     "Everything that is wrong with a set of values, at once."
     from pydantic import ValidationError
     try:
-        params_schema(cls).model_validate(values)
+        params_schema(cls).model_validate(own_names(cls, values))
     except ValidationError as err:
         return [_problem_line(cls, e) for e in err.errors(include_url=False)]
     return []
@@ -286,6 +298,8 @@ def config_problems(
 def _problem_line(cls: type, e: dict) -> str:
     key = ".".join(str(p) for p in e["loc"]) or cls.__name__
     if e["type"] == "extra_forbidden":
+        if (long := SHORT_FORMS.get(key)) in {f.name for f in fields(cls)}:
+            return f"{key}: another name of {long}, which is set too; keep one of them"
         return f"{key}: unknown key{did_you_mean(key, (f.name for f in fields(cls)))}"
     if e["type"] == "missing":
         return f"{key}: missing"
@@ -361,7 +375,7 @@ def build_config(
         values = {f.name: getattr(values, f.name) for f in fields(values)}
     if values is not None and not isinstance(values, dict):
         raise ModelTypeError("a model's configuration is a dictionary", found=type(values).__name__, expected="dict")
-    values = {**(values or {}), **{k: v for k, v in fixed.items() if v is not None}}
+    values = {**own_names(cls, values or {}), **{k: v for k, v in fixed.items() if v is not None}}
     problems = config_problems(cls, values)
     if problems:
         raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in problems), where=cls.__name__)
@@ -467,6 +481,7 @@ class BaseModel(ABC):
     input_kind: ClassVar[str] = "tabular"  # tabular (N, F), window (N, T, F), rule (past-only columns), game (a log of games), mixed (what each member takes)
     handles_nan: ClassVar[bool] = False  # True where the model, or its own imputer, takes NaN
     stops_early: ClassVar[bool] = True  # False: validation rows change nothing that is learnt
+    is_rule: ClassVar[bool] = False  # True: a simple rule that models are compared with; never tuned, calibrated or published
     native_format: ClassVar[str] = ""  # what `save` writes, e.g. UBJSON
     check_config: ClassVar[dict[str, Any] | None] = None  # settings small enough for the battery of checks; None: the usual ones
     iterates: ClassVar[bool] = False  # True: rounds or epochs, after each of which `callbacks` are told
@@ -495,6 +510,22 @@ class BaseModel(ABC):
     def n_features(self) -> int | None:
         "How many inputs the model has; None before they are known."
         return None if self.feature_columns is None else len(self.feature_columns)
+
+    @classmethod
+    def input_for(cls,
+        columns: Iterable[str],  # names of the panel's features
+        games: bool,  # the panel has a log of games
+    ) -> str:  # an `input_kind`
+        "What the model takes of a panel; a member that can take several kinds says which."
+        return cls.input_kind
+
+    @classmethod
+    def idle_settings(cls,
+        columns: Iterable[str],  # names of the panel's features
+        games: bool,  # the panel has a log of games
+    ) -> tuple[str, ...]:  # names of settings
+        "Settings that change nothing on such a panel, so that a search need not try them."
+        return ()
 
     @abstractmethod
     def _build_config(self, config: dict | ModelConfig | None, horizon: int | None) -> ModelConfig:

@@ -34,6 +34,7 @@ class RuleModel(ArrayModel):
     handles_nan: ClassVar[bool] = True
     column_checks: ClassVar[bool] = False
     stops_early: ClassVar[bool] = False
+    is_rule: ClassVar[bool] = True
     native_format: ClassVar[str] = "JSON"
 
     def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:

@@ -5,14 +5,16 @@
 # %% ../nbs/07_elo.ipynb #8af219f1
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from fastcore.basics import patch
 
-from .base import Bound, ConfigError, DataError, ModelConfig, Positive, TrainingMetrics, did_you_mean
+from .base import Bound, ConfigError, DataError, ModelConfig, Positive, TrainingMetrics, did_you_mean, first_rows
 from .core.arrays import ArrayModel
 from .core.files import dump_json, load_json
 from .core.space import Float, Space
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Reversion', 'EloConfig', 'EloModel']
+__all__ = ['Reversion', 'GIVEN', 'EloConfig', 'given_curve', 'EloModel']
 
 # %% ../nbs/07_elo.ipynb #28a37030
 Reversion = Annotated[float, Bound(ge=0, le=1)]
@@ -34,7 +36,7 @@ Reversion = Annotated[float, Bound(ge=0, le=1)]
 class EloConfig(ModelConfig):
     "The rating's constants."
     k_factor: Positive | None = None  # rating points at stake per unit of surprise; None: the best of k_grid
-    home_advantage: float | None = None  # rating points that a home field is worth; None: the best of home_grid
+    home_advantage: float | None = None  # rating points that a home field is worth; None: the best of home_grid, or learnt where ratings are given
     mean_reversion: Reversion | None = None  # share of the way back to the mean between seasons; None: the best of reversion_grid
     k_grid: list[float] | None = None  # None: 16, 20, 24, 28
     home_grid: list[float] | None = None  # None: 30, 40, 50, 60, 70; home fields are worth less than they were
@@ -60,6 +62,32 @@ class EloConfig(ModelConfig):
         out += [f"reversion_grid: expected shares from 0 to 1, found {reversion}"] if not 0 <= min(reversion) <= max(reversion) <= 1 else []
         return super().contradictions() + out + [f"resets: expected 'TEAM SEASON', found {name!r}" for name in self.resets or {} if not (name.rpartition(" ")[2].isascii() and name.rpartition(" ")[2].isdigit()) or not name.rpartition(" ")[0]]
 
+# %% ../nbs/07_elo.ipynb #0c8801ea
+GIVEN = ("home_elo", "away_elo")  # columns of a table that brings its ratings along
+_AT_WORK = ("home_advantage", *(f.name for f in fields(ModelConfig)))  # settings that matter when ratings are given
+
+
+def given_curve(
+    diff: np.ndarray,  # (N,) home rating minus away rating
+    y: np.ndarray,  # (N,) 1: the home side won
+    w: np.ndarray | None = None,  # (N,) weights
+    home_advantage: float | None = None,  # rating points; None: learnt
+) -> tuple[float, float]:  # (home advantage in rating points, points that make odds of ten to one)
+    "The two constants under which given ratings have the least log loss."
+    from scipy.optimize import minimize
+    low, high = np.log([40.0, 40_000.0])  # from a rating that decides nearly everything to one that says nearly nothing
+
+    def loss(at: np.ndarray) -> float:
+        advantage = home_advantage if home_advantage is not None else 100 * at[1]
+        return _log_loss(_win(diff + advantage, np.exp(at[0])), y, w)
+    bounds = [(low, high)] + ([(-5.0, 5.0)] if home_advantage is None else [])
+    best = minimize(loss, [np.log(400.0), 0.5][: len(bounds)], method="L-BFGS-B", bounds=bounds).x
+    return float(home_advantage if home_advantage is not None else 100 * best[1]), float(np.exp(best[0]))
+
+
+def _win(diff: np.ndarray, scale: float) -> np.ndarray:
+    return 1.0 / (1.0 + 10.0 ** (-np.clip(diff / scale, -15, 15)))
+
 # %% ../nbs/07_elo.ipynb #d0f3c06b
 @register("elo", family="rating", description="Elo ratings replayed through the log of games, constants chosen on the past")
 class EloModel(ArrayModel):
@@ -74,16 +102,42 @@ class EloModel(ArrayModel):
     stops_early: ClassVar[bool] = False
     native_format: ClassVar[str] = "JSON"
 
-    def _inputs(self, X: Any, where: str) -> Games:
-        "Games of a log; a frame of games is its own log."
+    @classmethod
+    def input_for(cls, columns: Iterable[str], games: bool) -> str:
+        "Games where there are any, else the ratings that a table gives."
+        return "tabular" if not games and set(GIVEN) <= set(columns) else cls.input_kind
+
+    @classmethod
+    def idle_settings(cls, columns: Iterable[str], games: bool) -> tuple[str, ...]:
+        "Where ratings are given, whatever would move them."
+        return tuple(f.name for f in fields(cls.Config) if f.name not in _AT_WORK) if cls.input_for(columns, games) == "tabular" else ()
+
+    def _inputs(self, X: Any, where: str) -> Any:  # Games, or (N, F) with the ratings among the columns
+        "Games of a log, a frame of games, which is its own log, or rows with given ratings."
+        if self.is_fitted and isinstance(X, Games) and "scale" in self.native:
+            raise DataError("a rating that was fitted on given ratings is asked about games", where=where, expected="rows with home_elo and away_elo")
+        if set(GIVEN) <= set(self.feature_columns or getattr(X, "columns", ())) and not isinstance(X, Games):
+            return self._rated(X, where)
         if not isinstance(X, Games):
             if not hasattr(X, "columns"):
-                raise DataError("a rating needs games", where=where, found=type(X).__name__, expected="Games, or a frame with home, away, home_score, away_score, time and known")
+                raise DataError("a rating needs games", where=where, found=type(X).__name__, expected="Games, a frame with home, away, home_score, away_score, time and known, or one with home_elo and away_elo")
             log = make_log(X)
             X = Games(log, np.arange(len(log)))
         self.feature_columns = self.input_columns = ["home", "away"]
         X.check(self.feature_columns, True, where)
         return X
+
+    def _rated(self, X: Any, where: str) -> np.ndarray:
+        "Rows by the general rules; a side without a rating is an error."
+        rows = super()._inputs(X, where)
+        missing = np.isnan(rows[:, [self.feature_columns.index(c) for c in GIVEN]]).any(axis=1)
+        if missing.any():
+            raise DataError("a side without a rating", where=f"{where}: {first_rows(missing)}", found="NaN in home_elo or away_elo", fix="drop the rows, or give the games' results, from which ratings are made")
+        return rows
+
+    def _diff(self, X: np.ndarray) -> np.ndarray:
+        home, away = (X[:, self.feature_columns.index(c)] for c in GIVEN)
+        return home - away
 
     def _known_teams(self, log: pd.DataFrame) -> None:
         "Teams of the settings are teams of the log."
@@ -102,7 +156,18 @@ class EloModel(ArrayModel):
         first = log[log["season"] == log["season"].min()]
         return [*first["home"].astype(str), *first["away"].astype(str)]
 
+    def _fit_given(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+        idle = [f.name for f in fields(self.config) if f.name not in _AT_WORK and getattr(self.config, f.name) != f.default]
+        if idle:
+            warnings.warn(f"elo: the table gives the ratings, so {', '.join(idle)} change nothing", UserWarning, stacklevel=2)
+        advantage, scale = given_curve(self._diff(X), y, w, self.config.home_advantage)
+        self.native, self.final = {"home_advantage": advantage, "scale": scale}, {}
+        loss = lambda A, b, v=None: _log_loss(self._predict(A)[:, 1], b, v)  # noqa: E731
+        return TrainingMetrics(loss(X, y, w), None if X_val is None else loss(X_val, y_val))
+
     def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+        if not isinstance(X, Games):
+            return self._fit_given(X, y, X_val, y_val, w)
         known = self._until(X)
         self._known_teams(X.log)
         grid = grid_of(*self.config.grids())
@@ -120,12 +185,15 @@ class EloModel(ArrayModel):
         return X.log.iloc[: int(X.at.max()) + 1]
 
     def _predict(self, X) -> np.ndarray:
+        if "scale" in self.native:
+            p = _win(self._diff(X) + self.native["home_advantage"], self.native["scale"])
+            return np.column_stack([1 - p, p])
         p = self._walk(self._until(X), *self.native.values()).prob[X.at, 0]
         return np.column_stack([1 - p, p])
 
     def refit_config(self) -> dict:
-        "The constants that the training games chose."
-        return dict(self.native)
+        "The constants that the training games chose; given ratings are weighed anew."
+        return {} if "scale" in self.native else dict(self.native)
 
     def _save_native(self, folder: Path) -> None:
         dump_json({"constants": self.native, "ratings": self.final}, folder / "elo.json")
@@ -147,6 +215,8 @@ def ratings(self: EloModel,
     import pandas as pd
     self.require_fitted("explain")
     games = self._inputs(X, "the games")
+    if not isinstance(games, Games):
+        raise DataError("given ratings have no history", found="a table with home_elo and away_elo", fix="its columns are the ratings")
     w, rows = self._walk(self._until(games), *self.native.values()), games.rows
     home, away = [pd.DataFrame({"time": rows["time"], "team": rows[side], "rating": r[games.at, 0], "opponent": rows[other], "expected": p[games.at, 0]})
                   for side, other, r, p in (("home", "away", w.home, w.prob), ("away", "home", w.away, 1 - w.prob))]

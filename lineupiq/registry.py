@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Entry:
     reason: str = ""  # why it is unavailable
     extra: str = ""  # what to install
     module: str = field(default="", repr=False)
+    own: frozenset[str] = field(default=frozenset(), repr=False)  # what the class itself defined when it was registered
 
     @property
     def full_name(self) -> str:
@@ -47,7 +48,7 @@ class Entry:
         return {"name": self.name, "family": self.family, "description": self.description, "requires_gpu": self.requires_gpu,
                 "supports_multivariate": self.supports_multivariate, "supports_horizon_multi": self.supports_horizon_multi,
                 "class": cls.__name__ if cls else "", "module": self.module, "available": cls is not None, "reason": self.reason, "extra": self.extra,
-                "tasks": list(cls.tasks) if cls else [], "input_kind": cls.input_kind if cls else "", "early_stopping": bool(cls and cls.stops_early),
+                "tasks": list(cls.tasks) if cls else [], "input_kind": cls.input_kind if cls else "", "early_stopping": bool(cls and cls.stops_early), "is_rule": bool(cls and cls.is_rule),
                 "gpu": bool(cls and "device" in _settings(cls)), "quantiles": bool(cls and "quantiles" in _settings(cls)), "native_format": cls.native_format if cls else "",
                 "handles_nan": bool(cls and (cls.handles_nan is True or isinstance(cls.handles_nan, property)))}
 
@@ -57,9 +58,34 @@ def _settings(cls: type[BaseModel]) -> dict:
     return getattr(getattr(cls, "Config", None), "__dataclass_fields__", {})
 
 # %% ../nbs/01_registry.ipynb #51823600
-def _same_class(a: type, b: type) -> bool:
-    "The same class again: a reloaded module, or a page that defines what it exports."
-    return a.__qualname__ == b.__qualname__ and (a.__module__ == b.__module__ or "__main__" in (a.__module__, b.__module__))
+def _same_class(old: Entry, new: Entry) -> bool:
+    "The same class again: a reloaded module, or a page that defines what it exports, attribute by attribute."
+    a, b = old.cls, new.cls
+    return a.__qualname__ == b.__qualname__ and (a.__module__ == b.__module__ or ("__main__" in (a.__module__, b.__module__) and old.own == new.own))
+
+# %% ../nbs/01_registry.ipynb #81bc93a1
+class _Either:
+    "A method of a registry; asked of the class, it means the registry of this process."
+    def __init__(self, method: Callable):
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance: ModelRegistry | None, owner: type) -> Callable:
+        if instance is not None:
+            return self.method.__get__(instance, owner)
+
+        @wraps(self.method)
+        def of_process(*args: Any, **kwargs: Any) -> Any:
+            return self.method(_of_process(), *args, **kwargs)
+        return of_process
+
+
+_finding = False  # True while the library's own members are being imported
+
+
+def _of_process() -> ModelRegistry:
+    "The process's registry with its members, so that a name that one of them has is known to be taken."
+    return REGISTRY if _finding else registry()
 
 # %% ../nbs/01_registry.ipynb #24318a6d
 class ModelRegistry:
@@ -67,6 +93,7 @@ class ModelRegistry:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
 
+    @_Either
     def register(self,
         name: str,  # short name, unique within its family
         family: str,  # boosting, neural, …
@@ -78,9 +105,9 @@ class ModelRegistry:
         "Register a class. `TypeError` unless it is a BaseModel, `AttributeError` if a method of the contract is missing."
         def decorate(cls: type[BaseModel]) -> type[BaseModel]:
             self._check_class(name, cls)
-            entry = Entry(name, family, cls, description, requires_gpu, supports_multivariate, supports_horizon_multi, module=cls.__module__)
+            entry = Entry(name, family, cls, description, requires_gpu, supports_multivariate, supports_horizon_multi, module=cls.__module__, own=frozenset(vars(cls)) - {"name", "family"})
             taken = self._entries.get(entry.full_name)
-            if taken and taken.cls and not _same_class(taken.cls, cls):
+            if taken and taken.cls and not _same_class(taken, entry):
                 raise ConfigError(f"the model {entry.full_name} is registered already", found=f"{taken.module}.{taken.cls.__name__}", fix="choose another name")
             cls.name, cls.family = name, family
             self._entries[entry.full_name] = entry
@@ -105,6 +132,7 @@ class ModelRegistry:
         "List a model that could not be imported, with the reason."
         self._entries.setdefault(f"{family}:{name}", Entry(name, family, None, description, reason=reason, extra=extra))
 
+    @_Either
     def resolve(self,
         name: str,  # `xgboost` or `boosting:xgboost`
     ) -> str:  # `boosting:xgboost`
@@ -118,12 +146,14 @@ class ModelRegistry:
             raise ConfigError(f"Model '{name}' not found{hint}", expected=f"Available: {', '.join(sorted(self._entries))}")
         raise ConfigError(f"Ambiguous name '{name}'", found=f"matches: {', '.join(matches)}", fix="use the full name, family:name")
 
+    @_Either
     def entry(self,
         name: str,  # short or full
     ) -> Entry:
         "The entry of a model."
         return self._entries[self.resolve(name)]
 
+    @_Either
     def get_model(self,
         name: str,  # short or full
     ) -> type[BaseModel]:  # its class
@@ -134,28 +164,33 @@ class ModelRegistry:
             raise MissingExtra(f"{entry.full_name} is not available", found=entry.reason, fix="" if not entry.extra else f"pip install '{entry.extra}'" if entry.family != "plugin" else f"it comes with the package {entry.extra}: mend that one's import")
         return entry.cls
 
+    @_Either
     def get_family(self,
         name: str,  # short or full
     ) -> str:  # its family
         "The family of a model."
         return self.entry(name).family
 
+    @_Either
     def get_metadata(self,
         name: str,  # short or full
     ) -> dict:  # plain values
         "What is known of a model without building it."
         return self.entry(name).metadata()
 
+    @_Either
     def list_all(self) -> list[str]:  # full names
         "Every registered model, sorted."
         return sorted(self._entries)
 
+    @_Either
     def list_models(self,
         family: str | None = None,  # only this family
     ) -> list[dict]:  # one dictionary a model
         "The metadata of every model."
         return [self._entries[k].metadata() for k in self.list_all() if family in (None, self._entries[k].family)]
 
+    @_Either
     def create(self,
         model_name: str,  # short or full
         config: dict | None = None,  # the model's parameters
@@ -199,8 +234,18 @@ def auto_register_models(
     rooms: dict | None = None,  # None: the library's own rooms
 ) -> ModelRegistry:
     "Import every room of models; one that fails is listed as unavailable with its reason."
+    global _finding
     into = REGISTRY if into is None else into
-    for module, (family, names, extra) in (ROOMS if rooms is None else rooms).items():
+    before, _finding = _finding, True
+    try:
+        _import_members(into, ROOMS if rooms is None else rooms)
+    finally:
+        _finding = before
+    return into
+
+
+def _import_members(into: ModelRegistry, rooms: dict) -> None:
+    for module, (family, names, extra) in rooms.items():
         try:
             importlib.import_module(module)
         except Exception as err:  # a broken room must not block the others
@@ -211,7 +256,6 @@ def auto_register_models(
             point.load()
         except Exception as err:
             into.unavailable(point.name, "plugin", f"{type(err).__name__}: {err}", getattr(getattr(point, "dist", None), "name", "") or "")
-    return into
 
 # %% ../nbs/01_registry.ipynb #dfe07ca8
 def _entry_points() -> Iterable[Any]:

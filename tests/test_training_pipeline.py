@@ -11,7 +11,8 @@ import pytest
 from lineupiq.core.files import load_json, verify_manifest
 from lineupiq.data.windows import TimeSeriesDataContainer
 from lineupiq.registry import load_model, registry
-from lineupiq.training.trainer import ModelTrainer, Trainer
+from lineupiq.models.trainer import ModelTrainer
+from lineupiq.training.trainer import Trainer
 
 ENV = {**os.environ, "LINEUPIQ_NUM_THREADS": "1"}
 
@@ -61,13 +62,15 @@ def test_end_to_end_training(container, tmp_path):
     model, metrics = ModelTrainer(output_dir=tmp_path).train_model("xgboost", container, config={"num_boost_round": 30, "n_jobs": 1})
     [run] = [p for p in tmp_path.iterdir()]
     assert run.name.startswith("xgboost_2") and load_json(run / "status.json")["status"] == "done"
-    assert (run / "models" / "xgboost_MES_h20" / "model.ubj").exists()
+    assert (run / "models" / "xgboost_MES_h20" / "model" / "model.ubj").exists()
     report = load_json(run / "reports" / "xgboost_report.json")
     assert report["symbol"] == "MES" and report["horizon"] == 20 and len(report["training_metrics"]) == 8
     assert np.array(report["test_metrics"]["confusion_matrix"]).sum() == 75
     assert set(report["feature_importance"]) == {"rsi_14", "atr", "macd", "gap"}
     assert (run / "feature_names.txt").read_text().split() == ["rsi_14", "atr", "macd", "gap"]
-    frame = pd.read_parquet(run / "predictions" / "test_predictions.parquet")
+    every = pd.read_parquet(run / "predictions" / "test_predictions.parquet")
+    assert set(every["model"]) == {"xgboost", "prior", "last_value", "ewma"}
+    frame = every[every["model"] == "xgboost"]
     assert {"prob_short", "prob_neutral", "prob_long", "prediction"} <= set(frame) and len(frame) == 75
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..base import (BaseModel, ConfigError, DataError, IntegrityError, ModelConfig, NotFitted, PredictionOutput,
-                           TrainingMetrics, build_config, did_you_mean, first_rows, runtime_record, set_global_seeds)
+                           TrainingMetrics, build_config, did_you_mean, first_rows, own_names, runtime_record, set_global_seeds)
 from .files import atomic_folder, dump_json, load_json, verify_manifest
 
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ class ArrayModel(BaseModel):
     def fit(self, X_train, y_train, X_val=None, y_val=None, sample_weights=None, metadata_train=None, metadata_val=None, config=None) -> TrainingMetrics:
         "Check everything, then train; see the contract."
         if config:
-            self.config = self._build_config({**{f.name: getattr(self.config, f.name) for f in fields(self.config)}, **config}, None)
+            self.config = self._build_config({**{f.name: getattr(self.config, f.name) for f in fields(self.config)}, **own_names(self.Config, config)}, None)
         started = time.perf_counter()
         self._about = (metadata_train, metadata_val)  # for members that need to know when rows were; forgotten below
         try:

@@ -22,8 +22,8 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'SPREAD_SD', 'MIN_GAMES', 'FORM_HALFLIFE', 'DIVISIONS', 'NINE', 'MORE', 'MARKET', 'BESIDE_MARKET',
-           'moneyline_prob', 'spread_prob', 'market_prob', 'add_elo', 'team_form', 'same_division', 'game_features',
-           'game_panel', 'game_log']
+           'moneyline_prob', 'spread_prob', 'market_prob', 'add_elo', 'signed_streak', 'team_form', 'same_division',
+           'game_features', 'game_panel', 'game_log']
 
 # %% ../../nbs/01_data/13_games.ipynb #7e8bcb7f
 def moneyline_prob(
@@ -76,7 +76,7 @@ def add_elo(
 FORM_HALFLIFE = 8.0  # games
 
 
-def _signed_streak(results: np.ndarray) -> np.ndarray:
+def signed_streak(results: np.ndarray) -> np.ndarray:
     "Length of the run that ends before each game: wins positive, defeats negative."
     out, run = np.zeros(len(results)), 0.0
     for i, result in enumerate(results):
@@ -107,7 +107,7 @@ def team_form(
     out = past_means(sides, "team", ["margin", "points", "points_allowed", "wins"], (), FORM_HALFLIFE)
     out.columns = ["point_diff", "points_for", "points_against", "win_rate"]
     by = sides.groupby("team", sort=False)
-    out["win_streak"] = by["margin"].transform(lambda m: _signed_streak(np.sign(m.to_numpy(float))))
+    out["win_streak"] = by["margin"].transform(lambda m: signed_streak(np.sign(m.to_numpy(float))))
     out["qb_starts"] = by["qb_id"].transform(lambda q: _starts_in_a_row(q.to_numpy())).astype(float)
     out["qb_changed"] = (out["qb_starts"] == 1.0).astype(float).where((by.cumcount() > 1) & out["qb_starts"].notna())
     out["games_played"] = by.cumcount().astype(float)

@@ -21,8 +21,8 @@ from ..data.windows import Windows, find_runs, gather, real_rows
 from ..registry import ModelRegistry, registry
 
 # %% auto #0
-__all__ = ['INPUTS', 'ModelSpec', 'RowInput', 'RuleInput', 'WindowInput', 'LaggedInput', 'GameInput', 'Blocks', 'MixedInput',
-           'RowMaker']
+__all__ = ['INPUTS', 'ModelSpec', 'kind_of', 'RowInput', 'RuleInput', 'WindowInput', 'LaggedInput', 'GameInput', 'Blocks',
+           'MixedInput', 'RowMaker']
 
 # %% ../../nbs/03_fit/01_inputs.ipynb #605e73ae
 @dataclass
@@ -55,6 +55,14 @@ class ModelSpec:
         return (self.among or registry()).create(self.name, config, panel.horizon, list(columns), panel.task)
 
 # %% ../../nbs/03_fit/01_inputs.ipynb #183a5c97
+def kind_of(
+    panel: Panel,  # all rows
+    spec: ModelSpec,  # whose inputs
+) -> str:  # an input kind
+    "What a model takes of this panel."
+    return spec.cls.input_for(panel.columns, panel.log is not None)
+
+
 class RowInput:
     "The encoded features of each row."
     def __init__(self,
@@ -62,7 +70,7 @@ class RowInput:
         spec: ModelSpec,  # whose inputs
         seq_len: int | None = None,  # rows of history; 1 or None is the current row
     ):
-        self.panel, self.kind, self.name, self.seq_len = panel, spec.cls.input_kind, spec.cls.name, seq_len
+        self.panel, self.kind, self.name, self.seq_len = panel, kind_of(panel, spec), spec.cls.name, seq_len
         self.encoder = Encoder(panel.features)
 
     def fit(self,
@@ -222,7 +230,7 @@ def RowMaker(
     seq_len: int | None = None,  # rows of history; None: the current row, or as long as the model's configuration says
 ) -> RowInput:  # to be fitted on the training rows
     "The maker of a model's inputs."
-    kind = spec.cls.input_kind
+    kind = kind_of(panel, spec)
     if kind not in INPUTS:
         raise ConfigError(f"no rows can be made for input kind '{kind}'{did_you_mean(kind, INPUTS)}", expected=", ".join(INPUTS), where=spec.name)
     if seq_len is not None and (isinstance(seq_len, bool) or not isinstance(seq_len, int) or seq_len < 1):

@@ -6,26 +6,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..base import IntegrityError, LineupIQError, NotFound, runtime_record
+from ..base import LineupIQError, NotFound, runtime_record
 from ..core.files import check_name, load_json
-from ..data.panel import Panel, load_panel_folder, save_panel
+from ..data.panel import Panel
 from ..scoring.leaderboard import RULES, best_on_validation
 from ..scoring.metrics import get_metric
+from .golden import GOLDEN_ROWS, check_golden, golden_panel, write_golden
 from .layout import Store, quiet_link, read_metadata, text_of
 from .versions import publish
 from ..training.fitting import Bundle, load_bundle
 from ..training.runs import RunResult
 
 # %% auto #0
-__all__ = ['GOLDEN_ROWS', 'RTOL', 'ATOL', 'model_name', 'golden_panel', 'write_golden', 'check_golden', 'publish_run',
-           'run_metadata', 'candidate', 'publish_result', 'Published', 'load_published', 'doctor']
+__all__ = ['model_name', 'publish_run', 'run_metadata', 'candidate', 'publish_result', 'Published', 'load_published', 'doctor']
 
 # %% ../../nbs/12_store/05_published.ipynb #9c1e675d
 def model_name(
@@ -40,60 +40,6 @@ def model_name(
         return check_name(f"{position}_{target}", "model name")
     stem = "_".join(filter(None, "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(data).stem).split("_")))
     return check_name(f"{stem if stem[:1].isalpha() else 'data_' + stem}_h{horizon}_{model}", "model name")
-
-# %% ../../nbs/12_store/05_published.ipynb #ec31be62
-GOLDEN_ROWS = 64
-RTOL, ATOL = 1e-6, 1e-9  # trees answer the same to the bit; float32 nets to six digits
-
-
-def golden_panel(
-    panel: Panel,  # all rows
-    rows: np.ndarray,  # positions that the model was tested on
-    history: int = 1,  # rows of the past that it looks at
-) -> Panel:  # a small panel, the golden rows and their past
-    "A few dozen test rows and what lies before them."
-    order = np.lexsort([panel.times[rows], panel.frame["symbol"].astype(str).to_numpy()[rows]])
-    picked = rows[order][np.unique(np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int))]
-    place = pd.Series(np.arange(len(panel)), index=panel.frame.index).groupby(panel.frame["symbol"], sort=False)
-    wanted = set(picked.tolist())
-    if history > 1:
-        for of_symbol in (g.to_numpy() for _, g in place):
-            at = np.flatnonzero(np.isin(of_symbol, picked))
-            for i in at:
-                wanted.update(of_symbol[max(0, i - history + 1): i + 1].tolist())
-    keep = np.array(sorted(wanted))
-    return replace(panel, frame=panel.frame.iloc[keep].reset_index(drop=True))
-
-# %% ../../nbs/12_store/05_published.ipynb #4e79d291
-def _answers(bundle: Bundle, panel: Panel) -> pd.DataFrame:
-    "Numbers that a bundle says of every row of a golden panel."
-    said = bundle.predict(panel, np.arange(len(panel)), "golden")
-    return said[["prediction", *(c for c in said if c.startswith(("prob_", "q_")))]].astype(float)
-
-
-def write_golden(
-    folder: Path,  # of the version that is being written; the bundle is in it
-    panel: Panel,  # of `golden_panel`
-) -> None:
-    "Keep rows and the answers to them."
-    save_panel(panel, folder / "golden" / "panel")
-    _answers(load_bundle(folder / "bundle"), panel).to_parquet(folder / "golden" / "predictions.parquet", index=False)
-
-
-def check_golden(
-    folder: Path,  # of a version, verified
-) -> float:  # the largest relative difference; 0.0 is the same to the bit
-    "Predict the golden rows again; what differs by more than float32 can explain is an `IntegrityError`."
-    kept = pd.read_parquet(folder / "golden" / "predictions.parquet")
-    now = _answers(load_bundle(folder / "bundle"), load_panel_folder(folder / "golden" / "panel"))
-    if list(kept) != list(now) or len(kept) != len(now):
-        raise IntegrityError("golden predictions of another shape", where=str(folder), found=f"{list(now)}, {len(now)} rows", expected=f"{list(kept)}, {len(kept)} rows")
-    off = np.abs(now.to_numpy() - kept.to_numpy())
-    bad = off > ATOL + RTOL * np.abs(kept.to_numpy())
-    if bad.any() or not np.array_equal(np.isnan(kept), np.isnan(now)):
-        raise IntegrityError("the model does not predict its golden rows any more", where=str(folder), found=f"{bad.any(axis=1).sum()} of {len(kept)} rows differ, by up to {np.nanmax(off):.3g}",
-                             expected=f"the same to {RTOL:g}", fix="use the library versions of its metadata (lineupiq doctor shows them), or train again")
-    return float(np.nanmax(off / np.maximum(np.abs(kept.to_numpy()), 1e-12))) if off.size else 0.0
 
 # %% ../../nbs/12_store/05_published.ipynb #c58ccdb3
 def publish_run(

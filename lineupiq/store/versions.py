@@ -266,16 +266,22 @@ def promote(
     version: str | None = None,  # None: what is in staging
     force: bool = False,  # True: without a gate's word
     reason: str = "",  # needed with force
-    check: Callable[[Path], None] | None = None,  # of the folder before it goes live, such as its golden predictions
     timeout: float | None = None,  # seconds to wait for the lock
 ) -> tuple[str, bool]:  # (the version in production, whether this changed it)
     "Put a validated version into production."
     if force and not reason.strip():
         raise ConfigError("promote with force needs a reason", expected="--reason TEXT", fix="say why the gate is passed by; it is kept in the journal")
-    return _set_production(store, name, version, "promote", check, timeout, None if force else _passed, reason=reason or None, forced=force or None)
+    return _set_production(store, name, version, "promote", timeout, None if force else _passed, reason=reason or None, forced=force or None)
 
 
-def _set_production(store: Store, name: str, version: str | None, op: str, check: Any, timeout: float | None, gate: Any, **facts: Any) -> tuple[str, bool]:
+def _still_answers(folder: Path) -> None:
+    "Golden predictions of a version that holds a model; a folder of other files has none."
+    if (folder / "bundle" / "bundle.json").is_file():
+        from lineupiq.store.golden import check_golden
+        check_golden(folder)
+
+
+def _set_production(store: Store, name: str, version: str | None, op: str, timeout: float | None, gate: Any, **facts: Any) -> tuple[str, bool]:
     with locked(store, timeout):
         sweep(store)
         store.known(name)
@@ -288,8 +294,7 @@ def _set_production(store: Store, name: str, version: str | None, op: str, check
         digest = version_digest(folder)
         if gate is not None:
             gate(store, name, version, digest)
-        if check is not None:
-            check(folder)
+        _still_answers(folder)
         _link(store, name, "production", version)
         store.journal.append(op, name=name, version=version, digest=digest, replaced=before, **facts)
         refresh_views(store)
@@ -314,11 +319,10 @@ def rollback(
     name: str,  # of a model
     version: str | None = None,  # None: what was in production before
     reason: str = "",  # for the journal
-    check: Callable[[Path], None] | None = None,  # of the folder before it goes live
     timeout: float | None = None,  # seconds to wait for the lock
 ) -> tuple[str, bool]:  # (the version in production, whether this changed it)
     "Put an earlier version back into production; a damaged one is refused."
-    return _set_production(store, name, version, "rollback", check, timeout, None, reason=reason or None)
+    return _set_production(store, name, version, "rollback", timeout, None, reason=reason or None)
 
 # %% ../../nbs/12_store/04_versions.ipynb #1cb9e1e9
 def archive(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import BaseModel, ConfigError, DataError, IntegrityError
+from ..base import BaseModel, ConfigError, DataError, IntegrityError, LeakError, did_you_mean
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 from ..core.callbacks import Callback
 from ..core.timeline import to_duration
@@ -72,6 +72,8 @@ def plan_folds(
 ) -> list[Fold]:  # one for a hold-out, one a block for a walk-forward
     "The folds of a plan; an empty or one-class part raises and says what to change."
     plan.check()
+    if plan.parts:
+        return [_given_parts(panel, plan.parts)]
     _check_room(panel, plan)
     seasons = "season" in panel.frame
     by = panel.frame["season"].to_numpy() if seasons else None
@@ -83,8 +85,8 @@ def plan_folds(
             folds = walk_forward_seasons(panel.times, panel.label_ends, by, first, last, groups=panel.groups, embargo=plan.embargo).folds(y)
         else:
             folds = WalkForwardBlocks(panel.times, panel.label_ends, panel.groups, blocks=_blocks(panel, first, last, plan.n_splits), embargo=plan.embargo).folds(y)
-    elif plan.parts:
-        until, low = map(pd.Timestamp, plan.parts)
+    elif plan.edges:
+        until, low = map(pd.Timestamp, plan.edges)
         folds = [holdout(panel.times, panel.label_ends, panel.groups, embargo=plan.embargo, train_until=until, test_from=low, y=y)]
     else:
         low, high = parse_span(plan.test, seasons) if plan.test else (None, None)
@@ -95,12 +97,32 @@ def plan_folds(
 
 MIN_TRAIN = 10  # fewer rows than this fit nothing
 
+
+def _given_parts(panel: Panel, column: str) -> Fold:
+    "The labelled rows of each part, but for those whose label was known only in a later one; parts that do not follow each other in time are a leak."
+    if column not in panel.frame:
+        raise ConfigError("parts names a column that the panel does not have", found=column + did_you_mean(column, panel.frame.columns))
+    said = panel.frame[column].astype(str).to_numpy()
+    rows = {part: np.flatnonzero((said == part) & panel.labelled) for part in ("train", "val", "test")}
+    if not len(rows["test"]):
+        raise DataError("no test rows: a run is scored on rows that it has not seen", where=f"column '{column}'", found=", ".join(sorted(set(said))), expected="train, test and perhaps val")
+    named = [part for part, at in rows.items() if len(at)]
+    for before, after in zip(named[:-1], named[1:], strict=True):
+        if panel.times[rows[before]].max() >= panel.times[rows[after]].min():
+            raise LeakError(f"{before} rows are not before the {after} rows", found=f"{panel.times[rows[before]].max()} and {panel.times[rows[after]].min()}", expected="parts that follow each other in time")
+    first = panel.times[rows["val"] if len(rows["val"]) else rows["test"]].min()
+    known = {part: at[panel.label_ends[at] < (first if part == "train" else panel.times[rows["test"]].min())] for part, at in rows.items() if part != "test"}
+    purged = sum(len(rows[part]) - len(at) for part, at in known.items())
+    rows |= known
+    span = tuple(pd.Timestamp(t) for t in (first, panel.times[rows["test"]].min(), panel.times[rows["test"]].max()))
+    return check_fold(Fold(rows["train"], rows["test"], rows["val"] if len(rows["val"]) else None, 0, span, purged), None if panel.task == "regression" else panel.y, MIN_TRAIN)
+
 # %% ../../nbs/10_training/01_fitting.ipynb #8b1bba43
 def _check_room(panel: Panel, plan: SplitPlan) -> None:
     "Labelled rows enough for the parts, and an embargo shorter than the history."
     times = panel.times[panel.labelled]
     units = len(np.unique(times if panel.groups is None else panel.groups[panel.labelled]))
-    parts = [MIN_TRAIN / (1 - plan.val - plan.test_share), *(1 / s for s in (plan.val, plan.test_share) if s)] if not (plan.test or plan.walk_forward or plan.parts) else [MIN_TRAIN + 1]
+    parts = [MIN_TRAIN / (1 - plan.val - plan.test_share), *(1 / s for s in (plan.val, plan.test_share) if s)] if not (plan.test or plan.walk_forward or plan.edges) else [MIN_TRAIN + 1]
     least = int(np.ceil(max(parts) - 1e-9)) if not plan.walk_forward or "season" in panel.frame else MIN_TRAIN + plan.n_splits
     if len(times) < least or units < 3:
         raise DataError("too few rows for the split", found=f"{len(times)} labelled rows at {units} times", expected=f"at least {least} labelled rows, at 3 times or more",
@@ -255,7 +277,7 @@ def run_model(
     "Fit and predict every fold; keep the last fold's model."
     started = time.perf_counter()
     bands = check_extras(panel.task, how.calibrate, bands or how.intervals)
-    mapped = how.calibrate is not None and spec.cls.family != "baseline"
+    mapped = how.calibrate is not None and not spec.cls.is_rule
     predictions, fitted = (partial(calibrated_folds, method=how.calibrate) if mapped else out_of_fold)(panel, folds, spec, how=how, weighting=_weighting(how.weights), callback=callback, watch=watch)
     predictions, maker = (predictions, None) if bands is None else add_intervals(panel, predictions, bands)
     last = fitted[-1]
@@ -277,7 +299,9 @@ def importance_of(
     "The model's own importance, or what its loss rises by on shuffled test rows."
     own = fitted.model.get_feature_importance()
     rows = fitted.fold.test[panel.labelled[fitted.fold.test]]
-    if own is not None or fitted.maker.kind not in ("tabular", "window") or fitted.model.family == "baseline" or len(rows) < 2:
+    if fitted.model.codec is not None:  # a model that was not shown class 0 has no loss on its rows
+        rows = rows[np.isin(panel.y[rows], fitted.model.codec.classes)]
+    if own is not None or fitted.maker.kind not in ("tabular", "window") or fitted.model.is_rule or len(rows) < 2:
         return own
     return permutation_importance(fitted.model, fitted.maker.rows(rows, "the test rows"), panel.y[rows], max_rows, seed=fitted.model.config.random_seed)
 

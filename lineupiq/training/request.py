@@ -32,15 +32,16 @@ class SplitPlan:
     embargo: str = "0D"  # Distance in time between parts, e.g. 1D.
     n_splits: int = 5  # Blocks of a walk-forward over dates.
     train_from: str | int | None = None  # First season or date that may train.
-    parts: tuple[str, str] | None = None  # Three parts by time to the instant: (last time that trains, first time of the test).
+    parts: str | None = None  # A column that says train, val or test: the parts as they were made.
+    edges: tuple[str, str] | None = None  # Three parts by time, to the instant: last time that trains, first time of the test.
 
     def problems(self) -> list[str]:
         "Everything that contradicts itself."
         out = []
         if self.walk_forward and (self.test or self.train_until):
             out.append("walk_forward and test/train_until contradict each other; give one of them")
-        if self.parts and (self.walk_forward or self.test or self.train_until):
-            out.append("parts and walk_forward/test/train_until contradict each other; give one of them")
+        if (self.parts or self.edges) and (self.walk_forward or self.test or self.train_until or self.parts and self.edges):
+            out.append("parts, edges and walk_forward/test/train_until contradict each other; give one of them")
         for name in ("val", "test_share"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:

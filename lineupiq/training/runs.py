@@ -19,6 +19,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, did_you_mean, runtime_record
 from ..core.arrays import check_balance
+from ..core.callbacks import Callback
 from ..core.files import atomic_write, dump_json, load_json
 from ..cv import Fold
 from ..data.panel import Panel, describe_panel
@@ -39,8 +40,9 @@ from .worker import run_isolated, write_job
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'RunResult', 'board_records', 'train_models', 'efficiency', 'open_run', 'predict_unseen', 'predict_run',
-           'moment_of', 'RunScores', 'score_run', 'evaluate_run', 'ledger_of_run']
+__all__ = ['log', 'RunResult', 'board_records', 'train_models', 'prepare_set', 'write_status', 'fit_set', 'score_set',
+           'efficiency', 'open_run', 'predict_unseen', 'predict_run', 'moment_of', 'RunScores', 'score_run',
+           'evaluate_run', 'ledger_of_run']
 
 # %% ../../nbs/10_training/04_runs.ipynb #d39894a4
 @dataclass
@@ -82,7 +84,30 @@ def train_models(
 ) -> RunResult:
     "Train, score on identical rows, write the run folder. A leak suspected raises `LeakError` after everything was written."
     plan = plan or SplitPlan()
-    how = replace(settings or TrainSettings(), val_share=plan.val, embargo=plan.embargo)
+    how = settings or TrainSettings()
+    specs, folds, skipped = prepare_set(panel, names, plan, configs, how)
+    chosen = list(specs)
+    first = chosen[0] if len([c for c in chosen if c not in RULES]) == 1 or chosen[0] in RULES else "all"
+    run_dir = new_run_dir(how.output, "all" if first in RULES and names != first else first)
+    started = datetime.now(timezone.utc)
+    try:
+        runs = fit_set(run_dir, panel, folds, specs, how, plan, skipped, progress)
+        result = score_set(run_dir, panel, folds, runs, how, skipped)
+    except BaseException as err:
+        write_status(run_dir, started, err)
+        raise
+    write_status(run_dir, started, best=result.best)
+    return result
+
+# %% ../../nbs/10_training/04_runs.ipynb #73141757
+def prepare_set(
+    panel: Panel,  # labelled and upcoming rows
+    names: str | Sequence[str],  # models; the rules are added
+    plan: SplitPlan,  # how time is cut
+    configs: Mapping[str, dict] | None,  # name -> parameters
+    how: TrainSettings,  # how to train
+) -> tuple[dict[str, ModelSpec], list[Fold], dict[str, str]]:  # (members, folds, skipped -> why)
+    "Members and folds of a run; whatever can be refused is refused before anything is written."
     chosen, skipped = choose_models(names, panel.task, panel.log is not None)
     check_metric(how.metric, panel.task)
     check_extras(panel.task, how.calibrate, how.intervals)
@@ -97,28 +122,42 @@ def train_models(
     folds = [with_validation(panel, f, plan.val, plan.embargo) for f in plan_folds(panel, plan)]
     if panel.task != "regression":  # said before a worker starts, whose warnings nobody sees
         check_balance(panel.y[panel.labelled], len(folds))
-    first = chosen[0] if len([c for c in chosen if c not in RULES]) == 1 or chosen[0] in RULES else "all"
-    run_dir = new_run_dir(how.output, "all" if first in RULES and names != first else first)
-    started = datetime.now(timezone.utc)
-    try:
-        result = _train_into(run_dir, panel, folds, specs, how, plan, skipped, progress or (lambda *a: None))
-    except BaseException as err:
-        code = getattr(err, "exit_code", 130 if isinstance(err, KeyboardInterrupt) else 1)
-        for half in (run_dir / "models").glob(".*.tmp"):  # of a worker that was stopped while it wrote
-            shutil.rmtree(half, ignore_errors=True)
-        _status(run_dir, "leak" if isinstance(err, LeakError) else "interrupted" if not isinstance(err, Exception) else "failed", started, exit_code=code, error=str(err)[:2000])
-        raise
-    _status(run_dir, "done", started, exit_code=0, best=result.best)
-    return result
+    return specs, folds, skipped
 
 # %% ../../nbs/10_training/04_runs.ipynb #28a23407
-def _status(run_dir: Path, state: str, started: datetime, **facts: Any) -> None:
-    now = datetime.now(timezone.utc)
-    dump_json({"status": state, "started": started, "ended": now, **facts}, run_dir / "status.json")
+def write_status(
+    run_dir: Path,  # of the run
+    started: datetime,  # when
+    err: BaseException | None = None,  # what ended it; None: it ended well
+    best: str | None = None,  # what validation picked
+) -> None:
+    "How a run ended; written last."
+    if err is None:
+        facts = {"status": "done", "exit_code": 0, "best": best}
+    else:
+        for half in (run_dir / "models").glob(".*.tmp"):  # of a worker that was stopped while it wrote
+            shutil.rmtree(half, ignore_errors=True)
+        state = "leak" if isinstance(err, LeakError) else "interrupted" if not isinstance(err, Exception) else "failed"
+        facts = {"status": state, "exit_code": getattr(err, "exit_code", 130 if isinstance(err, KeyboardInterrupt) else 1), "error": str(err)[:2000]}
+    dump_json({"started": started, "ended": datetime.now(timezone.utc), **facts}, run_dir / "status.json")
 
 # %% ../../nbs/10_training/04_runs.ipynb #1712f0db
-def _train_into(run_dir: Path, panel: Panel, folds: list[Fold], specs: dict[str, ModelSpec], how: TrainSettings, plan: SplitPlan, skipped: dict, progress: Any) -> RunResult:
-    "The body of a run."
+def fit_set(
+    run_dir: Path,  # a new run folder
+    panel: Panel,  # all rows
+    folds: list[Fold],  # of `prepare_set`
+    specs: dict[str, ModelSpec],  # members
+    how: TrainSettings,  # how to train
+    plan: SplitPlan,  # how time was cut
+    skipped: dict[str, str],  # a member that fails is added to it
+    progress: Callable[[str, str, dict], None] | None = None,  # (model, state, facts): running, epoch, done, failed
+    watch: Sequence[Callback] = (),  # told each epoch of a model; needs training in this process
+) -> dict[str, ModelRun]:  # name -> what it did
+    "Fit every member on every fold, and keep what it predicts."
+    progress = progress or (lambda *a: None)
+    if watch and how.isolate:
+        raise ConfigError("callbacks cannot be told of a training in another process", fix="set isolate: False")
+    how = replace(how, val_share=plan.val, embargo=plan.embargo)
     _write_setup(run_dir, panel, specs, how, plan)
     work = write_job(run_dir / ".work", panel, folds) if how.isolate else None
     runs: dict[str, ModelRun] = {}
@@ -127,7 +166,7 @@ def _train_into(run_dir: Path, panel: Panel, folds: list[Fold], specs: dict[str,
             progress(name, "running", {})
             path = run_dir / "models" / bundle_name(panel, name)
             try:
-                runs[name] = run_isolated(work, spec, path, how, partial(progress, name, "epoch")) if work else run_model(panel, folds, spec, path, how)
+                runs[name] = run_isolated(work, spec, path, how, partial(progress, name, "epoch")) if work else run_model(panel, folds, spec, path, how, watch=() if name in RULES else watch)
             except LineupIQError as err:
                 progress(name, "failed", {"error": str(err)})
                 if name in RULES or sum(s not in RULES for s in specs) == 1 or isinstance(err, LeakError):
@@ -140,7 +179,7 @@ def _train_into(run_dir: Path, panel: Panel, folds: list[Fold], specs: dict[str,
             shutil.rmtree(work, ignore_errors=True)
     if not any(n not in RULES for n in runs) and any(n not in RULES for n in specs):
         raise DataError("every model failed", found="; ".join(f"{k}: {v}" for k, v in skipped.items())[:500])
-    return _score_and_write(run_dir, panel, folds, runs, how, skipped)
+    return runs
 
 # %% ../../nbs/10_training/04_runs.ipynb #01b64e37
 def _write_setup(run_dir: Path, panel: Panel, specs: dict[str, ModelSpec], how: TrainSettings, plan: SplitPlan) -> None:
@@ -154,8 +193,15 @@ def _write_setup(run_dir: Path, panel: Panel, specs: dict[str, ModelSpec], how: 
     atomic_write(run_dir / "feature_names.txt", "\n".join(panel.columns) + "\n")
 
 # %% ../../nbs/10_training/04_runs.ipynb #73fb07d3
-def _score_and_write(run_dir: Path, panel: Panel, folds: list[Fold], runs: dict[str, ModelRun], how: TrainSettings, skipped: dict) -> RunResult:
-    "Leaderboard, alarm, reports; the alarm is raised when everything is on disk."
+def score_set(
+    run_dir: Path,  # of the run
+    panel: Panel,  # all rows
+    folds: list[Fold],  # of `prepare_set`
+    runs: dict[str, ModelRun],  # of `fit_set`
+    how: TrainSettings,  # how it was trained
+    skipped: dict[str, str],  # name -> why
+) -> RunResult:
+    "Leaderboard, look, alarm, reports; the alarm is raised when everything is on disk."
     predictions = {n: r.predictions for n, r in runs.items()}
     facts = {n: {"seconds": r.seconds, "peak_mb": r.peak_mb, "note": "; ".join(r.remarks)} for n, r in runs.items()}
     board = leaderboard(panel, predictions, facts, how.metric, draws=how.draws, seed=how.seed)
@@ -202,8 +248,7 @@ def _explained(facts: Facts, run: ModelRun | None) -> Explanation | None:
     "What drives the model that the report is about; a net is not loaded again for it."
     if run is None:
         return None
-    family = registry().get_model(run.name).family
-    if run.bundle is None or family not in ("boosting", "classical"):
+    if run.bundle is None or registry().get_model(run.name).input_kind != "tabular":
         return ranked_importance(run.importance)
     return explain_model(load_bundle(run.bundle), facts.panel, run.predictions.loc[(run.predictions["split"] == "test") & (run.predictions["fold"] == run.predictions["fold"].max()), "row"].to_numpy(), run.importance)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..base import ConfigError, config_problems, did_you_mean
+from ..base import ConfigError, config_problems, did_you_mean, own_names
 from ..core.config import config_yaml, model_sections, raise_problems, read_yaml
 from ..data.sources import table_config
 from ..registry import registry
@@ -60,7 +60,7 @@ def model_file(
     if named and named.split(":")[-1] != cls.name:
         raise ConfigError("the file is for another model", where=f"{path}: model.name", found=named, expected=cls.name)
     wrong = config_problems(cls.Config, params)
-    wrong = wrong or cls.Config(**params).contradictions()
+    wrong = wrong or cls.Config(**own_names(cls.Config, params)).contradictions()
     raise_problems(problems + [f"train.{cls.name}.{p}" for p in wrong], str(path), text)
     return params, dataset
 

@@ -221,7 +221,7 @@ class Cell:
     @property
     def key(self) -> str:
         "What was asked, as a digest: the same question has the same key."
-        asked = {k: v for k, v in self.ask.record().items() if k not in ("output", "tracking_uri", "experiment", "config")} | {"parts": self.ask.split.parts}
+        asked = {k: v for k, v in self.ask.record().items() if k not in ("output", "tracking_uri", "experiment", "config")} | {"edges": self.ask.split.edges}
         files = [Path(f).expanduser().read_text(encoding="utf-8") for f in self.ask.config]
         return hashlib.sha256(json.dumps([asked, files], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -237,7 +237,7 @@ def grid(
             for m in found.models:
                 ask = changed(asks[m.name], horizon=(h,) if h else (), symbol=(s,) if s else asks[m.name].source.symbol)
                 if files:
-                    ask = replace(ask, source=replace(ask.source, path=files), split=replace(ask.split, parts=parts))
+                    ask = replace(ask, source=replace(ask.source, path=files), split=replace(ask.split, edges=parts))
                 out.append(Cell(m, h, s, ask))
     return out
 

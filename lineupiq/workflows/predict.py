@@ -91,7 +91,7 @@ def run_predict(
         parse_version(ask.version)
     if ask.saved is not None:
         check_name(ask.saved, "the saved model's name")
-        from lineupiq.training.trainer import predict_saved
+        from lineupiq.models.stored import predict_saved
         return written(predict_saved(ask.saved, ask.path[0], ask.version), ask.output, as_json)
     if ask.run is not None:
         panel = _newer(lambda upcoming: run_panel(ask.run, ask.data, ask.path, upcoming), ask.everything)
@@ -99,6 +99,7 @@ def run_predict(
     live = load_published(Store(), ask.model, ask.version)
     panel = _newer(lambda upcoming: source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, upcoming, f"{live.name} {live.version}"), ask.everything)
     return written(predict_published(live, panel, ask.everything), ask.output, as_json)
+
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #d6e70f5e
 def run_evaluate(

@@ -93,7 +93,7 @@ class TrainRequest(Request):
     model: tuple[str, ...] = ("all",)  # A model, several, or `all`; default those of --config, else all.
     config: tuple[Path, ...] = ()  # A model's YAML, see `lineupiq config show MODEL`; once for each model that has one.
     training_config: Path | None = None  # Defaults of training; see `lineupiq config show training`.
-    split: SplitPlan = part(SplitPlan)
+    split: SplitPlan = part(SplitPlan, without=("parts", "edges"))
     settings: TrainSettings = part(TrainSettings, without=ENGINE)
     search: SearchFirst = part(SearchFirst)
     tracking: Tracking = part(Tracking)
@@ -170,7 +170,7 @@ class TuneRequest(Request):
     seed: Annotated[int, Bound(ge=0, lt=2**32)] | None = None  # Seed of the proposals and of simulated data.
     config: Path | None = None  # The model's YAML: settings that stay as they are.
     output: Path = Path("tuning")  # Where folders of searches and best_hyperparameters.json go.
-    split: SplitPlan = part(SplitPlan, without=("val", "n_splits"))
+    split: SplitPlan = part(SplitPlan, without=("val", "n_splits", "parts", "edges"))
     seq_len: Count | None = None  # Rows of history that a tabular model sees.
     exclude_neutrals: bool = False  # Rows of class 0 do not train.
     tracking: Tracking = part(Tracking)

@@ -16,7 +16,6 @@ from ..base import ConfigError, IntegrityError, LineupIQError
 from ..core.files import check_name
 from ..core.journal import moment, state_at
 from ..store.layout import LINKS, Store, quiet_link, read_metadata, text_of
-from ..store.published import check_golden
 from ..store.signing import new_key, trusted_keys
 from ..store.versions import promote, rollback, sign
 from ..store.views import version_lines
@@ -84,7 +83,7 @@ def run_promote(
     reason: str,  # needed with force
 ) -> dict[str, Any]:  # name, version, changed
     "`lineupiq promote`."
-    version, changed = promote(Store(), name, version, force, reason, check=check_golden)
+    version, changed = promote(Store(), name, version, force, reason)
     return {"name": name, "production": version, "changed": changed}
 
 
@@ -94,7 +93,7 @@ def run_rollback(
     reason: str,  # for the journal
 ) -> dict[str, Any]:  # name, version, changed
     "`lineupiq rollback`."
-    version, changed = rollback(Store(), name, version, reason, check=check_golden)
+    version, changed = rollback(Store(), name, version, reason)
     return {"name": name, "production": version, "changed": changed}
 
 # %% ../../nbs/17_workflows/04_store.ipynb #63425d08
