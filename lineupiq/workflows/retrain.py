@@ -32,12 +32,12 @@ from ..scoring.ledger import ledger_path, record_look
 from ..store.layout import Store, read_metadata, scan, text_of
 from ..store.published import Published, load_published
 from ..tracking.notify import Destination, Message, notify
-from .drift import run_drift
+from .drift import DriftRequest, run_drift
 from .job_steps import Lines, settings_search
 from .predict import source_panel
 from .store import run_promote
 from .train import run_training
-from .validate import run_validate
+from .validate import ValidateRequest, run_validate
 
 log = logging.getLogger("lineupiq")
 
@@ -101,7 +101,7 @@ def _by_age(live: Published, schedule: str) -> Reason:
 # %% ../../nbs/17_workflows/09_retrain.ipynb #6769f86d
 def _by_drift(ask: RetrainRequest, output: Path) -> Reason:
     try:
-        told = run_drift(ask.name, None, ask.data, list(ask.path) or None, Path(ask.watch) if ask.watch else None, output=output)
+        told = run_drift(DriftRequest(ask.name, data=ask.data, path=tuple(ask.path), config=ask.watch, output=output))
     except DataError as err:
         return Reason("drift", None, err.what)
     said = ", ".join(told["drifted"][:5]) or told.get("reason") or "nothing moved"
@@ -259,12 +259,12 @@ def _validate_step(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
     try:
         told = _verdict(ask, state)
     except DataError as err:
-        return {"verdict": "UNJUDGED", "reasons": [f"{err.what}: {err.found}", err.fix], "report": None}
-    return {k: told[k] for k in ("verdict", "reasons", "metric", "skill", "n", "report")}
+        return {"verdict": "UNJUDGED", "reasons": [f"{err.what}: {err.found}", err.fix], "window_sentence": "", "report": None}
+    return {k: told[k] for k in ("verdict", "reasons", "metric", "skill", "n", "window", "window_sentence", "report")}
 
 
 def _verdict(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
-    return run_validate(ask.name, state.done("train")["version"], ask.data, list(ask.path) or None, Path(ask.gate) if ask.gate else None, output=state.folder / state.value["id"] / "report")
+    return run_validate(ValidateRequest(ask.name, state.done("train")["version"], ask.data, tuple(ask.path), ask.gate, output=state.folder / state.value["id"] / "report"))
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #c9474ff4
 def _promote_step(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
@@ -359,7 +359,7 @@ def retrain_text(
         lines += [f"would {', '.join(told['steps'])}, settings {told['plan']['settings']}", *(f"  {k}: {v}" for k, v in told["plan"]["flags"].items())]
         lines += [f"would go on with {told['goes_on']}"] if told["goes_on"] else []
     if "validate" in told:
-        lines += [f"  version {told['train']['version']}: {told['validate']['verdict']}: {'; '.join(told['validate']['reasons'])}"] + ([f"  report: {told['validate']['report']}"] if told["validate"]["report"] else [])
+        lines += [f"  version {told['train']['version']}: {told['validate']['verdict']}: {'; '.join(told['validate']['reasons'])}"] + [f"  {w}" for w in [told["validate"].get("window_sentence")] if w] + ([f"  report: {told['validate']['report']}"] if told["validate"]["report"] else [])
     return "\n".join(lines)
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #0e29e8f4

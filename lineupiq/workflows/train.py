@@ -15,6 +15,7 @@ import pandas as pd
 from ..base import ConfigError, config_problems, did_you_mean, pick_device
 from ..core.config import config_yaml, model_sections, raise_problems, read_yaml, training_changes, training_config, training_yaml
 from ..data.sources import SOURCES, load_panel, table_config
+from ..production.validate import rows_problem
 from ..registry import registry
 from ..report.boards import board_notes, board_rows, verdict
 from ..scoring.leaderboard import RULES
@@ -249,7 +250,7 @@ def run_training(
             tell(tracked_run(result.run_dir), flags, Path(data).stem)
         if show:
             show("\n".join([board_rows(result.board, result.best).to_string(index=False), *board_notes(result.board), *_interval_lines(result, panel), verdict(result.board, result.best)]))
-            show("".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result) + f"Saved {result.run_dir}\nDone.")
+            show("".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result, panel) + f"Saved {result.run_dir}\nDone.")
     return out
 
 # %% ../../nbs/17_workflows/01_train.ipynb #1bb0402e
@@ -266,13 +267,16 @@ def _interval_lines(result: RunResult, panel: Any) -> list[str]:
     return out
 
 
-def _published(result: RunResult) -> str:
+def _published(result: RunResult, panel: Any) -> str:
     "A line about the version that a run became."
     told = result.published
     if not told:
         return ""
     why = "" if result.best == told["model"] else ", the best of the models though a rule did better: the gate will say so"
-    return f"Published {told['name']} {told['version']} ({told['model']}{why}), in staging; next: lineupiq validate {told['name']}\n"
+    test = result.folds[-1].test
+    short = rows_problem(panel, test[panel.labelled[test]])
+    then = f"not enough test rows for the gate: {short}; train with a longer test window (--test-share), or validate once there are newer rows" if short else f"next: lineupiq validate {told['name']}"
+    return f"Published {told['name']} {told['version']} ({told['model']}{why}), in staging; {then}\n"
 
 # %% ../../nbs/17_workflows/01_train.ipynb #031284d0
 def horizons_of(
@@ -318,7 +322,9 @@ def train_settings(
     if flags.get("metric"):
         from lineupiq.scoring.metrics import get_metric
         get_metric(flags["metric"])
-    device = pick_device(flags.get("device") or "auto", **defaults["gpu"])
+    wanted = flags.get("device") or "auto"
+    found = pick_device(wanted, **defaults["gpu"])
+    device = "auto" if (wanted, found) == ("auto", "cuda") else found  # the driver has a GPU; whether a model's library can use it, the model says
     seed = defaults["random_seed"] if flags.get("seed") is None else flags["seed"]
     if not 0 <= seed < 2**32:
         raise ConfigError("--seed is out of range", found=str(seed), expected="a whole number from 0 to 4294967295")
