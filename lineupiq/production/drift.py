@@ -84,6 +84,14 @@ class BlockCounts:
         "The index of every column as it is."
         return self._index((self.current @ self.counts)[None])[0]
 
+    def greatest(self) -> np.ndarray:  # (C,)
+        "The largest index that a column could have: everything current in the bin that was rarest."
+        now, out = self.current @ self.counts, []
+        for a, b in zip(self.edges, self.edges[1:], strict=False):
+            then = self.counts[:, a:b].sum(axis=0) - now[a:b]
+            out.append(psi_of_counts(then, np.where(np.arange(b - a) == then.argmin(), now[a:b].sum(), 0)))
+        return np.array(out)
+
     def observed(self) -> np.ndarray:  # (C,)
         "The index of every column as it is, on the scale of the shuffles."
         now, all_rows = self.current @ self.counts, self.counts.sum(axis=0)
@@ -193,7 +201,7 @@ def chance_levels(
     p = (1 + (worst[:, None] >= score - 1e-12).sum(axis=0)) / (draws + 1)
     bar = np.sort(worst)[::-1][int(np.floor(false_alarms * (draws + 1) + 1e-9)) - 1]
     unpulled = np.where(seen > 1e-12, blocks.sizes() / np.maximum(seen, 1e-12), blocks.pull[blocks.edges[:-1]] ** 2)
-    return (mean + bar * spread) * unpulled, p
+    return np.minimum((mean + bar * spread) * unpulled, blocks.greatest()), p
 
 # %% ../../nbs/13_production/04_drift.ipynb #5fba2338
 @dataclass(frozen=True)
@@ -335,7 +343,11 @@ def plot_drift(
     colours = {"stable": "#9aa5b1", "warning": "#eeca3b", "critical": "#e45756", "unknown": "#dddddd"}
     ax = plt.subplots(figsize=(7, .28 * len(t) + 1.2))[1]
     ax.barh(t["column"], t["psi"], color=[colours[v] for v in t["verdict"]])
-    ax.plot(t["by_chance"], np.arange(len(t)), "k|", label="what chance reaches")
+    edge = 1.1 * max(how.critical, float(t["psi"].max()) if len(t) else 0, 1e-3)
+    beyond = t["by_chance"].to_numpy(dtype=float) > edge
+    for mark, which, label in (("k|", ~beyond, "what chance reaches"), ("k>", beyond, "what chance reaches, farther out")):
+        if which.any():
+            ax.plot(np.minimum(t["by_chance"], edge)[which], np.arange(len(t))[which], mark, ms=5, label=label)
     for value, style in ((how.warning, ":"), (how.critical, "--")):
         ax.axvline(value, color="k", lw=.8, ls=style)
     ax.set(xlabel="population stability index", title=f"{report.verdict}: {len(report.drifted)} of {len(report.table)} columns have moved")

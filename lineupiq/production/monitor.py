@@ -109,8 +109,8 @@ def watch_window(
     later = _unseen(times, after)
     some = times[later]
     there = len(np.unique(some))
-    needs = {"90 days": times_within(some, some) if some.max() - some.min() >= LEAST else there + 1, f"{config.min_rows} rows": _holding(some, some if counted is None else times[later & counted], config.min_rows),
-             f"{WINDOW_TIMES} times, in which half a standard deviation is found,": min(WINDOW_TIMES, there // 2 if config.predictions else there)}
+    needs = {"the least of 90 days": times_within(some, some) if some.max() - some.min() >= LEAST else there + 1, f"the least of {config.min_rows} rows": _holding(some, some if counted is None else times[later & counted], config.min_rows),
+             "finding half a standard deviation nine times in ten": min(WINDOW_TIMES, there // 2 if config.predictions else there)}
     n, reason = plan_window(needs, there)
     return later & (times >= np.unique(some)[-n]), f"{n:,} times, {reason}"
 

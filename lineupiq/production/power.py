@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -212,8 +211,8 @@ def plan_window(
     "As long as the purpose takes that takes most, or all that there is."
     purpose = max(needs, key=lambda k: needs[k])
     if needs[purpose] <= there:
-        return needs[purpose], f"as many as {purpose} take"
-    return there, f"all that there are, where {purpose} would take {needs[purpose]:,}"
+        return needs[purpose], f"set by {purpose}"
+    return there, f"all there are: {purpose} would take {needs[purpose]:,}"
 
 # %% ../../nbs/13_production/01a_power.ipynb #03d5401f
 def verdict_window(
@@ -227,12 +226,12 @@ def verdict_window(
     there = len(np.unique(units))
     span = times.max() - times.min()
     ninety = times_within(units, times) if span >= LEAST else int(there * (LEAST / span)) + 1 if span else there + 1
-    needs = {"90 days": ninety, f"{config.min_rows} rows": times_of_rows(units, config.min_rows), f"{MIN_BLOCKS} blocks of {at_least} times, without which there is no interval,": MIN_BLOCKS * at_least}
+    needs = {"the least of 90 days": ninety, f"the least of {config.min_rows} rows": times_of_rows(units, config.min_rows), f"an interval, made of {MIN_BLOCKS} blocks of {at_least} times or more,": MIN_BLOCKS * at_least}
     if added is None:
-        return WindowPlan(there, "all that there are, because the power of this score is not reckoned")
+        return WindowPlan(there, "all there are, because the power of this score is not reckoned")
     if len(added) < MIN_BLOCKS * at_least:
         return WindowPlan(*plan_window(needs, there))
     how = {"power": config.power, "level": config.level, "at_least": at_least}
-    needs[f"an improvement of {config.effect:.1%} and a chance of {config.power:.0%} to find it"] = times_needed(added, config.effect, **how)
+    needs[f"a chance of {config.power:.0%} to find an improvement of {config.effect:.1%}"] = times_needed(added, config.effect, **how)
     n, reason = plan_window(needs, there)
     return WindowPlan(n, reason, difference_found(added, n, **how))

@@ -18,7 +18,7 @@ from ..core.files import atomic_write
 from ..core.timeline import to_duration
 from ..data.panel import Panel
 from .gate import TRADING, Contest, GateConfig, Judgement, judge
-from .power import WindowPlan, newest, skill_by_time, verdict_window
+from .power import newest, skill_by_time, verdict_window
 from ..report.boards import trading_of
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
 from ..scoring.intervals import MIN_BLOCKS, label_horizon
@@ -99,8 +99,8 @@ class GateRows:
         who = f"neither {challenger} nor {champion} was" if champion else f"{challenger} was not"
         later = len(self.rows) - self.tested
         kinds = [f"{n:,} {what}" for n, what in ((self.tested, f"that {challenger} was tested on after its training"), (later, "later than its test")) if n]
-        found = "" if self.found is None else f" They find an improvement of {self.found:.1%} with a chance of {power:.0%}."
-        return f"Rows that {who} trained on: {' and '.join(kinds)}; {self.days:,} days, {self.reason}.{found} What is kept for verdicts costs {self.unseen:,} of {self.labelled:,} labelled rows of training ({self.cost:.0%})."
+        found = "" if self.found is None else " The forecasts are the same." if self.found == 0 else f" They find an improvement of {self.found:.1%} with a chance of {power:.0%}."
+        return f"Rows that {who} trained on: {' and '.join(kinds)}. {self.days:,} days, {self.reason}.{found} What is kept for verdicts costs {self.unseen:,} of {self.labelled:,} labelled rows of training ({self.cost:.0%})."
 
 # %% ../../nbs/13_production/02_validate.ipynb #d529c7d7
 def rule_forecast(
