@@ -226,7 +226,7 @@ def verdict_window(
     there = len(np.unique(units))
     span = times.max() - times.min()
     ninety = times_within(units, times) if span >= LEAST else int(there * (LEAST / span)) + 1 if span else there + 1
-    needs = {"the least of 90 days": ninety, f"the least of {config.min_rows} rows": times_of_rows(units, config.min_rows), f"an interval, made of {MIN_BLOCKS} blocks of {at_least} times or more,": MIN_BLOCKS * at_least}
+    needs = {"the least of 90 days": ninety, f"the least of {config.min_rows} rows": times_of_rows(units, config.min_rows), f"an interval of {MIN_BLOCKS} blocks of {at_least} times": MIN_BLOCKS * at_least}
     if added is None:
         return WindowPlan(there, "all there are, because the power of this score is not reckoned")
     if len(added) < MIN_BLOCKS * at_least:

@@ -33,8 +33,8 @@ from ..training.fitting import Bundle
 from ..training.runs import moment_of
 
 # %% auto #0
-__all__ = ['PILOT', 'unseen_rows', 'rows_problem', 'GateRows', 'rule_forecast', 'latency_ms', 'choose_rows', 'gate_rows',
-           'contest_of', 'candidate_of', 'validate', 'trading_note', 'plot_contest', 'comparison_document',
+__all__ = ['PILOT', 'unseen_rows', 'rows_problem', 'least_share', 'GateRows', 'rule_forecast', 'latency_ms', 'choose_rows',
+           'gate_rows', 'contest_of', 'candidate_of', 'validate', 'trading_note', 'plot_contest', 'comparison_document',
            'write_comparison']
 
 # %% ../../nbs/13_production/02_validate.ipynb #fc09238d
@@ -68,6 +68,16 @@ def rows_problem(
     units = score_units(panel, rows)
     there, least = len(np.unique(units["times"])), MIN_BLOCKS * _floor(units)
     return f"{there} decision times, and an interval needs {least}: {MIN_BLOCKS} blocks that cut no label" if there < least else ""
+
+def least_share(
+    panel: Panel,  # what is to be trained on
+    config: GateConfig | None = None,  # least rows; None: the defaults
+) -> float:  # of the labelled rows, in whole hundredths; 1.0 where the history is shorter than that
+    "The share that a test must have so that ninety days, the least rows and an interval fit into it."
+    rows = np.flatnonzero(panel.labelled)
+    units = score_units(panel, rows)
+    n = verdict_window(units["times"], panel.times[rows], config or GateConfig(), _floor(units), np.empty(0)).times
+    return min(1.0, float(np.ceil(100 * newest(units["times"], n).mean() + .5) / 100))
 
 # %% ../../nbs/13_production/02_validate.ipynb #e3fedd56
 @dataclass(frozen=True)

@@ -26,12 +26,13 @@ from ..core.timeline import to_duration
 from ..data.sources import SOURCES
 from ..production.gate import GateConfig, gate_config, judge, window_problem
 from ..production.monitor import watch_config
-from ..production.validate import contest_of, gate_rows
+from ..production.validate import contest_of, gate_rows, least_share
 from ..registry import registry
 from ..scoring.ledger import ledger_path, record_look
 from ..store.layout import Store, read_metadata, scan, text_of
 from ..store.published import Published, load_published
 from ..tracking.notify import Destination, Message, notify
+from ..training.fitting import SplitPlan
 from .drift import DriftRequest, run_drift
 from .job_steps import Lines, settings_search
 from .predict import source_panel
@@ -242,13 +243,23 @@ def _published_by(store: Store, name: str, runs: Path) -> dict[str, str] | None:
     return None
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #4754a035
+def _with_room(flags: dict[str, Any], live: Published, ask: RetrainRequest, show: Callable[[str], None]) -> dict[str, Any]:
+    "The same flags, with a test long enough for a verdict where the recorded one is not."
+    panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, list(ask.path) or None, where=f"{live.name} {live.version}")
+    had, least = flags.get("test_share", SplitPlan.test_share), least_share(panel, gate_config(ask.gate))
+    if not had < least <= .5:  # a history so short that half of it would not do is trained on as before, and the gate says what is missing
+        return flags
+    show(f"{least:.0%} of the labelled rows are kept for the verdict instead of {had:.0%}: less would hold no 90 days, not enough rows or no interval; {int(panel.labelled.sum() * (least - had)):,} rows do not train for it")
+    return flags | {"test_share": least}
+
+
 def _train_step(ask: RetrainRequest, state: RetrainState, show: Callable[[str], None]) -> dict[str, Any]:
     "Train and publish, or find what was published before this process was killed."
     store, live = Store(), load_published(Store(), ask.name)
     if found := _published_by(store, ask.name, state.runs):
         return found | {"resumed": True}
     searched = settings_search(ask.search(), show) or _champions_settings(live)
-    [run] = run_training(training_flags(live, ask, state.runs), Lines(show), show, searched)
+    [run] = run_training(_with_room(training_flags(live, ask, state.runs), live, ask, show), Lines(show), show, searched)
     if not run.published or run.published["name"] != ask.name:
         raise ConfigError("the retraining was published under another name", found=str(run.published), expected=ask.name, fix="give the source that the model was trained on")
     return {"version": run.published["version"], "run_id": run.run_id}

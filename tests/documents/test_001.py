@@ -151,6 +151,8 @@ def test_1_08_notifications_on_success_and_failure_with_metrics(monkeypatch, tmp
     failed = job_message(JobEnd(8, tmp_path, {"job": "train", "job_id": "train_2", "status": "failed", "exit_code": 8, "error": {"type": "ZeroDivisionError", "what": "no"}}))
     assert done.ok and "0.61" in slack_text(done) and "log_loss" in markdown_text(done)
     assert not failed.ok and "ZeroDivisionError" in slack_text(failed)
+    unknown = job_message(JobEnd(3, tmp_path, {"job": "drift", "job_id": "drift_1", "status": "done", "exit_code": 3, "result": {"exit_code": 3, "verdict": "unknown"}}))
+    assert unknown.title == "drift: nothing can be said" and not unknown.ok
     monkeypatch.delenv("LINEUPIQ_SLACK_WEBHOOK", raising=False)
     monkeypatch.delenv("LINEUPIQ_NOTIFY_URLS", raising=False)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -225,6 +227,19 @@ def test_1_14_costs_are_a_matter_of_configuration(life, tmp_path):
     now, then = ({r["metric"]: r for r in v["metrics"]} for v in (dear, judged(life[0])))
     assert now["sharpe"]["challenger"] < then["sharpe"]["challenger"] and now["max_drawdown"]["challenger"] < then["max_drawdown"]["challenger"] and now["log_loss"]["challenger"] == then["log_loss"]["challenger"]
     assert "costs of 0.50%" in (tmp_path / "reports" / "model_comparison.md").read_text()
+
+
+def test_1_14_a_training_says_when_no_verdict_could_follow(table, tmp_path, capsys):
+    "Thirty-six test rows: the printed next step is not a command that would end with exit code 3."
+    from conftest import good_frame
+
+    from lineupiq.cli.program import exit_code
+    about = table(good_frame())
+    assert exit_code(["train", "--data", str(about), "--model", "ridge", "--output", str(tmp_path / "runs")]) == 0
+    said = capsys.readouterr().out
+    assert "not enough test rows for the gate: 36 rows, and a verdict needs 100" in said and "--test-share" in said and "next: lineupiq" not in said
+    name = re.search(r"Published (\w+) 1\.0\.0", said)[1]
+    assert exit_code(["validate", name]) == 3
 
 
 def test_1_15_comparison_with_production_in_percent_and_by_thresholds():
