@@ -368,6 +368,12 @@ class _CatWatcher:
         return not self.model._told(info.iteration - 1, {n.replace("learn", "train").replace("validation", "val"): v for n, v in info.metrics.items()})
 
 # %% ../nbs/03_boosting.ipynb #3f3b0a2c
+def _catboost_has_gpu() -> bool:
+    "Whether this CatBoost can use a GPU of this machine; a driver may have one that it cannot."
+    from catboost.utils import get_gpu_device_count
+    return get_gpu_device_count() > 0
+
+
 @register("catboost", family="boosting", description="gradient-boosted symmetric trees")
 class CatBoostModel(BoostingModel):
     "CatBoost behind the contract."
@@ -378,7 +384,7 @@ class CatBoostModel(BoostingModel):
 
     def _library_params(self, rounds: int, stop: int | None, mean_weight: float = 1.0) -> dict:
         c = self.config
-        device = pick_device(c.device)
+        device = pick_device(c.device, auto_detect=_catboost_has_gpu())
         params = {"loss_function": CAT_LOSSES[self.loss_kind()], "iterations": rounds, "depth": c.max_depth, "learning_rate": c.learning_rate, "l2_leaf_reg": c.reg_lambda / mean_weight,
                   "random_strength": c.random_strength, "border_count": c.max_bin, "random_seed": c.random_seed, "thread_count": c.threads, "allow_writing_files": False,
                   "verbose": c.verbose_eval if c.verbose else False, "task_type": "GPU" if device == "cuda" else "CPU"}

@@ -15,8 +15,8 @@ from lineupiq.data.panel import make_panel
 from lineupiq.data.sources import load_panel
 from lineupiq.fit.calibrated import calibrate_forward, calibrated_folds, calibration_windows, fit_calibrated, probabilities_of
 from lineupiq.fit.inputs import ModelSpec
-from lineupiq.fit.settings import FitSettings
 from lineupiq.fit.out_of_fold import out_of_fold
+from lineupiq.fit.settings import FitSettings
 from lineupiq.scoring.calibration import INTERCEPT, METHODS, SLOPE, fit_map, load_map, log_scores, softmax_rows
 from lineupiq.scoring.metrics import get_metric
 from lineupiq.training.fitting import SplitPlan, load_bundle, plan_folds, run_model

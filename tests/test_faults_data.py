@@ -22,8 +22,8 @@ from lineupiq.data.encoder import Encoder
 from lineupiq.data.panel import Feature, clean_time, make_panel
 from lineupiq.data.sources import table_panel
 from lineupiq.fit.inputs import ModelSpec
-from lineupiq.fit.settings import FitSettings
 from lineupiq.fit.out_of_fold import out_of_fold
+from lineupiq.fit.settings import FitSettings
 from lineupiq.registry import registry
 from lineupiq.scoring.leaderboard import forecast_of
 from lineupiq.scoring.metrics import default_metric

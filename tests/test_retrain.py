@@ -103,3 +103,20 @@ def test_a_version_that_is_gone_and_a_damaged_old_one(live):
     (folder / "state.json").write_text("3")
     with pytest.raises(IntegrityError):
         run_retrain(live)
+
+
+def test_a_test_too_short_for_a_verdict_is_made_longer(table, tmp_path, monkeypatch):
+    "The version in production kept thirty days; ninety are kept when it is trained anew on newer rows, and it says what they cost."
+    monkeypatch.setattr(commands, "TrainSettings", functools.partial(runs.TrainSettings, isolate=False, draws=100))
+    monkeypatch.setenv("LINEUPIQ_LEDGER", str(tmp_path / "looks.jsonl"))
+    monkeypatch.chdir(tmp_path)
+    from lineupiq.store.versions import promote
+    from lineupiq.workflows.job_steps import Lines
+    frame = good_frame(1600)
+    frame.to_csv(tmp_path / "newer.csv", index=False)
+    [run] = commands.run_training({"data": str(table(frame.head(1200))), "model": ["ridge"], "output": tmp_path / "runs", "test_share": .05}, Lines(lambda t: None), None)
+    promote(Store(), run.published["name"], force=True, reason="a trial")
+    said = []
+    told = run_retrain(RetrainRequest(run.published["name"], path=(str(tmp_path / "newer.csv"),)), show=said.append)
+    assert told["validate"]["window"]["days"] >= 90 and told["validate"]["verdict"] in ("PROMOTE", "REJECT", "INCONCLUSIVE") and told["exit_code"] in (0, 5)
+    assert any("are kept for the verdict instead of 5%" in line and "rows do not train for it" in line for line in said)

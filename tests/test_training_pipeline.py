@@ -10,8 +10,8 @@ import pytest
 
 from lineupiq.core.files import load_json, verify_manifest
 from lineupiq.data.windows import TimeSeriesDataContainer
-from lineupiq.registry import load_model, registry
 from lineupiq.models.trainer import ModelTrainer
+from lineupiq.registry import load_model, registry
 from lineupiq.training.trainer import Trainer
 
 ENV = {**os.environ, "LINEUPIQ_NUM_THREADS": "1"}

@@ -98,6 +98,15 @@ def test_drift_check_starts_a_training():
     assert restored == saved and "experiments/drift" in saved
 
 
+@pytest.mark.parametrize("name", ["train-model.yml", "drift-check.yml"])
+def test_the_ledger_of_looks_travels_with_the_store(name):
+    "A cache of a file that nothing writes would make every look a first one."
+    from lineupiq.scoring.ledger import LEDGER
+    for step in steps(name):
+        if "actions/cache/" in step.get("uses", ""):
+            assert {"models", "tuning", "experiments/drift", f"experiments/{LEDGER}"} == set(step["with"]["path"].split())
+
+
 # ---- scripts
 
 SCRIPTS = [(name, i, s["run"]) for name in FLOWS for i, s in enumerate(steps(name)) if "run" in s]
@@ -137,7 +146,9 @@ def test_parameters_of_the_jobs_exist():
 DRY = """#!{python}
 import pathlib, sys
 pathlib.Path({log!r}).open("a").write(" ".join(sys.argv[1:]) + chr(10))
-sys.exit(int(pathlib.Path({codes!r}).read_text().split()[min(1, "bad" in " ".join(sys.argv))]))
+word = pathlib.Path({codes!r}).read_text().split()[min(1, "bad" in " ".join(sys.argv))]
+print('{{"status": "done", "result": {{"verdict": "unknown"}}}}' if word == "unknown" else '{{"status": "failed"}}')
+sys.exit(3 if word == "unknown" else int(word))
 """
 
 
@@ -149,7 +160,7 @@ def test_dry_run_of_the_training(tmp_path, settings, said):
     assert done.returncode == 0 and said in log.read_text() and not (tmp_path / "canary").exists(), done.stderr
 
 
-@pytest.mark.parametrize("codes, critical, ends", [("0 0", "false", 0), ("0 9", "true", 0), ("3 9", "true", 3), ("8 0", "false", 8)])
+@pytest.mark.parametrize("codes, critical, ends", [("0 0", "false", 0), ("0 9", "true", 0), ("3 9", "true", 3), ("8 0", "false", 8), ("unknown 0", "false", 0), ("unknown 9", "true", 0), ("unknown unknown", "false", 0)])
 def test_dry_run_of_the_drift_check(tmp_path, codes, critical, ends):
     log = dry(tmp_path, codes)
     for name in ("good", "bad"):
@@ -157,8 +168,10 @@ def test_dry_run_of_the_drift_check(tmp_path, codes, critical, ends):
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text("{}")
     script = next(s["run"] for s in steps("drift-check.yml") if s.get("id") == "drift")
-    done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", script], cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "GITHUB_OUTPUT": str(tmp_path / "out")}, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", script], cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "GITHUB_OUTPUT": str(tmp_path / "out"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}, capture_output=True, text=True)
     assert done.returncode == ends and (tmp_path / "out").read_text() == f"critical={critical}\n" and len(log.read_text().splitlines()) == 2, done.stderr
+    said = (tmp_path / "summary").read_text() if (tmp_path / "summary").exists() else ""
+    assert done.stdout.count("::warning") == said.count("**unknown**") == codes.count("unknown"), "what could not be said is reported"
 
 
 def dry(folder: Path, codes: str) -> Path:

@@ -21,14 +21,14 @@ def drift(
     data: Annotated[Optional[str], typer.Option("--data", help="Another source than the recorded one.")] = None,
     path: Paths = None,
     config: Annotated[Optional[Path], typer.Option("--config", help="What to watch; see `lineupiq config show drift`.")] = None,
-    window: Annotated[Optional[str], typer.Option("--window", help="Length of the current window, e.g. 126D.")] = None,
+    window: Annotated[Optional[str], typer.Option("--window", help="Length of the current window, e.g. 180D; default 90 days at least, and as much as a check takes.")] = None,
     evidently: Annotated[bool, typer.Option("--evidently", help="Write Evidently's page too (the extra drift).")] = False,
     output: Annotated[Path, typer.Option("--output", help="Where histories and pages go.")] = Path("experiments/drift"),
     as_json: Json = False,
 ) -> None:
     "Compare new rows with those that a model was trained on; exit 9 at critical, 3 where nothing can be said."
-    from lineupiq.workflows.drift import drift_text, run_drift
-    told = run_drift(name, version, data, path, config, window, evidently, output)
+    from lineupiq.workflows.drift import DriftRequest, drift_text, run_drift
+    told = run_drift(DriftRequest(name, version, data, tuple(path or ()), config, window, evidently, output))
     say(told if as_json else drift_text(told), as_json)
     if code := {"critical": 9, "unknown": 3}.get(told["verdict"]):
         raise typer.Exit(code)

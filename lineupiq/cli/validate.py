@@ -21,14 +21,14 @@ def validate(
     data: Annotated[Optional[str], typer.Option("--data", help="Another source than the recorded one.")] = None,
     path: Paths = None,
     config: Annotated[Optional[Path], typer.Option("--config", help="Thresholds; see `lineupiq config show gate`.")] = None,
-    window: Annotated[Optional[str], typer.Option("--window", help="How much of the newest labelled time is scored, e.g. 90D.")] = None,
+    window: Annotated[Optional[str], typer.Option("--window", help="How much of the newest unseen time is scored, e.g. 365D; default 90 days at least, and as much as a verdict takes.")] = None,
     since: Annotated[Optional[str], typer.Option("--since", help="First time to score, instead of --window.")] = None,
     output: Annotated[Path, typer.Option("--output", help="Folder of model_comparison.md, .html and .json.")] = Path("reports"),
     as_json: Json = False,
 ) -> None:
     "Judge a candidate against the version in production, on rows that neither has seen; exit 5 unless PROMOTE."
-    from lineupiq.workflows.validate import run_validate, validate_text
-    told = run_validate(name, version, data, path, config, window, since, output)
+    from lineupiq.workflows.validate import ValidateRequest, run_validate, validate_text
+    told = run_validate(ValidateRequest(name, version, data, tuple(path or ()), config, window, since, output))
     say(told if as_json else validate_text(told), as_json)
     if told["verdict"] != "PROMOTE":
         raise typer.Exit(5)

@@ -422,7 +422,8 @@ def job_message(
     if cell := s.get("failed_cell"):
         lines += [f"cell {cell['number']}: {cell['source'].splitlines()[0] if cell['source'] else ''}", *cell["tail"]]
     facts = {k: v for k, v in result.items() if isinstance(v, (str, int, float)) and k != "exit_code"}
-    word = "done" if end.code == 0 else WORDS.get(end.code, s["status"]) if s["status"] in ("done", "failed") else s["status"]
+    unknown = end.code == 3 and s["status"] == "done"  # it ran to its end, and there was too little to judge by
+    word = "done" if end.code == 0 else "nothing can be said" if unknown else WORDS.get(end.code, s["status"]) if s["status"] in ("done", "failed") else s["status"]
     return Message(f"{s['job']}: {word}", lines, facts, end.code == 0)
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #d3376825

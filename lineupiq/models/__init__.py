@@ -6,8 +6,8 @@
 __all__ = ['register']
 
 # %% ../../nbs/16_models/03_models.ipynb #6a0dc91d
-from .persistence import MODELS_DIR, list_models, load_model, save_model
 from ..base import BaseModel, PredictionOutput, TrainingMetrics
+from .persistence import MODELS_DIR, list_models, load_model, save_model
 from .training import create_study, cv_scores, get_xgb_params, train_model, tune_hyperparameters
 from ..registry import ModelRegistry
 

@@ -17,7 +17,7 @@ from ..scoring.intervals import MIN_BLOCKS, block_length
 
 # %% auto #0
 __all__ = ['N_BINS', 'WARNING', 'CRITICAL', 'MIN_NOW', 'psi_of_counts', 'bin_codes', 'psi', 'BlockCounts', 'memory',
-           'stretch_variance', 'block_counts', 'shuffled_p', 'DriftSettings', 'DriftReport', 'check_drift',
+           'stretch_variance', 'block_counts', 'chance_levels', 'DriftSettings', 'DriftReport', 'check_drift',
            'moving_panel', 'alarm_rates', 'seasonal_rows', 'plot_drift']
 
 # %% ../../nbs/13_production/04_drift.ipynb #03493fcb
@@ -79,6 +79,18 @@ class BlockCounts:
     ) -> np.ndarray:  # (P, C)
         "The index of every column for each way to call blocks current."
         return self._index(chosen @ self.counts)
+
+    def sizes(self) -> np.ndarray:  # (C,)
+        "The index of every column as it is."
+        return self._index((self.current @ self.counts)[None])[0]
+
+    def greatest(self) -> np.ndarray:  # (C,)
+        "The largest index that a column could have: everything current in the bin that was rarest."
+        now, out = self.current @ self.counts, []
+        for a, b in zip(self.edges, self.edges[1:], strict=False):
+            then = self.counts[:, a:b].sum(axis=0) - now[a:b]
+            out.append(psi_of_counts(then, np.where(np.arange(b - a) == then.argmin(), now[a:b].sum(), 0)))
+        return np.array(out)
 
     def observed(self) -> np.ndarray:  # (C,)
         "The index of every column as it is, on the scale of the shuffles."
@@ -171,22 +183,25 @@ def block_counts(
     return BlockCounts(np.hstack(parts).astype(float), np.array(edges), np.arange(then + now) >= then, length, np.maximum(pull, 1))
 
 # %% ../../nbs/13_production/04_drift.ipynb #319df4a5
-def shuffled_p(
+def chance_levels(
     blocks: BlockCounts,  # of `block_counts`
+    false_alarms: float = 0.05,  # share of histories without drift in which any column exceeds its level
     draws: int = 999,  # shuffles; with 999 the least p is .001
     seed: int = 0,  # of the shuffles
-) -> tuple[np.ndarray, np.ndarray]:  # (C,) p of each column over the whole check, (C,) what chance gives on average
-    "How often chance alone would look as extreme as now, over all columns together."
+) -> tuple[np.ndarray, np.ndarray]:  # (C,) size that chance reaches, (C,) p of each column over the whole check
+    "How large each column's index must be before it is more than chance, over all columns together."
     rng, k, n_now = np.random.default_rng(seed), len(blocks.current), int(blocks.current.sum())
     chosen = np.zeros((draws, k))
     for row in chosen:
         row[rng.choice(k, n_now, replace=False)] = 1
-    stat = np.vstack([blocks.observed(), blocks.statistic(chosen)])
-    spread = stat[1:].std(axis=0)
-    score = (stat - stat[1:].mean(axis=0)) / np.where(spread > 0, spread, np.inf)
-    worst = score[1:].max(axis=1)
-    p = (1 + (worst[:, None] >= score[0] - 1e-12).sum(axis=0)) / (draws + 1)
-    return p, stat[1:].mean(axis=0)
+    seen, shuffled = blocks.observed(), blocks.statistic(chosen)
+    mean, spread = shuffled.mean(axis=0), shuffled.std(axis=0)
+    worst = ((shuffled - mean) / np.where(spread > 0, spread, np.inf)).max(axis=1)
+    score = (seen - mean) / np.where(spread > 0, spread, np.inf)
+    p = (1 + (worst[:, None] >= score - 1e-12).sum(axis=0)) / (draws + 1)
+    bar = np.sort(worst)[::-1][int(np.floor(false_alarms * (draws + 1) + 1e-9)) - 1]
+    unpulled = np.where(seen > 1e-12, blocks.sizes() / np.maximum(seen, 1e-12), blocks.pull[blocks.edges[:-1]] ** 2)
+    return np.minimum((mean + bar * spread) * unpulled, blocks.greatest()), p
 
 # %% ../../nbs/13_production/04_drift.ipynb #5fba2338
 @dataclass(frozen=True)
@@ -219,7 +234,7 @@ class DriftSettings:
 class DriftReport:
     "What a check found."
     verdict: str  # stable, warning, critical or unknown
-    table: pd.DataFrame  # a row a column: column, kind, psi, by_chance, p, verdict
+    table: pd.DataFrame  # a row a column: column, kind, psi, by_chance (the level of chance), p, verdict
     facts: dict[str, Any] = field(default_factory=dict)  # rows, spans, block length, reason where unknown
 
     @property
@@ -248,16 +263,16 @@ def check_drift(
     facts = {"reference_rows": int((~current).sum()), "current_rows": int(current.sum())} | {f"{k}_{e}": str(t.min() if e == "from" else t.max())
              for k, t in (("reference", times[~current]), ("current", times[current])) if len(t) for e in ("from", "to")}
     names = list(frame)
-    indices = [psi(frame[n][~current], frame[n][current]) if facts["current_rows"] and facts["reference_rows"] else np.nan for n in names]
-    table = pd.DataFrame({"column": names, "kind": [(kinds or {}).get(n, "feature") for n in names], "psi": indices, "by_chance": np.nan, "p": np.nan, "verdict": "unknown"})
+    table = pd.DataFrame({"column": names, "kind": [(kinds or {}).get(n, "feature") for n in names], "psi": np.nan, "by_chance": np.nan, "p": np.nan, "verdict": "unknown"})
+    if min(facts["reference_rows"], facts["current_rows"]):
+        table["psi"] = block_counts(frame, times, current, 1).sizes()
     if min(facts["reference_rows"], facts["current_rows"]) < how.min_rows:
         return DriftReport("unknown", table, facts | {"reason": f"fewer than {how.min_rows} rows on one side"})
     blocks = block_counts(frame, times, current, how.block or memory(frame, times, current))
     if (now := int(blocks.current.sum())) < MIN_BLOCKS or len(blocks.current) - now < MIN_BLOCKS:
         return DriftReport("unknown", table, facts | {"reason": f"{now} and {len(blocks.current) - now} blocks of {blocks.length} timestamps; each side needs {MIN_BLOCKS}"})
-    p, table["by_chance"] = shuffled_p(blocks, how.draws, how.seed)
-    table["p"] = p
-    sure, size = p <= how.false_alarms, table["psi"].to_numpy()
+    table["by_chance"], table["p"] = chance_levels(blocks, how.false_alarms, how.draws, how.seed)
+    sure, size = table["p"].to_numpy() <= how.false_alarms, table["psi"].to_numpy()
     table["verdict"] = np.where(sure & (size >= how.critical), "critical", np.where(sure & (size >= how.warning), "warning", "stable"))
     worst = next(v for v in ("critical", "warning", "stable") if (table["verdict"] == v).any())
     return DriftReport(worst, table.sort_values("psi", ascending=False, kind="stable", ignore_index=True), facts | {"block_length": blocks.length, "blocks": len(blocks.current)})
@@ -328,7 +343,11 @@ def plot_drift(
     colours = {"stable": "#9aa5b1", "warning": "#eeca3b", "critical": "#e45756", "unknown": "#dddddd"}
     ax = plt.subplots(figsize=(7, .28 * len(t) + 1.2))[1]
     ax.barh(t["column"], t["psi"], color=[colours[v] for v in t["verdict"]])
-    ax.plot(t["by_chance"], np.arange(len(t)), "k|", label="by chance, on average")
+    edge = 1.1 * max(how.critical, float(t["psi"].max()) if len(t) else 0, 1e-3)
+    beyond = t["by_chance"].to_numpy(dtype=float) > edge
+    for mark, which, label in (("k|", ~beyond, "what chance reaches"), ("k>", beyond, "what chance reaches, farther out")):
+        if which.any():
+            ax.plot(np.minimum(t["by_chance"], edge)[which], np.arange(len(t))[which], mark, ms=5, label=label)
     for value, style in ((how.warning, ":"), (how.critical, "--")):
         ax.axvline(value, color="k", lw=.8, ls=style)
     ax.set(xlabel="population stability index", title=f"{report.verdict}: {len(report.drifted)} of {len(report.table)} columns have moved")

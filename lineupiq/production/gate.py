@@ -5,6 +5,7 @@
 # %% ../../nbs/13_production/01_gate.ipynb #899ec16c
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml, settings_yaml
+from ..report.boards import COST
 from ..scoring.intervals import Interval, skill_interval
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import METRICS, Metric, UndefinedScore, calibration_null, default_metric, get_metric
 
 # %% auto #0
-__all__ = ['SHOWN', 'GateConfig', 'window_problem', 'gate_config', 'gate_yaml', 'Contest', 'Judgement', 'metric_table',
-           'segment_table', 'judge']
+__all__ = ['SHOWN', 'TRADING', 'GateConfig', 'window_problem', 'gate_config', 'gate_yaml', 'Contest', 'Judgement', 'metric_table',
+           'trading_lines', 'segment_table', 'judge']
 
 # %% ../../nbs/13_production/01_gate.ipynb #7b343aa2
 @dataclass(frozen=True)
@@ -30,13 +32,16 @@ class GateConfig:
     level: float = 0.95  # of the intervals
     margin: float = 0.0  # least skill over the champion, at the lower end of the interval
     rule_margin: float = 0.0  # least skill over the simple rule, at the lower end of the interval
-    window: str = "90D"  # how much of the newest labelled time is scored
+    window: str | None = None  # how much of the newest unseen time is scored, e.g. 365D; null: 90 days at least, and as much as `effect` and `power` take
+    effect: float = 0.02  # the improvement that a window without length is to find: a share of the loss, or points of a score
+    power: float = 0.8  # how often it is to be found where it is there
     min_rows: int = 100  # fewer rows than this are an error, not a verdict
     segments: list[str] | None = None  # columns by which it must not be clearly worse; null: symbol, position, season, where there are 2 to 40 of them
     segment_margin: float = 0.05  # skill that a segment may lose
     segment_rows: int = 100  # smaller segments are shown and not judged
     calibration: bool = True  # probabilities outside the band of a calibrated forecast, and worse than the champion's, reject
     max_latency_ms: float = 1000.0  # for 1,000 rows
+    cost: float = COST  # of a trade, share of the amount, each way; for Sharpe, win rate, drawdown and profit factor, which are shown and decide nothing
     count_looks: bool = True  # earlier validations on the same rows make the level stricter
     draws: int = 1000  # of the bootstrap
     seed: int = 0  # of the bootstrap
@@ -59,10 +64,11 @@ def gate_config(
     given = {} if path is None else read_yaml(path) or {}
     problems = config_problems(GateConfig, given)
     shown = {**{f.name: f.default for f in fields(GateConfig)}, **given} if not problems else {}
-    problems += [f"level: expected a share from 0.8 up to 1, found {shown['level']}"] if shown and not .8 <= shown["level"] < 1 else []
+    bounds = {"level": (.8, 1), "power": (.5, 1), "effect": (.001, 1), "cost": (0, 1)}
+    problems += [f"{k}: expected a share from {low:g} up to {high:g}, found {shown[k]}" for k, (low, high) in bounds.items() if shown and not low <= shown[k] < high]
     least = {"min_rows": 8, "segment_rows": 8, "draws": 100, "segment_margin": 0, "max_latency_ms": 0, "margin": 0, "rule_margin": 0, "seed": 0}  # a negative margin would promote what is worse
     problems += [f"{k}: expected {low} or more, found {shown[k]}" for k, low in least.items() if shown and shown[k] < low]
-    problems += [f"window: {w}"] if shown and (w := window_problem(shown["window"])) else []
+    problems += [f"window: {w}"] if shown and shown["window"] is not None and (w := window_problem(shown["window"])) else []
     problems += [f"metric: unknown score '{shown['metric']}'{did_you_mean(shown['metric'], METRICS)}"] if shown and shown["metric"] and shown["metric"] not in METRICS else []
     raise_problems(problems, str(path), "" if path is None else Path(path).read_text(encoding="utf-8"))
     return GateConfig(**given)
@@ -86,6 +92,7 @@ class Contest:
     label_end: np.ndarray | None = None  # (N,) so that blocks do not cut labels
     latency_ms: float | None = None  # the challenger's, for 1,000 rows
     looks: float = 1.0  # how often these rows were used for validation, this time included
+    trading: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # challenger, champion, rule -> Sharpe and so on, where the task trades
 
     @property
     def y(self) -> np.ndarray:
@@ -136,7 +143,7 @@ def _skill(contest: Contest, metric: Metric, other: pd.DataFrame, level: float, 
 
 def _needed(skill: Interval, what: str) -> Interval:
     if skill.low is None:
-        raise DataError(f"the window is too short to compare with {what}", found=f"{skill.n} rows: {skill.reason}", expected="an interval", fix="wait for more labelled rows, or give a longer --window")
+        raise DataError(f"the window is too short to compare with {what}", found=f"{skill.n} rows: {skill.reason}", expected="an interval", fix="wait for more labelled rows, train with a longer test window, or give a longer --window")
     return skill
 
 # %% ../../nbs/13_production/01_gate.ipynb #92a6200b
@@ -149,20 +156,35 @@ def metric_table(
     metric: Metric,  # the one that decides; first in the table
 ) -> pd.DataFrame:  # metric, challenger, champion, rule, change %
     "Every score that the task has, of everybody; a score that is not defined stays empty."
-    rows = []
+    out = []
     for name in dict.fromkeys([metric.name, *SHOWN[contest.task]]):
-        m, row = get_metric(name), {"metric": name}
-        for who in ("challenger", "champion", "rule"):
+        m, told = get_metric(name), dict.fromkeys(("challenger", "champion", "rule"))
+        for who in told:
             frame = getattr(contest, who)
             try:
-                row[who] = None if frame is None else float(m(contest.y, forecast_of(frame, m), contest.classes))
+                told[who] = None if frame is None else float(m(contest.y, forecast_of(frame, m), contest.classes))
             except (UndefinedScore, DataError):
-                row[who] = None
-        old = row["champion"] if contest.champion is not None else row["rule"]
-        row["change %"] = None if None in (old, row["challenger"]) or not old else 100 * (row["challenger"] - old) / abs(old)
-        row["better is"] = "larger" if m.greater_is_better else "smaller"
-        rows.append(row)
-    return pd.DataFrame(rows)
+                pass
+        out.append(_line(name, told, contest.champion is None, m.greater_is_better))
+    return pd.DataFrame(out)
+
+
+def _line(name: str, told: dict[str, float | None], first: bool, larger: bool) -> dict[str, float | str | None]:
+    "A line of the table of metrics; the change is against the one that would be replaced."
+    old, new = told["rule" if first else "champion"], told["challenger"]
+    change = None if old is None or new is None or not old else 100 * (new - old) / abs(old)
+    return {"metric": name, **told, "change %": change, "better is": "larger" if larger else "smaller"}
+
+# %% ../../nbs/13_production/01_gate.ipynb #a4fe564f
+TRADING = ("sharpe", "win_rate", "max_drawdown", "profit_factor")  # larger is better: a drawdown is negative
+
+
+def trading_lines(
+    contest: Contest,  # perhaps with figures of trading
+) -> list[dict[str, float | str | None]]:  # lines as those of `metric_table`; none where nothing trades
+    "Sharpe ratio, win rate, drawdown and profit factor of everybody."
+    of = lambda name: {who: contest.trading.get(who, {}).get(name) for who in ("challenger", "champion", "rule")}  # noqa: E731
+    return [_line(name, of(name), contest.champion is None, True) for name in TRADING if contest.trading]
 
 # %% ../../nbs/13_production/01_gate.ipynb #f65284be
 def segment_table(
@@ -214,7 +236,7 @@ def judge(
     config = config or GateConfig()
     contest.check()
     if len(contest.rows) < config.min_rows:
-        raise DataError("too few rows for a verdict", found=f"{len(contest.rows)} rows", expected=f"at least min_rows = {config.min_rows}", fix="wait for more labelled rows, or give a longer --window")
+        raise DataError("too few rows for a verdict", found=f"{len(contest.rows)} rows", expected=f"at least min_rows = {config.min_rows}", fix="wait for more labelled rows, or train with a longer test window")
     metric = get_metric(config.metric) if config.metric else default_metric(contest.task)
     level = 1 - (1 - config.level) / (max(1.0, contest.looks) if config.count_looks else 1.0)
     first = contest.champion is None
@@ -233,7 +255,9 @@ def judge(
     else:
         verdict = "INCONCLUSIVE"
         reasons = [said + f": these rows do not show that it is better than {whom}" if skill.low <= margin else f"not shown to beat the simple rule: skill {rule.score:+.4f} [{rule.low:+.4f}, {rule.high:+.4f}]"]
-    return Judgement(verdict, reasons, table, skill, rule, segments, metric.name, level, {"n": len(contest.rows), "first": first, "latency_ms": contest.latency_ms, "looks": contest.looks, **calibration})
+    trades = {"trading": {"cost_each_way": config.cost, "trades": {who: t.get("n_trades") for who, t in contest.trading.items()}}} if contest.trading else {}
+    shown = pd.DataFrame([*table.to_dict("records"), *trading_lines(contest)])
+    return Judgement(verdict, reasons, shown, skill, rule, segments, metric.name, level, {"n": len(contest.rows), "first": first, "latency_ms": contest.latency_ms, "looks": contest.looks, **calibration, **trades})
 
 # %% ../../nbs/13_production/01_gate.ipynb #d3466dd8
 def _against(contest: Contest, config: GateConfig, skill: Interval, rule: Interval, table: pd.DataFrame, segments: pd.DataFrame, calibration: str | None) -> list[str]:

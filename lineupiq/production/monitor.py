@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,21 +24,23 @@ from ..core.timeline import to_duration
 from ..data.panel import Panel
 from .drift import DriftReport, DriftSettings, check_drift, plot_drift, seasonal_rows
 from .gate import window_problem
+from .power import LEAST, plan_window, times_of_rows, times_within
 from ..report.document import Document, Figure, Section, Table, page_html
 from ..training.fitting import Bundle
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ORDER', 'WatchConfig', 'watch_config', 'watch_yaml', 'current_rows', 'watched_columns', 'watch_model',
-           'drift_folder', 'keep_report', 'read_history', 'plot_history', 'drift_page', 'evidently_page']
+__all__ = ['log', 'WINDOW_TIMES', 'ORDER', 'TABLE_NOTE', 'WatchConfig', 'watch_config', 'watch_yaml', 'current_rows',
+           'watch_window', 'watched_columns', 'watch_model', 'window_sentence', 'drift_folder', 'keep_report',
+           'read_history', 'plot_history', 'drift_page', 'evidently_page']
 
 # %% ../../nbs/13_production/05_monitor.ipynb #fd04fa91
 @dataclass(frozen=True)
 class WatchConfig:
     "What to watch, how strictly, and whom to tell."
     features: list[str] | None = None  # columns to watch; null: all that the model uses
-    window: str = "126D"  # length of the current window, in time; shorter where there is less
+    window: str | None = None  # length of the current window, e.g. 180D; null: 90 days at least, 126 times where the predictions' reference leaves them
     seasonal: bool = False  # true: the reference is the same part of earlier years
     predictions: bool = True  # watch what the model says, too
     labels: bool = True  # watch the outcomes, too
@@ -62,7 +64,7 @@ def watch_config(
     given = {} if path is None else read_yaml(path) or {}
     problems = config_problems(WatchConfig, given)
     if not problems:
-        problems += [f"window: {w}"] if (w := window_problem(WatchConfig(**given).window)) else []
+        problems += [f"window: {w}"] if given.get("window") is not None and (w := window_problem(given["window"])) else []
         problems += DriftSettings(**{k: v for k, v in given.items() if k in DriftSettings.__dataclass_fields__}).problems()
     raise_problems(problems, str(path or "drift"), "" if path is None else Path(path).read_text(encoding="utf-8"))
     return WatchConfig(**given)
@@ -73,17 +75,50 @@ def watch_yaml() -> str:  # the file's text
     return settings_yaml(WatchConfig, "What is watched for drift, and when it counts. Edit a copy and pass it with --config.")
 
 # %% ../../nbs/13_production/05_monitor.ipynb #04b96e1d
+WINDOW_TIMES = 126  # in which a check finds half a standard deviation nine times in ten, as the page on drift measures
+
+
+def _unseen(times: np.ndarray, after: np.datetime64) -> np.ndarray:
+    "Rows later than the training."
+    later = times > after
+    if not later.any():
+        raise DataError("no rows are later than the training", found=f"the data ends {str(times.max())[:19]}", expected=f"rows after {str(after)[:19]}", fix="fetch newer data")
+    return later
+
+
 def current_rows(
     times: np.ndarray,  # (N,) of the panel
     after: np.datetime64,  # what the model was trained until
     window: str,  # length of time
 ) -> np.ndarray:  # (N,) bool
     "The newest rows that the model has not seen, at most a window of them."
-    later = times > after
-    if not later.any():
-        raise DataError("no rows are later than the training", found=f"the data ends {str(times.max())[:19]}", expected=f"rows after {str(after)[:19]}", fix="fetch newer data")
+    later = _unseen(times, after)
     start = times[later].max() - np.timedelta64(to_duration(window, "naive", "window"), "ns")
     return later & (times > start)
+
+
+def watch_window(
+    times: np.ndarray,  # (N,) of the panel
+    after: np.datetime64,  # what the model was trained until
+    config: WatchConfig,  # window, least rows, whether predictions are watched
+    counted: np.ndarray | None = None,  # (N,) bool: rows that count for the least rows; None: all
+) -> tuple[np.ndarray, str]:  # (N,) bool, why so long
+    "The current window: as was asked for, or as long as its purpose takes."
+    if config.window is not None:
+        return current_rows(times, after, config.window), f"the newest {config.window}, as was asked"
+    later = _unseen(times, after)
+    some = times[later]
+    there = len(np.unique(some))
+    needs = {"the least of 90 days": times_within(some, some) if some.max() - some.min() >= LEAST else there + 1, f"the least of {config.min_rows} rows": _holding(some, some if counted is None else times[later & counted], config.min_rows),
+             "finding half a standard deviation nine times in ten": min(WINDOW_TIMES, there // 2 if config.predictions else there)}
+    n, reason = plan_window(needs, there)
+    return later & (times >= np.unique(some)[-n]), f"{n:,} times, {reason}"
+
+
+def _holding(times: np.ndarray, counted: np.ndarray, rows: int) -> int:
+    "How many of the newest times hold this many of the rows that count."
+    distinct, n = np.unique(counted), times_of_rows(counted, rows)
+    return len(np.unique(times[times >= distinct[-n]])) if n <= len(distinct) else len(np.unique(times)) + 1
 
 # %% ../../nbs/13_production/05_monitor.ipynb #c5ec07b2
 def watched_columns(
@@ -115,7 +150,7 @@ def watch_model(
     config = config or WatchConfig()
     how, times = config.settings(), panel.times
     trained = np.datetime64(bundle.about["trained_until"])
-    now = current_rows(times, trained, config.window)
+    now, reason = watch_window(times, trained, config, panel.labelled if config.labels else None)
     frame, then = watched_columns(panel, config), times <= trained
     if config.seasonal:
         then &= seasonal_rows(times, now)
@@ -129,7 +164,17 @@ def watch_model(
         reports.append(check_drift(frame[["outcome"]].iloc[seen], times[seen], now[seen], share(.5 / others), {"outcome": "label"}))
     if config.predictions:
         reports.append(_watch_predictions(bundle, panel, now, trained, share(.5 / others)))
-    return _joined(reports)
+    found, kept = _joined(reports), panel.labelled & (times > trained)
+    days = int((times[now].max() - times[now].min()) / np.timedelta64(1, "D")) + 1
+    return replace(found, facts=found.facts | {"window": {"days": days, "reason": reason, "unseen": int(kept.sum()), "cost_in_training_rows": float(kept.sum() / max(1, panel.labelled.sum()))}})
+
+
+def window_sentence(
+    facts: Mapping[str, Any],  # of a report of `watch_model`
+) -> str:
+    "How long the current window is, why, and what unseen rows cost in training."
+    w = facts["window"]
+    return f"Current window: {w['days']:,} days, {w['reason']}. What no training has seen costs {w['unseen']:,} labelled rows of training ({w['cost_in_training_rows']:.0%})."
 
 # %% ../../nbs/13_production/05_monitor.ipynb #da87b959
 def _watch_predictions(bundle: Bundle, panel: Panel, now: np.ndarray, trained: np.datetime64, how: DriftSettings) -> DriftReport:
@@ -210,6 +255,9 @@ def plot_history(
     return ax
 
 # %% ../../nbs/13_production/05_monitor.ipynb #adb09670
+TABLE_NOTE = "psi: how far a column has moved. by_chance: how far chance moves any column of a history without drift in all but the allowed share of false alarms. A column is called where psi is above by_chance and above the customary lines."
+
+
 def drift_page(
     report: DriftReport,  # of `watch_model`
     name: str,  # of the model
@@ -218,16 +266,17 @@ def drift_page(
 ) -> str:  # a whole document
     "The page of a check."
     shown, f = report.table.copy(), report.facts
-    for c in ("psi", "by_chance", "p"):
+    shown = shown.drop(columns="p")  # the same comparison once more
+    for c in ("psi", "by_chance"):
         shown[c] = shown[c].map(lambda v: "–" if pd.isna(v) else f"{v:.3f}")
     lead = {"stable": "No column has moved by more than chance and by an amount that matters.", "unknown": f"Nothing can be said: {f.get('reason', '')}. This is not the same as no drift."}
     said = lead.get(report.verdict, f"{len(report.drifted)} of {len(report.table)} columns have moved: {', '.join(report.drifted[:8])}." + (f" Not known: {f['reason']}." if "reason" in f else ""))
     about = f"{f['current_rows']:,} rows from {f.get('current_from', '–')[:16]} to {f.get('current_to', '–')[:16]} against {f['reference_rows']:,} rows from {f.get('reference_from', '–')[:16]} to {f.get('reference_to', '–')[:16]}"
-    size = Figure.of("drift", plot_drift(report, settings), "bars of the index of each column", "Bars: how far a column has moved. Ticks: what shuffled histories give on average. Lines: the customary 0.1 and 0.25.")
-    parts = [Section("Size and chance", [size, Table(shown, "p: share of shuffled histories in which any column looked at least as extreme.")])]
+    size = Figure.of("drift", plot_drift(report, settings), "bars of the index of each column", "Bars: how far a column has moved. Ticks: what chance reaches. Lines: the customary 0.1 and 0.25.")
+    parts = [Section("Size and chance", [size, Table(shown, TABLE_NOTE)])]
     if len(history) > 1:
         parts.append(Section("History", [Figure.of("history", plot_history(history, settings=settings), "curves of the index over the checks", "Each point is a check.")]))
-    return page_html(Document(f"Drift of {name}: {report.verdict}", said, sections=parts, about=about))
+    return page_html(Document(f"Drift of {name}: {report.verdict}", said + (f" {window_sentence(f)}" if "window" in f else ""), sections=parts, about=about))
 
 
 def evidently_page(

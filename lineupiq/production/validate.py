@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,14 @@ from ..base import ConfigError, DataError, NotFound
 from ..core.files import atomic_write
 from ..core.timeline import to_duration
 from ..data.panel import Panel
-from .gate import Contest, GateConfig, Judgement, judge
+from .gate import TRADING, Contest, GateConfig, Judgement, judge
+from .power import newest, skill_by_time, verdict_window
+from ..report.boards import trading_of
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
-from ..scoring.leaderboard import SIMPLE_RULE, score_units
+from ..scoring.intervals import MIN_BLOCKS, label_horizon
+from ..scoring.leaderboard import SIMPLE_RULE, forecast_of, score_units
 from ..scoring.ledger import ledger_path, look_sentence, record_look, window_of
+from ..scoring.metrics import default_metric, get_metric
 from ..store.layout import Store, text_of, version_digest
 from ..store.published import check_golden, load_published
 from ..store.versions import NOBODY, record_verdict
@@ -29,28 +33,84 @@ from ..training.fitting import Bundle
 from ..training.runs import moment_of
 
 # %% auto #0
-__all__ = ['gate_rows', 'rule_forecast', 'latency_ms', 'contest_of', 'candidate_of', 'validate', 'plot_contest',
-           'comparison_document', 'write_comparison']
+__all__ = ['PILOT', 'unseen_rows', 'rows_problem', 'least_share', 'GateRows', 'rule_forecast', 'latency_ms', 'choose_rows',
+           'gate_rows', 'contest_of', 'candidate_of', 'validate', 'trading_note', 'plot_contest', 'comparison_document',
+           'write_comparison']
 
 # %% ../../nbs/13_production/02_validate.ipynb #fc09238d
-def gate_rows(
+def unseen_rows(
     panel: Panel,  # of the models' source, old rows and new
     bundles: list[Bundle],  # challenger, and champion where there is one
-    config: GateConfig,  # window and least rows
-    since: Any = None,  # first time to score; None: by the window
 ) -> np.ndarray:  # positions, in time order
-    "Labelled rows later than every training, the newest window of them."
+    "Labelled rows later than every training."
     after = max(np.datetime64(b.about["trained_until"]) for b in bundles)
-    fresh = panel.labelled & (panel.times > after)
-    if not fresh.any():
+    fresh = np.flatnonzero(panel.labelled & (panel.times > after))
+    if not len(fresh):
         raise DataError("no labelled rows are later than both trainings", found=f"labels until {str(panel.label_ends[panel.labelled].max())[:16]}", expected=f"rows after {str(after)[:16]}",
                         fix="wait for outcomes, fetch newer data, or train with a longer test window")
-    start = panel.times[fresh].max() - np.timedelta64(to_duration(config.window, "naive", "window"), "ns") if since is None else moment_of(since, "since")
-    rows = np.flatnonzero(fresh & ((panel.times > start) if since is None else (panel.times >= start)))
+    return fresh[np.argsort(panel.times[fresh], kind="stable")]
+
+
+def _floor(units: dict[str, np.ndarray]) -> int:
+    "Times in a block that cuts no label."
+    return label_horizon(units["times"], units["label_end"]) if "label_end" in units else 1
+
+
+def rows_problem(
+    panel: Panel,  # where the rows come from
+    rows: np.ndarray,  # positions that no training has seen, labelled
+    config: GateConfig | None = None,  # least rows; None: the defaults
+) -> str:  # empty where they suffice
+    "Why a gate could give no verdict on these rows."
+    config = config or GateConfig()
     if len(rows) < config.min_rows:
-        raise DataError("too few rows for a verdict", found=f"{len(rows)} labelled rows later than {str(max(after, start))[:16]}", expected=f"at least min_rows = {config.min_rows}",
-                        fix="wait for more outcomes, give a longer --window, or train with a longer test window")
-    return rows[np.argsort(panel.times[rows], kind="stable")]
+        return f"{len(rows)} rows, and a verdict needs {config.min_rows}"
+    units = score_units(panel, rows)
+    there, least = len(np.unique(units["times"])), MIN_BLOCKS * _floor(units)
+    return f"{there} decision times, and an interval needs {least}: {MIN_BLOCKS} blocks that cut no label" if there < least else ""
+
+def least_share(
+    panel: Panel,  # what is to be trained on
+    config: GateConfig | None = None,  # least rows; None: the defaults
+) -> float:  # of the labelled rows, in whole hundredths; 1.0 where the history is shorter than that
+    "The share that a test must have so that ninety days, the least rows and an interval fit into it."
+    rows = np.flatnonzero(panel.labelled)
+    units = score_units(panel, rows)
+    n = verdict_window(units["times"], panel.times[rows], config or GateConfig(), _floor(units), np.empty(0)).times
+    return min(1.0, float(np.ceil(100 * newest(units["times"], n).mean() + .5) / 100))
+
+# %% ../../nbs/13_production/02_validate.ipynb #e3fedd56
+@dataclass(frozen=True)
+class GateRows:
+    "The rows of a verdict, and why these."
+    rows: np.ndarray  # positions, in time order
+    reason: str  # why so many
+    found: float | None  # the smallest improvement that they find; None: not reckoned
+    unseen: int  # labelled rows that no training has seen
+    labelled: int  # labelled rows of the panel
+    tested: int  # of the rows: how many the challenger was tested on after its training
+    days: int  # from the first to the last
+
+    @property
+    def cost(self) -> float:
+        "Share of the labelled rows that do not train."
+        return self.unseen / self.labelled
+
+    def record(self) -> dict[str, Any]:
+        "Plain values for JSON."
+        return {"rows": len(self.rows), "days": self.days, "reason": self.reason, "finds": self.found, "tested_on": self.tested, "later": len(self.rows) - self.tested, "unseen": self.unseen, "cost_in_training_rows": self.cost}
+
+    def sentence(self,
+        challenger: str,  # 1.1.0
+        champion: str | None,  # 1.0.0; None: the first of its name
+        power: float,  # that `found` belongs to
+    ) -> str:
+        "Which rows these are, why so many, what they find and what they cost."
+        who = f"neither {challenger} nor {champion} was" if champion else f"{challenger} was not"
+        later = len(self.rows) - self.tested
+        kinds = [f"{n:,} {what}" for n, what in ((self.tested, f"that {challenger} was tested on after its training"), (later, "later than its test")) if n]
+        found = "" if self.found is None else " The forecasts are the same." if self.found == 0 else f" They find an improvement of {self.found:.1%} with a chance of {power:.0%}."
+        return f"Rows that {who} trained on: {' and '.join(kinds)}. {self.days:,} days, {self.reason}.{found} What is kept for verdicts costs {self.unseen:,} of {self.labelled:,} labelled rows of training ({self.cost:.0%})."
 
 # %% ../../nbs/13_production/02_validate.ipynb #d529c7d7
 def rule_forecast(
@@ -77,6 +137,62 @@ def latency_ms(
         took.append(time.perf_counter() - started)
     return min(took) * 1000 * 1000 / len(some)
 
+# %% ../../nbs/13_production/02_validate.ipynb #150738d0
+PILOT = 20_000  # rows from which the spread of a difference is read
+
+
+def _as_fitted(panel: Panel, bundle: Bundle) -> Panel:
+    "The panel with the classes that the model knows, also where new rows lack one."
+    codec = getattr(bundle.model, "codec", None)
+    return panel if codec is None else replace(panel, class_labels=tuple(codec.classes.tolist()))
+
+
+def _pilot(panel: Panel, challenger: Bundle, champion: Bundle | None, rows: np.ndarray, config: GateConfig) -> np.ndarray | None:
+    "What each time adds to the skill on unseen rows; None where the score has no such parts."
+    panel = _as_fitted(panel, challenger)
+    metric = get_metric(config.metric) if config.metric else default_metric(panel.task)
+    if metric.rows is None or metric.no_interval:
+        return None
+    some = rows[-PILOT:]
+    ours, theirs = challenger.predict(panel, some), rule_forecast(panel, some) if champion is None else champion.predict(panel, some)
+    return skill_by_time(metric, panel.y[some], forecast_of(ours, metric), forecast_of(theirs, metric), score_units(panel, some)["times"], None if panel.task == "regression" else panel.classes)
+
+
+def choose_rows(
+    panel: Panel,  # of the models' source, old rows and new
+    challenger: Bundle,  # the candidate
+    champion: Bundle | None,  # in production; None: the first of its name
+    config: GateConfig,  # window, power, least rows
+    since: Any = None,  # first time to score; None: by the window
+) -> GateRows:
+    "The newest unseen rows, as many as was asked for or as the purpose takes."
+    fresh = unseen_rows(panel, [challenger, *([champion] if champion else [])])
+    times, plan = panel.times[fresh], None
+    if since is not None:
+        keep, reason = times >= moment_of(since, "since"), f"from {since} on, as was asked"
+    elif config.window is not None:
+        keep, reason = times > times.max() - np.timedelta64(to_duration(config.window, "naive", "window"), "ns"), f"the newest {config.window}, as was asked"
+    else:
+        units = score_units(panel, fresh)
+        plan = verdict_window(units["times"], times, config, _floor(units), _pilot(panel, challenger, champion, fresh, config))
+        keep, reason = newest(units["times"], plan.times), f"{plan.times:,} decision times, {plan.reason}"
+    rows = fresh[keep]
+    if len(rows) < config.min_rows:
+        raise DataError("too few rows for a verdict", found=f"{len(rows)} labelled rows, {reason}", expected=f"at least min_rows = {config.min_rows}",
+                        fix="wait for more outcomes, give a longer --window, or train with a longer test window")
+    tested = int((panel.times[rows] <= np.datetime64(challenger.about["tested_until"])).sum())
+    return GateRows(rows, reason, None if plan is None else plan.found, len(fresh), int(panel.labelled.sum()), tested, int((times[keep].max() - times[keep].min()) / np.timedelta64(1, "D")) + 1)
+
+
+def gate_rows(
+    panel: Panel,  # of the models' source, old rows and new
+    bundles: list[Bundle],  # challenger, and champion where there is one
+    config: GateConfig,  # window and least rows
+    since: Any = None,  # first time to score; None: by the window
+) -> np.ndarray:  # positions, in time order
+    "The rows of a verdict alone."
+    return choose_rows(panel, bundles[0], bundles[1] if len(bundles) > 1 else None, config, since).rows
+
 # %% ../../nbs/13_production/02_validate.ipynb #ea12f332
 def contest_of(
     panel: Panel,  # of the models' source
@@ -84,18 +200,19 @@ def contest_of(
     champion: Bundle | None,  # in production; None: the first of its name
     rows: np.ndarray,  # of `gate_rows`
     looks: float = 1.0,  # validations on these rows, this one included
+    cost: float = GateConfig.cost,  # of a trade, share of the amount, each way
 ) -> Contest:
     "Both models' and the rule's forecasts of the same rows."
     if champion is not None and champion.about["task"] != challenger.about["task"]:
         raise ConfigError("champion and challenger have different tasks", found=f"{champion.about['task']} and {challenger.about['task']}", fix="publish under another name")
-    if (codec := getattr(challenger.model, "codec", None)) is not None:
-        panel = replace(panel, class_labels=tuple(codec.classes.tolist()))
+    panel = _as_fitted(panel, challenger)
     kept = [c for c in ("symbol", "position", "season") if c in panel.frame]
     about = panel.frame.iloc[rows][kept].reset_index(drop=True).assign(y=panel.y[rows])
     units = score_units(panel, rows)
-    said = lambda b: b.predict(panel, rows)  # noqa: E731
-    return Contest(panel.task, about, units["times"], said(challenger), rule_forecast(panel, rows), None if champion is None else said(champion),
-                   None if panel.task == "regression" else panel.classes, units.get("label_end"), latency_ms(challenger, panel, rows), looks)
+    said = {"challenger": challenger.predict(panel, rows, "test"), "rule": rule_forecast(panel, rows), **({"champion": champion.predict(panel, rows, "test")} if champion else {})}
+    trading = {who: t for who, frame in said.items() if (t := trading_of(panel, frame.assign(split="test"), cost)) is not None}
+    return Contest(panel.task, about, units["times"], said["challenger"], said["rule"], said.get("champion"), None if panel.task == "regression" else panel.classes, units.get("label_end"),
+                   latency_ms(challenger, panel, rows), looks, trading)
 
 # %% ../../nbs/13_production/02_validate.ipynb #4226898b
 def candidate_of(
@@ -129,17 +246,28 @@ def validate(
     check_golden(challenger.folder)
     live = store.linked(name)
     champion = load_published(store, name, live) if live not in (None, version) else None
-    bundles = [challenger.bundle, *([champion.bundle] if champion else [])]
-    rows = gate_rows(panel, bundles, config, since)
+    chosen = choose_rows(panel, challenger.bundle, champion.bundle if champion else None, config, since)
+    rows = chosen.rows
     before = record_look(panel, rows, path=ledger or ledger_path(), command="validate", run=f"{name} {version}", models=[f"{name} {v}" for v in (version, live) if v], metric=config.metric or "default")
     question = (f"{name} {version}", window_of(panel, rows).digest, config.metric or "default")
     earlier = [k for k in before if k.command == "validate" and k.outcomes and (k.run, k.window.digest, k.metric) != question]
-    found = judge(contest_of(panel, challenger.bundle, champion.bundle if champion else None, rows, 1 + sum(k.share for k in earlier)), config)
+    found = judge(contest_of(panel, challenger.bundle, champion.bundle if champion else None, rows, 1 + sum(k.share for k in earlier), config.cost), config)
+    found.facts |= {"window": chosen.record(), "window_sentence": chosen.sentence(version, live if champion else None, config.power)}
     found.facts |= {"name": name, "version": version, "champion": live, "digest": digest, "window_from": str(panel.times[rows].min()), "window_to": str(panel.times[rows].max()), "looks_sentence": look_sentence(before)}
     record_verdict(store, name, version, digest, found.verdict, metric=found.metric, level=found.level, margin=config.margin, skill=found.skill.score, low=found.skill.low, high=found.skill.high, champion=live or NOBODY, rows=found.facts["n"])
     return found
 
 # %% ../../nbs/13_production/02_validate.ipynb #48569ef7
+def trading_note(
+    found: Judgement,  # of `judge`
+) -> str:  # empty where nothing trades
+    "How the figures of trading came about."
+    if (told := found.facts.get("trading")) is None:
+        return ""
+    trades = ", ".join(f"{who} {n:,}" for who, n in told["trades"].items() if n is not None)
+    return f" {', '.join(TRADING)}: the predicted class as a position, one trade of a symbol after the other, after costs of {told['cost_each_way']:.2%} of the amount each way (`cost` in the gate's YAML); trades: {trades}. They decide nothing."
+
+
 def plot_contest(
     found: Judgement,  # of `judge`
 ) -> Any:  # axes
@@ -167,7 +295,7 @@ def comparison_document(
         t[c] = t[c].map(lambda v: "–" if v is None or v != v else f"{v:.4f}")
     t["change %"] = t["change %"].map(lambda v: "–" if v is None or v != v else f"{v:+.2f}")
     figure = Figure.of("contest", plot_contest(found), "skill of the challenger with intervals, on the whole and by segment", "Dots: skill over the one that it would replace. Grey: too few rows to be judged.")
-    parts = [Section("Metrics", [Table(t, f"The verdict rests on {found.metric}; the others are shown.")]), Section("Recommendation", [found.verdict, *found.reasons, f"Judged was the version whose manifest has the sha256 {f['digest']}."]), Section("Skill", [figure])]
+    parts = [Section("Metrics", [Table(t, f"The verdict rests on {found.metric}; the others are shown.{trading_note(found)}")]), Section("Rows", [f["window_sentence"]]), Section("Recommendation", [found.verdict, *found.reasons, f"Judged was the version whose manifest has the sha256 {f['digest']}."]), Section("Skill", [figure])]
     if len(found.segments):
         s = found.segments.copy()
         for c in ("skill", "low", "high"):

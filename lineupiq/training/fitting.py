@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, IntegrityError, LeakError, did_you_mean
-from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 from ..core.callbacks import Callback
+from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 from ..core.timeline import to_duration
 from ..cv import Fold, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
 from ..data.encoder import Encoder

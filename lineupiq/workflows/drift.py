@@ -6,58 +6,90 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..base import ConfigError, LineupIQError
-from ..core.files import atomic_write
+from ..base import ConfigError, LineupIQError, NotFound
+from ..core.files import atomic_write, check_name, parse_version
+from ..data.panel import Panel
+from ..data.request import source_panel
 from ..production.gate import window_problem
-from ..production.monitor import current_rows, drift_folder, drift_page, evidently_page, keep_report, read_history, watch_config, watch_model, watched_columns
+from ..production.monitor import WatchConfig, drift_folder, drift_page, evidently_page, keep_report, read_history, watch_config, watch_model, watch_window, watched_columns, window_sentence
 from ..store.layout import Store
-from ..store.published import load_published
-from .predict import source_panel
+from ..store.published import Published, load_published
+from .validate import place_problems, told_by
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'run_drift', 'drift_text']
+__all__ = ['log', 'DriftRequest', 'watched_model', 'run_drift', 'drift_text']
 
 # %% ../../nbs/17_workflows/07_drift.ipynb #c95c5982
-def run_drift(
-    name: str,  # of a published model
+@dataclass(frozen=True)
+class DriftRequest:
+    "What a check for drift is asked for."
+    name: str | None = None  # of a published model; None: the first by name that is in production
+    version: str | None = None  # None: the one in production
+    data: str | None = None  # another source than the recorded one
+    path: tuple[str, ...] = ()  # other files, e.g. newer ones
+    config: Path | str | None = None  # a YAML of what is watched; None: the defaults
+    window: str | None = None  # length of the current window, instead of the configured one
+    evidently: bool = False  # True: Evidently's page too
+    output: Path | str = Path("experiments/drift")  # parent of the histories
+    store: Path | str | None = None  # None: LINEUPIQ_MODELS_DIR, else ./models
+
+    def problems(self) -> list[str]:  # one line each
+        "Everything that is wrong."
+        wrong = told_by(lambda: check_name(self.name, "model name")) if self.name is not None else []
+        wrong += told_by(lambda: parse_version(self.version)) if self.version is not None else []
+        wrong += [f"window: {w}"] if self.window is not None and (w := window_problem(self.window)) else []
+        return wrong + place_problems(self.data, self.path) + told_by(lambda: watch_config(self.config))
+
+    def check(self) -> DriftRequest:  # itself
+        "Raise one error with everything that is wrong."
+        if wrong := self.problems():
+            raise ConfigError("the check for drift cannot be done as it was asked for:\n" + "\n".join(f"  - {w}" for w in wrong), where="drift")
+        return self
+
+# %% ../../nbs/17_workflows/07_drift.ipynb #95a180f8
+def watched_model(
+    store: Store,  # where
+    name: str | None = None,  # None: the first by name that is in production
     version: str | None = None,  # None: the one in production
-    data: str | None = None,  # another source than the recorded one
-    path: list[str] | None = None,  # other files
-    config: Path | None = None,  # what to watch
-    window: str | None = None,  # instead of the configured one
-    evidently: bool = False,  # True: Evidently's page too
-    output: Path = Path("experiments/drift"),  # parent of the histories
+) -> Published:
+    "Which model is checked."
+    name = name or next((n for n in store.names() if store.linked(n)), None)
+    if name is None:
+        raise NotFound("nothing is in production", where=str(store.root), expected=", ".join(store.names()) or "an empty store", fix="lineupiq promote NAME, once it is validated")
+    return load_published(store, name, version)
+
+
+def run_drift(
+    ask: DriftRequest,  # what is asked
 ) -> dict[str, Any]:  # verdict, drifted, columns, where the pages are
     "Check a model for drift, keep what was found, write the pages."
-    settings = watch_config(config)
-    if window is not None:
-        if why := window_problem(window):
-            raise ConfigError(f"--window: {why}")
-        settings = replace(settings, window=window)
-    live = load_published(Store(), name, version)
-    panel = source_panel(live.metadata["data"].get("source") or {}, data, path, where=f"{name} {live.version}")
-    found, folder = watch_model(live.bundle, panel, settings), drift_folder(name, output)
-    line = keep_report(found, folder, name=name, version=live.version)
+    settings = watch_config(ask.check().config)
+    if ask.window is not None:
+        settings = replace(settings, window=ask.window)
+    live = watched_model(Store() if ask.store is None else Store(Path(ask.store)), ask.name, ask.version)
+    panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}")
+    found, folder = watch_model(live.bundle, panel, settings), drift_folder(live.name, ask.output)
+    line = keep_report(found, folder, name=live.name, version=live.version)
     stem = line["time"].replace(":", "").replace("-", "")[:15]
-    page = atomic_write(folder / f"drift_{stem}.html", drift_page(found, name, read_history(folder), settings.settings()))
+    page = atomic_write(folder / f"drift_{stem}.html", drift_page(found, live.name, read_history(folder), settings.settings()))
     told = line | {"page": str(page), "history": str(folder / "history.jsonl")}
-    if evidently:
+    if ask.evidently:
         told |= _evidently(live, panel, settings, folder / f"evidently_{stem}.html")
     return told
 
 
-def _evidently(live: Any, panel: Any, settings: Any, path: Path) -> dict[str, str]:
+def _evidently(live: Published, panel: Panel, settings: WatchConfig, path: Path) -> dict[str, str]:
     "Evidently's page, or why there is none: the check stands without it."
     trained = np.datetime64(live.bundle.about["trained_until"])
-    now = current_rows(panel.times, trained, settings.window)
+    now = watch_window(panel.times, trained, settings, panel.labelled if settings.labels else None)[0]
     rows = np.flatnonzero(now | (panel.times <= trained))
     try:
         return {"evidently": str(evidently_page(watched_columns(panel, replace(settings, labels=False)).iloc[rows], now[rows], path))}
@@ -67,16 +99,16 @@ def _evidently(live: Any, panel: Any, settings: Any, path: Path) -> dict[str, st
         log.warning("Evidently's page could not be made: %s", err)
         return {"evidently_failed": f"{type(err).__name__}: {err}"[:200]}
 
-# %% ../../nbs/17_workflows/07_drift.ipynb #0606db9c
+# %% ../../nbs/17_workflows/07_drift.ipynb #90b4813b
 def drift_text(
     told: dict[str, Any],  # of `run_drift`
 ) -> str:
     "What people read."
     import pandas as pd
-    table = pd.DataFrame(told["columns"]).head(10)
-    for c in ("psi", "by_chance", "p"):
+    table = pd.DataFrame(told["columns"], columns=["column", "kind", "psi", "by_chance", "verdict"]).head(10)
+    for c in ("psi", "by_chance"):
         table[c] = [("–" if v is None or v != v else f"{v:.3f}") for v in table[c]]
     words = {"stable": "nothing has moved by more than chance and by an amount that matters", "unknown": "nothing can be said, which is not the same as no drift"}
     said = words.get(told["verdict"], f"{', '.join(told['drifted'][:8])} moved")
     tail = "".join(f"\nEvidently's page: {told[k]}" for k in ("evidently", "evidently_failed") if k in told)
-    return f"{told['name']} {told['version']}: {told['verdict']}: {said}" + (f" ({told['reason']})" if told.get("reason") else "") + f"\n{table.to_string(index=False)}\nPage: {told['page']}{tail}"
+    return f"{told['name']} {told['version']}: {told['verdict']}: {said}" + (f" ({told['reason']})" if told.get("reason") else "") + f"\n{window_sentence(told)}\n{table.to_string(index=False)}\n{len(told['columns'])} columns are watched; by_chance is the size that chance reaches.\nPage: {told['page']}{tail}"

@@ -23,8 +23,8 @@ from ..core.requests import changed, leaves
 from ..data.panel import clean_time
 from ..data.request import horizons
 from ..data.sources import SOURCES, table_config
-from ..registry import registry
 from ..jobs.steps import Lines
+from ..registry import registry
 from ..tracking.hooks import is_tracked
 from ..training.evaluation import Comparison, compare_runs
 from .configs import model_file

@@ -25,18 +25,18 @@ from ..core.timeline import to_duration
 from ..data.request import recorded_source, source_panel
 from ..jobs.steps import Lines
 from ..production.gate import GateConfig, gate_config, judge
-from ..production.validate import contest_of, gate_rows
+from ..production.validate import contest_of, gate_rows, least_share
 from ..registry import registry
 from ..scoring.ledger import ledger_path, record_look
 from ..store.layout import Store, read_metadata, scan, text_of
 from ..store.published import Published, load_published
 from ..tracking.notify import Destination, Message, notify
 from ..training.request import SplitPlan, TrainSettings
-from .drift import run_drift
+from .drift import DriftRequest, run_drift
 from .requests import RetrainRequest, TrainRequest
 from .store import run_promote
 from .train import run_training
-from .validate import run_validate
+from .validate import ValidateRequest, run_validate
 
 log = logging.getLogger("lineupiq")
 
@@ -62,7 +62,7 @@ def _by_age(live: Published, schedule: str) -> Reason:
 # %% ../../nbs/17_workflows/09_retrain.ipynb #6769f86d
 def _by_drift(ask: RetrainRequest, output: Path) -> Reason:
     try:
-        told = run_drift(ask.name, None, ask.data, list(ask.path) or None, ask.watch, output=output)
+        told = run_drift(DriftRequest(ask.name, data=ask.data, path=tuple(ask.path), config=ask.watch, output=output))
     except DataError as err:
         return Reason("drift", None, err.what)
     said = ", ".join(told["drifted"][:5]) or told.get("reason") or "nothing moved"
@@ -194,13 +194,23 @@ def _published_by(store: Store, name: str, runs: Path) -> dict[str, str] | None:
     return None
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #4754a035
+def _with_room(training: TrainRequest, live: Published, ask: RetrainRequest, show: Callable[[str], None]) -> TrainRequest:
+    "The same training, with a test long enough for a verdict where the recorded one is not."
+    panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}")
+    had, least = training.split.test_share, least_share(panel, gate_config(ask.gate))
+    if not had < least <= .5:  # a history so short that half of it would not do is trained on as before, and the gate says what is missing
+        return training
+    show(f"{least:.0%} of the labelled rows are kept for the verdict instead of {had:.0%}: less would hold no 90 days, not enough rows or no interval; {int(panel.labelled.sum() * (least - had)):,} rows do not train for it")
+    return replace(training, split=replace(training.split, test_share=least))
+
+
 def _train_step(ask: RetrainRequest, state: RetrainState, show: Callable[[str], None]) -> dict[str, Any]:
     "Train and publish, or find what was published before this process was killed."
     store, live = Store(), load_published(Store(), ask.name)
     if found := _published_by(store, ask.name, state.runs):
         return found | {"resumed": True}
     own = {} if ask.search.optimize or ask.search.use_best else _champions_settings(live)
-    [run] = run_training(retraining(live, ask, state.runs), Lines(show), show, own)
+    [run] = run_training(_with_room(retraining(live, ask, state.runs), live, ask, show), Lines(show), show, own)
     if not run.published or run.published["name"] != ask.name:
         raise ConfigError("the retraining was published under another name", found=str(run.published), expected=ask.name, fix="give the source that the model was trained on")
     return {"version": run.published["version"], "run_id": run.run_id}
@@ -211,12 +221,13 @@ def _validate_step(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
     try:
         told = _verdict(ask, state)
     except DataError as err:
-        return {"verdict": "UNJUDGED", "reasons": [f"{err.what}: {err.found}", err.fix], "report": None}
-    return {k: told[k] for k in ("verdict", "reasons", "metric", "skill", "n", "report")}
+        return {"verdict": "UNJUDGED", "reasons": [f"{err.what}: {err.found}", err.fix], "window_sentence": "", "report": None}
+    return {k: told[k] for k in ("verdict", "reasons", "metric", "skill", "n", "window", "window_sentence", "report")}
 
 
 def _verdict(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
-    return run_validate(ask.name, state.done("train")["version"], ask.data, list(ask.path) or None, ask.gate, output=state.folder / state.value["id"] / "report")
+    return run_validate(ValidateRequest(ask.name, state.done("train")["version"], ask.data, tuple(ask.path), ask.gate, output=state.folder / state.value["id"] / "report"))
+
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #c9474ff4
 def _promote_step(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
@@ -311,7 +322,7 @@ def retrain_text(
         lines += [f"would {', '.join(told['steps'])}, settings {told['plan']['settings']}", *(f"  {k}: {v}" for k, v in told["plan"]["flags"].items())]
         lines += [f"would go on with {told['goes_on']}"] if told["goes_on"] else []
     if "validate" in told:
-        lines += [f"  version {told['train']['version']}: {told['validate']['verdict']}: {'; '.join(told['validate']['reasons'])}"] + ([f"  report: {told['validate']['report']}"] if told["validate"]["report"] else [])
+        lines += [f"  version {told['train']['version']}: {told['validate']['verdict']}: {'; '.join(told['validate']['reasons'])}"] + [f"  {w}" for w in [told["validate"].get("window_sentence")] if w] + ([f"  report: {told['validate']['report']}"] if told["validate"]["report"] else [])
     return "\n".join(lines)
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #0e29e8f4

@@ -81,9 +81,10 @@ def run_promote(
     version: str | None,  # None: what is in staging
     force: bool,  # past the gate
     reason: str,  # needed with force
+    root: Path | str | None = None,  # of the store; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> dict[str, Any]:  # name, version, changed
     "`lineupiq promote`."
-    version, changed = promote(Store(), name, version, force, reason)
+    version, changed = promote(Store() if root is None else Store(Path(root)), name, version, force, reason, check=check_golden)
     return {"name": name, "production": version, "changed": changed}
 
 
@@ -91,9 +92,10 @@ def run_rollback(
     name: str,  # of a model
     version: str | None,  # None: what was in production before
     reason: str,  # for the journal
+    root: Path | str | None = None,  # of the store; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> dict[str, Any]:  # name, version, changed
     "`lineupiq rollback`."
-    version, changed = rollback(Store(), name, version, reason)
+    version, changed = rollback(Store() if root is None else Store(Path(root)), name, version, reason, check=check_golden)
     return {"name": name, "production": version, "changed": changed}
 
 # %% ../../nbs/17_workflows/04_store.ipynb #63425d08

@@ -15,6 +15,7 @@ from ..base import ConfigError, pick_device
 from ..core.config import read_yaml
 from ..data.panel import Panel
 from ..data.request import horizons, read_source, source_options, source_record
+from ..production.validate import rows_problem
 from ..registry import registry
 from ..report.boards import board_notes, board_rows, verdict
 from ..scoring.leaderboard import RULES
@@ -152,7 +153,7 @@ def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], p
     if is_tracked(ask.tracking):
         report_run(tracked_run(result.run_dir), ask.tracking, name)
     say("\n".join([board_rows(result.board, result.best).to_string(index=False), *board_notes(result.board), *_interval_lines(result, panel), verdict(result.board, result.best)]))
-    say("".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result) + f"Saved {result.run_dir}\nDone.")
+    say("".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result, panel) + f"Saved {result.run_dir}\nDone.")
     return result
 
 # %% ../../nbs/17_workflows/02_train.ipynb #cb5ea5b4
@@ -161,7 +162,9 @@ def run_settings(
     horizon: int | None = None,  # of the run
 ) -> TrainSettings:
     "The settings of a run: the device that there is, the weights that are learnt, and where the data came from."
-    return replace(ask.settings, device=pick_device(ask.settings.device), weights="quality" if ask.source.weights == "quality" else "panel", config=source_record(ask.source, horizon))
+    found = pick_device(ask.settings.device)
+    device = "auto" if (ask.settings.device, found) == ("auto", "cuda") else found  # the driver has a GPU; whether a model's library can use it, the model says
+    return replace(ask.settings, device=device, weights="quality" if ask.source.weights == "quality" else "panel", config=source_record(ask.source, horizon))
 
 # %% ../../nbs/17_workflows/02_train.ipynb #c63367eb
 def _interval_lines(result: RunResult, panel: Any) -> list[str]:
@@ -177,13 +180,16 @@ def _interval_lines(result: RunResult, panel: Any) -> list[str]:
     return out
 
 
-def _published(result: RunResult) -> str:
+def _published(result: RunResult, panel: Panel) -> str:
     "A line about the version that a run became."
     told = result.published
     if not told:
         return ""
     why = "" if result.best == told["model"] else ", the best of the models though a rule did better: the gate will say so"
-    return f"Published {told['name']} {told['version']} ({told['model']}{why}), in staging; next: lineupiq validate {told['name']}\n"
+    test = result.folds[-1].test
+    short = rows_problem(panel, test[panel.labelled[test]])
+    then = f"not enough test rows for the gate: {short}; train with a longer test window (--test-share), or validate once there are newer rows" if short else f"next: lineupiq validate {told['name']}"
+    return f"Published {told['name']} {told['version']} ({told['model']}{why}), in staging; {then}\n"
 
 # %% ../../nbs/17_workflows/02_train.ipynb #b175b284
 def _shape(panel: Any) -> str:
