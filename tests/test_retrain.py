@@ -107,14 +107,14 @@ def test_a_version_that_is_gone_and_a_damaged_old_one(live):
 
 def test_a_test_too_short_for_a_verdict_is_made_longer(table, tmp_path, monkeypatch):
     "The version in production kept thirty days; ninety are kept when it is trained anew on newer rows, and it says what they cost."
-    monkeypatch.setattr(commands, "TrainSettings", functools.partial(runs.TrainSettings, isolate=False, draws=100))
+    settings = commands.run_settings
+    monkeypatch.setattr(commands, "run_settings", lambda *asked: replace(settings(*asked), isolate=False, draws=100))
     monkeypatch.setenv("LINEUPIQ_LEDGER", str(tmp_path / "looks.jsonl"))
     monkeypatch.chdir(tmp_path)
     from lineupiq.store.versions import promote
-    from lineupiq.workflows.job_steps import Lines
     frame = good_frame(1600)
     frame.to_csv(tmp_path / "newer.csv", index=False)
-    [run] = commands.run_training({"data": str(table(frame.head(1200))), "model": ["ridge"], "output": tmp_path / "runs", "test_share": .05}, Lines(lambda t: None), None)
+    [run] = commands.run_training(TrainRequest.from_mapping({"data": str(table(frame.head(1200))), "model": "ridge", "output": tmp_path / "runs", "test_share": .05}))
     promote(Store(), run.published["name"], force=True, reason="a trial")
     said = []
     told = run_retrain(RetrainRequest(run.published["name"], path=(str(tmp_path / "newer.csv"),)), show=said.append)

@@ -99,7 +99,7 @@ MIN_TRAIN = 10  # fewer rows than this fit nothing
 
 
 def _given_parts(panel: Panel, column: str) -> Fold:
-    "The labelled rows of each part, but for those whose label was known only in a later one; parts that do not follow each other in time are a leak."
+    "The labelled rows of each part, exactly, since whoever made them has purged them; parts that do not follow each other in time are a leak."
     if column not in panel.frame:
         raise ConfigError("parts names a column that the panel does not have", found=column + did_you_mean(column, panel.frame.columns))
     said = panel.frame[column].astype(str).to_numpy()
@@ -111,11 +111,8 @@ def _given_parts(panel: Panel, column: str) -> Fold:
         if panel.times[rows[before]].max() >= panel.times[rows[after]].min():
             raise LeakError(f"{before} rows are not before the {after} rows", found=f"{panel.times[rows[before]].max()} and {panel.times[rows[after]].min()}", expected="parts that follow each other in time")
     first = panel.times[rows["val"] if len(rows["val"]) else rows["test"]].min()
-    known = {part: at[panel.label_ends[at] < (first if part == "train" else panel.times[rows["test"]].min())] for part, at in rows.items() if part != "test"}
-    purged = sum(len(rows[part]) - len(at) for part, at in known.items())
-    rows |= known
     span = tuple(pd.Timestamp(t) for t in (first, panel.times[rows["test"]].min(), panel.times[rows["test"]].max()))
-    return check_fold(Fold(rows["train"], rows["test"], rows["val"] if len(rows["val"]) else None, 0, span, purged), None if panel.task == "regression" else panel.y, MIN_TRAIN)
+    return check_fold(Fold(rows["train"], rows["test"], rows["val"] if len(rows["val"]) else None, 0, span), None if panel.task == "regression" else panel.y, MIN_TRAIN)
 
 # %% ../../nbs/10_training/01_fitting.ipynb #8b1bba43
 def _check_room(panel: Panel, plan: SplitPlan) -> None:

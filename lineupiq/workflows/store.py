@@ -84,7 +84,7 @@ def run_promote(
     root: Path | str | None = None,  # of the store; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> dict[str, Any]:  # name, version, changed
     "`lineupiq promote`."
-    version, changed = promote(Store() if root is None else Store(Path(root)), name, version, force, reason, check=check_golden)
+    version, changed = promote(Store() if root is None else Store(Path(root)), name, version, force, reason)
     return {"name": name, "production": version, "changed": changed}
 
 
@@ -95,7 +95,7 @@ def run_rollback(
     root: Path | str | None = None,  # of the store; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> dict[str, Any]:  # name, version, changed
     "`lineupiq rollback`."
-    version, changed = rollback(Store() if root is None else Store(Path(root)), name, version, reason, check=check_golden)
+    version, changed = rollback(Store() if root is None else Store(Path(root)), name, version, reason)
     return {"name": name, "production": version, "changed": changed}
 
 # %% ../../nbs/17_workflows/04_store.ipynb #63425d08
