@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'SHORT_FORMS', 'Distribution', 'TASKS', 'SHORT_NAMES',
+__all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'Rows', 'SHORT_FORMS', 'Distribution', 'TASKS', 'SHORT_NAMES',
            'LineupIQError', 'ConfigError', 'ModelTypeError', 'MissingMethod', 'BuildError', 'StepOrderError',
            'NotFitted', 'DataError', 'LeakError', 'StoreError', 'NotFound', 'IntegrityError', 'UntrustedArtifact',
            'Busy', 'BadName', 'GateRejected', 'EnvironmentFault', 'MissingExtra', 'JobError', 'NotifyError',
@@ -239,6 +239,7 @@ Positive = Annotated[float, Bound(gt=0)]
 NonNegative = Annotated[float, Bound(ge=0)]
 Share = Annotated[float, Bound(gt=0, le=1)]
 Count = Annotated[int, Bound(ge=1)]
+Rows: TypeAlias = "np.ndarray | pd.DataFrame"  # what models are given: (N, F), a row a prediction, or windows (N, T, F)
 
 # %% ../nbs/00_base.ipynb #0d2661a6
 def _pydantic_type(hint: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .base import DataError, ModelConfig, NonNegative, Positive, TrainingMetrics
+from .base import DataError, ModelConfig, NonNegative, Positive, Rows, TrainingMetrics
 from .core.arrays import ArrayModel
 from .core.files import dump_json, load_json
 from .core.space import Space
@@ -37,7 +37,7 @@ class RuleModel(ArrayModel):
     is_rule: ClassVar[bool] = True
     native_format: ClassVar[str] = "JSON"
 
-    def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         if not len(X):
             raise DataError("no rows to fit", where="the training rows", found="0 rows", fix="check the filters and the split")
         self.native = {"prior": self._prior(y, w), **self._learn(X, y, w)}
@@ -66,7 +66,7 @@ class RuleModel(ArrayModel):
 @register("prior", family="baseline", description="mean or class shares of the training rows")
 class PriorModel(RuleModel):
     "The average of the past."
-    def _predict(self, X) -> np.ndarray:
+    def _predict(self, X: Rows) -> np.ndarray:
         prior = np.array(self.native["prior"])
         return np.full(len(X), prior[0]) if self.codec is None else np.tile(prior, (len(X), 1))
 
@@ -76,7 +76,7 @@ class LastValueModel(RuleModel):
     "The last known label of the symbol."
     input_kind: ClassVar[str] = "rule"
 
-    def _learn(self, X, y, w) -> dict:
+    def _learn(self, X: Rows, y: np.ndarray, w: np.ndarray | None) -> dict:
         if self.codec is None:
             return {}
         prior, w = np.array(self._prior(y, w)), np.ones(len(y)) if w is None else w
@@ -88,7 +88,7 @@ class LastValueModel(RuleModel):
     def _last(self, X: np.ndarray) -> np.ndarray:
         return X.argmax(axis=1)
 
-    def _predict(self, X) -> np.ndarray:
+    def _predict(self, X: Rows) -> np.ndarray:
         gone, prior = np.isnan(X[:, 0]), np.array(self.native["prior"])
         if self.codec is None:
             return np.where(gone, prior[0], X[:, 0])
@@ -108,7 +108,7 @@ class EwmaModel(RuleModel):
     Config: ClassVar[type[ModelConfig]] = EwmaConfig
     input_kind: ClassVar[str] = "rule"
 
-    def _learn(self, X, y, w) -> dict:
+    def _learn(self, X: Rows, y: np.ndarray, w: np.ndarray | None) -> dict:
         if self.codec is None:
             return {}
         prior, grid = np.array(self._prior(y, w)), np.arange(0, 0.951, max(self.config.mix_step, 0.01))
@@ -117,7 +117,7 @@ class EwmaModel(RuleModel):
         losses = [float(np.average(-np.log(np.clip((1 - a) * base + a * own, 1e-15, 1)), weights=w)) for a in grid]
         return {"mix": float(grid[int(np.argmin(losses))])}
 
-    def _predict(self, X) -> np.ndarray:
+    def _predict(self, X: Rows) -> np.ndarray:
         prior = np.array(self.native["prior"])
         if self.codec is None:
             return np.where(np.isnan(X[:, 0]), prior[0], X[:, 0])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from .base import Bound, Count, DataError, Distribution, ModelConfig, NonNegative, Positive, Share, Threaded, TrainingMetrics, UntrustedArtifact
+from .base import Bound, Count, DataError, Distribution, ModelConfig, NonNegative, Positive, Rows, Share, Threaded, TrainingMetrics, UntrustedArtifact
 from .core.arrays import FLOAT32_MAX, ArrayModel, log, say_once
 from .core.files import dump_json, load_json
 from .core.softmax import fit_softmax, principal_basis
@@ -22,6 +22,8 @@ from .core.space import Float, Int, Space
 from .registry import register
 
 if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+    from sklearn.base import BaseEstimator
     import pandas as pd
 
 # %% auto #0
@@ -37,7 +39,7 @@ TRUSTED = (  # what the members below are made of, beyond what skops itself trus
 
 
 def dump_estimator(
-    estimator: Any,  # a fitted scikit-learn estimator
+    estimator: BaseEstimator,  # a fitted scikit-learn estimator
     path: Path,  # destination
 ) -> None:
     "Write an estimator with skops."
@@ -75,7 +77,7 @@ class ClassicalModel(ArrayModel):
         "Missing values are imputed inside, unless the configuration says no."
         return self.config.impute
 
-    def _pipeline(self, estimator: Any) -> Any:
+    def _pipeline(self, estimator: BaseEstimator) -> Any:
         "Imputer, scaler and estimator as one."
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
@@ -84,7 +86,7 @@ class ClassicalModel(ArrayModel):
         return make_pipeline(*steps, *([StandardScaler()] if self.scale else []), estimator)
 
     @staticmethod
-    def _fit_pipeline(pipeline: Any, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
+    def _fit_pipeline(pipeline: Pipeline, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         "Fit; weights reach the scaler and the estimator, since both are part of the model."
         weighted = {} if w is None else {f"{name}__sample_weight": w for name in ({"standardscaler"} & set(pipeline.named_steps)) | {pipeline.steps[-1][0]}}
         with warnings.catch_warnings():
@@ -112,10 +114,10 @@ class ClassicalModel(ArrayModel):
     def _cut(self, X: np.ndarray | None) -> np.ndarray | None:
         return X if X is None or self._bounds is None else np.clip(X, self._bounds[0], self._bounds[1])
 
-    def _raw(self, pipeline: Any, X: np.ndarray) -> np.ndarray:
+    def _raw(self, pipeline: Pipeline, X: np.ndarray) -> np.ndarray:
         return pipeline.predict(X) if self.codec is None else pipeline.predict_proba(X)
 
-    def _loss(self, pipeline: Any, X: np.ndarray, y: np.ndarray, w: np.ndarray | None = None) -> float:
+    def _loss(self, pipeline: Pipeline, X: np.ndarray, y: np.ndarray, w: np.ndarray | None = None) -> float:
         "The loss that validation is judged by: log loss for classes, Poisson deviance for counts, RMSE otherwise."
         from sklearn.metrics import log_loss, mean_poisson_deviance, root_mean_squared_error
         raw = self._raw(pipeline, X)
@@ -125,7 +127,7 @@ class ClassicalModel(ArrayModel):
             return float(mean_poisson_deviance(y, np.clip(raw, 1e-9, None), sample_weight=w))
         return float(root_mean_squared_error(y, raw, sample_weight=w))
 
-    def _predict(self, X) -> np.ndarray:
+    def _predict(self, X: Rows) -> np.ndarray:
         return self._raw(self.native, self._cut(X))
 
     def _save_native(self, folder: Path) -> None:
@@ -150,7 +152,7 @@ class ClassicalModel(ArrayModel):
 # %% ../nbs/05_classical.ipynb #e44f980c
 class PathModel(ClassicalModel):
     "A linear model whose one penalty validation chooses."
-    def _step(self, estimator: Any, last: Any, Z: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
+    def _step(self, estimator: BaseEstimator, last: BaseEstimator, Z: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         "Fit one estimator of a path; it begins where the last one ended, where its solver can."
         if last is not None and hasattr(estimator, "warm_start"):
             estimator.set_params(warm_start=True).coef_, estimator.intercept_ = last.coef_, last.intercept_
@@ -214,7 +216,7 @@ class LogisticModel(PathModel):
     search_space: ClassVar[Space] = Space({"C": Float(1e-5, 10.0, log=True, simpler="low", doc="inverse penalty"), "clip": Float(2.0, 8.0, simpler="low", doc="standard deviations beyond which a column is cut off")})
     tasks: ClassVar[tuple[str, ...]] = ("binary", "multiclass")
 
-    def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         c, self._basis = self.config, None
         path = [c.C] if c.C else ((c.C_path or [round(10 ** (k / 2), 8) for k in range(-8, 1)]) if X_val is not None else [0.01])
         return self._choose("C", path, self._estimator, X, y, X_val, y_val, w)
@@ -225,7 +227,7 @@ class LogisticModel(PathModel):
         mix = {"l1_ratio": c.l1_ratio, "solver": "saga", "tol": c.tol or 1e-3} if c.l1_ratio > 0 else {"solver": "newton-cholesky", "tol": c.tol or 1e-5}
         return LogisticRegression(C=C, max_iter=c.max_iter, random_state=c.random_seed, **mix)
 
-    def _step(self, estimator, last, Z, y, w) -> Any:
+    def _step(self, estimator: BaseEstimator, last: BaseEstimator, Z: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         if self.config.l1_ratio > 0 or Z.size <= self.config.newton_size:
             return super()._step(estimator, last, Z, y, w)
         self._basis = principal_basis(Z) if last is None else self._basis
@@ -257,7 +259,7 @@ class RidgeModel(PathModel):
     search_space: ClassVar[Space] = Space({"alpha": Float(1e-4, 10.0, log=True, simpler="high", doc="penalty per row"), "clip": Float(2.0, 8.0, simpler="low", doc="standard deviations beyond which a column is cut off")})
     tasks: ClassVar[tuple[str, ...]] = ("regression",)
 
-    def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         c = self.config
         if c.distribution in ("poisson", "tweedie") and y.min() < 0:
             raise DataError(f"negative labels with distribution: {c.distribution}", found=f"minimum {y.min():g}", fix="use distribution: squared")
@@ -299,7 +301,7 @@ class RandomForestModel(ClassicalModel):
         note="more trees are never worse, so their number is a matter of time and not of tuning")
     scale: ClassVar[bool] = False
 
-    def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         self._bounds, started = None, time.perf_counter()
         self.native, c = self._pipeline(self._forest(len(y))), self.config
         grown = self._grow(X, y, w, started)
@@ -333,7 +335,7 @@ class RandomForestModel(ClassicalModel):
         forest.set_params(warm_start=False)
         return grown
 
-    def _raw(self, pipeline: Any, X: np.ndarray) -> np.ndarray:
+    def _raw(self, pipeline: Pipeline, X: np.ndarray) -> np.ndarray:
         "Blocks of rows beside each other, each adding its trees in order: the same sum with any number of threads."
         from joblib import Parallel, delayed
         forest, threads = pipeline.steps[-1][1], self.config.threads
@@ -399,7 +401,7 @@ class SVMModel(ClassicalModel):
             p = Pipeline([*p.steps[:-1], ("nystroem", marks), p.steps[-1]])
         return p
 
-    def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         self._gamma, n = self.config.gamma or 1.0 / X.shape[1], len(y)
         self._target = (0.0, 1.0) if self.codec is not None else (float(np.average(y, weights=w)), float(np.sqrt(np.cov(y, aweights=w, ddof=0))))
         keep = self._affordable(X, y)
@@ -413,7 +415,7 @@ class SVMModel(ClassicalModel):
         "The machine alone; a regression learns the label in standard deviations."
         return self._fit_pipeline(self._full(len(y)), X, y if self.codec is not None else (y - self._target[0]) / self._target[1], w)
 
-    def _raw(self, pipeline: Any, X: np.ndarray) -> np.ndarray:
+    def _raw(self, pipeline: Pipeline, X: np.ndarray) -> np.ndarray:
         raw = super()._raw(pipeline, X)
         return raw if self.codec is not None else raw * self._target[1] + self._target[0]
 

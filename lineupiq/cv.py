@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
@@ -14,9 +14,11 @@ from math import comb
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from .base import ConfigError, DataError
-from .core.timeline import Timeline, block_bounds, to_duration, whole_number
+from .data.panel import Panel
+from .base import ConfigError, DataError, Rows
+from .core.timeline import Distance, Timeline, block_bounds, to_duration, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +71,7 @@ class Fold:
 
 # %% ../nbs/02_cv.ipynb #f255265c
 def class_codes(
-    y: Any,  # (N,) labels, NaN where unknown
+    y: ArrayLike,  # (N,) labels, NaN where unknown
 ) -> np.ndarray | None:  # (N,) a number per class, -1 where unknown; None if the labels are quantities
     "Labels as class numbers, if they look like classes."
     import pandas as pd
@@ -82,7 +84,7 @@ def class_codes(
 # %% ../nbs/02_cv.ipynb #b58beb36
 def check_fold(
     fold: Fold,  # the fold to judge
-    y: Any = None,  # (N,) labels; None: only the sizes are looked at
+    y: ArrayLike | None = None,  # (N,) labels; None: only the sizes are looked at
     min_train: int = 1,  # fewest training rows that are accepted
     one_class: str = "raise",  # "allow" lets a test block with one class pass
     codes: np.ndarray | None = None,  # `class_codes(y)`, if it is at hand
@@ -109,11 +111,11 @@ def check_fold(
 class Splitter:
     "Folds over a timeline; members say which blocks are tested and which rows may train."
     def __init__(self,
-        times: Any,  # (N,) when each prediction is made; any order
-        label_end: Any = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
-        groups: Any = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
+        times: ArrayLike,  # (N,) when each prediction is made; any order
+        label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
+        groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
         *,
-        embargo: Any = 0,  # distance in time, never in rows: a Timedelta beside datetimes, a number beside numbered times
+        embargo: Distance = 0,  # distance in time, never in rows: a Timedelta beside datetimes, a number beside numbered times
         min_train: int = 1,  # fewest training rows a fold may have after the purge
         one_class: str = "raise",  # "allow": test blocks of one class pass, for scores that are pooled over folds
         unlabelled: bool = False,  # True: rows whose label is not known yet may be in a test block (to be predicted)
@@ -130,11 +132,11 @@ class Splitter:
         self.blocks = self._blocks()
 
     @classmethod
-    def from_panel(cls, panel: Any, **kwargs: Any) -> Splitter:
+    def from_panel(cls, panel: Panel, **kwargs: Any) -> Splitter:
         "From anything that has `times`, `label_ends` and `groups`."
         return cls(panel.times, panel.label_ends, panel.groups, **kwargs)
 
-    def iter_folds(self, y: Any = None) -> Iterator[Fold]:
+    def iter_folds(self, y: ArrayLike | None = None) -> Iterator[Fold]:
         "One fold after the other; with labels `y`, one-class folds are refused."
         if y is not None and len(y) != self.timeline.n_rows:
             raise DataError("y and times differ in length", found=f"{len(y)} and {self.timeline.n_rows}")
@@ -147,11 +149,11 @@ class Splitter:
             fold = Fold(line.rows(train), test, None, number, (start, start, end), purged, embargoed)
             yield check_fold(fold, y, self.min_train, self.one_class, codes)
 
-    def folds(self, y: Any = None) -> list[Fold]:
+    def folds(self, y: ArrayLike | None = None) -> list[Fold]:
         "All folds, with manifests."
         return list(self.iter_folds(y))
 
-    def split(self, X: Any = None, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def split(self, X: Rows | None = None, y: ArrayLike | None = None, groups: ArrayLike | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         "scikit-learn's interface: (train, test) row numbers."
         if X is not None and (n := X.shape[0] if hasattr(X, "shape") else len(X)) != self.timeline.n_rows:
             raise DataError("X has another number of rows than the times that the splitter was built with", found=f"{n}",
@@ -160,11 +162,11 @@ class Splitter:
             raise ConfigError("groups belong into the splitter's constructor", fix="WalkForward(times, label_end, groups, ...)")
         for fold in self.iter_folds(y): yield fold.train, fold.test
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+    def get_n_splits(self, X: Rows | None = None, y: ArrayLike | None = None, groups: ArrayLike | None = None) -> int:
         "How many folds there are."
         return len(self.blocks)
 
-    def summary(self, y: Any = None) -> pd.DataFrame:
+    def summary(self, y: ArrayLike | None = None) -> pd.DataFrame:
         "One line a fold: its manifest."
         import pandas as pd
         return pd.DataFrame([asdict(fold.manifest) for fold in self.iter_folds(y)]).set_index("number")
@@ -192,7 +194,7 @@ def past_rows(
 # %% ../nbs/02_cv.ipynb #08083b65
 class _PastOnly(Splitter):
     "Training rows lie before the block, and their labels end before it, an embargo earlier."
-    def __init__(self, times: Any, label_end: Any = None, groups: Any = None, *, train_size: Any = None, **kwargs: Any):
+    def __init__(self, times: ArrayLike, label_end: ArrayLike | None = None, groups: ArrayLike | None = None, *, train_size: int | float | None = None, **kwargs: Any):
         self.train_size = train_size
         super().__init__(times, label_end, groups, **kwargs)
         self._window(self.blocks[0][0][0])  # an impossible train_size is refused before anything runs
@@ -213,13 +215,13 @@ class _PastOnly(Splitter):
 class WalkForward(_PastOnly):
     "Equal test blocks at the end of the history, each predicted from its past: expanding, or rolling with `train_size`."
     def __init__(self,
-        times: Any,  # (N,) when each prediction is made; any order
-        label_end: Any = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
-        groups: Any = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
+        times: ArrayLike,  # (N,) when each prediction is made; any order
+        label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
+        groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
         *,
         n_splits: int = 5,  # number of test blocks
         test_size: int | None = None,  # units (timestamps or groups) in a block; None: an equal share, as scikit-learn's TimeSeriesSplit
-        train_size: Any = None,  # None: everything before; a number of units, or a Timedelta: a rolling window
+        train_size: int | float | None = None,  # None: everything before; a number of units, or a Timedelta: a rolling window
         **kwargs: Any,  # embargo, min_train, one_class, unlabelled: see `Splitter`
     ):
         self.n_splits = whole_number(n_splits, "n_splits", 2)
@@ -241,13 +243,13 @@ class WalkForward(_PastOnly):
 class WalkForwardBlocks(_PastOnly):
     "Test blocks that the caller names, each predicted from its past."
     def __init__(self,
-        times: Any,  # (N,) when each prediction is made; any order
-        label_end: Any = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
-        groups: Any = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
+        times: ArrayLike,  # (N,) when each prediction is made; any order
+        label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
+        groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
         *,
         blocks: Sequence[tuple[Any, Any]],  # inclusive (from, to) of each test block, in order
-        by: Any = None,  # (N,) the column that blocks speak of, e.g. the season; None: the times
-        train_size: Any = None,  # None: everything before; a number of units, or a Timedelta: a rolling window
+        by: ArrayLike | None = None,  # (N,) the column that blocks speak of, e.g. the season; None: the times
+        train_size: int | float | None = None,  # None: everything before; a number of units, or a Timedelta: a rolling window
         **kwargs: Any,  # embargo, min_train, one_class, unlabelled: see `Splitter`
     ):
         self.wanted, self.by = list(blocks), by
@@ -265,9 +267,9 @@ class WalkForwardBlocks(_PastOnly):
 
 # %% ../nbs/02_cv.ipynb #5bdc506e
 def walk_forward_seasons(
-    times: Any,  # (N,) when each prediction is made
-    label_end: Any,  # (N,) when each label became known
-    seasons: Any,  # (N,) the season of each row
+    times: ArrayLike,  # (N,) when each prediction is made
+    label_end: ArrayLike,  # (N,) when each label became known
+    seasons: ArrayLike,  # (N,) the season of each row
     first: int,  # first season to test
     last: int,  # last season to test, inclusive
     **kwargs: Any,  # groups, train_size, embargo, min_train, one_class, unlabelled
@@ -280,7 +282,7 @@ def walk_forward_seasons(
 # %% ../nbs/02_cv.ipynb #e5b87e80
 class _TwoSided(Splitter):
     "Training rows lie on both sides of the test blocks, and their spans touch none of them."
-    def __init__(self, times: Any, label_end: Any = None, groups: Any = None, **kwargs: Any):
+    def __init__(self, times: ArrayLike, label_end: ArrayLike | None = None, groups: ArrayLike | None = None, **kwargs: Any):
         if kwargs.get("unlabelled"):
             raise ConfigError("unlabelled rows have no place in a k-fold", found="unlabelled=True", fix="use WalkForward")
         super().__init__(times, label_end, groups, **kwargs)
@@ -312,9 +314,9 @@ class _TwoSided(Splitter):
 class PurgedKFold(_TwoSided):
     "Every row is tested once; rows on both sides train unless their labels touch the test block."
     def __init__(self,
-        times: Any,  # (N,) when each prediction is made; any order
-        label_end: Any = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
-        groups: Any = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
+        times: ArrayLike,  # (N,) when each prediction is made; any order
+        label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
+        groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
         *,
         n_splits: int = 5,  # number of blocks
         **kwargs: Any,  # embargo (after the block), min_train, one_class: see `Splitter`
@@ -328,9 +330,9 @@ class PurgedKFold(_TwoSided):
 class CombinatorialPurged(_TwoSided):
     "Every choice of `n_test` blocks out of `n_blocks` is tested once; the predictions form several whole paths."
     def __init__(self,
-        times: Any,  # (N,) when each prediction is made; any order
-        label_end: Any = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
-        groups: Any = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
+        times: ArrayLike,  # (N,) when each prediction is made; any order
+        label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
+        groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
         *,
         n_blocks: int = 6,  # blocks of the history; 6 and 2 give 15 folds and 5 paths, the book's example
         n_test: int = 2,  # blocks in a test set
@@ -360,19 +362,19 @@ class CombinatorialPurged(_TwoSided):
 
 # %% ../nbs/02_cv.ipynb #3dad75cf
 def holdout(
-    times: Any,  # (N,) when each prediction is made; any order
-    label_end: Any = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
-    groups: Any = None,  # (N,) ordered number of the unit that parts may not split; None: the timestamp
+    times: ArrayLike,  # (N,) when each prediction is made; any order
+    label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
+    groups: ArrayLike | None = None,  # (N,) ordered number of the unit that parts may not split; None: the timestamp
     *,
     val: float = .15,  # share of rows for validation; 0: no validation part
     test: float = .15,  # share of rows for test, where `test_from` does not say it
-    embargo: Any = 0,  # distance in time that training labels keep from validation, and both from test
-    by: Any = None,  # (N,) the column that the bounds speak of, e.g. the season; None: the times
-    train_until: Any = None,  # last time (or season) that may train, inclusive
-    test_from: Any = None,  # first time (or season) of the test part
-    test_to: Any = None,  # its last, inclusive; later rows are not used
+    embargo: Distance = 0,  # distance in time that training labels keep from validation, and both from test
+    by: ArrayLike | None = None,  # (N,) the column that the bounds speak of, e.g. the season; None: the times
+    train_until: str | int | np.datetime64 | None = None,  # last time (or season) that may train, inclusive
+    test_from: str | int | np.datetime64 | None = None,  # first time (or season) of the test part
+    test_to: str | int | np.datetime64 | None = None,  # its last, inclusive; later rows are not used
     min_train: int = 1,  # fewest training rows that are accepted
-    y: Any = None,  # (N,) labels; given: a one-class part is refused
+    y: ArrayLike | None = None,  # (N,) labels; given: a one-class part is refused
 ) -> Fold:  # train, val (None if there is none) and test
     "Train, validation and test by time, purged and embargoed."
     for name, share in (("val", val), ("test", test)):
@@ -393,7 +395,7 @@ def holdout(
 
 # %% ../nbs/02_cv.ipynb #fe3e0d92
 def _holdout_edges(
-    line: Timeline, val: float, test: float, by: Any, train_until: Any, test_from: Any, test_to: Any,
+    line: Timeline, val: float, test: float, by: ArrayLike, train_until: str | int | np.datetime64, test_from: str | int | np.datetime64, test_to: str | int | np.datetime64,
 ) -> tuple[tuple[int, int], int, int]:
     "Positions: (end of train, start of validation), start of test, end of test."
     def unit_at(row: float) -> int:  # the start of a unit that is nearest to a row
@@ -413,7 +415,7 @@ def _holdout_edges(
 
 # %% ../nbs/02_cv.ipynb #b58274fd
 def plot_folds(
-    folds: Any,  # folds to draw, first at the top
+    folds: Iterable[Fold],  # folds to draw, first at the top
     line: Timeline,  # the timeline they belong to
     ax: Axes | None = None,  # where to draw; None: a new figure
     bins: int = 400,  # resolution of the time axis

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from fastcore.basics import patch
 
-from .base import BaseModel, Bound, ConfigError, DataError, Distribution, IntegrityError, ModelConfig, Positive, TrainingMetrics, did_you_mean
+from .base import BaseModel, Bound, ConfigError, DataError, Distribution, IntegrityError, ModelConfig, Positive, Rows, TrainingMetrics, did_you_mean
 from .core.arrays import ArrayModel, take_rows
 from .core.files import dump_json, load_json
 from .core.pooling import combine, fit_convex, fit_linear, shares
@@ -163,7 +163,7 @@ class EnsembleModel(ArrayModel):
         self.bases: dict[str, BaseModel] = {}
         self.level: dict[str, Any] | None = None
 
-    def _inputs(self, X: Any, where: str) -> Blocks:
+    def _inputs(self, X: Rows, where: str) -> Blocks:
         "Every member's own input."
         if isinstance(X, Blocks):
             return X
@@ -316,7 +316,7 @@ class VotingModel(EnsembleModel):
     Config: ClassVar[type[ModelConfig]] = VotingConfig
     search_space: ClassVar[Space] = Space({"voting": Choice(("soft", "hard"), doc="means of probabilities, or votes")}, note="the members are tuned on their own")
 
-    def _learn(self, X, y, w) -> dict[str, Any]:
+    def _learn(self, X: Rows, y: np.ndarray, w: np.ndarray | None) -> dict[str, Any]:
         names, c = list(X.parts), self.config
         if c.voting == "hard":
             if c.weights:
@@ -349,7 +349,7 @@ def _past_predictions(self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarr
 
 
 @patch
-def _inner(self: EnsembleModel, rows: np.ndarray, y: np.ndarray, times: Any, ends: Any, groups: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def _inner(self: EnsembleModel, rows: np.ndarray, y: np.ndarray, times: np.ndarray, ends: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
     "A block's past, cut into rows that train and later ones to stop on; uncut where it is too short for that."
     if not self.config.inner_val:
         return rows, None
@@ -401,7 +401,7 @@ class LearntModel(EnsembleModel):
     def _folds(self, clock: tuple) -> list[Fold]:
         raise DataError(f"{type(self).__name__} does not say which blocks its members predict", expected="a _folds method")
 
-    def _learn(self, X, y, w) -> dict[str, Any]:
+    def _learn(self, X: Rows, y: np.ndarray, w: np.ndarray | None) -> dict[str, Any]:
         clock = row_clock(self._about[0], len(y), self.horizon)
         return self._second_level(X, y, w, self._folds(clock), clock)
 

@@ -10,13 +10,14 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .base import ConfigError, DataError, LineupIQError, first_rows
+from .base import ConfigError, DataError, LineupIQError, Rows, first_rows
 from .registry import registry
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class _Checked(_Parameters):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "constant_")
 
-    def _rows(self, X: Any, **more: Any) -> Any:
+    def _rows(self, X: Rows, **more: Any) -> Any:
         "Rows as float64, checked in scikit-learn's words; columns are matched with those of the fit."
         finite = "allow-nan" if self.__sklearn_tags__().input_tags.allow_nan else True
         return validate_data(self, X, dtype=np.float64, ensure_all_finite=finite, **more)
@@ -141,11 +142,11 @@ class _Checked(_Parameters):
 class LineupIQEstimator(_Checked):
     "A registered tabular model as a scikit-learn estimator; `task` says of which kind."
     def fit(self,
-        X: Any,  # (N, F) numbers; NaN where the model takes it
-        y: Any,  # (N,) classes of any type, or numbers
-        sample_weight: Any = None,  # (N,) weights of the training loss; 0 is the row's absence
-        X_val: Any = None,  # (M, F) later rows to stop on, or to choose a penalty by; never trained on
-        y_val: Any = None,  # (M,)
+        X: Rows,  # (N, F) numbers; NaN where the model takes it
+        y: ArrayLike,  # (N,) classes of any type, or numbers
+        sample_weight: ArrayLike | None = None,  # (N,) weights of the training loss; 0 is the row's absence
+        X_val: Rows | None = None,  # (M, F) later rows to stop on, or to choose a penalty by; never trained on
+        y_val: ArrayLike | None = None,  # (M,)
     ) -> LineupIQEstimator:  # itself
         "Check rows and labels, then fit a fresh model."
         X, y = self._rows(X, y=y, ensure_min_samples=2, y_numeric=not self._classifies)
@@ -163,7 +164,7 @@ class LineupIQEstimator(_Checked):
         self.model_, self.constant_ = model, constant
         return self
 
-    def _answer(self, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    def _answer(self, X: Rows) -> tuple[np.ndarray, np.ndarray | None]:
         "Codes or values, and probabilities with a column a class."
         check_is_fitted(self)
         X, k = self._rows(X, reset=False), len(self.classes_) if self._classifies else 0
@@ -177,7 +178,7 @@ class LineupIQEstimator(_Checked):
         return out.predictions, P
 
     def predict(self,
-        X: Any,  # (N, F) the columns of the fit
+        X: Rows,  # (N, F) the columns of the fit
     ) -> np.ndarray:  # (N,) classes as they were named, or numbers
         "Predict rows."
         codes = self._answer(X)[0]
@@ -185,15 +186,15 @@ class LineupIQEstimator(_Checked):
 
     @available_if(lambda self: self._classifies)
     def predict_proba(self,
-        X: Any,  # (N, F) the columns of the fit
+        X: Rows,  # (N, F) the columns of the fit
     ) -> np.ndarray:  # (N, C) in the order of `classes_`
         "Class probabilities."
         return self._answer(X)[1]
 
     def score(self,
-        X: Any,  # (N, F)
-        y: Any,  # (N,)
-        sample_weight: Any = None,  # (N,)
+        X: Rows,  # (N, F)
+        y: ArrayLike,  # (N,)
+        sample_weight: ArrayLike | None = None,  # (N,)
     ) -> float:
         "scikit-learn's default scores: accuracy for classes, R² for numbers."
         return (ClassifierMixin if self._classifies else RegressorMixin).score(self, X, y, sample_weight)

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 import pandas as pd
 
+from ..core.timeline import Distance
 from ..base import ConfigError, LeakError, LineupIQError
 from ..checks.findings import Finding, check_splitter, findings_table, folds_of, touching
 from ..data.panel import Panel
@@ -99,11 +101,11 @@ def _splitter_class(where: str) -> Callable:
 def splitter_factory(
     where: str,  # module:Class
     args: Mapping[str, Any] | None = None,  # of its constructor
-    y: Any = None,  # (N,) labels, for splitters that ask for them
+    y: ArrayLike | None = None,  # (N,) labels, for splitters that ask for them
 ) -> Callable[..., list]:  # (times, label_end, groups) -> folds
     "Anybody's splitter as a function of the rows."
     cls = _splitter_class(where)
-    def folds(times: Any, label_end: Any = None, groups: Any = None) -> list:
+    def folds(times: ArrayLike, label_end: ArrayLike | None = None, groups: ArrayLike | None = None) -> list:
         have = {"times": pd.Series(times).reset_index(drop=True), "label_end": None if label_end is None else pd.Series(label_end).reset_index(drop=True), "groups": groups}
         with _theirs(where, "built"): made = cls(**{k: v for k, v in _given(cls.__init__, have).items() if k not in (args or {})}, **(args or {}))
         if not callable(getattr(made, "split", None)): raise ConfigError("the splitter has no split", where=where, expected="a class with split(X), as scikit-learn's have")
@@ -151,7 +153,7 @@ def audit_cv(
     panel: Panel,  # whose labelled rows are split
     *,
     past_only: bool = True,  # training rows must lie before the test block; False for k-fold kinds that purge on both sides
-    embargo: Any = 0,  # distance in time that is demanded
+    embargo: Distance = 0,  # distance in time that is demanded
 ) -> AuditReport:
     "Folds against the ends of labels."
     started, rows = time.perf_counter(), np.flatnonzero(panel.labelled)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from collections.abc import Sequence
 import pandas as pd
 
-from ..base import DataError
+from ..base import DataError, Rows
 from ..core.arrays import take_rows
 from ..cv import Fold, WalkForwardBlocks
 from ..data.panel import Feature, Panel, panel_digest
@@ -99,7 +100,7 @@ class Seen(Exception):
         self.raw, self.known, self.times, self.ends = raw, known, times, ends
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #31ad6d30
-def in_sample_predictions(self: Any, X: Any, y: np.ndarray, w: np.ndarray | None, folds: Any, clock: tuple) -> tuple[np.ndarray, np.ndarray]:
+def in_sample_predictions(self: Any, X: Rows, y: np.ndarray, w: np.ndarray | None, folds: Sequence[Fold], clock: tuple) -> tuple[np.ndarray, np.ndarray]:
     "The mistake: what members say of the rows that they were trained on."
     every = np.arange(len(y))
     self._fits_left = len(X.parts) * 2
@@ -116,7 +117,7 @@ def stacked(
     "A registry whose ensemble is watched, or does it wrong."
     base = registry().get_model(name)
     how = in_sample_predictions if plant == "stack" else base._past_predictions
-    def past(self: Any, X: Any, y: np.ndarray, w: Any, folds: Any, clock: tuple) -> tuple[np.ndarray, np.ndarray]:
+    def past(self: Any, X: Rows, y: np.ndarray, w: np.ndarray, folds: Sequence[Fold], clock: tuple) -> tuple[np.ndarray, np.ndarray]:
         if after is not None: y = _relabelled(y, clock[1] > after, self.codec is not None)
         raw, known = how(self, X, y, w, folds, clock)
         if watched: raise Seen(raw, known, clock[0], clock[1])

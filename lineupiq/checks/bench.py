@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..base import TASKS, BaseModel, Count, ModelConfig, Positive, PredictionOutput, TrainingMetrics
+from ..base import TASKS, BaseModel, Count, ModelConfig, Positive, PredictionOutput, Rows, TrainingMetrics
 from .findings import Finding
 from ..core.arrays import ArrayModel, take_rows
 from ..core.files import dump_json, load_json
@@ -78,7 +79,7 @@ def _game_data(rng: np.random.Generator, n: int) -> CheckData:
 
 
 def spoiled(
-    X: Any,  # an input
+    X: Rows,  # an input
     t: int,  # rows before this one stay
     seed: int = 0,  # of the garbage
 ) -> Any:  # the same kind
@@ -153,9 +154,9 @@ class Bench:
         return self.cls({k: v for k, v in wanted.items() if k in self.known}, feature_columns=names or self.data.names, task=self.task)
 
     def fit(self,
-        X: Any = None,  # None: the training rows
-        y: Any = None,  # (N,); None: their labels
-        weights: Any = None,  # (N,)
+        X: Rows | None = None,  # None: the training rows
+        y: ArrayLike | None = None,  # (N,); None: their labels
+        weights: ArrayLike | None = None,  # (N,)
         **settings: Any,  # as for `build`
     ) -> BaseModel:  # fitted, a new one
         "A model fitted on these rows, without validation rows."
@@ -175,7 +176,7 @@ class Bench:
 
     def raw(self,
         model: BaseModel,  # fitted
-        X: Any = None,  # None: the new rows
+        X: Rows | None = None,  # None: the new rows
     ) -> np.ndarray:  # (N,) or (N, C)
         "Values or probabilities of rows."
         return raw_output(model.predict(self.data.X_new if X is None else X))
@@ -229,7 +230,7 @@ class TinyModel(ArrayModel):
     "Linear or softmax regression by gradient descent."
     Config: ClassVar[type[ModelConfig]] = TinyConfig
 
-    def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         c, w, A = self.config, np.ones(len(y)) if w is None else w, np.c_[np.ones(len(X)), X]
         Y = y[:, None] if self.codec is None else np.eye(len(self.codec.classes))[y]
         start = np.average(Y, axis=0, weights=w)

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..base import ConfigError, LeakError
-from ..core.timeline import Timeline, to_duration
+from ..core.timeline import Distance, Timeline, to_duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,9 +51,9 @@ def findings_table(
 # %% ../../nbs/02_checks/01_findings.ipynb #e1ea447a
 def folds_of(
     splitter: Any,  # a factory, an object with `split`, or folds
-    times: Any,  # (N,) given to a factory
-    label_end: Any = None,  # (N,) given to a factory
-    groups: Any = None,  # (N,) given to a factory if not None
+    times: ArrayLike,  # (N,) given to a factory
+    label_end: ArrayLike | None = None,  # (N,) given to a factory
+    groups: ArrayLike | None = None,  # (N,) given to a factory if not None
 ) -> list[tuple[np.ndarray, np.ndarray]]:  # (train, test) row numbers
     "The folds of whatever was handed in, as pairs."
     if callable(splitter): splitter = splitter(times, label_end) if groups is None else splitter(times, label_end, groups)
@@ -119,12 +120,12 @@ class _Battery:
 # %% ../../nbs/02_checks/01_findings.ipynb #c75b586f
 def check_splitter(
     splitter: Any,  # a factory (times, label_end[, groups]) -> splitter, an object with `split`, or folds
-    times: Any,  # (N,) when each row's prediction is made
-    label_end: Any = None,  # (N,) when its label became known, none missing; None: in the same instant
-    groups: Any = None,  # (N,) ordered unit that folds may not split; None: the timestamp
+    times: ArrayLike,  # (N,) when each row's prediction is made
+    label_end: ArrayLike | None = None,  # (N,) when its label became known, none missing; None: in the same instant
+    groups: ArrayLike | None = None,  # (N,) ordered unit that folds may not split; None: the timestamp
     *,
     past_only: bool = True,  # training rows must lie before the test block; False for k-fold kinds
-    embargo: Any = 0,  # distance in time that is demanded
+    embargo: Distance = 0,  # distance in time that is demanded
     raise_on_leak: bool = True,  # False: only return what was found
 ) -> list[Finding]:  # a finding for each rule
     "Hold a splitter to the rules; a broken one raises LeakError."
@@ -149,7 +150,7 @@ def check_splitter(
     return findings
 
 # %% ../../nbs/02_checks/01_findings.ipynb #93568e8f
-def _shuffled(factory: Any, folds: list[tuple[np.ndarray, np.ndarray]], times: Any, label_end: Any, groups: Any) -> list[str]:
+def _shuffled(factory: Any, folds: list[tuple[np.ndarray, np.ndarray]], times: ArrayLike, label_end: ArrayLike, groups: ArrayLike) -> list[str]:
     "Folds that come out otherwise when the rows are shuffled."
     import pandas as pd
     order = np.random.default_rng(0).permutation(len(np.asarray(times)))

@@ -8,19 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError, first_rows
 
 # %% auto #0
-__all__ = ['NAT', 'NEVER', 'to_ticks', 'to_duration', 'whole_number', 'Timeline', 'block_bounds']
+__all__ = ['NAT', 'NEVER', 'Distance', 'to_ticks', 'to_duration', 'whole_number', 'Timeline', 'block_bounds']
 
 # %% ../../nbs/00_core/05_timeline.ipynb #952f9d2e
 NAT = np.iinfo(np.int64).min  # a missing time, as NumPy stores it
 NEVER = np.iinfo(np.int64).max  # the label end of a row whose label is not known: later than any cut
+Distance = str | int | float | np.timedelta64  # between two times: 5D or 12h, or a number where times are whole numbers
 
 # %% ../../nbs/00_core/05_timeline.ipynb #6d72144c
 def to_ticks(
-    values: Any,  # (N,) datetimes or whole numbers; floats only where they are whole or NaN
+    values: ArrayLike,  # (N,) datetimes or whole numbers; floats only where they are whole or NaN
     name: str = "times",  # what an error calls the column
 ) -> tuple[np.ndarray, str]:  # (N,) int64, and "naive", "utc" or "number"
     "Times as int64: nanoseconds for datetimes, the numbers themselves for whole numbers."
@@ -58,7 +60,7 @@ def _whole_ticks(values: np.ndarray, name: str) -> np.ndarray:
 
 # %% ../../nbs/00_core/05_timeline.ipynb #fe0cf1da
 def to_duration(
-    value: Any,  # Timedelta, datetime.timedelta or "5D" beside datetimes; a whole number beside numbered times; 0 everywhere
+    value: Distance,  # Timedelta, datetime.timedelta or "5D" beside datetimes; a whole number beside numbered times; 0 everywhere
     kind: str,  # what `to_ticks` said: "naive", "utc" or "number"
     name: str = "embargo",  # what an error calls it
 ) -> int:  # ticks, >= 0
@@ -91,9 +93,9 @@ def whole_number(
 class Timeline:
     "Rows in time order: int64 times and label ends, where each fold unit starts, and the way back to row numbers."
     def __init__(self,
-        times: Any,  # (N,) when each row's prediction is made; any order
-        label_end: Any = None,  # (N,) when its label became known; None: at once, honest only for labels of zero length
-        groups: Any = None,  # (N,) ordered number of the unit that folds may not split, e.g. season * 100 + week; None: the timestamp
+        times: ArrayLike,  # (N,) when each row's prediction is made; any order
+        label_end: ArrayLike | None = None,  # (N,) when its label became known; None: at once, honest only for labels of zero length
+        groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split, e.g. season * 100 + week; None: the timestamp
         unlabelled: bool = False,  # keep rows without label_end as rows to predict
     ):
         ticks, self.kind = to_ticks(times)
@@ -119,7 +121,7 @@ class Timeline:
         if self.order is not None: return self.order[positions]
         return np.arange(positions.start, positions.stop) if isinstance(positions, slice) else positions
 
-    def align(self, values: Any, name: str) -> np.ndarray:
+    def align(self, values: ArrayLike, name: str) -> np.ndarray:
         "An ordered column (groups, seasons) in time order; one that runs against time or cuts through an instant is refused."
         column, kind = to_ticks(values, name)
         if len(column) != self.n_rows: raise DataError(f"{name} and times differ in length", found=f"{len(column)} and {self.n_rows}")
@@ -140,7 +142,7 @@ class Timeline:
         return int(tick) if self.kind == "number" else pd.Timestamp(int(tick), tz="UTC" if self.kind == "utc" else None)
 
 # %% ../../nbs/00_core/05_timeline.ipynb #cccb9aa3
-def _label_ends(label_end: Any, ticks: np.ndarray, kind: str) -> np.ndarray:
+def _label_ends(label_end: ArrayLike, ticks: np.ndarray, kind: str) -> np.ndarray:
     "Label ends as ticks, NEVER where unknown; they must be of the times' kind and not before them."
     ends, ends_kind = to_ticks(label_end, "label_end")
     if len(ends) != len(ticks): raise DataError("label_end and times differ in length", found=f"{len(ends)} and {len(ticks)}")
@@ -158,7 +160,7 @@ def _label_ends(label_end: Any, ticks: np.ndarray, kind: str) -> np.ndarray:
 def block_bounds(
     line: Timeline,  # the rows
     block: tuple[Any, Any],  # first and last value, both inclusive; None: open on that side
-    by: Any = None,  # (N,) column that the values belong to and that follows time, e.g. the season; None: the times
+    by: ArrayLike | None = None,  # (N,) column that the values belong to and that follows time, e.g. the season; None: the times
 ) -> tuple[int, int]:  # positions on the timeline: first, one past the last
     "Where an inclusive range of times, or of another ordered column, lies on the timeline."
     keys = line.times if by is None else line.align(by, "by")

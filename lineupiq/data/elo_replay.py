@@ -67,7 +67,7 @@ def reset_ratings(
     return table
 
 # %% ../../nbs/01_data/10_elo_replay.ipynb #85390378
-def _walk(home, away, margin, neutral, season, entry, reset, k, advantage, reversion, mean, weigh):  # all arrays; loops, because numba compiles them
+def _walk(home: np.ndarray, away: np.ndarray, margin: np.ndarray, neutral: np.ndarray, season: np.ndarray, entry: np.ndarray, reset: np.ndarray, k: float, advantage: float, reversion: float, mean: float, weigh: bool):  # all arrays; loops, because numba compiles them
     n, g = len(home), len(k)
     ratings, last = np.empty((len(entry), g)), np.full(len(entry), -1)
     out_home, out_away, prob = np.empty((n, g)), np.empty((n, g)), np.empty((n, g))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError
 
@@ -43,7 +44,7 @@ class EloResult(NamedTuple):
     seasons: dict  # team -> season in which it was last seen; None where no seasons were given
 
 # %% ../../nbs/01_data/08_ratings.ipynb #9ed779a8
-def _game_arrays(home, away, home_score, away_score, neutral, season) -> tuple:
+def _game_arrays(home: ArrayLike, away: ArrayLike, home_score: ArrayLike, away_score: ArrayLike, neutral: ArrayLike, season: ArrayLike) -> tuple:
     "The six columns as equally long arrays, checked."
     n = len(home)
     neutral = np.zeros(n, bool) if neutral is None else np.asarray(neutral, dtype=bool)
@@ -67,16 +68,16 @@ def _game_arrays(home, away, home_score, away_score, neutral, season) -> tuple:
 class _EloTable:
     "The current rating of every team."
 
-    def __init__(self, start, new_team, mean, mean_reversion, resets, first_season, seasons=None):
+    def __init__(self, start: float, new_team: float, mean: float, mean_reversion: float, resets: bool, first_season: int | None, seasons: dict[str, int] | None = None):
         self.ratings = {t: float(r) for t, r in start.items()} if isinstance(start, Mapping) else {}
         self.start, self.new_team, self.mean, self.reversion = start, new_team, mean, mean_reversion
         self.resets, self.first_season, self.seasons = dict(resets or {}), first_season, dict(seasons or {})
 
-    def _entry(self, season) -> float:
+    def _entry(self, season: int) -> float:
         known = not isinstance(self.start, Mapping) and season == self.first_season
         return float(self.start) if known else float(self.new_team)
 
-    def before(self, team, season) -> float:
+    def before(self, team: str, season: int) -> float:
         "The rating of a team on the eve of a game, reverted if a season has turned."
         rating = self.ratings.setdefault(team, self._entry(season))
         last = self.seasons.get(team)

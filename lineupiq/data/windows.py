@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..base import ConfigError, DataError, IntegrityError, did_you_mean, first_rows
+from ..base import ConfigError, DataError, IntegrityError, Rows, did_you_mean, first_rows
 from ..core.arrays import View, check_values, flat_names
 from ..core.files import atomic_folder, check_name, dump_json, load_json, verify_manifest
 from .encoder import Encoder
@@ -187,7 +187,7 @@ def batches(self: Windows,
 
 # %% ../../nbs/01_data/03_windows.ipynb #73a50ae7
 def window_rows(
-    X: Any,  # Windows, (N, T, F), or (N, F)
+    X: Rows,  # Windows, (N, T, F), or (N, F)
     names: Sequence[str],  # F feature names
     how: str = "current",  # "current" = the newest row; "flatten" = the window laid flat
 ) -> pd.DataFrame:  # (N, F) or (N, T·F) with names
@@ -203,7 +203,7 @@ def window_rows(
 
 
 def row_windows(
-    X: Any,  # Windows, (N, T, F), or (N, F)
+    X: Rows,  # Windows, (N, T, F), or (N, F)
 ) -> Any:  # Windows or (N, T, F)
     "What a sequence model sees: windows as they are, rows as windows of length one."
     return np.asarray(X)[:, None, :] if np.ndim(X) == 2 and not isinstance(X, Windows) else X

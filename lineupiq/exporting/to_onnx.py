@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import BaseModel, ConfigError, DataError, IntegrityError, PredictionOutput, n_threads, runtime_record
+from ..base import BaseModel, ConfigError, DataError, IntegrityError, PredictionOutput, Rows, n_threads, runtime_record
 from ..checks.findings import Finding
 from ..core.arrays import View, pick_columns
 from ..core.files import atomic_write, dump_json, load_json, plain, sha256_file
@@ -249,7 +249,7 @@ class OnnxModel:
             raise IntegrityError("an ONNX file that cannot be read", found=str(err)[:200]) from err
 
     def predict(self,
-        X: Any,  # (N, F) frame or array, or (N, T, F) windows
+        X: Rows,  # (N, F) frame or array, or (N, T, F) windows
         batch: int = 4096,  # rows at a time
     ) -> PredictionOutput:
         "Predict rows."
@@ -301,7 +301,7 @@ TOLERANCE = {"classical": 1e-8, "baseline": 1e-12, "neural": 1e-4, "timeseries":
 def onnx_differences(
     model: BaseModel,  # fitted
     served: OnnxModel,  # of the same model
-    X: Any,  # (N, F) or (N, T, F) rows that it was not trained on, as the model takes them
+    X: Rows,  # (N, F) or (N, T, F) rows that it was not trained on, as the model takes them
 ) -> dict[str, Any]:  # n, largest, unit, tolerance, apart, labels_apart, agrees
     "How far two readings of the same rows are from each other."
     if not len(X):
@@ -317,7 +317,7 @@ def onnx_differences(
     return {"n": len(gap), "largest": float(gap.max()), "unit": unit, "tolerance": limit, "apart": apart, "labels_apart": labels, "agrees": not apart}
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #70f4d5c1
-def _plain_rows(model: BaseModel, X: Any) -> np.ndarray:
+def _plain_rows(model: BaseModel, X: Rows) -> np.ndarray:
     "The array that the graph reads."
     first, kind = model, model.input_kind
     while kind == "mixed":  # the rows of an ensemble's first member are those of all
@@ -330,7 +330,7 @@ def _plain_rows(model: BaseModel, X: Any) -> np.ndarray:
 def check_onnx(
     model: BaseModel,  # fitted
     path: Path | str,  # its file
-    X: Any,  # rows that it was not trained on
+    X: Rows,  # rows that it was not trained on
 ) -> Finding:
     "Whether a file says what its model says."
     return _finding(model, onnx_differences(model, load_onnx(path), X))

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 import pandas as pd
 
+from ..core.timeline import Distance
 from ..base import ConfigError, DataError
 from ..core.callbacks import Callback
 from ..cv import Fold, holdout
@@ -31,7 +33,7 @@ def calibration_windows(
     panel: Panel,  # all rows
     rows: np.ndarray,  # positions that no part of the training has seen
     select: float = 0.5,  # share of them, the latest, that chooses
-    embargo: Any = 0,  # distance in time between the two
+    embargo: Distance = 0,  # distance in time between the two
 ) -> tuple[np.ndarray, np.ndarray]:  # (calibrate, select), each in time order
     "Rows that teach maps, and later rows that choose one."
     rows = rows[panel.labelled[rows]]
@@ -103,7 +105,7 @@ def probabilities_of(
 def apply_map(
     frame: pd.DataFrame,  # predictions with prob_… columns
     learnt: ProbabilityMap,  # what to apply
-    classes: Any,  # (C,) in the order of the columns
+    classes: ArrayLike,  # (C,) in the order of the columns
 ) -> pd.DataFrame:  # prob_… mapped, raw_prob_… as they were
     "Predictions after a map."
     names, p = [c for c in frame if c.startswith("prob_")], probabilities_of(frame)

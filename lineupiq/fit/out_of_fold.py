@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..core.timeline import Distance
 from ..base import BaseModel, ConfigError, DataError, PredictionOutput, TrainingMetrics
 from ..core.arrays import check_balance
 from ..core.callbacks import Callback, CallbackList
@@ -30,7 +31,7 @@ def with_validation(
     panel: Panel,  # all rows
     fold: Fold,  # with or without a validation part
     share: float = 0.15,  # of the training rows, by time; 0: leave the fold as it is
-    embargo: Any = 0,  # distance in time, as in the fold itself
+    embargo: Distance = 0,  # distance in time, as in the fold itself
 ) -> Fold:  # with one
     "The fold, with its latest training rows set apart for validation where it had none."
     if fold.val is not None or not share:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from ..data.panel import Panel
 from ..scoring.leaderboard import forecast_of, role_of
 from ..scoring.metrics import evaluate, get_metric
 from ..scoring.trading import class_positions, equity_curve, ledger, non_overlapping, trading_scores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # %% auto #0
 __all__ = ['TRAINING_FIELDS', 'COST', 'scores_of', 'model_report', 'trading_of', 'trade_curve', 'plot_leaderboard',
@@ -97,7 +100,7 @@ def trade_curve(
 # %% ../../nbs/08_report/02_boards.ipynb #015f4770
 def plot_leaderboard(
     board: pd.DataFrame,  # of `leaderboard`
-    ax: Any = None,  # matplotlib axes; None: new ones
+    ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Skill over the simple rule with intervals; zero is the rule."
     import matplotlib.pyplot as plt
@@ -118,7 +121,7 @@ def plot_leaderboard(
 def plot_learning(
     history: Mapping[str, Sequence[float]],  # per epoch, by name
     best: int,  # the epoch that was kept
-    ax: Any = None,  # matplotlib axes; None: new ones
+    ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Training and validation loss by epoch."
     import matplotlib.pyplot as plt
@@ -140,7 +143,7 @@ def plot_learning(
 def plot_importance(
     importance: pd.DataFrame,  # feature, importance
     top: int = 15,  # how many
-    ax: Any = None,  # matplotlib axes; None: new ones
+    ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "The most important features."
     import matplotlib.pyplot as plt
@@ -156,7 +159,7 @@ def plot_importance(
 def plot_fit(
     panel: Panel,  # where the rows come from
     frame: pd.DataFrame,  # predictions of one member
-    ax: Any = None,  # matplotlib axes; None: new ones
+    ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Reliability of the probabilities, or outcome by decile of the forecast."
     import matplotlib.pyplot as plt
@@ -224,7 +227,7 @@ def verdict(
 
 # %% ../../nbs/08_report/02_boards.ipynb #adba4545
 def number(
-    value: Any,  # a number, None or NaN
+    value: float | None,  # a number, None or NaN
     digits: int = 4,  # significant ones
 ) -> str:  # for people
     "A number as tables show it."
@@ -238,7 +241,7 @@ def board_rows(
     best: str | None = None,  # marked with a star
 ) -> pd.DataFrame:  # text, ready to be shown
     "The leaderboard as people read it."
-    def span(a: Any, b: Any, digits: int = 3) -> str:
+    def span(a: float | None, b: float | None, digits: int = 3) -> str:
         return "–" if pd.isna(a) or a is None else f"[{number(float(a), digits)}, {number(float(b), digits)}]"
     out = pd.DataFrame({"model": [f"{m} ★" if m == best else m for m in board["model"]], board["metric"].iloc[0]: [number(float(s)) for s in board["score"]],
                          "95 %": [span(a, b) for a, b in zip(board["low"], board["high"], strict=True)], "skill": [f"{s:+.3f}" for s in board["skill"]],

@@ -10,11 +10,14 @@ import html
 import io
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from .boards import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # %% auto #0
 __all__ = ['STYLE', 'POLICY', 'Figure', 'Table', 'Section', 'Document', 'html_table', 'html_figure', 'page_html',
@@ -32,7 +35,7 @@ class Figure:
     @staticmethod
     def of(
         name: str,  # of the file
-        ax: Any,  # matplotlib axes, or several of one figure; the figure is closed
+        ax: Axes,  # matplotlib axes, or several of one figure; the figure is closed
         alt: str,  # what it shows
         caption: str,  # what to look for
         dpi: int = 120,  # sharp on a screen at twice the usual density, small in a mail

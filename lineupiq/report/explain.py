@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..base import BaseModel, ConfigError, DataError
+from ..base import BaseModel, ConfigError, DataError, Rows
 from ..core.arrays import View, check_labels
 from ..data.windows import Windows
 from ..fit.inputs import Blocks
@@ -44,7 +45,7 @@ class Contributions:
         return out.sort_values("contribution", ascending=False, kind="stable", ignore_index=True)
 
 # %% ../../nbs/08_report/01_explain.ipynb #07046b96
-def _own(model: BaseModel, X: Any) -> Contributions:
+def _own(model: BaseModel, X: Rows) -> Contributions:
     "The library's own contributions."
     raw = np.asarray(model.contributions(X))
     values = raw[..., :-1] if raw.ndim == 2 else np.moveaxis(raw[..., :-1], 1, 2)
@@ -52,7 +53,7 @@ def _own(model: BaseModel, X: Any) -> Contributions:
     return Contributions(values, base, list(model.input_columns), "margin", f"{model.name}'s own algorithm")
 
 # %% ../../nbs/08_report/01_explain.ipynb #c564afc9
-def _linear(model: BaseModel, X: Any, background: Any) -> Contributions:
+def _linear(model: BaseModel, X: Rows, background: ArrayLike) -> Contributions:
     "Exact contributions of a linear model: coefficient times distance from the background's mean."
     import shap
     steps = model.native[:-1]
@@ -65,7 +66,7 @@ def _linear(model: BaseModel, X: Any, background: Any) -> Contributions:
     return Contributions(out, np.atleast_1d(np.asarray(found.base_values)[0]), names, "margin", "shap's linear explainer")
 
 
-def _forest(model: BaseModel, X: Any) -> Contributions:
+def _forest(model: BaseModel, X: Rows) -> Contributions:
     "Exact contributions of a forest, in probabilities or values."
     import shap
     found = shap.TreeExplainer(model.native[-1])(model._inputs(X, "the rows to explain"), check_additivity=False)
@@ -75,7 +76,7 @@ def _forest(model: BaseModel, X: Any) -> Contributions:
     return Contributions(values, np.atleast_1d(base[0]), list(model.input_columns), "prediction", "shap's tree explainer")
 
 # %% ../../nbs/08_report/01_explain.ipynb #e5530268
-def _sampled(model: BaseModel, X: Any, background: Any, seed: int) -> Contributions:
+def _sampled(model: BaseModel, X: Rows, background: ArrayLike, seed: int) -> Contributions:
     "Contributions of any model of rows, by permutations of its features."
     import pandas as pd
     import shap
@@ -119,7 +120,7 @@ def contributions(
 ASKED = 60_000  # predictions that an importance may cost
 
 
-def _gathered(X: Any, rows: np.ndarray) -> Any:
+def _gathered(X: Rows, rows: np.ndarray) -> Any:
     "Some rows, in memory."
     if isinstance(X, Blocks):
         return {n: _gathered(p, rows) for n, p in X.parts.items()}
@@ -130,7 +131,7 @@ def _feature(name: str) -> str:
     return re.sub(r"\[t(-\d+)?\]$", "", name)
 
 
-def _shuffled(X: Any, names: list[str], feature: str, order: np.ndarray) -> Any:
+def _shuffled(X: Rows, names: list[str], feature: str, order: np.ndarray) -> Any:
     "The rows with one feature taken from other rows."
     if hasattr(X, "columns"):
         mine = [c for c in X.columns if _feature(str(c)) == feature]
@@ -142,7 +143,7 @@ def _shuffled(X: Any, names: list[str], feature: str, order: np.ndarray) -> Any:
 # %% ../../nbs/08_report/01_explain.ipynb #015071bb
 def permutation_importance(
     model: BaseModel,  # fitted
-    X: Any,  # rows that the model was not trained on: a frame, windows, or an ensemble's input
+    X: Rows,  # rows that the model was not trained on: a frame, windows, or an ensemble's input
     y: np.ndarray,  # (N,) their labels
     max_rows: int = 1000,  # most rows to use; fewer where there are many features
     seed: int = 0,  # of the choice of rows and of the shuffles
@@ -174,7 +175,7 @@ def permutation_importance(
     return pd.DataFrame({"feature": features, "importance": share, "loss_rise": rise}).sort_values("loss_rise", ascending=False, kind="stable", ignore_index=True)
 
 
-def _loss_of(model: BaseModel, X: Any, y: np.ndarray, like: Any) -> float:
+def _loss_of(model: BaseModel, X: Rows, y: np.ndarray, like: Rows) -> float:
     out = model.predict(Blocks(X, like.names) if isinstance(X, dict) else X)
     if out.probabilities is None:
         return float(np.sqrt(np.mean((out.predictions - y) ** 2)))

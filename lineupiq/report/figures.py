@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import DataError
 from ..data.panel import Panel
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import get_metric, reliability
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # %% auto #0
 __all__ = ['BLUE', 'GREY', 'RED', 'GREEN', 'reliability_bands', 'plot_reliability', 'plot_confusion', 'decile_table',
@@ -40,7 +44,7 @@ def reliability_bands(
 # %% ../../nbs/08_report/03_figures.ipynb #1e1c61fb
 def plot_reliability(
     bands: pd.DataFrame,  # of `reliability_bands`
-    ax: Any = None,  # matplotlib axes; None: new ones
+    ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Observed frequency against stated probability, with the null band and the number of rows."
     import matplotlib.pyplot as plt
@@ -62,9 +66,9 @@ def plot_reliability(
 
 # %% ../../nbs/08_report/03_figures.ipynb #788a3d9e
 def plot_confusion(
-    matrix: Any,  # (C, C) counts: true class by predicted class
+    matrix: ArrayLike,  # (C, C) counts: true class by predicted class
     classes: Sequence[Any],  # (C,) names
-    ax: Any = None,  # matplotlib axes; None: new ones
+    ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "The confusion matrix, coloured by the share of each true class."
     import matplotlib.pyplot as plt
@@ -100,7 +104,7 @@ def decile_table(
 def plot_deciles(
     frame: pd.DataFrame,  # predictions of one member
     split: str = "test",  # which rows
-    axes: Any = None,  # two matplotlib axes; None: new ones
+    axes: Sequence[Axes] | None = None,  # two matplotlib axes; None: new ones
     most: int = 4000,  # points in the cloud; more only darken it
 ) -> Any:  # the two axes
     "Outcome by tenth of the forecast, and residuals."
@@ -131,7 +135,7 @@ def plot_contributions(
     units: str = "margin",  # of the contributions
     classes: Sequence[Any] = (),  # (C,) names, for three axes
     top: int = 12,  # features
-    ax: Any = None,  # matplotlib axes; None: new ones
+    ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Contributions of the features that move the forecast most."
     import matplotlib.pyplot as plt
@@ -152,7 +156,7 @@ def plot_contributions(
     return ax
 
 # %% ../../nbs/08_report/03_figures.ipynb #336a7ca5
-def _swarm(ax: Any, values: np.ndarray, data: np.ndarray, order: np.ndarray) -> None:
+def _swarm(ax: Axes, values: np.ndarray, data: np.ndarray, order: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     span = max(float(np.ptp(values[:, order])), 1e-12)
     for place, j in enumerate(order):
@@ -172,7 +176,7 @@ def _swarm(ax: Any, values: np.ndarray, data: np.ndarray, order: np.ndarray) -> 
 # %% ../../nbs/08_report/03_figures.ipynb #cf4de2c7
 def plot_equity(
     curve: pd.DataFrame,  # of `trade_curve`: net, equity, drawdown, before costs
-    axes: Any = None,  # two matplotlib axes; None: new ones
+    axes: Sequence[Axes] | None = None,  # two matplotlib axes; None: new ones
 ) -> Any:  # the two axes
     "Equity and drawdown over the test rows."
     import matplotlib.pyplot as plt
@@ -190,7 +194,7 @@ def plot_equity(
 # %% ../../nbs/08_report/03_figures.ipynb #6f46881b
 def plot_segments(
     table: pd.DataFrame,  # of `segment_table`: value, skill, skill_low, skill_high, n
-    ax: Any = None,  # matplotlib axes; None: new ones
+    ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Skill over the simple rule by segment."
     import matplotlib.pyplot as plt

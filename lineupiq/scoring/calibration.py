@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError, did_you_mean
 from .intervals import score_interval
@@ -62,7 +63,7 @@ class ProbabilityMap:
         return p
 
     def transform(self,
-        probabilities: Any,  # (N, C), or (N,) for two classes
+        probabilities: ArrayLike,  # (N, C), or (N,) for two classes
     ) -> np.ndarray:  # of the same shape
         "Map probabilities."
         flat = np.ndim(probabilities) == 1
@@ -167,9 +168,9 @@ def check_method(
 # %% ../../nbs/02_scoring/04_calibration.ipynb #e862a035
 def fit_map(
     method: str,  # identity, temperature, sigmoid or isotonic
-    probabilities: Any,  # (N, C), or (N,) for two classes; of rows that the model has not seen
-    y: Any,  # (N,) labels
-    weights: Any = None,  # (N,) weights; None: all alike
+    probabilities: ArrayLike,  # (N, C), or (N,) for two classes; of rows that the model has not seen
+    y: ArrayLike,  # (N,) labels
+    weights: ArrayLike | None = None,  # (N,) weights; None: all alike
     classes: Sequence[Any] | None = None,  # (C,) in the order of the columns; None: 0, 1, 2, …
 ) -> ProbabilityMap:
     "Learn a map."
@@ -219,10 +220,10 @@ INTERCEPT = Metric("calibration_intercept", "maximize", ("binary", "multiclass")
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #72f766ce
 def calibration_summary(
-    y: Any,  # (N,) labels
-    probabilities: Any,  # (N, C), or (N,) for two classes
-    times: Any,  # (N,) time, or an ordered group such as season * 100 + week
-    classes: Any = None,  # (C,) class order
+    y: ArrayLike,  # (N,) labels
+    probabilities: ArrayLike,  # (N, C), or (N,) for two classes
+    times: ArrayLike,  # (N,) time, or an ordered group such as season * 100 + week
+    classes: ArrayLike | None = None,  # (C,) class order
     **how: Any,  # level, draws, seed, block_length, min_block, label_end: see `Resampling`
 ) -> dict[str, Any]:  # n, log_loss, brier_score, slope, intercept: Interval each; ece, null: NullBand, calibrated
     "How good and how calibrated a forecast is, each figure with its own uncertainty."
@@ -234,10 +235,10 @@ def calibration_summary(
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #55d554cf
 def reliability_band(
-    y: Any,  # (N,) labels
-    probabilities: Any,  # (N, C), or (N,) for two classes
+    y: ArrayLike,  # (N,) labels
+    probabilities: ArrayLike,  # (N, C), or (N,) for two classes
     level: float = 0.95,  # share of a perfect forecast's bins inside
-    classes: Any = None,  # (C,) class order
+    classes: ArrayLike | None = None,  # (C,) class order
 ) -> pd.DataFrame:  # a line a bin: low, high, n, stated, observed, null_low, null_high, outside
     "What was stated, what came true, and where a perfect forecast would have been."
     from scipy.stats import binom
@@ -247,10 +248,10 @@ def reliability_band(
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #0f702600
 def plot_reliability(
-    y: Any,  # (N,) labels
+    y: ArrayLike,  # (N,) labels
     forecasts: Mapping[str, Any],  # name -> probabilities; the band is drawn for the first
     ax: Axes | None = None,  # where to draw
-    classes: Any = None,  # (C,) class order
+    classes: ArrayLike | None = None,  # (C,) class order
 ) -> Axes:
     "Observed against stated, with the band of a perfect forecast."
     import matplotlib.pyplot as plt

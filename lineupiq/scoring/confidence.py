@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import ConfigError
@@ -24,12 +25,12 @@ __all__ = ['MOST_UNITS', 'ADDED', 'paired_difference', 'unit_losses', 'Confidenc
 # %% ../../nbs/02_scoring/07_confidence.ipynb #66559503
 def paired_difference(
     metric: str | Metric,  # any score
-    y: Any,  # (N,) truth
-    forecast: Any,  # of the one
-    other: Any,  # of the other, on the same rows
-    times: Any,  # (N,) time, or an ordered group such as season * 100 + week
+    y: ArrayLike,  # (N,) truth
+    forecast: ArrayLike,  # of the one
+    other: ArrayLike,  # of the other, on the same rows
+    times: ArrayLike,  # (N,) time, or an ordered group such as season * 100 + week
     *,
-    classes: Any = None,  # (C,) class order
+    classes: ArrayLike | None = None,  # (C,) class order
     **how: Any,  # level, draws, seed, block_length, min_block, label_end: see `Resampling`
 ) -> Interval:  # positive: the one is better
     "The difference of two scores on the same rows, with a block-bootstrap interval of the pairs."
@@ -47,10 +48,10 @@ MOST_UNITS = 2000  # more units of time than this are added up in runs: the redr
 # %% ../../nbs/02_scoring/07_confidence.ipynb #515e575b
 def unit_losses(
     metric: str | Metric,  # the score
-    y: Any,  # (N,) truth
+    y: ArrayLike,  # (N,) truth
     forecasts: Mapping[str, Any],  # name -> forecast of the same rows
-    times: Any,  # (N,) time, or an ordered group
-    classes: Any = None,  # (C,) class order
+    times: ArrayLike,  # (N,) time, or an ordered group
+    classes: ArrayLike | None = None,  # (C,) class order
 ) -> pd.DataFrame | None:  # a line a unit of time, a column a name; None: the score has no loss per row
     "Losses per unit of time whose mean over the units is the loss over the rows."
     metric, out = get_metric(metric), {}

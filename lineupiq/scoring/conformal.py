@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import ConfigError, DataError, MissingExtra
@@ -167,7 +168,7 @@ def _serve(outcomes: np.ndarray, levels: list[float]) -> tuple[np.ndarray, np.nd
     return np.column_stack([quantiles, low, high]), np.column_stack([*(e for _, e in found), extra])
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #9ac2ff5b
-def _named(segment: Any, n: int) -> np.ndarray:
+def _named(segment: ArrayLike, n: int) -> np.ndarray:
     "Segments as text; one segment without a name where there are none."
     return np.full(n, "", dtype=object) if segment is None else np.array([str(s) for s in segment], dtype=object)
 
@@ -262,7 +263,7 @@ def walk_intervals(
     return pd.DataFrame(values[serve], columns=maker.how.columns, index=frame.index[serve])
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #3cc39573
-def _learn_known(maker: IntervalMaker, known: np.ndarray, rows: np.ndarray, units: np.ndarray, ends: np.ndarray, y: np.ndarray, said: np.ndarray, segment: Any, misses: np.ndarray, cells: np.ndarray, open_rows: np.ndarray) -> None:
+def _learn_known(maker: IntervalMaker, known: np.ndarray, rows: np.ndarray, units: np.ndarray, ends: np.ndarray, y: np.ndarray, said: np.ndarray, segment: ArrayLike, misses: np.ndarray, cells: np.ndarray, open_rows: np.ndarray) -> None:
     "Teach the rows whose labels are known by now, a unit at a time, in the order in which they became known."
     known = known[np.lexsort((rows[known], ends[known], units[known]))]
     for part in np.split(known, np.flatnonzero(np.diff(units[known])) + 1) if len(known) else []:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError
 from ..core.timeline import Timeline, to_ticks, whole_number
@@ -50,7 +51,7 @@ class Interval:
 # %% ../../nbs/02_scoring/03_intervals.ipynb #48857472
 def time_sums(
     terms: np.ndarray,  # (N, K) terms of each row
-    times: Any,  # (N,) time, or an ordered group such as season * 100 + week; any order
+    times: ArrayLike,  # (N,) time, or an ordered group such as season * 100 + week; any order
 ) -> tuple[np.ndarray, np.ndarray]:  # (T, K) sums, (T,) rows of each distinct time, in order
     "Row terms summed per timestamp."
     line = Timeline(times)
@@ -60,8 +61,8 @@ def time_sums(
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #a655bcbe
 def label_horizon(
-    times: Any,  # (N,) when each decision was made
-    label_end: Any,  # (N,) when its label became known
+    times: ArrayLike,  # (N,) when each decision was made
+    label_end: ArrayLike,  # (N,) when its label became known
 ) -> int:  # timestamps, >= 1
     "How many timestamps the longest label covers, its own included."
     line = Timeline(times, label_end)
@@ -119,7 +120,7 @@ class Resampling:
     label_end: Any = None  # (N,) raises the floor to the longest label; times must then be times and not groups
     withhold: str = ""  # a reason to give no interval, whatever the draws say
 
-    def floor(self, times: Any) -> int:
+    def floor(self, times: ArrayLike) -> int:
         "Shortest block that does not cut a label."
         whole_number(self.draws, "draws", 100)
         if not 0 < self.level < 1: raise ConfigError("level must lie between 0 and 1", found=repr(self.level), expected="for example 0.95")
@@ -140,7 +141,7 @@ class Resampling:
         return Interval(float(score), float(low), float(high), n, blocks, length, self.level)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #72133fba
-def _from_terms(statistic: Callable[[np.ndarray], np.ndarray], terms: np.ndarray, times: Any, how: Resampling) -> Interval:
+def _from_terms(statistic: Callable[[np.ndarray], np.ndarray], terms: np.ndarray, times: ArrayLike, how: Resampling) -> Interval:
     "Interval of a statistic of means."
     sums, counts = time_sums(terms, times)
     floor, full = how.floor(times), np.column_stack([sums, counts])
@@ -151,12 +152,12 @@ def _from_terms(statistic: Callable[[np.ndarray], np.ndarray], terms: np.ndarray
     return how.interval(statistic(sums.sum(axis=0) / counts.sum()), len(terms), len(counts), length, redraw)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #fccd321c
-def _take(forecast: Any, rows: np.ndarray, n: int) -> Any:
+def _take(forecast: ArrayLike, rows: np.ndarray, n: int) -> Any:
     "Rows of a forecast, also of one that consists of parts."
     return tuple(part[rows] if len(part) == n else part for part in forecast) if isinstance(forecast, tuple) else forecast[rows]
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #b30d0601
-def _from_rows(statistic: Callable[[np.ndarray], float], n: int, times: Any, how: Resampling) -> Interval:
+def _from_rows(statistic: Callable[[np.ndarray], float], n: int, times: ArrayLike, how: Resampling) -> Interval:
     "Interval of a statistic of row numbers."
     ticks, codes = np.unique(to_ticks(times)[0], return_inverse=True)
     if len(codes) != n: raise DataError("y and times differ in length", found=f"{n} and {len(codes)}")
@@ -172,11 +173,11 @@ def _how(metric: Metric, how: dict[str, Any]) -> Resampling:
 # %% ../../nbs/02_scoring/03_intervals.ipynb #bae0783f
 def score_interval(
     metric: str | Metric,  # the score
-    y: Any,  # (N,) truth
-    forecast: Any,  # what the metric needs
-    times: Any,  # (N,) time, or an ordered group such as season * 100 + week; any order
+    y: ArrayLike,  # (N,) truth
+    forecast: ArrayLike,  # what the metric needs
+    times: ArrayLike,  # (N,) time, or an ordered group such as season * 100 + week; any order
     *,
-    classes: Any = None,  # (C,) class order
+    classes: ArrayLike | None = None,  # (C,) class order
     **how: Any,  # level, draws, seed, block_length, min_block, label_end: see `Resampling`
 ) -> Interval:  # the score, and how far it could have come out otherwise
     "A score with its block-bootstrap interval."
@@ -193,8 +194,8 @@ def score_interval(
 # %% ../../nbs/02_scoring/03_intervals.ipynb #f5e56424
 def skill(
     metric: Metric,  # the score
-    score: Any,  # of the model
-    rule: Any,  # of the rule
+    score: ArrayLike,  # of the model
+    rule: ArrayLike,  # of the rule
 ) -> Any:  # 1 - score / rule for losses, score - rule otherwise; NaN if the rule's loss is 0
     "How much better than a rule; positive is better."
     if metric.greater_is_better: return score - rule
@@ -205,7 +206,7 @@ def paired_skill(
     metric: str | Metric,  # the score; one with row terms
     model_rows: np.ndarray,  # (N,) or (N, K) row terms of the model: metric.row_terms(y, forecast, classes)
     rule_rows: np.ndarray,  # the same of the rule, for the same rows
-    times: Any,  # (N,) time, or an ordered group such as season * 100 + week; any order
+    times: ArrayLike,  # (N,) time, or an ordered group such as season * 100 + week; any order
     **how: Any,  # level, draws, seed, block_length, min_block, label_end: see `Resampling`
 ) -> Interval:  # the skill, and how far it could have come out otherwise
     "Skill over a rule, with an interval, from row terms."
@@ -221,12 +222,12 @@ def paired_skill(
 # %% ../../nbs/02_scoring/03_intervals.ipynb #0ace2760
 def skill_interval(
     metric: str | Metric,  # any score
-    y: Any,  # (N,) truth
-    forecast: Any,  # of the model
-    rule: Any,  # of the rule, in the same form
-    times: Any,  # (N,) time, or an ordered group; any order
+    y: ArrayLike,  # (N,) truth
+    forecast: ArrayLike,  # of the model
+    rule: ArrayLike,  # of the rule, in the same form
+    times: ArrayLike,  # (N,) time, or an ordered group; any order
     *,
-    classes: Any = None,  # (C,) class order
+    classes: ArrayLike | None = None,  # (C,) class order
     **how: Any,  # level, draws, seed, block_length, min_block, label_end: see `Resampling`
 ) -> Interval:  # the skill, and how far it could have come out otherwise
     "Skill over a rule, with an interval, from the two forecasts."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..base import TASKS, ConfigError, DataError, did_you_mean, first_rows
 
@@ -23,7 +24,7 @@ __all__ = ['NEEDS', 'METRICS', 'ALIASES', 'CLASSES', 'encode', 'finite', 'check_
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #66dec118
 def encode(
-    labels: Any,  # (N,) labels
+    labels: ArrayLike,  # (N,) labels
     classes: Sequence[Any] | np.ndarray,  # (C,) every class there is, in the order of the probability columns
     name: str = "y",  # what an error calls the labels
 ) -> np.ndarray:  # (N,) int64, the place of each label in `classes`
@@ -39,7 +40,7 @@ def encode(
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #667f71f2
 def finite(
-    values: Any,  # numbers
+    values: ArrayLike,  # numbers
     name: str,  # what an error calls them
     shape: tuple[int | None, ...],  # expected shape; None: any length
 ) -> np.ndarray:  # float64
@@ -57,7 +58,7 @@ def finite(
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #a6e4a553
 def check_probabilities(
-    probabilities: Any,  # (N, C), or (N,) for two classes: the probability of the second
+    probabilities: ArrayLike,  # (N, C), or (N,) for two classes: the probability of the second
     n: int | None = None,  # expected rows
 ) -> np.ndarray:  # (N, C) float64
     "Probabilities in [0, 1] whose rows sum to one."
@@ -76,9 +77,9 @@ NEEDS = ("labels", "probabilities", "point", "quantiles", "samples", "normal")
 # %% ../../nbs/02_scoring/01_metrics.ipynb #ad381ded
 def prepare(
     needs: str,  # one of `NEEDS`
-    y: Any,  # (N,) truth
-    forecast: Any,  # what `needs` names
-    classes: Any = None,  # (C,) class order; None: what occurs
+    y: ArrayLike,  # (N,) truth
+    forecast: ArrayLike,  # what `needs` names
+    classes: ArrayLike | None = None,  # (C,) class order; None: what occurs
 ) -> tuple[np.ndarray, Any, int]:  # truth, forecast, number of classes (0 for numbers)
     "Truth and forecast, checked, labels as class numbers."
     if needs in ("labels", "probabilities"):
@@ -143,13 +144,13 @@ class Metric:
         "Whether a score is strictly better than another."
         return score > than if self.greater_is_better else score < than
 
-    def row_terms(self, y: Any, forecast: Any, classes: Any = None) -> np.ndarray:
+    def row_terms(self, y: ArrayLike, forecast: ArrayLike, classes: ArrayLike | None = None) -> np.ndarray:
         "(N, K) terms of each row, whose means `finish` turns into the score."
         if self.rows is None:
             raise ConfigError(f"{self.name} ranks all rows together and has no row terms", fix="use score_interval or skill_interval")
         return self.rows(*prepare(self.needs, y, forecast, classes))
 
-    def row_loss(self, y: Any, forecast: Any, classes: Any = None) -> np.ndarray:
+    def row_loss(self, y: ArrayLike, forecast: ArrayLike, classes: ArrayLike | None = None) -> np.ndarray:
         "(N,) terms whose mean is the score."
         if self.rows is None or self.combine is not None:
             raise ConfigError(f"{self.name} is not a mean over rows", fix="use row_terms and finish")
@@ -161,7 +162,7 @@ class Metric:
             score = means[..., 0] if self.combine is None else self.combine(means)
         return np.where(np.isfinite(score), score, np.nan)
 
-    def __call__(self, y: Any, forecast: Any, classes: Any = None) -> float:
+    def __call__(self, y: ArrayLike, forecast: ArrayLike, classes: ArrayLike | None = None) -> float:
         "The score of a forecast."
         parts = prepare(self.needs, y, forecast, classes)
         score = self.whole(*parts) if self.rows is None else float(self.finish(self.rows(*parts).mean(axis=0)))
@@ -331,7 +332,7 @@ class NullBand:
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #3f1b6f8b
 def calibration_null(
-    probabilities: Any,  # (N, C), or (N,) for two classes
+    probabilities: ArrayLike,  # (N, C), or (N,) for two classes
     level: float = .95,  # share of draws that the band holds
     draws: int = 2000,  # bands of 2,000 draws repeat to about .001
     seed: int = 0,  # of the draws
@@ -352,9 +353,9 @@ def calibration_null(
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #7e46cac7
 def reliability(
-    y: Any,  # (N,) labels
-    probabilities: Any,  # (N, C), or (N,) for two classes
-    classes: Any = None,  # (C,) class order
+    y: ArrayLike,  # (N,) labels
+    probabilities: ArrayLike,  # (N, C), or (N,) for two classes
+    classes: ArrayLike | None = None,  # (C,) class order
 ) -> pd.DataFrame:  # a line a bin: low, high, n, stated, observed
     "What was stated and what came true, bin by bin."
     import pandas as pd
@@ -439,12 +440,12 @@ def default_metric(
 # %% ../../nbs/02_scoring/01_metrics.ipynb #69b49e18
 def evaluate(
     task: str,  # regression, binary or multiclass
-    y: Any,  # (N,) truth
-    prediction: Any = None,  # (N,) labels or numbers; for classes None means the most probable
-    probabilities: Any = None,  # (N, C), or (N,) for two classes
-    classes: Any = None,  # (C,) class order; None: what occurs, 0 and 1 for a single column
+    y: ArrayLike,  # (N,) truth
+    prediction: ArrayLike | None = None,  # (N,) labels or numbers; for classes None means the most probable
+    probabilities: ArrayLike | None = None,  # (N, C), or (N,) for two classes
+    classes: ArrayLike | None = None,  # (C,) class order; None: what occurs, 0 and 1 for a single column
     quantiles: Mapping[float, Any] | None = None,  # level -> (N,)
-    samples: Any = None,  # (N, M) ensemble members
+    samples: ArrayLike | None = None,  # (N, M) ensemble members
 ) -> dict[str, Any]:  # score by name, confusion_matrix and per_class for classes, n, notes
     "Every score that the forecast allows."
     default_metric(task)  # refuses an unknown task
@@ -468,7 +469,7 @@ def evaluate(
     return report | {"notes": notes}
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #c695bf93
-def _by_class(y: Any, labels: Any, classes: Any) -> dict[str, Any]:
+def _by_class(y: ArrayLike, labels: ArrayLike, classes: ArrayLike) -> dict[str, Any]:
     "The confusion matrix and the scores of each class, as plain values."
     true, said, n = prepare("labels", y, labels, classes)
     names, confusion = np.asarray(classes).tolist(), np.bincount(true * n + said, minlength=n * n).reshape(n, n)

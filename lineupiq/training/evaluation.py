@@ -62,7 +62,7 @@ def evaluate_model(
     rows: np.ndarray | None = None,  # positions to score, for a bundle; None: all later ones
     *,
     name: str | None = None,  # of the model in a run; None: what validation picked
-    since: Any = None,  # first time to score; None: all that is later than what the run was trained and tested on
+    since: str | np.datetime64 | None = None,  # first time to score; None: all that is later than what the run was trained and tested on
     output: Path | str | None = None,  # folder of the pages; None: evaluations/… in the run folder, and no pages for a bundle
     pages: bool = True,  # False: scores only
     draws: int = 1000,  # of the bootstrap
@@ -102,7 +102,7 @@ def new_evaluation(
     return next(p for n in range(1, 1000) if not (p := stem if n == 1 else stem.with_name(f"{stem.name}_{n}")).exists())
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #f41c457a
-def _score_bundle(bundle: Bundle, panel: Panel, rows: np.ndarray | None, since: Any, draws: int, command: str) -> RunScores:
+def _score_bundle(bundle: Bundle, panel: Panel, rows: np.ndarray | None, since: str | np.datetime64, draws: int, command: str) -> RunScores:
     "Score a bundle beside rules that know what was known when it was trained."
     after = np.datetime64(bundle.about["trained_until"])
     rows = np.flatnonzero(panel.labelled & (panel.times > after)) if rows is None else np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)

@@ -145,7 +145,7 @@ def _trimmed(fold: Fold, allowed: np.ndarray | None) -> Fold:
     return replace(fold, train=train, val=None if fold.val is None else fold.val[allowed[fold.val]])
 
 # %% ../../nbs/10_training/01_fitting.ipynb #96f0ba65
-def _blocks(panel: Panel, first: Any, last: Any, n_splits: int) -> list[tuple[Any, Any]]:
+def _blocks(panel: Panel, first: pd.Timestamp, last: pd.Timestamp, n_splits: int) -> list[tuple[Any, Any]]:
     "Equal shares of the distinct times between two dates."
     stamps = np.unique(panel.times[panel.labelled])
     inside = stamps[(stamps >= np.datetime64(first)) & (stamps <= np.datetime64(last))]

@@ -309,7 +309,7 @@ def predict_run(
 
 # %% ../../nbs/10_training/04_runs.ipynb #d0643412
 def moment_of(
-    since: Any,  # 2022-05-01 or 2022-05-01T13:00
+    since: str | np.datetime64,  # 2022-05-01 or 2022-05-01T13:00
     what: str = "--since",  # for messages
 ) -> np.datetime64:  # UTC
     "A date or a time as people write it."
@@ -342,7 +342,7 @@ def score_run(
     run_dir: Path | str,  # a run folder
     panel: Panel,  # of the same source, with labels later than the run
     model: str | None = None,  # None: what validation picked
-    since: Any = None,  # first time to score; None: all that is later than what the run was trained and tested on
+    since: str | np.datetime64 | None = None,  # first time to score; None: all that is later than what the run was trained and tested on
     draws: int = 1000,  # of the bootstrap
     command: str = "evaluate",  # what the ledger calls it
 ) -> RunScores:
@@ -361,7 +361,7 @@ def evaluate_run(
     run_dir: Path | str,  # a run folder
     panel: Panel,  # of the same source, with labels later than the run
     model: str | None = None,  # None: what validation picked
-    since: Any = None,  # first time to score; None: all that is later than what the run was trained and tested on
+    since: str | np.datetime64 | None = None,  # first time to score; None: all that is later than what the run was trained and tested on
     draws: int = 1000,  # of the bootstrap
 ) -> pd.DataFrame:  # the leaderboard of the model and the rules
     "The leaderboard of `score_run`, without pages."
@@ -381,7 +381,7 @@ def ledger_of_run(
     return trained if trained.exists() else beside
 
 # %% ../../nbs/10_training/04_runs.ipynb #2b13fc77
-def _later_rows(panel: Panel, about: Mapping[str, Any], since: Any) -> np.ndarray:
+def _later_rows(panel: Panel, about: Mapping[str, Any], since: str | np.datetime64) -> np.ndarray:
     "Positions of the rows to score."
     after = np.datetime64(about["trained_until"])
     start = np.datetime64(about["tested_until"]) if since is None else moment_of(since)

@@ -94,7 +94,7 @@ class ProgressFile(Callback):
         "A fit begins."
         self.about, self.began = {"fit": self.about["fit"] + 1, "step": name}, time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Any = None) -> bool:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] = None) -> bool:
         "Replace the file's one line."
         facts = self.about | {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.began, 1), **{k: float(v) for k, v in logs.items() if k.endswith("_loss")}}
         temp = self.path.with_suffix(".tmp")

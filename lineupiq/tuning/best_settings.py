@@ -23,6 +23,7 @@ from .objective import FoldScore, Objective
 from .search import TuningResult, plot_history
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from lineupiq.data.panel import Panel
 
 # %% auto #0
@@ -185,7 +186,7 @@ def param_importance(
 
 def plot_importance(
     result: TuningResult,  # of `tune_model`
-    ax: Any = None,  # None: a new figure
+    ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
     "Importance of the parameters as bars."
     import matplotlib.pyplot as plt
@@ -197,7 +198,7 @@ def plot_importance(
 # %% ../../nbs/09_tuning/06_best_settings.ipynb #567732e3
 def plot_parallel(
     result: TuningResult,  # of `tune_model`
-    ax: Any = None,  # None: a new figure
+    ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
     "Finished trials as lines through their parameters, the best ones dark."
     import matplotlib.pyplot as plt
@@ -217,7 +218,7 @@ def plot_parallel(
 
 def plot_fold_scores(
     result: TuningResult,  # of `tune_model`
-    ax: Any = None,  # None: a new figure
+    ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
     "Scores of every trial by fold, and the best trial's."
     import matplotlib.pyplot as plt

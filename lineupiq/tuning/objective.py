@@ -8,14 +8,17 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+from pathlib import Path
 import pandas as pd
 
+from ..registry import ModelRegistry
+from ..core.timeline import Distance
 from ..base import BaseModel, ConfigError, DataError, n_threads
 from ..core.callbacks import Callback
 from ..cv import Fold, WalkForward
@@ -37,7 +40,7 @@ class Development(Panel):
     "A panel that holds no test rows. Made by `development_panel`."
 
 
-def _cut_of(panel: Panel, test: Any) -> tuple[np.datetime64 | None, np.datetime64 | None]:
+def _cut_of(panel: Panel, test: Sequence[Fold] | np.ndarray) -> tuple[np.datetime64 | None, np.datetime64 | None]:
     "First time that belongs to the test, and first time that may train."
     if test is None:
         return None, None
@@ -53,8 +56,8 @@ def _cut_of(panel: Panel, test: Any) -> tuple[np.datetime64 | None, np.datetime6
 # %% ../../nbs/09_tuning/02_objective.ipynb #73d20985
 def development_panel(
     panel: Panel,  # all rows
-    test: Any = None,  # the first test time, or the folds that will be tested on; None: every labelled row is for development
-    embargo: Any = "0D",  # distance in time between the last label and the first test row
+    test: Sequence[Fold] | np.ndarray | None = None,  # the first test time, or the folds that will be tested on; None: every labelled row is for development
+    embargo: Distance = "0D",  # distance in time between the last label and the first test row
 ) -> Development:
     "The rows that a search may see: those whose label was known before the first test row."
     cut, first = _cut_of(panel, test)
@@ -144,7 +147,7 @@ class _Stop(Callback):
     def __init__(self, flag: threading.Event):
         self.flag = flag
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Any = None) -> bool:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] = None) -> bool:
         return self.flag.is_set()
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #cc092173
@@ -207,11 +210,11 @@ class Objective:
         searched: Sequence[str] = (),  # parameters that proposals set
         config: Mapping[str, Any] | None = None,  # parameters that stay as they are
         n_splits: int = 5,  # folds
-        embargo: Any = "0D",  # distance in time before each test block
+        embargo: Distance = "0D",  # distance in time before each test block
         val_share: float = 0.15,  # of a fold's training rows, for models that stop on rows
         seq_len: int | None = None,  # rows of history for tabular models
         exclude_neutrals: bool = False,  # True: rows of class 0 do not train
-        among: Any = None,  # a registry; None: the library's own
+        among: ModelRegistry | None = None,  # a registry; None: the library's own
     ):
         if not isinstance(panel, Development):
             raise ConfigError("a search takes development rows only", found=type(panel).__name__, expected="the panel that development_panel returns",

@@ -12,10 +12,11 @@ from math import comb
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError
 from ..core.space import plain_number
-from ..core.timeline import whole_number
+from ..core.timeline import Distance, whole_number
 from ..cv import CombinatorialPurged
 from ..scoring.trading import class_positions, equity_curve, ledger, non_overlapping
 from .search import TuningResult
@@ -29,7 +30,7 @@ __all__ = ['MOST_SPLITS', 'FEWEST_TRIALS', 'Overfitting', 'backtest_overfitting'
 MOST_SPLITS = 20_000  # ways to choose half of the blocks; 16 blocks have 12,870
 
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #d23b6311
-def _masks(n_units: int, n_blocks: int, times: Any, label_end: Any, embargo: Any) -> tuple[np.ndarray, np.ndarray]:
+def _masks(n_units: int, n_blocks: int, times: ArrayLike, label_end: ArrayLike, embargo: Distance) -> tuple[np.ndarray, np.ndarray]:
     "(S, T) units that choose and units that judge, in each split."
     if label_end is None:
         edges = np.concatenate([[0], np.cumsum(np.full(n_blocks, n_units // n_blocks) + (np.arange(n_blocks) < n_units % n_blocks))])
@@ -70,9 +71,9 @@ def backtest_overfitting(
     score: Callable[[np.ndarray, np.ndarray], np.ndarray],  # ((…, K) sums, (…) rows) -> scores; large is good
     *,
     n_blocks: int = 10,  # even; 10 have 252 splits, 16 have 12,870
-    times: Any = None,  # (T,) first time of each unit; with label_end only
-    label_end: Any = None,  # (T,) when each unit's last label was known; None is honest only if no label reaches beyond its unit
-    embargo: Any = 0,  # distance in time after each judging block
+    times: ArrayLike | None = None,  # (T,) first time of each unit; with label_end only
+    label_end: ArrayLike | None = None,  # (T,) when each unit's last label was known; None is honest only if no label reaches beyond its unit
+    embargo: Distance = 0,  # distance in time after each judging block
 ) -> Overfitting:
     "Combinatorially symmetric cross-validation of trials."
     from scipy.stats import rankdata
@@ -129,7 +130,7 @@ FEWEST_TRIALS = 5  # of two trials, either half's choice is first or last in the
 def search_overfitting(
     result: TuningResult,  # of `tune_model`
     n_blocks: int = 10,  # at most; fewer where the history is short
-    embargo: Any = 0,  # distance in time after each judging block
+    embargo: Distance = 0,  # distance in time after each judging block
 ) -> tuple[Overfitting | None, str]:  # (None where it cannot be said, and why)
     "The probability that the search's choice is overfitted."
     units, metric = unit_sums(result), result.objective.metric
@@ -180,7 +181,7 @@ class DeflatedSharpe:
 
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #0dbb7131
 def deflated_sharpe(
-    returns: Any,  # (T,) returns of the chosen strategy, one a period
+    returns: ArrayLike,  # (T,) returns of the chosen strategy, one a period
     n_trials: int = 1,  # proposals that were tried, failures included
     spread: float = 0.0,  # variance of their Sharpe ratios, of one period
 ) -> DeflatedSharpe:

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError, did_you_mean
 from ..core.space import Choice, Space
-from ..core.timeline import whole_number
+from ..core.timeline import Distance, whole_number
 from ..cv import Fold, WalkForward
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold, with_validation
@@ -190,7 +191,7 @@ def outer_folds(
     panel: Development,  # of `development_panel`
     outer: int = 5,  # blocks
     share: float = 0.5,  # of the units of time, at the end, that the blocks cover
-    embargo: Any = "0D",  # distance in time before each block
+    embargo: Distance = "0D",  # distance in time before each block
 ) -> list[Fold]:
     "Blocks of equal length at the end of the development rows, each with the rows that were known before it."
     if not isinstance(panel, Development):
@@ -214,7 +215,7 @@ class OuterBlock:
     embargo: Any  # distance in time before each test block, inside and outside
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #b959e053
-def _searched(panel: Development, model: str, fold: Fold, choice: str, embargo: Any, options: Mapping[str, Any]) -> OuterBlock:
+def _searched(panel: Development, model: str, fold: Fold, choice: str, embargo: Distance, options: Mapping[str, Any]) -> OuterBlock:
     "Search on what was known before a block, refit the choice, predict the block."
     inner = development_panel(panel, [fold], embargo)
     try:
@@ -232,7 +233,7 @@ def _rule_frames(panel: Development, folds: list[Fold]) -> dict[str, list[pd.Dat
     return {r: [fit_fold(panel, f, ModelSpec(r, {}), FitSettings(refit=False)).predictions for f in folds] for r in RULES if ModelSpec(r, {}).fits(panel)}
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #4c2a39a6
-def _part(metric: Metric, line: np.ndarray, units: np.ndarray, y: np.ndarray, ours: Any, theirs: Any, classes: Any) -> np.ndarray:
+def _part(metric: Metric, line: np.ndarray, units: np.ndarray, y: np.ndarray, ours: ArrayLike, theirs: ArrayLike, classes: ArrayLike) -> np.ndarray:
     "(U, 2K + 1) terms of model and rule and the number of rows, by unit of the whole time."
     terms = np.hstack([*(metric.row_terms(y, f, classes).reshape(len(y), -1) for f in (ours, theirs)), np.ones((len(y), 1))])
     sums, _ = time_sums(terms, units)
@@ -350,7 +351,7 @@ def nested_estimate(
     outer: int = 5,  # blocks, and so many searches
     share: float = 0.5,  # of the units of time, at the end, that the blocks cover
     choice: str = "best",  # one of CHOICES: what each inner search chooses
-    embargo: Any = "0D",  # distance in time before each test block, inside and outside
+    embargo: Distance = "0D",  # distance in time before each test block, inside and outside
     draws: int = 1000,  # of the bootstrap
     callback: Callable[[dict[str, Any]], None] | None = None,  # told after each trial of each search
     **options: Any,  # of each search: see `tune_model`; timeout is each search's own

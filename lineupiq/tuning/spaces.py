@@ -12,7 +12,7 @@ from typing import Any
 from ..base import ConfigError, MissingExtra, did_you_mean
 from ..core.config import raise_problems, read_yaml
 from ..core.space import Space, read_space, space_record
-from ..registry import registry
+from ..registry import ModelRegistry, registry
 
 # %% auto #0
 __all__ = ['TUNING_DEFAULTS', 'search_space', 'search_spaces', 'read_tuning', 'tuning_yaml']
@@ -20,7 +20,7 @@ __all__ = ['TUNING_DEFAULTS', 'search_space', 'search_spaces', 'read_tuning', 't
 # %% ../../nbs/09_tuning/00_spaces.ipynb #0cf5f912
 def search_space(
     model: str,  # a registered name
-    among: Any = None,  # a registry; None: the library's own
+    among: ModelRegistry | None = None,  # a registry; None: the library's own
 ) -> Space:  # what its class declares
     "The space that a model declares; one that declares none cannot be tuned without a space from the caller."
     cls = (among or registry()).get_model(model)
@@ -28,7 +28,7 @@ def search_space(
 
 
 def search_spaces(
-    among: Any = None,  # a registry; None: the library's own
+    among: ModelRegistry | None = None,  # a registry; None: the library's own
 ) -> dict[str, Space]:  # family:name -> space
     "The space of every model that is installed."
     among = among or registry()

@@ -77,24 +77,24 @@ class Reseeded(BaseSampler):
         self.name, self.seed = name, seed
         self.inner = make_sampler(name, seed)
 
-    def before_trial(self, study: Any, trial: Any) -> None:
+    def before_trial(self, study: optuna.Study, trial: optuna.Trial) -> None:
         "The trial's own generator; a sequence that fills the space keeps the study's seed, or it would be no sequence."
         self.inner = make_sampler(self.name, self.seed if self.name == "qmc" else trial_seed(self.seed, trial.number))
         self.inner.before_trial(study, trial)
 
-    def infer_relative_search_space(self, study: Any, trial: Any) -> dict:
+    def infer_relative_search_space(self, study: optuna.Study, trial: optuna.Trial) -> dict:
         "As the sampler does."
         return self.inner.infer_relative_search_space(study, trial)
 
-    def sample_relative(self, study: Any, trial: Any, search_space: dict) -> dict:
+    def sample_relative(self, study: optuna.Study, trial: optuna.Trial, search_space: dict) -> dict:
         "As the sampler does."
         return self.inner.sample_relative(study, trial, search_space)
 
-    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+    def sample_independent(self, study: optuna.Study, trial: optuna.Trial, param_name: str, param_distribution: optuna.distributions.BaseDistribution) -> Any:
         "As the sampler does."
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
-    def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
+    def after_trial(self, study: optuna.Study, trial: optuna.Trial, state: optuna.trial.TrialState, values: Sequence[float] | None) -> None:
         "As the sampler does."
         self.inner.after_trial(study, trial, state, values)
 
@@ -106,27 +106,27 @@ class Exhaustive(BaseSampler):
     ):
         self.points, self.taken = list(points), {}
 
-    def left(self, study: Any) -> list[int]:
+    def left(self, study: optuna.Study) -> list[int]:
         "Combinations that no trial has finished or is working on."
         from optuna.trial import TrialState
         held = {t.user_attrs.get("point") for t in study.get_trials(deepcopy=False) if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)}
         return [k for k in range(len(self.points)) if k not in held]
 
-    def before_trial(self, study: Any, trial: Any) -> None:
+    def before_trial(self, study: optuna.Study, trial: optuna.Trial) -> None:
         "Take a combination."
         left = self.left(study)
         self.taken[trial.number] = left[0] if left else 0
         study._storage.set_trial_user_attr(trial._trial_id, "point", self.taken[trial.number])
 
-    def infer_relative_search_space(self, study: Any, trial: Any) -> dict:
+    def infer_relative_search_space(self, study: optuna.Study, trial: optuna.Trial) -> dict:
         "Nothing is proposed together."
         return {}
 
-    def sample_relative(self, study: Any, trial: Any, search_space: dict) -> dict:
+    def sample_relative(self, study: optuna.Study, trial: optuna.Trial, search_space: dict) -> dict:
         "Nothing is proposed together."
         return {}
 
-    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+    def sample_independent(self, study: optuna.Study, trial: optuna.Trial, param_name: str, param_distribution: optuna.distributions.BaseDistribution) -> Any:
         "The parameter's value in the trial's combination."
         return self.points[self.taken[trial.number]][param_name]
 
@@ -143,7 +143,7 @@ class MarginPruner(BasePruner):
     ):
         self.margins, self.startup = tuple(margins), startup
 
-    def prune(self, study: Any, trial: Any) -> bool:
+    def prune(self, study: optuna.Study, trial: optuna.Trial) -> bool:
         "Whether to give the trial up after its last reported fold."
         from optuna.trial import TrialState
         step = trial.last_step
@@ -269,7 +269,7 @@ def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[st
 # %% ../../nbs/09_tuning/03_studies.ipynb #f7f26b1a
 def open_study(
     name: str,  # of the study
-    storage: Any,  # of `open_storage`
+    storage: optuna.storages.BaseStorage,  # of `open_storage`
     identity: Mapping[str, Any],  # plain values; `direction` is one of them
     sampler: BaseSampler,
     pruner: BasePruner,
@@ -345,7 +345,7 @@ def reap(
 
 def fail_trial(
     study: optuna.Study,
-    trial: Any,  # a trial, running
+    trial: optuna.Trial,  # a trial, running
     reason: str,  # why
     kind: str = "error",  # error: the proposal failed; lost, stopped or surplus: it was not the proposal's fault
 ) -> bool:  # False: another process has finished it meanwhile
@@ -364,7 +364,7 @@ def fail_trial(
 class Heart:
     "Signs of life of the trials that this process is working on."
     def __init__(self,
-        storage: Any,  # of `open_storage`; one without heartbeats is left alone
+        storage: optuna.storages.BaseStorage,  # of `open_storage`; one without heartbeats is left alone
     ):
         self.storage, self.trials, self._end = storage, set(), threading.Event()
         self.beats = hasattr(storage, "record_heartbeat")
@@ -380,13 +380,13 @@ class Heart:
         if self.beats:
             self._thread.join()
 
-    def add(self, trial: Any) -> None:
+    def add(self, trial: optuna.Trial) -> None:
         "A trial begins."
         self.trials.add(trial._trial_id)
         if self.beats:
             self.storage.record_heartbeat(trial._trial_id)
 
-    def drop(self, trial: Any) -> None:
+    def drop(self, trial: optuna.Trial) -> None:
         "A trial has ended."
         self.trials.discard(trial._trial_id)
 

@@ -24,6 +24,7 @@ from .scheduling import Job, Jobs, deal, run_lanes, stages
 from .studies import Heart, fail_trial, owner, reap, signals_wait
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
 
 # %% auto #0
@@ -46,7 +47,7 @@ def unpack_sums(
 
 
 def trial_sums(
-    study: Any,  # an Optuna study of this page
+    study: optuna.Study,  # an Optuna study of this page
     number: int,  # a trial that is complete
 ) -> list[np.ndarray]:  # (T, K) a fold
     "The metric's terms of a trial, summed by unit of time: what paired comparisons of trials are made of."
@@ -57,7 +58,7 @@ def trial_sums(
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #4872467b
 def trials_frame(
-    study: Any,  # an Optuna study of this page
+    study: optuna.Study,  # an Optuna study of this page
     n_folds: int,  # folds of a trial
 ) -> pd.DataFrame:  # number, state, score, fold_0 …, seconds, parameters, reason
     "One line a trial, in order; a fold that was not reached has no score."
@@ -86,7 +87,7 @@ class _Running:
 FAILURES = (4, 0.5)  # so many failed proposals, and more than this share of all: the search ends
 
 
-def _lost(study: Any, trial: Any) -> bool:
+def _lost(study: optuna.Study, trial: optuna.Trial) -> bool:
     "Whether somebody else has finished the trial meanwhile."
     return any(t.number == trial.number and t.state.is_finished() for t in study.get_trials(deepcopy=False))
 
@@ -96,8 +97,8 @@ class Search:
     def __init__(self,
         objective: Objective,
         space: Space,  # what is proposed
-        study: Any,  # of `open_study`
-        storage: Any,  # of `open_storage`
+        study: optuna.Study,  # of `open_study`
+        storage: optuna.storages.BaseStorage,  # of `open_storage`
         jobs: Jobs,  # how the machine is used
         n_trials: int,  # finished trials that the study should have
         timeout: float | None = None,  # seconds after which no trial begins
@@ -193,7 +194,7 @@ class Search:
         by = {r.trial.number: r for r in running}
         jobs = [Job(r.trial.number, k, costs[k], r.params, r.stop) for r in running for k in folds if k not in r.results]
 
-        def told(job: Job, result: Any) -> None:
+        def told(job: Job, result: FoldScore) -> None:
             self.fits += isinstance(result, FoldScore)
             by[job.trial].results[job.fold] = result
             self._advance(by[job.trial])

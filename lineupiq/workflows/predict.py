@@ -64,7 +64,7 @@ def written(
 # %% ../../nbs/17_workflows/03_predict.ipynb #96e0966a
 def predict_published(
     model: Published,  # of `load_published`
-    panel: Any,  # rows of the same kind
+    panel: Panel,  # rows of the same kind
     everything: bool = False,  # True: also rows whose outcome is known, if they are later than the training
 ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model, version
     "Predictions of rows that a published model has not seen."

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.panel import Panel
 from ..base import ConfigError, DataError, GateRejected, IntegrityError, LineupIQError
 from ..core.files import check_name, dump_json, load_json, one_at_a_time
 from ..core.timeline import to_duration
@@ -71,7 +72,7 @@ def _by_drift(ask: RetrainRequest, output: Path) -> Reason:
 # %% ../../nbs/17_workflows/09_retrain.ipynb #1559cb45
 def live_skill(
     live: Published,  # the version in production
-    panel: Any,  # of its source, with newer rows
+    panel: Panel,  # of its source, with newer rows
     config: GateConfig | None = None,  # metric, level, least rows
     ledger: Path | None = None,  # where the look is written down; None: nowhere
 ) -> Any:  # an Interval

@@ -167,7 +167,7 @@ def run_settings(
     return replace(ask.settings, device=device, weights="quality" if ask.source.weights == "quality" else "panel", config=source_record(ask.source, horizon))
 
 # %% ../../nbs/17_workflows/02_train.ipynb #c63367eb
-def _interval_lines(result: RunResult, panel: Any) -> list[str]:
+def _interval_lines(result: RunResult, panel: Panel) -> list[str]:
     "What each model's intervals hold of the test rows."
     from lineupiq.scoring.conformal import coverage_table
     out = []
@@ -192,6 +192,6 @@ def _published(result: RunResult, panel: Panel) -> str:
     return f"Published {told['name']} {told['version']} ({told['model']}{why}), in staging; {then}\n"
 
 # %% ../../nbs/17_workflows/02_train.ipynb #b175b284
-def _shape(panel: Any) -> str:
+def _shape(panel: Panel) -> str:
     labelled = int(panel.labelled.sum())
     return f"{panel.task} panel: {labelled:,} labelled rows of {panel.frame['symbol'].nunique():,} symbols, {len(panel.features)} features, {panel.frame['time'].min():%Y-%m-%d} to {panel.frame['time'].max():%Y-%m-%d}"
