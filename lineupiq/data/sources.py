@@ -31,10 +31,10 @@ __all__ = ['log', 'ROLES', 'OUTCOMES', 'SOURCES', 'TableConfig', 'table_config',
 @dataclass
 class TableConfig:
     "What a YAML that describes a table may say."
-    path: str  # parquet or CSV; relative to the YAML; a folder is read whole
     task: Literal["regression", "binary", "multiclass"]  # what the label is
     time: str  # column: when the prediction is made
     label: str  # column: what happened
+    path: str | None = None  # parquet or CSV; relative to the YAML; a folder is read whole; null: given with --path
     features: Any = None  # mapping name -> numeric, category or count; or a list of numeric columns
     symbol: str | None = None  # column: who or what; none: one symbol
     label_end: str | None = None  # column: when the label became known
@@ -108,9 +108,11 @@ def table_panel(
     "A panel from somebody's own table."
     cfg = table_config(description)
     root = Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
-    files = find_tables(root / Path(cfg.path).expanduser() if path is None else path)
+    if path is None and cfg.path is None:
+        raise ConfigError("path: missing: the table's file is not said", where=str(description)[:120], fix="add path to the YAML, or give --path")
+    files = find_tables(root / Path(str(cfg.path)).expanduser() if path is None else path)
     if not files:
-        raise DataError("no table found", where=str(root / cfg.path if path is None else path), expected="a parquet or CSV file")
+        raise DataError("no table found", where=str(root / str(cfg.path) if path is None else path), expected="a parquet or CSV file")
     raw = _joined([read_table(f) for f in files], [c for c in (cfg.symbol, cfg.time) if c])
     if cfg.features is None:
         taken = {getattr(cfg, role) for role in ROLES}

@@ -110,7 +110,7 @@ def reasons_for(
     return out or [Reason("asked", True, "no condition was given, so it is trained in any case")]
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #2301128e
-KEPT = ("metric", "seq_len", "time_limit", "exclude_neutrals", "refit", "calibrate", "intervals", "seed")  # settings that a retraining takes over
+KEPT = ("acknowledged", "metric", "seq_len", "time_limit", "exclude_neutrals", "refit", "calibrate", "intervals", "seed")  # settings that a retraining takes over
 
 
 def retraining(
@@ -122,8 +122,8 @@ def retraining(
     about = live.metadata["training"]
     split, settings = about.get("split") or {}, about.get("settings") or {}
     source = recorded_source(live.metadata["data"].get("source") or {}, ask.data, ask.path, f"{live.name} {live.version}")
-    kept = {k: settings[k] for k in KEPT if settings.get(k) is not None} | ({"seed": ask.seed} if ask.seed is not None else {})
-    how = TrainSettings(output, acknowledged=tuple(settings.get("acknowledged") or ()), **kept)
+    kept = {k: tuple(v) if isinstance(v := settings[k], list) else v for k in KEPT if settings.get(k) is not None} | ({"seed": ask.seed} if ask.seed is not None else {})
+    how = TrainSettings(output, **kept)
     plan = SplitPlan(**{k: split[k] for k in ("val", "test_share", "embargo", "train_from") if split.get(k) is not None})
     return TrainRequest(source, (live.metadata["model"].split(":")[-1],), split=plan, settings=how, search=ask.search)
 
