@@ -454,8 +454,13 @@ class ArrayModel(BaseModel):
     def _named(self, X: pd.DataFrame, where: str) -> np.ndarray:
         "The fitted columns of a frame, in the fitted order."
         if list(X.columns) != self.feature_columns:  # the common case, same names in the same order, costs nothing
-            X = X if all(isinstance(c, str) for c in X.columns) else X.rename(columns=str)
-            X = pick_columns(X, self.feature_columns, self.config.strict_columns, where)
+            X, problems = X if all(isinstance(c, str) for c in X.columns) else X.rename(columns=str), []
+            picked = noted(problems, lambda: pick_columns(X, self.feature_columns, self.config.strict_columns, where))
+            if picked is None:  # what can be said of the columns that are there
+                there = X.loc[:, [c for c in self.feature_columns if list(X.columns).count(c) == 1]]
+                noted(problems, lambda: check_values(numeric_frame(there, where), list(there), self.handles_nan, where))
+            raise_all(problems, where)
+            X = picked
         return numeric_frame(X, where)
 
     def _unnamed(self, X: Any, where: str) -> np.ndarray:
