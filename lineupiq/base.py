@@ -578,6 +578,8 @@ class BaseModel(ABC):
             problems.append(f"y must be 1D, got shape {np.shape(y)}")
         if y is not None and np.shape(y)[:1] != shape[:1]:
             problems.append(f"X and y length mismatch: {shape[:1]} vs {np.shape(y)[:1]}")
+        if y is not None and self.task != "regression" and np.asarray(y).dtype.kind == "f" and not np.equal(y, np.round(y)).all():
+            problems.append("y has labels that are no classes: fractions or missing values")
         if problems:
             raise DataError("Input validation failed:\n" + "\n".join(f"  - {p}" for p in problems), where=type(self).__name__)
 

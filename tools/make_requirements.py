@@ -49,7 +49,7 @@ def row(key: str, entry: dict) -> str:
     "A line of a document's table."
     plain = lambda text: text.replace("|", "\\|")  # noqa: E731
     pages = [f"[{p.removesuffix('.ipynb')}]({p})" for p in entry.get("pages", [])] + [f"`{f}`" for f in entry.get("files", [])]
-    code = [f"`{n.removeprefix('lineupiq.')}`" for n in entry.get("names", [])] + [f"`{c}`" for c in entry.get("commands", [])]
+    code = [f"`{n}`" for n in entry.get("names", [])] + [f"`{c}`" for c in entry.get("commands", [])]
     tests = [f"`{t.removeprefix('tests/').replace('.py::', ' ')}`" for t in entry.get("tests", [])]
     return "| " + " | ".join([key, plain(entry["title"]), "<br>".join(pages), "<br>".join(map(plain, code)), "<br>".join(tests)]) + " |"
 

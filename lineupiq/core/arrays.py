@@ -363,18 +363,6 @@ class ArrayModel(BaseModel):
             self.callbacks.on_train_end(self, metrics)
         return metrics
 
-    def _tell_begin(self) -> None:
-        "Tell the callbacks, and their owner where they will hear of no rounds."
-        if not self.callbacks:
-            return
-        self.callbacks.on_train_begin(self)
-        if not self.iterates and self.shared is None:
-            warnings.warn(f"{self.name or type(self).__name__} has no rounds or epochs: callbacks hear of its beginning and its end only", UserWarning, stacklevel=3)
-
-    def _length(self, X: Any) -> int:
-        "Rows of history in each input."
-        return self._width or (X.shape[1] if getattr(X, "ndim", 2) == 3 else 1)
-
     def _count_hits(self, metrics: TrainingMetrics, train: tuple, val: tuple) -> None:
         "Accuracies that the member did not count itself; a search reads losses only and is spared the predictions."
         if self.codec is None or self.shared is not None:
@@ -382,37 +370,6 @@ class ArrayModel(BaseModel):
         for name, (X, y) in (("train_accuracy", train), ("val_accuracy", val)):
             if getattr(metrics, name) is None and X is not None and len(y):
                 setattr(metrics, name, float((np.asarray(self._predict(X)).argmax(axis=1) == y).mean()))
-
-    def _checked(self, X: Any, y: Any, where: str, labels: str, constant_ok: bool, coded: bool = True) -> tuple[Any, np.ndarray]:
-        "Inputs and labels, with everything that is wrong with them in one error."
-        problems: list[DataError] = []
-        rows = noted(problems, lambda: self._inputs(X, where))
-        n = len(X if rows is None else rows) if hasattr(X if rows is None else rows, "__len__") else None
-        y = noted(problems, lambda: check_labels(y, self.task, n, labels, constant_ok))
-        if y is not None and coded and self.codec is not None:
-            y = noted(problems, lambda known=y: self.codec.encode(known, labels))
-        raise_all(problems, where)
-        return rows, y
-
-    def validate_inputs(self, X, y=None) -> None:
-        "Raise one error with everything that is wrong with rows and labels, as `fit` and `predict` do; an unfitted model takes the names and the width of these rows."
-        known = self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted
-        try:
-            if not self.is_fitted:
-                self._learn_shape(X)
-            if y is None:
-                self._inputs(X, "the input")
-            else:
-                self._checked(X, y, "the input", "the labels", True, coded=self.is_fitted)
-        finally:
-            self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted = known
-
-    def _learn_shape(self, X: Any) -> None:
-        "Learn whether rows have names, and how wide they are."
-        self._positional = not hasattr(X, "columns")
-        if hasattr(X, "columns") and self.feature_columns is None:
-            self.feature_columns = [str(c) for c in X.columns]
-        self._width = np.shape(X)[1] if not hasattr(X, "columns") and getattr(X, "ndim", 2) == 3 else None
 
     def _training_rows(self, X_train: Any, y_train: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         "Learn names, width and classes from the training rows, and check them."
@@ -454,8 +411,13 @@ class ArrayModel(BaseModel):
     def _named(self, X: pd.DataFrame, where: str) -> np.ndarray:
         "The fitted columns of a frame, in the fitted order."
         if list(X.columns) != self.feature_columns:  # the common case, same names in the same order, costs nothing
-            X = X if all(isinstance(c, str) for c in X.columns) else X.rename(columns=str)
-            X = pick_columns(X, self.feature_columns, self.config.strict_columns, where)
+            X, problems = X if all(isinstance(c, str) for c in X.columns) else X.rename(columns=str), []
+            picked = noted(problems, lambda: pick_columns(X, self.feature_columns, self.config.strict_columns, where))
+            if picked is None:  # what can be said of the columns that are there
+                there = X.loc[:, [c for c in self.feature_columns if list(X.columns).count(c) == 1]]
+                noted(problems, lambda: check_values(numeric_frame(there, where), list(there), self.handles_nan, where))
+            raise_all(problems, where)
+            X = picked
         return numeric_frame(X, where)
 
     def _unnamed(self, X: Any, where: str) -> np.ndarray:
@@ -476,6 +438,49 @@ class ArrayModel(BaseModel):
             raise DataError("wrong width", where=where, found=f"X has {X.shape[-1]} features (shape {X.shape})",
                             expected=f"expected {self.n_features} features (N, {', '.join(map(str, want))})")
         return X
+
+    def _tell_begin(self) -> None:
+        "Tell the callbacks, and their owner where they will hear of no rounds."
+        if not self.callbacks:
+            return
+        self.callbacks.on_train_begin(self)
+        if not self.iterates and self.shared is None:
+            warnings.warn(f"{self.name or type(self).__name__} has no rounds or epochs: callbacks hear of its beginning and its end only", UserWarning, stacklevel=3)
+
+    def _length(self, X: Any) -> int:
+        "Rows of history in each input."
+        return self._width or (X.shape[1] if getattr(X, "ndim", 2) == 3 else 1)
+
+    def _checked(self, X: Any, y: Any, where: str, labels: str, constant_ok: bool, coded: bool = True) -> tuple[Any, np.ndarray]:
+        "Inputs and labels, with everything that is wrong with them in one error."
+        problems: list[DataError] = []
+        rows = noted(problems, lambda: self._inputs(X, where))
+        n = len(X if rows is None else rows) if hasattr(X if rows is None else rows, "__len__") else None
+        y = noted(problems, lambda: check_labels(y, self.task, n, labels, constant_ok))
+        if y is not None and coded and self.codec is not None:
+            y = noted(problems, lambda known=y: self.codec.encode(known, labels))
+        raise_all(problems, where)
+        return rows, y
+
+    def validate_inputs(self, X, y=None) -> None:
+        "Raise one error with everything that is wrong with rows and labels, as `fit` and `predict` do; an unfitted model takes the names and the width of these rows."
+        known = self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted
+        try:
+            if not self.is_fitted:
+                self._learn_shape(X)
+            if y is None:
+                self._inputs(X, "the input")
+            else:
+                self._checked(X, y, "the input", "the labels", True, coded=self.is_fitted)
+        finally:
+            self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted = known
+
+    def _learn_shape(self, X: Any) -> None:
+        "Learn whether rows have names, and how wide they are."
+        self._positional = not hasattr(X, "columns")
+        if hasattr(X, "columns") and self.feature_columns is None:
+            self.feature_columns = [str(c) for c in X.columns]
+        self._width = np.shape(X)[1] if not hasattr(X, "columns") and getattr(X, "ndim", 2) == 3 else None
 
     def once(self,
         key: tuple,  # what the value depends on beside the training rows

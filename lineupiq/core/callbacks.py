@@ -21,7 +21,7 @@ __all__ = ['TRACKER', 'Callback', 'TrackingCallback', 'CallbackList', 'EarlyStop
 # %% ../../nbs/00_core/06_callbacks.ipynb #9d13a28d
 class Callback:
     "Hooks of a training loop; all of them do nothing."
-    in_training: bool = False  # between the beginning and the end; a CallbackList keeps it
+    stage: str = ""  # begun, running, or empty outside of a training; a CallbackList keeps it
 
     def on_train_begin(self, model: Any) -> None:
         "Before the first epoch."
@@ -66,18 +66,21 @@ class CallbackList(Callback):
     def on_train_begin(self, model: Any) -> None:
         "Tell all of them."
         for c in self.callbacks:
-            c.in_training = True
-            c.on_train_begin(model)
+            if getattr(c, "stage", "") != "begun":
+                c.on_train_begin(model)
+            c.stage = "begun"
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] | None = None) -> bool:
         "Tell all of them, also when an earlier one has asked to stop."
+        for c in self.callbacks:
+            c.stage = "running"
         return any([c.on_epoch_end(epoch, logs, save) for c in self.callbacks])
 
     def on_train_end(self, model: Any, metrics: Any) -> None:
         "Tell all of them, once."
         for c in self.callbacks:
-            if getattr(c, "in_training", False):
-                c.in_training = False
+            if getattr(c, "stage", ""):
+                c.stage = ""
                 c.on_train_end(model, metrics)
 
 # %% ../../nbs/00_core/06_callbacks.ipynb #745ec583

@@ -610,6 +610,18 @@ def test_4_24_mlflow_is_told_of_everything(project, tracker, model, config):
 
 
 @pytest.mark.slow
+def test_4_24_a_run_that_fails_is_not_left_open(project, tracker):
+    class Breaks(Callback):
+        def on_epoch_end(self, epoch, logs, save=None):
+            raise ValueError("the power is gone")
+    trainer = quick_trainer(experiment_name="broken", use_mlflow=None, callbacks=[Breaks()])
+    with pytest.raises(Exception, match="the power is gone"):
+        trainer.run_full_pipeline()
+    assert json.loads((trainer.run_dir / "status.json").read_text())["status"] == "failed"
+    assert [r.info.status for r in tracker("broken")[1]] == ["FAILED"]
+
+
+@pytest.mark.slow
 def test_4_24_a_command_tells_the_losses_of_the_fit_that_was_stopped(cli, tracker, tmp_path):
     assert cli("train", "--data", "noise-bars", "--horizon", "5", "--model", "xgboost", "--experiment", "own", "--no-publish", "--output", tmp_path / "runs").code == 0
     client, [run] = tracker("own")
