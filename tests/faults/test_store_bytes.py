@@ -428,7 +428,7 @@ def nobody(root: Path, code: str) -> subprocess.CompletedProcess:
     return subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=False, env={**os.environ, "HOME": "/tmp"})
 
 
-REFUSED = "import sys; from pathlib import Path\nfrom lineupiq.store.layout import Store\nfrom lineupiq import versions\nfrom lineupiq.base import LineupIQError\n" \
+REFUSED = "import sys; from pathlib import Path\nfrom lineupiq.store.layout import Store\nfrom lineupiq.store import versions\nfrom lineupiq.base import LineupIQError\n" \
     "try: versions.promote(Store(Path(sys.argv[1])), 'QB_yards', '1.0.0', force=True, reason='x')\nexcept LineupIQError as err: print(err); sys.exit(err.exit_code)"
 
 
@@ -489,7 +489,7 @@ def test_X1_a_small_disk_and_X2_a_read_only_one(tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-LIMITED = "import sys; from pathlib import Path\nfrom lineupiq.store.layout import Store\nfrom lineupiq import versions\nfrom lineupiq.base import LineupIQError\n" \
+LIMITED = "import sys; from pathlib import Path\nfrom lineupiq.store.layout import Store\nfrom lineupiq.store import versions\nfrom lineupiq.base import LineupIQError\n" \
     "import resource\nkind, value = getattr(resource, sys.argv[3]), int(sys.argv[4])\nresource.setrlimit(kind, (value, value))\nimport signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" \
     "try: print(versions.publish(Store(Path(sys.argv[1])), 'QB_yards', sys.argv[2], {}))\nexcept LineupIQError as err: print(err); sys.exit(err.exit_code)\nexcept OSError as err: print(err); sys.exit(7)"
 
