@@ -79,7 +79,7 @@ def test_sample_weights_reach_the_fit_and_not_the_score(container, tmp_path):
     from dataclasses import replace
     plain = Trainer("logistic", {"C": 1.0}, replace(container, w_train=None), output_dir=tmp_path).run_full_pipeline()
     skewed = Trainer("logistic", {"C": 1.0}, replace(container, w_train=heavy), output_dir=tmp_path).run_full_pipeline()
-    assert skewed["evaluation"]["test_metrics"]["confusion_matrix"] != plain["evaluation"]["test_metrics"]["confusion_matrix"]
+    assert skewed["evaluation"]["test_tables"]["confusion_matrix"] != plain["evaluation"]["test_tables"]["confusion_matrix"]
     scored = Trainer("logistic", {"C": 1.0}, replace(container, w_train=None, w_test=np.linspace(0.1, 9, 75)), output_dir=tmp_path).run_full_pipeline()
     assert scored["evaluation"]["test_metrics"]["accuracy"] == plain["evaluation"]["test_metrics"]["accuracy"]
 
