@@ -77,10 +77,10 @@ def test_end_to_end_training(container, tmp_path):
 def test_sample_weights_reach_the_fit_and_not_the_score(container, tmp_path):
     heavy = np.where(container.y_train == 1, 20.0, 1.0)
     from dataclasses import replace
-    plain = Trainer("logistic", {"C": 1.0}, replace(container, w_train=None), output_dir=tmp_path).run_full_pipeline()
-    skewed = Trainer("logistic", {"C": 1.0}, replace(container, w_train=heavy), output_dir=tmp_path).run_full_pipeline()
-    assert skewed["evaluation"]["test_metrics"]["confusion_matrix"] != plain["evaluation"]["test_metrics"]["confusion_matrix"]
-    scored = Trainer("logistic", {"C": 1.0}, replace(container, w_train=None, w_test=np.linspace(0.1, 9, 75)), output_dir=tmp_path).run_full_pipeline()
+    plain = Trainer("logistic", {"C": 1.0}, replace(container, w_train=None), output_dir=tmp_path, acknowledged=["logistic"]).run_full_pipeline()
+    skewed = Trainer("logistic", {"C": 1.0}, replace(container, w_train=heavy), output_dir=tmp_path, acknowledged=["logistic"]).run_full_pipeline()
+    assert skewed["evaluation"]["test_tables"]["confusion_matrix"] != plain["evaluation"]["test_tables"]["confusion_matrix"]
+    scored = Trainer("logistic", {"C": 1.0}, replace(container, w_train=None, w_test=np.linspace(0.1, 9, 75)), output_dir=tmp_path, acknowledged=["logistic"]).run_full_pipeline()
     assert scored["evaluation"]["test_metrics"]["accuracy"] == plain["evaluation"]["test_metrics"]["accuracy"]
 
 
@@ -92,7 +92,7 @@ def test_split_files_train(tmp_path):
     for split, part in {"train": table[:400], "val": table[400:500], "test": table[500:]}.items():
         part.assign(split=split).to_parquet(tmp_path / f"{split}.parquet")
     config = DatasetConfig(*(tmp_path / f"{s}.parquet" for s in ("train", "val", "test")), sequence_length=8, horizon=5, feature_columns=list("abcd"))
-    result = Trainer("random_forest", {"n_estimators": 20, "n_jobs": 1}, config, output_dir=tmp_path / "runs").run_full_pipeline()
+    result = Trainer("random_forest", {"n_estimators": 20, "n_jobs": 1}, config, output_dir=tmp_path / "runs", acknowledged=["random_forest"]).run_full_pipeline()  # bars_like plants a signal
     assert result["evaluation"]["test_metrics"]["n"] == 100 and result["evaluation"]["test_metrics"]["accuracy"] > 0.4
 
 

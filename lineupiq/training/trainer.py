@@ -84,7 +84,7 @@ def task_of(
         return "regression"
     return "binary" if len(np.unique(y)) == 2 else "multiclass"
 
-# %% ../../nbs/10_training/06_trainer.ipynb #95100a3f
+# %% ../../nbs/10_training/06_trainer.ipynb #2b620307
 PARTS = "split"  # the column that says which part a row came in
 _OWN = ("symbol", "time", "label", "label_end", "weight", "segment", PARTS)
 
@@ -105,7 +105,7 @@ def _parts_panel(frame: pd.DataFrame, features: Sequence[str], task: str, name: 
     frame = frame.assign(label_end=_known_after(frame, horizon))
     return make_panel(frame, list(features), task=task, name=name, horizon=horizon, missing_target="upcoming", sort=True)
 
-# %% ../../nbs/10_training/06_trainer.ipynb #edb7bc97
+# %% ../../nbs/10_training/06_trainer.ipynb #9f5203ac
 def _file_panel(data: TimeSeriesDataset) -> Panel:
     "The rows of split files, history included."
     config, runs = data.config, data.runs
@@ -114,7 +114,7 @@ def _file_panel(data: TimeSeriesDataset) -> Panel:
     known = np.unique(data.labels[~np.isnan(data.labels)])
     return _parts_panel(frame, config.feature_columns, "binary" if len(known) == 2 else "multiclass", "files", config.horizon)
 
-# %% ../../nbs/10_training/06_trainer.ipynb #575b0ad5
+# %% ../../nbs/10_training/06_trainer.ipynb #691d2884
 @dataclass(frozen=True)
 class _Rows:
     "Rows of a container side by side, and where those with labels stand."
@@ -136,7 +136,7 @@ def _shared_rows(box: TimeSeriesDataContainer) -> _Rows:
     at = {s: np.arange(first, last) * length + length - 1 for s, first, last in zip(arrays, ends[:-1], ends[1:], strict=True)}
     return _Rows(values, np.arange(len(values)) // length if views[0].ndim == 3 else np.zeros(len(values), dtype=np.int64), at)
 
-# %% ../../nbs/10_training/06_trainer.ipynb #04828cc4
+# %% ../../nbs/10_training/06_trainer.ipynb #d2e697f4
 def _labelled_rows(box: TimeSeriesDataContainer, rows: _Rows) -> pd.DataFrame:
     "One line a label: position, time, symbol, label, weight, part."
     out = []
@@ -174,7 +174,7 @@ def _array_panel(box: TimeSeriesDataContainer) -> Panel:
         time=about["time"], symbol=about["symbol"], label=about["label"].astype(np.float64).where(gap == 0), weight=about["weight"], segment=rows.run[keep], **{PARTS: about[PARTS]})
     return _parts_panel(frame, box.feature_names, task_of(box), "arrays", box.horizon)
 
-# %% ../../nbs/10_training/06_trainer.ipynb #792b98f6
+# %% ../../nbs/10_training/06_trainer.ipynb #fdf851ed
 def as_panel(
     data: Data,  # split files, a panel, or arrays
 ) -> Panel:  # prepared parts are in its column `split`
@@ -219,7 +219,7 @@ class ModelEvaluator:
             self.model.codec.encode(y, f"the {split_name} labels")  # a label that training did not have is named
         return all_scores(self.model.task, y, out.predictions, out.probabilities, classes)
 
-# %% ../../nbs/10_training/06_trainer.ipynb #44cc17c7
+# %% ../../nbs/10_training/06_trainer.ipynb #2807edcf
 def tracker_ready(
     wanted: bool | None,  # True: it must be there; False: none; None: where MLflow is installed
 ) -> bool:
@@ -244,7 +244,7 @@ def tell_tracker(
     spool, tracker = import_module("lineupiq.tracking.spool"), import_module("lineupiq.tracking.tracker")
     tracker.track(spool.tracked_run(run_dir), experiment)
 
-# %% ../../nbs/10_training/06_trainer.ipynb #a3ee2b12
+# %% ../../nbs/10_training/06_trainer.ipynb #d0de1534
 def _with_dataset(data: Data, section: dict[str, Any], where: str) -> tuple[Data, int | None, bool]:
     "The data as a model's file wants it: (data, rows of history, whether class 0 trains not)."
     section = dict(section)
@@ -324,7 +324,7 @@ class Trainer:
         self._need(self.panel, "prepare_data", "model_path")
         return self.run_dir / "models" / bundle_name(self.panel, self.model_name)
 
-# %% ../../nbs/10_training/06_trainer.ipynb #625dc195
+# %% ../../nbs/10_training/06_trainer.ipynb #2b314421
 @patch
 def prepare_data(self: Trainer) -> TimeSeriesDataContainer:
     "Load, cut and shape the rows."
@@ -343,7 +343,7 @@ def build_model(self: Trainer) -> BaseModel:
     self.model = self._specs[self.model_name].build(self.panel, list(self.dataset.feature_names))
     return self.model
 
-# %% ../../nbs/10_training/06_trainer.ipynb #773e7151
+# %% ../../nbs/10_training/06_trainer.ipynb #4aa9630b
 @patch
 def train(self: Trainer,
     callbacks: Sequence[Callback] | None = None,  # besides those of the constructor
@@ -358,9 +358,15 @@ def train(self: Trainer,
     watching.on_train_end(self.model, self.metrics)
     return self.metrics
 
-# %% ../../nbs/10_training/06_trainer.ipynb #d578846b
+# %% ../../nbs/10_training/06_trainer.ipynb #dab0fcb8
+def _numbers_and_tables(split: str, found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    "Scores that are one number, and what takes more room: the confusion matrix, scores by class, notes."
+    single = {k: v for k, v in found.items() if isinstance(v, (int, float))}
+    return {f"{split}_metrics": single, f"{split}_tables": {k: v for k, v in found.items() if k not in single}} if found else {}
+
+
 @patch
-def evaluate(self: Trainer) -> dict[str, Any]:  # val_metrics, test_metrics, leaderboard, verdict, looks, findings, …
+def evaluate(self: Trainer) -> dict[str, Any]:  # val_metrics, test_metrics (numbers), val_tables, test_tables, leaderboard, verdict, looks, findings, …
     "Score validation and test rows, once: intervals, rules, ledger, alarm, report; a leak suspected is raised when everything is written."
     if not self._runs:
         raise StepOrderError("Model not trained. Call train() first.", found="evaluate()", expected="prepare_data → build_model → train → evaluate")
@@ -371,11 +377,11 @@ def evaluate(self: Trainer) -> dict[str, Any]:  # val_metrics, test_metrics, lea
             self._end(err)
             raise
         frame = self._runs[self.model_name].predictions
-        self._results = {"run_dir": str(self.run_dir), **{f"{s}_metrics": found for s in ("val", "test") if (found := scores_of(self.panel, frame, s))}, **self.result.record()}
+        self._results = {"run_dir": str(self.run_dir), **_numbers_and_tables("val", scores_of(self.panel, frame, "val")), **_numbers_and_tables("test", scores_of(self.panel, frame, "test")), **self.result.record()}
         self._end()
     return self._results
 
-# %% ../../nbs/10_training/06_trainer.ipynb #57a0e13d
+# %% ../../nbs/10_training/06_trainer.ipynb #ceca952e
 @patch
 def run_full_pipeline(self: Trainer) -> dict[str, Any]:
     "All four steps; `status.json` is written last."
