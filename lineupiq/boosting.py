@@ -15,7 +15,7 @@ import numpy as np
 
 from .core.arrays import ArrayModel
 from .base import (Bound, ConfigError, Count, Distribution, EnvironmentFault, ModelConfig, NonNegative, Positive, Share,
-                           Threaded, TrainingMetrics, pick_device)
+                           Threaded, TrainingMetrics, cuda_devices, pick_device)
 from .core.space import Float, Int, Space
 from .registry import register
 
@@ -370,6 +370,8 @@ class _CatWatcher:
 # %% ../nbs/03_boosting.ipynb #3f3b0a2c
 def _catboost_has_gpu() -> bool:
     "Whether this CatBoost can use a GPU of this machine; a driver may have one that it cannot."
+    if not cuda_devices():  # else CatBoost would complain of the driver on every machine without one
+        return False
     from catboost.utils import get_gpu_device_count
     return get_gpu_device_count() > 0
 
