@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from ..base import ConfigError, IntegrityError, LineupIQError, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml
-from ..core.files import check_name, dump_json, load_json, one_at_a_time
+from ..core.files import atomic_write, check_name, dump_json, load_json, one_at_a_time
 from ..core.readers import read_table
 from ..core.requests import changed, leaves
+from ..data.dataset import DatasetConfig, read_splits
 from ..data.panel import clean_time
 from ..data.request import horizons
 from ..data.sources import SOURCES, table_config
@@ -33,7 +35,8 @@ from .train import run_training
 
 # %% auto #0
 __all__ = ['SECTIONS', 'OF_THE_GRID', 'TRAINING', 'About', 'Member', 'DataSection', 'Tracker', 'Output', 'Experiment',
-           'experiment_config', 'member_request', 'Cell', 'grid', 'three_parts', 'ExperimentResult', 'run_experiment']
+           'experiment_config', 'member_request', 'Cell', 'grid', 'split_table', 'three_parts', 'ExperimentResult',
+           'run_experiment']
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #f9224435
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Member:
 @dataclass(frozen=True)
 class DataSection:
     "`data:`"
-    source: str = "sp500"  # a source's name, or a YAML that describes a table
+    source: str | None = None  # a source's name, or a YAML that describes a table; null: sp500, or the three files as split files
     path: list[str] | None = None  # its files
     train_path: str | None = None  # a table in three files: rows to train on,
     val_path: str | None = None  # to stop and to choose by,
@@ -92,6 +95,21 @@ class Experiment:
     output: Output = Output()
     training: dict[str, Any] = field(default_factory=dict)  # values of a request to train
     root: Path = Path()  # the file's folder
+
+    @property
+    def source(self) -> str:
+        "A source's name, or a YAML."
+        return self.data.source or "sp500"
+
+    @property
+    def parts(self) -> tuple[str | None, str | None, str | None]:
+        "Files to train on, to choose by and to test on."
+        return self.data.train_path, self.data.val_path, self.data.test_path
+
+    @property
+    def split_files(self) -> bool:
+        "True: three files with datetime, symbol and a label for each horizon, which no table's YAML describes."
+        return all(self.parts) and self.data.source is None
 
     @property
     def folder(self) -> Path:
@@ -180,13 +198,13 @@ def _check_parts(found: Experiment) -> None:
     for m in found.models:
         if m.config_path:
             model_file(found.near(m.config_path), m.name)
-    three = [getattr(found.data, f"{k}_path") for k in ("train", "val", "test")]
+    three = found.parts
     if any(three) and (not all(three) or found.data.path or found.data.source in SOURCES):
-        raise ConfigError("train_path, val_path and test_path belong together, to a table", where="data", found=found.data.source, fix="give all three and a source that is a YAML, or path")
+        raise ConfigError("train_path, val_path and test_path belong together, to a table", where="data", found=str(found.data.source), fix="give all three and a source that is a YAML, or none, or path")
     if any(three) and ({"val", "test", "test_share", "walk_forward", "train_until"} & set(found.training)):
         raise ConfigError("the three files say how time is cut; training says it too", where="training", fix="leave val, test, test_share, walk_forward and train_until out")
-    table = found.data.source not in SOURCES and str(found.data.source).endswith((".yaml", ".yml"))
-    if table and (found.horizons or found.symbols):
+    table = found.source not in SOURCES and found.source.endswith((".yaml", ".yml"))
+    if table and (found.horizons or found.symbols) or found.split_files and found.symbols:
         raise ConfigError("a table says its horizon and its symbols itself", where=f"data.source: {found.data.source}", fix="leave horizons and symbols out")
     is_tracked(member_request(found, found.models[0]).tracking)
 
@@ -194,15 +212,21 @@ def _check_parts(found: Experiment) -> None:
 def member_request(
     found: Experiment,  # a whole file
     member: Member,  # a model of it
+    table: Path | None = None,  # a table's YAML that was made for this experiment
 ) -> TrainRequest:
     "What a model's cells have in common; the horizon and the symbol are added by each."
-    data = found.data
-    shared = {"publish": False, **found.training, "data": found.near(data.source) if data.source not in SOURCES else data.source, "output": found.folder / "runs", "position": data.position, "target": data.target,
-              "path": [found.near(p) for p in data.path or ()], "symbol": list(found.symbols), "horizon": list(found.horizons), "model": [member.name],
+    data, source = found.data, found.source if found.source in SOURCES else found.near(found.source)
+    shared = {"publish": False, **found.training, "data": source if table is None else str(table), "output": found.folder / "runs", "position": data.position, "target": data.target,
+              "path": [found.near(p) for p in data.path or ()], "symbol": list(found.symbols), "horizon": list(found.horizons) if table is None else [], "model": [member.name],
               "config": [found.near(member.config_path)] if member.config_path else None, "experiment": found.mlflow.experiment_name or found.about.name}
     if found.mlflow.tracking_uri:
-        shared["tracking_uri"] = found.mlflow.tracking_uri
+        shared["tracking_uri"] = _database(found.mlflow.tracking_uri)
     return TrainRequest.from_mapping(shared, f"training of the experiment {found.about.name}")
+
+
+def _database(uri: str) -> str:
+    "A folder, as the tracker's files were once kept in one, stands for a database in it."
+    return uri if "://" in uri or uri == "off" else f"sqlite:///{Path(uri).expanduser() / 'mlflow.db'}"
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #f8e68e7a
 @dataclass(frozen=True)
@@ -231,26 +255,39 @@ def grid(
 ) -> list[Cell]:
     "Models × horizons × symbols, models innermost, so that a comparison grows row by row; without `horizons`, those of the source."
     asks, out = {m.name: member_request(found, m) for m in found.models}, []
-    files, parts = three_parts(found)
-    for h in horizons(asks[found.models[0].name].source):
+    files, edges = three_parts(found)
+    for h in (found.horizons or (5,)) if found.split_files else horizons(asks[found.models[0].name].source):
+        table = split_table(found, h) if found.split_files else None
         for s in found.symbols or (None,):
             for m in found.models:
-                ask = changed(asks[m.name], horizon=(h,) if h else (), symbol=(s,) if s else asks[m.name].source.symbol)
+                ask = changed(asks[m.name], horizon=(h,) if h else (), symbol=(s,) if s else asks[m.name].source.symbol) if table is None else member_request(found, m, table)
                 if files:
-                    ask = replace(ask, source=replace(ask.source, path=files), split=replace(ask.split, edges=parts))
+                    ask = replace(ask, source=replace(ask.source, path=files), split=replace(ask.split, edges=edges))
                 out.append(Cell(m, h, s, ask))
     return out
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #0100dd2c
+def split_table(
+    found: Experiment,  # with three files
+    horizon: int,  # of the label
+) -> Path:  # a table's YAML
+    "A description of split files."
+    train, val, test = (found.near(str(p)) for p in found.parts)
+    _, cfg, _ = read_splits(DatasetConfig(train_path=train, val_path=val, test_path=test, horizon=horizon, feature_columns="auto").validate())
+    about = {"name": f"{found.about.name}_splits", "task": "multiclass", "time": "datetime", "symbol": "symbol", "label": cfg.label, "horizon": horizon, "drop_missing_target": True, "features": list(cfg.feature_columns)}
+    return atomic_write(found.folder / f"splits_h{horizon}.yaml", yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
+
+# %% ../../nbs/17_workflows/10_experiment.ipynb #5105786c
 def three_parts(
     found: Experiment,  # a whole file
 ) -> tuple[tuple[str, ...], tuple[str, str] | None]:  # (files, last time that trains and first time of the test); nothing where one table is cut
     "Files for training, validation and test as three parts that are exactly theirs."
-    paths = tuple(found.near(p) for p in (found.data.train_path, found.data.val_path, found.data.test_path) if p)
+    paths = tuple(found.near(p) for p in found.parts if p)
     if not paths:
         return (), None
-    cfg = table_config(found.near(found.data.source))
-    times = [clean_time(read_table(Path(p))[cfg.time], "time", cfg.timezone) for p in paths]
+    cfg = None if found.split_files else table_config(found.near(found.source))
+    column, zone = ("datetime", None) if cfg is None else (cfg.time, cfg.timezone)
+    times = [clean_time(read_table(Path(p))[column], "time", zone) for p in paths]
     for before, after, what in ((0, 1, "val_path"), (1, 2, "test_path")):
         if times[before].max() >= times[after].min():
             raise ConfigError(f"{what} begins before the rows of the file before it end", where="data", found=f"{times[after].min()} ≤ {times[before].max()}", fix="cut the files at a time")

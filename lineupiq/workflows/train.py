@@ -135,9 +135,10 @@ def run_training(
 def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], progress: Any, show: Callable[[str], None] | None, fixed: Mapping[str, dict]) -> RunResult:
     "One horizon: read, train, publish, report."
     say = show or (lambda line: None)
-    say(f"Loading {ask.source.data}" + (f", horizon {horizon}" if horizon else ""))
+    say(f"Loading {ask.source.data}" + (f" from {', '.join(ask.source.path)}" if ask.source.path else "") + (f", horizon {horizon}" if horizon else ""))
     panel = read_source(ask.source, horizon)
     say(_shape(panel))
+    say(_configuration(ask))
     chosen = choose_models(ask.model, panel.task, panel.log is not None)[0]
     configs = family_defaults(chosen, read_training(ask.training_config).families, own)
     name = Path(ask.source.data).stem
@@ -153,7 +154,7 @@ def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], p
     if is_tracked(ask.tracking):
         report_run(tracked_run(result.run_dir), ask.tracking, name)
     say("\n".join([board_rows(result.board, result.best).to_string(index=False), *board_notes(result.board), *_interval_lines(result, panel), verdict(result.board, result.best)]))
-    say("".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result, panel) + f"Saved {result.run_dir}\nDone.")
+    say("".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result, panel) + f"Saved {result.run_dir}\nReport: {result.run_dir / 'reports' / 'report.html'}\nDone.")
     return result
 
 # %% ../../nbs/17_workflows/02_train.ipynb #cb5ea5b4
@@ -192,6 +193,14 @@ def _published(result: RunResult, panel: Panel) -> str:
     return f"Published {told['name']} {told['version']} ({told['model']}{why}), in staging; {then}\n"
 
 # %% ../../nbs/17_workflows/02_train.ipynb #b175b284
+def _configuration(ask: TrainRequest) -> str:
+    "Where the settings come from."
+    said = [f"{', '.join(map(str, ask.config))} for the models"] if ask.config else ["the models' defaults"]
+    said += [f"{ask.training_config} for the training"] if ask.training_config else []
+    asked = {k: v for k, v in ask.record().items() if k not in ("data", "path", "horizon", "model", "config", "training_config")}
+    return "Configuration: " + ", ".join(said + [f"{k} {v}" for k, v in asked.items()])
+
+
 def _shape(panel: Panel) -> str:
     labelled = int(panel.labelled.sum())
     return f"{panel.task} panel: {labelled:,} labelled rows of {panel.frame['symbol'].nunique():,} symbols, {len(panel.features)} features, {panel.frame['time'].min():%Y-%m-%d} to {panel.frame['time'].max():%Y-%m-%d}"
