@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from lineupiq.base import ConfigError
-from lineupiq.core.config import model_params, read_yaml, training_config
+from lineupiq.core.config import model_params, read_yaml
+from lineupiq.training.request import training_config
 from lineupiq.models import BaseModel, ModelRegistry, ModelTrainer, PredictionOutput, TimeSeriesDataContainer, Trainer, TrainingMetrics, register
 
 THIRTEEN = ("xgboost", "lightgbm", "catboost", "lstm", "gru", "tcn", "transformer", "random_forest", "logistic", "svm", "voting", "stacking", "blending")

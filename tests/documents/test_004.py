@@ -840,7 +840,7 @@ def test_4_27_the_evaluator_takes_any_model(frame):
 
 def test_4_30_the_documented_model_file(project):
     from lineupiq.core.config import model_params, read_yaml
-    from lineupiq.workflows.train import model_file
+    from lineupiq.workflows.configs import model_file
     params, dataset = model_params(read_yaml("config/models/xgboost.yaml"))
     assert (params["n_estimators"], params["early_stopping_rounds"], params["verbose"], dataset) == (500, 20, True, {"sequence_length": 1, "exclude_neutrals": False})
     assert model_file("config/models/xgboost.yaml", "xgboost")[0]["min_child_weight"] == 3
