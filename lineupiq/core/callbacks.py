@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +45,7 @@ class Callback:
 class TrackingCallback(Callback):
     "A callback that reports a training to an experiment tracker."
     def on_search_end(self,
-        result: Any,  # a TuningResult
+        result: Mapping[str, Any],  # a TuningResult
     ) -> None:
         "After a search."
 
@@ -155,7 +155,7 @@ class CheckpointCallback(Callback):
 # %% ../../nbs/00_core/06_callbacks.ipynb #894cd151
 def checkpoints_in(
     config: type[ModelConfig],  # the model's parameter class
-    params: dict,  # parameters by name
+    params: Mapping[str, Any],  # parameters by name
     run_dir: Path | str,  # the run's folder
 ) -> dict:  # the parameters, with a folder for checkpoints where the model can go on from one
     "Parameters of a model that trains in a run."

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_plus, urlsplit
 
 from ..base import ConfigError, IntegrityError, LineupIQError, MissingExtra, NotFound
@@ -23,6 +23,9 @@ from ..core.callbacks import TrackingCallback
 from ..core.files import disk_errors, shown
 from .spool import Tracked, flat_params, keep, numbers_of, spooled, tracked_search, waiting
 from ..tuning.search import TuningResult
+
+if TYPE_CHECKING:
+    import optuna
 
 log = logging.getLogger("lineupiq")
 
@@ -360,8 +363,8 @@ class MLflowCallback(TrackingCallback):
         self.delivery = track(tracked_search(result.study.study_name, trials, about, result.params, numbers, []), self.experiment, self.uri)
 
     def __call__(self,
-        study: Any,  # an Optuna study
-        trial: Any,  # one of it that has just ended
+        study: optuna.Study,  # whose trials are told
+        trial: optuna.trial.FrozenTrial,  # that has just ended
     ) -> None:
         "Tell the tracker of one trial: what `study.optimize(…, callbacks=[…])` calls."
         state = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}.get(trial.state.name, "FAILED")

@@ -23,6 +23,7 @@ from .studies import Exhaustive, Reseeded, default_pruner, identity_digest, make
 from .trials import Search, trials_frame
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
 
 # %% auto #0
@@ -306,7 +307,7 @@ class OptunaModelTuner:
         return self.metric.direction
 
     def objective(self,
-        trial: Any,  # of an Optuna study
+        trial: optuna.trial.BaseTrial,  # of a study, or a FixedTrial
     ) -> float:  # mean score of the folds
         "Score one proposal, for a study of one's own."
         if self._scores is None:
