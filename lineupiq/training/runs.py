@@ -19,7 +19,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, did_you_mean, runtime_record
 from ..core.arrays import check_balance
-from ..core.callbacks import Callback
+from ..core.callbacks import Callback, checkpoints_in
 from ..core.files import atomic_write, dump_json, load_json
 from ..cv import Fold
 from ..data.panel import Panel, describe_panel
@@ -158,6 +158,7 @@ def fit_set(
     if watch and how.isolate:
         raise ConfigError("callbacks cannot be told of a training in another process", fix="set isolate: False")
     how = replace(how, val_share=plan.val, embargo=plan.embargo)
+    specs = {n: replace(s, config=checkpoints_in(s.cls.Config, s.config or {}, run_dir)) for n, s in specs.items()}
     _write_setup(run_dir, panel, specs, how, plan)
     work = write_job(run_dir / ".work", panel, folds) if how.isolate else None
     runs: dict[str, ModelRun] = {}

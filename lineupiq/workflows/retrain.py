@@ -130,7 +130,7 @@ def retraining(
 # %% ../../nbs/17_workflows/09_retrain.ipynb #b7322951
 def _champions_settings(live: Published) -> dict[str, dict[str, Any]]:
     "The settings of the version in production, for the one model that is trained."
-    own = registry().get_model(live.metadata["model"]).Config.__dataclass_fields__
+    own = set(registry().get_model(live.metadata["model"]).Config.__dataclass_fields__) - {"save_checkpoints", "checkpoint_dir"}  # of that run's folder
     return {live.metadata["model"].split(":")[-1]: {k: v for k, v in live.metadata["training"]["config"].items() if k in own and v is not None}}
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #a460fa66

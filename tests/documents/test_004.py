@@ -860,8 +860,9 @@ def test_4_30_a_trainer_honours_the_file(project):
 
 @pytest.mark.parametrize("name", ["nhits", "xgboost", "lstm", "default"])
 def test_4_30_shipped_model_files(name):
-    from lineupiq.core.config import CONFIG_DIR, model_params, read_yaml
-    params, dataset = model_params(read_yaml(CONFIG_DIR / "models" / f"{name}.yaml"))
+    import lineupiq
+    from lineupiq.core.config import model_params, read_yaml
+    params, dataset = model_params(read_yaml(Path(lineupiq.__file__).parent / "configs" / "models" / f"{name}.yaml"))
     assert params["save_checkpoints"] is None and params["random_seed"] == 42
     if name != "default":
         cls = registry().get_model(name)
