@@ -109,8 +109,10 @@ def watch_window(
     later = _unseen(times, after)
     some = times[later]
     there = len(np.unique(some))
+    most = there // 2 if config.predictions else there
+    wish = "finding half a standard deviation nine times in ten" if most >= WINDOW_TIMES else "the half of what is unseen, which leaves the predictions a reference" if config.predictions else "all that is unseen"
     needs = {"the least of 90 days": times_within(some, some) if some.max() - some.min() >= LEAST else there + 1, f"the least of {config.min_rows} rows": _holding(some, some if counted is None else times[later & counted], config.min_rows),
-             "finding half a standard deviation nine times in ten": min(WINDOW_TIMES, there // 2 if config.predictions else there)}
+             wish: min(WINDOW_TIMES, most)}
     n, reason = plan_window(needs, there)
     return later & (times >= np.unique(some)[-n]), f"{n:,} times, {reason}"
 

@@ -163,7 +163,7 @@ def choose_rows(
     challenger: Bundle,  # the candidate
     champion: Bundle | None,  # in production; None: the first of its name
     config: GateConfig,  # window, power, least rows
-    since: Any = None,  # first time to score; None: by the window
+    since: str | pd.Timestamp | np.datetime64 | None = None,  # first time to score; None: by the window
 ) -> GateRows:
     "The newest unseen rows, as many as was asked for or as the purpose takes."
     fresh = unseen_rows(panel, [challenger, *([champion] if champion else [])])
@@ -188,7 +188,7 @@ def gate_rows(
     panel: Panel,  # of the models' source, old rows and new
     bundles: list[Bundle],  # challenger, and champion where there is one
     config: GateConfig,  # window and least rows
-    since: Any = None,  # first time to score; None: by the window
+    since: str | pd.Timestamp | np.datetime64 | None = None,  # first time to score; None: by the window
 ) -> np.ndarray:  # positions, in time order
     "The rows of a verdict alone."
     return choose_rows(panel, bundles[0], bundles[1] if len(bundles) > 1 else None, config, since).rows
@@ -236,7 +236,7 @@ def validate(
     name: str,  # of a model
     version: str,  # the candidate
     config: GateConfig | None = None,  # thresholds; None: the defaults
-    since: Any = None,  # first time to score; None: by the window
+    since: str | pd.Timestamp | np.datetime64 | None = None,  # first time to score; None: by the window
     ledger: Path | str | None = None,  # of looks; None: `ledger_path`
 ) -> Judgement:
     "Judge a version against the one in production, and write the verdict into the journal."
