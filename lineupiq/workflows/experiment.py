@@ -344,7 +344,8 @@ class ExperimentResult:
     def record(self) -> dict[str, Any]:
         "Plain values for JSON."
         rows = self.cells.astype(object).where(self.cells.notna(), None).to_dict("records")
-        return {"folder": str(self.folder), "cells": rows, "exit_code": self.exit_code, "leaderboard": str(self.folder / "comparison.md") if self.comparison else None, **(self.comparison.record() if self.comparison else {})}
+        found = self.comparison.record() if self.comparison else {}
+        return {**found, "scores": found.get("cells", []), "folder": str(self.folder), "cells": rows, "exit_code": self.exit_code, "leaderboard": str(self.folder / "comparison.md") if self.comparison else None}
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #ae2cb605
 def run_experiment(
