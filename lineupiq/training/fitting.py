@@ -296,8 +296,8 @@ def importance_of(
     "The model's own importance, or what its loss rises by on shuffled test rows."
     own = fitted.model.get_feature_importance()
     rows = fitted.fold.test[panel.labelled[fitted.fold.test]]
-    if fitted.model.codec is not None:  # a model that was not shown class 0 has no loss on its rows
-        rows = rows[np.isin(panel.y[rows], fitted.model.codec.classes)]
+    if (codec := getattr(fitted.model, "codec", None)) is not None:  # a model that was not shown class 0 has no loss on its rows
+        rows = rows[np.isin(panel.y[rows], codec.classes)]
     if own is not None or fitted.maker.kind not in ("tabular", "window") or fitted.model.is_rule or len(rows) < 2:
         return own
     return permutation_importance(fitted.model, fitted.maker.rows(rows, "the test rows"), panel.y[rows], max_rows, seed=fitted.model.config.random_seed)

@@ -250,7 +250,8 @@ def _with_dataset(data: Data, section: dict[str, Any], where: str) -> tuple[Data
     section = dict(section)
     length, neutrals = section.get("sequence_length"), bool(section.get("exclude_neutrals", False))
     if isinstance(data, DatasetConfig):
-        return replace(data, **section), length, neutrals
+        data = replace(data, **section)
+        return data, length, data.exclude_neutrals
     for key in ("use_memmap", "label_column"):
         if section.get(key):
             raise ConfigError(f"dataset.{key} is for split files", where=where, found=type(data).__name__, fix="leave it out, or give a DatasetConfig")

@@ -86,7 +86,7 @@ def test_training_metrics_and_prediction_output_have_the_documents_fields():
 
 # ---- Task 6.1: the registry
 
-def test_registry_usage():
+def test_registry_usage(container, tmp_path):
     with pytest.raises(ValueError, match="registered already"):  # the document's own example: the name is this library's, and nobody takes it away
         @register(name="xgboost", family="boosting")
         class XGBoostModel(BaseModel):
@@ -106,6 +106,8 @@ def test_registry_usage():
         assert isinstance(ModelRegistry.create("document_002", {"C": .1}, 5, ["a"]), Document002)
         with pytest.raises(ConfigError, match="registered already"):
             ModelRegistry.register("document_002", "boosting")(ModelRegistry.get_model("svm"))
+        model, _ = ModelTrainer(output_dir=tmp_path).train_model("document_002", container, {"C": .1})
+        assert isinstance(model, Document002)
     finally:
         from lineupiq.registry import REGISTRY
         REGISTRY._entries.pop("boosting:document_002")
