@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from collections.abc import Callable
 
+from .base import Rows
 from .core.arrays import ArrayModel
 from .base import (Bound, ConfigError, Count, Distribution, EnvironmentFault, ModelConfig, NonNegative, Positive, Share,
                            Threaded, TrainingMetrics, cuda_devices, pick_device)
@@ -87,7 +89,7 @@ class BoostingModel(ArrayModel):
         "Whether each round has to be looked at."
         return bool(self.callbacks) or self.config.time_limit is not None
 
-    def _told(self, epoch: int, losses: dict[str, dict[str, list[float]]], save: Any = None) -> bool:
+    def _told(self, epoch: int, losses: dict[str, dict[str, list[float]]], save: Callable[[Path], None] = None) -> bool:
         "Tell the callbacks where the rounds are; True asks to stop."
         logs = {f"{name}_loss": float(next(iter(values.values()))[-1]) for name, values in losses.items() if values}
         watching, limit = self.callbacks, self.config.time_limit
@@ -103,7 +105,7 @@ class BoostingModel(ArrayModel):
         "The number of rounds that validation chose."
         return {"n_estimators": self.metrics.best_epoch + 1}
 
-    def contributions(self, X: Any) -> np.ndarray:  # (N, F+1), or (N, C, F+1) for more than two classes; last column the base value
+    def contributions(self, X: Rows) -> np.ndarray:  # (N, F+1), or (N, C, F+1) for more than two classes; last column the base value
         "SHAP values by the library's own exact tree algorithm, in margin units; they sum to the margin."
         self.require_fitted("explain")
         return self._contributions(self._inputs(X, "the rows to explain"))
@@ -157,7 +159,7 @@ def _xgb_watcher(model: BoostingModel) -> Any:
     import xgboost as xgb
 
     class Watcher(xgb.callback.TrainingCallback):
-        def after_iteration(self, booster: Any, epoch: int, evals_log: dict) -> bool:
+        def after_iteration(self, booster: object, epoch: int, evals_log: dict) -> bool:
             return model._told(epoch, evals_log, lambda path: booster.save_model(path.with_suffix(".ubj")) or path.with_suffix(".ubj").replace(path))
     return Watcher()
 
@@ -185,7 +187,7 @@ class XGBoostModel(BoostingModel):
                   "device": pick_device(c.device, auto_detect=auto_ok), "verbosity": 0}
         return params | ({"num_class": self.n_classes} if self.loss_kind() == "multiclass" else {}) | c.extra_params
 
-    def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         import xgboost as xgb
         self._check_counts(y)
         params, has_val = self._library_params(), X_val is not None
@@ -202,14 +204,14 @@ class XGBoostModel(BoostingModel):
         best = self.native.best_iteration if stop else self.native.num_boosted_rounds() - 1
         return self._metrics(history, best, has_val, rounds)
 
-    def _predict(self, X) -> np.ndarray:
+    def _predict(self, X: Rows) -> np.ndarray:
         if self._told_booster is not self.native:  # once a booster: telling it costs three times what a row costs
             self.native.set_param({"device": "cpu", "nthread": self.config.threads})
             self._told_booster = self.native
         raw = self.native.inplace_predict(np.ascontiguousarray(X))
         return np.column_stack([1 - raw, raw]) if self.n_classes == 2 else raw
 
-    def _contributions(self, X) -> np.ndarray:
+    def _contributions(self, X: Rows) -> np.ndarray:
         import xgboost as xgb
         return self.native.predict(xgb.DMatrix(X), pred_contribs=True)
 
@@ -274,7 +276,7 @@ class LightGBMModel(BoostingModel):
                   "device_type": "cuda" if c.device == "cuda" else "cpu"}
         return params | ({"num_class": self.n_classes} if self.loss_kind() == "multiclass" else {}) | c.extra_params
 
-    def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         import lightgbm as lgb
         self._check_counts(y)
         params, has_val, result = self._library_params(len(y)), X_val is not None, {}
@@ -313,11 +315,11 @@ class LightGBMModel(BoostingModel):
         watch.order = 25  # after the losses were recorded
         return watch
 
-    def _predict(self, X) -> np.ndarray:
+    def _predict(self, X: Rows) -> np.ndarray:
         raw = self.native.predict(X, num_threads=self.config.threads)
         return np.column_stack([1 - raw, raw]) if self.n_classes == 2 else raw
 
-    def _contributions(self, X) -> np.ndarray:
+    def _contributions(self, X: Rows) -> np.ndarray:
         raw = np.asarray(self.native.predict(X, pred_contrib=True, num_threads=self.config.threads))
         return raw.reshape(len(X), self.n_classes, -1) if self.loss_kind() == "multiclass" else raw
 
@@ -395,7 +397,7 @@ class CatBoostModel(BoostingModel):
             params["rsm"] = c.colsample_bytree
         return params | ({"od_type": "Iter", "od_wait": stop, "use_best_model": True} if stop else {}) | c.extra_params
 
-    def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         from catboost import CatBoost, Pool
         self._check_counts(y)
         has_val = X_val is not None
@@ -424,10 +426,10 @@ class CatBoostModel(BoostingModel):
         alone = self.shared is None or self.config.extra_params or self.native.get_param("task_type") != "CPU"
         return Pool(X, y, weight=w) if alone else self.once(("catboost", self.config.max_bin), quantised)
 
-    def _predict(self, X) -> np.ndarray:
+    def _predict(self, X: Rows) -> np.ndarray:
         return np.asarray(self.native.predict(np.ascontiguousarray(X), prediction_type=CAT_OUTPUTS[self.loss_kind()], thread_count=self.config.threads))
 
-    def _contributions(self, X) -> np.ndarray:
+    def _contributions(self, X: Rows) -> np.ndarray:
         from catboost import Pool
         return np.asarray(self.native.get_feature_importance(Pool(X), type="ShapValues", thread_count=self.config.threads))
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .data.panel import Panel
 from .base import ConfigError, DataError, Rows
 from .core.timeline import Distance, Timeline, block_bounds, to_duration, whole_number
+from .data.panel import Panel
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from fastcore.basics import patch
 
-from .base import Bound, ConfigError, Count, ModelConfig, TrainingMetrics, did_you_mean
+from .base import Bound, ConfigError, Count, ModelConfig, Rows, TrainingMetrics, did_you_mean
 from .core.files import dump_json, load_json
 from .core.space import Choice, Float, Int, Space
 from .neural import NeuralConfig, NeuralModel
@@ -106,14 +106,14 @@ class TFTModel(NeuralModel):
         c = self.config
         return TFT(n_features, n_out, c.hidden_size, c.heads, c.num_layers, c.dropout, self._static())
 
-    def _fit(self, X: Any, y: np.ndarray, X_val: Any, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         metrics = super()._fit(X, y, X_val, y_val, w)
         some = np.unique(np.linspace(0, len(X) - 1, min(len(X), self.explained_rows)).astype(int))
         weights = self._weights(X.take(some) if hasattr(X, "at") else X[some])[0]
         self.importance = np.average(weights, axis=0, weights=None if w is None else w[some]).tolist()
         return metrics
 
-    def _weights(self, X: Any) -> tuple[np.ndarray, np.ndarray]:  # (N, F), (N, T)
+    def _weights(self, X: Rows) -> tuple[np.ndarray, np.ndarray]:  # (N, F), (N, T)
         "Weights of variables, averaged over the real rows of each window, and of steps, averaged over heads."
         from lineupiq.nets.layers import RowStore, as_windows, narrowed
         from lineupiq.nets.loop import torch_device, torch_session
@@ -142,7 +142,7 @@ class TFTModel(NeuralModel):
 # %% ../nbs/06_forecasters.ipynb #03a9d2d0
 @patch
 def variable_weights(self: TFTModel,
-    X: Any,  # (N, F) or (N, T, F) rows to explain
+    X: Rows,  # (N, F) or (N, T, F) rows to explain
 ) -> pd.DataFrame:  # (N, F), a column a feature, rows sum to 1
     "How much each row's answer leans on each feature."
     import pandas as pd
@@ -152,7 +152,7 @@ def variable_weights(self: TFTModel,
 
 @patch
 def attention(self: TFTModel,
-    X: Any,  # (N, F) or (N, T, F) rows to explain
+    X: Rows,  # (N, F) or (N, T, F) rows to explain
 ) -> pd.DataFrame:  # (N, T), columns t-59 … t, rows sum to 1
     "How much of each row's answer was taken from each step."
     import pandas as pd

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from fastcore.basics import patch
 
-from .core.arrays import ArrayModel
-from .base import (Bound, ConfigError, Count, Distribution, IntegrityError, ModelConfig, NonNegative, NotFitted, Positive, PredictionOutput,
+from .base import (Bound, ConfigError, Count, Distribution, IntegrityError, ModelConfig, NonNegative, NotFitted, Positive, PredictionOutput, Rows,
                            Threaded, TrainingMetrics)
+from .core.arrays import ArrayModel
 from .core.files import atomic_write, dump_json, load_json
 from .core.space import Choice, Float, Int, Space
 from .registry import register
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
     from lineupiq.nets.loop import TrainingRun
@@ -101,7 +102,7 @@ class NeuralModel(ArrayModel):
         more |= {"rate_cuts": [k for k in self.rate_cuts if k <= best]} if c.schedule == "plateau" else {}
         return {"epochs": best + 1} | more
 
-    def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         from lineupiq.nets.layers import Head, RowStore, Scaler, as_windows
         from lineupiq.nets.loop import TrainingRun, torch_device, torch_session
         c, started, device = self.config, time.perf_counter(), torch_device(self.config.device)
@@ -151,7 +152,7 @@ def _metrics(self: NeuralModel, run: TrainingRun) -> TrainingMetrics:
 
 # %% ../nbs/04_neural.ipynb #c07fe804
 @patch
-def _predict(self: NeuralModel, X: Any) -> np.ndarray:  # (N,), (N, C), or (N, 1 + Q) with quantiles
+def _predict(self: NeuralModel, X: Rows) -> np.ndarray:  # (N,), (N, C), or (N, 1 + Q) with quantiles
     import torch
 
     from lineupiq.nets.layers import RowStore, answers, as_windows, narrowed
@@ -173,7 +174,7 @@ def _predict(self: NeuralModel, X: Any) -> np.ndarray:  # (N,), (N, C), or (N, 1
 
 
 @patch
-def predict(self: NeuralModel, X, metadata=None) -> PredictionOutput:
+def predict(self: NeuralModel, X: Rows, metadata: pd.DataFrame | None = None) -> PredictionOutput:
     "Predict rows; quantiles are filled where the configuration names levels."
     out = ArrayModel.predict(self, X, metadata)
     if self.head.levels:

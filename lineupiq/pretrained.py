@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
+from .base import Rows
 from .base import (Bound, ConfigError, Count, EnvironmentFault, IntegrityError, LineupIQError, MissingExtra, ModelConfig, NotFitted, Share,
                            TrainingMetrics, UntrustedArtifact, did_you_mean)
 from .core.files import atomic_write, dump_json, load_json
@@ -197,7 +198,7 @@ class BackboneModel(NeuralModel):
         self.described = {"model_type": net.config.model_type} | {k: v for k, v in net.config.to_dict().items() if k in names}
         return net
 
-    def _fit(self, X: Any, y: np.ndarray, X_val: Any, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         self.described = None
         return super()._fit(X, y, X_val, y_val, w)
 
@@ -318,7 +319,7 @@ class TimesFMModel(BackboneModel):
             return SeriesNet(self._backbone(n_features, length), n_features, n_out, c.components, c.dropout)
         return RowNet(n_features, n_out, c.hidden_size, c.dropout)
 
-    def _fit(self, X: Any, y: np.ndarray, X_val: Any, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
+    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         if self.config.finetune:
             return super()._fit(X, y, X_val, y_val, w)
         from lineupiq.nets.loop import torch_session
@@ -328,13 +329,13 @@ class TimesFMModel(BackboneModel):
         self._find_basis(X, np.ones(len(X)) if w is None else w)
         return NeuralModel._fit(self, self._states(X), y, None if X_val is None else self._states(X_val), y_val, w)
 
-    def _find_basis(self, X: Any, w: np.ndarray) -> None:
+    def _find_basis(self, X: Rows, w: np.ndarray) -> None:
         "Components of the states of some training windows."
         some = np.unique(np.linspace(0, len(X) - 1, min(len(X), max(1, self.basis_series // X.shape[2]))).astype(int))
         states = np.concatenate(list(self._asked(X.take(some) if hasattr(X, "at") else X[some])))
         self.centre, self.basis = principal(states[..., :-3].reshape(-1, states.shape[2] - 3), np.repeat(w[some], X.shape[2]), self.config.components)
 
-    def _asked(self, X: Any) -> Iterator[np.ndarray]:  # (B, F, D + 3) at a time
+    def _asked(self, X: Rows) -> Iterator[np.ndarray]:  # (B, F, D + 3) at a time
         "The frozen backbone's states, batch by batch."
         from lineupiq.nets.forecasting import known_series, series_states
         from lineupiq.nets.layers import as_windows
@@ -349,13 +350,13 @@ class TimesFMModel(BackboneModel):
                 states = series_states(net, *known_series(rows, mask))
                 yield states.unflatten(0, (len(some), -1)).float().cpu().numpy()
 
-    def _states(self, X: Any) -> Windows:  # (N, 1, F·(components + 3)): a row a window
+    def _states(self, X: Rows) -> Windows:  # (N, 1, F·(components + 3)): a row a window
         "Each window as components of its series' states, their means, deviations and newest values."
         parts = [np.concatenate([(s[..., :-3] - self.centre) @ self.basis, s[..., -3:]], axis=2).reshape(len(s), -1) for s in self._asked(X)]
         rows = np.concatenate(parts)
         return Windows(rows, np.arange(len(rows)), np.arange(len(rows)), 1)
 
-    def _predict(self, X: Any) -> np.ndarray:
+    def _predict(self, X: Rows) -> np.ndarray:
         return super()._predict(X if self.config.finetune else self._states(X))
 
 # %% ../nbs/06a_pretrained.ipynb #1201c1fe

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 import pandas as pd
 
-from ..core.timeline import Distance
 from ..base import ConfigError, LeakError, LineupIQError
 from ..checks.findings import Finding, check_splitter, findings_table, folds_of, touching
+from ..core.timeline import Distance
 from ..data.panel import Panel
 
 # %% auto #0

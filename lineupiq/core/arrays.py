@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..base import (BaseModel, ConfigError, DataError, IntegrityError, ModelConfig, NotFitted, PredictionOutput,
+from ..base import (BaseModel, ConfigError, DataError, IntegrityError, ModelConfig, NotFitted, PredictionOutput, Rows,
                            TrainingMetrics, build_config, did_you_mean, first_rows, own_names, runtime_record, set_global_seeds)
 from .files import atomic_folder, dump_json, load_json, verify_manifest
 
@@ -181,7 +182,7 @@ def check_columns(
 
 # %% ../../nbs/00_core/07_arrays.ipynb #0d8da9c7
 def check_labels(
-    y: Any,  # (N,) labels
+    y: ArrayLike,  # (N,) labels
     task: str,  # regression, binary or multiclass
     n_rows: int | None = None,  # the number of rows that must match
     where: str = "the labels",  # for the message
@@ -217,7 +218,7 @@ def check_labels(
 
 # %% ../../nbs/00_core/07_arrays.ipynb #b5b8a3dc
 def check_weights(
-    w: Any,  # (N,) or None
+    w: ArrayLike,  # (N,) or None
     n_rows: int,  # rows that must match
 ) -> np.ndarray | None:  # (N,) float64
     "Weights are finite, not negative, and not all zero."
@@ -254,7 +255,7 @@ def check_balance(
 class LabelCodec:
     "Classes as they are named, and as libraries want them: 0 … k−1 in sorted order."
     def __init__(self,
-        classes: Any,  # the distinct labels
+        classes: ArrayLike,  # the distinct labels
     ):
         self.classes = np.unique(np.asarray(classes))
         if np.issubdtype(self.classes.dtype, np.floating):
@@ -263,7 +264,7 @@ class LabelCodec:
             self.classes = self.classes.astype(np.int64)
 
     def encode(self,
-        y: Any,  # (N,) labels
+        y: ArrayLike,  # (N,) labels
         where: str = "the labels",  # for the message
     ) -> np.ndarray:  # (N,) int64 in 0 … k−1
         "Labels as codes; a label that training did not have is an error that lists what was added and what is missing."
@@ -313,8 +314,8 @@ class View(ABC):
 
 # %% ../../nbs/00_core/07_arrays.ipynb #a5f4c9d7
 def take_rows(
-    X: Any,  # a frame, an array or a view
-    rows: Any,  # positions, a mask or a slice
+    X: Rows,  # a frame, an array or a view
+    rows: ArrayLike | slice,  # positions, a mask or a slice
 ) -> Any:  # the same kind
     "Rows of an input."
     return X.iloc[rows] if hasattr(X, "iloc") else X.take(rows) if isinstance(X, View) else X[rows]
@@ -340,7 +341,7 @@ class ArrayModel(BaseModel):
     def _predict(self, X: np.ndarray) -> np.ndarray:  # (N,) values, or (N, C) probabilities in code order
         raise NotFitted(f"{type(self).__name__} does not say how to predict", expected="a _predict method")
 
-    def fit(self, X_train, y_train, X_val=None, y_val=None, sample_weights=None, metadata_train=None, metadata_val=None, config=None) -> TrainingMetrics:
+    def fit(self, X_train: Rows, y_train: ArrayLike, X_val: Rows | None = None, y_val: np.ndarray | None = None, sample_weights: ArrayLike | None = None, metadata_train: pd.DataFrame | None = None, metadata_val: pd.DataFrame | None = None, config: ModelConfig | dict | None = None) -> TrainingMetrics:
         "Check everything, then train; see the contract."
         if config:
             self.config = self._build_config({**{f.name: getattr(self.config, f.name) for f in fields(self.config)}, **own_names(self.Config, config)}, None)
@@ -371,7 +372,7 @@ class ArrayModel(BaseModel):
             if getattr(metrics, name) is None and X is not None and len(y):
                 setattr(metrics, name, float((np.asarray(self._predict(X)).argmax(axis=1) == y).mean()))
 
-    def _training_rows(self, X_train: Any, y_train: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def _training_rows(self, X_train: Rows, y_train: ArrayLike, weights: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         "Learn names, width and classes from the training rows, and check them."
         self.is_fitted = False
         self._learn_shape(X_train)
@@ -390,7 +391,7 @@ class ArrayModel(BaseModel):
         self.codec = None if self.task == "regression" else LabelCodec(y)
         return X, (y if self.codec is None else self.codec.encode(y)), w
 
-    def _inputs(self, X: Any, where: str) -> Any:  # float64 (N, F), (N, T, F), or a View
+    def _inputs(self, X: Rows, where: str) -> Any:  # float64 (N, F), (N, T, F), or a View
         "Rows as float64 (N, F) — or windows as they are — with names, widths and values checked."
         if isinstance(X, View):
             X = self._unnamed(X, where) if getattr(X, "ndim", 0) == 3 else X
@@ -420,7 +421,7 @@ class ArrayModel(BaseModel):
             X = picked
         return numeric_frame(X, where)
 
-    def _unnamed(self, X: Any, where: str) -> np.ndarray:
+    def _unnamed(self, X: Rows, where: str) -> np.ndarray:
         "An array without names: its dimensions and width must be those of the fit."
         if not (self._positional or self.config.allow_positional):
             raise DataError("an array without column names", where=where, expected="a DataFrame, since the model was fitted on one",
@@ -447,11 +448,11 @@ class ArrayModel(BaseModel):
         if not self.iterates and self.shared is None:
             warnings.warn(f"{self.name or type(self).__name__} has no rounds or epochs: callbacks hear of its beginning and its end only", UserWarning, stacklevel=3)
 
-    def _length(self, X: Any) -> int:
+    def _length(self, X: Rows) -> int:
         "Rows of history in each input."
         return self._width or (X.shape[1] if getattr(X, "ndim", 2) == 3 else 1)
 
-    def _checked(self, X: Any, y: Any, where: str, labels: str, constant_ok: bool, coded: bool = True) -> tuple[Any, np.ndarray]:
+    def _checked(self, X: Rows, y: ArrayLike, where: str, labels: str, constant_ok: bool, coded: bool = True) -> tuple[Any, np.ndarray]:
         "Inputs and labels, with everything that is wrong with them in one error."
         problems: list[DataError] = []
         rows = noted(problems, lambda: self._inputs(X, where))
@@ -462,7 +463,7 @@ class ArrayModel(BaseModel):
         raise_all(problems, where)
         return rows, y
 
-    def validate_inputs(self, X, y=None) -> None:
+    def validate_inputs(self, X: Rows, y: np.ndarray | None = None) -> None:
         "Raise one error with everything that is wrong with rows and labels, as `fit` and `predict` do; an unfitted model takes the names and the width of these rows."
         known = self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted
         try:
@@ -475,7 +476,7 @@ class ArrayModel(BaseModel):
         finally:
             self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted = known
 
-    def _learn_shape(self, X: Any) -> None:
+    def _learn_shape(self, X: Rows) -> None:
         "Learn whether rows have names, and how wide they are."
         self._positional = not hasattr(X, "columns")
         if hasattr(X, "columns") and self.feature_columns is None:
@@ -502,7 +503,7 @@ class ArrayModel(BaseModel):
         if not self.is_fitted:
             raise NotFitted(f"Model not fitted: cannot {doing}", where=repr(self), fix="call fit() or load() first")
 
-    def predict(self, X, metadata=None) -> PredictionOutput:
+    def predict(self, X: Rows, metadata: pd.DataFrame | None = None) -> PredictionOutput:
         "Predict rows; an empty input gives an empty output with the right columns."
         self.require_fitted()
         X = self._inputs(X, "the rows to predict")
@@ -516,7 +517,7 @@ class ArrayModel(BaseModel):
         raw = np.asarray(raw, dtype=np.float64)
         return PredictionOutput(self.codec.decode(raw.argmax(axis=1)), raw, horizons=horizons, classes=self.codec.classes, **meta)
 
-    def save(self, path) -> None:
+    def save(self, path: Path | str) -> None:
         "Write `model.json` and the library's own file into a folder sealed by a manifest; whole or absent."
         self.require_fitted("save")
         with atomic_folder(path) as folder:
@@ -528,7 +529,7 @@ class ArrayModel(BaseModel):
                        "runtime": runtime_record(self.config.random_seed)}, folder / "model.json")
 
     @classmethod
-    def load(cls, path) -> ArrayModel:
+    def load(cls, path: Path | str) -> ArrayModel:
         "Check the digests, then read; the class must be the one that wrote it."
         verify_manifest(path)
         state = load_json(Path(path, "model.json"))

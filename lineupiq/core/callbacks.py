@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, MissingExtra, ModelConfig
+from ..base import BaseModel, ConfigError, MissingExtra, ModelConfig, TrainingMetrics
 
 # %% auto #0
 __all__ = ['TRACKER', 'Callback', 'TrackingCallback', 'CallbackList', 'EarlyStoppingCallback', 'CheckpointCallback',
@@ -23,7 +23,7 @@ class Callback:
     "Hooks of a training loop; all of them do nothing."
     stage: str = ""  # begun, running, or empty outside of a training; a CallbackList keeps it
 
-    def on_train_begin(self, model: Any) -> None:
+    def on_train_begin(self, model: BaseModel) -> None:
         "Before the first epoch."
 
     def on_epoch_end(self,
@@ -35,8 +35,8 @@ class Callback:
         return False
 
     def on_train_end(self,
-        model: Any,  # fitted
-        metrics: Any,  # its TrainingMetrics
+        model: BaseModel,  # fitted
+        metrics: TrainingMetrics,  # its TrainingMetrics
     ) -> None:
         "After the best state was restored."
 
@@ -63,7 +63,7 @@ class CallbackList(Callback):
     def __len__(self) -> int:
         return len(self.callbacks)
 
-    def on_train_begin(self, model: Any) -> None:
+    def on_train_begin(self, model: BaseModel) -> None:
         "Tell all of them."
         for c in self.callbacks:
             if getattr(c, "stage", "") != "begun":
@@ -76,7 +76,7 @@ class CallbackList(Callback):
             c.stage = "running"
         return any([c.on_epoch_end(epoch, logs, save) for c in self.callbacks])
 
-    def on_train_end(self, model: Any, metrics: Any) -> None:
+    def on_train_end(self, model: BaseModel, metrics: TrainingMetrics) -> None:
         "Tell all of them, once."
         for c in self.callbacks:
             if getattr(c, "stage", ""):
@@ -96,7 +96,7 @@ class EarlyStoppingCallback(Callback):
         self.patience, self.min_delta, self.monitor = patience, min_delta, monitor
         self.on_train_begin(None)
 
-    def on_train_begin(self, model: Any) -> None:
+    def on_train_begin(self, model: BaseModel) -> None:
         "Forget an earlier training."
         self.best, self.best_epoch, self.stopped_epoch = float("inf"), -1, None
 
@@ -124,7 +124,7 @@ class CheckpointCallback(Callback):
         self.folder, self.every, self.keep, self.monitor = Path(folder), every, keep, monitor
         self.on_train_begin(None)
 
-    def on_train_begin(self, model: Any) -> None:
+    def on_train_begin(self, model: BaseModel) -> None:
         "Forget an earlier training; its files stay until they are replaced."
         self.best, self.written, self.told = float("inf"), [], False
 

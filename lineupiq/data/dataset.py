@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..base import ConfigError, DataError, LeakError, did_you_mean, first_rows
+from ..base import ConfigError, DataError, LeakError, Rows, did_you_mean, first_rows
 from ..core.arrays import check_values, numeric_frame, pick_columns
 from ..core.files import disk_errors
 from ..core.readers import read_table
@@ -363,7 +363,7 @@ def dataloader(self: TimeSeriesDataset, split: str, **options: Any) -> DataLoade
 
 # %% ../../nbs/01_data/04_dataset.ipynb #789a85f1
 def make_loader(
-    X: Any,  # Windows, or an array (N, T, F)
+    X: Rows,  # Windows, or an array (N, T, F)
     y: np.ndarray,  # (N,) labels
     batch_size: int = 256,  # windows in a batch
     shuffle: bool = False,  # a new order every epoch, from the seed

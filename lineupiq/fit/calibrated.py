@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 import pandas as pd
 
-from ..core.timeline import Distance
 from ..base import ConfigError, DataError
 from ..core.callbacks import Callback
+from ..core.timeline import Distance
 from ..cv import Fold, holdout
 from ..data.panel import Panel
 from .inputs import ModelSpec

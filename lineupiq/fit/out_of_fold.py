@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.timeline import Distance
 from ..base import BaseModel, ConfigError, DataError, PredictionOutput, TrainingMetrics
 from ..core.arrays import check_balance
 from ..core.callbacks import Callback, CallbackList
+from ..core.timeline import Distance
 from ..cv import Fold, holdout
 from ..data.panel import Panel
 from .inputs import ModelSpec, RowInput, RowMaker

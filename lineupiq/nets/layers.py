@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..base import DataError
+from ..base import DataError, Rows
 from ..data.windows import Windows
 
 # %% auto #0
@@ -195,7 +194,7 @@ class Scaler:
 
 # %% ../../nbs/04_nets/01_layers.ipynb #c4f2b20c
 def as_windows(
-    X: Any,  # Windows, or (N, T, F) with NaN rows in front where the history is short
+    X: Rows,  # Windows, or (N, T, F) with NaN rows in front where the history is short
 ) -> Windows:
     "Windows as they are; an array as a table with one run a window."
     if isinstance(X, Windows):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import ConfigError, DataError
@@ -36,7 +37,7 @@ def psi_of_counts(
 
 # %% ../../nbs/13_production/04_drift.ipynb #80cebb34
 def bin_codes(
-    values: Any,  # (N,) numbers or categories, perhaps missing
+    values: ArrayLike,  # (N,) numbers or categories, perhaps missing
     among: np.ndarray,  # (N,) bool: the rows whose quantiles and categories define the bins
     n_bins: int = N_BINS,  # of numbers
 ) -> np.ndarray:  # (N,) whole numbers from 0; the last bin holds what is missing
@@ -53,8 +54,8 @@ def bin_codes(
 
 # %% ../../nbs/13_production/04_drift.ipynb #df749de4
 def psi(
-    reference: Any,  # (N,) values that a model was trained on
-    current: Any,  # (M,) values of now
+    reference: ArrayLike,  # (N,) values that a model was trained on
+    current: ArrayLike,  # (M,) values of now
     n_bins: int = N_BINS,  # of numbers
 ) -> float:
     "The population stability index of one feature."
@@ -136,7 +137,7 @@ def memory(
 
 # %% ../../nbs/13_production/04_drift.ipynb #74fe8138
 def stretch_variance(
-    phi: Any,  # autocorrelation at one step
+    phi: ArrayLike,  # autocorrelation at one step
     n: int,  # steps in the stretch
 ) -> np.ndarray:  # ≥ 1 for φ ≥ 0; 1 for φ = 0
     "How much a mean over a stretch varies, relative to independent values."
@@ -249,7 +250,7 @@ class DriftReport:
 # %% ../../nbs/13_production/04_drift.ipynb #9f0bf6f7
 def check_drift(
     frame: pd.DataFrame,  # (N, C) columns to watch: features, predictions, labels
-    times: Any,  # (N,) when each row was
+    times: ArrayLike,  # (N,) when each row was
     current: np.ndarray,  # (N,) bool: rows of the current window, later than all others
     settings: DriftSettings | None = None,  # None: the defaults
     kinds: Mapping[str, str] | None = None,  # column -> feature, prediction or label
@@ -316,7 +317,7 @@ def alarm_rates(
 
 # %% ../../nbs/13_production/04_drift.ipynb #ceeb485e
 def seasonal_rows(
-    times: Any,  # (N,) datetimes
+    times: ArrayLike,  # (N,) datetimes
     current: np.ndarray,  # (N,) bool: the current window
     slack: int = 14,  # days that a row may lie outside the window's part of the year
 ) -> np.ndarray:  # (N,) bool: current rows, and earlier ones of the same part of the year

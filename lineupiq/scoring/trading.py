@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError, first_rows
 from ..core.timeline import Timeline, to_ticks
@@ -24,7 +25,7 @@ __all__ = ['class_sides', 'class_positions', 'probability_positions', 'non_overl
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #6ebc1316
 def class_sides(
-    classes: Any,  # (C,) classes
+    classes: ArrayLike,  # (C,) classes
     sides: Mapping[Any, float] | None = None,  # class -> position; None: the sign of a numeric class
 ) -> np.ndarray:  # (C,) positions
     "The position that each class stands for."
@@ -39,7 +40,7 @@ def class_sides(
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #dd77138b
 def class_positions(
-    labels: Any,  # (N,) predicted classes
+    labels: ArrayLike,  # (N,) predicted classes
     sides: Mapping[Any, float] | None = None,  # class -> position; None: the sign of a numeric class
 ) -> np.ndarray:  # (N,) positions
     "Positions from predicted classes."
@@ -48,8 +49,8 @@ def class_positions(
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #accb03ec
 def probability_positions(
-    probabilities: Any,  # (N, C), or (N,) for two classes
-    classes: Any,  # (C,) class order
+    probabilities: ArrayLike,  # (N, C), or (N,) for two classes
+    classes: ArrayLike,  # (C,) class order
     threshold: float = 0.0,  # smallest expected side that is traded; 0 trades every row
     sized: bool = False,  # True: the stake is the expected side itself; False: the whole stake
     sides: Mapping[Any, float] | None = None,  # class -> position; None: the sign of a numeric class
@@ -61,9 +62,9 @@ def probability_positions(
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #35b85e59
 def non_overlapping(
-    times: Any,  # (N,) when each decision was made; any order
-    label_end: Any,  # (N,) when its trade ends
-    symbols: Any = None,  # (N,) symbol; None: one
+    times: ArrayLike,  # (N,) when each decision was made; any order
+    label_end: ArrayLike,  # (N,) when its trade ends
+    symbols: ArrayLike | None = None,  # (N,) symbol; None: one
 ) -> np.ndarray:  # (N,) bool: rows that one account could have traded in sequence
     "The first decision of each symbol, then each next one that starts when the last one kept has ended."
     line, keep = Timeline(times, label_end), np.zeros(len(np.asarray(times)), bool)
@@ -92,13 +93,13 @@ class Ledger:
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #19497929
 def ledger(
-    position: Any,  # (N,) positions, 1 is the whole stake long
-    returns: Any,  # (N,) simple return of each decision's holding period
+    position: ArrayLike,  # (N,) positions, 1 is the whole stake long
+    returns: ArrayLike,  # (N,) simple return of each decision's holding period
     *,
     cost_entry: float,  # share of the amount, when it is bought; no default: a forgotten cost is the commonest fault
     cost_exit: float | None = None,  # share of the amount, when it is sold; None: as cost_entry
-    times: Any = None,  # (N,) needed for `hold`
-    symbols: Any = None,  # (N,) symbol; None: one
+    times: ArrayLike | None = None,  # (N,) needed for `hold`
+    symbols: ArrayLike | None = None,  # (N,) symbol; None: one
     hold: bool = False,  # carry the position to the symbol's next decision and pay for changes only
 ) -> Ledger:  # gross, cost, turnover of each row
     "Returns and costs, decision by decision."
@@ -113,7 +114,7 @@ def ledger(
     return Ledger(gross, bought * cost_entry + sold * cost_exit, bought + sold)
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #16a0aeae
-def _changes(position: np.ndarray, times: Any, symbols: Any) -> tuple[np.ndarray, np.ndarray]:
+def _changes(position: np.ndarray, times: ArrayLike, symbols: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     "Amounts bought and sold at each decision if positions are carried within a symbol."
     if times is None: raise ConfigError("hold needs times", found="times=None", fix="pass times, and symbols if there are several")
     names = np.zeros(len(position), int) if symbols is None else np.unique(np.asarray(symbols), return_inverse=True)[1]
@@ -128,8 +129,8 @@ def _changes(position: np.ndarray, times: Any, symbols: Any) -> tuple[np.ndarray
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #8b580c61
 def equity_curve(
-    net: Any,  # (N,) returns after costs
-    times: Any,  # (N,) when each decision was made; any order
+    net: ArrayLike,  # (N,) returns after costs
+    times: ArrayLike,  # (N,) when each decision was made; any order
 ) -> pd.DataFrame:  # a line per distinct time: net, equity (starts from 1), drawdown
     "Return, equity and drawdown over time."
     import pandas as pd
@@ -167,16 +168,16 @@ class TradingScores:
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #1dca627b
 def trading_scores(
-    position: Any,  # (N,) positions, 1 is the whole stake long
-    returns: Any,  # (N,) simple return of each decision's holding period
-    times: Any,  # (N,) when each decision was made; any order
+    position: ArrayLike,  # (N,) positions, 1 is the whole stake long
+    returns: ArrayLike,  # (N,) simple return of each decision's holding period
+    times: ArrayLike,  # (N,) when each decision was made; any order
     *,
     periods_per_year: float,  # distinct decision times in a year, e.g. 252 for one a trading day; stated, never guessed
     cost_entry: float,  # share of the amount, when it is bought
     cost_exit: float | None = None,  # share of the amount, when it is sold; None: as cost_entry
-    symbols: Any = None,  # (N,) symbol; None: one
+    symbols: ArrayLike | None = None,  # (N,) symbol; None: one
     hold: bool = False,  # carry positions and pay for changes only
-    label_end: Any = None,  # (N,) when each trade ends; given: overlapping trades of a symbol are refused
+    label_end: ArrayLike | None = None,  # (N,) when each trade ends; given: overlapping trades of a symbol are refused
 ) -> TradingScores:  # Sharpe, win rate, drawdown, profit factor, turnover, break-even cost
     "Judge positions by what they would have earned."
     if not (np.isfinite(periods_per_year) and periods_per_year > 0):
@@ -198,7 +199,7 @@ def trading_scores(
                          periods_per_year=float(periods_per_year), notes={k: figures[k][2] for k, v in values.items() if v is None})
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #135a5930
-def _refuse_overlap(traded: np.ndarray, times: Any, label_end: Any, symbols: Any) -> None:
+def _refuse_overlap(traded: np.ndarray, times: ArrayLike, label_end: ArrayLike, symbols: ArrayLike) -> None:
     "Trades of one symbol may not run at the same time."
     rows = np.flatnonzero(traded)
     start, end = to_ticks(times)[0][rows], to_ticks(label_end, "label_end")[0][rows]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_plus, urlsplit
 
-from ..base import ConfigError, IntegrityError, LineupIQError, MissingExtra, NotFound
+from ..base import BaseModel, ConfigError, IntegrityError, LineupIQError, MissingExtra, NotFound, TrainingMetrics
 from ..core.callbacks import TrackingCallback
 from ..core.files import disk_errors, shown
 from .spool import Tracked, flat_params, keep, numbers_of, spooled, tracked_search, waiting
@@ -337,16 +337,16 @@ class MLflowCallback(TrackingCallback):
         self.delivery: Delivery | None = None
         self.training: Tracked | None = None  # what is known of the last training
 
-    def on_train_begin(self, model: Any) -> None:
+    def on_train_begin(self, model: BaseModel) -> None:
         "A new training."
         self.losses, self.started, self.training = [], int(time.time() * 1000), None
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Any = None) -> bool:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] = None) -> bool:
         "Note the losses."
         self.losses += [(k, float(v), epoch) for k, v in logs.items() if v == v]
         return False
 
-    def on_train_end(self, model: Any, metrics: Any) -> None:
+    def on_train_end(self, model: BaseModel, metrics: TrainingMetrics) -> None:
         "Tell the tracker."
         seen = getattr(model, "rows_seen", {})
         rows = {"n_train": seen.get("train"), "n_val": seen.get("val"), "seq_length": seen.get("length"), "n_features": model.n_features}

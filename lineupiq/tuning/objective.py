@@ -17,14 +17,14 @@ import numpy as np
 from pathlib import Path
 import pandas as pd
 
-from ..registry import ModelRegistry
-from ..core.timeline import Distance
 from ..base import BaseModel, ConfigError, DataError, n_threads
 from ..core.callbacks import Callback
+from ..core.timeline import Distance
 from ..cv import Fold, WalkForward
 from ..data.panel import Panel, panel_digest
 from ..fit.inputs import ModelSpec, RowInput, RowMaker
 from ..fit.out_of_fold import check_fold_classes, fit_rows, prediction_frame, training_rows, with_neutrals, with_validation
+from ..registry import ModelRegistry
 from ..scoring.intervals import time_sums
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import Metric, default_metric, get_metric

@@ -14,8 +14,9 @@ from ..base import ConfigError, JobError, did_you_mean
 from ..core.callbacks import tracker_of
 from ..core.files import shown
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
+from ..core.timeline import Distance
 from ..registry import registry
-from ..scoring.metrics import get_metric
+from ..scoring.metrics import Metric, get_metric
 from .objective import ROUNDS, Development, Objective, choose_jobs, development_panel
 from .scheduling import Jobs
 from .spaces import search_space
@@ -23,6 +24,7 @@ from .studies import Exhaustive, Reseeded, default_pruner, identity_digest, make
 from .trials import Search, trials_frame
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     import optuna
     import pandas as pd
 
@@ -51,7 +53,7 @@ class FunctionSpace(Space):
 
     def __iter__(self) -> Any: return iter(self.names)
 
-    def suggest(self, trial: Any) -> dict[str, Any]:
+    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         "Whatever the function proposes."
         return dict(self.function(trial))
 
@@ -163,7 +165,7 @@ def _whole(value: Any, name: str, low: int) -> int:
     return value
 
 
-def _recorded_jobs(study: Any, objective: Objective, n_jobs: int | None) -> Jobs:
+def _recorded_jobs(study: optuna.Study, objective: Objective, n_jobs: int | None) -> Jobs:
     "How the machine is used: as the study says, or as is now found out."
     if "jobs" not in study.user_attrs:
         study.set_user_attr("jobs", vars(choose_jobs(objective, n_jobs)))
@@ -178,10 +180,10 @@ def tune_model(
     method: str = "bayes",  # bayes or grid
     hyperparameter_grid: Mapping[str, Sequence] | None = None,  # grid: values by parameter, Decimals welcome; None: three of each range
     space: Space | Callable[[Any], dict] | None = None,  # None: what the model declares
-    metric: Any = None,  # None: RMSE, or log loss for classes
+    metric: str | Metric | None = None,  # None: RMSE, or log loss for classes
     config: Mapping[str, Any] | None = None,  # parameters that stay as they are
     n_splits: int = 5,  # folds of the expanding walk-forward
-    embargo: Any = "0D",  # distance in time before each test block
+    embargo: Distance = "0D",  # distance in time before each test block
     timeout: float | None = None,  # seconds after which no trial begins
     sampler: str = "tpe",  # of `lineupiq.tuning.studies.SAMPLERS`
     pruner: str | None = None,  # of `PRUNERS`; None: margin for losses, median for scores, none for grids
@@ -248,7 +250,7 @@ def _result(search: Search, points: list[dict] | None, config: Mapping[str, Any]
 # %% ../../nbs/09_tuning/05_search.ipynb #b04f91c6
 def plot_history(
     result: TuningResult,  # of `tune_model`
-    ax: Any = None,  # None: a new figure
+    ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
     "Every trial's score, and the best so far."
     import matplotlib.pyplot as plt

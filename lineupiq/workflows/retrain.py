@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data.panel import Panel
 from ..base import ConfigError, DataError, GateRejected, IntegrityError, LineupIQError
 from ..core.files import check_name, dump_json, load_json, one_at_a_time
 from ..core.timeline import to_duration
+from ..data.panel import Panel
 from ..data.request import recorded_source, source_panel
 from ..jobs.steps import Lines
 from ..production.gate import GateConfig, gate_config, judge

@@ -13,8 +13,8 @@ import pytest
 
 from lineupiq.base import ConfigError
 from lineupiq.core.config import model_params, read_yaml
-from lineupiq.training.request import training_config
 from lineupiq.models import BaseModel, ModelRegistry, ModelTrainer, PredictionOutput, TimeSeriesDataContainer, Trainer, TrainingMetrics, register
+from lineupiq.training.request import training_config
 
 THIRTEEN = ("xgboost", "lightgbm", "catboost", "lstm", "gru", "tcn", "transformer", "random_forest", "logistic", "svm", "voting", "stacking", "blending")
 EIGHT = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "best_epoch", "total_epochs", "early_stopped", "training_time")
