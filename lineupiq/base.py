@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'Rows', 'SHORT_FORMS', 'Distribution', 'TASKS', 'SHORT_NAMES',
-           'LineupIQError', 'ConfigError', 'ModelTypeError', 'MissingMethod', 'BuildError', 'StepOrderError',
-           'NotFitted', 'DataError', 'LeakError', 'StoreError', 'NotFound', 'IntegrityError', 'UntrustedArtifact',
-           'Busy', 'BadName', 'GateRejected', 'EnvironmentFault', 'MissingExtra', 'JobError', 'NotifyError',
-           'did_you_mean', 'first_rows', 'n_threads', 'set_global_seeds', 'runtime_record', 'cuda_devices',
-           'pick_device', 'Bound', 'params_schema', 'own_names', 'config_problems', 'ModelConfig', 'Threaded',
-           'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
+__all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'ModelParams', 'Record', 'Rows', 'SHORT_FORMS',
+           'Distribution', 'TASKS', 'SHORT_NAMES', 'LineupIQError', 'ConfigError', 'ModelTypeError', 'MissingMethod',
+           'BuildError', 'StepOrderError', 'NotFitted', 'DataError', 'LeakError', 'StoreError', 'NotFound',
+           'IntegrityError', 'UntrustedArtifact', 'Busy', 'BadName', 'GateRejected', 'EnvironmentFault', 'MissingExtra',
+           'JobError', 'NotifyError', 'did_you_mean', 'first_rows', 'n_threads', 'set_global_seeds', 'runtime_record',
+           'cuda_devices', 'pick_device', 'Bound', 'params_schema', 'own_names', 'config_problems', 'ModelConfig',
+           'Threaded', 'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
 
 # %% ../nbs/00_base.ipynb #a511ec5d
 class LineupIQError(Exception):
@@ -239,6 +239,8 @@ Positive = Annotated[float, Bound(gt=0)]
 NonNegative = Annotated[float, Bound(ge=0)]
 Share = Annotated[float, Bound(gt=0, le=1)]
 Count = Annotated[int, Bound(ge=1)]
+ModelParams: TypeAlias = Mapping[str, Any]  # a model's settings by name, as a YAML, a search or a record gives them
+Record: TypeAlias = Mapping[str, Any]  # plain values by name, as JSON holds them
 Rows: TypeAlias = "np.ndarray | pd.DataFrame"  # what models are given: (N, F), a row a prediction, or windows (N, T, F)
 
 # %% ../nbs/00_base.ipynb #0d2661a6

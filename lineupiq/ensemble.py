@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from fastcore.basics import patch
 
-from .base import BaseModel, Bound, ConfigError, DataError, Distribution, IntegrityError, ModelConfig, Positive, Rows, TrainingMetrics, did_you_mean
+from .base import BaseModel, Bound, ConfigError, DataError, Distribution, IntegrityError, ModelConfig, ModelParams, Positive, Rows, TrainingMetrics, did_you_mean
 from .core.arrays import ArrayModel, take_rows
 from .core.files import dump_json, load_json
 from .core.pooling import combine, fit_convex, fit_linear, shares
@@ -66,7 +66,7 @@ def default_members(
 
 
 def member_configs(
-    config: Mapping[str, Any],  # of the ensemble
+    config: ModelParams,  # of the ensemble
     task: str,  # regression, binary or multiclass
     games: bool = False,  # True: there is a log of games
 ) -> dict[str, dict]:  # member -> parameters

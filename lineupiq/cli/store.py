@@ -12,6 +12,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from ..base import Record
 from .app import Json, app, say
 
 # %% ../../nbs/18_cli/04_store.ipynb #56697a61
@@ -87,7 +88,7 @@ def rollback(name: Name, version: Version = None, reason: Reason = "", as_json: 
     _moved(run_rollback(name, version, reason), as_json)
 
 
-def _moved(told: dict[str, Any], as_json: bool) -> None:
+def _moved(told: Record, as_json: bool) -> None:
     say(told if as_json else f"{told['name']}: {told['production']} is {'now' if told['changed'] else 'already'} in production", as_json)
 
 # %% ../../nbs/18_cli/04_store.ipynb #125d0778

@@ -14,12 +14,13 @@ from typing import Annotated, Optional
 
 import typer
 
+from ..base import Record
 from .app import Json, StatusLine, app, asks, config_app, out, say
 from ..workflows.requests import EvaluateRequest, ExportRequest, PredictRequest, TrainRequest
 
 # %% ../../nbs/18_cli/02_train.ipynb #d06109f0
 def stopping(
-    facts: dict,  # of a model that is done
+    facts: Record,  # of a model that is done
 ) -> dict:  # best_epoch and val_loss; empty unless it stopped early
     "Where a model stopped, if validation stopped it."
     t = facts.get("training") or {}
@@ -35,7 +36,7 @@ class Progress(StatusLine):
         self.tty, self.total, self.done, self.verbose = sys.stderr.isatty(), total, 0, verbose
         self.told = time.monotonic()
 
-    def __call__(self, model: str, state: str, facts: dict) -> None:
+    def __call__(self, model: str, state: str, facts: Record) -> None:
         if self.verbose and facts.get("history"):
             self._losses(model, facts)
         if state == "epoch":
@@ -56,7 +57,7 @@ class Progress(StatusLine):
             tail += f", stopped early, best epoch {early['best_epoch']} (val_loss {early['val_loss']:.4g})" if early else ""
             console.print(f"[{self.done}] {model}: {state}, {tail}", markup=False, highlight=False)
 
-    def _epoch(self, model: str, facts: dict) -> None:
+    def _epoch(self, model: str, facts: Record) -> None:
         "Where a long training is: the changing line on a terminal, a line every ten seconds elsewhere."
         losses = ", ".join(f"{k}={facts[k]:.4f}" for k in ("train_loss", "val_loss") if k in facts)
         if self.tty and self.status is not None:
@@ -65,7 +66,7 @@ class Progress(StatusLine):
             self.told = time.monotonic()
             out(json.dumps({"event": "epoch", "model": model, **facts}), sys.stderr)
 
-    def _losses(self, model: str, facts: dict) -> None:
+    def _losses(self, model: str, facts: Record) -> None:
         history, best = facts["history"], facts["training"]["best_epoch"]
         train, val = history.get("train_loss", []), history.get("val_loss", [])
         for epoch in [e for e in range(0, len(train), 50)] + [best]:

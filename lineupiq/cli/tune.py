@@ -8,8 +8,8 @@ __all__ = ['SearchProgress', 'tune']
 # %% ../../nbs/18_cli/03_tune.ipynb #d59029de
 import json
 import sys
-from typing import Any
 
+from ..base import Record
 from .app import Json, StatusLine, app, asks, out, say
 from ..workflows.requests import TuneRequest
 
@@ -33,7 +33,7 @@ class SearchProgress(StatusLine):
         else:
             out(json.dumps({"event": "search", "model": model, "trials": n}), sys.stderr)
 
-    def __call__(self, facts: dict[str, Any]) -> None:
+    def __call__(self, facts: Record) -> None:
         if not self.tty:
             shown = {k: round(v, 6) if isinstance(v, float) else v for k, v in facts.items() if k != "params"}
             return out(json.dumps({"event": "trial", "model": self.model, **shown}), sys.stderr)

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..base import BaseModel, ConfigError, MissingExtra, ModelConfig, TrainingMetrics
+from ..base import BaseModel, ConfigError, MissingExtra, ModelConfig, ModelParams, TrainingMetrics
 
 # %% auto #0
 __all__ = ['TRACKER', 'Callback', 'TrackingCallback', 'CallbackList', 'EarlyStoppingCallback', 'CheckpointCallback',
@@ -155,7 +155,7 @@ class CheckpointCallback(Callback):
 # %% ../../nbs/00_core/06_callbacks.ipynb #894cd151
 def checkpoints_in(
     config: type[ModelConfig],  # the model's parameter class
-    params: Mapping[str, Any],  # parameters by name
+    params: ModelParams,  # parameters by name
     run_dir: Path | str,  # the run's folder
 ) -> dict:  # the parameters, with a folder for checkpoints where the model can go on from one
     "Parameters of a model that trains in a run."

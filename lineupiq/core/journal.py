@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, EnvironmentFault, IntegrityError
+from ..base import ConfigError, EnvironmentFault, IntegrityError, Record
 from .files import disk_errors, plain, sync_path
 
 # %% auto #0
@@ -32,7 +32,7 @@ def line_digest(
     return hashlib.sha256(line).hexdigest()
 
 # %% ../../nbs/00_core/02_journal.ipynb #36a48a44
-def _line(n: int, prev: str, at: datetime, op: str, facts: Mapping[str, Any]) -> bytes:
+def _line(n: int, prev: str, at: datetime, op: str, facts: Record) -> bytes:
     "The bytes of a record."
     if taken := {"n", "time", "op", "prev"} & set(facts):
         raise ConfigError("a fact may not be called like a part of the record", found=", ".join(sorted(taken)), expected="another name")
@@ -127,7 +127,7 @@ def _tail(fd: int) -> tuple[int, bytes]:
         span *= 4
 
 # %% ../../nbs/00_core/02_journal.ipynb #77f4086f
-def _append(fd: int, journal: Journal, op: str, facts: Mapping[str, Any]) -> bytes:
+def _append(fd: int, journal: Journal, op: str, facts: Record) -> bytes:
     end, last = _tail(fd)
     now = datetime.now(timezone.utc)
     before = _parsed(last, -1, journal.path, journal.what) if last else None

@@ -5,12 +5,12 @@
 # %% ../../nbs/01_data/15_request.ipynb #f454f816
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..base import ConfigError, Count
+from ..base import ConfigError, Count, Record
 from ..core.requests import Request, option
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def source_record(
 
 
 def recorded_source(
-    record: Mapping[str, Any],  # of `source_record`; empty: nothing is known
+    record: Record,  # of `source_record`; empty: nothing is known
     data: str | None = None,  # another source
     path: tuple[str, ...] = (),  # other files
     where: str = "",  # for messages
@@ -129,7 +129,7 @@ def recorded_source(
 
 # %% ../../nbs/01_data/15_request.ipynb #b5c49238
 def source_panel(
-    record: Mapping[str, Any],  # of `source_record`
+    record: Record,  # of `source_record`
     data: str | None = None,  # another source
     path: Sequence[str] | None = (),  # other files
     upcoming: bool = False,  # True: rows without an outcome too, where the source can

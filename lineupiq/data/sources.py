@@ -219,7 +219,7 @@ def barrier_config(
 
 # %% ../../nbs/01_data/14_sources.ipynb #aa7ca0c3
 @source("sp500", ("symbols", "horizon", "weights", "barriers"), "S&P 500 and Nasdaq daily bars 1999–2018, embedded; the offline default", (5, 20))
-def sp500(symbols: Any = None, horizon: int = 5, weights: str = "uniqueness", barriers: Any = None) -> Panel:
+def sp500(symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "uniqueness", barriers: str | Path | Mapping | None = None) -> Panel:
     "Triple-barrier labels on the daily bars that the arch package ships."
     from lineupiq.data.bars import sp500_bars
     from lineupiq.data.labels import bars_panel
@@ -227,7 +227,7 @@ def sp500(symbols: Any = None, horizon: int = 5, weights: str = "uniqueness", ba
 
 
 @source("bars", ("path", "symbols", "horizon", "weights", "barriers", "timezone", "sort"), "your OHLCV bars: parquet or CSV files and folders", (5, 10, 15, 20))
-def bars(path: Any = None, symbols: Any = None, horizon: int = 5, weights: str = "uniqueness", barriers: Any = None, timezone: str | None = None, sort: bool = False) -> Panel:
+def bars(path: str | Path | Sequence[str | Path] | None = None, symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "uniqueness", barriers: str | Path | Mapping | None = None, timezone: str | None = None, sort: bool = False) -> Panel:
     "Triple-barrier labels on anyone's bars."
     from lineupiq.data.bars import read_bars
     from lineupiq.data.labels import bars_panel
@@ -235,7 +235,7 @@ def bars(path: Any = None, symbols: Any = None, horizon: int = 5, weights: str =
 
 # %% ../../nbs/01_data/14_sources.ipynb #dc69ba59
 @source("noise-bars", ("symbols", "horizon", "weights", "barriers", "seed", "n"), "simulated bars without any signal: the null control", (5, 20))
-def noise(symbols: Any = None, horizon: int = 20, weights: str = "uniqueness", barriers: Any = None, seed: int = 0, n: int = 10_000) -> Panel:
+def noise(symbols: str | Sequence[str] | None = None, horizon: int = 20, weights: str = "uniqueness", barriers: str | Path | Mapping | None = None, seed: int = 0, n: int = 10_000) -> Panel:
     "Triple-barrier labels on noise."
     from lineupiq.data.labels import bars_panel
     from lineupiq.data.simulate import noise_bars
@@ -243,7 +243,7 @@ def noise(symbols: Any = None, horizon: int = 20, weights: str = "uniqueness", b
 
 # %% ../../nbs/01_data/14_sources.ipynb #28414abd
 @source("nfl-players", ("path", "position", "target", "upcoming"), "player weeks per position × target, from nflverse or LINEUPIQ_DATA_DIR")
-def nfl_players(path: Any = None, position: str | None = None, target: str | None = None, upcoming: bool = False) -> Panel:
+def nfl_players(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str | None = None, upcoming: bool = False) -> Panel:
     "One statistic of one position, game by game."
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.data.players import player_panel
@@ -253,7 +253,7 @@ def nfl_players(path: Any = None, position: str | None = None, target: str | Non
 
 
 @source("nfl-games", ("path", "market", "upcoming"), "games: does the home team win, from nflverse or LINEUPIQ_DATA_DIR")
-def nfl_games(path: Any = None, market: bool = False, upcoming: bool = False) -> Panel:
+def nfl_games(path: str | Path | Sequence[str | Path] | None = None, market: bool = False, upcoming: bool = False) -> Panel:
     "The winner of each game; ties are left out and counted."
     from lineupiq.data.games import game_panel
     from lineupiq.data.nfl import load_nfl_tables

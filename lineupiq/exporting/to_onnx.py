@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import BaseModel, ConfigError, DataError, IntegrityError, PredictionOutput, Rows, n_threads, runtime_record
+from ..base import BaseModel, ConfigError, DataError, IntegrityError, PredictionOutput, Record, Rows, n_threads, runtime_record
 from ..checks.findings import Finding
 from ..core.arrays import View, pick_columns
 from ..core.files import atomic_write, dump_json, load_json, plain, sha256_file
@@ -221,7 +221,7 @@ def build_onnx(
     return proto.SerializeToString(deterministic=True), about
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #264ed095
-def _outputs(g: Graph, said: str, model: BaseModel, about: dict[str, Any]) -> dict[str, tuple[str, type, list]]:
+def _outputs(g: Graph, said: str, model: BaseModel, about: Record) -> dict[str, tuple[str, type, list]]:
     if model.codec is not None:
         classes = model.codec.classes
         label = g("Gather", classes.astype(np.int64) if classes.dtype.kind in "iu" else classes, g("ArgMax", said, axis=1, keepdims=0))
@@ -277,7 +277,7 @@ def export_onnx(
     return _write(path, *build_onnx(model, **about))
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #c5abd019
-def _write(path: Path, data: bytes, about: dict[str, Any]) -> Path:
+def _write(path: Path, data: bytes, about: Record) -> Path:
     "The file, then its description with the digest: a half-written pair does not load."
     atomic_write(path, data)
     dump_json({**about, "bytes": len(data), "sha256": sha256_file(path)}, path.with_name(path.name + ".json"))

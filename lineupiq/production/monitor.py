@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, MissingExtra, config_problems, did_you_mean
+from ..base import ConfigError, DataError, MissingExtra, Record, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml, settings_yaml
 from ..core.files import check_name, disk_errors, plain
 from ..core.timeline import to_duration
@@ -172,7 +172,7 @@ def watch_model(
 
 
 def window_sentence(
-    facts: Mapping[str, Any],  # of a report of `watch_model`
+    facts: Record,  # of a report of `watch_model`
 ) -> str:
     "How long the current window is, why, and what unseen rows cost in training."
     w = facts["window"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..base import Record
 from ..data.panel import Panel
 from ..scoring.leaderboard import forecast_of, role_of
 from ..scoring.metrics import evaluate, get_metric
@@ -267,7 +268,7 @@ def board_notes(
 
 # %% ../../nbs/08_report/02_boards.ipynb #aa2a6c75
 def set_sentence(
-    found: Mapping[str, Any],  # level, members, reason, blocks, block_length
+    found: Record,  # level, members, reason, blocks, block_length
 ) -> str:  # for people
     "The model confidence set in a sentence."
     if found["reason"]:

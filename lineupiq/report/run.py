@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import LineupIQError
+from ..base import LineupIQError, Record
 from ..core.files import atomic_write, dump_json
 from ..core.timeline import Timeline
 from ..cv import Fold, plot_folds
@@ -161,7 +161,7 @@ def _board_section(f: Facts) -> Section:
     return Section("Leaderboard on identical test rows", [Table(shown, f"{int(f.board['n'].max()):,} test rows."), *words, *[n for n in board_notes(f.board) if n != f.board.attrs.get("looks")], picture])
 
 # %% ../../nbs/08_report/05_run.ipynb #eec936b2
-def _fit_section(f: Facts, name: str, record: dict[str, Any]) -> Section:
+def _fit_section(f: Facts, name: str, record: Record) -> Section:
     "Does the forecast mean what it says?"
     frame, parts = f.predictions[name], []
     told = [f"The rule '{f.best}' was picked; shown here is {name}, the best model on validation rows."] if f.best and role_of(f.best) != "model" else []
@@ -188,7 +188,7 @@ def _fit_section(f: Facts, name: str, record: dict[str, Any]) -> Section:
     return Section(f"{name}: does it mean what it says?", [*told, Table(pd.DataFrame({"score": list(have), "test rows": [number(float(v)) for v in have.values()]})), *parts])
 
 # %% ../../nbs/08_report/05_run.ipynb #e4d1cc8c
-def _segment_section(f: Facts, name: str, record: dict[str, Any]) -> Section | None:
+def _segment_section(f: Facts, name: str, record: Record) -> Section | None:
     "Score and skill by symbol, position and season."
     rule = SIMPLE_RULE[f.panel.task]
     table = segment_table(f.panel, f.predictions, name, rule, f.rows, f.board["metric"].iloc[0])
@@ -206,7 +206,7 @@ def _segment_section(f: Facts, name: str, record: dict[str, Any]) -> Section | N
     return Section("Where it holds", [Table(shown, f"{name} beside {rule}, segment by segment."), picture])
 
 # %% ../../nbs/08_report/05_run.ipynb #f01d5c2c
-def _why_section(f: Facts, name: str, record: dict[str, Any]) -> Section:
+def _why_section(f: Facts, name: str, record: Record) -> Section:
     "What drives the forecasts."
     e = f.explanation or ranked_importance(f.models.get(name, {}).get("importance"))
     record["explanation"] = {name: e.record()}
@@ -223,7 +223,7 @@ def _why_section(f: Facts, name: str, record: dict[str, Any]) -> Section:
     return Section("What drives it", [e.note, picture])
 
 # %% ../../nbs/08_report/05_run.ipynb #abbcfb65
-def _trade_section(f: Facts, name: str, record: dict[str, Any]) -> Section | None:
+def _trade_section(f: Facts, name: str, record: Record) -> Section | None:
     "Equity after costs, turnover, break-even cost."
     curve = trade_curve(f.panel, f.predictions[name])
     if curve is None:
@@ -241,7 +241,7 @@ def _trade_section(f: Facts, name: str, record: dict[str, Any]) -> Section | Non
     return Section("What it would have earned", [words, picture, Table(table, "Turnover is the amount bought and sold a period, in stakes; break-even cost is a share of the amount, each way.")])
 
 # %% ../../nbs/08_report/05_run.ipynb #04a4baa5
-def _training_section(f: Facts, record: dict[str, Any]) -> Section | None:
+def _training_section(f: Facts, record: Record) -> Section | None:
     "Learning curves and what the training cost."
     parts: list[Any] = []
     shown = [m for m in dict.fromkeys([f.shown, *f.board["model"]]) if m in f.models and role_of(m) == "model"]
@@ -259,7 +259,7 @@ def _training_section(f: Facts, record: dict[str, Any]) -> Section | None:
     return Section("How it was trained", parts) if parts else None
 
 # %% ../../nbs/08_report/05_run.ipynb #bbd6dffd
-def _fold_section(f: Facts, record: dict[str, Any]) -> Section | None:
+def _fold_section(f: Facts, record: Record) -> Section | None:
     "Which rows trained, validated and tested."
     if not f.folds:
         return None
@@ -269,7 +269,7 @@ def _fold_section(f: Facts, record: dict[str, Any]) -> Section | None:
     return Section("Folds", [picture, Table(table.astype(str), "Purged and embargoed rows are in no part; the digest is of the row numbers.")])
 
 # %% ../../nbs/08_report/05_run.ipynb #3885f4c8
-def _data_section(f: Facts, record: dict[str, Any]) -> Section:
+def _data_section(f: Facts, record: Record) -> Section:
     "The data, and who looked at the test rows."
     about = describe_panel(f.panel)
     record["data"], record["looks"] = about, {"before": [k.record() for k in f.looks], "sentence": look_sentence(f.looks)}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 import pandas as pd
 
-from ..base import ConfigError, DataError, MissingExtra
+from ..base import ConfigError, DataError, MissingExtra, Record
 from ..data.panel import Panel
 from .intervals import score_interval
 from .metrics import Metric, finite, get_metric
@@ -228,7 +228,7 @@ class IntervalMaker:
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #63349713
 def load_maker(
-    record: dict[str, Any],  # of `IntervalMaker.record`
+    record: Record,  # of `IntervalMaker.record`
 ) -> IntervalMaker:
     "A maker from its record."
     how = IntervalSettings(**{**record["how"], "quantiles": tuple(record["how"]["quantiles"])}).check()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import DataError, EnvironmentFault
+from ..base import DataError, EnvironmentFault, Record
 from ..core.files import disk_errors
 from ..core.journal import Journal
 from ..data.panel import Panel
@@ -136,7 +136,7 @@ class Window:
         return {"from": self.start, "to": self.end, "n": self.n, "digest": self.digest, "outcomes": _packed(self.outcomes), "rows": _packed(self.rows)}
 
     @staticmethod
-    def read(entry: dict[str, Any]) -> Window:
+    def read(entry: Record) -> Window:
         "The window of a line."
         return Window(entry["from"], entry["to"], entry["n"], entry["digest"], _unpacked(entry["outcomes"]), _unpacked(entry["rows"]))
 
@@ -161,7 +161,7 @@ def _packed(sketch: Sketch) -> dict[str, Any]:
     return {"size": sketch.size, "kept": "".join(f"{h:012x}" for h in sketch.kept)}
 
 
-def _unpacked(entry: dict[str, Any]) -> Sketch:
+def _unpacked(entry: Record) -> Sketch:
     text = entry["kept"]
     return Sketch(entry["size"], tuple(int(text[i:i + 12], 16) for i in range(0, len(text), 12)))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, IntegrityError, MissingExtra, UntrustedArtifact
+from ..base import ConfigError, IntegrityError, MissingExtra, Record, UntrustedArtifact
 from ..core.files import disk_errors, dump_json, load_json
 
 # %% auto #0
@@ -123,14 +123,14 @@ def signing_key() -> Any:  # an Ed25519 private key; None: nothing is signed
     return read_private(place) if place else None
 
 # %% ../../nbs/12_store/01_signing.ipynb #a1bbd060
-def _sentence(statement: Mapping[str, Any]) -> bytes:
+def _sentence(statement: Record) -> bytes:
     "What is signed."
     return b"lineupiq version\n" + json.dumps(dict(statement), sort_keys=True, separators=(",", ":")).encode()
 
 
 def sign_file(
     path: Path | str,  # the signatures' file: those of other keys stay
-    statement: Mapping[str, Any],  # what is said: name, version, manifest
+    statement: Record,  # what is said: name, version, manifest
     key: Any,  # of `read_private`
 ) -> str:  # the key's id
     "Add a signature, or renew one's own."
@@ -154,7 +154,7 @@ def _signatures(path: Path) -> dict[str, str]:
 # %% ../../nbs/12_store/01_signing.ipynb #17bac8df
 def check_signed(
     path: Path | str,  # the signatures' file
-    statement: Mapping[str, Any],  # what must be signed
+    statement: Record,  # what must be signed
     keys: Mapping[str, Any],  # of `trusted_keys`
 ) -> str:  # the id of the key that signed
     "Raise unless a trusted key has signed exactly this."

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..base import LineupIQError, MissingExtra
+from ..base import LineupIQError, MissingExtra, Record
 from ..core.files import load_json
 from ..store.layout import scan
 from .request import Tracking
@@ -83,7 +83,7 @@ def failures_reported(
 
 # %% ../../nbs/14_tracking/03_hooks.ipynb #c7b36191
 def report_search(
-    told: Mapping[str, Any],  # what `search_model` says of a search: key, metric, params, score, trials, output
+    told: Record,  # what `search_model` says of a search: key, metric, params, score, trials, output
     trials: pd.DataFrame,  # a row a trial
     how: Tracking,  # whom it is reported to
 ) -> Delivery | None:

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, IntegrityError
+from ..base import ConfigError, IntegrityError, ModelParams, Record
 from ..core.config import read_yaml
 from ..core.files import dump_json, load_json, plain
 from ..scoring.leaderboard import RULES
@@ -99,7 +99,7 @@ def _n_features(run_dir: Path, panel: Mapping[str, Any]) -> int | None:
     return panel.get("features") if not names.is_file() else len(names.read_text(encoding="utf-8").splitlines())
 
 
-def _model_run(run_dir: Path, report: Mapping[str, Any], setup: Mapping[str, Any], shared: dict[str, str], times: tuple[int, int]) -> Tracked:
+def _model_run(run_dir: Path, report: Record, setup: Record, shared: dict[str, str], times: tuple[int, int]) -> Tracked:
     "One model of a run."
     name = report["model_name"]
     rows, settings = report["folds"][-1] if report.get("folds") else {}, (setup.get("models") or {}).get(name) or setup.get("hyperparameters") or {}
@@ -146,7 +146,7 @@ def tracked_run(
 def tracked_search(
     name: str,  # of the study
     trials: Any,  # a frame: number, state, value, params_…
-    params: Mapping[str, Any],  # model, data, metric, …
+    params: ModelParams,  # model, data, metric, …
     best: Mapping[str, Any],  # best parameters
     metrics: Mapping[str, float],  # best value, trials finished, …
     artifacts: list[str],  # files and folders

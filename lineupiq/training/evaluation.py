@@ -5,7 +5,7 @@
 # %% ../../nbs/10_training/05_evaluation.ipynb #5f8c82b6
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, LeakError
+from ..base import ConfigError, DataError, LeakError, Record
 from ..core.config import read_yaml
 from ..core.files import atomic_write, dump_json, load_json
 from ..data.panel import Panel
@@ -169,7 +169,7 @@ def run_cells(
     return pd.DataFrame(out).assign(leak=status["status"] == "leak")
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #01968587
-def _cell(part: pd.DataFrame, own: pd.DataFrame, metric: Any, about: Mapping[str, Any], draws: int) -> dict[str, Any]:
+def _cell(part: pd.DataFrame, own: pd.DataFrame, metric: Any, about: Record, draws: int) -> dict[str, Any]:
     "Score and skill of a member on the rows of a part."
     rule = part[part["model"] == SIMPLE_RULE[about["task"]]].set_index("row").loc[own["row"]]
     y, times = own["y"].to_numpy(), own["datetime"].to_numpy()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, did_you_mean, runtime_record
+from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, runtime_record
 from ..core.arrays import check_balance
 from ..core.callbacks import Callback, checkpoints_in
 from ..core.files import atomic_write, dump_json, load_json
@@ -382,7 +382,7 @@ def ledger_of_run(
     return trained if trained.exists() else beside
 
 # %% ../../nbs/10_training/04_runs.ipynb #2b13fc77
-def _later_rows(panel: Panel, about: Mapping[str, Any], since: str | np.datetime64) -> np.ndarray:
+def _later_rows(panel: Panel, about: Record, since: str | np.datetime64) -> np.ndarray:
     "Positions of the rows to score."
     after = np.datetime64(about["trained_until"])
     start = np.datetime64(about["tested_until"]) if since is None else moment_of(since)

@@ -17,7 +17,7 @@ import numpy as np
 from pathlib import Path
 import pandas as pd
 
-from ..base import BaseModel, ConfigError, DataError, n_threads
+from ..base import BaseModel, ConfigError, DataError, ModelParams, n_threads
 from ..core.callbacks import Callback
 from ..core.timeline import Distance
 from ..cv import Fold, WalkForward
@@ -234,7 +234,7 @@ class Objective:
         self.folds = [self._prepare(fold) for fold in folds]
 
     def as_trained(self,
-        params: Mapping[str, Any],  # settings
+        params: ModelParams,  # settings
     ) -> Objective:  # itself, or one with the same test rows
         "The objective under which settings are fitted as a training would fit them: they may leave the number of rounds to rows that they stop on, where the search fixes it."
         share = self._asked[0] if stops_on_rows(self.spec.cls, [*params, *self.config]) else 0.0
@@ -284,7 +284,7 @@ class Objective:
 
     def score_fold(self,
         number: int,  # which fold
-        params: Mapping[str, Any],  # the proposal
+        params: ModelParams,  # the proposal
         threads: int | None = None,  # of the model; None: all that the process may use
         stop: threading.Event | None = None,  # set: nobody waits for this fit any more
     ) -> FoldScore:
@@ -311,7 +311,7 @@ class Objective:
             sums = coarse(*time_sums(self.metric.row_terms(y, forecast, classes), self.units(number)))[0]
         return FoldScore(float(self.metric(y, forecast, classes)), seconds, test, y, forecast, sums)
 
-    def score(self, params: Mapping[str, Any], threads: int | None = None) -> list[FoldScore]:
+    def score(self, params: ModelParams, threads: int | None = None) -> list[FoldScore]:
         "All folds of a proposal, one after the other."
         return [self.score_fold(k, params, threads) for k in range(len(self.folds))]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..base import ConfigError, DataError
+from ..base import ConfigError, DataError, ModelParams
 from ..core.space import plain_number
 from ..core.timeline import Distance, whole_number
 from ..cv import CombinatorialPurged
@@ -214,7 +214,7 @@ def trial_returns(
     keep = non_overlapping(o.panel.times[rows], o.panel.label_ends[rows], o.panel.frame["symbol"].to_numpy()[rows])
     earned = o.panel.frame["return_to_end"].to_numpy(dtype=float)[rows[keep]]
 
-    def traded(params: dict[str, Any]) -> np.ndarray:
+    def traded(params: ModelParams) -> np.ndarray:
         said = np.concatenate([s.forecast for s in o.score(params, result.jobs.threads)])
         labels = said if said.ndim == 1 else o.panel.classes[said.argmax(axis=1)]
         return equity_curve(ledger(class_positions(labels[keep]), earned, cost_entry=cost).net, o.panel.times[rows[keep]])["net"].to_numpy()

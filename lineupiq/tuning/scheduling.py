@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from ..base import Record
 
 # %% auto #0
 __all__ = ['SPLIT', 'EARLY', 'Abandoned', 'Job', 'deal', 'stages', 'run_lanes', 'Jobs', 'useful_lanes']
@@ -133,7 +134,7 @@ class Jobs:
     why: str = ""  # the measurement, or the reason
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Jobs:
+    def of(cls, record: Record) -> Jobs:
         "From plain values."
         return cls(**{f.name: record[f.name] for f in fields(cls)})
 

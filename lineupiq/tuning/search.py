@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..base import ConfigError, JobError, did_you_mean
+from ..base import ConfigError, JobError, ModelParams, did_you_mean
 from ..core.callbacks import tracker_of
 from ..core.files import shown
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
@@ -73,8 +73,8 @@ def hyperparameter_grid(
 
 def config_for(
     cls: type,  # a model's class
-    config: Mapping[str, Any],  # parameters that stayed as they were
-    params: Mapping[str, Any],  # parameters that a search chose
+    config: ModelParams,  # parameters that stayed as they were
+    params: ModelParams,  # parameters that a search chose
 ) -> dict[str, Any]:  # what to train with
     "The configuration of a tuned model: where the search fixed the number of rounds, training must not choose it again."
     from dataclasses import fields
@@ -228,7 +228,7 @@ class _quiet:
         optuna.logging.set_verbosity(self.before)
 
 
-def _result(search: Search, points: list[dict] | None, config: Mapping[str, Any], storage: str | None, seconds: float) -> TuningResult:
+def _result(search: Search, points: list[dict] | None, config: ModelParams, storage: str | None, seconds: float) -> TuningResult:
     "What a search found."
     objective, counts = search.objective, search.counts()
     done = [t for t in search.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from ..base import ConfigError, EnvironmentFault, MissingExtra, did_you_mean
+from ..base import ConfigError, EnvironmentFault, MissingExtra, Record, did_you_mean
 from ..core.files import shown
 from ..scoring.metrics import Metric
 
@@ -254,7 +254,7 @@ IDENTITY = "lineupiq"  # the attribute of a study that says what it answers
 
 
 def identity_digest(
-    identity: Mapping[str, Any],  # plain values
+    identity: Record,  # plain values
 ) -> str:  # 8 hexadecimal digits
     "A short name of a question."
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:8]
@@ -270,7 +270,7 @@ def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[st
 def open_study(
     name: str,  # of the study
     storage: optuna.storages.BaseStorage,  # of `open_storage`
-    identity: Mapping[str, Any],  # plain values; `direction` is one of them
+    identity: Record,  # plain values; `direction` is one of them
     sampler: BaseSampler,
     pruner: BasePruner,
 ) -> optuna.Study:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import ConfigError, JobError
+from ..base import ConfigError, JobError, ModelParams
 from ..core.space import Space
 from .objective import FoldScore, Objective
 from .scheduling import Job, Jobs, deal, run_lanes, stages
@@ -184,7 +184,7 @@ class Search:
                 self.heart.drop(r.trial)
             raise
 
-    def _known(self, params: Mapping[str, Any]) -> dict[int, FoldScore]:
+    def _known(self, params: ModelParams) -> dict[int, FoldScore]:
         "The folds of a proposal that this process has scored before."
         return self.done.get(json.dumps(params, sort_keys=True, default=str), {})
 

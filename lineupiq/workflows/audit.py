@@ -5,7 +5,7 @@
 # %% ../../nbs/17_workflows/05_audit.ipynb #31774ce6
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pandas as pd
 from ..auditing.folds import AuditReport, audit_cv, splitter_factory
 from ..auditing.leaks import EXACT, SMALL, audit_leak
 from ..auditing.poison import world_of
-from ..base import ConfigError
+from ..base import ConfigError, Record
 from ..checks.findings import Finding, check_splitter
 from ..core.config import read_yaml
 from ..core.files import load_json
@@ -45,7 +45,7 @@ def run_setup(
 # %% ../../nbs/17_workflows/05_audit.ipynb #bbb82860
 def run_folds(
     panel: Panel,  # of the run's source
-    setup: Mapping[str, Any],  # of `run_setup`
+    setup: Record,  # of `run_setup`
 ) -> list:  # as training made them
     "The folds of a run, made again."
     plan = SplitPlan(**{f.name: setup["split"][f.name] for f in fields(SplitPlan) if f.name in setup["split"]})
@@ -55,7 +55,7 @@ def run_folds(
 def run_findings(
     run: Path | str,  # a run folder
     panel: Panel,  # of its source
-    setup: Mapping[str, Any],  # of `run_setup`
+    setup: Record,  # of `run_setup`
 ) -> list[Finding]:
     "What a run's own files say."
     folds, written = run_folds(panel, setup), load_json(Path(run) / "metrics" / "folds.json")

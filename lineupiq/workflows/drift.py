@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import ConfigError, LineupIQError, NotFound
+from ..base import ConfigError, LineupIQError, NotFound, Record
 from ..core.files import atomic_write, check_name, parse_version
 from ..data.panel import Panel
 from ..data.request import source_panel
@@ -101,7 +101,7 @@ def _evidently(live: Published, panel: Panel, settings: WatchConfig, path: Path)
 
 # %% ../../nbs/17_workflows/07_drift.ipynb #90b4813b
 def drift_text(
-    told: dict[str, Any],  # of `run_drift`
+    told: Record,  # of `run_drift`
 ) -> str:
     "What people read."
     import pandas as pd

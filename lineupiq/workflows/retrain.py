@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, GateRejected, IntegrityError, LineupIQError
+from ..base import ConfigError, DataError, GateRejected, IntegrityError, LineupIQError, Record
 from ..core.files import check_name, dump_json, load_json, one_at_a_time
 from ..core.timeline import to_duration
 from ..data.panel import Panel
@@ -163,7 +163,7 @@ class RetrainState:
 
     def keep(self,
         step: str,  # of `STEPS`
-        found: Mapping[str, Any],  # plain values
+        found: Record,  # plain values
     ) -> Mapping[str, Any]:  # the same
         "Write down what a step found, before the next begins."
         self.value["steps"][step] = dict(found)
@@ -305,7 +305,7 @@ def _plan(ask: RetrainRequest, folder: Path) -> dict[str, Any]:
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #d3add6a7
 def retrain_message(
-    told: Mapping[str, Any],  # of `run_retrain`
+    told: Record,  # of `run_retrain`
 ) -> Message:
     "A retraining as a notification."
     lines = [f"{r['condition']}: {r['evidence']}" for r in told["reasons"]] + list(told.get("validate", {}).get("reasons", []))
@@ -314,7 +314,7 @@ def retrain_message(
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #c146a543
 def retrain_text(
-    told: Mapping[str, Any],  # of `run_retrain`
+    told: Record,  # of `run_retrain`
 ) -> str:
     "What the terminal shows."
     word = {True: "a reason", False: "no reason", None: "cannot be judged"}

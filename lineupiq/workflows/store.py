@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..base import ConfigError, IntegrityError, LineupIQError
+from ..base import ConfigError, IntegrityError, LineupIQError, Record
 from ..core.files import check_name
 from ..core.journal import moment, state_at
 from ..store.layout import LINKS, Store, quiet_link, read_metadata, text_of
@@ -69,7 +69,7 @@ def history_table(
     return pd.DataFrame(rows, columns=["time", "name", "op", "version", "detail"])
 
 
-def _detail(record: dict[str, Any]) -> str:
+def _detail(record: Record) -> str:
     "What is worth saying of an event."
     said = {k: record.get(k) for k in ("verdict", "replaced", "was", "reason", "run", "key", "by", "changed")}
     forced = ["past the gate"] if record.get("forced") else []

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, pick_device
+from ..base import ConfigError, ModelParams, pick_device
 from ..core.config import read_yaml
 from ..data.panel import Panel
 from ..data.request import horizons, read_source, source_options, source_record
@@ -57,7 +57,7 @@ def file_configs(
     return out
 
 # %% ../../nbs/17_workflows/02_train.ipynb #05758b4c
-def _with_length(params: dict, dataset: dict, cls: Any, file: Path) -> dict:
+def _with_length(params: ModelParams, dataset: dict, cls: Any, file: Path) -> dict:
     "A sequence model's length is its own setting, whichever section says it."
     if "seq_len" not in cls.Config.__dataclass_fields__ or "sequence_length" not in dataset:
         return params

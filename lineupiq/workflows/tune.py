@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, config_problems, did_you_mean
+from ..base import ConfigError, ModelParams, Record, config_problems, did_you_mean
 from ..core.config import raise_problems
 from ..core.files import disk_errors, dump_json
 from ..core.space import Space
@@ -162,7 +162,7 @@ def run_tuning(
     return out
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #36ad45a5
-def _one_search(dev: Development, name: str, ask: TuneRequest, space: Space | None, config: Mapping[str, Any], progress: Any, say: Callable[[str], None]) -> tuple[TuningResult, dict[str, Any]]:
+def _one_search(dev: Development, name: str, ask: TuneRequest, space: Space | None, config: ModelParams, progress: Any, say: Callable[[str], None]) -> tuple[TuningResult, dict[str, Any]]:
     "A model's search, with what is said before and while it runs."
     n = ask.n_trials
     if ask.method == "grid" and len(search_space(name) if space is None else space):
@@ -178,7 +178,7 @@ def _one_search(dev: Development, name: str, ask: TuneRequest, space: Space | No
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #ebfcb180
 def describe_choice(
-    told: Mapping[str, Any],  # of `search_model`
+    told: Record,  # of `search_model`
 ) -> list[str]:  # lines
     "What is said of the choice as the terminal shows it."
     lines = [f"one standard error: {told['selection']['text']}", f"probability of backtest overfitting: {told['overfitting'].get('text') or told['overfitting']['reason']}"]
@@ -193,7 +193,7 @@ def describe_choice(
 # %% ../../nbs/17_workflows/01_tune.ipynb #6e07749d
 def describe_search(
     result: TuningResult,  # of `search_model`
-    told: Mapping[str, Any],  # what came with it
+    told: Record,  # what came with it
 ) -> str:  # a few lines
     "A search as the terminal shows it."
     low, high = told["comparison"]["skill"]["low"], told["comparison"]["skill"]["high"]
@@ -215,7 +215,7 @@ def best_configs(
     return {registry().get_model(m).name: load_best(path, best_key(panel, m)) for m in wanted}
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #c0e2d5ec
-def _better_config(result: TuningResult, told: Mapping[str, Any], config: Mapping[str, Any] | None) -> dict[str, Any]:
+def _better_config(result: TuningResult, told: Record, config: Mapping[str, Any] | None) -> dict[str, Any]:
     "The search's settings where they are better, else those that it was compared with."
     if told["replaced"]:
         return result.config

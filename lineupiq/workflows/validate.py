@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, LineupIQError, did_you_mean
+from ..base import ConfigError, LineupIQError, Record, did_you_mean
 from ..core.files import check_name, parse_version
 from ..data.request import source_panel
 from ..data.sources import SOURCES
@@ -90,7 +90,7 @@ def run_validate(
 
 # %% ../../nbs/17_workflows/06_validate.ipynb #565c93f9
 def validate_text(
-    told: dict[str, Any],  # of `run_validate`
+    told: Record,  # of `run_validate`
 ) -> str:
     "What people read."
     import pandas as pd
@@ -101,6 +101,6 @@ def validate_text(
         (f"{told['trading_note']}\n" if told["trading_note"] else "") + f"{told['verdict']}: {'; '.join(told['reasons'])}\n" + (f"{told['looks_sentence']}\n" if told["looks_sentence"] else "") + _next(told) + f"Report: {told['report']}"
 
 
-def _next(told: dict[str, Any]) -> str:
+def _next(told: Record) -> str:
     "What can be done now, where something can."
     return f"Next: lineupiq promote {told['name']} {told['version']}\n" if told["verdict"] == "PROMOTE" and told["version"] != told["champion"] else ""
