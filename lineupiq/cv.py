@@ -194,9 +194,9 @@ def past_rows(
 # %% ../nbs/02_cv.ipynb #08083b65
 class _PastOnly(Splitter):
     "Training rows lie before the block, and their labels end before it, an embargo earlier."
-    def __init__(self, times: ArrayLike, label_end: ArrayLike | None = None, groups: ArrayLike | None = None, *, train_size: int | float | None = None, **kwargs: Any):
+    def __init__(self, times: ArrayLike, label_end: ArrayLike | None = None, groups: ArrayLike | None = None, *, train_size: int | float | None = None, embargo: Distance = 0, min_train: int = 1, one_class: str = "raise", unlabelled: bool = False):
         self.train_size = train_size
-        super().__init__(times, label_end, groups, **kwargs)
+        super().__init__(times, label_end, groups, embargo=embargo, min_train=min_train, one_class=one_class, unlabelled=unlabelled)
         self._window(self.blocks[0][0][0])  # an impossible train_size is refused before anything runs
 
     def _window(self, first: int) -> int:
@@ -222,11 +222,14 @@ class WalkForward(_PastOnly):
         n_splits: int = 5,  # number of test blocks
         test_size: int | None = None,  # units (timestamps or groups) in a block; None: an equal share, as scikit-learn's TimeSeriesSplit
         train_size: int | float | None = None,  # None: everything before; a number of units, or a Timedelta: a rolling window
-        **kwargs: Any,  # embargo, min_train, one_class, unlabelled: see `Splitter`
+        embargo: Distance = 0,  # distance in time, never in rows: a Timedelta beside datetimes, a number beside numbered times
+        min_train: int = 1,  # fewest training rows a fold may have after the purge
+        one_class: str = "raise",  # "allow": test blocks of one class pass, for scores that are pooled over folds
+        unlabelled: bool = False,  # True: rows whose label is not known yet may be in a test block (to be predicted)
     ):
         self.n_splits = whole_number(n_splits, "n_splits", 2)
         self.test_size = test_size if test_size is None else whole_number(test_size, "test_size", 1)
-        super().__init__(times, label_end, groups, train_size=train_size, **kwargs)
+        super().__init__(times, label_end, groups, train_size=train_size, embargo=embargo, min_train=min_train, one_class=one_class, unlabelled=unlabelled)
 
     def _blocks(self) -> list[list[tuple[int, int]]]:
         units, k = len(self.timeline.starts), self.n_splits
@@ -250,11 +253,14 @@ class WalkForwardBlocks(_PastOnly):
         blocks: Sequence[tuple[Any, Any]],  # inclusive (from, to) of each test block, in order
         by: ArrayLike | None = None,  # (N,) the column that blocks speak of, e.g. the season; None: the times
         train_size: int | float | None = None,  # None: everything before; a number of units, or a Timedelta: a rolling window
-        **kwargs: Any,  # embargo, min_train, one_class, unlabelled: see `Splitter`
+        embargo: Distance = 0,  # distance in time, never in rows: a Timedelta beside datetimes, a number beside numbered times
+        min_train: int = 1,  # fewest training rows a fold may have after the purge
+        one_class: str = "raise",  # "allow": test blocks of one class pass, for scores that are pooled over folds
+        unlabelled: bool = False,  # True: rows whose label is not known yet may be in a test block (to be predicted)
     ):
         self.wanted, self.by = list(blocks), by
         if not self.wanted: raise ConfigError("blocks names no test block", found="[]", expected="[(2018, 2018), (2019, 2019)]")
-        super().__init__(times, label_end, groups, train_size=train_size, **kwargs)
+        super().__init__(times, label_end, groups, train_size=train_size, embargo=embargo, min_train=min_train, one_class=one_class, unlabelled=unlabelled)
 
     def _blocks(self) -> list[list[tuple[int, int]]]:
         bounds = [block_bounds(self.timeline, block, self.by) for block in self.wanted]
@@ -272,20 +278,22 @@ def walk_forward_seasons(
     seasons: ArrayLike,  # (N,) the season of each row
     first: int,  # first season to test
     last: int,  # last season to test, inclusive
-    **kwargs: Any,  # groups, train_size, embargo, min_train, one_class, unlabelled
+    groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
+    embargo: Distance = 0,  # distance in time
+    min_train: int = 1,  # fewest training rows a fold may have after the purge
 ) -> WalkForwardBlocks:  # one test block a season
     "Every season from `first` to `last`, each predicted from the seasons before it."
     if whole_number(first, "first", 0) > whole_number(last, "last", 0):
         raise ConfigError("first and last contradict each other", found=f"first={first}, last={last}", expected="first <= last")
-    return WalkForwardBlocks(times, label_end, blocks=[(s, s) for s in range(first, last + 1)], by=seasons, **kwargs)
+    return WalkForwardBlocks(times, label_end, blocks=[(s, s) for s in range(first, last + 1)], by=seasons, groups=groups, embargo=embargo, min_train=min_train)
 
 # %% ../nbs/02_cv.ipynb #e5b87e80
 class _TwoSided(Splitter):
     "Training rows lie on both sides of the test blocks, and their spans touch none of them."
-    def __init__(self, times: ArrayLike, label_end: ArrayLike | None = None, groups: ArrayLike | None = None, **kwargs: Any):
-        if kwargs.get("unlabelled"):
+    def __init__(self, times: ArrayLike, label_end: ArrayLike | None = None, groups: ArrayLike | None = None, embargo: Distance = 0, min_train: int = 1, one_class: str = "raise", unlabelled: bool = False):
+        if unlabelled:
             raise ConfigError("unlabelled rows have no place in a k-fold", found="unlabelled=True", fix="use WalkForward")
-        super().__init__(times, label_end, groups, **kwargs)
+        super().__init__(times, label_end, groups, embargo=embargo, min_train=min_train, one_class=one_class)
 
     def _parts(self, k: int) -> list[tuple[int, int]]:
         "The timeline in k parts of whole units whose sizes differ by at most one, the larger first."
@@ -319,10 +327,13 @@ class PurgedKFold(_TwoSided):
         groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
         *,
         n_splits: int = 5,  # number of blocks
-        **kwargs: Any,  # embargo (after the block), min_train, one_class: see `Splitter`
+        embargo: Distance = 0,  # distance in time after each block, never in rows: a Timedelta beside datetimes, a number beside numbered times
+        min_train: int = 1,  # fewest training rows a fold may have after the purge
+        one_class: str = "raise",  # "allow": test blocks of one class pass, for scores that are pooled over folds
+        unlabelled: bool = False,  # refused: such rows have no place in a k-fold
     ):
         self.n_splits = whole_number(n_splits, "n_splits", 2)
-        super().__init__(times, label_end, groups, **kwargs)
+        super().__init__(times, label_end, groups, embargo, min_train, one_class, unlabelled)
 
     def _blocks(self) -> list[list[tuple[int, int]]]: return [[part] for part in self._parts(self.n_splits)]
 
@@ -336,13 +347,16 @@ class CombinatorialPurged(_TwoSided):
         *,
         n_blocks: int = 6,  # blocks of the history; 6 and 2 give 15 folds and 5 paths, the book's example
         n_test: int = 2,  # blocks in a test set
-        **kwargs: Any,  # embargo (after each block), min_train, one_class: see `Splitter`
+        embargo: Distance = 0,  # distance in time after each block, never in rows: a Timedelta beside datetimes, a number beside numbered times
+        min_train: int = 1,  # fewest training rows a fold may have after the purge
+        one_class: str = "raise",  # "allow": test blocks of one class pass, for scores that are pooled over folds
+        unlabelled: bool = False,  # refused: such rows have no place in a k-fold
     ):
         self.n_blocks, self.n_test = whole_number(n_blocks, "n_blocks", 3), whole_number(n_test, "n_test", 1)
         if n_test >= n_blocks:
             raise ConfigError("n_test and n_blocks contradict each other", found=f"n_test={n_test}, n_blocks={n_blocks}",
                               expected="n_test < n_blocks")
-        super().__init__(times, label_end, groups, **kwargs)
+        super().__init__(times, label_end, groups, embargo, min_train, one_class, unlabelled)
 
     def _blocks(self) -> list[list[tuple[int, int]]]:
         parts = self._parts(self.n_blocks)

@@ -10,6 +10,7 @@ from lineupiq.data.sources import load_panel
 from lineupiq.fit.inputs import ModelSpec
 from lineupiq.fit.out_of_fold import fit_fold
 from lineupiq.scoring.conformal import IntervalSettings, add_intervals, coverage_table
+from lineupiq.scoring.intervals import Resampling
 from lineupiq.training.fitting import SplitPlan, load_bundle, plan_folds, run_model
 
 DATA = os.environ.get("LINEUPIQ_DATA_DIR")
@@ -34,12 +35,12 @@ def test_intervals_hold_on_real_players(position, target):
     panel, frame, sd = projected("nfl-players", position, target, SplitPlan(train_until=2020, test="2021:2023"), learning_rate=0.03)
     done, _ = add_intervals(panel, frame, 0.8)
     test = done[done["split"] == "test"]
-    line = coverage_table(panel, test, naive_sd=sd, draws=200).loc["all"]
+    line = coverage_table(panel, test, naive_sd=sd, how=Resampling(draws=200)).loc["all"]
     assert line["crossings"] == 0 and line["interval_score"] < line["naive_score"]
     assert abs(line["coverage"] - line["promised"]) < 0.03  # what lumps bring beyond 80 % is promised as well
     if (position, target) in YARDS:
         assert abs(line["coverage"] - 0.8) < 0.03
-        fifths = coverage_table(panel, test, pd.qcut(test["prediction"], 5, labels=False).to_numpy(), naive_sd=sd, draws=100).drop("all")
+        fifths = coverage_table(panel, test, pd.qcut(test["prediction"], 5, labels=False).to_numpy(), naive_sd=sd, how=Resampling(draws=100)).drop("all")
         assert (abs(fifths["coverage"] - 0.8) < (0.1 if position == "QB" else 0.06)).all() and (abs(fifths["coverage"] - 0.8).max() < abs(fifths["naive_coverage"] - 0.8).max())
     else:
         assert line["coverage"] >= 0.8 - 0.03 and (test["low_0.8"] >= 0).all() and (test[["low_0.8", "high_0.8"]] % 1 == 0).all().all()
@@ -78,7 +79,7 @@ def test_a_week_is_served_at_once(league):
 def test_coverage_of_the_league(league):
     panel, frame, sd = league
     done, _ = add_intervals(panel, frame, 0.8)
-    line = coverage_table(panel, done, naive_sd=sd, draws=100).loc["all"]
+    line = coverage_table(panel, done, naive_sd=sd, how=Resampling(draws=100)).loc["all"]
     assert abs(line["coverage"] - 0.8) < 0.05 and line["crossings"] == 0 and line["interval_score"] < line["naive_score"]
 
 

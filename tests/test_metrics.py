@@ -10,7 +10,7 @@ import pytest
 import sklearn.metrics as skm
 
 from lineupiq.base import ConfigError, DataError
-from lineupiq.scoring.intervals import block_length, label_horizon, paired_skill, score_interval, skill_interval
+from lineupiq.scoring.intervals import Resampling, block_length, label_horizon, paired_skill, score_interval, skill_interval
 from lineupiq.scoring.metrics import METRICS, calibration_null, evaluate, get_metric
 from lineupiq.scoring.trading import equity_curve, ledger, non_overlapping, trading_scores
 
@@ -90,7 +90,7 @@ def test_direction_is_right(name):
              "normal": lambda v: (v, np.ones(500))}
     good, bad = metric(y, forms[metric.needs](y)), metric(y, forms[metric.needs](noise))
     assert metric.better(good, bad) and not metric.better(bad, good)
-    found = skill_interval(metric, y, forms[metric.needs](y), forms[metric.needs](noise), np.arange(500) // 2, draws=100)
+    found = skill_interval(metric, y, forms[metric.needs](y), forms[metric.needs](noise), np.arange(500) // 2, how=Resampling(draws=100))
     assert found.score > 0
     assert found.low > 0 if not metric.no_interval else (found.low is None and found.reason)
 
@@ -182,14 +182,14 @@ def test_interval_on_independent_rows_is_the_textbook_one():
     half = 1.96 * np.abs(error).std() / 5000 ** .5
     assert abs((found.high - found.low) / 2 / half - 1) < .15
     assert found == score_interval("mae", error, np.zeros(5000), np.arange(5000))
-    assert found != score_interval("mae", error, np.zeros(5000), np.arange(5000), seed=1)
+    assert found != score_interval("mae", error, np.zeros(5000), np.arange(5000), how=Resampling(seed=1))
 
 
 def test_interval_agrees_with_arch_on_the_mean():
     "The same draws through arch's own confidence interval, without the small-sample expansion."
     from arch.bootstrap import CircularBlockBootstrap
     loss = np.abs(np.convolve(np.random.default_rng(5).normal(size=1009), np.ones(10), "valid"))
-    ours = score_interval("mae", loss, np.zeros(1000), np.arange(1000), block_length=10, draws=1000)
+    ours = score_interval("mae", loss, np.zeros(1000), np.arange(1000), how=Resampling(block_length=10, draws=1000))
     theirs = CircularBlockBootstrap(10, loss, seed=np.random.default_rng(0)).conf_int(np.mean, 1000, method="percentile")[:, 0]
     assert np.allclose([ours.low, ours.high], theirs, rtol=.02)
 
@@ -201,10 +201,10 @@ def test_intervals_cover():
     for trial in range(n):
         noise = rng.normal(size=(404, 1)) + rng.normal(size=(404, 4))
         error = np.apply_along_axis(np.convolve, 0, noise, np.ones(5) / 5, "valid").ravel()
-        found = score_interval("rmse", error, 0 * error, day, label_end=day + 4, draws=200, seed=trial)
+        found = score_interval("rmse", error, 0 * error, day, how=Resampling(label_end=day + 4, draws=200, seed=trial))
         held += found.low <= .4 ** .5 <= found.high
     assert held / n > .86
-    short = score_interval("rmse", error[:120], 0 * error[:120], day[:120], label_end=day[:120] + 4)
+    short = score_interval("rmse", error[:120], 0 * error[:120], day[:120], how=Resampling(label_end=day[:120] + 4))
     assert short.low is None and "blocks" in short.reason
 
 
@@ -215,7 +215,7 @@ def test_interval_holds_its_own_score(name):
     noisy = np.abs(y + rng.normal(0, 2, 600)) + .1
     forms = {"labels": np.where(rng.random(600) < .5, y, 0), "probabilities": rng.dirichlet([1, 1, 1], 600), "point": noisy,
              "quantiles": {.1: noisy - 1, .9: noisy + 1}, "samples": noisy[:, None] + [-.5, 0, .5], "normal": (noisy, np.ones(600))}
-    found = score_interval(metric, y, forms[metric.needs], np.arange(600) // 3, draws=300)
+    found = score_interval(metric, y, forms[metric.needs], np.arange(600) // 3, how=Resampling(draws=300))
     middle = (found.low + found.high) / 2
     assert found.low < found.score < found.high
     assert abs(found.score - middle) < .25 * (found.high - found.low)
@@ -228,7 +228,7 @@ def test_an_equal_challenger_is_inconclusive():
         p = rng.beta(3.6, 2.7, week.size)
         y = (rng.random(week.size) < p).astype(int)
         one, two = (np.clip(p + rng.normal(0, .03, week.size), .01, .99) for _ in range(2))
-        wrong += skill_interval("log_loss", y, one, two, week, draws=200, seed=trial).excludes(0)
+        wrong += skill_interval("log_loss", y, one, two, week, how=Resampling(draws=200, seed=trial)).excludes(0)
     assert wrong / n < .1
 
 
@@ -236,7 +236,7 @@ def test_label_horizon_floors_the_block():
     times = np.repeat(np.arange(300), 2)
     assert label_horizon(times, times + 19) == 20
     error = np.random.default_rng(8).normal(size=600)
-    assert score_interval("mae", error, 0 * error, times, label_end=times + 19).block_length >= 20
+    assert score_interval("mae", error, 0 * error, times, how=Resampling(label_end=times + 19)).block_length >= 20
     assert block_length(np.random.default_rng(9).normal(size=300)) < 5
 
 
@@ -244,7 +244,7 @@ def test_intervals_are_quick():
     "Reference: 0.1 s for 10,000 timestamps and 1,000 draws on an idle core."
     times = np.repeat(np.arange(10_000), 5)
     y = np.random.default_rng(10).normal(size=times.size)
-    score_interval("rmse", y[:500], 0 * y[:500], times[:500], draws=100)  # imports
+    score_interval("rmse", y[:500], 0 * y[:500], times[:500], how=Resampling(draws=100))  # imports
     start = time.perf_counter()
     rows = get_metric("rmse").row_terms(y, 0 * y)
     paired_skill("rmse", rows, rows * 1.1, times)

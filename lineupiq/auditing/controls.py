@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.panel import Panel
-from ..scoring.intervals import skill_interval
+from ..scoring.intervals import Resampling, skill_interval
 from ..scoring.leaderboard import PLAUSIBLE, common_rows, forecast_of, on_rows, score_units, strongest_rule
 from ..scoring.metrics import UndefinedScore, get_metric
 
@@ -132,6 +132,6 @@ def gain_on_rules(
     if rule is None: return None
     units = score_units(panel, rows)
     times, own, base = units.pop("times"), on_rows(predictions[model], "test", rows), on_rows(predictions[rule], "test", rows)
-    try: found = skill_interval(metric, own["y"].to_numpy(), forecast_of(own, metric), forecast_of(base, metric), times, classes=panel.classes, draws=draws, **units)
+    try: found = skill_interval(metric, own["y"].to_numpy(), forecast_of(own, metric), forecast_of(base, metric), times, classes=panel.classes, how=Resampling(draws=draws, **units))
     except UndefinedScore: return None
     return Gain(model, metric.name, found.score, None if found.low is None else (found.high - found.low) / 3.92, rule, found.n)

@@ -16,7 +16,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml, settings_yaml
 from ..report.boards import COST
-from ..scoring.intervals import Interval, skill_interval
+from ..scoring.intervals import Interval, Resampling, skill_interval
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import METRICS, Metric, UndefinedScore, calibration_null, default_metric, get_metric
 
@@ -135,10 +135,8 @@ class Judgement:
 def _skill(contest: Contest, metric: Metric, other: pd.DataFrame, level: float, config: GateConfig, rows: np.ndarray | None = None) -> Interval:
     "Skill of the challenger over another forecast, on all rows or on some."
     pick = slice(None) if rows is None else rows
-    how = {"level": level, "draws": config.draws, "seed": config.seed}
-    if contest.label_end is not None:
-        how["label_end"] = contest.label_end[pick]
-    return skill_interval(metric, contest.y[pick], forecast_of(contest.challenger, metric)[pick], forecast_of(other, metric)[pick], contest.times[pick], classes=contest.classes, **how)
+    how = Resampling(level, config.draws, config.seed, label_end=None if contest.label_end is None else contest.label_end[pick])
+    return skill_interval(metric, contest.y[pick], forecast_of(contest.challenger, metric)[pick], forecast_of(other, metric)[pick], contest.times[pick], classes=contest.classes, how=how)
 
 
 def _needed(skill: Interval, what: str) -> Interval:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError, did_you_mean
-from .intervals import score_interval
+from .intervals import DRAWN, Resampling, score_interval
 from .metrics import Metric, calibration_null, calibration_pairs, check_probabilities, encode, finite, get_metric, reliability
 
 if TYPE_CHECKING:
@@ -224,10 +224,10 @@ def calibration_summary(
     probabilities: ArrayLike,  # (N, C), or (N,) for two classes
     times: ArrayLike,  # (N,) time, or an ordered group such as season * 100 + week
     classes: ArrayLike | None = None,  # (C,) class order
-    **how: Any,  # level, draws, seed, block_length, min_block, label_end: see `Resampling`
+    how: Resampling = DRAWN,  # how the intervals are drawn
 ) -> dict[str, Any]:  # n, log_loss, brier_score, slope, intercept: Interval each; ece, null: NullBand, calibrated
     "How good and how calibrated a forecast is, each figure with its own uncertainty."
-    interval = lambda metric: score_interval(metric, y, probabilities, times, classes=classes, **how)  # noqa: E731
+    interval = lambda metric: score_interval(metric, y, probabilities, times, classes=classes, how=how)  # noqa: E731
     band = calibration_null(probabilities)
     ece = get_metric("calibration")(y, probabilities, classes)
     return {"n": len(y), "log_loss": interval("log_loss"), "brier_score": interval("brier_score"), "slope": interval(SLOPE), "intercept": interval(INTERCEPT),

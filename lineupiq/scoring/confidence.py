@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..base import ConfigError
 from ..data.panel import Panel
-from .intervals import MIN_BLOCKS, Interval, block_length, label_horizon, skill_interval, time_sums
+from .intervals import DRAWN, MIN_BLOCKS, Interval, Resampling, block_length, label_horizon, skill_interval, time_sums
 from .leaderboard import common_rows, forecast_of, on_rows, reference_frames, role_of, score_units
 from .metrics import Metric, default_metric, get_metric
 
@@ -31,12 +31,12 @@ def paired_difference(
     times: ArrayLike,  # (N,) time, or an ordered group such as season * 100 + week
     *,
     classes: ArrayLike | None = None,  # (C,) class order
-    **how: Any,  # level, draws, seed, block_length, min_block, label_end: see `Resampling`
+    how: Resampling = DRAWN,  # how the interval is drawn
 ) -> Interval:  # positive: the one is better
     "The difference of two scores on the same rows, with a block-bootstrap interval of the pairs."
     metric = get_metric(metric)
     upward = replace(metric, direction="maximize")  # skill of a score that grows is the plain difference
-    found = skill_interval(upward, y, forecast, other, times, classes=classes, **how)
+    found = skill_interval(upward, y, forecast, other, times, classes=classes, how=how)
     if metric.greater_is_better:
         return found
     low, high = (None, None) if found.low is None else (-found.high, -found.low)
@@ -147,7 +147,7 @@ def with_confidence(
 def _gap(panel: Panel, metric: Metric, frame: pd.DataFrame, top: pd.DataFrame, draws: int, seed: int) -> Interval:
     "The difference of a member to the best one."
     units = score_units(panel, frame["row"].to_numpy())
-    return paired_difference(metric, frame["y"].to_numpy(), forecast_of(frame, metric), forecast_of(top.loc[frame["row"]], metric), units.pop("times"), classes=panel.classes, draws=draws, seed=seed, **units)
+    return paired_difference(metric, frame["y"].to_numpy(), forecast_of(frame, metric), forecast_of(top.loc[frame["row"]], metric), units.pop("times"), classes=panel.classes, how=Resampling(draws=draws, seed=seed, **units))
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #b5ac7d51
 def _set_of(panel: Panel, metric: Metric, members: Mapping[str, pd.DataFrame], rows: np.ndarray, draws: int, seed: int) -> ConfidenceSet:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, MissingExtra, Record
 from ..data.panel import Panel
-from .intervals import score_interval
+from .intervals import DRAWN, Resampling, score_interval
 from .metrics import Metric, finite, get_metric
 
 # %% auto #0
@@ -369,7 +369,7 @@ def coverage_table(
     by: str | Sequence | None = None,  # a column of the frame or the panel, or (N,) values; None: all rows together
     level: float = 0.8,  # which of the intervals
     naive_sd: float | np.ndarray | None = None,  # of the training residuals, one or (N,); given: the naive band beside it
-    **how: Any,  # draws, seed, block_length: see `Resampling`
+    how: Resampling = DRAWN,  # how the interval of the coverage is drawn
 ) -> pd.DataFrame:  # a line a segment, `all` last
     "Coverage with its interval, width, interval score, pinball loss and crossings of each segment."
     served = (frame[f"low_{level:g}"].notna() & frame["y"].notna()).to_numpy() & panel.labelled[frame["row"]]
@@ -381,12 +381,12 @@ def coverage_table(
     return pd.DataFrame(lines).T.infer_objects()
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #fbe1c01d
-def _coverage_line(panel: Panel, frame: pd.DataFrame, at: np.ndarray, level: float, naive_sd: Any, how: dict) -> dict[str, Any]:
+def _coverage_line(panel: Panel, frame: pd.DataFrame, at: np.ndarray, level: float, naive_sd: float | np.ndarray | None, how: Resampling) -> dict[str, Any]:
     d = frame.iloc[at]
     rows, y, low, high = d["row"].to_numpy(), d["y"].to_numpy(dtype=float), d[f"low_{level:g}"].to_numpy(), d[f"high_{level:g}"].to_numpy()
-    units = {"times": panel.groups[rows]} if panel.groups is not None else {"times": panel.times[rows], "label_end": panel.label_ends[rows]}
+    times, ends = (panel.groups[rows], None) if panel.groups is not None else (panel.times[rows], panel.label_ends[rows])
     inside = ((low <= y) & (y <= high)).astype(float)
-    share = score_interval(COVERAGE, inside, inside, **units, **how)
+    share = score_interval(COVERAGE, inside, inside, times, how=replace(how, label_end=ends))
     q = {float(c[2:]): d[c].to_numpy() for c in d if c.startswith("q_")}
     line = {"n": len(d), "coverage": share.score, "low": share.low, "high": share.high, "promised": float(d[f"promised_{level:g}"].mean()), "width": float((high - low).mean()), "interval_score": float(interval_score(y, low, high, level).mean()),
             "pinball": get_metric("pinball")(y, q) if q else np.nan, "crossings": crossings(d)}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from ..core.timeline import Timeline, to_ticks, whole_number
 from .metrics import Metric, get_metric, prepare
 
 # %% auto #0
-__all__ = ['MIN_BLOCKS', 'Interval', 'time_sums', 'label_horizon', 'block_length', 'block_draws', 'Resampling', 'score_interval',
-           'skill', 'paired_skill', 'skill_interval']
+__all__ = ['MIN_BLOCKS', 'DRAWN', 'Interval', 'time_sums', 'label_horizon', 'block_length', 'block_draws', 'Resampling',
+           'score_interval', 'skill', 'paired_skill', 'skill_interval']
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #641b204c
 MIN_BLOCKS = 8  # fewer say too little about how blocks vary
@@ -166,9 +166,12 @@ def _from_rows(statistic: Callable[[np.ndarray], float], n: int, times: ArrayLik
     return how.interval(statistic(np.arange(n)), n, len(ticks), how.floor(times), redraw)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #a613eb2a
-def _how(metric: Metric, how: dict[str, Any]) -> Resampling:
+DRAWN = Resampling()  # how an interval is drawn, where nobody says otherwise
+
+
+def _how(metric: Metric, how: Resampling) -> Resampling:
     "The caller's wishes, and the metric's own reason to withhold an interval."
-    return Resampling(**{"withhold": metric.no_interval} | how)
+    return replace(how, withhold=how.withhold or metric.no_interval)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #bae0783f
 def score_interval(
@@ -178,7 +181,7 @@ def score_interval(
     times: ArrayLike,  # (N,) time, or an ordered group such as season * 100 + week; any order
     *,
     classes: ArrayLike | None = None,  # (C,) class order
-    **how: Any,  # level, draws, seed, block_length, min_block, label_end: see `Resampling`
+    how: Resampling = DRAWN,  # how the interval is drawn
 ) -> Interval:  # the score, and how far it could have come out otherwise
     "A score with its block-bootstrap interval."
     metric = get_metric(metric)
@@ -207,7 +210,7 @@ def paired_skill(
     model_rows: np.ndarray,  # (N,) or (N, K) row terms of the model: metric.row_terms(y, forecast, classes)
     rule_rows: np.ndarray,  # the same of the rule, for the same rows
     times: ArrayLike,  # (N,) time, or an ordered group such as season * 100 + week; any order
-    **how: Any,  # level, draws, seed, block_length, min_block, label_end: see `Resampling`
+    how: Resampling = DRAWN,  # how the interval is drawn
 ) -> Interval:  # the skill, and how far it could have come out otherwise
     "Skill over a rule, with an interval, from row terms."
     metric = get_metric(metric)
@@ -228,12 +231,12 @@ def skill_interval(
     times: ArrayLike,  # (N,) time, or an ordered group; any order
     *,
     classes: ArrayLike | None = None,  # (C,) class order
-    **how: Any,  # level, draws, seed, block_length, min_block, label_end: see `Resampling`
+    how: Resampling = DRAWN,  # how the interval is drawn
 ) -> Interval:  # the skill, and how far it could have come out otherwise
     "Skill over a rule, with an interval, from the two forecasts."
     metric = get_metric(metric)
     if metric.rows is not None:
-        return paired_skill(metric, metric.row_terms(y, forecast, classes), metric.row_terms(y, rule, classes), times, **how)
+        return paired_skill(metric, metric.row_terms(y, forecast, classes), metric.row_terms(y, rule, classes), times, how)
     truth, ours, c = prepare(metric.needs, y, forecast, classes)
     theirs, n = prepare(metric.needs, y, rule, classes)[1], len(truth)
     score = lambda given, rows: metric.whole(truth[rows], _take(given, rows, n), c)  # noqa: E731

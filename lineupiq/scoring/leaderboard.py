@@ -14,7 +14,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, LeakError, did_you_mean
 from ..checks.findings import Finding
 from ..data.panel import Panel
-from .intervals import score_interval, skill_interval
+from .intervals import Resampling, score_interval, skill_interval
 from .metrics import Metric, UndefinedScore, default_metric, get_metric
 
 # %% auto #0
@@ -108,10 +108,11 @@ def leaderboard(
     board = {name: on_rows(f, "test", rows) for name, f in predictions.items()} | {f"reference:{k}": v for k, v in reference_frames(panel, rows).items()}
     base, out = board[rule].set_index("row"), []
     for name, frame in board.items():
-        how = {"draws": draws, "seed": seed, **score_units(panel, frame["row"].to_numpy())}
-        times, forecast, y = how.pop("times"), forecast_of(frame, metric), frame["y"].to_numpy()
-        score = score_interval(metric, y, forecast, times, classes=panel.classes, **how)
-        gain = skill_interval(metric, y, forecast, forecast_of(base.loc[frame["row"]], metric), times, classes=panel.classes, **how) if name != rule else None
+        units = score_units(panel, frame["row"].to_numpy())
+        how = Resampling(draws=draws, seed=seed, label_end=units.get("label_end"))
+        times, forecast, y = units["times"], forecast_of(frame, metric), frame["y"].to_numpy()
+        score = score_interval(metric, y, forecast, times, classes=panel.classes, how=how)
+        gain = skill_interval(metric, y, forecast, forecast_of(base.loc[frame["row"]], metric), times, classes=panel.classes, how=how) if name != rule else None
         run = (runs or {}).get(name, {})
         out.append({"model": name, "metric": metric.name, "score": score.score, "low": score.low, "high": score.high, "skill": gain.score if gain else 0.0,
                     "skill_low": gain.low if gain else 0.0, "skill_high": gain.high if gain else 0.0, "n": score.n, "seconds": run.get("seconds"),
@@ -195,7 +196,7 @@ def leak_alarm(
             continue
         own = on_rows(frame, "test", rows)
         try:
-            gain = skill_interval(metric, own["y"].to_numpy(), forecast_of(own, metric), base, times, classes=panel.classes, draws=draws, **units)
+            gain = skill_interval(metric, own["y"].to_numpy(), forecast_of(own, metric), base, times, classes=panel.classes, how=Resampling(draws=draws, **units))
         except UndefinedScore:
             continue
         low = gain.score / 2 if gain.low is None else gain.low  # a test too short for an interval must show twice as much

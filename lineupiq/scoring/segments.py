@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.panel import Panel
-from .intervals import score_interval, skill_interval
+from .intervals import Resampling, score_interval, skill_interval
 from .leaderboard import forecast_of, on_rows, score_units
 from .metrics import Metric, UndefinedScore, get_metric
 
@@ -73,11 +73,11 @@ def segment_table(
 def _scored(panel: Panel, metric: Metric, own: pd.DataFrame, base: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     "Score and skill of some rows."
     units, y = score_units(panel, own["row"].to_numpy()), own["y"].to_numpy()
-    times, how = units.pop("times"), {"classes": panel.classes, "draws": draws, "seed": seed}
+    times, how = units["times"], Resampling(draws=draws, seed=seed, label_end=units.get("label_end"))
     forecast, rule = forecast_of(own, metric), forecast_of(base, metric)
     try:
-        score = score_interval(metric, y, forecast, times, **how, **units)
-        gain = skill_interval(metric, y, forecast, rule, times, **how, **units)
+        score = score_interval(metric, y, forecast, times, classes=panel.classes, how=how)
+        gain = skill_interval(metric, y, forecast, rule, times, classes=panel.classes, how=how)
     except UndefinedScore as err:
         return dict.fromkeys(("score", "low", "high", "skill", "skill_low", "skill_high")) | {"note": f"not defined: {err.found}"}
     note = f"few rows: {score.reason}" if score.low is None else ""

@@ -22,7 +22,7 @@ from ..report.boards import number, verdict
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
 from ..report.run import Facts, build_report, explain_model, write_report
 from ..scoring.confidence import with_confidence
-from ..scoring.intervals import score_interval, skill_interval
+from ..scoring.intervals import Resampling, score_interval, skill_interval
 from ..scoring.leaderboard import RULES, SIMPLE_RULE, forecast_of, leaderboard, role_of
 from ..scoring.ledger import Look, ledger_path, look_sentence, record_look
 from ..scoring.metrics import UndefinedScore, get_metric
@@ -176,10 +176,10 @@ def _cell(part: pd.DataFrame, own: pd.DataFrame, metric: Any, about: Record, dra
     columns = [c for c in own if c.startswith("prob_") and own[c].notna().all()]
     classes = None if about["task"] == "regression" else sorted(float(k.split(" ", 1)[1]) for k in about if k.startswith("class "))
     own, rule = (f[["prediction", *columns]] for f in (own, rule))
-    how: dict[str, Any] = {"classes": classes, "draws": draws, "min_block": int(about["horizon"])}
+    how = Resampling(draws=draws, min_block=int(about["horizon"]))
     try:
-        score = score_interval(metric, y, forecast_of(own, metric), times, **how)
-        gain = skill_interval(metric, y, forecast_of(own, metric), forecast_of(rule, metric), times, **how)
+        score = score_interval(metric, y, forecast_of(own, metric), times, classes=classes, how=how)
+        gain = skill_interval(metric, y, forecast_of(own, metric), forecast_of(rule, metric), times, classes=classes, how=how)
     except UndefinedScore:
         return {"n": len(y), **dict.fromkeys(("score", "low", "high", "skill", "skill_low", "skill_high"))}
     return {"n": len(y), "score": score.score, "low": score.low, "high": score.high, "skill": gain.score, "skill_low": gain.low, "skill_high": gain.high}

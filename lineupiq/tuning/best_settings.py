@@ -17,7 +17,7 @@ import numpy as np
 
 from ..base import ConfigError, DataError, IntegrityError, config_problems, did_you_mean
 from ..core.files import atomic_write, dump_json, load_json
-from ..scoring.intervals import Interval, skill_interval
+from ..scoring.intervals import Interval, Resampling, skill_interval
 from ..scoring.leaderboard import score_units
 from .objective import FoldScore, Objective
 from .search import TuningResult, plot_history
@@ -64,8 +64,9 @@ def compare_settings(
     metric = objective.metric
     ours, theirs = (objective.as_trained(p).score(p, threads) for p in (new, incumbent))
     rows, y, forecast = _joined(ours)
-    kwargs = {} if objective.panel.classes is None else {"classes": objective.panel.classes}
-    found = skill_interval(metric, y, forecast, _joined(theirs)[2], **score_units(objective.panel, rows), level=ONE_ERROR, **kwargs)
+    units = score_units(objective.panel, rows)
+    how = Resampling(level=ONE_ERROR, label_end=units.get("label_end"))
+    found = skill_interval(metric, y, forecast, _joined(theirs)[2], units["times"], classes=objective.panel.classes, how=how)
     a, b = (float(np.mean([s.score for s in side])) for side in (ours, theirs))
     better = bool(found.low is not None and found.low > 0 and metric.better(a, b))
     span = f"skill {found.score:.3g}, " + (f"{found.low:.3g} to {found.high:.3g} within one standard error" if found.low is not None else found.reason)

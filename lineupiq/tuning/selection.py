@@ -321,7 +321,7 @@ def _block_line(panel: Development, metric: Metric, b: OuterBlock, rule: pd.Data
             "inner": claim[0], "outer": score, "skill inside": float(skill(metric, *claim)), "skill outside": float(skill(metric, score, base)), **found.record()["params"]}
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #e0e88af5
-def _pooled(panel: Development, metric: Metric, blocks: list[OuterBlock], how: dict[str, Any]) -> dict[str, Any]:
+def _pooled(panel: Development, metric: Metric, blocks: list[OuterBlock], draws: int, seed: int) -> dict[str, Any]:
     "Pool the blocks, and compare them with the best rule and with what the inner searches claimed."
     import pandas as pd
     pooled = pd.concat([b.predictions for b in blocks], ignore_index=True)
@@ -330,8 +330,8 @@ def _pooled(panel: Development, metric: Metric, blocks: list[OuterBlock], how: d
     bases = {r: forecast_of(pd.concat(f, ignore_index=True).set_index("row").loc[rows], metric) for r, f in frames.items()}
     rule = best_on_validation({r: float(metric(y, f, panel.classes)) for r, f in bases.items()}, metric)
     units, claims = score_units(panel, rows), [_claim(b, rule) for b in blocks]
-    times, how = units.pop("times"), how | {"classes": panel.classes}
-    outside = skill_interval(metric, y, ours, bases[rule], times, **how, **units)
+    times, how = units["times"], Resampling(draws=draws, seed=seed, label_end=units.get("label_end"))
+    outside = skill_interval(metric, y, ours, bases[rule], times, classes=panel.classes, how=how)
     lines = pd.DataFrame([_block_line(panel, metric, b, frames[rule][k], claims[k][0]) for k, b in enumerate(blocks)])
     if metric.rows is None:
         inside = float(lines["skill inside"].mean())
@@ -339,8 +339,8 @@ def _pooled(panel: Development, metric: Metric, blocks: list[OuterBlock], how: d
     else:
         parts = [*(c[1] for c in claims), (times, y, ours, bases[rule])]
         line = np.unique((panel.times if panel.groups is None else panel.groups)[panel.labelled])
-        gap = _gap_interval(panel, metric, [_part(metric, line, *p, panel.classes) for p in parts], len(y), how["draws"], how["seed"])
-    return {"rule": rule, "outer": score_interval(metric, y, ours, times, **how, **units), "skill": outside, "inner": float(np.mean([b.found.score for b in blocks])),
+        gap = _gap_interval(panel, metric, [_part(metric, line, *p, panel.classes) for p in parts], len(y), draws, seed)
+    return {"rule": rule, "outer": score_interval(metric, y, ours, times, classes=panel.classes, how=how), "skill": outside, "inner": float(np.mean([b.found.score for b in blocks])),
             "claimed": gap.score + outside.score, "gap": gap, "blocks": lines, "predictions": pooled}
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #d07ae5d4
@@ -365,5 +365,5 @@ def nested_estimate(
     told = lambda k: None if callback is None else (lambda facts: callback(facts | {"block": k + 1, "blocks": outer}))  # noqa: E731
     blocks = [_searched(panel, model, fold, choice, embargo, {**options, "callback": told(k)}) for k, fold in enumerate(folds)]
     first, seed = blocks[0].found, options.get("seed", 42)
-    found = _pooled(panel, first.objective.metric, blocks, {"draws": draws, "seed": seed})
+    found = _pooled(panel, first.objective.metric, blocks, draws, seed)
     return NestedEstimate(model=first.model, metric=first.metric, direction=first.direction, choice=choice, **found, seconds=time.perf_counter() - started)
