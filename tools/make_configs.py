@@ -15,7 +15,7 @@ def shipped() -> dict[str, str]:
     from lineupiq.core.config import common_yaml
     from lineupiq.workflows.configs import SETTINGS, default_yaml
     from lineupiq.registry import registry
-    out = {f"{name}.yaml": default_yaml(name) for name in SETTINGS} | {"models/default.yaml": common_yaml()}
+    out = {f"{name}.yaml": default_yaml(name) for name in SETTINGS if name != "default"} | {"models/default.yaml": common_yaml()}
     for entry in registry().list_models():
         if entry["available"] and entry["module"].startswith("lineupiq."):
             out[f"models/{entry['name']}.yaml"] = default_yaml(f"{entry['family']}:{entry['name']}")

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..base import ConfigError, config_problems, did_you_mean, own_names
-from ..core.config import config_yaml, model_sections, raise_problems, read_yaml
+from ..core.config import common_yaml, config_yaml, model_sections, raise_problems, read_yaml
 from ..data.sources import table_config
 from ..registry import registry
 from ..training.request import training_changes, training_yaml
@@ -32,7 +32,7 @@ def _watch() -> str:
     return watch_yaml()
 
 
-SETTINGS: dict[str, Callable[[], str]] = {"training": training_yaml, "tuning": lambda: tuning_yaml("xgboost"), "gate": _gate, "drift": _watch}  # what is configured besides models
+SETTINGS: dict[str, Callable[[], str]] = {"default": common_yaml, "training": training_yaml, "tuning": lambda: tuning_yaml("xgboost"), "gate": _gate, "drift": _watch}  # what is configured besides models
 
 # %% ../../nbs/17_workflows/00_configs.ipynb #a4c9683b
 def default_yaml(
