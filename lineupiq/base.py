@@ -485,6 +485,8 @@ class BaseModel(ABC):
     handles_nan: ClassVar[bool] = False  # True where the model, or its own imputer, takes NaN
     stops_early: ClassVar[bool] = True  # False: validation rows change nothing that is learnt
     is_rule: ClassVar[bool] = False  # True: a simple rule that models are compared with; never tuned, calibrated or published
+    explains_cheaply: ClassVar[bool] = False  # True: `native` is a pipeline that ends in a forest or a linear model, of which exact contributions take seconds
+    runs_in_threads: ClassVar[bool] = False  # True: a fit lets other threads run and keeps its random numbers to itself, so fits may run beside each other
     native_format: ClassVar[str] = ""  # what `save` writes, e.g. UBJSON
     check_config: ClassVar[dict[str, Any] | None] = None  # settings small enough for the battery of checks; None: the usual ones
     iterates: ClassVar[bool] = False  # True: rounds or epochs, after each of which `callbacks` are told

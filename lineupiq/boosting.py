@@ -65,6 +65,7 @@ class BoostingModel(ArrayModel):
     "Shared by the three: rounds, contributions, importance."
     Config: ClassVar[type[ModelConfig]] = BoostingConfig
     handles_nan: ClassVar[bool] = True  # the trees learn a direction for NaN
+    runs_in_threads: ClassVar[bool] = True
     iterates: ClassVar[bool] = True
     file: ClassVar[str] = ""  # name of the native file
 

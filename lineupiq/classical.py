@@ -152,6 +152,8 @@ class ClassicalModel(ArrayModel):
 # %% ../nbs/05_classical.ipynb #e44f980c
 class PathModel(ClassicalModel):
     "A linear model whose one penalty validation chooses."
+    explains_cheaply: ClassVar[bool] = True
+
     def _step(self, estimator: BaseEstimator, last: BaseEstimator, Z: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         "Fit one estimator of a path; it begins where the last one ended, where its solver can."
         if last is not None and hasattr(estimator, "warm_start"):
@@ -300,6 +302,7 @@ class RandomForestModel(ClassicalModel):
         "max_features": Float(0.1, 1.0, doc="share of columns tried at each split"), "max_samples": Float(0.2, 1.0, doc="share of rows drawn per tree")},
         note="more trees are never worse, so their number is a matter of time and not of tuning")
     scale: ClassVar[bool] = False
+    explains_cheaply: ClassVar[bool] = True
 
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         self._bounds, started = None, time.perf_counter()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lineupiq.data.ratings import elo_ratings
+from lineupiq.data.ratings import EloRules, elo_ratings
 
 # The franchises that FiveThirtyEight restarts instead of reverting (nfl-elo-game, forecast.py).
 RESETS = {("CBD", 1925): 1502.032, ("RAC", 1926): 1403.384, ("LOU", 1926): 1307.201, ("CIB", 1927): 1362.919,
@@ -29,15 +29,15 @@ def table() -> pd.DataFrame:
     return pd.read_csv(_find("elo_538_games.csv"))
 
 
-def _rate(table: pd.DataFrame, **kwargs):
+def _rate(table: pd.DataFrame, rules: EloRules):
     scores = table[["score1", "score2"]].to_numpy(float)
-    return elo_ratings(table.team1, table.team2, scores[:, 0], scores[:, 1], table.neutral, table.season, **kwargs)
+    return elo_ratings(table.team1, table.team2, scores[:, 0], scores[:, 1], table.neutral, table.season, rules)
 
 
 def test_every_probability_to_1e_5(table):
     "The ratings are printed with three decimals until 2015; the probabilities agree to 2e-6 in every game."
     start = pd.read_csv(_find("elo_538_initial.csv")).set_index("team").elo.to_dict()
-    got = _rate(table, start=start, resets=RESETS)
+    got = _rate(table, EloRules(start=start, resets=RESETS))
     assert len(table) == 16810
     assert np.abs(got.prob_home - table.elo_prob1).max() < 1e-5
     assert np.abs(got.elo_home - table.elo1).max() < 1e-3  # the table's own rounding
@@ -47,7 +47,7 @@ def test_every_probability_to_1e_5(table):
 def test_ratings_to_1e_5_where_they_are_printed_in_full(table):
     "Ratings are printed with three decimals until 2015; by 2020, with eleven, the rounding has washed out."
     start = pd.read_csv(_find("elo_538_initial.csv")).set_index("team").elo.to_dict()
-    got, full = _rate(table, start=start, resets=RESETS), table.season == 2020
+    got, full = _rate(table, EloRules(start=start, resets=RESETS)), table.season == 2020
     assert full.sum() == 269
     assert np.abs(got.elo_home - table.elo1)[full].max() < 1e-5
     assert np.abs(got.elo_away - table.elo2)[full].max() < 1e-5
@@ -56,8 +56,8 @@ def test_ratings_to_1e_5_where_they_are_printed_in_full(table):
 def test_another_constant_is_told_apart(table):
     "The comparison has teeth: a home advantage of 55, or no margin multiplier, misses by far."
     start = pd.read_csv(_find("elo_538_initial.csv")).set_index("team").elo.to_dict()
-    assert np.abs(_rate(table, start=start, resets=RESETS, home_advantage=55).prob_home - table.elo_prob1).max() > 0.01
-    assert np.abs(_rate(table, start=start, resets=RESETS, margin=False).prob_home - table.elo_prob1).max() > 0.01
+    assert np.abs(_rate(table, EloRules(start=start, resets=RESETS, home_advantage=55)).prob_home - table.elo_prob1).max() > 0.01
+    assert np.abs(_rate(table, EloRules(start=start, resets=RESETS, margin=False)).prob_home - table.elo_prob1).max() > 0.01
 
 
 def _log(table: pd.DataFrame) -> pd.DataFrame:
@@ -84,6 +84,6 @@ def test_the_compiled_walk_is_the_recursion(table):
     "Bit by bit the same history, for one set of constants out of a grid of 27."
     from lineupiq.data.elo_replay import as_replay, grid_of, walk
     grid = grid_of([24, 32, 40], [50, 55, 60], [0.25, 0.33, 0.5])
-    fast, slow = walk(as_replay(_log(table)), *grid), _rate(table, k=24, home_advantage=50, mean_reversion=0.25)
+    fast, slow = walk(as_replay(_log(table)), *grid), _rate(table, EloRules(k=24, home_advantage=50, mean_reversion=0.25))
     assert np.abs(fast.prob[:, 0] - slow.prob_home).max() < 1e-10
     assert np.abs(fast.home[:, 0] - slow.elo_home).max() < 1e-8

@@ -14,8 +14,9 @@ from lineupiq.auditing.columns import audit_columns, outcome_name
 from lineupiq.auditing.controls import SIGMAS, gain_on_rules, noise_features, permuted_labels
 from lineupiq.auditing.folds import AuditReport, audit_cv, splitter_factory
 from lineupiq.auditing.leaks import AuditSettings, Stage, audit_config, audit_leak, audit_model, control_finding, data_findings, poison_model
-from lineupiq.auditing.pipeline import PLANTS, cuts_of, planted_panel
+from lineupiq.auditing.pipeline import cuts_of, planted_panel
 from lineupiq.auditing.poison import changes, panel_world, world_of
+from lineupiq.auditing.settings import PLANTS
 from lineupiq.base import ConfigError
 from lineupiq.cv import CombinatorialPurged, PurgedKFold, WalkForward
 from lineupiq.data.bars import sp500_bars

@@ -138,7 +138,7 @@ def _folds_finding(stage: Stage) -> Finding:
 # %% ../../nbs/11_auditing/06_leaks.ipynb #c4fa9506
 def _ways(spec: ModelSpec, task: str, number: int) -> list[bool]:
     "Which ways are walked for a cut: plain, calibrated or both; the slow models take them in turn."
-    if task == "regression" or spec.cls.family == "baseline": return [False]
+    if task == "regression" or spec.cls.is_rule: return [False]
     return [False, True] if spec.cls.input_kind in ("tabular", "game") else [number % 2 == 1]
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #5e8f6260
@@ -255,7 +255,7 @@ def audit_model(
     "All questions to one model."
     audit, done = poison_model(stage, spec)
     audit.findings.append(lag_finding(stage, done))
-    if spec.cls.family == "baseline": return audit
+    if spec.cls.is_rule: return audit
     audit.findings.append(search_finding(stage, spec))
     if learns_level(spec.name): audit.findings.append(level_finding(stage, spec))
     audit.findings += [control_finding(stage, spec, name) for name in ("permuted labels", "noise for features")]

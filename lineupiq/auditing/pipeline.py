@@ -181,11 +181,11 @@ def walk(
     panel = replace(panel, frame=panel.frame.assign(weight=panel.frame["weight"].round(9)))  # see futures.DIGITS
     fold = cut.fold(panel, purge=plant != "fold")
     if plant == "stack" and learns_level(spec.name): spec = replace(spec, among=stacked(spec.name, plant=plant))
-    mapped = calibrated and panel.task != "regression" and spec.cls.family != "baseline"
+    mapped = calibrated and panel.task != "regression" and not spec.cls.is_rule
     fitted = fit_calibrated(panel, fold, spec) if mapped else fit_fold(panel, with_validation(panel, fold), spec)
     frame, facts = fitted.predictions, {"map": fitted.map.method} if mapped else {}
-    if plant == "calibrator" and spec.cls.family != "baseline": frame = _learnt_on_test(panel, frame)
-    if panel.task == "regression" and spec.cls.family != "baseline": frame = add_intervals(panel, frame)[0]
+    if plant == "calibrator" and not spec.cls.is_rule: frame = _learnt_on_test(panel, frame)
+    if panel.task == "regression" and not spec.cls.is_rule: frame = add_intervals(panel, frame)[0]
     return Walk(_said(panel, frame, cut), fitted, fold, frame, facts)
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #1b7bbafb

@@ -67,7 +67,29 @@ def reset_ratings(
     return table
 
 # %% ../../nbs/01_data/10_elo_replay.ipynb #85390378
-def _walk(home: np.ndarray, away: np.ndarray, margin: np.ndarray, neutral: np.ndarray, season: np.ndarray, entry: np.ndarray, reset: np.ndarray, k: float, advantage: float, reversion: float, mean: float, weigh: bool):  # all arrays; loops, because numba compiles them
+class _Log(NamedTuple):
+    "What the loop reads of a log; arrays alone, because numba compiles it."
+    home: np.ndarray  # (N,) team numbers
+    away: np.ndarray  # (N,)
+    margin: np.ndarray  # (N,) NaN where not played
+    neutral: np.ndarray  # (N,) bool
+    season: np.ndarray  # (N,) season numbers from 0
+    entry: np.ndarray  # (teams,) first ratings
+    reset: np.ndarray  # (teams, seasons) ratings that replace the reversion, NaN where there is none
+
+
+class _Constants(NamedTuple):
+    "The candidates' constants."
+    k: np.ndarray  # (G,)
+    advantage: np.ndarray  # (G,)
+    reversion: np.ndarray  # (G,)
+    mean: float  # what ratings revert to
+    weigh: bool  # games by the margin of victory
+
+
+def _walk(log: _Log, constants: _Constants) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # loops, because numba compiles them
+    home, away, margin, neutral, season, entry, reset = log
+    k, advantage, reversion, mean, weigh = constants
     n, g = len(home), len(k)
     ratings, last = np.empty((len(entry), g)), np.full(len(entry), -1)
     out_home, out_away, prob = np.empty((n, g)), np.empty((n, g)), np.empty((n, g))
@@ -125,13 +147,14 @@ def walk(
     margin: bool = True,  # weigh games by the margin of victory
     resets: Mapping[tuple[str, int], float] | None = None,  # (team, season) -> rating
 ) -> Walk:
-    "Ratings and probabilities before each game; the constants are those of `elo_ratings`."
+    "Ratings and probabilities before each game; the constants are those of `EloRules`."
     k, advantage, reversion = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (k, home_advantage, mean_reversion)))
     if (k <= 0).any() or (reversion < 0).any() or (reversion > 1).any():
         raise ConfigError("Elo's constants are out of range", found=f"k from {k.min():g}, mean_reversion {reversion.min():g} to {reversion.max():g}", expected="k > 0 and 0 <= mean_reversion <= 1")
     entry, table = entry_ratings(replay, start, new_team), reset_ratings(replay, resets)
     given = [np.ascontiguousarray(x) for x in (k, advantage, reversion)]
-    return Walk(*_compiled()(replay.home, replay.away, replay.margin, replay.neutral, replay.season, entry, table, *given, float(mean), bool(margin)))
+    log = _Log(replay.home, replay.away, replay.margin, replay.neutral, replay.season, entry, table)
+    return Walk(*_compiled()(log, _Constants(*given, float(mean), bool(margin))))
 
 
 def grid_of(

@@ -16,7 +16,7 @@ from ..base import ConfigError, DataError, did_you_mean
 from .game_log import make_log
 from .nfl import GAME_HOURS, next_games, past_means, team_games
 from .panel import Feature, Panel, make_panel
-from .ratings import elo_ratings
+from .ratings import USUAL, EloRules, elo_ratings
 
 log = logging.getLogger("lineupiq")
 
@@ -63,12 +63,12 @@ def market_prob(
 # %% ../../nbs/01_data/13_games.ipynb #d2d6aeff
 def add_elo(
     games: pd.DataFrame,  # a clean schedule in time order
-    **elo,  # constants of `elo_ratings`, e.g. k or home_advantage
+    rules: EloRules = USUAL,  # the rating's constants
 ) -> pd.DataFrame:  # the same with home_elo, away_elo, elo_diff (no home advantage in it) and elo_prob
     "Pre-game Elo ratings of both sides."
     rated = elo_ratings(games["home_team"].tolist(), games["away_team"].tolist(), games["home_score"].to_numpy(),
                         games["away_score"].to_numpy(),
-                        (games["location"] == "Neutral").to_numpy(), games["season"].to_numpy(), **elo)
+                        (games["location"] == "Neutral").to_numpy(), games["season"].to_numpy(), rules)
     return games.assign(home_elo=rated.elo_home, away_elo=rated.elo_away, elo_diff=rated.elo_home - rated.elo_away,
                         elo_prob=rated.prob_home)
 
@@ -167,10 +167,10 @@ BESIDE_MARKET = ("elo_diff", "rest_diff", "is_divisional_game")  # all that stil
 # %% ../../nbs/01_data/13_games.ipynb #63a5340a
 def game_features(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
-    **elo,  # constants of `elo_ratings`
+    rules: EloRules = USUAL,  # the rating's constants
 ) -> pd.DataFrame:  # the schedule with every feature and market column, one row a game
     "Everything known before each game."
-    games = add_elo(tables["schedules"], **elo)
+    games = add_elo(tables["schedules"], rules)
     form = team_form(games)
     for side in ("home", "away"):
         state = form.rename(columns={c: f"{side}_{c}" for c in form.columns if c != "game_id"})
@@ -217,13 +217,13 @@ def game_panel(
     ties: str = "drop",  # drop: leave ties out, counted; loss: the home side did not win
     first_season: int | None = None,  # first season of rows; earlier ones are history. None: all
     upcoming: bool = False,  # append the coming week's games, label NaN
-    **elo,  # constants of `elo_ratings`, e.g. home_advantage=55
+    rules: EloRules = USUAL,  # the rating's constants, e.g. EloRules(home_advantage=55)
 ) -> Panel:  # a binary panel; symbol = home team, time = kickoff, group = season * 100 + week
     "One row a game: the label is 1 if the home side won, the features were known at kickoff."
     if ties not in ("drop", "loss"):
         raise ConfigError(f"unknown ties '{ties}'", where="ties", expected="drop or loss")
     names = _manifest(features, market)
-    games = game_features(tables, **elo)
+    games = game_features(tables, rules)
     label, played = _labels(games, ties), games["home_score"].notna()
     tied = played & (games["home_score"] == games["away_score"])
     first_game = (games["home_games_played"] == 0) | (games["away_games_played"] == 0)

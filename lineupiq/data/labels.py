@@ -18,8 +18,8 @@ from .indicators import LOOKBACK, bar_features, bar_manifest
 from .panel import Feature, Panel, make_panel
 
 # %% auto #0
-__all__ = ['BARRIERS', 'INVALID', 'EXTRA', 'Barriers', 'BarrierConfig', 'first_touch', 'average_uniqueness', 'label_quality',
-           'label_bars', 'class_shares', 'QualityWeights', 'bars_panel']
+__all__ = ['BARRIERS', 'INVALID', 'USUAL', 'EXTRA', 'Barriers', 'BarrierConfig', 'first_touch', 'average_uniqueness',
+           'label_quality', 'label_bars', 'class_shares', 'QualityWeights', 'SegmentRules', 'bars_panel']
 
 # %% ../../nbs/01_data/07_labels.ipynb #b0d26d1a
 @dataclass(frozen=True)
@@ -293,6 +293,16 @@ class QualityWeights:
         return np.select([score < self.edges[0], score > self.edges[1]], [self.low, self.high], 1.0)
 
 # %% ../../nbs/01_data/07_labels.ipynb #9a234c91
+@dataclass(frozen=True)
+class SegmentRules:
+    "Where a run of bars ends, and how many bars at its start make no rows."
+    max_gap: str | pd.Timedelta | None = None  # as in mark_segments
+    contract_column: str = "contract"  # as in mark_segments
+    session: bool = False  # as in mark_segments
+    warm_up: int = LOOKBACK  # bars at the start of each segment to leave out; 0 keeps them, with NaN features
+
+
+USUAL = SegmentRules()
 EXTRA = ("open", "high", "low", "close", "atr_14", "bars_held", "return_to_end", "uniqueness", "label_quality", "invalid_reason")
 
 
@@ -317,19 +327,18 @@ def bars_panel(
     weights: str = "uniqueness",  # or "none"
     name: str = "bars",  # the source's name
     keep_unlabelled: bool = False,  # keep rows without a label: the newest, to be predicted, and those windows look back on
-    warm_up: int = LOOKBACK,  # bars at the start of each segment to leave out; 0 keeps them, with NaN features
     features: Sequence[Feature] | None = None,  # None = all that can vary on these bars (bar_manifest)
-    **segments: Any,  # max_gap, contract_column, session, as in mark_segments
+    segments: SegmentRules = USUAL,  # gaps, contracts, sessions and warm-up
 ) -> Panel:  # multiclass, labels -1, 0, 1
     "Features, triple-barrier labels, spans and weights of every symbol as one validated panel."
     if weights not in ("uniqueness", "none"):
         raise ConfigError("unknown weights", found=repr(weights), expected="'uniqueness' or 'none'")
     bars = pick_symbols([bars], symbols)[0]
-    table = bar_features(bars, **segments)
+    table = bar_features(bars, segments.max_gap, segments.contract_column, segments.session)
     table = table.join(label_bars(table, horizon, barriers))
-    keep, counts = _keep(table, warm_up, keep_unlabelled)
+    keep, counts = _keep(table, segments.warm_up, keep_unlabelled)
     if not keep.any():
-        raise DataError("no bar can be labelled", where=str(counts["rows"]), expected=f"segments of more than {warm_up} bars",
+        raise DataError("no bar can be labelled", where=str(counts["rows"]), expected=f"segments of more than {segments.warm_up} bars",
                         fix="read a longer history")
     frame = table[keep].assign(weight=table["uniqueness"][keep].fillna(1.0) if weights == "uniqueness" else 1.0)
     entries = list(features) if features is not None else bar_manifest(bars)
@@ -337,5 +346,5 @@ def bars_panel(
     columns += [c for c in ("contract",) if c in frame] + [f.name for f in entries if f.name not in columns]
     config = barriers or BarrierConfig()
     used = {s: vars(config.lookup(s, horizon)) for s in sorted(frame["symbol"].unique())}
-    meta = {**counts, "barriers": used, "weights": weights, "warm_up": warm_up}
+    meta = {**counts, "barriers": used, "weights": weights, "warm_up": segments.warm_up}
     return make_panel(frame[columns], entries, task="multiclass", name=name, horizon=horizon, missing_target="upcoming", meta=meta)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike
 from ..base import ConfigError, DataError
 
 # %% auto #0
-__all__ = ['elo_probability', 'margin_multiplier', 'EloResult', 'elo_ratings']
+__all__ = ['USUAL', 'elo_probability', 'margin_multiplier', 'EloResult', 'EloRules', 'elo_ratings']
 
 # %% ../../nbs/01_data/08_ratings.ipynb #b730336c
 def elo_probability(
@@ -64,25 +65,50 @@ def _game_arrays(home: ArrayLike, away: ArrayLike, home_score: ArrayLike, away_s
                         fix="sort the games by kickoff before rating them")
     return tuple(columns)
 
+# %% ../../nbs/01_data/08_ratings.ipynb #e10a1e02
+@dataclass(frozen=True)
+class EloRules:
+    "The constants of a rating, and where its teams begin."
+    k: float = 20.0  # rating points at stake per unit of surprise; FiveThirtyEight's value
+    home_advantage: float = 65.0  # rating points that a home field is worth; FiveThirtyEight's value
+    mean_reversion: float = 1 / 3  # share of the way back to the mean between seasons, in [0, 1]
+    mean: float = 1505.0  # what ratings revert to; above 1500 because expansion teams enter below it
+    start: float | Mapping[str, float] = 1505.0  # first rating: one number for the first season's teams, or team -> rating
+    new_team: float = 1300.0  # first rating of a team that `start` does not cover
+    margin: bool = True  # weigh games by the margin of victory
+    resets: Mapping[tuple[str, int], float] | None = None  # (team, season) -> rating that replaces the reversion
+    seasons: Mapping[str, int] | None = None  # team -> season last seen, as an earlier run returned it, to go on from there
+
+    def check(self) -> EloRules:
+        "The same rules, or an error about a constant that is out of range."
+        if self.k <= 0 or not 0 <= self.mean_reversion <= 1:
+            raise ConfigError("Elo's constants are out of range.", found=f"k={self.k}, mean_reversion={self.mean_reversion}",
+                              expected="k > 0 and 0 <= mean_reversion <= 1")
+        return self
+
+
+USUAL = EloRules()
+
 # %% ../../nbs/01_data/08_ratings.ipynb #57b01802
 class _EloTable:
     "The current rating of every team."
 
-    def __init__(self, start: float, new_team: float, mean: float, mean_reversion: float, resets: bool, first_season: int | None, seasons: dict[str, int] | None = None):
-        self.ratings = {t: float(r) for t, r in start.items()} if isinstance(start, Mapping) else {}
-        self.start, self.new_team, self.mean, self.reversion = start, new_team, mean, mean_reversion
-        self.resets, self.first_season, self.seasons = dict(resets or {}), first_season, dict(seasons or {})
+    def __init__(self, rules: EloRules, first_season: int | None):
+        self.rules, self.first_season = rules, first_season
+        self.ratings = {t: float(r) for t, r in rules.start.items()} if isinstance(rules.start, Mapping) else {}
+        self.resets, self.seasons = dict(rules.resets or {}), dict(rules.seasons or {})
 
     def _entry(self, season: int) -> float:
-        known = not isinstance(self.start, Mapping) and season == self.first_season
-        return float(self.start) if known else float(self.new_team)
+        start = self.rules.start
+        known = not isinstance(start, Mapping) and season == self.first_season
+        return float(start) if known else float(self.rules.new_team)
 
     def before(self, team: str, season: int) -> float:
         "The rating of a team on the eve of a game, reverted if a season has turned."
         rating = self.ratings.setdefault(team, self._entry(season))
         last = self.seasons.get(team)
         if last is not None and last != season:
-            rating = self.resets.get((team, season), self.mean * self.reversion + rating * (1 - self.reversion))
+            rating = self.resets.get((team, season), self.rules.mean * self.rules.mean_reversion + rating * (1 - self.rules.mean_reversion))
         self.ratings[team], self.seasons[team] = rating, season
         return rating
 
@@ -94,32 +120,21 @@ def elo_ratings(
     away_score: Sequence,  # (N,) points; NaN for a game that has not been played
     neutral: Sequence | None = None,  # (N,) True where nobody is at home; None: never
     season: Sequence | None = None,  # (N,) season of each game, non-decreasing; None: a single season
-    *,
-    k: float = 20.0,  # rating points at stake per unit of surprise; FiveThirtyEight's value
-    home_advantage: float = 65.0,  # rating points that a home field is worth; FiveThirtyEight's value
-    mean_reversion: float = 1 / 3,  # share of the way back to the mean between seasons, in [0, 1]
-    mean: float = 1505.0,  # what ratings revert to; above 1500 because expansion teams enter below it
-    start: float | Mapping = 1505.0,  # first rating: one number for the first season's teams, or team -> rating
-    new_team: float = 1300.0,  # first rating of a team that `start` does not cover
-    margin: bool = True,  # weigh games by the margin of victory
-    resets: Mapping | None = None,  # (team, season) -> rating that replaces the reversion
-    seasons: Mapping | None = None,  # team -> season last seen, as an earlier run returned it, to go on from there
+    rules: EloRules = USUAL,  # constants, and where teams begin
 ) -> EloResult:  # pre-game ratings and probabilities in the order given, and the final table
     "Elo ratings before each game of a time-ordered list; unplayed games get a forecast and move nothing."
-    if k <= 0 or not 0 <= mean_reversion <= 1:
-        raise ConfigError("Elo's constants are out of range.", found=f"k={k}, mean_reversion={mean_reversion}",
-                          expected="k > 0 and 0 <= mean_reversion <= 1")
+    rules.check()
     home, away, home_score, away_score, neutral, season = _game_arrays(home, away, home_score, away_score, neutral, season)
-    table = _EloTable(start, new_team, mean, mean_reversion, resets, season[0] if len(home) else None, seasons)
+    table = _EloTable(rules, season[0] if len(home) else None)
     out = np.full((3, len(home)), np.nan)
     for i, (h, a, gained, lost, s) in enumerate(zip(home, away, home_score.tolist(), away_score.tolist(), season.tolist(), strict=True)):
         elo_home, elo_away = table.before(h, s), table.before(a, s)
-        diff = elo_home - elo_away + (0.0 if neutral[i] else home_advantage)
+        diff = elo_home - elo_away + (0.0 if neutral[i] else rules.home_advantage)
         prob = float(elo_probability(diff))
         out[:, i] = elo_home, elo_away, prob
         if not math.isnan(gained):
-            weight = margin_multiplier(gained - lost, diff) if margin else 1.0
-            shift = k * weight * ((gained > lost) + 0.5 * (gained == lost) - prob)
+            weight = margin_multiplier(gained - lost, diff) if rules.margin else 1.0
+            shift = rules.k * weight * ((gained > lost) + 0.5 * (gained == lost) - prob)
             table.ratings[h] += shift
             table.ratings[a] -= shift
     return EloResult(*out, table.ratings, table.seasons)

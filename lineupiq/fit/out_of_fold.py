@@ -114,7 +114,7 @@ def fit_fold(
     "Fit one fold and predict its validation and test rows."
     started, tell = time.perf_counter(), callback or (lambda step: None)
     check_fold_classes(panel, fold)
-    without = how.exclude_neutrals and spec.cls.family != "baseline"  # a rule is the base rate of all rows
+    without = how.exclude_neutrals and not spec.cls.is_rule  # a rule is the base rate of all rows
     train = training_rows(panel, fold.train, without)
     maker = RowMaker(panel, spec, how.seq_len).fit(train)
     tell("fit")

@@ -107,7 +107,7 @@ def contributions(
     model._inputs(X, "the rows to explain")  # columns and values, by the model's own rules
     if hasattr(model, "contributions"):
         return _own(model, X)
-    last = type(model.native[-1]).__name__ if model.family == "classical" else ""
+    last = type(model.native[-1]).__name__ if model.explains_cheaply else ""
     if last.startswith("RandomForest") and not X[model.input_columns].isna().any(axis=None):
         return _forest(model, X)
     if background is None or not len(background):

@@ -67,7 +67,7 @@ def explain_model(
     try:
         if _cheap(model):
             return _contributed(bundle, panel, rows, min(max_rows, FOREST) if model.name == "random_forest" else max_rows, seed)
-        if importance is None and model.input_kind in ("tabular", "window", "mixed") and model.family != "baseline":
+        if importance is None and model.input_kind in ("tabular", "window", "mixed") and not model.is_rule:
             some = _sample(rows, 200, seed)
             importance = permutation_importance(model, bundle.maker(panel).rows(some, "the test rows"), panel.y[some], 200, seed)
     except LineupIQError as err:
@@ -77,7 +77,7 @@ def explain_model(
 # %% ../../nbs/08_report/05_run.ipynb #a1cea12f
 def _cheap(model: Any) -> bool:
     "Whether exact contributions take less than seconds."
-    return hasattr(model, "contributions") or (model.family == "classical" and model.name in ("random_forest", "logistic", "ridge"))
+    return hasattr(model, "contributions") or model.explains_cheaply
 
 # %% ../../nbs/08_report/05_run.ipynb #d4aae250
 def _sample(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

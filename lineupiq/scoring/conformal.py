@@ -248,27 +248,40 @@ def walk_intervals(
     units = times.astype("datetime64[D]").astype(np.int64) if panel.groups is None else panel.groups[rows]
     y, said = frame["y"].to_numpy(dtype=float), frame["prediction"].to_numpy(dtype=float)
     segment = _segments(panel, frame, maker.how.by)
-    q, open_rows = len(maker.how.quantiles), ~np.isnat(ends)
-    values, misses = np.full((len(rows), q + 3), np.nan), np.full((len(rows), q + 1), np.nan)
-    cells = np.full(len(rows), "", dtype=object)
+    q = len(maker.how.quantiles)
+    values = np.full((len(rows), q + 3), np.nan)
+    told = _Told(rows, units, ends, y, said, segment, np.full((len(rows), q + 1), np.nan), np.full(len(rows), "", dtype=object), ~np.isnat(ends))
     for unit in np.unique(units[serve]):  # groups and days are numbered in the order of time
         now = np.flatnonzero(serve & (units == unit))
-        start = times[now].min()
-        _learn_known(maker, np.flatnonzero(open_rows & (ends < start)), rows, units, ends, y, said, segment, misses, cells, open_rows)
-        values[now, :-1], excess, cells[now] = maker.predict(said[now], None if segment is None else segment[now])
+        told.teach(maker, times[now].min())
+        values[now, :-1], excess, told.cells[now] = maker.predict(said[now], None if segment is None else segment[now])
         values[now, -1] = maker.how.level + excess[:, -1]
         with np.errstate(invalid="ignore"):
             came = np.column_stack([y[now, None] <= values[now, :q], (values[now, q] <= y[now]) & (y[now] <= values[now, q + 1])])
-        misses[now] = np.array([*maker.how.quantiles, maker.how.level]) + excess - came
+        told.misses[now] = np.array([*maker.how.quantiles, maker.how.level]) + excess - came
     return pd.DataFrame(values[serve], columns=maker.how.columns, index=frame.index[serve])
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #3cc39573
-def _learn_known(maker: IntervalMaker, known: np.ndarray, rows: np.ndarray, units: np.ndarray, ends: np.ndarray, y: np.ndarray, said: np.ndarray, segment: ArrayLike, misses: np.ndarray, cells: np.ndarray, open_rows: np.ndarray) -> None:
-    "Teach the rows whose labels are known by now, a unit at a time, in the order in which they became known."
-    known = known[np.lexsort((rows[known], ends[known], units[known]))]
-    for part in np.split(known, np.flatnonzero(np.diff(units[known])) + 1) if len(known) else []:
-        maker.learn(y[part], said[part], None if segment is None else segment[part], misses[part], cells[part])
-    open_rows[known] = False
+@dataclass
+class _Told:
+    "Rows on their way from a forecast to a known label."
+    rows: np.ndarray  # (N,) positions in the panel
+    units: np.ndarray  # (N,) group, or day, of the forecast
+    ends: np.ndarray  # (N,) when the label is known
+    y: np.ndarray  # (N,) labels
+    said: np.ndarray  # (N,) forecasts
+    segment: np.ndarray | None  # (N,) segment of each row
+    misses: np.ndarray  # (N, Q + 1) promised less come, NaN before a row is served
+    cells: np.ndarray  # (N,) where each row's interval was made
+    waiting: np.ndarray  # (N,) bool: not yet taught
+
+    def teach(self, maker: IntervalMaker, now: np.datetime64) -> None:
+        "Teach the rows whose labels are known by now, a unit at a time, in the order in which they became known."
+        known = np.flatnonzero(self.waiting & (self.ends < now))
+        known = known[np.lexsort((self.rows[known], self.ends[known], self.units[known]))]
+        for part in np.split(known, np.flatnonzero(np.diff(self.units[known])) + 1) if len(known) else []:
+            maker.learn(self.y[part], self.said[part], None if self.segment is None else self.segment[part], self.misses[part], self.cells[part])
+        self.waiting[known] = False
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #4f22f7c9
 def _segments(panel: Panel, frame: pd.DataFrame, by: str | None) -> np.ndarray | None:

@@ -31,7 +31,7 @@ def choose_models(
     reg, skipped = registry(), {}
     asked = [names] if isinstance(names, str) else list(names)
     if "all" in asked:
-        found = [m for m in reg.list_models() if m["family"] != "baseline"]
+        found = [m for m in reg.list_models() if not m["is_rule"]]
         asked = [m["name"] for m in found if m["available"]]
         skipped = {m["name"]: m["reason"] for m in found if not m["available"]}
     out = []

@@ -269,7 +269,7 @@ class Objective:
     @property
     def side_by_side(self) -> bool:
         "Whether fits may run in threads beside each other: the boosters release the interpreter and keep their random numbers to themselves."
-        return self.spec.cls.family == "boosting" and self.spec.cls.input_kind == "tabular"
+        return self.spec.cls.runs_in_threads
 
     def identity(self) -> dict[str, Any]:
         "What a study must not mix: data, folds, metric, model and the settings that stay as they are."

@@ -94,7 +94,7 @@ def audited_models(
     names = list(ask.model)
     if not names and ask.run is not None: names = [m for m in run_setup(ask.run)["models"] if m not in RULES]
     if names and "all" not in names: return [registry().get_model(n).name for n in names]
-    known = [m for m in registry().list_models() if m["available"] and m["family"] != "baseline" and task in m["tasks"]]
+    known = [m for m in registry().list_models() if m["available"] and not m["is_rule"] and task in m["tasks"]]
     return [m["name"] for m in known if games or registry().get_model(m["name"]).input_kind != "game"]
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #1ca7bb41
