@@ -228,8 +228,14 @@ def pick_device(
 # %% ../nbs/00_base.ipynb #4b698c10
 class Bound:
     "Bounds of a number, in pydantic's vocabulary, without importing pydantic until something is validated."
-    def __init__(self, **kw: float):  # ge, gt, le, lt
-        self.kw = kw
+    def __init__(self,
+        *,
+        ge: float | None = None,  # smallest value that is allowed
+        gt: float | None = None,  # values are greater
+        le: float | None = None,  # largest value that is allowed
+        lt: float | None = None,  # values are smaller
+    ):
+        self.kw = {k: v for k, v in {"ge": ge, "gt": gt, "le": le, "lt": lt}.items() if v is not None}
 
     def __repr__(self) -> str:
         return "Bound(" + ", ".join(f"{k}={v}" for k, v in self.kw.items()) + ")"
@@ -371,13 +377,16 @@ class Threaded:
 def build_config(
     cls: type[ModelConfig],  # the parameter class
     values: dict | ModelConfig | None,  # what the user said
-    **fixed: Any,  # what the caller knows better: horizon, name, family
+    horizon: int | None = None,  # steps ahead, where the caller knows it better
+    model_name: str | None = None,  # likewise
+    model_family: str | None = None,  # likewise
 ) -> ModelConfig:  # validated
     "A validated configuration from a dictionary; unknown keys raise with the nearest known one."
     if isinstance(values, ModelConfig):
         values = {f.name: getattr(values, f.name) for f in fields(values)}
     if values is not None and not isinstance(values, dict):
         raise ModelTypeError("a model's configuration is a dictionary", found=type(values).__name__, expected="dict")
+    fixed = {"horizon": horizon, "model_name": model_name, "model_family": model_family}
     values = {**own_names(cls, values or {}), **{k: v for k, v in fixed.items() if v is not None}}
     problems = config_problems(cls, values)
     if problems:

@@ -121,10 +121,12 @@ class _Checked(_Parameters):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "constant_")
 
-    def _rows(self, X: Rows, **more: Any) -> Any:
-        "Rows as float64, checked in scikit-learn's words; columns are matched with those of the fit."
+    def _rows(self, X: Rows, y: ArrayLike | None = None, learn: bool = False) -> Any:
+        "Rows as float64, checked in scikit-learn's words, with labels where they are learnt; else columns are matched with those of the fit."
         finite = "allow-nan" if self.__sklearn_tags__().input_tags.allow_nan else True
-        return validate_data(self, X, dtype=np.float64, ensure_all_finite=finite, **more)
+        if learn:
+            return validate_data(self, X, y=y, dtype=np.float64, ensure_all_finite=finite, ensure_min_samples=2, y_numeric=not self._classifies)
+        return validate_data(self, X, dtype=np.float64, ensure_all_finite=finite, reset=False)
 
     def _codes(self, y: np.ndarray, learn: bool = False) -> np.ndarray:
         "Labels as the model gets them: positions in `classes_`, or numbers as they are."
@@ -149,7 +151,7 @@ class LineupIQEstimator(_Checked):
         y_val: ArrayLike | None = None,  # (M,)
     ) -> LineupIQEstimator:  # itself
         "Check rows and labels, then fit a fresh model."
-        X, y = self._rows(X, y=y, ensure_min_samples=2, y_numeric=not self._classifies)
+        X, y = self._rows(X, y, learn=True)
         w = None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         y = self._codes(y, learn=True)
         if w is not None:  # no weight is no row, also for the number of classes
@@ -157,7 +159,7 @@ class LineupIQEstimator(_Checked):
         seen = np.unique(y)
         model, constant = self._build(len(seen)), seen[0] if len(seen) == 1 else None
         if constant is None:
-            val = () if X_val is None else (self._rows(X_val, reset=False), self._codes(np.asarray(y_val)))
+            val = () if X_val is None else (self._rows(X_val), self._codes(np.asarray(y_val)))
             model.fit(X, y, *val, sample_weights=w)
         else:
             warnings.warn("every label is the same: it is predicted for every row", UserWarning, stacklevel=2)
@@ -167,7 +169,7 @@ class LineupIQEstimator(_Checked):
     def _answer(self, X: Rows) -> tuple[np.ndarray, np.ndarray | None]:
         "Codes or values, and probabilities with a column a class."
         check_is_fitted(self)
-        X, k = self._rows(X, reset=False), len(self.classes_) if self._classifies else 0
+        X, k = self._rows(X), len(self.classes_) if self._classifies else 0
         if self.constant_ is not None:
             return np.full(len(X), self.constant_), np.eye(k)[np.full(len(X), self.constant_)] if k else None
         out = self.model_.predict(X)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from .base import Rows
-from .base import (Bound, ConfigError, Count, EnvironmentFault, IntegrityError, LineupIQError, MissingExtra, ModelConfig, NotFitted, Share,
+from .base import (Bound, ConfigError, Count, EnvironmentFault, IntegrityError, LineupIQError, MissingExtra, ModelConfig, ModelParams, NotFitted, Share,
                            TrainingMetrics, UntrustedArtifact, did_you_mean)
 from .core.files import atomic_write, dump_json, load_json
 from .core.space import Choice, Float, Int, Space
@@ -86,7 +86,7 @@ def _quietly() -> Iterator[None]:
 
 def _known(
     kind: str,  # the library's name: patchtst, timesfm, timesfm2_5
-    settings: dict[str, Any],  # for its configuration
+    settings: ModelParams,  # for its configuration
 ) -> None:
     "Raise ConfigError for a setting that the library would swallow without using it."
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -100,7 +100,7 @@ def _known(
 # %% ../nbs/06a_pretrained.ipynb #ec88e8a0
 def make_backbone(
     kind: str,  # the library's name: patchtst, timesfm, timesfm2_5
-    **settings: Any,  # of its configuration
+    settings: ModelParams,  # of its configuration
 ) -> torch.nn.Module:
     "A backbone with weights drawn at random, from the present state of torch's generator."
     from transformers import AutoConfig, AutoModel
@@ -116,7 +116,7 @@ def read_backbone(
     weights: str,  # a folder, or a repository of the hub
     kinds: Sequence[str],  # which of the library's models will do
     may_differ: Sequence[str] = (),  # ends of names of weights whose size follows from the settings
-    **settings: Any,  # of its configuration, in place of the stored ones
+    settings: ModelParams | None = None,  # of its configuration, in place of the stored ones
 ) -> torch.nn.Module:  # float32, in training mode
     "A backbone with its stored weights."
     import torch
@@ -129,8 +129,8 @@ def read_backbone(
             config = AutoConfig.from_pretrained(name, local_files_only=local, trust_remote_code=False)  # never ask whether code may run
             if config.model_type not in kinds:
                 raise ConfigError("weights of another model", where=weights, found=config.model_type, expected=" or ".join(kinds))
-            _known(config.model_type, settings)
-            config = AutoConfig.from_pretrained(name, local_files_only=local, trust_remote_code=False, **settings)
+            _known(config.model_type, settings or {})
+            config = AutoConfig.from_pretrained(name, local_files_only=local, trust_remote_code=False, **(settings or {}))
             net, told = AutoModel.from_pretrained(name, config=config, local_files_only=local, use_safetensors=True, dtype=torch.float32, trust_remote_code=False,
                                                   ignore_mismatched_sizes=True, output_loading_info=True)
     except LineupIQError:
@@ -191,7 +191,7 @@ class BackboneModel(NeuralModel):
     def _backbone(self, n_features: int, length: int) -> torch.nn.Module:
         "A new backbone, or the stored one without its weights, which the caller fills in."
         if self.described is not None:
-            return make_backbone(self.described["model_type"], **{k: v for k, v in self.described.items() if k != "model_type"})
+            return make_backbone(self.described["model_type"], {k: v for k, v in self.described.items() if k != "model_type"})
         net = self._new_backbone(n_features, length)
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING
         names = [f.name for f in fields(CONFIG_MAPPING[net.config.model_type])]
@@ -238,12 +238,12 @@ class PatchTSTModel(BackboneModel):
         sizes = {"patch_length": patch, "patch_stride": min(c.patch_stride, patch), "d_model": c.hidden_size, "num_hidden_layers": c.num_layers,
                  "num_attention_heads": c.heads, "ffn_dim": 4 * c.hidden_size, "norm_type": c.norm, "channel_attention": c.channel_attention,
                  "attention_dropout": c.dropout, "ff_dropout": c.dropout, "path_dropout": c.dropout}
-        return make_backbone("patchtst", **{**sizes, **c.backbone_params, **fixed})
+        return make_backbone("patchtst", {**sizes, **c.backbone_params, **fixed})
 
-    def _stored_backbone(self, weights: str, settings: dict) -> torch.nn.Module:
-        net = read_backbone(weights, ["patchtst"], ["positional_encoder.position_enc"], **settings)
+    def _stored_backbone(self, weights: str, settings: ModelParams) -> torch.nn.Module:
+        net = read_backbone(weights, ["patchtst"], ["positional_encoder.position_enc"], settings=settings)
         if net.config.positional_encoding_type == "random":  # learnt positions are weights as any others: they must fit
-            return read_backbone(weights, ["patchtst"], **settings)
+            return read_backbone(weights, ["patchtst"], settings=settings)
         net.encoder.positional_encoder.position_enc.requires_grad_(False)
         return net
 
@@ -307,10 +307,10 @@ class TimesFMModel(BackboneModel):
     def _new_backbone(self, n_features: int, length: int) -> torch.nn.Module:
         c = self.config
         if c.weights != "random":
-            return read_backbone(c.weights, ["timesfm2_5", "timesfm"], **c.backbone_params)
+            return read_backbone(c.weights, ["timesfm2_5", "timesfm"], settings=c.backbone_params)
         sizes = {"patch_length": c.patch_length, "hidden_size": c.hidden_size, "intermediate_size": c.hidden_size, "num_hidden_layers": c.num_layers,
                  "num_attention_heads": c.heads, "num_key_value_heads": c.heads, "head_dim": c.hidden_size // c.heads}
-        return make_backbone("timesfm2_5", **{**sizes, **c.backbone_params})
+        return make_backbone("timesfm2_5", {**sizes, **c.backbone_params})
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
         from lineupiq.nets.forecasting import RowNet, SeriesNet

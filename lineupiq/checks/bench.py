@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..base import TASKS, BaseModel, Count, ModelConfig, Positive, PredictionOutput, Rows, TrainingMetrics
+from ..base import TASKS, BaseModel, Count, ModelConfig, ModelParams, Positive, PredictionOutput, Rows, TrainingMetrics
 from .findings import Finding
 from ..core.arrays import ArrayModel, take_rows
 from ..core.files import dump_json, load_json
@@ -147,20 +147,21 @@ class Bench:
 
     def build(self,
         names: list[str] | None = None,  # inputs; None: those of the data
-        **settings: Any,  # go before QUICK and the bench's own; unknown ones are left out
+        settings: ModelParams | None = None,  # go before QUICK and the bench's own; unknown ones are left out
     ) -> BaseModel:  # not fitted
         "A model with those settings that its configuration knows; later ones win."
-        wanted = {"random_seed": 7 + self.seed, **QUICK, **self.config, **settings}
+        wanted = {"random_seed": 7 + self.seed, **QUICK, **self.config, **(settings or {})}
         return self.cls({k: v for k, v in wanted.items() if k in self.known}, feature_columns=names or self.data.names, task=self.task)
 
     def fit(self,
         X: Rows | None = None,  # None: the training rows
         y: ArrayLike | None = None,  # (N,); None: their labels
         weights: ArrayLike | None = None,  # (N,)
-        **settings: Any,  # as for `build`
+        settings: ModelParams | None = None,  # as for `build`
+        names: list[str] | None = None,  # as for `build`
     ) -> BaseModel:  # fitted, a new one
         "A model fitted on these rows, without validation rows."
-        model, d = self.build(**settings), self.data
+        model, d = self.build(names, settings), self.data
         model.fit(d.X if X is None else X, d.y if y is None else y, sample_weights=weights)
         return model
 

@@ -123,7 +123,7 @@ def _same_table(b: Bench, weight: float, rows: np.ndarray) -> str | tuple[str, s
     d = b.data
     w = np.where(np.isin(np.arange(len(d.y)), rows), weight, 1.0)
     order = np.repeat(np.arange(len(d.y)), w.astype(int))
-    fit = lambda X, y, w=None, **kw: b.raw(b.fit(X, y, w, **{**NEUTRAL, **kw}))  # noqa: E731
+    fit = lambda X, y, w=None, settings=None: b.raw(b.fit(X, y, w, {**NEUTRAL, **(settings or {})}))  # noqa: E731
     weighted, table, plain = fit(d.X, d.y, w), fit(take_rows(d.X, order), d.y[order]), fit(d.X, d.y)
     moved = gap(plain, table)
     if moved < 1e-9:
@@ -136,7 +136,7 @@ def _same_table(b: Bench, weight: float, rows: np.ndarray) -> str | tuple[str, s
     said = f"{len(rows)} rows; distance to the table they stand for {ratio:.2g} of what ignoring them leaves (allowed {allowed:g})"
     if ratio <= allowed:
         return said
-    seeds = gap(table, fit(take_rows(d.X, order), d.y[order], random_seed=99 + b.seed))
+    seeds = gap(table, fit(take_rows(d.X, order), d.y[order], settings={"random_seed": 99 + b.seed}))
     if seeds > 0:
         return "unknown", f"{said}; it draws at random however it is set: another seed moves it by {seeds / moved:.2g}"
     raise Broken(said)
@@ -178,7 +178,7 @@ def _early_stopping(b: Bench) -> str | tuple[str, str]:
     fast |= dict.fromkeys(ROUNDS, 120)
     if getattr(b.cls, "stops_early", True) is False:
         return "unknown", "does not apply: the class declares stops_early = False"
-    model, y_val = b.build(**fast), np.random.default_rng(b.seed + 1).permutation(d.y_val)
+    model, y_val = b.build(settings=fast), np.random.default_rng(b.seed + 1).permutation(d.y_val)
     m = model.fit(d.X, d.y, d.X_val, y_val)
     losses = np.asarray(m.history.get("val_loss", []), dtype=np.float64)
     if len(losses) < 2:

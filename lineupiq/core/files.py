@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError, NotFound, UntrustedArtifact
+from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError, NotFound, Record, UntrustedArtifact
 
 # %% auto #0
 __all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'models_root', 'parse_version', 'disk_errors', 'sync_path',
@@ -219,12 +219,12 @@ def folder_files(
 # %% ../../nbs/00_core/01_files.ipynb #c0e422d7
 def write_manifest(
     folder: Path | str,  # a folder whose files are final
-    **extra: Any,  # what else the manifest should say
+    extra: Record | None = None,  # what else the manifest should say
 ) -> dict:  # the manifest
     "Write `manifest.json` with the size and sha256 of every file."
     folder = Path(folder)
     listed = {p.relative_to(folder).as_posix(): {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in folder_files(folder)}
-    manifest = {"format": 1, **extra, "files": listed}
+    manifest = {"format": 1, **(extra or {}), "files": listed}
     dump_json(manifest, folder / MANIFEST)
     return manifest
 

@@ -98,7 +98,7 @@ class Journal:
 
     def append(self,
         op: str,  # what happened
-        **facts: Any,  # name, version, digest, reason, …; None is left out
+        facts: Record | None = None,  # name, version, digest, reason, …; a value None is left out
     ) -> dict[str, Any]:  # the record
         "Add a line, durably; what was torn is cut off first."
         with disk_errors(self.path):
@@ -106,7 +106,7 @@ class Journal:
             new = not self.path.exists()
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                line = _append(fd, self, op, facts)
+                line = _append(fd, self, op, facts or {})
             finally:
                 os.close(fd)
             if new:

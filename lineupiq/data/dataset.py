@@ -356,10 +356,16 @@ def __repr__(self: TimeSeriesDataset) -> str:
 
 # %% ../../nbs/01_data/04_dataset.ipynb #3318e186
 @patch
-def dataloader(self: TimeSeriesDataset, split: str, **options: Any) -> DataLoader:
-    "A torch DataLoader of a split; see `make_loader` for the options."
+def dataloader(self: TimeSeriesDataset,
+    split: str,  # of `paths`
+    batch_size: int = 256,  # windows in a batch
+    shuffle: bool | None = None,  # a new order every epoch; None: for the training rows alone
+    seed: int = 42,  # of the order
+    transform: Callable[[np.ndarray], np.ndarray] | None = None,  # applied to each batch (B, T, F)
+) -> DataLoader:  # gives (X, y) as tensors
+    "A torch DataLoader of a split; see `make_loader`."
     X, y, _ = self.get_split(split)
-    return make_loader(X, y, **{"shuffle": split == "train", **options})
+    return make_loader(X, y, batch_size, split == "train" if shuffle is None else shuffle, seed, transform)
 
 # %% ../../nbs/01_data/04_dataset.ipynb #789a85f1
 def make_loader(

@@ -356,10 +356,10 @@ def load_sequences(
     about = load_json(folder / "sequences.json")
     if about.get("format") != 1:
         raise IntegrityError("sequences of an unknown format", where=str(folder), found=str(about.get("format")), expected="1")
-    def read(key: str, **kw: Any) -> np.ndarray | None:
+    def read(key: str, mapped: bool = False) -> np.ndarray | None:
         path = folder / f"{key}.npy"
-        return np.load(path, allow_pickle=False, **kw) if path.exists() else None
-    values, first = read("rows", mmap_mode="r" if mmap else None), read("first")
+        return np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None) if path.exists() else None
+    values, first = read("rows", mapped=mmap), read("first")
     pad, parts, meta = np.nan if about["pad"] is None else about["pad"], {}, {}
     for s in about["splits"]:
         parts[f"X_{s}"] = Windows(values, first, read(f"{s}_at"), about["seq_len"], pad)

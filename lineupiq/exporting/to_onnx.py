@@ -201,7 +201,7 @@ def describe_onnx(
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #78e862ea
 def build_onnx(
     model: BaseModel,  # fitted
-    **about: Any,  # what else the file should say
+    about: Record | None = None,  # what else the file should say
 ) -> tuple[bytes, dict[str, Any]]:  # the file's bytes, and what it says of itself
     "The model as ONNX, in memory."
     onnx, _ = need("onnx", "onnxruntime")
@@ -214,11 +214,11 @@ def build_onnx(
     else:
         g = Graph()
         said = answer(g, "x", model)
-    about = {**describe_onnx(model), **about}
-    proto = g.proto({"x": (np.dtype(about["dtype"]).type, about["shape"])}, _outputs(g, said, model, about))
-    onnx.helper.set_model_props(proto, {"lineupiq": json.dumps(plain(about), ensure_ascii=False)})
+    told = {**describe_onnx(model), **(about or {})}
+    proto = g.proto({"x": (np.dtype(told["dtype"]).type, told["shape"])}, _outputs(g, said, model, told))
+    onnx.helper.set_model_props(proto, {"lineupiq": json.dumps(plain(told), ensure_ascii=False)})
     onnx.checker.check_model(proto)
-    return proto.SerializeToString(deterministic=True), about
+    return proto.SerializeToString(deterministic=True), told
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #264ed095
 def _outputs(g: Graph, said: str, model: BaseModel, about: Record) -> dict[str, tuple[str, type, list]]:
@@ -268,13 +268,13 @@ class OnnxModel:
 def export_onnx(
     model: BaseModel,  # fitted
     path: Path | str,  # the file; what it says stands beside it, with .json at the end
-    **about: Any,  # what else the file should say
+    about: Record | None = None,  # what else the file should say
 ) -> Path:  # the file
     "Write a model as ONNX; compare it with `check_onnx`."
     path = Path(path)
     if path.suffix != ".onnx":
         raise ConfigError("the file must end in .onnx", found=str(path), fix=f"use {path.with_suffix('.onnx').name}")
-    return _write(path, *build_onnx(model, **about))
+    return _write(path, *build_onnx(model, about))
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #c5abd019
 def _write(path: Path, data: bytes, about: Record) -> Path:
@@ -362,8 +362,7 @@ def export_run(
     rows = np.flatnonzero(panel.times > np.datetime64(bundle.about["trained_until"]))
     if not len(rows):
         raise DataError("no rows that are later than the training", found=f"trained until {bundle.about['trained_until'][:19]}", fix="give the files that hold them")
-    data, about = build_onnx(bundle.model, run=Path(run_dir).name, trained_until=bundle.about["trained_until"],
-                             encoder={"features": [asdict(f) for f in bundle.features], "levels": bundle.levels})
+    data, about = build_onnx(bundle.model, about={"run": Path(run_dir).name, "trained_until": bundle.about["trained_until"], "encoder": {"features": [asdict(f) for f in bundle.features], "levels": bundle.levels}})
     facts = onnx_differences(bundle.model, OnnxModel(data), bundle.maker(panel).rows(rows, "the held-out rows"))
     if not facts["agrees"]:
         raise IntegrityError("the ONNX file does not say what the model says; it was not written", where=f"{name} of {run_dir}", found=_finding(bundle.model, facts).evidence,

@@ -23,7 +23,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, JobError, LineupIQError, MissingExtra, runtime_record
+from ..base import ConfigError, JobError, LineupIQError, MissingExtra, Record, runtime_record
 from ..core.files import atomic_write, disk_errors, dump_json, load_json, one_at_a_time, plain
 from .parameters import check_parameters, job_notebook, parameters_of
 from ..store.layout import scan
@@ -141,7 +141,7 @@ def _kernel_class(box: dict[str, Any]) -> type:
     return OwnKernel
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #8cdb857f
-def _execute(notebook: Path, out: Path, values: Mapping[str, Any], box: dict[str, Any], tell: Callable[..., None]) -> None:
+def _execute(notebook: Path, out: Path, values: Mapping[str, Any], box: dict[str, Any], tell: Callable[[str, Record], None]) -> None:
     "The body of the thread that runs the notebook; whatever ends it stands in `box`."
     def before(cell: Any, cell_index: int) -> None:
         if box.get("stop"):
@@ -149,7 +149,7 @@ def _execute(notebook: Path, out: Path, values: Mapping[str, Any], box: dict[str
         if cell.get("cell_type") == "code":
             _remember(box)
             box["cell"] = cell_index
-            tell("cell", number=cell_index)
+            tell("cell", {"number": cell_index})
     try:
         os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
         logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -333,10 +333,10 @@ def _new_folder(job: str, output: Path) -> tuple[str, Path]:
     raise ConfigError("a thousand jobs in one second", where=str(output))
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #16c957f6
-def _teller(folder: Path, job: str, say: Callable[[str], None] | None) -> Callable[..., None]:
+def _teller(folder: Path, job: str, say: Callable[[str], None] | None) -> Callable[[str, Record], None]:
     "Writes JSON lines into the log, and to whoever listens."
-    def tell(event: str, **facts: Any) -> None:
-        line = mask(json.dumps({"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "job": job, "event": event, **plain(facts)}, ensure_ascii=False))
+    def tell(event: str, facts: Record) -> None:
+        line = mask(json.dumps({"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "job": job, "event": event, **plain(dict(facts))}, ensure_ascii=False))
         with suppress(OSError):  # the notebook may have taken the folder away; the job goes on without this line
             folder.mkdir(parents=True, exist_ok=True)
             with open(folder / "log.jsonl", "a", encoding="utf-8", errors="replace") as f:
@@ -383,7 +383,7 @@ def _run_locked(name: str, notebook: Path, values: Mapping[str, Any], output: Pa
     "The part of a job that only one process may do at a time."
     job_id, folder = _new_folder(name, output)
     tell, box, started, began = _teller(folder, name, say), {"over": threading.Event(), "family": {}}, datetime.now(timezone.utc), time.monotonic()
-    tell("started", job_id=job_id, parameters=values)
+    tell("started", {"job_id": job_id, "parameters": values})
     full = {**values, "job_id": job_id, "result": str(folder / "result.json")}
     thread = threading.Thread(target=_execute, args=(notebook, folder / "notebook.ipynb", full, box, tell), daemon=True)
     stopped: BaseException | None = None
@@ -400,7 +400,7 @@ def _run_locked(name: str, notebook: Path, values: Mapping[str, Any], output: Pa
     else:
         code, state, facts = getattr(stopped, "exit_code", 130), "terminated" if getattr(stopped, "exit_code", 130) == 143 else "interrupted", {"stopped_in_cell": box.get("cell"), "cell_ended_with": getattr(box.get("error"), "ename", type(box.get("error")).__name__)}
     seconds = round(time.monotonic() - began, 3)
-    tell("ended", status=state, exit_code=code, seconds=seconds)
+    tell("ended", {"status": state, "exit_code": code, "seconds": seconds})
     status = {"job": name, "job_id": job_id, "status": state, "exit_code": code, "started": started, "ended": datetime.now(timezone.utc), "seconds": seconds,
               "parameters": dict(values), "notebook": "notebook.ipynb", "versions": runtime_record()["versions"], **facts}
     _write_status(folder, status)

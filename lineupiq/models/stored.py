@@ -53,11 +53,11 @@ def array_panel(
 # %% ../../nbs/16_models/02b_stored.ipynb #5975ec6b
 class GameClassifier(LineupIQClassifier):
     "A registered model as a classifier of games: rows without names are the nine features in their order, and a feature that nobody knows is left out."
-    def _rows(self, X: Any, **more: Any) -> Any:
+    def _rows(self, X: Any, y: Any = None, learn: bool = False) -> Any:
         frame = named_rows(X)
-        if "y" in more:  # the rows of a fit
+        if learn:
             self.known_ = [c for c in frame.columns if frame[c].notna().any()]
-        return super()._rows(frame[self.known_], **more)
+        return super()._rows(frame[self.known_], y, learn)
 
     def _build(self, n_classes: int = 2) -> ArrayModel:
         columns = [str(c) for c in getattr(self, "feature_names_in_", GAME_FEATURES)]

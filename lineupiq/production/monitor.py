@@ -209,10 +209,10 @@ def drift_folder(
 def keep_report(
     report: DriftReport,  # of `watch_model`
     folder: Path,  # of `drift_folder`
-    **facts: Any,  # version, …
+    facts: Record | None = None,  # version, …
 ) -> dict[str, Any]:  # the line
     "Append a check to the history."
-    line = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **facts, **plain(report.record())}
+    line = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **(facts or {}), **plain(report.record())}
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(folder / "history.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)

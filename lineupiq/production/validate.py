@@ -254,7 +254,7 @@ def validate(
     found = judge(contest_of(panel, challenger.bundle, champion.bundle if champion else None, rows, 1 + sum(k.share for k in earlier), config.cost), config)
     found.facts |= {"window": chosen.record(), "window_sentence": chosen.sentence(version, live if champion else None, config.power)}
     found.facts |= {"name": name, "version": version, "champion": live, "digest": digest, "window_from": str(panel.times[rows].min()), "window_to": str(panel.times[rows].max()), "looks_sentence": look_sentence(before)}
-    record_verdict(store, name, version, digest, found.verdict, metric=found.metric, level=found.level, margin=config.margin, skill=found.skill.score, low=found.skill.low, high=found.skill.high, champion=live or NOBODY, rows=found.facts["n"])
+    record_verdict(store, name, version, digest, found.verdict, {"metric": found.metric, "level": found.level, "margin": config.margin, "skill": found.skill.score, "low": found.skill.low, "high": found.skill.high, "champion": live or NOBODY, "rows": found.facts["n"]})
     return found
 
 # %% ../../nbs/13_production/02_validate.ipynb #48569ef7

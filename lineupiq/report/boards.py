@@ -48,14 +48,14 @@ def model_report(
     training: Mapping[str, Any],  # its TrainingMetrics as a dictionary
     frame: pd.DataFrame,  # its predictions
     importance: pd.DataFrame | None,  # feature, importance
-    **extra: Any,  # what else belongs to the record
+    extra: Record | None = None,  # what else belongs to the record
 ) -> dict[str, Any]:
     "The record of one model of a run."
     symbols = sorted(frame["symbol"].astype(str).unique())
     shares = {} if importance is None else dict(zip(importance["feature"], importance["importance"].astype(float), strict=True))
     return {"model_name": name, "symbol": symbols[0] if len(symbols) == 1 else "all", "symbols": len(symbols), "horizon": panel.horizon,
             "training_metrics": {k: training.get(k) for k in TRAINING_FIELDS}, "validation_metrics": scores_of(panel, frame, "val"),
-            "test_metrics": scores_of(panel, frame, "test"), "feature_importance": shares, **extra}
+            "test_metrics": scores_of(panel, frame, "test"), "feature_importance": shares, **(extra or {})}
 
 # %% ../../nbs/08_report/02_boards.ipynb #b5dbfd6b
 COST = 0.0005  # share of the amount, at entry and again at exit: five basis points each way

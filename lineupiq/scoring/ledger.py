@@ -240,7 +240,7 @@ def record_look(
     try:
         with disk_errors(path), FileLock(f"{path}.lock", timeout=60):
             entries = read_ledger(path)  # the chain from its first line: nothing is added to a ledger that was changed
-            _ledger(path).append("look", command=command, run=run, models=list(models), metric=metric, window=window.record())
+            _ledger(path).append("look", {"command": command, "run": run, "models": list(models), "metric": metric, "window": window.record()})
     except Timeout:
         raise EnvironmentFault("the ledger of looks is locked", where=f"{path}.lock", expected="another command to end within a minute", fix="run again; if no command is running, remove the lock file") from None
     return _matching(entries, window)

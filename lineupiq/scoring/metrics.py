@@ -412,8 +412,9 @@ def _crps_normal_rows(y: np.ndarray, normal: tuple[np.ndarray, np.ndarray], c: i
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #9299a4a2
 def _register_number_scores() -> None:
-    def add(name, direction, needs, rows=None, combine=None, **kwargs):
-        register_metric(Metric(name, direction, ("regression",), needs, rows, combine, **kwargs))
+    def add(name: str, direction: Literal["minimize", "maximize"], needs: str, rows: Callable[..., np.ndarray] | None = None, combine: Callable[[np.ndarray], np.ndarray] | None = None, *,
+            whole: Callable[..., float] | None = None, undefined: str = "", description: str = "") -> None:
+        register_metric(Metric(name, direction, ("regression",), needs, rows, combine, whole, undefined, description))
     flat = "y or the forecast is constant"
     add("rmse", "minimize", "point", lambda y, f, c=0: (y - f)[:, None] ** 2, lambda m: np.sqrt(m[..., 0]),
         description="root mean squared error")

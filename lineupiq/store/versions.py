@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..base import BadName, ConfigError, EnvironmentFault, GateRejected, IntegrityError, NotFound, StoreError, UntrustedArtifact
+from ..base import BadName, ConfigError, EnvironmentFault, GateRejected, IntegrityError, NotFound, Record, StoreError, UntrustedArtifact
 from ..core.files import MANIFEST, NAME, check_name, disk_errors, dump_json, folder_files, parse_version, sync_path, write_manifest
 from ..core.journal import state_at
 from .layout import LINKS, Store, locked, metadata_path, read_link, read_metadata, scan, signature_path, signed_statement, text_of, verify_files, verify_version, version_digest
@@ -41,7 +41,7 @@ def sweep(
             version = m["version"][1:]
             op = {"tmp": "abandoned", "gone": "prune"}[m["what"]]
             if not any(r["op"] == op and r.get("version") == version for r in store.journal.of(name)):
-                store.journal.append(op, name=name, version=version, by="recovery")
+                store.journal.append(op, {"name": name, "version": version, "by": "recovery"})
             _remove(Path(entry.path))
     for kind in LINKS:
         for entry in scan(store.root / kind):
@@ -80,12 +80,12 @@ def _reconcile(store: Store) -> None:
         for version in map(text_of, store.versions(name)):
             if (name, version) not in told:
                 folder = store.folder(name, version)
-                store.journal.append("observed_version", name=name, version=version, digest=version_digest(folder) if (folder / MANIFEST).is_file() else None, changed=_changed(folder), by="recovery")
+                store.journal.append("observed_version", {"name": name, "version": version, "digest": version_digest(folder) if (folder / MANIFEST).is_file() else None, "changed": _changed(folder), "by": "recovery"})
         for kind in LINKS:
             path, version = store.root / kind / name, _safe_link(store, name, kind)
             gone = version is None and not os.path.lexists(path)  # a link that leads nowhere is not gone
             if (version is not None or gone) and version != state.get(name, {}).get(kind):
-                store.journal.append(f"observed_{kind}", name=name, version=version, changed=_changed(path.parent if gone else path), by="recovery")
+                store.journal.append(f"observed_{kind}", {"name": name, "version": version, "changed": _changed(path.parent if gone else path), "by": "recovery"})
 
 
 def _safe_link(store: Store, name: str, kind: str) -> str | None:
@@ -190,10 +190,10 @@ def publish(
         sweep(store)
         version = next_version(store, name, part)
         digest = _archive_copy(store, name, version, source, dict(metadata), under, extra)
-        store.journal.append("publish", name=name, version=version, digest=digest, run=metadata.get("run_id"))
+        store.journal.append("publish", {"name": name, "version": version, "digest": digest, "run": metadata.get("run_id")})
         if stage:
             _link(store, name, "staging", version)
-            store.journal.append("stage", name=name, version=version, digest=digest)
+            store.journal.append("stage", {"name": name, "version": version, "digest": digest})
         refresh_views(store)
     return version
 
@@ -213,7 +213,7 @@ def _archive_copy(store: Store, name: str, version: str, source: Path, metadata:
             metadata_path(temp, version).write_text(dump_json(about), encoding="utf-8")
             if extra is not None:
                 extra(temp, version)
-            write_manifest(temp, name=name, version=version)
+            write_manifest(temp, {"name": name, "version": version})
             _sync_tree(temp)
             if key is not None:
                 sign_file(signature_path(store, name, version), signed_statement(temp, name, version), key)
@@ -237,12 +237,12 @@ def record_verdict(
     version: str,  # that was judged
     digest: str,  # of the manifest at the time of judging
     verdict: str,  # PROMOTE, REJECT or INCONCLUSIVE
-    **facts: Any,  # metric, champion (a version, or NOBODY), …
+    facts: Record | None = None,  # metric, champion (a version, or NOBODY), …
 ) -> None:
     "Write a gate's verdict into the journal."
     with locked(store):
         sweep(store)
-        store.journal.append("validate", name=name, version=version, digest=digest, verdict=verdict, **facts)
+        store.journal.append("validate", {"name": name, "version": version, "digest": digest, "verdict": verdict, **(facts or {})})
 
 
 def _passed(store: Store, name: str, version: str, digest: str) -> None:
@@ -271,7 +271,7 @@ def promote(
     "Put a validated version into production."
     if force and not reason.strip():
         raise ConfigError("promote with force needs a reason", expected="--reason TEXT", fix="say why the gate is passed by; it is kept in the journal")
-    return _set_production(store, name, version, "promote", timeout, None if force else _passed, reason=reason or None, forced=force or None)
+    return _set_production(store, name, version, "promote", timeout, None if force else _passed, {"reason": reason or None, "forced": force or None})
 
 
 def _still_answers(folder: Path) -> None:
@@ -281,7 +281,7 @@ def _still_answers(folder: Path) -> None:
         check_golden(folder)
 
 
-def _set_production(store: Store, name: str, version: str | None, op: str, timeout: float | None, gate: Any, **facts: Any) -> tuple[str, bool]:
+def _set_production(store: Store, name: str, version: str | None, op: str, timeout: float | None, gate: Any, facts: Record) -> tuple[str, bool]:
     with locked(store, timeout):
         sweep(store)
         store.known(name)
@@ -296,7 +296,7 @@ def _set_production(store: Store, name: str, version: str | None, op: str, timeo
             gate(store, name, version, digest)
         _still_answers(folder)
         _link(store, name, "production", version)
-        store.journal.append(op, name=name, version=version, digest=digest, replaced=before, **facts)
+        store.journal.append(op, {"name": name, "version": version, "digest": digest, "replaced": before, **facts})
         refresh_views(store)
         return version, True
 
@@ -322,7 +322,7 @@ def rollback(
     timeout: float | None = None,  # seconds to wait for the lock
 ) -> tuple[str, bool]:  # (the version in production, whether this changed it)
     "Put an earlier version back into production; a damaged one is refused."
-    return _set_production(store, name, version, "rollback", timeout, None, reason=reason or None)
+    return _set_production(store, name, version, "rollback", timeout, None, {"reason": reason or None})
 
 # %% ../../nbs/12_store/04_versions.ipynb #1cb9e1e9
 def archive(
@@ -340,7 +340,7 @@ def archive(
             with disk_errors(path):
                 os.unlink(path)
                 sync_path(path.parent)
-            store.journal.append("unstage", name=name, was=version, reason=reason or None)
+            store.journal.append("unstage", {"name": name, "was": version, "reason": reason or None})
         return version
 
 # %% ../../nbs/12_store/04_versions.ipynb #6c76a93c
@@ -389,7 +389,7 @@ def _prune_one(store: Store, name: str, version: str) -> None:
     with disk_errors(folder):
         os.replace(folder, gone)
         sync_path(folder.parent)
-    store.journal.append("prune", name=name, version=version)
+    store.journal.append("prune", {"name": name, "version": version})
     _remove(gone)
     _loose_signatures(store)
 
@@ -425,7 +425,7 @@ def sign(
         sweep(store)
         verify_files(store, store.known(name), version)
         by = sign_file(signature_path(store, name, version), said := signed_statement(store.folder(name, version), name, version), private)
-        store.journal.append("sign", name=name, version=said["version"], digest=said["manifest"], key=by)
+        store.journal.append("sign", {"name": name, "version": said["version"], "digest": said["manifest"], "key": by})
     return by
 
 # %% ../../nbs/12_store/04_versions.ipynb #8f5982e1

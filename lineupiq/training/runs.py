@@ -222,7 +222,7 @@ def score_set(
     for name, r in runs.items():
         extra = {"leaderboard": board[board["model"] == name][[*COLUMNS]].to_dict("records")[0], "findings": [asdict(f) for f in findings if f.evidence.get("model") == name],
                  "folds": r.folds, "trading": trading_of(panel, r.predictions), "efficiency": efficiency(r), "data": describe_panel(panel), "runtime": runtime_record(how.seed), "run_id": run_dir.name}
-        dump_json(model_report(name, panel, r.training, r.predictions, r.importance, **extra), run_dir / "reports" / f"{name}_report.json")
+        dump_json(model_report(name, panel, r.training, r.predictions, r.importance, extra=extra), run_dir / "reports" / f"{name}_report.json")
     _write_pages(run_dir, panel, result)
     raise_alarm(findings)
     return result

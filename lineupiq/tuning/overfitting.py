@@ -115,13 +115,17 @@ def sharpe_of(
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #b5a244de
 def returns_overfitting(
     returns: np.ndarray,  # (M, T) return of each trial in each period
-    **kwargs: Any,  # n_blocks, times, label_end, embargo: see `backtest_overfitting`
+    *,
+    n_blocks: int = 10,  # even; see `backtest_overfitting`
+    times: ArrayLike | None = None,  # (T,) of the periods; with label_end only
+    label_end: ArrayLike | None = None,  # (T,) when each period's last label was known; None: no label reaches beyond its period
+    embargo: Distance = 0,  # distance in time after each judging block
 ) -> Overfitting:
     "The probability of overfitting of trials that were ranked by their Sharpe ratio."
     r = np.asarray(returns, dtype=float)
     if r.ndim != 2 or not np.isfinite(r).all():
         raise DataError("returns are a table of finite numbers", found=f"shape {r.shape}", expected="(trials, periods)")
-    return backtest_overfitting(np.stack([r, r**2], axis=2), np.ones(r.shape[1]), sharpe_of, **kwargs)
+    return backtest_overfitting(np.stack([r, r**2], axis=2), np.ones(r.shape[1]), sharpe_of, n_blocks=n_blocks, times=times, label_end=label_end, embargo=embargo)
 
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #c8f1802f
 FEWEST_TRIALS = 5  # of two trials, either half's choice is first or last in the other: a coin, not a share

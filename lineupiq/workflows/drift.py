@@ -77,7 +77,7 @@ def run_drift(
     live = watched_model(Store() if ask.store is None else Store(Path(ask.store)), ask.name, ask.version)
     panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}")
     found, folder = watch_model(live.bundle, panel, settings), drift_folder(live.name, ask.output)
-    line = keep_report(found, folder, name=live.name, version=live.version)
+    line = keep_report(found, folder, {"name": live.name, "version": live.version})
     stem = line["time"].replace(":", "").replace("-", "")[:15]
     page = atomic_write(folder / f"drift_{stem}.html", drift_page(found, live.name, read_history(folder), settings.settings()))
     told = line | {"page": str(page), "history": str(folder / "history.jsonl")}

@@ -60,12 +60,14 @@ def write_feed(
     week: int = 0,  # weeks since the first feed
     scout: bool = False,  # with the column that helps
     fault: str | None = None,  # of `FAULTS`
-    **league: int,  # seasons, teams, seed
+    seasons: int = 8,  # that were played
+    teams: int = 32,  # of the league
+    seed: int = 0,  # of every number
 ) -> Path:  # the YAML
     "The table as it stands in a week, and its description."
     if fault not in (None, *FAULTS):
         raise ConfigError(f"unknown fault '{fault}'", expected=", ".join(FAULTS))
-    rows = season_rows(**league)
+    rows = season_rows(seasons, teams, seed)
     last = rows["season"].max()
     rows = rows[(rows["season"] < last) | (rows["week"] <= FIRST_WEEK + week)].copy()
     now = (rows["season"] == last).to_numpy()
@@ -152,7 +154,9 @@ def _live(folder: Path, at: str | None = None) -> str | None:
 def rehearse(
     folder: Path | str,  # empty or new
     show: Callable[[str], None] = print,  # takes a line a step
-    **league: int,  # seasons, teams, seed
+    seasons: int = 8,  # that were played
+    teams: int = 32,  # of the league
+    seed: int = 0,  # of every number
 ) -> list[Step]:  # with what they found
     "Live through the month."
     folder = Path(folder).resolve()
@@ -162,7 +166,7 @@ def rehearse(
     steps = month()
     for step in steps:
         if step.feed:
-            write_feed(folder, **step.feed, **league)
+            write_feed(folder, **step.feed, seasons=seasons, teams=teams, seed=seed)
         step.code, told, said = command(folder, *step.argv)
         judged = told.get("validate", told) if isinstance(told.get("validate", told), dict) else {}
         step.found, step.said = judged.get("verdict") if step.argv[0] in ("validate", "retrain") else None, "" if step.held else said

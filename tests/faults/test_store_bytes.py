@@ -274,7 +274,7 @@ def test_S10_damaged_metadata(store, tmp_path):
     for bad in (path.read_bytes()[:20], b'{"schema": 1, "version": "1.2.0", "x": NaN}', b'{"schema": 9, "version": "1.2.0"}'):
         path.write_bytes(bad)
         (folder / "manifest.json").unlink()
-        write_manifest(folder, name=NAME, version="1.2.0")
+        write_manifest(folder, {"name": NAME, "version": "1.2.0"})
         with pytest.raises(IntegrityError):
             read_metadata(store, NAME, "1.2.0")
     assert promote(store, NAME, "1.0.0", force=True, reason="the others are usable") == ("1.0.0", True)
@@ -330,7 +330,7 @@ def test_S18_what_was_validated_is_what_is_promoted(store):
     folder = store.folder(NAME, "1.2.0")
     (folder / "bundle" / "weights.bin").write_bytes(b"other")
     (folder / "manifest.json").unlink()
-    write_manifest(folder, name=NAME, version="1.2.0")
+    write_manifest(folder, {"name": NAME, "version": "1.2.0"})
     with pytest.raises(IntegrityError, match="not what was validated") as err:
         promote(store, NAME)
     assert err.value.exit_code == 4 and store.linked(NAME) == "1.1.0"
@@ -377,7 +377,7 @@ def test_A10_signatures_that_are_demanded(signed, tmp_path, monkeypatch):
     with pytest.raises(IntegrityError, match="do not match the manifest"):  # an extra file
         verify_version(signed, NAME, "1.1.0")
     (signed.folder(NAME, "1.1.0") / "extra").unlink()
-    write_manifest(signed.folder(NAME, "1.1.0"), name=NAME, version="1.1.0", note="sealed again by somebody without the key")
+    write_manifest(signed.folder(NAME, "1.1.0"), {"name": NAME, "version": "1.1.0", "note": "sealed again by somebody without the key"})
     with pytest.raises(IntegrityError, match="not of this version"):
         verify_version(signed, NAME, "1.1.0")
 
@@ -388,7 +388,7 @@ def test_A11_a_signed_version_under_another_number(signed):
     shutil.copy(signature_path(signed, NAME, "1.1.0"), signature_path(signed, NAME, "1.9.0"))
     with pytest.raises(IntegrityError, match="another name or number"):
         verify_version(signed, NAME, "1.9.0")
-    write_manifest(home / "v1.9.0", name=NAME, version="1.9.0")  # its name mended, by somebody without the key
+    write_manifest(home / "v1.9.0", {"name": NAME, "version": "1.9.0"})  # its name mended, by somebody without the key
     with pytest.raises(IntegrityError, match="not of this version"):
         verify_version(signed, NAME, "1.9.0")
 
