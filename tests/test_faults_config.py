@@ -101,7 +101,7 @@ def test_G3_cli(check, cli, file):
         refused(cli(*command), 2, "ConfigError", "training.split.n_splits: expected a whole number from 2 up, found 1 (c.yaml:4)", "val: expected 0 ≤ share < 1, found nan (c.yaml:5)",
                 "test: expected 0 ≤ share < 1, found 1.0", "random_seed: expected a whole number from 0 to", "embargo: expected a duration")
     refused(cli("train", "--n-splits", "1"), 2, "ConfigError", "--n-splits: expected a whole number from 2 up, found 1")
-    refused(cli("train", "--val", "nan"), 2, "ConfigError", "val: expected 0 ≤ share < 1, found nan")
+    refused(cli("train", "--val", "nan"), 2, "ConfigError", "--val: expected a finite number, at least 0, less than 1, found nan")
     refused(cli("train", "--seed", "-1", "--model", "logistic", "--data", "league"), 2, "ConfigError", "--seed is out of range", "-1")
 
 

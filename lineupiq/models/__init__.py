@@ -14,7 +14,7 @@ from ..registry import ModelRegistry
 register = ModelRegistry.register  # of the process's one registry
 _LATER = {"ModelTrainer": "lineupiq.models.trainer", "train_all_models": "lineupiq.models.leagues", "Trainer": "lineupiq.training.trainer", "TimeSeriesDataContainer": "lineupiq.data.windows"}
 
-
+# %% ../../nbs/16_models/03_models.ipynb #0f7a2c19
 def __getattr__(name: str) -> object:  # loaded when it is asked for
     from importlib import import_module
     if name not in _LATER:

@@ -102,9 +102,9 @@ def _n_features(run_dir: Path, panel: Mapping[str, Any]) -> int | None:
 def _model_run(run_dir: Path, report: Record, setup: Record, shared: dict[str, str], times: tuple[int, int]) -> Tracked:
     "One model of a run."
     name = report["model_name"]
-    rows, settings = report["folds"][-1] if report.get("folds") else {}, (setup.get("models") or {}).get(name) or setup.get("hyperparameters") or {}
-    length = {"seq_length": str(settings["seq_len"])} if shared.get("seq_length") == "1" and settings.get("seq_len") else {}  # a sequence model's length is its own setting
-    params = {"model": name, "horizon": str(report["horizon"]), **{f"n_{k}": str(rows[f"rows_{k}"]) for k in ("train", "val", "test") if f"rows_{k}" in rows}, **shared, **length, **flat_params(settings, "model.")}
+    rows, model = report["folds"][-1] if report.get("folds") else {}, (setup.get("models") or {}).get(name) or setup.get("hyperparameters") or {}
+    length = {"seq_length": str(model["seq_len"])} if shared.get("seq_length") == "1" and model.get("seq_len") else {}  # a sequence model's length is its own setting
+    params = {"model": name, "horizon": str(report["horizon"]), **{f"n_{k}": str(rows[f"rows_{k}"]) for k in ("train", "val", "test") if f"rows_{k}" in rows}, **shared, **length, **flat_params(model, "model.")}
     metrics = _history(run_dir, name) + numbers_of(report.get("validation_metrics"), "val_") + numbers_of(report.get("test_metrics"), "test_") + numbers_of(report.get("leaderboard")) + numbers_of(report.get("efficiency"), "cost_") + numbers_of(report.get("trading"), "trading_")
     files = [run_dir / "reports" / f"{name}_report.json", *(Path(e.path) for e in scan(run_dir / "artifacts") if e.name.startswith(f"{name}_"))]
     files += [folder] if (folder := _folder_of(run_dir, name)) is not None else []

@@ -27,8 +27,8 @@ class SplitPlan:
     train_until: str | int | None = None  # Last season or date that may train.
     test: str | None = None  # FROM:TO, seasons or dates, both inclusive.
     walk_forward: str | None = None  # FROM:TO; every season, or --n-splits blocks of dates.
-    val: float = 0.15  # Share of the rows for validation.
-    test_share: float = 0.15  # Share of the rows for test, where --test does not say it.
+    val: Annotated[float, Bound(ge=0, lt=1)] = 0.15  # Share of the rows for validation.
+    test_share: Annotated[float, Bound(ge=0, lt=1)] = 0.15  # Share of the rows for test, where --test does not say it.
     embargo: str = "0D"  # Distance in time between parts, e.g. 1D.
     n_splits: int = 5  # Blocks of a walk-forward over dates.
     train_from: str | int | None = None  # First season or date that may train.
