@@ -102,7 +102,7 @@ def test_G3_cli(check, cli, file):
                 "test: expected 0 ≤ share < 1, found 1.0", "random_seed: expected a whole number from 0 to", "embargo: expected a duration")
     refused(cli("train", "--n-splits", "1"), 2, "ConfigError", "--n-splits: expected a whole number from 2 up, found 1")
     refused(cli("train", "--val", "nan"), 2, "ConfigError", "--val: expected a finite number, at least 0, less than 1, found nan")
-    refused(cli("train", "--seed", "-1", "--model", "logistic", "--data", "league"), 2, "ConfigError", "--seed is out of range", "-1")
+    refused(cli("train", "--seed", "-1", "--model", "logistic", "--data", "league"), 2, "ConfigError", "--seed: expected greater than or equal to 0, found -1")
 
 
 def test_G4_duplicate_key(file):

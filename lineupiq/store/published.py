@@ -101,15 +101,16 @@ def candidate(
 
 def publish_result(
     result: RunResult,  # of `train_models`
-    panel: Any,  # what was trained on
+    panel: Panel,  # what was trained on
     data: str,  # the source's name
-    options: dict[str, Any],  # of the source: position, target, …
+    position: str | None = None,  # of players
+    target: str | None = None,  # of players: a statistic
     part: str = "minor",  # of the version to raise
 ) -> dict[str, str] | None:  # name, version, model; None where there is nothing to publish
     "Publish a run's candidate and point staging at it."
     if (model := candidate(result)) is None:
         return None
-    name = model_name(data, model, panel.horizon, options.get("position"), options.get("target"))
+    name = model_name(data, model, panel.horizon, position, target)
     return {"name": name, "version": publish_run(Store(), result.run_dir, panel, model, name, part), "model": model}
 
 # %% ../../nbs/12_store/05_published.ipynb #531268c2

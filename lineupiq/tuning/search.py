@@ -15,7 +15,7 @@ from ..core.callbacks import tracker_of
 from ..core.files import shown
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
 from ..core.timeline import Distance
-from ..registry import registry
+from ..registry import ModelRegistry, registry
 from ..scoring.metrics import Metric, get_metric
 from .objective import ROUNDS, Development, Objective, choose_jobs, development_panel
 from .scheduling import Jobs
@@ -192,18 +192,19 @@ def tune_model(
     study: str | None = None,  # name; None: from the data, the model and the question
     n_jobs: int | None = None,  # fits beside each other; None: measured
     callback: Callable[[dict[str, Any]], None] | None = None,  # told after each trial
-    **options: Any,  # val_share, seq_len, exclude_neutrals, among: see `Objective`
+    among: ModelRegistry | None = None,  # None: the library's own registry
+    **options: Any,  # val_share, seq_len, exclude_neutrals: see `Objective`
 ) -> TuningResult:
     "Search a model's settings on development rows."
     started = time.perf_counter()
-    cls = (options.get("among") or registry()).get_model(model)
+    cls = (among or registry()).get_model(model)
     if timeout is not None and not 0 < timeout < float("inf"):
         raise ConfigError("timeout is not a length of time", found=repr(timeout), expected="seconds, greater than 0")
     if not 0 <= seed < 2**32:
         raise ConfigError("seed must be a whole number from 0 to 4294967295", found=repr(seed))
     searched, points = _space_of(model, cls, method, hyperparameter_grid, space)
     n_trials = _whole(n_trials, "n_trials", 1) if points is None else len(points)
-    objective = Objective(panel, model, metric=metric, searched=list(searched), config=config, n_splits=_whole(n_splits, "n_splits", 2), embargo=embargo, **options)
+    objective = Objective(panel, model, metric=metric, searched=list(searched), config=config, n_splits=_whole(n_splits, "n_splits", 2), embargo=embargo, among=among, **options)
     pruner = pruner or (default_pruner(objective.metric) if points is None else "none")
     identity = {**objective.identity(), "space": _digest(searched), "method": method, "sampler": sampler if points is None else "grid", "pruner": pruner, "seed": seed}
     name = study or f"{panel.name}_h{panel.horizon}_{cls.name}_{identity_digest(identity)}"

@@ -354,16 +354,17 @@ def nested_estimate(
     embargo: Distance = "0D",  # distance in time before each test block, inside and outside
     draws: int = 1000,  # of the bootstrap
     callback: Callable[[dict[str, Any]], None] | None = None,  # told after each trial of each search
+    seed: int = 42,  # of the proposals and of the bootstrap
     **options: Any,  # of each search: see `tune_model`; timeout is each search's own
 ) -> NestedEstimate:
     "Search, choose, refit and predict block after block, and hold what came of it against what the searches claimed."
     started, folds = time.perf_counter(), outer_folds(panel, outer, share, embargo)
     if choice not in CHOICES:
         raise ConfigError(f"unknown choice '{choice}'{did_you_mean(choice, CHOICES)}", expected=", ".join(CHOICES))
-    if options.pop("study", None):
+    if {k for k, v in options.items() if v is not None} & {"study"}:
         raise ConfigError("the searches of an outer walk-forward name their studies themselves", found="study", fix="leave study out; storage may be given")
     told = lambda k: None if callback is None else (lambda facts: callback(facts | {"block": k + 1, "blocks": outer}))  # noqa: E731
-    blocks = [_searched(panel, model, fold, choice, embargo, {**options, "callback": told(k)}) for k, fold in enumerate(folds)]
-    first, seed = blocks[0].found, options.get("seed", 42)
+    blocks = [_searched(panel, model, fold, choice, embargo, {**options, "seed": seed, "callback": told(k)}) for k, fold in enumerate(folds)]
+    first = blocks[0].found
     found = _pooled(panel, first.objective.metric, blocks, draws, seed)
     return NestedEstimate(model=first.model, metric=first.metric, direction=first.direction, choice=choice, **found, seconds=time.perf_counter() - started)

@@ -14,7 +14,7 @@ from typing import Any
 from ..base import ConfigError, ModelParams, pick_device
 from ..core.config import read_yaml
 from ..data.panel import Panel
-from ..data.request import horizons, read_source, source_options, source_record
+from ..data.request import horizons, read_source, source_record
 from ..production.validate import rows_problem
 from ..registry import registry
 from ..report.boards import board_notes, board_rows, verdict
@@ -150,7 +150,7 @@ def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], p
     finally:
         getattr(progress, "stop", lambda: None)()
     if ask.publish:
-        result.published = publish_result(result, panel, ask.source.data, source_options(ask.source), ask.level)
+        result.published = publish_result(result, panel, ask.source.data, ask.source.position, ask.source.target, ask.level)
     if is_tracked(ask.tracking):
         report_run(tracked_run(result.run_dir), ask.tracking, name)
     say("\n".join([board_rows(result.board, result.best).to_string(index=False), *board_notes(result.board), *_interval_lines(result, panel), verdict(result.board, result.best)]))
