@@ -17,7 +17,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..base import BaseModel, ConfigError, DataError, LeakError, MissingExtra, ModelTypeError, StepOrderError, TrainingMetrics, set_global_seeds
-from ..core.arrays import say_once
+from ..core.arrays import LabelCodec, say_once
 from ..core.callbacks import Callback, CallbackList, TrackingCallback
 from ..core.config import model_params, read_yaml
 from ..data.dataset import DatasetConfig, TimeSeriesDataset
@@ -216,7 +216,7 @@ class ModelEvaluator:
         out = self.model.predict(X, meta)
         classes = None if out.probabilities is None else out.classes
         if classes is not None:
-            self.model.codec.encode(y, f"the {split_name} labels")  # a label that training did not have is named
+            LabelCodec(classes).encode(y, f"the {split_name} labels")  # a label that training did not have is named
         return all_scores(self.model.task, y, out.predictions, out.probabilities, classes)
 
 # %% ../../nbs/10_training/06_trainer.ipynb #2807edcf
