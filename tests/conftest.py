@@ -55,12 +55,17 @@ def refused(answer: Answer, code: int, kind: str, *words: str) -> Answer:
 
 
 @pytest.fixture
-def cli(capsys, monkeypatch, tmp_path):
-    "Run a command in this process, models included; `train` writes below the test's folder."
+def in_process(monkeypatch):
+    "Trainings of commands stay in this process, with a coarser interval."
     from lineupiq.workflows import train as commands
-    from lineupiq.cli.program import exit_code
     settings = commands.run_settings
     monkeypatch.setattr(commands, "run_settings", lambda *asked: replace(settings(*asked), isolate=False, draws=100))
+
+
+@pytest.fixture
+def cli(capsys, in_process, tmp_path):
+    "Run a command in this process, models included; `train` writes below the test's folder."
+    from lineupiq.cli.program import exit_code
 
     def run(*argv, output=None) -> Answer:
         out = Path(output or tmp_path / "out")

@@ -16,10 +16,8 @@ from lineupiq.workflows.retrain import run_retrain
 
 
 @pytest.fixture
-def live(table, tmp_path, monkeypatch):
+def live(table, in_process, tmp_path, monkeypatch):
     "A model in production that learned the wrong sign, and newer rows in which the truth shows."
-    settings = commands.run_settings
-    monkeypatch.setattr(commands, "run_settings", lambda *asked: replace(settings(*asked), isolate=False, draws=100))
     monkeypatch.setenv("LINEUPIQ_LEDGER", str(tmp_path / "looks.jsonl"))
     monkeypatch.chdir(tmp_path)
     frame = good_frame(1600)
@@ -105,10 +103,8 @@ def test_a_version_that_is_gone_and_a_damaged_old_one(live):
         run_retrain(live)
 
 
-def test_a_test_too_short_for_a_verdict_is_made_longer(table, tmp_path, monkeypatch):
+def test_a_test_too_short_for_a_verdict_is_made_longer(table, in_process, tmp_path, monkeypatch):
     "The version in production kept thirty days; ninety are kept when it is trained anew on newer rows, and it says what they cost."
-    settings = commands.run_settings
-    monkeypatch.setattr(commands, "run_settings", lambda *asked: replace(settings(*asked), isolate=False, draws=100))
     monkeypatch.setenv("LINEUPIQ_LEDGER", str(tmp_path / "looks.jsonl"))
     monkeypatch.chdir(tmp_path)
     from lineupiq.store.versions import promote

@@ -23,6 +23,7 @@ from .out_of_fold import FittedFold, fit_fold, with_validation
 from .settings import FitSettings
 from ..scoring.calibration import METHODS, ProbabilityMap, check_method, fit_map
 from ..scoring.intervals import Resampling, score_interval
+from ..scoring.leaderboard import score_units
 
 # %% auto #0
 __all__ = ['MARGIN', 'ROOMY', 'calibration_windows', 'MapChoice', 'choose_map', 'probabilities_of', 'apply_map', 'CalibratedFold',
@@ -59,11 +60,6 @@ class MapChoice:
         "Plain values for JSON."
         return {"method": self.method, "scores": self.scores, "rows": self.rows, "left_out": self.left_out}
 
-# %% ../../nbs/03_fit/03_calibrated.ipynb #e92b5d0e
-def _units(panel: Panel, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    "Blocks for an interval: whole groups, or times with labels that are not cut."
-    return (panel.groups[rows], None) if panel.groups is not None else (panel.times[rows], panel.label_ends[rows])
-
 # %% ../../nbs/03_fit/03_calibrated.ipynb #36f0dc80
 def choose_map(
     panel: Panel,  # labels, times and weights
@@ -82,8 +78,8 @@ def choose_map(
         except DataError as err:
             if method != "auto": raise
             left_out[name] = f"{err.what}: {err.found}"
-    times, ends = _units(panel, select)
-    score = lambda m: score_interval("log_loss", panel.y[select], m.transform(probabilities[select]), times, classes=panel.classes, how=Resampling(draws=draws, label_end=ends))  # noqa: E731
+    units = score_units(panel, select)
+    score = lambda m: score_interval("log_loss", panel.y[select], m.transform(probabilities[select]), units["times"], classes=panel.classes, how=Resampling(draws=draws, label_end=units.get("label_end")))  # noqa: E731
     scores = {name: score(m) for name, m in known.items()}
     best = min(scores, key=lambda n: scores[n].score)
     if method != "auto": best = method

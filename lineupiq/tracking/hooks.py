@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..base import LineupIQError, MissingExtra, Record
+from ..base import LineupIQError, Record
+from ..core.callbacks import wants_tracker
 from ..core.files import load_json
 from ..store.layout import scan
 from .request import Tracking
@@ -32,12 +32,7 @@ def is_tracked(
     how: Tracking,  # whom a run is reported to
 ) -> bool:  # False: off, or MLflow is not installed
     "Whether a tracker is told; raises for an address that cannot be right, and where MLflow was asked for and is not installed."
-    if how.mlflow is False:
-        return False
-    there = find_spec("mlflow") is not None
-    if how.mlflow and not there:
-        raise MissingExtra("MLflow is not installed", fix="pip install 'lineupiq[mlflow]', or --no-mlflow")
-    return there and tracking_uri(how.tracking_uri) is not None
+    return wants_tracker(how.mlflow) and tracking_uri(how.tracking_uri) is not None
 
 # %% ../../nbs/14_tracking/03_hooks.ipynb #4605e0e8
 def report_run(

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..base import BaseModel, ConfigError, DataError, LeakError, MissingExtra, ModelTypeError, StepOrderError, TrainingMetrics, set_global_seeds
+from ..base import BaseModel, ConfigError, DataError, LeakError, ModelTypeError, StepOrderError, TrainingMetrics, set_global_seeds
 from ..core.arrays import LabelCodec, say_once
-from ..core.callbacks import Callback, CallbackList, TrackingCallback
+from ..core.callbacks import Callback, CallbackList, TrackingCallback, wants_tracker
 from ..core.config import model_params, read_yaml
 from ..data.dataset import DatasetConfig, TimeSeriesDataset
 from ..data.panel import Panel, make_panel
@@ -225,14 +225,7 @@ def tracker_ready(
 ) -> bool:
     "Whether a run will be told to a tracker."
     from importlib import import_module
-    from importlib.util import find_spec
-    if wanted is False:
-        return False
-    if find_spec("mlflow") is None:
-        if wanted:
-            raise MissingExtra("MLflow is not installed", fix="pip install 'lineupiq[mlflow]', or use_mlflow=False")
-        return False
-    return import_module("lineupiq.tracking.tracker").tracking_uri() is not None  # an address that cannot be right is said here
+    return wants_tracker(wanted) and import_module("lineupiq.tracking.tracker").tracking_uri() is not None  # an address that cannot be right is said here
 
 
 def tell_tracker(

@@ -129,10 +129,11 @@ def run_training(
     if ask.publish:
         signing_key()  # a key that cannot be used is said before anything trains
     is_tracked(ask.tracking)  # as is a tracker's wrong address
-    return [_run_horizon(ask, h, own, progress, show, configs or {}) for h in horizons(ask.source)]
+    families = read_training(ask.training_config).families  # once: every horizon is trained as the file was then
+    return [_run_horizon(ask, h, own, families, progress, show, configs or {}) for h in horizons(ask.source)]
 
 # %% ../../nbs/17_workflows/02_train.ipynb #160d57c9
-def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], progress: Any, show: Callable[[str], None] | None, fixed: Mapping[str, dict]) -> RunResult:
+def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], families: dict[str, dict], progress: Any, show: Callable[[str], None] | None, fixed: Mapping[str, dict]) -> RunResult:
     "One horizon: read, train, publish, report."
     say = show or (lambda line: None)
     say(f"Loading {ask.source.data}" + (f" from {', '.join(ask.source.path)}" if ask.source.path else "") + (f", horizon {horizon}" if horizon else ""))
@@ -140,7 +141,7 @@ def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], p
     say(_shape(panel))
     say(_configuration(ask))
     chosen = choose_models(ask.model, panel.task, panel.log is not None)[0]
-    configs = family_defaults(chosen, read_training(ask.training_config).families, own)
+    configs = family_defaults(chosen, families, own)
     name = Path(ask.source.data).stem
     try:
         configs |= searched_configs(panel, ask, [c for c in chosen if c not in RULES], configs, show)
