@@ -5,6 +5,7 @@
 # %% ../../nbs/01_data/01_panel.ipynb #d02f6f5a
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ import pandas as pd
 
 from ..base import TASKS, ConfigError, DataError, LeakError, did_you_mean, first_rows
 from ..core.arrays import check_columns, check_labels, check_values, check_weights, numeric_frame, pick_columns
+from ..core.parsing import times_of_numbers, times_of_text
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 
 log = logging.getLogger("lineupiq")
@@ -87,25 +89,21 @@ def _check_zone(timezone: str) -> None:
 # %% ../../nbs/01_data/01_panel.ipynb #ce941e9d
 def _parse_time(values: pd.Series, name: str) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values):
-        raise DataError("times are numbers", where=f"column '{name}'", found=str(values.iloc[0]) if len(values) else "", expected="dates or date-times")
-    import datetime as dt
-    aware = np.array([isinstance(v, dt.datetime) and v.tzinfo is not None or isinstance(v, str) and _has_zone(v) for v in values], dtype=bool)
+        return times_of_numbers(values, name)
     known = values.notna().to_numpy()
+    if pd.api.types.is_string_dtype(values) or all(isinstance(v, str) for v in values[known]):
+        return times_of_text(values, name)
+    odd = np.array([not isinstance(v, (dt.date, np.datetime64)) for v in values], dtype=bool) & known
+    if odd.any():
+        raise DataError("not a time", where=f"column '{name}', {first_rows(odd)}", found=repr(values[odd].iloc[0])[:60], expected="dates or date-times, and nothing else")
+    aware = np.array([isinstance(v, dt.datetime) and v.tzinfo is not None for v in values], dtype=bool)
     if (aware & known).any() and (~aware & known).any():
         raise DataError("times with and without a zone in one column", where=f"column '{name}': naive {first_rows(~aware & known)}",
                         found=f"{values[~aware & known].iloc[0]!r} and {values[aware & known].iloc[0]!r}", fix="give all of them a zone, or none and `timezone:`")
-    odd = np.array([not isinstance(v, (str, dt.date, np.datetime64)) for v in values], dtype=bool) & known
-    if odd.any():
-        raise DataError("not a time", where=f"column '{name}', {first_rows(odd)}", found=repr(values[odd].iloc[0])[:60], expected="dates or date-times, and nothing else")
     try:
-        return pd.to_datetime(values, utc=bool(aware.any()), format="ISO8601")
+        return pd.to_datetime(values, utc=bool(aware.any()))
     except (ValueError, TypeError, OverflowError) as err:
-        raise DataError("not a time", where=f"column '{name}'", found=str(err)[:120], expected="ISO dates such as 2021-09-12 or 2021-09-12T13:00:00Z") from None
-
-# %% ../../nbs/01_data/01_panel.ipynb #ea7d0191
-def _has_zone(text: str) -> bool:
-    import re
-    return bool(re.search(r"\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})$", text.strip()))
+        raise DataError("not a time", where=f"column '{name}'", found=str(err)[:120], expected="dates between 1678 and 2262") from None
 
 # %% ../../nbs/01_data/01_panel.ipynb #95bdb5ad
 @dataclass
