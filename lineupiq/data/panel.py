@@ -93,7 +93,7 @@ def _parse_time(values: pd.Series, name: str) -> pd.Series:
     known = values.notna().to_numpy()
     if pd.api.types.is_string_dtype(values) or all(isinstance(v, str) for v in values[known]):
         return times_of_text(values, name)
-    odd = np.array([not isinstance(v, (dt.date, np.datetime64)) for v in values], dtype=bool) & known
+    odd = np.array([not isinstance(v, (str, dt.date, np.datetime64)) for v in values], dtype=bool) & known
     if odd.any():
         raise DataError("not a time", where=f"column '{name}', {first_rows(odd)}", found=repr(values[odd].iloc[0])[:60], expected="dates or date-times, and nothing else")
     aware = np.array([isinstance(v, dt.datetime) and v.tzinfo is not None for v in values], dtype=bool)
@@ -101,7 +101,7 @@ def _parse_time(values: pd.Series, name: str) -> pd.Series:
         raise DataError("times with and without a zone in one column", where=f"column '{name}': naive {first_rows(~aware & known)}",
                         found=f"{values[~aware & known].iloc[0]!r} and {values[aware & known].iloc[0]!r}", fix="give all of them a zone, or none and `timezone:`")
     try:
-        return pd.to_datetime(values, utc=bool(aware.any()))
+        return pd.to_datetime(values, utc=bool(aware.any()), format="ISO8601")
     except (ValueError, TypeError, OverflowError) as err:
         raise DataError("not a time", where=f"column '{name}'", found=str(err)[:120], expected="dates between 1678 and 2262") from None
 
