@@ -5,6 +5,7 @@
 # %% ../../nbs/00_core/04a_parsing.ipynb #04d238e4
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ import numpy as np
 from ..base import ConfigError, DataError, first_rows
 from .readers import GAPS
 
+log = logging.getLogger("lineupiq")
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['NUMBER', 'PER_SECOND', 'YEARS', 'MONTHS', 'to_numbers', 'times_of_numbers', 'times_of_text']
+__all__ = ['log', 'NUMBER', 'PER_SECOND', 'YEARS', 'MONTHS', 'to_numbers', 'times_of_numbers', 'times_of_text', 'to_codes']
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #1de7f3f5
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -165,4 +168,26 @@ def times_of_text(
     odd = known & out.isna().to_numpy()
     if odd.any():
         raise DataError("not a time", where=f"column '{name}', {first_rows(odd)}", found=f"{str(values[odd].iloc[0])[:60]!r}", expected="ISO dates such as 2021-09-12 or 2021-09-12T13:00:00Z", fix="write ISO dates, or say the form, e.g. %d.%m.%Y %H:%M (time_format, --time-format)")
+    return out
+
+# %% ../../nbs/00_core/04a_parsing.ipynb #fa7a41b6
+def to_codes(
+    values: pd.Series,  # (N,) as read
+    name: str,  # the column, for messages
+) -> pd.Series:  # (N,) text; missing stays missing
+    "A column of codes as text, without the space around them."
+    import pandas as pd
+    known = values.notna()
+    if pd.api.types.is_float_dtype(values) and (values[known] % 1 == 0).all():
+        values = values.astype("Int64")
+    text = values.astype("string").astype("object").where(known, None)
+    out = text.map(lambda t: t.strip() if t is not None else None)
+    if (changed := int((out != text)[known].sum())):
+        log.warning("column '%s': space around %d value(s) was taken off", name, changed)
+    if (empty := (out == "") & known).any():
+        raise DataError("a code that is empty", where=f"column '{name}', {first_rows(empty.to_numpy())}", fix="name it, or remove the rows")
+    folded: dict[str, str] = {}
+    for code in out[known].unique():
+        if (other := folded.setdefault(" ".join(code.split()).casefold(), code)) != code:
+            raise DataError("codes that differ only in case or in inner space", where=f"column '{name}'", found=f"{other!r} and {code!r}", fix="write one of them throughout")
     return out

@@ -5,10 +5,12 @@
 # %% ../../nbs/00_core/04_readers.ipynb #cbbb2f33
 from __future__ import annotations
 
+import csv
 import io
 import logging
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 PARQUET, TEXT = (".parquet", ".pq"), (".csv", ".txt", ".tsv", ".csv.gz")
 
 # %% auto #0
-__all__ = ['log', 'PARQUET', 'TEXT', 'MAX_COLUMNS', 'GAPS', 'find_tables', 'read_table']
+__all__ = ['log', 'PARQUET', 'TEXT', 'MAX_COLUMNS', 'KLINES', 'VALUE', 'GAPS', 'find_tables', 'read_table']
 
 # %% ../../nbs/00_core/04_readers.ipynb #fc780f6d
 def find_tables(
@@ -46,70 +48,119 @@ def _raise(err: OSError) -> None:
     raise EnvironmentFault("cannot read the folder", where=str(err.filename), found=err.strerror or str(err), fix="check its permissions") from err
 
 # %% ../../nbs/00_core/04_readers.ipynb #a2088d10
-MAX_COLUMNS = 10_000  # more is a transposed or broken file, and would take minutes to say so
-
-
-def _check_header(names: list[str], path: Path) -> None:
-    "Every column has one name, and there are not absurdly many."
-    if len(names) > MAX_COLUMNS:
-        raise DataError("too many columns", where=str(path), found=f"{len(names)}", expected=f"at most {MAX_COLUMNS}", fix="is the table transposed?")
-    seen: set[str] = set()
-    double = sorted({n for n in names if n and (n in seen or seen.add(n))})
-    if double:
-        raise DataError("a column is there twice", where=str(path), found=", ".join(double[:5]), fix="keep one of them, or rename it")
-
-# %% ../../nbs/00_core/04_readers.ipynb #982f81c6
 def _decode(raw: bytes, path: Path) -> str:
-    "Text as UTF-8 with or without a mark, else Latin-1; binary is refused."
+    "Text as UTF-8 with or without a mark, as UTF-16 with one, else Latin-1; binary is refused."
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        log.warning("%s is UTF-16; read as such (save it as UTF-8 to be spared this line)", path)
+        return raw.decode("utf-16")
     if b"\x00" in raw[:4096]:
-        raise DataError("not a text file", where=str(path), found="null bytes", expected="CSV", fix="give it its real ending, e.g. .parquet")
+        raise DataError("not a text file", where=str(path), found="null bytes", expected="CSV", fix="save it as UTF-8 text, or give it its real ending, e.g. .parquet")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         log.warning("%s is not UTF-8; read as Latin-1", path)
         return raw.decode("latin-1")
 
+# %% ../../nbs/00_core/04_readers.ipynb #982f81c6
+MAX_COLUMNS = 10_000  # more is a transposed or broken file, and would take minutes to say so
+KLINES = ("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades", "taker_base_volume", "taker_quote_volume", "ignore")  # Binance's columns
+VALUE = re.compile(r"\s*[+-]?(\d[\d.,:/eE+ -]*)?(T[\d:.]+)?(Z|[+-]\d\d:?\d\d)?\s*")  # a number, a date or nothing
+
+
+def _fields(line: str, path: Path) -> tuple[str, list[str]]:
+    "The delimiter that gives a line most fields, and the fields."
+    if max(map(line.count, ",;\t|")) > MAX_COLUMNS:
+        raise DataError("too many columns", where=str(path), found=f"{max(map(line.count, ',;' + chr(9) + '|')) + 1}", expected=f"at most {MAX_COLUMNS}", fix="is the table transposed?")
+    bare = re.sub(r'"[^"]*"', "", line)  # a delimiter within quotes is text
+    sep = max(",;\t|", key=bare.count)
+    return sep, next(csv.reader([line], delimiter=sep))
+
+# %% ../../nbs/00_core/04_readers.ipynb #d38de412
+def _header(lines: list[str], path: Path) -> tuple[int, str, list[str], bool]:  # line of the header, or of the first row; delimiter, names, whether there is no header
+    "Where the table begins, and under which names."
+    at = 0
+    while at < len(lines) and (not lines[at].strip() or re.match(r"\s*(https?://|#)", lines[at])):
+        if lines[at].strip():
+            log.warning("%s: the first line is not a header, passed over: %s", path, lines[at].strip()[:80])
+        at += 1
+    if at == len(lines):
+        raise DataError("an empty file", where=str(path), expected="a header line and rows")
+    sep, names = _fields(lines[at].rstrip("\r"), path)
+    if len(names) == len(KLINES) and all(VALUE.fullmatch(n) for n in names) and names[0].strip().isdigit() and len(names[0].strip()) >= 13:
+        return at, sep, list(KLINES), True
+    if any(n.strip() for n in names) and all(VALUE.fullmatch(n) for n in names):
+        raise DataError("the first line is not a header", where=str(path), found=repr(lines[at][:60]), expected="the names of the columns", fix="add a first line with the names, e.g. time,open,high,low,close,volume")
+    return at, sep, [n.strip() for n in names], False
+
 # %% ../../nbs/00_core/04_readers.ipynb #3ddd31f9
+def _yfinance(lines: list[str], at: int, sep: str, names: list[str], path: Path) -> tuple[list[str], str | None]:
+    "The names and the ticker where a file has yfinance's three header rows; else the names as they are."
+    rows = [next(csv.reader([line], delimiter=sep), []) for line in lines[at + 1:at + 3]]
+    if names[0] != "Price" or len(rows) < 2 or not rows[0] or rows[0][0] != "Ticker" or rows[1][:1] not in (["Date"], ["Datetime"]):
+        return names, None
+    tickers = sorted(set(rows[0][1:]))
+    if len(tickers) != 1:
+        raise DataError("three header rows as yfinance writes them, of several tickers", where=str(path), found=", ".join(tickers[:5]), expected="one ticker a file", fix="download them one by one, or write .stack(level='Ticker').reset_index() to the file")
+    log.warning("%s: three header rows as yfinance writes them, read as one; ticker %s", path, tickers[0])
+    return [rows[1][0], *names[1:]], tickers[0]
+
+# %% ../../nbs/00_core/04_readers.ipynb #31df2d2a
+def _once(frame: pd.DataFrame, names: list[str], path: Path) -> pd.DataFrame:
+    "The columns under names that are there once."
+    double = [n for n in dict.fromkeys(names) if n and names.count(n) > 1]
+    keep, new = [True] * len(names), list(names)
+    for name in double:
+        copies = [k for k, n in enumerate(names) if n == name]
+        if all(frame.iloc[:, k].equals(frame.iloc[:, copies[0]]) for k in copies[1:]):
+            keep = [k not in copies[1:] and kept for k, kept in enumerate(keep)]
+            continue
+        log.warning("%s: the column %s is there twice, with different values; neither is taken", path, name)
+        for number, k in enumerate(copies):
+            new[k] = f"{name} (there twice, {number + 1})"
+    frame.columns = new
+    return frame.loc[:, keep] if not all(keep) else frame
+
+# %% ../../nbs/00_core/04_readers.ipynb #9ffa6082
 GAPS = {"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A"}
 
 
-def _numbers_with_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+def _numbers_with_gaps(frame: pd.DataFrame, text: set[str]) -> pd.DataFrame:
     "`NA` among numbers is a missing number; `NA` among words is a word, such as a continent or a team."
     import pandas as pd
     for name in frame.columns:
-        if pd.api.types.is_numeric_dtype(frame[name]) or not frame[name].isin(GAPS).any():
+        if name in text or pd.api.types.is_numeric_dtype(frame[name]) or not frame[name].isin(GAPS).any():
             continue
         numbers = pd.to_numeric(frame[name].where(~frame[name].isin(GAPS)), errors="coerce")
         if (numbers.notna() | frame[name].isin(GAPS) | frame[name].isna()).all() and numbers.notna().any():
             frame[name] = numbers
     return frame
 
-# %% ../../nbs/00_core/04_readers.ipynb #31df2d2a
-def _read_csv(path: Path) -> pd.DataFrame:
-    import csv
+# %% ../../nbs/00_core/04_readers.ipynb #21b5ed28
+def _read_csv(path: Path, text: Collection[str]) -> pd.DataFrame:
+    "A CSV in one of the forms above."
     import gzip
 
     import pandas as pd
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    text = _decode(raw, path)
-    header = text.split("\n", 1)[0].strip()
-    if not header:
-        raise DataError("an empty file", where=str(path), expected="a header line and rows")
-    sep = max(",;\t|", key=header.count)
-    names = header.split(sep) if header.count(sep) > MAX_COLUMNS else next(csv.reader([header], delimiter=sep))
-    _check_header(names, path)
-    frame = pd.read_csv(io.StringIO(text), sep=sep, low_memory=False, keep_default_na=False, na_values=[""])
+    body = _decode(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes(), path)
+    lines = body.split("\n", 60)[:60]
+    at, sep, names, bare = _header(lines, path)
+    names, ticker = _yfinance(lines, at, sep, names, path)
+    as_text = {n for n in names if n.lower() in text}
+    form = {"header": None, "names": names, "skiprows": at + (0 if bare else 3)} if bare or ticker else {"skiprows": at}
+    frame = pd.read_csv(io.StringIO(body), sep=sep, low_memory=False, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(as_text, str), **form)
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what stands before the first name for an index, and shifts every column
         raise DataError("rows have more fields than the header has names", where=str(path), found=f"{len(names)} names", expected="one name for each field",
                         fix="check the delimiter, and quote text that has one in it")
     if frame.shape[1] == 1 and len(frame) and any(c in str(frame.iloc[0, 0]) for c in ",;\t|"):
-        raise DataError("the delimiter is not that of the header", where=str(path), found=repr(header[:60]), expected="one of , ; tab | throughout")
-    return _numbers_with_gaps(frame)
+        raise DataError("the delimiter is not that of the header", where=str(path), found=repr(lines[at][:60]), expected="one of , ; tab | throughout")
+    frame = _numbers_with_gaps(_once(frame, names, path), as_text)
+    return frame.assign(Ticker=ticker) if ticker else frame
 
-# %% ../../nbs/00_core/04_readers.ipynb #9ffa6082
+# %% ../../nbs/00_core/04_readers.ipynb #f5540ef5
 def read_table(
     path: str | Path,  # .parquet, .csv, .tsv or .csv.gz
     columns: list[str] | None = None,  # read only these (parquet)
+    text: Collection[str] = (),  # names, in lower case, of columns that are codes: text from the first byte, 0001 stays 0001 (CSV)
 ) -> pd.DataFrame:  # the table as it is in the file
     "Read one table; whatever is wrong with the file is a `DataError` with its path."
     import pandas as pd
@@ -118,9 +169,11 @@ def read_table(
         raise DataError("no such file", where=str(path))
     try:
         if not path.name.lower().endswith(PARQUET):
-            return _read_csv(path)
+            return _read_csv(path, set(text))
         import pyarrow.parquet as pq
-        _check_header(pq.read_schema(path).names, path)  # the footer alone, before any row
+        names = pq.read_schema(path).names  # the footer alone, before any row
+        if len(names) > MAX_COLUMNS or len(set(names)) < len(names):
+            raise DataError("too many columns, or one that is there twice", where=str(path), found=f"{len(names)} columns, {len(set(names))} names", expected=f"at most {MAX_COLUMNS}, each with its own name")
         return pd.read_parquet(path, columns=columns)
     except DataError:
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .bars import BAR_COLUMNS, check_bars, mark_segments, nominal_step
+from .ohlcv import BAR_COLUMNS, check_bars, mark_flat, mark_segments, nominal_step
 from .panel import Feature
 
 # %% auto #0
@@ -183,16 +183,9 @@ def _calendar(
     return {"hour_sin": np.sin(hour), "hour_cos": np.cos(hour), "weekday_sin": np.sin(day), "weekday_cos": np.cos(day)}
 
 # %% ../../nbs/01_data/06_indicators.ipynb #a81c9c81
-def bar_features(
-    bars: pd.DataFrame,  # as from read_bars; each symbol in order of time, symbols in any order
-    max_gap: str | pd.Timedelta | None = None,  # as in mark_segments
-    contract_column: str = "contract",  # as in mark_segments
-    session: bool = False,  # as in mark_segments
-) -> pd.DataFrame:  # the bars, segment, bar_number, atr_14 and every column of BAR_FEATURES; same rows, same order
-    "Past-only features of every bar: row i reads rows of its own segment up to i and nothing else."
-    check_bars(bars)
-    segment = mark_segments(bars, max_gap, contract_column, session)
-    groups = list(bars.groupby(["symbol", segment.to_numpy()], sort=False).indices.values())
+def _features(bars: pd.DataFrame, segment: np.ndarray) -> pd.DataFrame:
+    "The columns that bar_features adds, of bars that are all observations."
+    groups = list(bars.groupby(["symbol", segment], sort=False).indices.values())
     columns = {name: np.full(len(bars), np.nan) for name in ("atr_14", *(f.name for f in BAR_FEATURES))}
     number = np.zeros(len(bars), dtype=np.int64)
     values = {c: bars[c].to_numpy(float) for c in BAR_COLUMNS[2:]}
@@ -201,9 +194,30 @@ def bar_features(
         for name, column in (_trend(part["close"]) | _shape(**part)).items():
             columns[name][rows] = column
         number[rows] = np.arange(len(rows))
-    columns |= _calendar(bars["time"])
-    extra = pd.DataFrame({"segment": segment.to_numpy(), "bar_number": number, **columns}, index=bars.index)
-    return pd.concat([bars, extra], axis=1)
+    return pd.DataFrame({"segment": segment, "bar_number": number, **columns, **_calendar(bars["time"])}, index=bars.index)
+
+# %% ../../nbs/01_data/06_indicators.ipynb #17b8d9d8
+def bar_features(
+    bars: pd.DataFrame,  # as from read_bars; each symbol in order of time, symbols in any order
+    max_gap: str | pd.Timedelta | None = None,  # as in mark_segments
+    contract_column: str = "contract",  # as in mark_segments
+    session: bool = False,  # as in mark_segments
+) -> pd.DataFrame:  # the bars, flat, segment, bar_number, atr_14 and every column of BAR_FEATURES; same rows, same order
+    "Past-only features of every bar: row i reads the observations of its own segment up to i and nothing else; a row that is none (`flat`) has no features, and bar_number -1."
+    check_bars(bars)
+    flat = mark_flat(bars).to_numpy()
+    traded = bars[~flat]
+    made = _features(traded, mark_segments(traded, max_gap, contract_column, session).to_numpy())
+    if flat.any():
+        at = np.full(len(bars), -1)
+        at[~flat], at_number = np.arange(len(traded)), made["bar_number"].to_numpy()
+        made = made.iloc[at].set_axis(bars.index)
+        known = made["segment"].astype(float).mask(flat).groupby(bars["symbol"].to_numpy()).ffill().fillna(0.0)
+        values = made.drop(columns=["segment", "bar_number"])
+        made = pd.DataFrame(np.where(flat[:, None], np.nan, values), columns=values.columns, index=bars.index)
+        made.insert(0, "segment", known.astype("int64"))
+        made.insert(1, "bar_number", np.where(flat, -1, at_number[at]))
+    return pd.concat([bars, pd.DataFrame({"flat": flat}, index=bars.index), made], axis=1)
 
 # %% ../../nbs/01_data/06_indicators.ipynb #7f9f82be
 def bar_manifest(

@@ -5,6 +5,7 @@
 # %% ../../nbs/01_data/07_labels.ipynb #7797b14c
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -191,14 +192,26 @@ INVALID = ("", "warm_up", "flat", "both_barriers", "unfinished")
 
 def _reasons(
     atr: np.ndarray,  # (N,) NaN before it exists
+    atr_used: np.ndarray,  # (N,) NaN where it is no more than the price's rounding
     side: np.ndarray,  # (N,) 0 none, 1 up, 2 down, 3 both
     complete: np.ndarray,  # (N,) bool: the time-out lies inside the segment
 ) -> np.ndarray:  # (N,) strings of INVALID
     "Why a row has no label; empty where it has one."
-    tests = [np.isnan(atr), atr <= 0, side == 3, (side == 0) & ~complete]
+    tests = [np.isnan(atr), np.isnan(atr_used), side == 3, (side == 0) & ~complete]
     return np.select(tests, INVALID[1:], "")
 
 # %% ../../nbs/01_data/07_labels.ipynb #14fe51b6
+def _tick(
+    close: np.ndarray,  # (N,) prices, symbols one after the other
+    symbol: np.ndarray,  # (N,) numbers of the symbols
+) -> np.ndarray:  # (N,) price units; 0 before a symbol has moved
+    "The rounding of the price: the least step that the symbol has made so far."
+    step = np.abs(np.diff(close, prepend=close[:1]))
+    step = np.where((step > 1e-9 * close) & (symbol == np.concatenate([symbol[:1], symbol[:-1]])), step, np.inf)
+    least = pd.Series(step).groupby(symbol).cummin().to_numpy()
+    return np.where(np.isfinite(least), least, 0.0)
+
+# %% ../../nbs/01_data/07_labels.ipynb #4d8cd351
 def _settle(
     bars: pd.DataFrame,  # one row a bar, sorted by symbol and segment, with atr_14
     horizon: int,  # as in label_bars
@@ -210,12 +223,12 @@ def _settle(
     rows = [config.lookup(s, horizon) for s in names]
     up, down, length = (np.array([getattr(r, k) for r in rows])[code] for k in ("up", "down", "max_bars"))
     close, atr = bars["close"].to_numpy(float), bars["atr_14"].to_numpy(float)
-    atr_used = np.where(atr > 0, atr, np.nan)
+    atr_used = np.where(atr > _tick(close, code) / 2, atr, np.nan)
     upper, lower, position = close + up * atr_used, close - down * atr_used, np.arange(n)
     ends = _segment_ends(code, bars["segment"].to_numpy())
     high, low = bars["high"].to_numpy(float), bars["low"].to_numpy(float)
     end, side, top, bottom = first_touch(high, low, upper, lower, np.minimum(position + length, ends))
-    reason = _reasons(atr, side, position + length <= ends)
+    reason = _reasons(atr, atr_used, side, position + length <= ends)
     valid = reason == ""
     unique = average_uniqueness(position + 1, np.where(np.isnan(atr_used), position, end), n)
     quality = label_quality(side, end - position, length, (top - close) / (up * atr_used), (close - bottom) / (down * atr_used))
@@ -227,7 +240,7 @@ def _settle(
     table.insert(1, "label_end", bars["time"].iloc[end].reset_index(drop=True).where(valid))
     return table.assign(invalid_reason=reason)
 
-# %% ../../nbs/01_data/07_labels.ipynb #4d8cd351
+# %% ../../nbs/01_data/07_labels.ipynb #73df59fd
 def label_bars(
     bars: pd.DataFrame,  # bars, or the table of bar_features; each symbol in order of time, symbols in any order
     horizon: int,  # nominal horizon in bars: the row of the barrier table
@@ -236,10 +249,14 @@ def label_bars(
     "Triple-barrier labels; NaN and a reason where a row cannot have one. Raises DataError for impossible bars."
     if "atr_14" not in bars or "segment" not in bars:
         bars = bar_features(bars)
+    flat = bars["flat"].to_numpy(bool) if "flat" in bars else np.zeros(len(bars), dtype=bool)
     order = np.lexsort((bars["segment"].to_numpy(), pd.factorize(bars["symbol"])[0]))
-    in_order = bars.iloc[order]
-    labels = _settle(in_order, horizon, config or BarrierConfig())
-    return labels.set_axis(in_order.index).iloc[np.argsort(order)]
+    order = order[~flat[order]]
+    labels = _settle(bars.iloc[order], horizon, config or BarrierConfig())
+    at = np.full(len(bars), -1)
+    at[order] = np.arange(len(order))
+    labels = pd.concat([labels, labels.iloc[:0].reindex([0]).assign(invalid_reason="flat")], ignore_index=True) if flat.any() else labels  # the last row, -1, is that of a bar that is no observation
+    return labels.iloc[at].set_axis(bars.index)
 
 # %% ../../nbs/01_data/07_labels.ipynb #3270885d
 def class_shares(
@@ -312,13 +329,25 @@ def _keep(
     keep_unlabelled: bool,  # as in bars_panel
 ) -> tuple[np.ndarray, dict[str, Any]]:  # (N,) bool, and the counts
     "The rows of the panel, and how many went and why."
-    cold = (table["bar_number"] < warm_up).to_numpy()
+    flat = table["flat"].to_numpy()
+    cold = (table["bar_number"] < warm_up).to_numpy() & ~flat
     reason = table["invalid_reason"].where(~cold, "warm_up").to_numpy(dtype=str)
     counts = {"bars": len(table), "labelled": int((reason == "").sum()), **{r: int((reason == r).sum()) for r in INVALID[1:]}}
-    keep = ~cold & (keep_unlabelled | (reason == ""))
+    keep = ~cold & ~flat & (keep_unlabelled | (reason == ""))
     return keep, {"rows": {**counts, "kept": int(keep.sum())}, "by_symbol": table["symbol"][keep].value_counts().sort_index().to_dict()}
 
 # %% ../../nbs/01_data/07_labels.ipynb #c172b23f
+def _tell_flat(
+    table: pd.DataFrame,  # of bar_features
+) -> None:
+    "Say which bars are no observations."
+    for symbol, part in table.groupby("symbol", sort=False):
+        if part["flat"].any():
+            times, last = part["time"][part["flat"]], part["time"][~part["flat"]].max()
+            tail = f"; nothing was traded after {last}" if times.max() > last else ""
+            log.warning("%s: %d of %d bars are no observations (they repeat the last price while nothing is traded), first %s; they are left out of history, features and labels%s", symbol, len(times), len(part), times.iloc[0], tail)
+
+# %% ../../nbs/01_data/07_labels.ipynb #af75504c
 def bars_panel(
     bars: pd.DataFrame,  # as from read_bars
     horizon: int,  # nominal horizon in bars
@@ -336,6 +365,7 @@ def bars_panel(
     bars = pick_symbols([bars], symbols)[0]
     table = bar_features(bars, segments.max_gap, segments.contract_column, segments.session)
     table = table.join(label_bars(table, horizon, barriers))
+    _tell_flat(table)
     keep, counts = _keep(table, segments.warm_up, keep_unlabelled)
     if not keep.any():
         raise DataError("no bar can be labelled", where=str(counts["rows"]), expected=f"segments of more than {segments.warm_up} bars",
