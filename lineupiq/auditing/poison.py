@@ -209,12 +209,12 @@ def world_of(
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #1f1a8c6a
 def _bar_world(data: str, given: dict[str, Any]) -> World:
-    from lineupiq.data.bars import read_bars, sp500_bars
+    from lineupiq.data.bars import READING, read_bars, sp500_bars
     from lineupiq.data.labels import bars_panel
     from lineupiq.data.simulate import noise_bars
     symbols = given.get("symbols")
     if data == "sp500": raw = sp500_bars()
-    elif data == "bars": raw, symbols = read_bars(given.get("path"), given.get("timezone"), symbols, given.get("sort", False)), None
+    elif data == "bars": raw, symbols = read_bars(given.get("path"), symbols=symbols, **{k: given[k] for k in READING if k in given}), None
     else: raw = noise_bars(given.get("n", 10_000), seed=given.get("seed", 0))
     build = partial(bars_panel, horizon=given.get("horizon") or SOURCES[data].horizons[-1 if data == "noise-bars" else 0], symbols=symbols, barriers=barrier_config(given.get("barriers")),
                     weights=given.get("weights", "uniqueness"), name=data, keep_unlabelled=True)

@@ -24,7 +24,7 @@ from .panel import clean_time
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ALIASES', 'CODES', 'symbol_of', 'Stamps', 'pick_symbols', 'read_bars', 'sp500_bars']
+__all__ = ['log', 'ALIASES', 'CODES', 'READING', 'symbol_of', 'Stamps', 'pick_symbols', 'read_bars', 'sp500_bars']
 
 # %% ../../nbs/01_data/05_bars.ipynb #8c1c4796
 ALIASES = {
@@ -272,6 +272,9 @@ def _read_all(
     return out
 
 # %% ../../nbs/01_data/05_bars.ipynb #89bc51fa
+READING = ("timezone", "sort", "stamp", "time_format", "time_unit", "symbol_from")  # how files are read, as sources and commands pass it on
+
+
 def read_bars(
     paths: str | Path | Iterable[str | Path] | None = None,  # files or folders; None = the folder LINEUPIQ_DATA_DIR
     timezone: str | None = None,  # zone of naive stamps (IANA name); aware stamps are converted to it; None = leave as they are

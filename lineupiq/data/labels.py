@@ -18,8 +18,10 @@ from .bars import pick_symbols
 from .indicators import LOOKBACK, bar_features, bar_manifest
 from .panel import Feature, Panel, make_panel
 
+log = logging.getLogger("lineupiq")
+
 # %% auto #0
-__all__ = ['BARRIERS', 'INVALID', 'USUAL', 'EXTRA', 'Barriers', 'BarrierConfig', 'first_touch', 'average_uniqueness',
+__all__ = ['log', 'BARRIERS', 'INVALID', 'USUAL', 'EXTRA', 'Barriers', 'BarrierConfig', 'first_touch', 'average_uniqueness',
            'label_quality', 'label_bars', 'class_shares', 'QualityWeights', 'SegmentRules', 'bars_panel']
 
 # %% ../../nbs/01_data/07_labels.ipynb #b0d26d1a

@@ -34,6 +34,10 @@ class DataRequest(Request):
     barriers: str | None = None  # Bars: a YAML of barrier multiples per symbol and horizon.
     timezone: str | None = None  # Bars: zone of naive stamps.
     sort: bool = False  # Bars: sort a file whose rows are out of order.
+    stamp: Literal["close", "open"] | None = None  # Bars: what a stamp marks, the bar's close (the default) or its open.
+    time_format: str | None = None  # Bars: form of the stamps, e.g. %d.%m.%Y %H:%M, where the column does not say it.
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None  # Bars: unit of stamps that are numbers, where their size does not say it.
+    symbol_from: str | None = None  # Bars: where the symbol stands: folder, or a pattern with one group for the file's name.
     weights: Literal["uniqueness", "none", "quality"] | None = None  # Bars: uniqueness, none or quality.
     seed: int | None = None  # Of a simulated source.
     n: Count | None = None  # Rows of a simulated source, a symbol.

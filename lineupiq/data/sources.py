@@ -17,7 +17,9 @@ import pandas as pd
 from ..base import Bound, ConfigError, DataError, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml
 from ..core.files import check_name
+from ..core.parsing import to_codes
 from ..core.readers import find_tables, read_table
+from .bars import READING
 from .panel import Panel, make_panel, manifest
 
 log = logging.getLogger("lineupiq")
@@ -86,18 +88,24 @@ def table_config(
 def _joined(
     tables: list[pd.DataFrame],  # in the order in which the files were given
     key: list[str],  # columns that name a row
+    label: str,  # column: what happened
 ) -> pd.DataFrame:  # one table
-    "Files one after the other; a row that a later file has again, perhaps with its outcome by now, is taken from there."
+    "Files one after the other; a row that a later file has again, perhaps with its outcome by now, is taken from there, but an outcome is never taken away."
     if len(tables) == 1:
         return tables[0]
     raw = pd.concat(tables, ignore_index=True)
     if not key or any(c not in raw for c in key):
         return raw
     part = pd.Series(np.repeat(np.arange(len(tables)), [len(t) for t in tables]))
-    newest = part.groupby([raw[c].astype(str) for c in key]).transform("max")
-    if (old := int((part < newest).sum())):
-        log.warning("%d row(s) were replaced by a later file", old)
-    return raw[(part == newest).to_numpy()].reset_index(drop=True)
+    if label in raw:
+        part += len(tables) * raw[label].notna().astype(int)
+    names = [raw[c].astype(str) for c in key]
+    newest = part.groupby(names).transform("max")
+    once = (part == newest).to_numpy()
+    if not once.all():
+        first = ", ".join(" ".join(row) for row in pd.concat(names, axis=1)[~once].drop_duplicates().head(3).itertuples(index=False))
+        log.warning("%d row(s) were replaced by a later file, or by one that has the outcome; first: %s", int((~once).sum()), first)
+    return raw[once].reset_index(drop=True)
 
 # %% ../../nbs/01_data/14_sources.ipynb #65105311
 def table_panel(
@@ -113,7 +121,10 @@ def table_panel(
     files = find_tables(root / Path(str(cfg.path)).expanduser() if path is None else path)
     if not files:
         raise DataError("no table found", where=str(root / str(cfg.path) if path is None else path), expected="a parquet or CSV file")
-    raw = _joined([read_table(f) for f in files], [c for c in (cfg.symbol, cfg.time) if c])
+    codes = [cfg.symbol.lower()] if cfg.symbol else []
+    raw = _joined([read_table(f, text=codes) for f in files], [c for c in (cfg.symbol, cfg.time) if c], cfg.label)
+    if cfg.symbol in raw:
+        raw[cfg.symbol] = to_codes(raw[cfg.symbol], cfg.symbol)
     if cfg.features is None:
         taken = {getattr(cfg, role) for role in ROLES}
         raise ConfigError("features is missing: features are never chosen automatically", where=str(description)[:120], found=f"candidates: {', '.join(str(c) for c in raw.columns if c not in taken)[:300]}",
@@ -226,12 +237,12 @@ def sp500(symbols: str | Sequence[str] | None = None, horizon: int = 5, weights:
     return bars_panel(sp500_bars(), horizon, symbols, barrier_config(barriers), weights, "sp500", keep_unlabelled=True)
 
 
-@source("bars", ("path", "symbols", "horizon", "weights", "barriers", "timezone", "sort"), "your OHLCV bars: parquet or CSV files and folders", (5, 10, 15, 20))
-def bars(path: str | Path | Sequence[str | Path] | None = None, symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "uniqueness", barriers: str | Path | Mapping | None = None, timezone: str | None = None, sort: bool = False) -> Panel:
-    "Triple-barrier labels on anyone's bars."
+@source("bars", ("path", "symbols", "horizon", "weights", "barriers", *READING), "your OHLCV bars: parquet or CSV files and folders", (5, 10, 15, 20))
+def bars(path: str | Path | Sequence[str | Path] | None = None, symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "uniqueness", barriers: str | Path | Mapping | None = None, **reading: Any) -> Panel:
+    "Triple-barrier labels on anyone's bars; `reading` is what else read_bars takes: timezone, sort, stamp, time_format, time_unit, symbol_from."
     from lineupiq.data.bars import read_bars
     from lineupiq.data.labels import bars_panel
-    return bars_panel(read_bars(path, timezone, symbols, sort), horizon, None, barrier_config(barriers), weights, "bars", keep_unlabelled=True)
+    return bars_panel(read_bars(path, symbols=symbols, **reading), horizon, None, barrier_config(barriers), weights, "bars", keep_unlabelled=True)
 
 # %% ../../nbs/01_data/14_sources.ipynb #dc69ba59
 @source("noise-bars", ("symbols", "horizon", "weights", "barriers", "seed", "n"), "simulated bars without any signal: the null control", (5, 20))
