@@ -113,7 +113,7 @@ def predict(
     ask: PredictRequest,
     as_json: Json = False,
 ) -> None:
-    "Predict rows that have no outcome yet, with a run's model, a published or a saved one; digests are checked first."
+    "Predict rows that have no outcome yet, with a published model, a run's or a saved one; digests are checked first."
     from lineupiq.workflows.predict import run_predict
     say(run_predict(ask, as_json), as_json)
 
