@@ -89,3 +89,22 @@ def test_what_is_recorded_is_what_is_read_back():
         assert TrainRequest.from_mapping(ask.record()) == ask
     ask = TuneRequest.from_mapping({"model": "xgboost", "method": "grid", "timeout": 60, "test": "2015:2018", "n_jobs": 2})
     assert TuneRequest.from_mapping(ask.record()) == ask
+
+
+def test_a_request_is_checked_once_and_its_table_read_once(cli, table, monkeypatch):
+    "What was checked at the border is what is trained on: neither the request nor the table's YAML is looked at again on the way."
+    from conftest import good_frame
+
+    from lineupiq.data import sources
+    from lineupiq.workflows.requests import TrainRequest
+    asked, read, problems, config = [], [], TrainRequest.problems, sources.table_config
+    monkeypatch.setattr(TrainRequest, "problems", lambda self: asked.append(self) or problems(self))
+    monkeypatch.setattr(sources, "table_config", lambda path: read.append(path) or config(path))
+    assert cli("train", "--data", table(good_frame()), "--model", "ridge", "--no-publish").code == 0
+    assert len(asked) == len(read) == 1
+
+
+def test_a_list_of_models_needs_no_request(cli):
+    "It is given at once, whatever else was typed."
+    answer = cli("train", "--list-models", "--data", "nowhere.yaml", "--config", "nowhere.yaml")
+    assert answer.code == 0 and answer.value == cli("models").value and "xgboost" in answer.out

@@ -16,7 +16,7 @@ from ..base import LineupIQError, NotFound, Record
 from ..core.files import atomic_write
 from ..data.panel import Panel
 from ..data.request import source_panel
-from ..production.monitor import WatchConfig, drift_folder, drift_page, evidently_page, keep_report, read_history, watch_config, watch_model, watch_window, watched_columns, window_sentence
+from ..production.monitor import WatchConfig, drift_folder, drift_page, evidently_page, keep_report, read_history, watch_model, watch_window, watched_columns, window_sentence
 from ..store.layout import Store
 from ..store.published import Published, load_published
 from .requests import DriftRequest
@@ -44,9 +44,7 @@ def run_drift(
     store: Store | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> dict[str, Any]:  # verdict, drifted, columns, where the pages are
     "Check a model for drift, keep what was found, write the pages."
-    settings = watch_config(ask.check().config)
-    if ask.window is not None:
-        settings = replace(settings, window=ask.window)
+    settings = ask.check().watched
     live = watched_model(store or Store(), ask.name, ask.version)
     panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}")
     found, folder = watch_model(live.bundle, panel, settings), drift_folder(live.name, ask.output)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..auditing.settings import AuditSettings
 from ..base import Bound, Count, LineupIQError, Positive, did_you_mean
@@ -18,6 +19,10 @@ from ..core.requests import Request, option, part
 from ..data.request import DataRequest, source_problem
 from ..tracking.request import Tracking
 from ..training.request import ENGINE, SplitPlan, TrainSettings, read_training
+
+if TYPE_CHECKING:
+    from lineupiq.production.gate import GateConfig
+    from lineupiq.production.monitor import WatchConfig
 
 # %% auto #0
 __all__ = ['told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst', 'TrainRequest',
@@ -321,11 +326,17 @@ class ValidateRequest(Request):
     since: str | None = None  # First time to score, instead of --window.
     output: Path = Path("reports")  # Folder of model_comparison.md, .html and .json.
 
+    @cached_property
+    def thresholds(self) -> GateConfig:
+        "What the file says, read once, under the window that was asked for."
+        from lineupiq.production.gate import gate_config
+        found = gate_config(self.config)
+        return found if self.window is None else replace(found, window=self.window)
+
     def problems(self) -> list[str]:
         "What is not there, and two answers to which rows."
-        from lineupiq.production.gate import gate_config
         from lineupiq.training.runs import moment_of
-        out = super().problems() + _version_problems(self) + told_by("config", lambda: gate_config(self.config))
+        out = super().problems() + _version_problems(self) + told_by("config", lambda: self.thresholds)
         out += told_by("since", lambda: moment_of(self.since)) if self.since is not None else []
         return out + (["since: --window and --since contradict each other; give one of them"] if self.window is not None and self.since is not None else [])
 
@@ -342,10 +353,16 @@ class DriftRequest(Request):
     evidently: bool = False  # Write Evidently's page too (the extra drift).
     output: Path = Path("experiments/drift")  # Where histories and pages go.
 
+    @cached_property
+    def watched(self) -> WatchConfig:
+        "What the file says, read once, under the window that was asked for."
+        from lineupiq.production.monitor import watch_config
+        found = watch_config(self.config)
+        return found if self.window is None else replace(found, window=self.window)
+
     def problems(self) -> list[str]:
         "What is not there."
-        from lineupiq.production.monitor import watch_config
-        return super().problems() + _version_problems(self) + told_by("config", lambda: watch_config(self.config))
+        return super().problems() + _version_problems(self) + told_by("config", lambda: self.watched)
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #5e45638b
 @dataclass(frozen=True)

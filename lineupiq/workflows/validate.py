@@ -5,12 +5,10 @@
 # %% ../../nbs/17_workflows/06_validate.ipynb #7260046e
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from ..base import Record
 from ..data.request import source_panel
-from ..production.gate import gate_config
 from ..production.validate import candidate_of, trading_note, validate, write_comparison
 from ..store.layout import Store
 from ..store.published import load_published
@@ -25,9 +23,7 @@ def run_validate(
     store: Store | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> dict[str, Any]:  # the judgement, and where its report is
     "Judge the candidate of a name."
-    store, thresholds = store or Store(), gate_config(ask.check().config)
-    if ask.window is not None:
-        thresholds = replace(thresholds, window=ask.window)
+    store, thresholds = store or Store(), ask.check().thresholds
     name, version = candidate_of(store, ask.name, ask.version)
     about = load_published(store, name, version).metadata
     panel = source_panel(about["data"].get("source") or {}, ask.data, ask.path, where=f"{name} {version}")
