@@ -91,7 +91,9 @@ def predict(shop, cli, tmp_path):
         else:
             frame.to_csv(path, index=False) if form == "csv" else frame.to_parquet(path, index=False)
         [folder] = (shop / task / "runs").iterdir()
-        return cli(command, "--run", folder, "--path", path, "--model", model or {"regression": "ridge", "multiclass": "logistic"}[task], *flags)
+        model = model or {"regression": "ridge", "multiclass": "logistic"}[task]
+        named = ("--model", f"{folder}:{model}") if command == "predict" else ("--run", folder, "--model", model)
+        return cli(command, *named, "--path", path, *flags)
 
     return run
 

@@ -75,9 +75,9 @@ class Progress(StatusLine):
 
 # %% ../../nbs/18_cli/02_train.ipynb #100686c2
 @app.command()
-@asks(TrainRequest)
+@asks(TrainRequest, unless="list_models")
 def train(
-    ask: TrainRequest,
+    ask: TrainRequest | None,
     list_models: Annotated[bool, typer.Option("--list-models", help="List the models and stop.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print losses while training.")] = False,
     as_json: Json = False,
@@ -113,7 +113,7 @@ def predict(
     ask: PredictRequest,
     as_json: Json = False,
 ) -> None:
-    "Predict rows that have no outcome yet, with a run's model, a published or a saved one; digests are checked first."
+    "Predict rows that have no outcome yet, with a published model, a run's or a saved one; digests are checked first."
     from lineupiq.workflows.predict import run_predict
     say(run_predict(ask, as_json), as_json)
 

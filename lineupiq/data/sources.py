@@ -104,9 +104,10 @@ def table_panel(
     description: str | Path | Mapping[str, Any],  # a YAML, or its mapping
     path: str | Path | Sequence[str | Path] | None = None,  # other files than the YAML's, e.g. newer rows
     to_fit: bool = True,  # False: rows to predict or to score; the label's column may be missing
+    described: TableConfig | None = None,  # what the YAML says, where it has been read already
 ) -> Panel:
     "A panel from somebody's own table."
-    cfg = table_config(description)
+    cfg = described or table_config(description)
     root = Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
     if path is None and cfg.path is None:
         raise ConfigError("path: missing: the table's file is not said", where=str(description)[:120], fix="add path to the YAML, or give --path")
@@ -292,6 +293,7 @@ def check_source(
 def load_panel(
     data: str | Path,  # a source's name, or a YAML that describes a table
     to_fit: bool = True,  # False: rows to predict or to score; matters to a table, which may then lack labels
+    described: TableConfig | None = None,  # what a table's YAML says, where it has been read already
     **options: Any,  # of the source; None means not given
 ) -> Panel:
     "The panel of a source; unknown sources and options are refused with a suggestion."
@@ -302,4 +304,4 @@ def load_panel(
     allowed = {"path"} if to_fit else {"path", "upcoming"}
     if odd := sorted(set(given) - allowed):
         raise ConfigError(f"a table does not take {', '.join('--' + o.replace('_', '-') for o in odd)}", fix="say it in the YAML")
-    return table_panel(data, given.get("path"), to_fit)
+    return table_panel(data, given.get("path"), to_fit, described)

@@ -260,7 +260,7 @@ def grid(
         table = split_table(found, h) if found.split_files else None
         for s in found.symbols or (None,):
             for m in found.models:
-                ask = changed(asks[m.name], horizon=(h,) if h else (), symbol=(s,) if s else asks[m.name].source.symbol) if table is None else member_request(found, m, table)
+                ask = changed(asks[m.name], {"horizon": (h,) if h else (), "symbol": (s,) if s else asks[m.name].source.symbol}) if table is None else member_request(found, m, table)
                 if files:
                     ask = replace(ask, source=replace(ask.source, path=files), split=replace(ask.split, edges=edges))
                 out.append(Cell(m, h, s, ask))

@@ -6,22 +6,51 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..auditing.settings import AuditSettings
 from ..base import Bound, Count, LineupIQError, Positive, did_you_mean
-from ..core.files import check_name
+from ..core.files import check_name, parse_version
 from ..core.requests import Request, option, part
 from ..data.request import DataRequest, source_problem
 from ..tracking.request import Tracking
 from ..training.request import ENGINE, SplitPlan, TrainSettings, read_training
 
+if TYPE_CHECKING:
+    from lineupiq.production.gate import GateConfig
+    from lineupiq.production.monitor import WatchConfig
+
 # %% auto #0
-__all__ = ['model_problems', 'source_problems', 'file_values', 'SearchFirst', 'TrainRequest', 'TuneRequest', 'PredictRequest',
-           'EvaluateRequest', 'ExportRequest', 'AuditRequest', 'FoldsRequest', 'RetrainRequest']
+__all__ = ['told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst', 'TrainRequest',
+           'TuneRequest', 'PredictRequest', 'EvaluateRequest', 'ExportRequest', 'AuditRequest', 'FoldsRequest',
+           'ValidateRequest', 'DriftRequest', 'RetrainRequest']
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
+def told_by(
+    name: str,  # of the field
+    check: Callable[[], object],  # called without arguments; raises an error of this library
+) -> list[str]:  # the problem of the field; empty where all is well
+    "A check's error as a line of a longer list."
+    try:
+        check()
+    except LineupIQError as err:
+        return [f"{name}: {err}"]
+    return []
+
+
+def place_problems(
+    data: str | None,  # a source's name, or a YAML that describes a table; None: the recorded one
+    path: tuple[str, ...],  # files or folders
+) -> list[str]:  # one line each
+    "Sources and files that are not there."
+    from lineupiq.data.sources import SOURCES
+    out = [] if data in (None, *SOURCES) or Path(data).expanduser().exists() else \
+        [f"data: it names nothing that is there: {data!r}; expected an existing file, or one of {', '.join(SOURCES)}{did_you_mean(data, SOURCES)}"]
+    return out + [f"path: it names nothing that is there: {p!r}" for p in path if not Path(p).expanduser().exists()]
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #6eb18e49
 def model_problems(
@@ -29,13 +58,7 @@ def model_problems(
 ) -> list[str]:
     "Names that no model has."
     from lineupiq.registry import registry
-    out = []
-    for name in names:
-        try:
-            registry().get_model(name) if name != "all" else None
-        except LineupIQError as err:
-            out.append(f"model: {err}")
-    return out
+    return [p for name in names if name != "all" for p in told_by("model", lambda name=name: registry().get_model(name))]
 
 
 def source_problems(
@@ -101,13 +124,15 @@ class TrainRequest(Request):
     level: Literal["major", "minor", "patch"] = option("minor", "part")  # Part of the version to raise: major, minor or patch.
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], where: str = "", text: str = "", flags: bool = False) -> TrainRequest:
-        "What was asked for, over what models' files and the training file say, over the defaults."
-        given = {k: v for k, v in values.items() if v is not None and v != []}
-        files = tuple(map(Path, [f] if isinstance(f := given.get("config", ()), (str, Path)) else f))
-        shared = read_training(given.get("training_config")).values
-        made = super().from_mapping({**_taken(str(given.get("data", cls().source.data)), shared), **file_values(files), **given}, where, text, flags)
-        return replace(made, source=_seeded(made.source, "seed" in given))
+    def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        "What was asked for, over what models' files and the training file say."
+        files = tuple(map(Path, [f] if isinstance(f := asked.get("config", ()), (str, Path)) else f))
+        shared = read_training(asked.get("training_config")).values
+        return {**_taken(str(asked.get("data", cls().source.data)), shared), **file_values(files), **asked}
+
+    def settled(self, asked: Mapping[str, Any]) -> TrainRequest:
+        "A simulated source has the seed of the models where one was asked for; a file's does not make another world."
+        return replace(self, source=_seeded(self.source, "seed" in asked))
 
     def problems(self) -> list[str]:
         "Everything that can be said before any data are read."
@@ -138,13 +163,8 @@ def _score_problems(how: TrainSettings) -> list[str]:
     "A score or a map that there is not."
     from lineupiq.scoring.calibration import check_method
     from lineupiq.scoring.metrics import get_metric
-    out = []
-    for name, value, read in (("metric", how.metric, get_metric), ("calibrate", None if how.calibrate == "auto" else how.calibrate, check_method)):
-        try:
-            read(value) if value is not None else None
-        except LineupIQError as err:
-            out.append(f"{name}: {err}")
-    return out
+    out = told_by("metric", lambda: get_metric(how.metric)) if how.metric is not None else []
+    return out + (told_by("calibrate", lambda: check_method(how.calibrate)) if how.calibrate not in (None, "auto") else [])
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #0a56fd6f
 @dataclass(frozen=True)
@@ -175,11 +195,9 @@ class TuneRequest(Request):
     exclude_neutrals: bool = False  # Rows of class 0 do not train.
     tracking: Tracking = part(Tracking)
 
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], where: str = "", text: str = "", flags: bool = False) -> TuneRequest:
-        "As asked; a simulated source has the seed of the proposals."
-        made = super().from_mapping(values, where, text, flags)
-        return replace(made, source=_seeded(made.source, values.get("seed") is not None))
+    def settled(self, asked: Mapping[str, Any]) -> TuneRequest:
+        "A simulated source has the seed of the proposals."
+        return replace(self, source=_seeded(self.source, "seed" in asked))
 
     def problems(self) -> list[str]:
         "Everything that can be said before any data are read."
@@ -199,31 +217,21 @@ class TuneRequest(Request):
         from lineupiq.tuning.studies import PRUNERS, SAMPLERS
         known = {"method": METHODS, "choice": CHOICES, "sampler": SAMPLERS, "pruner": PRUNERS}
         out = [f"{k}: unknown {k} '{v}'{did_you_mean(v, words)}; expected {', '.join(words)}" for k, words in known.items() if (v := getattr(self, k)) not in (None, *words)]
-        try:
-            get_metric(self.metric.removeprefix("val_")) if self.metric else None
-        except LineupIQError as err:
-            out.append(f"metric: {err}")
-        return out
+        return out + (told_by("metric", lambda: get_metric(self.metric.removeprefix("val_"))) if self.metric else [])
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #a14568e1
 @dataclass(frozen=True)
 class PredictRequest(Request):
     "What `lineupiq predict` is asked for."
-    run: Path | None = None  # A run folder of `lineupiq train`.
-    saved: str | None = None  # A saved model by name, under the models folder.
-    version: str | None = None  # Version of the saved or published model, MAJOR.MINOR.PATCH; default the newest saved one, or what is in production.
-    model: str | None = None  # A model of the run, default what validation picked; without --run and --saved a published model, as it is in production.
+    model: str = option("", needed=True)  # A published model: NAME (default what is in production), NAME@staging or NAME:1.2.0; a run folder: RUN (default what validation picked) or RUN:MODEL; or the path of a saved model.
     data: str | None = None  # Another source than the one that was recorded.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     everything: bool = option(False, "all_later")  # Also rows that have a label by now, if they are later than the training.
     output: Path | None = None  # A .parquet or .csv to write; default: print.
 
     def problems(self) -> list[str]:
-        "One way to name a model, and what belongs to it."
-        ways = [k for k in ("run", "saved") if getattr(self, k) is not None]
-        out = ["run: predict needs one of --run, --saved and --model, found " + ("both --run and --saved" if ways else "none of them")] if len(ways) == 2 or not ways and self.model is None else []
-        out += ["version: it belongs to --saved and to a published --model; a run has one version of each model"] if self.version is not None and self.run is not None else []
-        out += ["saved: --saved needs --path, a CSV or parquet file with the model's columns"] if self.saved is not None and not self.path else []
+        "Which model, and a file that can be written."
+        out = [] if self.model else ["model: which one predicts is missing: a published model, a run folder, or the path of a saved model"]
         return out + (["output: it must end in .csv or .parquet"] if self.output is not None and self.output.suffix not in (".csv", ".parquet") else [])
 
 
@@ -296,11 +304,71 @@ class FoldsRequest(Request):
         out += ["arg: --arg belongs to --splitter"] if self.arg and not self.splitter else []
         return super().problems() + out + _one_place(self.run, self.source)
 
+# %% ../../nbs/17_workflows/00a_requests.ipynb #1d53c8ad
+def _version_problems(ask: ValidateRequest | DriftRequest) -> list[str]:
+    "What is wrong with a version, and with the rows that it is held to."
+    from lineupiq.production.gate import window_problem
+    out = told_by("name", lambda: check_name(ask.name, "model name")) if ask.name is not None else []
+    out += told_by("version", lambda: parse_version(ask.version)) if ask.version is not None else []
+    out += [f"window: {w}"] if ask.window is not None and (w := window_problem(ask.window)) else []
+    return out + place_problems(ask.data, ask.path)
+
+
+@dataclass(frozen=True)
+class ValidateRequest(Request):
+    "What `lineupiq validate` is asked for."
+    name: str | None = option(None, argument=True)  # A published model; default the one that was published last.
+    version: str | None = None  # The candidate; default the one in staging.
+    data: str | None = None  # Another source than the recorded one.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
+    config: Path | None = None  # Thresholds; see `lineupiq config show gate`.
+    window: str | None = None  # How much of the newest unseen time is scored, e.g. 365D; default 90 days at least, and as much as a verdict takes.
+    since: str | None = None  # First time to score, instead of --window.
+    output: Path = Path("reports")  # Folder of model_comparison.md, .html and .json.
+
+    @cached_property
+    def thresholds(self) -> GateConfig:
+        "What the file says, read once, under the window that was asked for."
+        from lineupiq.production.gate import gate_config
+        found = gate_config(self.config)
+        return found if self.window is None else replace(found, window=self.window)
+
+    def problems(self) -> list[str]:
+        "What is not there, and two answers to which rows."
+        from lineupiq.training.runs import moment_of
+        out = super().problems() + _version_problems(self) + told_by("config", lambda: self.thresholds)
+        out += told_by("since", lambda: moment_of(self.since)) if self.since is not None else []
+        return out + (["since: --window and --since contradict each other; give one of them"] if self.window is not None and self.since is not None else [])
+
+
+@dataclass(frozen=True)
+class DriftRequest(Request):
+    "What `lineupiq drift` is asked for."
+    name: str | None = option(None, needed=True, argument=True)  # A published model; see `lineupiq version list`.
+    version: str | None = None  # Default the one in production.
+    data: str | None = None  # Another source than the recorded one.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
+    config: Path | None = None  # What to watch; see `lineupiq config show drift`.
+    window: str | None = None  # Length of the current window, e.g. 180D; default 90 days at least, and as much as a check takes.
+    evidently: bool = False  # Write Evidently's page too (the extra drift).
+    output: Path = Path("experiments/drift")  # Where histories and pages go.
+
+    @cached_property
+    def watched(self) -> WatchConfig:
+        "What the file says, read once, under the window that was asked for."
+        from lineupiq.production.monitor import watch_config
+        found = watch_config(self.config)
+        return found if self.window is None else replace(found, window=self.window)
+
+    def problems(self) -> list[str]:
+        "What is not there."
+        return super().problems() + _version_problems(self) + told_by("config", lambda: self.watched)
+
 # %% ../../nbs/17_workflows/00a_requests.ipynb #5e45638b
 @dataclass(frozen=True)
 class RetrainRequest(Request):
     "What `lineupiq retrain` is asked for."
-    name: str = ""  # A model in production; see `lineupiq version list`.
+    name: str = option("", argument=True)  # A model in production; see `lineupiq version list`.
     drift: bool = False  # Where drift is critical.
     schedule: str | None = None  # Where the version in production is older than this, e.g. 7D.
     decay: Annotated[float, Bound(ge=0, lt=1)] | None = None  # Where it has lost more than this much skill against its own test rows.
@@ -318,16 +386,7 @@ class RetrainRequest(Request):
         out = super().problems()
         if self.schedule is not None and window_problem(self.schedule if re.search("[a-zA-Z]", self.schedule) else f"{self.schedule} of what"):
             out.append(f"schedule: expected a length of time such as 7D or 12h, found {self.schedule!r}")
-        for name, read, value in (("name", lambda v: check_name(v, "model name"), self.name or None), ("gate", gate_config, self.gate), ("watch", watch_config, self.watch)):
-            try:
-                read(value) if value is not None else None
-            except LineupIQError as err:
-                out.append(f"{name}: {err}")
-        return out + self._absent()
-
-    def _absent(self) -> list[str]:
-        "Sources and files that are not there."
-        from lineupiq.data.sources import SOURCES
-        out = [] if self.data in (None, *SOURCES) or Path(self.data).expanduser().exists() else \
-            [f"data: it names nothing that is there: {self.data!r}; expected an existing file, or one of {', '.join(SOURCES)}{did_you_mean(self.data, SOURCES)}"]
-        return out + [f"path: it names nothing that is there: {p!r}" for p in self.path if not Path(p).expanduser().exists()]
+        out += told_by("name", lambda: check_name(self.name, "model name")) if self.name else []
+        out += told_by("gate", lambda: gate_config(self.gate)) if self.gate is not None else []
+        out += told_by("watch", lambda: watch_config(self.watch)) if self.watch is not None else []
+        return out + place_problems(self.data, self.path)

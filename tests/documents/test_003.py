@@ -251,11 +251,11 @@ def test_versions_count_up_and_are_immutable(trainer):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_stored_model_is_promoted_and_predicts(trainer, nine_csv):
-    from lineupiq.models.stored import predict_saved
+    from lineupiq.models.stored import predict_stored, stored_model
     from lineupiq.store.layout import Store
     from lineupiq.store.versions import promote
     result = trainer.train_model("elo_nfl", "elo", nine_csv, {}, 3)
-    out = predict_saved("elo_nfl", nine_csv)
+    out = predict_stored(stored_model("elo_nfl@staging"), path=(str(nine_csv),))
     assert np.allclose(out["prob_1"], trainer.load_model(result["model_path"]).predict_proba(nine()[FEATURE_COLS].values)[:, 1])
     assert promote(Store(), "elo_nfl", force=True, reason="a trial") == ("1.0.0", True)  # its golden rows were predicted again
     golden = Path(result["model_path"]) / "golden" / "predictions.parquet"
