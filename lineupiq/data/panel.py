@@ -24,7 +24,8 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'KINDS', 'STRICT', 'RESERVED', 'Feature', 'manifest', 'clean_time', 'Panel', 'naive_utc', 'Cleaning',
-           'make_panel', 'label_twins', 'save_panel', 'load_panel_folder', 'panel_digest', 'describe_panel']
+           'make_panel', 'with_notes', 'label_twins', 'save_panel', 'load_panel_folder', 'panel_digest',
+           'describe_panel']
 
 # %% ../../nbs/01_data/01_panel.ipynb #b563375d
 KINDS = ("numeric", "count", "category")
@@ -182,15 +183,6 @@ class Panel:
         "The panel of some rows."
         return replace(self, frame=self.frame.iloc[np.flatnonzero(rows) if np.asarray(rows).dtype == bool else rows].reset_index(drop=True))
 
-    def noted(self,
-        meta: Mapping[str, Any],  # counts and notes
-        rules: Mapping[str, str] | None = None,  # columns that are a simple rule already: {"ewma": column}; None: computed from the panel's labels
-    ) -> Panel:
-        "The panel with what only its builder knows."
-        if gone := [f"{rule}: {column}" for rule, column in (rules or {}).items() if column not in self.frame]:
-            raise ConfigError("a rule without its column", found=", ".join(gone))
-        return replace(self, meta=dict(meta), rules=dict(rules or {}))
-
 # %% ../../nbs/01_data/01_panel.ipynb #21ba30f0
 def naive_utc(
     values: pd.Series,  # datetime64, naive or UTC
@@ -241,6 +233,17 @@ def make_panel(
     if task != "regression" and labelled.all():
         frame["label"] = frame["label"].astype(np.int64)
     return Panel(frame, entries, task, name, horizon, kind, dict(references or {}))
+
+# %% ../../nbs/01_data/01_panel.ipynb #d59b990d
+def with_notes(
+    panel: Panel,  # of `make_panel`
+    meta: Mapping[str, Any],  # counts and notes
+    rules: Mapping[str, str] | None = None,  # columns that are a simple rule already: {"ewma": column}; None: computed from the panel's labels
+) -> Panel:
+    "A panel with what only its builder knows."
+    if gone := [f"{rule}: {column}" for rule, column in (rules or {}).items() if column not in panel.frame]:
+        raise ConfigError("a rule without its column", found=", ".join(gone))
+    return replace(panel, meta=dict(meta), rules=dict(rules or {}))
 
 # %% ../../nbs/01_data/01_panel.ipynb #c2245098
 RESERVED = ("symbol", "time", "label", "label_end", "weight", "known_at", "segment", "season", "group")

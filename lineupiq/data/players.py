@@ -15,7 +15,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from .encoder import HALFLIFE
 from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
-from .panel import Cleaning, Feature, Panel, make_panel
+from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 
 log = logging.getLogger("lineupiq")
 
@@ -300,4 +300,4 @@ def player_panel(
         task="regression", name="nfl-players", label_kind="count" if target in COUNT_TARGETS else "numeric",
         cleaning=Cleaning(sort=True, missing_target="upcoming"))
     rule = f"{target}_ewma{halflife:g}"
-    return panel.noted({"position": position, "target": target, **counts}, {"ewma": rule} if halflife == HALFLIFE and rule in features else None)
+    return with_notes(panel, {"position": position, "target": target, **counts}, {"ewma": rule} if halflife == HALFLIFE and rule in features else None)
