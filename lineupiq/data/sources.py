@@ -18,7 +18,7 @@ from ..base import Bound, ConfigError, DataError, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml
 from ..core.files import check_name
 from ..core.readers import find_tables, read_table
-from .panel import Panel, make_panel, manifest
+from .panel import Cleaning, Panel, make_panel, manifest, with_notes
 
 log = logging.getLogger("lineupiq")
 
@@ -123,8 +123,9 @@ def table_panel(
         log.warning("neither label_end nor label_lag is given: each label counts as known at the row's own time, so nothing is purged between training and test")
     frame = _with_roles(raw, cfg, str(files[0]), to_fit)
     missing = "drop" if cfg.drop_missing_target and to_fit else "upcoming" if cfg.upcoming or not to_fit else "error"
-    panel = make_panel(frame, cfg.features, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references, sort=cfg.sort,
-                      timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing, to_fit=to_fit, meta={"path": files[0].name})
+    panel = make_panel(frame, cfg.features, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references,
+                       cleaning=Cleaning(sort=cfg.sort, timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing), to_fit=to_fit)
+    panel = with_notes(panel, {"path": files[0].name})
     known = panel.y[panel.labelled] if cfg.label_kind == "count" else np.empty(0)
     if (odd := (known < 0) | (known % 1 != 0)).any():
         raise DataError("labels that are no counts", where=f"column '{cfg.label}'", found=str(known[odd][:3]), expected="whole numbers from 0 up", fix="leave label_kind out")

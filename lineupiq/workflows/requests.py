@@ -19,6 +19,7 @@ from ..core.requests import Request, option, part
 from ..data.request import DataRequest, source_problem
 from ..tracking.request import Tracking
 from ..training.request import ENGINE, SplitPlan, TrainSettings, read_training
+from ..tuning.settings import SearchPlan
 
 if TYPE_CHECKING:
     from lineupiq.production.gate import GateConfig
@@ -172,28 +173,23 @@ class TuneRequest(Request):
     "What `lineupiq tune` is asked for."
     source: DataRequest = part(DataRequest, without=("weights", "n"))
     model: tuple[str, ...] = option((), needed=True)  # A model, several, or `all`.
-    n_trials: Count | None = None  # Finished trials that the study should have (default 50); not for a grid.
-    method: str = "bayes"  # bayes, or grid: every combination of three values of each range; --space gives the ranges.
-    timeout: Positive | None = None  # Seconds after which no trial begins.
+    search: SearchPlan = part(SearchPlan)
     metric: str | None = None  # Score that is searched by; it knows its direction.
     space: Path | None = None  # A YAML of ranges and limits; it must have ranges for each model that is named, or none at all.
-    sampler: str | None = None  # tpe, random, qmc, cmaes, gp or nsgaii.
-    pruner: str | None = None  # margin, median, percentile, halving, hyperband, wilcoxon or none.
     no_prune: bool = False  # Finish every trial; the same as --pruner none.
-    n_splits: Annotated[int, Bound(ge=2)] | None = None  # Walk-forward folds of the search (default 5).
-    n_jobs: Count | None = None  # Fits beside each other; default: measured.
     outer: Annotated[int, Bound(ge=2)] | None = None  # Blocks of an outer walk-forward, each predicted by a search of its own: what the search is worth. K times the work.
     choice: str = "best"  # best, or one-se: the simplest trial within one standard error of the best.
     trading_cost: Annotated[float, Bound(ge=0, lt=1)] | None = None  # Share of the amount, each way: adds the deflated Sharpe ratio; each trial is fitted once more.
-    storage: str | None = None  # URL of an Optuna storage; default a file in experiments/studies.
-    study: str | None = None  # Name of the study; default from the data, the model and the question.
-    seed: Annotated[int, Bound(ge=0, lt=2**32)] | None = None  # Seed of the proposals and of simulated data.
     config: Path | None = None  # The model's YAML: settings that stay as they are.
     output: Path = Path("tuning")  # Where folders of searches and best_hyperparameters.json go.
     split: SplitPlan = part(SplitPlan, without=("val", "n_splits", "parts", "edges"))
-    seq_len: Count | None = None  # Rows of history that a tabular model sees.
-    exclude_neutrals: bool = False  # Rows of class 0 do not train.
     tracking: Tracking = part(Tracking)
+
+    @classmethod
+    def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        "What was asked for, over what the file of ranges says."
+        given = {k: v for k, v in asked.items() if v is not None and v != []}
+        return {**_file_limits(given), **given}
 
     def settled(self, asked: Mapping[str, Any]) -> TuneRequest:
         "A simulated source has the seed of the proposals."
@@ -203,21 +199,26 @@ class TuneRequest(Request):
         "Everything that can be said before any data are read."
         out = super().problems() + model_problems(self.model) + source_problems(self.source)
         out += [] if self.model else ["model: which one is searched is not said; name a model, several, or all"]
-        out += [f"no_prune: --no-prune and --pruner {self.pruner} contradict each other"] if self.no_prune and self.pruner not in (None, "none") else []
-        idle = [f"--{k.replace('_', '-')}" for k in ("n_trials", "sampler") if getattr(self, k) is not None] if self.method == "grid" else []
-        out += [f"method: {' and '.join(idle)} would do nothing: a grid tries every combination once, in order; leave that out, or search with --method bayes; --timeout ends a grid early, and --space makes it smaller"] if idle else []
+        out += [f"no_prune: --no-prune and --pruner {self.search.pruner} contradict each other"] if self.no_prune and self.search.pruner not in (None, "none") else []
         out += [f"config: it belongs to one model, and --model names {','.join(self.model)}"] if self.config and len(self.model) != 1 else []
         return out + self._words()
 
     def _words(self) -> list[str]:
         "Words that are none of those that there are."
         from lineupiq.scoring.metrics import get_metric
-        from lineupiq.tuning.search import METHODS
         from lineupiq.tuning.selection import CHOICES
-        from lineupiq.tuning.studies import PRUNERS, SAMPLERS
-        known = {"method": METHODS, "choice": CHOICES, "sampler": SAMPLERS, "pruner": PRUNERS}
-        out = [f"{k}: unknown {k} '{v}'{did_you_mean(v, words)}; expected {', '.join(words)}" for k, words in known.items() if (v := getattr(self, k)) not in (None, *words)]
+        out = [] if self.choice in CHOICES else [f"choice: unknown choice '{self.choice}'{did_you_mean(self.choice, CHOICES)}; expected {', '.join(CHOICES)}"]
         return out + (told_by("metric", lambda: get_metric(self.metric.removeprefix("val_"))) if self.metric else [])
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #b77c27a9
+def _file_limits(given: Mapping[str, Any]) -> dict[str, Any]:
+    "Limits of a file of ranges, without those that would do nothing beside what is asked."
+    from lineupiq.tuning.spaces import read_tuning
+    if not isinstance(given.get("space"), (str, Path)):
+        return {}
+    idle = {"n_trials", "sampler"} if given.get("method") == "grid" else set()
+    idle |= {"pruner"} if given.get("no_prune") else set()
+    return {k: v for k, v in read_tuning(given["space"])[0].items() if k not in idle}
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #a14568e1
 @dataclass(frozen=True)

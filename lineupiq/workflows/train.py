@@ -25,6 +25,7 @@ from ..tracking.hooks import failures_reported, is_tracked, report_run
 from ..tracking.spool import tracked_run
 from ..training.request import TrainSettings, read_training
 from ..training.runs import RunResult, choose_models, train_models
+from ..tuning.settings import SearchPlan
 from .configs import model_file, named_model
 from .requests import TrainRequest, TuneRequest
 from .tune import best_configs, optimized_configs
@@ -114,7 +115,8 @@ def search_request(
 ) -> TuneRequest:
     "The search that a training makes first."
     how = ask.settings
-    return TuneRequest(ask.source, tuple(models), ask.search.n_trials, timeout=ask.search.timeout, metric=how.metric, seed=how.seed, output=ask.search.best.parent, split=ask.split, tracking=ask.tracking)
+    plan = SearchPlan(n_trials=ask.search.n_trials, timeout=ask.search.timeout, seed=how.seed)
+    return TuneRequest(ask.source, tuple(models), plan, metric=how.metric, output=ask.search.best.parent, split=ask.split, tracking=ask.tracking)
 
 # %% ../../nbs/17_workflows/02_train.ipynb #8886c6a0
 def run_training(

@@ -192,7 +192,7 @@ def test_settings_without_effect_are_named_and_not_fitted_again(trainer, nine_cs
     import lineupiq.models.trainer as module
     tried = []
     real = module.tune_model
-    monkeypatch.setattr(module, "tune_model", lambda *a, **k: tried.append(k["hyperparameter_grid"]) or real(*a, **k))
+    monkeypatch.setattr(module, "tune_model", lambda panel, model, settings: tried.append(settings.grid) or real(panel, model, settings))
     grid = {"k_factor": [Decimal("24.0"), Decimal("32.0"), Decimal("40.0")], "home_advantage": [Decimal("50.0"), Decimal("55.0"), Decimal("60.0")], "mean_reversion": [Decimal("0.25"), Decimal("0.33"), Decimal("0.50")]}
     with pytest.warns(UserWarning, match="elo: k_factor, mean_reversion change nothing on this data"):
         result = trainer.train_model("elo_nfl", "elo", nine_csv, grid, 3)
