@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ..auditing.settings import AuditSettings
-from ..base import Bound, Count, LineupIQError, Positive, did_you_mean
+from ..base import Bound, ConfigError, Count, LineupIQError, Positive, did_you_mean
+from ..core.config import raise_problems
 from ..core.files import check_name
-from ..core.requests import Request, option, part
+from ..core.requests import Request, leaves, option, part
 from ..data.request import DataRequest, source_problem
 from ..tracking.request import Tracking
 from ..training.request import ENGINE, SplitPlan, TrainSettings, read_training
@@ -99,15 +100,34 @@ class TrainRequest(Request):
     tracking: Tracking = part(Tracking)
     publish: bool = True  # Publish the candidate as the next version and point staging at it.
     level: Literal["major", "minor", "patch"] = option("minor", "part")  # Part of the version to raise: major, minor or patch.
+    resume: Path | None = None  # A run's folder, or its id below --output: go on with it, as it was asked for then.
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], where: str = "", text: str = "", flags: bool = False) -> TrainRequest:
-        "What was asked for, over what models' files and the training file say, over the defaults."
+        "What was asked for, over what models' files and the training file say, over the defaults; or what a run that goes on was asked for."
         given = {k: v for k, v in values.items() if v is not None and v != []}
+        if "resume" in given:
+            return cls._of_run(given, where, flags)
         files = tuple(map(Path, [f] if isinstance(f := given.get("config", ()), (str, Path)) else f))
         shared = read_training(given.get("training_config")).values
         made = super().from_mapping({**_taken(str(given.get("data", cls().source.data)), shared), **file_values(files), **given}, where, text, flags)
         return replace(made, source=_seeded(made.source, "seed" in given))
+
+    @classmethod
+    def _of_run(cls, given: Mapping[str, Any], where: str, flags: bool) -> TrainRequest:
+        "What a run was asked for, from its own record: files that were named then are not read again."
+        from lineupiq.training.unfinished import find_run, read_setup, run_end
+        run = find_run(given["resume"], given.get("output"))
+        if run_end(run) is not None:  # nothing will be done, so nothing can contradict it
+            return cls(resume=run)
+        setup = read_setup(run)
+        if not setup.request:
+            raise ConfigError("no command made this run, so what it was asked for is not recorded", where=str(run), fix="go on with it in Python: lineupiq.training.resume.resume_models(run_dir, panel)")
+        said = {**setup.request, "data": setup.data["data"]}
+        asked = super().from_mapping(said, str(run / "config.yaml"))
+        also = super().from_mapping({**said, **{k: v for k, v in given.items() if k not in ("resume", "output")}}, where, flags=flags)
+        raise_problems(_contradictions(given, asked, also, run, flags), where or str(run))
+        return replace(asked, source=_seeded(asked.source, "seed" in said), settings=replace(asked.settings, output=run.parent), resume=run)
 
     def problems(self) -> list[str]:
         "Everything that can be said before any data are read."
@@ -132,6 +152,16 @@ def _seeded(source: DataRequest, asked: bool) -> DataRequest:
     from lineupiq.data.sources import SOURCES
     takes = source.data in SOURCES and "seed" in SOURCES[source.data].options
     return source if takes and asked else replace(source, seed=None)
+
+
+def _contradictions(given: Mapping[str, Any], asked: TrainRequest, also: TrainRequest, run: Path, flags: bool) -> list[str]:
+    "What is given beside a run that goes on, and is not what it was asked for."
+    place = lambda v: Path(v).expanduser().resolve() if isinstance(v, (str, Path)) else tuple(map(place, v)) if isinstance(v, tuple) else v  # noqa: E731
+    pairs = {leaf.name: (also.value(leaf), asked.value(leaf)) for leaf in leaves(TrainRequest) if leaf.name in given and leaf.name not in ("resume", "output")}
+    pairs |= {"output": (given["output"], run.parent)} if "output" in given else {}
+    show = lambda v: ", ".join(map(str, v)) if isinstance(v, tuple) else str(v)  # noqa: E731
+    called = lambda name: f"--{name.replace('_', '-')}" if flags else name  # noqa: E731
+    return [f"{called(k)}: {show(new)} contradicts the run {run.name}, which was asked for {show(old)}; leave it out, or train anew" for k, (new, old) in pairs.items() if place(new) != place(old)]
 
 
 def _score_problems(how: TrainSettings) -> list[str]:
