@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from fastcore.basics import patch
 
-from ..base import BaseModel, ConfigError, StepOrderError, TrainingMetrics, runtime_record
+from ..base import BaseModel, ConfigError, Record, StepOrderError, TrainingMetrics, runtime_record
 from ..core.files import check_name, dump_json, load_json
 from ..core.space import Choice, Float, Int, Space, plain_number
 from ..cv import WalkForward
@@ -51,8 +51,8 @@ __all__ = ['log', 'Values', 'ModelManager', 'ModelTrainer']
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000007
 class ModelManager(Protocol):
     "Keeps a register of models."
-    def create_model(self, **row: Any) -> Any:
-        "Register a model by model_name, model_class, model_version, model_path, hyperparameters, training_accuracy, calibration_score, log_loss; gives its id."
+    def create_model(self, model_name: str, model_class: str, model_version: str, model_path: str, hyperparameters: Record, training_accuracy: float, calibration_score: float, log_loss: float) -> Any:
+        "Register a model; gives its id."
 
 
 Values = Mapping[str, Sequence[Any]]  # parameter -> a list of values to try, or a tuple (min, max) to search between

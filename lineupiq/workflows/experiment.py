@@ -79,7 +79,7 @@ class Output:
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #7d28b09c
 SECTIONS = ("experiment", "horizons", "symbols", "models", "data", "mlflow", "output", "training")
-OF_THE_GRID = ("data", "path", "horizon", "symbol", "position", "target", "model", "config", "output")  # what other sections say
+OF_THE_GRID = ("data", "path", "horizon", "symbol", "position", "target", "model", "config", "output", "resume")  # what other sections say, and what names a run
 TRAINING = tuple(leaf.name for leaf in leaves(TrainRequest) if leaf.name not in OF_THE_GRID)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #0125939d

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..auditing.settings import AuditSettings
-from ..base import Bound, Count, LineupIQError, Positive, did_you_mean
+from ..base import Bound, ConfigError, Count, LineupIQError, Positive, did_you_mean
+from ..core.config import raise_problems
 from ..core.files import check_name, parse_version
-from ..core.requests import Request, option, part
+from ..core.requests import Request, leaves, option, part
 from ..data.request import DataRequest, source_problem
 from ..tracking.request import Tracking
 from ..training.request import ENGINE, SplitPlan, TrainSettings, read_training
@@ -123,10 +124,19 @@ class TrainRequest(Request):
     tracking: Tracking = part(Tracking)
     publish: bool = True  # Publish the candidate as the next version and point staging at it.
     level: Literal["major", "minor", "patch"] = option("minor", "part")  # Part of the version to raise: major, minor or patch.
+    resume: Path | None = None  # A run's folder, or its id below --output: go on with it, as it was asked for then.
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str = "", text: str = "", flags: bool = False) -> TrainRequest:
+        "A request as others are made, or what a run that goes on was asked for."
+        given = {k: v for k, v in values.items() if v is not None and v != []}
+        return cls._of_run(given, where, flags) if "resume" in given else super().from_mapping(values, where, text, flags)
 
     @classmethod
     def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        "What was asked for, over what models' files and the training file say."
+        "What was asked for, over what models' files and the training file say; a run that goes on reads none of them again."
+        if "resume" in asked:
+            return asked
         files = tuple(map(Path, [f] if isinstance(f := asked.get("config", ()), (str, Path)) else f))
         shared = read_training(asked.get("training_config")).values
         return {**_taken(str(asked.get("data", cls().source.data)), shared), **file_values(files), **asked}
@@ -134,6 +144,22 @@ class TrainRequest(Request):
     def settled(self, asked: Mapping[str, Any]) -> TrainRequest:
         "A simulated source has the seed of the models where one was asked for; a file's does not make another world."
         return replace(self, source=_seeded(self.source, "seed" in asked))
+
+    @classmethod
+    def _of_run(cls, given: Mapping[str, Any], where: str, flags: bool) -> TrainRequest:
+        "What a run was asked for, from its own record: files that were named then are not read again."
+        from lineupiq.training.unfinished import find_run, read_setup, run_end
+        run = find_run(given["resume"], given.get("output"))
+        if run_end(run) is not None:  # nothing will be done, so nothing can contradict it
+            return cls(resume=run)
+        setup = read_setup(run)
+        if not setup.request:
+            raise ConfigError("no command made this run, so what it was asked for is not recorded", where=str(run), fix="go on with it in Python: lineupiq.training.resume.resume_models(run_dir, panel)")
+        said = {**setup.request, "data": setup.data["data"], "resume": run}
+        asked = super().from_mapping(said, str(run / "config.yaml"))
+        also = super().from_mapping({**said, **{k: v for k, v in given.items() if k not in ("resume", "output")}}, where, flags=flags)
+        raise_problems(_contradictions(given, asked, also, run, flags), where or str(run))
+        return replace(asked, settings=replace(asked.settings, output=run.parent))
 
     def problems(self) -> list[str]:
         "Everything that can be said before any data are read."
@@ -158,6 +184,16 @@ def _seeded(source: DataRequest, asked: bool) -> DataRequest:
     from lineupiq.data.sources import SOURCES
     takes = source.data in SOURCES and "seed" in SOURCES[source.data].options
     return source if takes and asked else replace(source, seed=None)
+
+
+def _contradictions(given: Mapping[str, Any], asked: TrainRequest, also: TrainRequest, run: Path, flags: bool) -> list[str]:
+    "What is given beside a run that goes on, and is not what it was asked for."
+    place = lambda v: Path(v).expanduser().resolve() if isinstance(v, (str, Path)) else tuple(map(place, v)) if isinstance(v, tuple) else v  # noqa: E731
+    pairs = {leaf.name: (also.value(leaf), asked.value(leaf)) for leaf in leaves(TrainRequest) if leaf.name in given and leaf.name not in ("resume", "output")}
+    pairs |= {"output": (given["output"], run.parent)} if "output" in given else {}
+    show = lambda v: ", ".join(map(str, v)) if isinstance(v, tuple) else str(v)  # noqa: E731
+    called = lambda name: f"--{name.replace('_', '-')}" if flags else name  # noqa: E731
+    return [f"{called(k)}: {show(new)} contradicts the run {run.name}, which was asked for {show(old)}; leave it out, or train anew" for k, (new, old) in pairs.items() if place(new) != place(old)]
 
 
 def _score_problems(how: TrainSettings) -> list[str]:
