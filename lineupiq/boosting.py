@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from .base import Rows
 from .core.arrays import ArrayModel
-from .base import (Bound, ConfigError, Count, Distribution, EnvironmentFault, ModelConfig, NonNegative, Positive, Share,
+from .base import (Bound, ConfigError, Count, Distribution, EnvironmentFault, ModelConfig, ModelParams, NonNegative, Positive, Share,
                            Threaded, TrainingMetrics, cuda_devices, pick_device)
 from .core.space import Float, Int, Space
 from .registry import register
@@ -154,6 +154,15 @@ XGBOOST_SPACE = Space({
 XGB_OBJECTIVES = {"squared": ("reg:squarederror", "rmse"), "poisson": ("count:poisson", "poisson-nloglik"), "tweedie": ("reg:tweedie", "tweedie-nloglik@1.5"),
                   "binary": ("binary:logistic", "logloss"), "multiclass": ("multi:softprob", "mlogloss")}
 
+# %% ../nbs/03_boosting.ipynb #df6e21c2
+def _xgb_on_gpu(params: ModelParams, train: Any) -> None:
+    "Refuse where XGBoost would quietly take the CPU."
+    import json
+
+    import xgboost as xgb
+    if json.loads(xgb.Booster(dict(params), [train]).save_config())["learner"]["generic_param"]["device"] == "cpu":
+        raise EnvironmentFault("this XGBoost cannot use the GPU", found=f"xgboost {xgb.__version__} finds none", fix="use device: cpu or auto, or install a build that fits the driver")
+
 # %% ../nbs/03_boosting.ipynb #65bfd4a6
 def _xgb_watcher(model: BoostingModel) -> Any:
     "The model's callbacks as XGBoost's."
@@ -194,6 +203,8 @@ class XGBoostModel(BoostingModel):
         params, has_val = self._library_params(), X_val is not None
         rounds, stop = self._rounds(has_val)
         train = self.once(("xgboost", self.config.max_bin, has_val), lambda: xgb.QuantileDMatrix(X, y, weight=w, max_bin=self.config.max_bin, nthread=self.config.threads))
+        if self.config.device == "cuda":
+            _xgb_on_gpu(params, train)
         evals, result = [] if self._blind(has_val) else [(train, "train")], {}
         if has_val:
             evals.append((self.once(("xgboost val", self.config.max_bin), lambda: xgb.QuantileDMatrix(X_val, y_val, ref=train, max_bin=self.config.max_bin, nthread=self.config.threads)), "val"))
@@ -295,7 +306,7 @@ class LightGBMModel(BoostingModel):
             self.native = lgb.train(params, train, rounds, valid_sets=sets or None, valid_names=["train", "val"][:len(sets)] or None, callbacks=callbacks)
         except lgb.basic.LightGBMError as err:
             if "CUDA" in str(err) or "GPU" in str(err):
-                raise EnvironmentFault("this LightGBM was built without CUDA", found=str(err)[:120], fix="use device: cpu, or a CUDA build") from err
+                raise EnvironmentFault("this LightGBM cannot use the GPU", found=str(err).splitlines()[0], fix="use device: cpu or auto, or a CUDA build") from err
             raise
         history = {f"{name}_loss": list(next(iter(values.values()))) for name, values in result.items()}
         best = self.native.best_iteration - 1 if stop and self.native.best_iteration > 0 else self.native.current_iteration() - 1
@@ -389,7 +400,9 @@ class CatBoostModel(BoostingModel):
 
     def _library_params(self, rounds: int, stop: int | None, mean_weight: float = 1.0) -> dict:
         c = self.config
-        device = pick_device(c.device, auto_detect=_catboost_has_gpu())
+        device = pick_device(c.device, auto_detect=(usable := _catboost_has_gpu()))
+        if c.device == "cuda" and not usable:
+            raise EnvironmentFault("this CatBoost cannot use the GPU", found="it counts no device", fix="use device: cpu or auto, or a CatBoost that fits the driver")
         params = {"loss_function": CAT_LOSSES[self.loss_kind()], "iterations": rounds, "depth": c.max_depth, "learning_rate": c.learning_rate, "l2_leaf_reg": c.reg_lambda / mean_weight,
                   "random_strength": c.random_strength, "border_count": c.max_bin, "random_seed": c.random_seed, "thread_count": c.threads, "allow_writing_files": False,
                   "verbose": c.verbose_eval if c.verbose else False, "task_type": "GPU" if device == "cuda" else "CPU"}

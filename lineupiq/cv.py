@@ -18,15 +18,15 @@ from numpy.typing import ArrayLike
 
 from .base import ConfigError, DataError, Rows
 from .core.timeline import Distance, Timeline, block_bounds, to_duration, whole_number
-from .data.panel import Panel
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['FoldManifest', 'Fold', 'class_codes', 'check_fold', 'Splitter', 'past_rows', 'WalkForward', 'WalkForwardBlocks',
-           'walk_forward_seasons', 'PurgedKFold', 'CombinatorialPurged', 'holdout', 'plot_folds']
+__all__ = ['UNBOUNDED', 'FoldManifest', 'Fold', 'class_codes', 'check_fold', 'Splitter', 'past_rows', 'WalkForward',
+           'WalkForwardBlocks', 'walk_forward_seasons', 'PurgedKFold', 'CombinatorialPurged', 'PartBounds', 'holdout',
+           'plot_folds']
 
 # %% ../nbs/02_cv.ipynb #a538697d
 @dataclass(frozen=True)
@@ -130,11 +130,6 @@ class Splitter:
             raise ConfigError("embargo leaves nothing between the first and the last of times", found=f"embargo={embargo!r}",
                               expected=f"less than {span} ticks")
         self.blocks = self._blocks()
-
-    @classmethod
-    def from_panel(cls, panel: Panel, **kwargs: Any) -> Splitter:
-        "From anything that has `times`, `label_ends` and `groups`."
-        return cls(panel.times, panel.label_ends, panel.groups, **kwargs)
 
     def iter_folds(self, y: ArrayLike | None = None) -> Iterator[Fold]:
         "One fold after the other; with labels `y`, one-class folds are refused."
@@ -375,18 +370,27 @@ class CombinatorialPurged(_TwoSided):
         return [[(by_block[j][p], self.timeline.rows(slice(*parts[j]))) for j in range(self.n_blocks)] for p in range(self.n_paths)]
 
 # %% ../nbs/02_cv.ipynb #3dad75cf
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PartBounds:
+    "Seasons or dates where the parts of a hold-out end and begin."
+    by: ArrayLike | None = None  # (N,) the column that the bounds speak of, e.g. the season; None: the times
+    train_until: str | int | np.datetime64 | None = None  # last time (or season) that may train, inclusive
+    test_from: str | int | np.datetime64 | None = None  # first time (or season) of the test part
+    test_to: str | int | np.datetime64 | None = None  # its last, inclusive; later rows are not used
+
+
+UNBOUNDED = PartBounds()  # the shares alone
+
+# %% ../nbs/02_cv.ipynb #fe3e0d92
 def holdout(
     times: ArrayLike,  # (N,) when each prediction is made; any order
     label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
     groups: ArrayLike | None = None,  # (N,) ordered number of the unit that parts may not split; None: the timestamp
     *,
     val: float = .15,  # share of rows for validation; 0: no validation part
-    test: float = .15,  # share of rows for test, where `test_from` does not say it
+    test: float = .15,  # share of rows for test, where the bounds do not say it
     embargo: Distance = 0,  # distance in time that training labels keep from validation, and both from test
-    by: ArrayLike | None = None,  # (N,) the column that the bounds speak of, e.g. the season; None: the times
-    train_until: str | int | np.datetime64 | None = None,  # last time (or season) that may train, inclusive
-    test_from: str | int | np.datetime64 | None = None,  # first time (or season) of the test part
-    test_to: str | int | np.datetime64 | None = None,  # its last, inclusive; later rows are not used
+    bounds: PartBounds = UNBOUNDED,  # seasons or dates where parts end and begin
     min_train: int = 1,  # fewest training rows that are accepted
     y: ArrayLike | None = None,  # (N,) labels; given: a one-class part is refused
 ) -> Fold:  # train, val (None if there is none) and test
@@ -394,12 +398,12 @@ def holdout(
     for name, share in (("val", val), ("test", test)):
         if not (isinstance(share, (int, float)) and 0 <= share < 1):
             raise ConfigError(f"{name} must be a share", found=repr(share), expected="0 <= share < 1")
-    if val + test >= 1 or (test == 0 and test_from is None):
+    if val + test >= 1 or (test == 0 and bounds.test_from is None):
         raise ConfigError("val and test leave no training rows, or test is empty", found=f"val={val}, test={test}",
                           expected="test > 0, val + test < 1")
     line = Timeline(times, label_end, groups)
     distance = to_duration(embargo, line.kind)
-    (stop, middle), start, end = _holdout_edges(line, val, test, by, train_until, test_from, test_to)
+    (stop, middle), start, end = _holdout_edges(line, val, test, bounds)
     train, purged, embargoed = past_rows(line, 0, stop, middle, distance)
     chosen, late, near = past_rows(line, middle, start, start, distance)
     span = tuple(line.stamp(line.times[i]) for i in (middle, start, end - 1))
@@ -407,14 +411,13 @@ def holdout(
     fold = Fold(*parts, 0, span, purged + late, embargoed + near)
     return check_fold(fold, y, whole_number(min_train, "min_train", 1))
 
-# %% ../nbs/02_cv.ipynb #fe3e0d92
-def _holdout_edges(
-    line: Timeline, val: float, test: float, by: ArrayLike, train_until: str | int | np.datetime64, test_from: str | int | np.datetime64, test_to: str | int | np.datetime64,
-) -> tuple[tuple[int, int], int, int]:
+# %% ../nbs/02_cv.ipynb #b2d31753
+def _holdout_edges(line: Timeline, val: float, test: float, bounds: PartBounds) -> tuple[tuple[int, int], int, int]:
     "Positions: (end of train, start of validation), start of test, end of test."
     def unit_at(row: float) -> int:  # the start of a unit that is nearest to a row
         after = min(int(np.searchsorted(line.starts, row)), len(line.starts) - 1)
         return int(min(line.starts[max(after - 1, 0):after + 1], key=lambda start: abs(start - row)))
+    by, train_until, test_from, test_to = bounds.by, bounds.train_until, bounds.test_from, bounds.test_to
     end = block_bounds(line, (None, test_to), by)[1]
     stop = None if train_until is None else block_bounds(line, (None, train_until), by)[1]
     if test_from is not None: start = block_bounds(line, (test_from, None), by)[0]

@@ -215,11 +215,7 @@ class LineupIQEstimator(_Checked):
 # %% ../nbs/05b_estimator.ipynb #0ee23308
 class _OfOneKind(LineupIQEstimator):
     "An estimator whose class says the task."
-    def __init__(self,
-        model: str = "xgboost",  # a registered tabular model, short or full name
-        **params: Any,  # fields of its configuration
-    ):
-        _Parameters.__init__(self, model, **params)
+    __init__ = _Parameters.__init__  # without the task
 
 
 class LineupIQClassifier(ClassifierMixin, _OfOneKind):

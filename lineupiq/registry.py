@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache, wraps
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,16 @@ class _Either:
     def __get__(self, instance: ModelRegistry | None, owner: type) -> Callable:
         if instance is not None:
             return self.method.__get__(instance, owner)
+        return self.method.__get__(_OF_PROCESS)
 
-        @wraps(self.method)
-        def of_process(*args: Any, **kwargs: Any) -> Any:
-            return self.method(_of_process(), *args, **kwargs)
-        return of_process
+
+class _OfProcess:
+    "The registry of this process, looked for when something of it is used, and not while it is being filled."
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_of_process(), name)
+
+
+_OF_PROCESS = _OfProcess()
 
 
 _finding = False  # True while the library's own members are being imported

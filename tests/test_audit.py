@@ -23,6 +23,7 @@ from lineupiq.data.bars import sp500_bars
 from lineupiq.data.indicators import bar_features
 from lineupiq.data.labels import label_bars
 from lineupiq.data.panel import make_panel
+from lineupiq.data.request import DataRequest
 from lineupiq.data.sources import load_panel
 from lineupiq.fit.inputs import ModelSpec
 from lineupiq.scoring.metrics import get_metric
@@ -34,7 +35,7 @@ CLEAN = {"scaler": "future poison: features", "feature": "future poison: feature
 
 @pytest.fixture(scope="module")
 def sp500():
-    return world_of("sp500", horizon=5)
+    return world_of(DataRequest("sp500"), 5)
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +189,9 @@ def test_folds_by_hand_are_not_rounded(panel):
 # -- worlds -------------------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
-@pytest.mark.parametrize("data, options", [("sp500", {"horizon": 20}), ("noise-bars", {"n": 1500}), ("league", {}), ("league", {"position": "WR", "target": "receiving_yards"})])
+@pytest.mark.parametrize("data, options", [("sp500", {"horizon": (20,)}), ("noise-bars", {"n": 1500}), ("league", {}), ("league", {"position": "WR", "target": "receiving_yards"})])
 def test_the_past_does_not_know_the_future(data, options, share):
-    world = world_of(data, **options)
+    world = world_of(DataRequest(data, **options), *options.get("horizon", ()))
     panel = world.panel()
     at = np.unique(panel.times)[int(share * len(np.unique(panel.times)))]
     told = changes(panel, world.other(at, seed=7), at)
@@ -201,7 +202,7 @@ def test_the_past_does_not_know_the_future(data, options, share):
 @pytest.mark.parametrize("plant, key", [("scaler", "features"), ("feature", "features"), ("label", "labels")])
 @pytest.mark.parametrize("data", ["sp500", "league"])
 def test_plants_in_the_data_are_seen(data, plant, key):
-    world = world_of(data)
+    world = world_of(DataRequest(data))
     panel = world.panel()
     at = cuts_of(panel)[0].at
     assert changes(planted_panel(panel, plant), planted_panel(world.other(at), plant), at)[key][1]
@@ -320,7 +321,7 @@ def test_false_alarms_on_noise(model):
     "Twenty seeds of bars without any signal, two controls each: 40 comparisons at three standard errors, and each alarm asked again; .05 single alarms and no confirmed one are expected."
     single, confirmed = [], []
     for seed in range(20):
-        stage = Stage(world_of("noise-bars", n=3000, seed=seed), AuditSettings(seed=seed), 4000)
+        stage = Stage(world_of(DataRequest("noise-bars", n=3000, seed=seed)), AuditSettings(seed=seed), 4000)
         spec = ModelSpec(model, audit_config(model, "multiclass"))
         for name in ("permuted labels", "noise for features"):
             found = control_finding(stage, spec, name)

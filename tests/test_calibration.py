@@ -123,7 +123,7 @@ def poison(panel, after):
 
 @pytest.mark.parametrize("model", ["logistic", "xgboost"])
 def test_no_part_sees_a_later_one(games, model):
-    fold = holdout(games.times, games.label_ends, games.groups, val=0.4, test=0.2)
+    fold = holdout(*games.clock, val=0.4, test=0.2)
     calibrate, select = calibration_windows(games, fold.val)
     spec = ModelSpec(model, {"n_estimators": 60} if model == "xgboost" else {})
     clean = fit_calibrated(games, fold, spec)

@@ -18,10 +18,11 @@ def faked_gpu(monkeypatch):
     monkeypatch.setattr("catboost.utils.get_gpu_device_count", lambda: 0)
 
 
-@pytest.mark.parametrize("model", ["lightgbm", "catboost", "xgboost"])
+@pytest.mark.parametrize("model", ["lightgbm", "catboost", "xgboost", "gru", "voting"])
 def test_auto_falls_back_where_the_library_has_no_gpu(faked_gpu, cli, model, monkeypatch):
     monkeypatch.setattr("xgboost.build_info", lambda: {"USE_CUDA": False})
-    answer = cli("train", "--data", "league", "--model", model, "--no-publish", "--no-mlflow")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    answer = cli("train", "--data", "league", "--model", model, "--no-publish", "--no-mlflow", "--time-limit", 2)
     assert answer.code == 0, answer.err[-2000:]
     assert model in {r["model"] for r in answer.value["leaderboard"]}
 
@@ -31,6 +32,14 @@ def test_auto_stays_auto_for_the_model_to_decide(faked_gpu, cli):
     answer = cli("train", "--data", "league", "--model", "logistic", "--device", "auto", "--no-publish", "--no-mlflow")
     assert yaml.safe_load((Path(answer.value["run_dir"]) / "config.yaml").read_text())["settings"]["device"] == "auto"
     assert spec_for("lightgbm", None, TrainSettings(device="cuda")).config["device"] == "cuda"
+
+
+@pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")
+@pytest.mark.parametrize("model", ["lightgbm", "catboost", "xgboost", "gru", "voting"])
+def test_an_explicit_cuda_that_the_library_cannot_have_is_refused(faked_gpu, cli, model):
+    "Neither a traceback nor a training on the CPU that calls itself one on the GPU."
+    answer = cli("train", "--data", "league", "--model", model, "--device", "cuda", "--no-publish", "--no-mlflow")
+    assert answer.code == 7 and answer.error["type"] == "EnvironmentFault" and "cannot use the GPU" in answer.err
 
 
 @pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")

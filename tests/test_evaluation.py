@@ -10,7 +10,7 @@ import pytest
 
 from lineupiq.base import LeakError
 from lineupiq.core.files import load_json
-from lineupiq.data.panel import make_panel
+from lineupiq.data.panel import Cleaning, make_panel
 from lineupiq.scoring.confidence import ADDED
 from lineupiq.scoring.leaderboard import COLUMNS
 from lineupiq.training import runs as runs_module
@@ -54,7 +54,7 @@ def table(task, n=700, seed=0, symbols=("a", "<script>alert(1)</script>")):
         label = y if task == "regression" else (y > 0).astype(int) if task == "binary" else np.sign(np.round(y)).astype(int)
         parts.append(pd.DataFrame({"symbol": s, "time": pd.date_range("2018", periods=n), "x": x[:, 0], "y|z": x[:, 1], "noise": x[:, 2], "label": label, "label_end": pd.date_range("2018-01-02", periods=n),
                                    "return_to_end": rng.normal(0, .01, n) + .005 * x[:, 0]}))
-    return make_panel(pd.concat(parts), ["x", "y|z", "noise"], task=task, name="demo", sort=True)
+    return make_panel(pd.concat(parts), ["x", "y|z", "noise"], task=task, name="demo", cleaning=Cleaning(sort=True))
 
 
 MODELS = {"regression": ["ridge", "lightgbm"], "binary": ["logistic", "lightgbm"], "multiclass": ["logistic", "lightgbm"]}

@@ -26,7 +26,7 @@ def run(*argv, cwd=None, env=None, **kwargs):
 
 
 def test_L1_unknown_option(cli):
-    for argv, word in ((["train", "--modle", "ridge"], "--model"), (["trian"], "train"), (["config", "chekc", "x.yaml"], "check"), (["predict", "--rum", "x"], "--run")):
+    for argv, word in ((["train", "--modle", "ridge"], "--model"), (["trian"], "train"), (["config", "chekc", "x.yaml"], "check"), (["evaluate", "--rum", "x"], "--run")):
         answer = cli(*argv)
         assert answer.code == 2 and answer.error["type"] == "UsageError" and word in answer.error["what"], answer.out
         assert "Usage: lineupiq" in answer.err and word in answer.err and "Traceback" not in answer.err
@@ -49,12 +49,12 @@ BAD_VERSIONS = ["1.2", "v01.2.0", "1.2.0-rc1", "01.2.0", "1.2.0.0", "1.2.x", "",
 def test_L2_strict_versions(cli, version):
     with pytest.raises(ConfigError, match="not a version[\\s\\S]*MAJOR.MINOR.PATCH"):
         parse_version(version)
-    refused(cli("predict", "--saved", "mine", f"--version={version}", "--path", "x.csv"), 2, "ConfigError", "not a version", "MAJOR.MINOR.PATCH such as 1.2.0")
+    refused(cli("predict", f"--model=mine:{version}", "--path", "x.csv"), 2, "ConfigError", "not a version", "MAJOR.MINOR.PATCH such as 1.2.0")
 
 
 def test_L2_versions_that_are_fine(cli):
     assert parse_version("1.2.0") == parse_version("v1.2.0") == (1, 2, 0)
-    answer = cli("predict", "--saved", "no_such_model", "--version", "v1.2.0", "--path", "x.csv")
+    answer = cli("predict", "--model", "no_such_model:v1.2.0", "--path", "x.csv")
     assert answer.code in (2, 3, 4) and "not a version" not in answer.err
 
 
@@ -107,7 +107,7 @@ def test_L3_signals(tmp_path, table, name, code):
     assert (status["status"], status["exit_code"]) == ("interrupted", code)
     left = {p.name for p in run_dir.rglob("*")}
     assert not [n for n in left if n.endswith(".tmp") or n == ".work"] and "bundle.json" not in left and "model.json" not in left
-    after = run("predict", "--run", run_dir, "--json")
+    after = run("predict", "--model", run_dir, "--json")
     assert after.returncode == 2 and "did not finish" in after.stdout
 
 
@@ -182,8 +182,15 @@ def test_S1_names(cli, name):
     finally:
         watching.clear()
     assert touched == []  # before any filesystem call
-    answer = refused(cli("predict", f"--saved={name}", "--path", "x.csv"), 2, "BadName", "cannot become a path", "letters and digits")
+    answer = refused(cli("version", "show", "--", name), 2, "BadName", "cannot become a path", "letters and digits")
     assert re.search(r"[^\x20-\x7e]", answer.error["found"]) is None  # shown, but harmless
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_S1_what_names_a_model_is_a_name_or_a_path(cli, name):
+    "With a slash, or where it begins with a dot, it is a path, and there is no model; everything else is held to the rules of names."
+    answer = cli("predict", f"--model={name}", "--path", "x.csv")
+    assert answer.code == 2 and answer.error["type"] == ("ConfigError" if "/" in name or name.startswith(".") or not name else "BadName"), answer.out
 
 
 def test_S1_names_of_tables(cli, table):

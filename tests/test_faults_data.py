@@ -19,7 +19,7 @@ from lineupiq.core.arrays import check_balance, check_columns, check_labels
 from lineupiq.core.readers import read_table
 from lineupiq.cv import PurgedKFold, WalkForward, WalkForwardBlocks, holdout
 from lineupiq.data.encoder import Encoder
-from lineupiq.data.panel import Feature, clean_time, make_panel
+from lineupiq.data.panel import Cleaning, Feature, clean_time, make_panel
 from lineupiq.data.sources import table_panel
 from lineupiq.fit.inputs import ModelSpec
 from lineupiq.fit.out_of_fold import out_of_fold
@@ -55,7 +55,7 @@ def fitted(name, X=None, y=None, **config):
 
 def panel_of(frame, task="regression", features=("x1", "x2"), **how):
     "The frame as a panel."
-    return make_panel(frame.rename(columns={"day": "time", "shop": "symbol", "y": "label"}), list(features), task=task, **how)
+    return make_panel(frame.rename(columns={"day": "time", "shop": "symbol", "y": "label"}), list(features), task=task, cleaning=Cleaning(**how))
 
 
 def spoil(frame, column, row, value):
@@ -91,7 +91,9 @@ def predict(shop, cli, tmp_path):
         else:
             frame.to_csv(path, index=False) if form == "csv" else frame.to_parquet(path, index=False)
         [folder] = (shop / task / "runs").iterdir()
-        return cli(command, "--run", folder, "--path", path, "--model", model or {"regression": "ridge", "multiclass": "logistic"}[task], *flags)
+        model = model or {"regression": "ridge", "multiclass": "logistic"}[task]
+        named = ("--model", f"{folder}:{model}") if command == "predict" else ("--run", folder, "--model", model)
+        return cli(command, *named, "--path", path, *flags)
 
     return run
 

@@ -23,7 +23,7 @@ from lineupiq.jobs.runner import job_lock, run_job, sweep_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = "number: int = 1  # any\nmarker: str = ''\njob_id: str = ''\nresult: str = 'result.json'"
-FINISH = "from lineupiq.jobs.runner import finish\nfinish(result, job_id, 0, number=number)"
+FINISH = "from lineupiq.jobs.runner import finish\nfinish(result, job_id, 0, {'number': number})"
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ def canaries(folder: Path, *texts: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["import os; print(sorted(os.environ.items()))\n" + FINISH, "import os; raise ValueError(os.environ['DB_PASSWORD'] + os.environ['TRACKER_URL'])",
-                                  "import os; from lineupiq.jobs.runner import finish; finish(result, job_id, 0, where=os.environ['TRACKER_URL'])", "import os; from lineupiq.base import DataError; raise DataError(os.environ['DB_PASSWORD'])"])
+                                  "import os; from lineupiq.jobs.runner import finish; finish(result, job_id, 0, {'where': os.environ['TRACKER_URL']})", "import os; from lineupiq.base import DataError; raise DataError(os.environ['DB_PASSWORD'])"])
 def test_N_leak_no_secret_in_anything_that_a_job_writes(book, tmp_path, monkeypatch, cell, capsys):
     for k, v in CANARIES.items():
         monkeypatch.setenv(k, v)

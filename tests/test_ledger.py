@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from lineupiq.base import IntegrityError
-from lineupiq.data.panel import make_panel
+from lineupiq.data.panel import Cleaning, make_panel
 from lineupiq.scoring.ledger import LEDGER, ledger_path, look_sentence, looks_at, read_ledger, record_look, window_of
 
 KIND = {"binary": lambda r, n: r.integers(0, 2, n), "multiclass": lambda r, n: r.integers(-1, 2, n), "regression": lambda r, n: r.normal(size=n), "counts": lambda r, n: r.poisson(30, n)}
@@ -30,7 +30,7 @@ def league(seed, kind, symbols=8, days=260, features=("x", "z"), start="2021-01-
         for name in ("x", "z", "v"):
             frame[name] = rng.normal(size=900).cumsum()
         parts.append(frame[(frame["time"] >= start)].iloc[:days])
-    return make_panel(pd.concat(parts), list(features), task="regression" if kind == "counts" else kind, name=f"league {seed}", sort=True)
+    return make_panel(pd.concat(parts), list(features), task="regression" if kind == "counts" else kind, name=f"league {seed}", cleaning=Cleaning(sort=True))
 
 
 def every(panel):

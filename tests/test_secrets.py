@@ -51,8 +51,8 @@ def test_N_leak_every_command(say):
     table, name = say.table, "table_h1_ridge"
     assert say("train", "--data", table, "--model", "ridge,ewma") == 0
     [run] = [p.parent for p in say.folder.glob("experiments/runs/*/status.json")]
-    for argv in (("validate", name), ("promote", name, "--force", "--reason", "a try"), ("version", "list"), ("version", "show", name), ("version", "bump", name), ("history",), ("verify",), ("doctor",), ("predict", "--model", name, "--all"),
-                 ("predict", "--run", run, "--all"), ("evaluate", "--run", run), ("export", "--run", run, "--output", "m.onnx"), ("drift", name), ("retrain", name), ("retrain", name, "--dry-run"), ("rollback", name), ("archive", name),
+    for argv in (("validate", name), ("promote", name, "--force", "--reason", "a try"), ("version", "list"), ("version", "show", name), ("version", "bump", name), ("history",), ("verify",), ("doctor",), ("predict", "--model", name, "--all-later"),
+                 ("predict", "--model", run, "--all-later"), ("evaluate", "--run", run), ("export", "--run", run, "--output", "m.onnx"), ("drift", name), ("retrain", name), ("retrain", name, "--dry-run"), ("rollback", name), ("archive", name),
                  ("prune", name, "--keep", "0"), ("sign", "--new-key", "k.pem"), ("sign", name, "--key", "k.pem"), ("models",), ("config", "show", "training"), ("config", "check", table),
                  ("audit", "cv", "--data", table), ("audit", "leak", "--data", table, "--model", "ridge"), ("track", "status"), ("track", "sync"),
                  ("tune", "--data", table, "--model", "ridge", "--n-trials", "2"), ("tune", "--data", table, "--model", "ridge", "--n-trials", "2", "--storage", STORAGE),

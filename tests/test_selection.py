@@ -2,6 +2,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,10 @@ from lineupiq.tuning.objective import development_panel
 from lineupiq.tuning.overfitting import deflated_sharpe, returns_overfitting, search_overfitting
 from lineupiq.tuning.search import tune_model
 from lineupiq.tuning.selection import nested_estimate, one_standard_error, outer_folds
+from lineupiq.tuning.settings import SearchSettings
 
 MANY = Space({"max_depth": Int(1, 5, simpler="low"), "n_estimators": Int(3, 25, simpler="low"), "learning_rate": Float(.05, 1., log=True), "subsample": Float(.4, 1.), "colsample_bytree": Float(.3, 1.)})
-SEARCH = {"n_trials": 10, "n_splits": 3, "space": MANY, "pruner": "none", "n_jobs": 1}
+SEARCH = SearchSettings(n_trials=10, n_splits=3, space=MANY, pruner="none", n_jobs=1)
 SEARCHES = int(os.environ.get("LINEUPIQ_TEST_SEARCHES", 200))
 
 
@@ -29,9 +31,9 @@ def noise(seed: int, n: int = 600, task: str = "binary"):
 
 def one_search(seed: int, metric: str, task: str = "binary") -> dict:
     "A nested estimate of one noise panel, and the probability of overfitting of the search over all of its rows."
-    dev, options = noise(seed, task=task), SEARCH | {"metric": metric, "seed": seed}
-    e = nested_estimate(dev, "xgboost", outer=3, draws=400, **options)
-    pbo, why = search_overfitting(tune_model(dev, "xgboost", **options))
+    dev, settings = noise(seed, task=task), replace(SEARCH, metric=metric, seed=seed)
+    e = nested_estimate(dev, "xgboost", settings, outer=3, draws=400)
+    pbo, why = search_overfitting(tune_model(dev, "xgboost", settings))
     assert pbo is not None, why
     return {"claimed": e.claimed, "skill": e.skill.score, "low": e.skill.low, "high": e.skill.high, "gap": e.gap.score, "gap_low": e.gap.low, "gap_high": e.gap.high, "pbo": pbo.pbo, "seconds": e.seconds}
 
@@ -79,7 +81,7 @@ def test_no_block_reaches_its_search():
     bad.loc[late, list("abcd")] = 100 * rng.normal(size=(late.sum(), 4))
     bad.loc[late, "label"] = (bad.loc[late, "a"] > 0).astype(int)
     told = [[], []]
-    a, b = (nested_estimate(p, "xgboost", outer=3, draws=100, callback=t.append, **SEARCH | {"n_trials": 4}) for p, t in zip((whole, development_panel(make_panel(bad, list("abcd"), task="binary", name="noise"))), told, strict=True))
+    a, b = (nested_estimate(p, "xgboost", replace(SEARCH, n_trials=4), outer=3, draws=100, callback=t.append) for p, t in zip((whole, development_panel(make_panel(bad, list("abcd"), task="binary", name="noise"))), told, strict=True))
     early = [[{k: v for k, v in f.items() if k != "seconds"} for f in t if f["block"] == 1] for t in told]
     assert early[0] == early[1] and len(early[0]) == 4
     n = len(folds[0].test)
@@ -93,7 +95,7 @@ def test_choice_is_among_equals():
     frame = pd.DataFrame({"symbol": "a", "time": pd.date_range("2020", periods=n, freq="h"), "a": rng.normal(size=n), "b": rng.normal(size=n)})
     frame["label"], frame["label_end"] = 4.0 * (frame["a"] > 0) * (frame["b"] > 0) + rng.normal(0, .3, n), frame["time"] + pd.Timedelta(minutes=30)  # needs depth 2
     dev = development_panel(make_panel(frame, ["a", "b"], task="regression"))
-    result = tune_model(dev, "xgboost", n_trials=8, n_splits=3, pruner="none", sampler="random", space=Space({"max_depth": Int(1, 5, simpler="low")}), config={"n_estimators": 40, "learning_rate": .3, "colsample_bytree": 1.0})
+    result = tune_model(dev, "xgboost", SearchSettings(n_trials=8, n_splits=3, pruner="none", sampler="random", space=Space({"max_depth": Int(1, 5, simpler="low")}), config={"n_estimators": 40, "learning_rate": .3, "colsample_bytree": 1.0}))
     found = one_standard_error(result)
     assert found.params["max_depth"] > 1 and found.behind <= found.error
     assert one_standard_error(result) == found

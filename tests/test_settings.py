@@ -51,19 +51,33 @@ def test_no_product_code_asks_whether_it_is_tested():
     assert [m for m in MODULES if re.search(r"IN_TEST|locals\(\)", (PACKAGE / m).read_text(encoding="utf-8"))] == []
 
 
-@pytest.mark.parametrize("command", ["train", "tune", "predict", "evaluate", "export", "retrain"])
+@pytest.mark.parametrize("command", ["train", "tune", "predict", "evaluate", "export", "retrain", "validate", "drift"])
 def test_a_command_offers_its_requests_fields(command):
     "An option is a field: its name, its help and its default are written once, in the request."
     import typer
     from lineupiq.cli.program import app
-    from lineupiq.core.requests import field_help, leaves
+    from lineupiq.core.config import field_comments
+    from lineupiq.core.requests import leaves
     from lineupiq.workflows import requests
-    asked = {"train": requests.TrainRequest, "tune": requests.TuneRequest, "predict": requests.PredictRequest, "evaluate": requests.EvaluateRequest, "export": requests.ExportRequest, "retrain": requests.RetrainRequest}
+    asked = {"train": requests.TrainRequest, "tune": requests.TuneRequest, "predict": requests.PredictRequest, "evaluate": requests.EvaluateRequest, "export": requests.ExportRequest, "retrain": requests.RetrainRequest,
+             "validate": requests.ValidateRequest, "drift": requests.DriftRequest}
     offered = {p.name: p for p in typer.main.get_command(app).commands[command].params}
     for leaf in {leaf.name: leaf for leaf in leaves(asked[command])}.values():  # the last of a name is the one that is shown
-        words = field_help(leaf.owner).get(leaf.path[-1])
+        words = field_comments(leaf.owner).get(leaf.path[-1])
         assert words and words.endswith("."), f"{leaf.owner.__name__}.{leaf.path[-1]} has no sentence beside it"
-        assert leaf.name in offered and (leaf.name == "name" or offered[leaf.name].help.startswith(words)), leaf.name
+        assert leaf.name in offered and offered[leaf.name].help.startswith(words), leaf.name
+
+
+@pytest.mark.parametrize("job", ["validate", "drift"])
+def test_a_job_takes_its_requests_fields(job):
+    "A notebook's parameters are written out, because a reader sees them there; they are the request's fields with its defaults, and what is the job's own."
+    from lineupiq.core.requests import leaves
+    from lineupiq.jobs.parameters import KEPT, job_notebook, parameters_of
+    from lineupiq.workflows import requests
+    told = parameters_of(job_notebook(job)[1])
+    asked = {leaf.name: [] if leaf.many else str(leaf.default) if isinstance(leaf.default, Path) else leaf.default for leaf in leaves({"validate": requests.ValidateRequest, "drift": requests.DriftRequest}[job])}
+    assert {n: p.default for n, p in told.items() if n in asked} == asked
+    assert set(told) - set(asked) == {*KEPT, *(["promote"] if job == "validate" else [])}
 
 
 def test_what_is_recorded_is_what_is_read_back():
@@ -75,3 +89,22 @@ def test_what_is_recorded_is_what_is_read_back():
         assert TrainRequest.from_mapping(ask.record()) == ask
     ask = TuneRequest.from_mapping({"model": "xgboost", "method": "grid", "timeout": 60, "test": "2015:2018", "n_jobs": 2})
     assert TuneRequest.from_mapping(ask.record()) == ask
+
+
+def test_a_request_is_checked_once_and_its_table_read_once(cli, table, monkeypatch):
+    "What was checked at the border is what is trained on: neither the request nor the table's YAML is looked at again on the way."
+    from conftest import good_frame
+
+    from lineupiq.data import sources
+    from lineupiq.workflows.requests import TrainRequest
+    asked, read, problems, config = [], [], TrainRequest.problems, sources.table_config
+    monkeypatch.setattr(TrainRequest, "problems", lambda self: asked.append(self) or problems(self))
+    monkeypatch.setattr(sources, "table_config", lambda path: read.append(path) or config(path))
+    assert cli("train", "--data", table(good_frame()), "--model", "ridge", "--no-publish").code == 0
+    assert len(asked) == len(read) == 1
+
+
+def test_a_list_of_models_needs_no_request(cli):
+    "It is given at once, whatever else was typed."
+    answer = cli("train", "--list-models", "--data", "nowhere.yaml", "--config", "nowhere.yaml")
+    assert answer.code == 0 and answer.value == cli("models").value and "xgboost" in answer.out

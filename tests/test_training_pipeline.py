@@ -123,7 +123,7 @@ def test_command_trains_predicts_and_evaluates(tmp_path):
     score = lineupiq("evaluate", "--run", out["run_dir"], "--model", "ridge", "--json")
     assert score.returncode == 0, score.stderr
     assert {r["n"] for r in json.loads(score.stdout)["leaderboard"]} == {60}
-    new = lineupiq("predict", "--run", out["run_dir"], "--model", "ridge", "--all-later", "--output", tmp_path / "p.csv")
+    new = lineupiq("predict", "--model", f"{out['run_dir']}:ridge", "--all-later", "--output", tmp_path / "p.csv")
     assert new.returncode == 0 and len(pd.read_csv(tmp_path / "p.csv")) >= 60, new.stderr
 
 

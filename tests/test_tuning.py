@@ -9,6 +9,7 @@ from lineupiq.data.panel import make_panel
 from lineupiq.registry import registry
 from lineupiq.tuning.objective import Objective, development_panel, stops_on_rows
 from lineupiq.tuning.search import tune_model
+from lineupiq.tuning.settings import SearchSettings
 from lineupiq.tuning.spaces import search_spaces
 
 SPACES = search_spaces()
@@ -60,7 +61,7 @@ def test_the_test_rows_are_out_of_reach(model):
     poisoned, late = frame.copy(), frame["label_end"] >= "2020-09-01"
     poisoned.loc[late, ["a", "b", "label"]] = 50 * np.random.default_rng(1).normal(size=(int(late.sum()), 3))
     small = None if model == "ridge" else Space({"n_estimators": Int(5, 30), "learning_rate": Float(.05, .5, log=True)})
-    found = [tune_model(development_panel(make_panel(f, ["a", "b"], task="regression"), "2020-09-01"), model, n_trials=5, n_splits=3, space=small) for f in (frame, poisoned)]
+    found = [tune_model(development_panel(make_panel(f, ["a", "b"], task="regression"), "2020-09-01"), model, SearchSettings(n_trials=5, n_splits=3, space=small)) for f in (frame, poisoned)]
     pd.testing.assert_frame_equal(*(r.trials.drop(columns="seconds") for r in found))
 
 
@@ -69,7 +70,7 @@ def test_lanes_change_nothing(lanes):
     "The scores of a search do not depend on how its fits were dealt out."
     dev = development_panel(make_panel(table(), ["a", "b"], task="regression"))
     space = Space({"n_estimators": Int(5, 40), "max_depth": Int(1, 5)})
-    one, many = (tune_model(dev, "xgboost", n_trials=6, n_splits=3, space=space, n_jobs=n, pruner="none", sampler="random") for n in (1, lanes))
+    one, many = (tune_model(dev, "xgboost", SearchSettings(n_trials=6, n_splits=3, space=space, n_jobs=n, pruner="none", sampler="random")) for n in (1, lanes))
     pd.testing.assert_frame_equal(one.trials.drop(columns="seconds"), many.trials.drop(columns="seconds"), rtol=1e-9)
 
 
@@ -78,7 +79,7 @@ def test_a_column_that_begins_late(model):
     "A feature that did not exist in the first folds' years does not end the search."
     frame = table().assign(late=lambda f: np.where(f["time"] < "2020-08-01", np.nan, f["a"] + 1))
     dev = development_panel(make_panel(frame, ["a", "b", "late"], task="regression"))
-    assert len(Objective(dev, model, n_splits=3, searched=["n_estimators"]).score({"n_estimators": 10} if model != "ridge" else {})) == 3
+    assert len(Objective(dev, model, SearchSettings(n_splits=3), searched=["n_estimators"]).score({"n_estimators": 10} if model != "ridge" else {})) == 3
 
 
 def test_weights_reach_the_bins():
@@ -88,7 +89,7 @@ def test_weights_reach_the_bins():
     frame = table().assign(weight=np.linspace(.1, 3, 900))
     dev = development_panel(make_panel(frame, ["a", "b"], task="regression"))
     for name in ("xgboost", "lightgbm", "catboost"):
-        objective = Objective(dev, name, searched=["n_estimators"], n_splits=2)
+        objective = Objective(dev, name, SearchSettings(n_splits=2), searched=["n_estimators"])
         for params in ({"n_estimators": 20, "max_depth": 3}, {"n_estimators": 25, "max_depth": 5}):
             ours = objective.score(params, 1)[1].score
             plain = fit_fold(dev, objective.folds[1].fold, ModelSpec(name, {**params, "n_jobs": 1})).predictions
@@ -99,7 +100,7 @@ def test_weights_reach_the_bins():
 def test_classes_and_stopping(model):
     "Without the number of rounds in the search, the inner validation rows stop; classes are scored by log loss."
     dev = development_panel(make_panel(table(task="binary"), ["a", "b"], task="binary"))
-    r = tune_model(dev, model, n_trials=3, n_splits=2, space=Space({"max_depth": Int(2, 4), "learning_rate": Float(.1, .5)}))
+    r = tune_model(dev, model, SearchSettings(n_trials=3, n_splits=2, space=Space({"max_depth": Int(2, 4), "learning_rate": Float(.1, .5)})))
     assert r.metric == "log_loss" and r.objective.folds[0].stop is not None and "early_stopping" not in r.config
     assert stops_on_rows(r.objective.spec.cls, ["max_depth"]) and r.score < .69
 
@@ -123,7 +124,7 @@ def test_elo_grid_of_27():
     dev = development_panel(panel, "2015-09-01")
     assert dev.log["time"].max() < pd.Timestamp("2015-09-01")
     grid = {"k_factor": [Decimal(24), Decimal(32), Decimal(40)], "home_advantage": [Decimal(50), Decimal(55), Decimal(60)], "mean_reversion": [Decimal(".25"), Decimal(".33"), Decimal(".50")]}
-    r = tune_model(dev, "elo", method="grid", hyperparameter_grid=grid)
+    r = tune_model(dev, "elo", SearchSettings(method="grid", grid=grid))
     assert r.counts["complete"] == 27 and r.counts["fits"] == 135 and r.direction == "minimize"
     assert all(isinstance(v, Decimal) and v in grid[k] for k, v in r.params.items()) and all(isinstance(v, (int, float)) for v in r.config.values())
     assert r.score == r.trials["score"].min()
@@ -135,7 +136,7 @@ def test_samplers(sampler):
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
     dev = development_panel(make_panel(table(300), ["a", "b"], task="regression"))
-    two = [tune_model(dev, "ridge", n_trials=8, n_splits=2, sampler=sampler).trials for _ in range(2)]
+    two = [tune_model(dev, "ridge", SearchSettings(n_trials=8, n_splits=2, sampler=sampler)).trials for _ in range(2)]
     assert two[0]["alpha"].between(1e-4, 10).all() and two[0]["alpha"].nunique() == 8
     pd.testing.assert_frame_equal(*(t.drop(columns="seconds") for t in two))
 
@@ -144,7 +145,7 @@ def test_samplers(sampler):
 def test_pruners(pruner):
     "Each ends with the number of trials that was asked for, and a best trial whose folds are all there."
     dev = development_panel(make_panel(table(600), ["a", "b"], task="regression"))
-    r = tune_model(dev, "xgboost", n_trials=8, n_splits=3, pruner=pruner, space=Space({"n_estimators": Int(2, 40), "max_depth": Int(1, 4)}))
+    r = tune_model(dev, "xgboost", SearchSettings(n_trials=8, n_splits=3, pruner=pruner, space=Space({"n_estimators": Int(2, 40), "max_depth": Int(1, 4)})))
     assert r.counts["complete"] + r.counts["pruned"] == 8 and len(r.fold_scores) == 3 and (pruner != "none" or r.counts["fits"] == 24)
 
 
@@ -152,12 +153,12 @@ def test_failures_and_limits():
     "A model that never fits ends the search with exit code 8; a time limit keeps what is done."
     dev = development_panel(make_panel(table(300), ["a", "b"], task="regression"))
     with pytest.raises(JobError, match="most proposals") as err:
-        tune_model(dev, "xgboost", n_trials=20, n_splits=2, space=Space({"objective": Choice(("nonsense", "rubbish"))}))
+        tune_model(dev, "xgboost", SearchSettings(n_trials=20, n_splits=2, space=Space({"objective": Choice(("nonsense", "rubbish"))})))
     assert err.value.exit_code == 8
-    r = tune_model(dev, "ridge", n_trials=100_000, n_splits=2, timeout=.5)
+    r = tune_model(dev, "ridge", SearchSettings(n_trials=100_000, n_splits=2, timeout=.5))
     assert 0 < r.counts["complete"] < 100_000 and "time limit" in r.notes[0]
     with pytest.raises(ConfigError, match="timeout"):
-        tune_model(dev, "ridge", timeout=-1)
+        tune_model(dev, "ridge", SearchSettings(timeout=-1))
 
 
 def test_selection_over_seeds_with_pruning():
@@ -165,7 +166,7 @@ def test_selection_over_seeds_with_pruning():
     dev = development_panel(make_panel(table(1500), ["a", "b"], task="regression"))
     space = Space({"n_estimators": Int(5, 80), "max_depth": Int(1, 6), "learning_rate": Float(.02, .5, log=True), "subsample": Float(.5, 1)})
     for seed in range(5):
-        full, short = (tune_model(dev, "xgboost", n_trials=15, n_splits=4, space=space, seed=seed, pruner=p) for p in ("none", "margin"))
+        full, short = (tune_model(dev, "xgboost", SearchSettings(n_trials=15, n_splits=4, space=space, seed=seed, pruner=p)) for p in ("none", "margin"))
         assert short.score <= full.score * 1.005 and short.counts["fits"] < full.counts["fits"]
 
 
@@ -228,9 +229,9 @@ def test_seed_is_checked(tmp_path):
     for bad in (2**32, -1):
         with pytest.raises(ConfigError, match="seed: expected"):
             TuneRequest.from_mapping({"model": "ridge", "seed": bad})
-        with pytest.raises(ConfigError, match="seed must be"):
-            tune_model(dev, "ridge", n_trials=1, seed=bad)
-    assert TuneRequest.from_mapping({"model": "ridge", "seed": 2**32 - 1}).seed == 2**32 - 1
+        with pytest.raises(ConfigError, match="seed: expected"):
+            tune_model(dev, "ridge", SearchSettings(n_trials=1, seed=bad))
+    assert TuneRequest.from_mapping({"model": "ridge", "seed": 2**32 - 1}).search.seed == 2**32 - 1
 
 
 @pytest.mark.parametrize("entry", [5, {"model": 7, "config": {}}, {"model": "xgboost", "config": {"max_depth": 3}}, {"model": "classical:logistic"}, {"config": [1]}])
@@ -299,5 +300,5 @@ def test_two_trials_have_no_share_of_overfitting():
     "Four neither; five do."
     from lineupiq.tuning.overfitting import search_overfitting
     dev = development_panel(make_panel(table(300), ["a", "b"], task="regression"))
-    found = [search_overfitting(tune_model(dev, "ridge", n_trials=n, n_splits=2, pruner="none")) for n in (2, 4, 5)]
+    found = [search_overfitting(tune_model(dev, "ridge", SearchSettings(n_trials=n, n_splits=2, pruner="none"))) for n in (2, 4, 5)]
     assert found[0][0] is found[1][0] is None and "2 finished trials" in found[0][1] and found[2][0].trials == 5

@@ -21,6 +21,7 @@ from lineupiq.data.panel import make_panel
 from lineupiq.registry import ModelRegistry
 from lineupiq.tuning.objective import development_panel
 from lineupiq.tuning.search import tune_model
+from lineupiq.tuning.settings import SearchSettings
 from dataclasses import dataclass
 
 
@@ -43,7 +44,7 @@ frame = pd.DataFrame({"symbol": "a", "time": pd.date_range("2020", periods=n), "
 frame["label_end"] = frame["time"] + pd.Timedelta(days=1)
 dev = development_panel(make_panel(frame, ["a"], task="regression", name="half"))
 def run(callback=None):
-    return tune_model(dev, "say", n_trials=int(sys.argv[2]), storage=sys.argv[1], study="killed", among=toys, space=Space({"x": Float(0, 1)}), n_splits=2, sampler="random", seed=5, callback=callback)
+    return tune_model(dev, "say", SearchSettings(n_trials=int(sys.argv[2]), storage=sys.argv[1], study="killed", space=Space({"x": Float(0, 1)}), n_splits=2, sampler="random", seed=5), callback=callback, among=toys)
 
 
 rng, lived = random.Random(7), 0

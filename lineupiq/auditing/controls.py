@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..data.panel import Panel
-from ..scoring.intervals import Resampling, skill_interval
-from ..scoring.leaderboard import PLAUSIBLE, common_rows, forecast_of, on_rows, score_units, strongest_rule
+from ..scoring.intervals import Resampling, score_units, skill_interval
+from ..scoring.leaderboard import PLAUSIBLE, common_rows, forecast_of, on_rows, strongest_rule
 from ..scoring.metrics import UndefinedScore, get_metric
 
 # %% auto #0

@@ -215,11 +215,12 @@ def short_search(
 ) -> tuple[str, str]:  # (digest of the rows, what was found)
     "The rows that a search may see, and what a short one finds."
     from lineupiq.tuning.search import tune_model
+    from lineupiq.tuning.settings import SearchSettings
     fold = cut.fold(panel)
     panel = replace(panel, frame=panel.frame.assign(weight=panel.frame["weight"].round(9)))
     dev = development_panel(panel, [fold])
     if not n_trials or not len(spec.cls.search_space): return panel_digest(dev), ""
-    found = tune_model(dev, spec.name, n_trials=n_trials, n_splits=2, config=spec.config, n_jobs=1, pruner="none")
+    found = tune_model(dev, spec.name, SearchSettings(n_trials=n_trials, n_splits=2, config=spec.config, n_jobs=1, pruner="none"))
     return panel_digest(dev), f"{found.params} {found.score!r}"
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #f34d2f1a

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..data.panel import Panel, naive_utc
-from ..data.sources import SOURCES, barrier_config, load_panel
+from ..data.request import DataRequest, read_source, source_files, source_options
+from ..data.sources import SOURCES, barrier_config
 
 # %% auto #0
 __all__ = ['USAGE', 'AT_KICKOFF', 'DIGITS', 'World', 'spoil_bars', 'spoil_nfl', 'spoil_panel', 'panel_world', 'world_of',
@@ -197,41 +197,41 @@ def panel_world(
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #b511ddd6
 def world_of(
-    data: str | Path,  # a source, or a YAML that describes a table
-    **options: Any,  # of the source
+    ask: DataRequest,  # which rows
+    horizon: int | None = None,  # of `horizons`; None: the source's own
 ) -> World:
     "The world behind `--data`, as deep as the source allows."
-    given = {k: v for k, v in options.items() if v not in (None, False, [])}
     makers = {"sp500": _bar_world, "bars": _bar_world, "noise-bars": _bar_world, "nfl-games": _nfl_world, "nfl-players": _nfl_world, "league": _nfl_world}
-    if str(data) not in makers or set(given) - set(SOURCES[str(data)].options):
-        return panel_world(load_panel(data, **given))  # which also refuses what the source does not take
-    return makers[str(data)](str(data), given)
+    given = {*source_options(ask), *(["horizon"] if horizon else [])}
+    if ask.data not in makers or given - set(SOURCES[ask.data].options):
+        return panel_world(read_source(ask, horizon))  # which also refuses what the source does not take
+    return makers[ask.data](ask, horizon)
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #1f1a8c6a
-def _bar_world(data: str, given: dict[str, Any]) -> World:
+def _bar_world(ask: DataRequest, horizon: int | None) -> World:
     from lineupiq.data.bars import READING, read_bars, sp500_bars
     from lineupiq.data.labels import bars_panel
     from lineupiq.data.simulate import noise_bars
-    symbols = given.get("symbols")
-    if data == "sp500": raw = sp500_bars()
-    elif data == "bars": raw, symbols = read_bars(given.get("path"), symbols=symbols, **{k: given[k] for k in READING if k in given}), None
-    else: raw = noise_bars(given.get("n", 10_000), seed=given.get("seed", 0))
-    build = partial(bars_panel, horizon=given.get("horizon") or SOURCES[data].horizons[-1 if data == "noise-bars" else 0], symbols=symbols, barriers=barrier_config(given.get("barriers")),
-                    weights=given.get("weights", "uniqueness"), name=data, keep_unlabelled=True)
+    symbols = list(ask.symbol) or None
+    if ask.data == "sp500": raw = sp500_bars()
+    elif ask.data == "bars": raw, symbols = read_bars(source_files(ask), symbols=symbols, **{k: v for k in READING if (v := getattr(ask, k)) is not None}), None
+    else: raw = noise_bars(ask.n or 10_000, seed=ask.seed or 0)
+    build = partial(bars_panel, horizon=horizon or SOURCES[ask.data].horizons[-1 if ask.data == "noise-bars" else 0], symbols=symbols, barriers=barrier_config(ask.barriers),
+                    weights="uniqueness" if ask.weights in (None, "quality") else ask.weights, name=ask.data, keep_unlabelled=True)
     return World(raw, build, spoil_bars, "open, high, low, close and volume of every bar")
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #c102db14
-def _nfl_world(data: str, given: dict[str, Any]) -> World:
+def _nfl_world(ask: DataRequest, horizon: int | None) -> World:
     from lineupiq.data.games import game_panel
     from lineupiq.data.nfl import load_nfl_tables, nfl_tables
     from lineupiq.data.players import player_panel
     from lineupiq.data.simulate import league
-    if data == "nfl-players" and not (given.get("position") and given.get("target")): load_panel(data, **given)  # says what is missing
-    raw = nfl_tables(league(seed=given.get("seed", 0)).parts) if data == "league" else load_nfl_tables(given.get("path"))
-    if data == "nfl-players" or given.get("position") or given.get("target"):
-        build = lambda tables: player_panel(tables, given.get("position") or "WR", given.get("target") or "receiving_yards")  # noqa: E731
-    else: build = lambda tables: game_panel(tables, market=given.get("market", False))  # noqa: E731
-    return World(raw, lambda tables: replace(build(tables), name="league (simulated)" if data == "league" else data), spoil_nfl, "results, box scores, injury reports and betting lines")
+    if ask.data == "nfl-players" and not (ask.position and ask.target): read_source(ask, horizon)  # says what is missing
+    raw = nfl_tables(league(seed=ask.seed or 0).parts) if ask.data == "league" else load_nfl_tables(source_files(ask))
+    if ask.data == "nfl-players" or ask.position or ask.target:
+        build = lambda tables: player_panel(tables, ask.position or "WR", ask.target or "receiving_yards")  # noqa: E731
+    else: build = lambda tables: game_panel(tables, market=ask.market)  # noqa: E731
+    return World(raw, lambda tables: replace(build(tables), name="league (simulated)" if ask.data == "league" else ask.data), spoil_nfl, "results, box scores, injury reports and betting lines")
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #87766ba8
 DIGITS = 9  # decimals of weights that count

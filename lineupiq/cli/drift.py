@@ -6,29 +6,21 @@
 __all__ = ['drift']
 
 # %% ../../nbs/18_cli/07_drift.ipynb #221054e6
-from pathlib import Path
-from typing import Annotated, Optional
-
 import typer
 
-from .app import Json, Paths, app, say
+from .app import Json, app, asks, say
+from ..workflows.requests import DriftRequest
 
 # %% ../../nbs/18_cli/07_drift.ipynb #3eb92b03
 @app.command()
+@asks(DriftRequest)
 def drift(
-    name: Annotated[str, typer.Argument(help="A published model; see `lineupiq version list`.")],
-    version: Annotated[Optional[str], typer.Option("--version", help="Default the one in production.")] = None,
-    data: Annotated[Optional[str], typer.Option("--data", help="Another source than the recorded one.")] = None,
-    path: Paths = None,
-    config: Annotated[Optional[Path], typer.Option("--config", help="What to watch; see `lineupiq config show drift`.")] = None,
-    window: Annotated[Optional[str], typer.Option("--window", help="Length of the current window, e.g. 180D; default 90 days at least, and as much as a check takes.")] = None,
-    evidently: Annotated[bool, typer.Option("--evidently", help="Write Evidently's page too (the extra drift).")] = False,
-    output: Annotated[Path, typer.Option("--output", help="Where histories and pages go.")] = Path("experiments/drift"),
+    ask: DriftRequest,
     as_json: Json = False,
 ) -> None:
     "Compare new rows with those that a model was trained on; exit 9 at critical, 3 where nothing can be said."
-    from lineupiq.workflows.drift import DriftRequest, drift_text, run_drift
-    told = run_drift(DriftRequest(name, version, data, tuple(path or ()), config, window, evidently, output))
+    from lineupiq.workflows.drift import drift_text, run_drift
+    told = run_drift(ask)
     say(told if as_json else drift_text(told), as_json)
     if code := {"critical": 9, "unknown": 3}.get(told["verdict"]):
         raise typer.Exit(code)

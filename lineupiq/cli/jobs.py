@@ -7,7 +7,6 @@ __all__ = ['Notify', 'track_app', 'job', 'retrain', 'experiment', 'track_sync', 
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #34d061bc
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -69,7 +68,6 @@ def _job_text(end: Any) -> str:
 @asks(RetrainRequest)
 def retrain(
     ask: RetrainRequest,
-    name: Annotated[Optional[str], typer.Argument(help="A model in production; see `lineupiq version list`.")] = None,
     output: Annotated[Path, typer.Option("--output", help="Parent of the states.")] = Path("experiments/retrain"),
     notify: Notify = None,
     everything: Annotated[bool, typer.Option("--all", help="Every model that is in production, one after the other.")] = False,
@@ -80,11 +78,11 @@ def retrain(
     from lineupiq.base import ConfigError
     from lineupiq.tracking.notify import destinations
     from lineupiq.workflows.retrain import retrain_text, run_retrain
-    if everything == (name is not None):
+    if everything == bool(ask.name):
         raise ConfigError("retrain takes a NAME or --all", found="both" if everything else "neither")
     if everything:
         return _retrain_all(ask, output, dry_run, as_json, destinations(notify))
-    told = run_retrain(replace(ask, name=name), output, destinations(notify), dry_run, None if as_json else lambda line: out(line, sys.stderr))
+    told = run_retrain(ask, output, destinations(notify), dry_run, None if as_json else lambda line: out(line, sys.stderr))
     say(told if as_json else retrain_text(told), as_json)
     if told["exit_code"]:
         raise typer.Exit(told["exit_code"])

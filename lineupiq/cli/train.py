@@ -42,7 +42,7 @@ class Progress(StatusLine):
         if state == "epoch":
             return self._epoch(model, facts)
         if not self.tty:
-            shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error")} | stopping(facts)
+            shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error", "kept")} | stopping(facts)
             return out(json.dumps({"event": "model", "model": model, "state": state, **shown}), sys.stderr)
         from rich.console import Console
         console = Console(stderr=True)
@@ -53,7 +53,7 @@ class Progress(StatusLine):
         else:
             self.done += 1
             early = stopping(facts)
-            tail = f"{facts['seconds']:.1f} s" if state == "done" else facts.get("error", "").splitlines()[0]
+            tail = "before the stop" if "kept" in facts else f"{facts['seconds']:.1f} s" if state == "done" else facts.get("error", "").splitlines()[0]
             tail += f", stopped early, best epoch {early['best_epoch']} (val_loss {early['val_loss']:.4g})" if early else ""
             console.print(f"[{self.done}] {model}: {state}, {tail}", markup=False, highlight=False)
 
@@ -75,20 +75,20 @@ class Progress(StatusLine):
 
 # %% ../../nbs/18_cli/02_train.ipynb #100686c2
 @app.command()
-@asks(TrainRequest)
+@asks(TrainRequest, unless="list_models")
 def train(
-    ask: TrainRequest,
+    ask: TrainRequest | None,
     list_models: Annotated[bool, typer.Option("--list-models", help="List the models and stop.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print losses while training.")] = False,
     as_json: Json = False,
 ) -> None:
-    "Train models and print one leaderboard on identical rows, with the simple rules in it."
+    "Train models and print one leaderboard on identical rows, with the simple rules in it; or go on with a run that was stopped."
     if list_models:
         return models(family=None, check=None, as_json=as_json)
-    from lineupiq.workflows.train import run_training
+    from lineupiq.workflows.train import run_record, run_training
     results = run_training(ask, Progress(verbose=verbose), None if as_json else out)
     if as_json:
-        records = [r.record() | {"published": r.published} for r in results]
+        records = [r.record() | {"published": r.published} for r in results] or [run_record(ask.resume)]
         say(records[0] if len(records) == 1 else {"runs": records}, True)
 
 # %% ../../nbs/18_cli/02_train.ipynb #0429ecd6
@@ -113,7 +113,7 @@ def predict(
     ask: PredictRequest,
     as_json: Json = False,
 ) -> None:
-    "Predict rows that have no outcome yet, with a run's model, a published or a saved one; digests are checked first."
+    "Predict rows that have no outcome yet, with a published model, a run's or a saved one; digests are checked first."
     from lineupiq.workflows.predict import run_predict
     say(run_predict(ask, as_json), as_json)
 

@@ -6,29 +6,21 @@
 __all__ = ['validate']
 
 # %% ../../nbs/18_cli/06_validate.ipynb #221054e6
-from pathlib import Path
-from typing import Annotated, Optional
-
 import typer
 
-from .app import Json, Paths, app, say
+from .app import Json, app, asks, say
+from ..workflows.requests import ValidateRequest
 
 # %% ../../nbs/18_cli/06_validate.ipynb #b982168a
 @app.command()
+@asks(ValidateRequest)
 def validate(
-    name: Annotated[Optional[str], typer.Argument(help="A published model; default the one that was published last.")] = None,
-    version: Annotated[Optional[str], typer.Option("--version", help="The candidate; default the one in staging.")] = None,
-    data: Annotated[Optional[str], typer.Option("--data", help="Another source than the recorded one.")] = None,
-    path: Paths = None,
-    config: Annotated[Optional[Path], typer.Option("--config", help="Thresholds; see `lineupiq config show gate`.")] = None,
-    window: Annotated[Optional[str], typer.Option("--window", help="How much of the newest unseen time is scored, e.g. 365D; default 90 days at least, and as much as a verdict takes.")] = None,
-    since: Annotated[Optional[str], typer.Option("--since", help="First time to score, instead of --window.")] = None,
-    output: Annotated[Path, typer.Option("--output", help="Folder of model_comparison.md, .html and .json.")] = Path("reports"),
+    ask: ValidateRequest,
     as_json: Json = False,
 ) -> None:
     "Judge a candidate against the version in production, on rows that neither has seen; exit 5 unless PROMOTE."
-    from lineupiq.workflows.validate import ValidateRequest, run_validate, validate_text
-    told = run_validate(ValidateRequest(name, version, data, tuple(path or ()), config, window, since, output))
+    from lineupiq.workflows.validate import run_validate, validate_text
+    told = run_validate(ask)
     say(told if as_json else validate_text(told), as_json)
     if told["verdict"] != "PROMOTE":
         raise typer.Exit(5)

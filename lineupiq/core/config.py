@@ -5,11 +5,14 @@
 # %% ../../nbs/00_core/03_config.ipynb #8c8458af
 from __future__ import annotations
 
+import linecache
 import os
 import re
-from dataclasses import MISSING, fields
+import sys
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -292,23 +295,29 @@ def check_params(
 INTERNAL = ("model_name", "model_family", "horizon", "checkpoint_dir", "extra_params")  # set by the run, not by a file
 
 
+@cache
 def field_comments(
     cls: type,  # a dataclass
 ) -> dict[str, str]:  # field -> the comment on its line
-    "The comments beside the fields of a class and of its parents."
-    import inspect
+    "The comments beside the fields of a class and of its parents; a class typed into a session has no file, and none."
     out: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        if base is object or not hasattr(base, "__dataclass_fields__"):
-            continue
-        try:
-            source = inspect.getsource(base)
-        except OSError:  # a class typed into a session has no file
-            continue
-        for line in source.splitlines():
-            if m := re.match(r"\s+(\w+)\s*:\s*[^#]+#\s*(.+)$", line):
+        file = getattr(sys.modules.get(base.__module__), "__file__", None)
+        for line in _class_lines(linecache.getlines(file), base.__name__) if file and is_dataclass(base) else ():
+            if m := re.match(r" {4}(\w+)\s*:.*?\s#\s*(.+)$", line):
                 out[m[1]] = m[2].strip()
     return out
+
+
+def _class_lines(lines: list[str], name: str) -> Iterator[str]:
+    "The lines of a class in its module."
+    inside = False
+    for line in lines:
+        if inside and line.strip() and not line.startswith((" ", ")")):
+            return
+        inside = inside or re.match(rf"class {name}\b", line) is not None
+        if inside:
+            yield line
 
 # %% ../../nbs/00_core/03_config.ipynb #9f95b365
 def yaml_value(

@@ -5,11 +5,9 @@
 # %% ../../nbs/00_core/11_requests.ipynb #c9c3acb6
 from __future__ import annotations
 
-import linecache
 import re
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -18,7 +16,7 @@ from ..base import config_problems, did_you_mean
 from .config import raise_problems
 
 # %% auto #0
-__all__ = ['part', 'option', 'Leaf', 'leaves', 'field_help', 'fitted', 'Request', 'changed']
+__all__ = ['part', 'option', 'Leaf', 'leaves', 'fitted', 'Request', 'changed']
 
 # %% ../../nbs/00_core/11_requests.ipynb #10427986
 def part(
@@ -35,9 +33,10 @@ def option(
     short: str = "",  # one letter, on a command line
     whole: bool = False,  # True: texts are values, commas and all, such as paths
     needed: bool = False,  # True: a command line insists on it
+    argument: bool = False,  # True: on a command line it is what the command is about, and stands without a flag
 ) -> Any:  # a field
     "A field that is offered outside in another way than by its name and its default."
-    return field(default=default, metadata={"option": name, "short": short, "whole": whole, "needed": needed})
+    return field(default=default, metadata={"option": name, "short": short, "whole": whole, "needed": needed, "argument": argument})
 
 # %% ../../nbs/00_core/11_requests.ipynb #72166c7a
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Leaf:
     short: str = ""  # one letter, on a command line
     whole: bool = False  # commas do not separate its values
     needed: bool = False  # a command line insists on it
+    argument: bool = False  # on a command line it stands without a flag
 
     @property
     def many(self) -> bool:
@@ -78,7 +78,7 @@ def _leaf(cls: type, f: Field, hint: Any, path: tuple[str, ...]) -> Leaf:
     kind, optional = _without_none(hint)
     kind = kind.__origin__ if hasattr(kind, "__metadata__") else kind
     default = f.default_factory() if f.default_factory is not MISSING else f.default
-    return Leaf(f.metadata.get("option") or f.name, cls, (*path, f.name), kind, optional, default, f.metadata.get("short", ""), f.metadata.get("whole", False), f.metadata.get("needed", False))
+    return Leaf(f.metadata.get("option") or f.name, cls, (*path, f.name), kind, optional, default, **{k: f.metadata[k] for k in ("short", "whole", "needed", "argument") if k in f.metadata})
 
 
 @cache
@@ -94,32 +94,6 @@ def leaves(
         elif f.init and not f.name.startswith("_"):
             out.append(_leaf(cls, f, hints[f.name], path))
     return tuple(out)
-
-# %% ../../nbs/00_core/11_requests.ipynb #cf7e30fe
-@cache
-def field_help(
-    cls: type,  # a dataclass
-) -> dict[str, str]:  # field -> the comment on its line
-    "The comments beside the fields of a class and of its parents."
-    out: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        file = getattr(sys.modules.get(base.__module__), "__file__", None)
-        if file and is_dataclass(base):
-            for line in _class_lines(linecache.getlines(file), base.__name__):
-                if m := re.match(r" {4}(\w+): .*?  # (.+)$", line):
-                    out[m[1]] = m[2].strip()
-    return out
-
-
-def _class_lines(lines: list[str], name: str) -> Iterator[str]:
-    "The lines of a class in its module."
-    inside = False
-    for line in lines:
-        if inside and line.strip() and not line.startswith((" ", ")")):
-            return
-        inside = inside or re.match(rf"class {name}\b", line) is not None
-        if inside:
-            yield line
 
 # %% ../../nbs/00_core/11_requests.ipynb #55a1cc35
 def _pieces(value: Any) -> list[Any]:
@@ -160,13 +134,28 @@ class Request:
         flags: bool = False,  # True: messages call a value --like-this
     ) -> Any:  # a checked request
         "A request from a command line, a YAML, a job's parameters or a record."
-        given = {k: v for k, v in values.items() if v is not None and v != []}
-        known = {leaf.name: leaf for leaf in leaves(cls)}
+        asked = {k: v for k, v in values.items() if v is not None and v != []}
+        given, known = cls.completed(asked), {leaf.name: leaf for leaf in leaves(cls)}
         problems = [f"{k}: unknown key{did_you_mean(str(k), known)}" for k in given if k not in known]
         made, wrong = _build(cls, given)
+        made = None if made is None else made.settled(asked)
         problems += wrong or made.problems()
         raise_problems([_as_flag(p, known) for p in problems] if flags else problems, where, text)
+        vars(made)["_checked"] = True
         return made
+
+    @classmethod
+    def completed(cls,
+        asked: Mapping[str, Any],  # what was given, by the names outside
+    ) -> Mapping[str, Any]:  # that, over what files say
+        "What was asked for, with what stands in for the rest."
+        return asked
+
+    def settled(self,
+        asked: Mapping[str, Any],  # what was given, by the names outside
+    ) -> Any:  # itself, or another
+        "The request with what follows from what was asked for and what was not."
+        return self
 
     def problems(self) -> list[str]:  # "name: what is wrong with it"
         "Everything that contradicts itself, of this request and of its parts."
@@ -174,8 +163,10 @@ class Request:
         return [p for one in parts if hasattr(one, "problems") for p in one.problems()]
 
     def check(self) -> Any:  # itself
-        "Raise one error with every problem."
-        raise_problems(self.problems(), type(self).__name__)
+        "Raise one error with every problem; a request that has passed is not asked again."
+        if "_checked" not in vars(self):
+            raise_problems(self.problems(), type(self).__name__)
+            vars(self)["_checked"] = True
         return self
 
     def record(self) -> dict[str, Any]:  # name -> value, in plain values; what is as the defaults have it is left out
@@ -200,7 +191,8 @@ def _plain(value: Any) -> Any:
 def _as_flag(problem: str, known: Mapping[str, Leaf]) -> str:
     "A problem of a value as a command line's reader knows it."
     name, colon, rest = problem.partition(":")
-    return f"--{name.replace('_', '-')}{colon}{rest}" if name.split(".")[0] in known else problem
+    leaf = known.get(name.split(".")[0])
+    return problem if leaf is None or leaf.argument else f"--{name.replace('_', '-')}{colon}{rest}"
 
 
 def _build(cls: type, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> tuple[Any, list[str]]:
@@ -217,10 +209,10 @@ def _build(cls: type, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) ->
     problems += [re.sub(r"^\w+", lambda m: outside.get(m[0], m[0]), p) for p in config_problems(cls, own)]
     return (None, problems) if problems else (cls(**own, **parts), [])
 
-# %% ../../nbs/00_core/11_requests.ipynb #a1ed5572
+# %% ../../nbs/00_core/11_requests.ipynb #818563e8
 def changed(
     ask: Any,  # a request
-    **values: Any,  # by the names outside, as fields hold them
+    values: Mapping[str, Any],  # by the names outside, as fields hold them
 ) -> Any:  # a new one
     "A request with other values, wherever they lie in it."
     for name, value in values.items():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 # %% auto #0
-__all__ = ['SPLITS_DIR', 'META', 'AUDIT', 'AUDITED_FROM', 'DatasetConfig', 'split_panel', 'Choice', 'choose_features',
+__all__ = ['SPLITS_DIR', 'META', 'AUDIT', 'AUDITED_FROM', 'DatasetConfig', 'split_panel', 'ChosenFeatures', 'choose_features',
            'read_splits', 'TimeSeriesDataset', 'make_loader']
 
 # %% ../../nbs/01_data/04_dataset.ipynb #decbbb31
@@ -195,7 +195,7 @@ AUDITED_FROM = 200  # labelled training rows; of fewer the audit sees too little
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenFeatures:
     "What an automatic choice of features came to."
     features: list[str]
     left_out: dict[str, str]  # column -> why
@@ -222,7 +222,7 @@ def _usable(
 def choose_features(
     config: DatasetConfig,  # with feature_columns: auto
     train: pd.DataFrame,  # the training rows
-) -> Choice:
+) -> ChosenFeatures:
     "The candidates that the audit of columns clears."
     if (n := int(train[config.label].notna().sum())) < AUDITED_FROM:
         raise DataError("too few rows for an automatic choice of features", where=f"{config.train_path}: labelled rows", found=str(n), expected=f"{AUDITED_FROM} or more", fix="list feature_columns")
@@ -234,13 +234,13 @@ def choose_features(
     left = {name: why for name, why in looked.items() if why}
     if len(left) == len(looked):
         raise ConfigError("feature_columns: auto found no column that the audit clears", where=str(config.train_path), found="; ".join(f"{k}: {v}" for k, v in left.items())[:500], fix="list feature_columns")
-    return Choice([name for name in looked if name not in left], left)
+    return ChosenFeatures([name for name in looked if name not in left], left)
 
 # %% ../../nbs/01_data/04_dataset.ipynb #4a0889aa
 def read_splits(
     config: DatasetConfig,  # valid
     splits: Sequence[str] | None = None,  # None: all that there are
-) -> tuple[pd.DataFrame, DatasetConfig, Choice | None]:  # the rows; the configuration with its features; how they were chosen, where they were
+) -> tuple[pd.DataFrame, DatasetConfig, ChosenFeatures | None]:  # the rows; the configuration with its features; how they were chosen, where they were
     "The rows of split files, checked; an automatic choice of features is made, and printed."
     parts, choice = {s: _read_split(config, s) for s in config.paths if splits is None or s in splits}, None
     if len({str(p["datetime"].dt.tz) for p in parts.values()}) > 1:

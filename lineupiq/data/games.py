@@ -15,7 +15,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from .game_log import make_log
 from .nfl import GAME_HOURS, next_games, past_means, team_games
-from .panel import Feature, Panel, make_panel
+from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 from .ratings import USUAL, EloRules, elo_ratings
 
 log = logging.getLogger("lineupiq")
@@ -243,10 +243,10 @@ def game_panel(
         frame.loc[keep, canonical + [name for name in {**NINE, **MORE, **MARKET}]],
         [Feature(name, "numeric", about) for name, about in names.items() if name not in left_out], task="binary", name="nfl-games",
         references=references,
-        sort=True, missing_target="upcoming",
-        meta={"ties_dropped": int((tied & inside & ~first_game).sum()) if ties == "drop" else 0,
-              "first_games_dropped": int((first_game & inside).sum()), "left_out": left_out})
-    return replace(panel, log=game_log(games))
+        cleaning=Cleaning(sort=True, missing_target="upcoming"))
+    counts = {"ties_dropped": int((tied & inside & ~first_game).sum()) if ties == "drop" else 0,
+              "first_games_dropped": int((first_game & inside).sum()), "left_out": left_out}
+    return replace(with_notes(panel, counts), log=game_log(games))
 
 
 def game_log(

@@ -16,7 +16,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, NotFitted, did_you_mean
 from .bars import pick_symbols
 from .indicators import LOOKBACK, bar_features, bar_manifest
-from .panel import Feature, Panel, make_panel
+from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 
 log = logging.getLogger("lineupiq")
 
@@ -379,4 +379,5 @@ def bars_panel(
     config = barriers or BarrierConfig()
     used = {s: vars(config.lookup(s, horizon)) for s in sorted(frame["symbol"].unique())}
     meta = {**counts, "barriers": used, "weights": weights, "warm_up": segments.warm_up}
-    return make_panel(frame[columns], entries, task="multiclass", name=name, horizon=horizon, missing_target="upcoming", meta=meta)
+    panel = make_panel(frame[columns], entries, task="multiclass", name=name, horizon=horizon, cleaning=Cleaning(missing_target="upcoming"))
+    return with_notes(panel, meta)

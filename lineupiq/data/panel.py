@@ -25,8 +25,9 @@ from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'KINDS', 'RESERVED', 'Feature', 'manifest', 'clean_time', 'Panel', 'naive_utc', 'make_panel', 'label_twins',
-           'save_panel', 'load_panel_folder', 'panel_digest', 'describe_panel']
+__all__ = ['log', 'KINDS', 'STRICT', 'RESERVED', 'Feature', 'manifest', 'clean_time', 'Panel', 'naive_utc', 'Cleaning',
+           'make_panel', 'with_notes', 'label_twins', 'save_panel', 'load_panel_folder', 'panel_digest',
+           'describe_panel']
 
 # %% ../../nbs/01_data/01_panel.ipynb #b563375d
 KINDS = ("numeric", "count", "category")
@@ -145,6 +146,11 @@ class Panel:
         return self.frame["group"].to_numpy() if "group" in self.frame else None
 
     @property
+    def clock(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:  # times, label ends, groups
+        "What a splitter goes by: `WalkForward(*panel.clock)`."
+        return self.times, self.label_ends, self.groups
+
+    @property
     def labelled(self) -> np.ndarray:  # (N,) bool
         "Rows whose label is known."
         return ~np.isnat(self.label_ends)
@@ -183,6 +189,18 @@ def naive_utc(
     return (values if values.dt.tz is None else values.dt.tz_convert("UTC").dt.tz_localize(None)).to_numpy().astype("datetime64[ns]")
 
 # %% ../../nbs/01_data/01_panel.ipynb #fd1bdc34
+@dataclass(frozen=True, kw_only=True)
+class Cleaning:
+    "What is done about rows that cannot be taken as they are."
+    sort: bool = False  # True: sort rows whose times run backwards, stably
+    timezone: str | None = None  # the zone of naive times; None: they stay naive
+    as_of: str | pd.Timestamp | None = None  # no row may be later than this; None: any may
+    missing_target: str = "error"  # a row without a label: error, drop, or upcoming (kept, to be predicted)
+
+
+STRICT = Cleaning()  # nothing is done: what cannot be taken as it is is an error
+
+# %% ../../nbs/01_data/01_panel.ipynb #82d0d340
 def make_panel(
     frame: pd.DataFrame,  # one row a decision, in any column order
     features: Sequence[Feature | str] | Mapping[str, str] | None,  # the manifest; None is an error that lists the candidates
@@ -192,20 +210,15 @@ def make_panel(
     horizon: int = 1,  # steps ahead
     label_kind: str | None = None,  # numeric, count or class; None: by task
     references: Mapping[str, str] | None = None,  # columns to show beside the models, known at `time`
-    rules: Mapping[str, str] | None = None,  # columns that are a simple rule already: {"ewma": column}; None: computed from the panel's labels
-    sort: bool = False,  # True: sort rows whose times run backwards, stably
-    timezone: str | None = None,  # of naive times
-    as_of: Any = None,  # no row may be later than this
-    missing_target: str = "error",  # error, drop, or upcoming
+    cleaning: Cleaning = STRICT,  # what is done about rows that are out of order, unlabelled or too late
     to_fit: bool = True,  # False: rows to predict or to score; few, one or none will do, and a column may be empty
-    meta: Mapping[str, Any] | None = None,  # kept with the panel
 ) -> Panel:  # validated and sorted by time, then symbol
     "Validate a table once and sort it once."
     if task not in TASKS:
         raise ConfigError(f"unknown task '{task}'{did_you_mean(task, TASKS)}", expected=", ".join(TASKS))
     entries = _entries(frame, features)
-    frame = _canonical(frame, timezone, as_of, missing_target, to_fit)
-    frame = _ordered(frame, sort, timezone)
+    frame = _canonical(frame, cleaning, to_fit)
+    frame = _ordered(frame, cleaning)
     labelled = frame["label_end"].notna().to_numpy()
     frame["label"] = _number_labels(frame["label"], labelled, task, to_fit)
     _check_features(frame, entries, to_fit)
@@ -217,14 +230,18 @@ def make_panel(
     kind = label_kind or ("numeric" if task == "regression" else "class")
     if task != "regression" and labelled.all():
         frame["label"] = frame["label"].astype(np.int64)
-    return Panel(frame, entries, task, name, horizon, kind, dict(references or {}), _known_rules(frame, rules or {}), dict(meta or {}))
+    return Panel(frame, entries, task, name, horizon, kind, dict(references or {}))
 
-# %% ../../nbs/01_data/01_panel.ipynb #c020b2a4
-def _known_rules(frame: pd.DataFrame, rules: Mapping[str, str]) -> dict[str, str]:
-    "Rules that the builder brings along; their columns exist."
-    if gone := [f"{rule}: {column}" for rule, column in rules.items() if column not in frame]:
+# %% ../../nbs/01_data/01_panel.ipynb #d59b990d
+def with_notes(
+    panel: Panel,  # of `make_panel`
+    meta: Mapping[str, Any],  # counts and notes
+    rules: Mapping[str, str] | None = None,  # columns that are a simple rule already: {"ewma": column}; None: computed from the panel's labels
+) -> Panel:
+    "A panel with what only its builder knows."
+    if gone := [f"{rule}: {column}" for rule, column in (rules or {}).items() if column not in panel.frame]:
         raise ConfigError("a rule without its column", found=", ".join(gone))
-    return dict(rules)
+    return replace(panel, meta=dict(meta), rules=dict(rules or {}))
 
 # %% ../../nbs/01_data/01_panel.ipynb #c2245098
 RESERVED = ("symbol", "time", "label", "label_end", "weight", "known_at", "segment", "season", "group")
@@ -244,7 +261,7 @@ def _entries(frame: pd.DataFrame, features: Any) -> list[Feature]:
     return entries
 
 # %% ../../nbs/01_data/01_panel.ipynb #dcb18ee7
-def _canonical(frame: pd.DataFrame, timezone: str | None, as_of: Any, missing_target: str, to_fit: bool) -> pd.DataFrame:
+def _canonical(frame: pd.DataFrame, cleaning: Cleaning, to_fit: bool) -> pd.DataFrame:
     "Required columns, clean times, missing labels treated as asked."
     if not len(frame) and to_fit:
         raise DataError("no rows", where="the table", found="0 rows", fix="check the filters and the files")
@@ -254,25 +271,31 @@ def _canonical(frame: pd.DataFrame, timezone: str | None, as_of: Any, missing_ta
     if missing:
         raise DataError("columns missing", found=", ".join(missing), expected="symbol, time, label", where="the table")
     frame = frame.reset_index(drop=True).copy(deep=False)
-    frame["time"] = clean_time(frame["time"], "time", timezone)
-    frame["label_end"] = frame["time"] if "label_end" not in frame else clean_time(frame["label_end"], "label_end", timezone, missing_ok=True)
+    frame["time"] = clean_time(frame["time"], "time", cleaning.timezone)
+    frame["label_end"] = frame["time"] if "label_end" not in frame else clean_time(frame["label_end"], "label_end", cleaning.timezone, missing_ok=True)
     if (frame["time"].dt.tz is None) != (frame["label_end"].dt.tz is None):
         raise DataError("`time` and `label_end` differ in having a zone", found=f"{frame['time'].dtype} and {frame['label_end'].dtype}", fix="give both a zone")
     if frame["symbol"].isna().any():
         raise DataError("a missing symbol", where=f"column 'symbol', {first_rows(frame['symbol'].isna())}", fix="name it, or drop the rows")
     frame["symbol"] = frame["symbol"].astype(str)
     frame["weight"] = 1.0 if "weight" not in frame else check_weights(frame["weight"], len(frame)) if len(frame) else frame["weight"].astype(np.float64)
-    frame = _missing_labels(frame, missing_target)
-    if as_of is not None:
-        try:
-            limit = pd.Timestamp(as_of)
-        except (ValueError, TypeError):
-            raise ConfigError("as_of is not a time", found=repr(as_of), expected="a date such as 2024-01-31") from None
-        zone = frame["time"].dt.tz
-        limit = limit if (limit.tz is None) == (zone is None) else limit.tz_localize(zone) if limit.tz is None else limit.tz_convert(None)
-        if (late := frame["time"] > limit).any():
-            raise DataError("times after as_of", where=f"column 'time', {first_rows(late)}", found=str(frame["time"][late].iloc[0]), expected=f"≤ {limit}")
+    frame = _missing_labels(frame, cleaning.missing_target)
+    _check_as_of(frame["time"], cleaning.as_of)
     return frame
+
+
+def _check_as_of(times: pd.Series, as_of: Any) -> None:
+    "Refuse a row that is later than what the table is said to know."
+    if as_of is None:
+        return
+    try:
+        limit = pd.Timestamp(as_of)
+    except (ValueError, TypeError):
+        raise ConfigError("as_of is not a time", found=repr(as_of), expected="a date such as 2024-01-31") from None
+    zone = times.dt.tz
+    limit = limit if (limit.tz is None) == (zone is None) else limit.tz_localize(zone) if limit.tz is None else limit.tz_convert(None)
+    if (late := times > limit).any():
+        raise DataError("times after as_of", where=f"column 'time', {first_rows(late)}", found=str(times[late].iloc[0]), expected=f"≤ {limit}")
 
 # %% ../../nbs/01_data/01_panel.ipynb #487ece34
 def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
@@ -290,7 +313,7 @@ def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
     return frame
 
 # %% ../../nbs/01_data/01_panel.ipynb #35b6023f
-def _ordered(frame: pd.DataFrame, sort: bool, timezone: str | None = None) -> pd.DataFrame:
+def _ordered(frame: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
     "Refuse doubled rows and times that run backwards; sort by time, then symbol."
     order = np.lexsort((pd.factorize(frame["symbol"], sort=True)[0], naive_utc(frame["time"])))  # codes sort a hundred times faster than text
     double = frame.duplicated(["symbol", "time"]).to_numpy()
@@ -298,7 +321,7 @@ def _ordered(frame: pd.DataFrame, sort: bool, timezone: str | None = None) -> pd
         key = frame[["symbol", "time"]][double].iloc[0]
         raise DataError("a symbol has two rows at one time", where=first_rows(double), found=f"{key['symbol']} at {key['time']}", expected="one row per symbol and time")
     backwards = (frame.groupby("symbol", sort=False)["time"].diff() < pd.Timedelta(0)).to_numpy()
-    if backwards.any() and not sort:
+    if backwards.any() and not cleaning.sort:
         raise DataError("times run backwards within a symbol", where=first_rows(backwards), found=f"symbol {frame['symbol'][backwards].iloc[0]}",
                         fix="sort the table, or set sort: true")
     if backwards.any():
@@ -307,7 +330,7 @@ def _ordered(frame: pd.DataFrame, sort: bool, timezone: str | None = None) -> pd
     if short.any():
         raise DataError("a label ends before its row", where=f"column 'label_end', {first_rows(short)}", expected="label_end ≥ time")
     if "known_at" in frame:
-        known = clean_time(frame["known_at"], "known_at", timezone, missing_ok=True)
+        known = clean_time(frame["known_at"], "known_at", cleaning.timezone, missing_ok=True)
         if (known.dt.tz is None) != (frame["time"].dt.tz is None):
             raise DataError("`time` and `known_at` differ in having a zone", found=f"{frame['time'].dtype} and {known.dtype}", fix="give both a zone")
         early = naive_utc(known) > naive_utc(frame["time"])

@@ -15,7 +15,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from .encoder import HALFLIFE
 from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
-from .panel import Feature, Panel, make_panel
+from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 
 log = logging.getLogger("lineupiq")
 
@@ -294,10 +294,10 @@ def player_panel(
     features = features.drop(columns=left_out)
     counts = {"first_rows_dropped": int((inside & (features["games_played"] == 0)).sum()), "unlabelled_dropped": int(unlabelled.sum()),
               "left_out": left_out}
-    return make_panel(
+    panel = make_panel(
         pd.concat([_canonical_rows(own, target), features], axis=1)[keep],
         [Feature(name, "numeric", describe_player_feature(name)) for name in features],
-        task="regression", name="nfl-players", label_kind="count" if target in COUNT_TARGETS else "numeric", sort=True,
-        rules={"ewma": rule} if halflife == HALFLIFE and (rule := f"{target}_ewma{halflife:g}") in features else None,
-        missing_target="upcoming",
-        meta={"position": position, "target": target, **counts})
+        task="regression", name="nfl-players", label_kind="count" if target in COUNT_TARGETS else "numeric",
+        cleaning=Cleaning(sort=True, missing_target="upcoming"))
+    rule = f"{target}_ewma{halflife:g}"
+    return with_notes(panel, {"position": position, "target": target, **counts}, {"ewma": rule} if halflife == HALFLIFE and rule in features else None)

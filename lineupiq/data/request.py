@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,10 +16,11 @@ from ..core.requests import Request, option
 
 if TYPE_CHECKING:
     from lineupiq.data.panel import Panel
+    from lineupiq.data.sources import TableConfig
 
 # %% auto #0
-__all__ = ['OUTSIDE', 'DataRequest', 'source_options', 'source_problem', 'horizons', 'read_source', 'source_record',
-           'recorded_source', 'source_panel']
+__all__ = ['OUTSIDE', 'DataRequest', 'source_files', 'source_options', 'source_problem', 'horizons', 'read_source',
+           'source_record', 'recorded_source', 'source_panel']
 
 # %% ../../nbs/01_data/15_request.ipynb #bab4ede6
 @dataclass(frozen=True)
@@ -42,22 +44,35 @@ class DataRequest(Request):
     seed: int | None = None  # Of a simulated source.
     n: Count | None = None  # Rows of a simulated source, a symbol.
 
+    @cached_property
+    def table(self) -> TableConfig | None:
+        "What the YAML of a table says, read once: what was checked is what the rows are made by; None: a named source."
+        from lineupiq.data.sources import check_source, table_config
+        return table_config(self.data) if check_source(self.data) is None else None
+
     def problems(self) -> list[str]:
         "Horizons that are none."
         bad = [h for h in self.horizon if h < 1]
         return [f"horizon: expected whole numbers from 1 up, found {', '.join(map(str, bad))}"] if bad else []
 
 # %% ../../nbs/01_data/15_request.ipynb #bbf23bcb
+def source_files(
+    ask: DataRequest,  # which rows
+) -> str | list[str] | None:  # None: the source's own
+    "Files or folders as a builder takes them."
+    return None if not ask.path else ask.path[0] if len(ask.path) == 1 else list(ask.path)
+
+
 OUTSIDE = {"symbol": "symbols"}  # names that a source's builder uses, where they differ
 
 
 def source_options(
     ask: DataRequest,  # which rows
 ) -> dict[str, Any]:  # options of the builder, without the horizon
-    "What a source is told."
+    "What a source is told, by the names of its builder's parameters."
     from lineupiq.data.sources import SOURCES
     given = {OUTSIDE.get(f.name, f.name): getattr(ask, f.name) for f in fields(ask) if f.name not in ("data", "horizon")}
-    given["path"] = None if not ask.path else ask.path[0] if len(ask.path) == 1 else list(ask.path)
+    given["path"] = source_files(ask)
     given["symbols"] = list(ask.symbol) or None
     if ask.weights == "quality":  # is learnt on training rows, not by the source
         given["weights"] = None
@@ -69,11 +84,11 @@ def source_options(
 def source_problem(
     ask: DataRequest,  # which rows
 ) -> str | None:  # what is wrong, as a message; None: nothing
-    "Whether there is such a source and whether it takes what was said; nothing is read."
-    from lineupiq.data.sources import check_source, table_config
+    "Whether there is such a source and whether it takes what was said; no rows are read."
+    from lineupiq.data.sources import check_source
     try:
         if check_source(ask.data, source_options(ask)) is None:
-            table_config(ask.data)
+            ask.table  # noqa: B018 - reading it says what is wrong with it
         horizons(ask)
     except ConfigError as err:
         if type(err) is not ConfigError or "\n  - " in err.what:  # a table's own file says by itself what is wrong with it
@@ -106,7 +121,7 @@ def read_source(
     "The panel of a source."
     from lineupiq.data.sources import SOURCES, load_panel
     more = {"upcoming": True} if upcoming and ask.data in SOURCES and "upcoming" in SOURCES[ask.data].options else {}
-    return load_panel(ask.data, to_fit=to_fit, **source_options(ask), **more, **({"horizon": horizon} if horizon else {}))
+    return load_panel(ask.data, to_fit=to_fit, described=ask.table, **source_options(ask), **more, **({"horizon": horizon} if horizon else {}))
 
 
 def source_record(

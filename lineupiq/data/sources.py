@@ -20,7 +20,7 @@ from ..core.files import check_name
 from ..core.parsing import to_codes
 from ..core.readers import find_tables, read_table
 from .bars import READING
-from .panel import Panel, make_panel, manifest
+from .panel import Cleaning, Panel, make_panel, manifest, with_notes
 
 log = logging.getLogger("lineupiq")
 
@@ -112,9 +112,10 @@ def table_panel(
     description: str | Path | Mapping[str, Any],  # a YAML, or its mapping
     path: str | Path | Sequence[str | Path] | None = None,  # other files than the YAML's, e.g. newer rows
     to_fit: bool = True,  # False: rows to predict or to score; the label's column may be missing
+    described: TableConfig | None = None,  # what the YAML says, where it has been read already
 ) -> Panel:
     "A panel from somebody's own table."
-    cfg = table_config(description)
+    cfg = described or table_config(description)
     root = Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
     if path is None and cfg.path is None:
         raise ConfigError("path: missing: the table's file is not said", where=str(description)[:120], fix="add path to the YAML, or give --path")
@@ -133,8 +134,9 @@ def table_panel(
         log.warning("neither label_end nor label_lag is given: each label counts as known at the row's own time, so nothing is purged between training and test")
     frame = _with_roles(raw, cfg, str(files[0]), to_fit)
     missing = "drop" if cfg.drop_missing_target and to_fit else "upcoming" if cfg.upcoming or not to_fit else "error"
-    panel = make_panel(frame, cfg.features, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references, sort=cfg.sort,
-                      timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing, to_fit=to_fit, meta={"path": files[0].name})
+    panel = make_panel(frame, cfg.features, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references,
+                       cleaning=Cleaning(sort=cfg.sort, timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing), to_fit=to_fit)
+    panel = with_notes(panel, {"path": files[0].name})
     known = panel.y[panel.labelled] if cfg.label_kind == "count" else np.empty(0)
     if (odd := (known < 0) | (known % 1 != 0)).any():
         raise DataError("labels that are no counts", where=f"column '{cfg.label}'", found=str(known[odd][:3]), expected="whole numbers from 0 up", fix="leave label_kind out")
@@ -303,6 +305,7 @@ def check_source(
 def load_panel(
     data: str | Path,  # a source's name, or a YAML that describes a table
     to_fit: bool = True,  # False: rows to predict or to score; matters to a table, which may then lack labels
+    described: TableConfig | None = None,  # what a table's YAML says, where it has been read already
     **options: Any,  # of the source; None means not given
 ) -> Panel:
     "The panel of a source; unknown sources and options are refused with a suggestion."
@@ -313,4 +316,4 @@ def load_panel(
     allowed = {"path"} if to_fit else {"path", "upcoming"}
     if odd := sorted(set(given) - allowed):
         raise ConfigError(f"a table does not take {', '.join('--' + o.replace('_', '-') for o in odd)}", fix="say it in the YAML")
-    return table_panel(data, given.get("path"), to_fit)
+    return table_panel(data, given.get("path"), to_fit, described)

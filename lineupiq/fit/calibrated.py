@@ -22,8 +22,7 @@ from .inputs import ModelSpec
 from .out_of_fold import FittedFold, fit_fold, with_validation
 from .settings import FitSettings
 from ..scoring.calibration import METHODS, ProbabilityMap, check_method, fit_map
-from ..scoring.intervals import Resampling, score_interval
-from ..scoring.leaderboard import score_units
+from ..scoring.intervals import Resampling, score_interval, score_units
 
 # %% auto #0
 __all__ = ['MARGIN', 'ROOMY', 'calibration_windows', 'MapChoice', 'choose_map', 'probabilities_of', 'apply_map', 'CalibratedFold',

@@ -40,12 +40,13 @@ def finish(
     result: str | Path,  # the parameter `result`
     job_id: str,  # the parameter `job_id`
     exit_code: int = 0,  # 0, or 2 to 10, the job's own word: 5 gate not passed, 9 drift, 3 nothing can be said
-    **facts: Any,  # metrics and names, shown in the notification
+    facts: Record | None = None,  # metrics and names, shown in the notification
 ) -> dict[str, Any]:  # what was written
     "Write a job's result: the last thing that its notebook does."
     if not _is_word(exit_code):
         raise ConfigError("not the exit code of a job", where="finish", found=repr(exit_code)[:80], expected="0, or 2 to 10", fix="raise an error where the job has failed")
-    told = {"format": 1, "job_id": job_id, "exit_code": int(exit_code), **plain(facts)}
+    own = {"format": 1, "job_id": job_id, "exit_code": int(exit_code)}
+    told = {**own, **plain(dict(facts or {})), **own}  # a fact of such a name changes nothing
     dump_json(told, result)
     return told
 
@@ -135,9 +136,9 @@ def _kernel_class(box: dict[str, Any]) -> type:
             box["pid"] = self.provisioner.pid
             _remember(box, 0)
 
-        async def shutdown_kernel(self, *args: Any, **kw: Any) -> None:
+        async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
             _remember(box, 0)  # who lost their parent cannot be found by it
-            await super().shutdown_kernel(*args, **kw)
+            await super().shutdown_kernel(now, restart)
     return OwnKernel
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #8cdb857f

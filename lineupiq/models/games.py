@@ -16,7 +16,7 @@ from ..base import DataError, did_you_mean
 from ..core.readers import read_table
 from ..data.game_log import make_log
 from ..data.games import same_division, signed_streak
-from ..data.panel import Panel, clean_time, make_panel
+from ..data.panel import Cleaning, Panel, clean_time, make_panel
 from ..data.ratings import elo_ratings
 
 log = logging.getLogger("lineupiq")
@@ -107,5 +107,5 @@ def games_panel(
     else:
         frame = _from_features(raw, where, to_fit)
     known = [f for f in GAME_FEATURES if f in frame and (not to_fit or frame[f].notna().any())]
-    panel = make_panel(frame, {f: "numeric" for f in known}, task="binary", name="games-csv", sort=True, missing_target="upcoming", to_fit=to_fit)
+    panel = make_panel(frame, {f: "numeric" for f in known}, task="binary", name="games-csv", cleaning=Cleaning(sort=True, missing_target="upcoming"), to_fit=to_fit)
     return replace(panel, log=games)

@@ -5,29 +5,38 @@
 # %% ../../nbs/16_models/02b_stored.ipynb #1e9d9b18
 from __future__ import annotations
 
+import os
+import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..base import BaseModel, ConfigError, ModelTypeError, NotFound, TrainingMetrics
+from ..base import BaseModel, ConfigError, DataError, ModelTypeError, NotFound, Record, TrainingMetrics, did_you_mean
 from ..core.arrays import ArrayModel, LabelCodec
-from ..core.files import check_name, models_root, verify_manifest
+from ..core.config import read_yaml
+from ..core.files import check_name, models_root, parse_version, verify_manifest
+from ..core.readers import read_table
 from ..data.panel import Feature, Panel, make_panel
+from ..data.request import source_panel
 from ..estimator import LineupIQClassifier
 from .games import GAME_FEATURES, games_panel
-from ..registry import registry
+from .persistence import load_model as read_file
+from ..registry import load_model, registry
 from ..store.golden import write_golden
-from ..store.layout import Store, verify_version
+from ..store.layout import Store, text_of
+from ..store.published import load_published
 from ..store.versions import publish
 from ..training.fitting import Bundle, load_bundle, save_bundle
+from ..training.runs import open_run, predict_unseen
 
 # %% auto #0
-__all__ = ['named_rows', 'array_panel', 'GameClassifier', 'library_model', 'bare_bundle', 'publish_bundle', 'estimator_of',
-           'read_version', 'predict_saved']
+__all__ = ['STAGES', 'named_rows', 'array_panel', 'GameClassifier', 'library_model', 'bare_bundle', 'publish_bundle',
+           'estimator_of', 'read_version', 'StoredModel', 'stored_model', 'file_panel', 'predict_stored']
 
 # %% ../../nbs/16_models/02b_stored.ipynb #252a2fdb
 def named_rows(
@@ -68,25 +77,36 @@ class GameClassifier(LineupIQClassifier):
 
 # %% ../../nbs/16_models/02b_stored.ipynb #19825016
 def _adopted(estimator: Any) -> ArrayModel:
-    "A fitted estimator of scikit-learn as the model of its kind."
+    "A fitted estimator of scikit-learn or XGBoost as the model of its kind."
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
     from sklearn.utils.validation import check_is_fitted
-    kinds = {LogisticRegression: "logistic", RandomForestClassifier: "random_forest"}
+    from xgboost import XGBClassifier, XGBRegressor
+    kinds = {LogisticRegression: "logistic", RandomForestClassifier: "random_forest", XGBClassifier: "xgboost", XGBRegressor: "xgboost"}
     name = next((n for kind, n in kinds.items() if isinstance(estimator, kind)), None)
     if name is None:
         raise ModelTypeError("a model that cannot be stored", found=type(estimator).__name__, expected=f"a model of this library, {', '.join(k.__name__ for k in kinds)}", fix="train it with train_model")
     check_is_fitted(estimator)
-    names = [str(c) for c in getattr(estimator, "feature_names_in_", named_rows(np.empty((0, estimator.n_features_in_))).columns)]
-    model = registry().get_model(name)(feature_columns=names, task="binary" if len(estimator.classes_) == 2 else "multiclass")
-    model.native, model._bounds, model.codec, model.input_columns = Pipeline([(name, estimator)]), None, LabelCodec(estimator.classes_), names
+    given = getattr(estimator, "feature_names_in_", None)
+    names = [str(c) for c in (named_rows(np.empty((0, estimator.n_features_in_))).columns if given is None else given)]
+    classes = None if isinstance(estimator, XGBRegressor) else estimator.classes_
+    model = registry().get_model(name)(feature_columns=names, task="regression" if classes is None else "binary" if len(classes) == 2 else "multiclass")
+    model.native, model._bounds, model.input_columns = _trees(estimator) if name == "xgboost" else Pipeline([(name, estimator)]), None, names
+    model.codec = None if classes is None else LabelCodec(classes)
     model._positional, model.metrics, model.is_fitted = True, TrainingMetrics(), True
     return model
 
 
+def _trees(estimator: Any) -> Any:
+    "XGBoost's booster, up to the round that the estimator itself predicts with."
+    booster = estimator.get_booster()
+    best = booster.attr("best_iteration")
+    return booster if best is None else booster[:int(best) + 1]
+
+
 def library_model(
-    model: Any,  # fitted: a model of this library, its estimator, or a linear model or forest of scikit-learn
+    model: Any,  # fitted: a model of this library, its estimator, a linear model or forest of scikit-learn, or boosted trees of XGBoost
 ) -> ArrayModel:
     "The library's model in whatever was handed in."
     if isinstance(model, BaseModel):
@@ -105,9 +125,9 @@ def bare_bundle(
     rng, n = np.random.default_rng(0), 32
     frame = pd.DataFrame(rng.normal(size=(n, len(model.feature_columns))), columns=model.feature_columns)
     when = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(n), unit="h")
-    classes = model.codec.classes
-    panel = make_panel(frame.assign(time=when, symbol="made-up", label=classes[np.arange(n) % len(classes)]), model.feature_columns, task=model.task, name="arrays", to_fit=False)
-    about = {"task": model.task, "panel": "arrays", "horizon": model.horizon, "label_kind": "class", "trained_until": str(panel.times.min()), "tested_until": str(panel.times.max()), "rows": None, "seq_len": None}
+    label = rng.normal(size=n) if model.task == "regression" else model.codec.classes[np.arange(n) % len(model.codec.classes)]
+    panel = make_panel(frame.assign(time=when, symbol="made-up", label=label), model.feature_columns, task=model.task, name="arrays", to_fit=False)
+    about = {"task": model.task, "panel": "arrays", "horizon": model.horizon, "label_kind": panel.label_kind, "trained_until": str(panel.times.min()), "tested_until": str(panel.times.max()), "rows": None, "seq_len": None}
     return Bundle(model, [Feature(c) for c in model.feature_columns], {}, about), panel
 
 # %% ../../nbs/16_models/02b_stored.ipynb #902e4c44
@@ -147,14 +167,112 @@ def read_version(
     return load_bundle(folder / "bundle")
 
 # %% ../../nbs/16_models/02b_stored.ipynb #b0000040
-def predict_saved(
-    name: str,  # of the store
-    path: str | Path,  # a file of games, with the columns that the model was trained on
-    version: str | None = None,  # MAJOR.MINOR.PATCH; None: the newest
-) -> pd.DataFrame:  # datetime, symbol, prediction, prob_…
-    "Predictions of a file's games by a stored version; columns are matched by name."
-    store = Store()
-    folder = store.folder(name, version or (store.versions(store.known(name)) or ["no version"])[-1])
-    verify_version(store, name, folder.name[1:])
-    bundle, panel = read_version(folder), games_panel(path, to_fit=False)
-    return bundle.predict(panel, np.arange(len(panel))).drop(columns=["row", "fold", "split"])
+@dataclass(frozen=True)
+class StoredModel:
+    "A model that was found and verified, and what it knows of where its rows come from."
+    name: str  # in the store, or in its run
+    bundle: Bundle
+    version: str | None = None  # of the store; None: of a run, or of a file
+    source: Record = field(default_factory=dict)  # as `source_record` keeps it; empty: nothing is known
+    where: str = ""  # for messages
+
+    @property
+    def of_a_file(self) -> bool:
+        "True: it was fitted on a file of games or on arrays, and no source makes more of its rows."
+        return self.bundle.about["panel"] in ("arrays", "games-csv") and Path(str(self.source.get("data", "games.csv"))).suffix in (".csv", ".parquet")
+
+# %% ../../nbs/16_models/02b_stored.ipynb #d9025a87
+def stored_model(
+    text: str | Path,  # NAME, NAME@staging, NAME:1.2.0, RUN, RUN:MODEL, or a path
+    store: Store | None = None,  # of names; None: LINEUPIQ_MODELS_DIR, else ./models
+) -> StoredModel:
+    "The model that a text names."
+    text, store = str(text), store or Store()
+    name = re.split("[@:]", text, maxsplit=1)[0]
+    is_path = os.sep in text or text.startswith((".", "~")) or (text.endswith(".joblib") and name not in store.names())
+    if not is_path and (name in store.names() or not os.path.exists(name)):
+        return _in_store(text, store)
+    cuts = [len(text), *(i for i, c in enumerate(text) if c == ":")]  # a path may have colons itself
+    whole = next((c for c in cuts if os.path.exists(os.path.expanduser(text[:c]))), None)
+    if whole is None:
+        raise ConfigError("there is no such model", where=text, expected="a run's folder that `lineupiq train` printed, the folder of a version, or a saved model; names of the store have no slash")
+    return _at_path(Path(os.path.realpath(os.path.expanduser(text[:whole]))), text[whole + 1:] or None)
+
+
+def _in_store(text: str, store: Store) -> StoredModel:
+    "NAME, NAME@STAGE or NAME:VERSION."
+    name, sign, rest = re.fullmatch(r"([^@:]*)([@:]?)(.*)", text, re.DOTALL).groups()
+    if sign == "@" and rest not in STAGES:
+        raise ConfigError(f"unknown stage {ascii(rest)[:40]}{did_you_mean(rest, STAGES)}", expected=f"{name}@production or {name}@staging; a version is {name}:1.2.0")
+    version = text_of(parse_version(rest)) if sign == ":" else None
+    found = load_published(store, name, version, rest if sign == "@" else "production")
+    return StoredModel(name, found.bundle, found.version, (found.metadata.get("data") or {}).get("source") or {}, f"{name} {found.version}")
+
+# %% ../../nbs/16_models/02b_stored.ipynb #b24699bf
+STAGES = ("production", "staging")
+
+
+def _at_path(path: Path, model: str | None) -> StoredModel:
+    "A version's folder, a run's, a bundle's, a model's own, or a file of the position × target door."
+    version = path.parent if path.name == "bundle" else path
+    if (version / "bundle").is_dir() and version.parents[1].name == "archive" and model is None:
+        return _in_store(f"{version.parent.name}:{version.name}", Store(version.parents[2]))
+    if (path / "config.yaml").is_file() or (path / "status.json").is_file():
+        bundles, name = open_run(path, model)
+        return StoredModel(name, bundles[name], source=_run_source(path), where=str(path))
+    if model is None and path.is_dir() and (path / "bundle.json").is_file():
+        bundle = load_bundle(path)
+        return StoredModel(bundle.model.name, bundle, source=_run_source(path.parents[1]), where=str(path))
+    if model is None and (path.suffix == ".joblib" or (path / "model.json").is_file()):
+        found = load_model(path) if path.is_dir() else library_model(read_file(*path.stem.split("_", 1), path.parent)[0])
+        return StoredModel(path.stem, bare_bundle(found)[0], where=str(path))
+    raise ConfigError("no model is there", where=str(path), found=f"nothing called '{model}' in a single model" if model else "none of a model's files", expected="a run's folder, a version's, a bundle, a model that was saved, or a .joblib file of save_model")
+
+
+def _run_source(run: Path) -> Record:
+    "Where a run's rows came from; empty where it is none."
+    return (read_yaml(run / "config.yaml").get("data") or {}) if (run / "config.yaml").is_file() else {}
+
+# %% ../../nbs/16_models/02b_stored.ipynb #929e68b0
+def file_panel(
+    path: str | Path,  # .csv or .parquet
+    bundle: Bundle,  # a model that was fitted on a file
+) -> Panel:  # without outcomes
+    "The rows of a file for a model: games, or a table with the model's columns, in the file's order."
+    names = [f.name for f in bundle.features]
+    if set(names) <= set(GAME_FEATURES):
+        return games_panel(path, to_fit=False)
+    raw = read_table(path)
+    if missing := [c for c in names if c not in raw]:
+        raise DataError("columns missing", where=str(path), found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in missing[:5]), expected=", ".join(names[:20]))
+    when = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(raw)), unit="h")  # only the order matters
+    frame = raw[names].assign(time=when, symbol=np.arange(len(raw)).astype(str), label=np.nan, label_end=when)
+    return make_panel(frame, bundle.features, task=bundle.about["task"], name="arrays", missing_target="upcoming", to_fit=False)
+
+
+def _source_rows(found: StoredModel, data: str | None, path: tuple[str, ...], everything: bool) -> Panel:
+    "The source's rows with its upcoming ones; without them where none are on the calendar and later rows with an outcome were asked for too."
+    read = lambda upcoming: source_panel(found.source, data, path, upcoming, found.where)  # noqa: E731
+    try:
+        return read(True)
+    except DataError:
+        if not everything:
+            raise
+        return read(False)
+
+# %% ../../nbs/16_models/02b_stored.ipynb #fd195669
+def predict_stored(
+    found: StoredModel,  # of `stored_model`
+    data: str | None = None,  # another source than the one that was recorded
+    path: tuple[str, ...] = (),  # files or folders of the source; a model that was fitted on a file takes one
+    everything: bool = False,  # True: also rows whose outcome is known, if they are later than the training
+) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model, and the version of the store
+    "Predictions of rows that a model has not seen."
+    if found.of_a_file and data is None:
+        if len(path) != 1:
+            raise ConfigError("which rows are meant?", where=found.where, found=f"{len(path)} files", expected="--path, one CSV or parquet file with the model's columns: it was fitted on a file and knows no source")
+        panel = file_panel(path[0], found.bundle)
+        out = found.bundle.predict(panel, np.arange(len(panel))).drop(columns=["row", "fold", "split"])
+    else:
+        out = predict_unseen(found.bundle, _source_rows(found, data, path, everything), everything)
+    return out.assign(model=found.name, **({"version": found.version} if found.version else {}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from fastcore.basics import patch
 
-from ..base import BaseModel, ConfigError, StepOrderError, TrainingMetrics, runtime_record
+from ..base import BaseModel, ConfigError, Record, StepOrderError, TrainingMetrics, runtime_record
 from ..core.files import check_name, dump_json, load_json
 from ..core.space import Choice, Float, Int, Space, plain_number
 from ..cv import WalkForward
@@ -40,6 +41,7 @@ from ..training.runs import RunResult, TrainSettings, train_models
 from ..training.trainer import Data, ModelEvaluator, Trainer, as_container
 from ..tuning.objective import Development, development_panel
 from ..tuning.search import config_for, tune_model
+from ..tuning.settings import SearchSettings
 
 log = logging.getLogger("lineupiq")
 
@@ -49,8 +51,8 @@ __all__ = ['log', 'Values', 'ModelManager', 'ModelTrainer']
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000007
 class ModelManager(Protocol):
     "Keeps a register of models."
-    def create_model(self, **row: Any) -> Any:
-        "Register a model by model_name, model_class, model_version, model_path, hyperparameters, training_accuracy, calibration_score, log_loss; gives its id."
+    def create_model(self, model_name: str, model_class: str, model_version: str, model_path: str, hyperparameters: Record, training_accuracy: float, calibration_score: float, log_loss: float) -> Any:
+        "Register a model; gives its id."
 
 
 Values = Mapping[str, Sequence[Any]]  # parameter -> a list of values to try, or a tuple (min, max) to search between
@@ -269,10 +271,10 @@ def _search(self: ModelTrainer,
     if not live:
         return dict.fromkeys(idle)
     if any(map(_is_pair, live.values())):
-        how = {"space": _space_of(live), "n_trials": n_trials, "pruner": "none"}
+        settings = SearchSettings(space=_space_of(live), n_trials=n_trials, pruner="none")
     else:
-        how = {"method": "grid", "hyperparameter_grid": live}
-    found = tune_model(panel, cls.name, n_splits=cv_folds, metric="log_loss", val_share=0, **how)
+        settings = SearchSettings(method="grid", grid=live)
+    found = tune_model(panel, cls.name, replace(settings, n_splits=cv_folds, metric="log_loss", val_share=0))
     self.logger.info("Best parameters: %s", found.params)
     self.logger.info("Best CV score: %.4f over %d combinations", found.score, found.counts["complete"])
     return {k: _exact(found.params[k]) if k in found.params else None for k in values}
@@ -355,7 +357,7 @@ def load_model(self: ModelTrainer,
 @patch
 def _cross_validated(self: ModelTrainer, model_class: str, panel: Development, params: Mapping[str, Any], cv_folds: int) -> dict[str, Any]:
     "Past-only folds of the chosen settings: accuracy and log loss."
-    frame, _ = out_of_fold(panel, WalkForward.from_panel(panel, n_splits=cv_folds).folds(panel.y), ModelSpec(model_class, dict(params)), FitSettings(val_share=0))
+    frame, _ = out_of_fold(panel, WalkForward(*panel.clock, n_splits=cv_folds).folds(panel.y), ModelSpec(model_class, dict(params)), FitSettings(val_share=0))
     metric, folds = get_metric("log_loss"), [part for _, part in frame.groupby("fold")]
     scores = [float(metric(part["y"].to_numpy(), forecast_of(part, metric), panel.classes)) for part in folds]
     accuracy = float(np.mean([(part["y"] == part["prediction"]).mean() for part in folds]))

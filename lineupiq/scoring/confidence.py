@@ -15,8 +15,8 @@ import pandas as pd
 
 from ..base import ConfigError
 from ..data.panel import Panel
-from .intervals import DRAWN, MIN_BLOCKS, Interval, Resampling, block_length, label_horizon, skill_interval, time_sums
-from .leaderboard import common_rows, forecast_of, on_rows, reference_frames, role_of, score_units
+from .intervals import DRAWN, MIN_BLOCKS, Interval, Resampling, block_length, label_horizon, score_units, skill_interval, time_sums
+from .leaderboard import common_rows, forecast_of, on_rows, reference_frames, role_of
 from .metrics import Metric, default_metric, get_metric
 
 # %% auto #0

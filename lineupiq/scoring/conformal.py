@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, MissingExtra, Record
 from ..data.panel import Panel
-from .intervals import DRAWN, Resampling, score_interval
+from .intervals import DRAWN, Resampling, score_interval, score_units
 from .metrics import Metric, finite, get_metric
 
 # %% auto #0
@@ -397,9 +397,9 @@ def coverage_table(
 def _coverage_line(panel: Panel, frame: pd.DataFrame, at: np.ndarray, level: float, naive_sd: float | np.ndarray | None, how: Resampling) -> dict[str, Any]:
     d = frame.iloc[at]
     rows, y, low, high = d["row"].to_numpy(), d["y"].to_numpy(dtype=float), d[f"low_{level:g}"].to_numpy(), d[f"high_{level:g}"].to_numpy()
-    times, ends = (panel.groups[rows], None) if panel.groups is not None else (panel.times[rows], panel.label_ends[rows])
+    units = score_units(panel, rows)
     inside = ((low <= y) & (y <= high)).astype(float)
-    share = score_interval(COVERAGE, inside, inside, times, how=replace(how, label_end=ends))
+    share = score_interval(COVERAGE, inside, inside, units["times"], how=replace(how, label_end=units.get("label_end")))
     q = {float(c[2:]): d[c].to_numpy() for c in d if c.startswith("q_")}
     line = {"n": len(d), "coverage": share.score, "low": share.low, "high": share.high, "promised": float(d[f"promised_{level:g}"].mean()), "width": float((high - low).mean()), "interval_score": float(interval_score(y, low, high, level).mean()),
             "pinball": get_metric("pinball")(y, q) if q else np.nan, "crossings": crossings(d)}

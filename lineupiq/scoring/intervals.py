@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError
 from ..core.timeline import Timeline, to_ticks, whole_number
+from ..data.panel import Panel
 from .metrics import Metric, get_metric, prepare
 
 # %% auto #0
-__all__ = ['MIN_BLOCKS', 'DRAWN', 'Interval', 'time_sums', 'label_horizon', 'block_length', 'block_draws', 'Resampling',
-           'score_interval', 'skill', 'paired_skill', 'skill_interval']
+__all__ = ['MIN_BLOCKS', 'DRAWN', 'Interval', 'time_sums', 'label_horizon', 'block_length', 'block_draws', 'score_units',
+           'Resampling', 'score_interval', 'skill', 'paired_skill', 'skill_interval']
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #641b204c
 MIN_BLOCKS = 8  # fewer say too little about how blocks vary
@@ -92,6 +93,16 @@ def block_draws(
     from arch.bootstrap import CircularBlockBootstrap
     bootstrap = CircularBlockBootstrap(length, np.arange(n_times), seed=np.random.default_rng(seed))
     for (drawn,), _ in bootstrap.bootstrap(draws): yield np.bincount(drawn, minlength=n_times)
+
+# %% ../../nbs/02_scoring/03_intervals.ipynb #bd1ff58b
+def score_units(
+    panel: Panel,  # where the rows come from
+    rows: np.ndarray,  # positions
+) -> dict[str, np.ndarray]:  # times, and label_end where the blocks must hold whole labels
+    "What a block of the bootstrap is made of: whole groups, or timestamps with labels that are not cut."
+    if panel.groups is not None:
+        return {"times": panel.groups[rows]}
+    return {"times": panel.times[rows], "label_end": panel.label_ends[rows]}
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #beea44cd
 def _outer_levels(level: float, blocks: int) -> tuple[float, float]:

@@ -14,13 +14,13 @@ import pandas as pd
 from ..base import ConfigError, DataError, LeakError, did_you_mean
 from ..checks.findings import Finding
 from ..data.panel import Panel
-from .intervals import Resampling, score_interval, skill_interval
+from .intervals import Resampling, score_interval, score_units, skill_interval
 from .metrics import Metric, UndefinedScore, default_metric, get_metric
 
 # %% auto #0
-__all__ = ['SIMPLE_RULE', 'RULES', 'COLUMNS', 'PLAUSIBLE', 'forecast_of', 'score_units', 'reference_frames', 'common_rows',
-           'on_rows', 'leaderboard', 'role_of', 'validation_scores', 'best_on_validation', 'strongest_rule',
-           'leak_alarm', 'raise_alarm']
+__all__ = ['SIMPLE_RULE', 'RULES', 'COLUMNS', 'PLAUSIBLE', 'forecast_of', 'reference_frames', 'common_rows', 'on_rows',
+           'leaderboard', 'role_of', 'validation_scores', 'best_on_validation', 'strongest_rule', 'leak_alarm',
+           'raise_alarm']
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #7e01ddc3
 SIMPLE_RULE = {"regression": "ewma", "binary": "prior", "multiclass": "prior"}
@@ -37,16 +37,6 @@ def forecast_of(
     if metric.needs in ("labels", "point"):
         return frame["prediction"].to_numpy()
     raise ConfigError(f"the metric {metric.name} needs {metric.needs}, which these predictions do not have", expected="labels, point or probabilities")
-
-# %% ../../nbs/02_scoring/06_leaderboard.ipynb #1a47104e
-def score_units(
-    panel: Panel,  # where the rows come from
-    rows: np.ndarray,  # positions
-) -> dict:  # times, and label_end where the blocks must hold whole labels
-    "What a block of the bootstrap is made of: whole groups, or timestamps with labels that are not cut."
-    if panel.groups is not None:
-        return {"times": panel.groups[rows]}
-    return {"times": panel.times[rows], "label_end": panel.label_ends[rows]}
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #6867956e
 def reference_frames(

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..data.panel import Panel
-from .intervals import Resampling, score_interval, skill_interval
-from .leaderboard import forecast_of, on_rows, score_units
+from .intervals import Resampling, score_interval, score_units, skill_interval
+from .leaderboard import forecast_of, on_rows
 from .metrics import Metric, UndefinedScore, get_metric
 
 # %% auto #0

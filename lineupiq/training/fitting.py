@@ -22,7 +22,7 @@ from ..base import BaseModel, ConfigError, DataError, IntegrityError, LeakError,
 from ..core.callbacks import Callback
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 from ..core.timeline import to_duration
-from ..cv import Fold, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
+from ..cv import Fold, PartBounds, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
 from ..data.encoder import Encoder
 from ..data.panel import Feature, Panel
 from ..fit.calibrated import CalibratedFold, apply_map, calibrated_folds
@@ -84,14 +84,15 @@ def plan_folds(
         if seasons:
             folds = walk_forward_seasons(panel.times, panel.label_ends, by, first, last, groups=panel.groups, embargo=plan.embargo).folds(y)
         else:
-            folds = WalkForwardBlocks(panel.times, panel.label_ends, panel.groups, blocks=_blocks(panel, first, last, plan.n_splits), embargo=plan.embargo).folds(y)
+            folds = WalkForwardBlocks(*panel.clock, blocks=_blocks(panel, first, last, plan.n_splits), embargo=plan.embargo).folds(y)
     elif plan.edges:
         until, low = map(pd.Timestamp, plan.edges)
-        folds = [holdout(panel.times, panel.label_ends, panel.groups, embargo=plan.embargo, train_until=until, test_from=low, y=y)]
+        folds = [holdout(*panel.clock, embargo=plan.embargo, bounds=PartBounds(train_until=until, test_from=low), y=y)]
     else:
         low, high = parse_span(plan.test, seasons) if plan.test else (None, None)
         until = None if plan.train_until is None else parse_span(plan.train_until, seasons, "train_until")[1]
-        folds = [holdout(panel.times, panel.label_ends, panel.groups, val=plan.val, test=plan.test_share, embargo=plan.embargo, by=by, train_until=until, test_from=low, test_to=high, y=y)]
+        bounds = PartBounds(by=by, train_until=until, test_from=low, test_to=high)
+        folds = [holdout(*panel.clock, val=plan.val, test=plan.test_share, embargo=plan.embargo, bounds=bounds, y=y)]
     return [check_fold(_trimmed(f, allowed), min_train=MIN_TRAIN) for f in folds]
 
 

@@ -72,10 +72,11 @@ class TrainSettings(FitSettings):
     isolate: bool = True  # each model in a process of its own
     draws: Count = 1000  # of the bootstrap
     keep_work: bool = False  # True: keep the workers' folder
-    config: dict[str, Any] = field(default_factory=dict)  # what else belongs into config.yaml
+    config: dict[str, Any] = field(default_factory=dict)  # where the rows came from, for config.yaml
+    request: dict[str, Any] = field(default_factory=dict)  # what a command was asked for, for config.yaml
 
 
-ENGINE = ("weights", "val_share", "embargo", "isolate", "draws", "keep_work", "config")  # what a request fills in itself, and nobody is asked for
+ENGINE = ("weights", "val_share", "embargo", "isolate", "draws", "keep_work", "config", "request")  # what a request fills in itself, and nobody is asked for
 
 # %% ../../nbs/10_training/00_request.ipynb #504aa2f3
 TRAINING_DEFAULTS: dict[str, Any] = {

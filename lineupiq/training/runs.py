@@ -20,7 +20,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, runtime_record
 from ..core.arrays import check_balance
 from ..core.callbacks import Callback, checkpoints_in
-from ..core.files import atomic_write, dump_json, load_json
+from ..core.files import dump_json, load_json
 from ..cv import Fold
 from ..data.panel import Panel, describe_panel
 from ..fit.inputs import ModelSpec
@@ -30,19 +30,20 @@ from ..report.boards import model_report, trading_of, verdict
 from ..report.run import Explanation, Facts, explain_model, ranked_importance, write_report
 from ..scoring.confidence import ADDED, with_confidence
 from ..scoring.leaderboard import COLUMNS, RULES, best_on_validation, common_rows, leak_alarm, leaderboard, raise_alarm
-from ..scoring.ledger import Look, ledger_path, look_sentence, read_ledger, record_look
+from ..scoring.ledger import Look, ledger_path, look_sentence, looks_at, read_ledger, record_look
 from ..scoring.metrics import get_metric
 from .fitting import Bundle, ModelRun, check_extras, load_bundle, plan_folds, run_model
 from .request import SplitPlan, TrainSettings
 from .setup import bundle_name, check_metric, choose_models, new_run_dir, spec_for
+from .unfinished import keep_result, kept_result, looked_before, note_look, one_process, tidy, write_setup
 from .worker import run_isolated, write_job
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'RunResult', 'board_records', 'train_models', 'prepare_set', 'write_status', 'fit_set', 'score_set',
-           'efficiency', 'open_run', 'predict_unseen', 'predict_run', 'moment_of', 'RunScores', 'score_run',
-           'evaluate_run', 'ledger_of_run']
+__all__ = ['log', 'RunResult', 'board_records', 'train_models', 'carry_out', 'prepare_set', 'write_status', 'fit_set',
+           'score_set', 'efficiency', 'open_run', 'predict_unseen', 'predict_run', 'moment_of', 'RunScores',
+           'score_run', 'evaluate_run', 'ledger_of_run']
 
 # %% ../../nbs/10_training/04_runs.ipynb #d39894a4
 @dataclass
@@ -89,12 +90,29 @@ def train_models(
     chosen = list(specs)
     first = chosen[0] if len([c for c in chosen if c not in RULES]) == 1 or chosen[0] in RULES else "all"
     run_dir = new_run_dir(how.output, "all" if first in RULES and names != first else first)
+    with one_process(run_dir):
+        return carry_out(run_dir, panel, folds, specs, how, plan, skipped, progress)
+
+
+def carry_out(
+    run_dir: Path,  # of the run; its lock is held
+    panel: Panel,  # labelled and upcoming rows
+    folds: list[Fold],  # of `prepare_set`
+    specs: dict[str, ModelSpec],  # members
+    how: TrainSettings,  # how to train
+    plan: SplitPlan,  # how time is cut
+    skipped: dict[str, str],  # what is not trained -> why
+    progress: Callable[[str, str, dict], None] | None = None,  # (model, state, facts): running, epoch, done, failed
+) -> RunResult:
+    "Fit what has not been fitted yet, score everything, and say how it ended."
     started = datetime.now(timezone.utc)
     try:
         runs = fit_set(run_dir, panel, folds, specs, how, plan, skipped, progress)
         result = score_set(run_dir, panel, folds, runs, how, skipped)
     except BaseException as err:
         write_status(run_dir, started, err)
+        if how.request and not isinstance(err, Exception):
+            log.warning("%s was stopped; lineupiq train --resume %s goes on with it", run_dir.name, run_dir)
         raise
     write_status(run_dir, started, best=result.best)
     return result
@@ -135,11 +153,10 @@ def write_status(
     if err is None:
         facts = {"status": "done", "exit_code": 0, "best": best}
     else:
-        for half in (run_dir / "models").glob(".*.tmp"):  # of a worker that was stopped while it wrote
-            shutil.rmtree(half, ignore_errors=True)
         state = "leak" if isinstance(err, LeakError) else "interrupted" if not isinstance(err, Exception) else "failed"
         facts = {"status": state, "exit_code": getattr(err, "exit_code", 130 if isinstance(err, KeyboardInterrupt) else 1), "error": str(err)[:2000]}
     dump_json({"started": started, "ended": datetime.now(timezone.utc), **facts}, run_dir / "status.json")
+    tidy(run_dir, ended=facts["status"] in ("done", "leak"))  # what is left is what the run can go on from
 
 # %% ../../nbs/10_training/04_runs.ipynb #1712f0db
 def fit_set(
@@ -153,19 +170,23 @@ def fit_set(
     progress: Callable[[str, str, dict], None] | None = None,  # (model, state, facts): running, epoch, done, failed
     watch: Sequence[Callback] = (),  # told each epoch of a model; needs training in this process
 ) -> dict[str, ModelRun]:  # name -> what it did
-    "Fit every member on every fold, and keep what it predicts."
+    "Fit every member on every fold, and keep what it predicts; a member that a stopped run had finished is not fitted again."
     progress = progress or (lambda *a: None)
     if watch and how.isolate:
         raise ConfigError("callbacks cannot be told of a training in another process", fix="set isolate: False")
     how = replace(how, val_share=plan.val, embargo=plan.embargo)
     specs = {n: replace(s, config=checkpoints_in(s.cls.Config, s.config or {}, run_dir)) for n, s in specs.items()}
-    _write_setup(run_dir, panel, specs, how, plan)
+    write_setup(run_dir, panel, specs, plan, how, skipped)
     work = write_job(run_dir / ".work", panel, folds) if how.isolate else None
     runs: dict[str, ModelRun] = {}
     try:
         for name, spec in specs.items():
-            progress(name, "running", {})
             path = run_dir / "models" / bundle_name(panel, name)
+            if (before := kept_result(run_dir, name, path)) is not None:
+                runs[name] = before
+                progress(name, "done", {"kept": True, **_facts_of(before)})
+                continue
+            progress(name, "running", {})
             try:
                 runs[name] = run_isolated(work, spec, path, how, partial(progress, name, "epoch")) if work else run_model(panel, folds, spec, path, how, watch=() if name in RULES else watch)
             except LineupIQError as err:
@@ -174,7 +195,8 @@ def fit_set(
                     raise  # without the rule nothing can be said; a single model's failure is the run's
                 skipped[name] = f"{type(err).__name__}: {err.what}"
                 continue
-            progress(name, "done", {"seconds": runs[name].seconds, "peak_mb": runs[name].peak_mb, "history": runs[name].history, "training": runs[name].training})
+            keep_result(run_dir, runs[name])
+            progress(name, "done", _facts_of(runs[name]))
     finally:
         if work and not how.keep_work:
             shutil.rmtree(work, ignore_errors=True)
@@ -182,16 +204,10 @@ def fit_set(
         raise DataError("every model failed", found="; ".join(f"{k}: {v}" for k, v in skipped.items())[:500])
     return runs
 
-# %% ../../nbs/10_training/04_runs.ipynb #01b64e37
-def _write_setup(run_dir: Path, panel: Panel, specs: dict[str, ModelSpec], how: TrainSettings, plan: SplitPlan) -> None:
-    "What the run is, before it starts."
-    import yaml
 
-    from lineupiq.core.files import plain
-    setup = {"data": how.config, "split": asdict(plan), "settings": {k: v for k, v in asdict(how).items() if k not in ("config", "keep_work")},
-             "models": {n: s.build(panel, ["x"]).config.to_dict() for n, s in specs.items()}, "panel": describe_panel(panel), "runtime": runtime_record(how.seed)}
-    atomic_write(run_dir / "config.yaml", yaml.safe_dump(plain(setup), sort_keys=False, allow_unicode=True))
-    atomic_write(run_dir / "feature_names.txt", "\n".join(panel.columns) + "\n")
+def _facts_of(run: ModelRun) -> dict[str, Any]:
+    "What progress says of a model that is done."
+    return {"seconds": run.seconds, "peak_mb": run.peak_mb, "history": run.history, "training": run.training}
 
 # %% ../../nbs/10_training/04_runs.ipynb #73fb07d3
 def score_set(
@@ -209,7 +225,8 @@ def score_set(
     scores = board.dropna(subset="val_score").set_index("model")["val_score"].to_dict()
     best = best_on_validation(scores, get_metric(board["metric"].iloc[0]))  # from here on nothing can change it
     board = with_confidence(board, panel, predictions, how.metric, draws=how.draws, seed=how.seed)
-    looks = _look(panel, predictions, board, ledger_path(how.output), "train", run_dir.name)
+    looks = _look(panel, predictions, board, ledger_path(how.output), "train", run_dir.name, again=looked_before(run_dir))
+    note_look(run_dir)
     findings = leak_alarm(panel, predictions, how.acknowledged)
     result = RunResult(run_dir.name, run_dir, board, best, findings, skipped, runs, folds, looks)
     for split in ("val", "test"):
@@ -254,9 +271,12 @@ def _explained(facts: Facts, run: ModelRun | None) -> Explanation | None:
     return explain_model(load_bundle(run.bundle), facts.panel, run.predictions.loc[(run.predictions["split"] == "test") & (run.predictions["fold"] == run.predictions["fold"].max()), "row"].to_numpy(), run.importance)
 
 # %% ../../nbs/10_training/04_runs.ipynb #d4178d1f
-def _look(panel: Panel, predictions: Mapping[str, pd.DataFrame], board: pd.DataFrame, ledger: Path, command: str, run: str) -> list[Look]:
+def _look(panel: Panel, predictions: Mapping[str, pd.DataFrame], board: pd.DataFrame, ledger: Path, command: str, run: str, again: bool = False) -> list[Look]:
     "Write down that these test rows are looked at; the board carries the sentence."
-    before = record_look(panel, common_rows(predictions, "test"), path=ledger, command=command, run=run, models=list(predictions), metric=str(board["metric"].iloc[0]))
+    rows = common_rows(predictions, "test")
+    earlier = looks_at(panel, rows, ledger)[1] if again else []
+    own = next((i for i, k in enumerate(earlier) if (k.command, k.run) == (command, run)), None)
+    before = record_look(panel, rows, path=ledger, command=command, run=run, models=list(predictions), metric=str(board["metric"].iloc[0])) if own is None else earlier[:own]
     board.attrs["looks"] = look_sentence(before)
     return before
 

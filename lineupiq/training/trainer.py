@@ -21,7 +21,7 @@ from ..core.arrays import LabelCodec, say_once
 from ..core.callbacks import Callback, CallbackList, TrackingCallback, wants_tracker
 from ..core.config import model_params, read_yaml
 from ..data.dataset import DatasetConfig, TimeSeriesDataset
-from ..data.panel import Panel, make_panel
+from ..data.panel import Cleaning, Panel, make_panel
 from ..data.windows import SPLITS, TimeSeriesDataContainer, Windows
 from ..fit.inputs import ModelSpec, RowMaker
 from ..fit.out_of_fold import with_validation
@@ -103,7 +103,7 @@ def _parts_panel(frame: pd.DataFrame, features: Sequence[str], task: str, name: 
     if clash := sorted(set(features) & set(_OWN)):
         raise DataError("a feature has the name of a column of the panel", found=", ".join(clash), fix="rename it")
     frame = frame.assign(label_end=_known_after(frame, horizon))
-    return make_panel(frame, list(features), task=task, name=name, horizon=horizon, missing_target="upcoming", sort=True)
+    return make_panel(frame, list(features), task=task, name=name, horizon=horizon, cleaning=Cleaning(missing_target="upcoming", sort=True))
 
 # %% ../../nbs/10_training/06_trainer.ipynb #9f5203ac
 def _file_panel(data: TimeSeriesDataset) -> Panel:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ from ..fit.settings import FitSettings
 from .fitting import ModelRun, run_model
 
 # %% auto #0
-__all__ = ['write_job', 'read_job', 'peak_memory', 'die_with', 'ProgressFile', 'read_progress', 'worker_main',
-           'worker_environment', 'run_isolated']
+__all__ = ['write_job', 'read_job', 'peak_memory', 'die_with', 'ProgressFile', 'read_progress', 'write_result', 'read_result',
+           'worker_main', 'worker_environment', 'run_isolated']
 
 # %% ../../nbs/10_training/02_worker.ipynb #eb02352b
 def write_job(
@@ -113,6 +113,27 @@ def read_progress(
         return {}
 
 # %% ../../nbs/10_training/02_worker.ipynb #c1186c3a
+def write_result(
+    run: ModelRun,  # of one model
+    out: Path,  # a .json; the predictions lie beside it
+) -> None:
+    "Keep what a model did, but for its bundle, which has a place of its own."
+    run.predictions.to_parquet(out.with_suffix(".parquet"), index=False)
+    dump_json({"folds": run.folds, "importance": None if run.importance is None else run.importance.to_dict("list"), "history": run.history,
+               "seconds": run.seconds, "peak_mb": run.peak_mb, "remarks": run.remarks}, out)
+
+
+def read_result(
+    name: str,  # the model
+    out: Path,  # of `write_result`
+    bundle: Path,  # where the model itself lies
+) -> ModelRun:
+    "What `write_result` wrote."
+    found = load_json(out)
+    importance = None if found["importance"] is None else pd.DataFrame(found["importance"])
+    return ModelRun(name, pd.read_parquet(out.with_suffix(".parquet")), found["folds"], importance, found["history"], bundle, found["seconds"], found["peak_mb"], found["remarks"])
+
+# %% ../../nbs/10_training/02_worker.ipynb #cf025d19
 def worker_main(
     job: str | None = None,  # the job's file; None: the first argument of the process
 ) -> None:
@@ -127,12 +148,9 @@ def worker_main(
         spec, told = ModelSpec(todo["model"], todo["config"]), ProgressFile(out.with_suffix(".progress"))
         long = spec.cls.input_kind == "window"  # the others are done in seconds
         run = run_model(panel, folds, spec, todo["bundle"], FitSettings(**todo["how"]), callback=told.step if long else None, watch=[told] if long else ())
-        run.predictions.to_parquet(out.with_suffix(".parquet"), index=False)
-        result = {"folds": run.folds, "importance": None if run.importance is None else run.importance.to_dict("list"), "history": run.history,
-                  "seconds": run.seconds, "peak_mb": peak_memory(), "remarks": run.remarks}
+        write_result(replace(run, peak_mb=peak_memory()), out)
     except LineupIQError as err:
-        result = {"error": type(err).__name__, "parts": [err.what, err.where, err.found, err.expected, err.fix]}
-    dump_json(result, out)
+        dump_json({"error": type(err).__name__, "parts": [err.what, err.where, err.found, err.expected, err.fix]}, out)
 
 # %% ../../nbs/10_training/02_worker.ipynb #86444afe
 def worker_environment() -> dict[str, str]:
@@ -190,9 +208,7 @@ def _collect(spec: ModelSpec, out: Path, log: Path, code: int, bundle: Path) -> 
         what = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         hint = "the machine may have run out of memory" if code == -9 else "this is a bug; the log's last lines are above"
         raise JobError(f"the worker of {spec.name} ended without a result", where=str(log), found=f"{what}\n{tail}", fix=hint)
-    result = load_json(out)
-    if "error" in result:
+    if "error" in (result := load_json(out)):
         import lineupiq.base as base
         raise getattr(base, result["error"], LineupIQError)(*result["parts"])
-    importance = None if result["importance"] is None else pd.DataFrame(result["importance"])
-    return ModelRun(spec.cls.name, pd.read_parquet(out.with_suffix(".parquet")), result["folds"], importance, result["history"], bundle, result["seconds"], result["peak_mb"], result["remarks"])
+    return read_result(spec.cls.name, out, bundle)

@@ -27,8 +27,9 @@ from ..fit.out_of_fold import check_fold_classes, fit_rows, prediction_frame, tr
 from ..registry import ModelRegistry
 from ..scoring.intervals import time_sums
 from ..scoring.leaderboard import forecast_of
-from ..scoring.metrics import Metric, default_metric, get_metric
+from ..scoring.metrics import default_metric, get_metric
 from .scheduling import Abandoned, Job, Jobs, deal, run_lanes, useful_lanes
+from .settings import USUAL, SearchSettings
 
 # %% auto #0
 __all__ = ['MAX_SUMS', 'ROUNDS', 'SEARCHED', 'PROBE', 'Development', 'development_panel', 'FoldScore', 'coarse', 'KeptRows',
@@ -205,31 +206,26 @@ class Objective:
     def __init__(self,
         panel: Development,  # of `development_panel`
         model: str,  # a registered name
+        settings: SearchSettings = USUAL,  # folds, metric, and what stays as it is
         *,
-        metric: str | Metric | None = None,  # None: RMSE, or log loss for classes
         searched: Sequence[str] = (),  # parameters that proposals set
-        config: Mapping[str, Any] | None = None,  # parameters that stay as they are
-        n_splits: int = 5,  # folds
-        embargo: Distance = "0D",  # distance in time before each test block
-        val_share: float = 0.15,  # of a fold's training rows, for models that stop on rows
-        seq_len: int | None = None,  # rows of history for tabular models
-        exclude_neutrals: bool = False,  # True: rows of class 0 do not train
         among: ModelRegistry | None = None,  # a registry; None: the library's own
     ):
         if not isinstance(panel, Development):
             raise ConfigError("a search takes development rows only", found=type(panel).__name__, expected="the panel that development_panel returns",
                               fix="development_panel(panel, first_test_time), or development_panel(panel) if no row will be tested on")
-        self.panel, self.config, self.seq_len, self.neutrals = panel, dict(config or {}), seq_len, exclude_neutrals
+        settings.check()
+        self.panel, self.settings, self.config = panel, settings, dict(settings.config or {})
+        self.seq_len, self.neutrals = settings.seq_len, settings.exclude_neutrals
         self.spec = ModelSpec(model, self.config, among)
         if not self.spec.fits(panel):
             raise ConfigError(f"{self.spec.cls.name} cannot do the task '{panel.task}'", expected=" or ".join(self.spec.cls.tasks))
-        self.metric = default_metric(panel.task) if metric is None else get_metric(metric)
+        self.metric = default_metric(panel.task) if settings.metric is None else get_metric(settings.metric)
         if panel.task not in self.metric.tasks:
             raise ConfigError(f"the metric {self.metric.name} does not score the task '{panel.task}'", expected=", ".join(self.metric.tasks))
-        self._asked = (val_share, embargo)
-        self.val_share = val_share if stops_on_rows(self.spec.cls, [*searched, *self.config]) else 0.0
+        self.val_share = settings.val_share if stops_on_rows(self.spec.cls, [*searched, *self.config]) else 0.0
         self.threaded = "n_jobs" in {f.name for f in fields(self.spec.cls.Config)}
-        folds = WalkForward.from_panel(panel, n_splits=n_splits, embargo=embargo).folds(None if panel.task == "regression" else panel.y)
+        folds = WalkForward(*panel.clock, n_splits=settings.n_splits, embargo=settings.embargo).folds(None if panel.task == "regression" else panel.y)
         self._plain = folds
         self.folds = [self._prepare(fold) for fold in folds]
 
@@ -237,7 +233,7 @@ class Objective:
         params: ModelParams,  # settings
     ) -> Objective:  # itself, or one with the same test rows
         "The objective under which settings are fitted as a training would fit them: they may leave the number of rounds to rows that they stop on, where the search fixes it."
-        share = self._asked[0] if stops_on_rows(self.spec.cls, [*params, *self.config]) else 0.0
+        share = self.settings.val_share if stops_on_rows(self.spec.cls, [*params, *self.config]) else 0.0
         if share == self.val_share:
             return self
         other = copy.copy(self)
@@ -247,7 +243,7 @@ class Objective:
 
     def _prepare(self, fold: Fold) -> FoldRows:
         check_fold_classes(self.panel, fold)
-        fold = with_validation(self.panel, fold, self.val_share, self._asked[1])
+        fold = with_validation(self.panel, fold, self.val_share, self.settings.embargo)
         stop = None if fold.val is None else training_rows(self.panel, fold.val, self.neutrals)
         return FoldRows(fold, training_rows(self.panel, fold.train, self.neutrals), stop)
 

@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..base import ConfigError, JobError, ModelParams, did_you_mean
 from ..core.callbacks import tracker_of
 from ..core.files import shown
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
-from ..core.timeline import Distance
 from ..registry import ModelRegistry, registry
-from ..scoring.metrics import Metric, get_metric
+from ..scoring.metrics import get_metric
 from .objective import ROUNDS, Development, Objective, choose_jobs, development_panel
 from .scheduling import Jobs
+from .settings import TRIALS, USUAL, SearchSettings
 from .spaces import search_space
 from .studies import Exhaustive, Reseeded, default_pruner, identity_digest, make_pruner, open_storage, open_study
 from .trials import Search, trials_frame
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['METHODS', 'FunctionSpace', 'hyperparameter_grid', 'config_for', 'TuningResult', 'tune_model', 'plot_history',
-           'OptunaModelTuner']
+__all__ = ['FunctionSpace', 'hyperparameter_grid', 'config_for', 'TuningResult', 'tune_model', 'plot_history', 'OptunaModelTuner']
 
 # %% ../../nbs/09_tuning/05_search.ipynb #165e06dd
 class FunctionSpace(Space):
@@ -134,23 +133,16 @@ class TuningResult(Mapping):
                 "study": self.study.study_name, "storage": self.storage, "notes": self.notes}
 
 # %% ../../nbs/09_tuning/05_search.ipynb #54bf394a
-METHODS = ("bayes", "grid")
-
-
-def _space_of(model: str, cls: type, method: str, grid: Mapping[str, Sequence] | None, space: Any) -> tuple[Space, list[dict[str, Any]] | None]:
+def _space_of(model: str, cls: type, settings: SearchSettings) -> tuple[Space, list[dict[str, Any]] | None]:
     "What is searched, and the combinations of a grid as they were given."
-    if method not in METHODS:
-        raise ConfigError(f"unknown method '{method}'{did_you_mean(method, METHODS)}", expected=", ".join(METHODS))
-    if grid is not None and method != "grid":
-        raise ConfigError("a grid belongs to method='grid'", found=f"method={method!r}")
-    points = None
-    if method == "grid":
-        grid = grid if grid is not None else (space or getattr(cls, "search_space", Space())).grid(3)
+    points, declared = None, getattr(cls, "search_space", Space(note=f"{cls.__name__} declares no search space"))
+    if settings.method == "grid":
+        grid = settings.grid if settings.grid is not None else (settings.space or declared).grid(3)
         points, made = grid_points(grid), grid_space(grid)
-    elif callable(space) and not isinstance(space, Space):
-        made = FunctionSpace(space)
+    elif callable(settings.space) and not isinstance(settings.space, Space):
+        made = FunctionSpace(settings.space)
     else:
-        made = space if space is not None else getattr(cls, "search_space", Space(note=f"{cls.__name__} declares no search space"))
+        made = settings.space if settings.space is not None else declared
     if not len(made):
         raise ConfigError(f"there is nothing to search for {model}", found=made.note, fix="choose another model, or give a space")
     unknown = [f"{k}: {cls.__name__} has no such parameter{did_you_mean(k, cls.Config.__dataclass_fields__)}" for k in made if k not in cls.Config.__dataclass_fields__]
@@ -159,12 +151,6 @@ def _space_of(model: str, cls: type, method: str, grid: Mapping[str, Sequence] |
     return made, points
 
 # %% ../../nbs/09_tuning/05_search.ipynb #0194f64c
-def _whole(value: Any, name: str, low: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ConfigError(f"{name} must be a whole number from {low} up", found=repr(value))
-    return value
-
-
 def _recorded_jobs(study: optuna.Study, objective: Objective, n_jobs: int | None) -> Jobs:
     "How the machine is used: as the study says, or as is now found out."
     if "jobs" not in study.user_attrs:
@@ -175,46 +161,26 @@ def _recorded_jobs(study: optuna.Study, objective: Objective, n_jobs: int | None
 def tune_model(
     panel: Development,  # of `development_panel`: rows that a search may see
     model: str,  # a registered name
+    settings: SearchSettings = USUAL,  # how many trials of what, on which folds, by which metric
     *,
-    n_trials: int = 50,  # finished trials that the study should have, pruned ones included; a grid has as many as it has combinations
-    method: str = "bayes",  # bayes or grid
-    hyperparameter_grid: Mapping[str, Sequence] | None = None,  # grid: values by parameter, Decimals welcome; None: three of each range
-    space: Space | Callable[[Any], dict] | None = None,  # None: what the model declares
-    metric: str | Metric | None = None,  # None: RMSE, or log loss for classes
-    config: Mapping[str, Any] | None = None,  # parameters that stay as they are
-    n_splits: int = 5,  # folds of the expanding walk-forward
-    embargo: Distance = "0D",  # distance in time before each test block
-    timeout: float | None = None,  # seconds after which no trial begins
-    sampler: str = "tpe",  # of `lineupiq.tuning.studies.SAMPLERS`
-    pruner: str | None = None,  # of `PRUNERS`; None: margin for losses, median for scores, none for grids
-    seed: int = 42,  # of the proposals
-    storage: str | None = None,  # URL of a storage; None: in memory
-    study: str | None = None,  # name; None: from the data, the model and the question
-    n_jobs: int | None = None,  # fits beside each other; None: measured
     callback: Callable[[dict[str, Any]], None] | None = None,  # told after each trial
     among: ModelRegistry | None = None,  # None: the library's own registry
-    **options: Any,  # val_share, seq_len, exclude_neutrals: see `Objective`
 ) -> TuningResult:
     "Search a model's settings on development rows."
-    started = time.perf_counter()
-    cls = (among or registry()).get_model(model)
-    if timeout is not None and not 0 < timeout < float("inf"):
-        raise ConfigError("timeout is not a length of time", found=repr(timeout), expected="seconds, greater than 0")
-    if not 0 <= seed < 2**32:
-        raise ConfigError("seed must be a whole number from 0 to 4294967295", found=repr(seed))
-    searched, points = _space_of(model, cls, method, hyperparameter_grid, space)
-    n_trials = _whole(n_trials, "n_trials", 1) if points is None else len(points)
-    objective = Objective(panel, model, metric=metric, searched=list(searched), config=config, n_splits=_whole(n_splits, "n_splits", 2), embargo=embargo, among=among, **options)
-    pruner = pruner or (default_pruner(objective.metric) if points is None else "none")
-    identity = {**objective.identity(), "space": _digest(searched), "method": method, "sampler": sampler if points is None else "grid", "pruner": pruner, "seed": seed}
-    name = study or f"{panel.name}_h{panel.horizon}_{cls.name}_{identity_digest(identity)}"
+    started, cls = time.perf_counter(), (among or registry()).get_model(model)
+    searched, points = _space_of(model, cls, settings.check())
+    n_trials = settings.trials if points is None else len(points)
+    objective = Objective(panel, model, settings, searched=list(searched), among=among)
+    pruner = settings.pruner or (default_pruner(objective.metric) if points is None else "none")
+    identity = {**objective.identity(), "space": _digest(searched), "method": settings.method, "sampler": settings.proposer, "pruner": pruner, "seed": settings.seed}
+    name = settings.study or f"{panel.name}_h{panel.horizon}_{cls.name}_{identity_digest(identity)}"
     with _quiet():
-        kept = open_storage(storage)
-        proposals = Exhaustive([{k: plain_number(v) for k, v in p.items()} for p in points]) if points is not None else Reseeded(sampler, seed)
+        kept = open_storage(settings.storage)
+        proposals = Exhaustive([{k: plain_number(v) for k, v in p.items()} for p in points]) if points is not None else Reseeded(settings.proposer, settings.seed)
         found = open_study(name, kept, identity, proposals, make_pruner(pruner, objective.metric))
-        search = Search(objective, searched, found, kept, _recorded_jobs(found, objective, n_jobs), n_trials, timeout, callback, pruner != "none")
+        search = Search(objective, searched, found, kept, _recorded_jobs(found, objective, settings.n_jobs), n_trials, settings.timeout, callback, pruner != "none")
         search.run()
-    return _result(search, points, config or {}, storage, time.perf_counter() - started)
+    return _result(search, points, time.perf_counter() - started)
 
 # %% ../../nbs/09_tuning/05_search.ipynb #26447cbe
 class _quiet:
@@ -229,9 +195,9 @@ class _quiet:
         optuna.logging.set_verbosity(self.before)
 
 
-def _result(search: Search, points: list[dict] | None, config: ModelParams, storage: str | None, seconds: float) -> TuningResult:
+def _result(search: Search, points: list[dict] | None, seconds: float) -> TuningResult:
     "What a search found."
-    objective, counts = search.objective, search.counts()
+    objective, counts, storage = search.objective, search.counts(), search.objective.settings.storage
     done = [t for t in search.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
     if not done:
         raise JobError("no trial of the search was completed", where=search.study.study_name, found=", ".join(f"{n} {k}" for k, n in counts.items() if n) or "no trial",
@@ -245,7 +211,7 @@ def _result(search: Search, points: list[dict] | None, config: ModelParams, stor
         notes.append(f"{counts['failed']} proposals failed")
     scores = [best.user_attrs["scores"][str(k)] for k in range(len(objective.folds))]
     fits = sum(len(t.user_attrs.get("scores", {})) for t in search.study.get_trials(deepcopy=False))
-    return TuningResult(f"{cls.family}:{cls.name}", objective.metric.name, objective.direction, params, config_for(cls, config, params), float(best.value), scores, counts | {"fits": fits}, seconds,
+    return TuningResult(f"{cls.family}:{cls.name}", objective.metric.name, objective.direction, params, config_for(cls, objective.config, params), float(best.value), scores, counts | {"fits": fits}, seconds,
                         search.jobs, search.study, objective, search.space, shown(storage) if storage else "", notes, best.number)
 
 # %% ../../nbs/09_tuning/05_search.ipynb #b04f91c6
@@ -275,7 +241,7 @@ def _development(data: Any) -> Development:
     if isinstance(data, Development):
         return data
     if isinstance(data, Panel):
-        return development_panel(data, [holdout(data.times, data.label_ends, data.groups, val=0, test=0.15)])
+        return development_panel(data, [holdout(*data.clock, val=0, test=0.15)])
     from lineupiq.data.dataset import DatasetConfig, read_splits, split_panel
     if not isinstance(data, DatasetConfig):
         raise ConfigError("a tuner needs development rows, a panel or a DatasetConfig", found=type(data).__name__)
@@ -283,25 +249,35 @@ def _development(data: Any) -> Development:
     return development_panel(split_panel(config, rows))
 
 # %% ../../nbs/09_tuning/05_search.ipynb #3c33c28e
+def _check_twice(settings: SearchSettings) -> None:
+    "What a tuner is told by its own parameters must not stand in its settings too."
+    own = {"n_trials": "n_trials", "space": "search_space_fn", "metric": "metric_name"}
+    if twice := [k for k in own if getattr(settings, k) is not None]:
+        raise ConfigError("the tuner's settings say what its own parameters say", where=", ".join(twice), fix=f"leave that out of settings; give {', '.join(own[k] for k in twice)}")
+
+# %% ../../nbs/09_tuning/05_search.ipynb #12542ff2
 class OptunaModelTuner:
     "A search as an object."
     def __init__(self,
         model_name: str,  # a registered name
         dataset_config: Any,  # development rows, a panel, or a DatasetConfig
         search_space_fn: Callable[[Any], dict] | Space | None = None,  # trial -> parameters; None: what the model declares
-        n_trials: int = 50,  # finished trials
+        n_trials: int = TRIALS,  # finished trials
         direction: str | None = None,  # None: the metric's own
         metric_name: str | None = None,  # None: val_f1 for classes, RMSE for numbers
         use_mlflow: bool | None = None,  # tell MLflow of the search and its trials; None: where it is installed
-        **options: Any,  # see `tune_model`
+        settings: SearchSettings = USUAL,  # folds, seed, storage and the like; what the parameters above say stays out of them
+        among: ModelRegistry | None = None,  # None: the library's own registry
     ):
+        _check_twice(settings)
         self.teller = tracker_of(use_mlflow, f"optuna_{model_name.split(':')[-1]}")  # what is not installed is said before anything is read
         self.panel = _development(dataset_config)
         name = metric_name or ("rmse" if self.panel.task == "regression" else "val_f1")
         self.metric = get_metric(name.removeprefix("val_"))
         if direction is not None and direction != self.metric.direction:
             raise ConfigError(f"the direction contradicts the metric {self.metric.name}", found=f"direction: {direction}", expected=self.metric.direction, fix="leave direction out; the metric knows it")
-        self.model_name, self.space, self.n_trials, self.options, self.result = model_name, search_space_fn, n_trials, options, None
+        self.model_name, self.among, self.result = model_name, among, None
+        self.settings = replace(settings, space=search_space_fn, n_trials=None if settings.method == "grid" else n_trials, metric=self.metric)
         self._scores: Objective | None = None
 
     @property
@@ -314,15 +290,15 @@ class OptunaModelTuner:
     ) -> float:  # mean score of the folds
         "Score one proposal, for a study of one's own."
         if self._scores is None:
-            own = {k: v for k, v in self.options.items() if k in ("config", "n_splits", "embargo", "val_share", "seq_len", "exclude_neutrals", "among")}
-            searched, _ = _space_of(self.model_name, (own.get("among") or registry()).get_model(self.model_name), "bayes", None, self.space)
-            self._scores, self._space = Objective(self.panel, self.model_name, metric=self.metric, searched=list(searched), **own), searched
+            plain = replace(self.settings, method="bayes", grid=None)  # whoever owns the study proposes
+            self._space, _ = _space_of(self.model_name, (self.among or registry()).get_model(self.model_name), plain.check())
+            self._scores = Objective(self.panel, self.model_name, plain, searched=list(self._space), among=self.among)
         scores = [s.score for s in self._scores.score(self._space.suggest(trial))]
         return sum(scores) / len(scores)
 
     def tune(self) -> TuningResult:
         "Run the search."
-        self.result = tune_model(self.panel, self.model_name, n_trials=self.n_trials, space=self.space, metric=self.metric, **self.options)
+        self.result = tune_model(self.panel, self.model_name, self.settings, among=self.among)
         if self.teller is not None:
             self.teller.on_search_end(self.result)
         return self.result

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ from ..cv import Fold, WalkForward
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold, with_validation
 from ..fit.settings import FitSettings
+from ..registry import ModelRegistry
 from ..scoring.intervals import MIN_BLOCKS, Interval, Resampling, block_draws, block_length, label_horizon, score_interval, skill, skill_interval, time_sums
 from ..scoring.leaderboard import RULES, best_on_validation, forecast_of, score_units
 from ..scoring.metrics import Metric, UndefinedScore
 from .objective import Development, FoldScore, Objective, coarse, development_panel
 from .search import TuningResult, config_for, tune_model
+from .settings import USUAL, SearchSettings
 from .spaces import search_space
 from .trials import trial_sums
 
@@ -202,7 +204,7 @@ def outer_folds(
     size = int(units * share) // whole_number(outer, "outer", 2)
     if size < 1:
         raise DataError("too little history for the outer blocks", found=f"{units} units of time", expected=f"at least {int(np.ceil(outer / share))}", fix="use fewer blocks")
-    return WalkForward.from_panel(panel, n_splits=outer, test_size=size, embargo=embargo).folds(None if panel.task == "regression" else panel.y)
+    return WalkForward(*panel.clock, n_splits=outer, test_size=size, embargo=embargo).folds(None if panel.task == "regression" else panel.y)
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #01b6d131
 @dataclass
@@ -215,11 +217,12 @@ class OuterBlock:
     embargo: Any  # distance in time before each test block, inside and outside
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #b959e053
-def _searched(panel: Development, model: str, fold: Fold, choice: str, embargo: Distance, options: Mapping[str, Any]) -> OuterBlock:
+def _searched(panel: Development, model: str, fold: Fold, settings: SearchSettings, choice: str, callback: Callable[[dict[str, Any]], None] | None, among: ModelRegistry | None) -> OuterBlock:
     "Search on what was known before a block, refit the choice, predict the block."
+    embargo = settings.embargo
     inner = development_panel(panel, [fold], embargo)
     try:
-        found = choose(tune_model(inner, model, embargo=embargo, **options), choice)
+        found = choose(tune_model(inner, model, settings, callback=callback, among=among), choice)
     except DataError as err:
         where = f"the search before outer block {fold.number + 1}, on {len(inner)} rows"
         raise DataError(err.what, ", ".join(filter(None, (where, err.where))), err.found, err.expected, err.fix or "use fewer outer blocks or a smaller share, so that the searches have more rows") from None
@@ -302,7 +305,7 @@ class NestedEstimate:
 def _claim(b: OuterBlock, rule: str) -> tuple[tuple[float, float], tuple]:
     "What the inner search claimed: scores of model and rule, and units, labels and forecasts of both."
     o = b.found.objective
-    base = Objective(o.panel, rule, metric=o.metric, n_splits=len(o.folds), embargo=b.embargo).score({})
+    base = Objective(o.panel, rule, SearchSettings(metric=o.metric, n_splits=len(o.folds), embargo=b.embargo)).score({})
     join = lambda scores, part: np.concatenate([getattr(s, part) for s in scores])  # noqa: E731
     units = np.concatenate([o.units(k) for k in range(len(o.folds))])
     mean = lambda scores: float(np.mean([s.score for s in scores]))  # noqa: E731
@@ -347,24 +350,23 @@ def _pooled(panel: Development, metric: Metric, blocks: list[OuterBlock], draws:
 def nested_estimate(
     panel: Development,  # of `development_panel`
     model: str,  # a registered name
+    settings: SearchSettings = USUAL,  # of each search; the embargo also holds outside, the seed also draws the bootstrap, and timeout is each search's own
     *,
     outer: int = 5,  # blocks, and so many searches
     share: float = 0.5,  # of the units of time, at the end, that the blocks cover
     choice: str = "best",  # one of CHOICES: what each inner search chooses
-    embargo: Distance = "0D",  # distance in time before each test block, inside and outside
     draws: int = 1000,  # of the bootstrap
     callback: Callable[[dict[str, Any]], None] | None = None,  # told after each trial of each search
-    seed: int = 42,  # of the proposals and of the bootstrap
-    **options: Any,  # of each search: see `tune_model`; timeout is each search's own
+    among: ModelRegistry | None = None,  # None: the library's own registry
 ) -> NestedEstimate:
     "Search, choose, refit and predict block after block, and hold what came of it against what the searches claimed."
-    started, folds = time.perf_counter(), outer_folds(panel, outer, share, embargo)
+    started, folds = time.perf_counter(), outer_folds(panel, outer, share, settings.check().embargo)
     if choice not in CHOICES:
         raise ConfigError(f"unknown choice '{choice}'{did_you_mean(choice, CHOICES)}", expected=", ".join(CHOICES))
-    if {k for k, v in options.items() if v is not None} & {"study"}:
-        raise ConfigError("the searches of an outer walk-forward name their studies themselves", found="study", fix="leave study out; storage may be given")
+    if settings.study is not None:
+        raise ConfigError("the searches of an outer walk-forward name their studies themselves", found=f"study {settings.study}", fix="leave study out; storage may be given")
     told = lambda k: None if callback is None else (lambda facts: callback(facts | {"block": k + 1, "blocks": outer}))  # noqa: E731
-    blocks = [_searched(panel, model, fold, choice, embargo, {**options, "seed": seed, "callback": told(k)}) for k, fold in enumerate(folds)]
+    blocks = [_searched(panel, model, fold, settings, choice, told(k), among) for k, fold in enumerate(folds)]
     first = blocks[0].found
-    found = _pooled(panel, first.objective.metric, blocks, draws, seed)
+    found = _pooled(panel, first.objective.metric, blocks, draws, settings.seed)
     return NestedEstimate(model=first.model, metric=first.metric, direction=first.direction, choice=choice, **found, seconds=time.perf_counter() - started)

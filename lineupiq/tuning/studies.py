@@ -26,13 +26,14 @@ from optuna.samplers import BaseSampler
 from ..base import ConfigError, EnvironmentFault, MissingExtra, Record, did_you_mean
 from ..core.files import shown
 from ..scoring.metrics import Metric
+from .settings import PRUNERS, SAMPLERS
 
 if TYPE_CHECKING:
     import optuna
 
 # %% auto #0
-__all__ = ['SAMPLERS', 'MARGINS', 'STARTUP', 'PRUNERS', 'HEARTBEAT', 'GRACE', 'UNBORN', 'IDENTITY', 'trial_seed', 'make_sampler',
-           'Reseeded', 'Exhaustive', 'MarginPruner', 'default_pruner', 'make_pruner', 'sqlite_url', 'open_storage',
+__all__ = ['MARGINS', 'STARTUP', 'HEARTBEAT', 'GRACE', 'UNBORN', 'IDENTITY', 'trial_seed', 'make_sampler', 'Reseeded',
+           'Exhaustive', 'MarginPruner', 'default_pruner', 'make_pruner', 'sqlite_url', 'open_storage',
            'identity_digest', 'open_study', 'owner', 'reap', 'fail_trial', 'Heart', 'signals_wait']
 
 # %% ../../nbs/09_tuning/03_studies.ipynb #a61abaa8
@@ -42,9 +43,6 @@ def trial_seed(
 ) -> int:  # 0 … 2**32 - 1
     "The seed of one trial's proposals."
     return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big")
-
-
-SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp", "nsgaii")
 
 
 def make_sampler(
@@ -156,9 +154,6 @@ class MarginPruner(BasePruner):
         return trial.intermediate_values[step] > best + self.margins[min(step, len(self.margins) - 1)] * abs(best)
 
 # %% ../../nbs/09_tuning/03_studies.ipynb #5f143f38
-PRUNERS = ("margin", "median", "percentile", "halving", "hyperband", "wilcoxon", "none")
-
-
 def default_pruner(
     metric: Metric,  # that is searched by
 ) -> str:  # margin or median

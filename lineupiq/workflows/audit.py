@@ -107,7 +107,7 @@ def run_audit_leak(
     out, every = [], "all" in ask.model or not (ask.model or ask.run)
     for source, horizon in audited_sources(ask.run, ask.source):
         options = {**source_options(source), **({"horizon": horizon} if horizon else {})}
-        world = world_of(source.data, **options)
+        world = world_of(source, horizon)
         panel = world.panel()
         names = audited_models(ask, panel.task, panel.log is not None)
         if ask.run is None: _can_do(ask.model, panel)

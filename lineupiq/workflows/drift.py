@@ -6,55 +6,27 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..base import ConfigError, LineupIQError, NotFound, Record
-from ..core.files import atomic_write, check_name, parse_version
+from ..base import LineupIQError, NotFound, Record
+from ..core.files import atomic_write
 from ..data.panel import Panel
 from ..data.request import source_panel
-from ..production.gate import window_problem
-from ..production.monitor import WatchConfig, drift_folder, drift_page, evidently_page, keep_report, read_history, watch_config, watch_model, watch_window, watched_columns, window_sentence
+from ..production.monitor import WatchConfig, drift_folder, drift_page, evidently_page, keep_report, read_history, watch_model, watch_window, watched_columns, window_sentence
 from ..store.layout import Store
 from ..store.published import Published, load_published
-from .validate import place_problems, told_by
+from .requests import DriftRequest
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'DriftRequest', 'watched_model', 'run_drift', 'drift_text']
+__all__ = ['log', 'watched_model', 'run_drift', 'drift_text']
 
 # %% ../../nbs/17_workflows/07_drift.ipynb #c95c5982
-@dataclass(frozen=True)
-class DriftRequest:
-    "What a check for drift is asked for."
-    name: str | None = None  # of a published model; None: the first by name that is in production
-    version: str | None = None  # None: the one in production
-    data: str | None = None  # another source than the recorded one
-    path: tuple[str, ...] = ()  # other files, e.g. newer ones
-    config: Path | str | None = None  # a YAML of what is watched; None: the defaults
-    window: str | None = None  # length of the current window, instead of the configured one
-    evidently: bool = False  # True: Evidently's page too
-    output: Path | str = Path("experiments/drift")  # parent of the histories
-    store: Path | str | None = None  # None: LINEUPIQ_MODELS_DIR, else ./models
-
-    def problems(self) -> list[str]:  # one line each
-        "Everything that is wrong."
-        wrong = told_by(lambda: check_name(self.name, "model name")) if self.name is not None else []
-        wrong += told_by(lambda: parse_version(self.version)) if self.version is not None else []
-        wrong += [f"window: {w}"] if self.window is not None and (w := window_problem(self.window)) else []
-        return wrong + place_problems(self.data, self.path) + told_by(lambda: watch_config(self.config))
-
-    def check(self) -> DriftRequest:  # itself
-        "Raise one error with everything that is wrong."
-        if wrong := self.problems():
-            raise ConfigError("the check for drift cannot be done as it was asked for:\n" + "\n".join(f"  - {w}" for w in wrong), where="drift")
-        return self
-
-# %% ../../nbs/17_workflows/07_drift.ipynb #95a180f8
 def watched_model(
     store: Store,  # where
     name: str | None = None,  # None: the first by name that is in production
@@ -69,12 +41,11 @@ def watched_model(
 
 def run_drift(
     ask: DriftRequest,  # what is asked
+    store: Store | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> dict[str, Any]:  # verdict, drifted, columns, where the pages are
     "Check a model for drift, keep what was found, write the pages."
-    settings = watch_config(ask.check().config)
-    if ask.window is not None:
-        settings = replace(settings, window=ask.window)
-    live = watched_model(Store() if ask.store is None else Store(Path(ask.store)), ask.name, ask.version)
+    settings = ask.check().watched
+    live = watched_model(store or Store(), ask.name, ask.version)
     panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}")
     found, folder = watch_model(live.bundle, panel, settings), drift_folder(live.name, ask.output)
     line = keep_report(found, folder, {"name": live.name, "version": live.version})

@@ -79,7 +79,7 @@ class Output:
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #7d28b09c
 SECTIONS = ("experiment", "horizons", "symbols", "models", "data", "mlflow", "output", "training")
-OF_THE_GRID = ("data", "path", "horizon", "symbol", "position", "target", "model", "config", "output")  # what other sections say
+OF_THE_GRID = ("data", "path", "horizon", "symbol", "position", "target", "model", "config", "output", "resume")  # what other sections say, and what names a run
 TRAINING = tuple(leaf.name for leaf in leaves(TrainRequest) if leaf.name not in OF_THE_GRID)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #0125939d
@@ -260,7 +260,7 @@ def grid(
         table = split_table(found, h) if found.split_files else None
         for s in found.symbols or (None,):
             for m in found.models:
-                ask = changed(asks[m.name], horizon=(h,) if h else (), symbol=(s,) if s else asks[m.name].source.symbol) if table is None else member_request(found, m, table)
+                ask = changed(asks[m.name], {"horizon": (h,) if h else (), "symbol": (s,) if s else asks[m.name].source.symbol}) if table is None else member_request(found, m, table)
                 if files:
                     ask = replace(ask, source=replace(ask.source, path=files), split=replace(ask.split, edges=edges))
                 out.append(Cell(m, h, s, ask))

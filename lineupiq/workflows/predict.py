@@ -5,39 +5,35 @@
 # %% ../../nbs/17_workflows/03_predict.ipynb #5d14a513
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..base import ConfigError, DataError
+from ..base import ConfigError
 from ..core.config import read_yaml
-from ..core.files import atomic_write, check_name, parse_version, plain
+from ..core.files import atomic_write, plain
 from ..data.panel import Panel
 from ..data.request import source_panel
+from ..models.stored import predict_stored, stored_model
 from ..report.boards import board_notes, board_rows
-from ..store.layout import Store
-from ..store.published import Published, load_published
 from ..training.evaluation import evaluate_model
-from ..training.runs import predict_run, predict_unseen
 from .requests import EvaluateRequest, ExportRequest, PredictRequest
 
 # %% auto #0
-__all__ = ['run_panel', 'written', 'predict_published', 'run_predict', 'run_evaluate', 'run_export']
+__all__ = ['run_panel', 'written', 'run_predict', 'run_evaluate', 'run_export']
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #f8fee441
 def run_panel(
     run: Path,  # a run folder
     data: str | None = None,  # another source
     path: tuple[str, ...] = (),  # other files
-    upcoming: bool = False,  # True: rows without an outcome too
 ) -> Panel:
-    "The panel of a run's source."
+    "The panel of a run's source: rows to score."
     setup = Path(run) / "config.yaml"
     if not setup.is_file():
         raise ConfigError("no such run", where=str(run), fix="give the folder that `lineupiq train` printed")
-    return source_panel(read_yaml(setup).get("data") or {}, data, path, upcoming, str(setup))
+    return source_panel(read_yaml(setup).get("data") or {}, data, path, where=str(setup))
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #6e361bb8
 def written(
@@ -62,44 +58,13 @@ def written(
     return {"rows": len(frame), "output": str(output)} if as_json else f"{len(frame):,} predictions written to {output}"
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #96e0966a
-def predict_published(
-    model: Published,  # of `load_published`
-    panel: Panel,  # rows of the same kind
-    everything: bool = False,  # True: also rows whose outcome is known, if they are later than the training
-) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model, version
-    "Predictions of rows that a published model has not seen."
-    return predict_unseen(model.bundle, panel, everything).assign(model=model.name, version=model.version)
-
-# %% ../../nbs/17_workflows/03_predict.ipynb #d73377ef
-def _newer(read: Callable[[bool], Any], everything: bool) -> Any:
-    "The panel with its upcoming rows; without them where none are on the calendar and later rows with an outcome were asked for too."
-    try:
-        return read(True)
-    except DataError:
-        if not everything:
-            raise
-        return read(False)
-
-# %% ../../nbs/17_workflows/03_predict.ipynb #ce079d47
 def run_predict(
     ask: PredictRequest,  # what is asked for
     as_json: bool = False,  # values instead of text
 ) -> Any:  # what to print
-    "`lineupiq predict`: a run's model, a published one, or a saved file's, on new rows."
-    ask.check()
-    if ask.version is not None:
-        parse_version(ask.version)
-    if ask.saved is not None:
-        check_name(ask.saved, "the saved model's name")
-        from lineupiq.models.stored import predict_saved
-        return written(predict_saved(ask.saved, ask.path[0], ask.version), ask.output, as_json)
-    if ask.run is not None:
-        panel = _newer(lambda upcoming: run_panel(ask.run, ask.data, ask.path, upcoming), ask.everything)
-        return written(predict_run(ask.run, panel, ask.model, ask.everything), ask.output, as_json)
-    live = load_published(Store(), ask.model, ask.version)
-    panel = _newer(lambda upcoming: source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, upcoming, f"{live.name} {live.version}"), ask.everything)
-    return written(predict_published(live, panel, ask.everything), ask.output, as_json)
-
+    "`lineupiq predict`: a published model, a run's, or a saved file's, on new rows."
+    found = stored_model(ask.check().model)
+    return written(predict_stored(found, ask.data, ask.path, ask.everything), ask.output, as_json)
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #d6e70f5e
 def run_evaluate(

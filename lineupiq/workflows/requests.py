@@ -6,22 +6,53 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..auditing.settings import AuditSettings
-from ..base import Bound, Count, LineupIQError, Positive, did_you_mean
-from ..core.files import check_name
-from ..core.requests import Request, option, part
+from ..base import Bound, ConfigError, Count, LineupIQError, Positive, did_you_mean
+from ..core.config import raise_problems
+from ..core.files import check_name, parse_version
+from ..core.requests import Request, leaves, option, part
 from ..data.request import DataRequest, source_problem
 from ..tracking.request import Tracking
 from ..training.request import ENGINE, SplitPlan, TrainSettings, read_training
+from ..tuning.settings import SearchPlan
+
+if TYPE_CHECKING:
+    from lineupiq.production.gate import GateConfig
+    from lineupiq.production.monitor import WatchConfig
 
 # %% auto #0
-__all__ = ['model_problems', 'source_problems', 'file_values', 'SearchFirst', 'TrainRequest', 'TuneRequest', 'PredictRequest',
-           'EvaluateRequest', 'ExportRequest', 'AuditRequest', 'FoldsRequest', 'RetrainRequest']
+__all__ = ['told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst', 'TrainRequest',
+           'TuneRequest', 'PredictRequest', 'EvaluateRequest', 'ExportRequest', 'AuditRequest', 'FoldsRequest',
+           'ValidateRequest', 'DriftRequest', 'RetrainRequest']
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
+def told_by(
+    name: str,  # of the field
+    check: Callable[[], object],  # called without arguments; raises an error of this library
+) -> list[str]:  # the problem of the field; empty where all is well
+    "A check's error as a line of a longer list."
+    try:
+        check()
+    except LineupIQError as err:
+        return [f"{name}: {err}"]
+    return []
+
+
+def place_problems(
+    data: str | None,  # a source's name, or a YAML that describes a table; None: the recorded one
+    path: tuple[str, ...],  # files or folders
+) -> list[str]:  # one line each
+    "Sources and files that are not there."
+    from lineupiq.data.sources import SOURCES
+    out = [] if data in (None, *SOURCES) or Path(data).expanduser().exists() else \
+        [f"data: it names nothing that is there: {data!r}; expected an existing file, or one of {', '.join(SOURCES)}{did_you_mean(data, SOURCES)}"]
+    return out + [f"path: it names nothing that is there: {p!r}" for p in path if not Path(p).expanduser().exists()]
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #6eb18e49
 def model_problems(
@@ -29,13 +60,7 @@ def model_problems(
 ) -> list[str]:
     "Names that no model has."
     from lineupiq.registry import registry
-    out = []
-    for name in names:
-        try:
-            registry().get_model(name) if name != "all" else None
-        except LineupIQError as err:
-            out.append(f"model: {err}")
-    return out
+    return [p for name in names if name != "all" for p in told_by("model", lambda name=name: registry().get_model(name))]
 
 
 def source_problems(
@@ -99,15 +124,42 @@ class TrainRequest(Request):
     tracking: Tracking = part(Tracking)
     publish: bool = True  # Publish the candidate as the next version and point staging at it.
     level: Literal["major", "minor", "patch"] = option("minor", "part")  # Part of the version to raise: major, minor or patch.
+    resume: Path | None = None  # A run's folder, or its id below --output: go on with it, as it was asked for then.
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], where: str = "", text: str = "", flags: bool = False) -> TrainRequest:
-        "What was asked for, over what models' files and the training file say, over the defaults."
+        "A request as others are made, or what a run that goes on was asked for."
         given = {k: v for k, v in values.items() if v is not None and v != []}
-        files = tuple(map(Path, [f] if isinstance(f := given.get("config", ()), (str, Path)) else f))
-        shared = read_training(given.get("training_config")).values
-        made = super().from_mapping({**_taken(str(given.get("data", cls().source.data)), shared), **file_values(files), **given}, where, text, flags)
-        return replace(made, source=_seeded(made.source, "seed" in given))
+        return cls._of_run(given, where, flags) if "resume" in given else super().from_mapping(values, where, text, flags)
+
+    @classmethod
+    def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        "What was asked for, over what models' files and the training file say; a run that goes on reads none of them again."
+        if "resume" in asked:
+            return asked
+        files = tuple(map(Path, [f] if isinstance(f := asked.get("config", ()), (str, Path)) else f))
+        shared = read_training(asked.get("training_config")).values
+        return {**_taken(str(asked.get("data", cls().source.data)), shared), **file_values(files), **asked}
+
+    def settled(self, asked: Mapping[str, Any]) -> TrainRequest:
+        "A simulated source has the seed of the models where one was asked for; a file's does not make another world."
+        return replace(self, source=_seeded(self.source, "seed" in asked))
+
+    @classmethod
+    def _of_run(cls, given: Mapping[str, Any], where: str, flags: bool) -> TrainRequest:
+        "What a run was asked for, from its own record: files that were named then are not read again."
+        from lineupiq.training.unfinished import find_run, read_setup, run_end
+        run = find_run(given["resume"], given.get("output"))
+        if run_end(run) is not None:  # nothing will be done, so nothing can contradict it
+            return cls(resume=run)
+        setup = read_setup(run)
+        if not setup.request:
+            raise ConfigError("no command made this run, so what it was asked for is not recorded", where=str(run), fix="go on with it in Python: lineupiq.training.resume.resume_models(run_dir, panel)")
+        said = {**setup.request, "data": setup.data["data"], "resume": run}
+        asked = super().from_mapping(said, str(run / "config.yaml"))
+        also = super().from_mapping({**said, **{k: v for k, v in given.items() if k not in ("resume", "output")}}, where, flags=flags)
+        raise_problems(_contradictions(given, asked, also, run, flags), where or str(run))
+        return replace(asked, settings=replace(asked.settings, output=run.parent))
 
     def problems(self) -> list[str]:
         "Everything that can be said before any data are read."
@@ -134,17 +186,22 @@ def _seeded(source: DataRequest, asked: bool) -> DataRequest:
     return source if takes and asked else replace(source, seed=None)
 
 
+def _contradictions(given: Mapping[str, Any], asked: TrainRequest, also: TrainRequest, run: Path, flags: bool) -> list[str]:
+    "What is given beside a run that goes on, and is not what it was asked for."
+    place = lambda v: Path(v).expanduser().resolve() if isinstance(v, (str, Path)) else tuple(map(place, v)) if isinstance(v, tuple) else v  # noqa: E731
+    pairs = {leaf.name: (also.value(leaf), asked.value(leaf)) for leaf in leaves(TrainRequest) if leaf.name in given and leaf.name not in ("resume", "output")}
+    pairs |= {"output": (given["output"], run.parent)} if "output" in given else {}
+    show = lambda v: ", ".join(map(str, v)) if isinstance(v, tuple) else str(v)  # noqa: E731
+    called = lambda name: f"--{name.replace('_', '-')}" if flags else name  # noqa: E731
+    return [f"{called(k)}: {show(new)} contradicts the run {run.name}, which was asked for {show(old)}; leave it out, or train anew" for k, (new, old) in pairs.items() if place(new) != place(old)]
+
+
 def _score_problems(how: TrainSettings) -> list[str]:
     "A score or a map that there is not."
     from lineupiq.scoring.calibration import check_method
     from lineupiq.scoring.metrics import get_metric
-    out = []
-    for name, value, read in (("metric", how.metric, get_metric), ("calibrate", None if how.calibrate == "auto" else how.calibrate, check_method)):
-        try:
-            read(value) if value is not None else None
-        except LineupIQError as err:
-            out.append(f"{name}: {err}")
-    return out
+    out = told_by("metric", lambda: get_metric(how.metric)) if how.metric is not None else []
+    return out + (told_by("calibrate", lambda: check_method(how.calibrate)) if how.calibrate not in (None, "auto") else [])
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #0a56fd6f
 @dataclass(frozen=True)
@@ -152,78 +209,66 @@ class TuneRequest(Request):
     "What `lineupiq tune` is asked for."
     source: DataRequest = part(DataRequest, without=("weights", "n"))
     model: tuple[str, ...] = option((), needed=True)  # A model, several, or `all`.
-    n_trials: Count | None = None  # Finished trials that the study should have (default 50); not for a grid.
-    method: str = "bayes"  # bayes, or grid: every combination of three values of each range; --space gives the ranges.
-    timeout: Positive | None = None  # Seconds after which no trial begins.
+    search: SearchPlan = part(SearchPlan)
     metric: str | None = None  # Score that is searched by; it knows its direction.
     space: Path | None = None  # A YAML of ranges and limits; it must have ranges for each model that is named, or none at all.
-    sampler: str | None = None  # tpe, random, qmc, cmaes, gp or nsgaii.
-    pruner: str | None = None  # margin, median, percentile, halving, hyperband, wilcoxon or none.
     no_prune: bool = False  # Finish every trial; the same as --pruner none.
-    n_splits: Annotated[int, Bound(ge=2)] | None = None  # Walk-forward folds of the search (default 5).
-    n_jobs: Count | None = None  # Fits beside each other; default: measured.
     outer: Annotated[int, Bound(ge=2)] | None = None  # Blocks of an outer walk-forward, each predicted by a search of its own: what the search is worth. K times the work.
     choice: str = "best"  # best, or one-se: the simplest trial within one standard error of the best.
     trading_cost: Annotated[float, Bound(ge=0, lt=1)] | None = None  # Share of the amount, each way: adds the deflated Sharpe ratio; each trial is fitted once more.
-    storage: str | None = None  # URL of an Optuna storage; default a file in experiments/studies.
-    study: str | None = None  # Name of the study; default from the data, the model and the question.
-    seed: Annotated[int, Bound(ge=0, lt=2**32)] | None = None  # Seed of the proposals and of simulated data.
     config: Path | None = None  # The model's YAML: settings that stay as they are.
     output: Path = Path("tuning")  # Where folders of searches and best_hyperparameters.json go.
     split: SplitPlan = part(SplitPlan, without=("val", "n_splits", "parts", "edges"))
-    seq_len: Count | None = None  # Rows of history that a tabular model sees.
-    exclude_neutrals: bool = False  # Rows of class 0 do not train.
     tracking: Tracking = part(Tracking)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], where: str = "", text: str = "", flags: bool = False) -> TuneRequest:
-        "As asked; a simulated source has the seed of the proposals."
-        made = super().from_mapping(values, where, text, flags)
-        return replace(made, source=_seeded(made.source, values.get("seed") is not None))
+    def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        "What was asked for, over what the file of ranges says."
+        given = {k: v for k, v in asked.items() if v is not None and v != []}
+        return {**_file_limits(given), **given}
+
+    def settled(self, asked: Mapping[str, Any]) -> TuneRequest:
+        "A simulated source has the seed of the proposals."
+        return replace(self, source=_seeded(self.source, "seed" in asked))
 
     def problems(self) -> list[str]:
         "Everything that can be said before any data are read."
         out = super().problems() + model_problems(self.model) + source_problems(self.source)
         out += [] if self.model else ["model: which one is searched is not said; name a model, several, or all"]
-        out += [f"no_prune: --no-prune and --pruner {self.pruner} contradict each other"] if self.no_prune and self.pruner not in (None, "none") else []
-        idle = [f"--{k.replace('_', '-')}" for k in ("n_trials", "sampler") if getattr(self, k) is not None] if self.method == "grid" else []
-        out += [f"method: {' and '.join(idle)} would do nothing: a grid tries every combination once, in order; leave that out, or search with --method bayes; --timeout ends a grid early, and --space makes it smaller"] if idle else []
+        out += [f"no_prune: --no-prune and --pruner {self.search.pruner} contradict each other"] if self.no_prune and self.search.pruner not in (None, "none") else []
         out += [f"config: it belongs to one model, and --model names {','.join(self.model)}"] if self.config and len(self.model) != 1 else []
         return out + self._words()
 
     def _words(self) -> list[str]:
         "Words that are none of those that there are."
         from lineupiq.scoring.metrics import get_metric
-        from lineupiq.tuning.search import METHODS
         from lineupiq.tuning.selection import CHOICES
-        from lineupiq.tuning.studies import PRUNERS, SAMPLERS
-        known = {"method": METHODS, "choice": CHOICES, "sampler": SAMPLERS, "pruner": PRUNERS}
-        out = [f"{k}: unknown {k} '{v}'{did_you_mean(v, words)}; expected {', '.join(words)}" for k, words in known.items() if (v := getattr(self, k)) not in (None, *words)]
-        try:
-            get_metric(self.metric.removeprefix("val_")) if self.metric else None
-        except LineupIQError as err:
-            out.append(f"metric: {err}")
-        return out
+        out = [] if self.choice in CHOICES else [f"choice: unknown choice '{self.choice}'{did_you_mean(self.choice, CHOICES)}; expected {', '.join(CHOICES)}"]
+        return out + (told_by("metric", lambda: get_metric(self.metric.removeprefix("val_"))) if self.metric else [])
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #b77c27a9
+def _file_limits(given: Mapping[str, Any]) -> dict[str, Any]:
+    "Limits of a file of ranges, without those that would do nothing beside what is asked."
+    from lineupiq.tuning.spaces import read_tuning
+    if not isinstance(given.get("space"), (str, Path)):
+        return {}
+    idle = {"n_trials", "sampler"} if given.get("method") == "grid" else set()
+    idle |= {"pruner"} if given.get("no_prune") else set()
+    return {k: v for k, v in read_tuning(given["space"])[0].items() if k not in idle}
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #a14568e1
 @dataclass(frozen=True)
 class PredictRequest(Request):
     "What `lineupiq predict` is asked for."
-    run: Path | None = None  # A run folder of `lineupiq train`.
-    saved: str | None = None  # A saved model by name, under the models folder.
-    version: str | None = None  # Version of the saved or published model, MAJOR.MINOR.PATCH; default the newest saved one, or what is in production.
-    model: str | None = None  # A model of the run, default what validation picked; without --run and --saved a published model, as it is in production.
+    model: str = option("", needed=True)  # A published model: NAME (default what is in production), NAME@staging or NAME:1.2.0; a run folder: RUN (default what validation picked) or RUN:MODEL; or the path of a saved model.
     data: str | None = None  # Another source than the one that was recorded.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     everything: bool = option(False, "all_later")  # Also rows that have a label by now, if they are later than the training.
     output: Path | None = None  # A .parquet or .csv to write; default: print.
 
     def problems(self) -> list[str]:
-        "One way to name a model, and what belongs to it."
-        ways = [k for k in ("run", "saved") if getattr(self, k) is not None]
-        out = ["run: predict needs one of --run, --saved and --model, found " + ("both --run and --saved" if ways else "none of them")] if len(ways) == 2 or not ways and self.model is None else []
-        out += ["version: it belongs to --saved and to a published --model; a run has one version of each model"] if self.version is not None and self.run is not None else []
-        out += ["saved: --saved needs --path, a CSV or parquet file with the model's columns"] if self.saved is not None and not self.path else []
+        "Which model, and a file that can be written."
+        out = [] if self.model else ["model: which one predicts is missing: a published model, a run folder, or the path of a saved model"]
         return out + (["output: it must end in .csv or .parquet"] if self.output is not None and self.output.suffix not in (".csv", ".parquet") else [])
 
 
@@ -296,11 +341,71 @@ class FoldsRequest(Request):
         out += ["arg: --arg belongs to --splitter"] if self.arg and not self.splitter else []
         return super().problems() + out + _one_place(self.run, self.source)
 
+# %% ../../nbs/17_workflows/00a_requests.ipynb #1d53c8ad
+def _version_problems(ask: ValidateRequest | DriftRequest) -> list[str]:
+    "What is wrong with a version, and with the rows that it is held to."
+    from lineupiq.production.gate import window_problem
+    out = told_by("name", lambda: check_name(ask.name, "model name")) if ask.name is not None else []
+    out += told_by("version", lambda: parse_version(ask.version)) if ask.version is not None else []
+    out += [f"window: {w}"] if ask.window is not None and (w := window_problem(ask.window)) else []
+    return out + place_problems(ask.data, ask.path)
+
+
+@dataclass(frozen=True)
+class ValidateRequest(Request):
+    "What `lineupiq validate` is asked for."
+    name: str | None = option(None, argument=True)  # A published model; default the one that was published last.
+    version: str | None = None  # The candidate; default the one in staging.
+    data: str | None = None  # Another source than the recorded one.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
+    config: Path | None = None  # Thresholds; see `lineupiq config show gate`.
+    window: str | None = None  # How much of the newest unseen time is scored, e.g. 365D; default 90 days at least, and as much as a verdict takes.
+    since: str | None = None  # First time to score, instead of --window.
+    output: Path = Path("reports")  # Folder of model_comparison.md, .html and .json.
+
+    @cached_property
+    def thresholds(self) -> GateConfig:
+        "What the file says, read once, under the window that was asked for."
+        from lineupiq.production.gate import gate_config
+        found = gate_config(self.config)
+        return found if self.window is None else replace(found, window=self.window)
+
+    def problems(self) -> list[str]:
+        "What is not there, and two answers to which rows."
+        from lineupiq.training.runs import moment_of
+        out = super().problems() + _version_problems(self) + told_by("config", lambda: self.thresholds)
+        out += told_by("since", lambda: moment_of(self.since)) if self.since is not None else []
+        return out + (["since: --window and --since contradict each other; give one of them"] if self.window is not None and self.since is not None else [])
+
+
+@dataclass(frozen=True)
+class DriftRequest(Request):
+    "What `lineupiq drift` is asked for."
+    name: str | None = option(None, needed=True, argument=True)  # A published model; see `lineupiq version list`.
+    version: str | None = None  # Default the one in production.
+    data: str | None = None  # Another source than the recorded one.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
+    config: Path | None = None  # What to watch; see `lineupiq config show drift`.
+    window: str | None = None  # Length of the current window, e.g. 180D; default 90 days at least, and as much as a check takes.
+    evidently: bool = False  # Write Evidently's page too (the extra drift).
+    output: Path = Path("experiments/drift")  # Where histories and pages go.
+
+    @cached_property
+    def watched(self) -> WatchConfig:
+        "What the file says, read once, under the window that was asked for."
+        from lineupiq.production.monitor import watch_config
+        found = watch_config(self.config)
+        return found if self.window is None else replace(found, window=self.window)
+
+    def problems(self) -> list[str]:
+        "What is not there."
+        return super().problems() + _version_problems(self) + told_by("config", lambda: self.watched)
+
 # %% ../../nbs/17_workflows/00a_requests.ipynb #5e45638b
 @dataclass(frozen=True)
 class RetrainRequest(Request):
     "What `lineupiq retrain` is asked for."
-    name: str = ""  # A model in production; see `lineupiq version list`.
+    name: str = option("", argument=True)  # A model in production; see `lineupiq version list`.
     drift: bool = False  # Where drift is critical.
     schedule: str | None = None  # Where the version in production is older than this, e.g. 7D.
     decay: Annotated[float, Bound(ge=0, lt=1)] | None = None  # Where it has lost more than this much skill against its own test rows.
@@ -318,16 +423,7 @@ class RetrainRequest(Request):
         out = super().problems()
         if self.schedule is not None and window_problem(self.schedule if re.search("[a-zA-Z]", self.schedule) else f"{self.schedule} of what"):
             out.append(f"schedule: expected a length of time such as 7D or 12h, found {self.schedule!r}")
-        for name, read, value in (("name", lambda v: check_name(v, "model name"), self.name or None), ("gate", gate_config, self.gate), ("watch", watch_config, self.watch)):
-            try:
-                read(value) if value is not None else None
-            except LineupIQError as err:
-                out.append(f"{name}: {err}")
-        return out + self._absent()
-
-    def _absent(self) -> list[str]:
-        "Sources and files that are not there."
-        from lineupiq.data.sources import SOURCES
-        out = [] if self.data in (None, *SOURCES) or Path(self.data).expanduser().exists() else \
-            [f"data: it names nothing that is there: {self.data!r}; expected an existing file, or one of {', '.join(SOURCES)}{did_you_mean(self.data, SOURCES)}"]
-        return out + [f"path: it names nothing that is there: {p!r}" for p in self.path if not Path(p).expanduser().exists()]
+        out += told_by("name", lambda: check_name(self.name, "model name")) if self.name else []
+        out += told_by("gate", lambda: gate_config(self.gate)) if self.gate is not None else []
+        out += told_by("watch", lambda: watch_config(self.watch)) if self.watch is not None else []
+        return out + place_problems(self.data, self.path)

@@ -33,11 +33,11 @@ from ..store.layout import Store, read_metadata, scan, text_of
 from ..store.published import Published, load_published
 from ..tracking.notify import Destination, Message, notify
 from ..training.request import SplitPlan, TrainSettings
-from .drift import DriftRequest, run_drift
-from .requests import RetrainRequest, TrainRequest
+from .drift import run_drift
+from .requests import DriftRequest, RetrainRequest, TrainRequest, ValidateRequest
 from .store import run_promote
 from .train import run_training
-from .validate import ValidateRequest, run_validate
+from .validate import run_validate
 
 log = logging.getLogger("lineupiq")
 

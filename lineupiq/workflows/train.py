@@ -13,8 +13,9 @@ from typing import Any
 
 from ..base import ConfigError, ModelParams, pick_device
 from ..core.config import read_yaml
+from ..core.files import load_json
 from ..data.panel import Panel
-from ..data.request import horizons, read_source, source_record
+from ..data.request import horizons, read_source, recorded_source, source_record
 from ..production.validate import rows_problem
 from ..registry import registry
 from ..report.boards import board_notes, board_rows, verdict
@@ -24,7 +25,10 @@ from ..store.signing import signing_key
 from ..tracking.hooks import failures_reported, is_tracked, report_run
 from ..tracking.spool import tracked_run
 from ..training.request import TrainSettings, read_training
+from ..training.resume import resume_models
 from ..training.runs import RunResult, choose_models, train_models
+from ..training.unfinished import read_setup, run_end, standing
+from ..tuning.settings import SearchPlan
 from .configs import model_file, named_model
 from .requests import TrainRequest, TuneRequest
 from .tune import best_configs, optimized_configs
@@ -32,7 +36,8 @@ from .tune import best_configs, optimized_configs
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'file_configs', 'family_defaults', 'searched_configs', 'search_request', 'run_training', 'run_settings']
+__all__ = ['log', 'file_configs', 'family_defaults', 'searched_configs', 'search_request', 'run_training', 'run_record',
+           'run_settings']
 
 # %% ../../nbs/17_workflows/02_train.ipynb #d94e3bf0
 def file_configs(
@@ -114,7 +119,8 @@ def search_request(
 ) -> TuneRequest:
     "The search that a training makes first."
     how = ask.settings
-    return TuneRequest(ask.source, tuple(models), ask.search.n_trials, timeout=ask.search.timeout, metric=how.metric, seed=how.seed, output=ask.search.best.parent, split=ask.split, tracking=ask.tracking)
+    plan = SearchPlan(n_trials=ask.search.n_trials, timeout=ask.search.timeout, seed=how.seed)
+    return TuneRequest(ask.source, tuple(models), plan, metric=how.metric, output=ask.search.best.parent, split=ask.split, tracking=ask.tracking)
 
 # %% ../../nbs/17_workflows/02_train.ipynb #8886c6a0
 def run_training(
@@ -122,13 +128,18 @@ def run_training(
     progress: Any = None,  # told each model's state, may have stop(); None: nobody
     show: Callable[[str], None] | None = None,  # prints tables; None: quiet
     configs: Mapping[str, dict[str, Any]] | None = None,  # model -> parameters, over those of files and searches
-) -> list[RunResult]:  # one a horizon
-    "Train what is asked for: one run a horizon."
+) -> list[RunResult]:  # one a horizon; none where the run to go on with has ended already
+    "Train what is asked for: one run a horizon; or go on with the one run that `resume` names."
     ask.check()
-    own = file_configs(ask)
+    if ask.resume is not None and (end := run_end(ask.resume)) is not None:
+        (show or (lambda line: None))(f"{ask.resume.name} has ended already (status {end}); nothing was changed\nReport: {ask.resume / 'reports' / 'report.html'}")
+        return []
     if ask.publish:
         signing_key()  # a key that cannot be used is said before anything trains
     is_tracked(ask.tracking)  # as is a tracker's wrong address
+    if ask.resume is not None:
+        return [_go_on(ask, ask.resume, progress, show)]
+    own = file_configs(ask)
     families = read_training(ask.training_config).families  # once: every horizon is trained as the file was then
     return [_run_horizon(ask, h, own, families, progress, show, configs or {}) for h in horizons(ask.source)]
 
@@ -150,15 +161,43 @@ def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], f
             result = train_models(panel, ask.model, ask.split, configs, run_settings(ask, horizon), progress)
     finally:
         getattr(progress, "stop", lambda: None)()
+    return _published_and_told(ask, result, panel, say)
+
+# %% ../../nbs/17_workflows/02_train.ipynb #cb5ea5b4
+def _go_on(ask: TrainRequest, run: Path, progress: Any, show: Callable[[str], None] | None) -> RunResult:
+    "A run that was stopped: its rows, what is missing, publish, report."
+    say, setup = show or (lambda line: None), read_setup(run)
+    source = recorded_source(setup.data, where=str(run / "config.yaml"))
+    others = [str(h) for h in horizons(ask.source) if h not in (None, *source.horizon)]
+    say(f"Going on with {run.name}; {standing(run)}" + (f"\nOther horizons ({', '.join(others)}) are runs of their own" if others else ""))
+    panel = read_source(source, source.horizon[0] if source.horizon else None)
+    say(_shape(panel))
+    try:
+        with failures_reported(ask.tracking, run.parent, Path(ask.source.data).stem):
+            result = resume_models(run, panel, progress)
+    finally:
+        getattr(progress, "stop", lambda: None)()
+    return _published_and_told(ask, result, panel, say)
+
+# %% ../../nbs/17_workflows/02_train.ipynb #83db267c
+def _published_and_told(ask: TrainRequest, result: RunResult, panel: Panel, say: Callable[[str], None]) -> RunResult:
+    "What comes after a training: a version, the tracker, the tables."
     if ask.publish:
         result.published = publish_result(result, panel, ask.source.data, ask.source.position, ask.source.target, ask.level)
     if is_tracked(ask.tracking):
-        report_run(tracked_run(result.run_dir), ask.tracking, name)
+        report_run(tracked_run(result.run_dir), ask.tracking, Path(ask.source.data).stem)
     say("\n".join([board_rows(result.board, result.best).to_string(index=False), *board_notes(result.board), *_interval_lines(result, panel), verdict(result.board, result.best)]))
     say("".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result, panel) + f"Saved {result.run_dir}\nReport: {result.run_dir / 'reports' / 'report.html'}\nDone.")
     return result
 
-# %% ../../nbs/17_workflows/02_train.ipynb #cb5ea5b4
+# %% ../../nbs/17_workflows/02_train.ipynb #254ca600
+def run_record(
+    run: Path,  # of a run that has ended
+) -> dict[str, Any]:  # what `RunResult.record` said, and the status
+    "What a run found, from its folder."
+    return {**load_json(run / "metrics" / "leaderboard.json"), "status": run_end(run)}
+
+# %% ../../nbs/17_workflows/02_train.ipynb #50b4770b
 def run_settings(
     ask: TrainRequest,  # what is asked for
     horizon: int | None = None,  # of the run
@@ -166,7 +205,7 @@ def run_settings(
     "The settings of a run: the device that there is, the weights that are learnt, and where the data came from."
     found = pick_device(ask.settings.device)
     device = "auto" if (ask.settings.device, found) == ("auto", "cuda") else found  # the driver has a GPU; whether a model's library can use it, the model says
-    return replace(ask.settings, device=device, weights="quality" if ask.source.weights == "quality" else "panel", config=source_record(ask.source, horizon))
+    return replace(ask.settings, device=device, weights="quality" if ask.source.weights == "quality" else "panel", config=source_record(ask.source, horizon), request=ask.record())
 
 # %% ../../nbs/17_workflows/02_train.ipynb #c63367eb
 def _interval_lines(result: RunResult, panel: Panel) -> list[str]:

@@ -12,8 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, ModelParams, Record, config_problems, did_you_mean
-from ..core.config import raise_problems
+from ..base import ConfigError, ModelParams, Record, config_problems
 from ..core.files import disk_errors, dump_json
 from ..core.space import Space
 from ..data.panel import Panel
@@ -28,8 +27,9 @@ from ..tuning.objective import Development, development_panel
 from ..tuning.overfitting import search_overfitting, search_sharpe
 from ..tuning.search import TuningResult, tune_model
 from ..tuning.selection import CHOICES, choose, nested_estimate, one_standard_error
+from ..tuning.settings import SearchSettings
 from ..tuning.spaces import read_tuning, search_space
-from ..tuning.studies import PRUNERS, SAMPLERS, sqlite_url
+from ..tuning.studies import sqlite_url
 from .configs import model_file
 from .requests import TuneRequest
 
@@ -55,22 +55,12 @@ def tuned_models(
     return [n for n in chosen if len(search_space(n))] if "all" in names else list(names)
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #7855cc26
-def _check_file(names: Mapping[str, tuple[str, Sequence[str]]], file: Path) -> None:
-    "Refuse a sampler or a pruner of a file that there is not, with its line."
-    problems = [f"tuning.{k}: unknown {k} '{v}'{did_you_mean(str(v), known)}; expected {', '.join(known)}" for k, (v, known) in names.items() if v not in known]
-    raise_problems(problems, str(file), file.expanduser().read_text(encoding="utf-8-sig") if problems else "")
-
-
 def resolved(
     ask: TuneRequest,  # as it was asked
-) -> tuple[TuneRequest, dict[str, Space]]:  # (with every limit said, spaces by model)
-    "A request whose limits are all said: its own, then its file's, then the defaults."
-    limits, spaces = read_tuning(ask.space)
-    if ask.space is not None:
-        _check_file({k: (limits[k], known) for k, known in (("sampler", SAMPLERS), ("pruner", PRUNERS)) if getattr(ask, k) is None and limits[k] is not None}, ask.space)
-    named = {k: v if getattr(ask, k) is None else getattr(ask, k) for k, v in limits.items() if k != "pruner"}
-    pruner = "none" if ask.no_prune else ask.pruner or (limits["pruner"] if ask.space is not None else None)  # None: by the metric
-    return replace(ask, **named, pruner=pruner, metric=ask.metric and ask.metric.removeprefix("val_")), spaces
+) -> tuple[TuneRequest, dict[str, Space]]:  # (with its pruner and its metric by name, spaces by model)
+    "A request as the search takes it, and the ranges of its file."
+    pruner = "none" if ask.no_prune else ask.search.pruner  # None: by the metric
+    return replace(ask, search=replace(ask.search, pruner=pruner), metric=ask.metric and ask.metric.removeprefix("val_")), read_tuning(ask.space)[1]
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #3443a4e3
 def judged(
@@ -117,16 +107,14 @@ def search_model(
     "Search, write the folder, and replace the best settings where that is deserved."
     key = best_key(dev, model)
     check_output(ask.output)
-    grid = ask.method == "grid"
-    how = {"n_trials": ask.n_trials, "timeout": ask.timeout, "n_splits": ask.n_splits, "sampler": ask.sampler, "pruner": ask.pruner, "seed": ask.seed, "method": ask.method, "metric": ask.metric,
-           "n_jobs": ask.n_jobs, "study": ask.study, "hyperparameter_grid": grid_of(model, space) if space is not None and grid else None, "space": None if grid else space, "config": config,
-           "storage": ask.storage or sqlite_url(key.replace("/", "_")), "callback": callback, "exclude_neutrals": ask.exclude_neutrals, **({"seq_len": ask.seq_len} if ask.seq_len else {})}
-    result = choose(tune_model(dev, model, **how), ask.choice)
+    plan = replace(ask.search, storage=ask.search.storage or sqlite_url(key.replace("/", "_")))
+    settings = SearchSettings(**vars(plan), metric=ask.metric, space=space, config=config)
+    result = choose(tune_model(dev, model, settings, callback=callback), ask.choice)
     told = judged(result, ask.choice, ask.trading_cost)
     folder = save_search(result, ask.output / key.replace("/", "_"))
     replaced, why = update_best(result, ask.output / BEST_FILE)
     if ask.outer:
-        told["outer"] = nested_estimate(dev, model, outer=ask.outer, choice=ask.choice, **how | {"study": None}).record()
+        told["outer"] = nested_estimate(dev, model, replace(settings, study=None), outer=ask.outer, choice=ask.choice, callback=callback).record()
     dump_json(told, folder / "selection.json")
     return result, result.record() | told | {"key": key, "output": str(folder), "best_file": str(ask.output / BEST_FILE), "replaced": replaced, "best_settings": read_best(ask.output / BEST_FILE)[key].get("settings", "of the search"), "comparison": why.record()}
 
@@ -164,10 +152,10 @@ def run_tuning(
 # %% ../../nbs/17_workflows/01_tune.ipynb #36ad45a5
 def _one_search(dev: Development, name: str, ask: TuneRequest, space: Space | None, config: ModelParams, progress: Any, say: Callable[[str], None]) -> tuple[TuningResult, dict[str, Any]]:
     "A model's search, with what is said before and while it runs."
-    n = ask.n_trials
-    if ask.method == "grid" and len(search_space(name) if space is None else space):
+    n = ask.search.trials
+    if ask.search.method == "grid" and len(search_space(name) if space is None else space):
         n = prod(map(len, grid_of(name, space).values()))
-        say(f"{name}: a grid of {n:,} combinations, {n * ask.n_splits:,} fits" + (f"; the first {ask.timeout:g} seconds of it" if ask.timeout else ""))
+        say(f"{name}: a grid of {n:,} combinations, {n * ask.search.n_splits:,} fits" + (f"; the first {ask.search.timeout:g} seconds of it" if ask.search.timeout else ""))
     if progress is None:
         return search_model(dev, name, ask, space, config)
     progress.begin(name, n)

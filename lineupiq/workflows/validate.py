@@ -5,83 +5,25 @@
 # %% ../../nbs/17_workflows/06_validate.ipynb #7260046e
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, LineupIQError, Record, did_you_mean
-from ..core.files import check_name, parse_version
+from ..base import Record
 from ..data.request import source_panel
-from ..data.sources import SOURCES
-from ..production.gate import gate_config, window_problem
 from ..production.validate import candidate_of, trading_note, validate, write_comparison
 from ..store.layout import Store
 from ..store.published import load_published
-from ..training.runs import moment_of
+from .requests import ValidateRequest
 
 # %% auto #0
-__all__ = ['place_problems', 'told_by', 'ValidateRequest', 'run_validate', 'validate_text']
+__all__ = ['run_validate', 'validate_text']
 
-# %% ../../nbs/17_workflows/06_validate.ipynb #6b8d3ef8
-def place_problems(
-    data: str | None,  # a source's name, or a YAML that describes a table; None: the recorded one
-    path: tuple[str, ...],  # files or folders
-) -> list[str]:  # one line each
-    "Names of data that lead nowhere."
-    wrong = [f"path: nothing is there: {p}" for p in path if not Path(p).expanduser().exists()]
-    if data is not None and data not in SOURCES and not Path(data).expanduser().exists():
-        wrong.append(f"data: {data!r} is no source and no file{did_you_mean(data, SOURCES)} Known: {', '.join(SOURCES)}")
-    return wrong
-
-
-def told_by(
-    check: Callable[[], object],  # called without arguments; raises an error of this library
-) -> list[str]:  # what it said; empty where all is well
-    "A check's error as a line of a longer list."
-    try:
-        check()
-    except LineupIQError as err:
-        return [" ".join(filter(None, [err.what, f"(found {err.found})" if err.found else "", f"(expected {err.expected})" if err.expected else ""]))]
-    return []
-
-# %% ../../nbs/17_workflows/06_validate.ipynb #3ae99f8a
-@dataclass(frozen=True)
-class ValidateRequest:
-    "What a validation is asked for."
-    name: str | None = None  # of a model; None: the one that was published last
-    version: str | None = None  # the candidate; None: the one in staging
-    data: str | None = None  # another source than the recorded one
-    path: tuple[str, ...] = ()  # other files, e.g. newer ones
-    config: Path | str | None = None  # a YAML of thresholds; None: the defaults
-    window: str | None = None  # how much of the newest unseen time, instead of the configured one
-    since: str | None = None  # first time to score, instead of a window
-    output: Path | str = Path("reports")  # where the report goes
-    store: Path | str | None = None  # None: LINEUPIQ_MODELS_DIR, else ./models
-
-    def problems(self) -> list[str]:  # one line each
-        "Everything that is wrong."
-        wrong = told_by(lambda: check_name(self.name, "model name")) if self.name is not None else []
-        wrong += told_by(lambda: parse_version(self.version)) if self.version is not None else []
-        wrong += [f"window: {w}"] if self.window is not None and (w := window_problem(self.window)) else []
-        wrong += told_by(lambda: moment_of(self.since, "since")) if self.since is not None else []
-        wrong += ["window and since contradict each other; give one of them"] if self.window is not None and self.since is not None else []
-        return wrong + place_problems(self.data, self.path) + told_by(lambda: gate_config(self.config))
-
-    def check(self) -> ValidateRequest:  # itself
-        "Raise one error with everything that is wrong."
-        if wrong := self.problems():
-            raise ConfigError("the validation cannot be done as it was asked for:\n" + "\n".join(f"  - {w}" for w in wrong), where="validate")
-        return self
-
-# %% ../../nbs/17_workflows/06_validate.ipynb #3360c00d
+# %% ../../nbs/17_workflows/06_validate.ipynb #02a3ceb8
 def run_validate(
     ask: ValidateRequest,  # what is asked
+    store: Store | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> dict[str, Any]:  # the judgement, and where its report is
     "Judge the candidate of a name."
-    store, thresholds = Store() if ask.check().store is None else Store(Path(ask.store)), gate_config(ask.config)
-    if ask.window is not None:
-        thresholds = replace(thresholds, window=ask.window)
+    store, thresholds = store or Store(), ask.check().thresholds
     name, version = candidate_of(store, ask.name, ask.version)
     about = load_published(store, name, version).metadata
     panel = source_panel(about["data"].get("source") or {}, ask.data, ask.path, where=f"{name} {version}")

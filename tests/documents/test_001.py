@@ -221,9 +221,11 @@ def test_1_14_the_staged_model_is_tested_on_three_months_or_more(life):
 
 def test_1_14_costs_are_a_matter_of_configuration(life, tmp_path):
     "Dearer trades, a lower Sharpe ratio; the verdict's own scores are the same."
-    from lineupiq.workflows.validate import ValidateRequest, run_validate
+    from lineupiq.store.layout import Store
+    from lineupiq.workflows.requests import ValidateRequest
+    from lineupiq.workflows.validate import run_validate
     (tmp_path / "gate.yaml").write_text("cost: 0.005\ndraws: 100\n")
-    dear = run_validate(ValidateRequest(NAME, "1.0.0", config=tmp_path / "gate.yaml", output=tmp_path / "reports", store=life[0] / "models"))
+    dear = run_validate(ValidateRequest(NAME, "1.0.0", config=tmp_path / "gate.yaml", output=tmp_path / "reports"), Store(life[0] / "models"))
     now, then = ({r["metric"]: r for r in v["metrics"]} for v in (dear, judged(life[0])))
     assert now["sharpe"]["challenger"] < then["sharpe"]["challenger"] and now["max_drawdown"]["challenger"] < then["max_drawdown"]["challenger"] and now["log_loss"]["challenger"] == then["log_loss"]["challenger"]
     assert "costs of 0.50%" in (tmp_path / "reports" / "model_comparison.md").read_text()

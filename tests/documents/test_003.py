@@ -192,7 +192,7 @@ def test_settings_without_effect_are_named_and_not_fitted_again(trainer, nine_cs
     import lineupiq.models.trainer as module
     tried = []
     real = module.tune_model
-    monkeypatch.setattr(module, "tune_model", lambda *a, **k: tried.append(k["hyperparameter_grid"]) or real(*a, **k))
+    monkeypatch.setattr(module, "tune_model", lambda panel, model, settings: tried.append(settings.grid) or real(panel, model, settings))
     grid = {"k_factor": [Decimal("24.0"), Decimal("32.0"), Decimal("40.0")], "home_advantage": [Decimal("50.0"), Decimal("55.0"), Decimal("60.0")], "mean_reversion": [Decimal("0.25"), Decimal("0.33"), Decimal("0.50")]}
     with pytest.warns(UserWarning, match="elo: k_factor, mean_reversion change nothing on this data"):
         result = trainer.train_model("elo_nfl", "elo", nine_csv, grid, 3)
@@ -251,11 +251,11 @@ def test_versions_count_up_and_are_immutable(trainer):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_stored_model_is_promoted_and_predicts(trainer, nine_csv):
-    from lineupiq.models.stored import predict_saved
+    from lineupiq.models.stored import predict_stored, stored_model
     from lineupiq.store.layout import Store
     from lineupiq.store.versions import promote
     result = trainer.train_model("elo_nfl", "elo", nine_csv, {}, 3)
-    out = predict_saved("elo_nfl", nine_csv)
+    out = predict_stored(stored_model("elo_nfl@staging"), path=(str(nine_csv),))
     assert np.allclose(out["prob_1"], trainer.load_model(result["model_path"]).predict_proba(nine()[FEATURE_COLS].values)[:, 1])
     assert promote(Store(), "elo_nfl", force=True, reason="a trial") == ("1.0.0", True)  # its golden rows were predicted again
     golden = Path(result["model_path"]) / "golden" / "predictions.parquet"

@@ -25,6 +25,7 @@ from lineupiq.registry import ModelRegistry, auto_register_models, registry  # s
 from lineupiq.tracking.tracker import MLflowCallback  # optuna.integration.mlflow
 from lineupiq.training.trainer import ModelEvaluator, Trainer  # src.training.trainer, src.training.evaluator
 from lineupiq.tuning.search import OptunaModelTuner  # src.tuning.optuna_tuner
+from lineupiq.tuning.settings import SearchSettings
 from lineupiq.tuning.spaces import search_spaces  # src.tuning.search_spaces
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -984,7 +985,7 @@ def suggest(trial) -> dict:
 
 def test_4_35_tuner(project):
     import optuna
-    tuner = OptunaModelTuner(model_name="xgboost", dataset_config=split_files(), search_space_fn=suggest, n_trials=3, direction="maximize", metric_name="val_f1", n_splits=2)
+    tuner = OptunaModelTuner(model_name="xgboost", dataset_config=split_files(), search_space_fn=suggest, n_trials=3, direction="maximize", metric_name="val_f1", settings=SearchSettings(n_splits=2))
     found = tuner.tune()
     assert set(found) == {"best_params", "best_value", "best_trial"} and set(found["best_params"]) == {"max_depth", "n_estimators"}
     assert found["best_trial"] in (0, 1, 2) and found["best_value"] == tuner.best_value == max(t.value for t in found.study.trials if t.value is not None)
@@ -997,7 +998,7 @@ def test_4_35_tuner(project):
 
 def test_4_35_a_study_of_ones_own(project):
     import optuna
-    tuner = OptunaModelTuner("lightgbm", split_files(), suggest_leaves, n_trials=2, n_splits=2)
+    tuner = OptunaModelTuner("lightgbm", split_files(), suggest_leaves, n_trials=2, settings=SearchSettings(n_splits=2))
     study = optuna.create_study(direction="maximize")
     study.optimize(tuner.objective, n_trials=2)
     assert 0 < study.best_value < 1 and set(study.best_params) == {"num_leaves", "n_estimators"}
@@ -1014,7 +1015,7 @@ def test_4_35_search_spaces_of_every_model():
 
 @pytest.mark.slow
 def test_4_35_mlflow_is_told_of_the_trials(project, tracker):
-    tuner = OptunaModelTuner("xgboost", split_files(), suggest, n_trials=2, n_splits=2, use_mlflow=True)
+    tuner = OptunaModelTuner("xgboost", split_files(), suggest, n_trials=2, use_mlflow=True, settings=SearchSettings(n_splits=2))
     tuner.tune()
     _, runs = tracker("optuna_xgboost")
     assert sorted(r.info.run_name for r in runs)[-2:] == ["trial 0", "trial 1"] and len(runs) == 3
@@ -1023,7 +1024,7 @@ def test_4_35_mlflow_is_told_of_the_trials(project, tracker):
 @pytest.mark.slow
 def test_4_35_the_callback_in_a_study_of_ones_own(project, tracker):
     import optuna
-    tuner = OptunaModelTuner("xgboost", split_files(), suggest, n_splits=2)
+    tuner = OptunaModelTuner("xgboost", split_files(), suggest, settings=SearchSettings(n_splits=2))
     study = optuna.create_study(direction=tuner.direction, study_name=f"{tuner.model_name}_tuning")
     study.optimize(tuner.objective, n_trials=2, callbacks=[MLflowCallback(tracking_uri=os.environ["LINEUPIQ_TRACKING_URI"])])
     _, runs = tracker("default")
@@ -1073,7 +1074,7 @@ def test_4_39_comparison_report(project):
 def test_4_39_settings_are_locked_in(project):
     "What a search found stays in a file, and only what is better by more than chance replaces it."
     from lineupiq.tuning.best_settings import best_key, load_best, update_best
-    found = OptunaModelTuner("xgboost", split_files(), suggest, n_trials=2, n_splits=2, metric_name="log_loss").tune()
+    found = OptunaModelTuner("xgboost", split_files(), suggest, n_trials=2, metric_name="log_loss", settings=SearchSettings(n_splits=2)).tune()
     update_best(found, "tuning/best_hyperparameters.json")
     kept = json.loads(Path("tuning/best_hyperparameters.json").read_text())
     assert best_key(found.objective.panel, found.model) in str(kept) and callable(load_best)
