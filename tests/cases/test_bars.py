@@ -208,3 +208,21 @@ def test_commands(cli, tmp_path, hours, caplog):
     other = walk(3, "weekends_volume")[1].drop(columns="symbol")
     write(folder, "b/X.csv", other.assign(**{p: other[p] * 2 for p in PRICES}))
     assert "symbol-from" in train().err and train("--symbol-from", "folder", "--symbol", "b").code == 0
+
+
+@pytest.mark.slow
+def test_no_skill_on_walks_with_fillers(tmp_path):
+    "Ten forms of fillers on ten walks each: better than the rule no more often than chance allows, and not more often than without fillers."
+    from lineupiq.training.runs import TrainSettings, train_models
+    better = {"filled": 0, "traded": 0}
+    for form in FORMS:
+        for seed in range(100, 110):
+            panels = [bars_panel(bars, 5, keep_unlabelled=True) for bars in walk(seed, form, n=6000)[:2]]
+            shown = None
+            for name, panel in zip(("traded", "filled"), panels, strict=True):
+                if shown is None or not panel.frame.equals(panels[0].frame):
+                    board = train_models(panel, ["logistic"], settings=TrainSettings(tmp_path / name / form / str(seed), isolate=False, draws=200)).board
+                    shown = bool(board.set_index("model").loc["logistic", "skill_low"] > 0)
+                better[name] += shown
+    print(better)
+    assert better["filled"] <= 7 and better["filled"] <= max(better["traded"], 3), better
