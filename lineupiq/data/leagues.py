@@ -19,7 +19,7 @@ from ..core.config import raise_problems
 from ..core.parsing import to_codes, to_numbers
 from ..core.readers import read_table
 from .game_log import make_log
-from .games import FORM_HALFLIFE, moneyline_prob, signed_streak
+from .games import FORM_HALFLIFE, signed_streak
 from .nfl import past_means
 from .panel import Cleaning, Feature, Panel, clean_time, make_panel, with_notes
 from .ratings import EloRules, elo_ratings

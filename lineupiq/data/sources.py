@@ -20,6 +20,7 @@ from ..core.files import check_name
 from ..core.parsing import to_codes
 from ..core.readers import find_tables, read_table
 from .bars import READING
+from .leagues import games_config, league_panel
 from .panel import Cleaning, Panel, make_panel, manifest, with_notes
 
 log = logging.getLogger("lineupiq")
@@ -55,6 +56,7 @@ class TableConfig:
     as_of: str | None = None  # no row may be later
     drop_missing_target: bool = False  # True: drop rows without a label and log the count
     upcoming: bool = False  # True: rows without a label are kept, to be predicted
+    games: Any = None  # instead of time, label and features: which columns are a game, see the page leagues
 
 # %% ../../nbs/01_data/14_sources.ipynb #4cc1bd73
 ROLES = ("symbol", "time", "label", "label_end", "weight", "known_at", "segment", "season", "group")
@@ -68,6 +70,8 @@ def table_config(
     in_file = isinstance(description, (str, Path))
     data = read_yaml(description) if in_file else dict(description)
     text = Path(description).expanduser().read_text(encoding="utf-8-sig") if in_file else ""
+    if "games" in data:
+        return _league_config(data, str(description) if in_file else "table", text)
     problems = config_problems(TableConfig, data)
     named = data.get("features")
     listed = list(named) if isinstance(named, (list, dict)) else []
@@ -83,6 +87,20 @@ def table_config(
     check_name(cfg.name)
     manifest(cfg.features or [])
     return cfg
+
+# %% ../../nbs/01_data/14_sources.ipynb #leaguecf
+def _league_config(data: Mapping[str, Any], where: str, text: str) -> TableConfig:
+    "A table of games: what the library makes needs no columns for label, time and features."
+    known = ("name", "path", "task", "timezone", "games")
+    problems = [f"{k}: {'made by the library from games' if k in TableConfig.__dataclass_fields__ else 'unknown key' + did_you_mean(str(k), known)}" for k in data if k not in known]
+    plain = {k: v for k, v in data.items() if k in known and k != "games"}
+    games = data["games"]
+    if not isinstance(games, Mapping):
+        problems.append(f"games: expected the columns of a game, such as date, home, away, found {str(games)[:40]!r}")
+    problems += config_problems(TableConfig, {"task": "multiclass", "time": "date", "label": "score", **plain})
+    raise_problems(problems, where, text)
+    check_name(str(plain.get("name", "league")))
+    return TableConfig(**{"task": "multiclass", "name": "league", **plain}, time=str(games.get("date")), label="score", games=games_config(games, where))
 
 # %% ../../nbs/01_data/14_sources.ipynb #d4acae6e
 def _joined(
@@ -122,6 +140,8 @@ def table_panel(
     files = find_tables(root / Path(str(cfg.path)).expanduser() if path is None else path)
     if not files:
         raise DataError("no table found", where=str(root / str(cfg.path) if path is None else path), expected="a parquet or CSV file")
+    if cfg.games is not None:
+        return league_panel(pd.concat([read_table(f) for f in files], ignore_index=True), cfg.games, cfg.task, cfg.name, root, cfg.timezone)
     codes = [cfg.symbol.lower()] if cfg.symbol else []
     raw = _joined([read_table(f, text=codes) for f in files], [c for c in (cfg.symbol, cfg.time) if c], cfg.label)
     if cfg.symbol in raw:
