@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import DataError, EnvironmentFault, MissingExtra
-from ..core.readers import PARQUET, find_tables, read_header, read_table
+from ..core.readers import find_tables, read_header, read_table
 from .nfl_rows import behind_the_season, by_age, completed, last_weeks_of, named_rows, one_row_a_key, settled, without_show
 from .nfl_schema import CODES, KEYS, RENAMES, SIGNATURES, check_parts, not_quite, read_clock, spread_contradictions, table_kind
 

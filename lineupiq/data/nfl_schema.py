@@ -437,7 +437,7 @@ def _together(wrong: Sequence[tuple[str, DataError]]) -> DataError:
     once: Callable[[str], str] = lambda part: "; ".join(dict.fromkeys(pick(part)))
     if len(wrong) == 1:
         return DataError(wrong[0][1].what, where=where[0], found=once("found"), expected=once("expected"), fix=once("fix"))
-    lines = [f"{at}: {problem.found or problem.what}" + f" ({problem.what})" * bool(problem.found) for at, (_, problem) in zip(where, wrong)]
+    lines = [f"{at}: {problem.found or problem.what}" + f" ({problem.what})" * bool(problem.found) for at, (_, problem) in zip(where, wrong, strict=False)]
     more = [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
     return DataError(f"{len(wrong)} columns of the NFL tables hold what they cannot hold", where=", ".join(dict.fromkeys(file for file, _ in wrong)), found="\n    ".join(["", *lines, *more]), fix=once("fix"))
 
