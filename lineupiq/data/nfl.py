@@ -139,7 +139,8 @@ def _joined(kind: str, frames: Sequence[pd.DataFrame], last: Mapping[int, int] |
     table = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
     table = behind_the_season(kind, table, last if last is not None else last_weeks_of(table))
     part = pd.Series(np.repeat(np.arange(len(parts)), [len(p) for p in parts]))
-    return (completed(table) if kind == "players" else one_row_a_key(kind, table, part)).reset_index(drop=True)
+    table = (completed(table) if kind == "players" else one_row_a_key(kind, table, part)).reset_index(drop=True)
+    return table.assign(**{c: None for c in empty_table(kind).columns if c not in table})  # a column without a value is there all the same
 
 
 def normalise_table(

@@ -83,7 +83,7 @@ def behind_the_season(
 ) -> pd.DataFrame:  # the same, weeks counted on
     "Post-season weeks behind those of the season."
     column = "season_type" if kind == "player_stats" else "game_type"
-    if column not in frame or not len(frame):
+    if column not in frame or "week" not in KEYS[kind] or not len(frame):
         return frame
     end = frame["season"].map(last)
     again = (frame[column].isin(POST_SEASON) & (frame["week"] <= end)).to_numpy(dtype=bool)
