@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PARQUET, TEXT = (".parquet", ".pq"), (".csv", ".txt", ".tsv", ".csv.gz")
 
 # %% auto #0
-__all__ = ['log', 'PARQUET', 'TEXT', 'MAX_COLUMNS', 'KLINES', 'VALUE', 'GAPS', 'find_tables', 'read_table']
+__all__ = ['log', 'PARQUET', 'TEXT', 'MAX_COLUMNS', 'KLINES', 'VALUE', 'GAPS', 'TOP', 'find_tables', 'read_table', 'read_header']
 
 # %% ../../nbs/00_core/04_readers.ipynb #fc780f6d
 def find_tables(
@@ -182,3 +182,31 @@ def read_table(
     except Exception as err:  # pyarrow and pandas raise a dozen classes for one cause: the bytes are not a table
         raise DataError("not a readable table", where=str(path), found=(str(err).splitlines() or [type(err).__name__])[0][:160],
                         fix="write the file again; it may be truncated") from None
+
+# %% ../../nbs/00_core/04_readers.ipynb #3b48611d
+TOP = 1 << 20  # bytes that a header may take
+
+
+def read_header(
+    path: str | Path,  # .parquet, .csv, .tsv or .csv.gz
+) -> list[str]:  # the names of the columns
+    "The names of a table's columns, without its rows; raises DataError where there are none."
+    import gzip
+    path = Path(path).expanduser()
+    if path.name.lower().endswith(PARQUET):
+        from pyarrow import ArrowException
+        from pyarrow.parquet import read_schema
+        try:
+            return read_schema(path).names
+        except (OSError, ArrowException):  # let the common reader word the error
+            return list(read_table(path).columns)
+    try:
+        with (gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+            raw = file.read(TOP)
+    except (OSError, EOFError) as err:
+        raise DataError("not a readable table", where=str(path), found=str(err)[:160], fix="write the file again; it may be truncated") from None
+    mark = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if b"\x00" in raw[:4096] and not mark:
+        raise DataError("not a text file", where=str(path), found="null bytes", expected="CSV", fix="save it as UTF-8 text, or give it its real ending, e.g. .parquet")
+    lines = raw.decode("utf-16" if mark else "utf-8-sig", errors="replace").split("\n", 60)[:60]
+    return _header([line for line in lines if line.strip() and not re.match(r"\s*(https?://|#)", line)], path)[2]

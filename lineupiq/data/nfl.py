@@ -7,36 +7,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..base import DataError, EnvironmentFault, MissingExtra
-from ..core.readers import PARQUET, find_tables, read_table
+from ..core.readers import find_tables, read_header, read_table
+from .nfl_rows import behind_the_season, by_age, completed, last_weeks_of, named_rows, one_row_a_key, settled, without_show
+from .nfl_schema import CODES, KEYS, RENAMES, SIGNATURES, check_parts, not_quite, read_clock, spread_contradictions, table_kind
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'TEAM_CODES', 'GAME_HOURS', 'DEFAULT_GAMETIME', 'SIGNATURES', 'RENAMES', 'KEYS', 'TEAM_COLUMNS', 'LINES',
-           'TEXTS', 'REPAIRS', 'FIRST_SEASON', 'SHARED', 'SPANS', 'team_codes', 'kickoff_times', 'table_kind',
-           'normalise_table', 'empty_table', 'read_nfl_files', 'download_nfl', 'nfl_tables', 'load_nfl_tables',
-           'team_games', 'next_games', 'past_means']
-
-# %% ../../nbs/01_data/11_nfl.ipynb #d25d9346
-TEAM_CODES = {  # code in some source -> nflverse's code of today
-    "OAK": "LV", "LVR": "LV", "RAI": "LV", "SD": "LAC", "SDG": "LAC", "STL": "LA", "SL": "LA", "LAR": "LA", "RAM": "LA", "JAC": "JAX",
-    "WSH": "WAS", "ARZ": "ARI", "PHX": "ARI", "CRD": "ARI", "BLT": "BAL", "RAV": "BAL", "CLV": "CLE", "HST": "HOU", "HTX": "HOU",
-    "CLT": "IND", "OTI": "TEN", "GNB": "GB", "KAN": "KC", "NOR": "NO", "NWE": "NE", "SFO": "SF", "TAM": "TB",
-}
-
-
-def team_codes(
-    teams: pd.Series,  # codes as any source writes them
-) -> pd.Series:  # nflverse's codes of today; unknown ones unchanged
-    "One code per franchise, the one it has today."
-    return teams.astype("object").map(lambda code: TEAM_CODES.get(code.strip(), code.strip()) if isinstance(code, str) else None)
+__all__ = ['log', 'GAME_HOURS', 'DEFAULT_GAMETIME', 'LINES', 'TEXTS', 'REPAIRS', 'FIRST_SEASON', 'SHARED', 'SPANS',
+           'kickoff_times', 'called_off', 'normalise_table', 'empty_table', 'read_nfl_files', 'download_nfl',
+           'nfl_tables', 'load_nfl_tables', 'team_games', 'next_games', 'past_means']
 
 # %% ../../nbs/01_data/11_nfl.ipynb #1781f759
 GAME_HOURS = 4  # a label is known this long after kickoff
@@ -44,74 +31,27 @@ DEFAULT_GAMETIME = "13:00"  # Eastern; the slot of most games, for schedules wit
 
 
 def kickoff_times(
-    gameday: pd.Series,  # dates, YYYY-MM-DD
-    gametime: pd.Series | None = None,  # HH:MM, US Eastern; missing ones take DEFAULT_GAMETIME
+    gameday: pd.Series,  # dates, YYYY-MM-DD, no missing ones
+    gametime: pd.Series | None = None,  # HH:MM or with AM and PM, US Eastern; missing ones take DEFAULT_GAMETIME
 ) -> pd.Series:  # datetime64[ns, UTC]
     "Kickoff as an instant, from Eastern wall-clock columns."
-    clock = pd.Series(DEFAULT_GAMETIME, index=gameday.index) if gametime is None else gametime.astype("object")
-    clock = clock.where(clock.notna() & (clock != ""), DEFAULT_GAMETIME).astype(str).str.slice(0, 5)
+    clock = pd.Series(None, index=gameday.index, dtype="object") if gametime is None else read_clock(gametime, "gametime")
     try:
-        wall = pd.to_datetime(gameday.astype(str).str.slice(0, 10) + " " + clock, format="%Y-%m-%d %H:%M")
+        wall = pd.to_datetime(gameday.astype(str).str.slice(0, 10) + " " + clock.fillna(DEFAULT_GAMETIME), format="%Y-%m-%d %H:%M")
     except ValueError as error:
-        raise DataError("A schedule has a date or a kickoff time that cannot be read.", found=str(error),
-                        expected="gameday YYYY-MM-DD, gametime HH:MM") from error
+        raise DataError("A schedule has a date that cannot be read.", found=str(error), expected="gameday YYYY-MM-DD") from error
     return wall.dt.tz_localize("America/New_York").dt.tz_convert("UTC").dt.as_unit("ns")
-
-# %% ../../nbs/01_data/11_nfl.ipynb #04f2df1e
-SIGNATURES = {  # table -> columns that identify it; "a|b" means either
-    "schedules": ("season", "week", "home_team", "away_team", "home_score", "away_score", "gameday"),
-    "player_stats": ("player_id", "season", "week", "recent_team|team", "carries", "targets", "attempts"),
-    "snap_counts": ("pfr_player_id", "season", "week", "offense_pct"),
-    "injuries": ("gsis_id", "season", "week", "report_status"),
-    "players": ("gsis_id", "position", "birthdate|birth_date"),
-    "teams": ("team_abbr", "team_conf", "team_division"),
-}
-
-
-def table_kind(
-    columns: Iterable[str],  # column names of a file
-) -> str | None:  # schedules, player_stats, snap_counts, injuries, players, teams; None: something else
-    "Which of the six NFL tables these columns belong to."
-    have = set(columns)
-    for kind, signature in SIGNATURES.items():
-        if all(have & set(name.split("|")) for name in signature):
-            return kind
-    return None
-
-# %% ../../nbs/01_data/11_nfl.ipynb #0690ffd9
-RENAMES = {  # table -> other name -> name used here
-    "player_stats": {"recent_team": "team", "passing_interceptions": "interceptions", "sacks_suffered": "sacks",
-                     "sack_yards_lost": "sack_yards"},
-    "players": {"gsis_id": "player_id", "birthdate": "birth_date", "display_name": "name", "draft_ovr": "draft_overall"},
-    "injuries": {"gsis_id": "player_id"},
-    "teams": {"team_abbr": "team"},
-}
-KEYS = {  # table -> what identifies a row; of two rows with one key the later file's wins
-    "schedules": ["season", "week", "home_team", "away_team"], "player_stats": ["player_id", "season", "week"],
-    "snap_counts": ["pfr_player_id", "season", "week", "team"], "injuries": ["player_id", "season", "week"],
-    "players": ["player_id"], "teams": ["team"],
-}
-TEAM_COLUMNS = ("team", "opponent", "opponent_team", "home_team", "away_team")
-
-# %% ../../nbs/01_data/11_nfl.ipynb #660c3a1e
-def _renamed(kind: str, frame: pd.DataFrame) -> pd.DataFrame:
-    "The vocabulary, team codes and key types that all tables share."
-    if kind == "players" and "draft_ovr" not in frame and "draft_pick" in frame:
-        frame = frame.rename(columns={"draft_pick": "draft_overall"})
-    new = {old: name for old, name in RENAMES.get(kind, {}).items() if old in frame and name not in frame}
-    frame = frame.rename(columns=new)
-    for column in TEAM_COLUMNS:
-        if column in frame:
-            frame = frame.assign(**{column: team_codes(frame[column])})
-    missing = [key for key in KEYS[kind] if key not in frame]
-    if missing:
-        raise DataError(f"A {kind} table lacks columns.", found=", ".join(map(str, frame.columns[:12])), expected=", ".join(missing))
-    frame = frame.dropna(subset=KEYS[kind])
-    return frame.astype({key: "int64" for key in ("season", "week") if key in KEYS[kind]})
 
 # %% ../../nbs/01_data/11_nfl.ipynb #04e495b2
 LINES = ("spread_line", "total_line", "home_moneyline", "away_moneyline", "temp", "wind")
 TEXTS = {"location": "Home", "game_type": "REG", "roof": None, "home_qb_id": None, "away_qb_id": None, "gametime": None}
+
+
+def called_off(
+    schedules: pd.DataFrame,  # kickoff and home_score
+) -> pd.Series:  # bool: games of the past without a score
+    "Games without a score that should have begun before the last game with one."
+    return schedules["home_score"].isna() & (schedules["kickoff"] <= schedules.loc[schedules["home_score"].notna(), "kickoff"].max())
 
 
 def _days_off(schedules: pd.DataFrame) -> pd.DataFrame:
@@ -123,65 +63,95 @@ def _days_off(schedules: pd.DataFrame) -> pd.DataFrame:
     long["rest"] = day.groupby([long["season"], long["team"]]).diff().dt.days.fillna(7.0)
     return pd.DataFrame({side: rows["rest"] for side, rows in long.groupby("side")})
 
+# %% ../../nbs/01_data/11_nfl.ipynb #149ba64a
+def _located(frame: pd.DataFrame) -> pd.DataFrame:
+    "location as Home or Neutral in every row."
+    named = frame["location"] if "location" in frame else pd.Series(None, index=frame.index, dtype="object")
+    flag = frame["neutral"] if "neutral" in frame else pd.Series(None, index=frame.index, dtype="object")
+    if (clash := (named != flag) & named.notna() & flag.notna()).any():
+        raise DataError("location and neutral contradict each other", where=f"table schedules, {int(clash.sum())} game(s)", found=named_rows(frame[clash]), fix="remove one of the two columns")
+    place = named.where(named.notna(), flag)
+    if place.isna().any() and place.notna().any():
+        log.warning("schedules: %d game(s) without a location are taken for home games", int(place.isna().sum()))
+    return frame.assign(location=place.where(place.notna(), TEXTS["location"])).drop(columns="neutral", errors="ignore")
+
 # %% ../../nbs/01_data/11_nfl.ipynb #db51aa63
 def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
     "Kickoff in UTC, lines and weather as numbers, every optional column present."
+    frame = _located(frame)
     frame = frame.assign(**{c: value for c, value in TEXTS.items() if c not in frame})
-    frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce").astype(float) if c in frame else np.nan
-                            for c in (*LINES, "home_score", "away_score")})
-    frame = frame.assign(kickoff=kickoff_times(frame["gameday"], frame["gametime"]))
+    frame = frame.assign(**{c: frame[c].astype(float) if c in frame else np.nan for c in (*LINES, "home_score", "away_score")})
+    frame = frame.assign(kickoff=kickoff_times(frame["gameday"], frame["gametime"]), roof=frame["roof"].where(frame["roof"] != "retractable", None))
     frame = frame.sort_values(["kickoff", "home_team"], kind="stable").reset_index(drop=True)
     if "home_rest" not in frame or "away_rest" not in frame:
-        frame[["home_rest", "away_rest"]] = _days_off(frame)[["home_rest", "away_rest"]]
-    if "game_id" not in frame:
+        frame[["home_rest", "away_rest"]] = _days_off(frame[~called_off(frame)])[["home_rest", "away_rest"]] if len(frame) else np.nan
+    if "game_id" not in frame or frame["game_id"].isna().any() or frame["game_id"].duplicated().any():
         keys = frame[["season", "week", "away_team", "home_team"]]
         frame["game_id"] = [f"{s}_{w:02d}_{away}_{home}" for s, w, away, home in keys.itertuples(index=False)]
     return frame
 
 # %% ../../nbs/01_data/11_nfl.ipynb #d2d3e102
 def _player_stats(frame: pd.DataFrame) -> pd.DataFrame:
-    "Float statistics, FB counted as RB, regular and post season only."
+    "Float statistics, a column of positions."
     numbers = [c for c in frame.select_dtypes("number").columns if c not in ("season", "week")]
     frame = frame.astype({c: float for c in numbers})
     if "position" not in frame:
         frame = frame.assign(position=pd.Series(None, index=frame.index, dtype="object"))
-    frame["position"] = frame["position"].astype("object").mask(frame["position"] == "FB", "RB")
-    if "season_type" in frame:
-        frame = frame[frame["season_type"].isin(["REG", "POST"])]
-    return frame
+    return frame.assign(position=frame["position"].astype("object"))
 
 # %% ../../nbs/01_data/11_nfl.ipynb #b864b2c4
 def _players(frame: pd.DataFrame) -> pd.DataFrame:
-    "Birth dates as dates, zero draft years as missing, FB counted as RB."
-    dates = pd.to_datetime(frame["birth_date"], errors="coerce")
-    frame = frame.assign(birth_date=dates.dt.tz_localize(None).dt.as_unit("ns"),
-                         position=frame["position"].astype("object").mask(frame["position"] == "FB", "RB"))
-    for column in ("draft_year", "draft_overall", "height", "weight", "pfr_id", "name"):
+    "Birth dates as dates, zero draft years as missing."
+    for column in ("birth_date", "position", "draft_year", "draft_overall", "height", "weight", "pfr_id", "name"):
         frame[column] = frame[column] if column in frame else None
+    frame = frame.assign(birth_date=pd.to_datetime(frame["birth_date"], format="%Y-%m-%d").dt.as_unit("ns"), position=frame["position"].astype("object"))
     for column in ("draft_year", "draft_overall"):
-        value = pd.to_numeric(frame[column], errors="coerce").astype(float)
+        value = frame[column].astype(float)
         frame[column] = value.where(value > 0)
     return frame
 
 # %% ../../nbs/01_data/11_nfl.ipynb #02fd643f
 def _injuries(frame: pd.DataFrame) -> pd.DataFrame:
-    "The last report of a player and week, with the time it was changed."
-    written = frame["date_modified"] if "date_modified" in frame else pd.Series(pd.NaT, index=frame.index)
-    stamp = pd.to_datetime(written, utc=True, errors="coerce")
+    "Reports in the order in which they were written."
+    stamp = frame["date_modified"] if "date_modified" in frame else pd.Series(pd.NaT, index=frame.index)
+    stamp = pd.to_datetime(stamp, utc=True)
+    if stamp.isna().any():
+        log.warning("injuries: %d of %d reports have no date_modified and cannot be known before a kickoff", int(stamp.isna().sum()), len(frame))
     return frame.assign(date_modified=stamp.dt.as_unit("ns")).sort_values("date_modified", na_position="first", kind="stable")
 
 
 REPAIRS: dict[str, Callable] = {"schedules": _schedules, "player_stats": _player_stats, "players": _players, "injuries": _injuries}
 
 # %% ../../nbs/01_data/11_nfl.ipynb #cdb58309
+def _joined(kind: str, frames: Sequence[pd.DataFrame], last: Mapping[int, int] | None) -> pd.DataFrame:
+    "One table of checked parts."
+    parts = []
+    for frame in by_age(frames) if kind == "schedules" else frames:
+        known = frame.dropna(subset=KEYS[kind])
+        if len(known) < len(frame):
+            log.warning("%s: %d row(s) without %s are left out", kind, len(frame) - len(known), ", ".join(KEYS[kind]))
+        known = without_show(kind, known).astype({key: "int64" for key in ("season", "week") if key in KEYS[kind]})
+        parts += [settled(known) if kind == "schedules" else known] if len(known) else []
+    for part in parts:
+        part.attrs = {}
+    if not parts:
+        return empty_table(kind)
+    table = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
+    table = behind_the_season(kind, table, last if last is not None else last_weeks_of(table))
+    part = pd.Series(np.repeat(np.arange(len(parts)), [len(p) for p in parts]))
+    table = (completed(table) if kind == "players" else one_row_a_key(kind, table, part)).reset_index(drop=True)
+    return table.assign(**{c: None for c in empty_table(kind).columns if c not in table})  # a column without a value is there all the same
+
+
 def normalise_table(
     kind: str,  # schedules, player_stats, snap_counts, injuries, players or teams
     frames: Sequence[pd.DataFrame],  # parts of that table, the most trusted last
+    last_weeks: Mapping[int, int] | None = None,  # season -> last week of its regular season; None: as the table itself says
+    checked: bool = False,  # the parts have been through `check_parts`
 ) -> pd.DataFrame:  # one table in this library's vocabulary, one row per key
     "One clean table from the parts found."
-    parts = [_renamed(kind, frame).dropna(axis=1, how="all") for frame in frames if len(frame)]
-    table = pd.concat(parts, ignore_index=True) if parts else empty_table(kind)
-    table = table.drop_duplicates(KEYS[kind], keep="last").reset_index(drop=True)
+    frames = [frame for frame in frames if len(frame)]
+    table = _joined(kind, frames if checked else check_parts({kind: frames}).get(kind, []), last_weeks)
     return REPAIRS.get(kind, lambda frame: frame)(table).reset_index(drop=True)
 
 # %% ../../nbs/01_data/11_nfl.ipynb #85a44418
@@ -193,31 +163,40 @@ def empty_table(
     names = [RENAMES.get(kind, {}).get(name, name) for name in names]
     return pd.DataFrame({name: pd.Series(dtype="object") for name in dict.fromkeys(names)})
 
-# %% ../../nbs/01_data/11_nfl.ipynb #7c2bdc7d
-def _header(path: Path) -> list[str]:
-    "Column names of a file without reading its rows."
-    if not path.name.lower().endswith(PARQUET):
-        if path.name.lower().endswith(".gz"):
-            return list(read_table(path).columns)
-        with path.open(encoding="utf-8-sig", errors="replace") as lines:
-            return [name.strip().strip('"') for name in lines.readline().rstrip("\n").split(",")]
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_schema
-    try:
-        return read_schema(path).names
-    except (OSError, ArrowException):  # let the common reader word the error
-        return list(read_table(path).columns)
-
 # %% ../../nbs/01_data/11_nfl.ipynb #3627bb46
+def _kind_of(path: Path) -> str | None:
+    "Which table a file holds; a text file without a header holds none."
+    try:
+        names = read_header(path)
+    except DataError as error:
+        if "not a header" not in error.what and not path.name.lower().endswith(".txt"):
+            raise
+        log.warning("%s is passed over: %s", path, error.what)
+        return None
+    kind = table_kind(_plain(names))
+    if kind is None and (why := not_quite(names)):
+        log.warning("%s is passed over: it is %s", path, why)
+    return kind
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    "Names of columns in lower case, Home Team as home_team, where that keeps them apart."
+    plain = [str(name).strip().lower().replace(" ", "_") for name in names]
+    return plain if len(set(plain)) == len(plain) else list(names)
+
+
 def read_nfl_files(
     paths: str | Path | Sequence[str | Path],  # files and folders
 ) -> dict[str, list[pd.DataFrame]]:  # table -> its parts in path order
     "Every NFL table found among paths, recognised by its columns."
     parts: dict[str, list[pd.DataFrame]] = {}
     for path in find_tables(paths):
-        kind = table_kind(_header(path))
+        kind = _kind_of(path)
         if kind is not None:
-            parts.setdefault(kind, []).append(read_table(path))
+            part = read_table(path, text=CODES)
+            part.columns = _plain(part.columns)
+            part.attrs["file"] = str(path)
+            parts.setdefault(kind, []).append(part)
     return parts
 
 # %% ../../nbs/01_data/11_nfl.ipynb #9a3f4467
@@ -270,6 +249,24 @@ def _fill_positions(tables: dict[str, pd.DataFrame]) -> None:
     stats["position"] = filled.where(filled.notna(), stats["player_id"].map(listed))
 
 # %% ../../nbs/01_data/11_nfl.ipynb #8ba3fe4b
+def _played_or_coming(schedule: pd.DataFrame, stats: pd.DataFrame) -> pd.DataFrame:
+    "The schedule without the games that were called off."
+    seen = pd.MultiIndex.from_frame(stats[["season", "week", "team"]].drop_duplicates()) if len(stats) and "team" in stats else pd.MultiIndex.from_arrays([[], [], []])
+    told = np.zeros(len(schedule), dtype=bool)
+    for side in ("home_team", "away_team"):
+        told |= pd.MultiIndex.from_frame(schedule[["season", "week", side]]).isin(seen)
+    gone = (called_off(schedule) & ~told).to_numpy()
+    if gone.any():
+        log.warning("schedules: %d game(s) of the past have no score and are left out; first: %s", int(gone.sum()), named_rows(schedule[gone]))
+    schedule = schedule[~gone].reset_index(drop=True)
+    sides = pd.concat([schedule[["season", "week", side]].set_axis(["season", "week", "team"], axis=1) for side in ("home_team", "away_team")], ignore_index=True)
+    if (twice := sides.duplicated()).any():
+        season, week, team = sides[twice].iloc[0]
+        raise DataError("a team that plays twice in one week", where=f"table schedules, {int(twice.sum())} game(s)", found=f"{team} in week {week} of {season}", expected="one game of a team a week",
+                        fix="say in a column game_type which games are REG, POST and PRE, or mend the weeks")
+    return schedule
+
+
 def nfl_tables(
     parts: dict[str, list[pd.DataFrame]],  # table -> parts, most trusted last
     seasons: Sequence[int] | None = None,  # keep these seasons only; None: all
@@ -279,8 +276,17 @@ def nfl_tables(
     if not parts.get("schedules"):
         raise DataError("There is no NFL schedule here.", where=where, found=", ".join(sorted(parts)) or "no NFL table",
                         expected="a parquet or CSV file with " + ", ".join(SIGNATURES["schedules"]))
-    tables = {kind: normalise_table(kind, parts.get(kind, [])) for kind in SIGNATURES}
+    parts = check_parts({kind: [part for part in frames if len(part)] for kind, frames in parts.items()})
+    typed = any("game_type" in part for part in parts.get("schedules", []))
+    tables = {"schedules": normalise_table("schedules", parts.get("schedules", []), checked=True)}
+    last = last_weeks_of(tables["schedules"]) if typed else None
+    tables |= {kind: normalise_table(kind, parts.get(kind, []), last, checked=True) for kind in SIGNATURES if kind != "schedules"}
+    if not len(tables["schedules"]):
+        raise DataError("The NFL schedule has no game of a regular or post season.", where=where, expected="games with season, week, two teams and a day")
     _fill_positions(tables)
+    tables["schedules"] = _played_or_coming(tables["schedules"], tables["player_stats"])
+    if said := spread_contradictions(tables["schedules"]):
+        log.warning("schedules: spread_line contradicts %s; here it is positive where the home side is favoured: turn its sign in the file if it is the bookmaker's", said)
     if seasons is not None:
         for kind in ("schedules", "player_stats", "snap_counts", "injuries"):
             tables[kind] = tables[kind][tables[kind]["season"].isin(list(seasons))].reset_index(drop=True)

@@ -39,8 +39,8 @@ def _played_rows(tables: Mapping[str, pd.DataFrame], games: pd.DataFrame) -> pd.
                         expected="weekly rows with player_id, season, week, team, attempts, carries, targets",
                         fix="add the file to the data folder")
     used = stats[stats[list(USAGE)].fillna(0).sum(axis=1) > 0]
-    keep = [c for c in games.columns if c not in used.columns or c in ("season", "week", "team")]
-    rows = used.merge(games[keep], on=["season", "week", "team"], how="inner")
+    own = [c for c in games.columns if c in used.columns and c not in ("season", "week", "team")]  # what the schedule says of a game is right
+    rows = used.drop(columns=own).merge(games, on=["season", "week", "team"], how="inner")
     if len(rows) < len(used):
         log.warning("%d of %d player rows have no game in the schedule and are left out", len(used) - len(rows), len(used))
     return rows
@@ -282,6 +282,8 @@ def player_panel(
     "One row per player and game: the label is a statistic, the features were known at kickoff."
     _check_target(tables, position, target)
     rows, games = player_weeks(tables, upcoming, rosters)
+    if not (rows["position"] == position).any():
+        raise DataError(f"There are no {position} rows.", where="table player_stats", found=f"{len(rows)} rows of other positions", fix="add the weeks of such players, or a players table with their positions")
     own, features = _features(rows, games, tables, position, target, spans, halflife)
     inside = (own["position"] == position) & (own["season"] >= first_season)
     unlabelled = inside & own[target].isna() & ~own["upcoming"]
