@@ -152,7 +152,7 @@ def _yaml_text(path: Path) -> str:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for, a device read for ever
-            raise ConfigError("a configuration that is not a regular file", where=str(path), expected="a YAML file")
+            raise ConfigError("cannot read the configuration", where=str(path), found="Is a directory" if stat.S_ISDIR(about.st_mode) else "not a regular file", expected="a YAML file")
         if about.st_size > MAX_BYTES:
             raise ConfigError("a YAML file over 1 MiB", where=str(path))
         raw = path.read_bytes()
