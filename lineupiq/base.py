@@ -244,7 +244,7 @@ class Bound:
 Positive = Annotated[float, Bound(gt=0)]
 NonNegative = Annotated[float, Bound(ge=0)]
 Share = Annotated[float, Bound(gt=0, le=1)]
-Count = Annotated[int, Bound(ge=1)]
+Count = Annotated[int, Bound(ge=1, le=2**31 - 1)]  # what the libraries below hold as a number
 ModelParams: TypeAlias = Mapping[str, Any]  # a model's settings by name, as a YAML, a search or a record gives them
 Record: TypeAlias = Mapping[str, Any]  # plain values by name, as JSON holds them
 Rows: TypeAlias = "np.ndarray | pd.DataFrame"  # what models are given: (N, F), a row a prediction, or windows (N, T, F)

@@ -337,3 +337,36 @@ def test_defaults_round_trip(file, name):
     params, _ = model_file(file(config_yaml(cls.Config, cls.name, cls.family)), name)
     assert cls.Config(**params) == cls.Config() and set(params) | set(INTERNAL) == {f.name for f in fields(cls.Config)}
     assert training_config(file(training_yaml(), "t.yaml")) == training_config()
+
+
+def test_what_is_no_regular_file(cli, tmp_path):
+    "A pipe would be waited for and a device read for ever: both are refused at once."
+    from lineupiq.core.config import read_yaml
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(ConfigError, match="not a regular file"):
+            read_yaml(path)
+    refused(cli("train", "--data", "noise-bars", "--model", "prior", "--training-config", tmp_path / "pipe"), 2, "ConfigError", "not a regular file")
+
+
+@pytest.mark.parametrize("ask", [None, 5, [1], "a", {"config": 5}, {"training_config": 5}, {"resume": 5}, {"output": 5}, {"seed": "x"}, {"horizon": "soon"}])
+def test_requests_from_anything(ask):
+    from lineupiq.workflows.requests import TrainRequest
+    with pytest.raises(ConfigError):
+        TrainRequest.from_mapping(ask)
+
+
+@pytest.mark.parametrize("ask", [{"model": "xgboost"}, {"model": 5}, {"split": 5}, {"source": "sp500"}, {"config": "a"}])
+def test_requests_made_by_hand(ask):
+    "A request that went through no schema is held to its fields by check()."
+    from lineupiq.workflows.requests import TrainRequest
+    with pytest.raises(ConfigError):
+        TrainRequest(**ask).check()
+
+
+def test_a_wrong_family_and_a_huge_number(tmp_path):
+    from lineupiq.workflows.configs import model_file
+    for text, word in (("model: {name: xgboost, family: neural}\n", "another family"), ("model: {name: xgboost}\nhyperparameters: {max_depth: 1000000000000}\n", "max_depth")):
+        (tmp_path / "m.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=word):
+            model_file(tmp_path / "m.yaml", "xgboost")

@@ -116,7 +116,7 @@ def _fail(err: BaseException, code: int, as_json: bool) -> int:
 
 
 def _stopped(word: str, code: int, as_json: bool) -> int:
-    return _fail(LineupIQError(word, fix="nothing half-written was left; run the command again"), code, as_json)
+    return _fail(LineupIQError(word, fix="nothing half-written was left; run the command again, or go on with it where a line above says how"), code, as_json)
 
 # %% ../../nbs/18_cli/09_program.ipynb #549bf7ba
 def _usage(err: Any, as_json: bool) -> int:

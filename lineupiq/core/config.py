@@ -8,6 +8,7 @@ from __future__ import annotations
 import linecache
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
@@ -149,7 +150,10 @@ def _not_yaml(err: Any, name: str) -> ConfigError:
 # %% ../../nbs/00_core/03_config.ipynb #a19864cb
 def _yaml_text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for, a device read for ever
+            raise ConfigError("cannot read the configuration", where=str(path), found="Is a directory" if stat.S_ISDIR(about.st_mode) else "not a regular file", expected="a YAML file")
+        if about.st_size > MAX_BYTES:
             raise ConfigError("a YAML file over 1 MiB", where=str(path))
         raw = path.read_bytes()
     except OSError as err:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ..base import config_problems, did_you_mean
+from ..base import ConfigError, config_problems, did_you_mean
 from .config import raise_problems
 
 # %% auto #0
@@ -134,13 +134,19 @@ class Request:
         flags: bool = False,  # True: messages call a value --like-this
     ) -> Any:  # a checked request
         "A request from a command line, a YAML, a job's parameters or a record."
+        if not isinstance(values, Mapping):
+            raise ConfigError("a request is made of names and values", where=where or cls.__name__, found=type(values).__name__, expected="a mapping")
         asked = {k: v for k, v in values.items() if v is not None and v != []}
-        given, known = cls.completed(asked), {leaf.name: leaf for leaf in leaves(cls)}
-        problems = [f"{k}: unknown key{did_you_mean(str(k), known)}" for k in given if k not in known]
+        known = {leaf.name: leaf for leaf in leaves(cls)}
+        unknown = lambda given: [f"{k}: unknown key{did_you_mean(str(k), known)}" for k in given if k not in known]  # noqa: E731
+        tell = lambda found: raise_problems([_as_flag(p, known) for p in dict.fromkeys(found)] if flags else list(dict.fromkeys(found)), where, text)  # noqa: E731
+        if wrong := _build(cls, asked)[1]:  # before files that it names are read
+            tell(unknown(asked) + wrong)
+        given = cls.completed(asked)
+        problems = unknown(given)
         made, wrong = _build(cls, given)
         made = None if made is None else made.settled(asked)
-        problems += wrong or made.problems()
-        raise_problems([_as_flag(p, known) for p in problems] if flags else problems, where, text)
+        tell(problems + (wrong or made.problems()))
         vars(made)["_checked"] = True
         return made
 
@@ -165,7 +171,7 @@ class Request:
     def check(self) -> Any:  # itself
         "Raise one error with every problem; a request that has passed is not asked again."
         if "_checked" not in vars(self):
-            raise_problems(self.problems(), type(self).__name__)
+            raise_problems(_of_other_types(self) or self.problems(), type(self).__name__)
             vars(self)["_checked"] = True
         return self
 
@@ -193,6 +199,16 @@ def _as_flag(problem: str, known: Mapping[str, Leaf]) -> str:
     name, colon, rest = problem.partition(":")
     leaf = known.get(name.split(".")[0])
     return problem if leaf is None or leaf.argument else f"--{name.replace('_', '-')}{colon}{rest}"
+
+
+def _of_other_types(ask: Any) -> list[str]:
+    "What a request holds that its fields do not: one that was made by hand has been through no schema."
+    parts = [f"{f.name}: expected a {f.metadata['part'].__name__}, found {type(getattr(ask, f.name)).__name__}" for f in fields(ask) if "part" in f.metadata and not isinstance(getattr(ask, f.name), f.metadata["part"])]
+    if parts:
+        return parts
+    held = {leaf.name: ask.value(leaf) for leaf in leaves(type(ask))}
+    single = [f"{leaf.name}: expected a tuple, such as ({held[leaf.name]!r},), found {type(held[leaf.name]).__name__}" for leaf in leaves(type(ask)) if leaf.many and not isinstance(held[leaf.name], (tuple, list, type(None)))]
+    return single or list(dict.fromkeys(_build(type(ask), {k: v for k, v in held.items() if v is not None and v != ()})[1]))
 
 
 def _build(cls: type, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> tuple[Any, list[str]]:

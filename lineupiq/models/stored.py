@@ -21,7 +21,7 @@ from ..core.arrays import ArrayModel, LabelCodec
 from ..core.config import read_yaml
 from ..core.files import check_name, models_root, parse_version, verify_manifest
 from ..core.readers import read_table
-from ..data.panel import Feature, Panel, make_panel
+from ..data.panel import Cleaning, Feature, Panel, make_panel
 from ..data.request import source_panel
 from ..estimator import LineupIQClassifier
 from .games import GAME_FEATURES, games_panel
@@ -247,7 +247,7 @@ def file_panel(
         raise DataError("columns missing", where=str(path), found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in missing[:5]), expected=", ".join(names[:20]))
     when = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(raw)), unit="h")  # only the order matters
     frame = raw[names].assign(time=when, symbol=np.arange(len(raw)).astype(str), label=np.nan, label_end=when)
-    return make_panel(frame, bundle.features, task=bundle.about["task"], name="arrays", missing_target="upcoming", to_fit=False)
+    return make_panel(frame, bundle.features, task=bundle.about["task"], name="arrays", cleaning=Cleaning(missing_target="upcoming"), to_fit=False)
 
 
 def _source_rows(found: StoredModel, data: str | None, path: tuple[str, ...], everything: bool) -> Panel:

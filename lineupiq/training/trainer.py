@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -287,6 +287,10 @@ class Trainer:
         if isinstance(model_config, (str, Path)):
             where = str(model_config)
             model_config, section = model_params(read_yaml(model_config), where)
+        if model_config is not None and not isinstance(model_config, Mapping):
+            raise ConfigError("model_config is neither parameters nor a file", found=type(model_config).__name__, expected="a mapping such as {'max_depth': 4}, or the path of a model's YAML")
+        if isinstance(acknowledged, str):
+            acknowledged = (acknowledged,)
         if dataset_config is None:
             raise ConfigError("dataset_config is missing", expected="a DatasetConfig, a Panel or a TimeSeriesDataContainer")
         if not isinstance(dataset_config, Data):

@@ -5,6 +5,8 @@
 # %% ../../nbs/10_training/03a_unfinished.ipynb #12dc6a77
 from __future__ import annotations
 
+import hashlib
+import logging
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -12,20 +14,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, DataError, IntegrityError, Record, did_you_mean, runtime_record
+from ..base import ConfigError, DataError, IntegrityError, NotFound, Record, did_you_mean, runtime_record
 from ..core.config import read_yaml
-from ..core.files import atomic_write, load_json, one_at_a_time, plain
+from ..core.files import atomic_write, load_json, one_at_a_time, plain, verify_manifest
 from ..data.panel import Panel, describe_panel
 from ..fit.inputs import ModelSpec
 from .fitting import ModelRun
 from .request import SplitPlan, TrainSettings
 from .worker import read_result, write_result
 
+log = logging.getLogger("lineupiq")
+
 # %% auto #0
-__all__ = ['UNFINISHED', 'write_setup', 'Setup', 'read_setup', 'check_same_rows', 'other_libraries', 'one_process', 'keep_result',
-           'kept_result', 'note_look', 'looked_before', 'tidy', 'find_run', 'run_end', 'standing']
+__all__ = ['log', 'UNFINISHED', 'write_setup', 'Setup', 'read_setup', 'check_same_rows', 'other_libraries', 'one_process',
+           'keep_result', 'kept_result', 'note_look', 'looked_before', 'tidy', 'find_run', 'run_end', 'standing']
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #f49fa438
+UNFINISHED = ".unfinished"  # of a run that has not ended: its lock, and what its models did
+
+
 def write_setup(
     run_dir: Path,  # of the run
     panel: Panel,  # all rows
@@ -43,7 +50,10 @@ def write_setup(
              "models": {n: s.build(panel, ["x"]).config.to_dict() for n, s in specs.items()}, "panel": describe_panel(panel), "runtime": runtime_record(how.seed), "request": how.request,
              "given": {n: {k: v for k, v in (s.config or {}).items() if (k, v) != ("checkpoint_dir", own)} for n, s in specs.items()}, "skipped": dict(skipped)}
     atomic_write(run_dir / "feature_names.txt", "\n".join(panel.columns) + "\n")
-    atomic_write(run_dir / "config.yaml", yaml.safe_dump(plain(setup), sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(plain(setup), sort_keys=False, allow_unicode=True)
+    (run_dir / UNFINISHED).mkdir(exist_ok=True)
+    atomic_write(run_dir / UNFINISHED / "setup.sha256", hashlib.sha256(text.encode()).hexdigest() + "\n")
+    atomic_write(run_dir / "config.yaml", text)
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #f1016f9b
 @dataclass(frozen=True)
@@ -66,6 +76,9 @@ def read_setup(
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise ConfigError("the run was stopped before it had written down what it was asked for", where=str(run_dir), found="no config.yaml", fix="train again")
+    seal = run_dir / UNFINISHED / "setup.sha256"
+    if seal.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != seal.read_text().strip():
+        raise IntegrityError("a run's config.yaml is not as the run wrote it", where=str(path), fix="restore it, or train again with what you want to be different")
     found = read_yaml(path)
     if "given" not in found:
         raise ConfigError("the run did not write down how it can go on", where=str(path), found=f"sections {', '.join(found)}", expected="a section given", fix="train again")
@@ -98,9 +111,6 @@ def other_libraries(
     return [f"{k} {a} → {b}" for k, (a, b) in pairs.items() if a != b]
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #6cf824d2
-UNFINISHED = ".unfinished"  # of a run that has not ended: its lock, and what its models did
-
-
 def one_process(
     run_dir: Path,  # of the run
 ) -> AbstractContextManager[None]:
@@ -124,7 +134,15 @@ def kept_result(
 ) -> ModelRun | None:  # None: it has to be fitted
     "What a model did before the run was stopped."
     out = run_dir / UNFINISHED / f"{name}.json"
-    return read_result(name, out, bundle) if out.is_file() and (bundle / "manifest.json").is_file() else None
+    if not (out.is_file() and (bundle / "manifest.json").is_file()):
+        return None
+    try:
+        verify_manifest(bundle)
+        return read_result(name, out, bundle)
+    except (IntegrityError, NotFound) as err:
+        log.warning("what %s left is damaged, so it is fitted again: %s", name, err.what)
+        shutil.rmtree(bundle, ignore_errors=True)
+        return None
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #37c49775
 def note_look(
@@ -170,8 +188,10 @@ def run_end(
 ) -> str | None:  # done or leak; None: it was stopped, it failed, or it is under way
     "How a run ended, if everything that it could say is on disk."
     path = run_dir / "status.json"
-    status = load_json(path).get("status") if path.is_file() else None
-    return status if status in ("done", "leak") else None
+    found = load_json(path) if path.is_file() else {}
+    if not isinstance(found, dict) or not isinstance(found.get("status", ""), str):
+        raise IntegrityError("a status.json that no run wrote", where=str(path), found=str(found)[:60], fix="restore it, or train again")
+    return found.get("status") if found.get("status") in ("done", "leak") else None
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #c85b687c
 def standing(

@@ -168,6 +168,8 @@ def tune_model(
 ) -> TuningResult:
     "Search a model's settings on development rows."
     started, cls = time.perf_counter(), (among or registry()).get_model(model)
+    if not isinstance(settings, SearchSettings):
+        raise ConfigError("not the settings of a search", found=type(settings).__name__, expected="SearchSettings(n_trials=…, …)")
     searched, points = _space_of(model, cls, settings.check())
     n_trials = settings.trials if points is None else len(points)
     objective = Objective(panel, model, settings, searched=list(searched), among=among)

@@ -59,6 +59,9 @@ def model_file(
     named = named_model(data)
     if named and named.split(":")[-1] != cls.name:
         raise ConfigError("the file is for another model", where=f"{path}: model.name", found=named, expected=cls.name)
+    section = data.get("model")
+    if isinstance(section, dict) and section.get("family") not in (None, cls.family):
+        raise ConfigError("the file is for a model of another family", where=f"{path}: model.family", found=str(section["family"])[:60], expected=cls.family, fix="correct it, or leave family out")
     wrong = config_problems(cls.Config, params)
     wrong = wrong or cls.Config(**own_names(cls.Config, params)).contradictions()
     raise_problems(problems + [f"train.{cls.name}.{p}" for p in wrong], str(path), text)

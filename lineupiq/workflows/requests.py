@@ -129,8 +129,9 @@ class TrainRequest(Request):
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], where: str = "", text: str = "", flags: bool = False) -> TrainRequest:
         "A request as others are made, or what a run that goes on was asked for."
-        given = {k: v for k, v in values.items() if v is not None and v != []}
-        return cls._of_run(given, where, flags) if "resume" in given else super().from_mapping(values, where, text, flags)
+        if not isinstance(values, Mapping) or not isinstance(values.get("resume"), (str, Path)):
+            return super().from_mapping(values, where, text, flags)
+        return cls._of_run({k: v for k, v in values.items() if v is not None and v != []}, where, flags)
 
     @classmethod
     def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
