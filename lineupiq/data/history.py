@@ -12,12 +12,12 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, MissingExtra, did_you_mean, first_rows
+from ..base import DataError, did_you_mean, first_rows
 from .panel import Feature, naive_utc
 
 # %% auto #0
-__all__ = ['STATISTICS', 'SAME', 'RELATIONS', 'CALENDAR', 'Statistic', 'History', 'history_entries', 'local_times',
-           'history_columns', 'plain_history', 'random_rows', 'CalendarEntry', 'calendar_entries', 'calendar_columns']
+__all__ = ['STATISTICS', 'SAME', 'RELATIONS', 'Statistic', 'History', 'history_entries', 'local_times', 'history_columns',
+           'plain_history', 'random_rows']
 
 # %% ../../nbs/01_data/04b_history.ipynb #54de0056
 STATISTICS = ("last", "mean", "sd", "ewma", "change", "since")
@@ -558,68 +558,3 @@ def random_rows(
     takes = pd.to_timedelta(rng.integers(0, 220, len(out)), unit="h") if lag is None else pd.Timedelta(lag)
     out = out.assign(label=rng.normal(100, 5, len(out)).round(1), x=rng.normal(size=len(out)), city=rng.choice(["P", "Q", None], len(out), p=[.5, .4, .1]), rival=rng.choice(list("uvw"), len(out)), label_end=out["time"] + takes)
     return out.assign(label=out["label"].mask(rng.random(len(out)) < .1), label_end=out["label_end"].mask(rng.random(len(out)) < .05), x=out["x"].mask(rng.random(len(out)) < .1))
-
-# %% ../../nbs/01_data/04b_history.ipynb #ecf57b5f
-CALENDAR = {"weekday": "category", "month": "category", "quarter": "category", "hour": "numeric", "day_of_month": "numeric", "day_of_year": "numeric"}
-
-
-@dataclass(frozen=True)
-class CalendarEntry:
-    "One column of the calendar."
-    word: str  # of CALENDAR, or holidays
-    region: str | None = None  # of holidays: DE, DE-BY
-
-    @property
-    def feature(self) -> Feature:
-        "Its entry in the manifest."
-        if self.region is None:
-            return Feature(self.word, CALENDAR[self.word], f"the {self.word.replace('_', ' ')} of `time`")
-        return Feature(f"holiday_{self.region}", "numeric", f"1 on a public holiday of {self.region}")
-
-
-def calendar_entries(
-    said: object,  # of a YAML: ["weekday", {"holidays": "DE"}]
-) -> tuple[tuple[CalendarEntry, ...], list[str]]:  # entries, and what is wrong
-    "What `calendar:` says."
-    if not isinstance(said, list) or not said:
-        return (), [f"calendar: expected a list such as [weekday, month, holidays: DE], found {str(said)[:40]!r}"]
-    out, problems, known = [], [], (*CALENDAR, "holidays")
-    for one in said:
-        word, region = next(iter(one.items())) if isinstance(one, Mapping) and len(one) == 1 else (one, None)
-        if word not in known:
-            problems.append(f"calendar: unknown word {str(word)[:40]!r}{did_you_mean(str(word), known)}")
-        elif region is not None if word != "holidays" else not (isinstance(region, str) and region.strip()):
-            problems.append(f"calendar: {word} takes {'a country, e.g. holidays: DE or DE-BY' if word == 'holidays' else 'nothing'}, found {str(region)[:40]!r}")
-        else:
-            out.append(CalendarEntry(word, region))
-    problems += [f"calendar: {f.name} is there twice" for f in dict.fromkeys(c.feature for c in out) if [c.feature for c in out].count(f) > 1]
-    return tuple(out), problems
-
-# %% ../../nbs/01_data/04b_history.ipynb #1a9051d1
-def _holidays(days: pd.DatetimeIndex, region: str) -> np.ndarray:  # (N,) 0 or 1
-    "Which days are public holidays of a country or of a part of it."
-    try:
-        import holidays
-    except ImportError as err:
-        raise MissingExtra("holidays are not installed", where=f"calendar: holidays: {region}", found=str(err), fix="pip install 'lineupiq[holidays]'") from err
-    country, _, part = region.partition("-")
-    known = holidays.list_supported_countries(include_aliases=True)
-    if country not in known or (part and part not in known[country]):
-        options = known if country not in known else [f"{country}-{p}" for p in known[country]]
-        raise ConfigError(f"no holidays of '{region}' are known{did_you_mean(region, options)}", where="calendar: holidays", expected=", ".join(sorted(options)[:12]) + ", …")
-    dates = pd.DatetimeIndex(days.normalize().unique())
-    made = holidays.country_holidays(country, subdiv=part or None, years=range(dates.year.min(), dates.year.max() + 1)) if len(dates) else {}
-    return days.normalize().isin(pd.DatetimeIndex(list(made))).astype(np.float64) if len(made) else np.zeros(len(days))
-
-
-def calendar_columns(
-    time: pd.Series,  # datetime64, naive or with a zone
-    entries: Sequence[CalendarEntry],  # which columns
-    zone: str | None = None,  # in which days begin, where times have a zone; None: that of the times
-) -> pd.DataFrame:  # rows as in `time`
-    "What the date of each row says by itself."
-    local = local_times(time, zone)
-    makers = {"weekday": local.day_name, "month": local.month_name, "quarter": lambda: "Q" + local.quarter.astype(str), "hour": lambda: local.hour.astype(np.float64),
-              "day_of_month": lambda: local.day.astype(np.float64), "day_of_year": lambda: local.dayofyear.astype(np.float64)}
-    made = {e.feature.name: _holidays(local, e.region) if e.region else np.asarray(makers[e.word]()) for e in entries}
-    return pd.DataFrame(made, index=time.index)
