@@ -541,7 +541,7 @@ def _plain_statistic(s: Statistic, known: pd.DataFrame, column: str, now: pd.Tim
     if s.kind in ("mean", "sd"):
         return float(pd.Series(window, dtype=float).agg("mean" if s.kind == "mean" else "std"))
     x = np.append(x, own) if s.kind == "change" and own is not None else x
-    old = x[:len(known)][(known["as_late_as"] <= moment).to_numpy()] if s.span else x[:len(x) - int(s.rows) + 1 - (s.kind == "change")]
+    old = x[:len(known)][(known["as_late_as"] <= moment).to_numpy()] if s.span else x[:max(len(x) - int(s.rows) + (s.kind == "last"), 0)]
     back = old[-1] if len(old) else np.nan
     return back if s.kind == "last" else x[-1] - back if len(x) else np.nan
 
