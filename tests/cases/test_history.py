@@ -146,7 +146,6 @@ def test_histories_are_not_worse_than_features_made_by_hand(shop):
         a, b = said["built"][model], said["by_hand"][model]
         assert a["symbol"].tolist() == b["symbol"].tolist() and len(a) == 570
         found = skill_interval("rmse", a["y"], a["prediction"], b["prediction"], pd.to_datetime(a["datetime"]).to_numpy())
-        print(model, found)
         assert found.low > -0.01 and found.high > 0
 
 
