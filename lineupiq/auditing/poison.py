@@ -15,11 +15,11 @@ import pandas as pd
 
 from ..data.panel import Panel, naive_utc
 from ..data.request import DataRequest, read_source, source_files, source_options
-from ..data.sources import SOURCES, barrier_config
+from ..data.sources import ROLES, SOURCES, TableConfig, barrier_config, row_times, rows_panel, table_files, table_rows
 
 # %% auto #0
-__all__ = ['USAGE', 'AT_KICKOFF', 'DIGITS', 'World', 'spoil_bars', 'spoil_nfl', 'spoil_panel', 'panel_world', 'world_of',
-           'changes']
+__all__ = ['USAGE', 'AT_KICKOFF', 'LATER_ROLES', 'DIGITS', 'World', 'spoil_bars', 'spoil_nfl', 'spoil_panel', 'spoil_table',
+           'panel_world', 'world_of', 'changes']
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f69b957a
 @dataclass(frozen=True)
@@ -188,6 +188,42 @@ def _spoil_log(log: pd.DataFrame | None, after: np.datetime64, until: np.datetim
         out[column] = whole
     return out
 
+# %% ../../nbs/11_auditing/04_poison.ipynb #50d0150f
+LATER_ROLES = ("label", "weight")  # roles whose values become known with the outcome
+
+
+def spoil_table(
+    raw: pd.DataFrame,  # of `table_rows`
+    after: np.datetime64,  # what was known then stays
+    until: np.datetime64 | None,  # what became known later than this stays
+    rng: np.random.Generator,  # of the garbage
+    cfg: TableConfig,  # what the YAML says of the columns
+) -> pd.DataFrame:
+    "A table's file with another future."
+    times, ends = row_times(raw, cfg)
+    late, ended = _between(times, after, until), _between(ends, after, until)
+    fixed = {getattr(cfg, role) for role in ROLES if role not in LATER_ROLES}
+    known_late = [c for c in dict.fromkeys([cfg.weight, *(h.column for h in cfg.history if h.outcome)]) if c and c != cfg.label and c not in fixed]
+    columns = dict.fromkeys([*(cfg.features or []), *(c for h in cfg.history for c in (h.column, h.beside) if c)])
+    chances = [c for c in cfg.references.values() if c in raw]
+    out = _spoiled(raw, late, [c for c in columns if c not in fixed and c not in (cfg.label, *known_late, *chances)], rng)
+    out = _spoiled(out, ended, [c for c in known_late if c != cfg.weight], rng)
+    for column in chances:  # probabilities stay probabilities, and other references numbers of their own kind
+        out = out.assign(**{column: np.where(late, rng.random(len(out)), raw[column])}) if cfg.task == "binary" else _spoiled(out, late, [column], rng)
+    if cfg.weight in out:
+        out[cfg.weight] = np.where(ended, rng.uniform(0.1, 3.0, len(out)), out[cfg.weight])
+    return out.assign(**{cfg.label: _other_outcomes(raw[cfg.label], np.flatnonzero(ended & raw[cfg.label].notna().to_numpy()), cfg.task, rng)})
+
+
+def _other_outcomes(label: pd.Series, rows: np.ndarray, task: str, rng: np.random.Generator) -> pd.Series:
+    "Outcomes with others in some rows: a class that it was not, or a number that it was not."
+    if task == "regression":
+        return _spoiled(label.to_frame("y"), np.isin(np.arange(len(label)), rows), ["y"], rng)["y"]
+    classes, out = np.sort(label.dropna().unique()), label.copy()
+    at = np.searchsorted(classes, label.iloc[rows])
+    out.iloc[rows] = classes[(at + rng.integers(1, len(classes), len(rows))) % len(classes)]
+    return out
+
 # %% ../../nbs/11_auditing/04_poison.ipynb #08033e79
 def panel_world(
     panel: Panel,  # of any source
@@ -203,9 +239,16 @@ def world_of(
     "The world behind `--data`, as deep as the source allows."
     makers = {"sp500": _bar_world, "bars": _bar_world, "noise-bars": _bar_world, "nfl-games": _nfl_world, "nfl-players": _nfl_world, "league": _nfl_world}
     given = {*source_options(ask), *(["horizon"] if horizon else [])}
+    if ask.data not in SOURCES and ask.table is not None and ask.table.history and given <= {"path"}:
+        return _table_world(ask, ask.table)
     if ask.data not in makers or given - set(SOURCES[ask.data].options):
         return panel_world(read_source(ask, horizon))  # which also refuses what the source does not take
     return makers[ask.data](ask, horizon)
+
+# %% ../../nbs/11_auditing/04_poison.ipynb #62873d54
+def _table_world(ask: DataRequest, cfg: TableConfig) -> World:
+    raw = table_rows(cfg, table_files(ask.data, cfg, source_files(ask)))
+    return World(raw, partial(rows_panel, cfg=cfg), partial(spoil_table, cfg=cfg), "the file's outcomes and columns, from which histories are made again; its own features are as they came")
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #1f1a8c6a
 def _bar_world(ask: DataRequest, horizon: int | None) -> World:

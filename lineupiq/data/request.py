@@ -117,11 +117,12 @@ def read_source(
     horizon: int | None = None,  # of `horizons`
     to_fit: bool = True,  # False: rows to predict or to score
     upcoming: bool = False,  # True: rows without an outcome too, where the source can
+    trained_on: tuple[str, ...] = (),  # a table's files that a model was trained on, where `ask` names new ones
 ) -> Panel:
     "The panel of a source."
     from lineupiq.data.sources import SOURCES, load_panel
-    more = {"upcoming": True} if upcoming and ask.data in SOURCES and "upcoming" in SOURCES[ask.data].options else {}
-    return load_panel(ask.data, to_fit=to_fit, described=ask.table, **source_options(ask), **more, **({"horizon": horizon} if horizon else {}))
+    more = {"upcoming": True} if upcoming and (not to_fit if ask.data not in SOURCES else "upcoming" in SOURCES[ask.data].options) else {}
+    return load_panel(ask.data, to_fit=to_fit, described=ask.table, trained_on=trained_on, **source_options(ask), **more, **({"horizon": horizon} if horizon else {}))
 
 
 def source_record(
@@ -156,4 +157,5 @@ def source_panel(
 ) -> Panel:
     "The panel of a recorded source, perhaps with newer files: rows to predict or to score."
     ask = recorded_source(record, data, tuple(path or ()), where)
-    return read_source(ask, ask.horizon[0] if ask.horizon else None, to_fit=False, upcoming=upcoming)
+    trained_on = recorded_source(record, where=where).path if path and data is None else ()
+    return read_source(ask, ask.horizon[0] if ask.horizon else None, to_fit=False, upcoming=upcoming, trained_on=trained_on)

@@ -20,15 +20,17 @@ from ..core.files import check_name
 from ..core.parsing import to_codes
 from ..core.readers import find_tables, read_table
 from .bars import READING
+from .dates import CalendarEntry, calendar_columns, calendar_entries
+from .history import History, history_columns, history_entries
 from .leagues import games_config, league_panel
-from .panel import Cleaning, Panel, make_panel, manifest, with_notes
+from .panel import Cleaning, Feature, Panel, clean_time, make_panel, manifest, naive_utc, with_notes
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ROLES', 'OUTCOMES', 'SOURCES', 'TableConfig', 'table_config', 'table_panel', 'Source', 'source',
-           'barrier_config', 'sp500', 'bars', 'noise', 'nfl_players', 'nfl_games', 'simulated', 'check_source',
-           'load_panel']
+__all__ = ['log', 'ROLES', 'OUTCOMES', 'EARLIER', 'SOURCES', 'TableConfig', 'table_config', 'table_files', 'table_rows',
+           'rows_panel', 'row_times', 'table_panel', 'Source', 'source', 'barrier_config', 'sp500', 'bars', 'noise',
+           'nfl_players', 'nfl_games', 'simulated', 'check_source', 'load_panel']
 
 # %% ../../nbs/01_data/14_sources.ipynb #8dba607b
 @dataclass
@@ -38,7 +40,9 @@ class TableConfig:
     time: str  # column: when the prediction is made
     label: str  # column: what happened
     path: str | None = None  # parquet or CSV; relative to the YAML; a folder is read whole; null: given with --path
-    features: Any = None  # mapping name -> numeric, category or count; or a list of numeric columns
+    features: Any = None  # mapping name -> numeric, category or count; or a list of numeric columns; beside history or calendar: what else is used
+    history: tuple[History, ...] = ()  # what the library tells of the past, e.g. loaves: {last: [1, 7], mean: [7]}
+    calendar: tuple[CalendarEntry, ...] = ()  # what a date says by itself, e.g. [weekday, holidays: DE]
     symbol: str | None = None  # column: who or what; none: one symbol
     label_end: str | None = None  # column: when the label became known
     label_lag: str | None = None  # instead of a column: a duration such as 4h or 5D after `time`
@@ -58,6 +62,16 @@ class TableConfig:
     upcoming: bool = False  # True: rows without a label are kept, to be predicted
     games: Any = None  # instead of time, label and features: which columns are a game, see the page leagues
 
+    @property
+    def manifest(self) -> list[Feature]:
+        "Listed features, those of the calendar and those of the past."
+        return [*manifest(self.features or []), *(c.feature for c in self.calendar), *(f for h in self.history for f in h.features)]
+
+    @property
+    def outcomes(self) -> list[str]:
+        "Columns that are known only with the label."
+        return [c for c in (self.label, self.weight) if c]
+
 # %% ../../nbs/01_data/14_sources.ipynb #4cc1bd73
 ROLES = ("symbol", "time", "label", "label_end", "weight", "known_at", "segment", "season", "group")
 OUTCOMES = ("label", "label_end", "known_at", "weight")  # names that the panel refuses as features
@@ -72,7 +86,12 @@ def table_config(
     text = Path(description).expanduser().read_text(encoding="utf-8-sig") if in_file else ""
     if "games" in data:
         return _league_config(data, str(description) if in_file else "table", text)
-    problems = config_problems(TableConfig, data)
+    made, problems = {}, []
+    for key, read in (("history", history_entries), ("calendar", calendar_entries)):
+        if key in data:
+            made[key], wrong = read(data.pop(key))
+            problems += wrong
+    problems = config_problems(TableConfig, data) + problems
     named = data.get("features")
     listed = list(named) if isinstance(named, (list, dict)) else []
     if named is not None and (not listed or not all(isinstance(f, str) for f in listed)):
@@ -82,11 +101,23 @@ def table_config(
     if data.get("label_end") and data.get("label_lag"):
         problems.append("label_end and label_lag: two answers to when a label is known; keep one of them")
     problems += [f"features: '{f}' is the name of a role; say {f}: {f} too, or rename the column" for f in listed if f in ROLES and f not in OUTCOMES and data.get(f) != f]
+    problems += _made_problems(made.get("history", ()), made.get("calendar", ()), listed, data)
     raise_problems(problems, str(description) if in_file else "table", text)
-    cfg = TableConfig(**data)
+    cfg = TableConfig(**data, **made)
     check_name(cfg.name)
     manifest(cfg.features or [])
     return cfg
+
+
+def _made_problems(history: Sequence[History], calendar: Sequence[CalendarEntry], listed: list[str], data: Mapping[str, Any]) -> list[str]:
+    "What the library makes against what is listed, and columns that only share a role's name."
+    names = [*(c.feature.name for c in calendar), *(f.name for h in history for f in h.features)]
+    beside = data.get("references")
+    taken = {*map(str, listed), *ROLES, *(map(str, beside.values()) if isinstance(beside, Mapping) else ())}
+    out = [f"{'calendar' if n in [c.feature.name for c in calendar] else 'history'}: makes '{n}', which is listed as a column too; leave one of them out" for n in names if n in taken]
+    used = dict.fromkeys(c for h in history for c in (h.column, h.beside) if c in ROLES and data.get(c) != c)
+    out += [f"history: '{c}' is the name of a role; say {c}: {c} too, or rename the column" for c in used]
+    return out + [f"history.{h.column}: times are no numbers" for h in history if h.column in (data.get("time"), data.get("label_end"), data.get("known_at"))]
 
 # %% ../../nbs/01_data/14_sources.ipynb #leaguecf
 def _league_config(data: Mapping[str, Any], where: str, text: str) -> TableConfig:
@@ -126,41 +157,141 @@ def _joined(
     return raw[once].reset_index(drop=True)
 
 # %% ../../nbs/01_data/14_sources.ipynb #65105311
+def table_files(
+    description: str | Path | Mapping[str, Any],  # a YAML, or its mapping
+    cfg: TableConfig,  # what it says
+    path: str | Path | Sequence[str | Path] | None = None,  # other files than the YAML's
+) -> list[Path]:
+    "The files of a table."
+    if path is None and cfg.path is None:
+        raise ConfigError("path: missing: the table's file is not said", where=str(description)[:120], fix="add path to the YAML, or give --path")
+    root = Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
+    files = find_tables(root / Path(str(cfg.path)).expanduser() if path is None else path)
+    if not files:
+        raise DataError("no table found", where=str(root / str(cfg.path) if path is None else path), expected="a parquet or CSV file")
+    return files
+
+
+def table_rows(
+    cfg: TableConfig,  # what the YAML says
+    files: Sequence[Path],  # of `table_files`
+    before: Sequence[Path] = (),  # files of rows that only the history needs
+) -> pd.DataFrame:  # all columns as read; with `before`, the column EARLIER says which rows are theirs
+    "The rows of a table's files, a row once."
+    codes = [cfg.symbol.lower()] if cfg.symbol else []
+    tables = [read_table(f, text=codes) for f in (*before, *files)]
+    if before:
+        tables = [t.assign(**{EARLIER: k < len(before)}) for k, t in enumerate(tables)]
+    raw = _joined(tables, [c for c in (cfg.symbol, cfg.time) if c], cfg.label)
+    if cfg.symbol in raw:
+        raw[cfg.symbol] = to_codes(raw[cfg.symbol], cfg.symbol)
+    return raw
+
+# %% ../../nbs/01_data/14_sources.ipynb #b95a94aa
+EARLIER = "is of an earlier file"  # column: rows that only the history needs
+
+
+def rows_panel(
+    raw: pd.DataFrame,  # of `table_rows`
+    cfg: TableConfig,  # what the YAML says
+    to_fit: bool = True,  # False: rows to predict or to score; the label's column may be missing
+    where: str = "the table",  # for messages
+) -> Panel:
+    "The panel of a table's rows."
+    if cfg.features is None and not cfg.history and not cfg.calendar:
+        taken = {getattr(cfg, role) for role in ROLES}
+        raise ConfigError("features is missing: features are never chosen automatically", where=where, found=f"candidates: {', '.join(str(c) for c in raw.columns if c not in taken)[:300]}",
+                          fix="list the columns that were known at `time`, each with its kind: numeric, category or count")
+    frame = _with_roles(raw, cfg, where, to_fit)
+    if cfg.history or cfg.calendar:
+        frame = _with_made(frame, raw, cfg, where)
+    missing = "drop" if cfg.drop_missing_target and to_fit else "upcoming" if cfg.upcoming or not to_fit else "error"
+    panel = make_panel(frame, cfg.manifest, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references,
+                       cleaning=Cleaning(sort=cfg.sort, timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing), to_fit=to_fit)
+    known = panel.y[panel.labelled] if cfg.label_kind == "count" else np.empty(0)
+    if (odd := (known < 0) | (known % 1 != 0)).any():
+        raise DataError("labels that are no counts", where=f"column '{cfg.label}'", found=str(known[odd][:3]), expected="whole numbers from 0 up", fix="leave label_kind out")
+    return panel
+
+# %% ../../nbs/01_data/14_sources.ipynb #6eb15eb5
+def _with_made(frame: pd.DataFrame, raw: pd.DataFrame, cfg: TableConfig, where: str) -> pd.DataFrame:
+    "The rows with what the library makes of the past and of the calendar."
+    frame["time"] = clean_time(frame["time"], "time", cfg.timezone)
+    rows = pd.DataFrame({"time": frame["time"], **({"symbol": frame["symbol"].astype(str)} if cfg.symbol else {})})
+    for role in ("label_end", "known_at"):
+        if role in frame:
+            frame[role] = rows[role] = clean_time(frame[role], role, cfg.timezone, missing_ok=True)
+    for column in dict.fromkeys(c for h in cfg.history for c in (h.column, h.beside) if c and c not in rows):
+        rows[column] = raw[column].to_numpy() if column in raw else np.nan  # a label that is not known yet
+    made = [calendar_columns(frame["time"], cfg.calendar, cfg.timezone), history_columns(rows, cfg.history, cfg.outcomes, cfg.timezone)]
+    return pd.concat([frame, *made], axis=1)
+
+
+def row_times(
+    raw: pd.DataFrame,  # of `table_rows`
+    cfg: TableConfig,  # what the YAML says
+) -> tuple[np.ndarray, np.ndarray]:  # (N,), (N,) datetime64[ns]; NaT: the outcome is not known
+    "When each row was decided, and when its outcome was known."
+    frame = _with_roles(raw, cfg, "the table")
+    time = clean_time(frame["time"], "time", cfg.timezone)
+    return naive_utc(time), naive_utc(clean_time(frame["label_end"], "label_end", cfg.timezone, missing_ok=True)) if "label_end" in frame else naive_utc(time)
+
+# %% ../../nbs/01_data/14_sources.ipynb #dd3481ec
 def table_panel(
     description: str | Path | Mapping[str, Any],  # a YAML, or its mapping
     path: str | Path | Sequence[str | Path] | None = None,  # other files than the YAML's, e.g. newer rows
     to_fit: bool = True,  # False: rows to predict or to score; the label's column may be missing
     described: TableConfig | None = None,  # what the YAML says, where it has been read already
+    trained_on: Sequence[str | Path] = (),  # files that the model was trained on, where they were not the YAML's
+    with_earlier: bool = False,  # True: the panel of new rows has the known rows of earlier files too, for rules and windows
 ) -> Panel:
     "A panel from somebody's own table."
     cfg = described or table_config(description)
-    root = Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
-    if path is None and cfg.path is None:
-        raise ConfigError("path: missing: the table's file is not said", where=str(description)[:120], fix="add path to the YAML, or give --path")
-    files = find_tables(root / Path(str(cfg.path)).expanduser() if path is None else path)
-    if not files:
-        raise DataError("no table found", where=str(root / str(cfg.path) if path is None else path), expected="a parquet or CSV file")
+    files = table_files(description, cfg, path)
+    before = _earlier_files(description, cfg, files, trained_on) if (cfg.history or cfg.games) and path is not None and not to_fit else []
     if cfg.games is not None:
-        return league_panel(pd.concat([read_table(f) for f in files], ignore_index=True), cfg.games, cfg.task, cfg.name, root, cfg.timezone)
-    codes = [cfg.symbol.lower()] if cfg.symbol else []
-    raw = _joined([read_table(f, text=codes) for f in files], [c for c in (cfg.symbol, cfg.time) if c], cfg.label)
-    if cfg.symbol in raw:
-        raw[cfg.symbol] = to_codes(raw[cfg.symbol], cfg.symbol)
-    if cfg.features is None:
-        taken = {getattr(cfg, role) for role in ROLES}
-        raise ConfigError("features is missing: features are never chosen automatically", where=str(description)[:120], found=f"candidates: {', '.join(str(c) for c in raw.columns if c not in taken)[:300]}",
-                          fix="list the columns that were known at `time`, each with its kind: numeric, category or count")
-    if not cfg.label_end and not cfg.label_lag and to_fit:
-        log.warning("neither label_end nor label_lag is given: each label counts as known at the row's own time, so nothing is purged between training and test")
-    frame = _with_roles(raw, cfg, str(files[0]), to_fit)
-    missing = "drop" if cfg.drop_missing_target and to_fit else "upcoming" if cfg.upcoming or not to_fit else "error"
-    panel = make_panel(frame, cfg.features, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references,
-                       cleaning=Cleaning(sort=cfg.sort, timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing), to_fit=to_fit)
-    panel = with_notes(panel, {"path": files[0].name})
-    known = panel.y[panel.labelled] if cfg.label_kind == "count" else np.empty(0)
-    if (odd := (known < 0) | (known % 1 != 0)).any():
-        raise DataError("labels that are no counts", where=f"column '{cfg.label}'", found=str(known[odd][:3]), expected="whole numbers from 0 up", fix="leave label_kind out")
-    return panel
+        root = Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
+        return league_panel(pd.concat([read_table(f) for f in (*before, *files)], ignore_index=True), cfg.games, cfg.task, cfg.name, root, cfg.timezone)
+    raw = table_rows(cfg, files, before)
+    if to_fit:
+        _tell_of_times(cfg)
+    panel = rows_panel(raw, cfg, to_fit, str(files[0]))
+    if EARLIER in panel.frame:
+        earlier = panel.frame[EARLIER].to_numpy(dtype=bool)
+        panel = replace(panel, frame=panel.frame.drop(columns=EARLIER)).take(~earlier | (panel.labelled & with_earlier))
+    return with_notes(panel, {"path": files[0].name})
+
+
+def _tell_of_times(cfg: TableConfig) -> None:
+    "What the description leaves open about when things are known."
+    if not cfg.label_end and not cfg.label_lag:
+        more = f", and the history of {cfg.label} has the outcome of every earlier row" if any(h.column == cfg.label for h in cfg.history) else ""
+        log.warning("neither label_end nor label_lag is given: each label counts as known at the row's own time, so nothing is purged between training and test%s", more)
+    listed = {*(cfg.features or []), *cfg.references.values(), *cfg.outcomes}
+    for column in dict.fromkeys(h.column for h in cfg.history if h.outcome is None and h.column not in listed):
+        log.warning("history: %s is no feature, and counts as known at its row's own time; if it is known only with %s, say outcome: true in its entry (false: it is known at once)", column, cfg.label)
+
+# %% ../../nbs/01_data/14_sources.ipynb #8450b155
+def _earlier_files(description: str | Path | Mapping[str, Any], cfg: TableConfig, files: Sequence[Path], trained_on: Sequence[str | Path]) -> list[Path]:
+    "The files that the rows' history begins in, without those that were given."
+    if not trained_on and cfg.path is None:
+        return []
+    try:
+        earlier = table_files(description, cfg, list(trained_on) or None)
+    except DataError as err:
+        if _has_outcomes(cfg, files):
+            log.warning("the history comes from the given files alone: %s is not there", Path(err.where).resolve())
+            return []
+        raise DataError("the history of these rows cannot be made: the table that they follow is not there", where=str(Path(err.where).resolve()), found="no such file",
+                        expected="the rows that the model was trained on", fix="put it back, or give it along with the new rows: --path OLD --path NEW") from None
+    given = {f.resolve() for f in files}
+    return [f for f in earlier if f.resolve() not in given]
+
+
+def _has_outcomes(cfg: TableConfig, files: Sequence[Path]) -> bool:
+    "Whether files have rows whose outcome is known: a past of their own."
+    tables = [read_table(f) for f in files]
+    return any(cfg.label in t and t[cfg.label].notna().any() for t in tables)
 
 # %% ../../nbs/01_data/14_sources.ipynb #3aa1db43
 def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = True) -> pd.DataFrame:
@@ -168,16 +299,18 @@ def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = 
     roles = {role: getattr(cfg, role) for role in ROLES if getattr(cfg, role)}
     if not to_fit:  # what is not known yet, or is only for the loss, may be missing
         roles = {role: c for role, c in roles.items() if c in raw or role not in ("label", "label_end", "weight")}
-    wanted = dict.fromkeys([*roles.values(), *cfg.references.values(), *cfg.features])
+    listed = list(cfg.features or [])
+    past = [c for h in cfg.history for c in (h.column, h.beside) if c and (to_fit or c not in (cfg.label, cfg.weight))]
+    wanted = dict.fromkeys([*roles.values(), *cfg.references.values(), *listed, *past])
     gone = [c for c in wanted if c not in raw.columns]
     if gone:
         hints = "; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in gone)
         raise DataError(f"{len(gone)} column(s) missing", where=where, found=hints, expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}")
-    known = [c for c in (cfg.label, cfg.label_end) if c and c in list(cfg.features)]
+    known = [c for c in (cfg.label, cfg.label_end) if c and c in listed]
     if known:
         from lineupiq.base import LeakError
         raise LeakError("the label is listed as a feature" if cfg.label in known else "the label's end is listed as a feature", where=f"features: {known[0]}", fix="remove it from features")
-    frame = raw[[c for c in dict.fromkeys([*cfg.features, *cfg.references.values()]) if c in raw]].copy(deep=False)
+    frame = raw[[c for c in dict.fromkeys([*listed, *cfg.references.values(), EARLIER]) if c in raw]].copy(deep=False)
     for role, column in roles.items():
         frame[role] = raw[column]
     if not cfg.symbol:
@@ -188,7 +321,6 @@ def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = 
 
 # %% ../../nbs/01_data/14_sources.ipynb #c5bbd76a
 def _later(time: pd.Series, cfg: TableConfig, where: str) -> pd.Series:
-    from lineupiq.data.panel import clean_time
     try:
         lag = pd.Timedelta(cfg.label_lag)
         if lag is pd.NaT or str(cfg.label_lag).strip().lstrip("+-").replace(".", "", 1).isdigit():  # a bare number would mean nanoseconds
@@ -326,6 +458,7 @@ def load_panel(
     data: str | Path,  # a source's name, or a YAML that describes a table
     to_fit: bool = True,  # False: rows to predict or to score; matters to a table, which may then lack labels
     described: TableConfig | None = None,  # what a table's YAML says, where it has been read already
+    trained_on: Sequence[str] = (),  # a table's files that a model was trained on, where `path` gives new ones
     **options: Any,  # of the source; None means not given
 ) -> Panel:
     "The panel of a source; unknown sources and options are refused with a suggestion."
@@ -336,4 +469,4 @@ def load_panel(
     allowed = {"path"} if to_fit else {"path", "upcoming"}
     if odd := sorted(set(given) - allowed):
         raise ConfigError(f"a table does not take {', '.join('--' + o.replace('_', '-') for o in odd)}", fix="say it in the YAML")
-    return table_panel(data, given.get("path"), to_fit, described)
+    return table_panel(data, given.get("path"), to_fit, described, trained_on, bool(given.get("upcoming")))
