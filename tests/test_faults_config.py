@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from lineupiq.base import ConfigError, did_you_mean
 from lineupiq.core.config import INTERNAL, config_yaml, read_yaml
-from lineupiq.data.sources import load_panel, table_config
+from lineupiq.data.sources import load_panel
+from lineupiq.data.tables import table_config
 from lineupiq.registry import registry
 from lineupiq.training.fitting import SplitPlan, plan_folds
 from lineupiq.training.request import training_changes, training_config, training_yaml

@@ -20,7 +20,7 @@ from lineupiq.core.readers import read_table
 from lineupiq.cv import PurgedKFold, WalkForward, WalkForwardBlocks, holdout
 from lineupiq.data.encoder import Encoder
 from lineupiq.data.panel import Cleaning, Feature, clean_time, make_panel
-from lineupiq.data.sources import table_panel
+from lineupiq.data.tables import table_panel
 from lineupiq.fit.inputs import ModelSpec
 from lineupiq.fit.out_of_fold import out_of_fold
 from lineupiq.fit.settings import FitSettings

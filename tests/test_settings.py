@@ -95,11 +95,11 @@ def test_a_request_is_checked_once_and_its_table_read_once(cli, table, monkeypat
     "What was checked at the border is what is trained on: neither the request nor the table's YAML is looked at again on the way."
     from conftest import good_frame
 
-    from lineupiq.data import sources
+    from lineupiq.data import tables
     from lineupiq.workflows.requests import TrainRequest
-    asked, read, problems, config = [], [], TrainRequest.problems, sources.table_config
+    asked, read, problems, config = [], [], TrainRequest.problems, tables.table_config
     monkeypatch.setattr(TrainRequest, "problems", lambda self: asked.append(self) or problems(self))
-    monkeypatch.setattr(sources, "table_config", lambda path: read.append(path) or config(path))
+    monkeypatch.setattr(tables, "table_config", lambda path: read.append(path) or config(path))
     assert cli("train", "--data", table(good_frame()), "--model", "ridge", "--no-publish").code == 0
     assert len(asked) == len(read) == 1
 

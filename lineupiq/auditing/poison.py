@@ -15,7 +15,8 @@ import pandas as pd
 
 from ..data.panel import Panel, naive_utc
 from ..data.request import DataRequest, read_source, source_files, source_options
-from ..data.sources import ROLES, SOURCES, TableConfig, barrier_config, row_times, rows_panel, table_files, table_rows
+from ..data.sources import SOURCES, barrier_config
+from ..data.tables import ROLES, TableConfig, row_times, rows_panel, table_files, table_rows
 
 # %% auto #0
 __all__ = ['USAGE', 'AT_KICKOFF', 'LATER_ROLES', 'DIGITS', 'World', 'spoil_bars', 'spoil_nfl', 'spoil_panel', 'spoil_table',

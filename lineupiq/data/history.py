@@ -5,7 +5,7 @@
 # %% ../../nbs/01_data/04b_history.ipynb #4f3d3e41
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -13,129 +13,11 @@ import numpy as np
 import pandas as pd
 
 from ..base import DataError, did_you_mean, first_rows
-from .panel import Feature, naive_utc
+from .history_words import History, Statistic
+from .panel import naive_utc
 
 # %% auto #0
-__all__ = ['STATISTICS', 'SAME', 'RELATIONS', 'Statistic', 'History', 'history_entries', 'local_times', 'history_columns',
-           'plain_history', 'random_rows']
-
-# %% ../../nbs/01_data/04b_history.ipynb #54de0056
-STATISTICS = ("last", "mean", "sd", "ewma", "change", "since")
-SAME = ("weekday", "month", "hour")
-RELATIONS = ("by", "against")
-
-
-@dataclass(frozen=True)
-class Statistic:
-    "One number of the past."
-    kind: str  # of STATISTICS
-    rows: float | None = None  # how many known rows; of ewma: the half-life
-    span: int | None = None  # nanoseconds, instead of rows
-    word: str = ""  # as it was written: 7 or 7D
-
-    @property
-    def text(self) -> str:
-        "In words, as a description begins."
-        size = f"{self.word} before" if self.span else ""
-        back = {"last": f"value {size}" if self.span else f"value {self.word} known rows back", "change": f"change from {size}" if self.span else f"change from {self.word} known rows before",
-                "since": "days since the last known row", "ewma": f"exponential mean, half-life {self.word} known rows"}
-        return back.get(self.kind) or f"{'mean' if self.kind == 'mean' else 'standard deviation'} of the {'known rows of ' if self.span else 'last '}{self.word}{'' if self.span else ' known rows'}"
-
-# %% ../../nbs/01_data/04b_history.ipynb #4096f03c
-@dataclass(frozen=True)
-class History:
-    "Statistics of one column's past."
-    column: str
-    statistics: tuple[Statistic, ...]
-    relation: str | None = None  # by: the other rows of a group; against: all rows with the same rival; None: the symbol's own
-    beside: str | None = None  # the column that names the group or the rival
-    same: str | None = None  # weekday, month or hour: only rows that share the row's own
-    outcome: bool | None = None  # True: known with the label; False: at the row's time; None: the label with itself, others at their time
-
-    def name(self, statistic: Statistic) -> str:
-        "The column's name: loaves_mean_7, loaves_by_city_same_weekday_last_1."
-        parts = [self.column, *([self.relation, self.beside] if self.relation else []), *(["same", self.same] if self.same else []), statistic.kind, statistic.word]
-        return "_".join(str(p) for p in parts if p)
-
-    @property
-    def features(self) -> list[Feature]:
-        "Entries of the manifest."
-        whose = {"by": f"of the other rows of the same {self.beside}", "against": f"of all rows against the same {self.beside}"}.get(self.relation or "", "of the symbol")
-        same = f", {self.same} the same" if self.same else ""
-        return [Feature(self.name(s), "numeric", f"{self.column}: {s.text} {whose}{same}, known by then") for s in self.statistics]
-
-# %% ../../nbs/01_data/04b_history.ipynb #bc026c72
-def history_entries(
-    said: object,  # of a YAML: {"loaves": {"last": [1, 7], "same": "weekday"}, "loaves by city": {"mean": [7]}}
-) -> tuple[tuple[History, ...], list[str]]:  # entries, and what is wrong, one line a problem
-    "What `history:` says."
-    if not isinstance(said, Mapping) or not said:
-        return (), [f"history: expected column: {{last: [1], mean: [7]}}, found {str(said)[:40]!r}"]
-    out, problems = [], []
-    for key, words in said.items():
-        for one in words if isinstance(words, list) and words else [words]:
-            made, wrong = _entry(str(key), one)
-            out, problems = out + made, problems + wrong
-    names = [f.name for h in out for f in h.features]
-    problems += [f"history: '{n}' is asked for twice" for n in dict.fromkeys(names) if names.count(n) > 1]
-    return tuple(out), problems
-
-
-def _entry(key: str, words: object) -> tuple[list[History], list[str]]:
-    "One entry, or what is wrong with it."
-    at = f"history.{key}"
-    column, relation, beside = next(((a, r, b) for r in RELATIONS for a, found, b in [key.partition(f" {r} ")] if found), (key, None, None))
-    if not isinstance(words, Mapping) or not words:
-        return [], [f"{at}: expected words such as {{last: [1], mean: [7]}}, found {str(words)[:40]!r}"]
-    known = (*STATISTICS, "same", "outcome")
-    problems = [f"{at}.{w}: unknown word{did_you_mean(str(w), known)}" for w in words if w not in known]
-    if not column.strip() or (relation and not str(beside).strip()):
-        problems.append(f"{at}: expected COLUMN, COLUMN by GROUP or COLUMN against RIVAL")
-    if (same := words.get("same")) is not None and same not in SAME:
-        problems.append(f"{at}.same: expected {', '.join(SAME)}, found {str(same)[:40]!r}{did_you_mean(str(same), SAME)}")
-    if not isinstance(words.get("outcome", True), bool):
-        problems.append(f"{at}.outcome: expected true or false, found {str(words['outcome'])[:40]!r}")
-    statistics = []
-    for kind in [w for w in words if w in STATISTICS]:
-        made, wrong = _statistics(at, kind, words[kind])
-        statistics, problems = statistics + made, problems + wrong
-    if not statistics and not problems and words.get("since") is not False:
-        problems.append(f"{at}: nothing is asked for; expected one of {', '.join(STATISTICS)}")
-    return ([] if problems or not statistics else [History(column.strip(), tuple(statistics), relation, beside and beside.strip(), same, words.get("outcome"))]), problems
-
-# %% ../../nbs/01_data/04b_history.ipynb #259a69cd
-def _statistics(at: str, kind: str, sizes: object) -> tuple[list[Statistic], list[str]]:
-    "The statistics of one word."
-    if kind == "since":
-        return ([Statistic(kind)] if sizes is True else []), ([] if isinstance(sizes, bool) else [f"{at}.since: expected true or false, found {str(sizes)[:40]!r}"])
-    listed = sizes if isinstance(sizes, list) else [sizes]
-    made = [_statistic(kind, size) for size in listed]
-    least = "2" if kind == "sd" else "1"
-    wanted = "half-lives in rows, above 0" if kind == "ewma" else f"whole numbers of rows from {least} up, or durations such as 7D"
-    bad = [str(size)[:40] for size, one in zip(listed, made, strict=True) if one is None]
-    problems = [f"{at}.{kind}: expected {wanted}, found {', '.join(map(repr, bad))}"] if bad or not listed else []
-    return [one for one in made if one is not None], problems
-
-
-def _statistic(kind: str, size: object) -> Statistic | None:
-    "One statistic; None where the size is none."
-    if isinstance(size, bool):
-        return None
-    if isinstance(size, (int, float)):
-        low = {"sd": 2, "ewma": 0.01}.get(kind, 1)
-        fits = low <= size < 2**31 and (kind == "ewma" or size == int(size))
-        return Statistic(kind, size, None, f"{size:.12g}") if fits else None
-    span = _span(size) if isinstance(size, str) and kind != "ewma" else None
-    return None if span is None else Statistic(kind, None, span, size.strip())
-
-
-def _span(text: str) -> int | None:
-    "Nanoseconds of a duration such as 7D; None where it is none."
-    try:
-        span = pd.Timedelta(text)
-    except (ValueError, OverflowError):
-        return None
-    return None if span is pd.NaT or span.value <= 0 or not text.strip()[-1:].isalpha() else span.value
+__all__ = ['local_times', 'history_columns', 'plain_history', 'random_rows']
 
 # %% ../../nbs/01_data/04b_history.ipynb #cc4edb4c
 @dataclass(frozen=True)

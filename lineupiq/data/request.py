@@ -16,7 +16,7 @@ from ..core.requests import Request, option
 
 if TYPE_CHECKING:
     from lineupiq.data.panel import Panel
-    from lineupiq.data.sources import TableConfig
+    from lineupiq.data.tables import TableConfig
 
 # %% auto #0
 __all__ = ['OUTSIDE', 'DataRequest', 'source_files', 'source_options', 'source_problem', 'horizons', 'read_source',
@@ -47,7 +47,8 @@ class DataRequest(Request):
     @cached_property
     def table(self) -> TableConfig | None:
         "What the YAML of a table says, read once: what was checked is what the rows are made by; None: a named source."
-        from lineupiq.data.sources import check_source, table_config
+        from lineupiq.data.sources import check_source
+        from lineupiq.data.tables import table_config
         return table_config(self.data) if check_source(self.data) is None else None
 
     def problems(self) -> list[str]:

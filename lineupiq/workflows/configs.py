@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..base import ConfigError, config_problems, did_you_mean, own_names
 from ..core.config import common_yaml, config_yaml, model_sections, raise_problems, read_yaml
-from ..data.sources import table_config
+from ..data.tables import table_config
 from ..registry import registry
 from ..training.request import training_changes, training_yaml
 from ..tuning.spaces import read_tuning, tuning_yaml

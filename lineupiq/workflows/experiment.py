@@ -24,7 +24,8 @@ from ..core.requests import changed, leaves
 from ..data.dataset import DatasetConfig, read_splits
 from ..data.panel import clean_time
 from ..data.request import horizons
-from ..data.sources import SOURCES, table_config
+from ..data.sources import SOURCES
+from ..data.tables import table_config
 from ..jobs.steps import Lines
 from ..registry import registry
 from ..tracking.hooks import is_tracked

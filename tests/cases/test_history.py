@@ -8,8 +8,10 @@ import pytest
 
 from lineupiq.base import ConfigError, DataError, MissingExtra
 from lineupiq.cli.program import exit_code
-from lineupiq.data.history import history_columns, history_entries, plain_history, random_rows
-from lineupiq.data.sources import load_panel, table_config, table_panel
+from lineupiq.data.history import history_columns, plain_history, random_rows
+from lineupiq.data.history_words import history_entries
+from lineupiq.data.sources import load_panel
+from lineupiq.data.tables import table_config, table_panel
 from lineupiq.scoring.intervals import skill_interval
 from lineupiq.training.fitting import SplitPlan
 from lineupiq.training.runs import TrainSettings, train_models

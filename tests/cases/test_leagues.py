@@ -8,7 +8,8 @@ import yaml
 
 from lineupiq.base import ConfigError, DataError
 from lineupiq.data.leagues import games_config, league_games, league_panel
-from lineupiq.data.sources import load_panel, table_config
+from lineupiq.data.sources import load_panel
+from lineupiq.data.tables import table_config
 
 COLUMNS = {"date": "Date", "home": "home", "away": "visitor", "home_score": "hgoal", "away_score": "vgoal"}
 
