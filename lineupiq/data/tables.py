@@ -145,6 +145,8 @@ def _joined(
     if not key or any(c not in raw for c in key):
         return raw
     part = pd.Series(np.repeat(np.arange(len(tables)), [len(t) for t in tables]))
+    again = raw.duplicated([c for c in raw if c != EARLIER], keep="last").to_numpy()  # the same row in two files says nothing new
+    raw, part = raw[~again].reset_index(drop=True), part[~again].reset_index(drop=True)
     if label in raw:
         part += len(tables) * raw[label].notna().astype(int)
     names = [raw[c].astype(str) for c in key]
@@ -181,9 +183,12 @@ def table_rows(
     tables = [read_table(f, text=codes) for f in (*before, *files)]
     if before:
         tables = [t.assign(**{EARLIER: k < len(before)}) for k, t in enumerate(tables)]
+    for t in tables:
+        if cfg.symbol in t:
+            t[cfg.symbol] = to_codes(t[cfg.symbol], cfg.symbol)
     raw = _joined(tables, [c for c in (cfg.symbol, cfg.time) if c], cfg.label)
-    if cfg.symbol in raw:
-        raw[cfg.symbol] = to_codes(raw[cfg.symbol], cfg.symbol)
+    if cfg.symbol in raw and len(tables) > 1:
+        to_codes(raw[cfg.symbol].drop_duplicates(), cfg.symbol)  # two files may write one name in two ways
     return raw
 
 # %% ../../nbs/01_data/13b_tables.ipynb #ec5bc87d
