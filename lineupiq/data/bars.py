@@ -18,7 +18,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from ..core.parsing import times_of_numbers, to_codes, to_numbers
 from ..core.readers import find_tables, read_table
-from .ohlcv import BAR_COLUMNS, PRICES, _where, check_bars, check_lengths, check_scales, mark_segments, nominal_step  # noqa: F401 - part of this module's vocabulary
+from .ohlcv import BAR_COLUMNS, PRICES, check_bars, check_lengths, check_scales, mark_segments, nominal_step  # noqa: F401 - part of this module's vocabulary
 from .panel import clean_time
 
 log = logging.getLogger("lineupiq")
@@ -227,7 +227,7 @@ def _join(
     if (odd := once.duplicated(["symbol", "time"], keep=False).to_numpy()).any():
         pair = once[odd].sort_values(["symbol", "time"], kind="stable")
         files = [list(tables)[k] for k in pair["_file"].iloc[:2]]
-        raise DataError("two files give one symbol with different prices", where=", ".join(map(str, files)), found=f"{odd.sum() // 2} bar(s), first: {_where(pair, np.arange(len(pair)) < 1).split('first: ')[1]}: close {pair['close'].iloc[0]:g} and {pair['close'].iloc[1]:g}",
+        raise DataError("two files give one symbol with different prices", where=", ".join(map(str, files)), found=f"{odd.sum() // 2} bar(s), first: {pair['symbol'].iloc[0]} {pair['time'].iloc[0]}: close {pair['close'].iloc[0]:g} and {pair['close'].iloc[1]:g}",
                         expected="one price for each symbol and time", fix="say where the symbol's name stands with symbol_from (--symbol-from folder, or a pattern), or leave one of the files out")
     if len(once) < len(both):
         log.info("%d bars are in more than one file, with the same prices", len(both) - len(once))

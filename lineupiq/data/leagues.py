@@ -158,7 +158,7 @@ def _when_known(games: pd.DataFrame, cfg: GamesConfig) -> pd.DataFrame:
     dated = (games["time"] == games["time"].dt.normalize()).all()
     lasts = pd.Timedelta(cfg.lasts or ("6h" if dated else "4h"))
     last, shift, again = {}, np.zeros(len(games)), np.zeros(len(games), dtype=bool)
-    times = games["time"].astype("int64").to_numpy() if games["time"].dt.unit == "ns" else games["time"].dt.as_unit("ns").astype("int64").to_numpy()
+    times = games["time"].dt.as_unit("ns").astype("int64").to_numpy()
     for i, (h, a, t) in enumerate(zip(games["home"], games["away"], times, strict=True)):
         ready = max(last.get(h, t), last.get(a, t))
         shift[i], again[i] = max(ready - t, 0), ready > t

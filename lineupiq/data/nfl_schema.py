@@ -176,8 +176,7 @@ def read_words(
     odd = (~gaps & text.map(known).isna()).to_numpy()
     if odd.any():
         word, options = str(text[odd].iloc[0]), list(dict.fromkeys(words.values()))
-        spelled = {spelling: option for spelling, option in words.items()}
-        near = did_you_mean(word, options) or did_you_mean(word, spelled)
+        near = did_you_mean(word, options) or did_you_mean(word, words)
         raise DataError("a word that is not one of the column's", where=f"column '{name}', {first_rows(odd)}", found=f"{word[:40]!r}{near}", expected=", ".join(options[:12]), fix="write one of these words, or leave the cell empty")
     return text.where(~gaps, None).map(lambda word: None if word is None else known[word]).astype("object")
 

@@ -129,8 +129,9 @@ def _league_config(data: Mapping[str, Any], where: str, text: str) -> TableConfi
         problems.append(f"games: expected the columns of a game, such as date, home, away, found {str(games)[:40]!r}")
     problems += config_problems(TableConfig, {"task": "multiclass", "time": "date", "label": "score", **plain})
     raise_problems(problems, where, text)
-    check_name(str(plain.get("name", "league")))
-    return TableConfig(**{"task": "multiclass", "name": "league", **plain}, time=str(games.get("date")), label="score", games=games_config(games, where))
+    plain = {"task": "multiclass", "name": "league", **plain}
+    check_name(plain["name"])
+    return TableConfig(**plain, time=str(games.get("date")), label="score", games=games_config(games, where))
 
 # %% ../../nbs/01_data/13b_tables.ipynb #db9c195e
 def _joined(
@@ -158,6 +159,11 @@ def _joined(
     return raw[once].reset_index(drop=True)
 
 # %% ../../nbs/01_data/13b_tables.ipynb #0a21b83c
+def _root(description: str | Path | Mapping[str, Any]) -> Path:
+    "The folder that paths of a description are relative to."
+    return Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
+
+
 def table_files(
     description: str | Path | Mapping[str, Any],  # a YAML, or its mapping
     cfg: TableConfig,  # what it says
@@ -166,7 +172,7 @@ def table_files(
     "The files of a table."
     if path is None and cfg.path is None:
         raise ConfigError("path: missing: the table's file is not said", where=str(description)[:120], fix="add path to the YAML, or give --path")
-    root = Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
+    root = _root(description)
     files = find_tables(root / Path(str(cfg.path)).expanduser() if path is None else path)
     if not files:
         raise DataError("no table found", where=str(root / str(cfg.path) if path is None else path), expected="a parquet or CSV file")
@@ -254,8 +260,7 @@ def table_panel(
     files = table_files(description, cfg, path)
     before = _earlier_files(description, cfg, files, trained_on) if (cfg.history or cfg.games) and path is not None and not to_fit else []
     if cfg.games is not None:
-        root = Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
-        return league_panel(pd.concat([read_table(f) for f in (*before, *files)], ignore_index=True), cfg.games, cfg.task, cfg.name, root, cfg.timezone)
+        return league_panel(pd.concat([read_table(f) for f in (*before, *files)], ignore_index=True), cfg.games, cfg.task, cfg.name, _root(description), cfg.timezone)
     raw = table_rows(cfg, files, before)
     if to_fit:
         _tell_of_times(cfg)
