@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['log', 'NUMBER', 'PER_SECOND', 'YEARS', 'MONTHS', 'to_numbers', 'times_of_numbers', 'times_of_text', 'to_codes']
+__all__ = ['log', 'NUMBER', 'PER_SECOND', 'YEARS', 'MONTHS', 'UNSEEN', 'to_numbers', 'times_of_numbers', 'times_of_text',
+           'to_codes']
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #1de7f3f5
-NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # digits of other scripts are no numbers
 
 
 def to_numbers(
@@ -49,7 +52,10 @@ def to_numbers(
         comma = bool(read[odd].str.fullmatch(r"[+-]?\d+,\d+").all())
         raise DataError("a value that is no number", where=f"column '{name}', {first_rows(odd)}", found=f"{str(values[odd].iloc[0])[:40]!r}, {int(odd.sum())} such value(s)", expected="numbers, with a point before the decimals",
                         fix="write a point for the comma" if comma else "leave the cell empty where nothing is known, and write 0 where it is nothing")
-    return pd.to_numeric(read).astype(float) / (100.0 if percent.any() else 1.0)
+    numbers = read.map(lambda t: float(t) if t is not None else np.nan).astype(float)
+    if (huge := np.isinf(numbers.to_numpy())).any():
+        raise DataError("a number that is too large", where=f"column '{name}', {first_rows(huge)}", found=f"{str(values[huge].iloc[0])[:40]!r}", expected=f"at most {np.finfo(float).max:.1e}", fix="leave the cell empty where nothing is known")
+    return numbers / (100.0 if percent.any() else 1.0)
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #f3e5899b
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -161,9 +167,9 @@ def times_of_text(
     if (zoned & known).any() and (~zoned & known).any():
         raise DataError("times with and without a zone in one column", where=f"column '{name}': naive {first_rows(~zoned & known)}", found=f"{values[~zoned & known].iloc[0]!r} and {values[zoned & known].iloc[0]!r}", fix="give all of them a zone, or none and `timezone:`")
     plain = lambda column: pd.to_datetime(column.astype("object").where(column.notna(), None), format="ISO8601", errors="coerce", utc=bool(zoned.any()))
-    out = plain(text)
+    out = plain(text.where(text.str.match("[0-9]")))  # pandas reads "now" and "today" as the moment of reading
     if (known & out.isna().to_numpy()).any():  # only now the slow way
-        parts = text.str.extract(f"^{_DAY}{_CLOCK}$").astype("string")
+        parts = text.str.extract(f"^{_DAY}{_CLOCK}$", flags=re.ASCII).astype("string")
         out = plain(_iso(parts, _day_first(parts, name)))
     odd = known & out.isna().to_numpy()
     if odd.any():
@@ -171,6 +177,15 @@ def times_of_text(
     return out
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #fa7a41b6
+UNSEEN = " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u200c\u200d\u2060\ufeff"  # space, and characters of no width
+
+
+def _look(code: str) -> str:
+    "What two codes have in common that a reader takes for one."
+    plain = unicodedata.normalize("NFKC", re.sub("[\u200b-\u200d\u2060\ufeff\u00ad]", "", code)).casefold()
+    return " ".join(plain.split()).strip("'\"`\u2018\u2019\u201c\u201d") or plain
+
+
 def to_codes(
     values: pd.Series,  # (N,) as read
     name: str,  # the column, for messages
@@ -181,13 +196,13 @@ def to_codes(
     if pd.api.types.is_float_dtype(values) and (values[known] % 1 == 0).all():
         values = values.astype("Int64")
     text = values.astype("string").astype("object").where(known, None)
-    out = text.map(lambda t: t.strip() if t is not None else None)
+    out = text.map({t: t.strip(UNSEEN) for t in text[known].unique()}).astype("object").where(known, None)
     if (changed := int((out != text)[known].sum())):
         log.warning("column '%s': space around %d value(s) was taken off", name, changed)
     if (empty := (out == "") & known).any():
         raise DataError("a code that is empty", where=f"column '{name}', {first_rows(empty.to_numpy())}", fix="name it, or remove the rows")
     folded: dict[str, str] = {}
     for code in out[known].unique():
-        if (other := folded.setdefault(" ".join(code.split()).casefold(), code)) != code:
-            raise DataError("codes that differ only in case or in inner space", where=f"column '{name}'", found=f"{other!r} and {code!r}", fix="write one of them throughout")
+        if (other := folded.setdefault(_look(code), code)) != code:
+            raise DataError("codes that differ only in case, in inner space, in quotes or in characters that nobody sees", where=f"column '{name}'", found=f"{other!r} and {code!r}", fix="write one of them throughout")
     return out

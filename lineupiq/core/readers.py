@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PARQUET, TEXT = (".parquet", ".pq"), (".csv", ".txt", ".tsv", ".csv.gz")
 
 # %% auto #0
-__all__ = ['log', 'PARQUET', 'TEXT', 'MAX_COLUMNS', 'KLINES', 'VALUE', 'GAPS', 'TOP', 'find_tables', 'read_table', 'read_header']
+__all__ = ['log', 'PARQUET', 'TEXT', 'TOP', 'MAX_COLUMNS', 'KLINES', 'VALUE', 'GAPS', 'find_tables', 'read_table', 'read_header']
 
 # %% ../../nbs/00_core/04_readers.ipynb #fc780f6d
 def find_tables(
@@ -32,13 +32,12 @@ def find_tables(
 ) -> list[Path]:  # parquet and CSV files, sorted by name within each folder
     "The table files among paths; an unreadable folder is an error, not an empty list."
     out: list[Path] = []
-    for path in [paths] if isinstance(paths, (str, Path)) else list(paths):
-        path = Path(path).expanduser()
+    for path in map(_as_path, [paths] if isinstance(paths, (str, Path)) else list(paths)):
         if path.is_dir():
             below = sorted(Path(root, f) for root, _, files in os.walk(path, onerror=_raise) for f in files)
-            out += [p for p in below if p.name.lower().endswith(PARQUET + TEXT) and not p.name.startswith(".")]
-        elif path.is_file():
-            out.append(path)
+            out += [_regular(p) for p in below if p.name.lower().endswith(PARQUET + TEXT) and not p.name.startswith(".")]
+        elif path.exists():
+            out.append(_regular(path))
         else:
             raise DataError("no such file or folder", where=str(path), expected="a parquet or CSV file, or a folder of them")
     return out
@@ -46,6 +45,24 @@ def find_tables(
 # %% ../../nbs/00_core/04_readers.ipynb #8cd2c936
 def _raise(err: OSError) -> None:
     raise EnvironmentFault("cannot read the folder", where=str(err.filename), found=err.strerror or str(err), fix="check its permissions") from err
+
+
+def _as_path(path: str | Path) -> Path:
+    "A path that the system can look up."
+    try:
+        path = Path(path).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as err:  # too long, a user that is not there, a null byte
+        raise DataError("no path of a file", where=repr(str(path)[:80]), found=(str(err).splitlines() or ["?"])[0][:80], expected="a parquet or CSV file, or a folder of them") from None
+    return path
+
+
+def _regular(path: Path) -> Path:
+    "The path of a file that can be read to its end; a pipe would wait for a writer for ever, a link to nothing would leave rows out."
+    if not path.is_file():
+        found = "a link to nothing" if path.is_symlink() and not path.exists() else "not a regular file"
+        raise DataError("cannot read the file" if path.is_symlink() or path.exists() else "no such file", where=str(path), found=found, expected="a parquet or CSV file", fix="remove it from the folder, or put the file there")
+    return path
 
 # %% ../../nbs/00_core/04_readers.ipynb #a2088d10
 def _decode(raw: bytes, path: Path) -> str:
@@ -62,6 +79,12 @@ def _decode(raw: bytes, path: Path) -> str:
         return raw.decode("latin-1")
 
 # %% ../../nbs/00_core/04_readers.ipynb #982f81c6
+def _line_ends(text: str) -> str:
+    "Lines that end with a line feed; those of old Macs and doubled ones as well."
+    return re.sub("\r+\n?", "\n", text) if re.search("\r(?!\n)", text[:TOP]) else text
+
+
+TOP = 1 << 20  # bytes that a header may take
 MAX_COLUMNS = 10_000  # more is a transposed or broken file, and would take minutes to say so
 KLINES = ("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades", "taker_base_volume", "taker_quote_volume", "ignore")  # Binance's columns
 VALUE = re.compile(r"\s*[+-]?(\d[\d.,:/eE+ -]*)?(T[\d:.]+)?(Z|[+-]\d\d:?\d\d)?\s*")  # a number, a date or nothing
@@ -73,7 +96,10 @@ def _fields(line: str, path: Path) -> tuple[str, list[str]]:
         raise DataError("too many columns", where=str(path), found=f"{max(map(line.count, ',;' + chr(9) + '|')) + 1}", expected=f"at most {MAX_COLUMNS}", fix="is the table transposed?")
     bare = re.sub(r'"[^"]*"', "", line)  # a delimiter within quotes is text
     sep = max(",;\t|", key=bare.count)
-    return sep, next(csv.reader([line], delimiter=sep))
+    try:
+        return sep, next(csv.reader([line], delimiter=sep))
+    except csv.Error as err:
+        raise DataError("a line that is no row of a table", where=str(path), found=f"{line[:60]!r}: {err}", expected="names between delimiters") from None
 
 # %% ../../nbs/00_core/04_readers.ipynb #d38de412
 def _header(lines: list[str], path: Path) -> tuple[int, str, list[str], bool]:  # line of the header, or of the first row; delimiter, names, whether there is no header
@@ -142,6 +168,7 @@ def _read_csv(path: Path, text: Collection[str]) -> pd.DataFrame:
 
     import pandas as pd
     body = _decode(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes(), path)
+    body = _line_ends(body)
     lines = body.split("\n", 60)[:60]
     at, sep, names, bare = _header(lines, path)
     names, ticker = _yfinance(lines, at, sep, names, path)
@@ -164,9 +191,7 @@ def read_table(
 ) -> pd.DataFrame:  # the table as it is in the file
     "Read one table; whatever is wrong with the file is a `DataError` with its path."
     import pandas as pd
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise DataError("no such file", where=str(path))
+    path = _regular(_as_path(path))
     try:
         if not path.name.lower().endswith(PARQUET):
             return _read_csv(path, set(text))
@@ -184,15 +209,12 @@ def read_table(
                         fix="write the file again; it may be truncated") from None
 
 # %% ../../nbs/00_core/04_readers.ipynb #3b48611d
-TOP = 1 << 20  # bytes that a header may take
-
-
 def read_header(
     path: str | Path,  # .parquet, .csv, .tsv or .csv.gz
 ) -> list[str]:  # the names of the columns
     "The names of a table's columns, without its rows; raises DataError where there are none."
     import gzip
-    path = Path(path).expanduser()
+    path = _regular(_as_path(path))
     if path.name.lower().endswith(PARQUET):
         from pyarrow import ArrowException
         from pyarrow.parquet import read_schema
@@ -208,5 +230,5 @@ def read_header(
     mark = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
     if b"\x00" in raw[:4096] and not mark:
         raise DataError("not a text file", where=str(path), found="null bytes", expected="CSV", fix="save it as UTF-8 text, or give it its real ending, e.g. .parquet")
-    lines = raw.decode("utf-16" if mark else "utf-8-sig", errors="replace").split("\n", 60)[:60]
+    lines = _line_ends(raw.decode("utf-16" if mark else "utf-8-sig", errors="replace")).split("\n", 60)[:60]
     return _header([line for line in lines if line.strip() and not re.match(r"\s*(https?://|#)", line)], path)[2]
