@@ -36,6 +36,8 @@ def to_numbers(
 ) -> pd.Series:  # (N,) float64; an empty cell and `NA` are NaN
     "A column as numbers; raises DataError with the first row that holds something else."
     import pandas as pd
+    if pd.api.types.is_bool_dtype(values):
+        raise DataError("true and false where numbers belong", where=f"column '{name}'", found=repr(bool(values.iloc[0])), expected="numbers")
     if pd.api.types.is_numeric_dtype(values):
         return values.astype(float)
     text = values.astype("string").str.strip().str.replace("\u2212", "-")
