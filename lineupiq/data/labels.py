@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, NotFitted, did_you_mean
-from .bars import pick_symbols
+from .bars import EARLIER, pick_symbols
 from .indicators import LOOKBACK, bar_features, bar_manifest
+from .ohlcv import ROLL, SESSION
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 
 log = logging.getLogger("lineupiq")
@@ -214,6 +215,23 @@ def _tick(
     return np.where(np.isfinite(least), least, 0.0)
 
 # %% ../../nbs/01_data/07_labels.ipynb #4d8cd351
+def _walk_ends(
+    bars: pd.DataFrame,  # sorted by symbol and segment
+    code: np.ndarray,  # (N,) numbers of the symbols
+) -> tuple[np.ndarray, np.ndarray]:  # (N,) position of the last bar that each row's label may look at; (N,) bool: a roll or a session ends there
+    "How far each row's label may walk."
+    ends = _segment_ends(code, bars["segment"].to_numpy())
+    limits = [c for c in (ROLL, SESSION) if c in bars]
+    if not limits:
+        return ends, np.zeros(len(bars), dtype=bool)
+    changes = np.zeros(len(bars), dtype=bool)
+    for column in limits:
+        values = bars[column].to_numpy()
+        changes[:-1] |= (values[1:] != values[:-1]) & (code[1:] == code[:-1])
+    ends = np.minimum(ends, _segment_ends(code, np.concatenate([[0], np.cumsum(changes)[:-1]])))
+    return ends, changes[ends]
+
+# %% ../../nbs/01_data/07_labels.ipynb #5cb97ea7
 def _settle(
     bars: pd.DataFrame,  # one row a bar, sorted by symbol and segment, with atr_14
     horizon: int,  # as in label_bars
@@ -227,10 +245,11 @@ def _settle(
     close, atr = bars["close"].to_numpy(float), bars["atr_14"].to_numpy(float)
     atr_used = np.where(atr > _tick(close, code) / 2, atr, np.nan)
     upper, lower, position = close + up * atr_used, close - down * atr_used, np.arange(n)
-    ends = _segment_ends(code, bars["segment"].to_numpy())
+    ends, closes = _walk_ends(bars, code)
     high, low = bars["high"].to_numpy(float), bars["low"].to_numpy(float)
     end, side, top, bottom = first_touch(high, low, upper, lower, np.minimum(position + length, ends))
-    reason = _reasons(atr, atr_used, side, position + length <= ends)
+    cut = closes & (side == 0) & (ends > position) & (position + length > ends)  # closed by the end of a contract or a session
+    reason = _reasons(atr, atr_used, side, (position + length <= ends) | cut)
     valid = reason == ""
     unique = average_uniqueness(position + 1, np.where(np.isnan(atr_used), position, end), n)
     quality = label_quality(side, end - position, length, (top - close) / (up * atr_used), (close - bottom) / (down * atr_used))
@@ -239,7 +258,7 @@ def _settle(
     out = {"label": np.select([side == 1, side == 2], [1.0, -1.0], 0.0), "bars_held": held, "return_to_end": profit,
            "uniqueness": unique, "label_quality": quality}
     table = pd.DataFrame({k: np.where(valid, v, np.nan) for k, v in out.items()})
-    table.insert(1, "label_end", bars["time"].iloc[end].reset_index(drop=True).where(valid))
+    table.insert(1, "label_end", bars["time"].iloc[np.where(cut, end + 1, end)].reset_index(drop=True).where(valid))
     return table.assign(invalid_reason=reason)
 
 # %% ../../nbs/01_data/07_labels.ipynb #73df59fd
@@ -375,7 +394,7 @@ def bars_panel(
     frame = table[keep].assign(weight=table["uniqueness"][keep].fillna(1.0) if weights == "uniqueness" else 1.0)
     entries = list(features) if features is not None else bar_manifest(bars)
     columns = ["symbol", "time", "label", "label_end", "weight", "segment", "bar_number", *EXTRA]
-    columns += [c for c in ("contract",) if c in frame] + [f.name for f in entries if f.name not in columns]
+    columns += [c for c in ("contract", ROLL, SESSION, EARLIER) if c in frame] + [f.name for f in entries if f.name not in columns]
     config = barriers or BarrierConfig()
     used = {s: vars(config.lookup(s, horizon)) for s in sorted(frame["symbol"].unique())}
     meta = {**counts, "barriers": used, "weights": weights, "warm_up": segments.warm_up}
