@@ -416,6 +416,10 @@ def _past_of(new: pd.DataFrame, earlier: list[str | Path], sort: bool, how: Stam
     first = new.groupby("symbol")["time"].min()
     tables = _read_all(_bar_files(earlier), set(first.index), sort, how, symbol_from, market.columns(symbol_from))
     parts = {f: part for f, t in tables.items() if len(part := t[t["symbol"].isin(first.index)])}
+    there = sorted({str(s) for t in tables.values() for s in t["symbol"].unique()})
+    if strange := [str(s) for s, n in new.groupby("symbol").size().items() if n <= HISTORY and s not in there]:
+        raise DataError("the history of these bars cannot be made: the files that they follow do not have their symbol", where=", ".join(map(str, earlier)), found=", ".join(strange[:5]), expected=", ".join(there[:20]),
+                        fix="call the new file as the old one was called, or say where the symbol stands with symbol_from (--symbol-from)")
     if not parts:
         return None
     old = _join(parts)
