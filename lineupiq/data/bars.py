@@ -332,7 +332,7 @@ def _by_market(
         bars[ROLL] = mark_rolls(bars, start, market.rolls)
     check_scales(bars)
     if stamp == "open":
-        bars["time"] += step
+        bars["time"] = bars["time"] + step  # in place it would move the starts, too
     if market.session is not None:
         bars = bars_in_session(bars, start, session_of(market.session))
     made = [c for c in (CONTRACT, ROLL, SESSION, EARLIER) if c in bars and (c != SESSION or market.labels_within)]
