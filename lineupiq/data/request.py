@@ -184,7 +184,7 @@ def read_source(
     from lineupiq.data.sources import SOURCES, load_panel
     from lineupiq.data.tables import table_panel
     ask = ask.named
-    if ask.data not in SOURCES and with_earlier and trained_on and ask.table is not None:
+    if ask.data not in SOURCES and with_earlier and ask.path and ask.table is not None:
         return table_panel(ask.data, source_files(ask), to_fit, ask.table, trained_on, with_earlier=True)
     more = {"upcoming": True} if upcoming and (not to_fit if ask.data not in SOURCES else "upcoming" in SOURCES[ask.data].options) else {}
     earlier = {"earlier": list(trained_on)} if trained_on and ask.data in SOURCES and "earlier" in SOURCES[ask.data].options else {}
