@@ -210,6 +210,8 @@ def recorded_source(
     "The source of a record, perhaps with newer files."
     if not record and data is None:
         raise ConfigError("it is not known where the data came from", where=where, fix="give --data")
+    if data is not None and DataRequest(data).named.data != data:  # a YAML says all of it
+        return DataRequest(data, tuple(h for h in (record.get("horizon"),) if h), path=tuple(path))
     inside = {v: k for k, v in OUTSIDE.items()}
     said = DataRequest.from_mapping({inside.get(k, k): v for k, v in record.items()}, where)
     return replace(said, data=data or said.data, path=tuple(path) or said.path)

@@ -44,7 +44,7 @@ def session_of(
     said = str(text).strip()
     clock = re.fullmatch(r"(\d{1,2}):(\d\d)\s*[-–]\s*(\d{1,2}):(\d\d)\s+([A-Za-z]\S*)((?:\s+|,)[A-Za-z, \-–]+)?", NAMED.get(said.lower(), said))
     if clock is None:
-        if not re.fullmatch(r"[A-Za-z][\w/]+|24/[57]", said) or did_you_mean(said.lower(), NAMED):
+        if not re.fullmatch(r"[A-Z][A-Z0-9]{2,7}|24/[57]|us_futures", said):  # whether there is such an exchange, its library says
             raise ConfigError("unknown session", where="session, --session", found=repr(said) + did_you_mean(said.lower(), NAMED), expected=EXPECTED)
         return Session(said, calendar=said)
     opens, closes = (int(clock[k]) * 60 + int(clock[k + 1]) for k in (1, 3))
@@ -117,7 +117,7 @@ def bars_in_session(
     session: Session,  # of `session_of`
 ) -> pd.DataFrame:  # the bars that belong to a session, ends within it, with the column `session`: the day on which it closes
     "Leave out the bars outside, and say how many."
-    if bars["time"].dt.tz is None and session.name != "24x7":
+    if bars["time"].dt.tz is None and session.name.lower() != "24x7":
         raise ConfigError("a session needs times with a zone", where=f"session {session.name}", found=str(bars["time"].iloc[0]), expected="times with a zone", fix="say the zone of the file's times with timezone (--timezone)")
     if (long := [str(s) for s, t in bars.groupby("symbol")["time"] if nominal_step(t) >= pd.Timedelta("20h")]):
         raise DataError("bars of a day or more have no session", where=f"session {session.name}", found=", ".join(long[:5]), expected="bars within the day", fix="leave session out")
