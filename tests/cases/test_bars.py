@@ -249,7 +249,7 @@ def test_half_days_and_holidays_are_the_exchange_s(tmp_path):
         read_bars(tmp_path, stamp="open", market=Market("XNYZ"))
 
 
-def test_no_label_reaches_into_the_next_session(tmp_path):
+def test_no_label_reaches_into_the_next_session(tmp_path, caplog):
     "Within the session the night is in no return, no range and no label; without it labels run on."
     bars = clock(first="2024-01-01", last="2024-04-01")
     day = read_bars(write(tmp_path, "ES.csv", bars), stamp="open", market=Market("rth", "session"))
@@ -258,14 +258,25 @@ def test_no_label_reaches_into_the_next_session(tmp_path):
     pd.testing.assert_frame_equal(bar_features(jumps)[columns], bar_features(day)[columns], rtol=1e-9, atol=1e-9)
     assert np.allclose(bar_features(jumps)["gap"].diff().dropna().abs().max(), .05, atol=.03)
     pd.testing.assert_frame_equal(label_bars(jumps, 5).drop(columns="return_to_end"), label_bars(day, 5).drop(columns="return_to_end"), rtol=1e-6)
-    labels = label_bars(day, 5).assign(session=day["session"], time=day["time"])
-    first_after = labels.groupby("session")["time"].min().shift(-1)
-    known = labels.dropna(subset="label")
-    assert (known["label_end"] <= known["session"].map(first_after).fillna(day["time"].max())).all()
-    assert (labels.groupby("session").tail(1)["invalid_reason"].isin(["unfinished", "warm_up"])).all()
-    panel = bars_panel(day, 5)
-    assert len(panel) > .9 * (len(day) - 50) and (panel.frame["label"] == 0).any()
+    labels = label_bars(day, 1)  # a time-out of two bars
+    known = labels["label"].notna()
+    assert (labels["label_end"][known] <= day.groupby("session")["time"].transform("max")[known]).all()
+    left = day.groupby("session").cumcount(ascending=False)
+    assert (known == ((left >= 2) & ~labels["invalid_reason"].isin(["warm_up", "flat", "both_barriers"]))).all(), "by the clock alone, never by what was touched"
     assert (label_bars(read_bars(tmp_path, stamp="open", market=Market("rth")), 5)["label_end"].dt.date > day["time"].dt.date).sum() > 100
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        bars_panel(day, 5)
+    assert "the session ends before their time-out at horizon 5" in caplog.text
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_clock_is_no_skill(tmp_path, seed):
+    "On a walk the share of each label does not depend on how much of the session is left."
+    day = read_bars(write(tmp_path, "ES.csv", clock("5min", "2024-01-01", "2024-04-01", seed=seed)), stamp="open", market=Market("rth", "session"))
+    labels = label_bars(day, 5)
+    left = day.groupby("session").cumcount(ascending=False)
+    late, early = ((labels["label"][labels["label"].notna() & where] == 0).mean() for where in (left.between(12, 24), left > 40))
+    assert abs(late - early) < .03 and labels["label"][left < 12].isna().all()
 
 
 def contracts(n=1500, every=250, seed=11):
@@ -288,12 +299,15 @@ def test_rolls_are_those_of_a_loop_over_contracts(tmp_path, caplog):
     assert np.allclose(made["return_1"][1:], returns[1:]) and np.allclose(made["volatility_50"][51:], returns.rolling(50).std()[51:])
     chained = np.exp(returns.cumsum())
     assert np.allclose(made["return_20"][20:], np.log(chained).diff(20)[20:]) and made["bar_number"].tolist() == list(range(len(bars)))
-    for k, group in made.assign(label=labels["label"], label_end=labels["label_end"], reason=labels["invalid_reason"]).groupby("roll"):
-        known = group.dropna(subset="label")
-        after = rolled["time"][min(group.index[-1] + 1, len(rolled) - 1)]
-        assert (known["label_end"] <= after).all() and group["reason"].iloc[-1] == "unfinished"
-        late = group.iloc[-6:-1]
-        assert k == rolled["roll"].max() or late["reason"].isin(["", "both_barriers"]).all(), "closed by the vertical barrier at the contract's last bar"
+    known = labels["label"].notna()
+    assert (labels["label_end"][known] <= rolled.groupby("roll")["time"].transform("max")[known]).all()
+    left = rolled.groupby("roll").cumcount(ascending=False)
+    assert labels["invalid_reason"][left < 50].isin(["unfinished", "both_barriers", "warm_up"]).all() and known[(left >= 50) & (rolled.index > 50)].mean() > .95
+    for k, group in rolled.groupby("roll"):
+        alone = label_bars(group.assign(atr_14=made["atr_14"], segment=0).reset_index(drop=True), 20)  # a table that ends with the contract
+        both = known[group.index].to_numpy() & alone["label"].notna().to_numpy()
+        assert k == 0 or both.sum() > 150
+        assert (alone["label"].to_numpy()[both] == labels["label"][group.index].to_numpy()[both]).all() and both.sum() == known[group.index].sum()
     dates = [str((bars["time"][250 * k]).date()) for k in range(1, 6)]
     by_date = read_bars(tmp_path, symbol_from="column:root", market=Market(rolls=tuple(dates)))
     assert by_date["roll"].max() == 5
@@ -325,7 +339,9 @@ def test_a_later_roll_changes_no_bit(cut):
     pd.testing.assert_frame_equal(bar_features(other)[names][:cut], bar_features(rolled)[names][:cut], check_exact=True)
     then, now = label_bars(rolled, 5), label_bars(other, 5)
     settled = (then["label_end"] < rolled["time"][cut]).to_numpy()
-    pd.testing.assert_frame_equal(then[settled].drop(columns="uniqueness"), now[settled].drop(columns="uniqueness"), check_exact=True)
+    room = settled & (np.arange(len(bars)) < cut - 12)  # a contract that ends at the cut leaves the last time-out before it without labels
+    pd.testing.assert_frame_equal(then[room].drop(columns="uniqueness"), now[room].drop(columns="uniqueness"), check_exact=True)
+    assert now["label"][cut - 12:cut].isna().all()
     last = rolled.groupby("roll")["close"].last().shift().to_numpy()[1:]
     ratio = rolled.groupby("roll")["open"].first().to_numpy()[1:] / last
     back = np.concatenate([np.cumprod(ratio[::-1])[::-1], [1.0]])[number]  # back-adjusted: history is rescaled by every later roll
@@ -350,14 +366,14 @@ def futures(folder):
 def test_a_yaml_of_bars(cli, tmp_path):
     "What the YAML says is what the flags say; the audit poisons the file behind it; wrong words end with 2."
     about = futures(tmp_path)
-    said = cli("train", "--data", about, "--model", "prior", "--horizon", 5, "--no-publish")
+    said = cli("train", "--data", about, "--model", "prior", "--horizon", 1, "--no-publish")
     assert said.code == 0, said.err
     flags = ["--path", tmp_path / "in", "--symbol-from", "column:root", "--symbol", "ES", "--stamp", "open", "--session", "rth", "--labels-within", "session", "--rolls", "symbol_raw"]
-    same = cli("train", "--data", "bars", *flags, "--model", "prior", "--horizon", 5, "--no-publish")
+    same = cli("train", "--data", "bars", *flags, "--model", "prior", "--horizon", 1, "--no-publish")
     assert same.code == 0 and same.value["leaderboard"][0]["score"] == said.value["leaderboard"][0]["score"]
-    panel = load_panel("bars", horizon=5, path=str(tmp_path / "in"), symbols=["ES"], symbol_from="column:root", stamp="open", session="rth", labels_within="session", rolls=["symbol_raw"])
+    panel = load_panel("bars", horizon=1, path=str(tmp_path / "in"), symbols=["ES"], symbol_from="column:root", stamp="open", session="rth", labels_within="session", rolls=["symbol_raw"])
     assert panel.frame["symbol"].unique().tolist() == ["ES"] and panel.frame["roll"].nunique() == 4
-    audit = cli("audit", "leak", "--data", about, "--horizon", 5, "--model", "logistic")
+    audit = cli("audit", "leak", "--data", about, "--horizon", 1, "--model", "logistic")
     assert audit.code == 0, (audit.out, audit.err)
     for text, word in (("sesion: rth", "did you mean 'session'"), ("session: rht", "did you mean 'rth'"), ("labels_within: day", "labels_within")):
         about.write_text(f"source: bars\npath: in\n{text}\n")
