@@ -239,6 +239,7 @@ def world_of(
 ) -> World:
     "The world behind `--data`, as deep as the source allows."
     makers = {"sp500": _bar_world, "bars": _bar_world, "noise-bars": _bar_world, "nfl-games": _nfl_world, "nfl-players": _nfl_world, "league": _nfl_world}
+    ask = ask.named
     given = {*source_options(ask), *(["horizon"] if horizon else [])}
     if ask.data not in SOURCES and ask.table is not None and ask.table.history and given <= {"path"}:
         return _table_world(ask, ask.table)
@@ -253,12 +254,12 @@ def _table_world(ask: DataRequest, cfg: TableConfig) -> World:
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #1f1a8c6a
 def _bar_world(ask: DataRequest, horizon: int | None) -> World:
-    from lineupiq.data.bars import READING, read_bars, sp500_bars
+    from lineupiq.data.bars import READING, read_as, sp500_bars
     from lineupiq.data.labels import bars_panel
     from lineupiq.data.simulate import noise_bars
     symbols = list(ask.symbol) or None
     if ask.data == "sp500": raw = sp500_bars()
-    elif ask.data == "bars": raw, symbols = read_bars(source_files(ask), symbols=symbols, **{k: v for k in READING if (v := getattr(ask, k)) is not None}), None
+    elif ask.data == "bars": raw, symbols = read_as(source_files(ask), symbols, {k: getattr(ask, k) for k in READING}), None
     else: raw = noise_bars(ask.n or 10_000, seed=ask.seed or 0)
     build = partial(bars_panel, horizon=horizon or SOURCES[ask.data].horizons[-1 if ask.data == "noise-bars" else 0], symbols=symbols, barriers=barrier_config(ask.barriers),
                     weights="uniqueness" if ask.weights in (None, "quality") else ask.weights, name=ask.data, keep_unlabelled=True)

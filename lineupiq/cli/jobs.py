@@ -21,7 +21,7 @@ Notify = Annotated[Optional[list[str]], typer.Option("--notify", help="Whom to t
 # %% ../../nbs/18_cli/08_jobs.ipynb #39f61556
 @app.command()
 def job(
-    name: Annotated[Optional[str], typer.Argument(help="train, tune, validate, drift, retrain, experiment, rehearsal, or a notebook of yours.")] = None,
+    name: Annotated[Optional[str], typer.Argument(help="train, tune, validate, predict, drift, retrain, experiment, rehearsal, or a notebook of yours.")] = None,
     parameter: Annotated[Optional[list[str]], typer.Option("--parameter", "-p", help="name=value, a parameter of the notebook.")] = None,
     output: Annotated[Path, typer.Option("--output", help="Parent of the jobs' folders.")] = Path("experiments/jobs"),
     timeout: Annotated[Optional[float], typer.Option("--timeout", help="Seconds after which the job is stopped, with exit code 8.")] = None,
@@ -36,7 +36,7 @@ def job(
     if status:
         return _show_status(job_table(output, name), as_json)
     if name is None:
-        raise ConfigError("which job?", expected="train, tune, validate, drift, retrain, experiment, rehearsal, or a notebook")
+        raise ConfigError("which job?", expected="train, tune, validate, predict, drift, retrain, experiment, rehearsal, or a notebook")
     if parameters:
         return _show_parameters(name, as_json)
     end = run_job(name, parameter or [], output, timeout, notify, None if sys.stderr.isatty() else lambda line: out(line, sys.stderr))

@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,16 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from ..core.parsing import times_of_numbers, to_codes, to_numbers
 from ..core.readers import find_tables, read_table
-from .ohlcv import BAR_COLUMNS, PRICES, check_bars, check_lengths, check_scales, mark_segments, nominal_step  # noqa: F401 - part of this module's vocabulary
+from .ohlcv import BAR_COLUMNS, PRICES, ROLL, SESSION, check_bars, check_lengths, check_scales, mark_segments, nominal_step  # noqa: F401 - part of this module's vocabulary
 from .panel import clean_time
+from .rolls import mark_rolls, roll_column
+from .sessions import bars_in_session, session_of
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ALIASES', 'CODES', 'READING', 'symbol_of', 'Stamps', 'pick_symbols', 'read_bars', 'sp500_bars']
+__all__ = ['log', 'ALIASES', 'NOTHING', 'EARLIER', 'COLUMN', 'SYMBOL', 'CONTRACT', 'CODES', 'EVERY', 'READING', 'HISTORY',
+           'symbol_of', 'Stamps', 'pick_symbols', 'Market', 'read_bars', 'read_as', 'sp500_bars']
 
 # %% ../../nbs/01_data/05_bars.ipynb #8c1c4796
 ALIASES = {
@@ -32,18 +36,21 @@ ALIASES = {
     "open": ("open",), "high": ("high",), "low": ("low",), "close": ("close",), "volume": ("volume", "vol", "tick_volume", "tickvol", "real_volume"), "contract": ("contract",),
 }
 _DATED = r"(?:19|20)\d\d(?:[-_](?:0[1-9]|1[0-2])(?:[-_](?:0[1-9]|[12]\d|3[01]))?)?|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+NOTHING: Mapping[str, str] = MappingProxyType({})  # no column was named
+EARLIER = "of_earlier_file"  # column: bars that only the history needs
+COLUMN = "column:"  # what symbol_from says before the name of a column
 _LENGTH = r"\d+(?:s|m|h|d|w|mo)|\d*(?:sec|min|minute|hour|day|week|month|tick)s?|daily|hourly|weekly|monthly|to"
 
 
 def symbol_of(
     path: str | Path,  # a file's path
-    symbol_from: str | None = None,  # None: the rule below; "folder": the folder's name; else a pattern with one group, searched in the file's name
+    symbol_from: str | None = None,  # None: the rule below; "folder": the folder's name; "column:NAME": that column, not the name; else a pattern with one group, searched in the file's name
 ) -> str:  # "data/BTCUSDT_5min.parquet" → "BTCUSDT"
     "The symbol that a file name states: the name without its ending, and without dates (2023, 2023-01, 20230115) and bar lengths (5min, 1h, daily) at its end."
     path = Path(path)
     if symbol_from == "folder":
         return path.absolute().parent.name
-    if symbol_from is not None:
+    if symbol_from is not None and not symbol_from.startswith(COLUMN):
         return _by_pattern(path, symbol_from)
     stem = re.sub(r"\.(parquet|pq|csv|txt|tsv)(\.gz)?$", "", path.name, flags=re.IGNORECASE)
     while (shorter := re.sub(rf"(?:[_\-. ](?:{_DATED})|[_\- ](?:{_LENGTH}))$", "", stem, flags=re.IGNORECASE)) not in (stem, ""):
@@ -56,9 +63,9 @@ def _by_pattern(path: Path, pattern: str) -> str:
     try:
         compiled = re.compile(pattern)
     except re.error as err:
-        raise ConfigError("a pattern that cannot be read", where="symbol_from, --symbol-from", found=f"{pattern!r}: {err}", expected="folder, or a pattern with one group, e.g. '^([A-Z]+)_'") from None
+        raise ConfigError("a pattern that cannot be read", where="symbol_from, --symbol-from", found=f"{pattern!r}: {err}", expected="folder, column:NAME, or a pattern with one group, e.g. '^([A-Z]+)_'") from None
     if compiled.groups != 1:
-        raise ConfigError("a pattern without its one group", where="symbol_from, --symbol-from", found=repr(pattern), expected="folder, or a pattern with one group, e.g. '^([A-Z]+)_'")
+        raise ConfigError("a pattern without its one group", where="symbol_from, --symbol-from", found=repr(pattern), expected="folder, column:NAME, or a pattern with one group, e.g. '^([A-Z]+)_'")
     found = compiled.search(path.name)
     if found is None or not found.group(1):
         raise DataError("a file name that the pattern does not fit", where=str(path), found=path.name, expected=pattern, fix="see symbol_from, --symbol-from")
@@ -79,6 +86,7 @@ def _volume_of(
 def _canonical(
     table: pd.DataFrame,  # as read
     where: str = "",  # the file, for messages
+    named: Mapping[str, str] = NOTHING,  # columns that were named: symbol, contract
 ) -> pd.DataFrame | None:  # renamed to BAR_COLUMNS (symbol and contract where present); None when it is not a table of bars
     "Find the columns of bars by name, whatever their case; join a date column and a time column."
     by_name = {re.sub(r"\s+", "_", str(c).strip(" <>").lower()): c for c in reversed(list(table.columns))}
@@ -88,6 +96,7 @@ def _canonical(
     found = {k: next((by_name[a] for a in names if a in by_name), None) for k, names in ALIASES.items()}
     if any(found[k] is None for k in ("time", *PRICES)):
         return None
+    found |= {role: _named_column(table, column, role, where) for role, column in named.items()}
     found["volume"] = _volume_of(table, by_name)
     if found["volume"] is None:
         log.warning("%s: no column was taken for volume, so the features of volume are left out; columns: %s", where or "bars", ", ".join(map(str, table.columns[:12])))
@@ -97,6 +106,14 @@ def _canonical(
     if "date" in by_name and "time" in by_name and not pd.api.types.is_datetime64_any_dtype(table[by_name["date"]]):
         out["time"] = table[by_name["date"]].astype(str) + " " + _clock(table[by_name["time"]])
     return out if "volume" in out else out.assign(volume=np.nan)
+
+
+def _named_column(table: pd.DataFrame, column: str, role: str, where: str) -> str:
+    "A column by the name that was said, whatever its case."
+    by_name = {str(c).strip().lower(): c for c in table.columns}
+    if (found := by_name.get(column.strip().lower())) is None:
+        raise DataError("a column that is not in the bars", where=where, found=f"{column!r}{did_you_mean(column, list(map(str, table.columns)))}", expected=f"the column of each bar's {role}; there are {', '.join(map(str, table.columns[:12]))}")
+    return found
 
 
 def _clock(times: pd.Series) -> pd.Series:
@@ -154,6 +171,7 @@ def _bar_files(
     return list(files.items())
 
 # %% ../../nbs/01_data/05_bars.ipynb #8392a3d0
+SYMBOL, CONTRACT = "symbol", "contract"  # roles that a column can be named for
 CODES = (*ALIASES["symbol"], *ALIASES["contract"])  # columns that are text from the first byte
 
 
@@ -163,17 +181,18 @@ def _read_one(
     sort: bool,  # as in check_bars
     how: Stamps,  # of the file's times
     symbol_from: str | None,  # as in symbol_of
+    columns: Mapping[str, str] = NOTHING,  # columns that were named: symbol, contract
 ) -> pd.DataFrame | None:  # canonical bars, or None
     "One file in canonical columns, times parsed, checked; every complaint names the file."
     try:
-        table = read_table(path, text=CODES)
+        table = read_table(path, text=(*CODES, *(c.strip().lower() for c in columns.values())))
     except DataError as e:
         if named or not path.name.lower().endswith((".txt", ".tsv")):
             raise
         log.warning("not a table, passed over: %s (%s); name files with path, --path to read only these", path, e.what)
         return None
     table = table.reset_index() if isinstance(table.index, pd.DatetimeIndex) else table
-    bars = _canonical(table, str(path))
+    bars = _canonical(table, str(path), columns)
     if bars is None:
         if named:
             raise DataError("not a table of bars", where=str(path), found=", ".join(map(str, table.columns[:12])),
@@ -182,7 +201,7 @@ def _read_one(
         return None
     if bars.empty:
         raise DataError("the file has no rows", where=str(path), found="0 rows", expected="at least one bar")
-    return _checked(bars, path, sort, how, symbol_from)
+    return _checked(bars, path, sort, how, None if SYMBOL in columns else symbol_from)
 
 
 def _checked(bars: pd.DataFrame, path: Path, sort: bool, how: Stamps, symbol_from: str | None) -> pd.DataFrame:
@@ -256,14 +275,15 @@ def _read_all(
     sort: bool,  # as in check_bars
     how: Stamps,  # of the files' times
     symbol_from: str | None,  # as in symbol_of
+    columns: Mapping[str, str] = NOTHING,  # columns that were named: symbol, contract
 ) -> dict[Path, pd.DataFrame]:  # file -> canonical bars
     "Every file that holds bars; what is wrong with a file of another symbol than those asked for is told, and no more."
     out: dict[Path, pd.DataFrame] = {}
     for path, named in files:
         try:
-            bars = _read_one(path, named, sort, how, symbol_from)
+            bars = _read_one(path, named, sort, how, symbol_from, columns)
         except DataError as e:
-            if symbols is None or symbol_of(path, symbol_from) in symbols:
+            if symbols is None or SYMBOL in columns or symbol_of(path, symbol_from) in symbols:
                 raise
             log.warning("passed over, since its symbol is not asked for: %s (%s)", path, e.what)
             continue
@@ -272,7 +292,70 @@ def _read_all(
     return out
 
 # %% ../../nbs/01_data/05_bars.ipynb #89bc51fa
-READING = ("timezone", "sort", "stamp", "time_format", "time_unit", "symbol_from")  # how files are read, as sources and commands pass it on
+@dataclass(frozen=True)
+class Market:
+    "When a market is open, and where its contracts change."
+    session: str | None = None  # rth, eth, 24x7, a clock, or an exchange's calendar; None = every bar
+    labels_within: str | None = None  # "session": no label and no return reaches from one session into the next; None: they do
+    rolls: tuple[str, ...] = ()  # a column that names the contract, a CSV of dates, or dates; none: contracts are not looked at, beyond a column called contract
+
+    def __post_init__(self) -> None:
+        if self.labels_within not in (None, "session"):
+            raise ConfigError("unknown limit of labels", where="labels_within, --labels-within", found=repr(self.labels_within), expected="session")
+        if self.labels_within is not None and self.session is None:
+            raise ConfigError("labels within the session, but no session is said", where="labels_within, --labels-within", expected="session: rth, eth, 24x7, a clock or an exchange's calendar")
+        if self.session is not None:
+            session_of(self.session)
+
+    def columns(self,
+        symbol_from: str | None,  # as in symbol_of
+    ) -> dict[str, str]:  # role -> column
+        "Columns that are named."
+        symbol = {SYMBOL: symbol_from.removeprefix(COLUMN)} if symbol_from is not None and symbol_from.startswith(COLUMN) else {}
+        contract = roll_column(self.rolls) if self.rolls else None
+        return symbol | ({CONTRACT: contract} if contract else {})
+
+
+EVERY = Market()
+
+# %% ../../nbs/01_data/05_bars.ipynb #a543b025
+def _by_market(
+    bars: pd.DataFrame,  # of one table, in order, as stamped
+    stamp: str,  # as in Stamps
+    market: Market,  # its rules
+) -> pd.DataFrame:  # stamped by the close, with the columns that the rules make
+    "Checks, the bars' ends, rolls and sessions."
+    check_lengths(bars)
+    step = bars.groupby("symbol")["time"].transform(lambda t: nominal_step(t)) if stamp == "open" or market != EVERY else None
+    start = bars["time"] if stamp == "open" or step is None else bars["time"] - step
+    if market.rolls:
+        bars[ROLL] = mark_rolls(bars, start, market.rolls)
+    check_scales(bars)
+    if stamp == "open":
+        bars["time"] = bars["time"] + step  # in place it would move the starts, too
+    if market.session is not None:
+        bars = bars_in_session(bars, start, session_of(market.session))
+    made = [c for c in (CONTRACT, ROLL, SESSION, EARLIER) if c in bars and (c != SESSION or market.labels_within)]
+    return bars[[*BAR_COLUMNS, *made]]
+
+# %% ../../nbs/01_data/05_bars.ipynb #0e0e1f22
+READING = ("timezone", "sort", "stamp", "time_format", "time_unit", "symbol_from", "session", "labels_within", "rolls")  # how files are read, as sources and commands pass it on
+
+
+def _joined_bars(
+    paths: str | Path | Iterable[str | Path] | None,  # as in read_bars
+    wanted: list[str] | None,  # symbols; None = all
+    sort: bool,  # as in check_bars
+    how: Stamps,  # of the files' times
+    symbol_from: str | None,  # as in symbol_of
+    market: Market,  # for the columns that it names
+) -> pd.DataFrame:  # one table, in order, as stamped
+    "The bars of all files, each bar once."
+    tables = _read_all(_bar_files(paths), wanted, sort, how, symbol_from, market.columns(symbol_from))
+    if not tables:
+        raise DataError("no file holds bars", where=str(paths), expected="open, high, low, close and a time column")
+    pick_symbols(list(tables.values()), wanted)  # raises where one is nowhere
+    return _join({f: part for f, t in tables.items() for part in ([t] if wanted is None else [t[t["symbol"].isin(wanted)]]) if len(part)})
 
 
 def read_bars(
@@ -284,20 +367,68 @@ def read_bars(
     time_format: str | None = None,  # as in Stamps
     time_unit: str | None = None,  # as in Stamps
     symbol_from: str | None = None,  # as in symbol_of
-) -> pd.DataFrame:  # symbol, time, open, high, low, close, volume (and contract), sorted by symbol and time
+    market: Market = EVERY,  # session and rolls
+) -> pd.DataFrame:  # symbol, time, open, high, low, close, volume (and contract, roll, session), sorted by symbol and time
     "Read OHLCV bars from parquet and CSV; raises DataError with the path for anything that is not plainly bars."
     wanted = [symbols] if isinstance(symbols, str) else None if symbols is None else list(symbols)
-    how = Stamps(timezone, time_format, time_unit, stamp)
-    tables = _read_all(_bar_files(paths), wanted, sort, how, symbol_from)
-    if not tables:
-        raise DataError("no file holds bars", where=str(paths), expected="open, high, low, close and a time column")
-    pick_symbols(list(tables.values()), wanted)  # raises where one is nowhere
-    bars = _join({f: part for f, t in tables.items() for part in ([t] if wanted is None else [t[t["symbol"].isin(wanted)]]) if len(part)})
-    check_lengths(bars)
-    check_scales(bars)
-    if stamp == "open":
-        bars["time"] += bars.groupby("symbol")["time"].transform(lambda t: nominal_step(t))
-    return bars[[*BAR_COLUMNS, *(["contract"] if "contract" in bars else [])]]
+    bars = _joined_bars(paths, wanted, sort, Stamps(timezone, time_format, time_unit, stamp), symbol_from, market)
+    return _by_market(bars, stamp, market)
+
+# %% ../../nbs/01_data/05_bars.ipynb #f24108ba
+HISTORY = 50  # bars that the longest feature looks back on
+
+
+def read_as(
+    paths: str | Path | Iterable[str | Path] | None,  # as in read_bars
+    symbols: str | Iterable[str] | None,  # as in read_bars
+    reading: Mapping[str, str | bool | Iterable[str] | None],  # options by the names of READING; earlier: files that these bars follow
+) -> pd.DataFrame:  # as from read_bars; with `earlier` the column of_earlier_file says which bars are theirs
+    "Read bars by options that are told by name."
+    own = {k: v for k, v in reading.items() if v is not None}
+    earlier, rolls = list(own.pop("earlier", None) or ()), own.pop("rolls", None) or ()
+    market = Market(own.pop("session", None), own.pop("labels_within", None), (rolls,) if isinstance(rolls, str) else tuple(map(str, rolls)))
+    if not earlier:
+        return read_bars(paths, symbols=symbols, market=market, **own)
+    how = Stamps(own.get("timezone"), own.get("time_format"), own.get("time_unit"), own.get("stamp", "close"))
+    wanted = [symbols] if isinstance(symbols, str) else None if symbols is None else list(symbols)
+    read = (bool(own.get("sort")), how, own.get("symbol_from"), market)
+    new = _joined_bars(paths, wanted, *read)
+    old = None if _history_gone(new, earlier) else _past_of(new, earlier, *read)
+    both = new if old is None else pd.concat([old.assign(**{EARLIER: True}), new.assign(**{EARLIER: False})], ignore_index=True).sort_values(["symbol", "time"], kind="stable", ignore_index=True)
+    return _by_market(both, how.stamp, market)
+
+# %% ../../nbs/01_data/05_bars.ipynb #e7944b75
+def _history_gone(new: pd.DataFrame, earlier: list[str | Path]) -> bool:
+    "True: a file of the past is missing, and the new bars can do without; where they cannot it is an error."
+    gone = [Path(p).expanduser().absolute() for p in earlier if not Path(p).expanduser().exists()]
+    if not gone:
+        return False
+    short = [str(s) for s, n in new.groupby("symbol").size().items() if n <= HISTORY]
+    if short:
+        raise DataError("the history of these bars cannot be made: the file that they follow is not there", where=", ".join(map(str, gone)), found=f"{', '.join(short[:5])}: no more than {HISTORY} bars of their own",
+                        expected="the bars that the model was trained on", fix="put it back, or give it along with the new bars: --path OLD --path NEW")
+    log.warning("the history comes from the given files alone: %s is not there", ", ".join(map(str, gone)))
+    return True
+
+
+def _past_of(new: pd.DataFrame, earlier: list[str | Path], sort: bool, how: Stamps, symbol_from: str | None, market: Market) -> pd.DataFrame | None:
+    "What known files have of the symbols before their first new bars; None: nothing."
+    first = new.groupby("symbol")["time"].min()
+    tables = _read_all(_bar_files(earlier), set(first.index), sort, how, symbol_from, market.columns(symbol_from))
+    parts = {f: part for f, t in tables.items() if len(part := t[t["symbol"].isin(first.index)])}
+    there = sorted({str(s) for t in tables.values() for s in t["symbol"].unique()})
+    if strange := [str(s) for s, n in new.groupby("symbol").size().items() if n <= HISTORY and s not in there]:
+        raise DataError("the history of these bars cannot be made: the files that they follow do not have their symbol", where=", ".join(map(str, earlier)), found=", ".join(strange[:5]), expected=", ".join(there[:20]),
+                        fix="call the new file as the old one was called, or say where the symbol stands with symbol_from (--symbol-from)")
+    if not parts:
+        return None
+    old = _join(parts)
+    _agree([old, new])  # one zone or none, bars of one length
+    old = old.assign(time=old["time"].dt.tz_convert(new["time"].dt.tz)) if new["time"].dt.tz is not None else old
+    if (CONTRACT in old) != (CONTRACT in new):
+        raise DataError("a column contract is in the new bars or in those that they follow, but not in both", where=", ".join(map(str, parts)), expected="the same columns")
+    old = old[old["time"] < old["symbol"].map(first)]
+    return old if len(old) else None
 
 # %% ../../nbs/01_data/05_bars.ipynb #94bb44f8
 def sp500_bars() -> pd.DataFrame:  # 2 × 5,031 daily bars: symbols NASDAQ and SP500

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .ohlcv import BAR_COLUMNS, check_bars, mark_flat, mark_segments, nominal_step
+from .ohlcv import BAR_COLUMNS, PRICES, ROLL, SESSION, check_bars, mark_flat, mark_segments, nominal_step
 from .panel import Feature
+from .rolls import chain_factor
 
 # %% auto #0
 __all__ = ['RETURN_BARS', 'VOLATILITY_BARS', 'LOOKBACK', 'HOURS', 'VOLUMES', 'BAR_FEATURES', 'ema', 'wilder', 'true_range', 'atr',
@@ -183,6 +184,23 @@ def _calendar(
     return {"hour_sin": np.sin(hour), "hour_cos": np.cos(hour), "weekday_sin": np.sin(day), "weekday_cos": np.cos(day)}
 
 # %% ../../nbs/01_data/06_indicators.ipynb #a81c9c81
+def _changes(bars: pd.DataFrame, column: str, rows: np.ndarray) -> np.ndarray:
+    "Bars of one segment at which a column changes; none where the table does not have it."
+    values = bars[column].to_numpy()[rows] if column in bars else np.zeros(len(rows))
+    return np.concatenate([[False], values[1:] != values[:-1]])
+
+
+def _chained(part: dict[str, np.ndarray], rolls: np.ndarray, sessions: np.ndarray) -> dict[str, np.ndarray]:
+    "Features of prices that are chained across rolls and nights; the average true range in the prices that traded, and the gap of the night as it was."
+    by = lambda breaks: chain_factor(part["open"], part["close"], breaks)  # noqa: E731
+    whole, contract = by(rolls | sessions), by(rolls)
+    chained = part | {p: part[p] / whole for p in PRICES}
+    out = _trend(chained["close"]) | _shape(**chained)
+    out["atr_14"] *= whole
+    out["gap"] = np.concatenate([[np.nan], np.log(part["open"] / contract)[1:] - np.log(part["close"] / contract)[:-1]])
+    return out
+
+# %% ../../nbs/01_data/06_indicators.ipynb #4bffea44
 def _features(bars: pd.DataFrame, segment: np.ndarray) -> pd.DataFrame:
     "The columns that bar_features adds, of bars that are all observations."
     groups = list(bars.groupby(["symbol", segment], sort=False).indices.values())
@@ -191,7 +209,8 @@ def _features(bars: pd.DataFrame, segment: np.ndarray) -> pd.DataFrame:
     values = {c: bars[c].to_numpy(float) for c in BAR_COLUMNS[2:]}
     for rows in groups:
         part = {c: v[rows] for c, v in values.items()}
-        for name, column in (_trend(part["close"]) | _shape(**part)).items():
+        rolls, sessions = (_changes(bars, c, rows) for c in (ROLL, SESSION))
+        for name, column in (_chained(part, rolls, sessions) if rolls.any() or sessions.any() else _trend(part["close"]) | _shape(**part)).items():
             columns[name][rows] = column
         number[rows] = np.arange(len(rows))
     return pd.DataFrame({"segment": segment, "bar_number": number, **columns, **_calendar(bars["time"])}, index=bars.index)

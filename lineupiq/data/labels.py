@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, NotFitted, did_you_mean
-from .bars import pick_symbols
+from .bars import EARLIER, pick_symbols
 from .indicators import LOOKBACK, bar_features, bar_manifest
+from .ohlcv import ROLL, SESSION
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 
 log = logging.getLogger("lineupiq")
@@ -214,6 +215,22 @@ def _tick(
     return np.where(np.isfinite(least), least, 0.0)
 
 # %% ../../nbs/01_data/07_labels.ipynb #4d8cd351
+def _walk_ends(
+    bars: pd.DataFrame,  # sorted by symbol and segment
+    code: np.ndarray,  # (N,) numbers of the symbols
+) -> tuple[np.ndarray, bool]:  # (N,) position of the last bar that each row's label may look at; whether contracts or sessions limit it
+    "How far each row's label may walk."
+    ends = _segment_ends(code, bars["segment"].to_numpy())
+    limits = [c for c in (ROLL, SESSION) if c in bars]
+    if not limits:
+        return ends, False
+    changes = np.zeros(len(bars), dtype=bool)
+    for column in limits:
+        values = bars[column].to_numpy()
+        changes[:-1] |= values[1:] != values[:-1]
+    return np.minimum(ends, _segment_ends(code, np.concatenate([[0], np.cumsum(changes)[:-1]]))), True
+
+# %% ../../nbs/01_data/07_labels.ipynb #5cb97ea7
 def _settle(
     bars: pd.DataFrame,  # one row a bar, sorted by symbol and segment, with atr_14
     horizon: int,  # as in label_bars
@@ -227,10 +244,12 @@ def _settle(
     close, atr = bars["close"].to_numpy(float), bars["atr_14"].to_numpy(float)
     atr_used = np.where(atr > _tick(close, code) / 2, atr, np.nan)
     upper, lower, position = close + up * atr_used, close - down * atr_used, np.arange(n)
-    ends = _segment_ends(code, bars["segment"].to_numpy())
+    ends, limited = _walk_ends(bars, code)
     high, low = bars["high"].to_numpy(float), bars["low"].to_numpy(float)
     end, side, top, bottom = first_touch(high, low, upper, lower, np.minimum(position + length, ends))
-    reason = _reasons(atr, atr_used, side, position + length <= ends)
+    fits = position + length <= ends
+    reason = _reasons(atr, atr_used, side, fits)
+    reason = np.where((reason == "") & ~fits, "unfinished", reason) if limited else reason  # by the clock alone, whatever was touched
     valid = reason == ""
     unique = average_uniqueness(position + 1, np.where(np.isnan(atr_used), position, end), n)
     quality = label_quality(side, end - position, length, (top - close) / (up * atr_used), (close - bottom) / (down * atr_used))
@@ -350,6 +369,18 @@ def _tell_flat(
             log.warning("%s: %d of %d bars are no observations (they repeat the last price while nothing is traded), first %s; they are left out of history, features and labels%s", symbol, len(times), len(part), times.iloc[0], tail)
 
 # %% ../../nbs/01_data/07_labels.ipynb #af75504c
+def _tell_limits(
+    table: pd.DataFrame,  # of bar_features, with labels
+    horizon: int,  # as it was asked for
+) -> None:
+    "Say how many rows have no label because a contract or a session ends before their time-out."
+    limits = [c for c in (ROLL, SESSION) if c in table]
+    rows = table["bar_number"] >= LOOKBACK
+    n = int((table["invalid_reason"][rows] == "unfinished").sum())
+    if limits and 2 * n > rows.sum():
+        log.warning("%d of %d rows have no label, because the %s ends before their time-out at horizon %d: take a shorter horizon, shorter bars, or barriers with fewer max_bars", n, int(rows.sum()), " or the ".join({ROLL: "contract", SESSION: "session"}[c] for c in limits), horizon)
+
+# %% ../../nbs/01_data/07_labels.ipynb #0ff2fbdf
 def bars_panel(
     bars: pd.DataFrame,  # as from read_bars
     horizon: int,  # nominal horizon in bars
@@ -368,6 +399,7 @@ def bars_panel(
     table = bar_features(bars, segments.max_gap, segments.contract_column, segments.session)
     table = table.join(label_bars(table, horizon, barriers))
     _tell_flat(table)
+    _tell_limits(table, horizon)
     keep, counts = _keep(table, segments.warm_up, keep_unlabelled)
     if not keep.any():
         raise DataError("no bar can be labelled", where=str(counts["rows"]), expected=f"segments of more than {segments.warm_up} bars",
@@ -375,7 +407,7 @@ def bars_panel(
     frame = table[keep].assign(weight=table["uniqueness"][keep].fillna(1.0) if weights == "uniqueness" else 1.0)
     entries = list(features) if features is not None else bar_manifest(bars)
     columns = ["symbol", "time", "label", "label_end", "weight", "segment", "bar_number", *EXTRA]
-    columns += [c for c in ("contract",) if c in frame] + [f.name for f in entries if f.name not in columns]
+    columns += [c for c in ("contract", ROLL, SESSION, EARLIER) if c in frame] + [f.name for f in entries if f.name not in columns]
     config = barriers or BarrierConfig()
     used = {s: vars(config.lookup(s, horizon)) for s in sorted(frame["symbol"].unique())}
     meta = {**counts, "barriers": used, "weights": weights, "warm_up": segments.warm_up}

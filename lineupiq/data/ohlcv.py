@@ -15,12 +15,13 @@ from ..base import ConfigError, DataError
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'BAR_COLUMNS', 'PRICES', 'FLAT_CHANCE', 'FLAT_FLOOR', 'SLOT_SEEN', 'SLOT_STILL', 'SPLITS', 'check_bars',
-           'nominal_step', 'mark_flat', 'split_like', 'check_scales', 'check_lengths', 'mark_segments']
+__all__ = ['log', 'BAR_COLUMNS', 'PRICES', 'ROLL', 'SESSION', 'FLAT_CHANCE', 'FLAT_FLOOR', 'SLOT_SEEN', 'SLOT_STILL', 'SPLITS',
+           'check_bars', 'nominal_step', 'mark_flat', 'split_like', 'check_scales', 'check_lengths', 'mark_segments']
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #bcca38c7
 BAR_COLUMNS = ("symbol", "time", "open", "high", "low", "close", "volume")
 PRICES = ("open", "high", "low", "close")
+ROLL, SESSION = "roll", "session"  # columns that `read_bars` adds where it was told of them: number of the contract, day of the session; labels end where they change
 
 
 def _where(
@@ -175,10 +176,10 @@ def split_like(
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #6741935f
 def check_scales(
-    bars: pd.DataFrame,  # as `check_bars` passes them; each symbol in order of time
+    bars: pd.DataFrame,  # as `check_bars` passes them; each symbol in order of time, perhaps with the column `roll`
 ) -> None:
-    "Refuse a bar at fifty times its neighbours; warn of jumps that look like splits."
-    for symbol, part in bars.groupby("symbol", sort=False):
+    "Refuse a bar at fifty times its neighbours; warn of jumps that look like splits, but not where a contract rolls."
+    for (symbol, *_), part in bars.groupby(["symbol", *(c for c in (ROLL,) if c in bars)], sort=False):
         logs, far = np.log(part["close"].to_numpy(float)), np.log(50.0)
         step = np.diff(logs)
         alone = np.zeros(len(part), dtype=bool)
@@ -187,7 +188,7 @@ def check_scales(
         _refuse(part, alone | wick.to_numpy(), "a price at fifty times, or a fiftieth, of its neighbours")
         for row, ratio in split_like(part).items():
             what = f"falls to 1/{1 / ratio:.3g} of the last close" if ratio < 1 else f"rises to {ratio:.3g} times the last close"
-            log.warning("%s: the price %s at %s and stays there: a split, or another unit? Labels and ranges around it mean nothing; adjust the bars before it, or begin after it", symbol, what, part["time"].loc[row])
+            log.warning("%s: the price %s at %s and stays there: a split, or another unit? Labels and ranges around it mean nothing; adjust the bars before it, or begin after it; if a contract rolls there, say so with rolls (--rolls)", symbol, what, part["time"].loc[row])
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #d7528e51
 def check_lengths(
@@ -226,7 +227,7 @@ def _tolerance(
 def mark_segments(
     bars: pd.DataFrame,  # symbol, time and perhaps a contract column; each symbol in order of time
     max_gap: str | pd.Timedelta | None = None,  # longest step inside a segment; None = max(10 usual steps, 10 days)
-    contract_column: str = "contract",  # a change of its value starts a segment; ignored where the table has no such column
+    contract_column: str = "contract",  # a change of its value starts a segment; ignored where the table has no such column, or has `roll`
     session: bool = False,  # break at every pause longer than three usual steps (intraday bars only)
 ) -> pd.Series:  # int64, 0, 1, 2 … within each symbol, aligned with `bars`
     "Number the unbroken runs of each symbol's bars."
@@ -236,7 +237,7 @@ def mark_segments(
     for rows in bars.groupby("symbol", sort=False).indices.values():
         part = bars.iloc[rows]
         breaks = (part["time"].diff() > _tolerance(part["time"], max_gap, session)).to_numpy(copy=True)
-        if contract_column in bars:
+        if contract_column in bars and ROLL not in bars:
             contract = part[contract_column].to_numpy()
             breaks[1:] |= contract[1:] != contract[:-1]
         out.iloc[rows] = np.cumsum(breaks)

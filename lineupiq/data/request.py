@@ -5,13 +5,15 @@
 # %% ../../nbs/01_data/15_request.ipynb #f454f816
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..base import ConfigError, Count, Record
+from ..core.config import raise_problems, read_yaml
 from ..core.requests import Request, option
 
 if TYPE_CHECKING:
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from lineupiq.data.tables import TableConfig
 
 # %% auto #0
-__all__ = ['OUTSIDE', 'DataRequest', 'source_files', 'source_options', 'source_problem', 'horizons', 'read_source',
-           'source_record', 'recorded_source', 'source_panel']
+__all__ = ['SYMBOL_COLUMN', 'INSIDE', 'OUTSIDE', 'DataRequest', 'source_files', 'described', 'source_options', 'source_problem',
+           'horizons', 'read_source', 'source_record', 'recorded_source', 'source_panel']
 
 # %% ../../nbs/01_data/15_request.ipynb #bab4ede6
 @dataclass(frozen=True)
@@ -39,7 +41,10 @@ class DataRequest(Request):
     stamp: Literal["close", "open"] | None = None  # Bars: what a stamp marks, the bar's close (the default) or its open.
     time_format: str | None = None  # Bars: form of the stamps, e.g. %d.%m.%Y %H:%M, where the column does not say it.
     time_unit: Literal["s", "ms", "us", "ns"] | None = None  # Bars: unit of stamps that are numbers, where their size does not say it.
-    symbol_from: str | None = None  # Bars: where the symbol stands: folder, or a pattern with one group for the file's name.
+    symbol_from: str | None = None  # Bars: where the symbol stands: folder, column:NAME, or a pattern with one group for the file's name.
+    session: str | None = None  # Bars: which of them count: rth, eth, 24x7, a clock such as "09:30-16:00 America/New_York", or an exchange's calendar such as XNYS.
+    labels_within: Literal["session"] | None = None  # Bars: session: no label and no return reaches from one session into the next.
+    rolls: tuple[str, ...] = ()  # Bars: where contracts change: a column that names the contract, a CSV of dates, or dates. No label runs across a roll.
     weights: Literal["uniqueness", "none", "quality"] | None = None  # Bars: uniqueness, none or quality.
     seed: int | None = None  # Of a simulated source.
     n: Count | None = None  # Rows of a simulated source, a symbol.
@@ -49,12 +54,24 @@ class DataRequest(Request):
         "What the YAML of a table says, read once: what was checked is what the rows are made by; None: a named source."
         from lineupiq.data.sources import check_source
         from lineupiq.data.tables import table_config
-        return table_config(self.data) if check_source(self.data) is None else None
+        return table_config(self.data) if self.named is self and check_source(self.data) is None else None
+
+    @cached_property
+    def named(self) -> DataRequest:
+        "The request that a YAML of a named source stands for; itself where there is none."
+        return described(self)
 
     def problems(self) -> list[str]:
-        "Horizons that are none."
+        "Horizons that are none, and hours of a market that nobody keeps."
         bad = [h for h in self.horizon if h < 1]
-        return [f"horizon: expected whole numbers from 1 up, found {', '.join(map(str, bad))}"] if bad else []
+        out = [f"horizon: expected whole numbers from 1 up, found {', '.join(map(str, bad))}"] if bad else []
+        if self.session or self.labels_within:
+            from lineupiq.data.bars import Market
+            try:
+                Market(self.session, self.labels_within, self.rolls)
+            except ConfigError as err:
+                out.append(f"session: {err}")
+        return out
 
 # %% ../../nbs/01_data/15_request.ipynb #bbf23bcb
 def source_files(
@@ -62,6 +79,46 @@ def source_files(
 ) -> str | list[str] | None:  # None: the source's own
     "Files or folders as a builder takes them."
     return None if not ask.path else ask.path[0] if len(ask.path) == 1 else list(ask.path)
+
+
+def described(
+    ask: DataRequest,  # which rows
+) -> DataRequest:  # of a named source; `ask` itself where its YAML says of no source
+    "What a YAML that names a source says, under what was asked for beside it."
+    if not str(ask.data).lower().endswith((".yaml", ".yml")) or not (file := Path(ask.data).expanduser()).is_file():
+        return ask
+    said = read_yaml(file)
+    if not isinstance(said, Mapping) or "source" not in said:
+        return ask
+    odd = [k for k in said if k in ("data", "symbol_from") and ({"data": "source", "symbol_from": "symbol"}[k] in said)]
+    raise_problems([f"{k}: two answers; {'source' if k == 'data' else 'symbol'} says it" for k in odd], str(ask.data))
+    values = {INSIDE.get(k, k): v for k, v in said.items()}
+    if isinstance(column := values.pop(SYMBOL_COLUMN, None), str):
+        values["symbol_from"] = f"column:{column}"
+    elif column is not None:
+        raise_problems([f"symbol: expected the name of the column that has each bar's symbol, found {column!r}; a filter is called symbols"], str(ask.data))
+    if isinstance(rolls := values.get("rolls"), (list, date)):  # YAML reads dates as such
+        values["rolls"] = [str(r) for r in rolls] if isinstance(rolls, list) else [str(rolls)]
+    asked = {f.name: v for f in fields(ask) if f.name != "data" and (v := getattr(ask, f.name)) != f.default}
+    made = DataRequest.from_mapping({**_beside(values, file.parent), **asked}, str(ask.data), file.read_text(encoding="utf-8-sig"))
+    if str(made.data).lower().endswith((".yaml", ".yml")):
+        raise_problems([f"source: expected the name of a source, found {made.data!r}"], str(ask.data))
+    return made
+
+
+SYMBOL_COLUMN = "symbol (column)"
+INSIDE = {"source": "data", "symbol": SYMBOL_COLUMN, "symbols": "symbol"}  # names of the YAML, where a request's differ
+
+
+def _beside(values: dict[str, Any], root: Path) -> dict[str, Any]:
+    "Files as they lie from the YAML's folder."
+    near = lambda p: str((root / Path(str(p)).expanduser()).absolute())  # noqa: E731
+    paths = values.get("path")
+    out = values | ({"path": [near(p) for p in (paths if isinstance(paths, list) else [paths])]} if paths is not None else {})
+    for key in ("barriers", "rolls"):
+        if isinstance(out.get(key), str) and (root / out[key]).is_file():
+            out[key] = near(out[key])
+    return out
 
 
 OUTSIDE = {"symbol": "symbols"}  # names that a source's builder uses, where they differ
@@ -72,9 +129,10 @@ def source_options(
 ) -> dict[str, Any]:  # options of the builder, without the horizon
     "What a source is told, by the names of its builder's parameters."
     from lineupiq.data.sources import SOURCES
+    ask = ask.named
     given = {OUTSIDE.get(f.name, f.name): getattr(ask, f.name) for f in fields(ask) if f.name not in ("data", "horizon")}
     given["path"] = source_files(ask)
-    given["symbols"] = list(ask.symbol) or None
+    given["symbols"], given["rolls"] = list(ask.symbol) or None, list(ask.rolls) or None
     if ask.weights == "quality":  # is learnt on training rows, not by the source
         given["weights"] = None
     if ask.data not in SOURCES or "seed" not in SOURCES[ask.data].options:  # the seed of models, then
@@ -88,7 +146,7 @@ def source_problem(
     "Whether there is such a source and whether it takes what was said; no rows are read."
     from lineupiq.data.sources import check_source
     try:
-        if check_source(ask.data, source_options(ask)) is None:
+        if check_source(ask.named.data, source_options(ask)) is None:
             ask.table  # noqa: B018 - reading it says what is wrong with it
         horizons(ask)
     except ConfigError as err:
@@ -103,6 +161,7 @@ def horizons(
 ) -> tuple[int | None, ...]:  # what to run; None where a source has no horizon
     "What was asked for, or the source's own."
     from lineupiq.data.sources import SOURCES
+    ask = ask.named
     if ask.data not in SOURCES:
         if ask.horizon:
             raise ConfigError("a table says its horizon in the YAML", found=f"--horizon {','.join(map(str, ask.horizon))}")
@@ -118,12 +177,18 @@ def read_source(
     horizon: int | None = None,  # of `horizons`
     to_fit: bool = True,  # False: rows to predict or to score
     upcoming: bool = False,  # True: rows without an outcome too, where the source can
-    trained_on: tuple[str, ...] = (),  # a table's files that a model was trained on, where `ask` names new ones
+    trained_on: tuple[str, ...] = (),  # files that a model was trained on, where `ask` names new ones: a table's, or those of bars
+    with_earlier: bool = False,  # True: a table's rows of these files are in the panel too; those of bars always are, marked, since windows look back on them
 ) -> Panel:
     "The panel of a source."
     from lineupiq.data.sources import SOURCES, load_panel
+    from lineupiq.data.tables import table_panel
+    ask = ask.named
+    if ask.data not in SOURCES and with_earlier and ask.path and ask.table is not None:
+        return table_panel(ask.data, source_files(ask), to_fit, ask.table, trained_on, with_earlier=True)
     more = {"upcoming": True} if upcoming and (not to_fit if ask.data not in SOURCES else "upcoming" in SOURCES[ask.data].options) else {}
-    return load_panel(ask.data, to_fit=to_fit, described=ask.table, trained_on=trained_on, **source_options(ask), **more, **({"horizon": horizon} if horizon else {}))
+    earlier = {"earlier": list(trained_on)} if trained_on and ask.data in SOURCES and "earlier" in SOURCES[ask.data].options else {}
+    return load_panel(ask.data, to_fit=to_fit, described=ask.table, trained_on=trained_on, **source_options(ask), **earlier, **more, **({"horizon": horizon} if horizon else {}))
 
 
 def source_record(
@@ -132,6 +197,7 @@ def source_record(
 ) -> dict[str, Any]:  # as run folders and versions keep it
     "Where the data came from."
     from lineupiq.data.sources import SOURCES
+    ask = ask.named
     return {"data": ask.data if ask.data in SOURCES else str(Path(ask.data).resolve()), **source_options(ask), **({"horizon": horizon} if horizon else {})}
 
 
@@ -144,6 +210,8 @@ def recorded_source(
     "The source of a record, perhaps with newer files."
     if not record and data is None:
         raise ConfigError("it is not known where the data came from", where=where, fix="give --data")
+    if data is not None and DataRequest(data).named.data != data:  # a YAML says all of it
+        return DataRequest(data, tuple(h for h in (record.get("horizon"),) if h), path=tuple(path))
     inside = {v: k for k, v in OUTSIDE.items()}
     said = DataRequest.from_mapping({inside.get(k, k): v for k, v in record.items()}, where)
     return replace(said, data=data or said.data, path=tuple(path) or said.path)
@@ -155,8 +223,9 @@ def source_panel(
     path: Sequence[str] | None = (),  # other files
     upcoming: bool = False,  # True: rows without an outcome too, where the source can
     where: str = "",  # for messages
+    with_earlier: bool = False,  # as in read_source
 ) -> Panel:
     "The panel of a recorded source, perhaps with newer files: rows to predict or to score."
     ask = recorded_source(record, data, tuple(path or ()), where)
     trained_on = recorded_source(record, where=where).path if path and data is None else ()
-    return read_source(ask, ask.horizon[0] if ask.horizon else None, to_fit=False, upcoming=upcoming, trained_on=trained_on)
+    return read_source(ask, ask.horizon[0] if ask.horizon else None, to_fit=False, upcoming=upcoming, trained_on=trained_on, with_earlier=with_earlier)

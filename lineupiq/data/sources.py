@@ -75,12 +75,12 @@ def sp500(symbols: str | Sequence[str] | None = None, horizon: int = 5, weights:
     return bars_panel(sp500_bars(), horizon, symbols, barrier_config(barriers), weights, "sp500", keep_unlabelled=True)
 
 
-@source("bars", ("path", "symbols", "horizon", "weights", "barriers", *READING), "your OHLCV bars: parquet or CSV files and folders", (5, 10, 15, 20))
+@source("bars", ("path", "symbols", "horizon", "weights", "barriers", *READING, "earlier"), "your OHLCV bars: parquet or CSV files and folders", (5, 10, 15, 20))
 def bars(path: str | Path | Sequence[str | Path] | None = None, symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "uniqueness", barriers: str | Path | Mapping | None = None, **reading: Any) -> Panel:
-    "Triple-barrier labels on anyone's bars; `reading` is what else read_bars takes: timezone, sort, stamp, time_format, time_unit, symbol_from."
-    from lineupiq.data.bars import read_bars
+    "Triple-barrier labels on anyone's bars; `reading` is what else read_as takes: the names of READING, and the files that these bars follow."
+    from lineupiq.data.bars import read_as
     from lineupiq.data.labels import bars_panel
-    return bars_panel(read_bars(path, symbols=symbols, **reading), horizon, None, barrier_config(barriers), weights, "bars", keep_unlabelled=True)
+    return bars_panel(read_as(path, symbols, reading), horizon, None, barrier_config(barriers), weights, "bars", keep_unlabelled=True)
 
 # %% ../../nbs/01_data/14_sources.ipynb #dc69ba59
 @source("noise-bars", ("symbols", "horizon", "weights", "barriers", "seed", "n"), "simulated bars without any signal: the null control", (5, 20))

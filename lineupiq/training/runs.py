@@ -22,6 +22,7 @@ from ..core.arrays import check_balance
 from ..core.callbacks import Callback, checkpoints_in
 from ..core.files import dump_json, load_json
 from ..cv import Fold
+from ..data.bars import EARLIER
 from ..data.panel import Panel, describe_panel
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import with_validation
@@ -313,6 +314,8 @@ def predict_unseen(
     if n := int((~panel.labelled & ~later).sum()):
         log.info("%d rows without a label are earlier than the training's end and are left out", n)
     rows = later & (everything | ~panel.labelled)
+    if EARLIER in panel.frame:  # bars of files that these follow are there to look back on
+        rows &= ~panel.frame[EARLIER].to_numpy(dtype=bool)
     if not rows.any():
         log.warning("nothing to predict: every row of this panel has its outcome already; --all-later predicts those that are later than the training")
     return bundle.predict(panel, np.flatnonzero(rows)).drop(columns=["row", "fold", "split"])

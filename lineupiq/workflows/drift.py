@@ -46,7 +46,7 @@ def run_drift(
     "Check a model for drift, keep what was found, write the pages."
     settings = ask.check().watched
     live = watched_model(store or Store(), ask.name, ask.version)
-    panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}")
+    panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}", with_earlier=True)
     found, folder = watch_model(live.bundle, panel, settings), drift_folder(live.name, ask.output)
     line = keep_report(found, folder, {"name": live.name, "version": live.version})
     stem = line["time"].replace(":", "").replace("-", "")[:15]

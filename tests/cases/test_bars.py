@@ -5,10 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lineupiq.base import DataError
-from lineupiq.data.bars import mark_segments, read_bars
+from lineupiq.base import ConfigError, DataError
+from lineupiq.data.bars import Market, mark_segments, read_bars
+from lineupiq.data.indicators import BAR_FEATURES, bar_features
 from lineupiq.data.labels import bars_panel, label_bars
 from lineupiq.data.simulate import noise_bars
+from lineupiq.data.sources import load_panel
 
 PRICES = ["open", "high", "low", "close"]
 
@@ -189,6 +191,220 @@ def test_a_dead_symbol_is_refused(hours):
     dead = hours.assign(symbol="D", volume=0.0, **dict.fromkeys(PRICES, 7.0))
     with pytest.raises(DataError, match="(?s)never trades.*D"):
         bars_panel(pd.concat([hours.assign(symbol="A"), dead]), 5)
+
+
+# --- sessions and rolls ---
+
+def clock(freq="30min", first="2024-03-04", last="2024-03-16", zone="UTC", seed=8):
+    "Bars round the clock, stamped with their opening, with New York's time beside them."
+    when = pd.date_range(first, last, freq=freq, tz=zone, inclusive="left")
+    return noise_bars(len(when), symbols=1, seed=seed, regime="constant").assign(time=when).drop(columns="symbol")
+
+
+def new_york(bars):
+    return bars["time"].dt.tz_convert("America/New_York")
+
+
+@pytest.mark.parametrize(("first", "last", "change"), [("2024-03-04", "2024-03-16", "spring"), ("2024-10-28", "2024-11-09", "autumn")])
+def test_sessions_keep_the_wall_clock(tmp_path, caplog, first, last, change):
+    "Thirteen half hours from 10:00 to 16:00 in New York on each day, on either side of a change of the clock; the same from naive stamps of that zone."
+    bars = clock(first=first, last=last)
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        day = read_bars(write(tmp_path / "utc", "ES.csv", bars), stamp="open", market=Market("rth"))
+    told = new_york(day)
+    assert "are outside the session rth" in caplog.text and f"{len(bars) - len(day)} of {len(bars)} bars" in caplog.text
+    assert told.dt.strftime("%H:%M").agg(["min", "max"]).tolist() == ["10:00", "16:00"] and day.groupby(told.dt.date).size().tolist() == [13] * 10
+    local = bars.assign(time=new_york(bars).dt.tz_localize(None))
+    local = local[~local["time"].duplicated(keep=False)]  # the hour that is there twice says nothing of which it is
+    naive = read_bars(write(tmp_path / "naive", "ES.csv", local), stamp="open", timezone="America/New_York", market=Market("rth"))
+    assert (naive["time"].dt.tz_convert("UTC") == day["time"].dt.tz_convert("UTC")).all() and np.allclose(naive["close"], day["close"])
+    with pytest.raises(ConfigError, match="(?s)zone.*--timezone"):
+        read_bars(tmp_path / "naive", stamp="open", market=Market("rth"))
+    night = read_bars(tmp_path / "utc", stamp="open", market=Market("eth", "session"))
+    assert not new_york(night).dt.strftime("%H:%M").isin(["17:30", "18:00"]).any()
+    whole = night.groupby("session").size().iloc[1:-1]
+    assert whole.tolist() == [46] * len(whole) and whole.index.dayofweek.max() == 4
+
+
+def test_edges_follow_the_stamp(tmp_path):
+    "The same bars stamped with the close give the same session; a stamp that is read the wrong way moves both edges by a bar."
+    bars = clock()
+    opened = read_bars(write(tmp_path / "a", "ES.csv", bars), stamp="open", market=Market("09:30-16:00 America/New_York"))
+    closed = read_bars(write(tmp_path / "b", "ES.csv", bars.assign(time=bars["time"] + pd.Timedelta("30min"))), market=Market("09:30-16:00 America/New_York"))
+    pd.testing.assert_frame_equal(opened, closed)
+    wrong = read_bars(tmp_path / "a", market=Market("09:30-16:00 America/New_York"))
+    assert (wrong["close"].to_numpy()[:5] != opened["close"].to_numpy()[:5]).all()
+    thin = bars[new_york(bars).dt.strftime("%H:%M").between("09:30", "15:59")][lambda t: new_york(t).dt.minute == 30]  # hours as they are sold: the last has thirty minutes
+    hourly = read_bars(write(tmp_path / "c", "ES.csv", thin), stamp="open", market=Market("rth"))
+    assert new_york(hourly).dt.strftime("%H:%M").iloc[[0, 6]].tolist() == ["10:30", "16:00"]
+    with pytest.raises(DataError, match="no session"):
+        read_bars(write(tmp_path / "d", "ES.csv", clock("1D", last="2024-06-01")), market=Market("rth"))
+
+
+def test_half_days_and_holidays_are_the_exchange_s(tmp_path):
+    pytest.importorskip("exchange_calendars", reason="the extra calendars")
+    bars = read_bars(write(tmp_path, "ES.csv", clock(first="2024-07-01", last="2024-07-06")), stamp="open", market=Market("XNYS", "session"))
+    assert bars.groupby("session").size().to_dict() == {pd.Timestamp(d): n for d, n in (("2024-07-01", 13), ("2024-07-02", 13), ("2024-07-03", 7), ("2024-07-05", 13))}
+    with pytest.raises(ConfigError, match="did you mean 'XNYS'"):
+        read_bars(tmp_path, stamp="open", market=Market("XNYZ"))
+
+
+def test_no_label_reaches_into_the_next_session(tmp_path, caplog):
+    "Within the session the night is in no return, no range and no label; without it labels run on."
+    bars = clock(first="2024-01-01", last="2024-04-01")
+    day = read_bars(write(tmp_path, "ES.csv", bars), stamp="open", market=Market("rth", "session"))
+    jumps = day.assign(**{p: day[p] * np.exp(.05 * pd.factorize(day["session"])[0]) for p in PRICES})  # a night that moves more than any day
+    columns = ["return_1", "volatility_20", "natr_14", "rsi_14", "macd"]
+    pd.testing.assert_frame_equal(bar_features(jumps)[columns], bar_features(day)[columns], rtol=1e-9, atol=1e-9)
+    assert np.allclose(bar_features(jumps)["gap"].diff().dropna().abs().max(), .05, atol=.03)
+    pd.testing.assert_frame_equal(label_bars(jumps, 5).drop(columns="return_to_end"), label_bars(day, 5).drop(columns="return_to_end"), rtol=1e-6)
+    labels = label_bars(day, 1)  # a time-out of two bars
+    known = labels["label"].notna()
+    assert (labels["label_end"][known] <= day.groupby("session")["time"].transform("max")[known]).all()
+    left = day.groupby("session").cumcount(ascending=False)
+    assert (known == ((left >= 2) & ~labels["invalid_reason"].isin(["warm_up", "flat", "both_barriers"]))).all(), "by the clock alone, never by what was touched"
+    assert (label_bars(read_bars(tmp_path, stamp="open", market=Market("rth")), 5)["label_end"].dt.date > day["time"].dt.date).sum() > 100
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        bars_panel(day, 5)
+    assert "the session ends before their time-out at horizon 5" in caplog.text
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_clock_is_no_skill(tmp_path, seed):
+    "On a walk the share of each label does not depend on how much of the session is left."
+    day = read_bars(write(tmp_path, "ES.csv", clock("5min", "2024-01-01", "2024-04-01", seed=seed)), stamp="open", market=Market("rth", "session"))
+    labels = label_bars(day, 5)
+    left = day.groupby("session").cumcount(ascending=False)
+    late, early = ((labels["label"][labels["label"].notna() & where] == 0).mean() for where in (left.between(12, 24), left > 40))
+    assert abs(late - early) < .03 and labels["label"][left < 12].isna().all()
+
+
+def contracts(n=1500, every=250, seed=11):
+    "A continuous file: one symbol, contracts with a basis between them."
+    bars = noise_bars(n, symbols=1, seed=seed, freq="1h").drop(columns="symbol")
+    number = np.arange(n) // every
+    level = np.array([1.0, 1.12, .95, 1.3, 1.01, 1.2, .9])[number % 7]
+    return bars.assign(root="ES", symbol_raw=[f"ES{'HMUZ'[k % 4]}{4 + k // 4}" for k in number], **{p: bars[p] * level for p in PRICES}), number
+
+
+def test_rolls_are_those_of_a_loop_over_contracts(tmp_path, caplog):
+    bars, number = contracts()
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        plain = read_bars(write(tmp_path, "es.csv", bars.drop(columns="symbol_raw")), symbol_from="column:root")
+    write(tmp_path, "es.csv", bars)
+    rolled = read_bars(tmp_path, symbol_from="column:root", market=Market(rolls=("symbol_raw",)))
+    assert rolled["symbol"].unique().tolist() == ["ES"] and rolled["roll"].tolist() == number.tolist() and plain["close"].equals(rolled["close"])
+    made, labels = bar_features(rolled), label_bars(rolled, 20)
+    returns = pd.concat([np.log(g["close"] / g["close"].shift().fillna(g["open"])) for _, g in rolled.groupby("roll")])
+    assert np.allclose(made["return_1"][1:], returns[1:]) and np.allclose(made["volatility_50"][51:], returns.rolling(50).std()[51:])
+    chained = np.exp(returns.cumsum())
+    assert np.allclose(made["return_20"][20:], np.log(chained).diff(20)[20:]) and made["bar_number"].tolist() == list(range(len(bars)))
+    known = labels["label"].notna()
+    assert (labels["label_end"][known] <= rolled.groupby("roll")["time"].transform("max")[known]).all()
+    left = rolled.groupby("roll").cumcount(ascending=False)
+    assert labels["invalid_reason"][left < 50].isin(["unfinished", "both_barriers", "warm_up"]).all() and known[(left >= 50) & (rolled.index > 50)].mean() > .95
+    for k, group in rolled.groupby("roll"):
+        alone = label_bars(group.assign(atr_14=made["atr_14"], segment=0).reset_index(drop=True), 20)  # a table that ends with the contract
+        both = known[group.index].to_numpy() & alone["label"].notna().to_numpy()
+        assert k == 0 or both.sum() > 150
+        assert (alone["label"].to_numpy()[both] == labels["label"][group.index].to_numpy()[both]).all() and both.sum() == known[group.index].sum()
+    dates = [str((bars["time"][250 * k]).date()) for k in range(1, 6)]
+    by_date = read_bars(tmp_path, symbol_from="column:root", market=Market(rolls=tuple(dates)))
+    assert by_date["roll"].max() == 5
+    pd.DataFrame({"date": dates}).to_csv(tmp_path / "rolls.txt.csv", index=False)
+    assert read_bars(tmp_path / "es.csv", symbol_from="column:root", market=Market(rolls=(str(tmp_path / "rolls.txt.csv"),)))["roll"].equals(by_date["roll"])
+
+
+def test_a_jump_tells_of_rolls_and_a_roll_is_no_jump(tmp_path, caplog):
+    bars, number = contracts(600, 300)
+    half = bars.assign(**{p: bars[p] / np.where(number, 2.24, 1) for p in PRICES})  # the basis is 1.12: half the price
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        read_bars(write(tmp_path, "es.csv", half), symbol_from="column:root")
+    assert "--rolls" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        read_bars(tmp_path, symbol_from="column:root", market=Market(rolls=("symbol_raw",)))  # the same bars
+    assert "a split" not in caplog.text
+
+
+@pytest.mark.parametrize("cut", [400, 740, 1100])
+def test_a_later_roll_changes_no_bit(cut):
+    "Other prices, other contracts and another basis after a bar; or history rescaled from the newest contract."
+    bars, number = contracts()
+    rolled = bars.assign(symbol="ES", roll=number)
+    other = rolled.copy()
+    other.loc[cut:, PRICES] *= np.repeat(np.random.default_rng(cut).uniform(.5, 2, -(-(len(bars) - cut) // 60)), 60)[:len(bars) - cut, None]
+    other.loc[cut:, "roll"] = 100 + np.arange(len(bars) - cut) // 60
+    names = [f.name for f in BAR_FEATURES]
+    pd.testing.assert_frame_equal(bar_features(other)[names][:cut], bar_features(rolled)[names][:cut], check_exact=True)
+    then, now = label_bars(rolled, 5), label_bars(other, 5)
+    settled = (then["label_end"] < rolled["time"][cut]).to_numpy()
+    room = settled & (np.arange(len(bars)) < cut - 12)  # a contract that ends at the cut leaves the last time-out before it without labels
+    pd.testing.assert_frame_equal(then[room].drop(columns="uniqueness"), now[room].drop(columns="uniqueness"), check_exact=True)
+    assert now["label"][cut - 12:cut].isna().all()
+    last = rolled.groupby("roll")["close"].last().shift().to_numpy()[1:]
+    ratio = rolled.groupby("roll")["open"].first().to_numpy()[1:] / last
+    back = np.concatenate([np.cumprod(ratio[::-1])[::-1], [1.0]])[number]  # back-adjusted: history is rescaled by every later roll
+    adjusted = rolled.assign(**{p: rolled[p] * back for p in PRICES}).drop(columns="roll")
+    scale_free = [n for n in names if n != "gap"]
+    pd.testing.assert_frame_equal(bar_features(adjusted)[scale_free][1:], bar_features(rolled)[scale_free][1:], rtol=1e-7, atol=1e-9)
+
+
+FUTURES = "source: bars\npath: in\nsymbol: root\nsymbols: [ES]\nstamp: open\nsession: rth\nlabels_within: session\nrolls: symbol_raw\n"
+
+
+def futures(folder):
+    "Half hours round the clock of two symbols, four contracts each, and the YAML that describes them."
+    bars = clock(first="2024-01-01", last="2024-07-01")
+    name = "ES" + pd.Series(["H4", "M4", "U4", "Z4"]).take(np.arange(len(bars)) * 4 // len(bars)).to_numpy()
+    es = bars.assign(root="ES", symbol_raw=name, **{p: bars[p] * (1 + .1 * (np.arange(len(bars)) * 4 // len(bars))) for p in PRICES})
+    write(folder / "in", "globex.csv", pd.concat([es, es.assign(root="NQ", **{p: es[p] * 3 for p in PRICES})]))
+    (folder / "futures.yaml").write_text(FUTURES)
+    return folder / "futures.yaml"
+
+
+def test_a_yaml_of_bars(cli, tmp_path):
+    "What the YAML says is what the flags say; the audit poisons the file behind it; wrong words end with 2."
+    about = futures(tmp_path)
+    said = cli("train", "--data", about, "--model", "prior", "--horizon", 1, "--no-publish")
+    assert said.code == 0, said.err
+    flags = ["--path", tmp_path / "in", "--symbol-from", "column:root", "--symbol", "ES", "--stamp", "open", "--session", "rth", "--labels-within", "session", "--rolls", "symbol_raw"]
+    same = cli("train", "--data", "bars", *flags, "--model", "prior", "--horizon", 1, "--no-publish")
+    assert same.code == 0 and same.value["leaderboard"][0]["score"] == said.value["leaderboard"][0]["score"]
+    panel = load_panel("bars", horizon=1, path=str(tmp_path / "in"), symbols=["ES"], symbol_from="column:root", stamp="open", session="rth", labels_within="session", rolls=["symbol_raw"])
+    assert panel.frame["symbol"].unique().tolist() == ["ES"] and panel.frame["roll"].nunique() == 4
+    audit = cli("audit", "leak", "--data", about, "--horizon", 1, "--model", "logistic")
+    assert audit.code == 0, (audit.out, audit.err)
+    for text, word in (("sesion: rth", "did you mean 'session'"), ("session: rht", "did you mean 'rth'"), ("labels_within: day", "labels_within")):
+        about.write_text(f"source: bars\npath: in\n{text}\n")
+        wrong = cli("train", "--data", about, "--model", "prior")
+        assert wrong.code == 2 and word in wrong.err + wrong.out
+
+
+def published(cli, folder, bars, *flags):
+    "A model of these bars in production."
+    made = cli("train", "--data", "bars", "--path", write(folder / "in", "X.csv", bars) / "X.csv", "--model", "logistic", "--horizon", 5, *flags)
+    assert made.code == 0, made.err
+    assert cli("promote", "bars_h5_logistic", "--force", "--reason", "a test").code == 0
+    return "bars_h5_logistic"
+
+
+def test_new_bars_take_their_past_from_the_recorded_files(cli, tmp_path):
+    "predict and drift, given new bars alone, say what they say given all; the missing file is named."
+    bars = noise_bars(2400, symbols=1, seed=9, freq="1h").drop(columns="symbol")
+    name = published(cli, tmp_path, bars[:2000])
+    whole, new = write(tmp_path / "all", "X.csv", bars) / "X.csv", write(tmp_path / "new", "X.csv", bars[2000:]) / "X.csv"
+    one, few = cli("predict", "--model", name, "--path", whole, "--all-later"), cli("predict", "--model", name, "--path", new, "--all-later")
+    assert one.code == few.code == 0, few.err
+    at = lambda told: {r["datetime"]: r["prob_1"] if "prob_1" in r else str(r) for r in told.value["predictions"] if pd.Timestamp(r["datetime"]).tz_localize(None) >= bars["time"][2000].tz_localize(None)}  # noqa: E731
+    assert len(at(few)) == len(few.value["predictions"]) > 300 and at(one) == at(few)
+    drift = [cli("drift", name, "--path", p, "--output", tmp_path / f"drift{k}") for k, p in enumerate((whole, new))]
+    assert drift[0].value["columns"] == drift[1].value["columns"] and drift[1].value["reference_rows"] > 1000, drift[1].value
+    tail = write(tmp_path / "tail", "X.csv", bars[2380:]) / "X.csv"
+    (tmp_path / "in" / "X.csv").rename(tmp_path / "in" / "gone.csv")
+    for command in (["predict", "--model", name, "--path", tail], ["drift", name, "--path", tail]):
+        said = cli(*command)
+        assert said.code == 3 and str(tmp_path / "in" / "X.csv") in said.err and "--path OLD --path NEW" in said.err
 
 
 # --- and through the command ---
