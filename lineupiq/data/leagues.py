@@ -254,7 +254,7 @@ def market_probs(
     raw: pd.DataFrame,  # as read
     odds: OddsConfig,  # which columns
 ) -> pd.DataFrame:  # home, draw, away; NaN where a price is missing or they do not add up to a book
-    "The market's probabilities, without the margin."
+    "The market's probabilities: what the prices pay for, in proportion, so that they add up to one."
     probs = pd.DataFrame({k: price_prob(raw[c], odds.form, c) if c else 0.0 for k, c in (("home", odds.home), ("draw", odds.draw), ("away", odds.away))})
     total = probs.sum(axis=1, skipna=False)
     return probs.div(total, axis=0).where((total > 0.95) & (total < 1.5), np.nan)
@@ -317,11 +317,16 @@ def league_panel(
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #3751c39c
 def _with_odds(frame: pd.DataFrame, probs: pd.DataFrame, odds: OddsConfig, task: str, references: dict[str, str]) -> tuple[pd.DataFrame, list[Feature], dict[str, str]]:
-    "The market as a reference of two classes, or as features."
+    "The market as a reference, or as features."
     if odds.use == "feature":
         kept = {f"market_{k}": probs[k] for k in ("home", "draw", "away") if probs[k].nunique() > 1}
         return frame.assign(**kept), [Feature(k, "numeric", f"the market's probability: {k[7:]}") for k in kept], references
-    if task != "binary":
-        raise ConfigError("odds are a reference for two classes only", where="games.odds.use", found=f"task {task}", fix="use: feature, or task: binary")
+    if task == "regression":
+        raise ConfigError("odds are probabilities, and the margin is a number", where="games.odds.use", found="task regression", fix="use: feature, or task: binary or multiclass")
+    if task == "multiclass":
+        if odds.draw is None:
+            raise ConfigError("odds without a price of the draw, where a draw is a class", where="games.odds.draw", found="nothing", fix="name its column, or task: binary, or use: feature")
+        named = {f"market:{c}": f"market_{k}" for k, c in (("home", 1), ("draw", 0), ("away", -1))}
+        return frame.assign(**{f"market_{k}": probs[k] for k in probs}), [], references | (named if probs["home"].notna().any() else {})
     two = probs["home"] / (probs["home"] + probs["away"])
     return frame.assign(market_prob=two), [], references | ({"market": "market_prob"} if two.notna().any() else {})
