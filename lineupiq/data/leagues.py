@@ -21,14 +21,14 @@ from ..core.readers import read_table
 from .game_log import make_log
 from .games import FORM_HALFLIFE, signed_streak
 from .nfl import past_means
-from .panel import Cleaning, Feature, Panel, clean_time, make_panel, with_notes
+from .panel import Cleaning, Feature, Panel, clean_time, make_panel, naive_utc, with_notes
 from .ratings import EloRules, elo_ratings
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ELO', 'PAUSE', 'LEAGUE_FEATURES', 'OddsConfig', 'GamesConfig', 'games_config', 'league_games',
-           'league_features', 'price_prob', 'market_probs', 'league_panel']
+__all__ = ['log', 'ELO', 'PAUSE', 'LEAGUE_FEATURES', 'OddsConfig', 'GamesConfig', 'games_config', 'game_scores', 'league_games',
+           'game_times', 'league_features', 'price_prob', 'market_probs', 'league_panel']
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #796bcbac
 @dataclass
@@ -84,7 +84,10 @@ ELO = ("k", "home_advantage", "mean_reversion", "mean", "start", "new_team")  # 
 PAUSE = pd.Timedelta("35D")  # without any game: a new season
 
 
-def _scores(raw: pd.DataFrame, cfg: GamesConfig) -> tuple[pd.Series, pd.Series]:
+def game_scores(
+    raw: pd.DataFrame,  # as read
+    cfg: GamesConfig,  # which columns are what
+) -> tuple[pd.Series, pd.Series]:  # home, away
     "Both scores as numbers, missing where a game has none."
     if cfg.score is None:
         return to_numbers(raw[cfg.home_score], cfg.home_score), to_numbers(raw[cfg.away_score], cfg.away_score)
@@ -126,7 +129,7 @@ def league_games(
     if gone := [c for c in needed if c not in raw]:
         raise DataError(f"{len(gone)} column(s) missing", where="games", found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in gone), expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}")
     rename = lambda codes: codes.map(lambda t: (names or {}).get(t, t))
-    home, away = _scores(raw, cfg)
+    home, away = game_scores(raw, cfg)
     games = pd.DataFrame({"home": rename(to_codes(raw[cfg.home], cfg.home)), "away": rename(to_codes(raw[cfg.away], cfg.away)), "home_score": home, "away_score": away,
                           "neutral": _true(raw[cfg.neutral], cfg.neutral) if cfg.neutral else False, "time": clean_time(raw[cfg.date], cfg.date, timezone), "line": np.arange(len(raw))})
     if cfg.season:
@@ -153,10 +156,25 @@ def _each_once(games: pd.DataFrame) -> pd.DataFrame:
     return games
 
 
+def _lasts(time: pd.Series, cfg: GamesConfig) -> pd.Timedelta:
+    "From the beginning of a game to its result."
+    dated = (time == time.dt.normalize()).all()
+    return pd.Timedelta(cfg.lasts or ("6h" if dated else "4h"))
+
+
+def game_times(
+    raw: pd.DataFrame,  # as read
+    cfg: GamesConfig,  # which columns are what
+    timezone: str | None = None,  # of naive dates
+) -> tuple[np.ndarray, np.ndarray]:  # (N,), (N,) datetime64[ns] in UTC
+    "When each game begins, and when its result is known at the earliest."
+    time = clean_time(raw[cfg.date], cfg.date, timezone)
+    return naive_utc(time), naive_utc(time + _lasts(time, cfg))
+
+
 def _when_known(games: pd.DataFrame, cfg: GamesConfig) -> pd.DataFrame:
     "When each result is known, and which games are a side's second one before the first was over."
-    dated = (games["time"] == games["time"].dt.normalize()).all()
-    lasts = pd.Timedelta(cfg.lasts or ("6h" if dated else "4h"))
+    lasts = _lasts(games["time"], cfg)
     last, shift, again = {}, np.zeros(len(games)), np.zeros(len(games), dtype=bool)
     times = games["time"].dt.as_unit("ns").astype("int64").to_numpy()
     for i, (h, a, t) in enumerate(zip(games["home"], games["away"], times, strict=True)):

@@ -22,14 +22,14 @@ from ..core.readers import find_tables, read_table
 from .dates import CalendarEntry, calendar_columns, calendar_entries
 from .history import history_columns
 from .history_words import History, history_entries
-from .leagues import games_config, league_panel
+from .leagues import GamesConfig, games_config, league_panel
 from .panel import Cleaning, Feature, Panel, clean_time, make_panel, manifest, naive_utc, with_notes
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ROLES', 'OUTCOMES', 'EARLIER', 'TableConfig', 'table_config', 'table_files', 'table_rows', 'rows_panel',
-           'row_times', 'table_panel']
+__all__ = ['log', 'ROLES', 'OUTCOMES', 'EARLIER', 'TableConfig', 'table_config', 'table_root', 'table_files', 'game_rows',
+           'table_rows', 'rows_panel', 'row_times', 'table_panel']
 
 # %% ../../nbs/01_data/13b_tables.ipynb #cdba6775
 @dataclass
@@ -103,7 +103,7 @@ def table_config(
     problems += _made_problems(made.get("history", ()), made.get("calendar", ()), listed, data)
     raise_problems(problems, str(description) if in_file else "table", text)
     cfg = TableConfig(**data, **made)
-    check_name(cfg.name)
+    check_name(cfg.name, "name of a table")
     manifest(cfg.features or [])
     return cfg
 
@@ -130,7 +130,7 @@ def _league_config(data: Mapping[str, Any], where: str, text: str) -> TableConfi
     problems += config_problems(TableConfig, {"task": "multiclass", "time": "date", "label": "score", **plain})
     raise_problems(problems, where, text)
     plain = {"task": "multiclass", "name": "league", **plain}
-    check_name(plain["name"])
+    check_name(plain["name"], "name of a table")
     return TableConfig(**plain, time=str(games.get("date")), label="score", games=games_config(games, where))
 
 # %% ../../nbs/01_data/13b_tables.ipynb #db9c195e
@@ -159,7 +159,9 @@ def _joined(
     return raw[once].reset_index(drop=True)
 
 # %% ../../nbs/01_data/13b_tables.ipynb #0a21b83c
-def _root(description: str | Path | Mapping[str, Any]) -> Path:
+def table_root(
+    description: str | Path | Mapping[str, Any],  # a YAML, or its mapping
+) -> Path:
     "The folder that paths of a description are relative to."
     return Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
 
@@ -172,11 +174,19 @@ def table_files(
     "The files of a table."
     if path is None and cfg.path is None:
         raise ConfigError("path: missing: the table's file is not said", where=str(description)[:120], fix="add path to the YAML, or give --path")
-    root = _root(description)
+    root = table_root(description)
     files = find_tables(root / Path(str(cfg.path)).expanduser() if path is None else path)
     if not files:
         raise DataError("no table found", where=str(root / str(cfg.path) if path is None else path), expected="a parquet or CSV file")
     return files
+
+
+def game_rows(
+    cfg: GamesConfig,  # which columns are a game
+    files: Sequence[Path],  # of `table_files`
+) -> pd.DataFrame:  # all columns as read; names of sides are text from the first byte
+    "The rows of a league's files, one after the other."
+    return pd.concat([read_table(f, text=[cfg.home.lower(), cfg.away.lower()]) for f in files], ignore_index=True)
 
 
 def table_rows(
@@ -260,7 +270,7 @@ def table_panel(
     files = table_files(description, cfg, path)
     before = _earlier_files(description, cfg, files, trained_on) if (cfg.history or cfg.games) and path is not None and not to_fit else []
     if cfg.games is not None:
-        return league_panel(pd.concat([read_table(f) for f in (*before, *files)], ignore_index=True), cfg.games, cfg.task, cfg.name, _root(description), cfg.timezone)
+        return league_panel(game_rows(cfg.games, [*before, *files]), cfg.games, cfg.task, cfg.name, table_root(description), cfg.timezone)
     raw = table_rows(cfg, files, before)
     if to_fit:
         _tell_of_times(cfg)
