@@ -218,3 +218,39 @@ def test_holidays_are_an_extra(shop, monkeypatch):
     pytest.importorskip("holidays")
     frame = table_panel("t.yaml").frame
     assert sorted(frame.loc[frame["holiday_DE-BY"] == 1, "time"].dt.strftime("%m-%d").unique()) == ["01-01", "01-06"]
+
+
+# --- new rows alone, or with the files that they follow ---
+
+PLAIN = BAKERY.replace("name: bakery", "name: plain") + "features: {shop: category, holiday: numeric, forecast_temp: numeric}\n"
+
+
+@pytest.mark.parametrize("description", ["built.yaml", "plain.yaml"])
+def test_new_rows_to_score_are_those_of_the_whole_file(shop, description):
+    "What evaluate and drift read: the files of new rows alone, the whole, and the old beside the new are one panel."
+    sales = bakery(shop, 120)
+    (shop / "plain.yaml").write_text(PLAIN)
+    late = sales["morning"] >= sales["morning"].max() - pd.Timedelta("30D")
+    sales[late].to_csv("new.csv", index=False), sales.to_csv("whole.csv", index=False), sales[~late].to_csv("sales.csv", index=False)
+    alone, whole, both = (load_panel(description, to_fit=False, path=files) for files in (["new.csv"], ["whole.csv"], ["sales.csv", "new.csv"]))
+    pd.testing.assert_frame_equal(alone.frame, both.frame, check_exact=True)
+    pd.testing.assert_frame_equal(whole.frame, both.frame, check_exact=True)
+    assert len(alone) == len(sales)
+
+
+def test_evaluate_and_drift_of_new_rows_by_command(cli, shop):
+    sales = bakery(shop, 400)
+    late = sales["morning"] >= sales["morning"].max() - pd.Timedelta("130D")
+    sales[late].to_csv("new.csv", index=False), sales.to_csv("whole.csv", index=False), sales[~late].to_csv("sales.csv", index=False)
+    done = cli("train", "--data", "built.yaml", "--model", "ridge", "--test-share", "0.2")
+    assert done.code == 0, done.err
+    boards, found = {}, {}
+    for name in ("new.csv", "whole.csv"):
+        scored = cli("evaluate", "--run", done.value["run_dir"], "--path", name)
+        assert scored.code == 0, scored.err
+        boards[name] = pd.DataFrame(scored.value["leaderboard"])[["model", "score", "n"]]
+        watched = cli("drift", "built_h1_ridge", "--version", "1.0.0", "--path", name)
+        assert watched.code in (0, 9), watched.err
+        found[name] = {c["column"]: c["psi"] for c in watched.value["columns"]}
+    pd.testing.assert_frame_equal(boards["new.csv"], boards["whole.csv"])
+    assert found["new.csv"] == found["whole.csv"] and len(found["new.csv"]) == 8
