@@ -254,3 +254,12 @@ def test_evaluate_and_drift_of_new_rows_by_command(cli, shop):
         found[name] = {c["column"]: c["psi"] for c in watched.value["columns"]}
     pd.testing.assert_frame_equal(boards["new.csv"], boards["whole.csv"])
     assert found["new.csv"] == found["whole.csv"] and len(found["new.csv"]) == 8
+
+
+def test_means_of_games_are_those_of_the_engine():
+    "Where nothing is missing, the means of players and teams and these histories are the same numbers."
+    from lineupiq.data.history_words import History, Statistic
+    from lineupiq.data.nfl import past_means
+    rows = random_rows(300, seed=3, lag="4h").sort_values(["time", "symbol"], ignore_index=True).assign(label=lambda t: t["label"].fillna(100.0), label_end=lambda t: t["time"] + pd.Timedelta("4h"))
+    made = history_columns(rows, [History("label", (Statistic("mean", 3, None, "3"), Statistic("mean", 5, None, "5"), Statistic("ewma", 6.0, None, "6")))])
+    assert np.allclose(past_means(rows, "symbol", ["label"], (3, 5), 6.0), made, rtol=1e-12, atol=0, equal_nan=True)
