@@ -18,6 +18,7 @@ from .base import Bound, ConfigError, DataError, ModelConfig, Positive, Training
 from .core.arrays import ArrayModel
 from .core.files import dump_json, load_json
 from .core.space import Float, Space
+from .data.draws import DrawCurve, fit_draws
 from .data.elo_replay import Walk, as_replay, grid_of, walk
 from .data.game_log import Games, make_log
 from .registry import register
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Reversion', 'GIVEN', 'EloConfig', 'given_curve', 'EloModel']
+__all__ = ['Reversion', 'GIVEN', 'CONSTANTS', 'EloConfig', 'given_curve', 'EloModel']
 
 # %% ../nbs/07_elo.ipynb #28a37030
 Reversion = Annotated[float, Bound(ge=0, le=1)]
@@ -64,6 +65,7 @@ class EloConfig(ModelConfig):
 
 # %% ../nbs/07_elo.ipynb #0c8801ea
 GIVEN = ("home_elo", "away_elo")  # columns of a table that brings its ratings along
+CONSTANTS = ("k_factor", "home_advantage", "mean_reversion")  # what the grid is searched for
 _AT_WORK = ("home_advantage", *(f.name for f in fields(ModelConfig)))  # settings that matter when ratings are given
 
 
@@ -79,7 +81,8 @@ def given_curve(
 
     def loss(at: np.ndarray) -> float:
         advantage = home_advantage if home_advantage is not None else 100 * at[1]
-        return _log_loss(_win(diff + advantage, np.exp(at[0])), y, w)
+        p = _win(diff + advantage, np.exp(at[0]))
+        return _log_loss(np.column_stack([1 - p, p]), y, w)
     bounds = [(low, high)] + ([(-5.0, 5.0)] if home_advantage is None else [])
     best = minimize(loss, [np.log(400.0), 0.5][: len(bounds)], method="L-BFGS-B", bounds=bounds).x
     return float(home_advantage if home_advantage is not None else 100 * best[1]), float(np.exp(best[0]))
@@ -95,7 +98,7 @@ class EloModel(ArrayModel):
     Config: ClassVar[type[ModelConfig]] = EloConfig
     search_space: ClassVar[Space] = Space({"k_factor": Float(10.0, 40.0, simpler="low", doc="rating points at stake per unit of surprise"), "home_advantage": Float(0.0, 100.0, doc="rating points that a home field is worth"),
         "mean_reversion": Float(0.0, 0.6, doc="share of the way back to the mean between seasons")})
-    tasks: ClassVar[tuple[str, ...]] = ("binary",)
+    tasks: ClassVar[tuple[str, ...]] = ("binary", "multiclass")
     input_kind: ClassVar[str] = "game"
     handles_nan: ClassVar[bool] = True  # a game without scores is one that has not been played
     column_checks: ClassVar[bool] = False
@@ -160,10 +163,26 @@ class EloModel(ArrayModel):
         idle = [f.name for f in fields(self.config) if f.name not in _AT_WORK and getattr(self.config, f.name) != f.default]
         if idle:
             warnings.warn(f"elo: the table gives the ratings, so {', '.join(idle)} change nothing", UserWarning, stacklevel=2)
-        advantage, scale = given_curve(self._diff(X), y, w, self.config.home_advantage)
-        self.native, self.final = {"home_advantage": advantage, "scale": scale}, {}
-        loss = lambda A, b, v=None: _log_loss(self._predict(A)[:, 1], b, v)  # noqa: E731
+        diff = self._diff(X)
+        if self.task == "multiclass":
+            curve, _ = fit_draws(diff, np.ones(len(diff)), self._results(y), w, self.config.home_advantage)
+            self.native = {"home_advantage": curve.edge, "scale": curve.scale, "draw": curve.draw}
+        else:
+            self.native = dict(zip(("home_advantage", "scale"), given_curve(diff, y, w, self.config.home_advantage), strict=True))
+        self.final = {}
+        loss = lambda A, b, v=None: _log_loss(self._predict(A), b, v)  # noqa: E731
         return TrainingMetrics(loss(X, y, w), None if X_val is None else loss(X_val, y_val))
+
+    def _results(self, y: np.ndarray) -> np.ndarray:  # (N,) 1, 0, -1
+        "What the classes say of a game."
+        if not set(self.codec.classes.tolist()) <= {-1, 0, 1}:
+            raise DataError("classes that are no results of a game", where="the labels", found=str(self.codec.classes.tolist()[:6])[1:-1], expected="1: the home side won, 0: a draw, -1: the away side won")
+        return self.codec.classes[y]
+
+    def _shares(self, curve: DrawCurve, diff: np.ndarray, field: np.ndarray) -> np.ndarray:  # (N, C)
+        "A curve's probabilities of the classes that the training games had."
+        p = curve.probabilities(diff, field)[:, self.codec.classes + 1]
+        return p / p.sum(axis=1, keepdims=True)
 
     def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
         if not isinstance(X, Games):
@@ -172,12 +191,22 @@ class EloModel(ArrayModel):
         self._known_teams(X.log)
         grid = grid_of(*self.config.grids())
         walked = self._walk(known, *grid)
-        losses = [_log_loss(p, y, w) for p in walked.prob[X.at].T]
+        curves, losses = self._judged(X, walked, grid[1], y, w)
         best = int(np.argmin(losses))
-        self.native = dict(zip(("k_factor", "home_advantage", "mean_reversion"), grid[:, best].tolist(), strict=True))
+        self.native = dict(zip(CONSTANTS, grid[:, best].tolist(), strict=True)) | ({"curve": list(curves[best])} if curves else {})
         self.final = dict(sorted(zip(as_replay(known).teams, walked.final[:, best].tolist(), strict=True), key=lambda r: -r[1]))
-        val = None if X_val is None else _log_loss(self._predict(X_val)[:, 1], y_val, None)
+        val = None if X_val is None else _log_loss(self._predict(X_val), y_val, None)
         return TrainingMetrics(losses[best], val, best_epoch=best, total_epochs=len(losses), history={"train_loss": losses})
+
+    def _judged(self, X: Games, walked: Walk, advantage: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> tuple[list[DrawCurve], list[float]]:
+        "The log loss of each candidate on the training games; where draws are a class, under its own curve."
+        if self.task != "multiclass":
+            return [], [_log_loss(np.column_stack([1 - p, p]), y, w) for p in walked.prob[X.at].T]
+        field, results, curves, losses = _field(X), self._results(y), [], []
+        for j, points in enumerate(advantage):
+            curve, loss = fit_draws(_gap(X, walked, j, points), field, results, w, begin=curves[-1] if curves else DrawCurve(400.0, 30.0, 60.0))
+            curves, losses = [*curves, curve], [*losses, loss]
+        return curves, losses
 
     @staticmethod
     def _until(X: Games) -> pd.DataFrame:
@@ -185,15 +214,24 @@ class EloModel(ArrayModel):
         return X.log.iloc[: int(X.at.max()) + 1]
 
     def _predict(self, X) -> np.ndarray:
+        if "draw" in self.native:
+            return self._shares(DrawCurve(self.native["scale"], self.native["home_advantage"], self.native["draw"]), self._diff(X), np.ones(len(X)))
         if "scale" in self.native:
             p = _win(self._diff(X) + self.native["home_advantage"], self.native["scale"])
             return np.column_stack([1 - p, p])
-        p = self._walk(self._until(X), *self.native.values()).prob[X.at, 0]
+        walked = self._walk(self._until(X), *self._constants())
+        if "curve" in self.native:
+            return self._shares(DrawCurve(*self.native["curve"]), _gap(X, walked, 0, self.native["home_advantage"]), _field(X))
+        p = walked.prob[X.at, 0]
         return np.column_stack([1 - p, p])
+
+    def _constants(self) -> list[float]:
+        "K, home advantage and reversion, as they were chosen."
+        return [self.native[c] for c in CONSTANTS]
 
     def refit_config(self) -> dict:
         "The constants that the training games chose; given ratings are weighed anew."
-        return {} if "scale" in self.native else dict(self.native)
+        return {} if "scale" in self.native else dict(zip(CONSTANTS, self._constants(), strict=True))
 
     def _save_native(self, folder: Path) -> None:
         dump_json({"constants": self.native, "ratings": self.final}, folder / "elo.json")
@@ -204,7 +242,15 @@ class EloModel(ArrayModel):
 
 
 def _log_loss(p: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> float:
-    return float(np.average(-np.log(np.clip(np.where(y == 1, p, 1 - p), 1e-15, 1)), weights=w))
+    return float(np.average(-np.log(np.clip(p[np.arange(len(y)), y], 1e-15, 1)), weights=w))
+
+
+def _field(X: Games) -> np.ndarray:  # (N,) 1 where a side is at home, 0 on neutral ground
+    return 1.0 - X.rows["neutral"].to_numpy(dtype=np.float64)
+
+
+def _gap(X: Games, walked: Walk, candidate: int, advantage: float) -> np.ndarray:  # (N,) rating points, the rating's own home advantage among them
+    return walked.home[X.at, candidate] - walked.away[X.at, candidate] + advantage * _field(X)
 
 # %% ../nbs/07_elo.ipynb #46eda1ef
 @patch
@@ -217,7 +263,7 @@ def ratings(self: EloModel,
     games = self._inputs(X, "the games")
     if not isinstance(games, Games):
         raise DataError("given ratings have no history", found="a table with home_elo and away_elo", fix="its columns are the ratings")
-    w, rows = self._walk(self._until(games), *self.native.values()), games.rows
+    w, rows = self._walk(self._until(games), *self._constants()), games.rows
     home, away = [pd.DataFrame({"time": rows["time"], "team": rows[side], "rating": r[games.at, 0], "opponent": rows[other], "expected": p[games.at, 0]})
                   for side, other, r, p in (("home", "away", w.home, w.prob), ("away", "home", w.away, 1 - w.prob))]
     return pd.concat([home, away]).sort_values("time", kind="stable", ignore_index=True)

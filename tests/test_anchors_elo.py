@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 
 from lineupiq.data.ratings import EloRules, elo_ratings
+from lineupiq.data.sources import load_panel
+from lineupiq.scoring.leaderboard import forecast_of, reference_frames
+from lineupiq.scoring.metrics import get_metric
 
 # The franchises that FiveThirtyEight restarts instead of reverting (nfl-elo-game, forecast.py).
 RESETS = {("CBD", 1925): 1502.032, ("RAC", 1926): 1403.384, ("LOU", 1926): 1307.201, ("CIB", 1927): 1362.919,
@@ -87,3 +90,17 @@ def test_the_compiled_walk_is_the_recursion(table):
     fast, slow = walk(as_replay(_log(table)), *grid), _rate(table, EloRules(k=24, home_advantage=50, mean_reversion=0.25))
     assert np.abs(fast.prob[:, 0] - slow.prob_home).max() < 1e-10
     assert np.abs(fast.home[:, 0] - slow.elo_home).max() < 1e-8
+
+
+def test_base_rate_elo_and_market_on_the_same_games():
+    "Brier scores of the seasons 2006 to 2023, ties left out, against the numbers that are known: base rate .2466, Elo .2207, closing line .2117."
+    _find("games_1999-2023.parquet")
+    panel = load_panel("nfl-games")
+    season = panel.frame["season"].to_numpy()
+    rows = np.flatnonzero((season >= 2006) & (season <= 2023) & panel.labelled)
+    brier = get_metric("brier_score")
+    found = {name: brier(f["y"].to_numpy(), forecast_of(f, brier), panel.classes) for name, f in reference_frames(panel, rows).items()}
+    earlier = np.array([panel.y[panel.labelled & (season < s)].mean() for s in season[rows]])
+    found["base rate"] = brier(panel.y[rows], np.column_stack([1 - earlier, earlier]), panel.classes)
+    assert len(rows) == 4848
+    assert abs(found["base rate"] - .2466) < .0005 and abs(found["elo"] - .2207) < .001 and abs(found["market"] - .2117) < .0005

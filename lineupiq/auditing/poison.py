@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.leagues import game_scores, game_times, league_panel
 from ..data.panel import Panel, naive_utc
 from ..data.request import DataRequest, read_source, source_files, source_options
 from ..data.sources import SOURCES, barrier_config
-from ..data.tables import ROLES, TableConfig, row_times, rows_panel, table_files, table_rows
+from ..data.tables import ROLES, TableConfig, game_rows, row_times, rows_panel, table_files, table_root, table_rows
 
 # %% auto #0
 __all__ = ['USAGE', 'AT_KICKOFF', 'LATER_ROLES', 'DIGITS', 'World', 'spoil_bars', 'spoil_nfl', 'spoil_panel', 'spoil_table',
-           'panel_world', 'world_of', 'changes']
+           'spoil_games', 'panel_world', 'world_of', 'changes']
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f69b957a
 @dataclass(frozen=True)
@@ -225,6 +226,34 @@ def _other_outcomes(label: pd.Series, rows: np.ndarray, task: str, rng: np.rando
     out.iloc[rows] = classes[(at + rng.integers(1, len(classes), len(rows))) % len(classes)]
     return out
 
+# %% ../../nbs/11_auditing/04_poison.ipynb #c28ae526
+def spoil_games(
+    raw: pd.DataFrame,  # a list of games, as read
+    after: np.datetime64,  # what was known then stays
+    until: np.datetime64 | None,  # what became known later than this stays
+    rng: np.random.Generator,  # of the garbage
+    cfg: TableConfig,  # with games
+) -> pd.DataFrame:
+    "A league's file with another future."
+    which = cfg.games
+    time, known = game_times(raw, which, cfg.timezone)
+    home, away = (s.to_numpy() for s in game_scores(raw, which))
+    ended, late = _between(known, after, until) & ~np.isnan(home), _between(time, after, until)
+    key = pd.factorize(raw[which.date].astype(str) + "\n" + raw[which.home].astype(str) + "\n" + raw[which.away].astype(str))[0]
+    more = rng.integers(0, 3, key.max(initial=0) + 1)[key]  # a game that is there twice is spoiled in one way
+    flip = (home == away) & (cfg.task != "binary")
+    scores = np.where(ended, away + more + flip, home), np.where(ended, home + more, away)
+    out = raw.assign(**{which.home_score: scores[0], which.away_score: scores[1]}) if which.score is None else raw.assign(
+        **{which.score: [f"{h:g}-{a:g}" if e else was for h, a, e, was in zip(*scores, ended, raw[which.score], strict=True)]})
+    prices = [c for c in (which.odds.home, which.odds.draw, which.odds.away) if c] if which.odds else []
+    rows = np.flatnonzero(late)
+    other = rng.permutation(rows)
+    for column in prices:
+        values = out[column].to_numpy(copy=True)
+        values[rows] = values[other]
+        out[column] = values
+    return out
+
 # %% ../../nbs/11_auditing/04_poison.ipynb #08033e79
 def panel_world(
     panel: Panel,  # of any source
@@ -243,6 +272,8 @@ def world_of(
     given = {*source_options(ask), *(["horizon"] if horizon else [])}
     if ask.data not in SOURCES and ask.table is not None and ask.table.history and given <= {"path"}:
         return _table_world(ask, ask.table)
+    if ask.data not in SOURCES and ask.table is not None and ask.table.games is not None and given <= {"path"}:
+        return _league_world(ask, ask.table)
     if ask.data not in makers or given - set(SOURCES[ask.data].options):
         return panel_world(read_source(ask, horizon))  # which also refuses what the source does not take
     return makers[ask.data](ask, horizon)
@@ -251,6 +282,12 @@ def world_of(
 def _table_world(ask: DataRequest, cfg: TableConfig) -> World:
     raw = table_rows(cfg, table_files(ask.data, cfg, source_files(ask)))
     return World(raw, partial(rows_panel, cfg=cfg), partial(spoil_table, cfg=cfg), "the file's outcomes and columns, from which histories are made again; its own features are as they came")
+
+# %% ../../nbs/11_auditing/04_poison.ipynb #0ec3065d
+def _league_world(ask: DataRequest, cfg: TableConfig) -> World:
+    raw = game_rows(cfg.games, table_files(ask.data, cfg, source_files(ask)))
+    build = partial(league_panel, cfg=cfg.games, task=cfg.task, name=cfg.name, root=table_root(ask.data), timezone=cfg.timezone)
+    return World(raw, build, partial(spoil_games, cfg=cfg), "results and prices of the file, from which ratings, form and meetings are made again")
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #1f1a8c6a
 def _bar_world(ask: DataRequest, horizon: int | None) -> World:

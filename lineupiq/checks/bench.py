@@ -64,18 +64,21 @@ def _rule_columns(rng: np.random.Generator, y: np.ndarray, classes: list[int]) -
     return np.where(rng.random((len(y), 1)) < 0.15, np.nan, noisy)
 
 # %% ../../nbs/02_checks/02_bench.ipynb #57f95b7b
-def _game_data(rng: np.random.Generator, n: int) -> CheckData:
-    "Games of one log, in order."
+def _game_data(rng: np.random.Generator, n: int, task: str) -> CheckData:
+    "Games of one log, in order; for several classes some are drawn."
     import pandas as pd
     pairs = np.concatenate([rng.permutation(8) for _ in range(n // 4)]).reshape(-1, 2)
     margin = rng.normal(3.0 * (pairs[:, 1] - pairs[:, 0]) + 2, 9).round()
     margin[margin == 0] = 3.0
+    if task == "multiclass":
+        margin[np.abs(margin) < 3.5] = 0.0
     when = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(n) // 4, "D")
     log = make_log(pd.DataFrame({"home": [f"T{j}" for j in pairs[:, 0]], "away": [f"T{j}" for j in pairs[:, 1]], "home_score": 60 + margin, "away_score": 60.0,
                                  "season": 2020 + np.arange(n) // 200, "time": when, "known": when + pd.Timedelta("4h")}))
-    a, b, y = SIZES[0], SIZES[0] + SIZES[1], (margin > 0).astype(np.int64)
+    a, b = SIZES[0], SIZES[0] + SIZES[1]
+    y = np.sign(margin).astype(np.int64) if task == "multiclass" else (margin > 0).astype(np.int64)
     X = [Games(log, np.arange(*ends)) for ends in ((0, a), (a, b), (b, n))]
-    return CheckData("binary", ["home", "away"], X[0], y[:a], X[1], y[a:b], X[2], y[b:], [0, 1])
+    return CheckData(task, ["home", "away"], X[0], y[:a], X[1], y[a:b], X[2], y[b:], np.unique(y).tolist())
 
 
 def spoiled(
@@ -103,7 +106,7 @@ def check_data(
     import pandas as pd
     rng, n = np.random.default_rng([seed, TASKS.index(task)]), sum(SIZES)
     if input_kind == "game":
-        return _game_data(rng, n)
+        return _game_data(rng, n, task)
     shape = (n, STEPS, 3) if input_kind == "window" else (n, len(NAMES))
     X = rng.integers(-6, 7, shape) / 4.0
     now = X[:, -1] if input_kind == "window" else X

@@ -197,14 +197,17 @@ def to_codes(
     known = values.notna()
     if pd.api.types.is_float_dtype(values) and (values[known] % 1 == 0).all():
         values = values.astype("Int64")
-    text = values.astype("string").astype("object").where(known, None)
-    out = text.map({t: t.strip(UNSEEN) for t in text[known].unique()}).astype("object").where(known, None)
-    if (changed := int((out != text)[known].sum())):
+    number, distinct = pd.factorize(values)  # a code is read once, however many rows have it
+    text = [str(t) for t in pd.Series(distinct).astype("string")]
+    codes = [t.strip(UNSEEN) for t in text]
+    at = number[number >= 0]
+    if changed := int(np.isin(at, [k for k, t in enumerate(text) if codes[k] != t]).sum()):
         log.warning("column '%s': space around %d value(s) was taken off", name, changed)
-    if (empty := (out == "") & known).any():
-        raise DataError("a code that is empty", where=f"column '{name}', {first_rows(empty.to_numpy())}", fix="name it, or remove the rows")
+    if (empty := np.isin(number, [k for k, code in enumerate(codes) if not code])).any():
+        raise DataError("a code that is empty", where=f"column '{name}', {first_rows(empty)}", fix="name it, or remove the rows")
+    out = pd.Series(np.array([*codes, None], dtype=object)[number], index=values.index, name=values.name, dtype=object)
     folded: dict[str, str] = {}
-    for code in out[known].unique():
+    for code in dict.fromkeys(codes):
         if (other := folded.setdefault(_look(code), code)) != code:
             raise DataError("codes that differ only in case, in inner space, in quotes or in characters that nobody sees", where=f"column '{name}'", found=f"{other!r} and {code!r}", fix="write one of them throughout")
     return out

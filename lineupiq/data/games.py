@@ -22,17 +22,23 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'SPREAD_SD', 'MIN_GAMES', 'FORM_HALFLIFE', 'DIVISIONS', 'NINE', 'MORE', 'MARKET', 'BESIDE_MARKET',
-           'moneyline_prob', 'spread_prob', 'market_prob', 'add_elo', 'signed_streak', 'team_form', 'same_division',
-           'game_features', 'game_panel', 'game_log']
+           'american_prob', 'moneyline_prob', 'spread_prob', 'market_prob', 'add_elo', 'signed_streak', 'team_form',
+           'same_division', 'game_features', 'game_panel', 'game_log']
 
 # %% ../../nbs/01_data/13_games.ipynb #7e8bcb7f
+def american_prob(
+    line: pd.Series,  # American odds, e.g. -150 or +130
+) -> pd.Series:  # what the price pays for, margin included; NaN where it is none
+    "The probability at which a price is fair."
+    return pd.Series(np.where(line < 0, -line / (-line + 100.0), 100.0 / (line + 100.0)), index=line.index).where(line.abs() >= 100)
+
+
 def moneyline_prob(
     home: pd.Series,  # American odds of the home side, e.g. -150
     away: pd.Series,  # American odds of the away side, e.g. +130
 ) -> pd.Series:  # probability of the home side without the margin; NaN where a price is missing or the pair is broken
     "The closing moneyline as a probability."
-    raw = [pd.Series(np.where(line < 0, -line / (-line + 100.0), 100.0 / (line + 100.0)), index=line.index).where(line.abs() >= 100)
-           for line in (home, away)]
+    raw = [american_prob(line) for line in (home, away)]
     booked = raw[0] + raw[1]
     return (raw[0] / booked).where(booked >= 1.0)
 

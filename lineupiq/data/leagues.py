@@ -19,16 +19,18 @@ from ..core.config import raise_problems
 from ..core.parsing import to_codes, to_numbers
 from ..core.readers import read_table
 from .game_log import make_log
-from .games import FORM_HALFLIFE, signed_streak
+from .games import FORM_HALFLIFE, american_prob, signed_streak
 from .nfl import past_means
-from .panel import Cleaning, Feature, Panel, clean_time, make_panel, with_notes
+from .nfl_schema import EVEN, FLAGS, read_words
+from .panel import Cleaning, Feature, Panel, clean_time, make_panel, naive_utc, with_notes
 from .ratings import EloRules, elo_ratings
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ELO', 'PAUSE', 'LEAGUE_FEATURES', 'OddsConfig', 'GamesConfig', 'games_config', 'league_games',
-           'league_features', 'price_prob', 'market_probs', 'league_panel']
+__all__ = ['log', 'ELO', 'PAUSE', 'LEAGUE_FEATURES', 'OddsConfig', 'GamesConfig', 'games_config', 'game_scores', 'league_games',
+           'game_times', 'two_sides', 'rest_and_streak', 'by_game', 'league_features', 'price_prob', 'market_probs',
+           'league_panel']
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #796bcbac
 @dataclass
@@ -84,7 +86,10 @@ ELO = ("k", "home_advantage", "mean_reversion", "mean", "start", "new_team")  # 
 PAUSE = pd.Timedelta("35D")  # without any game: a new season
 
 
-def _scores(raw: pd.DataFrame, cfg: GamesConfig) -> tuple[pd.Series, pd.Series]:
+def game_scores(
+    raw: pd.DataFrame,  # as read
+    cfg: GamesConfig,  # which columns are what
+) -> tuple[pd.Series, pd.Series]:  # home, away
     "Both scores as numbers, missing where a game has none."
     if cfg.score is None:
         return to_numbers(raw[cfg.home_score], cfg.home_score), to_numbers(raw[cfg.away_score], cfg.away_score)
@@ -106,13 +111,12 @@ def _seasons(time: pd.Series) -> pd.Series:
     return time.groupby(number).transform("min").dt.year
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #94f94c04
-def _true(values: pd.Series, name: str) -> pd.Series:
-    "A column that says yes or no."
-    words = {"true": True, "t": True, "yes": True, "y": True, "1": True, "1.0": True, "neutral": True, "false": False, "f": False, "no": False, "n": False, "0": False, "0.0": False, "home": False}
-    text = values.astype("string").str.strip().str.lower()
-    if (odd := text.notna() & ~text.isin(list(words))).any():
-        raise DataError("neutral is neither true nor false", where=f"column '{name}', {int(odd.sum())} row(s)", found=repr(str(text[odd].iloc[0])), expected="true or false, 1 or 0, yes or no")
-    return text.map(words).fillna(False).astype(bool)
+def _neutral(values: pd.Series, name: str) -> pd.Series:
+    "A column that says yes or no; nothing is no."
+    try:
+        return read_words(values, name, FLAGS).eq("Neutral")
+    except DataError as err:
+        raise DataError("neutral is neither true nor false", where=err.where, found=err.found, expected="true or false, 1 or 0, yes or no", fix=err.fix) from None
 
 
 def league_games(
@@ -126,9 +130,9 @@ def league_games(
     if gone := [c for c in needed if c not in raw]:
         raise DataError(f"{len(gone)} column(s) missing", where="games", found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in gone), expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}")
     rename = lambda codes: codes.map(lambda t: (names or {}).get(t, t))
-    home, away = _scores(raw, cfg)
+    home, away = game_scores(raw, cfg)
     games = pd.DataFrame({"home": rename(to_codes(raw[cfg.home], cfg.home)), "away": rename(to_codes(raw[cfg.away], cfg.away)), "home_score": home, "away_score": away,
-                          "neutral": _true(raw[cfg.neutral], cfg.neutral) if cfg.neutral else False, "time": clean_time(raw[cfg.date], cfg.date, timezone), "line": np.arange(len(raw))})
+                          "neutral": _neutral(raw[cfg.neutral], cfg.neutral) if cfg.neutral else False, "time": clean_time(raw[cfg.date], cfg.date, timezone), "line": np.arange(len(raw))})
     if cfg.season:
         games["season"] = to_numbers(raw[cfg.season], cfg.season)
     games = games.sort_values("time", kind="stable", ignore_index=True)
@@ -153,10 +157,25 @@ def _each_once(games: pd.DataFrame) -> pd.DataFrame:
     return games
 
 
+def _lasts(time: pd.Series, cfg: GamesConfig) -> pd.Timedelta:
+    "From the beginning of a game to its result."
+    dated = (time == time.dt.normalize()).all()
+    return pd.Timedelta(cfg.lasts or ("6h" if dated else "4h"))
+
+
+def game_times(
+    raw: pd.DataFrame,  # as read
+    cfg: GamesConfig,  # which columns are what
+    timezone: str | None = None,  # of naive dates
+) -> tuple[np.ndarray, np.ndarray]:  # (N,), (N,) datetime64[ns] in UTC
+    "When each game begins, and when its result is known at the earliest."
+    time = clean_time(raw[cfg.date], cfg.date, timezone)
+    return naive_utc(time), naive_utc(time + _lasts(time, cfg))
+
+
 def _when_known(games: pd.DataFrame, cfg: GamesConfig) -> pd.DataFrame:
     "When each result is known, and which games are a side's second one before the first was over."
-    dated = (games["time"] == games["time"].dt.normalize()).all()
-    lasts = pd.Timedelta(cfg.lasts or ("6h" if dated else "4h"))
+    lasts = _lasts(games["time"], cfg)
     last, shift, again = {}, np.zeros(len(games)), np.zeros(len(games), dtype=bool)
     times = games["time"].dt.as_unit("ns").astype("int64").to_numpy()
     for i, (h, a, t) in enumerate(zip(games["home"], games["away"], times, strict=True)):
@@ -181,7 +200,9 @@ LEAGUE_FEATURES = {
 }
 
 
-def _two_sides(games: pd.DataFrame) -> pd.DataFrame:
+def two_sides(
+    games: pd.DataFrame,  # home, away, home_score, away_score, time; in order of time
+) -> pd.DataFrame:  # (2N, …) at (position of the game), side, team, time, margin, points, points_allowed, wins
     "Each game from both sides, in order, with what each side had done before."
     parts = []
     for side, other, sign in (("home", "away", 1.0), ("away", "home", -1.0)):
@@ -191,17 +212,32 @@ def _two_sides(games: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts).sort_values(["at", "side"], kind="stable", ignore_index=True)
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #b8d07b0f
+def rest_and_streak(
+    sides: pd.DataFrame,  # of `two_sides`
+) -> pd.DataFrame:  # (2N, 2) rest_days, win_streak
+    "Days since each side's last game, and its run before the game: wins positive, defeats negative."
+    by = sides.groupby("team", sort=False)
+    return pd.DataFrame({"rest_days": by["time"].diff().dt.total_seconds() / 86_400, "win_streak": by["margin"].transform(lambda m: signed_streak(np.sign(m.to_numpy(float))))})
+
+
+def by_game(
+    sides: pd.DataFrame,  # of `two_sides`
+    values: pd.DataFrame,  # (2N, …) aligned with them
+) -> pd.DataFrame:  # (N, …) home_… and away_…
+    "A row a game again."
+    wide = pd.concat([sides[["at", "side"]], values], axis=1).set_index(["at", "side"]).unstack("side")
+    return pd.DataFrame({f"{side}_{name}": wide[name, side] for name in values for side in ("home", "away")}).reset_index(drop=True)
+
+# %% ../../nbs/01_data/13a_leagues.ipynb #4729da50
 def _form(games: pd.DataFrame) -> pd.DataFrame:
     "Form, rest and streaks of both sides, a row a game."
-    sides = _two_sides(games)
+    sides = two_sides(games)
     out = past_means(sides, "team", ["margin", "points", "points_allowed", "wins"], (), FORM_HALFLIFE)
     out.columns = ["point_diff", "points_for", "points_against", "win_rate"]
-    by = sides.groupby("team", sort=False)
-    out["rest_days"] = (by["time"].diff().dt.total_seconds() / 86_400).clip(upper=30)
-    out["win_streak"] = by["margin"].transform(lambda m: signed_streak(np.sign(m.to_numpy(float))))
-    out["games_played"] = by.cumcount().astype(float)
-    wide = pd.concat([sides[["at", "side"]], out], axis=1).set_index(["at", "side"]).unstack("side")
-    return pd.DataFrame({f"{side}_{name}": wide[name, side] for name in out for side in ("home", "away")}).reset_index(drop=True)
+    out = pd.concat([out, rest_and_streak(sides)], axis=1)
+    out["rest_days"] = out["rest_days"].clip(upper=30)
+    out["games_played"] = sides.groupby("team", sort=False).cumcount().astype(float)
+    return by_game(sides, out)
 
 
 def _head_to_head(games: pd.DataFrame, last: int = 5) -> np.ndarray:
@@ -241,12 +277,17 @@ def price_prob(
         if (odd := values.notna() & parts[0].isna()).any():
             raise DataError("a price that is no fraction", where=f"column '{name}', {int(odd.sum())} row(s)", found=repr(str(values[odd].iloc[0])), expected="3/2 or evens")
         decimal = 1 + parts[0].astype(float) / parts[1].astype(float)
+        wrong = parts[1].astype(float) == 0
+        if wrong.any():
+            raise DataError("a price that divides by nothing", where=f"column '{name}', {int(wrong.sum())} row(s)", found=repr(str(values[wrong].iloc[0])), expected="3/2 or evens")
     else:
-        number = to_numbers(values, name, {"even": 100.0, "ev": 100.0, "evens": 100.0} if form == "american" else None)
-        decimal = number if form == "decimal" else 1 + pd.Series(np.where(number < 0, -100 / number, number / 100), index=number.index).where(number.notna())
+        number = to_numbers(values, name, EVEN if form == "american" else None)
         wrong = (number.abs() < 100) if form == "american" else (number <= 1)
         if wrong.any():
             raise DataError(f"a price that is not {form}", where=f"column '{name}', {int(wrong.sum())} row(s)", found=f"{number[wrong].iloc[0]:g}", expected="-150 or +130" if form == "american" else "above 1", fix="see games.odds.form: decimal, american or fractional")
+        if form == "american":
+            return american_prob(number)
+        decimal = number
     return 1 / decimal
 
 
@@ -254,7 +295,7 @@ def market_probs(
     raw: pd.DataFrame,  # as read
     odds: OddsConfig,  # which columns
 ) -> pd.DataFrame:  # home, draw, away; NaN where a price is missing or they do not add up to a book
-    "The market's probabilities, without the margin."
+    "The market's probabilities: what the prices pay for, in proportion, so that they add up to one."
     probs = pd.DataFrame({k: price_prob(raw[c], odds.form, c) if c else 0.0 for k, c in (("home", odds.home), ("draw", odds.draw), ("away", odds.away))})
     total = probs.sum(axis=1, skipna=False)
     return probs.div(total, axis=0).where((total > 0.95) & (total < 1.5), np.nan)
@@ -317,11 +358,16 @@ def league_panel(
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #3751c39c
 def _with_odds(frame: pd.DataFrame, probs: pd.DataFrame, odds: OddsConfig, task: str, references: dict[str, str]) -> tuple[pd.DataFrame, list[Feature], dict[str, str]]:
-    "The market as a reference of two classes, or as features."
+    "The market as a reference, or as features."
     if odds.use == "feature":
         kept = {f"market_{k}": probs[k] for k in ("home", "draw", "away") if probs[k].nunique() > 1}
         return frame.assign(**kept), [Feature(k, "numeric", f"the market's probability: {k[7:]}") for k in kept], references
-    if task != "binary":
-        raise ConfigError("odds are a reference for two classes only", where="games.odds.use", found=f"task {task}", fix="use: feature, or task: binary")
+    if task == "regression":
+        raise ConfigError("odds are probabilities, and the margin is a number", where="games.odds.use", found="task regression", fix="use: feature, or task: binary or multiclass")
+    if task == "multiclass":
+        if odds.draw is None:
+            raise ConfigError("odds without a price of the draw, where a draw is a class", where="games.odds.draw", found="nothing", fix="name its column, or task: binary, or use: feature")
+        named = {f"market:{c}": f"market_{k}" for k, c in (("home", 1), ("draw", 0), ("away", -1))}
+        return frame.assign(**{f"market_{k}": probs[k] for k in probs}), [], references | (named if probs["home"].notna().any() else {})
     two = probs["home"] / (probs["home"] + probs["away"])
     return frame.assign(market_prob=two), [], references | ({"market": "market_prob"} if two.notna().any() else {})

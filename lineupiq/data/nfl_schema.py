@@ -17,34 +17,17 @@ import pandas as pd
 from ..base import DataError, did_you_mean, first_rows
 from ..core.parsing import times_of_numbers, times_of_text, to_numbers
 from ..core.readers import GAPS
+from .nfl_teams import TEAM_COLUMNS, folded, team_codes
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'TEAM_CODES', 'TEAM_COLUMNS', 'SIGNATURES', 'ROSTER_COLUMNS', 'RENAMES', 'KEYS', 'GAME_TYPES', 'PHASES',
-           'NO_OUTCOME', 'LOCATIONS', 'FLAGS', 'ROOFS', 'STATUSES', 'REPORTS', 'POSITION_WORDS', 'EARLIEST', 'PICK',
-           'EVEN', 'SEASON', 'WEEK', 'CODE', 'REST', 'SCORE', 'MONEY', 'COUNT', 'YARDS', 'ANY', 'GAME_TYPE', 'POSITION',
-           'SCHEMA', 'CODES', 'ONE', 'DISTINCT', 'SHOWN', 'SIGN_GAMES', 'team_codes', 'table_kind', 'not_quite',
-           'new_names', 'vocabulary', 'read_words', 'read_instants', 'read_clock', 'Column', 'read_shares',
-           'read_column', 'check_part', 'file_of', 'check_parts', 'spread_contradictions']
-
-# %% ../../nbs/01_data/10a_nfl_schema.ipynb #f583f118
-TEAM_CODES = {  # code in some source -> nflverse's code of today
-    "OAK": "LV", "LVR": "LV", "RAI": "LV", "SD": "LAC", "SDG": "LAC", "STL": "LA", "SL": "LA", "LAR": "LA", "RAM": "LA", "JAC": "JAX",
-    "WSH": "WAS", "ARZ": "ARI", "PHX": "ARI", "CRD": "ARI", "BLT": "BAL", "RAV": "BAL", "CLV": "CLE", "HST": "HOU", "HTX": "HOU",
-    "CLT": "IND", "OTI": "TEN", "GNB": "GB", "KAN": "KC", "NOR": "NO", "NWE": "NE", "SFO": "SF", "TAM": "TB",
-}
-TEAM_COLUMNS = ("team", "opponent", "opponent_team", "home_team", "away_team")
-
-
-def team_codes(
-    teams: pd.Series,  # codes as any source writes them
-) -> pd.Series:  # nflverse's codes of today; unknown ones unchanged
-    "One code per franchise, the one it has today."
-    codes = {code: TEAM_CODES.get(code.strip().upper(), code.strip()) for code in teams.dropna().unique() if isinstance(code, str)}
-    today = set(TEAM_CODES.values())
-    codes = {code: new.upper() if new.upper() in today else new for code, new in codes.items() if code.strip() and code.strip() not in GAPS}
-    return teams.astype("object").map(lambda code: codes.get(code) if isinstance(code, str) else None)
+__all__ = ['log', 'SIGNATURES', 'ROSTER_COLUMNS', 'RENAMES', 'KEYS', 'GAME_TYPES', 'PHASES', 'NO_OUTCOME', 'LOCATIONS', 'FLAGS',
+           'ROOFS', 'STATUSES', 'REPORTS', 'POSITION_WORDS', 'EARLIEST', 'PICK', 'EVEN', 'SEASON', 'WEEK', 'CODE',
+           'REST', 'SCORE', 'MONEY', 'COUNT', 'YARDS', 'ANY', 'GAME_TYPE', 'POSITION', 'SCHEMA', 'CODES', 'ONE',
+           'DISTINCT', 'SHOWN', 'SIGN_GAMES', 'table_kind', 'not_quite', 'new_names', 'vocabulary', 'read_words',
+           'read_instants', 'read_clock', 'Column', 'read_shares', 'read_column', 'check_part', 'file_of',
+           'check_parts', 'spread_contradictions']
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #f6bfc178
 SIGNATURES = {  # table -> columns that identify it; "a|b" means either
@@ -116,15 +99,11 @@ def new_names(
     return out
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #969047a3
-def _folded(word: str) -> str:
-    return re.sub(r"[^0-9a-z]+", "", word.casefold())
-
-
 def vocabulary(
     **words: str,  # word as it is used here = its other spellings, separated by |
 ) -> dict[str, str]:  # folded spelling -> word
     "A closed vocabulary."
-    return {_folded(spelling): word for word, spellings in words.items() for spelling in (word, *spellings.split("|")) if spelling}
+    return {folded(spelling): word for word, spellings in words.items() for spelling in (word, *spellings.split("|")) if spelling}
 
 
 GAME_TYPES = vocabulary(
@@ -168,8 +147,8 @@ def read_words(
     text = values.astype("object").where(values.notna(), None)
     known: dict[object, str | None] = {}
     for word in text.dropna().unique():
-        known[word] = words.get(_folded(str(word)))
-        parts = [_folded(part) for part in re.split(r"[/,-]", str(word))]
+        known[word] = words.get(folded(str(word)))
+        parts = [folded(part) for part in re.split(r"[/,-]", str(word))]
         if known[word] is None and pairs and len(parts) > 1 and parts[0] in words:
             known[word] = words[parts[0]]
     gaps = text.isna() | text.isin([word for word in known if str(word).strip() in {"", "-", "--", "\u2014", *GAPS}])
@@ -382,11 +361,15 @@ def check_part(
     part = part.rename(columns=names)
     if missing := [key for key in [*KEYS[kind], *(("home_score", "away_score", "gameday") if kind == "schedules" else ())] if key not in part]:
         return part, [DataError(f"A {kind} table lacks columns.", found=", ".join(map(str, part.columns[:12])), expected=", ".join(missing))]
-    part = part.assign(**{c: team_codes(part[c]) for c in TEAM_COLUMNS if c in part})
     columns = {name: column for name, column in SCHEMA[kind].items() if name in part}
     if kind == "player_stats":
         columns |= _mostly_numbers(part, [*columns, "season", "week"])
     problems, read = [], {}
+    for name in [c for c in TEAM_COLUMNS if c in part]:
+        try:
+            read[name] = team_codes(part[name], old.get(name, name))
+        except DataError as error:
+            problems.append(error)
     for name, column in columns.items():
         try:
             read[name] = read_column(part[name], old.get(name, name), column)

@@ -153,4 +153,4 @@ def load_panel(
     allowed = {"path"} if to_fit else {"path", "upcoming"}
     if odd := sorted(set(given) - allowed):
         raise ConfigError(f"a table does not take {', '.join('--' + o.replace('_', '-') for o in odd)}", fix="say it in the YAML")
-    return table_panel(data, given.get("path"), to_fit, described, trained_on, bool(given.get("upcoming")))
+    return table_panel(data, given.get("path"), to_fit, described, trained_on, with_earlier=not to_fit, whole_past=not to_fit and not given.get("upcoming"))

@@ -22,14 +22,15 @@ from ..core.readers import find_tables, read_table
 from .dates import CalendarEntry, calendar_columns, calendar_entries
 from .history import history_columns
 from .history_words import History, history_entries
-from .leagues import games_config, league_panel
+from .leagues import GamesConfig, games_config, league_panel
 from .panel import Cleaning, Feature, Panel, clean_time, make_panel, manifest, naive_utc, with_notes
+from .scales import one_scale
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ROLES', 'OUTCOMES', 'EARLIER', 'TableConfig', 'table_config', 'table_files', 'table_rows', 'rows_panel',
-           'row_times', 'table_panel']
+__all__ = ['log', 'ROLES', 'OUTCOMES', 'EARLIER', 'TableConfig', 'table_config', 'table_root', 'table_files', 'game_rows',
+           'table_rows', 'rows_panel', 'row_times', 'table_panel']
 
 # %% ../../nbs/01_data/13b_tables.ipynb #cdba6775
 @dataclass
@@ -65,6 +66,14 @@ class TableConfig:
     def manifest(self) -> list[Feature]:
         "Listed features, those of the calendar and those of the past."
         return [*manifest(self.features or []), *(c.feature for c in self.calendar), *(f for h in self.history for f in h.features)]
+
+    @property
+    def numbers(self) -> list[str]:
+        "Columns of the file that are used as numbers."
+        listed = [f.name for f in manifest(self.features or []) if f.kind != "category"]
+        columns = [*listed, *self.references.values(), *(h.column for h in self.history), *([self.label] if self.task == "regression" else []), *([self.weight] if self.weight else [])]
+        taken = {getattr(self, role) for role in ROLES if role not in ("label", "weight")}
+        return [c for c in dict.fromkeys(columns) if c not in taken]
 
     @property
     def outcomes(self) -> list[str]:
@@ -103,7 +112,7 @@ def table_config(
     problems += _made_problems(made.get("history", ()), made.get("calendar", ()), listed, data)
     raise_problems(problems, str(description) if in_file else "table", text)
     cfg = TableConfig(**data, **made)
-    check_name(cfg.name)
+    check_name(cfg.name, "name of a table")
     manifest(cfg.features or [])
     return cfg
 
@@ -130,7 +139,7 @@ def _league_config(data: Mapping[str, Any], where: str, text: str) -> TableConfi
     problems += config_problems(TableConfig, {"task": "multiclass", "time": "date", "label": "score", **plain})
     raise_problems(problems, where, text)
     plain = {"task": "multiclass", "name": "league", **plain}
-    check_name(plain["name"])
+    check_name(plain["name"], "name of a table")
     return TableConfig(**plain, time=str(games.get("date")), label="score", games=games_config(games, where))
 
 # %% ../../nbs/01_data/13b_tables.ipynb #db9c195e
@@ -159,7 +168,9 @@ def _joined(
     return raw[once].reset_index(drop=True)
 
 # %% ../../nbs/01_data/13b_tables.ipynb #0a21b83c
-def _root(description: str | Path | Mapping[str, Any]) -> Path:
+def table_root(
+    description: str | Path | Mapping[str, Any],  # a YAML, or its mapping
+) -> Path:
     "The folder that paths of a description are relative to."
     return Path(description).expanduser().parent if isinstance(description, (str, Path)) else Path()
 
@@ -172,11 +183,19 @@ def table_files(
     "The files of a table."
     if path is None and cfg.path is None:
         raise ConfigError("path: missing: the table's file is not said", where=str(description)[:120], fix="add path to the YAML, or give --path")
-    root = _root(description)
+    root = table_root(description)
     files = find_tables(root / Path(str(cfg.path)).expanduser() if path is None else path)
     if not files:
         raise DataError("no table found", where=str(root / str(cfg.path) if path is None else path), expected="a parquet or CSV file")
     return files
+
+
+def game_rows(
+    cfg: GamesConfig,  # which columns are a game
+    files: Sequence[Path],  # of `table_files`
+) -> pd.DataFrame:  # all columns as read; names of sides are text from the first byte
+    "The rows of a league's files, one after the other."
+    return pd.concat([read_table(f, text=[cfg.home.lower(), cfg.away.lower()]) for f in files], ignore_index=True)
 
 
 def table_rows(
@@ -192,6 +211,11 @@ def table_rows(
     for t in tables:
         if cfg.symbol in t:
             t[cfg.symbol] = to_codes(t[cfg.symbol], cfg.symbol)
+    for column in cfg.numbers:
+        have = [k for k, t in enumerate(tables) if column in t and t[column].notna().any()]
+        for k, part in zip(have, one_scale([tables[k][column] for k in have], column, [(*before, *files)[k].name for k in have]), strict=True):
+            if not pd.api.types.is_numeric_dtype(tables[k][column]):
+                tables[k][column] = part
     raw = _joined(tables, [c for c in (cfg.symbol, cfg.time) if c], cfg.label)
     if cfg.symbol in raw and len(tables) > 1:
         to_codes(raw[cfg.symbol].drop_duplicates(), cfg.symbol)  # two files may write one name in two ways
@@ -254,13 +278,14 @@ def table_panel(
     described: TableConfig | None = None,  # what the YAML says, where it has been read already
     trained_on: Sequence[str | Path] = (),  # files that the model was trained on, where they were not the YAML's
     with_earlier: bool = False,  # True: the panel of new rows has the known rows of earlier files too, for rules and windows
+    whole_past: bool = False,  # True: so has a table without a history, e.g. to be compared with what a model was trained on
 ) -> Panel:
     "A panel from somebody's own table."
     cfg = described or table_config(description)
     files = table_files(description, cfg, path)
-    before = _earlier_files(description, cfg, files, trained_on) if (cfg.history or cfg.games) and path is not None and not to_fit else []
+    before = _earlier_files(description, cfg, files, trained_on) if (cfg.history or cfg.games or whole_past) and path is not None and not to_fit else []
     if cfg.games is not None:
-        return league_panel(pd.concat([read_table(f) for f in (*before, *files)], ignore_index=True), cfg.games, cfg.task, cfg.name, _root(description), cfg.timezone)
+        return league_panel(game_rows(cfg.games, [*before, *files]), cfg.games, cfg.task, cfg.name, table_root(description), cfg.timezone)
     raw = table_rows(cfg, files, before)
     if to_fit:
         _tell_of_times(cfg)
@@ -288,8 +313,8 @@ def _earlier_files(description: str | Path | Mapping[str, Any], cfg: TableConfig
     try:
         earlier = table_files(description, cfg, list(trained_on) or None)
     except DataError as err:
-        if _has_outcomes(cfg, files):
-            log.warning("the history comes from the given files alone: %s is not there", Path(err.where).resolve())
+        if not (cfg.history or cfg.games) or _has_outcomes(cfg, files):
+            log.warning("the past comes from the given files alone: %s is not there", Path(err.where).resolve())
             return []
         raise DataError("the history of these rows cannot be made: the table that they follow is not there", where=str(Path(err.where).resolve()), found="no such file",
                         expected="the rows that the model was trained on", fix="put it back, or give it along with the new rows: --path OLD --path NEW") from None

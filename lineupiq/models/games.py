@@ -15,7 +15,8 @@ import pandas as pd
 from ..base import DataError, did_you_mean
 from ..core.readers import read_table
 from ..data.game_log import make_log
-from ..data.games import same_division, signed_streak
+from ..data.games import same_division
+from ..data.leagues import by_game, rest_and_streak, two_sides
 from ..data.panel import Cleaning, Panel, clean_time, make_panel
 from ..data.ratings import elo_ratings
 
@@ -45,14 +46,8 @@ def _played(raw: pd.DataFrame, where: str) -> pd.DataFrame:
 # %% ../../nbs/16_models/02a_games.ipynb #a0000010
 def _sides(games: pd.DataFrame) -> pd.DataFrame:
     "Rest and streak of both sides before each game, by its position."
-    margin = np.sign(games["home_score"] - games["away_score"])
-    sides = pd.concat([pd.DataFrame({"at": games.index, "side": s, "team": games[s], "time": games["time"], "result": margin * sign}) for s, sign in (("home", 1), ("away", -1))])
-    sides = sides.sort_values(["at", "side"], kind="stable")
-    by = sides.groupby("team", sort=False)
-    sides["rest_days"] = by["time"].diff().dt.total_seconds() / 86_400
-    sides["win_streak"] = by["result"].transform(lambda r: signed_streak(r.to_numpy(np.float64)))
-    wide = sides.set_index(["at", "side"])[["rest_days", "win_streak"]].unstack("side")
-    return pd.DataFrame({f"{side}_{name}": wide[name, side] for side in ("home", "away") for name in ("rest_days", "win_streak")})
+    sides = two_sides(games)
+    return by_game(sides, rest_and_streak(sides))
 
 # %% ../../nbs/16_models/02a_games.ipynb #a0000011
 def nine_features(

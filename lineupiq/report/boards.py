@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..base import Record
 from ..data.panel import Panel
+from ..scoring.confidence import MARKET, PROPER
 from ..scoring.leaderboard import forecast_of, role_of
 from ..scoring.metrics import evaluate, get_metric
 from ..scoring.trading import class_positions, equity_curve, ledger, non_overlapping, trading_scores
@@ -253,6 +254,10 @@ def board_rows(
     if "diff_best" in board:
         out.insert(5, "to the best", ["" if d == 0 else f"{d:+.2g} {span(a, b, 2)}" for d, a, b in zip(board["diff_best"], board["diff_low"], board["diff_high"], strict=True)])
         out.insert(6, "in set", ["–" if pd.isna(p) else f"{'yes' if i else 'no'} ({p:.2f})" for i, p in zip(board["in_mcs"], board["mcs_p"].astype(float), strict=True)])
+    if "market_diff" in board:
+        out.insert(5, "to the market", ["" if m == MARKET else f"{d:+.2g} {span(a, b, 2)}" for m, d, a, b in zip(board["model"], board["market_diff"], board["market_low"], board["market_high"], strict=True)])
+    for other in [m for m in PROPER if m in board]:
+        out.insert(3, other, [number(float(s)) for s in board[other]])
     return out
 
 # %% ../../nbs/08_report/02_boards.ipynb #1fd45a57
@@ -264,6 +269,8 @@ def board_notes(
     notes = [f"{m}: {note}" for m, note in zip(board["model"], told, strict=True) if note]
     if "mcs" in board.attrs:
         notes.append(set_sentence(board.attrs["mcs"]))
+    if seen := board.attrs.get("market"):
+        notes.append(f"The market has a price for {seen['rows']:,} of {seen['of']:,} test rows ({seen['rows'] / seen['of']:.0%}); differences to it are on those, in {board['metric'].iloc[0]} units, positive where better than the market.")
     return notes + ([board.attrs["looks"]] if board.attrs.get("looks") else [])
 
 # %% ../../nbs/08_report/02_boards.ipynb #aa2a6c75

@@ -20,7 +20,8 @@ from .leaderboard import common_rows, forecast_of, on_rows, reference_frames, ro
 from .metrics import Metric, default_metric, get_metric
 
 # %% auto #0
-__all__ = ['MOST_UNITS', 'ADDED', 'paired_difference', 'unit_losses', 'ConfidenceSet', 'confidence_set', 'with_confidence']
+__all__ = ['MOST_UNITS', 'ADDED', 'PROPER', 'MARKET', 'paired_difference', 'unit_losses', 'ConfidenceSet', 'confidence_set',
+           'with_confidence']
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #66559503
 def paired_difference(
@@ -118,7 +119,9 @@ def _twins(table: pd.DataFrame) -> dict[str, str]:
     return out
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #126dec7f
-ADDED = ("diff_best", "diff_low", "diff_high", "in_mcs", "mcs_p")
+ADDED = ("diff_best", "diff_low", "diff_high", "in_mcs", "mcs_p", "log_loss", "brier_score", "market_diff", "market_low", "market_high", "market_n")
+PROPER = ("log_loss", "brier_score")  # scores that only the true probabilities make best: beside one, the table has the other
+MARKET = "reference:market"  # the reference that every member is compared with
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #a11eaba5
 def with_confidence(
@@ -129,7 +132,7 @@ def with_confidence(
     draws: int = 1000,  # of the bootstrap
     seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # the same rows in the same order, with the columns of ADDED
-    "The leaderboard with each member's difference to the best, and the model confidence set."
+    "The leaderboard with each member's difference to the best and to the market, the other proper score, and the model confidence set."
     metric, rows = get_metric(metric) if metric else default_metric(panel.task), common_rows(predictions, "test")
     members = {n: on_rows(f, "test", rows) for n, f in predictions.items()} | {f"reference:{k}": v for k, v in reference_frames(panel, rows).items()}
     best = next(m for m in board["model"] if role_of(m) != "reference")
@@ -141,13 +144,27 @@ def with_confidence(
     out["in_mcs"] = [m in found.members if m in found.p_values else None for m in board["model"]]
     out["mcs_p"] = [found.p_values.get(m) for m in board["model"]]
     out.attrs["mcs"] = {"level": found.level, "blocks": found.blocks, "block_length": found.block_length, "reason": found.reason, "members": found.members}
-    return out
+    for other in (get_metric(m) for m in PROPER if panel.task != "regression" and m != metric.name):
+        out[other.name] = [other(members[m]["y"].to_numpy(), forecast_of(members[m], other), panel.classes) for m in board["model"]]
+    return _beside_market(out, panel, metric, members, draws, seed) if MARKET in members else out
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #0dc7ec08
 def _gap(panel: Panel, metric: Metric, frame: pd.DataFrame, top: pd.DataFrame, draws: int, seed: int) -> Interval:
-    "The difference of a member to the best one."
+    "The difference of a member to another one."
     units = score_units(panel, frame["row"].to_numpy())
     return paired_difference(metric, frame["y"].to_numpy(), forecast_of(frame, metric), forecast_of(top.loc[frame["row"]], metric), units.pop("times"), classes=panel.classes, how=Resampling(draws=draws, seed=seed, **units))
+
+# %% ../../nbs/02_scoring/07_confidence.ipynb #9b0e8564
+def _beside_market(board: pd.DataFrame, panel: Panel, metric: Metric, members: Mapping[str, pd.DataFrame], draws: int, seed: int) -> pd.DataFrame:
+    "Each member's difference to the market on the rows that both have; positive: better than the market."
+    market, gaps = members[MARKET].set_index("row"), {}
+    for name in (m for m in board["model"] if m != MARKET):
+        frame = members[name]
+        gaps[name] = _gap(panel, metric, frame[frame["row"].isin(market.index)], market, draws, seed)
+    for column, part in (("market_diff", "score"), ("market_low", "low"), ("market_high", "high"), ("market_n", "n")):
+        board[column] = [len(market) if m == MARKET and part == "n" else 0.0 if m == MARKET else getattr(gaps[m], part) for m in board["model"]]
+    board.attrs["market"] = {"rows": len(market), "of": int(board["n"].max())}
+    return board
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #b5ac7d51
 def _set_of(panel: Panel, metric: Metric, members: Mapping[str, pd.DataFrame], rows: np.ndarray, draws: int, seed: int) -> ConfidenceSet:

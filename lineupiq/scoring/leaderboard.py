@@ -18,9 +18,9 @@ from .intervals import Resampling, score_interval, score_units, skill_interval
 from .metrics import Metric, UndefinedScore, default_metric, get_metric
 
 # %% auto #0
-__all__ = ['SIMPLE_RULE', 'RULES', 'COLUMNS', 'PLAUSIBLE', 'OWN_TABLE', 'forecast_of', 'reference_frames', 'common_rows',
-           'on_rows', 'leaderboard', 'role_of', 'validation_scores', 'best_on_validation', 'strongest_rule',
-           'leak_alarm', 'raise_alarm']
+__all__ = ['SIMPLE_RULE', 'RULES', 'COLUMNS', 'PLAUSIBLE', 'OWN_TABLE', 'forecast_of', 'class_references', 'reference_frames',
+           'common_rows', 'on_rows', 'leaderboard', 'role_of', 'validation_scores', 'best_on_validation',
+           'strongest_rule', 'leak_alarm', 'raise_alarm']
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #7e01ddc3
 SIMPLE_RULE = {"regression": "ewma", "binary": "prior", "multiclass": "prior"}
@@ -39,16 +39,45 @@ def forecast_of(
     raise ConfigError(f"the metric {metric.name} needs {metric.needs}, which these predictions do not have", expected="labels, point or probabilities")
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #6867956e
+def class_references(
+    panel: Panel,  # of several classes
+) -> dict[str, list[str]]:  # name -> columns, in the order of the classes
+    "References that have a probability for every class."
+    parts = {f"{stem}:{c}": (stem, i) for stem in {n.rpartition(":")[0] for n in panel.references} for i, c in enumerate(panel.classes)}
+    found: dict[str, dict[int, str]] = {}
+    for name, column in panel.references.items():
+        if name in parts:
+            stem, i = parts[name]
+            found.setdefault(stem, {})[i] = column
+    return {stem: [columns[i] for i in range(len(panel.classes))] for stem, columns in found.items() if len(columns) == len(panel.classes)}
+
+
+def _several(panel: Panel, rows: np.ndarray) -> dict[str, pd.DataFrame]:
+    "References of several classes as prediction frames; rows whose probabilities do not add up to one are left out."
+    out = {}
+    for name, columns in class_references(panel).items():
+        p = panel.frame[columns].to_numpy(dtype=np.float64)[rows]
+        total = p.sum(axis=1)
+        known = (p >= 0).all(axis=1) & (np.abs(total - 1) < 0.02)
+        if known.any():
+            own, at = p[known] / total[known, None], rows[known]
+            frame = pd.DataFrame({"row": at, "split": "test", "y": panel.y[at], "prediction": panel.classes[own.argmax(axis=1)]})
+            out[name] = frame.assign(**{f"prob_{j}": own[:, j] for j in range(own.shape[1])})
+    return out
+
+# %% ../../nbs/02_scoring/06_leaderboard.ipynb #b4e546d4
 def reference_frames(
     panel: Panel,  # with references
     rows: np.ndarray,  # positions to score
 ) -> dict[str, pd.DataFrame]:  # name -> predictions
     "The panel's references (a market's probability, a rating's) as prediction frames; rows without one are left out."
+    if panel.task == "multiclass":
+        return _several(panel, rows)
     out = {}
     for name, column in panel.references.items():
         value = panel.frame[column].to_numpy(dtype=np.float64)[rows]
         known = np.isfinite(value)
-        if not known.any() or panel.task == "multiclass":
+        if not known.any():
             continue
         frame = pd.DataFrame({"row": rows[known], "split": "test", "y": panel.y[rows[known]], "prediction": value[known]})
         if panel.task == "binary":

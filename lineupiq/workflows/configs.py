@@ -110,7 +110,7 @@ def check_config_file(
     if (kind := model if model in CHECKED else next((k for k, (keys, _) in CHECKED.items() if data and set(data) <= keys()), None)):
         CHECKED[kind][1](path)
         return kind
-    if "task" in data or "features" in data:
+    if {"task", "features", "games"} & set(data):
         table_config(path)
         return "a table"
     if model or named_model(data):

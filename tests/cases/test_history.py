@@ -218,3 +218,44 @@ def test_holidays_are_an_extra(shop, monkeypatch):
     pytest.importorskip("holidays")
     frame = table_panel("t.yaml").frame
     assert sorted(frame.loc[frame["holiday_DE-BY"] == 1, "time"].dt.strftime("%m-%d").unique()) == ["01-01", "01-06"]
+
+
+# --- new rows alone, or with the files that they follow ---
+
+PLAIN = BAKERY.replace("name: bakery", "name: plain") + "features: {shop: category, holiday: numeric, forecast_temp: numeric}\n"
+
+
+@pytest.mark.parametrize("description", ["built.yaml", "plain.yaml"])
+def test_new_rows_to_score_are_those_of_the_whole_file(shop, description):
+    "What evaluate and drift read: the files of new rows alone, the whole, and the old beside the new are one panel."
+    sales = bakery(shop, 120)
+    (shop / "plain.yaml").write_text(PLAIN)
+    late = sales["morning"] >= sales["morning"].max() - pd.Timedelta("30D")
+    sales[late].to_csv("new.csv", index=False), sales.to_csv("whole.csv", index=False), sales[~late].to_csv("sales.csv", index=False)
+    alone, whole, both = (load_panel(description, to_fit=False, path=files) for files in (["new.csv"], ["whole.csv"], ["sales.csv", "new.csv"]))
+    pd.testing.assert_frame_equal(alone.frame, both.frame, check_exact=True)
+    pd.testing.assert_frame_equal(whole.frame, both.frame, check_exact=True)
+    assert len(alone) == len(sales)
+
+
+def test_evaluate_and_drift_of_new_rows_by_command(cli, shop):
+    "A file of new rows alone is enough: rules have their past, and drift what the model was trained on."
+    sales = bakery(shop, 400)
+    late = sales["morning"] >= sales["morning"].max() - pd.Timedelta("130D")
+    sales[late].to_csv("new.csv", index=False), sales[~late].to_csv("sales.csv", index=False)
+    done = cli("train", "--data", "built.yaml", "--model", "ridge", "--test-share", "0.2")
+    assert done.code == 0, done.err
+    scored = cli("evaluate", "--run", done.value["run_dir"], "--path", "new.csv")
+    assert scored.code == 0 and "no earlier outcome" not in scored.err, scored.err
+    (shop / "quick.yaml").write_text("draws: 99\n")
+    watched = cli("drift", "built_h1_ridge", "--version", "1.0.0", "--path", "new.csv", "--config", "quick.yaml")
+    assert watched.code in (0, 9) and watched.value["reference_rows"] > 200, watched.err
+
+
+def test_means_of_games_are_those_of_the_engine():
+    "Where nothing is missing, the means of players and teams and these histories are the same numbers."
+    from lineupiq.data.history_words import History, Statistic
+    from lineupiq.data.nfl import past_means
+    rows = random_rows(300, seed=3, lag="4h").sort_values(["time", "symbol"], ignore_index=True).assign(label=lambda t: t["label"].fillna(100.0), label_end=lambda t: t["time"] + pd.Timedelta("4h"))
+    made = history_columns(rows, [History("label", (Statistic("mean", 3, None, "3"), Statistic("mean", 5, None, "5"), Statistic("ewma", 6.0, None, "6")))])
+    assert np.allclose(past_means(rows, "symbol", ["label"], (3, 5), 6.0), made, rtol=1e-12, atol=0, equal_nan=True)

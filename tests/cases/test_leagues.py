@@ -1,5 +1,6 @@
 """Any league: tables of results in the forms that people have, from a CSV to a leaderboard."""
 import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -99,3 +100,102 @@ def test_from_csv_to_leaderboard(cli, tmp_path):
     assert done.code == 0, done.err
     assert {"logistic", "elo", "reference:elo"} <= {row["model"] for row in done.value["leaderboard"]}
     assert cli("audit", "leak", "--data", path, "--model", "logistic").code in (0, 10)
+
+
+# --- the market ---
+
+def priced(seed=0, seasons=4):
+    "A league with a curve of its own, and the prices of a bookmaker who knows it but for a little noise; the last round is not played."
+    from lineupiq.data.draws import DrawCurve
+    rng, names, rows = np.random.default_rng(seed), [f"Team {k}" for k in range(12)], []
+    strength = rng.normal(0, 130, 12)
+    for season in range(seasons):
+        for week in range(26):
+            rows += [(pd.Timestamp(f"{2015 + season}-08-15") + pd.Timedelta(days=7 * week), 2015 + season, names[h], names[a], strength[h] - strength[a]) for h, a in rng.permutation(12).reshape(-1, 2)]
+    out = pd.DataFrame(rows, columns=["Date", "Season", "home", "visitor", "apart"])
+    truth = DrawCurve(400, 50, 70).probabilities(out.pop("apart").to_numpy(), np.ones(len(out)))
+    u = rng.random(len(out))
+    won = np.where(u < truth[:, 0], -1, np.where(u < truth[:, :2].sum(axis=1), 0, 1))
+    seen = truth * np.exp(rng.normal(0, .05, truth.shape))
+    seen = 1.06 * seen / seen.sum(axis=1, keepdims=True)
+    out = out.assign(hgoal=1. + 2 * (won > 0), vgoal=1. + 2 * (won < 0), one=1 / seen[:, 2], x=1 / seen[:, 1], two=1 / seen[:, 0])
+    out.loc[out["Season"] == 2018, ["one", "x", "two"]] = out.loc[out["Season"] == 2018, ["one", "x", "two"]].where(out["Date"] < "2018-12-01")
+    last = out["Date"] == out["Date"].max()
+    return out.assign(hgoal=out["hgoal"].mask(last), vgoal=out["vgoal"].mask(last), Date=out["Date"].dt.strftime("%Y-%m-%d"))
+
+
+@pytest.mark.parametrize("form", ["decimal", "american", "fractional"])
+def test_prices_in_three_forms_are_one_market(form):
+    table = priced()
+    write = {"decimal": lambda p: p, "american": lambda p: np.where(p >= 2, 100 * (p - 1), -100 / (p - 1)), "fractional": lambda p: [f"{100_000 * (q - 1):.0f}/100000" if q == q else None for q in p]}[form]
+    odds = {"home": "one", "draw": "x", "away": "two"}
+    own = league_panel(table, games_config({**COLUMNS, "odds": odds}))
+    other = league_panel(table.assign(**{c: write(table[c]) for c in ("one", "x", "two")}), games_config({**COLUMNS, "odds": {**odds, "form": form}}))
+    shares = own.frame[list(own.references.values())]
+    assert np.allclose(shares.dropna().sum(axis=1), 1) and shares.isna().any(axis=None)
+    assert np.allclose(shares, other.frame[list(other.references.values())], atol=1e-4, equal_nan=True)
+
+
+def test_elo_and_the_market_of_three_classes(cli, tmp_path):
+    "Base rate, Elo and market on the same games with both scores; the difference to the market where it has a price."
+    path = describe(tmp_path, priced(), season="Season", odds={"home": "one", "draw": "x", "away": "two"})
+    done = cli("train", "--data", path, "--model", "logistic,rating:elo", "--walk-forward", "2017:2018", "--no-publish")
+    assert done.code == 0, done.err
+    board = pd.DataFrame(done.value["leaderboard"]).set_index("model")
+    assert board.loc["reference:market", "score"] < board.loc["elo", "score"] < board.loc["prior", "score"]
+    assert board.loc["reference:market", "brier_score"] < board.loc["elo", "brier_score"] < board.loc["prior", "brier_score"]
+    assert board.loc["elo", "market_high"] < 0.01 and board.loc["prior", "market_high"] < 0
+    assert set(board["market_n"]) == {board.loc["reference:market", "n"]} and board["market_n"].iloc[0] < board["n"].max()
+    assert "The market has a price for" in Path(done.value["run_dir"], "reports", "report.html").read_text()
+
+
+def test_elo_of_three_classes_is_the_rating_under_an_ordered_logit():
+    "The oracle: the plain recursion, and statsmodels' ordered logit on the rating's difference of the training games."
+    from statsmodels.miscmodels.ordinal_model import OrderedModel
+
+    from lineupiq.data.game_log import Games
+    from lineupiq.data.ratings import EloRules, elo_ratings
+    from lineupiq.elo import CONSTANTS, EloModel
+    panel = league_panel(priced(), games_config({**COLUMNS, "season": "Season"}))
+    rows, y = panel.frame["log_row"].to_numpy()[panel.labelled], panel.y[panel.labelled].astype(int)
+    train, test = rows[:800], rows[800:]
+    model = EloModel(task="multiclass")
+    model.fit(Games(panel.log, train), y[:800])
+    log = panel.log
+    rated = elo_ratings(log.home, log.away, log.home_score, log.away_score, log.neutral, log.season, EloRules(*(model.native[c] for c in CONSTANTS)))
+    diff = (rated.elo_home - rated.elo_away)[:, None] / 100
+    oracle = OrderedModel(pd.Series(pd.Categorical(y[:800], ordered=True)), diff[train], distr="logit").fit(method="bfgs", disp=False, gtol=1e-9)
+    assert np.allclose(model.predict(Games(log, test)).probabilities, oracle.model.predict(oracle.params, exog=diff[test]), atol=2e-4)
+
+
+def test_audit_makes_a_league_again_from_its_file(cli, tmp_path):
+    path = describe(tmp_path, priced(seasons=3), season="Season", odds={"home": "one", "draw": "x", "away": "two"})
+    done = cli("audit", "leak", "--data", path, "--model", "logistic")
+    assert done.code == 0, done.err
+    assert "results and prices of the file" in done.out + done.err
+
+
+def test_codes_of_sides_are_text(tmp_path):
+    "Sides called 0001 and TRUE are not a number and not a flag."
+    table = league()
+    names = {f"Team {k}": v for k, v in enumerate(["0001", "TRUE", "INF", "1E5", "007", "08", "nul", "yes", "12", "3.0"])}
+    panel = load_panel(describe(tmp_path, table.assign(home=table["home"].map(names), visitor=table["visitor"].map(names))))
+    assert set(panel.frame["home"]) == set(names.values())
+
+
+def test_new_games_alone_or_with_the_old(cli, tmp_path):
+    "The next round from the file of everything, and from a file of its own: the same forecasts."
+    table = priced(seasons=3)
+    path = describe(tmp_path, table, season="Season")
+    done = cli("train", "--data", path, "--model", "logistic", "--test-share", "0.2", "--no-publish")
+    assert done.code == 0, done.err
+    run, coming = done.value["run_dir"], table["hgoal"].isna()
+    asked = []
+    for name, rows in (("whole", table), ("new", table[coming])):
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+        table[~coming].to_csv(tmp_path / "games.csv", index=False)
+        said = cli("predict", "--model", run, "--data", path, "--path", tmp_path / f"{name}.csv", "--output", tmp_path / f"{name}_out.csv")
+        assert said.code == 0, said.err
+        asked.append(pd.read_csv(tmp_path / f"{name}_out.csv").query("y.isna()").reset_index(drop=True))
+    assert len(asked[0]) == len(asked[1]) == 6
+    pd.testing.assert_frame_equal(*asked)

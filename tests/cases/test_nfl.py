@@ -440,3 +440,37 @@ def test_a_folder_trains_as_it_is(folder, played, cli):
     games = clocks(played["schedules"], "%I:%M %p").assign(roof=played["schedules"]["roof"].str.upper(), status="Final")
     answer = cli("train", "--data", "nfl-games", "--path", folder(sep=";", schedules=pd.concat([show(games), games]), roster_2017=roster(played)), "--model", "logistic", "--no-publish", "--no-mlflow")
     assert answer.code == 0, answer.err
+
+
+# --- who a team is ---
+
+def named(form):
+    "Codes as full names, with the code before the nickname, or as nicknames."
+    from lineupiq.data.nfl_teams import FRANCHISES
+    parts = {code: [w.split(",") for w in text.split(" | ")] for code, text in FRANCHISES.items()}
+    return {code: {"full": f"{cities[-1]} {nicks[0]}", "code": f"{code} {nicks[0]}", "nick": nicks[-1].upper()}[form] for code, (nicks, cities) in parts.items()}
+
+
+@pytest.mark.parametrize("form", ["full", "code", "nick"])
+def test_names_of_teams_are_their_codes(folder, played, form):
+    "Full names, old cities among them, in any table and mixed with codes."
+    names = named(form)
+    games, stats = played["schedules"], played["player_stats"]
+    column = "recent_team" if "recent_team" in stats else "team"
+    plain, other = folder("plain"), folder("named", schedules=games.assign(home_team=games["home_team"].map(names), away_team=games["away_team"].map(names).where(games.index % 2 == 0, games["away_team"])), player_stats=stats.assign(**{column: stats[column].map(names)}))
+    pd.testing.assert_frame_equal(games_of(plain), games_of(other))
+    pd.testing.assert_frame_equal(receivers(plain), receivers(other))
+
+
+@pytest.mark.parametrize("wrong, near", [("Kansas City Cheifs", "Kansas City Chiefs"), ("New York", "NYG or NYJ"), ("BUFF", "BUF")])
+def test_a_team_that_is_no_franchise(folder, played, wrong, near):
+    games = played["schedules"]
+    refused(folder(schedules=games.assign(away_team=games["away_team"].where(games.index != 3, wrong))), "games.csv", "away_team", near)
+
+
+def test_a_league_of_ones_own_keeps_its_names(folder, played):
+    own = {code: f"Club {k}" for k, code in enumerate(sorted(set(played["schedules"]["home_team"])))}
+    games, stats = played["schedules"], played["player_stats"]
+    column = "recent_team" if "recent_team" in stats else "team"
+    place = folder(schedules=games.assign(home_team=games["home_team"].map(own), away_team=games["away_team"].map(own)), player_stats=stats.assign(**{column: stats[column].map(own)}))
+    assert set(games_of(place)["home_team"]) == set(own.values())

@@ -81,3 +81,41 @@ def test_numbers_that_are_none(tmp_path, rows, value):
     with pytest.raises(DataError) as said:
         table_panel_of(tmp_path, rows.assign(price=rows["price"].astype(str).where(rows.index != 7, value)))
     assert "price" in str(said.value)
+
+
+# --- one scale ---
+
+def parts(tmp_path, *columns):
+    "A table in several files whose column x has been written in another way in each."
+    rng = np.random.default_rng(5)
+    x = rng.random(30 * len(columns)).round(3)
+    files = []
+    for k, write in enumerate(columns):
+        own = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=len(x))[30 * k:30 * k + 30].astype(str), "x": [write(v) for v in x[30 * k:30 * k + 30]], "y": rng.normal(size=30).round(3)})
+        own.to_csv(tmp_path / f"{k}.csv", index=False)
+        files.append(tmp_path / f"{k}.csv")
+    return x, table_panel({"task": "regression", "time": "day", "label": "y", "label_lag": "1h", "features": ["x"]}, files)
+
+
+PER = "{:.1%}".format
+
+
+@pytest.mark.parametrize("forms", [[PER], [PER, float], [float, PER, PER], [lambda v: f"{v:.3f}".replace("0.", "00."), float]])
+def test_per_cents_are_shares(tmp_path, forms):
+    x, panel = parts(tmp_path, *forms)
+    assert np.allclose(panel.frame["x"], x, atol=1e-9)
+
+
+@pytest.mark.parametrize("forms, words", [([float, lambda v: 100 * v], "two scales"), ([lambda v: 100 * v, float], "two scales"), ([PER, lambda v: 100 * v], "larger numbers without one"), ([lambda v: PER(v) if v > .3 else v], "with and without a percent sign"),
+                                          ([float, lambda v: round(100 * v)], "two scales")])
+def test_two_scales_are_refused(tmp_path, forms, words):
+    with pytest.raises(DataError, match=words) as said:
+        parts(tmp_path, *forms)
+    assert "column 'x'" in str(said.value)
+
+
+@pytest.mark.parametrize("factor", [3, 12, 1000])
+def test_another_size_is_no_other_scale(tmp_path, factor):
+    "Sales grow; only what lies within 0-1 here and within 0-100 there, a hundredfold, is a scale."
+    x, panel = parts(tmp_path, float, lambda v: factor * v)
+    assert np.isclose(panel.frame["x"].max(), factor * x[30:].max())
