@@ -18,7 +18,8 @@ from ..scoring.leaderboard import PLAUSIBLE
 from ..scoring.metrics import UndefinedScore, get_metric
 
 # %% auto #0
-__all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LINK', 'RATIO', 'outcome_name', 'single_gain', 'Look', 'looks', 'audit_columns']
+__all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LIGHT', 'STRETCHES', 'ERRORS', 'LINK', 'RATIO', 'outcome_name', 'single_gain',
+           'Look', 'looks', 'audit_columns']
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #180fd1af
 OUTCOME_NAMES = (r"(^|_)(label|outcome|mfe|mae|pnl|fwd|forward|future|ahead)(_|\d|$)", r"^(y|target)(_h?\d+)?$", r"(^|_)(bars|days|time|ticks)_(to|until|held)(_|$)",
@@ -32,7 +33,8 @@ def outcome_name(
     return any(re.search(pattern, column.lower()) for pattern in OUTCOME_NAMES)
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #974b3569
-BINS, PULL = 20, 30.0  # bins of a column; rows that pull a bin's mean to that of all
+BINS, PULL, LIGHT = 20, 30.0, 3.0  # bins of a column; rows that pull a bin's mean to that of all; the same for a level that is strong
+STRETCHES, ERRORS = 20, 2.0  # of time, for the error of a gain; standard errors that it has to exceed the limit by
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #c1a37479
 def _bins(values: pd.Series, kind: str, train: np.ndarray) -> np.ndarray:
@@ -46,12 +48,12 @@ def _bins(values: pd.Series, kind: str, train: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(x), np.searchsorted(edges, x, side="right") + 1, 0)
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #67025969
-def _means(bins: np.ndarray, outcome: np.ndarray, train: np.ndarray) -> np.ndarray:  # (N, K)
+def _means(bins: np.ndarray, outcome: np.ndarray, train: np.ndarray, pull: float = PULL) -> np.ndarray:  # (N, K)
     "Each row's forecast: the mean outcome of its bin among the training rows, pulled to that of all."
     size = int(bins.max()) + 1
     count, overall = np.bincount(bins[train], minlength=size), outcome[train].mean(axis=0)
     sums = np.stack([np.bincount(bins[train], weights=column, minlength=size) for column in outcome[train].T], axis=1)
-    return ((sums + PULL * overall) / (count + PULL)[:, None])[bins]
+    return ((sums + pull * overall) / (count + pull)[:, None])[bins]
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #a337ad8c
 def _outcome(panel: Panel, rows: np.ndarray) -> np.ndarray:  # (n, K)
@@ -69,11 +71,23 @@ def _gain(panel: Panel, rows: np.ndarray, forecast: np.ndarray, base: np.ndarray
     def of(part: np.ndarray) -> float:
         a, b = (float(np.squeeze(metric.finish(t[part].mean(axis=0)[None]))) for t in (model, rule))
         return a - b if metric.greater_is_better else 1 - a / b if b > 0 else 0.0
-    parts = [of(part) for part in np.array_split(np.arange(len(rows)), 20)]
-    whole = of(np.arange(len(rows)))
-    return whole, whole - 2 * float(np.nanstd(parts)) / np.sqrt(len(parts))
+    every = np.arange(len(rows))
+    parts = np.array_split(every, STRETCHES)
+    without = np.array([of(np.setdiff1d(every, part)) for part in parts])  # a gain is no mean: each stretch is left out in turn
+    whole = of(every)
+    return whole, whole - ERRORS * float(np.sqrt((len(parts) - 1) * np.nanvar(without)))
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #79886756
+def _levels(panel: Panel, rows: np.ndarray, outcome: np.ndarray, train: np.ndarray) -> list[np.ndarray]:  # each (N, K)
+    "What is known without the column: the level of all, of a symbol, of a day of the week, a month, an hour, and of a symbol's days of the week."
+    when = pd.DatetimeIndex(panel.times[rows])
+    symbol = pd.factorize(panel.frame["symbol"].to_numpy()[rows])[0]
+    ways = [symbol, when.dayofweek.to_numpy(), symbol * 7 + when.dayofweek.to_numpy(), when.month.to_numpy(), when.hour.to_numpy()]
+    ways = [np.unique(w, return_inverse=True)[1] for w in ways]
+    out = [np.broadcast_to(outcome[train].mean(axis=0), outcome.shape).copy()]
+    return out + [_means(w, outcome, train, pull) for w in ways if w.max() for pull in (PULL, LIGHT)]
+
+
 def single_gain(
     panel: Panel,  # rows in time order
     feature: Feature,  # of its manifest
@@ -87,8 +101,10 @@ def single_gain(
     bins = _bins(panel.frame[feature.name].iloc[rows].reset_index(drop=True), feature.kind, train)
     outcome = _outcome(panel, rows)
     forecast = _means(bins, outcome, train)[late]
-    bases = [np.broadcast_to(outcome[train].mean(axis=0), forecast.shape).copy()]
-    if panel.task == "regression": bases.append(_means(_bins(rule_columns(panel, "ewma")["ewma"].iloc[rows].reset_index(drop=True), "numeric", train), outcome, train)[late])
+    bases = [level[late] for level in _levels(panel, rows, outcome, train)]
+    if panel.task == "regression":
+        past = rule_columns(panel, "ewma")["ewma"].iloc[rows].reset_index(drop=True)
+        bases += [_means(_bins(past, "numeric", train), outcome, train)[late], past.fillna(outcome[train].mean()).to_numpy()[late, None]]
     try: return min((_gain(panel, rows[late], forecast, base) for base in bases), key=lambda g: g[0])
     except UndefinedScore: return float("nan"), float("nan")
 
@@ -96,8 +112,8 @@ def single_gain(
 LINK, RATIO = 0.30, 3.0  # a link with the own label that is worth a look; how much weaker the best one with a past label has to be
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #8153e31c
-def _link(bins: np.ndarray, outcome: np.ndarray) -> float:
-    "A correlation that may bend, between bins and an outcome."
+def _link(bins: np.ndarray, outcome: np.ndarray, errors: float = 0.0) -> float:
+    "A correlation that may bend, between bins and an outcome; at least as strong as this, where standard errors of pure noise are taken off."
     keep = np.isfinite(outcome).all(axis=1)
     bins, y = bins[keep], outcome[keep]
     total = ((y - y.mean(axis=0)) ** 2).sum()
@@ -106,7 +122,8 @@ def _link(bins: np.ndarray, outcome: np.ndarray) -> float:
     means = np.stack([np.bincount(bins, weights=c) for c in y.T], axis=1) / count[:, None]
     share = ((means[bins] - y.mean(axis=0)) ** 2).sum() / total
     k = int((np.bincount(bins) > 0).sum())
-    return float(np.sqrt(max((share - (k - 1) / len(y)) / max(1 - (k - 1) / len(y), 1e-9), 0.0)))
+    chance = (k - 1 + errors * np.sqrt(2 * max(k - 1, 0))) / len(y)
+    return float(np.sqrt(max((share - chance) / max(1 - chance, 1e-9), 0.0)))
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #c953afe3
 def _ended_before(panel: Panel, rows: np.ndarray, back: int) -> np.ndarray:  # positions among `rows`, -1 where there is none
@@ -141,7 +158,7 @@ def looks(
         pasts.append(past)
     for f in panel.features:
         bins = _bins(panel.frame[f.name].iloc[rows].reset_index(drop=True), f.kind, np.ones(len(rows), bool))
-        out[f.name] = Look(_link(bins, outcome), max(_link(bins, past) for past in pasts))
+        out[f.name] = Look(_link(bins, outcome, ERRORS), max(_link(bins, past) for past in pasts))
     return out
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #782f36ec

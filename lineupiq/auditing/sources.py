@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import audit_columns
-from .poison import World, changes, panel_world, spoil_bars, spoil_rows, world_of
+from .poison import World, changes, panel_world, spoil_rows, spoil_table, world_of
 from ..base import ConfigError, DataError, LineupIQError, did_you_mean
 from ..checks.bench import expect, verdict_of
 from ..checks.findings import Finding
@@ -31,8 +31,8 @@ from ..data.sources import SOURCES, RawRows, Source
 from ..data.tables import TableConfig, row_times, rows_panel, table_files, table_rows
 
 # %% auto #0
-__all__ = ['SOURCE_CHECKS', 'UNREACHED', 'AHEAD', 'Feed', 'feed_of', 'SourceBench', 'source_check', 'unlike', 'refusal',
-           'another_day', 'BrokenSource', 'check_source']
+__all__ = ['SOURCE_CHECKS', 'UNREACHED', 'AHEAD', 'LEAKS', 'Feed', 'feed_of', 'SourceBench', 'source_check', 'unlike', 'refusal',
+           'another_day', 'BrokenSource', 'check_source', 'source_report']
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #fc22cf13
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Feed:
     coming: Callable[[Any, np.datetime64], Panel] | None = None  # the panel of a morning: rows up to the moment, without what was known later; None: the source has no such rows
     every: bool = True  # False: some of the coming rows are not known beforehand, such as who will play
     columns: bool = False  # True: the raw rows are one table, and the builder says which columns it needs
+    sorting: Callable[[Any], Panel] | None = None  # the builder told to sort, where it refuses rows out of order otherwise
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #d1926828
 def _declared_feed(ask: DataRequest, horizon: int | None) -> Feed:
@@ -104,9 +105,6 @@ def _table_feed(ask: DataRequest, cfg: TableConfig) -> Feed:
     raw = table_rows(cfg, table_files(ask.data, cfg, source_files(ask)))
     if cfg.games is not None:
         return _league_feed(ask, cfg)
-    from functools import partial
-
-    from lineupiq.auditing.poison import spoil_table
     kept = replace(cfg, upcoming=True, drop_missing_target=False)
     world = World(raw, partial(rows_panel, cfg=cfg), partial(spoil_table, cfg=cfg), "the file's outcomes and columns")
     until = lambda raw, at: raw[row_times(raw, cfg)[0] <= at]  # noqa: E731
@@ -116,7 +114,7 @@ def _table_feed(ask: DataRequest, cfg: TableConfig) -> Feed:
         for column in dict.fromkeys([cfg.label, *(h.column for h in cfg.history if h.outcome and h.column != cfg.label)]):
             out[column] = out[column].where(~late)
         return rows_panel(out, kept, to_fit=False)
-    return Feed(world, until, coming, columns=True)
+    return Feed(world, until, coming, columns=True, sorting=partial(rows_panel, cfg=replace(cfg, sort=True)))
 
 
 def _league_feed(ask: DataRequest, cfg: TableConfig) -> Feed:
@@ -359,7 +357,7 @@ def _shuffled(b: SourceBench) -> str | tuple[str, str]:
     mixed = lambda t: t.iloc[rng.permutation(len(t))].reset_index(drop=True)  # noqa: E731
     raw = b.feed.world.raw
     try:
-        other = b.feed.world.build({k: mixed(t) for k, t in raw.items()} if isinstance(raw, Mapping) else mixed(raw))
+        other = (b.feed.sorting or b.feed.world.build)({k: mixed(t) for k, t in raw.items()} if isinstance(raw, Mapping) else mixed(raw))
     except (DataError, ConfigError) as err:
         return refusal(err)
     return _same_panel(b, other)
@@ -508,3 +506,19 @@ def check_source(
         raise BrokenSource(f"{bench.ask.data} fails {len(bad)} of {len(findings)} checks of sources", where="; ".join(f.title for f in bad), found=bad[0].evidence,
                            expected="no 'fail' among the findings", fix=bad[0].finding)
     return findings
+
+# %% ../../nbs/11_auditing/07_sources.ipynb #8aa6b418
+LEAKS = ("another future", "a file that ends earlier", "no column knows the outcome", "rows of tomorrow", "the same on another day")  # checks of what a row knows
+
+
+def source_report(
+    ask: DataRequest,  # which rows
+    horizon: int | None = None,  # None: the source's first
+) -> tuple[dict[str, Any], str, int]:  # plain values, text, exit code: 10 where a row knows what it cannot, 3 where something else is broken, 0
+    "The battery on one source, for a command."
+    found = check_source(ask, horizon)
+    counts = {v: sum(f.verdict == v for f in found) for v in ("pass", "warn", "fail", "unknown")}
+    bad = [f.title for f in found if f.verdict == "fail"]
+    lines = [f"{ask.data}: {counts['pass'] + counts['warn']} held, {counts['fail']} failed, {counts['unknown']} do not apply", *(f"  {f.verdict:7} {f.title}: {f.evidence}" + (f"; {f.finding}" if f.finding else "") for f in found)]
+    code = 0 if not bad else 10 if any(t in LEAKS for t in bad) else 3
+    return {"source": ask.data, **counts, "checks": [f.record() for f in found]}, "\n".join(lines), code
