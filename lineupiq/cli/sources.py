@@ -16,10 +16,11 @@ from ..data.request import DataRequest
 # %% ../../nbs/18_cli/05a_sources.ipynb #69d7283a
 def _overview(rows: list[dict[str, Any]]) -> str:
     "One line a source."
-    import pandas as pd
-    shown = pd.DataFrame({"--data": [r["name"] for r in rows], "comes with": [r["package"] or "this program" for r in rows], "horizons": [",".join(map(str, r["horizons"])) for r in rows],
-                          "what it is": [r["description"] if r["available"] else f"unavailable: {r['reason']}" for r in rows]})
-    return shown.to_string(index=False, justify="left", max_colwidth=None) + "\nFILE.yaml describes a table of your own. lineupiq sources NAME says what a source can be told; --check NAME tries it."
+    table = [("--data", "comes with", "horizons", "what it is")]
+    table += [(r["name"], r["package"] or "this program", ",".join(map(str, r["horizons"])), r["description"] if r["available"] else f"unavailable: {r['reason']}") for r in rows]
+    wide = [max(len(row[k]) for row in table) for k in range(3)]
+    lines = ["  ".join((*(cell.ljust(w) for cell, w in zip(row, wide, strict=False)), row[3])) for row in table]
+    return "\n".join([*lines, "FILE.yaml describes a table of your own. lineupiq sources NAME says what a source can be told; --check NAME tries it."])
 
 
 def _one(about: dict[str, Any]) -> str:
