@@ -18,8 +18,8 @@ from ..scoring.leaderboard import PLAUSIBLE
 from ..scoring.metrics import UndefinedScore, get_metric
 
 # %% auto #0
-__all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LIGHT', 'STRETCHES', 'ERRORS', 'LINK', 'RATIO', 'outcome_name', 'single_gain',
-           'Look', 'looks', 'audit_columns']
+__all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LIGHT', 'STRETCHES', 'ERRORS', 'LEFT', 'LINK', 'RATIO', 'outcome_name', 'Lesson',
+           'lesson', 'single_gain', 'gain_on_level', 'Look', 'looks', 'audit_columns']
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #180fd1af
 OUTCOME_NAMES = (r"(^|_)(label|outcome|mfe|mae|pnl|fwd|forward|future|ahead)(_|\d|$)", r"^(y|target)(_h?\d+)?$", r"(^|_)(bars|days|time|ticks)_(to|until|held)(_|$)",
@@ -88,25 +88,65 @@ def _levels(panel: Panel, rows: np.ndarray, outcome: np.ndarray, train: np.ndarr
     return out + [_means(w, outcome, train, pull) for w in ways if w.max() for pull in (PULL, LIGHT)]
 
 
-def single_gain(
+@dataclass(frozen=True)
+class Lesson:
+    "The rows that teach a column's forecast, those that test it, and what is known without the column."
+    rows: np.ndarray  # (N,) labelled rows
+    train: np.ndarray  # (N,) bool
+    late: np.ndarray  # (N,) bool
+    outcome: np.ndarray  # (N, K)
+    bases: list[np.ndarray]  # each (N, K)
+
+
+def lesson(
     panel: Panel,  # rows in time order
-    feature: Feature,  # of its manifest
     share: float = 0.6,  # of the rows that teach
-) -> tuple[float, float]:  # (gain over the simple rule, its lower bound), in the terms of PLAUSIBLE
-    "What one column can forecast alone."
+) -> Lesson | None:  # None: too few rows
+    "What all columns of a panel are tried on."
     rows = np.flatnonzero(panel.labelled)
     cut = panel.times[rows[int(share * len(rows))]]
     train, late = panel.label_ends[rows] < cut, panel.times[rows] >= cut
-    if train.sum() < 50 or late.sum() < 50: return float("nan"), float("nan")
-    bins = _bins(panel.frame[feature.name].iloc[rows].reset_index(drop=True), feature.kind, train)
+    if train.sum() < 50 or late.sum() < 50: return None
     outcome = _outcome(panel, rows)
-    forecast = _means(bins, outcome, train)[late]
-    bases = [level[late] for level in _levels(panel, rows, outcome, train)]
+    bases = _levels(panel, rows, outcome, train)
     if panel.task == "regression":
         past = rule_columns(panel, "ewma")["ewma"].iloc[rows].reset_index(drop=True)
-        bases += [_means(_bins(past, "numeric", train), outcome, train)[late], past.fillna(outcome[train].mean()).to_numpy()[late, None]]
-    try: return min((_gain(panel, rows[late], forecast, base) for base in bases), key=lambda g: g[0])
+        bases += [_means(_bins(past, "numeric", train), outcome, train), past.fillna(outcome[train].mean()).to_numpy()[:, None]]
+    return Lesson(rows, train, late, outcome, bases)
+
+
+def single_gain(
+    panel: Panel,  # rows in time order
+    feature: Feature,  # of its manifest
+    taught: Lesson | None = None,  # of `lesson`; None: made here
+) -> tuple[float, float]:  # (gain over the simple rule, its lower bound), in the terms of PLAUSIBLE
+    "What one column can forecast alone."
+    if (t := taught or lesson(panel)) is None: return float("nan"), float("nan")
+    bins = _bins(panel.frame[feature.name].iloc[t.rows].reset_index(drop=True), feature.kind, t.train)
+    forecast = _means(bins, t.outcome, t.train)[t.late]
+    try: return min((_gain(panel, t.rows[t.late], forecast, base[t.late]) for base in t.bases), key=lambda g: g[0])
     except UndefinedScore: return float("nan"), float("nan")
+
+# %% ../../nbs/11_auditing/02_columns.ipynb #00ecfff5
+LEFT = 0.4  # of what the best level leaves open: more than this one honest column does not explain
+
+
+def gain_on_level(
+    panel: Panel,  # rows in time order, with numbers for labels
+    feature: Feature,  # of its manifest
+    taught: Lesson | None = None,  # of `lesson`; None: made here
+) -> tuple[float, float]:  # (share of what the level leaves open, its lower bound)
+    "What one column adds to the best of the levels."
+    if panel.task != "regression" or (t := taught or lesson(panel)) is None: return float("nan"), float("nan")
+    base = min(t.bases, key=lambda b: ((t.outcome - b)[t.late] ** 2).mean())
+    bins = _bins(panel.frame[feature.name].iloc[t.rows].reset_index(drop=True), feature.kind, t.train)
+    open_ = t.outcome - base
+    left, after = ((x[t.late, 0]) ** 2 for x in (open_, open_ - _means(bins, open_, t.train, LIGHT)))
+    every = np.arange(len(left))
+    parts = np.array_split(every, STRETCHES)
+    of = lambda keep: 1 - after[keep].sum() / max(left[keep].sum(), 1e-300)  # noqa: E731
+    without = np.array([of(np.setdiff1d(every, part)) for part in parts])
+    return float(of(every)), float(of(every) - ERRORS * np.sqrt((len(parts) - 1) * without.var()))
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #5742a18d
 LINK, RATIO = 0.30, 3.0  # a link with the own label that is worth a look; how much weaker the best one with a past label has to be
@@ -169,17 +209,19 @@ def audit_columns(
     labelled = panel.frame[panel.labelled].reset_index(drop=True)
     twins = {t.split("'")[1]: t for t in label_twins(labelled, panel.features, classes=panel.task != "regression")}
     name, limit, _ = PLAUSIBLE[panel.task]
-    seen, out = looks(panel), []
+    seen, out, taught = looks(panel), [], lesson(panel)
     for f in panel.features:
-        gain, low = single_gain(panel, f)
+        gain, low = single_gain(panel, f, taught) if taught else (float("nan"),) * 2
+        part, least = gain_on_level(panel, f, taught) if taught else (float("nan"),) * 2
         look, called = seen[f.name], outcome_name(f.name)
         ahead = look.own > LINK and look.own > RATIO * look.past
         half = look.own > LINK / 2 and look.own > 1.5 * look.past
         said = [s for s, on in ((twins.get(f.name, ""), f.name in twins), (f"alone gains {gain:.3f} of {name} (at least {low:.3f}; plausible up to {limit})", low > limit),
+                                (f"explains {part:.2f} of what the level leaves open (at least {least:.2f}; plausible up to {LEFT})", least > LEFT),
                                 (f"goes along with its own label at {look.own:.2f}, with past ones at {look.past:.2f} at most", ahead or (called and half)),
                                 ("is called like an outcome", called)) if on]
         if said:
-            bad = f.name in twins or low > limit or ahead or (called and half)
+            bad = f.name in twins or low > limit or least > LEFT or ahead or (called and half)
             out.append(Finding(f"column {f.name}", "fail" if bad else "warn", "; ".join(said), "knows the outcome" if bad else "only its name is suspicious"))
     strongest = max(panel.columns, key=lambda c: seen[c].own)
     return out or [Finding("outcome-like columns", "pass", f"{len(panel.columns)} columns; the strongest, {strongest}, goes along with its own label at {seen[strongest].own:.2f}")]
