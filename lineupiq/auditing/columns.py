@@ -18,7 +18,8 @@ from ..scoring.leaderboard import PLAUSIBLE
 from ..scoring.metrics import UndefinedScore, get_metric
 
 # %% auto #0
-__all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LINK', 'RATIO', 'outcome_name', 'single_gain', 'Look', 'looks', 'audit_columns']
+__all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LIGHT', 'STRETCHES', 'ERRORS', 'LEFT', 'LINK', 'RATIO', 'outcome_name', 'Lesson',
+           'lesson', 'single_gain', 'gain_on_level', 'Look', 'looks', 'audit_columns']
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #180fd1af
 OUTCOME_NAMES = (r"(^|_)(label|outcome|mfe|mae|pnl|fwd|forward|future|ahead)(_|\d|$)", r"^(y|target)(_h?\d+)?$", r"(^|_)(bars|days|time|ticks)_(to|until|held)(_|$)",
@@ -32,7 +33,8 @@ def outcome_name(
     return any(re.search(pattern, column.lower()) for pattern in OUTCOME_NAMES)
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #974b3569
-BINS, PULL = 20, 30.0  # bins of a column; rows that pull a bin's mean to that of all
+BINS, PULL, LIGHT = 20, 30.0, 3.0  # bins of a column; rows that pull a bin's mean to that of all; the same for a level that is strong
+STRETCHES, ERRORS = 20, 2.0  # of time, for the error of a gain; standard errors that it has to exceed the limit by
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #c1a37479
 def _bins(values: pd.Series, kind: str, train: np.ndarray) -> np.ndarray:
@@ -46,12 +48,12 @@ def _bins(values: pd.Series, kind: str, train: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(x), np.searchsorted(edges, x, side="right") + 1, 0)
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #67025969
-def _means(bins: np.ndarray, outcome: np.ndarray, train: np.ndarray) -> np.ndarray:  # (N, K)
+def _means(bins: np.ndarray, outcome: np.ndarray, train: np.ndarray, pull: float = PULL) -> np.ndarray:  # (N, K)
     "Each row's forecast: the mean outcome of its bin among the training rows, pulled to that of all."
     size = int(bins.max()) + 1
     count, overall = np.bincount(bins[train], minlength=size), outcome[train].mean(axis=0)
     sums = np.stack([np.bincount(bins[train], weights=column, minlength=size) for column in outcome[train].T], axis=1)
-    return ((sums + PULL * overall) / (count + PULL)[:, None])[bins]
+    return ((sums + pull * overall) / (count + pull)[:, None])[bins]
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #a337ad8c
 def _outcome(panel: Panel, rows: np.ndarray) -> np.ndarray:  # (n, K)
@@ -69,35 +71,89 @@ def _gain(panel: Panel, rows: np.ndarray, forecast: np.ndarray, base: np.ndarray
     def of(part: np.ndarray) -> float:
         a, b = (float(np.squeeze(metric.finish(t[part].mean(axis=0)[None]))) for t in (model, rule))
         return a - b if metric.greater_is_better else 1 - a / b if b > 0 else 0.0
-    parts = [of(part) for part in np.array_split(np.arange(len(rows)), 20)]
-    whole = of(np.arange(len(rows)))
-    return whole, whole - 2 * float(np.nanstd(parts)) / np.sqrt(len(parts))
+    every = np.arange(len(rows))
+    parts = np.array_split(every, STRETCHES)
+    without = np.array([of(np.setdiff1d(every, part)) for part in parts])  # a gain is no mean: each stretch is left out in turn
+    whole = of(every)
+    return whole, whole - ERRORS * float(np.sqrt((len(parts) - 1) * np.nanvar(without)))
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #79886756
-def single_gain(
+def _levels(panel: Panel, rows: np.ndarray, outcome: np.ndarray, train: np.ndarray) -> list[np.ndarray]:  # each (N, K)
+    "What is known without the column: the level of all, of a symbol, of a day of the week, a month, an hour, and of a symbol's days of the week."
+    when = pd.DatetimeIndex(panel.times[rows])
+    symbol = pd.factorize(panel.frame["symbol"].to_numpy()[rows])[0]
+    ways = [symbol, when.dayofweek.to_numpy(), symbol * 7 + when.dayofweek.to_numpy(), when.month.to_numpy(), when.hour.to_numpy()]
+    ways = [np.unique(w, return_inverse=True)[1] for w in ways]
+    out = [np.broadcast_to(outcome[train].mean(axis=0), outcome.shape).copy()]
+    return out + [_means(w, outcome, train, pull) for w in ways if w.max() for pull in (PULL, LIGHT)]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    "The rows that teach a column's forecast, those that test it, and what is known without the column."
+    rows: np.ndarray  # (N,) labelled rows
+    train: np.ndarray  # (N,) bool
+    late: np.ndarray  # (N,) bool
+    outcome: np.ndarray  # (N, K)
+    bases: list[np.ndarray]  # each (N, K)
+
+
+def lesson(
     panel: Panel,  # rows in time order
-    feature: Feature,  # of its manifest
     share: float = 0.6,  # of the rows that teach
-) -> tuple[float, float]:  # (gain over the simple rule, its lower bound), in the terms of PLAUSIBLE
-    "What one column can forecast alone."
+) -> Lesson | None:  # None: too few rows
+    "What all columns of a panel are tried on."
     rows = np.flatnonzero(panel.labelled)
     cut = panel.times[rows[int(share * len(rows))]]
     train, late = panel.label_ends[rows] < cut, panel.times[rows] >= cut
-    if train.sum() < 50 or late.sum() < 50: return float("nan"), float("nan")
-    bins = _bins(panel.frame[feature.name].iloc[rows].reset_index(drop=True), feature.kind, train)
+    if train.sum() < 50 or late.sum() < 50: return None
     outcome = _outcome(panel, rows)
-    forecast = _means(bins, outcome, train)[late]
-    bases = [np.broadcast_to(outcome[train].mean(axis=0), forecast.shape).copy()]
-    if panel.task == "regression": bases.append(_means(_bins(rule_columns(panel, "ewma")["ewma"].iloc[rows].reset_index(drop=True), "numeric", train), outcome, train)[late])
-    try: return min((_gain(panel, rows[late], forecast, base) for base in bases), key=lambda g: g[0])
+    bases = _levels(panel, rows, outcome, train)
+    if panel.task == "regression":
+        past = rule_columns(panel, "ewma")["ewma"].iloc[rows].reset_index(drop=True)
+        bases += [_means(_bins(past, "numeric", train), outcome, train), past.fillna(outcome[train].mean()).to_numpy()[:, None]]
+    return Lesson(rows, train, late, outcome, bases)
+
+
+def single_gain(
+    panel: Panel,  # rows in time order
+    feature: Feature,  # of its manifest
+    taught: Lesson | None = None,  # of `lesson`; None: made here
+) -> tuple[float, float]:  # (gain over the simple rule, its lower bound), in the terms of PLAUSIBLE
+    "What one column can forecast alone."
+    if (t := taught or lesson(panel)) is None: return float("nan"), float("nan")
+    bins = _bins(panel.frame[feature.name].iloc[t.rows].reset_index(drop=True), feature.kind, t.train)
+    forecast = _means(bins, t.outcome, t.train)[t.late]
+    try: return min((_gain(panel, t.rows[t.late], forecast, base[t.late]) for base in t.bases), key=lambda g: g[0])
     except UndefinedScore: return float("nan"), float("nan")
+
+# %% ../../nbs/11_auditing/02_columns.ipynb #00ecfff5
+LEFT = 0.4  # of what the best level leaves open: more than this one honest column does not explain
+
+
+def gain_on_level(
+    panel: Panel,  # rows in time order, with numbers for labels
+    feature: Feature,  # of its manifest
+    taught: Lesson | None = None,  # of `lesson`; None: made here
+) -> tuple[float, float]:  # (share of what the level leaves open, its lower bound)
+    "What one column adds to the best of the levels."
+    if panel.task != "regression" or (t := taught or lesson(panel)) is None: return float("nan"), float("nan")
+    base = min(t.bases, key=lambda b: ((t.outcome - b)[t.late] ** 2).mean())
+    bins = _bins(panel.frame[feature.name].iloc[t.rows].reset_index(drop=True), feature.kind, t.train)
+    open_ = t.outcome - base
+    left, after = ((x[t.late, 0]) ** 2 for x in (open_, open_ - _means(bins, open_, t.train, LIGHT)))
+    every = np.arange(len(left))
+    parts = np.array_split(every, STRETCHES)
+    of = lambda keep: 1 - after[keep].sum() / max(left[keep].sum(), 1e-300)  # noqa: E731
+    without = np.array([of(np.setdiff1d(every, part)) for part in parts])
+    return float(of(every)), float(of(every) - ERRORS * np.sqrt((len(parts) - 1) * without.var()))
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #5742a18d
 LINK, RATIO = 0.30, 3.0  # a link with the own label that is worth a look; how much weaker the best one with a past label has to be
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #8153e31c
-def _link(bins: np.ndarray, outcome: np.ndarray) -> float:
-    "A correlation that may bend, between bins and an outcome."
+def _link(bins: np.ndarray, outcome: np.ndarray, errors: float = 0.0) -> float:
+    "A correlation that may bend, between bins and an outcome; at least as strong as this, where standard errors of pure noise are taken off."
     keep = np.isfinite(outcome).all(axis=1)
     bins, y = bins[keep], outcome[keep]
     total = ((y - y.mean(axis=0)) ** 2).sum()
@@ -106,7 +162,8 @@ def _link(bins: np.ndarray, outcome: np.ndarray) -> float:
     means = np.stack([np.bincount(bins, weights=c) for c in y.T], axis=1) / count[:, None]
     share = ((means[bins] - y.mean(axis=0)) ** 2).sum() / total
     k = int((np.bincount(bins) > 0).sum())
-    return float(np.sqrt(max((share - (k - 1) / len(y)) / max(1 - (k - 1) / len(y), 1e-9), 0.0)))
+    chance = (k - 1 + errors * np.sqrt(2 * max(k - 1, 0))) / len(y)
+    return float(np.sqrt(max((share - chance) / max(1 - chance, 1e-9), 0.0)))
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #c953afe3
 def _ended_before(panel: Panel, rows: np.ndarray, back: int) -> np.ndarray:  # positions among `rows`, -1 where there is none
@@ -141,7 +198,7 @@ def looks(
         pasts.append(past)
     for f in panel.features:
         bins = _bins(panel.frame[f.name].iloc[rows].reset_index(drop=True), f.kind, np.ones(len(rows), bool))
-        out[f.name] = Look(_link(bins, outcome), max(_link(bins, past) for past in pasts))
+        out[f.name] = Look(_link(bins, outcome, ERRORS), max(_link(bins, past) for past in pasts))
     return out
 
 # %% ../../nbs/11_auditing/02_columns.ipynb #782f36ec
@@ -152,17 +209,19 @@ def audit_columns(
     labelled = panel.frame[panel.labelled].reset_index(drop=True)
     twins = {t.split("'")[1]: t for t in label_twins(labelled, panel.features, classes=panel.task != "regression")}
     name, limit, _ = PLAUSIBLE[panel.task]
-    seen, out = looks(panel), []
+    seen, out, taught = looks(panel), [], lesson(panel)
     for f in panel.features:
-        gain, low = single_gain(panel, f)
+        gain, low = single_gain(panel, f, taught) if taught else (float("nan"),) * 2
+        part, least = gain_on_level(panel, f, taught) if taught else (float("nan"),) * 2
         look, called = seen[f.name], outcome_name(f.name)
         ahead = look.own > LINK and look.own > RATIO * look.past
         half = look.own > LINK / 2 and look.own > 1.5 * look.past
         said = [s for s, on in ((twins.get(f.name, ""), f.name in twins), (f"alone gains {gain:.3f} of {name} (at least {low:.3f}; plausible up to {limit})", low > limit),
+                                (f"explains {part:.2f} of what the level leaves open (at least {least:.2f}; plausible up to {LEFT})", least > LEFT),
                                 (f"goes along with its own label at {look.own:.2f}, with past ones at {look.past:.2f} at most", ahead or (called and half)),
                                 ("is called like an outcome", called)) if on]
         if said:
-            bad = f.name in twins or low > limit or ahead or (called and half)
+            bad = f.name in twins or low > limit or least > LEFT or ahead or (called and half)
             out.append(Finding(f"column {f.name}", "fail" if bad else "warn", "; ".join(said), "knows the outcome" if bad else "only its name is suspicious"))
     strongest = max(panel.columns, key=lambda c: seen[c].own)
     return out or [Finding("outcome-like columns", "pass", f"{len(panel.columns)} columns; the strongest, {strongest}, goes along with its own label at {seen[strongest].own:.2f}")]

@@ -219,7 +219,7 @@ def short_search(
     fold = cut.fold(panel)
     panel = replace(panel, frame=panel.frame.assign(weight=panel.frame["weight"].round(9)))
     dev = development_panel(panel, [fold])
-    if not n_trials or not len(spec.cls.search_space): return panel_digest(dev), ""
+    if not n_trials or not len(getattr(spec.cls, "search_space", ())): return panel_digest(dev), ""
     found = tune_model(dev, spec.name, SearchSettings(n_trials=n_trials, n_splits=2, config=spec.config, n_jobs=1, pruner="none"))
     return panel_digest(dev), f"{found.params} {found.score!r}"
 

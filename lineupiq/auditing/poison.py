@@ -16,12 +16,12 @@ import pandas as pd
 from ..data.leagues import game_scores, game_times, league_panel
 from ..data.panel import Panel, naive_utc
 from ..data.request import DataRequest, read_source, source_files, source_options
-from ..data.sources import SOURCES, barrier_config
+from ..data.sources import SOURCES, RawRows, barrier_config
 from ..data.tables import ROLES, TableConfig, game_rows, row_times, rows_panel, table_files, table_root, table_rows
 
 # %% auto #0
 __all__ = ['USAGE', 'AT_KICKOFF', 'LATER_ROLES', 'DIGITS', 'World', 'spoil_bars', 'spoil_nfl', 'spoil_panel', 'spoil_table',
-           'spoil_games', 'panel_world', 'world_of', 'changes']
+           'spoil_rows', 'spoil_games', 'panel_world', 'world_of', 'changes']
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f69b957a
 @dataclass(frozen=True)
@@ -226,6 +226,33 @@ def _other_outcomes(label: pd.Series, rows: np.ndarray, task: str, rng: np.rando
     out.iloc[rows] = classes[(at + rng.integers(1, len(classes), len(rows))) % len(classes)]
     return out
 
+# %% ../../nbs/11_auditing/04_poison.ipynb #5d504255
+def spoil_rows(
+    raw: pd.DataFrame,  # of a source that declares its raw rows
+    after: np.datetime64,  # what was known then stays
+    until: np.datetime64 | None,  # what became known later than this stays
+    rng: np.random.Generator,  # of the garbage
+    about: RawRows,  # what the source declares
+) -> pd.DataFrame:
+    "Raw rows of a source by others with another future."
+    out, fixed = raw.copy(), {about.time, *about.key, *about.known.values()}
+    for column in (c for c in raw.columns if c not in fixed):
+        at = np.flatnonzero(_between(about.times(raw, column), after, until))
+        new = _plausible(raw[column], raw[column].iloc[at], rng)
+        whole = raw[column].astype(np.float64) if pd.api.types.is_float_dtype(new) else raw[column].copy()
+        whole.iloc[at] = new.to_numpy()
+        out[column] = whole
+    return out
+
+
+def _plausible(column: pd.Series, values: pd.Series, rng: np.random.Generator) -> pd.Series:
+    "Garbage that a reader takes for data: shares stay shares, what is never negative stays so, and gaps stay where they are."
+    made = _garbage(values, rng)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column) and column.min() >= 0:
+        share = column.max() <= 1 and column.nunique() > 2
+        made = pd.Series(rng.uniform(column.min(), column.max(), len(values)), values.index) if share else made.abs()
+    return made.where(made.notna(), values).where(values.notna())
+
 # %% ../../nbs/11_auditing/04_poison.ipynb #c28ae526
 def spoil_games(
     raw: pd.DataFrame,  # a list of games, as read
@@ -274,11 +301,19 @@ def world_of(
         return _table_world(ask, ask.table)
     if ask.data not in SOURCES and ask.table is not None and ask.table.games is not None and given <= {"path"}:
         return _league_world(ask, ask.table)
+    if ask.data in SOURCES and SOURCES[ask.data].raw is not None and not given - set(SOURCES[ask.data].options):
+        return _declared_world(ask, horizon)
     if ask.data not in makers or given - set(SOURCES[ask.data].options):
         return panel_world(read_source(ask, horizon))  # which also refuses what the source does not take
     return makers[ask.data](ask, horizon)
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #62873d54
+def _declared_world(ask: DataRequest, horizon: int | None) -> World:
+    entry, given = SOURCES[ask.data], source_options(ask) | ({"horizon": horizon} if horizon else {})
+    fixed = ", ".join((entry.raw.time, *entry.raw.key))
+    return World(entry.rows(given), lambda raw: entry.panel(given, raw), partial(spoil_rows, about=entry.raw), f"every column of the raw rows but {fixed}")
+
+
 def _table_world(ask: DataRequest, cfg: TableConfig) -> World:
     raw = table_rows(cfg, table_files(ask.data, cfg, source_files(ask)))
     return World(raw, partial(rows_panel, cfg=cfg), partial(spoil_table, cfg=cfg), "the file's outcomes and columns, from which histories are made again; its own features are as they came")

@@ -25,7 +25,8 @@ from ..data.game_log import Games, make_log
 
 # %% auto #0
 __all__ = ['STEPS', 'NAMES', 'SIZES', 'QUICK', 'CHECKS', 'CheckData', 'spoiled', 'check_data', 'Broken', 'expect', 'Bench',
-           'raw_output', 'gap', 'agree', 'TinyConfig', 'TinyModel', 'model_check', 'run_check', 'refused', 'peak_bytes']
+           'raw_output', 'gap', 'agree', 'TinyConfig', 'TinyModel', 'model_check', 'verdict_of', 'run_check', 'refused',
+           'peak_bytes']
 
 # %% ../../nbs/02_checks/02_bench.ipynb #4c3c1c77
 STEPS = 8  # steps of a window
@@ -306,20 +307,26 @@ def _hushed() -> Iterator[None]:
         log.setLevel(level)
 
 # %% ../../nbs/02_checks/02_bench.ipynb #c65fbd10
+def verdict_of(
+    ask: Callable[[], str | tuple[str, str]],  # a check on whatever it looks at
+) -> tuple[str, str]:  # (verdict, evidence)
+    "What a check says; whatever it raises is a failure, and the text the evidence."
+    try:
+        with _hushed():
+            said = ask()
+    except Broken as err:
+        said = ("fail", str(err))
+    except Exception as err:
+        said = ("fail", f"{type(err).__name__}: {str(err).strip()[:200]}")
+    return said if isinstance(said, tuple) else ("pass", said)
+
+
 def run_check(
     title: str,  # a key of CHECKS
     bench: Bench,  # the model on a task's data
 ) -> Finding:
     "One check on one bench; whatever it raises becomes a finding."
-    try:
-        with _hushed():
-            said = CHECKS[title](bench)
-    except Broken as err:
-        said = ("fail", str(err))
-    except Exception as err:
-        said = ("fail", f"{type(err).__name__}: {str(err).strip()[:200]}")
-    verdict, evidence = said if isinstance(said, tuple) else ("pass", said)
-    return Finding(f"{bench.task}: {title}", verdict, evidence)
+    return Finding(f"{bench.task}: {title}", *verdict_of(lambda: CHECKS[title](bench)))
 
 # %% ../../nbs/02_checks/02_bench.ipynb #36bbf6d2
 def refused(

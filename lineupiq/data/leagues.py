@@ -129,6 +129,8 @@ def league_games(
     needed = [getattr(cfg, f) for f in ("date", "home", "away", "home_score", "away_score", "score", "season", "neutral", "division") if getattr(cfg, f)] + ([c for c in (cfg.odds.home, cfg.odds.away, cfg.odds.draw) if c] if cfg.odds else [])
     if gone := [c for c in needed if c not in raw]:
         raise DataError(f"{len(gone)} column(s) missing", where="games", found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in gone), expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}")
+    if not len(raw):
+        raise DataError("no rows", where="games", found="0 rows", fix="check the filters and the files")
     rename = lambda codes: codes.map(lambda t: (names or {}).get(t, t))
     home, away = game_scores(raw, cfg)
     games = pd.DataFrame({"home": rename(to_codes(raw[cfg.home], cfg.home)), "away": rename(to_codes(raw[cfg.away], cfg.away)), "home_score": home, "away_score": away,

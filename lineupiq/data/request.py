@@ -5,6 +5,7 @@
 # %% ../../nbs/01_data/15_request.ipynb #f454f816
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
@@ -12,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..base import ConfigError, Count, Record
+from ..base import ConfigError, Count, Record, did_you_mean
 from ..core.config import raise_problems, read_yaml
 from ..core.requests import Request, option
 
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
     from lineupiq.data.tables import TableConfig
 
 # %% auto #0
-__all__ = ['SYMBOL_COLUMN', 'INSIDE', 'OUTSIDE', 'DataRequest', 'source_files', 'described', 'source_options', 'source_problem',
-           'horizons', 'read_source', 'source_record', 'recorded_source', 'source_panel']
+__all__ = ['SYMBOL_COLUMN', 'INSIDE', 'OUTSIDE', 'DataRequest', 'source_files', 'described', 'own_options', 'source_options',
+           'source_problem', 'horizons', 'read_source', 'source_record', 'recorded_source', 'source_panel',
+           'source_rows', 'option_rows']
 
 # %% ../../nbs/01_data/15_request.ipynb #bab4ede6
 @dataclass(frozen=True)
 class DataRequest(Request):
     "Which rows are meant."
-    data: str = "sp500"  # sp500, bars, nfl-players, nfl-games, league, noise-bars, or a .yaml that describes your table.
+    data: str = "sp500"  # sp500, bars, nfl-players, nfl-games, league, noise-bars, a source of a package (see lineupiq sources), or a .yaml that describes your table.
     horizon: tuple[int, ...] = ()  # Horizons, e.g. 5,20. Each is a run of its own.
     symbol: tuple[str, ...] = ()  # Only these symbols.
     position: str | None = None  # QB, RB, WR or TE.
@@ -48,13 +50,14 @@ class DataRequest(Request):
     weights: Literal["uniqueness", "none", "quality"] | None = None  # Bars: uniqueness, none or quality.
     seed: int | None = None  # Of a simulated source.
     n: Count | None = None  # Rows of a simulated source, a symbol.
+    source_option: tuple[str, ...] = option((), whole=True)  # NAME=VALUE: an option that only this source has; may be repeated.
 
     @cached_property
     def table(self) -> TableConfig | None:
         "What the YAML of a table says, read once: what was checked is what the rows are made by; None: a named source."
-        from lineupiq.data.sources import check_source
+        from lineupiq.data.sources import named_source
         from lineupiq.data.tables import table_config
-        return table_config(self.data) if self.named is self and check_source(self.data) is None else None
+        return table_config(self.data) if self.named is self and named_source(self.data) is None else None
 
     @cached_property
     def named(self) -> DataRequest:
@@ -124,29 +127,61 @@ def _beside(values: dict[str, Any], root: Path) -> dict[str, Any]:
 OUTSIDE = {"symbol": "symbols"}  # names that a source's builder uses, where they differ
 
 
+def own_options(
+    ask: DataRequest,  # which rows
+) -> dict[str, Any]:  # by name, as the source's function takes them
+    "What a source is told that only it can be told, in the types of its function's parameters."
+    from lineupiq.data.sources import FLAGS, SOURCES
+    out: dict[str, Any] = {}
+    for text in ask.source_option:
+        name, given, value = text.partition("=")
+        if not given or not name.isidentifier() or name in out:
+            raise ConfigError("a source's option is NAME=VALUE, once", found=repr(text), expected="e.g. city=Bonn")
+        if name in FLAGS:
+            raise ConfigError(f"--source-option {text}: {name} has a place of its own", fix=f"--{ {v: k for k, v in OUTSIDE.items()}.get(name, name).replace('_', '-')}")
+        if ask.data not in SOURCES or name not in SOURCES[ask.data].own:
+            known = SOURCES[ask.data].own if ask.data in SOURCES else ()
+            raise ConfigError(f"{SOURCES[ask.data].called if ask.data in SOURCES else 'a table'} has no option {name}{did_you_mean(name, known)}", expected=", ".join(known) or "none of its own")
+        out[name] = _typed(SOURCES[ask.data].parameters()[name], value, SOURCES[ask.data].called)
+    return out
+
+
+def _typed(parameter: inspect.Parameter, value: str, called: str) -> Any:
+    "A text as a parameter's annotation has it; without one it stays a text."
+    from pydantic import TypeAdapter, ValidationError
+    hint = parameter.annotation
+    if hint is parameter.empty:
+        return value
+    try:
+        return TypeAdapter(hint).validate_strings(value)
+    except ValidationError as err:
+        problem = err.errors(include_url=False)[0]["msg"].replace("Input should be", "expected")
+        raise ConfigError(f"{called}: {parameter.name}: {problem}", found=repr(value)) from None
+
+
 def source_options(
     ask: DataRequest,  # which rows
 ) -> dict[str, Any]:  # options of the builder, without the horizon
     "What a source is told, by the names of its builder's parameters."
     from lineupiq.data.sources import SOURCES
     ask = ask.named
-    given = {OUTSIDE.get(f.name, f.name): getattr(ask, f.name) for f in fields(ask) if f.name not in ("data", "horizon")}
+    given = {OUTSIDE.get(f.name, f.name): getattr(ask, f.name) for f in fields(ask) if f.name not in ("data", "horizon", "source_option")}
     given["path"] = source_files(ask)
     given["symbols"], given["rolls"] = list(ask.symbol) or None, list(ask.rolls) or None
     if ask.weights == "quality":  # is learnt on training rows, not by the source
         given["weights"] = None
     if ask.data not in SOURCES or "seed" not in SOURCES[ask.data].options:  # the seed of models, then
         given["seed"] = None
-    return {k: v for k, v in given.items() if v not in (None, False)}
+    return {k: v for k, v in given.items() if v not in (None, False)} | own_options(ask)
 
-# %% ../../nbs/01_data/15_request.ipynb #6617e3e4
+# %% ../../nbs/01_data/15_request.ipynb #78dd57a0
 def source_problem(
     ask: DataRequest,  # which rows
 ) -> str | None:  # what is wrong, as a message; None: nothing
     "Whether there is such a source and whether it takes what was said; no rows are read."
-    from lineupiq.data.sources import check_source
+    from lineupiq.data.sources import named_source
     try:
-        if check_source(ask.named.data, source_options(ask)) is None:
+        if named_source(ask.named.data, source_options(ask)) is None:
             ask.table  # noqa: B018 - reading it says what is wrong with it
         horizons(ask)
     except ConfigError as err:
@@ -198,7 +233,8 @@ def source_record(
     "Where the data came from."
     from lineupiq.data.sources import SOURCES
     ask = ask.named
-    return {"data": ask.data if ask.data in SOURCES else str(Path(ask.data).resolve()), **source_options(ask), **({"horizon": horizon} if horizon else {})}
+    told = source_options(replace(ask, source_option=())) | ({"source_option": list(ask.source_option)} if ask.source_option else {})
+    return {"data": ask.data if ask.data in SOURCES else str(Path(ask.data).resolve()), **told, **({"horizon": horizon} if horizon else {})}
 
 
 def recorded_source(
@@ -229,3 +265,41 @@ def source_panel(
     ask = recorded_source(record, data, tuple(path or ()), where)
     trained_on = recorded_source(record, where=where).path if path and data is None else ()
     return read_source(ask, ask.horizon[0] if ask.horizon else None, to_fit=False, upcoming=upcoming, trained_on=trained_on, with_earlier=with_earlier)
+
+# %% ../../nbs/01_data/15_request.ipynb #ff67253a
+def source_rows() -> list[dict[str, Any]]:  # name, description, options, horizons, package, reason
+    "Every source that `data` can name."
+    from lineupiq.data.sources import SOURCES
+    out = []
+    for name in SOURCES:
+        package = ", ".join(str(getattr(p.dist, "name", p.value)) for p in SOURCES.claims.get(name, ()))
+        try:
+            entry = SOURCES[name]
+        except ConfigError as err:
+            out.append({"name": name, "description": "", "options": [], "horizons": [], "package": package, "available": False, "reason": f"{err.what}: {err.found}" if err.found else err.what})
+            continue
+        takes = list(entry.horizons) if "horizon" in entry.options else []
+        out.append({"name": name, "description": entry.description, "options": list(entry.options), "horizons": takes, "package": entry.package, "available": True, "reason": ""})
+    return out
+
+
+def option_rows(
+    name: str,  # a source
+) -> list[dict[str, Any]]:  # name, how it is said, default, words
+    "What a source can be told, in words."
+    from fastcore.docments import docments
+    from lineupiq.core.config import field_comments
+    from lineupiq.data.sources import FLAGS, named_source
+    entry = named_source(name)
+    if entry is None:
+        raise ConfigError("a table says its options in its own file", where=str(name))
+    inside, shared, said = {v: k for k, v in OUTSIDE.items()}, field_comments(DataRequest), {}
+    for function in [entry.raw.read] if entry.raw else []:
+        said |= docments(function)
+    said |= {k: v for k, v in docments(entry.build).items() if v}
+    out, known = [], entry.parameters()
+    for o in entry.options:
+        flag = "" if o == "upcoming" else f"--{inside.get(o, o).replace('_', '-')}" if o in FLAGS else f"--source-option {o}=VALUE"
+        default = known[o].default if o in known and known[o].default not in (known[o].empty, None) else None
+        out.append({"name": o, "flag": flag, "default": default, "needed": o in known and known[o].default is known[o].empty, "words": said.get(o) or shared.get(inside.get(o, o), "")})
+    return out

@@ -5,45 +5,242 @@
 # %% ../../nbs/01_data/14_sources.ipynb #97b69bb9
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, did_you_mean
+import numpy as np
+import pandas as pd
+
+from ..base import ConfigError, DataError, LineupIQError, did_you_mean
 from ..core.config import read_yaml
 from .bars import READING
-from .panel import Panel
+from .panel import Panel, clean_time, naive_utc
 from .tables import TableConfig, table_panel
 
 # %% auto #0
-__all__ = ['SOURCES', 'Source', 'source', 'barrier_config', 'sp500', 'bars', 'noise', 'nfl_players', 'nfl_games', 'simulated',
-           'check_source', 'load_panel']
+__all__ = ['FLAGS', 'SOURCES', 'RawRows', 'parameters', 'Source', 'Sources', 'source_of', 'source', 'barrier_config', 'sp500',
+           'bars', 'noise', 'nfl_players', 'nfl_games', 'simulated', 'named_source', 'load_panel']
 
 # %% ../../nbs/01_data/14_sources.ipynb #a23602fc
+FLAGS = ("path", "symbols", "horizon", "position", "target", "market", "barriers", "timezone", "sort", "stamp", "time_format", "time_unit", "symbol_from", "session", "labels_within", "rolls",
+         "weights", "seed", "n", "upcoming", "earlier")  # options that every way of asking has a place for; a source's others are said as NAME=VALUE
+
+
+@dataclass(frozen=True)
+class RawRows:
+    "How the raw rows of a source are reached, and when what stands in them was known: what an audit needs to change the future."
+    read: Callable[..., pd.DataFrame]  # takes those of the source's options that it names, and returns one table as it came
+    time: str  # column: when a row's columns were known
+    key: tuple[str, ...] = ()  # columns: whose row it is
+    known: Mapping[str, str] = field(default_factory=dict)  # columns that were known later: the column that says when, or how long after `time`, e.g. 14h
+
+    def times(self,
+        raw: pd.DataFrame,  # of `read`
+        column: str | None = None,  # one of `known`; None: any other
+    ) -> np.ndarray:  # (N,) datetime64[ns]; NaT: not yet
+        "When each row's columns were known."
+        when = self.known.get(column, self.time) if column else self.time
+        if when in raw or when == self.time:
+            if when not in raw:
+                raise DataError("columns missing", where="the raw rows", found=f"no column '{when}'{did_you_mean(when, raw.columns)}", expected="the column that says when a row was known")
+            return naive_utc(clean_time(raw[when], when, missing_ok=when != self.time))
+        try:
+            return self.times(raw) + pd.Timedelta(when).to_timedelta64()
+        except ValueError:
+            raise ConfigError(f"known: '{column}' is known at '{when}', which is no column and no duration", expected="a column of the raw rows, or e.g. 14h") from None
+
+# %% ../../nbs/01_data/14_sources.ipynb #2d0abd74
+def parameters(
+    function: Callable,  # a builder, or what reads its raw rows
+) -> dict[str, inspect.Parameter]:  # without `raw`
+    "What a source's function can be told."
+    found = {k: p for k, p in inspect.signature(function).parameters.items() if k != "raw"}
+    if odd := [k for k, p in found.items() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY)]:
+        raise ConfigError("a source's options have names", where=f"{function.__module__}.{function.__qualname__}", found=f"the parameter {odd[0]}", fix="name each option, or list them in source(…)")
+    return found
+
+
 @dataclass(frozen=True)
 class Source:
     "A named source of panels."
     name: str
     build: Callable[..., Panel]
-    options: tuple[str, ...]  # of: path, symbols, horizon, position, target, market, weights, barriers, seed
+    options: tuple[str, ...]  # of FLAGS, or its own
     description: str
     horizons: tuple[int, ...] = (1,)  # when none is asked for
     per_symbol: bool = False  # True: --symbol filters its rows
+    raw: RawRows | None = None  # how its raw rows are reached; None: it does not say
+    package: str = ""  # that it comes with; empty: the running program's own
+
+    @property
+    def called(self) -> str:
+        "Its name in messages."
+        return f"the source {self.name}" + (f" of the package {self.package}" if self.package not in ("", "lineupiq") else "")
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        "Options that only this source has."
+        return tuple(o for o in self.options if o not in FLAGS)
+
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        "Parameters of the builder, and of what reads its raw rows."
+        return {k: p for f in ([self.raw.read] if self.raw else []) + [self.build] for k, p in inspect.signature(f, eval_str=True).parameters.items() if k in self.options}
+
+    def rows(self,
+        given: Mapping[str, Any],  # options by name
+    ) -> pd.DataFrame:
+        "Its raw rows."
+        raw = self._called(self.raw.read, {k: v for k, v in given.items() if k in parameters(self.raw.read)})
+        if not isinstance(raw, pd.DataFrame):
+            raise DataError(f"{self.called} reads no table", found=type(raw).__name__, expected="a DataFrame")
+        return raw
+
+    def panel(self,
+        given: Mapping[str, Any],  # options by name
+        raw: pd.DataFrame | None = None,  # other raw rows than those that it reads, where it declares them
+    ) -> Panel:
+        "Its panel; whatever else is raised or returned is a DataError."
+        if self.package == "lineupiq":
+            return self.build(**given)
+        asked = dict(given)
+        if self.raw is not None:
+            asked = {"raw": self.rows(given) if raw is None else raw, **{k: v for k, v in given.items() if k in parameters(self.build)}}
+        made = self._called(self.build, asked)
+        if not isinstance(made, Panel):
+            raise DataError(f"{self.called} returned no panel", found=type(made).__name__, expected="a Panel, as make_panel returns it", fix=self._mend)
+        return made
+
+    def _called(self, function: Callable, given: Mapping[str, Any]) -> Any:
+        needed = [k for k, p in parameters(function).items() if p.default is p.empty and k not in given]
+        if needed:
+            raise ConfigError(f"{self.called} needs {', '.join(needed)}", fix=" ".join(f"--{k}" if k in FLAGS else f"--source-option {k}=VALUE" for k in needed))
+        try:
+            return function(**given)
+        except (LineupIQError, MemoryError):
+            raise
+        except Exception as err:
+            raise DataError(f"{self.called} failed", found=f"{type(err).__name__}: {str(err)[:200]}", expected="a panel, or an error of lineupiq.base that says what is wrong with the data", fix=self._mend) from err
+
+    @property
+    def _mend(self) -> str:
+        return f"tell the authors of {self.package or 'it'}; `lineupiq sources --check {self.name}` says what else it does not keep"
+
+# %% ../../nbs/01_data/14_sources.ipynb #3540d347
+def _installed() -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points
+    return entry_points(group="lineupiq.sources")
 
 
-SOURCES: dict[str, Source] = {}
+def _place(function: Callable) -> tuple[str, str]:
+    return function.__module__, function.__qualname__
 
-# %% ../../nbs/01_data/14_sources.ipynb #2d0abd74
+
+class Sources(Mapping[str, Source]):
+    "Sources by name: those that were registered, and those of installed packages."
+    def __init__(self,
+        points: Callable[[], Iterable[EntryPoint]] = _installed,  # entry points of packages, looked for once
+    ):
+        self._registered: dict[str, Source] = {}
+        self._done: dict[str, Source] = {}
+        self._points = points
+
+    def add(self,
+        entry: Source,
+    ) -> None:
+        "Register a source; a name that another function has is refused."
+        taken = self._registered.get(entry.name)
+        if taken is not None and _place(taken.build) != _place(entry.build):
+            raise ConfigError(f"the source {entry.name} is registered already", found=".".join(_place(taken.build)), fix="choose another name")
+        self._registered[entry.name] = entry
+
+    @cached_property
+    def claims(self) -> dict[str, list[EntryPoint]]:  # by name
+        "Entry points of installed packages."
+        out: dict[str, list[EntryPoint]] = {}
+        for point in self._points():
+            out.setdefault(point.name, []).append(point)
+        return out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._registered, *(n for n in self.claims if n not in self._registered)])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._registered or name in self.claims
+
+    def __getitem__(self, name: str) -> Source:
+        if name not in self.claims:
+            return self._registered[name]
+        if name not in self._done:
+            self._done[name] = self._load(name, self.claims[name])
+        return self._done[name]
+
+    def _load(self, name: str, points: Sequence[EntryPoint]) -> Source:
+        "The source of a package; an error names the package and what to do."
+        packages = [str(getattr(getattr(p, "dist", None), "name", "") or p.value) for p in points]
+        said, fix = f"the source {name} of the package {packages[0]}", f"mend or uninstall {packages[0]}; the other sources work without it"
+        if len(points) > 1:
+            raise ConfigError(f"several packages call a source {name}", found=", ".join(packages), fix="uninstall all but one")
+        before = dict(self._registered)
+        try:
+            entry = replace(self._entry(name, points[0].load()), package=packages[0])
+        except BaseException as err:
+            self._registered = before
+            if isinstance(err, (KeyboardInterrupt, MemoryError)) or not isinstance(err, (Exception, SystemExit)):
+                raise
+            why = f"{err.what} {err.found}".strip() if isinstance(err, LineupIQError) else f"{type(err).__name__}: {err}"
+            raise ConfigError(f"{said} cannot be used", found=why, fix=fix) from err
+        return entry
+
+    def _entry(self, name: str, found: object) -> Source:
+        "What an entry point named: a module, a decorated function, or a plain one that takes the entry point's name."
+        other = next((s.name for s in self._registered.values() if s.build is found), name)
+        if other != name:
+            raise ConfigError("its entry point and its decorator call it by two names", found=f"{name} and {other}", fix="use one name")
+        if callable(found) and other not in self._registered or (callable(found) and self._registered[name].build is not found):
+            self.add(source_of(name, found))
+        if name not in self._registered:
+            raise ConfigError(f"importing it registers no source {name}", found=type(found).__name__, fix=f"name the function: {name} = \"package.module:function\"")
+        return self._registered[name]
+
+
+SOURCES = Sources()
+
+# %% ../../nbs/01_data/14_sources.ipynb #ff8125d3
+def source_of(
+    name: str,  # what `--data` says
+    build: Callable[..., Panel],  # options -> panel
+    options: Sequence[str] | None = None,  # options that it takes; None: its parameters, and those of `raw.read`
+    description: str = "",  # one line; empty: the first of the function's docstring
+    horizons: Sequence[int] = (1,),  # when none is asked for
+    raw: RawRows | None = None,  # how its raw rows are reached; the builder then takes them as `raw`
+) -> Source:
+    "A source of a function."
+    if raw is not None and "raw" not in inspect.signature(build).parameters:
+        raise ConfigError("a source that declares its raw rows takes them", where=".".join(_place(build)), found="no parameter raw", fix="name a parameter raw: the table that `read` returns")
+    taken = tuple(options) if options is not None else tuple(dict.fromkeys([*(parameters(raw.read) if raw else ()), *parameters(build)]))
+    said = description or (inspect.getdoc(build) or "").partition("\n")[0]
+    package = "lineupiq" if build.__module__.split(".")[0] == "lineupiq" else ""
+    return Source(name, build, taken, said, tuple(horizons), "symbols" in taken, raw, package)
+
+
 def source(
     name: str,  # what `--data` says
-    options: Sequence[str],  # options that the builder takes
-    description: str,  # one line
-    horizons: Sequence[int] = (1,),  # default horizons
+    options: Sequence[str] | None = None,  # options that it takes; None: its parameters, and those of `raw.read`
+    description: str = "",  # one line; empty: the first of the function's docstring
+    horizons: Sequence[int] = (1,),  # when none is asked for
+    raw: RawRows | None = None,  # how its raw rows are reached; the builder then takes them as `raw`
 ) -> Callable:  # a decorator
     "Register a builder of panels."
     def decorate(build: Callable[..., Panel]) -> Callable[..., Panel]:
-        SOURCES[name] = Source(name, build, tuple(options), description, tuple(horizons), "symbols" in options)
+        SOURCES.add(source_of(name, build, options, description, horizons, raw))
         return build
     return decorate
 
@@ -121,7 +318,7 @@ def simulated(position: str | None = None, target: str | None = None, market: bo
     return replace(panel, name="league (simulated)")
 
 # %% ../../nbs/01_data/14_sources.ipynb #45acc561
-def check_source(
+def named_source(
     data: str | Path,  # a source's name, or a YAML that describes a table
     given: Collection[str] = (),  # names of options
     flags: bool = True,  # how messages call them: --label-end, or label_end as in a file
@@ -130,7 +327,7 @@ def check_source(
     if str(data) in SOURCES:
         entry = SOURCES[str(data)]
         if odd := sorted(set(given) - set(entry.options)):
-            said = ", ".join(f"{'--' + o.replace('_', '-') if flags else o}{did_you_mean(o, entry.options)}" for o in odd)
+            said = ", ".join(f"{'--' + o.replace('_', '-') if flags and o in FLAGS else o}{did_you_mean(o, entry.options)}" for o in odd)
             raise ConfigError(f"the source {data} does not take {said}", expected=", ".join(entry.options))
         return entry
     if not str(data).lower().endswith((".yaml", ".yml")):
@@ -147,8 +344,8 @@ def load_panel(
 ) -> Panel:
     "The panel of a source; unknown sources and options are refused with a suggestion."
     given = {k: v for k, v in options.items() if v is not None and v is not False and v != []}
-    if (entry := check_source(data, given)) is not None:
-        return entry.build(**given)
+    if (entry := named_source(data, given)) is not None:
+        return entry.panel(given)
     given.pop("horizon", None)
     allowed = {"path"} if to_fit else {"path", "upcoming"}
     if odd := sorted(set(given) - allowed):
