@@ -52,7 +52,7 @@ def symbol_of(
         return path.absolute().parent.name
     if symbol_from is not None and not symbol_from.startswith(COLUMN):
         return _by_pattern(path, symbol_from)
-    stem = re.sub(r"\.(parquet|pq|csv|txt|tsv)(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    stem = re.sub(r"(\.(parquet|pq|csv|txt|tsv)(\.gz)?)+$", "", path.name, flags=re.IGNORECASE)
     while (shorter := re.sub(rf"(?:[_\-. ](?:{_DATED})|[_\- ](?:{_LENGTH}))$", "", stem, flags=re.IGNORECASE)) not in (stem, ""):
         stem = shorter
     return stem

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, config_problems, did_you_mean
+from ..base import ConfigError, DataError, config_problems, did_you_mean, first_rows
 from ..core.config import raise_problems
 from ..core.parsing import to_codes, to_numbers
 from ..core.readers import read_table
@@ -28,9 +28,9 @@ from .ratings import EloRules, elo_ratings
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ELO', 'PAUSE', 'LEAGUE_FEATURES', 'OddsConfig', 'GamesConfig', 'games_config', 'game_scores', 'league_games',
-           'game_times', 'two_sides', 'rest_and_streak', 'by_game', 'league_features', 'price_prob', 'market_probs',
-           'league_panel']
+__all__ = ['log', 'ELO', 'PAUSE', 'MOST_POINTS', 'TOGETHER', 'MANY_POINTS', 'LEAGUE_FEATURES', 'OddsConfig', 'GamesConfig',
+           'games_config', 'game_scores', 'league_games', 'game_times', 'two_sides', 'rest_and_streak', 'by_game',
+           'league_features', 'price_prob', 'market_probs', 'league_panel']
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #796bcbac
 @dataclass
@@ -84,6 +84,7 @@ ELO = ("k", "home_advantage", "mean_reversion", "mean", "start", "new_team")  # 
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #71cc4072
 PAUSE = pd.Timedelta("35D")  # without any game: a new season
+MOST_POINTS = 10_000  # of a side
 
 
 def game_scores(
@@ -92,7 +93,11 @@ def game_scores(
 ) -> tuple[pd.Series, pd.Series]:  # home, away
     "Both scores as numbers, missing where a game has none."
     if cfg.score is None:
-        return to_numbers(raw[cfg.home_score], cfg.home_score), to_numbers(raw[cfg.away_score], cfg.away_score)
+        scores = to_numbers(raw[cfg.home_score], cfg.home_score), to_numbers(raw[cfg.away_score], cfg.away_score)
+        for values, name in zip(scores, (cfg.home_score, cfg.away_score), strict=True):
+            if (odd := (values < 0) | (values > MOST_POINTS)).any():
+                raise DataError("a score that no game has", where=f"column '{name}', {first_rows(odd.to_numpy())}", found=f"{values[odd].iloc[0]:g}, {int(odd.sum())} such value(s)", expected=f"0 to {MOST_POINTS:,}", fix="leave the cell empty where there is no result")
+        return scores
     text = raw[cfg.score].astype("string").str.strip()
     parts = text.str.extract(r"^(\d+)\s*[-:\u2013]\s*(\d+)$")
     if (odd := text.notna() & (text != "") & parts[0].isna()).any():
@@ -139,9 +144,32 @@ def league_games(
         games["season"] = to_numbers(raw[cfg.season], cfg.season)
     games = games.sort_values("time", kind="stable", ignore_index=True)
     games["season"] = games["season"].astype("int64") if cfg.season and games["season"].notna().all() else _seasons(games["time"])
-    return _when_known(_each_once(games), cfg)
+    return _when_known(_each_once(_without_placeholders(games)), cfg)
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #e824211a
+TOGETHER = 5  # games that do not all end 0-0 by chance: one in 300,000 where one in twelve does
+MANY_POINTS = 20  # points of a game on average from which on none ends 0-0
+
+
+def _without_placeholders(games: pd.DataFrame) -> pd.DataFrame:
+    "0-0 of games that were not played is no score: in the future, in weeks and at an end of nothing else, or where games have many points."
+    zero = (games["home_score"] == 0) & (games["away_score"] == 0)
+    if not zero.any():
+        return games
+    played = games["home_score"].notna()
+    week = games["time"].dt.strftime("%G-%V").where(played)
+    alone = zero.groupby(week).transform("all").astype(bool) & (played.groupby(week).transform("sum") >= TOGETHER) & played
+    other = games.loc[played & ~zero, "time"]
+    after = played & (games["time"] > other.max()) if len(other) else played
+    late = played & (games["time"] > pd.Timestamp.now(tz=games["time"].dt.tz))
+    points = (games["home_score"] + games["away_score"])[played & ~zero].mean()
+    gone = zero & (alone | (after if after.sum() >= TOGETHER else False) | (late if zero[late].all() else False) | bool(points > MANY_POINTS))
+    if gone.any():
+        row = games[gone].iloc[0]
+        log.warning("%d game(s) have 0-0 for a score where nothing was played; taken for games without a result; first: %s - %s on %s", int(gone.sum()), row["home"], row["away"], row["time"].date())
+    return games.assign(**{c: games[c].mask(gone) for c in ("home_score", "away_score")})
+
+
 def _each_once(games: pd.DataFrame) -> pd.DataFrame:
     "Each game once: a row with a result before one without, equal ones as one; two results of one moment are refused."
     key = ["time", "home", "away"]

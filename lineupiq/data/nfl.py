@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..base import DataError, EnvironmentFault, MissingExtra
 from ..core.readers import find_tables, read_header, read_table
-from .nfl_rows import behind_the_season, by_age, completed, last_weeks_of, named_rows, one_row_a_key, settled, without_show
+from .nfl_rows import behind_the_season, by_age, completed, in_season, last_weeks_of, named_rows, one_row_a_key, settled, without_show
 from .nfl_schema import CODES, KEYS, RENAMES, SIGNATURES, check_parts, not_quite, read_clock, spread_contradictions, table_kind
 
 log = logging.getLogger("lineupiq")
@@ -79,6 +79,8 @@ def _located(frame: pd.DataFrame) -> pd.DataFrame:
 def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
     "Kickoff in UTC, lines and weather as numbers, every optional column present."
     frame = _located(frame)
+    if len(frame) and "gametime" not in frame:
+        log.warning("schedules: no column gametime; all games are taken to begin at %s Eastern, and labels to be known %d hours later", DEFAULT_GAMETIME, GAME_HOURS)
     frame = frame.assign(**{c: value for c, value in TEXTS.items() if c not in frame})
     frame = frame.assign(**{c: frame[c].astype(float) if c in frame else np.nan for c in (*LINES, "home_score", "away_score")})
     frame = frame.assign(kickoff=kickoff_times(frame["gameday"], frame["gametime"]), roof=frame["roof"].where(frame["roof"] != "retractable", None))
@@ -131,7 +133,7 @@ def _joined(kind: str, frames: Sequence[pd.DataFrame], last: Mapping[int, int] |
         if len(known) < len(frame):
             log.warning("%s: %d row(s) without %s are left out", kind, len(frame) - len(known), ", ".join(KEYS[kind]))
         known = without_show(kind, known).astype({key: "int64" for key in ("season", "week") if key in KEYS[kind]})
-        parts += [settled(known) if kind == "schedules" else known] if len(known) else []
+        parts += [settled(in_season(known)) if kind == "schedules" else known] if len(known) else []
     for part in parts:
         part.attrs = {}
     if not parts:

@@ -17,8 +17,8 @@ from .nfl_schema import KEYS, NO_OUTCOME, SCHEMA
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ZERO_ZERO', 'RESULT', 'POST_SEASON', 'ROUNDS', 'SLIPS', 'APART', 'without_show', 'settled', 'named_rows',
-           'last_weeks_of', 'behind_the_season', 'by_age', 'one_row_a_key', 'completed']
+__all__ = ['log', 'ZERO_ZERO', 'RESULT', 'POST_SEASON', 'ROUNDS', 'SLIPS', 'APART', 'without_show', 'in_season', 'settled',
+           'named_rows', 'last_weeks_of', 'behind_the_season', 'by_age', 'one_row_a_key', 'completed']
 
 # %% ../../nbs/01_data/10b_nfl_rows.ipynb #b229f4e7
 ZERO_ZERO = 1943  # the last season with a game that ended 0-0
@@ -37,6 +37,16 @@ def without_show(
     if show.any():
         log.warning("%s: %d row(s) of pre-season or all-star games are left out", kind, int(show.sum()))
     return frame[~show]
+
+
+def in_season(
+    frame: pd.DataFrame,  # a checked part of a schedule
+) -> pd.DataFrame:  # as it is
+    "Refuse days that are not of the season: a game of 1850 would be the past of all others."
+    year = pd.to_datetime(frame["gameday"].astype(str).str.slice(0, 10), format="%Y-%m-%d", errors="coerce").dt.year
+    if (odd := year.notna() & ~(year - frame["season"]).isin([0, 1])).any():
+        raise DataError("games that are not played in their season", where=f"schedules, {int(odd.sum())} row(s)", found=f"{named_rows(frame[odd])} on {frame['gameday'][odd].iloc[0]}", expected="a gameday in the year of the season or in the next", fix="mend the date, or the season")
+    return frame
 
 
 def settled(

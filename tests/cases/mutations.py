@@ -306,7 +306,7 @@ def names_missing(x, rng):
 
 @mutation(kinds=("bars",))
 def file_names(x, rng):
-    new = pick(rng, ["NOISE0 (1).csv", "NOISE0-1h.csv", "noise0.csv", "NOISE0.CSV", "NOISE0_2020.csv", "NOISE0.csv.csv", "NOISE0.txt", "2020/NOISE0.csv", "NOISE0-1h-2020-01.csv", "NOISE1_1h.csv"])
+    new = pick(rng, ["NOISE0-1h.csv", "NOISE0.CSV", "NOISE0_2020.csv", "NOISE0.csv.csv", "NOISE0.txt", "2020/NOISE0.csv", "NOISE0-1h-2020-01.csv", "NOISE1_1h.csv"])
     half = bool(rng.integers(2))
     frame = x.files.pop(x.main)
     if half:
@@ -319,7 +319,7 @@ def file_names(x, rng):
 @mutation(told=False, kinds=("bars",))
 def file_named(x, rng):
     "A name that says another symbol."
-    new = pick(rng, ["copy of NOISE0.csv", "bars.csv", "données.csv", "a b.csv", ".csv", "-.csv", "X" * 200 + ".csv", "%.csv", "a\nb.csv", "..csv", "=1+1.csv"])
+    new = pick(rng, ["copy of NOISE0.csv", "NOISE0 (1).csv", "noise0.csv", "bars.csv", "données.csv", "a b.csv", ".csv", "-.csv", "X" * 200 + ".csv", "%.csv", "a\nb.csv", "..csv", "=1+1.csv"])
     x.files[new] = x.files.pop(x.main)
     x.main = new
 
@@ -389,8 +389,14 @@ def all_numbers(x, rng):
 
 @mutation(kinds=("bars", "table", "league", "nfl"))
 def number_odd(x, rng):
-    bad = pick(rng, ["", "nan", "NA", "null", "None", "#N/A", "inf", "-inf", "1e400", "-1e400", "0", "-1", "1e300", "abc", "9" * 400, "1.2.3", "--5", "é", "\x00", "NaT"])
+    bad = pick(rng, ["", "nan", "NA", "null", "None", "#N/A", "inf", "-inf", "1e400", "-1e400", "-1", "1e300", "abc", "9" * 400, "1.2.3", "--5", "é", "\x00", "NaT"])
     cells(x, rng, pick(rng, NUMBERS[x.kind]), lambda v: bad, share=pick(rng, (0.0, 0.1)))
+
+
+@mutation(told=False)
+def number_other(x, rng):
+    "Another number that could be one."
+    cells(x, rng, pick(rng, NUMBERS[x.kind]), lambda v: pick(rng, ["0", "1", "2", "100"]), share=pick(rng, (0.0, 0.1)))
 
 
 @mutation(kinds=("bars",))

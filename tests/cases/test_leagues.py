@@ -199,3 +199,40 @@ def test_new_games_alone_or_with_the_old(cli, tmp_path):
         asked.append(pd.read_csv(tmp_path / f"{name}_out.csv").query("y.isna()").reset_index(drop=True))
     assert len(asked[0]) == len(asked[1]) == 6
     pd.testing.assert_frame_equal(*asked)
+
+
+# --- rows that are no game ---
+
+def test_placeholders_are_no_draws(caplog):
+    "0-0 in a week and at an end of nothing else, in the future, and in a league of many points: as games without a score."
+    table = league()
+    score = ["hgoal", "vgoal"]
+    day = pd.to_datetime(table["Date"])
+    coming = table.tail(3).assign(Date="2090-05-01", hgoal=0, vgoal=0)
+    many = table.assign(hgoal=table["hgoal"] * 7 + 20, vgoal=table["vgoal"] * 7 + 18)
+    for base, rows in ((table, day == day[85]), (table, table.index >= len(table) - 10), (pd.concat([table, coming], ignore_index=True), slice(len(table), None)), (many, table.index == 77)):
+        zero, blank = base.astype({c: float for c in score}), base.astype({c: float for c in score})
+        zero.loc[rows, score], blank.loc[rows, score] = 0.0, np.nan
+        with caplog.at_level(logging.WARNING, "lineupiq"):
+            got = league_panel(zero, games_config(COLUMNS), "multiclass")
+        want = league_panel(blank, games_config(COLUMNS), "multiclass")
+        pd.testing.assert_frame_equal(got.frame, want.frame)
+    assert caplog.text.count("have 0-0 for a score where nothing was played") == 4
+
+
+def test_draws_without_goals_stay(caplog):
+    table = league()
+    table.loc[[10, 60, 61, len(table) - 1], ["hgoal", "vgoal"]] = 0
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        panel = league_panel(table, games_config(COLUMNS), "multiclass")
+    assert "0-0" not in caplog.text and (panel.y == 0).sum() == (table["hgoal"] == table["vgoal"])[5:].sum()
+
+
+@pytest.mark.parametrize("score", [-1, 1e6, "\u22122"])
+def test_scores_that_no_game_has(score):
+    table = league()
+    table["vgoal"] = table["vgoal"].astype(object)
+    table.loc[7, "vgoal"] = score
+    table["vgoal"] = table["vgoal"].astype(str) if isinstance(score, str) else table["vgoal"].astype(float)
+    with pytest.raises(DataError, match="a score that no game has"):
+        league_games(table, games_config(COLUMNS))

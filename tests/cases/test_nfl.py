@@ -474,3 +474,17 @@ def test_a_league_of_ones_own_keeps_its_names(folder, played):
     column = "recent_team" if "recent_team" in stats else "team"
     place = folder(schedules=games.assign(home_team=games["home_team"].map(own), away_team=games["away_team"].map(own)), player_stats=stats.assign(**{column: stats[column].map(own)}))
     assert set(games_of(place)["home_team"]) == set(own.values())
+
+
+# --- times that cannot be ---
+
+def test_games_are_played_in_their_season(folder, played):
+    games = played["schedules"]
+    refused(folder("a", schedules=games.assign(gameday=games["gameday"].where(games.index != 5, "1850-01-01"))), "not played in their season")
+    refused(folder("b", schedules=games.assign(season=games["season"] + 2)), "not played in their season")
+
+
+def test_no_clock_is_told(folder, played, caplog):
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        load_nfl_tables(folder(schedules=played["schedules"].drop(columns="gametime")))
+    assert "no column gametime" in caplog.text
