@@ -508,6 +508,9 @@ def history_words(x, rng):
     x.about["calendar"] = pick(rng, [["weekday"], ["month", "hour"], [{"holidays": "DE"}], [{"holidays": "XX"}], ["x"], "weekday", [5], {}, None])
 
 
+OF_TIMES = {"time_form", "epochs", "time_odd", "zones", "zones_elsewhere"}
+
+
 def mutated(seed: int, clean: dict[str, Input], kinds: tuple[str, ...] = EVERY) -> tuple[Input, list[str], bool]:
     "An input with one mutation, or two; their names; whether they can be told."
     rng = np.random.default_rng([11, seed])
@@ -515,7 +518,7 @@ def mutated(seed: int, clean: dict[str, Input], kinds: tuple[str, ...] = EVERY) 
     x, said, told = deepcopy(clean[kind]), [], True
     own = [n for n, (_, _, where) in MUTATIONS.items() if kind in where]
     for _ in range(1 if rng.random() < 0.7 else 2):
-        name = pick(rng, own)
+        name = pick(rng, [n for n in own if not said or n not in said and not {n, *said} <= OF_TIMES])  # a date that was written in another way is not read again by this page
         change, can, _ = MUTATIONS[name]
         try:
             change(x, rng)
