@@ -92,7 +92,9 @@ def _contributed(bundle: Any, panel: Panel, rows: np.ndarray, most: int, seed: i
     background = maker.rows(_sample(earlier, 100, seed), "earlier rows") if len(earlier) else X
     found = contributions(bundle.model, X, background, seed)
     data = np.column_stack([pd.to_numeric(X[n], errors="coerce").to_numpy(dtype=np.float64) if pd.api.types.is_numeric_dtype(X[n]) else np.full(len(X), np.nan) for n in found.names])
-    units = "outcome" if panel.task == "regression" else found.units
+    units = found.units
+    if panel.task == "regression":
+        units = "outcome" if np.allclose(found.total(), bundle.model.predict(X).predictions, rtol=1e-3, atol=1e-6) else "logarithm of the outcome"
     how = "all" if len(some) == len(rows) else f"{len(some):,} of {len(rows):,}"
     return Explanation("contributions", f"SHAP values of {how} test rows by {found.how}, in units of the {units}.", found.table(), found.values, data, found.names, units)
 
