@@ -17,6 +17,7 @@ import numpy as np
 from .base import Bound, Count, DataError, Distribution, ModelConfig, NonNegative, Positive, Rows, Share, Threaded, TrainingMetrics, UntrustedArtifact
 from .core.arrays import FLOAT32_MAX, ArrayModel, log, say_once
 from .core.files import dump_json, load_json
+from .core.linear import linear_model, load_linear, save_linear
 from .core.softmax import fit_softmax, principal_basis
 from .core.space import Float, Int, Space
 from .registry import register
@@ -139,12 +140,14 @@ class ClassicalModel(ArrayModel):
         bounds = load_json(folder / "bounds.json")["bounds"]
         self._bounds = None if bounds is None else np.array(bounds, dtype=np.float64)
 
+    def _owners(self) -> np.ndarray:
+        "The input column of each value that the estimator sees."
+        return np.arange(len(self.input_columns))
+
     def _by_column(self, values: np.ndarray) -> pd.DataFrame:
         "Importance by feature; an indicator's share is added to its column."
         import pandas as pd
-        names = list(self.input_columns)
-        if self.native.steps[0][0] == "simpleimputer":
-            names += [self.input_columns[j] for j in self.native.steps[0][1].indicator_.features_]
+        names = [self.input_columns[j] for j in self._owners()]
         total = pd.Series(np.asarray(values, dtype=np.float64)).groupby(names).sum().reindex(self.input_columns)
         out = pd.DataFrame({"feature": self.input_columns, "importance": (total / total.sum() if total.sum() > 0 else total).to_numpy()})
         return out.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
@@ -153,6 +156,7 @@ class ClassicalModel(ArrayModel):
 class PathModel(ClassicalModel):
     "A linear model whose one penalty validation chooses."
     explains_cheaply: ClassVar[bool] = True
+    native_format: ClassVar[str] = "safetensors"
 
     def _step(self, estimator: BaseEstimator, last: BaseEstimator, Z: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         "Fit one estimator of a path; it begins where the last one ended, where its solver can."
@@ -189,15 +193,37 @@ class PathModel(ClassicalModel):
                 break
         if best is None:
             raise DataError("the loss is not finite for any penalty", found=f"labels up to {np.abs(y).max():.3g}", fix="rescale the label")
-        self.native, self.chosen = Pipeline([*prepare.steps, (type(best).__name__.lower(), best)]), {name: grid[k]}
+        self.native, self.chosen = linear_model(Pipeline([*prepare.steps, (type(best).__name__.lower(), best)])), {name: grid[k]}
         if history["iterations"][k] >= (getattr(best, "max_iter", None) or np.inf):
             log.warning(f"{self.name}: {name} = {grid[k]:g} stopped at max_iter = {best.max_iter} before it converged")
         return TrainingMetrics(history["train_loss"][k], None if Z_val is None else least, best_epoch=k, total_epochs=len(history[name]),
                                time_limited=len(history[name]) < len(grid), history={n: v for n, v in history.items() if n != "val_loss" or Z_val is not None})
 
+    def _predict(self, X: Rows) -> np.ndarray:
+        return self.native.predict(self._cut(X))
+
+    def _save_native(self, folder: Path) -> None:
+        save_linear(self.native, folder / "linear.safetensors", {} if self._bounds is None else {"bounds": self._bounds})
+
+    def _load_native(self, folder: Path) -> None:
+        if (folder / "model.skops").exists():  # of version 0.1 and before
+            super()._load_native(folder)
+            self.native = linear_model(self.native)
+            return
+        self.native, more = load_linear(folder / "linear.safetensors")
+        self._bounds = more.get("bounds")
+
     def refit_config(self) -> dict:
         "The penalty that validation chose."
         return dict(getattr(self, "chosen", {}))
+
+    def get_feature_importance(self) -> pd.DataFrame:
+        "Share of the absolute standardised coefficients."
+        self.require_fitted("explain")
+        return self._by_column(np.abs(self.native.coef).mean(axis=0))
+
+    def _owners(self) -> np.ndarray:
+        return self.native.owner
 
 # %% ../nbs/05_classical.ipynb #6673b4cb
 @dataclass
@@ -239,10 +265,6 @@ class LogisticModel(PathModel):
         estimator.classes_, estimator.n_features_in_ = np.arange(len(self.codec.classes)), Z.shape[1]
         return estimator
 
-    def get_feature_importance(self) -> pd.DataFrame:
-        "Share of the absolute standardised coefficients."
-        self.require_fitted("explain")
-        return self._by_column(np.abs(self.native.steps[-1][1].coef_).mean(axis=0))
 
 # %% ../nbs/05_classical.ipynb #ea6f5ddb
 @dataclass
@@ -278,10 +300,6 @@ class RidgeModel(PathModel):
             return TweedieRegressor(power=1.5, link="log", alpha=alpha, max_iter=c.max_iter, solver="newton-cholesky")
         return Ridge(alpha=alpha * self._rows)  # per row, as the count models have it
 
-    def get_feature_importance(self) -> pd.DataFrame:
-        "Share of the absolute standardised coefficients."
-        self.require_fitted("explain")
-        return self._by_column(np.abs(self.native.steps[-1][1].coef_))
 
 # %% ../nbs/05_classical.ipynb #83ce67ea
 @dataclass

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..base import ConfigError, MissingExtra
+from ..core.linear import LinearModel
 
 # %% auto #0
 __all__ = ['OPSET', 'ML_OPSET', 'IR_VERSION', 'MODES', 'MOST_NODES', 'XGB_LINKS', 'LGB_LINKS', 'need', 'Graph', 'Tree',
@@ -309,11 +310,12 @@ def prepared(
     bounds: np.ndarray | None = None,  # (2, F) where columns are cut off
 ) -> str:  # (N, columns)
     "What reaches the estimator."
-    out = x if bounds is None else g("Where", g("IsNaN", x), x, g("Min", g("Max", x, np.asarray(bounds[0], np.float64)), np.asarray(bounds[1], np.float64)))
+    out = _bounded(g, x, bounds)
     for step in steps:
         kind = type(step).__name__
         if kind == "SimpleImputer":
-            out = _imputed(g, out, step)
+            known = np.flatnonzero(~np.isnan(step.statistics_))
+            out = _imputed(g, out, known, step.statistics_[known], [] if step.indicator_ is None else step.indicator_.features_)
         elif kind == "StandardScaler":
             out = g("Div", g("Sub", out, step.mean_), step.scale_)
         elif kind == "Nystroem" and step.kernel == "rbf":
@@ -323,13 +325,18 @@ def prepared(
     return out
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #ba2c3878
-def _imputed(g: Graph, x: str, imputer: Any) -> str:
-    "Medians for NaN, then a column for each that had some in training; columns without any value in training fall out."
-    gone, known = g("IsNaN", x), np.flatnonzero(~np.isnan(imputer.statistics_))
-    filled = g("Where", gone, np.nan_to_num(imputer.statistics_), x)
-    parts = [filled if len(known) == len(imputer.statistics_) else g("Gather", filled, known, axis=1)]
-    if imputer.indicator_ is not None and len(imputer.indicator_.features_):
-        parts.append(g("Cast", g("Gather", gone, np.asarray(imputer.indicator_.features_, dtype=np.int64), axis=1), to=11))
+def _bounded(g: Graph, x: str, bounds: np.ndarray | None) -> str:
+    "Columns cut off at their bounds; a gap stays one."
+    return x if bounds is None else g("Where", g("IsNaN", x), x, g("Min", g("Max", x, np.asarray(bounds[0], np.float64)), np.asarray(bounds[1], np.float64)))
+
+
+def _imputed(g: Graph, x: str, kept: np.ndarray, fill: np.ndarray, marked: Sequence[int]) -> str:
+    "Some columns, medians for NaN, then a column for each whose gaps are marked."
+    gone, kept = g("IsNaN", x), np.asarray(kept, dtype=np.int64)
+    used = g("Gather", x, kept, axis=1)
+    parts = [g("Where", g("Gather", gone, kept, axis=1), np.asarray(fill, np.float64), used) if len(fill) else used]
+    if len(marked):
+        parts.append(g("Cast", g("Gather", gone, np.asarray(marked, dtype=np.int64), axis=1), to=11))
     return g("Concat", *parts, axis=1)
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #24a2074f
@@ -396,12 +403,21 @@ def calibrated(
     return g("Where", g("Equal", total, np.float64(0)), np.float64(1 / len(one.classes)), share)  # no class at all: all alike, as scikit-learn has it
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #595787ad
+def _linear_answer(g: Graph, x: str, m: LinearModel, bounds: np.ndarray | None) -> str:
+    "Filled, marked, standardised, summed, linked."
+    z = _imputed(g, _bounded(g, x, bounds), m.kept, m.fill, m.marked)
+    raw = linear(g, g("Div", g("Sub", z, m.centre), m.spread), m.coef, m.intercept)
+    return linked(g, raw, {"identity": "identity", "log": "exp", "logit": "sigmoid", "softmax": "softmax"}[m.link])
+
+
 def classical_answer(
     g: Graph,  # the graph to add to
     x: str,  # (N, F) float64
     model: Any,  # a fitted member of the family
 ) -> str:  # (N,) values, or (N, C) probabilities
     "A pipeline's answer."
+    if isinstance(model.native, LinearModel):
+        return _linear_answer(g, x, model.native, model._bounds)
     steps, bounds = [s for _, s in model.native.steps], model._bounds
     last, kind = steps[-1], type(steps[-1]).__name__
     if kind == "CalibratedClassifierCV":
@@ -412,11 +428,9 @@ def classical_answer(
     z = prepared(g, x, steps[:-1], bounds)
     if kind == "SVR":
         raw = linear(g, rbf(g, z, last.support_vectors_, last.gamma), last.dual_coef_, last.intercept_)
-    elif kind in ("LogisticRegression", "Ridge", "PoissonRegressor", "TweedieRegressor", "LinearSVR"):
+    elif kind == "LinearSVR":
         raw = linear(g, z, last.coef_, last.intercept_)
     else:
         raise cannot(kind, repr(model))
-    if kind == "LogisticRegression":
-        return linked(g, raw, "sigmoid" if len(last.classes_) == 2 else "softmax")
     mean, deviation = getattr(model, "_target", (0.0, 1.0))
-    return linked(g, g("Add", g("Mul", raw, np.float64(deviation)), np.float64(mean)), "exp" if kind in ("PoissonRegressor", "TweedieRegressor") else "identity")
+    return linked(g, g("Add", g("Mul", raw, np.float64(deviation)), np.float64(mean)), "identity")

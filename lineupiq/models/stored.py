@@ -19,6 +19,7 @@ import pandas as pd
 from ..base import BaseModel, ConfigError, DataError, ModelTypeError, NotFound, Record, TrainingMetrics, did_you_mean
 from ..core.arrays import ArrayModel, LabelCodec
 from ..core.config import read_yaml
+from ..core.linear import linear_model
 from ..core.files import check_name, models_root, parse_version, verify_manifest
 from ..core.readers import read_table
 from ..data.panel import Cleaning, Feature, Panel, make_panel
@@ -92,7 +93,7 @@ def _adopted(estimator: Any) -> ArrayModel:
     names = [str(c) for c in (named_rows(np.empty((0, estimator.n_features_in_))).columns if given is None else given)]
     classes = None if isinstance(estimator, XGBRegressor) else estimator.classes_
     model = registry().get_model(name)(feature_columns=names, task="regression" if classes is None else "binary" if len(classes) == 2 else "multiclass")
-    model.native, model._bounds, model.input_columns = _trees(estimator) if name == "xgboost" else Pipeline([(name, estimator)]), None, names
+    model.native, model._bounds, model.input_columns = _trees(estimator) if name == "xgboost" else linear_model(Pipeline([(name, estimator)])) if name == "logistic" else Pipeline([(name, estimator)]), None, names
     model.codec = None if classes is None else LabelCodec(classes)
     model._positional, model.metrics, model.is_fitted = True, TrainingMetrics(), True
     return model

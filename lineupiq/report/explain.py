@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from ..base import BaseModel, ConfigError, DataError, Rows
 from ..core.arrays import View, check_labels
+from ..core.linear import LinearModel
 from ..data.windows import Windows
 from ..fit.inputs import Blocks
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['LINEAR', 'ASKED', 'Contributions', 'contributions', 'permutation_importance']
+__all__ = ['ASKED', 'Contributions', 'contributions', 'permutation_importance']
 
 # %% ../../nbs/08_report/01_explain.ipynb #ee88e08b
 @dataclass
@@ -53,20 +54,15 @@ def _own(model: BaseModel, X: Rows) -> Contributions:
     return Contributions(values, base, list(model.input_columns), "margin", f"{model.name}'s own algorithm")
 
 # %% ../../nbs/08_report/01_explain.ipynb #c564afc9
-LINEAR = ("LogisticRegression", "Ridge", "PoissonRegressor", "TweedieRegressor")  # linear but for their link
-
-
 def _linear(model: BaseModel, X: Rows, background: ArrayLike) -> Contributions:
     "Exact contributions of a linear model, in units of its link: coefficient times distance from the background's mean (Štrumbelj and Kononenko 2014)."
-    steps, last = model.native[:-1], model.native[-1]
-    before, rows = (np.asarray(steps.transform(model._cut(model._inputs(x, "the rows to explain"))), dtype=np.float64) for x in (background, X))
-    coef, mean, names = np.atleast_2d(last.coef_), before.mean(axis=0), list(model.input_columns)
+    before, rows = (model.native.transform(model._cut(model._inputs(x, "the rows to explain"))) for x in (background, X))
+    coef, mean, names = model.native.coef, before.mean(axis=0), list(model.input_columns)
     values = (rows - mean)[:, :, None] * coef.T
     values = values[..., 0] if len(coef) == 1 else values
-    owner = list(range(len(names))) + (list(model.native[0].indicator_.features_) if hasattr(model.native[0], "indicator_") else [])
     out = np.zeros((len(values), len(names), *values.shape[2:]))
-    np.add.at(out, (slice(None), np.array(owner)), values)
-    return Contributions(out, np.atleast_1d(last.intercept_) + coef @ mean, names, "margin", "its coefficients")
+    np.add.at(out, (slice(None), model.native.owner), values)
+    return Contributions(out, model.native.intercept + coef @ mean, names, "margin", "its coefficients")
 
 
 def _forest(model: BaseModel, X: Rows) -> Contributions:
@@ -110,12 +106,13 @@ def contributions(
     model._inputs(X, "the rows to explain")  # columns and values, by the model's own rules
     if hasattr(model, "contributions"):
         return _own(model, X)
-    last = type(model.native[-1]).__name__ if model.explains_cheaply else ""
+    linear = isinstance(model.native, LinearModel)
+    last = type(model.native[-1]).__name__ if model.explains_cheaply and not linear else ""
     if last.startswith("RandomForest") and not X[model.input_columns].isna().any(axis=None):
         return _forest(model, X)
     if background is None or not len(background):
         raise ConfigError(f"contributions of {model.name} need a background", fix="give training rows, e.g. 100 of them")
-    if last in LINEAR:
+    if linear:
         return _linear(model, X, background)
     return _sampled(model, X, background, seed)
 
