@@ -88,6 +88,9 @@ def linear_model(
     "The arrays of a pipeline."
     steps = {type(step).__name__: step for _, step in pipeline.steps}
     last = pipeline.steps[-1][1]
+    if (link := GLM.get(type(last).__name__)) is None:
+        raise IntegrityError("not a linear model", found=type(last).__name__, expected=", ".join(GLM))
+    imputer, scaler, coef = steps.get("SimpleImputer"), steps.get("StandardScaler"), np.atleast_2d(np.asarray(last.coef_, dtype=np.float64))
     none = np.zeros(0)
     if imputer is None:
         kept, fill, marked = np.arange(coef.shape[1]), none, none
@@ -96,9 +99,6 @@ def linear_model(
         kept, fill = np.flatnonzero(known), imputer.statistics_.astype(float)[known]
         marked = imputer.indicator_.features_ if imputer.add_indicator else none
     centre, spread = (np.zeros(coef.shape[1]), np.ones(coef.shape[1])) if scaler is None else (scaler.mean_, scaler.scale_)
-    if (link := GLM.get(type(last).__name__)) is None:
-        raise IntegrityError("not a linear model", found=type(last).__name__, expected=", ".join(GLM))
-    imputer, scaler, coef = steps.get("SimpleImputer"), steps.get("StandardScaler"), np.atleast_2d(np.asarray(last.coef_, dtype=np.float64))
     return LinearModel(kept.astype(np.int64), fill, marked.astype(np.int64), centre, spread, coef, np.atleast_1d(last.intercept_).astype(np.float64), "logit" if link == "softmax" and len(coef) == 1 else link)
 
 # %% ../../nbs/00_core/09a_linear.ipynb #9468c5d6
