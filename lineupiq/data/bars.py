@@ -151,6 +151,8 @@ def _parse_times(
         times = clean_time(times, "time", how.timezone)
     except DataError as e:
         raise DataError(e.what, where=f"{path}: {e.where}" if path else e.where, found=e.found, expected=e.expected, fix=e.fix) from None
+    except ConfigError:  # an unknown zone, which is a ValueError, too
+        raise
     except (ValueError, OverflowError) as e:
         raise DataError("times do not have the stated format", where=path, found=str(e).splitlines()[0][:120], expected=str(how.time_format)) from None
     return times.dt.tz_convert(how.timezone) if how.timezone else times
