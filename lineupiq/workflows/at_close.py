@@ -78,6 +78,8 @@ def read_predictions(
 ) -> pd.DataFrame:  # bar (UTC), symbol, horizon, prediction, prob_…, model, version, written (UTC), late, data; in the order of writing
     "What was predicted at the close."
     try:
+        if Path(file).exists() and not Path(file).is_file():  # a folder, or a device that never ends
+            raise OSError(0, "not a regular file")
         lines = Path(file).read_bytes().decode("utf-8", errors="replace").split("\n")  # splitlines would end a line within a name, too
     except FileNotFoundError:
         lines = []
@@ -144,7 +146,9 @@ class CloseRequest(Request):
     output: str = "experiments/predictions"  # Parent of the records.
 
     def problems(self) -> list[str]:
-        "A length of time that is none."
+        "A length of time that is none, a folder that no system can name."
+        if "\0" in self.output:
+            return [f"output: expected a folder, found {self.output!r}"]
         try:
             return [] if self.max_age is None or pd.Timedelta(self.max_age if not str(self.max_age).strip().isdigit() else "x") > pd.Timedelta(0) else ["max_age: expected more than nothing"]
         except ValueError:

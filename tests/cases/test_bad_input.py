@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -199,6 +200,26 @@ def test_a_record_that_cannot_be_read_or_written(tmp_path):
         with pytest.raises(EnvironmentFault, match="cannot"):
             attempt()
     assert read_predictions(tmp_path / "nowhere" / "p.jsonl").empty
+    with pytest.raises(EnvironmentFault, match="not a regular file"):
+        read_predictions("/dev/full")  # which never ends
+    with pytest.raises(ConfigError, match="output: expected a folder"):
+        at_close.predict_at_close(at_close.CloseRequest("m", output="o\0x"))
+
+
+def test_a_clock_that_went_back(tmp_path, monkeypatch, caplog):
+    "What was written later than now is told: a bar may have been predicted before it was over."
+    panel = bars_panel(noise_bars(80, symbols=1, freq="1h"), 5, keep_unlabelled=True)
+    found = SimpleNamespace(name="m", version="1.0.0", source={"data": "bars"}, where="m 1.0.0", bundle=SimpleNamespace(about={"trained_until": "2100-01-01"}))
+    monkeypatch.setattr(at_close, "_model", lambda ask: found)
+    monkeypatch.setattr(at_close, "source_panel", lambda *asked, **more: panel)
+    ask, now = at_close.CloseRequest("m", output=str(tmp_path)), pd.Timestamp(panel.times[-1], tz="UTC")
+    (tmp_path / "m").mkdir()
+    at_close._append(at_close.predictions_file("m", tmp_path), [LINE | {"written": (now + pd.Timedelta("1h")).isoformat()}])
+    for hours, told in ((0, True), (2, False)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "lineupiq"):
+            at_close.predict_at_close(ask, (now + pd.Timedelta(hours=hours)).to_pydatetime)
+        assert ("1 prediction(s) were written later than now" in caplog.text) == told
 
 
 def test_a_disk_that_fills_up(tmp_path):
