@@ -151,6 +151,8 @@ def _parse_times(
         times = clean_time(times, "time", how.timezone)
     except DataError as e:
         raise DataError(e.what, where=f"{path}: {e.where}" if path else e.where, found=e.found, expected=e.expected, fix=e.fix) from None
+    except ConfigError:  # an unknown zone, which is a ValueError, too
+        raise
     except (ValueError, OverflowError) as e:
         raise DataError("times do not have the stated format", where=path, found=str(e).splitlines()[0][:120], expected=str(how.time_format)) from None
     return times.dt.tz_convert(how.timezone) if how.timezone else times
@@ -209,6 +211,8 @@ def _checked(bars: pd.DataFrame, path: Path, sort: bool, how: Stamps, symbol_fro
     bars["time"] = _parse_times(bars["time"], how, str(path))
     try:
         bars["symbol"] = to_codes(bars["symbol"], "symbol") if "symbol" in bars and symbol_from is None else symbol_of(path, symbol_from)
+        if CONTRACT in bars:
+            bars[CONTRACT] = to_codes(bars[CONTRACT].where(bars[CONTRACT].astype("string").str.strip().fillna("") != ""), CONTRACT)
         for column in (*PRICES, "volume"):
             bars[column] = to_numbers(bars[column], column)
         return check_bars(bars, sort)
@@ -248,10 +252,33 @@ def _join(
         files = [list(tables)[k] for k in pair["_file"].iloc[:2]]
         raise DataError("two files give one symbol with different prices", where=", ".join(map(str, files)), found=f"{odd.sum() // 2} bar(s), first: {pair['symbol'].iloc[0]} {pair['time'].iloc[0]}: close {pair['close'].iloc[0]:g} and {pair['close'].iloc[1]:g}",
                         expected="one price for each symbol and time", fix="say where the symbol's name stands with symbol_from (--symbol-from folder, or a pattern), or leave one of the files out")
+    if CONTRACT in both and len(once) < len(both):
+        _one_contract(both, list(tables))
     if len(once) < len(both):
         log.info("%d bars are in more than one file, with the same prices", len(both) - len(once))
     to_codes(once["symbol"].drop_duplicates(), "symbol")
     return once.drop(columns="_file").sort_values(["symbol", "time"], kind="stable", ignore_index=True)
+
+# %% ../../nbs/01_data/05_bars.ipynb #64f37a19
+def _one_contract(
+    both: pd.DataFrame,  # bars of all files, with the number of each one's file
+    files: list[Path],
+) -> None:
+    "A bar that two files have is of one contract."
+    twice = both[both.duplicated(["symbol", "time"], keep=False)]
+    odd = twice[twice.groupby(["symbol", "time"])[CONTRACT].transform("nunique") > 1].sort_values(["symbol", "time"], kind="stable")
+    if len(odd):
+        raise DataError("two files call the contract of a bar differently", where=", ".join(str(files[k]) for k in odd["_file"].iloc[:2]), found=f"{odd['symbol'].iloc[0]} {odd['time'].iloc[0]}: {odd[CONTRACT].iloc[0]} and {odd[CONTRACT].iloc[1]}",
+                        expected="one contract for each symbol and time", fix="cut the files where the contract rolls")
+
+
+def _contract_gaps(bars: pd.DataFrame) -> None:
+    "A symbol says the contract of every bar, or of none."
+    gone = bars[CONTRACT].isna()
+    some = gone & bars.groupby("symbol")[CONTRACT].transform("count").gt(0)
+    if some.any():
+        raise DataError("bars whose contract is not said, beside others whose contract is", where=f"column '{CONTRACT}', symbol '{bars['symbol'][some].iloc[0]}'", found=f"{int(some.sum())} rows, first {bars['time'][some].iloc[0]}",
+                        expected="a contract for every bar, or for none", fix="fill it, take the column out, or say where contracts change (rolls, --rolls)")
 
 # %% ../../nbs/01_data/05_bars.ipynb #073c24d0
 def pick_symbols(
@@ -326,6 +353,8 @@ def _by_market(
 ) -> pd.DataFrame:  # stamped by the close, with the columns that the rules make
     "Checks, the bars' ends, rolls and sessions."
     check_lengths(bars)
+    if CONTRACT in bars and not market.rolls:
+        _contract_gaps(bars)
     step = bars.groupby("symbol")["time"].transform(lambda t: nominal_step(t)) if stamp == "open" or market != EVERY else None
     start = bars["time"] if stamp == "open" or step is None else bars["time"] - step
     if market.rolls:

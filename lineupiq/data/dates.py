@@ -61,9 +61,9 @@ def _holidays(days: pd.DatetimeIndex, region: str) -> np.ndarray:  # (N,) 0 or 1
         import holidays
     except ImportError as err:
         raise MissingExtra("holidays are not installed", where=f"calendar: holidays: {region}", found=str(err), fix="pip install 'lineupiq[holidays]'") from err
-    country, _, part = region.partition("-")
+    country, dash, part = region.partition("-")
     known = holidays.list_supported_countries(include_aliases=True)
-    if country not in known or (part and part not in known[country]):
+    if country not in known or (dash and part not in known[country]):
         options = known if country not in known else [f"{country}-{p}" for p in known[country]]
         raise ConfigError(f"no holidays of '{region}' are known{did_you_mean(region, options)}", where="calendar: holidays", expected=", ".join(sorted(options)[:12]) + ", …")
     dates = pd.DatetimeIndex(days.normalize().unique())

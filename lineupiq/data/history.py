@@ -212,7 +212,8 @@ def _nth(events: _Events, number: np.ndarray) -> np.ndarray:  # (N,) position; -
 # %% ../../nbs/01_data/04b_history.ipynb #373796d1
 def _since(events: _Events, clock: _Clock, key: np.ndarray, span: int, side: str) -> np.ndarray:  # (N,) position, at most `stop`
     "The first known value that is not older than a span; with side right: the first that is younger."
-    rank = np.searchsorted(clock.stamps, clock.time - span, side=side)
+    low = np.iinfo(np.int64).min + 1
+    rank = np.searchsorted(clock.stamps, np.where(clock.time < low + span, low, clock.time - span), side=side)  # no time lies before the first that there is
     return np.minimum(np.searchsorted(events.age, key * clock.base + rank), events.stop)
 
 

@@ -401,6 +401,8 @@ def bars_panel(
     _tell_flat(table)
     _tell_limits(table, horizon)
     keep, counts = _keep(table, segments.warm_up, keep_unlabelled)
+    if short := [str(s) for s in table["symbol"].unique() if s not in counts["by_symbol"]]:
+        log.warning("no row comes of %d symbol(s), since none has a run of more than %d bars%s: %s", len(short), segments.warm_up, "" if keep_unlabelled else " with a label after it", ", ".join(short[:5]))
     if not keep.any():
         raise DataError("no bar can be labelled", where=str(counts["rows"]), expected=f"segments of more than {segments.warm_up} bars",
                         fix="read a longer history")

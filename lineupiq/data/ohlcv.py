@@ -238,7 +238,7 @@ def mark_segments(
         part = bars.iloc[rows]
         breaks = (part["time"].diff() > _tolerance(part["time"], max_gap, session)).to_numpy(copy=True)
         if contract_column in bars and ROLL not in bars:
-            contract = part[contract_column].to_numpy()
-            breaks[1:] |= contract[1:] != contract[:-1]
+            contract = part[contract_column]
+            breaks |= (contract != contract.shift()).to_numpy() & (np.arange(len(part)) > 0) & (contract.notna() | contract.shift().notna()).to_numpy()  # two that are not said are one
         out.iloc[rows] = np.cumsum(breaks)
     return out.set_axis(bars.index)

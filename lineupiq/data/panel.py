@@ -64,8 +64,9 @@ def clean_time(
     "Datetimes with one zone, or a `DataError` that names both."
     if not pd.api.types.is_datetime64_any_dtype(values):
         values = _parse_time(values, name)
+    if timezone:
+        _check_zone(timezone)  # of aware times, too: others ask it for their days and hours
     if values.dt.tz is None and timezone:
-        _check_zone(timezone)
         try:
             values = values.dt.tz_localize(timezone, ambiguous="raise", nonexistent="raise")
         except Exception as err:  # pytz and zoneinfo raise different classes for the same hour

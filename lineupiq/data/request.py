@@ -119,9 +119,16 @@ def _beside(values: dict[str, Any], root: Path) -> dict[str, Any]:
     paths = values.get("path")
     out = values | ({"path": [near(p) for p in (paths if isinstance(paths, list) else [paths])]} if paths is not None else {})
     for key in ("barriers", "rolls"):
-        if isinstance(out.get(key), str) and (root / out[key]).is_file():
+        if isinstance(out.get(key), str) and _is_file(root / out[key]):
             out[key] = near(out[key])
     return out
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for a file is none
+        return False
 
 
 OUTSIDE = {"symbol": "symbols"}  # names that a source's builder uses, where they differ

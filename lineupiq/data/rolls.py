@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError
+from ..base import ConfigError, DataError, did_you_mean
 from ..core.parsing import to_codes
 from ..core.readers import read_table
 from .ohlcv import nominal_step
@@ -50,13 +51,20 @@ def roll_dates(
         symbol = to_codes(table["symbol"], "symbol") if "symbol" in table else pd.Series(None, index=table.index, dtype=object)
         out = pd.DataFrame({"date": clean_time(table["date"], "date"), "symbol": symbol})
     else:
-        try:
-            out = pd.DataFrame({"date": [pd.Timestamp(str(r)) for r in rolls], "symbol": None})
-        except ValueError:
-            raise ConfigError("rolls that are neither a column, a file nor dates", where="rolls, --rolls", found=", ".join(map(str, rolls))[:120], expected="contract, rolls.csv, or 2024-03-15,2024-06-21") from None
+        out = pd.DataFrame({"date": _said_dates([str(r).strip() for r in rolls]), "symbol": None})
     if out.empty:
         raise DataError("no dates of rolls", where=str(rolls[0]), found="0 rows", expected="a date for each change of contract")
     return out.sort_values("date", kind="stable", ignore_index=True)
+
+
+def _said_dates(rolls: list[str]) -> pd.Series:
+    "Dates or moments as they were said, each a whole one: pandas alone would read 2024-03-15;2024-06-21 as the first of the two."
+    try:
+        if not all(re.match(r"\d{4}-\d\d-\d\d|\d{8}$", r) for r in rolls):
+            raise ValueError
+        return clean_time(pd.Series(rolls, dtype=object), "rolls")
+    except ValueError:  # a DataError is one
+        raise ConfigError("rolls that are neither a column, a file nor dates", where="rolls, --rolls", found=", ".join(rolls)[:120], expected="contract, rolls.csv, or 2024-03-15,2024-06-21, with a zone all or none") from None
 
 # %% ../../nbs/01_data/04e_rolls.ipynb #bec0ad3c
 def mark_rolls(
@@ -67,6 +75,8 @@ def mark_rolls(
     "Number the contracts of each symbol."
     out = pd.Series(0, index=bars.index, dtype="int64")
     dates = None if roll_column(rolls) else roll_dates(rolls)
+    if dates is not None and dates["symbol"].notna().all():
+        _tell_strangers(dates["symbol"].unique().tolist(), bars["symbol"].unique().tolist())
     for symbol, rows in bars.groupby("symbol", sort=False).indices.items():
         part = bars.iloc[rows]
         if dates is None:
@@ -78,6 +88,14 @@ def mark_rolls(
     if dates is not None and (out == 0).all():
         log.warning("no roll lies within the bars; rolls %s to %s, bars %s to %s", dates["date"].iloc[0].date(), dates["date"].iloc[-1].date(), bars["time"].min(), bars["time"].max())
     return out
+
+
+def _tell_strangers(said: list[str], there: list[str]) -> None:
+    "Symbols without a roll, whose labels run on; one that is there in other letters is refused."
+    for symbol in (s for s in there if s not in said):
+        if same := [s for s in said if s.casefold() == symbol.casefold()]:
+            raise DataError("a file of rolls calls a symbol otherwise than the bars", where="rolls, column 'symbol'", found=repr(same[0]), expected=repr(symbol), fix="write one of them throughout")
+        log.warning("%s: the file of rolls has none of this symbol%s; its contracts are taken as one", symbol, did_you_mean(symbol, said))
 
 
 def _wall(dates: pd.Series, zone: object) -> np.ndarray:

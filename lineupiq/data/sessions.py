@@ -18,7 +18,7 @@ from .ohlcv import nominal_step
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'DAYS', 'NAMED', 'EXPECTED', 'Session', 'session_of', 'session_hours', 'bars_in_session']
+__all__ = ['log', 'DAYS', 'NAMED', 'EXPECTED', 'FIRST', 'LAST', 'Session', 'session_of', 'session_hours', 'bars_in_session']
 
 # %% ../../nbs/01_data/04d_sessions.ipynb #0a3edce0
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -105,12 +105,17 @@ def _exchange_hours(code: str, first: pd.Timestamp, last: pd.Timestamp) -> pd.Da
         raise ConfigError("unknown session", where="session, --session", found=repr(code) + did_you_mean(code, names), expected=EXPECTED)
     try:
         plan = calendars.get_calendar(code, start=first, end=last).schedule
-    except ValueError as err:
+        if plan.empty:
+            raise ValueError("no session")
+    except (ValueError, IndexError, KeyError) as err:  # each from somewhere else in the library
         raise DataError("the exchange's calendar does not reach that far", where=f"session {code}", found=(str(err).splitlines() or [""])[0][:160], expected=f"{first:%Y-%m-%d} to {last:%Y-%m-%d}", fix="read fewer years, or say the hours by the clock") from None
     moments = {k: pd.DatetimeIndex(plan[k]).tz_convert("UTC").tz_localize(None).as_unit("ns") for k in ("open", "close")}
     return pd.DataFrame({"day": plan.index.tz_localize(None), **moments})
 
 # %% ../../nbs/01_data/04d_sessions.ipynb #0d9836af
+FIRST, LAST = np.datetime64("1678-01-01"), np.datetime64("2262-03-01")  # with room for the sessions on either side in 64-bit nanoseconds
+
+
 def bars_in_session(
     bars: pd.DataFrame,  # symbol and time (the bar's end, with a zone), in order
     start: pd.Series,  # when each bar begins, aligned
@@ -123,6 +128,8 @@ def bars_in_session(
         raise DataError("bars of a day or more have no session", where=f"session {session.name}", found=", ".join(long[:5]), expected="bars within the day", fix="leave session out")
     plain = lambda t: (t.dt.tz_convert("UTC").dt.tz_localize(None) if t.dt.tz is not None else t).to_numpy("datetime64[ns]")  # noqa: E731
     begins, ends = plain(start), plain(bars["time"])
+    if begins.min() < FIRST or ends.max() > LAST:
+        raise DataError("no session is known of such times", where=f"session {session.name}", found=f"{bars['time'].min()} to {bars['time'].max()}", expected=f"{FIRST} to {LAST}", fix="check the unit and the form of the times (time_unit, time_format)")
     hours = session_hours(session, pd.Timestamp(begins.min()), pd.Timestamp(ends.max()))
     opens, closes = (hours[k].to_numpy("datetime64[ns]") for k in ("open", "close"))
     at = np.searchsorted(opens, begins, side="right") - 1  # never -1: hours begin ten days before

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint
@@ -19,7 +21,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, LineupIQError, did_you_mean
 from ..core.config import read_yaml
 from .bars import READING
-from .panel import Panel, clean_time, naive_utc
+from .panel import Cleaning, Panel, clean_time, make_panel, naive_utc
 from .tables import TableConfig, table_panel
 
 # %% auto #0
@@ -113,17 +115,36 @@ class Source:
         made = self._called(self.build, asked)
         if not isinstance(made, Panel):
             raise DataError(f"{self.called} returned no panel", found=type(made).__name__, expected="a Panel, as make_panel returns it", fix=self._mend)
+        self._sound(made)
         return made
+
+    def _sound(self, made: Panel) -> None:
+        "A panel need not come from make_panel: what it keeps is checked again, before anything is trained on it."
+        needed = ["symbol", "time", "label", "label_end", "weight"]
+        fault = "" if isinstance(made.frame, pd.DataFrame) and isinstance(made.features, list) and isinstance(made.name, str) else "its frame, features or name are of another type"
+        if not fault and (gone := [c for c in (*needed, *made.columns) if c not in made.frame]):
+            fault = f"no column {', '.join(map(repr, gone[:5]))}"
+        if not fault:
+            try:
+                again = make_panel(made.frame, made.features, task=made.task, name=made.name, horizon=made.horizon, label_kind=made.label_kind, references=made.references, cleaning=Cleaning(missing_target="upcoming"), to_fit=False)
+                fault = "" if (again.times == made.times).all() and (again.frame["symbol"].to_numpy() == made.frame["symbol"].to_numpy()).all() else "its rows are not in order of time and symbol"
+            except LineupIQError as err:
+                fault = ", ".join(filter(None, (err.what, err.where, err.found)))
+            except Exception as err:
+                fault = f"{type(err).__name__}: {str(err)[:200]}"
+        if fault:
+            raise DataError(f"{self.called} returned a panel that cannot be used", found=fault, expected="a Panel, as make_panel returns it", fix=self._mend)
 
     def _called(self, function: Callable, given: Mapping[str, Any]) -> Any:
         needed = [k for k, p in parameters(function).items() if p.default is p.empty and k not in given]
         if needed:
             raise ConfigError(f"{self.called} needs {', '.join(needed)}", fix=" ".join(f"--{k}" if k in FLAGS else f"--source-option {k}=VALUE" for k in needed))
         try:
-            return function(**given)
-        except (LineupIQError, MemoryError):
+            with redirect_stdout(sys.stderr):  # standard output is the command's answer
+                return function(**given)
+        except (LineupIQError, MemoryError, KeyboardInterrupt):
             raise
-        except Exception as err:
+        except BaseException as err:  # sys.exit(0) of a package would look like success
             raise DataError(f"{self.called} failed", found=f"{type(err).__name__}: {str(err)[:200]}", expected="a panel, or an error of lineupiq.base that says what is wrong with the data", fix=self._mend) from err
 
     @property
@@ -190,10 +211,11 @@ class Sources(Mapping[str, Source]):
             raise ConfigError(f"several packages call a source {name}", found=", ".join(packages), fix="uninstall all but one")
         before = dict(self._registered)
         try:
-            entry = replace(self._entry(name, points[0].load()), package=packages[0])
-        except BaseException as err:
+            with redirect_stdout(sys.stderr):
+                entry = replace(self._entry(name, points[0].load()), package=packages[0])
+        except BaseException as err:  # whatever a package raises, the others work without it
             self._registered = before
-            if isinstance(err, (KeyboardInterrupt, MemoryError)) or not isinstance(err, (Exception, SystemExit)):
+            if isinstance(err, (KeyboardInterrupt, MemoryError)):
                 raise
             why = f"{err.what} {err.found}".strip() if isinstance(err, LineupIQError) else f"{type(err).__name__}: {err}"
             raise ConfigError(f"{said} cannot be used", found=why, fix=fix) from err

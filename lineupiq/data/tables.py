@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..base import Bound, ConfigError, DataError, config_problems, did_you_mean
+from ..base import Bound, ConfigError, DataError, LineupIQError, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml
 from ..core.files import check_name
 from ..core.parsing import to_codes
@@ -366,6 +366,6 @@ def _later(time: pd.Series, cfg: TableConfig, where: str) -> pd.Series:
     try:
         return clean_time(time, "time", cfg.timezone) + lag
     except (OverflowError, ValueError) as err:
-        if isinstance(err, DataError):
+        if isinstance(err, LineupIQError):
             raise
         raise ConfigError("label_lag is too long", where=where, found=repr(cfg.label_lag), expected="a label that is known before the year 2262") from None

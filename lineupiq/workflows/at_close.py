@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, NotFound, Record
+from ..base import ConfigError, DataError, EnvironmentFault, NotFound, Record
 from ..core.files import check_name, disk_errors, one_at_a_time, plain
 from ..core.requests import Request, option
 from ..data.bars import EARLIER
@@ -77,24 +77,44 @@ def read_predictions(
     file: Path | str,  # of `predictions_file`
 ) -> pd.DataFrame:  # bar (UTC), symbol, horizon, prediction, prob_…, model, version, written (UTC), late, data; in the order of writing
     "What was predicted at the close."
+    try:
+        if Path(file).exists() and not Path(file).is_file():  # a folder, or a device that never ends
+            raise OSError(0, "not a regular file")
+        lines = Path(file).read_bytes().decode("utf-8", errors="replace").split("\n")  # splitlines would end a line within a name, too
+    except FileNotFoundError:
+        lines = []
+    except OSError as err:
+        raise EnvironmentFault("cannot read the record of predictions", where=str(file), found=str(err.strerror or err), fix="make it a file that this user can read, or give another folder (output)") from None
     rows = []
-    for number, line in enumerate(Path(file).read_text(encoding="utf-8", errors="replace").splitlines() if Path(file).exists() else [], 1):
+    for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
-            rows.append({**row, "bar": pd.Timestamp(row["bar"]), "written": pd.Timestamp(row["written"]), "symbol": str(row["symbol"])})
-        except (ValueError, TypeError, KeyError):
-            log.warning("%s: line %d was torn and is passed over", file, number)
+            rows += [_read_line(line)] if line.strip() else []
+        except (ValueError, TypeError, KeyError, RecursionError):
+            log.warning("%s: line %d was torn or damaged and is passed over", file, number)
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["bar", "symbol", "version", "written", "late"])
+
+
+def _read_line(line: str) -> Record:
+    "A line of the record, or an error that says it is none."
+    row = json.loads(line)
+    if not all(isinstance(row[k], str) for k in ("bar", "written", "symbol", "version")) or not isinstance(row["late"], bool):
+        raise ValueError
+    times = {k: pd.Timestamp(row[k]).as_unit("ns") for k in ("bar", "written")}
+    if any(t is pd.NaT or t.tz is None for t in times.values()):
+        raise ValueError
+    return {**row, **{k: t.tz_convert("UTC") for k, t in times.items()}}
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #dc06a8a9
 def _append(file: Path, rows: list[dict[str, Any]]) -> None:
     "Lines at the end of the record; a torn line before them is ended first."
-    text = "".join(json.dumps(plain(row), allow_nan=False, ensure_ascii=False) + "\n" for row in rows).encode()
+    text = "".join(json.dumps(plain(row), allow_nan=False) + "\n" for row in rows).encode()  # ASCII: any name of a symbol stays on its line
     with disk_errors(file):
         torn = file.exists() and file.stat().st_size > 0 and file.read_bytes()[-1:] != b"\n"
         fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            os.write(fd, b"\n" * torn + text)
+            left = b"\n" * torn + text
+            while left:  # a disk that fills up takes a part and says nothing before the next write
+                left = left[os.write(fd, left):]
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -126,7 +146,9 @@ class CloseRequest(Request):
     output: str = "experiments/predictions"  # Parent of the records.
 
     def problems(self) -> list[str]:
-        "A length of time that is none."
+        "A length of time that is none, a folder that no system can name."
+        if "\0" in self.output:
+            return [f"output: expected a folder, found {self.output!r}"]
         try:
             return [] if self.max_age is None or pd.Timedelta(self.max_age if not str(self.max_age).strip().isdigit() else "x") > pd.Timedelta(0) else ["max_age: expected more than nothing"]
         except ValueError:
@@ -163,7 +185,10 @@ def predict_at_close(
     over, age = bars_over(panel, now, source)
     file = predictions_file(found.name, ask.output)
     with one_at_a_time(file.parent / ".predict.lock", f"predictions of {found.name} are being written"):
-        rows, trained = _due(panel, over, read_predictions(file), np.datetime64(found.bundle.about["trained_until"]))
+        done = read_predictions(file)
+        if len(done) and (done["written"] > pd.Timestamp(now, tz="UTC")).any():
+            log.warning("%s: %d prediction(s) were written later than now, %s UTC: a clock is wrong, or was, and a bar may have been predicted before it was over", file, int((done["written"] > pd.Timestamp(now, tz="UTC")).sum()), now)
+        rows, trained = _due(panel, over, done, np.datetime64(found.bundle.about["trained_until"]))
         written = _lines(found, panel, rows, age, now, over)
         if written:
             _append(file, written)
