@@ -69,9 +69,10 @@ def to_duration(
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.timedelta64))
     fits = number and (value == 0 or kind == "number" and np.isfinite(value) and value == int(value))
     ticks = int(value) if fits else None
-    if not number and kind != "number":
+    bare = isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit()  # pandas takes a number without a unit for nanoseconds
+    if not number and not bare and kind != "number":
         try: ticks = pd.Timedelta(value).as_unit("ns").value
-        except (TypeError, ValueError): pass
+        except (TypeError, ValueError, AttributeError): pass  # NaT has no unit
     if ticks is None or ticks < 0:
         expected, example = ("a whole number >= 0", "5") if kind == "number" else ("a Timedelta >= 0", "pandas.Timedelta('5D')")
         raise ConfigError(f"{name} is not a length of time that fits the times", found=repr(value), expected=expected,

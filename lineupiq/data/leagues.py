@@ -18,6 +18,7 @@ from ..base import ConfigError, DataError, config_problems, did_you_mean, first_
 from ..core.config import raise_problems
 from ..core.parsing import to_codes, to_numbers
 from ..core.readers import read_table
+from ..core.timeline import to_duration
 from .game_log import make_log
 from .games import FORM_HALFLIFE, american_prob, signed_streak
 from .nfl import past_means
@@ -73,8 +74,16 @@ def games_config(
         problems += [f"odds.{p}" for p in config_problems(OddsConfig, odds)] if isinstance(odds, Mapping) else [f"odds: expected the columns home and away, found {str(odds)[:40]!r}"]
     if ("score" in said) == ("home_score" in said or "away_score" in said) or ("home_score" in said) != ("away_score" in said):
         problems.append("home_score and away_score, or score: expected one of the two ways to say the result")
-    problems += [f"elo.{k}: unknown constant{did_you_mean(k, ELO)}" for k in (said.get("elo") or {}) if k not in ELO]
-    raise_problems([f"games.{p}" for p in problems], where)
+    elo = said.get("elo") or {}
+    problems += [f"elo.{k}: unknown constant{did_you_mean(str(k), ELO)}" for k in elo if k not in ELO] if isinstance(elo, Mapping) else []
+    problems += [f"{key}: expected the name of a column, found {said[key]!r}" for key in ("date", "home", "away", "home_score", "away_score", "score") if key in said and not str(said[key] or "").strip()]
+    if said.get("lasts") is not None:
+        try:
+            if not to_duration(said["lasts"], "utc", "lasts"):
+                problems.append("lasts: expected longer than nothing, since no result is known at its kickoff")
+        except ConfigError:
+            problems.append(f"lasts: expected a length of time with its unit, such as 4h, found {said['lasts']!r}")
+    raise_problems([f"games.{p}" for p in dict.fromkeys(problems)], where)
     cfg = GamesConfig(**said, odds=OddsConfig(**odds) if odds is not None else None)
     EloRules(**cfg.elo).check()
     return cfg
@@ -136,9 +145,15 @@ def league_games(
         raise DataError(f"{len(gone)} column(s) missing", where="games", found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in gone), expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}")
     if not len(raw):
         raise DataError("no rows", where="games", found="0 rows", fix="check the filters and the files")
-    rename = lambda codes: codes.map(lambda t: (names or {}).get(t, t))
+    sides = to_codes(pd.concat([raw[cfg.home], raw[cfg.away]], ignore_index=True), f"{cfg.home}, {cfg.away}")
+    if names and (unused := sorted(set(names) - set(sides.dropna()))):
+        log.warning("%d former name(s) that no game has: %s", len(unused), ", ".join(unused[:3]))
+    sides = sides.map(lambda t: (names or {}).get(t, t))
     home, away = game_scores(raw, cfg)
-    games = pd.DataFrame({"home": rename(to_codes(raw[cfg.home], cfg.home)), "away": rename(to_codes(raw[cfg.away], cfg.away)), "home_score": home, "away_score": away,
+    same = (sides[:len(raw)].to_numpy() == sides[len(raw):].to_numpy()) & sides[:len(raw)].notna().to_numpy()
+    if same.any():
+        raise DataError("a side that plays itself", where=f"columns '{cfg.home}' and '{cfg.away}', {first_rows(same)}", found=f"{sides[:len(raw)][same].iloc[0]!r}, {int(same.sum())} such game(s)", expected="two sides", fix="mend the rows, or the file of names")
+    games = pd.DataFrame({"home": sides[:len(raw)].to_numpy(), "away": sides[len(raw):].to_numpy(), "home_score": home, "away_score": away,
                           "neutral": _neutral(raw[cfg.neutral], cfg.neutral) if cfg.neutral else False, "time": clean_time(raw[cfg.date], cfg.date, timezone), "line": np.arange(len(raw))})
     if cfg.season:
         games["season"] = to_numbers(raw[cfg.season], cfg.season)
@@ -312,9 +327,9 @@ def price_prob(
             raise DataError("a price that divides by nothing", where=f"column '{name}', {int(wrong.sum())} row(s)", found=repr(str(values[wrong].iloc[0])), expected="3/2 or evens")
     else:
         number = to_numbers(values, name, EVEN if form == "american" else None)
-        wrong = (number.abs() < 100) if form == "american" else (number <= 1)
+        wrong = (number.abs() < 100) if form == "american" else ((number <= 1) | (number > MOST_POINTS))
         if wrong.any():
-            raise DataError(f"a price that is not {form}", where=f"column '{name}', {int(wrong.sum())} row(s)", found=f"{number[wrong].iloc[0]:g}", expected="-150 or +130" if form == "american" else "above 1", fix="see games.odds.form: decimal, american or fractional")
+            raise DataError(f"a price that is not {form}", where=f"column '{name}', {int(wrong.sum())} row(s)", found=f"{number[wrong].iloc[0]:g}", expected="-150 or +130" if form == "american" else f"above 1, at most {MOST_POINTS:,}", fix="see games.odds.form: decimal, american or fractional")
         if form == "american":
             return american_prob(number)
         decimal = number
@@ -339,7 +354,19 @@ def _names(cfg: GamesConfig, root: Path) -> dict[str, str]:
     by = {str(c).strip().lower(): c for c in table.columns}
     if not {"former", "current"} <= set(by):
         raise DataError("a table of names without its columns", where=str(cfg.names), found=", ".join(map(str, table.columns[:10])), expected="former, current")
-    return dict(zip(to_codes(table[by["former"]], "former"), to_codes(table[by["current"]], "current"), strict=True))
+    former, current = to_codes(table[by["former"]], "former"), to_codes(table[by["current"]], "current")
+    if (twice := former.duplicated()).any() or former.isna().any() or current.isna().any():
+        raise DataError("a table of names with a former name twice, or with gaps", where=str(cfg.names), found=repr(former[twice].iloc[0]) if twice.any() else "an empty cell", expected="each former name once, and today's beside it")
+    step = dict(zip(former, current, strict=True))
+    names = {}
+    for name in step:
+        way = [name]
+        while way[-1] in step and step[way[-1]] != way[-1]:
+            if step[way[-1]] in way:
+                raise DataError("names that lead back to themselves", where=str(cfg.names), found=" -> ".join([*way, step[way[-1]]]), expected="former names, each with the name of today")
+            way.append(step[way[-1]])
+        names[name] = way[-1]
+    return names
 
 
 def _outcome(games: pd.DataFrame, task: str) -> pd.Series:

@@ -236,3 +236,33 @@ def test_scores_that_no_game_has(score):
     table["vgoal"] = table["vgoal"].astype(str) if isinstance(score, str) else table["vgoal"].astype(float)
     with pytest.raises(DataError, match="a score that no game has"):
         league_games(table, games_config(COLUMNS))
+
+
+# --- sections that cannot be ---
+
+@pytest.mark.parametrize("games", [{"lasts": "5"}, {"lasts": "x"}, {"lasts": "inf"}, {"lasts": "1M"}, {"lasts": "NaT"}, {"lasts": "-1h"}, {"lasts": "0h"}, {"lasts": "1000000D"}, {"elo": 5}, {"date": ""}, {"home": " "}, {"home_score": None, "away_score": None}, {"away_score": ""}])
+def test_a_section_that_cannot_be_is_refused(games):
+    with pytest.raises(ConfigError, match="games"):
+        games_config({**COLUMNS, **games})
+
+
+@pytest.mark.parametrize(("names", "words"), [([("A", "B"), ("B", "A")], "lead back"), ([("A", "B"), ("A", "C")], "twice"), ([("A", "")], "gaps")])
+def test_names_that_lead_nowhere(tmp_path, names, words):
+    pd.DataFrame(names, columns=["former", "current"]).to_csv(tmp_path / "names.csv", index=False)
+    with pytest.raises(DataError, match=words):
+        load_panel(describe(tmp_path, league(), names="names.csv"))
+
+
+def test_names_are_followed_to_today(tmp_path, caplog):
+    pd.DataFrame([("Team 0", "Team 00"), ("Team 00", "Team 000"), ("Nobody", "Team 1")], columns=["former", "current"]).to_csv(tmp_path / "names.csv", index=False)
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        panel = load_panel(describe(tmp_path, league(), names="names.csv"))
+    assert "Team 000" in set(panel.frame["home"]) and "Team 0" not in set(panel.frame["home"])
+    assert "former name(s) that no game has: Nobody" in caplog.text
+
+
+def test_a_side_does_not_play_itself():
+    table = league()
+    table.loc[3, "visitor"] = table.loc[3, "home"]
+    with pytest.raises(DataError, match="plays itself"):
+        league_games(table, games_config(COLUMNS))
