@@ -145,6 +145,7 @@ def test_a_fresh_process_finds_an_installed_package(tmp_path, tills):
     assert done.returncode == 0 and json.loads(done.stdout)["fail"] == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_package_that_cannot_be_used_is_told_and_the_others_go_on(site, cli, tills):
     rows = {r["name"]: r for r in cli("sources").value["sources"]}
     for name, word in {"broken": "a_module_that_nobody_has", "exits": "SystemExit", "sp500": "registered already"}.items():
@@ -159,6 +160,7 @@ def test_a_package_that_cannot_be_used_is_told_and_the_others_go_on(site, cli, t
     assert cli("train", "--data", "league", "--model", "logistic").code == 0
 
 
+@pytest.mark.slow
 def test_every_command_takes_it(site, cli, tills, tmp_path):
     flags = ("--data", "bread", "--path", tills, "--source-option", "days=14")
     trained = cli("train", *flags, "--model", "ridge")

@@ -100,6 +100,7 @@ def test_a_torn_line_and_a_new_version(sessions, tmp_path, cli, caplog):
     assert read_predictions(file)["version"].tolist()[-1] != "1.0.0"
 
 
+@pytest.mark.slow
 def test_the_job(cli, tmp_path, monkeypatch):
     "By the command and the real clock: the report, the record, 0 on a rerun; a file that is missing ends with 3 and is named."
     monkeypatch.chdir(tmp_path)

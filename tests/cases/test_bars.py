@@ -363,6 +363,7 @@ def futures(folder):
     return folder / "futures.yaml"
 
 
+@pytest.mark.slow
 def test_a_yaml_of_bars(cli, tmp_path):
     "What the YAML says is what the flags say; the audit poisons the file behind it; wrong words end with 2."
     about = futures(tmp_path)

@@ -23,7 +23,7 @@ ENTRIES, _ = history_entries({f"{column}{whose}": [EVERY, {**EVERY, "same": "wee
 # --- the engine ---
 
 @pytest.mark.parametrize("lag", [None, "0h", "14h", "120h"])
-@pytest.mark.parametrize("seed", [11, 12])
+@pytest.mark.parametrize("seed", [11, pytest.param(12, marks=pytest.mark.slow)])
 def test_columns_are_those_of_a_plain_loop(seed, lag):
     rows = random_rows(100, seed, lag)
     pd.testing.assert_frame_equal(history_columns(rows, ENTRIES), plain_history(rows, ENTRIES), rtol=1e-9, atol=1e-9)
@@ -136,6 +136,7 @@ def shop(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_histories_are_not_worse_than_features_made_by_hand(shop):
     "On the days of the tutorial, the paired interval of the loss reaches no further than one percent behind."
     bakery(shop)
@@ -172,6 +173,7 @@ def test_new_rows_take_their_past_from_the_recorded_files(shop):
     pd.testing.assert_frame_equal(pd.read_csv("alone.csv"), pd.read_csv("along.csv"))
 
 
+@pytest.mark.slow
 def test_the_recorded_files_are_those_of_the_training(shop):
     "A model that was trained with --path has its past in those files, not in the YAML's."
     sales = bakery(shop, 400)
@@ -183,6 +185,7 @@ def test_the_recorded_files_are_those_of_the_training(shop):
     assert len(pd.read_csv("out.csv")) == 3
 
 
+@pytest.mark.slow
 def test_audit_poisons_the_file_and_sees_plants(shop):
     bakery(shop)
     audit = ["audit", "leak", "--data", "built.yaml", "--model", "ridge", "--n-trials", "0"]
@@ -238,6 +241,7 @@ def test_new_rows_to_score_are_those_of_the_whole_file(shop, description):
     assert len(alone) == len(sales)
 
 
+@pytest.mark.slow
 def test_evaluate_and_drift_of_new_rows_by_command(cli, shop):
     "A file of new rows alone is enough: rules have their past, and drift what the model was trained on."
     sales = bakery(shop, 400)

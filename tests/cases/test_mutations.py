@@ -80,9 +80,9 @@ def run(seeds, clean, right, tmp: Path, kinds=EVERY) -> tuple[Counter, list]:
 
 
 def test_some_mutations(clean, right, tmp_path):
-    seen, faults = run(range(150), clean, right, tmp_path)
+    seen, faults = run(range(60), clean, right, tmp_path)
     assert not faults, faults
-    assert seen["refused"] > 20 and seen["same"] > 20, seen
+    assert seen["refused"] > 10 and seen["same"] > 5, seen
 
 
 @pytest.mark.slow
