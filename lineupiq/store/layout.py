@@ -61,6 +61,15 @@ class Store:
         "What happened here."
         return Journal(self.root / "journal.jsonl", headed=True)
 
+    def check_place(self) -> None:
+        "Raise where nothing could be published here."
+        for path in (self.root, *(self.root / part for part in ("archive", *LINKS))):
+            there = next(p for p in (path, *path.parents) if os.path.lexists(p))
+            if not there.is_dir():
+                raise EnvironmentFault("a file where the folder of models belongs", where=str(there), expected="a folder, or nothing", fix="move it away, or set LINEUPIQ_MODELS_DIR")
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise EnvironmentFault("the folder of models cannot be written to", where=str(there), found="Permission denied", fix="give the user write permission, or set LINEUPIQ_MODELS_DIR")
+
     def names(self) -> list[str]:
         "Models that have an archive."
         return [e.name for e in scan(self.root / "archive") if NAME.match(e.name) and e.is_dir(follow_symlinks=False)]
