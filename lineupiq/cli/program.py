@@ -134,7 +134,11 @@ def _usage(err: Any, as_json: bool) -> int:
     "A mistake on the command line: the usage, what was wrong, and the nearest option."
     if as_json:
         out(json.dumps({"error": {"type": "UsageError", "what": err.format_message()}, "exit_code": 2}, ensure_ascii=False))
-    err.show(file=sys.stderr)
+    try:
+        err.show(file=sys.stderr)
+        sys.stderr.flush()
+    except OSError:
+        closed_pipe(sys.stderr)
     return 2
 
 
@@ -154,17 +158,31 @@ def _bug(err: BaseException, debug: bool, as_json: bool) -> int:
         out(json.dumps({"error": {"type": type(err).__name__, "what": f"a bug: {err}"}, "exit_code": 1}, ensure_ascii=False))
     text = "".join(traceback.format_exception(err))
     if debug or os.environ.get("LINEUPIQ_DEBUG"):
-        print(text, file=sys.stderr)
+        out(text, sys.stderr)
         return 1
     import tempfile
-    with tempfile.NamedTemporaryFile("w", prefix="lineupiq-", suffix=".log", delete=False) as f:
+    with tempfile.NamedTemporaryFile("w", prefix="lineupiq-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace") as f:
         f.write(text)
-    print(f"error: a bug: {type(err).__name__}: {err}\n  traceback: {f.name}\n  fix: please report it with this file, or run again with --debug", file=sys.stderr)
+    out(f"error: a bug: {type(err).__name__}: {err}\n  traceback: {f.name}\n  fix: please report it with this file, or run again with --debug", sys.stderr)
     return 1
 
 # %% ../../nbs/18_cli/09_program.ipynb #5eac4e7b
+def _open_streams() -> None:
+    "Standard streams that were closed lead nowhere; else the next file to be opened would take their number, and a message would be written into it."
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != fd:
+                os.dup2(nowhere, fd)
+                os.close(nowhere)
+            setattr(sys, name, open(fd, mode, encoding="utf-8", errors="replace", closefd=False))
+
+
 def main() -> None:
     "The console script."
+    _open_streams()
     sys.unraisablehook = _again
     for each in ENDING:
         if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN:  # nohup ignores the end of a session, and means it
@@ -184,6 +202,10 @@ def main() -> None:
     except OSError as err:  # a full disk behind the output
         code = _fail(_of_the_machine(err), 7, False)
         closed_pipe(sys.stdout)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        closed_pipe(sys.stderr)
     sys.exit(code)
 
 # %% ../../nbs/18_cli/09_program.ipynb #22efc29b
