@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..base import (BaseModel, ConfigError, DataError, EnvironmentFault, IntegrityError, ModelConfig, NotFitted, NotFound, PredictionOutput, Rows, TrainingMetrics, UntrustedArtifact,
+from ..base import (BaseModel, DataError, EnvironmentFault, IntegrityError, ModelConfig, NotFitted, NotFound, PredictionOutput, Rows, TrainingMetrics, UntrustedArtifact,
                            build_config, did_you_mean, first_rows, own_names, runtime_record, set_global_seeds)
 from .files import atomic_folder, dump_json, load_json, verify_manifest
 

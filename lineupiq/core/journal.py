@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -344,7 +345,7 @@ def clock_went_back(
 ) -> list[Mapping[str, Any]]:  # the first line after each jump
     "Lines whose time lies before that of the line above them."
     records = list(records)
-    return [b for a, b in zip(records, records[1:]) if datetime.fromisoformat(b["time"]) < datetime.fromisoformat(a["time"])]
+    return [b for a, b in pairwise(records) if datetime.fromisoformat(b["time"]) < datetime.fromisoformat(a["time"])]
 
 # %% ../../nbs/00_core/02_journal.ipynb #438792da
 def state_at(
@@ -355,7 +356,7 @@ def state_at(
     records = list(records)
     undone = {r["cancels"] for r in records if "cancels" in r}
     out: dict[str, dict[str, str | None]] = {}
-    for r, placed in zip(records, placed_at(records)):
+    for r, placed in zip(records, placed_at(records), strict=True):
         if r.get("n") in undone or at is not None and min(placed, datetime.fromisoformat(r.get("changed", r["time"]))) > at:
             continue
         if (kind := MOVES.get(r["op"])) is None:

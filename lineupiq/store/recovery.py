@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from ..base import ConfigError, EnvironmentFault, LineupIQError, Record, StoreError, UntrustedArtifact
 from ..core.files import MANIFEST, NAME, disk_errors, sync_path, verify_manifest
