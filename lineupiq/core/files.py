@@ -274,6 +274,14 @@ def verify_manifest(
     listed = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(listed, dict):
         raise IntegrityError("a manifest without files", where=str(folder / MANIFEST))
+    try:
+        _compare(folder, listed)
+    except FileNotFoundError as err:
+        raise IntegrityError("a file went away while it was being compared", where=str(err.filename), fix="look again: another process may have removed it with its folder") from err
+    return manifest
+
+
+def _compare(folder: Path, listed: Record) -> None:
     there = {p.relative_to(folder).as_posix(): p for p in folder_files(folder)}
     odd = sorted(set(listed) ^ set(there)) or _empty_folders(folder)
     if odd:
@@ -281,7 +289,6 @@ def verify_manifest(
     for name, entry in listed.items():
         if not isinstance(entry, dict) or sha256_file(there[name]) != entry.get("sha256"):
             raise IntegrityError("a file does not match its digest", where=str(there[name]), fix="restore the folder from a good copy")
-    return manifest
 
 # %% ../../nbs/00_core/01_files.ipynb #f3a607d5
 def shown(

@@ -32,12 +32,20 @@ def version_table(
     "The versions of a model, newest first."
     store, rows = Store(), []
     for n in [store.known(name)] if name else store.names():
-        found = _version_rows(store, n)
-        if any(str(r["where"]).startswith("damaged") for r in found):
-            with undisturbed(store):  # a version that is removed meanwhile looks damaged
-                found = _version_rows(store, n)
-        rows += found
+        rows += _listed(store, n)
     return pd.DataFrame(rows, columns=["name", "version", "where", "date", "metric", "score", "low", "high", "skill"])
+
+
+def _listed(store: Store, name: str) -> list[dict[str, Any]]:
+    "Rows, made again while writers wait where one is damaged: a version that is removed meanwhile looks so."
+    try:
+        rows = _version_rows(store, name)
+        if not any(str(r["where"]).startswith("damaged") for r in rows):
+            return rows
+    except (LineupIQError, FileNotFoundError):
+        pass
+    with undisturbed(store):
+        return _version_rows(store, name)
 
 
 def _version_rows(store: Store, name: str) -> list[dict[str, Any]]:
@@ -134,11 +142,14 @@ def verify_table(
 
 def _steady(store: Store, look: Callable[[], list[dict[str, str]]]) -> list[dict[str, str]]:
     "Rows, looked at again while writers wait where one is not ok."
-    rows = look()
-    if any(r["verdict"] != "ok" for r in rows):
-        with undisturbed(store):
-            rows = look()
-    return rows
+    try:
+        rows = look()
+        if all(r["verdict"] == "ok" for r in rows):
+            return rows
+    except (LineupIQError, FileNotFoundError):  # what was there a moment ago
+        pass
+    with undisturbed(store):
+        return look()
 
 
 def _row(what: str, how: Callable[[], str | None]) -> dict[str, str]:
