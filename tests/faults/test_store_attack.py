@@ -344,6 +344,25 @@ def test_a_skops_file_that_inflates(tmp_path):
         load_estimator(bomb)
 
 
+def test_odd_joblib_files(tmp_path):
+    import hashlib
+    import io
+
+    import joblib
+
+    from lineupiq.models.persistence import load_model
+    whole = {"format": 1, "position": "QB", "target": "yards", "model_class": "XGBRegressor", "params": {}, "model": b"", "metadata": {}}
+    for odd in ({}, {"params": 7}, {"params": {7: 7}}, {"model": 7}, {"model": b"{}"}, {"model_class": []}, {"format": None}, 7, []):
+        out = io.BytesIO()
+        joblib.dump({**whole, **odd} if isinstance(odd, dict) else odd, out)
+        (tmp_path / "QB_yards.joblib").write_bytes(out.getvalue())
+        for known in ([hashlib.sha256(out.getvalue()).hexdigest()], 7):
+            (tmp_path / "QB_yards.manifest.json").write_text(json.dumps({"format": 1, "sha256": known}))
+            with pytest.raises(StoreError, match=str(tmp_path)) as err:
+                load_model("QB", "yards", tmp_path)
+            assert err.value.exit_code == 4
+
+
 def test_pipes_and_devices(store, tmp_path, cli):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
