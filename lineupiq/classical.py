@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from .base import Bound, Count, DataError, Distribution, ModelConfig, NonNegative, Positive, Rows, Share, Threaded, TrainingMetrics, UntrustedArtifact
+from .base import Bound, Count, DataError, Distribution, IntegrityError, ModelConfig, NonNegative, Positive, Rows, Share, Threaded, TrainingMetrics, UntrustedArtifact
 from .core.arrays import FLOAT32_MAX, ArrayModel, log, say_once
 from .core.files import dump_json, load_json
 from .core.linear import linear_model, load_linear, save_linear
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['TRUSTED', 'dump_estimator', 'load_estimator', 'ClassicalConfig', 'ClassicalModel', 'PathModel', 'LogisticConfig',
-           'LogisticModel', 'RidgeConfig', 'RidgeModel', 'RandomForestConfig', 'RandomForestModel', 'SVMConfig',
-           'two_parts', 'SVMModel']
+__all__ = ['TRUSTED', 'MAX_INFLATION', 'dump_estimator', 'load_estimator', 'ClassicalConfig', 'ClassicalModel', 'PathModel',
+           'LogisticConfig', 'LogisticModel', 'RidgeConfig', 'RidgeModel', 'RandomForestConfig', 'RandomForestModel',
+           'SVMConfig', 'two_parts', 'SVMModel']
 
 # %% ../nbs/05_classical.ipynb #3d256606
 TRUSTED = (  # what the members below are made of, beyond what skops itself trusts
@@ -48,11 +48,30 @@ def dump_estimator(
     sio.dump(estimator, path)
 
 # %% ../nbs/05_classical.ipynb #ce0ce40f
+MAX_INFLATION = 20  # times its own size that a file may take unpacked; skops writes at 1, and at about 10 with its strongest compression
+
+
+def _check_room(path: Path) -> None:
+    "Refuse an archive that is none, or that inflates."
+    import zipfile
+    try:
+        with zipfile.ZipFile(path) as found:
+            there, size = found.infolist(), sum(i.file_size for i in found.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as err:
+        raise IntegrityError("not a skops file", where=str(path), found=str(err)[:80], expected="an archive that skops wrote") from None
+    limit = MAX_INFLATION * max(path.stat().st_size, 4096)
+    if size > limit or any(i.flag_bits & 1 for i in there):
+        raise UntrustedArtifact("a skops file that inflates", where=str(path), found=f"{size:,} bytes unpacked of {path.stat().st_size:,}", expected=f"at most {MAX_INFLATION} times its size, and no passwords")
+    if "schema.json" not in {i.filename for i in there}:
+        raise IntegrityError("not a skops file", where=str(path), found=f"an archive of {len(there)} files", expected="one with schema.json")
+
+# %% ../nbs/05_classical.ipynb #a704c586
 def load_estimator(
     path: Path,  # a file that `dump_estimator` wrote
 ) -> Any:  # the estimator
     "Read an estimator; a type that is not on this module's list is refused by name."
     import skops.io as sio
+    _check_room(path)
     unknown = sorted(set(sio.get_untrusted_types(file=path)) - set(TRUSTED))
     if unknown:
         raise UntrustedArtifact("a file with types that this library does not write", where=str(path), found=", ".join(unknown[:5]))

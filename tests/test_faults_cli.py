@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -80,7 +81,7 @@ def alive(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_L3_signals(tmp_path, table, name, code):
     about = table(good_frame(20_000))
     slow = tmp_path / "slow.yaml"
@@ -130,6 +131,44 @@ def test_L4_closed_stdout(tmp_path, table):
         with open("/dev/full", "w") as full:
             said = subprocess.run([*LINEUPIQ, "models"], stdout=full, stderr=subprocess.PIPE, env=environment, text=True)
         assert said.returncode == 7 and "No space left" in said.stderr and "Traceback" not in said.stderr
+
+
+def shell(line, tmp_path):
+    "A command line with its streams as a shell closes them."
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "LINEUPIQ_NUM_THREADS": "1", "LINEUPIQ_MODELS_DIR": str(tmp_path / "models")}
+    return subprocess.run(["sh", "-c", line.replace("lineupiq", shlex.join(LINEUPIQ), 1)], cwd=tmp_path, env=env, capture_output=True, timeout=120)
+
+
+@pytest.mark.parametrize("streams", ["2>&-", "2>/dev/full", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_L4_closed_and_full_streams_change_no_code(tmp_path, streams):
+    for line, code in (("verify nobody", 4), ("train --nope", 2), ("version list", 0)):
+        said = shell(f"lineupiq {line} {streams}", tmp_path)
+        assert said.returncode == code and said.stderr == b"", (line, said)
+        assert code == 0 or said.stdout == b"", said.stdout  # what belongs on standard error is not printed on standard output
+
+
+def test_paths_and_texts_that_are_no_utf8(tmp_path):
+    for line, code in (("verify '\udce4bc'", 2), ("train --data '\udce4.yaml' --model ridge", 2), ("history --at '\udce4'", 2), ("train --data noise-bars --model 'ri\udce4dge'", 2), ("predict --model 'd\udce4r/x' --path x.csv", 2)):
+        said = shell(f"lineupiq {line}", tmp_path)
+        assert said.returncode == code and b"Traceback" not in said.stderr, (line, said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_work_is_said_before_training(cli, tmp_path, monkeypatch, table):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "file"))
+    monkeypatch.chdir(tmp_path)
+    refused(cli("train", "--data", table(good_frame()), "--model", "ridge", "--output", tmp_path / "out"), 7, "EnvironmentFault", "a file where the folder of models belongs")
+    refused(cli("train", "--data", table(good_frame()), "--model", "", "--output", tmp_path / "out"), 2, "ConfigError", "which one is trained")
+    monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "models"))
+    refused(cli("retrain", "nobody", "--output", tmp_path / "states"), 4, "NotFound", "no model 'nobody'")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "states").exists() and not (tmp_path / "models").exists()
+
+
+def test_a_model_that_fails_its_checks_is_no_bug(cli, monkeypatch):
+    from lineupiq.workflows import configs
+    monkeypatch.setattr(configs, "check_report", lambda name, show, as_json: show({"model": name, "fail": 1}) or 1)
+    assert cli("models", "--check", "ridge").code == 10
 
 
 def test_L5_bare_environment(tmp_path, table):

@@ -79,7 +79,7 @@ def _theirs(where: str, doing: str) -> Iterator[None]:
         with redirect_stdout(sys.stderr): yield
     except (LineupIQError, KeyboardInterrupt, MemoryError): raise
     except BaseException as err:  # a sys.exit(0) would otherwise end the audit as if all were well
-        if getattr(err, "exit_code", 0) == 143: raise  # SIGTERM, as the command line hands it on
+        if getattr(err, "exit_code", 0) > 128: raise  # SIGTERM or SIGHUP, as the command line hands it on
         raise ConfigError(f"the splitter cannot be {doing}", where=where, found=f"{type(err).__name__}: {err}"[:300], fix="mend the splitter, or give its arguments with --arg name=value") from err
     finally:
         if here in sys.path: sys.path.remove(here)

@@ -47,6 +47,10 @@ def out(
         print(text, file=stream, flush=True)
     except BrokenPipeError:
         closed_pipe(stream)
+    except OSError:  # a full disk behind the stream
+        if stream is not sys.stderr:
+            raise
+        closed_pipe(stream)  # nobody can be told, and the work is not to blame
 
 
 def closed_pipe(

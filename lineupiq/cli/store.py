@@ -142,15 +142,15 @@ def history(
 
 @app.command()
 def verify(name: AnyName = None, as_json: Json = False) -> None:
-    "Compare every file, link and journal line of the store with its digest; exit 4 where one differs."
+    "Compare every file, link and journal line of the store with its digest; exit 4 where one is damaged, 0 where a change is only pending."
     from lineupiq.workflows.store import verify_table
     found = verify_table(name)
-    bad = found[found["verdict"] != "ok"]
+    bad = found[found["verdict"] != "ok"]  # a change that is pending is shown, and is no damage
     if as_json:
         _table(found, True, "checks", "")
     else:
         say(f"{len(found) - len(bad)} checks held" if bad.empty else bad.to_string(index=False), False)
-    if len(bad):
+    if (found["verdict"] == "damaged").any():
         raise typer.Exit(4)
 
 

@@ -95,14 +95,14 @@ def train(
 @app.command()
 def models(
     family: Annotated[Optional[str], typer.Option("--family", help="Only this family.")] = None,
-    check: Annotated[Optional[str], typer.Option("--check", help="Run the battery of checks on a model, or on `all`; exit 1 where one fails.")] = None,
+    check: Annotated[Optional[str], typer.Option("--check", help="Run the battery of checks on a model, or on `all`; exit 10 where one fails.")] = None,
     as_json: Json = False,
 ) -> None:
     "List the registered models, what they can do, and why one is unavailable; or check one."
     from lineupiq.workflows.configs import check_report, model_table
     if check is not None:
         if check_report(check, lambda text: say(text, as_json), as_json):
-            raise typer.Exit(1)
+            raise typer.Exit(10)
         return
     say(model_table(family, as_json), as_json)
 

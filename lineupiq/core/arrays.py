@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..base import (BaseModel, ConfigError, DataError, IntegrityError, ModelConfig, NotFitted, PredictionOutput, Rows,
-                           TrainingMetrics, build_config, did_you_mean, first_rows, own_names, runtime_record, set_global_seeds)
+from ..base import (BaseModel, DataError, EnvironmentFault, IntegrityError, ModelConfig, NotFitted, NotFound, PredictionOutput, Rows, TrainingMetrics, UntrustedArtifact,
+                           build_config, did_you_mean, first_rows, own_names, runtime_record, set_global_seeds)
 from .files import atomic_folder, dump_json, load_json, verify_manifest
 
 if TYPE_CHECKING:
@@ -533,6 +533,8 @@ class ArrayModel(BaseModel):
         "Check the digests, then read; the class must be the one that wrote it."
         verify_manifest(path)
         state = load_json(Path(path, "model.json"))
+        if not isinstance(state, dict):
+            raise IntegrityError("not a model file", where=str(path), found=type(state).__name__, expected="a JSON object")
         if state.get("class") != cls.__name__ or state.get("format") != 1:
             raise IntegrityError("not a model of this class", where=str(path), found=f"{state.get('class')}, format {state.get('format')}",
                                  expected=f"{cls.__name__}, format 1", fix="load it with lineupiq.registry.load_model")
@@ -545,7 +547,9 @@ class ArrayModel(BaseModel):
             model.metrics = TrainingMetrics(**state["metrics"])
             model.training_history, model.best_metric = model.metrics.history, model.metrics.val_loss
             model._load_native(Path(path))
-        except (KeyError, TypeError, ConfigError) as err:
+        except (IntegrityError, NotFound, UntrustedArtifact, EnvironmentFault, MemoryError):
+            raise
+        except Exception as err:  # of whichever library reads it
             raise IntegrityError("a model file that does not fit its class", where=str(path), found=str(err)[:200]) from err
         model.is_fitted = True
         return model

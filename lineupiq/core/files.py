@@ -21,8 +21,8 @@ from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError,
 
 # %% auto #0
 __all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'models_root', 'parse_version', 'disk_errors', 'sync_path',
-           'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'dump_json', 'load_json', 'sha256_file',
-           'folder_files', 'write_manifest', 'verify_manifest', 'shown']
+           'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'json_text', 'dump_json', 'load_json',
+           'sha256_file', 'folder_files', 'write_manifest', 'as_written', 'verify_manifest', 'shown']
 
 # %% ../../nbs/00_core/01_files.ipynb #97fae632
 NAME = re.compile(r"\A[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
@@ -166,17 +166,26 @@ def plain(
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
 
 # %% ../../nbs/00_core/01_files.ipynb #87aa15fe
+def json_text(
+    value: Any,  # of JSON's own types
+    indent: int = 1,  # columns
+) -> str:  # with a newline at its end
+    "JSON that can be encoded: half a character, which a path that is no UTF-8 has, becomes JSON's own escape."
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+# %% ../../nbs/00_core/01_files.ipynb #7f19baaa
 def dump_json(
     value: Any,  # anything that `plain` understands
     path: Path | str | None = None,  # None: only return the text
 ) -> str:  # the text
     "JSON with sorted-as-given keys, no NaN, written atomically."
-    text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json_text(plain(value), 2)
     if path is not None:
         atomic_write(path, text)
     return text
 
-# %% ../../nbs/00_core/01_files.ipynb #7f19baaa
+# %% ../../nbs/00_core/01_files.ipynb #123bd210
 def load_json(
     path: Path | str,  # a JSON file
 ) -> Any:  # its value
@@ -184,9 +193,13 @@ def load_json(
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is not JSON")
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+            raise IntegrityError("not a plain file", where=str(path), expected="a file, not a folder, a pipe or a device")
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse)
     except FileNotFoundError as err:
         raise NotFound("no such file", where=str(path)) from err
+    except IntegrityError:
+        raise
     except (ValueError, RecursionError) as err:  # the latter: brackets in brackets
         raise IntegrityError("not a JSON file that this library wrote", where=str(path), found=str(err)[:200]) from err
 
@@ -213,6 +226,8 @@ def folder_files(
         links = [n for n in dirs + names if os.path.islink(os.path.join(root, n))]
         if links:
             raise UntrustedArtifact("a link inside an artifact", where=str(Path(root, links[0])), expected="plain files")
+        if odd := [n for n in names if not os.path.isfile(os.path.join(root, n))]:
+            raise UntrustedArtifact("a pipe or a device inside an artifact", where=str(Path(root, odd[0])), expected="plain files")
         out += [Path(root, n) for n in names]
     return sorted(p for p in out if p != Path(folder, MANIFEST))
 
@@ -228,7 +243,26 @@ def write_manifest(
     dump_json(manifest, folder / MANIFEST)
     return manifest
 
+# %% ../../nbs/00_core/01_files.ipynb #0e30e848
+@contextmanager
+def as_written(
+    path: Path | str,  # what is being read, its digests compared
+) -> Iterator[None]:
+    "Turn what a reader stumbles over into an `IntegrityError` that names the path."
+    try:
+        yield
+    except (IntegrityError, NotFound, UntrustedArtifact, EnvironmentFault, MemoryError):
+        raise
+    except Exception as err:
+        raise IntegrityError("a file that this library did not write so", where=str(path), found=f"{type(err).__name__}: {ascii(str(err))[1:-1]}"[:200],
+                             fix="restore it from a good copy, or train again") from err
+
 # %% ../../nbs/00_core/01_files.ipynb #bc44b110
+def _empty_folders(folder: Path) -> list[str]:
+    "Folders without anything in them, which no manifest can name."
+    return [f"{Path(at).relative_to(folder).as_posix()}/" for at, dirs, files in os.walk(folder) if not dirs and not files and Path(at) != folder]
+
+# %% ../../nbs/00_core/01_files.ipynb #d423622b
 def verify_manifest(
     folder: Path | str,  # a folder that `write_manifest` sealed
 ) -> dict:  # the manifest
@@ -240,14 +274,21 @@ def verify_manifest(
     listed = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(listed, dict):
         raise IntegrityError("a manifest without files", where=str(folder / MANIFEST))
+    try:
+        _compare(folder, listed)
+    except FileNotFoundError as err:
+        raise IntegrityError("a file went away while it was being compared", where=str(err.filename), fix="look again: another process may have removed it with its folder") from err
+    return manifest
+
+
+def _compare(folder: Path, listed: Record) -> None:
     there = {p.relative_to(folder).as_posix(): p for p in folder_files(folder)}
-    odd = sorted(set(listed) ^ set(there))
+    odd = sorted(set(listed) ^ set(there)) or _empty_folders(folder)
     if odd:
         raise IntegrityError("files do not match the manifest", where=str(folder), found=", ".join(odd[:3]), fix="restore the folder from a good copy")
     for name, entry in listed.items():
-        if sha256_file(there[name]) != entry.get("sha256"):
+        if not isinstance(entry, dict) or sha256_file(there[name]) != entry.get("sha256"):
             raise IntegrityError("a file does not match its digest", where=str(there[name]), fix="restore the folder from a good copy")
-    return manifest
 
 # %% ../../nbs/00_core/01_files.ipynb #f3a607d5
 def shown(

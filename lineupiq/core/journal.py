@@ -8,17 +8,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import signal
+import stat
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, EnvironmentFault, IntegrityError, Record
-from .files import disk_errors, plain, sync_path
+from ..base import ConfigError, EnvironmentFault, IntegrityError, Record, UntrustedArtifact
+from .files import VERSION, disk_errors, plain, sync_path
 
 # %% auto #0
-__all__ = ['GENESIS', 'TEXT_LIMIT', 'REMEMBERED', 'MOVES', 'line_digest', 'Journal', 'moment', 'state_at']
+__all__ = ['GENESIS', 'TEXT_LIMIT', 'MOVES', 'TEXTS', 'NUMBERS', 'REMEMBERED', 'HEAD_SIZE', 'IN_PLACE', 'WAITING', 'line_digest',
+           'Journal', 'Head', 'head_path', 'read_head', 'lost_lines', 'unsettled', 'unbroken', 'moment', 'placed_at',
+           'clock_went_back', 'state_at']
 
 # %% ../../nbs/00_core/02_journal.ipynb #2a4f2c4e
 GENESIS = "0" * 64
@@ -37,9 +45,15 @@ def _line(n: int, prev: str, at: datetime, op: str, facts: Record) -> bytes:
     if taken := {"n", "time", "op", "prev"} & set(facts):
         raise ConfigError("a fact may not be called like a part of the record", found=", ".join(sorted(taken)), expected="another name")
     short = {k: v[:TEXT_LIMIT] if isinstance(v, str) else v for k, v in plain(dict(facts)).items() if v is not None}
-    return json.dumps({"n": n, "time": at.isoformat(timespec="microseconds"), "op": op, **short, "prev": prev}, ensure_ascii=False, allow_nan=False).encode()
+    text = json.dumps({"n": n, "time": at.isoformat(timespec="microseconds"), "op": op, **short, "prev": prev}, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace")  # half a character, of a path that is no UTF-8, as JSON's own escape
 
 # %% ../../nbs/00_core/02_journal.ipynb #d23f7862
+MOVES = {"promote": "production", "rollback": "production", "observed_production": "production", "stage": "staging", "unstage": "staging", "observed_staging": "staging"}
+TEXTS = ("time", "op", "prev", "name", "version", "digest", "changed", "verdict", "champion", "replaced", "was")  # parts of a record that are read again
+NUMBERS = ("n", "cancels", "had", "has")
+
+
 def _changed(what: str, path: Path, number: int, found: str) -> IntegrityError:
     return IntegrityError(f"the {what} was changed", where=f"{path}, line {number}", found=found[:120], expected="lines as they were appended, each with the digest of the one before",
                           fix="restore the file from a copy; if there is none, move it away by hand and note that what it said is lost")
@@ -48,11 +62,17 @@ def _changed(what: str, path: Path, number: int, found: str) -> IntegrityError:
 def _parsed(line: bytes, number: int, path: Path, what: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-        datetime.fromisoformat(record["time"])
-        if not (isinstance(record["n"], int) and isinstance(record["op"], str) and isinstance(record["prev"], str)):
-            raise TypeError("n, op or prev")
+        if odd := [k for k in TEXTS if not isinstance(record.get(k, ""), str)] or [k for k in NUMBERS if type(record.get(k, 0)) is not int]:
+            raise TypeError(f"{odd[0]} is a {type(record[odd[0]]).__name__}")
+        if any(datetime.fromisoformat(record[k]).tzinfo is None for k in ("time", "changed") if k in record):
+            raise ValueError("a time without a zone")
+        record["n"], record["time"], record["op"], record["prev"]
+        if record["op"] in MOVES and "name" not in record:
+            raise KeyError("name")
+        if "version" in record and not VERSION.match(record["version"]):
+            raise ValueError("a version that is none")
         return record
-    except (ValueError, KeyError, TypeError) as err:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise _changed(what, path, number, f"not a line of this file: {err!r}") from None
 
 # %% ../../nbs/00_core/02_journal.ipynb #2329536d
@@ -65,15 +85,15 @@ class Journal:
     "An append-only, hash-chained file of events. Whoever appends holds a lock."
     path: Path
     what: str = "journal"  # what messages call it
+    headed: bool = False  # True: a file beside it says which line was the last, and which are carried out
 
     def read(self) -> list[dict[str, Any]]:  # oldest first
         "Every record, the chain checked."
-        try:
-            data = self.path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            data = b""
-        except OSError as err:
-            raise EnvironmentFault(f"cannot read the {self.what}", where=str(self.path), found=err.strerror or str(err), fix="give the user read permission") from err
+        return [dict(r) for r in self._records()[0]]
+
+    def _records(self) -> tuple[list[dict[str, Any]], str]:
+        "The records, which are not to be changed, and the digest of the last line."
+        data = _bytes_of(self)
         lines = data[: data.rfind(b"\n") + 1]
         seen, out, prev = _READ.get(self.path, (b"", [], GENESIS))
         if not lines.startswith(seen):
@@ -88,30 +108,155 @@ class Journal:
         if len(_READ) >= REMEMBERED:
             _READ.clear()
         _READ[self.path] = lines, out, prev
-        return [dict(r) for r in out]
+        return out, prev
 
     def of(self,
         name: str,  # of a model
     ) -> list[dict[str, Any]]:  # oldest first
         "The records of one model."
-        return [r for r in self.read() if r.get("name") == name]
+        return [dict(r) for r in self._records()[0] if r.get("name") == name]
+
+    def digest_of(self,
+        name: str,  # of a model
+        version: str,  # 1.2.0
+    ) -> str | None:  # of the manifest; None: the journal has none
+        "The digest with which a version came into the store."
+        found = [r for r in self._records()[0] if r["op"] in ("publish", "observed_version") and r.get("name") == name and r.get("version") == version]
+        return found[-1].get("digest") if found else None
 
     def append(self,
         op: str,  # what happened
         facts: Record | None = None,  # name, version, digest, reason, …; a value None is left out
+        ahead: bool = False,  # True: what the line says is still to be done; `settle` follows
     ) -> dict[str, Any]:  # the record
         "Add a line, durably; what was torn is cut off first."
+        _plain_file(self)
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            new = not self.path.exists()
+            new, settled = not self.path.exists(), read_head(self).settled if self.headed and ahead else 0
+            _reserve(self)
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                line = _append(fd, self, op, facts or {})
+                line = _append(fd, self, op, {**(facts or {}), **({"ahead": True} if ahead else {})})
             finally:
                 os.close(fd)
             if new:
                 sync_path(self.path.parent)
-        return json.loads(line)
+        record = json.loads(line)
+        _write_head(self, Head(record["n"], line_digest(line), settled if ahead else record["n"]))
+        return record
+
+    def settle(self) -> None:
+        "Note that everything which the journal says is carried out."
+        records, last = self._records()
+        _write_head(self, Head(len(records), last, len(records)))
+
+# %% ../../nbs/00_core/02_journal.ipynb #693dcdf2
+def _plain_file(journal: Journal) -> bool:
+    "Whether there is a file; what is none is refused."
+    try:
+        about = os.stat(journal.path)
+    except (FileNotFoundError, NotADirectoryError):
+        if not journal.path.is_symlink():
+            return False
+        raise UntrustedArtifact(f"the {journal.what} is a link to nothing", where=str(journal.path), expected="a file", fix="remove the link") from None
+    except OSError as err:
+        raise EnvironmentFault(f"cannot read the {journal.what}", where=str(journal.path), found=err.strerror or str(err), fix="give the user read permission") from err
+    if not stat.S_ISREG(about.st_mode):
+        raise UntrustedArtifact(f"the {journal.what} is no plain file", where=str(journal.path), found=stat.filemode(about.st_mode), expected="a file, not a folder, a pipe or a device", fix="move it away")
+    if journal.headed and journal.path.resolve().parent != journal.path.parent.resolve():
+        raise UntrustedArtifact(f"the {journal.what} is a link that leads elsewhere", where=str(journal.path), found=str(journal.path.resolve()), expected="a file of its folder", fix="put the file itself there")
+    return True
+
+
+def _bytes_of(journal: Journal) -> bytes:
+    try:
+        return journal.path.read_bytes() if _plain_file(journal) else b""
+    except FileNotFoundError:
+        return b""
+    except OSError as err:
+        raise EnvironmentFault(f"cannot read the {journal.what}", where=str(journal.path), found=err.strerror or str(err), fix="give the user read permission") from err
+
+# %% ../../nbs/00_core/02_journal.ipynb #dfeb9cc5
+HEAD_SIZE = 200  # bytes; three values and room
+
+
+@dataclass(frozen=True)
+class Head:
+    "What a journal's head says."
+    n: int = 0  # lines
+    digest: str = GENESIS  # of line n
+    settled: int = -1  # the disk has followed up to this line; -1: nobody knows
+
+
+def head_path(
+    journal: Journal,  # with a head
+) -> Path:  # journal.head
+    "Where the head stands."
+    return journal.path.with_suffix(".head")
+
+
+def read_head(
+    journal: Journal,  # with a head
+) -> Head:  # of zero lines where there is none, or none that can be read
+    "The head as it is on the disk."
+    path = head_path(journal)
+    try:
+        if path.is_symlink() or not path.is_file():
+            return Head()
+        with open(path, "rb") as f:
+            told = json.loads(f.read(HEAD_SIZE))
+        if type(told["n"]) is int and type(told["settled"]) is int and isinstance(told["digest"], str):
+            return Head(told["n"], told["digest"], told["settled"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    return Head()
+
+
+def _reserve(journal: Journal) -> None:
+    "Make room for the head before the line is written."
+    if journal.headed:
+        fd = os.open(head_path(journal), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        try:
+            if os.fstat(fd).st_size < HEAD_SIZE:
+                os.pwrite(fd, b" " * HEAD_SIZE, 0)
+        finally:
+            os.close(fd)
+
+
+def _write_head(journal: Journal, head: Head) -> None:
+    if not journal.headed:
+        return
+    try:
+        fd = os.open(head_path(journal), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.pwrite(fd, json.dumps({"n": head.n, "digest": head.digest, "settled": head.settled}).encode().ljust(HEAD_SIZE - 1) + b"\n", 0)
+        finally:
+            os.close(fd)
+    except OSError:
+        pass  # the line is there; a head that lags behind is what a killed process leaves, too
+
+# %% ../../nbs/00_core/02_journal.ipynb #3f2ad98f
+def lost_lines(
+    journal: Journal,  # with a head
+) -> dict[str, Any] | None:  # had, has, digest; None: nothing is missing
+    "What the head knows and the journal does not: lines that were removed, or another journal altogether."
+    head = read_head(journal)  # before the journal: whoever appends meanwhile makes that longer
+    records, last = journal._records()
+    digests = [*(r["prev"] for r in records[1:]), last]
+    if head.n and (head.n > len(records) or digests[head.n - 1] != head.digest):
+        return {"had": head.n, "has": len(records), "digest": head.digest}
+    return None
+
+
+def unsettled(
+    journal: Journal,  # with a head
+) -> list[dict[str, Any]]:  # oldest first
+    "Lines whose change is still to be carried out, because their process died after it had written them."
+    records, settled = journal._records()[0], read_head(journal).settled
+    gone = {r["cancels"] for r in records if "cancels" in r}
+    waiting = records[settled:] if 0 <= settled else records[-1:]
+    return [dict(r) for r in waiting if r.get("ahead") and r["n"] not in gone]
 
 # %% ../../nbs/00_core/02_journal.ipynb #7845cd2a
 def _tail(fd: int) -> tuple[int, bytes]:
@@ -131,8 +276,7 @@ def _append(fd: int, journal: Journal, op: str, facts: Record) -> bytes:
     end, last = _tail(fd)
     now = datetime.now(timezone.utc)
     before = _parsed(last, -1, journal.path, journal.what) if last else None
-    at = now if before is None else max(now, datetime.fromisoformat(before["time"]))  # a clock that was set back must not turn events round
-    line = _line(1 if before is None else before["n"] + 1, line_digest(last) if last else GENESIS, at, op, facts)
+    line = _line(1 if before is None else before["n"] + 1, line_digest(last) if last else GENESIS, now, op, facts)
     os.ftruncate(fd, end)
     os.lseek(fd, end, os.SEEK_SET)
     left = memoryview(line + b"\n")
@@ -152,10 +296,28 @@ def _take_back(fd: int, end: int) -> None:
     except OSError:
         pass  # the torn line is no record
 
+# %% ../../nbs/00_core/02_journal.ipynb #afe76aff
+IN_PLACE: deque[str] = deque(maxlen=8)  # what this process has changed for good, newest last
+WAITING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    "Let signals that have a handler in Python wait until the block is done."
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where no handler runs
+        return
+    came: list[int] = []
+    held = {s: signal.signal(s, lambda n, _: came.append(n)) for s in WAITING if callable(signal.getsignal(s))}
+    try:
+        yield
+    finally:
+        for s, handler in held.items():
+            signal.signal(s, handler)
+        for s in dict.fromkeys(came):
+            signal.raise_signal(s)
+
 # %% ../../nbs/00_core/02_journal.ipynb #70847674
-MOVES = {"promote": "production", "rollback": "production", "observed_production": "production", "stage": "staging", "unstage": "staging", "observed_staging": "staging"}
-
-
 def moment(
     text: Any,  # a date, or a time with or without a zone; UTC where it says none
 ) -> datetime:  # with a zone; a bare date means its last instant
@@ -168,14 +330,34 @@ def moment(
     return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
 
 # %% ../../nbs/00_core/02_journal.ipynb #f9932770
+def placed_at(
+    records: Iterable[Mapping[str, Any]],  # of `Journal.read`
+) -> list[datetime]:  # one a record, never falling
+    "The latest moment at which each record can have happened, by its own clock and those of the lines after it."
+    times = [datetime.fromisoformat(r["time"]) for r in records]
+    for i in range(len(times) - 2, -1, -1):
+        times[i] = min(times[i], times[i + 1])
+    return times
+
+
+def clock_went_back(
+    records: Iterable[Mapping[str, Any]],  # of `Journal.read`
+) -> list[Mapping[str, Any]]:  # the first line after each jump
+    "Lines whose time lies before that of the line above them."
+    records = list(records)
+    return [b for a, b in pairwise(records) if datetime.fromisoformat(b["time"]) < datetime.fromisoformat(a["time"])]
+
+# %% ../../nbs/00_core/02_journal.ipynb #438792da
 def state_at(
     records: Iterable[Mapping[str, Any]],  # of `Journal.read`
     at: datetime | None = None,  # None: after the last record
 ) -> dict[str, dict[str, str | None]]:  # name -> production, staging, previous: versions or None
     "Which version of each model was where."
+    records = list(records)
+    undone = {r["cancels"] for r in records if "cancels" in r}
     out: dict[str, dict[str, str | None]] = {}
-    for r in records:
-        if at is not None and datetime.fromisoformat(r.get("changed", r["time"])) > at:
+    for r, placed in zip(records, placed_at(records), strict=True):
+        if r.get("n") in undone or at is not None and min(placed, datetime.fromisoformat(r.get("changed", r["time"]))) > at:
             continue
         if (kind := MOVES.get(r["op"])) is None:
             continue

@@ -209,7 +209,7 @@ def _stop(box: dict[str, Any], grace: float) -> None:
     "Interrupt the kernel, wait, kill."
     box["stop"] = True
     mine = threading.current_thread() is threading.main_thread()
-    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)} if mine else {}  # once is enough
+    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)} if mine else {}  # once is enough
     try:
         started, told = time.monotonic(), 0.0
         while not box["over"].is_set() and (gone := time.monotonic() - started) < grace:
@@ -399,7 +399,7 @@ def _run_locked(name: str, notebook: Path, values: Mapping[str, Any], output: Pa
     if stopped is None:
         code, state, facts = judge_end(folder, job_id, box.get("error"))
     else:
-        code, state, facts = getattr(stopped, "exit_code", 130), "terminated" if getattr(stopped, "exit_code", 130) == 143 else "interrupted", {"stopped_in_cell": box.get("cell"), "cell_ended_with": getattr(box.get("error"), "ename", type(box.get("error")).__name__)}
+        code, state, facts = getattr(stopped, "exit_code", 130), "terminated" if getattr(stopped, "exit_code", 130) in (129, 143) else "interrupted", {"stopped_in_cell": box.get("cell"), "cell_ended_with": getattr(box.get("error"), "ename", type(box.get("error")).__name__)}
     seconds = round(time.monotonic() - began, 3)
     tell("ended", {"status": state, "exit_code": code, "seconds": seconds})
     status = {"job": name, "job_id": job_id, "status": state, "exit_code": code, "started": started, "ended": datetime.now(timezone.utc), "seconds": seconds,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import BadName, IntegrityError, ModelTypeError, NotFound, UntrustedArtifact
-from ..core.files import atomic_write, check_name, dump_json, load_json, plain
+from ..core.files import as_written, atomic_write, check_name, dump_json, load_json, plain
 
 # %% auto #0
 __all__ = ['MODELS_DIR', 'model_file_path', 'save_model', 'PlainUnpickler', 'load_model', 'list_models']
@@ -95,7 +95,8 @@ def _checked_bytes(path: Path) -> bytes:
     if not _manifest_path(path).is_file():
         raise IntegrityError("a model without its manifest", where=str(path), expected=_manifest_path(path).name, fix="train and save again")
     data, manifest = path.read_bytes(), load_json(_manifest_path(path))
-    if not isinstance(manifest, dict) or hashlib.sha256(data).hexdigest() not in (manifest.get("sha256") or []):
+    known = manifest.get("sha256") if isinstance(manifest, dict) else None
+    if not isinstance(known, list) or hashlib.sha256(data).hexdigest() not in known:
         raise IntegrityError("the model does not match its digest", where=str(path), fix="restore it from a good copy, or train again")
     return data
 
@@ -118,7 +119,8 @@ def load_model(
         raise IntegrityError("not a file that save_model wrote", where=str(path), found=str(err)[:120]) from None
     if not isinstance(artifact, dict) or (artifact.get("position"), artifact.get("target")) != (position, target):
         raise IntegrityError("the file holds another model than its name says", where=str(path))
-    return _rebuild(artifact, path), artifact["metadata"]
+    with as_written(path):
+        return _rebuild(artifact, path), artifact["metadata"]
 
 # %% ../../nbs/16_models/02_persistence.ipynb #93b66d5c
 def _rebuild(artifact: dict[str, Any], path: Path) -> Any:
@@ -126,6 +128,8 @@ def _rebuild(artifact: dict[str, Any], path: Path) -> Any:
     classes = {"XGBRegressor": xgb.XGBRegressor, "XGBClassifier": xgb.XGBClassifier}
     if artifact.get("model_class") not in classes or artifact.get("format") != 1:
         raise UntrustedArtifact("a kind of model that this door does not know", where=str(path), found=str(artifact.get("model_class")), expected=", ".join(classes))
+    if not isinstance(artifact["model"], bytes) or not artifact["model"]:  # the library ends the whole process over an empty one
+        raise IntegrityError("a file without its model", where=str(path), found=ascii(artifact["model"])[:40], expected="XGBoost's own bytes", fix="train again")
     model = classes[artifact["model_class"]](**artifact["params"])
     model.load_model(bytearray(artifact["model"]))
     return model

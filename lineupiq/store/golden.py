@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import IntegrityError
+from ..core.files import as_written
 from ..data.panel import Panel, load_panel_folder, save_panel
 from ..training.fitting import Bundle, load_bundle
 
@@ -63,8 +64,9 @@ def check_golden(
     "Predict the golden rows again; what differs by more than float32 can explain is an `IntegrityError`."
     if not (folder / "golden" / "predictions.parquet").is_file():
         raise IntegrityError("a model without golden predictions", where=str(folder), expected="golden/predictions.parquet", fix="publish it again with lineupiq train")
-    kept = pd.read_parquet(folder / "golden" / "predictions.parquet")
-    now = _answers(load_bundle(folder / "bundle"), load_panel_folder(folder / "golden" / "panel"))
+    with as_written(folder):
+        kept = pd.read_parquet(folder / "golden" / "predictions.parquet").astype(float)
+        now = _answers(load_bundle(folder / "bundle"), load_panel_folder(folder / "golden" / "panel"))
     if list(kept) != list(now) or len(kept) != len(now):
         raise IntegrityError("golden predictions of another shape", where=str(folder), found=f"{list(now)}, {len(now)} rows", expected=f"{list(kept)}, {len(kept)} rows")
     off = np.abs(now.to_numpy() - kept.to_numpy())

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from .signing import check_signed, trusted_keys
 # %% auto #0
 __all__ = ['LINKS', 'LOCK_TIMEOUT', 'scan', 'text_of', 'Store', 'inside', 'read_link', 'quiet_link', 'version_digest',
            'metadata_path', 'signature_path', 'signed_statement', 'verify_version', 'verify_files', 'read_metadata',
-           'locked']
+           'locked', 'undisturbed']
 
 # %% ../../nbs/12_store/02_layout.ipynb #d66675ed
 LINKS = ("staging", "production")
@@ -58,7 +59,14 @@ class Store:
     @property
     def journal(self) -> Journal:
         "What happened here."
-        return Journal(self.root / "journal.jsonl")
+        return Journal(self.root / "journal.jsonl", headed=True)
+
+    def check_place(self) -> None:
+        "Raise where nothing could be published here."
+        for path in (self.root, *(self.root / part for part in ("archive", *LINKS))):
+            there = next(p for p in (path, *path.parents) if os.path.lexists(p))
+            if not there.is_dir():
+                raise EnvironmentFault("a file where the folder of models belongs", where=str(there), expected="a folder, or nothing", fix="move it away, or set LINEUPIQ_MODELS_DIR")
 
     def names(self) -> list[str]:
         "Models that have an archive."
@@ -68,6 +76,12 @@ class Store:
         "What stands in the archive and is no model's folder."
         odd = [e for e in scan(self.root / "archive") if not NAME.match(e.name) or not e.is_dir(follow_symlinks=False)]
         return [e.name for e in odd if not (e.name.startswith(".") and e.is_file(follow_symlinks=False))]  # .gitkeep, .DS_Store
+
+    def odd_entries(self,
+        name: str,  # of a model
+    ) -> list[str]:  # names in its folder
+        "What stands beside a model's versions and belongs to nobody."
+        return [e.name for e in scan(self.root / "archive" / check_name(name, "model name")) if not e.name.startswith(".") and _folder_version(e) is None]
 
     def versions(self,
         name: str,  # of a model
@@ -104,7 +118,10 @@ class Store:
     ) -> str | None:  # 1.2.0; None: nothing is linked
         "The version that a link names; one that names none is an error and is never switched by itself."
         check_name(name, "model name")
-        version = read_link(self.root / kind / name, name)
+        path = self.root / kind / name
+        version = read_link(path, name)
+        while version is not None and parse_version(version) not in self.versions(name) and version != (now := read_link(path, name)):
+            version = now  # it moved on between the two looks, and what it named before was pruned
         if version is not None and parse_version(version) not in self.versions(name):
             raise IntegrityError(f"{kind} of {name} names a version that is not there", where=str(self.root / kind / name), found=version,
                                  expected=", ".join(text_of(v) for v in self.versions(name)) or "no version is left", fix=f"lineupiq rollback {name} VERSION, with one of these")
@@ -174,9 +191,12 @@ def version_digest(
     folder: Path,  # of a version
 ) -> str:  # hexadecimal
     "The sha256 of a version's manifest, which holds that of every file."
-    if not (folder / MANIFEST).is_file():
-        raise IntegrityError("a version without a manifest", where=str(folder), fix="restore the folder from a good copy, or remove it with lineupiq prune")
-    return sha256_file(folder / MANIFEST)
+    try:
+        if (folder / MANIFEST).is_file():
+            return sha256_file(folder / MANIFEST)
+    except FileNotFoundError:  # removed between the two looks
+        pass
+    raise IntegrityError("a version without a manifest", where=str(folder), fix="restore the folder from a good copy, or remove it with lineupiq prune")
 
 
 def metadata_path(
@@ -210,11 +230,27 @@ def verify_version(
     name: str,  # of a model
     version: str,  # 1.2.0
 ) -> dict[str, Any]:  # the manifest
-    "Compare every byte of a version with its manifest, the manifest with the name and number it stands under, and its signature where one is demanded."
+    "Compare every byte of a version with its manifest, the manifest with the name and number it stands under and with the journal, and its signature where one is demanded."
     manifest = verify_files(store, name, version)
+    folder = store.folder(name, version)
     if (keys := trusted_keys()) is not None:
-        check_signed(signature_path(store, name, version), signed_statement(store.folder(name, version), name, version), keys)
+        check_signed(signature_path(store, name, version), signed_statement(folder, name, version), keys)
+    told = store.journal.digest_of(name, text_of(parse_version(version)))
+    if told is None:
+        _say_once(f"the journal has no digest of {name} {version}: its files match its manifest, and its manifest is compared with nothing")
+    elif told != version_digest(folder):
+        raise IntegrityError(f"{name} {version} is not what was published", where=str(folder / MANIFEST), found=version_digest(folder)[:12], expected=f"{told[:12]}, as the journal says",
+                             fix="restore the folder from a good copy, or use another version")
     return manifest
+
+
+_SAID: set[str] = set()
+
+
+def _say_once(text: str) -> None:
+    if text not in _SAID:
+        _SAID.add(text)
+        warnings.warn(text, stacklevel=3)
 
 
 def verify_files(
@@ -239,9 +275,15 @@ def read_metadata(
     "A version's metadata; the version is verified first."
     verify_version(store, name, version)
     about = load_json(metadata_path(store.folder(name, version), version))
+    path = metadata_path(store.folder(name, version), version)
     if not isinstance(about, dict) or about.get("version") != version or about.get("schema") != 1:
-        raise IntegrityError("metadata of another version or schema", where=f"{name} {version}", found=str(about)[:80], expected=f"schema 1, version {version}")
+        raise IntegrityError("metadata of another version or schema", where=str(path), found=str(about)[:80], expected=f"schema 1, version {version}")
+    if odd := next((k for k, kind in _KINDS.items() if not isinstance(about.get(k, kind()), kind)), None):
+        raise IntegrityError(f"metadata whose '{odd}' is none", where=str(path), found=ascii(about[odd])[:80], expected=_KINDS[odd].__name__, fix="restore the folder from a good copy")
     return about
+
+
+_KINDS = {"date": str, "metrics": dict, "training": dict, "data": dict, "runtime": dict, "lineage": dict, "name": str, "model": str, "task": str}
 
 # %% ../../nbs/12_store/02_layout.ipynb #094414cf
 LOCK_TIMEOUT = 30.0  # seconds that a writer waits for another
@@ -295,12 +337,12 @@ def _busy(path: Path, who: str, wait: float) -> Busy:
     return Busy("the store is being written to", where=str(path), found=who, expected=f"the lock within {wait:g} s", fix="wait for it and run again; a lock is never broken")
 
 # %% ../../nbs/12_store/02_layout.ipynb #c19f3805
-def _acquire(fd: int, path: Path, wait: float, asked: float) -> None:
+def _flock(fd: int, how: int, path: Path, wait: float, asked: float) -> None:
     began = time.monotonic()
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
+            return
         except OSError as err:
             if err.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 raise EnvironmentFault("cannot lock the store", where=str(path), found=err.strerror or str(err)) from err
@@ -308,9 +350,34 @@ def _acquire(fd: int, path: Path, wait: float, asked: float) -> None:
         if waited >= wait:
             raise _busy(path, _holder(fd), asked)
         time.sleep(max(0.001, 0.02 / (1 + 10 * waited)))  # who has waited longer asks more often, so that nobody starves
+
+
+def _acquire(fd: int, path: Path, wait: float, asked: float) -> None:
+    _flock(fd, fcntl.LOCK_EX, path, wait, asked)
     try:
         note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode()
         os.ftruncate(fd, 0)
         os.pwrite(fd, note, 0)
     except OSError:
         pass  # the note is for people; the lock holds without it
+
+# %% ../../nbs/12_store/02_layout.ipynb #abdab46a
+@contextmanager
+def undisturbed(
+    store: Store,  # that is looked at
+    timeout: float | None = None,  # seconds to wait for a writer; None: LOCK_TIMEOUT
+) -> Iterator[None]:
+    "Keep writers out while something is looked at again."
+    path, wait = store.root / ".lock", LOCK_TIMEOUT if timeout is None else timeout
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield  # nobody has ever written here
+        return
+    except OSError as err:
+        raise EnvironmentFault("cannot look at the store's lock", where=str(path), found=err.strerror or str(err), fix="give the user read permission") from err
+    try:
+        _flock(fd, fcntl.LOCK_SH, path, wait, wait)
+        yield
+    finally:
+        os.close(fd)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import LineupIQError, NotFound, runtime_record
-from ..core.files import check_name, load_json
+from ..base import IntegrityError, LineupIQError, NotFound, runtime_record
+from ..core.files import as_written, check_name, load_json
 from ..data.panel import Panel
 from ..scoring.leaderboard import RULES, best_on_validation
 from ..scoring.metrics import get_metric
 from .golden import GOLDEN_ROWS, check_golden, golden_panel, write_golden
-from .layout import Store, quiet_link, read_metadata, text_of
+from .layout import Store, quiet_link, read_metadata, text_of, undisturbed
 from .versions import publish
 from ..training.fitting import Bundle, load_bundle
 from ..training.runs import RunResult
@@ -137,12 +137,15 @@ def load_published(
         raise NotFound(f"nothing of {name} is in {kind}", expected=f"one of {there}", fix=f"lineupiq promote {name} VERSION" if kind == "production" else f"lineupiq version show {name}")
     folder = store.folder(name, version)
     about = read_metadata(store, name, folder.name[1:])
-    return Published(name, folder.name[1:], load_bundle(folder / "bundle"), about, folder)
+    with as_written(folder / "bundle"):
+        return Published(name, folder.name[1:], load_bundle(folder / "bundle"), about, folder)
 
 # %% ../../nbs/12_store/05_published.ipynb #89e9515b
 def _other_libraries(about: Mapping[str, Any]) -> list[str]:
     "Libraries whose installed version is not the recorded one."
     then, now = about.get("runtime", {}), runtime_record()
+    if not isinstance(then.get("versions") or {}, dict):
+        raise IntegrityError("metadata whose 'runtime' is none", found=ascii(then)[:80], expected="versions by library", fix="restore the folder from a good copy")
     out = [f"python {then.get('python')} → {now['python']}"] if then.get("python") != now["python"] else []
     return out + [f"{k} {v} → {now['versions'].get(k)}" for k, v in (then.get("versions") or {}).items() if v != now["versions"].get(k)]
 
@@ -154,15 +157,25 @@ def doctor(
     "Which versions still predict their golden rows under what is installed here."
     rows = []
     for n in [store.known(name)] if name else store.names():
-        links = {v: k for k in ("staging", "production") if (v := quiet_link(store, n, k))}
-        for version in map(text_of, store.versions(n)):
-            row = {"name": n, "version": version, "where": links.get(version, ""), "verdict": "ok", "libraries": "", "detail": ""}
-            try:
-                row["libraries"] = ", ".join(_other_libraries(read_metadata(store, n, version)))
-                row["detail"] = "the same to the bit" if (off := check_golden(store.folder(n, version))) == 0 else f"the same to {off:.1g}"
-            except LineupIQError as err:
-                row |= {"verdict": "differs" if "golden rows any more" in err.what else "damaged", "detail": err.what}
-            except Exception as err:  # a library that cannot read its own old file must not end the round
-                row |= {"verdict": "damaged", "detail": f"{type(err).__name__}: {err}"[:200]}
-            rows.append(row)
+        found = _examined(store, n)
+        if any(r["verdict"] != "ok" for r in found):
+            with undisturbed(store):  # a version that is removed meanwhile looks damaged
+                found = _examined(store, n)
+        rows += found
     return pd.DataFrame(rows, columns=["name", "version", "where", "verdict", "libraries", "detail"])
+
+
+def _examined(store: Store, name: str) -> list[dict[str, Any]]:
+    rows = []
+    links = {v: k for k in ("staging", "production") if (v := quiet_link(store, name, k))}
+    for version in map(text_of, store.versions(name)):
+        row = {"name": name, "version": version, "where": links.get(version, ""), "verdict": "ok", "libraries": "", "detail": ""}
+        try:
+            row["libraries"] = ", ".join(_other_libraries(read_metadata(store, name, version)))
+            row["detail"] = "the same to the bit" if (off := check_golden(store.folder(name, version))) == 0 else f"the same to {off:.1g}"
+        except LineupIQError as err:
+            row |= {"verdict": "differs" if "golden rows any more" in err.what else "damaged", "detail": err.what}
+        except Exception as err:  # a library that cannot read its own old file must not end the round
+            row |= {"verdict": "damaged", "detail": f"{type(err).__name__}: {err}"[:200]}
+        rows.append(row)
+    return rows

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 import uuid
@@ -15,90 +14,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..base import BadName, ConfigError, EnvironmentFault, GateRejected, IntegrityError, NotFound, Record, StoreError, UntrustedArtifact
-from ..core.files import MANIFEST, NAME, check_name, disk_errors, dump_json, folder_files, parse_version, sync_path, write_manifest
-from ..core.journal import state_at
-from .layout import LINKS, Store, locked, metadata_path, read_link, read_metadata, scan, signature_path, signed_statement, text_of, verify_files, verify_version, version_digest
+from ..base import BadName, ConfigError, GateRejected, IntegrityError, NotFound, Record, StoreError
+from ..core.files import MANIFEST, check_name, disk_errors, dump_json, folder_files, parse_version, sync_path, write_manifest
+from .layout import LINKS, Store, locked, metadata_path, read_metadata, signature_path, signed_statement, text_of, verify_files, verify_version, version_digest
+from .recovery import after, commit, drop_signatures, quiet_read, remove_folder, swap_link, sweep
 from .signing import read_private, sign_file, signing_key
 from .views import refresh_views
 
 # %% auto #0
-__all__ = ['PARTS', 'NOBODY', 'sweep', 'next_version', 'publish', 'record_verdict', 'promote', 'rollback', 'archive', 'protected',
-           'prune', 'bump', 'sign', 'repair']
-
-# %% ../../nbs/12_store/04_versions.ipynb #9ad6910e
-_LEFT = re.compile(r"\A\.(?P<what>tmp|gone)-(?P<version>v\d+\.\d+\.\d+)-[0-9a-f]+\Z")
-
-
-def sweep(
-    store: Store,  # locked
-) -> None:
-    "Finish or remove what dead processes left, and bring journal and disk together."
-    for name in store.names():
-        for entry in scan(store.root / "archive" / name):
-            if (m := _LEFT.match(entry.name)) is None:
-                continue
-            version = m["version"][1:]
-            op = {"tmp": "abandoned", "gone": "prune"}[m["what"]]
-            if not any(r["op"] == op and r.get("version") == version for r in store.journal.of(name)):
-                store.journal.append(op, {"name": name, "version": version, "by": "recovery"})
-            _remove(Path(entry.path))
-    for kind in LINKS:
-        for entry in scan(store.root / kind):
-            if entry.name.startswith(".") and entry.name.endswith(".tmp"):
-                with disk_errors(entry.path):
-                    os.unlink(entry.path)
-    for entry in scan(store.root):  # of `atomic_write`
-        if entry.name.startswith((".VERSION.", ".metadata.json.")) and entry.name.endswith(".tmp"):
-            with disk_errors(entry.path):
-                os.unlink(entry.path)
-    _loose_signatures(store)
-    _reconcile(store)
-
-# %% ../../nbs/12_store/04_versions.ipynb #7f10b8b5
-def _loose_signatures(store: Store) -> None:
-    "Remove signatures of versions that are not there."
-    for name in scan(store.root / "signatures"):
-        there = {f"v{text_of(v)}.json" for v in store.versions(name.name)} if NAME.match(name.name) else set()
-        for entry in scan(Path(name.path)):
-            if entry.name not in there:
-                with disk_errors(entry.path):
-                    os.unlink(entry.path)
-
-
-def _remove(path: Path) -> None:
-    with disk_errors(path):
-        shutil.rmtree(path)
-
-
-def _reconcile(store: Store) -> None:
-    "Tell the journal of versions and links that it does not know: their process died between the rename and its line."
-    records = store.journal.read()
-    told = {(r["name"], r["version"]) for r in records if r["op"] in ("publish", "observed_version")}
-    state = state_at(records)
-    for name in store.names():
-        for version in map(text_of, store.versions(name)):
-            if (name, version) not in told:
-                folder = store.folder(name, version)
-                store.journal.append("observed_version", {"name": name, "version": version, "digest": version_digest(folder) if (folder / MANIFEST).is_file() else None, "changed": _changed(folder), "by": "recovery"})
-        for kind in LINKS:
-            path, version = store.root / kind / name, _safe_link(store, name, kind)
-            gone = version is None and not os.path.lexists(path)  # a link that leads nowhere is not gone
-            if (version is not None or gone) and version != state.get(name, {}).get(kind):
-                store.journal.append(f"observed_{kind}", {"name": name, "version": version, "changed": _changed(path.parent if gone else path), "by": "recovery"})
-
-
-def _safe_link(store: Store, name: str, kind: str) -> str | None:
-    try:
-        return read_link(store.root / kind / name, name)
-    except (StoreError, ConfigError):  # a link to nowhere is not tidied away: the commands that need it say what to do
-        return None
-
-
-def _changed(path: Path) -> str | None:
-    if not path.exists() and not path.is_symlink():
-        return None
-    return datetime.fromtimestamp(os.lstat(path).st_mtime, timezone.utc).isoformat()
+__all__ = ['PARTS', 'NOBODY', 'next_version', 'publish', 'record_verdict', 'promote', 'rollback', 'archive', 'protected', 'prune',
+           'bump', 'sign', 'repair']
 
 # %% ../../nbs/12_store/04_versions.ipynb #121f2879
 def _copy(source: Path, target: Path) -> None:
@@ -122,23 +47,6 @@ def _sync_tree(folder: Path) -> None:
 def _room(source: Path) -> str:
     size = sum(p.stat().st_size for p in folder_files(source)) / 1e6
     return f"about {max(size * 1.1, 0.1):.1f} MB"
-
-
-def _link(store: Store, name: str, kind: str, version: str) -> None:
-    "Point a link to a version, in one rename."
-    path = store.root / kind / name
-    temp = path.with_name(f".{name}.{uuid.uuid4().hex}.tmp")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() and not path.is_symlink():
-            raise UntrustedArtifact("a folder where a link belongs", where=str(path), fix="move it away and run the command again")
-        os.symlink(f"../archive/{name}/v{version}", temp)
-        os.replace(temp, path)
-    try:
-        sync_path(path.parent)
-    except OSError as err:
-        raise EnvironmentFault(f"{kind} of {name} is {version} now, but it is not sure that this would outlive a power cut", where=str(path), found=err.strerror or str(err),
-                               fix="check the disk; the change is visible, and need not be repeated") from err
 
 # %% ../../nbs/12_store/04_versions.ipynb #0d999662
 PARTS = ("major", "minor", "patch")
@@ -189,19 +97,26 @@ def publish(
         _own_spelling(store, name)
         sweep(store)
         version = next_version(store, name, part)
-        digest = _archive_copy(store, name, version, source, dict(metadata), under, extra)
-        store.journal.append("publish", {"name": name, "version": version, "digest": digest, "run": metadata.get("run_id")})
-        if stage:
-            _link(store, name, "staging", version)
-            store.journal.append("stage", {"name": name, "version": version, "digest": digest})
-        refresh_views(store)
+        _archive_copy(store, name, version, source, dict(metadata), under, extra)
+        done = f"{name} {version} is published"
+        with after(done):
+            if stage:
+                _move_link(store, name, "staging", version, "stage", {"digest": version_digest(store.folder(name, version))})
+                done = f"{name} {version} is published and in staging"
+        with after(done):
+            refresh_views(store)
     return version
 
 # %% ../../nbs/12_store/04_versions.ipynb #c6a4bd98
-def _archive_copy(store: Store, name: str, version: str, source: Path, metadata: dict[str, Any], under: str, extra: Any) -> str:
-    "A sealed copy under its final name; the digest of its manifest."
+def _archive_copy(store: Store, name: str, version: str, source: Path, metadata: Record, under: str, extra: Any) -> None:
+    "A sealed copy under its final name."
     home = store.root / "archive" / name
     temp, final, key = home / f".tmp-v{version}-{uuid.uuid4().hex}", home / f"v{version}", signing_key()
+
+    def rename() -> Path:
+        with disk_errors(final):
+            os.replace(temp, final)
+        return home
     try:
         with disk_errors(f"{final} (needs {_room(source)})"):
             if not home.exists():
@@ -217,15 +132,16 @@ def _archive_copy(store: Store, name: str, version: str, source: Path, metadata:
             _sync_tree(temp)
             if key is not None:
                 sign_file(signature_path(store, name, version), signed_statement(temp, name, version), key)
-            os.replace(temp, final)
+        commit(store, "publish", {"name": name, "version": version, "digest": version_digest(temp), "run": metadata.get("run_id")}, rename, f"{name} {version} is published")
     except BaseException:
         shutil.rmtree(temp, ignore_errors=True)
         raise
-    try:
-        sync_path(home)
-    except OSError as err:
-        raise EnvironmentFault(f"{name} {version} is published, but it is not sure that it would outlive a power cut", where=str(final), found=err.strerror or str(err), fix="check the disk") from err
-    return version_digest(final)
+
+
+def _move_link(store: Store, name: str, kind: str, version: str, op: str, facts: Record) -> None:
+    "A link to another version, with its line."
+    said = {"name": name, "version": version, "replaced": quiet_read(store, name, kind), **facts}
+    commit(store, op, said, lambda: swap_link(store, name, kind, version), f"{kind} of {name} is {version} now")
 
 # %% ../../nbs/12_store/04_versions.ipynb #c180126a
 NOBODY = "none"  # the champion of a verdict on a first model
@@ -247,16 +163,18 @@ def record_verdict(
 
 def _passed(store: Store, name: str, version: str, digest: str) -> None:
     "The last verdict on this version is PROMOTE, and speaks of these bytes."
-    verdicts = [r for r in store.journal.of(name) if r["op"] == "validate" and r.get("version") == version]
+    records = store.journal.read()
+    lost = max((r["n"] for r in records if r["op"] == "lost_lines"), default=0)  # the lines that were lost may have held another verdict
+    verdicts = [r for r in records if r["op"] == "validate" and r.get("name") == name and r.get("version") == version and r["n"] > lost]
     if not verdicts:
         raise GateRejected(f"{name} {version} was not validated", fix=f"lineupiq validate {name} --version {version}, or promote --force --reason TEXT")
-    last, live = verdicts[-1], _safe_link(store, name, "production") or NOBODY
+    last, live = verdicts[-1], quiet_read(store, name, "production") or NOBODY
     if last.get("champion", live) != live:
-        raise GateRejected(f"{name} {version} was judged against {last['champion']}, and {live} is in production now", found=f"{last['verdict']}, {last['time'][:16]}", fix=f"lineupiq validate {name} --version {version}")
-    if last["digest"] != digest:
-        raise IntegrityError(f"{name} {version} is not what was validated", found=digest[:12], expected=f"{last['digest'][:12]}, validated {last['time'][:16]}", fix=f"lineupiq validate {name} --version {version} again")
-    if last["verdict"] != "PROMOTE":
-        raise GateRejected(f"the gate's verdict on {name} {version} is {last['verdict']}", where=str(last.get("report") or "the journal"), found=f"{last['verdict']}, {last['time'][:16]}",
+        raise GateRejected(f"{name} {version} was judged against {last['champion']}, and {live} is in production now", found=f"{last.get('verdict')}, {last['time'][:16]}", fix=f"lineupiq validate {name} --version {version}")
+    if last.get("digest") != digest:
+        raise IntegrityError(f"{name} {version} is not what was validated", found=digest[:12], expected=f"{last.get('digest', '')[:12]}, validated {last['time'][:16]}", fix=f"lineupiq validate {name} --version {version} again")
+    if last.get("verdict") != "PROMOTE":
+        raise GateRejected(f"the gate's verdict on {name} {version} is {last.get('verdict')}", where=str(last.get("report") or "the journal"), found=f"{last.get('verdict')}, {last['time'][:16]}",
                            fix="train a better one, or promote --force --reason TEXT")
 
 # %% ../../nbs/12_store/04_versions.ipynb #1721d112
@@ -286,7 +204,7 @@ def _set_production(store: Store, name: str, version: str | None, op: str, timeo
         sweep(store)
         store.known(name)
         version = _wanted(store, name, version, op)
-        before = _safe_link(store, name, "production")
+        before = quiet_read(store, name, "production")
         verify_version(store, name, version)
         if before == version:
             return version, False
@@ -295,9 +213,9 @@ def _set_production(store: Store, name: str, version: str | None, op: str, timeo
         if gate is not None:
             gate(store, name, version, digest)
         _still_answers(folder)
-        _link(store, name, "production", version)
-        store.journal.append(op, {"name": name, "version": version, "digest": digest, "replaced": before, **facts})
-        refresh_views(store)
+        _move_link(store, name, "production", version, op, {"digest": digest, **facts})
+        with after(f"production of {name} is {version} now"):
+            refresh_views(store)
         return version, True
 
 # %% ../../nbs/12_store/04_versions.ipynb #a88aa418
@@ -334,13 +252,16 @@ def archive(
     "Take a model's candidate out of staging."
     with locked(store, timeout):
         sweep(store)
-        version = _safe_link(store, store.known(name), "staging")
+        version = quiet_read(store, store.known(name), "staging")
         path = store.root / "staging" / name
         if path.is_symlink():
-            with disk_errors(path):
-                os.unlink(path)
-                sync_path(path.parent)
-            store.journal.append("unstage", {"name": name, "was": version, "reason": reason or None})
+            def unlink() -> Path:
+                with disk_errors(path):
+                    os.unlink(path)
+                return path.parent
+            commit(store, "unstage", {"name": name, "was": version, "reason": reason or None}, unlink, f"nothing of {name} is in staging now")
+            with after(f"nothing of {name} is in staging now"):
+                refresh_views(store)
         return version
 
 # %% ../../nbs/12_store/04_versions.ipynb #6c76a93c
@@ -350,7 +271,7 @@ def protected(
 ) -> dict[str, str]:  # version -> why it stays
     "Versions that prune never removes."
     previous = store.state().get(name, {}).get("previous")
-    why = {v: f"is in {kind}" for kind in LINKS if (v := _safe_link(store, name, kind))}
+    why = {v: f"is in {kind}" for kind in LINKS if (v := quiet_read(store, name, kind))}
     return {previous: "was in production before", **why} if previous else why
 
 
@@ -378,20 +299,24 @@ def prune(
             wanted = [v for v in there[: max(0, len(there) - keep)] if v not in stays]
         for each in wanted:
             _prune_one(store, name, each)
-        refresh_views(store)
+        with after(f"{', '.join(wanted)} of {name} are removed" if wanted else ""):
+            refresh_views(store)
         return wanted
 
 # %% ../../nbs/12_store/04_versions.ipynb #babcfc3e
 def _prune_one(store: Store, name: str, version: str) -> None:
-    "Out of sight in one rename, into the journal, then off the disk."
+    "Into the journal, out of sight in one rename, then off the disk."
     folder = store.folder(name, version)
     gone = folder.with_name(f".gone-v{version}-{uuid.uuid4().hex}")
-    with disk_errors(folder):
-        os.replace(folder, gone)
-        sync_path(folder.parent)
-    store.journal.append("prune", {"name": name, "version": version})
-    _remove(gone)
-    _loose_signatures(store)
+
+    def rename() -> Path:
+        with disk_errors(folder):
+            os.replace(folder, gone)
+        return folder.parent
+    commit(store, "prune", {"name": name, "version": version}, rename, f"{name} {version} is removed")
+    with after(f"{name} {version} is removed"):
+        remove_folder(gone)
+        drop_signatures(store)
 
 # %% ../../nbs/12_store/04_versions.ipynb #39e3ca33
 def bump(
@@ -425,7 +350,8 @@ def sign(
         sweep(store)
         verify_files(store, store.known(name), version)
         by = sign_file(signature_path(store, name, version), said := signed_statement(store.folder(name, version), name, version), private)
-        store.journal.append("sign", {"name": name, "version": said["version"], "digest": said["manifest"], "key": by})
+        with after(f"{name} {said['version']} is signed by key {by}"):
+            store.journal.append("sign", {"name": name, "version": said["version"], "digest": said["manifest"], "key": by})
     return by
 
 # %% ../../nbs/12_store/04_versions.ipynb #8f5982e1

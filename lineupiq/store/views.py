@@ -5,11 +5,10 @@
 # %% ../../nbs/12_store/03_views.ipynb #3b4b2d80
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
-from ..core.files import disk_errors
+from ..core.files import disk_errors, json_text
 from ..core.journal import state_at
 from .layout import Store, text_of
 
@@ -41,7 +40,7 @@ def refresh_views(
     store: Store,  # locked
 ) -> None:
     "Write VERSION and metadata.json anew where they differ."
-    for name, text in (("VERSION", version_lines(store)), ("metadata.json", json.dumps(lineage(store), ensure_ascii=False, indent=1) + "\n")):
+    for name, text in (("VERSION", version_lines(store)), ("metadata.json", json_text(lineage(store)))):
         path = store.root / name
         try:
             if path.read_text(encoding="utf-8") == text:
@@ -50,5 +49,9 @@ def refresh_views(
             pass  # missing or garbage
         with disk_errors(path):  # in one rename, and no more: what can be derived need not outlive a power cut
             temp = path.with_name(f".{name}.{os.getpid()}.tmp")
-            temp.write_text(text, encoding="utf-8")
-            os.replace(temp, path)
+            try:
+                temp.write_text(text, encoding="utf-8")
+                os.replace(temp, path)
+            except BaseException:
+                temp.unlink(missing_ok=True)
+                raise

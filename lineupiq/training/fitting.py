@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import BaseModel, ConfigError, DataError, IntegrityError, LeakError, did_you_mean
+from ..base import BaseModel, ConfigError, DataError, IntegrityError, LeakError, did_you_mean, Record
 from ..core.callbacks import Callback
-from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
+from ..core.files import as_written, atomic_folder, dump_json, load_json, verify_manifest
 from ..core.timeline import to_duration
 from ..cv import Fold, PartBounds, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
 from ..data.encoder import Encoder
@@ -216,11 +216,24 @@ def load_bundle(
 ) -> Bundle:
     "Read a bundle; digests first."
     verify_manifest(path)
-    data = load_json(Path(path, "bundle.json"))
-    if data.get("format", 1) > BUNDLE_FORMAT:
-        raise IntegrityError("a bundle of a later version", where=str(path), found=f"format {data['format']}", expected=f"up to {BUNDLE_FORMAT}", fix="update lineupiq")
-    calibration, intervals = (read(data[name]) if name in data else None for name, read in (("calibration", load_map), ("intervals", load_maker)))
-    return Bundle(load_model(Path(path, "model")), [Feature(**f) for f in data["features"]], data["levels"], data["about"], calibration, intervals)
+    with as_written(path):
+        data = load_json(Path(path, "bundle.json"))
+        if data.get("format", 1) > BUNDLE_FORMAT:
+            raise IntegrityError("a bundle of a later version", where=str(path), found=f"format {data['format']}", expected=f"up to {BUNDLE_FORMAT}", fix="update lineupiq")
+        _check_texts(data)
+        calibration, intervals = (read(data[name]) if name in data else None for name, read in (("calibration", load_map), ("intervals", load_maker)))
+        return Bundle(load_model(Path(path, "model")), [Feature(**f) for f in data["features"]], data["levels"], data["about"], calibration, intervals)
+
+
+def _check_texts(data: Record) -> None:
+    "Numbers where texts belong would be found out rows later, as somebody else's error."
+    about = data["about"]
+    if odd := [k for k in ("task", "panel", "label_kind", "trained_until", "tested_until") if not isinstance(about.get(k, ""), str)] or [f for f in data["features"] if not isinstance(f["name"], str)]:
+        raise TypeError(f"{odd[0]} is no text")
+    if type(about.get("seq_len")) not in (int, type(None)) or type(about.get("horizon", 1)) not in (int, type(None)) or not isinstance(data["levels"], dict):
+        raise TypeError("seq_len, horizon or levels")
+    for k in ("trained_until", "tested_until"):
+        np.datetime64(about.get(k, "2000-01-01"))
 
 # %% ../../nbs/10_training/01_fitting.ipynb #68889b73
 @dataclass

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, DataError, IntegrityError, NotFound, Record, did_you_mean, runtime_record
+from ..base import Busy, ConfigError, DataError, EnvironmentFault, IntegrityError, NotFound, Record, did_you_mean, runtime_record
 from ..core.config import read_yaml
 from ..core.files import atomic_write, load_json, one_at_a_time, plain, verify_manifest
 from ..data.panel import Panel, describe_panel
@@ -27,7 +27,8 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'UNFINISHED', 'write_setup', 'Setup', 'read_setup', 'check_same_rows', 'other_libraries', 'one_process',
-           'keep_result', 'kept_result', 'note_look', 'looked_before', 'tidy', 'find_run', 'run_end', 'standing']
+           'keep_result', 'kept_result', 'note_look', 'looked_before', 'tidy', 'tidy_killed', 'find_run', 'run_end',
+           'standing']
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #f49fa438
 UNFINISHED = ".unfinished"  # of a run that has not ended: its lock, and what its models did
@@ -165,8 +166,24 @@ def tidy(
     ended: bool = False,  # True: it has ended, and there is nothing to go on with
 ) -> None:
     "Take away what a run or its workers left half-written."
-    for half in [*(run_dir / "models").glob(".*.tmp"), run_dir / ".work", *([run_dir / UNFINISHED] if ended else [])]:
+    for half in [*run_dir.glob("**/.*.tmp"), run_dir / ".work", *([run_dir / UNFINISHED] if ended else [])]:
+        if half.is_file():
+            half.unlink(missing_ok=True)
         shutil.rmtree(half, ignore_errors=True)
+
+
+def tidy_killed(
+    output: Path | str,  # parent of run folders
+) -> None:
+    "Take away what killed runs left half-written; what they can go on from stays, and a run that is under way has its lock."
+    for lock in Path(output).glob(f"*/{UNFINISHED}/lock"):
+        run_dir = lock.parent.parent
+        if (run_dir / ".work").exists() or next(run_dir.glob("**/.*.tmp"), None):
+            try:
+                with one_at_a_time(lock, "under way", wait=0.0):
+                    tidy(run_dir)
+            except (Busy, EnvironmentFault):
+                continue
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #67d5d75a
 def find_run(

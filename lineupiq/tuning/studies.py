@@ -401,7 +401,7 @@ def signals_wait() -> Iterator[None]:
         yield
         return
     heard: list[tuple[int, Any]] = []
-    before = {s: h for s in (signal.SIGINT, signal.SIGTERM) if callable(h := signal.getsignal(s))}
+    before = {s: h for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(h := signal.getsignal(s))}
     for s in before:
         signal.signal(s, lambda number, frame: heard.append((number, frame)))
     try:

@@ -164,7 +164,8 @@ class TrainRequest(Request):
 
     def problems(self) -> list[str]:
         "Everything that can be said before any data are read."
-        return super().problems() + model_problems(self.model) + source_problems(self.source) + _score_problems(self.settings)
+        empty = [] if self.model else ["model: which one is trained is not said; name a model, several, or all"]
+        return super().problems() + empty + model_problems(self.model) + source_problems(self.source) + _score_problems(self.settings)
 
     def in_process(self,
         draws: int = 100,  # of the bootstrap

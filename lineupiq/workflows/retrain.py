@@ -230,6 +230,7 @@ def _verdict(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
     return run_validate(ValidateRequest(ask.name, state.done("train")["version"], ask.data, tuple(ask.path), ask.gate, output=state.folder / state.value["id"] / "report"))
 
 
+
 # %% ../../nbs/17_workflows/09_retrain.ipynb #c9474ff4
 def _promote_step(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
     if state.done("validate")["verdict"] != "PROMOTE":
@@ -249,6 +250,7 @@ def run_retrain(
 ) -> dict[str, Any]:  # exit_code, status, reasons, and what each step found
     "Check, train, validate, promote, notify; the same request again goes on where it was."
     ask, folder, say = ask.check(), Path(output) / check_name(ask.name, "model name"), show or (lambda line: None)
+    Store().known(ask.name)  # before there is a folder for it
     if dry_run:
         return _plan(ask, folder)
     with one_at_a_time(folder / ".lock", "this model is being retrained"):

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ import pandas as pd
 
 from ..base import ConfigError, IntegrityError, LineupIQError, Record
 from ..core.files import check_name
-from ..core.journal import moment, state_at
-from ..store.layout import LINKS, Store, quiet_link, read_metadata, text_of
+from ..core.journal import MOVES, clock_went_back, lost_lines, moment, state_at, unsettled
+from ..store.layout import LINKS, Store, quiet_link, read_metadata, text_of, undisturbed
 from ..store.signing import new_key, trusted_keys
 from ..store.versions import promote, rollback, sign
 from ..store.views import version_lines
@@ -30,16 +32,39 @@ def version_table(
     "The versions of a model, newest first."
     store, rows = Store(), []
     for n in [store.known(name)] if name else store.names():
-        links = {kind: quiet_link(store, n, kind) for kind in LINKS}
-        for v in map(text_of, reversed(store.versions(n))):
-            row = {"name": n, "version": v, "where": ", ".join(k for k, at in links.items() if at == v)}
-            try:
-                about = read_metadata(store, n, v)
-                row |= {"date": str(about["date"])[:16], **{k: about.get("metrics", {}).get(k) for k in ("metric", "score", "low", "high", "skill")}}
-            except LineupIQError as err:
-                row["where"] = f"damaged: {err.what}"
-            rows.append(row)
+        rows += _listed(store, n)
     return pd.DataFrame(rows, columns=["name", "version", "where", "date", "metric", "score", "low", "high", "skill"])
+
+
+def _listed(store: Store, name: str) -> list[dict[str, Any]]:
+    "Rows, made again while writers wait where one is damaged: a version that is removed meanwhile looks so."
+    try:
+        rows = _version_rows(store, name)
+        if not any(str(r["where"]).startswith("damaged") for r in rows):
+            return rows
+    except (LineupIQError, FileNotFoundError):
+        pass
+    with undisturbed(store):
+        return _version_rows(store, name)
+
+
+def _version_rows(store: Store, name: str) -> list[dict[str, Any]]:
+    links, rows = {kind: quiet_link(store, name, kind) for kind in LINKS}, []
+    for v in map(text_of, reversed(store.versions(name))):
+        row = {"name": name, "version": v, "where": ", ".join(k for k, at in links.items() if at == v)}
+        try:
+            about = read_metadata(store, name, v)
+            metrics = about.get("metrics", {})
+            row |= {"date": str(about.get("date", ""))[:16], "metric": str(metrics.get("metric") or ""), **{k: _number(metrics.get(k)) for k in ("score", "low", "high", "skill")}}
+        except LineupIQError as err:
+            row["where"] = f"damaged: {err.what}"
+        rows.append(row)
+    return rows
+
+
+def _number(value: Any) -> float | None:
+    "What a table can round; what is no number is none."
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 # %% ../../nbs/17_workflows/04_store.ipynb #6eeb952a
 def _journal(store: Store) -> list[dict[str, Any]]:
@@ -62,6 +87,8 @@ def history_table(
     records = [r for r in _journal(store) if name is None or r.get("name") == name]
     if name is not None and not records:
         store.known(name)
+    if back := clock_went_back(records):
+        warnings.warn(f"the clock went back {len(back)} times, at line {back[0]['n']} first: events are in the order in which they happened, and a moment lies no later than the line after it", stacklevel=2)
     if at is not None:
         state = state_at(records, moment(at))
         return pd.DataFrame([{"name": n, **s} for n, s in sorted(state.items())], columns=["name", "production", "staging", "previous"])
@@ -71,7 +98,7 @@ def history_table(
 
 def _detail(record: Record) -> str:
     "What is worth saying of an event."
-    said = {k: record.get(k) for k in ("verdict", "replaced", "was", "reason", "run", "key", "by", "changed")}
+    said = {k: record.get(k) for k in ("verdict", "replaced", "was", "reason", "run", "key", "by", "cancels", "had", "has", "changed")}
     forced = ["past the gate"] if record.get("forced") else []
     return ", ".join(forced + [f"{k} {v}" for k, v in said.items() if v])
 
@@ -101,33 +128,83 @@ def run_rollback(
 # %% ../../nbs/17_workflows/04_store.ipynb #63425d08
 def verify_table(
     name: str | None = None,  # None: the whole store
-) -> pd.DataFrame:  # what, verdict (ok, damaged), detail
+) -> pd.DataFrame:  # what, verdict (ok, pending, damaged), detail
     "Compare the store with its digests and its journal."
-    store, rows = Store(), []
+    store = Store()
     trusted_keys()  # a wrong setting is no damage
-
-    def look(what: str, how: Any) -> Any:
-        try:
-            value, row = how(), {"what": what, "verdict": "ok", "detail": ""}
-        except LineupIQError as err:
-            value, row = None, {"what": what, "verdict": "damaged", "detail": ": ".join(filter(None, [err.what, err.where, err.found]))}
-        rows.append(row)
-        return value
-    records = look("journal", lambda: _journal(store))
-    state = state_at(records) if records is not None else None
+    rows = _steady(store, lambda: [_journal_row(store)])
     for n in [store.known(name)] if name else store.names():
-        for v in map(text_of, look(f"{n} versions", lambda n=n: store.versions(n)) or []):
-            look(f"{n} {v}", lambda n=n, v=v: read_metadata(store, n, v))  # which verifies it first
-        for kind in LINKS:
-            at = look(f"{n} {kind}", lambda n=n, k=kind: store.linked(n, k))
-            if state is not None and rows[-1]["verdict"] == "ok" and at != state.get(n, {}).get(kind):
-                rows[-1] |= {"verdict": "damaged", "detail": f"the link names {at}, the journal {state.get(n, {}).get(kind)}: any store command brings them together"}
+        rows += _steady(store, lambda n=n: _model_rows(store, n))
     if name is None:
-        rows += [{"what": f"archive/{odd}", "verdict": "damaged", "detail": "is no model's folder: move it away"} for odd in store.strangers()]
-        path = store.root / "VERSION"
-        if store.names() and (not path.exists() or path.read_bytes() != version_lines(store).encode()):
-            rows.append({"what": "VERSION", "verdict": "damaged", "detail": "is not what it should say: any store command writes it anew"})
+        rows += _steady(store, lambda: _other_rows(store))
     return pd.DataFrame(rows, columns=["what", "verdict", "detail"])
+
+
+def _steady(store: Store, look: Callable[[], list[dict[str, str]]]) -> list[dict[str, str]]:
+    "Rows, looked at again while writers wait where one is not ok."
+    try:
+        rows = look()
+        if all(r["verdict"] == "ok" for r in rows):
+            return rows
+    except (LineupIQError, FileNotFoundError):  # what was there a moment ago
+        pass
+    with undisturbed(store):
+        return look()
+
+
+def _row(what: str, how: Callable[[], str | None]) -> dict[str, str]:
+    "One check: what it returns is a remark, and what it raises is damage."
+    try:
+        return {"what": what, "verdict": "ok", "detail": how() or ""}
+    except LineupIQError as err:
+        return {"what": what, "verdict": "damaged", "detail": ": ".join(filter(None, [err.what, err.where, err.found]))}
+
+# %% ../../nbs/17_workflows/04_store.ipynb #b1e95a4a
+def _journal_row(store: Store) -> dict[str, str]:
+    row = _row("journal", lambda: _journal(store) and None)
+    if row["verdict"] == "ok" and (lost := lost_lines(store.journal)):
+        return row | {"verdict": "damaged", "detail": f"its head tells of {lost['had']} lines, and it has {lost['has']}: lines were removed, or it was replaced"}
+    if row["verdict"] == "ok" and (waiting := unsettled(store.journal)):
+        return row | {"verdict": "pending", "detail": f"line {waiting[-1]['n']}, {waiting[-1]['op']} of {waiting[-1].get('name')} {waiting[-1].get('version') or ''}: recovery pending, the next command that writes carries it out"}
+    return row
+
+
+def _model_rows(store: Store, name: str) -> list[dict[str, str]]:
+    there: list[str] = []
+    rows = [_row(f"{name} versions", lambda: there.extend(map(text_of, store.versions(name))))]
+    if rows[0]["verdict"] == "ok" and (odd := store.odd_entries(name)):
+        rows[0] |= {"verdict": "damaged", "detail": f"beside the versions: {', '.join(odd[:3])}; move it away"}
+    rows += [_row(f"{name} {v}", lambda v=v: _version_remark(store, name, v)) for v in there]
+    return rows + [_link_row(store, name, kind) for kind in LINKS]
+
+
+def _version_remark(store: Store, name: str, version: str) -> str:
+    read_metadata(store, name, version)  # which verifies it first
+    return "" if store.journal.digest_of(name, version) else "the journal has no digest of it"
+
+
+def _link_row(store: Store, name: str, kind: str) -> dict[str, str]:
+    row = _row(f"{name} {kind}", lambda: store.linked(name, kind) and None)
+    if row["verdict"] != "ok":
+        return row
+    try:
+        at, told = store.linked(name, kind), store.state().get(name, {}).get(kind)
+        waiting = [r for r in unsettled(store.journal) if r.get("name") == name and MOVES.get(r["op"]) == kind]
+    except LineupIQError:  # the journal's own row says what is wrong with it
+        return row
+    if at == told:
+        return row
+    if waiting:
+        return row | {"verdict": "pending", "detail": f"the link names {at}, the journal {told}: recovery pending, the next command that writes moves the link"}
+    return row | {"verdict": "damaged", "detail": f"the link names {at}, the journal {told}: any store command that writes brings them together"}
+
+
+def _other_rows(store: Store) -> list[dict[str, str]]:
+    rows = [{"what": f"archive/{odd}", "verdict": "damaged", "detail": "is no model's folder: move it away"} for odd in store.strangers()]
+    path = store.root / "VERSION"
+    if store.names() and (not path.is_file() or path.read_bytes() != version_lines(store).encode()):
+        rows.append({"what": "VERSION", "verdict": "pending", "detail": "is not what it should say: any store command that writes makes it anew"})
+    return rows
 
 # %% ../../nbs/17_workflows/04_store.ipynb #b4d16fa5
 def run_sign(

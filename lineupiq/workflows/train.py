@@ -20,6 +20,7 @@ from ..production.validate import rows_problem
 from ..registry import registry
 from ..report.boards import board_notes, board_rows, verdict
 from ..scoring.leaderboard import RULES
+from ..store.layout import Store
 from ..store.published import publish_result
 from ..store.signing import signing_key
 from ..tracking.hooks import failures_reported, is_tracked, report_run
@@ -136,6 +137,7 @@ def run_training(
         return []
     if ask.publish:
         signing_key()  # a key that cannot be used is said before anything trains
+        Store().check_place()  # as is a folder of models that is none
     is_tracked(ask.tracking)  # as is a tracker's wrong address
     if ask.resume is not None:
         return [_go_on(ask, ask.resume, progress, show)]

@@ -331,7 +331,7 @@ def test_S18_what_was_validated_is_what_is_promoted(store):
     (folder / "bundle" / "weights.bin").write_bytes(b"other")
     (folder / "manifest.json").unlink()
     write_manifest(folder, {"name": NAME, "version": "1.2.0"})
-    with pytest.raises(IntegrityError, match="not what was validated") as err:
+    with pytest.raises(IntegrityError, match="not what was published") as err:
         promote(store, NAME)
     assert err.value.exit_code == 4 and store.linked(NAME) == "1.1.0"
 

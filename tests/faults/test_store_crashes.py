@@ -1,4 +1,5 @@
 """K1, K2, K4: every system call of every store operation is a place where the process may die or the disk may refuse."""
+import os
 import re
 import shutil
 from collections import Counter
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from invariants import Driver, can_trace, check, link, records, versions_of
+from lineupiq.workflows.store import verify_table
 
 WHY = can_trace()
 pytestmark = pytest.mark.skipif(bool(WHY), reason=f"SKIP: {WHY}")
@@ -68,7 +70,13 @@ def outcome(root: Path, before: dict, op: str) -> tuple:
 
 
 def recovered(driver, root: Path, template, before: dict, removable: set, what: str) -> None:
-    "The next command succeeds without help, and nothing is left."
+    "Readers see no damage; the next command succeeds without help, and nothing is left."
+    os.environ["LINEUPIQ_MODELS_DIR"] = str(root)
+    try:
+        found = verify_table()
+    finally:
+        del os.environ["LINEUPIQ_MODELS_DIR"]
+    assert "damaged" not in set(found["verdict"]), (what, found[found["verdict"] != "ok"].to_dict("records"))
     code, said = driver.run(op="repair", root=root, name=NAME)
     assert code == 0, (what, said)
     assert not (wrong := check(root, NAME, before, removable, settled=True)), (what, wrong)
