@@ -51,9 +51,9 @@ def to_numbers(
     read = read.map(lambda t: t.rstrip("% ") if t is not None else None)
     odd = known & ~read.astype("string").str.fullmatch(NUMBER).fillna(False).to_numpy(dtype=bool)
     if odd.any():
-        comma = bool(read[odd].str.fullmatch(r"[+-]?\d+,\d+").all())
+        comma = bool(read[odd].str.fullmatch(r"[+-]?[\d.]+,\d+").all())
         raise DataError("a value that is no number", where=f"column '{name}', {first_rows(odd)}", found=f"{str(values[odd].iloc[0])[:40]!r}, {int(odd.sum())} such value(s)", expected="numbers, with a point before the decimals",
-                        fix="write a point for the comma" if comma else "leave the cell empty where nothing is known, and write 0 where it is nothing")
+                        fix='write a point for the comma, throughout, or say decimal: "," in the YAML of the table' if comma else "leave the cell empty where nothing is known, and write 0 where it is nothing")
     numbers = read.map(lambda t: float(t) if t is not None else np.nan).astype(float)
     if (huge := np.isinf(numbers.to_numpy())).any():
         raise DataError("a number that is too large", where=f"column '{name}', {first_rows(huge)}", found=f"{str(values[huge].iloc[0])[:40]!r}", expected=f"at most {np.finfo(float).max:.1e}", fix="leave the cell empty where nothing is known")
