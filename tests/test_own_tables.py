@@ -87,3 +87,53 @@ def test_a_league_with_decimal_commas(tmp_path):
         games.to_csv(tmp_path / "liga.csv", sep=";", index=False, decimal=decimal)
         panels.append(table_panel(tmp_path / "liga.yaml").frame)
     pd.testing.assert_frame_equal(*panels)
+
+
+# --- seasons ------------------------------------------------------------------------------------------------------------------------------
+
+def test_seasons_of_two_years_are_read_or_refused(tmp_path):
+    days = pd.date_range("2021-08-01", periods=60, freq="2D")
+    games = pd.DataFrame({"date": days, "home": ["A", "B"] * 30, "away": ["B", "A"] * 30, "score": ["2-1", "0-0", "1-3"] * 20, "season": "2021/22"})
+    about = tmp_path / "liga.yaml"
+    about.write_text(yaml.safe_dump({"name": "liga", "path": "liga.csv", "task": "multiclass", "games": {k: k for k in games}}))
+    for form in ("2021/22", "2021-22", "2021-2022", "2021"):
+        games.assign(season=form).to_csv(tmp_path / "liga.csv", index=False)
+        assert set(table_panel(about).frame["season"]) == {2021}
+    games.assign(season="21/22").to_csv(tmp_path / "liga.csv", index=False)
+    with pytest.raises(DataError, match=r"a season that cannot be read[\s\S]*column 'season'[\s\S]*21/22[\s\S]*2019-2020"):
+        table_panel(about)
+
+
+# --- tomorrow, and cells that somebody forgot ---------------------------------------------------------------------------------------------
+
+def test_tomorrow_and_old_gaps(cli, tmp_path, caplog):
+    frame = rides()
+    about = write(tmp_path, frame)
+    made = cli("train", "--data", about, "--model", "ridge", "--test-share", ".2").value
+    last = frame["Tag"].max()
+    gap = (frame["Tag"] == last - pd.Timedelta("5D")) & (frame["Station"] == "Messe")
+    tomorrow = frame[frame["Tag"] == last].assign(Tag=last + pd.Timedelta("1D"))
+    open_rows = gap.tolist() + [True] * 3
+    both = pd.concat([frame, tomorrow], ignore_index=True)
+    write(tmp_path, both.assign(Fahrten=both["Fahrten"].astype("Int64").mask(open_rows)))
+    out = tmp_path / "out.csv"
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        assert cli("predict", "--model", made["run_dir"], "--output", out).value["rows"] == 3
+    assert "1 row(s) without an outcome are no later than the last known one (2025-06-10) and are left out" in caplog.text
+    text = out.read_text().splitlines()
+    assert text[0].startswith("Tag,Station,horizon,prediction") and all(len(line.split(",")[3].replace(".", "").lstrip("0")) <= 6 for line in text[1:])
+    later = cli("predict", "--model", made["run_dir"], "--all-later").value["predictions"]
+    assert ("2025-06-05", "Messe") in {(p["datetime"][:10], p["symbol"]) for p in later} and len(later) > 4
+
+
+# --- what the command says ----------------------------------------------------------------------------------------------------------------
+
+def test_in_a_pipe_lines_are_plain_and_the_keys_of_a_table_are_told(tmp_path, capsys):
+    from lineupiq.cli.program import exit_code
+    about = write(tmp_path, rides())
+    assert exit_code(["train", "--data", str(about), "--model", "prior", "--output", str(tmp_path / "runs")]) == 0
+    said = capsys.readouterr()
+    assert "] prior: done, " in said.err and "{" not in said.err + said.out
+    assert exit_code(["config", "show", "table"]) == 0
+    assert "# label_lag: null  # instead of a column: a duration" in capsys.readouterr().out
+    assert exit_code(["sources", str(about)]) == 2 and "config show table" in capsys.readouterr().err
