@@ -64,7 +64,7 @@ def test_decimal_commas_are_read_and_mixed_ones_refused(cli, tmp_path, caplog):
     text = (tmp_path / "rides.csv").read_text("latin-1").splitlines()
     text[5] = text[5].replace(",", ".")
     (tmp_path / "rides.csv").write_text("\n".join(text), "latin-1")
-    refused(cli("train", "--data", tmp_path / "rides.yaml", "--model", "ridge"), 3, "DataError", "rides.csv, column 'Temperatur'", "comma", "write a point", 'decimal: \\",\\"')
+    refused(cli("train", "--data", tmp_path / "rides.yaml", "--model", "ridge"), 3, "DataError", "rides.csv, column 'Temperatur', 1 row, first: 4", "commas and points", "write a point", 'decimal: \\",\\"')
 
 
 def test_three_decimals_are_thousands_or_not(tmp_path):

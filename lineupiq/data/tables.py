@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..base import Bound, ConfigError, DataError, config_problems, did_you_mean
+from ..base import Bound, ConfigError, DataError, config_problems, did_you_mean, first_rows
 from ..core.config import raise_problems, read_yaml
 from ..core.files import check_name
-from ..core.parsing import to_codes, to_numbers
-from ..core.readers import find_tables, read_table
+from ..core.parsing import to_codes
+from ..core.readers import COMMA, GAPS, find_tables, read_table
 from .dates import CalendarEntry, calendar_columns, calendar_entries
 from .history import history_columns
 from .history_words import History, history_entries
@@ -204,12 +204,20 @@ def game_rows(
 
 def _refuse_commas(table: pd.DataFrame, column: str, file: str) -> None:
     "Raise where a column of numbers has commas that could not be read for certain: the reader has read all others."
-    if column not in table or pd.api.types.is_numeric_dtype(table[column]) or not table[column].astype("string").str.contains(r"\d,\d", regex=True).any():
+    if column not in table or pd.api.types.is_numeric_dtype(table[column]):
         return
-    try:
-        to_numbers(table[column], column)
-    except DataError as err:
-        raise DataError("numbers with a comma that cannot be read for certain" if "comma" in err.fix else err.what, where=f"{file}, {err.where}", found=err.found, expected=err.expected, fix=err.fix) from None
+    text = table[column].astype("string").str.strip().fillna("")
+    number = text.str.fullmatch(COMMA.pattern) | text.isin(["", *GAPS])
+    comma, point = (text.str.fullmatch(r"[+-]?[\d.]+,\d+")).to_numpy(dtype=bool), (text.str.contains(".", regex=False) & ~text.str.contains(",", regex=False)).to_numpy(dtype=bool)
+    words = ~(number | comma | point).to_numpy(dtype=bool)
+    if not comma.any() or text.str.endswith("%").any():
+        return
+    if words.any() or point.any():
+        odd = words if words.any() else point if point.sum() <= comma.sum() else comma
+        what, found = ("a value that is no number", repr(text[words].iloc[0][:40])) if words.any() else ("commas and points before the decimals in one column", f"{text[comma].iloc[0]!r} and {text[point].iloc[0]!r}")
+        raise DataError(what, where=f"{file}, column '{column}', {first_rows(odd)}", found=found, expected="numbers in one form", fix='write a point before the decimals throughout, or a comma throughout and decimal: "," in the YAML')
+    raise DataError("commas that may stand before decimals or between thousands", where=f"{file}, column '{column}', {first_rows(comma)}", found=repr(text[comma].iloc[0]), expected="numbers, with a point before the decimals",
+                    fix='write a point before the decimals, or say decimal: "," in the YAML')
 
 
 def table_rows(
