@@ -539,22 +539,39 @@ def test_D20_cli(predict):
     assert predict(new_rows(extra=3)).value == predict(new_rows()).value
 
 
-def test_D21_kinds_changed():
+def test_D21_kinds_changed(caplog):
     X, _ = rows()
     whole = X.round().astype(int)
     model = fitted("ridge", whole)
     assert np.array_equal(model.predict(whole).predictions, model.predict(whole.astype(float)).predictions)  # int → float
     with pytest.raises(DataError, match="not numeric"):
         model.predict(whole.astype(str))
-    encoder = Encoder([Feature("place", "category")]).fit(pd.DataFrame({"place": ["in", "out"]}))
+    seen, new = pd.DataFrame({"place": ["in", "out"]}), pd.DataFrame({"place": ["in", "roof"]})
+    strict = Encoder([Feature("place", "category", strict=True)]).fit(seen)
     with pytest.raises(DataError, match=r"values of category 'place'[\s\S]*1 row, first: 1[\s\S]*roof[\s\S]*in, out"):
-        encoder.transform(pd.DataFrame({"place": ["in", "roof"]}))
+        strict.transform(new)
+    arrays._TOLD.clear()
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        made = Encoder([Feature("place", "category")]).fit(seen).transform(new)
+    assert made.to_numpy().tolist() == [[1.0, 0.0], [0.0, 0.0]]  # as a missing value
+    assert "1 of 2 rows have a value that training did not have, and count as unknown: roof" in caplog.text
 
 
-def test_D21_cli(predict):
+def test_D21_cli(predict, caplog):
     assert predict(new_rows(x1=[1, 2, 3, 4, 5, 6])).value["predictions"] == predict(new_rows(x1=[1., 2, 3, 4, 5, 6]), form="parquet").value["predictions"]
     refused(predict(new_rows(x1=list("abcdef"))), 3, "DataError", "not numeric", "'x1'")
-    refused(predict(new_rows(place="roof")), 3, "DataError", "values of category 'place'", "roof", "in, out")
+    arrays._TOLD.clear()
+    moved = predict(new_rows(place=["in", "out", "roof", "in", "out", "roof"]))  # a new place stops nobody else's predictions
+    assert moved.code == 0 and "category 'place': 2 of 6 rows have a value that training did not have, and count as unknown: roof" in caplog.text
+    told, gap = (a.value["predictions"] for a in (moved, predict(new_rows(place=["in", "out", None, "in", "out", None]))))
+    assert told == gap
+
+
+def test_D21_strict(cli, table):
+    frame = good_frame()
+    late = frame["day"] > sorted(frame["day"].unique())[-20]
+    about = table(frame.assign(place=np.where(late, "roof", frame["place"])), features={"x1": "numeric", "place": "category"}, unseen="error")
+    refused(cli("train", "--data", about, "--model", "ridge", "--test-share", ".2"), 3, "DataError", "values of category 'place'", "roof")
 
 
 def test_D22_files(tmp_path):

@@ -16,7 +16,7 @@ import pandas as pd
 from .columns import audit_columns
 from .controls import SIGMAS, Gain, gain_on_rules, noise_features, permuted_labels
 from .folds import AuditReport
-from .pipeline import Cut, Walk, cuts_of, learns_level, level_rows, planted_panel, predict_again, short_search, walk
+from .pipeline import Cut, Walk, can_make_intervals, cuts_of, learns_level, level_rows, planted_panel, predict_again, short_search, walk
 from .poison import World, changes
 from .settings import AuditSettings
 from ..base import ConfigError, DataError, EnvironmentFault, LineupIQError
@@ -163,26 +163,34 @@ def poison_model(
     spec: ModelSpec,  # what is trained
 ) -> tuple[ModelAudit, Walk]:  # (findings and predictions, the last walk in the world as it is)
     "Every cut walked in both worlds."
-    plant, said, skipped, n, audit, most = stage.how.plant, [], [], 0, ModelAudit([]), 0.0
+    plant, said, skipped, plain, n, audit, most, odd = stage.how.plant, [], [], set(), 0, ModelAudit([]), 0.0, ""
     for cut in stage.cuts:
         other = stage.other(cut.at)
         for calibrated in [*_ways(spec, stage.panel.task, cut.number), False]:
-            if not calibrated and len(audit.frames) > cut.number: continue  # the plain way again is for cuts that have none
+            if not calibrated and cut.number in plain: continue  # the plain way again is for cuts that have none
             try: a = walk(stage.panel, cut, spec, calibrated, plant)
-            except DataError as err:  # too few rows to calibrate on, or a class among them that comes later
-                if not calibrated: raise
-                skipped.append(f"no calibrated way for block {cut.number}: {err.what}")
+            except DataError as err:  # too few rows to calibrate on, or a class among them that comes later; the world as it is refuses, so no future decides
+                if not calibrated and not cut.number: raise
+                skipped.append(f"no {'calibrated' if calibrated else 'plain'} way for block {cut.number}: {err.what}")
                 continue
-            b = walk(other, cut, spec, calibrated, plant)
+            b, refused = _in_other_world(other, cut, spec, calibrated, plant)
             apart, n = _apart(a.said, b.said), n + len(a.said)
             unrest = _apart(a.said, walk(stage.panel, cut, spec, calibrated, plant).said) if apart else 0.0
-            most = max(most, apart)
+            most, odd = max(most, apart), odd or refused
             if apart > 2 * unrest or a.facts != b.facts:
                 said.append(f"{'calibrated' if calibrated else 'plain'} way, garbage after {str(cut.at)[:19]}: predictions before it move by {apart:.3g}" + (f", map {a.facts} became {b.facts}" if a.facts != b.facts else ""))
-            if len(audit.frames) == cut.number: audit.frames, audit.others = [*audit.frames, a.frame.assign(fold=cut.number)], [*audit.others, b.frame.assign(fold=cut.number)]
+            if cut.number not in plain: audit.frames, audit.others = [*audit.frames, a.frame.assign(fold=cut.number)], [*audit.others, b.frame.assign(fold=cut.number)]
+            plain.add(cut.number)
     tied = "equal to the last bit" if not most else f"within the model's own unrest, {most:.2g} at most"
-    audit.findings = [Finding(f"future poison: {spec.cls.name}", "fail" if said else "pass", "; ".join(said[:3]) or f"{n} predictions up to {len(stage.cuts)} moments, {tied}" + "".join(f"; {s}" for s in skipped))]
+    rest = "".join(f"; {s}" for s in skipped) + (f"; rows after the moment were refused in another future and left out: {odd}" if odd else "")
+    audit.findings = [Finding(f"future poison: {spec.cls.name}", "fail" if said else "unknown" if odd else "pass", "; ".join(said[:3]) or f"{n} predictions up to {len(stage.cuts)} moments, {tied}" + rest)]
     return audit, a
+
+# %% ../../nbs/11_auditing/06_leaks.ipynb #6a3566f9
+def _in_other_world(other: Panel, cut: Cut, spec: ModelSpec, calibrated: bool, plant: str | None) -> tuple[Walk, str]:
+    "A walk in another future, and why rows after the moment had to be left out of it; empty where none were."
+    try: return walk(other, cut, spec, calibrated, plant), ""
+    except DataError as err: return walk(other.take(other.times <= cut.at), cut, spec, calibrated, plant), f"{err.what} {err.found}".strip()
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #80da0c98
 def lag_finding(
@@ -191,10 +199,20 @@ def lag_finding(
 ) -> Finding:
     "A moment's own prediction when its outcome is another one."
     name = done.fitted.model.name
-    told = [predict_again(done, stage.panel, stage.local(at), at) for at in stage.moments]
+    try: told = [predict_again(done, stage.panel, stage.local(at), at) for at in stage.moments]
+    except DataError as err:
+        if not _refused_at_home(done, stage): raise
+        return Finding(f"lag: {name}", "unknown", f"refused in the world as it is, too: {err.what} {err.found}".strip())
     moved, n = [d for k, d in told if k and d > 0], sum(k for k, _ in told)
     if not n: return Finding(f"lag: {name}", "unknown", "no row of these moments exists in both worlds")
     return Finding(f"lag: {name}", "fail" if moved else "pass", f"the prediction moves by {max(moved):.3g} with its own outcome" if moved else f"{n} predictions of {len(told)} moments do not depend on their own outcomes")
+
+# %% ../../nbs/11_auditing/06_leaks.ipynb #0cc14226
+def _refused_at_home(done: Walk, stage: Stage) -> bool:
+    "Whether the rows of the moments cannot be predicted in the world as it is."
+    try: [predict_again(done, stage.panel, stage.panel, at) for at in stage.moments]
+    except DataError: return True
+    return False
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #60df2853
 def search_finding(
@@ -204,7 +222,9 @@ def search_finding(
     "A search in both worlds."
     title, cut = f"search: {spec.cls.name}", stage.cuts[0]
     trials = stage.how.n_trials if spec.cls.input_kind in ("tabular", "game") else 0
-    a, b = (short_search(p, cut, spec, trials) for p in (stage.panel, stage.other(cut.at)))
+    try: a = short_search(stage.panel, cut, spec, trials)
+    except LineupIQError as err: return Finding(title, "unknown", f"refused in the world as it is, too: {type(err).__name__}: {err.what} {err.found}".strip())
+    b = short_search(stage.other(cut.at), cut, spec, trials)
     ran = f"{trials} trials found {a[1]}" if a[1] else "not searched: it has nothing to search, or searches would be long; they see these rows alone"
     return Finding(title, "pass" if a == b else "fail", f"development rows {a[0]}; {ran}" if a == b else f"rows {a[0]} became {b[0]}; {a[1]} became {b[1]}")
 
@@ -238,8 +258,10 @@ def control_finding(
     "A model where there is nothing to learn."
     gains: list[Gain | None] = []
     for seed in range(stage.how.seed, stage.how.seed + 2):
-        panel, cut, rules = stage.control(name, seed)
-        frame = walk(panel, cut, spec, False, stage.how.plant).frame
+        try:
+            panel, cut, rules = stage.control(name, seed)
+            frame = walk(panel, cut, spec, False, stage.how.plant).frame
+        except DataError as err: return Finding(f"{name}: {spec.cls.name}", "unknown", f"cannot be trained without anything to learn: {err.what} {err.found}".strip())  # no future is in it
         gains.append(gain_on_rules(panel, rules | {spec.cls.name: frame}, spec.cls.name))
         if gains[-1] is None or gains[-1].sigmas <= SIGMAS: break
     last = gains[-1]
@@ -256,6 +278,8 @@ def audit_model(
     audit, done = poison_model(stage, spec)
     audit.findings.append(lag_finding(stage, done))
     if spec.cls.is_rule: return audit
+    if stage.panel.task == "regression" and not can_make_intervals():
+        audit.findings.append(Finding(f"intervals: {spec.cls.name}", "unknown", "skip: intervals cannot be made here; pip install 'lineupiq[intervals]'"))
     audit.findings.append(search_finding(stage, spec))
     if learns_level(spec.name): audit.findings.append(level_finding(stage, spec))
     audit.findings += [control_finding(stage, spec, name) for name in ("permuted labels", "noise for features")]

@@ -27,7 +27,7 @@ from ..tuning.objective import development_panel
 
 # %% auto #0
 __all__ = ['Cut', 'cuts_of', 'planted_panel', 'Seen', 'in_sample_predictions', 'stacked', 'learns_level', 'level_rows', 'Walk',
-           'walk', 'short_search', 'predict_again']
+           'can_make_intervals', 'walk', 'short_search', 'predict_again']
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #1c208511
 @dataclass(frozen=True)
@@ -170,6 +170,12 @@ class Walk:
     facts: dict[str, Any] = field(default_factory=dict)  # what was chosen on the way
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #40541315
+def can_make_intervals() -> bool:
+    "Whether the library that intervals are built with is installed."
+    from importlib.util import find_spec
+    return find_spec("crepes") is not None
+
+# %% ../../nbs/11_auditing/05_pipeline.ipynb #d5884b06
 def walk(
     panel: Panel,  # of either world, plants of the data in it
     cut: Cut,  # block and moment
@@ -185,7 +191,7 @@ def walk(
     fitted = fit_calibrated(panel, fold, spec) if mapped else fit_fold(panel, with_validation(panel, fold), spec)
     frame, facts = fitted.predictions, {"map": fitted.map.method} if mapped else {}
     if plant == "calibrator" and not spec.cls.is_rule: frame = _learnt_on_test(panel, frame)
-    if panel.task == "regression" and not spec.cls.is_rule: frame = add_intervals(panel, frame)[0]
+    if panel.task == "regression" and not spec.cls.is_rule and can_make_intervals(): frame = add_intervals(panel, frame)[0]
     return Walk(_said(panel, frame, cut), fitted, fold, frame, facts)
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #1b7bbafb

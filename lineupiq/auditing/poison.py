@@ -320,7 +320,7 @@ def _table_world(ask: DataRequest, cfg: TableConfig) -> World:
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #0ec3065d
 def _league_world(ask: DataRequest, cfg: TableConfig) -> World:
-    raw = game_rows(cfg.games, table_files(ask.data, cfg, source_files(ask)))
+    raw = game_rows(cfg.games, table_files(ask.data, cfg, source_files(ask)), cfg.decimal)
     build = partial(league_panel, cfg=cfg.games, task=cfg.task, name=cfg.name, root=table_root(ask.data), timezone=cfg.timezone)
     return World(raw, build, partial(spoil_games, cfg=cfg), "results and prices of the file, from which ratings, form and meetings are made again")
 

@@ -28,7 +28,7 @@ from ..checks.findings import Finding
 from ..data.panel import Panel, naive_utc
 from ..data.request import DataRequest, horizons, read_source, source_files, source_options
 from ..data.sources import SOURCES, RawRows, Source
-from ..data.tables import TableConfig, row_times, rows_panel, table_files, table_rows
+from ..data.tables import TableConfig, game_rows, row_times, rows_panel, table_files, table_rows
 
 # %% auto #0
 __all__ = ['SOURCE_CHECKS', 'UNREACHED', 'AHEAD', 'LEAKS', 'Feed', 'feed_of', 'SourceBench', 'source_check', 'unlike', 'refusal',
@@ -121,7 +121,7 @@ def _league_feed(ask: DataRequest, cfg: TableConfig) -> Feed:
     "A table of games."
     from lineupiq.core.readers import read_table
     from lineupiq.data.leagues import league_panel
-    raw, games = pd.concat([read_table(f) for f in table_files(ask.data, cfg, source_files(ask))], ignore_index=True), cfg.games
+    raw, games = game_rows(cfg.games, table_files(ask.data, cfg, source_files(ask)), cfg.decimal), cfg.games
     scores = [c for c in (games.home_score, games.away_score, games.score) if c]
     about = RawRows(read_table, games.date, tuple(c for c in raw if c not in scores), dict.fromkeys(scores, games.lasts or "6h"))
     build = lambda t: league_panel(t.reset_index(drop=True), games, cfg.task, cfg.name, Path(ask.data).expanduser().parent, cfg.timezone)  # noqa: E731

@@ -54,7 +54,7 @@ def audit_leak_command(
     "Walk the whole way in a world with another future, and ask six questions; exit 10 where something leaked."
     from lineupiq.cli.train import Progress
     from lineupiq.workflows.audit import run_audit_leak
-    progress = Progress()
+    progress = Progress(as_json=as_json)
     try: reports = run_audit_leak(ask, progress)
     finally: progress.stop()
     _told(reports, as_json)

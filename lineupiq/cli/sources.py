@@ -20,7 +20,7 @@ def _overview(rows: list[dict[str, Any]]) -> str:
     table += [(r["name"], r["package"] or "this program", ",".join(map(str, r["horizons"])), r["description"] if r["available"] else f"unavailable: {r['reason']}") for r in rows]
     wide = [max(len(row[k]) for row in table) for k in range(3)]
     lines = ["  ".join((*(cell.ljust(w) for cell, w in zip(row, wide, strict=False)), row[3])) for row in table]
-    return "\n".join([*lines, "FILE.yaml describes a table of your own. lineupiq sources NAME says what a source can be told; --check NAME tries it."])
+    return "\n".join([*lines, "FILE.yaml describes a table of your own (lineupiq config show table). lineupiq sources NAME says what a source can be told; --check NAME tries it."])
 
 
 def _one(about: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ __all__ = ['stopping', 'Progress', 'train', 'models', 'predict', 'evaluate', 'ex
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -28,11 +29,13 @@ def stopping(
 
 # %% ../../nbs/18_cli/02_train.ipynb #49e4b1a0
 class Progress(StatusLine):
-    "States of models as they come: a rich line on a terminal, JSON lines elsewhere."
+    "States of models as they come: a rich line on a terminal, plain lines elsewhere, JSON lines where JSON was asked for."
     def __init__(self,
         total: int = 0,  # how many models; 0: not known
         verbose: bool = False,  # True: also losses by epoch
+        as_json: bool = False,  # True: lines for programs where there is no terminal
     ):
+        self.as_json = as_json
         self.tty, self.total, self.done, self.verbose = sys.stderr.isatty(), total, 0, verbose
         self.told = time.monotonic()
 
@@ -41,9 +44,11 @@ class Progress(StatusLine):
             self._losses(model, facts)
         if state == "epoch":
             return self._epoch(model, facts)
-        if not self.tty:
+        if not self.tty and self.as_json:
             shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error", "kept")} | stopping(facts)
             return out(json.dumps({"event": "model", "model": model, "state": state, **shown}), sys.stderr)
+        if not self.tty:
+            return None if state == "running" else self._ended(model, state, facts, lambda line: out(line, sys.stderr))
         from rich.console import Console
         console = Console(stderr=True)
         self.stop()
@@ -51,11 +56,15 @@ class Progress(StatusLine):
             self.status = console.status(f"training {model} …")
             self.status.start()
         else:
-            self.done += 1
-            early = stopping(facts)
-            tail = "before the stop" if "kept" in facts else f"{facts['seconds']:.1f} s" if state == "done" else facts.get("error", "").splitlines()[0]
-            tail += f", stopped early, best epoch {early['best_epoch']} (val_loss {early['val_loss']:.4g})" if early else ""
-            console.print(f"[{self.done}] {model}: {state}, {tail}", markup=False, highlight=False)
+            self._ended(model, state, facts, lambda line: console.print(line, markup=False, highlight=False))
+
+    def _ended(self, model: str, state: str, facts: Record, show: Callable[[str], None]) -> None:
+        "One line of a model that is done, or failed."
+        self.done += 1
+        early = stopping(facts)
+        tail = "before the stop" if "kept" in facts else f"{facts['seconds']:.1f} s" if state == "done" else (facts.get("error", "").splitlines() or [""])[0]
+        tail += f", stopped early, best epoch {early['best_epoch']} (val_loss {early['val_loss']:.4g})" if early else ""
+        show(f"[{self.done}] {model}: {state}, {tail}")
 
     def _epoch(self, model: str, facts: Record) -> None:
         "Where a long training is: the changing line on a terminal, a line every ten seconds elsewhere."
@@ -64,7 +73,8 @@ class Progress(StatusLine):
             return self.status.update(f"training {model}: fit {facts['fit']}, epoch {facts['epoch']}, {losses}, {facts['seconds']:.0f} s")
         if not self.tty and time.monotonic() - self.told > 10:
             self.told = time.monotonic()
-            out(json.dumps({"event": "epoch", "model": model, **facts}), sys.stderr)
+            plain = f"training {model}: fit {facts['fit']}, epoch {facts['epoch']}, {losses}, {facts['seconds']:.0f} s"
+            out(json.dumps({"event": "epoch", "model": model, **facts}) if self.as_json else plain, sys.stderr)
 
     def _losses(self, model: str, facts: Record) -> None:
         history, best = facts["history"], facts["training"]["best_epoch"]
@@ -86,7 +96,7 @@ def train(
     if list_models:
         return models(family=None, check=None, as_json=as_json)
     from lineupiq.workflows.train import run_record, run_training
-    results = run_training(ask, Progress(verbose=verbose), None if as_json else out)
+    results = run_training(ask, Progress(verbose=verbose, as_json=as_json), None if as_json else out)
     if as_json:
         records = [r.record() | {"published": r.published} for r in results] or [run_record(ask.resume)]
         say(records[0] if len(records) == 1 else {"runs": records}, True)
@@ -142,7 +152,7 @@ def export(
 # %% ../../nbs/18_cli/02_train.ipynb #91b2742d
 @config_app.command("show")
 def config_show(
-    name: Annotated[str, typer.Argument(help="A model, or `training`, `gate`, `drift`.")],
+    name: Annotated[str, typer.Argument(help="A model, or `training`, `tuning`, `gate`, `drift`; `table`: what a table's YAML may say.")],
 ) -> None:
     "Print the defaults as YAML that can be edited and passed with --config."
     from lineupiq.workflows.configs import default_yaml

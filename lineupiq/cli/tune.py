@@ -15,8 +15,11 @@ from ..workflows.requests import TuneRequest
 
 # %% ../../nbs/18_cli/03_tune.ipynb #5d795ede
 class SearchProgress(StatusLine):
-    "Trials as they end: a rich line on a terminal, JSON lines elsewhere."
-    def __init__(self) -> None:
+    "Trials as they end: a rich line on a terminal, plain lines elsewhere, JSON lines where JSON was asked for."
+    def __init__(self,
+        as_json: bool = False,  # True: lines for programs where there is no terminal
+    ) -> None:
+        self.as_json = as_json
         self.tty, self.model, self.n = sys.stderr.isatty(), "", 0
 
     def begin(self,
@@ -31,16 +34,19 @@ class SearchProgress(StatusLine):
             self.status = Console(stderr=True).status(f"tuning {model}: {n:,} trials, measuring …")
             self.status.start()
         else:
-            out(json.dumps({"event": "search", "model": model, "trials": n}), sys.stderr)
+            out(json.dumps({"event": "search", "model": model, "trials": n}) if self.as_json else f"tuning {model}: {n:,} trials", sys.stderr)
 
     def __call__(self, facts: Record) -> None:
-        if not self.tty:
+        if not self.tty and self.as_json:
             shown = {k: round(v, 6) if isinstance(v, float) else v for k, v in facts.items() if k != "params"}
             return out(json.dumps({"event": "trial", "model": self.model, **shown}), sys.stderr)
         best = "" if facts["best"] is None else f", best so far {facts['best']:.6g}"
-        if self.status is not None:
-            block = f", outer block {facts['block']} of {facts['blocks']}" if "block" in facts else ""
-            self.status.update(f"tuning {self.model}{block}: {facts['finished']} of {facts['of']}{best}; trial {facts['trial']} {facts['state']} in {facts['seconds']:.1f} s")
+        block = f", outer block {facts['block']} of {facts['blocks']}" if "block" in facts else ""
+        line = f"tuning {self.model}{block}: {facts['finished']} of {facts['of']}{best}; trial {facts['trial']} {facts['state']} in {facts['seconds']:.1f} s"
+        if not self.tty:
+            out(line, sys.stderr)
+        elif self.status is not None:
+            self.status.update(line)
 
 # %% ../../nbs/18_cli/03_tune.ipynb #f938e48e
 @app.command()
@@ -51,6 +57,6 @@ def tune(
 ) -> None:
     "Search a model's settings on rows before the test; the same command again continues where it was."
     from lineupiq.workflows.tune import run_tuning
-    records = run_tuning(ask, SearchProgress(), None if as_json else out)
+    records = run_tuning(ask, SearchProgress(as_json), None if as_json else out)
     if as_json:
         say(records[0] if len(records) == 1 else {"searches": records}, True)

@@ -111,7 +111,7 @@ def numeric_frame(
     if bad:
         examples = ", ".join(f"'{c}' ({frame[c].dtype}, e.g. {frame[c].dropna().iloc[0] if frame[c].notna().any() else None!r})" for c in bad[:3])
         raise DataError(f"{len(bad)} column(s) are not numeric", where=where, found=examples, expected="numbers or booleans",
-                        fix="convert them, or declare them as kind 'category' in the manifest")
+                        fix="write numbers; or list a column of words as a category under features: of the table's YAML, or leave it out")
     return frame.to_numpy(dtype=np.float64, na_value=np.nan)
 
 # %% ../../nbs/00_core/07_arrays.ipynb #de6d63a6

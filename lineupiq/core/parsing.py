@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['log', 'NUMBER', 'PER_SECOND', 'YEARS', 'MONTHS', 'UNSEEN', 'to_numbers', 'times_of_numbers', 'times_of_text',
-           'to_codes']
+__all__ = ['log', 'NUMBER', 'SEASON', 'PER_SECOND', 'YEARS', 'MONTHS', 'UNSEEN', 'to_numbers', 'to_seasons', 'times_of_numbers',
+           'times_of_text', 'to_codes']
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #1de7f3f5
 NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # digits of other scripts are no numbers
@@ -51,13 +51,36 @@ def to_numbers(
     read = read.map(lambda t: t.rstrip("% ") if t is not None else None)
     odd = known & ~read.astype("string").str.fullmatch(NUMBER).fillna(False).to_numpy(dtype=bool)
     if odd.any():
-        comma = bool(read[odd].str.fullmatch(r"[+-]?\d+,\d+").all())
+        comma = bool(read[odd].str.fullmatch(r"[+-]?[\d.]+,\d+").all())
         raise DataError("a value that is no number", where=f"column '{name}', {first_rows(odd)}", found=f"{str(values[odd].iloc[0])[:40]!r}, {int(odd.sum())} such value(s)", expected="numbers, with a point before the decimals",
-                        fix="write a point for the comma" if comma else "leave the cell empty where nothing is known, and write 0 where it is nothing")
+                        fix='write a point for the comma, throughout, or say decimal: "," in the YAML of the table' if comma else "leave the cell empty where nothing is known, and write 0 where it is nothing")
     numbers = read.map(lambda t: float(t) if t is not None else np.nan).astype(float)
     if (huge := np.isinf(numbers.to_numpy())).any():
         raise DataError("a number that is too large", where=f"column '{name}', {first_rows(huge)}", found=f"{str(values[huge].iloc[0])[:40]!r}", expected=f"at most {np.finfo(float).max:.1e}", fix="leave the cell empty where nothing is known")
     return numbers / (100.0 if percent.any() else 1.0)
+
+# %% ../../nbs/00_core/04a_parsing.ipynb #4eda672f
+SEASON = r"(?P<first>[12]\d{3})(?:\s*[/\u2013-]\s*(?P<last>\d{4}|\d{2}))?"  # 2019, 2019/20, 2019-20, 2019/2020, 2019-2020
+
+
+def to_seasons(
+    values: pd.Series,  # (N,) as read
+    name: str,  # the column, for messages
+) -> pd.Series:  # (N,) float64, whole numbers; an empty cell is NaN
+    "The year in which each season begins; raises DataError with the first row that is no season."
+    import pandas as pd
+    if pd.api.types.is_numeric_dtype(values):
+        return to_numbers(values, name)
+    text = values.astype("string").str.strip()
+    text = text.mask((text == "") | text.isin(GAPS))
+    parts = text.str.extract("^" + SEASON + "$")
+    first, last = (pd.to_numeric(parts[p]).astype("float64") for p in ("first", "last"))
+    follows = last.isna() | (last == first + 1) | ((parts["last"].str.len() == 2).fillna(False) & (last == (first + 1) % 100))
+    odd = (text.notna() & (first.isna() | ~follows)).to_numpy(dtype=bool)
+    if odd.any():
+        raise DataError("a season that cannot be read", where=f"column '{name}', {first_rows(odd)}", found=f"{str(values[odd].iloc[0])[:40]!r}, {int(odd.sum())} such value(s)",
+                        expected="the year in which it begins: 2019, 2019/20, 2019-20, 2019/2020 or 2019-2020", fix="write one of these, or leave season out: it is then found by the pauses")
+    return first
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #f3e5899b
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

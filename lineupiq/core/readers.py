@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 PARQUET, TEXT = (".parquet", ".pq"), (".csv", ".txt", ".tsv", ".csv.gz")
 
 # %% auto #0
-__all__ = ['log', 'PARQUET', 'TEXT', 'TOP', 'MAX_COLUMNS', 'KLINES', 'VALUE', 'GAPS', 'find_tables', 'read_table', 'read_header']
+__all__ = ['log', 'PARQUET', 'TEXT', 'TOP', 'MAX_COLUMNS', 'KLINES', 'VALUE', 'GAPS', 'COMMA', 'find_tables', 'read_table',
+           'read_header']
 
 # %% ../../nbs/00_core/04_readers.ipynb #fc780f6d
 def find_tables(
@@ -162,7 +163,39 @@ def _numbers_with_gaps(frame: pd.DataFrame, text: set[str]) -> pd.DataFrame:
     return frame
 
 # %% ../../nbs/00_core/04_readers.ipynb #21b5ed28
-def _read_csv(path: Path, text: Collection[str]) -> pd.DataFrame:
+COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?")  # a number with a comma before its decimals, perhaps with points between its thousands
+
+
+def _comma_column(texts: pd.Series, said: bool) -> str:  # certain, possible, or empty: the column stays as it is
+    "Whether all texts of a column are numbers with a comma before the decimals."
+    comma, point = texts.str.contains(",", regex=False), texts.str.contains(".", regex=False)
+    if not texts.str.fullmatch(COMMA.pattern).all() or not (comma.any() or said):
+        return ""
+    if said:
+        return "certain"
+    if (point & ~comma).any() and not (point & comma).any():
+        return ""  # 1.234 beside 2,5: thousands, or another writer's decimals
+    return "certain" if ((point & comma) | (comma & ~texts.str.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}"))).any() else "possible"
+
+
+def _decimal_commas(frame: pd.DataFrame, text: set[str], path: Path, said: bool) -> pd.DataFrame:
+    "Columns of numbers with a comma before the decimals as numbers; 1,234 alone may be a thousand and stays text, unless the file has another such column or the comma was said."
+    import pandas as pd
+    found = {}
+    for name in (n for n in frame.columns if n not in text and not pd.api.types.is_numeric_dtype(frame[n])):
+        values = frame[name].astype("string").str.strip().str.replace("\u2212", "-")
+        values = values.mask((values == "") | values.isin(GAPS))
+        if values.notna().any() and (sure := _comma_column(values.dropna(), said)):
+            found[name] = (sure, values)
+    if "certain" not in {sure for sure, _ in found.values()}:
+        return frame
+    plain = {n: v.str.replace(".", "", regex=False).str.replace(",", ".", regex=False) for n, (_, v) in found.items()}
+    count = sum(int(v.str.contains(",", regex=False).sum()) for _, v in found.values())
+    log.warning("%s: %d value(s) have a comma before the decimals and were read so, in %s", path, count, ", ".join(map(str, found)))
+    return frame.assign(**{n: pd.to_numeric(v).astype("float64") for n, v in plain.items()})
+
+# %% ../../nbs/00_core/04_readers.ipynb #f5540ef5
+def _read_csv(path: Path, text: Collection[str], decimal: str | None = None) -> pd.DataFrame:
     "A CSV in one of the forms above."
     import gzip
 
@@ -181,20 +214,23 @@ def _read_csv(path: Path, text: Collection[str]) -> pd.DataFrame:
     if frame.shape[1] == 1 and len(frame) and any(c in str(frame.iloc[0, 0]) for c in ",;\t|"):
         raise DataError("the delimiter is not that of the header", where=str(path), found=repr(lines[at][:60]), expected="one of , ; tab | throughout")
     frame = _numbers_with_gaps(_once(frame, names, path), as_text)
+    if decimal == "," or (decimal is None and sep != ","):
+        frame = _decimal_commas(frame, as_text, path, decimal == ",")
     return frame.assign(Ticker=ticker) if ticker else frame
 
-# %% ../../nbs/00_core/04_readers.ipynb #f5540ef5
+# %% ../../nbs/00_core/04_readers.ipynb #8967d9cb
 def read_table(
     path: str | Path,  # .parquet, .csv, .tsv or .csv.gz
     columns: list[str] | None = None,  # read only these (parquet)
     text: Collection[str] = (),  # names, in lower case, of columns that are codes: text from the first byte, 0001 stays 0001 (CSV)
+    decimal: str | None = None,  # "," or ".": what stands before decimals; None: a comma where that is certain (CSV)
 ) -> pd.DataFrame:  # the table as it is in the file
     "Read one table; whatever is wrong with the file is a `DataError` with its path."
     import pandas as pd
     path = _regular(_as_path(path))
     try:
         if not path.name.lower().endswith(PARQUET):
-            return _read_csv(path, set(text))
+            return _read_csv(path, set(text), decimal)
         import pyarrow.parquet as pq
         names = pq.read_schema(path).names  # the footer alone, before any row
         if len(names) > MAX_COLUMNS or len(set(names)) < len(names):

@@ -5,6 +5,7 @@
 # %% ../../nbs/01_data/04c_dates.ipynb #3186fb0e
 from __future__ import annotations
 
+import calendar
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,11 @@ from .history import local_times
 from .panel import Feature
 
 # %% auto #0
-__all__ = ['CALENDAR', 'CalendarEntry', 'calendar_entries', 'calendar_columns']
+__all__ = ['CALENDAR', 'VALUES', 'CalendarEntry', 'calendar_entries', 'calendar_columns']
 
 # %% ../../nbs/01_data/04c_dates.ipynb #06c50c26
 CALENDAR = {"weekday": "category", "month": "category", "quarter": "category", "hour": "numeric", "day_of_month": "numeric", "day_of_year": "numeric"}
+VALUES = {"weekday": tuple(calendar.day_name), "month": tuple(calendar.month_name[1:]), "quarter": ("Q1", "Q2", "Q3", "Q4")}  # all that there are: half a year of rows knows of the other half
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class CalendarEntry:
     def feature(self) -> Feature:
         "Its entry in the manifest."
         if self.region is None:
-            return Feature(self.word, CALENDAR[self.word], f"the {self.word.replace('_', ' ')} of `time`")
+            return Feature(self.word, CALENDAR[self.word], f"the {self.word.replace('_', ' ')} of `time`", VALUES.get(self.word, ()))
         return Feature(f"holiday_{self.region}", "numeric", f"1 on a public holiday of {self.region}")
 
 

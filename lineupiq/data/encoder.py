@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, did_you_mean, first_rows
-from ..core.arrays import numeric_frame, pick_columns
+from ..core.arrays import numeric_frame, pick_columns, say_once
 from .panel import Feature, Panel
 
 # %% auto #0
@@ -63,7 +63,7 @@ class Encoder:
         frame: pd.DataFrame,  # training rows
     ) -> Encoder:
         "Learn the values of each category."
-        self.levels = {f.name: sorted(_level_text(frame[f.name]).dropna().unique()) for f in self.features if f.kind == "category"}
+        self.levels = {f.name: list(f.levels) or sorted(_level_text(frame[f.name]).dropna().unique()) for f in self.features if f.kind == "category"}
         return self
 
     @property
@@ -83,8 +83,7 @@ class Encoder:
             known, text = self.levels[f.name], _level_text(frame[f.name])
             unseen = text.notna() & ~text.isin(known)
             if unseen.any():
-                raise DataError(f"values of category '{f.name}' that training did not have", where=f"{where}: {first_rows(unseen)}",
-                                found=", ".join(sorted(text[unseen].unique())[:5]), expected=", ".join(known[:10]), fix="retrain, or map them to a known value")
+                _tell_unseen(f, text, unseen, known, where)
             out |= {f"{f.name}={v}": (text == v).fillna(False).to_numpy(dtype=np.float64) for v in known}
         plain = [f.name for f in self.features if f.kind != "category"]
         numbers = numeric_frame(pick_columns(frame.loc[:, [c for c in frame.columns if c in set(plain)]], plain, where=where), where) if plain else None
@@ -92,3 +91,13 @@ class Encoder:
             return pd.DataFrame(numbers, columns=plain, index=frame.index)
         out |= {n: numbers[:, j] for j, n in enumerate(plain)}
         return pd.DataFrame(out, index=frame.index)[self.names]
+
+
+def _tell_unseen(feature: Feature, text: pd.Series, unseen: pd.Series, known: Sequence[str], where: str) -> None:
+    "Say which values of a category are new; raise where none may be."
+    values = sorted(text[unseen].unique())
+    named = ", ".join(values[:5]) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+    if feature.strict:
+        raise DataError(f"values of category '{feature.name}' that training did not have", where=f"{where}: {first_rows(unseen)}", found=named, expected=", ".join(known[:10]),
+                        fix="retrain, map them to a known value, or let them count as unknown (unseen: unknown in a table's YAML)")
+    say_once(f"category '{feature.name}': {int(unseen.sum()):,} of {len(text):,} rows have a value that training did not have, and count as unknown: {named}")

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, config_problems, did_you_mean, first_rows
 from ..core.config import raise_problems
-from ..core.parsing import to_codes, to_numbers
+from ..core.parsing import to_codes, to_numbers, to_seasons
 from ..core.readers import read_table
 from ..core.timeline import to_duration
 from .game_log import make_log
@@ -40,7 +40,7 @@ class OddsConfig:
     home: str  # column: price of the home side
     away: str  # column: price of the away side
     draw: str | None = None  # column: price of the draw, where it can be bet on
-    form: Literal["decimal", "american", "fractional"] = "decimal"
+    form: Literal["decimal", "american", "fractional"] = "decimal"  # how prices are written: 2.10, -110 or 11/10
     use: Literal["reference", "feature"] = "reference"  # reference: shown beside the models; feature: they may see it
 
 
@@ -53,7 +53,7 @@ class GamesConfig:
     home_score: str | None = None  # column: points of the home side
     away_score: str | None = None  # column: points of the away side
     score: str | None = None  # instead of the two: a column such as 3-1
-    season: str | None = None  # column: a whole number; none: found by the pauses, or the calendar year where there are none
+    season: str | None = None  # column: a year, or 2019/20, 2019-20, 2019-2020, the year in which it begins; none: found by the pauses, or the calendar year where there are none
     neutral: str | None = None  # column: true on neutral ground
     division: str | None = None  # column: a number of the tier, taken as a feature
     names: str | None = None  # a CSV with the columns former and current: one team under several names
@@ -156,7 +156,7 @@ def league_games(
     games = pd.DataFrame({"home": sides[:len(raw)].to_numpy(), "away": sides[len(raw):].to_numpy(), "home_score": home, "away_score": away,
                           "neutral": _neutral(raw[cfg.neutral], cfg.neutral) if cfg.neutral else False, "time": clean_time(raw[cfg.date], cfg.date, timezone), "line": np.arange(len(raw))})
     if cfg.season:
-        games["season"] = to_numbers(raw[cfg.season], cfg.season)
+        games["season"] = to_seasons(raw[cfg.season], cfg.season)
     games = games.sort_values("time", kind="stable", ignore_index=True)
     games["season"] = games["season"].astype("int64") if cfg.season and games["season"].notna().all() else _seasons(games["time"])
     return _when_known(_each_once(_without_placeholders(games)), cfg)

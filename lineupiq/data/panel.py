@@ -39,6 +39,11 @@ class Feature:
     name: str  # the column
     kind: str = "numeric"  # numeric, count or category
     description: str = ""  # what it is and why it was knowable at `time`
+    levels: tuple[str, ...] = ()  # of a category: every value that there can be, such as the twelve months; none: learnt from the training rows
+    strict: bool = False  # of a category: True refuses rows with a value that training did not have; False takes it for an unknown one
+
+    def __post_init__(self):
+        object.__setattr__(self, "levels", tuple(self.levels))  # a file has lists
 
 # %% ../../nbs/01_data/01_panel.ipynb #707e65a6
 def manifest(

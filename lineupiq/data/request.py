@@ -299,7 +299,7 @@ def option_rows(
     from lineupiq.data.sources import FLAGS, named_source
     entry = named_source(name)
     if entry is None:
-        raise ConfigError("a table says its options in its own file", where=str(name))
+        raise ConfigError("a table says its options in its own file", where=str(name), fix="lineupiq config show table lists what it may say, and lineupiq config check reads it")
     inside, shared, said = {v: k for k, v in OUTSIDE.items()}, field_comments(DataRequest), {}
     for function in [entry.raw.read] if entry.raw else []:
         said |= docments(function)

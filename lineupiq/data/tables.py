@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..base import Bound, ConfigError, DataError, LineupIQError, config_problems, did_you_mean
+from ..base import Bound, ConfigError, DataError, LineupIQError, config_problems, did_you_mean, first_rows
 from ..core.config import raise_problems, read_yaml
 from ..core.files import check_name
 from ..core.parsing import to_codes
-from ..core.readers import find_tables, read_table
+from ..core.readers import COMMA, GAPS, find_tables, read_table
 from .dates import CalendarEntry, calendar_columns, calendar_entries
 from .history import history_columns
 from .history_words import History, history_entries
@@ -56,16 +56,19 @@ class TableConfig:
     horizon: Annotated[int, Bound(ge=1)] = 1  # steps ahead, for the record
     label_kind: Literal["numeric", "count", "class"] | None = None  # count: whole numbers from 0 up
     timezone: str | None = None  # zone of naive times
+    decimal: Literal[",", "."] | None = None  # what stands before decimals in a CSV; none: a comma is read as such where that is certain
     sort: bool = False  # True: sort times that run backwards
     as_of: str | None = None  # no row may be later
     drop_missing_target: bool = False  # True: drop rows without a label and log the count
+    unseen: Literal["unknown", "error"] = "unknown"  # values of a category that training did not have: counted as unknown with a warning, or refused
     upcoming: bool = False  # True: rows without a label are kept, to be predicted
     games: Any = None  # instead of time, label and features: which columns are a game, see the page leagues
 
     @property
     def manifest(self) -> list[Feature]:
         "Listed features, those of the calendar and those of the past."
-        return [*manifest(self.features or []), *(c.feature for c in self.calendar), *(f for h in self.history for f in h.features)]
+        listed = [replace(f, strict=self.unseen == "error") if f.kind == "category" else f for f in manifest(self.features or [])]
+        return [*listed, *(c.feature for c in self.calendar), *(f for h in self.history for f in h.features)]
 
     @property
     def numbers(self) -> list[str]:
@@ -130,7 +133,7 @@ def _made_problems(history: Sequence[History], calendar: Sequence[CalendarEntry]
 # %% ../../nbs/01_data/13b_tables.ipynb #7c6b5c24
 def _league_config(data: Mapping[str, Any], where: str, text: str) -> TableConfig:
     "A table of games: what the library makes needs no columns for label, time and features."
-    known = ("name", "path", "task", "timezone", "games")
+    known = ("name", "path", "task", "timezone", "decimal", "games")
     problems = [f"{k}: {'made by the library from games' if k in TableConfig.__dataclass_fields__ else 'unknown key' + did_you_mean(str(k), known)}" for k in data if k not in known]
     plain = {k: v for k, v in data.items() if k in known and k != "games"}
     games = data["games"]
@@ -193,9 +196,28 @@ def table_files(
 def game_rows(
     cfg: GamesConfig,  # which columns are a game
     files: Sequence[Path],  # of `table_files`
+    decimal: str | None = None,  # what stands before decimals; None: a comma where that is certain
 ) -> pd.DataFrame:  # all columns as read; names of sides are text from the first byte
     "The rows of a league's files, one after the other."
-    return pd.concat([read_table(f, text=[cfg.home.lower(), cfg.away.lower()]) for f in files], ignore_index=True)
+    return pd.concat([read_table(f, text=[cfg.home.lower(), cfg.away.lower()], decimal=decimal) for f in files], ignore_index=True)
+
+
+def _refuse_commas(table: pd.DataFrame, column: str, file: str) -> None:
+    "Raise where a column of numbers has commas that could not be read for certain: the reader has read all others."
+    if column not in table or pd.api.types.is_numeric_dtype(table[column]):
+        return
+    text = table[column].astype("string").str.strip().fillna("")
+    number = text.str.fullmatch(COMMA.pattern) | text.isin(["", *GAPS])
+    comma, point = (text.str.fullmatch(r"[+-]?[\d.]+,\d+")).to_numpy(dtype=bool), (text.str.contains(".", regex=False) & ~text.str.contains(",", regex=False)).to_numpy(dtype=bool)
+    words = ~(number | comma | point).to_numpy(dtype=bool)
+    if not comma.any() or text.str.endswith("%").any():
+        return
+    if words.any() or point.any():
+        odd = words if words.any() else point if point.sum() <= comma.sum() else comma
+        what, found = ("a value that is no number", repr(text[words].iloc[0][:40])) if words.any() else ("commas and points before the decimals in one column", f"{text[comma].iloc[0]!r} and {text[point].iloc[0]!r}")
+        raise DataError(what, where=f"{file}, column '{column}', {first_rows(odd)}", found=found, expected="numbers in one form", fix='write a point before the decimals throughout, or a comma throughout and decimal: "," in the YAML')
+    raise DataError("commas that may stand before decimals or between thousands", where=f"{file}, column '{column}', {first_rows(comma)}", found=repr(text[comma].iloc[0]), expected="numbers, with a point before the decimals",
+                    fix='write a point before the decimals, or say decimal: "," in the YAML')
 
 
 def table_rows(
@@ -205,13 +227,15 @@ def table_rows(
 ) -> pd.DataFrame:  # all columns as read; with `before`, the column EARLIER says which rows are theirs
     "The rows of a table's files, a row once."
     codes = [cfg.symbol.lower()] if cfg.symbol else []
-    tables = [read_table(f, text=codes) for f in (*before, *files)]
+    tables = [read_table(f, text=codes, decimal=cfg.decimal) for f in (*before, *files)]
     if before:
         tables = [t.assign(**{EARLIER: k < len(before)}) for k, t in enumerate(tables)]
     for t in tables:
         if cfg.symbol in t:
             t[cfg.symbol] = to_codes(t[cfg.symbol], cfg.symbol)
     for column in cfg.numbers:
+        for t, file in zip(tables, (*before, *files), strict=True):
+            _refuse_commas(t, column, file.name)
         have = [k for k, t in enumerate(tables) if column in t and t[column].notna().any()]
         for k, part in zip(have, one_scale([tables[k][column] for k in have], column, [(*before, *files)[k].name for k in have]), strict=True):
             if not pd.api.types.is_numeric_dtype(tables[k][column]):
@@ -285,7 +309,7 @@ def table_panel(
     files = table_files(description, cfg, path)
     before = _earlier_files(description, cfg, files, trained_on) if (cfg.history or cfg.games or whole_past) and path is not None and not to_fit else []
     if cfg.games is not None:
-        return league_panel(game_rows(cfg.games, [*before, *files]), cfg.games, cfg.task, cfg.name, table_root(description), cfg.timezone)
+        return league_panel(game_rows(cfg.games, [*before, *files], cfg.decimal), cfg.games, cfg.task, cfg.name, table_root(description), cfg.timezone)
     raw = table_rows(cfg, files, before)
     if to_fit:
         _tell_of_times(cfg)
@@ -324,7 +348,7 @@ def _earlier_files(description: str | Path | Mapping[str, Any], cfg: TableConfig
 
 def _has_outcomes(cfg: TableConfig, files: Sequence[Path]) -> bool:
     "Whether files have rows whose outcome is known: a past of their own."
-    tables = [read_table(f) for f in files]
+    tables = [read_table(f, decimal=cfg.decimal) for f in files]
     return any(cfg.label in t and t[cfg.label].notna().any() for t in tables)
 
 # %% ../../nbs/01_data/13b_tables.ipynb #26de6b7c

@@ -308,18 +308,26 @@ def open_run(
 def predict_unseen(
     bundle: Bundle,  # a fitted model
     panel: Panel,  # of the same source, with upcoming rows
-    everything: bool = False,  # True: also rows whose label is known, but only later than the training
-) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…
+    everything: bool = False,  # True: also rows whose label is known and rows of a table that were left open, but only later than the training
+) -> pd.DataFrame:  # datetime, symbol, away where rows are games of a table, horizon, prediction, prob_…
     "Predictions of the rows that a model has not seen."
     later = panel.times > np.datetime64(bundle.about["trained_until"])
     if n := int((~panel.labelled & ~later).sum()):
         log.info("%d rows without a label are earlier than the training's end and are left out", n)
     rows = later & (everything | ~panel.labelled)
+    if "path" in panel.meta and not everything and (rows & panel.labelled.any()).any():  # of a table, not of a market whose symbols end when they like
+        open_ = rows & (panel.times <= panel.times[panel.labelled].max())
+        rows &= ~open_
+        if n := int(open_.sum()):
+            log.warning("%d row(s) without an outcome are no later than the last known one (%s) and are left out, as gaps of the past; --all-later predicts them too", n, str(panel.times[panel.labelled].max())[:10])
     if EARLIER in panel.frame:  # bars of files that these follow are there to look back on
         rows &= ~panel.frame[EARLIER].to_numpy(dtype=bool)
     if not rows.any():
         log.warning("nothing to predict: every row of this panel has its outcome already; --all-later predicts those that are later than the training")
-    return bundle.predict(panel, np.flatnonzero(rows)).drop(columns=["row", "fold", "split"])
+    out = bundle.predict(panel, np.flatnonzero(rows)).drop(columns=["row", "fold", "split"])
+    if {"home", "away"} <= set(panel.frame) and panel.log is not None:
+        out.insert(list(out).index("symbol") + 1, "away", panel.frame["away"].to_numpy()[rows])
+    return out
 
 
 def predict_run(

@@ -129,7 +129,8 @@ def _can_do(names: Sequence[str], panel: Panel) -> None:
 def _unasked(report: AuditReport, names: Sequence[str], every: bool) -> dict[str, str]:
     "Named models of which nothing was asked, with the reason; of all models: only where no single one was."
     said = {f.title: f.evidence for f in report.findings if f.verdict == "unknown"}
-    out = {n: said[f"future poison: {n}"] for n in names if f"future poison: {n}" in said}
+    asked = {f.title for f in report.findings}
+    out = {n: said[f"future poison: {n}"] for n in names if f"future poison: {n}" in said and f"lag: {n}" not in asked}  # who was asked the next question was asked
     return {} if every and len(out) < len(names) else out
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #f089dab4

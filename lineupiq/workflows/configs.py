@@ -6,20 +6,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ..base import ConfigError, config_problems, did_you_mean, own_names
-from ..core.config import common_yaml, config_yaml, model_sections, raise_problems, read_yaml
-from ..data.tables import table_config
+from ..core.config import common_yaml, config_yaml, field_comments, model_sections, raise_problems, read_yaml, yaml_value
+from ..data.leagues import GamesConfig, OddsConfig
+from ..data.tables import TableConfig, table_config
 from ..registry import registry
 from ..training.request import training_changes, training_yaml
 from ..tuning.spaces import read_tuning, tuning_yaml
 
 # %% auto #0
-__all__ = ['SETTINGS', 'CHECKED', 'default_yaml', 'model_file', 'named_model', 'check_config_file', 'model_table', 'check_report']
+__all__ = ['SETTINGS', 'CHECKED', 'table_yaml', 'default_yaml', 'model_file', 'named_model', 'check_config_file', 'model_table',
+           'check_report']
 
 # %% ../../nbs/17_workflows/00_configs.ipynb #48c6da9e
 def _gate() -> str:
@@ -32,13 +35,32 @@ def _watch() -> str:
     return watch_yaml()
 
 
-SETTINGS: dict[str, Callable[[], str]] = {"default": common_yaml, "training": training_yaml, "tuning": lambda: tuning_yaml("xgboost"), "gate": _gate, "drift": _watch}  # what is configured besides models
+def table_yaml() -> str:
+    "What the YAML of a table may say, each key with its words."
+    head = "# A table of your own: what its columns are. Take away the # of what you need; `lineupiq config check FILE` reads it.\n"
+    games = ["# games:  # instead of time, label and features: which columns are a game; task: multiclass, binary (who wins) or regression (by how much)"]
+    games += [f"#   {line}" for line in _keys(GamesConfig) if not line.startswith(("odds:", "# odds:"))]
+    games += ["#   odds:  # prices of a bookmaker", *(f"#     {line}" for line in _keys(OddsConfig))]
+    return head + "\n".join([*(line for line in _keys(TableConfig) if not line.startswith("# games:")), *(g.replace("#   # ", "#   ").replace("#     # ", "#     ") for g in games)]) + "\n"
+
+
+def _keys(cls: type) -> list[str]:
+    "Keys of a class of settings, those that may be left out behind a #."
+    comments, out = field_comments(cls), []
+    for f in fields(cls):
+        needed = f.default is MISSING and f.default_factory is MISSING
+        value = {"task": "regression", "features": "{column: numeric}"}.get(f.name, f.name if needed else yaml_value(f.default if f.default is not MISSING else f.default_factory()) if f.default != () else "[]")
+        out.append(("" if needed or f.name == "features" else "# ") + f"{f.name}: {value}  # {comments.get(f.name, '')}")
+    return out
+
+
+SETTINGS: dict[str, Callable[[], str]] = {"default": common_yaml, "training": training_yaml, "tuning": lambda: tuning_yaml("xgboost"), "gate": _gate, "drift": _watch, "table": table_yaml}  # what is configured besides models
 
 # %% ../../nbs/17_workflows/00_configs.ipynb #a4c9683b
 def default_yaml(
     name: str,  # a model, or one of `SETTINGS`
 ) -> str:  # a commented YAML file
-    "The defaults of a model, of training, of the gate or of the watch for drift, as an editable file."
+    "The defaults of a model, of training, of the gate or of the watch for drift, or what a table's YAML may say, as an editable file."
     if name in SETTINGS:
         return SETTINGS[name]()
     if ":" not in name and name not in {e["name"] for e in registry().list_models()}:

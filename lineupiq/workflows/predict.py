@@ -14,8 +14,8 @@ from ..base import ConfigError
 from ..core.config import read_yaml
 from ..core.files import atomic_write, plain
 from ..data.panel import Panel
-from ..data.request import source_panel
-from ..models.stored import predict_stored, stored_model
+from ..data.request import recorded_source, source_panel
+from ..models.stored import StoredModel, predict_stored, stored_model
 from ..report.boards import board_notes, board_rows
 from ..training.evaluation import evaluate_model
 from .requests import EvaluateRequest, ExportRequest, PredictRequest
@@ -47,7 +47,7 @@ def written(
     if output is None:
         return {"predictions": plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))} if as_json else frame.to_string(index=False)
     if output.suffix == ".csv":
-        atomic_write(output, frame.to_csv(index=False))
+        atomic_write(output, frame.to_csv(index=False, float_format=_digits))
     elif output.suffix == ".parquet":
         import io
         sink = io.BytesIO()
@@ -58,13 +58,31 @@ def written(
     return {"rows": len(frame), "output": str(output)} if as_json else f"{len(frame):,} predictions written to {output}"
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #96e0966a
+def _digits(number: float) -> str:
+    "A number with the digits that a forecast has: six, and all those before the point."
+    return f"{number:.6g}" if abs(number) < 1e6 else f"{number:.0f}"
+
+
+def _own_names(found: StoredModel, data: str | None) -> dict[str, str]:
+    "Names of the user's own columns for those of a prediction, where the rows are those of a table."
+    if found.of_a_file and data is None:
+        return {}
+    cfg = recorded_source(found.source, data, (), found.where).table
+    if cfg is None:
+        return {}
+    own = {"datetime": cfg.time, "symbol": cfg.symbol} if cfg.games is None else {"datetime": cfg.games.date, "symbol": cfg.games.home, "away": cfg.games.away}
+    return {ours: name for ours, name in own.items() if name}
+
+# %% ../../nbs/17_workflows/03_predict.ipynb #11987692
 def run_predict(
     ask: PredictRequest,  # what is asked for
     as_json: bool = False,  # values instead of text
 ) -> Any:  # what to print
     "`lineupiq predict`: a published model, a run's, or a saved file's, on new rows."
     found = stored_model(ask.check().model)
-    return written(predict_stored(found, ask.data, ask.path, ask.everything), ask.output, as_json)
+    frame = predict_stored(found, ask.data, ask.path, ask.everything)
+    own = {} if as_json and ask.output is None else {k: n for k, n in _own_names(found, ask.data).items() if n not in frame}  # programs read the documented names
+    return written(frame.rename(columns=own), ask.output, as_json)
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #d6e70f5e
 def run_evaluate(

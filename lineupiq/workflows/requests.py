@@ -265,7 +265,7 @@ class PredictRequest(Request):
     model: str = option("", needed=True)  # A published model: NAME (default what is in production), NAME@staging or NAME:1.2.0; a run folder: RUN (default what validation picked) or RUN:MODEL; or the path of a saved model.
     data: str | None = None  # Another source than the one that was recorded.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
-    everything: bool = option(False, "all_later")  # Also rows that have a label by now, if they are later than the training.
+    everything: bool = option(False, "all_later")  # Also rows that have a label by now, and rows of a table that were left open in between, if they are later than the training; default: without an outcome, and in a table newer than the last known one.
     output: Path | None = None  # A .parquet or .csv to write; default: print.
 
     def problems(self) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import good_frame
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWS = ROOT / ".github" / "workflows"
@@ -112,8 +113,11 @@ def test_1_03_the_training_takes_arguments(flag, cli):
     assert f"--{flag.replace('_', '-')}" in known
 
 
-def test_1_04_its_log_is_json(life):
-    lines = [json.loads(line) for line in life[1]["train"].err.splitlines() if line.startswith("{")]
+def test_1_04_its_log_is_json(life, cli, table):
+    said = cli("train", "--data", table(good_frame()), "--model", "lightgbm", "--json")
+    assert said.code == 0, said.err
+    lines = [json.loads(line) for line in said.err.splitlines() if line.startswith("{")]
+    assert "{" not in life[1]["train"].err  # people, who did not ask for it, get plain lines
     assert {"lightgbm", "prior"} <= {x["model"] for x in lines if x["event"] == "model" and x["state"] == "done"} and all("seconds" in x for x in lines if x.get("state") == "done")
 
 
