@@ -57,6 +57,8 @@ def to_numbers(
     numbers = read.map(lambda t: float(t) if t is not None else np.nan).astype(float)
     if (huge := np.isinf(numbers.to_numpy())).any():
         raise DataError("a number that is too large", where=f"column '{name}', {first_rows(huge)}", found=f"{str(values[huge].iloc[0])[:40]!r}", expected=f"at most {np.finfo(float).max:.1e}", fix="leave the cell empty where nothing is known")
+    if percent.any():
+        log.warning("column '%s': %d value(s) have a per cent sign and were divided by 100", name, int(percent.sum()))
     return numbers / (100.0 if percent.any() else 1.0)
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #4eda672f
