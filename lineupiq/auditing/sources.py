@@ -12,8 +12,8 @@ import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,127 +21,19 @@ import numpy as np
 import pandas as pd
 
 from .columns import audit_columns
-from .poison import World, changes, panel_world, spoil_rows, spoil_table, world_of
+from .feeds import feed_of
+from .poison import changes
 from ..base import ConfigError, DataError, LineupIQError, did_you_mean
 from ..checks.bench import expect, verdict_of
 from ..checks.findings import Finding
 from ..data.panel import Panel, naive_utc
-from ..data.request import DataRequest, horizons, read_source, source_files, source_options
-from ..data.sources import SOURCES, RawRows, Source
-from ..data.tables import TableConfig, game_rows, row_times, rows_panel, table_files, table_rows
+from ..data.request import DataRequest, horizons, read_source
+from ..data.sources import SOURCES, Source
+from ..data.tables import table_files
 
 # %% auto #0
-__all__ = ['SOURCE_CHECKS', 'UNREACHED', 'AHEAD', 'LEAKS', 'Feed', 'feed_of', 'SourceBench', 'source_check', 'unlike', 'refusal',
-           'another_day', 'BrokenSource', 'check_source', 'source_report']
-
-# %% ../../nbs/11_auditing/07_sources.ipynb #fc22cf13
-@dataclass(frozen=True)
-class Feed:
-    "Raw rows of a source, and what is done to them."
-    world: World
-    until: Callable[[Any, np.datetime64], Any] | None = None  # raw rows as they were at a moment; None: they cannot be reached
-    coming: Callable[[Any, np.datetime64], Panel] | None = None  # the panel of a morning: rows up to the moment, without what was known later; None: the source has no such rows
-    every: bool = True  # False: some of the coming rows are not known beforehand, such as who will play
-    columns: bool = False  # True: the raw rows are one table, and the builder says which columns it needs
-    sorting: Callable[[Any], Panel] | None = None  # the builder told to sort, where it refuses rows out of order otherwise
-
-# %% ../../nbs/11_auditing/07_sources.ipynb #d1926828
-def _declared_feed(ask: DataRequest, horizon: int | None) -> Feed:
-    "A source by others that declares its raw rows."
-    entry = SOURCES[ask.data]
-    about, given = entry.raw, source_options(ask) | ({"horizon": horizon} if horizon else {})
-    more = {"upcoming": True} if "upcoming" in entry.options else {}
-    return Feed(world_of(ask, horizon), lambda raw, at: raw[about.times(raw) <= at], lambda raw, at: entry.panel(given | more, _unknown(raw, at, about)), columns=True)
-
-
-def _unknown(raw: pd.DataFrame, at: np.datetime64, about: RawRows) -> pd.DataFrame:
-    "Rows up to a moment, without what was known later."
-    out = raw[about.times(raw) <= at].copy()
-    for column in (c for c in about.known if c in out):
-        known = about.times(out, column) <= at
-        if not known.all():
-            out[column] = out[column].where(known)
-    return out
-
-# %% ../../nbs/11_auditing/07_sources.ipynb #f8a303dc
-def _bar_feed(ask: DataRequest, horizon: int | None) -> Feed:
-    "Bars: a file that ends has the rows of tomorrow in it."
-    world = world_of(ask, horizon)
-    until = lambda raw, at: raw[naive_utc(raw["time"]) <= at]  # noqa: E731
-    return Feed(world, until, lambda raw, at: world.build(until(raw, at)))
-
-
-def _nfl_feed(ask: DataRequest, horizon: int | None) -> Feed:
-    "Tables of football: whole weeks end; the coming one has a schedule and no results."
-    from lineupiq.data.games import game_panel
-    from lineupiq.data.players import player_panel
-    world = world_of(ask, horizon)
-    players = ask.data == "nfl-players" or bool(ask.position or ask.target)
-    def coming(raw: Mapping[str, pd.DataFrame], at: np.datetime64) -> Panel:
-        tables = _without_results(_weeks_until(raw, at), at)
-        return player_panel(tables, ask.position or "WR", ask.target or "receiving_yards", upcoming=True) if players else game_panel(tables, market=ask.market, upcoming=True)
-    return Feed(world, _weeks_until, coming, every=not players)
-
-
-def _weeks_until(raw: Mapping[str, pd.DataFrame], at: np.datetime64) -> dict[str, pd.DataFrame]:
-    "Every table up to the week of a moment."
-    games = raw["schedules"]
-    weeks = (games["season"] * 100 + games["week"])[naive_utc(games["kickoff"]) <= at]
-    last = weeks.max()
-    return {k: t[t["season"] * 100 + t["week"] <= last] if {"season", "week"} <= set(t) else t for k, t in raw.items()}
-
-
-def _without_results(raw: Mapping[str, pd.DataFrame], at: np.datetime64) -> dict[str, pd.DataFrame]:
-    "The last week as it was before it was played."
-    games = raw["schedules"]
-    week = games["season"] * 100 + games["week"]
-    coming = week == week.max()
-    out = {**raw, "schedules": games.assign(**{c: games[c].where(~coming) for c in ("home_score", "away_score", "result", "total") if c in games})}
-    return out | {k: t[t["season"] * 100 + t["week"] < week.max()] for k in ("player_stats", "snap_counts") if (t := raw.get(k)) is not None and {"season", "week"} <= set(t)}
-
-# %% ../../nbs/11_auditing/07_sources.ipynb #975ebe54
-def _table_feed(ask: DataRequest, cfg: TableConfig) -> Feed:
-    "A table that a YAML describes; of games, their scores."
-    raw = table_rows(cfg, table_files(ask.data, cfg, source_files(ask)))
-    if cfg.games is not None:
-        return _league_feed(ask, cfg)
-    kept = replace(cfg, upcoming=True, drop_missing_target=False)
-    world = World(raw, partial(rows_panel, cfg=cfg), partial(spoil_table, cfg=cfg), "the file's outcomes and columns")
-    until = lambda raw, at: raw[row_times(raw, cfg)[0] <= at]  # noqa: E731
-    def coming(raw: pd.DataFrame, at: np.datetime64) -> Panel:
-        out = until(raw, at).copy()
-        late = ~(row_times(out, cfg)[1] <= at)
-        for column in dict.fromkeys([cfg.label, *(h.column for h in cfg.history if h.outcome and h.column != cfg.label)]):
-            out[column] = out[column].where(~late)
-        return rows_panel(out, kept, to_fit=False)
-    return Feed(world, until, coming, columns=True, sorting=partial(rows_panel, cfg=replace(cfg, sort=True)))
-
-
-def _league_feed(ask: DataRequest, cfg: TableConfig) -> Feed:
-    "A table of games."
-    from lineupiq.core.readers import read_table
-    from lineupiq.data.leagues import league_panel
-    raw, games = game_rows(cfg.games, table_files(ask.data, cfg, source_files(ask)), cfg.decimal), cfg.games
-    scores = [c for c in (games.home_score, games.away_score, games.score) if c]
-    about = RawRows(read_table, games.date, tuple(c for c in raw if c not in scores), dict.fromkeys(scores, games.lasts or "6h"))
-    build = lambda t: league_panel(t.reset_index(drop=True), games, cfg.task, cfg.name, Path(ask.data).expanduser().parent, cfg.timezone)  # noqa: E731
-    world = World(raw, build, lambda t, after, until, rng: spoil_rows(t, after, until, rng, about), "the scores of every game")
-    return Feed(world, lambda t, at: t[about.times(t) <= at], lambda t, at: build(_unknown(t, at, about)), columns=True)
-
-# %% ../../nbs/11_auditing/07_sources.ipynb #df356424
-def feed_of(
-    ask: DataRequest,  # which rows
-    horizon: int | None = None,  # of `horizons`
-) -> Feed:
-    "Raw rows of a source, as deep as it lets one look."
-    if ask.data not in SOURCES:
-        return _table_feed(ask, ask.table)
-    entry = SOURCES[ask.data]
-    if entry.raw is not None:
-        return _declared_feed(ask, horizon)
-    if entry.package == "lineupiq":
-        return (_bar_feed if "barriers" in entry.options else _nfl_feed)(ask, horizon)
-    return Feed(panel_world(read_source(ask, horizon)))
+__all__ = ['SOURCE_CHECKS', 'UNREACHED', 'AHEAD', 'LEAKS', 'SourceBench', 'source_check', 'unlike', 'refusal', 'another_day',
+           'BrokenSource', 'check_source', 'source_report']
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #487d4770
 class SourceBench:

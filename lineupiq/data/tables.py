@@ -95,6 +95,8 @@ def table_config(
     in_file = isinstance(description, (str, Path))
     data = read_yaml(description) if in_file else dict(description)
     text = Path(description).expanduser().read_text(encoding="utf-8-sig") if in_file else ""
+    if in_file and "source" in data:
+        raise ConfigError("a description of a named source, not of a table", where=str(description), found=f"source: {data['source']}", expected="a table's keys: path, task, time, label …", fix="give the file to --data, or in Python to read_source(DataRequest(FILE))")
     if "games" in data:
         return _league_config(data, str(description) if in_file else "table", text)
     made, problems = {}, []
