@@ -14,6 +14,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LINEUPIQ_TRACKING_URI", "off")
 
 
+def pytest_collection_modifyitems(items):
+    "What takes minutes begins first, so that no worker waits for it at the end."
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(autouse=True)
 def _own_store(tmp_path, monkeypatch):
     "What a test publishes goes into its own folder."

@@ -11,7 +11,7 @@ import pytest
 from lineupiq.base import LeakError
 from lineupiq.core.files import load_json
 from lineupiq.data.panel import Cleaning, make_panel
-from lineupiq.scoring.confidence import ADDED
+from lineupiq.scoring.confidence import ADDED, PROPER
 from lineupiq.scoring.leaderboard import COLUMNS
 from lineupiq.training import runs as runs_module
 from lineupiq.training.evaluation import compare_runs, evaluate_model
@@ -86,7 +86,7 @@ def test_the_page_of_a_run_is_closed_and_complete(trained):
 def test_the_record_keeps_its_public_columns_first(trained):
     task, panel, early, how, run = trained
     for rows in (run.record()["leaderboard"], load_json(run.run_dir / "metrics" / "leaderboard.json")["leaderboard"]):
-        assert tuple(rows[0])[:len(COLUMNS)] == COLUMNS and set(ADDED) <= set(rows[0])
+        assert tuple(rows[0])[:len(COLUMNS)] == COLUMNS and set(ADDED[:5]) <= set(rows[0]) and bool(set(PROPER) & set(rows[0])) == (task != "regression")
         assert [r["diff_best"] for r in rows][0] == 0 and all(r["diff_best"] <= 0 for r in rows)
         assert any(r["in_mcs"] for r in rows) and all(0 <= r["mcs_p"] <= 1 for r in rows)
     report = load_json(run.run_dir / "reports" / "report.json")

@@ -87,7 +87,8 @@ def test_L3_signals(tmp_path, table, name, code):
     slow = tmp_path / "slow.yaml"
     slow.write_text("n_estimators: 100000\nnum_boost_round: 100000\nearly_stopping: false\n")
     command = subprocess.Popen([*LINEUPIQ, "train", "--data", str(about), "--model", "xgboost", "--config", str(slow), "--output", str(tmp_path / "out"), "--json"], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), "LINEUPIQ_NUM_THREADS": "1"}, start_new_session=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), "LINEUPIQ_NUM_THREADS": "1"}, start_new_session=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # whoever began the tests may have turned it off
     try:
         deadline = time.monotonic() + 60
         while not (below := children(command.pid)) and time.monotonic() < deadline:

@@ -489,8 +489,8 @@ def test_D18_not_numbers():
 
 def test_D18_cli(train):
     frame = good_frame()
-    refused(train(frame.assign(x2=frame["x2"].astype(str)), form="parquet"), 3, "DataError", "1 column(s) are not numeric", "'x2' (", "kind 'category'")
-    refused(train(frame.assign(x2=frame["x2"].astype(str).where(frame.index != 3, "1,5"))), 3, "DataError", "not numeric", "'x2'")
+    refused(train(frame.assign(x2=frame["x2"].astype(str)), form="parquet"), 3, "DataError", "1 column(s) are not numeric", "'x2' (", "as a category")
+    refused(train(frame.assign(x2=frame["x2"].astype(str).where(frame.index != 3, "1,5"))), 3, "DataError", "commas and points before the decimals", "'x2'", "first: 3")
     refused(train(good_frame(task="binary").assign(y="win"), "binary"), 3, "DataError", "class labels are not numbers", "'win'")
     refused(train(frame.assign(y=frame["y"].astype(str)), form="parquet"), 3, "DataError", "labels are not numbers")
 

@@ -199,6 +199,7 @@ def test_only_the_imports_of_a_mixed_cell_run():
     assert check_docs.imports_only("!ls") is None
 
 
+@pytest.mark.long
 def test_the_pages_hold():
     "nbdev processes every notebook, pandoc makes a page of each, and no link is dead."
     import subprocess

@@ -195,7 +195,7 @@ def read_nfl_files(
     for path in find_tables(paths):
         kind = _kind_of(path)
         if kind is not None:
-            part = read_table(path, text=CODES)
+            part = read_table(path, text=CODES, decimal=".")  # these tables are written with points
             part.columns = _plain(part.columns)
             part.attrs["file"] = str(path)
             parts.setdefault(kind, []).append(part)

@@ -383,6 +383,7 @@ def test_pipes_and_devices(store, tmp_path, cli):
 
 STOPPED = """
 import os, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever began the tests may have turned it off
 import lineupiq.store.versions as v
 which = getattr(signal, sys.argv[2])
 def late(store): os.kill(os.getpid(), which); time.sleep(5)
