@@ -146,6 +146,8 @@ def league_games(
     if not len(raw):
         raise DataError("no rows", where="games", found="0 rows", fix="check the filters and the files")
     sides = to_codes(pd.concat([raw[cfg.home], raw[cfg.away]], ignore_index=True), f"{cfg.home}, {cfg.away}")
+    if (alone := (sides[:len(raw)].isna().to_numpy() | sides[len(raw):].isna().to_numpy())).any():
+        raise DataError("a game without one of its sides", where=f"columns '{cfg.home}' and '{cfg.away}', {first_rows(alone)}", found=f"{int(alone.sum())} such row(s)", expected="two names", fix="name the sides, or remove the rows; a file may be cut short")
     if names and (unused := sorted(set(names) - set(sides.dropna()))):
         log.warning("%d former name(s) that no game has: %s", len(unused), ", ".join(unused[:3]))
     sides = sides.map(lambda t: (names or {}).get(t, t))

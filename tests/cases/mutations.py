@@ -366,7 +366,7 @@ def zones_elsewhere(x, rng):
 
 def worded(rng) -> Callable[[str], str]:
     "A number in another form."
-    return pick(rng, [lambda v: f"{float(v):,.3f}", lambda v: v.replace(".", ","), lambda v: f"${v}", lambda v: f"{v} €", lambda v: f"({v})", lambda v: f"\u2212{v.lstrip('-')}", lambda v: f"{v}%", lambda v: "-", lambda v: "—", lambda v: f" {v} ",
+    return pick(rng, [lambda v: f"{float(v):,.3f}", lambda v: v.replace(".", ","), lambda v: f"${v}", lambda v: f"{v} €", lambda v: f"({v})", lambda v: v.replace("-", "\u2212"), lambda v: f"{v}%", lambda v: "-", lambda v: "—", lambda v: f" {v} ",
                       lambda v: f"{float(v):e}", lambda v: v.translate(str.maketrans("0123456789", "０１２３４５６７８９")), lambda v: f"{v}k", lambda v: f"'{v}", lambda v: f"+{v}", lambda v: f"{v}.", lambda v: f"{v}f", lambda v: f"1_{v}", lambda v: f"0x{int(abs(float(v))):x}", lambda v: f"{v}\u00a0", lambda v: f"{v} (a)", lambda v: f"~{v}", lambda v: "TRUE"])
 
 
@@ -389,7 +389,8 @@ def all_numbers(x, rng):
 
 @mutation(kinds=("bars", "table", "league", "nfl"))
 def number_odd(x, rng):
-    bad = pick(rng, ["", "nan", "NA", "null", "None", "#N/A", "inf", "-inf", "1e400", "-1e400", "-1", "1e300", "abc", "9" * 400, "1.2.3", "--5", "é", "\x00", "NaT"])
+    below = [] if x.kind == "table" else ["-1"]  # a label of anybody's may be one
+    bad = pick(rng, [*below, "", "nan", "NA", "null", "None", "#N/A", "inf", "-inf", "1e400", "-1e400", "1e300", "abc", "9" * 400, "1.2.3", "--5", "é", "\x00", "NaT"])
     cells(x, rng, pick(rng, NUMBERS[x.kind]), lambda v: bad, share=pick(rng, (0.0, 0.1)))
 
 

@@ -266,3 +266,12 @@ def test_a_side_does_not_play_itself():
     table.loc[3, "visitor"] = table.loc[3, "home"]
     with pytest.raises(DataError, match="plays itself"):
         league_games(table, games_config(COLUMNS))
+
+
+@pytest.mark.parametrize("gone", [["home"], ["visitor"], ["home", "visitor", "hgoal", "vgoal"]])
+def test_a_game_has_two_sides(gone):
+    table = league()
+    table[gone] = table[gone].astype(object)
+    table.loc[len(table) - 1, gone] = None
+    with pytest.raises(DataError, match="without one of its sides"):
+        league_games(table, games_config(COLUMNS))
