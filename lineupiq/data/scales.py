@@ -5,7 +5,6 @@
 # %% ../../nbs/01_data/04d_scales.ipynb #6e1a3087
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,10 +13,8 @@ import pandas as pd
 from ..base import DataError
 from ..core.parsing import to_numbers
 
-log = logging.getLogger("lineupiq")
-
 # %% auto #0
-__all__ = ['log', 'LARGEST', 'FEWEST', 'signed', 'one_scale']
+__all__ = ['LARGEST', 'FEWEST', 'signed', 'one_scale']
 
 # %% ../../nbs/01_data/04d_scales.ipynb #7408d33e
 LARGEST = 1.5  # no share is above: a few sources give a little more than 1
@@ -62,7 +59,6 @@ def one_scale(
         if plain:
             raise DataError("per cents with a sign in one file and larger numbers without one in another", where=f"column '{name}': {files[percent.index(True)]} and {files[plain[0]]}",
                             found=f"{parts[percent.index(True)].dropna().iloc[0]!r} and {read[plain[0]].max():g}", fix="write all of them in one form")
-        log.warning("column '%s': %d value(s) have a per cent sign and were divided by 100", name, sum(int(r.notna().sum()) for r, p in zip(read, percent, strict=True) if p))
     _same_scale(read, name, files)
     return read
 

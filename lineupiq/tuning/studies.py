@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import signal
 import socket
 import tempfile
 import threading
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['MARGINS', 'STARTUP', 'HEARTBEAT', 'GRACE', 'UNBORN', 'IDENTITY', 'trial_seed', 'make_sampler', 'Reseeded',
            'Exhaustive', 'MarginPruner', 'default_pruner', 'make_pruner', 'sqlite_url', 'open_storage',
-           'identity_digest', 'open_study', 'owner', 'reap', 'fail_trial', 'Heart', 'signals_wait']
+           'identity_digest', 'open_study', 'owner', 'reap', 'fail_trial', 'Heart']
 
 # %% ../../nbs/09_tuning/03_studies.ipynb #a61abaa8
 def trial_seed(
@@ -392,22 +391,3 @@ class Heart:
                     self.storage.record_heartbeat(number)
                 except Exception:  # a storage that is busy now is asked again
                     continue
-
-# %% ../../nbs/09_tuning/03_studies.ipynb #4794af54
-@contextmanager
-def signals_wait() -> Iterator[None]:
-    "Ctrl-C and SIGTERM are handled at the end of the block; elsewhere than in the main thread there are none."
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard: list[tuple[int, Any]] = []
-    before = {s: h for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(h := signal.getsignal(s))}
-    for s in before:
-        signal.signal(s, lambda number, frame: heard.append((number, frame)))
-    try:
-        yield
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
-        for number, frame in heard[:1]:
-            before[number](number, frame)

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import ConfigError, JobError, ModelParams
+from ..core.journal import unbroken
 from ..core.space import Space
 from .objective import FoldScore, Objective
 from .scheduling import Job, Jobs, deal, run_lanes, stages
-from .studies import Heart, fail_trial, owner, reap, signals_wait
+from .studies import Heart, fail_trial, owner, reap
 
 if TYPE_CHECKING:
     import optuna
@@ -167,7 +168,7 @@ class Search:
         running: list[_Running] = []
         try:
             while len(running) < n:
-                with signals_wait():
+                with unbroken():  # a trial that the storage has and this process does not know of would be failed by nobody
                     if (r := self._ask()) is None:
                         break
                     running.append(r)
