@@ -88,6 +88,7 @@ class DataError(LineupIQError, ValueError):
 class LeakError(LineupIQError, ValueError):
     "Something in the data knows the future, or a score is too good to be believed."
     exit_code = 10
+    result: Any = None  # of a training that was written whole before the alarm
 
 # %% ../nbs/00_base.ipynb #b8cea1e5
 class StoreError(LineupIQError):

@@ -10,7 +10,7 @@ import yaml
 from conftest import refused
 
 import lineupiq.cli.audit  # noqa: F401 - it registers its commands
-from lineupiq.auditing.columns import audit_columns, outcome_name
+from lineupiq.screening.columns import audit_columns, outcome_name
 from lineupiq.auditing.controls import SIGMAS, gain_on_rules, noise_features, permuted_labels
 from lineupiq.auditing.folds import AuditReport, audit_cv, splitter_factory
 from lineupiq.auditing.leaks import AuditSettings, Stage, audit_config, audit_leak, audit_model, control_finding, data_findings, poison_model

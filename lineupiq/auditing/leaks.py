@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .columns import audit_columns
+from ..screening.screen import audit_table
 from .controls import SIGMAS, Gain, gain_on_rules, noise_features, permuted_labels
 from .folds import AuditReport
 from .pipeline import Cut, Walk, can_make_intervals, cuts_of, learns_level, level_rows, planted_panel, predict_again, short_search, walk
@@ -115,7 +115,7 @@ def data_findings(
         else: out.append(Finding(title, "fail" if said else "pass", "; ".join(said[:3]) or f"{n} rows up to {len(told)} moments, equal to the last bit" + (f", after garbage in {world.depth}" if key == "features" else "")))
     out.append(_lag_of_features(stage))
     out.append(_folds_finding(stage))
-    return out + audit_columns(stage.panel)
+    return out + audit_table(stage.panel, [(f.train, f.test) for f in (c.fold(stage.panel) for c in stage.cuts)], strict=True)
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #12d02d59
 def _lag_of_features(stage: Stage) -> Finding:

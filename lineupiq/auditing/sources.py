@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .columns import audit_columns
+from ..screening.columns import audit_columns
 from .feeds import feed_of
 from .poison import changes
 from ..base import ConfigError, DataError, LineupIQError, did_you_mean

@@ -32,6 +32,7 @@ class Finding:
     verdict: str  # pass, warn, fail or unknown
     evidence: str  # the figures it rests on
     finding: str = ""  # what it means, where the title does not say it
+    subject: str = ""  # the model or column that it is about, as `--acknowledge` names it
 
     def __post_init__(self):
         if self.verdict not in VERDICTS: raise ConfigError("unknown verdict", found=repr(self.verdict), expected=", ".join(VERDICTS))

@@ -190,7 +190,7 @@ def split_panel(
     return make_panel(rows[keep], list(config.feature_columns), task=task, name="files", horizon=config.horizon)
 
 # %% ../../nbs/01_data/04_dataset.ipynb #e1b71fbe
-AUDIT = ("lineupiq.auditing.columns", "audit_columns")  # module and function: a panel -> findings
+AUDIT = ("lineupiq.screening.columns", "audit_columns")  # module and function: a panel -> findings
 AUDITED_FROM = 200  # labelled training rows; of fewer the audit sees too little
 
 

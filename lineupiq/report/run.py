@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import LineupIQError, Record
+from ..checks.findings import Finding, findings_table
 from ..core.files import atomic_write, dump_json
 from ..core.timeline import Timeline
 from ..cv import Fold, plot_folds
@@ -120,7 +121,8 @@ class Facts:
     run: str = ""  # name of the run
     what: str = "Run"  # Run or Evaluation
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name -> history, best_epoch, importance, efficiency
-    findings: Sequence[Any] = ()  # of the leak alarm
+    findings: Sequence[Finding] = ()  # of the leak alarm, and what the table was suspected of
+    checks: Sequence[Finding] = ()  # all that was asked of the table
     folds: Sequence[Fold] = ()
     looks: Sequence[Look] = ()  # earlier looks at the test rows
     explanation: Explanation | None = None  # of the model that is shown
@@ -275,7 +277,10 @@ def _data_section(f: Facts, record: Record) -> Section:
     "The data, and who looked at the test rows."
     about = describe_panel(f.panel)
     record["data"], record["looks"] = about, {"before": [k.record() for k in f.looks], "sentence": look_sentence(f.looks)}
+    record["checks"] = [c.record() for c in f.checks]
     parts: list[Any] = [Table(pd.DataFrame({"": list(about), "value": [number(v) for v in about.values()]}), "The digest is of the rows, the features and the task: two runs with the same one saw the same data.")]
+    if f.checks:
+        parts.append(Table(findings_table(f.checks), "What was asked of the table itself: does a column know the outcome, is one made of later outcomes, do test rows stand among the training rows, do labels last longer than they say."))
     if f.looks:
         past = pd.DataFrame([{"when": k.when[:16], "command": k.command, "run": k.run, "models": ", ".join(k.models[:4]) + (" …" if len(k.models) > 4 else ""), "from": k.window.start[:10], "to": k.window.end[:10], "rows": k.window.n,
                               "share": f"{k.share:.0%}", "outcome": "same" if k.outcomes else "another"} for k in f.looks[-20:]])

@@ -5,6 +5,7 @@
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #8f25c806
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -226,18 +227,24 @@ def leak_alarm(
         if low > limit:
             vouched = model in acknowledged
             out.append(Finding(title=f"implausible skill: {model}", verdict="warn" if vouched else "fail",
-                               evidence={"model": model, "metric": name, "gain": gain.score, "low": low, "limit": limit, "rule": rule, "n": gain.n}, finding=why))
+                               evidence={"model": model, "metric": name, "gain": gain.score, "low": low, "limit": limit, "rule": rule, "n": gain.n}, finding=why, subject=model))
     return out
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #907b8103
 def raise_alarm(
-    findings: list[Finding],  # of `leak_alarm`
+    findings: list[Finding],  # of `leak_alarm`, and of what was asked of the table
 ) -> None:
     "Stop with exit code 10 unless every finding was acknowledged by name."
     loud = [f for f in findings if f.verdict == "fail"]
-    if loud:
-        e = loud[0].evidence
-        names = ", ".join(f.evidence["model"] for f in loud)
-        raise LeakError(f"too good to be true: {names}", where=f"{e['n']} test rows", found=f"{e['metric']} gains {e['gain']:.3f} (at least {e['low']:.3f}) on the rule '{e['rule']}'",
-                        expected=f"at most {e['limit']:.2f}: {loud[0].finding}",
-                        fix=f"look for a feature that knows the outcome; if the skill is real, run again with {' '.join('--acknowledge ' + f.evidence['model'] for f in loud)}")
+    if not loud:
+        return
+    names = " ".join(f"--acknowledge {shlex.quote(n)}" for n in dict.fromkeys(f.subject for f in loud))
+    scores, table = ([f for f in loud if isinstance(f.evidence, dict) is of] for of in (True, False))
+    said = "; ".join(f"{f.title}: {f.finding} ({f.evidence})" for f in table)
+    if not scores:
+        raise LeakError(f"the table knows the outcome: {', '.join(f.title for f in table)}", found=said, expected="columns and rows that know nothing of later than each row's time",
+                        fix=f"leave the column out, or drop the rows; if you know that it is honest, run again with {names}")
+    e = scores[0].evidence
+    raise LeakError(f"too good to be true: {', '.join(f.subject for f in scores)}", where=f"{e['n']} test rows", found=f"{e['metric']} gains {e['gain']:.3f} (at least {e['low']:.3f}) on the rule '{e['rule']}'" + (f"; {said}" if said else ""),
+                    expected=f"at most {e['limit']:.2f}: {scores[0].finding}",
+                    fix=f"{'see to what was found in the table' if said else 'look for a feature that knows the outcome'}; if the skill is real, run again with {names}")

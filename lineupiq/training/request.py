@@ -68,7 +68,7 @@ class TrainSettings(FitSettings):
     metric: str | None = None  # Score of the leaderboard and of the choice.
     seed: Annotated[int, Bound(ge=0, lt=2**32)] = 42  # Seed of models, bootstraps and simulations.
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto, cpu or cuda.
-    acknowledged: tuple[str, ...] = option((), "acknowledge")  # A model whose implausible score you vouch for.
+    acknowledged: tuple[str, ...] = option((), "acknowledge")  # A model, column or check whose alarm you have looked into and vouch for.
     isolate: bool = True  # each model in a process of its own
     draws: Count = 1000  # of the bootstrap
     keep_work: bool = False  # True: keep the workers' folder

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, runtime_record
+from ..checks.findings import Finding
 from ..core.arrays import check_balance
 from ..core.callbacks import Callback, checkpoints_in
 from ..core.files import dump_json, load_json
@@ -33,6 +34,7 @@ from ..scoring.confidence import ADDED, with_confidence
 from ..scoring.leaderboard import COLUMNS, RULES, best_on_validation, common_rows, leak_alarm, leaderboard, raise_alarm
 from ..scoring.ledger import Look, ledger_path, look_sentence, looks_at, read_ledger, record_look
 from ..scoring.metrics import get_metric
+from ..screening.screen import ABOUT_ROWS, acknowledge, audit_table
 from .fitting import Bundle, ModelRun, check_extras, load_bundle, plan_folds, run_model
 from .request import SplitPlan, TrainSettings
 from .setup import bundle_name, check_metric, choose_models, new_run_dir, spec_for
@@ -59,6 +61,7 @@ class RunResult:
     runs: dict[str, ModelRun]
     folds: list[Fold]
     looks: list[Look] = field(default_factory=list)  # earlier looks at the test rows
+    checks: list[Finding] = field(default_factory=list)  # all that was asked of the table
     published: dict[str, Any] | None = None  # name, version and model of what it became in a store
 
     def record(self) -> dict[str, Any]:  # the public JSON
@@ -131,8 +134,9 @@ def prepare_set(
     chosen, skipped = choose_models(names, panel.task, panel.log is not None)
     check_metric(how.metric, panel.task)
     check_extras(panel.task, how.calibrate, how.intervals)
-    if odd := [a for a in how.acknowledged if a not in chosen]:
-        raise ConfigError(f"acknowledged a model that is not trained: {odd[0]}{did_you_mean(odd[0], chosen)}", expected=", ".join(chosen))
+    if odd := [a for a in how.acknowledged if a not in (*chosen, *panel.columns, *ABOUT_ROWS)]:
+        near = did_you_mean(odd[0], [*chosen, *panel.columns, *ABOUT_ROWS])
+        raise ConfigError(f"acknowledged what is neither a model that is trained nor a column: {odd[0]}{near}", expected=", ".join([*chosen, *ABOUT_ROWS]) + ", or a feature")
     if odd := [c for c in configs or {} if c not in chosen]:
         raise ConfigError(f"parameters for a model that is not trained: {odd[0]}{did_you_mean(odd[0], chosen)}")
     specs = {name: spec_for(name, configs, how) for name in chosen}
@@ -229,8 +233,9 @@ def score_set(
     board = with_confidence(board, panel, predictions, how.metric, draws=how.draws, seed=how.seed)
     looks = _look(panel, predictions, board, ledger_path(how.output), "train", run_dir.name, again=looked_before(run_dir))
     note_look(run_dir)
-    findings = leak_alarm(panel, predictions, how.acknowledged)
-    result = RunResult(run_dir.name, run_dir, board, best, findings, skipped, runs, folds, looks)
+    checks = _asked_of_the_table(panel, folds, runs, how)
+    findings = [*leak_alarm(panel, predictions, how.acknowledged), *(f for f in checks if f.verdict in ("warn", "fail"))]
+    result = RunResult(run_dir.name, run_dir, board, best, findings, skipped, runs, folds, looks, checks)
     for split in ("val", "test"):
         rows = pd.concat([f[f["split"] == split].assign(model=n) for n, f in predictions.items()], ignore_index=True)
         (run_dir / "predictions").mkdir(exist_ok=True)
@@ -239,11 +244,15 @@ def score_set(
     dump_json({n: r.folds for n, r in runs.items()}, run_dir / "metrics" / "folds.json")
     dump_json({n: r.history for n, r in runs.items()}, run_dir / "metrics" / "history.json")  # by epoch, of the fit that validation stopped
     for name, r in runs.items():
-        extra = {"leaderboard": board[board["model"] == name][[*COLUMNS]].to_dict("records")[0], "findings": [asdict(f) for f in findings if f.evidence.get("model") == name],
+        extra = {"leaderboard": board[board["model"] == name][[*COLUMNS]].to_dict("records")[0], "findings": [asdict(f) for f in findings if f.subject == name],
                  "folds": r.folds, "trading": trading_of(panel, r.predictions), "efficiency": efficiency(r), "data": describe_panel(panel), "runtime": runtime_record(how.seed), "run_id": run_dir.name}
         dump_json(model_report(name, panel, r.training, r.predictions, r.importance, extra=extra), run_dir / "reports" / f"{name}_report.json")
     _write_pages(run_dir, panel, result)
-    raise_alarm(findings)
+    try:
+        raise_alarm(findings)
+    except LeakError as err:
+        err.result = result  # what was found stays at hand
+        raise
     return result
 
 # %% ../../nbs/10_training/04_runs.ipynb #3f00c0ca
@@ -255,11 +264,19 @@ def efficiency(
     return {"seconds_per_epoch": t["training_time"] / max(t["total_epochs"], 1), "epochs_to_best": t["best_epoch"] + 1, "epochs": t["total_epochs"], "seconds": run.seconds, "peak_mb": run.peak_mb, "time_limited": t["time_limited"]}
 
 
+def _asked_of_the_table(panel: Panel, folds: list[Fold], runs: Mapping[str, ModelRun], how: TrainSettings) -> list[Finding]:
+    "What the rows look like, whatever was trained on them; who vouches for every model's score vouches for the table."
+    found = audit_table(panel, [(np.concatenate([f.train, *([] if f.val is None else [f.val])]), f.test) for f in folds])
+    models = [n for n in runs if n not in RULES]
+    vouched = models and set(models) <= set(how.acknowledged)
+    return acknowledge(found, [f.subject for f in found] if vouched else how.acknowledged)
+
+
 def _write_pages(run_dir: Path, panel: Panel, result: RunResult) -> None:
     "The report of the run."
     models = {n: {"history": r.history, "best_epoch": r.training["best_epoch"], "importance": r.importance, "efficiency": efficiency(r)} for n, r in result.runs.items()}
     facts = Facts(panel, result.board, {n: r.predictions for n, r in result.runs.items()}, result.best, result.run_id, models=models, findings=result.findings, folds=result.folds, looks=result.looks,
-                  extra={"skipped": result.skipped, "run_dir": str(run_dir)})
+                  checks=result.checks, extra={"skipped": result.skipped, "run_dir": str(run_dir)})
     facts.explanation = _explained(facts, result.runs.get(facts.shown or ""))
     write_report(facts, run_dir)
 
@@ -298,6 +315,8 @@ def open_run(
         raise IntegrityError("a run folder that is not whole", where=str(run_dir), expected="status.json with a status, and a folder models", fix="restore it, or train again")
     if status["status"] not in ("done", "leak"):
         raise ConfigError("the run did not finish", where=str(run_dir), found=status["status"])
+    if status["status"] == "leak":
+        log.warning("%s ended with a leak alarm: %s", run_dir.name, str(status.get("error") or "").split("\n")[0])
     folders = {p.name.rsplit("_", 2)[0]: p for p in sorted((run_dir / "models").iterdir()) if p.is_dir() and not p.name.startswith(".")}
     name = model.split(":")[-1] if model else load_json(run_dir / "metrics" / "leaderboard.json")["best"]
     if name not in folders:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, ModelParams, pick_device
+from ..base import ConfigError, LeakError, ModelParams, pick_device
 from ..core.config import read_yaml
 from ..core.files import load_json
 from ..data.panel import Panel
@@ -161,6 +161,10 @@ def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], f
         configs |= {m: {**configs.get(m, {}), **c} for m, c in fixed.items()}
         with failures_reported(ask.tracking, ask.settings.output, name):
             result = train_models(panel, ask.model, ask.split, configs, run_settings(ask, horizon), progress)
+    except LeakError as err:
+        if err.result is not None:
+            _tell(err.result, panel, say)
+        raise
     finally:
         getattr(progress, "stop", lambda: None)()
     return _published_and_told(ask, result, panel, say)
@@ -177,6 +181,10 @@ def _go_on(ask: TrainRequest, run: Path, progress: Any, show: Callable[[str], No
     try:
         with failures_reported(ask.tracking, run.parent, Path(ask.source.data).stem):
             result = resume_models(run, panel, progress)
+    except LeakError as err:
+        if err.result is not None:
+            _tell(err.result, panel, say)
+        raise
     finally:
         getattr(progress, "stop", lambda: None)()
     return _published_and_told(ask, result, panel, say)
@@ -188,9 +196,16 @@ def _published_and_told(ask: TrainRequest, result: RunResult, panel: Panel, say:
         result.published = publish_result(result, panel, ask.source.data, ask.source.position, ask.source.target, ask.level)
     if is_tracked(ask.tracking):
         report_run(tracked_run(result.run_dir), ask.tracking, Path(ask.source.data).stem)
-    say("\n".join([board_rows(result.board, result.best).to_string(index=False), *board_notes(result.board), *_interval_lines(result, panel), verdict(result.board, result.best)]))
-    say("".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result, panel) + f"Saved {result.run_dir}\nReport: {result.run_dir / 'reports' / 'report.html'}\nDone.")
+    _tell(result, panel, say)
+    say("Done.")
     return result
+
+
+def _tell(result: RunResult, panel: Panel, say: Callable[[str], None]) -> None:
+    "The tables of a run, what its table is suspected of, and where it is."
+    say("\n".join([board_rows(result.board, result.best).to_string(index=False), *board_notes(result.board), *_interval_lines(result, panel), verdict(result.board, result.best)]))
+    said = [f"{f.title}: {f.finding} ({f.evidence})" for f in result.checks if f.verdict == "warn"]
+    say("".join(f"warning: {s}\n" for s in said) + "".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result, panel) + f"Saved {result.run_dir}\nReport: {result.run_dir / 'reports' / 'report.html'}")
 
 # %% ../../nbs/17_workflows/02_train.ipynb #254ca600
 def run_record(
