@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ from .intervals import Resampling, score_interval, score_units, skill_interval
 from .metrics import Metric, UndefinedScore, default_metric, get_metric
 
 # %% auto #0
-__all__ = ['SIMPLE_RULE', 'RULES', 'COLUMNS', 'PLAUSIBLE', 'OWN_TABLE', 'forecast_of', 'class_references', 'reference_frames',
-           'common_rows', 'on_rows', 'leaderboard', 'role_of', 'validation_scores', 'best_on_validation',
-           'strongest_rule', 'leak_alarm', 'raise_alarm']
+__all__ = ['SIMPLE_RULE', 'RULES', 'COLUMNS', 'PLAUSIBLE', 'RATING', 'OWN_TABLE', 'forecast_of', 'class_references',
+           'reference_frames', 'common_rows', 'on_rows', 'leaderboard', 'role_of', 'validation_scores',
+           'best_on_validation', 'strongest_rule', 'leak_alarm', 'raise_alarm']
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #7e01ddc3
 SIMPLE_RULE = {"regression": "ewma", "binary": "prior", "multiclass": "prior"}
@@ -179,6 +179,7 @@ PLAUSIBLE: dict[str, tuple[str, float, str]] = {
 }
 
 
+RATING = "elo"  # replays results that are over and reads no column: where it is trained on games, the others are held against it as against a rule
 OWN_TABLE = "what honest models gained wherever it was measured; in a table the usual cause is a column that is filled in after the outcome, or a mean that has the row itself in it"
 
 
@@ -187,10 +188,11 @@ def strongest_rule(
     predictions: Mapping[str, pd.DataFrame],  # with the rules among them
     metric: Metric,  # of the alarm
     rows: np.ndarray,  # test rows
+    among: Sequence[str] = RULES,  # names of members
 ) -> str | None:  # None when the rows define no score
     "The rule that is hardest to beat on these rows: where a symbol's past says nothing, that is the prior."
     scores = {}
-    for rule in (r for r in RULES if r in predictions):
+    for rule in (r for r in among if r in predictions):
         own = on_rows(predictions[rule], "test", rows)
         try:
             scores[rule] = metric(own["y"].to_numpy(), forecast_of(own, metric), panel.classes)
@@ -209,14 +211,14 @@ def leak_alarm(
     name, limit, why = PLAUSIBLE[panel.task]
     why = why if "bar_number" in panel.frame or panel.name.startswith(("nfl-", "league")) else OWN_TABLE
     metric, out, rows = get_metric(name), [], common_rows(predictions, "test")
-    rule = strongest_rule(panel, predictions, metric, rows)
+    rule = strongest_rule(panel, predictions, metric, rows, (*RULES, *([RATING] if panel.log is not None else [])))
     if rule is None:
         return []
     base = forecast_of(on_rows(predictions[rule], "test", rows), metric)
     units = score_units(panel, rows)
     times = units.pop("times")
     for model, frame in predictions.items():
-        if role_of(model) != "model":
+        if role_of(model) != "model" or model == rule:
             continue
         own = on_rows(frame, "test", rows)
         try:
