@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,8 @@ from ..scoring.metrics import UndefinedScore, get_metric
 
 # %% auto #0
 __all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LIGHT', 'STRETCHES', 'ERRORS', 'LEFT', 'LINK', 'RATIO', 'CAUSE', 'ROWS', 'STRONG',
-           'outcome_name', 'outcome_columns', 'Lesson', 'lesson', 'single_gain', 'gain_on_level', 'Look', 'looks',
-           'cause_or_copy', 'latest_rows', 'audit_columns']
+           'outcome_name', 'outcome_columns', 'Lesson', 'lesson', 'single_gain', 'gain_on_level', 'ended_before',
+           'Look', 'looks', 'cause_or_copy', 'latest_rows', 'audit_columns']
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #180fd1af
 OUTCOME_NAMES = (r"(^|_)(label|outcome|mfe|mae|pnl|fwd|forward|future|ahead)(_|\d|$)", r"^(y|target)(_h?\d+)?$", r"(^|_)(bars|days|time|ticks)_(to|until|held)(_|$)",
@@ -178,8 +179,7 @@ def _link(bins: np.ndarray, outcome: np.ndarray, errors: float = 0.0) -> float:
     "A correlation that may bend, between bins and an outcome; at least as strong as this, where standard errors of pure noise are taken off."
     keep = np.isfinite(outcome).all(axis=1)
     bins, y = bins[keep], outcome[keep]
-    total = ((y - y.mean(axis=0)) ** 2).sum()
-    if len(y) < 50 or total == 0: return 0.0
+    if len(y) < 50 or (total := ((y - y.mean(axis=0)) ** 2).sum()) == 0: return 0.0
     count = np.maximum(np.bincount(bins), 1)
     means = np.stack([np.bincount(bins, weights=c) for c in y.T], axis=1) / count[:, None]
     share = ((means[bins] - y.mean(axis=0)) ** 2).sum() / total
@@ -188,14 +188,18 @@ def _link(bins: np.ndarray, outcome: np.ndarray, errors: float = 0.0) -> float:
     return float(np.sqrt(max((share - chance) / max(1 - chance, 1e-9), 0.0)))
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #c953afe3
-def _ended_before(panel: Panel, rows: np.ndarray, back: int) -> np.ndarray:  # positions among `rows`, -1 where there is none
-    "For each row the latest row of its symbol whose label had ended, and `back` more on the way back."
-    out = np.full(len(rows), -1)
+def ended_before(
+    panel: Panel,  # in time order
+    rows: np.ndarray,  # positions of labelled rows
+    backs: Sequence[int],  # ended labels, counted back from the latest
+) -> np.ndarray:  # (N, len(backs)) positions among `rows`, -1 where there is none
+    "For each row the latest rows of its symbol whose labels had ended."
+    out, backs = np.full((len(rows), len(backs)), -1), np.asarray(backs)
     for mine in pd.Series(np.arange(len(rows))).groupby(panel.frame["symbol"].to_numpy()[rows]).indices.values():
         ends, times = panel.label_ends[rows][mine], panel.times[rows][mine]
         order = np.argsort(ends, kind="stable")
-        at = np.searchsorted(ends[order], times, side="left") - 1 - back
-        out[mine[at >= 0]] = mine[order[at[at >= 0]]]
+        at = np.searchsorted(ends[order], times, side="left")[:, None] - 1 - backs
+        out[mine] = np.where(at >= 0, mine[order[np.maximum(at, 0)]], -1)
     return out
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #53e414ef
@@ -220,7 +224,7 @@ def looks(
     rows = np.flatnonzero(panel.labelled)
     outcome, out = outcome_columns(panel, rows) - (0.0 if level is None else level), {}
     pasts = []
-    for at in (_ended_before(panel, rows, b) for b in backs):
+    for at in ended_before(panel, rows, backs).T:
         past = outcome[at].copy()
         past[at < 0] = np.nan
         pasts.append(past)

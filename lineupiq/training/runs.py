@@ -66,7 +66,7 @@ class RunResult:
 
     def record(self) -> dict[str, Any]:  # the public JSON
         "leaderboard, best, findings, and where the run is."
-        return {"leaderboard": board_records(self.board), "best": self.best, "findings": [{"title": f.title, "verdict": f.verdict, "evidence": f.evidence} for f in self.findings],
+        return {"leaderboard": board_records(self.board), "best": self.best, "findings": [f.record() for f in self.findings],
                 "verdict": verdict(self.board, self.best), "run_id": self.run_id, "run_dir": str(self.run_dir), "skipped": self.skipped,
                 "confidence_set": self.board.attrs.get("mcs"), "looks": {"before": [k.record() for k in self.looks], "sentence": look_sentence(self.looks)}}
 
