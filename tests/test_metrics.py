@@ -10,7 +10,8 @@ import pytest
 import sklearn.metrics as skm
 
 from lineupiq.base import ConfigError, DataError
-from lineupiq.scoring.intervals import Resampling, block_length, label_horizon, paired_skill, score_interval, skill_interval
+from lineupiq.scoring.blocks import block_length
+from lineupiq.scoring.intervals import Resampling, label_horizon, paired_skill, score_interval, skill_interval
 from lineupiq.scoring.metrics import METRICS, calibration_null, evaluate, get_metric
 from lineupiq.scoring.trading import equity_curve, ledger, non_overlapping, trading_scores
 

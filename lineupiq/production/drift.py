@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import ConfigError, DataError
-from ..scoring.intervals import MIN_BLOCKS, block_length
+from ..scoring.blocks import MIN_BLOCKS, block_length
 
 # %% auto #0
 __all__ = ['N_BINS', 'WARNING', 'CRITICAL', 'MIN_NOW', 'psi_of_counts', 'bin_codes', 'psi', 'BlockCounts', 'memory',

@@ -14,7 +14,8 @@ import pandas as pd
 
 from ..base import DataError
 from .gate import Contest, GateConfig, judge
-from ..scoring.intervals import MIN_BLOCKS, _influence, block_length, skill, time_sums
+from ..scoring.blocks import MIN_BLOCKS, block_length
+from ..scoring.intervals import _influence, skill, time_sums
 from ..scoring.metrics import Metric
 
 # %% auto #0

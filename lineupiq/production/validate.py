@@ -21,7 +21,8 @@ from .gate import TRADING, Contest, GateConfig, Judgement, judge
 from .power import newest, skill_by_time, verdict_window
 from ..report.boards import trading_of
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
-from ..scoring.intervals import MIN_BLOCKS, label_horizon, score_units
+from ..scoring.blocks import MIN_BLOCKS
+from ..scoring.intervals import label_horizon, score_units
 from ..scoring.leaderboard import SIMPLE_RULE, forecast_of
 from ..scoring.ledger import ledger_path, look_sentence, record_look, window_of
 from ..scoring.metrics import default_metric, get_metric

@@ -15,13 +15,14 @@ import pandas as pd
 
 from ..base import ConfigError
 from ..data.panel import Panel
-from .intervals import DRAWN, MIN_BLOCKS, Interval, Resampling, block_length, label_horizon, score_units, skill_interval, time_sums
+from .blocks import MIN_BLOCKS, Histories, block_length
+from .intervals import DRAWN, Interval, Resampling, label_horizon, score_units, skill_interval, time_sums
 from .leaderboard import common_rows, forecast_of, on_rows, reference_frames, role_of
 from .metrics import Metric, default_metric, get_metric
 
 # %% auto #0
-__all__ = ['MOST_UNITS', 'ADDED', 'PROPER', 'MARKET', 'paired_difference', 'unit_losses', 'ConfidenceSet', 'confidence_set',
-           'with_confidence']
+__all__ = ['MOST_UNITS', 'ADDED', 'PROPER', 'MARKET', 'paired_difference', 'unit_losses', 'ConfidenceSet', 'elimination',
+           'confidence_set', 'with_confidence']
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #66559503
 def paired_difference(
@@ -81,6 +82,26 @@ class ConfidenceSet:
         "Names of the set."
         return [n for n, p in self.p_values.items() if p > 1 - self.level]
 
+# %% ../../nbs/02_scoring/07_confidence.ipynb #e1im1nat
+def elimination(
+    losses: np.ndarray,  # (T, M)
+    drawn: Histories,  # redrawn
+) -> np.ndarray:  # (M,) p values: the smallest level at which a member leaves the set
+    "The range statistic: the worst of all pairs leaves, until one is left; a member's p value is the largest so far (Hansen, Lunde and Nason 2011, section 3.1.2)."
+    means = losses.mean(axis=0)
+    gap = means[:, None] - means[None]
+    redrawn = drawn.sums(losses) / len(losses)
+    moved = redrawn[:, :, None] - redrawn[:, None, :] - gap
+    spread = np.sqrt((moved**2).mean(axis=0) + np.eye(len(means)))  # a member against itself: 0 of 1
+    gap, moved = gap / spread, moved / spread
+    inside, p, least = list(range(len(means))), np.ones(len(means)), 0.0
+    while len(inside) > 1:
+        among = gap[np.ix_(inside, inside)]
+        worst = int(np.argwhere(among == among.max())[0][0])
+        least = max(least, float((among.max() < moved[:, inside][:, :, inside].max(axis=(1, 2))).mean()))
+        p[inside.pop(worst)] = least
+    return p
+
 # %% ../../nbs/02_scoring/07_confidence.ipynb #27f60df7
 def confidence_set(
     losses: pd.DataFrame | None,  # (T, M) of `unit_losses`
@@ -90,7 +111,7 @@ def confidence_set(
     draws: int = 1000,  # of the bootstrap
     seed: int = 0,  # of the bootstrap
 ) -> ConfidenceSet:
-    "The model confidence set of Hansen, Lunde and Nason, by `arch.bootstrap.MCS`."
+    "The model confidence set of Hansen, Lunde and Nason (2011)."
     if not 0 < level < 1:
         raise ConfigError("level must lie between 0 and 1", found=repr(level), expected="for example 0.95")
     if losses is None:
@@ -104,10 +125,7 @@ def confidence_set(
     length = max(block_length((table[c] - table.mean(axis=1)).to_numpy(), floor) for c in table)
     if (blocks := len(table) // length) < MIN_BLOCKS:
         return ConfidenceSet({}, level, blocks, length * width, f"only {blocks} blocks of {length * width} timestamps, a set needs {MIN_BLOCKS}")
-    from arch.bootstrap import MCS
-    found = MCS(table, size=1 - level, reps=draws, block_size=length, bootstrap="circular", method="R", seed=np.random.default_rng(seed))
-    found.compute()
-    p = found.pvalues["Pvalue"]
+    p = dict(zip(table, elimination(table.to_numpy(), Histories(len(table), length, draws, seed)), strict=True))
     return ConfidenceSet({n: float(p[twin[n]]) for n in losses}, level, blocks, length * width)
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #f8f3a195

@@ -5,7 +5,7 @@
 # %% ../../nbs/02_scoring/03_intervals.ipynb #5262ee8c
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,14 +15,12 @@ from numpy.typing import ArrayLike
 from ..base import ConfigError, DataError
 from ..core.timeline import Timeline, to_ticks, whole_number
 from ..data.panel import Panel
+from .blocks import MIN_BLOCKS, Histories, block_length
 from .metrics import Metric, get_metric, prepare
 
 # %% auto #0
-__all__ = ['MIN_BLOCKS', 'DRAWN', 'Interval', 'time_sums', 'label_horizon', 'block_length', 'block_draws', 'score_units',
-           'Resampling', 'score_interval', 'skill', 'paired_skill', 'skill_interval']
-
-# %% ../../nbs/02_scoring/03_intervals.ipynb #641b204c
-MIN_BLOCKS = 8  # fewer say too little about how blocks vary
+__all__ = ['DRAWN', 'Interval', 'time_sums', 'label_horizon', 'score_units', 'Resampling', 'score_interval', 'skill',
+           'paired_skill', 'skill_interval']
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #de9c6d65
 @dataclass(frozen=True)
@@ -70,30 +68,6 @@ def label_horizon(
     distinct = line.times[line.starts]
     return int((np.searchsorted(distinct, line.ends, "right") - np.searchsorted(distinct, line.times, "left")).max())
 
-# %% ../../nbs/02_scoring/03_intervals.ipynb #75f3514a
-def block_length(
-    series: np.ndarray,  # (T,) influence of each timestamp, in time order
-    at_least: int = 1,  # floor: the horizon of the labels
-) -> int:  # timestamps in a block
-    "Politis and White's block length for the circular bootstrap, not below the floor."
-    from arch.bootstrap import optimal_block_length
-    if len(series) < 2 * MIN_BLOCKS or np.ptp(series) < 1e-12: return at_least
-    best = float(optimal_block_length(series)["circular"].iloc[0])
-    most = max(1, len(series) // MIN_BLOCKS)  # a longer test must not lose the interval that a shorter one had
-    return max(at_least, min(most, int(np.ceil(best))) if np.isfinite(best) else 1)
-
-# %% ../../nbs/02_scoring/03_intervals.ipynb #8d0e47e9
-def block_draws(
-    n_times: int,  # number of timestamps
-    length: int,  # timestamps in a block
-    draws: int,  # how many
-    seed: int,  # of the draws
-) -> Iterator[np.ndarray]:  # (T,) how often each timestamp was drawn
-    "Circular block bootstrap: which timestamps make up each redrawn history."
-    from arch.bootstrap import CircularBlockBootstrap
-    bootstrap = CircularBlockBootstrap(length, np.arange(n_times), seed=np.random.default_rng(seed))
-    for (drawn,), _ in bootstrap.bootstrap(draws): yield np.bincount(drawn, minlength=n_times)
-
 # %% ../../nbs/02_scoring/03_intervals.ipynb #bd1ff58b
 def score_units(
     panel: Panel,  # where the rows come from
@@ -138,14 +112,14 @@ class Resampling:
         least = whole_number(self.min_block if self.block_length is None else self.block_length, "block length", 1)
         return least if self.label_end is None else max(least, label_horizon(times, self.label_end))
 
-    def interval(self, score: float, n: int, n_times: int, length: int, redraw: Callable[[Iterator[np.ndarray]], np.ndarray]) -> Interval:
+    def interval(self, score: float, n: int, n_times: int, length: int, redraw: Callable[[Histories], np.ndarray]) -> Interval:
         "Draw, and read the interval off the draws."
         blocks = n_times // length
         why = self.withhold
         if blocks < MIN_BLOCKS: why = f"only {blocks} blocks of {length} timestamps, an interval needs {MIN_BLOCKS}"
         if not np.isfinite(score): why = "the score is not defined on these rows"
         if not why:
-            scores = redraw(block_draws(n_times, length, self.draws, self.seed))
+            scores = redraw(Histories(n_times, length, self.draws, self.seed))
             if np.isnan(scores).mean() > .01: why = "the score is not defined in more than 1 of 100 redrawn histories"
         if why: return Interval(float(score), None, None, n, blocks, length, self.level, why)
         low, high = np.nanquantile(scores, _outer_levels(self.level, blocks))
@@ -156,9 +130,9 @@ def _from_terms(statistic: Callable[[np.ndarray], np.ndarray], terms: np.ndarray
     "Interval of a statistic of means."
     sums, counts = time_sums(terms, times)
     floor, full = how.floor(times), np.column_stack([sums, counts])
-    length = max(floor, how.block_length or 1) if how.block_length else block_length(_influence(statistic, sums, counts), floor)
-    def redraw(draws: Iterator[np.ndarray]) -> np.ndarray:
-        totals = np.array([drawn @ full for drawn in draws])
+    length = max(floor, how.block_length) if how.block_length else block_length(_influence(statistic, sums, counts), floor)
+    def redraw(drawn: Histories) -> np.ndarray:
+        totals = drawn.sums(full)
         return statistic(totals[:, :-1] / totals[:, -1:])
     return how.interval(statistic(sums.sum(axis=0) / counts.sum()), len(terms), len(counts), length, redraw)
 
@@ -172,8 +146,8 @@ def _from_rows(statistic: Callable[[np.ndarray], float], n: int, times: ArrayLik
     "Interval of a statistic of row numbers."
     ticks, codes = np.unique(to_ticks(times)[0], return_inverse=True)
     if len(codes) != n: raise DataError("y and times differ in length", found=f"{n} and {len(codes)}")
-    def redraw(draws: Iterator[np.ndarray]) -> np.ndarray:
-        return np.array([statistic(np.repeat(np.arange(n), drawn[codes])) for drawn in draws])
+    def redraw(drawn: Histories) -> np.ndarray:
+        return np.array([statistic(np.repeat(np.arange(n), often[codes])) for often in drawn.counts()])
     return how.interval(statistic(np.arange(n)), n, len(ticks), how.floor(times), redraw)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #a613eb2a

@@ -21,7 +21,8 @@ from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold, with_validation
 from ..fit.settings import FitSettings
 from ..registry import ModelRegistry
-from ..scoring.intervals import MIN_BLOCKS, Interval, Resampling, block_draws, block_length, label_horizon, score_interval, skill, skill_interval, time_sums
+from ..scoring.blocks import MIN_BLOCKS, Histories, block_length
+from ..scoring.intervals import Interval, Resampling, label_horizon, score_interval, skill, skill_interval, time_sums
 from ..scoring.leaderboard import RULES, best_on_validation, forecast_of, score_units
 from ..scoring.metrics import Metric, UndefinedScore
 from .objective import Development, FoldScore, Objective, coarse, development_panel
@@ -107,7 +108,7 @@ def difference_errors(
         gaps = parts - parts[best]
         length = block_length(gaps.sum(axis=0), _floor(result.objective, units))
         if (blocks := gaps.shape[1] // length) >= MIN_BLOCKS:
-            drawn = np.array([w @ gaps.T for w in block_draws(gaps.shape[1], length, draws, seed)])
+            drawn = Histories(gaps.shape[1], length, draws, seed).sums(gaps.T)
             return drawn.std(axis=0, ddof=1) * np.sqrt(blocks / (blocks - 1)), f"{blocks} blocks of {length} units of time"
     folds = [f"fold_{k}" for k in range(len(result.fold_scores))]
     t = result.trials
@@ -268,7 +269,7 @@ def _gap_interval(panel: Development, metric: Metric, parts: list[np.ndarray], n
     units = score_units(panel, np.flatnonzero(panel.labelled))
     how = Resampling(draws=draws, seed=seed, label_end=units.get("label_end"), withhold=metric.no_interval)
     length = block_length(full @ np.nan_to_num(slope), how.floor(units["times"]))
-    return how.interval(float(_gap_of(metric, totals, p)), n, len(full), length, lambda drawn: np.array([_gap_of(metric, w @ full, p) for w in drawn]))
+    return how.interval(float(_gap_of(metric, totals, p)), n, len(full), length, lambda drawn: np.array([_gap_of(metric, total, p) for total in drawn.sums(full)]))
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #f30e91ad
 @dataclass
