@@ -15,7 +15,6 @@ from ..base import BaseModel, ConfigError, DataError, LineupIQError, ModelTypeEr
 from ..base import did_you_mean
 from .bench import CHECKS, Bench, Broken, agree, expect, gap, model_check, peak_bytes, raw_output, refused, run_check, spoiled
 from .findings import Finding
-from . import memory  # noqa: F401 - its questions join the battery
 from .reads import hear_reads
 from .reload import fresh_process, pickles_in
 from ..core.arrays import View, take_rows
@@ -284,6 +283,9 @@ def _fit_on_slice(b: Bench) -> str:
     behind = np.concatenate([np.asarray(d.X), np.full((50, *np.shape(d.X)[1:]), 1e5)])
     X = pd.DataFrame(behind, columns=d.X.columns)[:n] if hasattr(d.X, "columns") else behind[:n]
     return agree(b.answer, b.raw(b.fit(X, np.concatenate([d.y, d.y[:50][::-1]])[:n])), 0.0, "a slice of a longer table")
+
+# %% ../../nbs/02_checks/04_contract.ipynb #16de7fbc
+from . import memory  # noqa: E402, F401
 
 # %% ../../nbs/02_checks/04_contract.ipynb #5dbd2796
 @model_check("missing values as declared")
