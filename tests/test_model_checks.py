@@ -310,15 +310,13 @@ class Tree(ArrayModel):
         return self.tree.predict(X) if self.codec is None else self.tree.predict_proba(X)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("cls", [Nearest, Tree])
-def test_knowing_the_training_rows_by_heart_is_no_leak(cls, seed):
-    b = Bench(cls, "regression", seed)
+def test_knowing_the_training_rows_by_heart_is_no_leak(cls):
+    b = Bench(cls, "regression")
     assert (b.raw(b.fitted, b.data.X) == b.data.y).mean() > 0.95
-    assert not verdicts(check_model(cls, only=KNOWS, seed=seed), "fail")
+    assert not verdicts(check_model(cls, only=KNOWS), "fail")
 
 
 @pytest.mark.parametrize("name", ["baseline:ewma", "classical:ridge", "classical:logistic", "boosting:catboost", "boosting:xgboost"])
 def test_honest_models_are_not_accused(name):
-    for seed in (1, 2):
-        assert not verdicts(check_model(name, only=KNOWS, seed=seed), "fail")
+    assert not verdicts(check_model(name, only=KNOWS, seed=1), "fail")
