@@ -282,6 +282,8 @@ def test_a_table_beside_a_plugin_is_heard_while_it_is_imported(tmp_path, monkeyp
     (tmp_path / "table_models.py").write_text("from pathlib import Path\nfrom lineupiq.checks.bench import TinyModel\n"
                                               "KNOWN = Path(__file__).with_name('labels.csv').read_text()\nclass HasATable(TinyModel): pass\n"
                                               f"class Declared(TinyModel): reads = ({str(tmp_path)!r},)\n")
+    (tmp_path / "plugin-0.1.dist-info").mkdir()
+    (tmp_path / "plugin-0.1.dist-info" / "entry_points.txt").write_text("[other]\nplugin = table_models\n")  # Python reads it, and no model does
     monkeypatch.syspath_prepend(str(tmp_path))
     import table_models
     for cls, failed in ((table_models.HasATable, ["binary: loads in a fresh process"]), (table_models.Declared, [])):

@@ -56,6 +56,7 @@ def hear_reads() -> Iterator[list[str]]:
 
 # %% ../../nbs/02_checks/02a_reads.ipynb #8448b2b7
 _CODE = (".py", ".pyc", ".pyi", ".so", ".dll", ".pyd", ".dylib", ".nbi", ".nbc", ".pth", ".egg-link", ".toml", ".cfg", ".mo")
+_ABOUT = (".dist-info", ".egg-info")  # folders in which packages say what they are
 TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".feather", ".npy", ".npz", ".xlsx", ".db", ".sqlite", ".h5", ".pkl", ".gz", ".zip", ".bz2", ".xz")  # endings of what may hold labels
 OWN_PANEL = "bench"  # the name of the battery's own panels
 
@@ -69,14 +70,14 @@ def foreign_reads(
     import lineupiq
     where = getattr(sys.modules.get(cls.__module__), "__file__", None)
     beside = None if where is None or cls.__module__.split(".")[0] == "lineupiq" else Path(where).absolute().parent
-    quiet = [sys.prefix, sys.base_prefix, Path(lineupiq.__file__).parent, "/proc", "/sys", "/dev", "/etc", "/usr"]
-    quiet = [*map(_there, quiet), *(p for path in own for p in (_there(path), path.absolute()))]
+    libraries = [_there(p) for p in sys.path if any(Path(p or ".").glob("*.dist-info"))]
+    quiet = [*libraries, *map(_there, (sys.prefix, sys.base_prefix, Path(lineupiq.__file__).parent, "/proc", "/sys", "/dev", "/etc", "/usr")), *(p for path in own for p in (_there(path), path.absolute()))]
     declared = [_there(p) for p in getattr(cls, "reads", ())]
     out = [p.removeprefix(PANEL) + ", a panel" for p in heard if p.startswith(PANEL) and p != PANEL + OWN_PANEL]
     for path in (Path(p) for p in heard if not p.startswith(PANEL)):
-        if path.suffix in _CODE or any(_there(path).is_relative_to(d) for d in declared):
+        if path.suffix in _CODE or path.parent.suffix in _ABOUT or any(_there(path).is_relative_to(d) for d in declared):
             continue
-        at_home = beside is not None and (path.parent == beside or (beside.name != "site-packages" and beside in path.parents))
+        at_home = beside is not None and (path.parent == beside or (_there(beside) not in libraries and beside in path.parents))
         if (at_home and path.suffix in TABLES) or not any(path.is_relative_to(q) or _there(path).is_relative_to(q) for q in quiet):
             out.append(str(path))
     return out
