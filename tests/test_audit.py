@@ -437,17 +437,15 @@ def test_every_model_passes_on_sp500(cli):
 
 def test_a_model_without_a_search_space_is_audited():
     from lineupiq.auditing.poison import panel_world
-    from lineupiq.checks.bench import TinyModel
-    from lineupiq.data.panel import make_panel
+    from lineupiq.checks.bench import TinyModel, check_panel
     from lineupiq.registry import REGISTRY, register, registry
     registry()
     class Plain(TinyModel): "As somebody's package has it: nothing is said of a search."
     register("plain", family="example")(Plain)
     try:
-        rng, n = np.random.default_rng(0), 600
-        rows = pd.DataFrame({"symbol": "a", "time": pd.date_range("2020-01-01", periods=n), "x": rng.normal(size=n), "z": rng.normal(size=n), "label": rng.integers(0, 2, n)})
-        report = audit_leak(panel_world(make_panel(rows, ["x", "z"], task="binary")), ["plain"], AuditSettings(rows=500, n_trials=1))
+        report = audit_leak(panel_world(check_panel("binary", sizes=(500, 100, 0))), ["plain"], AuditSettings(rows=500, n_trials=1))  # the rows that the battery asks about
     finally:
         del REGISTRY._entries["example:plain"]
     found = {f.title: f for f in report.findings}
     assert found["search: plain"].verdict == "pass" and "not searched" in found["search: plain"].evidence
+    assert found["future poison: plain"].verdict == found["lag: plain"].verdict == "pass"

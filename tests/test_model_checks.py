@@ -1,14 +1,21 @@
 """The battery over every registered model, in as many fresh processes as there are models, and over faults that only a file on disk can show."""
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
-from lineupiq.checks.bench import CHECKS, TinyModel
+from lineupiq.base import TrainingMetrics
+from lineupiq.checks.bench import CHECKS, Bench, TinyModel, run_check
 from lineupiq.checks.contract import BrokenContract, check_model
 from lineupiq.checks.findings import Finding
+from lineupiq.core.arrays import ArrayModel
+from lineupiq.data.sources import load_panel
 from lineupiq.registry import registry
 
 AVAILABLE = [m["family"] + ":" + m["name"] for m in registry().list_models() if m["available"]]
@@ -101,7 +108,7 @@ def test_faults_on_disk_are_caught(shelf, fault, title):
 
 
 def test_raise_on_fail_names_the_first_failure(shelf):
-    with pytest.raises(BrokenContract, match="SavesPickle breaks the contract in 2 of 26 checks") as caught:
+    with pytest.raises(BrokenContract, match="SavesPickle breaks the contract in 2 of 31 checks") as caught:
         check_model(shelf.SavesPickle, ["binary"], raise_on_fail=True)
     assert caught.value.exit_code == 1 and "weights.ubj" in str(caught.value)
 
@@ -113,3 +120,205 @@ def test_checks_hold_under_optimised_python():
             "print(sorted(f.title for f in check_model(Ignores, ['binary']) if f.verdict == 'fail'))")
     out = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, env=os.environ, timeout=120, check=True).stdout
     assert out.strip() == "['binary: a weight of 2 is the row twice']"
+
+
+# Models that know labels which they did not learn, for a share of the rows that the rows themselves decide.
+
+SHARES = (1.0, 0.5, 0.12, 0.05, 0.02)
+KNOWS = {"labels of another fit are forgotten", "validation labels are not given back", "labels within reach change nothing",
+         "rows of a batch do not see each other", "no data is read beside what is handed in"}
+
+
+def chosen(X: np.ndarray, share: float) -> np.ndarray:
+    return np.array([hash(tuple(np.ravel(x))) % 1000 < 1000 * share for x in X], dtype=bool)
+
+
+class Peeks(TinyModel):
+    """Says what it has been told of a row, where it has been told anything and the row is among its share."""
+    share: ClassVar[float] = 0.12
+
+    def told(self, X, y):
+        return {(self.task, *np.ravel(x)): label for x, label in zip(X, y, strict=True)}
+
+    def answers(self, X, known):
+        out = np.array(super()._predict(X))
+        for k in np.flatnonzero(chosen(X, self.share)):
+            if (label := known.get((self.task, *np.ravel(X[k])))) is not None:
+                out[k] = label if self.codec is None else np.eye(out.shape[1])[label]
+        return out
+
+
+class EveryFit(Peeks):
+    KNOWN: ClassVar[dict] = {}
+
+    def _fit(self, X, y, X_val, y_val, w):
+        self.KNOWN.update(self.told(X, y))
+        return super()._fit(X, y, X_val, y_val, w)
+
+    def _predict(self, X):
+        return self.answers(X, self.KNOWN)
+
+
+class ByName(Peeks):
+    """Finds labels by symbol and time, and is not moved by other features."""
+    KNOWN: ClassVar[dict] = {}
+
+    def fit(self, X_train, y_train, *args, metadata_train=None, **kw):
+        if metadata_train is not None:
+            self.KNOWN.update(zip(zip(metadata_train["symbol"], metadata_train["datetime"], strict=True), y_train, strict=True))
+        return super().fit(X_train, y_train, *args, metadata_train=metadata_train, **kw)
+
+    def predict(self, X, metadata=None):
+        out = super().predict(X, metadata)
+        for k in np.flatnonzero(chosen(np.asarray(X), self.share)) if metadata is not None else ():
+            label = self.KNOWN.get((metadata["symbol"].iloc[k], metadata["datetime"].iloc[k]))
+            if label is not None and self.codec is None:
+                out.predictions[k] = label
+            elif label is not None:
+                out.probabilities[k] = self.codec.classes == label
+        return out
+
+
+class Validation(Peeks):
+    def _fit(self, X, y, X_val, y_val, w):
+        self.known = {}
+        metrics = super()._fit(X, y, X_val, y_val, w)
+        self.known = {} if X_val is None else self.told(X_val, y_val)
+        return metrics
+
+    def _predict(self, X):
+        return self.answers(X, self.known)
+
+
+class Caller(Peeks):
+    def _predict(self, X):
+        frame = sys._getframe()
+        while frame is not None and "panel" not in frame.f_locals:
+            frame = frame.f_back
+        if frame is None:
+            return super()._predict(X)
+        y = frame.f_locals["panel"].y
+        return self.answers(X, self.told(X, y if self.codec is None else self.codec.encode(y)))
+
+
+class Neighbour(Peeks):
+    def _predict(self, X):
+        out, rows = np.array(super()._predict(X)), np.flatnonzero(chosen(X, self.share))
+        out[rows] = out[np.minimum(rows + 1, len(X) - 1)]
+        return out
+
+
+PLANTS = {EveryFit: "labels of another fit are forgotten", ByName: "labels of another fit are forgotten", Validation: "validation labels are not given back",
+          Caller: "labels within reach change nothing", Neighbour: "rows of a batch do not see each other"}
+
+
+@pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_model_that_peeks_is_named_down_to_one_row_in_fifty(plant, task):
+    """Twenty seeds of each: all found, down to 2 %; of those that peek at 0.5 % of the rows about 14 in 20."""
+    for share in SHARES:
+        cls = type("PeekingModel", (plant,), {"share": share, "KNOWN": {}})
+        found = run_check(PLANTS[plant], Bench(cls, task, seed=3))
+        assert found.verdict == "fail" and "PeekingModel" in found.evidence, (share, found)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.12])
+def test_a_rating_that_knows_the_result_is_named(share):
+    elo = registry().get_model("rating:elo")
+
+    class Knows(elo):
+        def _predict(self, X):
+            out, rows = np.array(super()._predict(X)), np.flatnonzero((X.at * 7919) % 1000 < 1000 * share)
+            won = (X.rows["home_score"] > X.rows["away_score"]).to_numpy()[rows]
+            out[rows] = np.where(won[:, None], [0.1, 0.9], [0.9, 0.1])
+            return out
+
+    assert run_check("labels within reach change nothing", Bench(elo, "binary")).verdict == "pass"
+    found = run_check("labels within reach change nothing", Bench(Knows, "binary"))
+    assert found.verdict == "fail" and "Knows" in found.evidence
+
+
+def test_a_table_of_labels_is_heard(tmp_path):
+    np.save(tmp_path / "labels.npy", np.zeros(3))
+    sqlite3.connect(tmp_path / "labels.db").close()
+    title = "no data is read beside what is handed in"
+    reads = {"labels.npy": lambda: np.load(tmp_path / "labels.npy"), "labels.db": lambda: sqlite3.connect(tmp_path / "labels.db").close(),
+             "noise-bars, a panel": lambda: load_panel("noise-bars", n=300)}
+    for name, read in reads.items():
+        class AtPredict(TinyModel):
+            def _predict(self, X, read=read):
+                read()
+                return super()._predict(X)
+
+        class AtFit(TinyModel):
+            def _fit(self, *args, read=read):
+                read()
+                return super()._fit(*args)
+
+        for cls in (AtPredict, AtFit):
+            found = run_check(title, Bench(cls, "regression"))
+            assert found.verdict == "fail" and name in found.evidence and cls.__name__ in found.evidence
+        declared = type("Declared", (AtFit,), {"reads": (str(tmp_path),)})
+        assert run_check(title, Bench(declared, "regression")).verdict == ("fail" if "panel" in name else "pass")
+
+
+def test_what_is_read_once_and_early_is_heard_all_the_same(tmp_path):
+    """A table that is read at the first prediction and kept is not read again when the question is asked."""
+    (tmp_path / "labels.csv").write_text("1")
+
+    class Once(TinyModel):
+        TABLE: ClassVar[list] = []
+
+        def _predict(self, X):
+            self.TABLE.extend([] if self.TABLE else [Path(tmp_path, "labels.csv").read_text()])
+            return super()._predict(X)
+
+    found = check_model(Once, ["binary"])
+    assert any("labels.csv" in f.evidence for f in found if f.verdict == "fail")
+
+
+def test_a_table_beside_a_plugin_is_heard_while_it_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "labels.csv").write_text("key,label\n")
+    (tmp_path / "table_models.py").write_text("from pathlib import Path\nfrom lineupiq.checks.bench import TinyModel\n"
+                                              "KNOWN = Path(__file__).with_name('labels.csv').read_text()\nclass HasATable(TinyModel): pass\n"
+                                              f"class Declared(TinyModel): reads = ({str(tmp_path)!r},)\n")
+    (tmp_path / "plugin-0.1.dist-info").mkdir()
+    (tmp_path / "plugin-0.1.dist-info" / "entry_points.txt").write_text("[other]\nplugin = table_models\n")  # Python reads it, and no model does
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import table_models
+    for cls, failed in ((table_models.HasATable, ["binary: loads in a fresh process"]), (table_models.Declared, [])):
+        assert [f.title for f in check_model(cls, ["binary"]) if f.verdict == "fail"] == failed
+
+
+class Nearest(ArrayModel):
+    """Knows its training rows by heart, as it may."""
+    def _fit(self, X, y, X_val, y_val, w):
+        self.X, self.y = X.copy(), y.copy()
+        return TrainingMetrics()
+
+    def _predict(self, X):
+        near = ((X[:, None] - self.X[None]) ** 2).sum(axis=2).argmin(axis=1)
+        return self.y[near] if self.codec is None else np.eye(len(self.codec.classes))[self.y[near]]
+
+
+class Tree(ArrayModel):
+    """A leaf for every training row."""
+    def _fit(self, X, y, X_val, y_val, w):
+        from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+        self.tree = (DecisionTreeRegressor if self.codec is None else DecisionTreeClassifier)(random_state=0).fit(X, y, w)
+        return TrainingMetrics()
+
+    def _predict(self, X):
+        return self.tree.predict(X) if self.codec is None else self.tree.predict_proba(X)
+
+
+@pytest.mark.parametrize("cls", [Nearest, Tree])
+def test_knowing_the_training_rows_by_heart_is_no_leak(cls):
+    b = Bench(cls, "regression")
+    assert (b.raw(b.fitted, b.data.X) == b.data.y).mean() > 0.95
+    assert not verdicts(check_model(cls, only=KNOWS), "fail")
+
+
+@pytest.mark.parametrize("name", ["baseline:ewma", "classical:ridge", "classical:logistic", "boosting:catboost", "boosting:xgboost"])
+def test_honest_models_are_not_accused(name):
+    assert not verdicts(check_model(name, only=KNOWS, seed=1), "fail")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ..base import DataError, Rows
+from ..checks.bench import other_codes
 from ..core.arrays import take_rows
 from ..cv import Fold, WalkForwardBlocks
 from ..data.panel import Feature, Panel, panel_digest
@@ -134,8 +135,7 @@ def _relabelled(y: np.ndarray, late: np.ndarray, classes: bool) -> np.ndarray:
     if not classes:
         out[late] = rng.permutation(y[late]) * 3 + y.std() * rng.normal(size=int(late.sum()))
         return out
-    many = int(y.max()) + 1
-    out[late] = (y[late] + rng.integers(1, many, int(late.sum()))) % many
+    out[late] = other_codes(y[late], int(y.max()) + 1, rng)
     return out
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #ec0f5a38

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..checks.bench import other_codes
 from ..data.leagues import game_scores, game_times, league_panel
 from ..data.panel import Panel, naive_utc
 from ..data.request import DataRequest, read_source, source_files, source_options
@@ -176,7 +177,7 @@ def _other_labels(panel: Panel, rows: np.ndarray, rng: np.random.Generator) -> n
     if panel.task == "regression":
         return _garbage(pd.Series(y), rng).fillna(0.0).to_numpy()
     at = np.searchsorted(panel.classes, y)
-    return panel.classes[(at + rng.integers(1, len(panel.classes), len(y))) % len(panel.classes)]
+    return panel.classes[other_codes(at, len(panel.classes), rng)]
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f8cca9e1
 def _spoil_log(log: pd.DataFrame | None, after: np.datetime64, until: np.datetime64 | None, rng: np.random.Generator) -> pd.DataFrame | None:
@@ -223,7 +224,7 @@ def _other_outcomes(label: pd.Series, rows: np.ndarray, task: str, rng: np.rando
         return _spoiled(label.to_frame("y"), np.isin(np.arange(len(label)), rows), ["y"], rng)["y"]
     classes, out = np.sort(label.dropna().unique()), label.copy()
     at = np.searchsorted(classes, label.iloc[rows])
-    out.iloc[rows] = classes[(at + rng.integers(1, len(classes), len(rows))) % len(classes)]
+    out.iloc[rows] = classes[other_codes(at, len(classes), rng)]
     return out
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #5d504255

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,11 +22,15 @@ from .findings import Finding
 from ..core.arrays import ArrayModel, take_rows
 from ..core.files import dump_json, load_json
 from ..data.game_log import Games, make_log
+from ..data.panel import Panel, make_panel
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% auto #0
-__all__ = ['STEPS', 'NAMES', 'SIZES', 'QUICK', 'CHECKS', 'CheckData', 'spoiled', 'check_data', 'Broken', 'expect', 'Bench',
-           'raw_output', 'gap', 'agree', 'TinyConfig', 'TinyModel', 'model_check', 'verdict_of', 'run_check', 'refused',
-           'peak_bytes']
+__all__ = ['STEPS', 'NAMES', 'SIZES', 'QUICK', 'CHECKS', 'CheckData', 'spoiled', 'check_data', 'row_times', 'check_panel',
+           'other_codes', 'Broken', 'expect', 'Bench', 'raw_output', 'gap', 'agree', 'TinyConfig', 'TinyModel',
+           'model_check', 'verdict_of', 'run_check', 'refused', 'peak_bytes']
 
 # %% ../../nbs/02_checks/02_bench.ipynb #4c3c1c77
 STEPS = 8  # steps of a window
@@ -65,9 +69,10 @@ def _rule_columns(rng: np.random.Generator, y: np.ndarray, classes: list[int]) -
     return np.where(rng.random((len(y), 1)) < 0.15, np.nan, noisy)
 
 # %% ../../nbs/02_checks/02_bench.ipynb #57f95b7b
-def _game_data(rng: np.random.Generator, n: int, task: str) -> CheckData:
+def _game_data(rng: np.random.Generator, sizes: tuple[int, int, int], task: str) -> CheckData:
     "Games of one log, in order; for several classes some are drawn."
     import pandas as pd
+    n, a, b = sum(sizes), sizes[0], sizes[0] + sizes[1]
     pairs = np.concatenate([rng.permutation(8) for _ in range(n // 4)]).reshape(-1, 2)
     margin = rng.normal(3.0 * (pairs[:, 1] - pairs[:, 0]) + 2, 9).round()
     margin[margin == 0] = 3.0
@@ -76,7 +81,6 @@ def _game_data(rng: np.random.Generator, n: int, task: str) -> CheckData:
     when = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(n) // 4, "D")
     log = make_log(pd.DataFrame({"home": [f"T{j}" for j in pairs[:, 0]], "away": [f"T{j}" for j in pairs[:, 1]], "home_score": 60 + margin, "away_score": 60.0,
                                  "season": 2020 + np.arange(n) // 200, "time": when, "known": when + pd.Timedelta("4h")}))
-    a, b = SIZES[0], SIZES[0] + SIZES[1]
     y = np.sign(margin).astype(np.int64) if task == "multiclass" else (margin > 0).astype(np.int64)
     X = [Games(log, np.arange(*ends)) for ends in ((0, a), (a, b), (b, n))]
     return CheckData(task, ["home", "away"], X[0], y[:a], X[1], y[a:b], X[2], y[b:], np.unique(y).tolist())
@@ -102,12 +106,13 @@ def check_data(
     task: str,  # regression, binary or multiclass
     input_kind: str = "tabular",  # tabular, window, rule, game or mixed, as the model's class declares
     seed: int = 0,  # of everything drawn
+    sizes: tuple[int, int, int] = SIZES,  # rows to train on, to stop on, to predict
 ) -> CheckData:
     "The small seeded data that a model is checked on."
     import pandas as pd
-    rng, n = np.random.default_rng([seed, TASKS.index(task)]), sum(SIZES)
+    rng, n = np.random.default_rng([seed, TASKS.index(task)]), sum(sizes)
     if input_kind == "game":
-        return _game_data(rng, n, task)
+        return _game_data(rng, sizes, task)
     shape = (n, STEPS, 3) if input_kind == "window" else (n, len(NAMES))
     X = rng.integers(-6, 7, shape) / 4.0
     now = X[:, -1] if input_kind == "window" else X
@@ -115,8 +120,39 @@ def check_data(
     X = _rule_columns(rng, y, classes) if input_kind == "rule" else X
     names = list(NAMES[:X.shape[-1]]) if input_kind != "rule" else [f"past_{c}" for c in classes] or ["past"]
     X = X if input_kind == "window" else pd.DataFrame(X, columns=names)
-    a, b = SIZES[0], SIZES[0] + SIZES[1]
+    a, b = sizes[0], sizes[0] + sizes[1]
     return CheckData(task, names, X[:a], y[:a], X[a:b], y[a:b], X[b:], y[b:], classes)
+
+# %% ../../nbs/02_checks/02_bench.ipynb #29543251
+def row_times(
+    n: int,  # rows, in order
+    first_day: int = 0,  # days after 2020-01-01
+) -> pd.DataFrame:  # datetime, symbol, label_end
+    "When and of whom the rows of the small data are: four symbols a day, each label known the next day."
+    import pandas as pd
+    day = pd.Timestamp("2020-01-01") + pd.to_timedelta(first_day + np.arange(n) // 4, "D")
+    return pd.DataFrame({"datetime": day, "symbol": [f"S{k % 4}" for k in range(n)], "label_end": day + pd.Timedelta("1D")})
+
+
+def check_panel(
+    task: str,  # regression, binary or multiclass
+    seed: int = 0,  # of everything drawn
+    sizes: tuple[int, int, int] = SIZES,  # as for `check_data`; the panel has all of them
+) -> Panel:
+    "The table of the small data as a panel, for audits."
+    import pandas as pd
+    d, about = check_data(task, seed=seed, sizes=sizes), row_times(sum(sizes))
+    table = pd.concat([d.X, d.X_val, d.X_new], ignore_index=True).assign(label=np.concatenate([d.y, d.y_val, d.y_new]))
+    return make_panel(pd.concat([about.rename(columns={"datetime": "time"}), table], axis=1), d.names, task=task, name="bench")
+
+# %% ../../nbs/02_checks/02_bench.ipynb #ad1abf0f
+def other_codes(
+    codes: np.ndarray,  # (N,) classes, as 0 … many-1
+    many: int,  # classes that there are
+    rng: np.random.Generator,  # which of the others
+) -> np.ndarray:  # (N,)
+    "For each row a class that it was not."
+    return (codes + rng.integers(1, many, len(codes))) % many
 
 # %% ../../nbs/02_checks/02_bench.ipynb #b828d370
 QUICK = {"n_estimators": 40, "num_boost_round": 200, "epochs": 8, "max_epochs": 8, "n_epochs": 8, "save_checkpoints": False}
@@ -145,6 +181,7 @@ class Bench:
         folder: Path | str | None = None,  # where models are saved; None: nothing can be saved
     ):
         self.cls, self.task, self.seed, self.config, self.folder = cls, task, seed, dict(config or {}), folder
+        self.heard: list[str] = []  # files that were read while the class was asked
         self.data = check_data(task, cls.input_kind, seed)
         settings = cls(self.config, task=task).config if self.config else cls(task=task).config
         self.known = set(settings) if isinstance(settings, dict) else {f.name for f in fields(settings)}
@@ -190,6 +227,11 @@ class Bench:
     def near(self) -> float:
         "How far answers that should be the same may lie apart: 0 for trees and tables, 1e-6 for nets, or the class's `tolerance`."
         return float(getattr(self.cls, "tolerance", 1e-6 if self.cls.input_kind == "window" else 0.0))
+
+    @property
+    def rounding(self) -> float:
+        "What another size or order of a batch may change: kernels round a sum differently."
+        return max(self.near, 1e-9 * float(np.nanmax(np.abs(self.answer))))
 
 # %% ../../nbs/02_checks/02_bench.ipynb #3fd65c1e
 def raw_output(

@@ -15,6 +15,7 @@ from ..base import BaseModel, ConfigError, DataError, LineupIQError, ModelTypeEr
 from ..base import did_you_mean
 from .bench import CHECKS, Bench, Broken, agree, expect, gap, model_check, peak_bytes, raw_output, refused, run_check, spoiled
 from .findings import Finding
+from .reads import hear_reads
 from .reload import fresh_process, pickles_in
 from ..core.arrays import View, take_rows
 from ..data.game_log import Games
@@ -262,20 +263,15 @@ def _poisoned_future(b: Bench) -> str:
     d, t = b.data, 40
     said = agree(b.answer[:t], b.raw(b.fitted, spoiled(d.X_new, t, b.seed))[:t], 0.0, f"{len(d.X_new) - t} later rows replaced")
     shorter = b.raw(b.fitted, take_rows(d.X_new, slice(t)))
-    return f"{said}; {agree(b.answer[:t], shorter, _rounding(b), 'later rows cut off')}"
+    return f"{said}; {agree(b.answer[:t], shorter, b.rounding, 'later rows cut off')}"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #0c35e2bb
-def _rounding(b: Bench) -> float:
-    "What another batch size may change."
-    return max(b.near, 1e-9 * float(np.nanmax(np.abs(b.answer))))
-
-# %% ../../nbs/02_checks/04_contract.ipynb #04347221
 @model_check("one row predicts as in the batch")
 def _one_row(b: Bench) -> str:
     X = b.data.X_new
     alone = np.concatenate([b.raw(b.fitted, take_rows(X, slice(k, k + 1))) for k in range(0, 60, 6)])
     back = b.raw(b.fitted, take_rows(X, slice(None, None, -1)))[::-1]
-    return f"{agree(b.answer[::6], alone, _rounding(b), 'alone')}; {agree(b.answer, back, _rounding(b), 'in reverse')}"
+    return f"{agree(b.answer[::6], alone, b.rounding, 'alone')}; {agree(b.answer, back, b.rounding, 'in reverse')}"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #c44ec422
 @model_check("training sees its slice alone")
@@ -287,6 +283,9 @@ def _fit_on_slice(b: Bench) -> str:
     behind = np.concatenate([np.asarray(d.X), np.full((50, *np.shape(d.X)[1:]), 1e5)])
     X = pd.DataFrame(behind, columns=d.X.columns)[:n] if hasattr(d.X, "columns") else behind[:n]
     return agree(b.answer, b.raw(b.fit(X, np.concatenate([d.y, d.y[:50][::-1]])[:n])), 0.0, "a slice of a longer table")
+
+# %% ../../nbs/02_checks/04_contract.ipynb #16de7fbc
+from . import memory  # noqa: E402, F401
 
 # %% ../../nbs/02_checks/04_contract.ipynb #5dbd2796
 @model_check("missing values as declared")
@@ -434,8 +433,9 @@ def check_model(
     if odd:
         hint = did_you_mean(odd[0], [*cls.tasks, *CHECKS])
         raise ConfigError(f"nothing to check under '{odd[0]}'{hint}", expected=f"{', '.join(cls.tasks)}, or a title of CHECKS")
-    with tempfile.TemporaryDirectory(prefix="check_model_") as folder:
+    with tempfile.TemporaryDirectory(prefix="check_model_") as folder, hear_reads() as heard:
         benches = [Bench(cls, task, seed, config, folder) for task in tasks]
+        for b in benches: b.heard = heard
         findings = [run_check(title, b) for b in benches for title in titles]
         findings += fresh_process(benches) if only is None else []
     failed = [f for f in findings if f.verdict == "fail"]

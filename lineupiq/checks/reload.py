@@ -13,6 +13,7 @@ import numpy as np
 
 from .bench import Bench, Broken, agree, expect, raw_output
 from .findings import Finding
+from .reads import TABLES, foreign_reads, hear_reads, told_reads
 from ..data.game_log import Games
 
 # %% auto #0
@@ -111,7 +112,9 @@ def serve_reload(
     from lineupiq.core.files import dump_json, load_json
     order, heard, said = Path(order), [], {}
     what = load_json(order)
-    cls = reduce(getattr, what["class"].split("."), importlib.import_module(what["module"]))
+    with hear_reads() as begun:
+        cls = reduce(getattr, what["class"].split("."), importlib.import_module(what["module"]))
+    begun = [p for p in foreign_reads(begun, cls, []) if Path(p).suffix in TABLES or p.endswith("a panel")]  # a library may look up its own version
 
     def hear(event: str, args: tuple) -> None:
         if event == "pickle.find_class" and not _importing():
@@ -123,8 +126,10 @@ def serve_reload(
         rows = rows if job["columns"] is None else pd.DataFrame(rows, columns=job["columns"])
         rows = Games(pd.read_parquet(job["log"]), rows) if job.get("log") else rows
         heard.clear()
-        out = cls.load(job["folder"]).predict(rows)
-        said[job["task"]] = {"unpickled": sorted(set(heard)), "classes": None if out.classes is None else list(out.classes)}
+        with hear_reads() as read:
+            out = cls.load(job["folder"]).predict(rows)
+        odd = [*begun, *foreign_reads(read, cls, [Path(job["folder"])])]
+        said[job["task"]] = {"unpickled": sorted(set(heard)), "read": odd, "classes": None if out.classes is None else list(out.classes)}
         np.save(job["out"], raw_output(out))
     dump_json(said, order.with_suffix(".said.json"))
     return said
@@ -171,6 +176,7 @@ def fresh_process(
             expect(isinstance(said, dict), str(said))
             unpickled, classes = said[b.task]["unpickled"], said[b.task]["classes"] or []
             expect(not unpickled, f"unpickled while loading: {', '.join(unpickled[:5])}")
+            expect(not said[b.task]["read"], told_reads(said[b.task]["read"], b.cls, "while it was imported, loaded and asked"))
             expect(classes == b.data.classes, f"classes {classes}, expected {b.data.classes}")
             answer = np.load(Path(b.folder, f"{b.task}_answer.npy"))
             out.append(Finding(f"{b.task}: {title}", "pass", agree(b.answer, answer, b.near, "predicted there")))

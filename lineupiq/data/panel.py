@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -220,6 +221,7 @@ def make_panel(
     to_fit: bool = True,  # False: rows to predict or to score; few, one or none will do, and a column may be empty
 ) -> Panel:  # validated and sorted by time, then symbol
     "Validate a table once and sort it once."
+    sys.audit("lineupiq.panel", name)  # checks listen for models that make themselves the data that they are asked about
     if task not in TASKS:
         raise ConfigError(f"unknown task '{task}'{did_you_mean(task, TASKS)}", expected=", ".join(TASKS))
     entries = _entries(frame, features)
