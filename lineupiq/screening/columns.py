@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -115,6 +115,12 @@ class Lesson:
     outcome: np.ndarray  # (N, K)
     bases: list[np.ndarray]  # each (N, K)
     scores: list[tuple[float, np.ndarray]]  # of each, on the late rows
+    kept: dict[str, np.ndarray] = field(default_factory=dict)  # bins of a column, once they were made
+
+    def bins(self, panel: Panel, feature: Feature) -> np.ndarray:  # (N,)
+        "A column's bins, learnt on the rows that teach."
+        if feature.name not in self.kept: self.kept[feature.name] = _bins(panel.frame[feature.name].iloc[self.rows].reset_index(drop=True), feature.kind, self.train)
+        return self.kept[feature.name]
 
     @property
     def level(self) -> np.ndarray:  # (N, K)
@@ -148,7 +154,7 @@ def single_gain(
 ) -> tuple[float, float]:  # (gain over the simple rule, its lower bound), in the terms of PLAUSIBLE
     "What one column can forecast alone."
     if (t := taught or lesson(panel)) is None: return float("nan"), float("nan")
-    bins = _bins(panel.frame[feature.name].iloc[t.rows].reset_index(drop=True), feature.kind, t.train)
+    bins = t.bins(panel, feature)
     try: own = _score(panel, t.rows[t.late], _means(bins, t.outcome, t.train)[t.late])
     except UndefinedScore: return float("nan"), float("nan")
     return min((_gain(panel, own, base) for base in t.scores), key=lambda g: g[0])
@@ -164,7 +170,7 @@ def gain_on_level(
 ) -> tuple[float, float]:  # (share of what the level leaves open, its lower bound)
     "What one column adds to the best of the levels."
     if panel.task != "regression" or (t := taught or lesson(panel)) is None: return float("nan"), float("nan")
-    bins = _bins(panel.frame[feature.name].iloc[t.rows].reset_index(drop=True), feature.kind, t.train)
+    bins = t.bins(panel, feature)
     open_ = t.outcome - t.level
     left, after = ((x[t.late, 0]) ** 2 for x in (open_, open_ - _means(bins, open_, t.train, LIGHT)))
     whole, without = _means_without(np.stack([left, after], axis=1))
@@ -218,19 +224,18 @@ class Look:
 def looks(
     panel: Panel,  # rows in time order
     backs: tuple[int, ...] = (0, 1, 2, 5, 10),  # ended labels, counted back from the latest
-    level: np.ndarray | None = None,  # (N, K) what is known of each labelled row's outcome without the columns, to be taken off; None: nothing
+    level: np.ndarray | None = None,  # (N, K) what is known of each labelled row's outcome without the columns: also what it leaves open is looked at; None: not
 ) -> dict[str, Look]:  # by feature
-    "Whether each column goes along with its own row's label or with those that were known."
+    "Whether each column goes along with its own row's label or with those that were known; the stronger of both looks where there is a level."
     rows = np.flatnonzero(panel.labelled)
-    outcome, out = outcome_columns(panel, rows) - (0.0 if level is None else level), {}
-    pasts = []
-    for at in ended_before(panel, rows, backs).T:
-        past = outcome[at].copy()
-        past[at < 0] = np.nan
-        pasts.append(past)
+    whole, out = outcome_columns(panel, rows), {}
+    outcomes = [whole] if level is None else [whole, whole - level]
+    before = ended_before(panel, rows, backs).T
+    pasts = [[np.where((at >= 0)[:, None], o[at], np.nan) for at in before] for o in outcomes]
     for f in panel.features:
         bins = _bins(panel.frame[f.name].iloc[rows].reset_index(drop=True), f.kind, np.ones(len(rows), bool))
-        out[f.name] = Look(_link(bins, outcome, ERRORS), max(_link(bins, past) for past in pasts))
+        seen = [Look(_link(bins, o, ERRORS), max(_link(bins, past) for past in known)) for o, known in zip(outcomes, pasts, strict=True)]
+        out[f.name] = max(seen, key=lambda k: (k.ahead, k.own))
     return out
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #1d1b8b19
@@ -243,7 +248,7 @@ def cause_or_copy(
     taught: Lesson,  # of `lesson`
 ) -> str:  # "cause", "copy", or "" where there is no telling
     "Whether a column goes along with what levels leave open alone, or with the levels as well, as a copy of the outcome would."
-    bins = _bins(panel.frame[feature.name].iloc[taught.rows].reset_index(drop=True), feature.kind, taught.train)
+    bins = taught.bins(panel, feature)
     parts = (taught.level, taught.outcome - taught.level, _means(bins, taught.outcome, taught.train, LIGHT))
     m, r, g = (x[taught.late] - x[taught.late].mean(axis=0) for x in parts)
     sums = np.stack([(a * b).sum(axis=1) for a, b in ((m, m), (m, r), (r, r), (m, g), (r, g))], axis=1)
@@ -285,13 +290,12 @@ def audit_columns(
     labelled = panel.frame[panel.labelled].reset_index(drop=True)
     twins = {t.split("'")[1]: t for t in label_twins(labelled, panel.features, classes=panel.task != "regression")}
     name, limit, _ = PLAUSIBLE[panel.task]
-    seen, out, taught = looks(panel), [], lesson(panel)
-    rest = looks(panel, level=taught.level) if taught else seen
+    out, taught = [], lesson(panel)
+    seen = looks(panel, level=taught.level if taught else None)
     for f in panel.features:
         gain, low = single_gain(panel, f, taught) if taught else (float("nan"),) * 2
         part, least = gain_on_level(panel, f, taught) if taught else (float("nan"),) * 2
         look, called = seen[f.name], outcome_name(f.name)
-        look = max(look, rest[f.name], key=lambda k: (k.ahead, k.own))
         ahead = look.ahead
         kind = cause_or_copy(panel, f, taught) if (ahead or low > limit) and taught else ""
         cause = kind == "cause"
