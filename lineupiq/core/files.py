@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError, NotFound, Record, UntrustedArtifact
+from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError, LineupIQError, NotFound, Record, UntrustedArtifact
 
 # %% auto #0
 __all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'models_root', 'parse_version', 'disk_errors', 'sync_path',
@@ -246,7 +246,8 @@ def write_manifest(
 # %% ../../nbs/00_core/01_files.ipynb #0e30e848
 @contextmanager
 def as_written(
-    path: Path | str,  # what is being read, its digests compared
+    path: Path | str,  # what is being read
+    sealed: bool = True,  # True: digests were compared, so nothing that it says can be a user's mistake; False: this library's own errors stay what they are
 ) -> Iterator[None]:
     "Turn what a reader stumbles over into an `IntegrityError` that names the path."
     try:
@@ -254,6 +255,8 @@ def as_written(
     except (IntegrityError, NotFound, UntrustedArtifact, EnvironmentFault, MemoryError):
         raise
     except Exception as err:
+        if isinstance(err, LineupIQError) and not sealed:
+            raise
         raise IntegrityError("a file that this library did not write so", where=str(path), found=f"{type(err).__name__}: {ascii(str(err))[1:-1]}"[:200],
                              fix="restore it from a good copy, or train again") from err
 

@@ -19,7 +19,7 @@ from ..auditing.poison import world_of
 from ..base import ConfigError, Record
 from ..checks.findings import Finding, check_splitter
 from ..core.config import read_yaml
-from ..core.files import load_json
+from ..core.files import as_written, load_json
 from ..data.panel import Panel
 from ..data.request import DataRequest, horizons, read_source, recorded_source, source_options
 from ..fit.out_of_fold import with_validation
@@ -58,6 +58,11 @@ def run_findings(
     setup: Record,  # of `run_setup`
 ) -> list[Finding]:
     "What a run's own files say."
+    with as_written(run, sealed=False):
+        return _own_findings(run, panel, setup)
+
+
+def _own_findings(run: Path | str, panel: Panel, setup: Record) -> list[Finding]:
     folds, written = run_folds(panel, setup), load_json(Path(run) / "metrics" / "folds.json")
     at, rows = np.cumsum(panel.labelled) - 1, panel.labelled
     groups = None if panel.groups is None else panel.groups[rows]

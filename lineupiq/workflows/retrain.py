@@ -250,7 +250,7 @@ def run_retrain(
 ) -> dict[str, Any]:  # exit_code, status, reasons, and what each step found
     "Check, train, validate, promote, notify; the same request again goes on where it was."
     ask, folder, say = ask.check(), Path(output) / check_name(ask.name, "model name"), show or (lambda line: None)
-    Store().known(ask.name)  # before there is a folder for it
+    load_published(Store(), ask.name)  # before there is a folder for it
     if dry_run:
         return _plan(ask, folder)
     with one_at_a_time(folder / ".lock", "this model is being retrained"):

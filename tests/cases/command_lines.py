@@ -421,7 +421,7 @@ def case(seed: int, world: World, tree: dict[tuple[str, ...], list[Any]], env_na
         path = next(p for p in tree if tuple(words[:len(p)]) == p)
         by_command[path].append(words)
     path = pick(rng, list(tree))
-    if path[0] in HEAVY and rng.random() < 0.6:
+    if path[0] in HEAVY and rng.random() < 0.7:
         path = pick(rng, list(tree))
     argv = pick(rng, by_command[path] if len(by_command[path]) == 1 or rng.random() < 0.05 else by_command[path][1:])
     damaged = rng.random() < 0.3
@@ -438,7 +438,7 @@ def case(seed: int, world: World, tree: dict[tuple[str, ...], list[Any]], env_na
     if damaged:
         files = sorted(n for n, (kind, *_) in world.there.items() if kind == stat.S_IFREG and n.startswith("w/") and not n.startswith(("w/odd", "w/keys")))
         wanted = _near(files, argv)
-        damage = [(pick(rng, wanted if wanted and rng.random() < 0.85 else files), int(rng.integers(2**31))) for _ in range(1 + (rng.random() < 0.2))]
+        damage = [(_one_of(rng, wanted if wanted and rng.random() < 0.85 else files, argv), int(rng.integers(2**31))) for _ in range(1 + (rng.random() < 0.2))]
     return Case(seed, argv, env, damage)
 
 
@@ -451,6 +451,14 @@ def _near(files: list[str], argv: list[str]) -> list[str]:
     "Files that such a command reads."
     starts = READS.get(argv[0] if argv else "", ("w/models",))
     return [f for f in files if any(f.endswith(".yaml") and f.count("/") == 1 if s == "w/*.yaml" else f.endswith(".csv") and f.count("/") == 1 if s == "w/*.csv" else f.startswith(s) for s in starts)]
+
+
+def _one_of(rng: np.random.Generator, files: list[str], argv: list[str]) -> str:
+    "A file; each kind as often as another, and those of what the line names first."
+    named = [f for f in files if any(len(a) > 3 and a in f for a in argv)]
+    some = named if named and rng.random() < 0.6 else files
+    name = pick(rng, sorted({f.rpartition("/")[2] for f in some}))
+    return pick(rng, [f for f in some if f.endswith("/" + name)])
 
 
 # --- damage ---
