@@ -22,7 +22,7 @@ from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError,
 # %% auto #0
 __all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'models_root', 'parse_version', 'disk_errors', 'sync_path',
            'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'json_text', 'dump_json', 'load_json',
-           'sha256_file', 'folder_files', 'write_manifest', 'as_written', 'verify_manifest', 'shown']
+           'load_rows', 'sha256_file', 'folder_files', 'write_manifest', 'as_written', 'verify_manifest', 'shown']
 
 # %% ../../nbs/00_core/01_files.ipynb #97fae632
 NAME = re.compile(r"\A[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
@@ -202,6 +202,19 @@ def load_json(
         raise
     except (ValueError, RecursionError) as err:  # the latter: brackets in brackets
         raise IntegrityError("not a JSON file that this library wrote", where=str(path), found=str(err)[:200]) from err
+
+# %% ../../nbs/00_core/01_files.ipynb #da228030
+def load_rows(
+    path: Path | str,  # a parquet file
+) -> Any:  # a pandas DataFrame
+    "Read rows that this library has written; a broken file is an `IntegrityError` that names the path."
+    import pandas as pd
+    if not os.path.exists(path):
+        raise NotFound("no such file", where=str(path))
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise IntegrityError("not a plain file", where=str(path), expected="a file, not a folder, a pipe or a device")
+    with as_written(path):
+        return pd.read_parquet(path)
 
 # %% ../../nbs/00_core/01_files.ipynb #135c6d55
 MANIFEST = "manifest.json"

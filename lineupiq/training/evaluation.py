@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, LeakError, Record
 from ..core.config import read_yaml
-from ..core.files import as_written, atomic_write, dump_json, load_json
+from ..core.files import as_written, atomic_write, dump_json, load_json, load_rows
 from ..data.panel import Panel
 from ..report.boards import number, verdict
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
@@ -162,7 +162,7 @@ def _cells_of(run_dir: Path, draws: int) -> pd.DataFrame:
     if status.get("status") not in ("done", "leak"):
         raise ConfigError("the run did not finish", where=str(run_dir), found=str(status.get("status")))
     setup, board = read_yaml(run_dir / "config.yaml"), load_json(run_dir / "metrics" / "leaderboard.json")
-    kept, about = pd.read_parquet(run_dir / "predictions" / "test_predictions.parquet"), setup["panel"]
+    kept, about = load_rows(run_dir / "predictions" / "test_predictions.parquet"), setup["panel"]
     rows = set.intersection(*(set(g["row"]) for _, g in kept.groupby("model")))
     kept, metric = kept[kept["row"].isin(rows)], get_metric(board["leaderboard"][0]["metric"])
     symbols = sorted(kept["symbol"].astype(str).unique())

@@ -30,7 +30,7 @@ import yaml
 import lineupiq
 import lineupiq.base as base
 
-LIMIT = 60  # seconds after which a command hangs
+LIMIT = 120  # seconds after which a command hangs
 CODES = (0, *range(2, 11))  # 1 is a bug; nothing here sends a signal
 CHEAP = ("ridge", "logistic", "prior", "ewma", "last_value")  # what `all` means here
 NAME, OTHER = "table_h1_ridge", "games_h1_logistic"  # published
@@ -88,7 +88,7 @@ GOOD: dict[str, list[str]] = {  # by an option's name
     "test": TIMES, "walk_forward": TIMES, "train_from": TIMES, "calibrate": ["auto", "sigmoid", "isotonic", "temperature", "none"], "metric": ["rmse", "mae", "log_loss", "val_rmse", "brier"], "device": ["cpu", "cuda", "auto"], "acknowledge": [*CHEAP], "best": ["tuning/best_hyperparameters.json"],
     "n_trials": ["1", "2", "0", "-1", "nan", "", "x", "1.5"], "outer": ["2", "1", "0", "-1", "x"], "n_splits": ["2", "3", "5"], "seq_len": ["1", "3", "20"], "experiment": ["try"], "tracking_uri": ["off", "http://127.0.0.1:9"], "uri": ["off", "sqlite:///m.db"], "part": ["major", "minor", "patch"], "resume": ["{stopped}", "{run}", "{stopped_id}"],
     "output": ["runs", "new", "new/new", "new.csv", "new.parquet", "new.onnx"], "method": ["random", "grid", "bayes", "tpe"], "sampler": ["tpe", "random", "cmaes"], "pruner": ["none", "median", "hyperband"], "n_jobs": ["1", "2", "0", "-1", "x"], "storage": ["sqlite:///s.db", "journal.log"], "study": ["try"], "space": ["tuning.yaml"],
-    "choice": ["best", "one-se"], "run": ["{run}", "{stopped}"], "family": ["boosting", "classical", "neural"], "check": [*CHEAP, "all", "table.yaml", "bars"], "rows": ["50", "100"], "cuts": ["1", "2"], "plant": ["future", "none", "shift"], "splitter": ["kfold", "walk-forward", "purged"], "arg": ["n_splits=3", "k=v"],
+    "choice": ["best", "one-se"], "run": ["{run}", "{stopped}"], "family": ["boosting", "classical", "neural"], "check": [*CHEAP, "table.yaml", "bars"], "rows": ["50", "100"], "cuts": ["1", "2"], "plant": ["future", "none", "shift"], "splitter": ["kfold", "walk-forward", "purged"], "arg": ["n_splits=3", "k=v"],
     "name": [NAME, OTHER, "drift", "train", "ridge", "training", "table", "job.ipynb"], "version": VERSIONS, "reason": ["it is better"], "key": ["keys/key"], "new_key": ["keys/new"], "keep": ["0", "1", "5"], "gate": ["gate.yaml"], "watch": ["drift.yaml"], "parameter": ["data=table.yaml", "model=ridge", "n=3", "result=x", "job_id=x"],
     "notify": ["none", "github", "http://127.0.0.1:9/x"], "timeout": ["1", "30"], "time_limit": ["0.001", "60"], "file": ["table.yaml", "ridge.yaml", "training.yaml", "gate.yaml", "experiment.yaml"], "format": ["onnx", "pmml"], "rolls": ["2021-02-01", "rolls.csv"], "trading_cost": ["0.001"], "decay": ["0.1"], "intervals": ["0.9"], "val": ["0.2"],
     "test_share": ["0.2"], "n": ["100"],
@@ -252,6 +252,7 @@ def oddities(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     _socket(folder / "socket")
     (folder / "loop").symlink_to("loop")
+    (folder / "loop.ipynb").symlink_to("loop.ipynb")
     (folder / "dangling").symlink_to("nowhere")
     said = {"empty": b"", "empty.yaml": b"", "empty.csv": b"", "latin1.yaml": "name: Zürich\n".encode("latin-1"), "binary": bytes(range(256)) * 20, "binary.csv": bytes(range(256)) * 20, "deep.yaml": DEEP.encode(), "deep.json": DEEP.encode(), "list.yaml": b"- 1\n- 2\n", "twice.yaml": b"seed: 1\nseed: 2\n",
             "aliases.yaml": ("a0: &a0 [x, x]\n" + "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}, *a{k - 1}, *a{k - 1}, *a{k - 1}, *a{k - 1}, *a{k - 1}, *a{k - 1}]\n" for k in range(1, 12))).encode(), "tags.yaml": b"seed: !!python/object/apply:os.mkdir [pwned]\n", "self.yaml": b"&a {seed: *a}\n",
@@ -320,14 +321,14 @@ def quick() -> Iterator[None]:
     from lineupiq.jobs import runner
     from lineupiq.registry import registry
     from lineupiq.workflows import train
-    settings, listed, embedded = train.run_settings, registry().list_models, bars.sp500_bars
+    settings, listed, embedded, made = train.run_settings, registry().list_models, bars.sp500_bars, typer.main.get_command(program.app)
 
     def no_kernel(notebook: Path, out: Path, values: Any, box: dict[str, Any], tell: Any) -> None:
         box["error"] = JobError("no kernel here")
         box["over"].set()
     with mock.patch.object(train, "run_settings", lambda *asked: replace(settings(*asked), isolate=False, draws=100)), \
             mock.patch.object(type(registry()), "list_models", lambda *a, **k: [m for m in listed(*a[1:], **k) if m["name"] in CHEAP]), \
-            mock.patch.object(typer.main, "get_command", lambda app, made=typer.main.get_command(program.app): made), mock.patch("matplotlib.figure.Figure.savefig", _no_picture), \
+            mock.patch.object(typer.main, "get_command", lambda app: made), mock.patch("matplotlib.figure.Figure.savefig", _no_picture), \
             mock.patch.object(bars, "sp500_bars", lambda: embedded().groupby("symbol").tail(150).reset_index(drop=True)), mock.patch.object(runner, "_execute", no_kernel):
         yield
 
@@ -415,15 +416,11 @@ class Case:
 def case(seed: int, world: World, tree: dict[tuple[str, ...], list[Any]], env_names: list[str]) -> Case:
     "The case of a seed."
     rng = np.random.default_rng([19, seed])
-    by_command: dict[tuple[str, ...], list[list[str]]] = {path: [list(path)] for path in tree}
-    for line in SENSIBLE:
-        words = line.split()
-        path = next(p for p in tree if tuple(words[:len(p)]) == p)
-        by_command[path].append(words)
     path = pick(rng, list(tree))
     if path[0] in HEAVY and rng.random() < 0.7:
         path = pick(rng, list(tree))
-    argv = pick(rng, by_command[path] if len(by_command[path]) == 1 or rng.random() < 0.05 else by_command[path][1:])
+    right = [words for line in SENSIBLE if tuple((words := line.split())[:len(path)]) == path]
+    argv = pick(rng, right if right and rng.random() < 0.95 else [list(path)])
     damaged = rng.random() < 0.3
     for _ in range(int(pick(rng, [0, 0, 0, 1] if damaged else [0, 1, 1, 1, 2, 2, 3, 5]))):
         argv = bent(rng, argv, len(path) if rng.random() < 0.97 else 0, tree[path])
@@ -608,8 +605,12 @@ def reseal(path: Path) -> str:
 def _rechain(journal: Path, was: str, now: str) -> None:
     from lineupiq.core.journal import GENESIS, line_digest
     prev, out = GENESIS, []
-    for line in journal.read_bytes().splitlines():
-        told = json.loads(line)
+    try:
+        lines = [json.loads(line) for line in journal.read_bytes().splitlines()]
+        lines = [told for told in lines if isinstance(told, dict)]
+    except ValueError:  # it was damaged before
+        return
+    for told in lines:
         told["prev"] = prev
         if told.get("digest") == was:
             told["digest"] = now
@@ -647,9 +648,8 @@ def judge(said: Said, one: Case, before: dict[str, tuple], after: dict[str, tupl
     return out
 
 
-def run(seed: int, world: World, tree: dict[tuple[str, ...], list[Any]], env_names: list[str]) -> tuple[Case, Said, list[str]]:
-    "Make a case, run it, judge it, and put the world back."
-    one = case(seed, world, tree, env_names)
+def run(one: Case, world: World) -> tuple[Said, list[str]]:
+    "Run a case, judge it, and put the world back."
     logs = set(Path(tempfile.gettempdir()).glob("lineupiq-*.log"))
     with world.entered(one.env):
         try:
@@ -665,7 +665,7 @@ def run(seed: int, world: World, tree: dict[tuple[str, ...], list[Any]], env_nam
     for log in set(Path(tempfile.gettempdir()).glob("lineupiq-*.log")) - logs:
         said.err += log.read_text(encoding="utf-8", errors="replace")[-3000:]
         log.unlink()
-    return one, said, faults
+    return said, faults
 
 
 def main(seeds: list[int]) -> None:
@@ -674,7 +674,8 @@ def main(seeds: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder, quick():
         world = World(Path(folder) / "world")
         for seed in seeds:
-            one, said, faults = run(seed, world, tree, env_names)
+            one = case(seed, world, tree, env_names)
+            said, faults = run(one, world)
             print(one, f"→ {said.code} in {said.seconds:.1f} s", faults or "", ascii((said.err or said.out)[:300]) if not faults else said.err[-3000:], sep="\n   ", flush=True)
 
 
