@@ -529,6 +529,8 @@ def dumped(value: Any, rng: np.random.Generator) -> str:
 def damage(path: Path, seed: int) -> str:
     "Do something to a file, and say what."
     rng = np.random.default_rng([20, seed])
+    if not path.is_file():  # damaged before
+        return f"{path.name}: nothing"
     how = rng.random()
     if how < 0.06:
         what = pick(rng, ["gone", "folder", "pipe", "loop", "full folder"])
