@@ -166,8 +166,8 @@ def n_threads() -> int:  # at least 1
     "Threads that models may use: `LINEUPIQ_NUM_THREADS`, else the processors that this process may run on."
     text = os.environ.get("LINEUPIQ_NUM_THREADS", "")
     if text:
-        if not text.isdigit() or int(text) < 1:
-            raise ConfigError("not a thread count", where="LINEUPIQ_NUM_THREADS", found=repr(text), expected="a whole number from 1 up")
+        if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) < 1:
+            raise ConfigError("not a thread count", where="LINEUPIQ_NUM_THREADS", found=ascii(text)[:40], expected="a whole number from 1 to 9999")
         return int(text)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -302,7 +302,13 @@ def config_problems(
         params_schema(cls).model_validate(own_names(cls, values))
     except ValidationError as err:
         return [_problem_line(cls, e) for e in err.errors(include_url=False)]
-    return []
+    return [f"{k}: expected a whole number of at most 64 bits, found one of {n}" for k, v in values.items() if (n := _bits(v)) > 63]
+
+
+def _bits(value: Any) -> int:
+    "Of the longest whole number in a value: a file that keeps it is read back with 64 at most."
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return value.bit_length() if type(value) is int else max(map(_bits, inner), default=0)
 
 # %% ../nbs/00_base.ipynb #0ba99b1a
 def _problem_line(cls: type, e: dict) -> str:

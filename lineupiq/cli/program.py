@@ -108,8 +108,8 @@ def exit_code(
             return 0
         if isinstance(err, (MemoryError, OSError)):
             return _fail(_of_the_machine(err), 7, as_json)
-        if isinstance(err, RuntimeError) and "home directory" in str(err):
-            return _fail(ConfigError("a path that begins with ~ names nobody's home", fix="write the path out"), 2, as_json)
+        if (wrong := _no_path(err)) is not None:
+            return _fail(wrong, 2, as_json)
         return _bug(err, debug, as_json)
     except (KeyboardInterrupt, Terminated) as err:
         return _stopped("terminated", err.exit_code, as_json) if isinstance(err, Terminated) else _stopped("interrupted", 130, as_json)
@@ -140,6 +140,18 @@ def _usage(err: Any, as_json: bool) -> int:
     except OSError:
         closed_pipe(sys.stderr)
     return 2
+
+
+def _no_path(err: Exception) -> LineupIQError | None:
+    "What Python's library says, in errors of no class of their own, of a text that cannot be a path; None: something else."
+    said = str(err)
+    if isinstance(err, RuntimeError) and "home directory" in said:
+        return ConfigError("a path that begins with ~ names nobody's home", fix="write the path out")
+    if isinstance(err, RuntimeError) and said.startswith("Symlink loop"):
+        return ConfigError("a path of links that lead to each other", found=said.removeprefix("Symlink loop from ")[:200], fix="give the file itself")
+    if isinstance(err, ValueError) and "embedded null" in said:
+        return ConfigError("a path with a character of number zero in it", fix="write the path out")
+    return None
 
 
 def _of_the_machine(err: BaseException) -> LineupIQError:

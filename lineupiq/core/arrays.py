@@ -321,6 +321,13 @@ def take_rows(
     return X.iloc[rows] if hasattr(X, "iloc") else X.take(rows) if isinstance(X, View) else X[rows]
 
 # %% ../../nbs/00_core/07_arrays.ipynb #2ede19b6
+def _check_width(model: ArrayModel) -> None:
+    "A length of windows that the names of the inputs bear out: names are made of it before any row is compared."
+    width = model._width
+    if width is not None and (type(width) is not int or model.input_kind != "window" and len(model.input_columns) != width * len(model.feature_columns)):
+        raise ValueError(f"windows of {width!r:.40}, {len(model.feature_columns)} features and {len(model.input_columns)} inputs")
+
+# %% ../../nbs/00_core/07_arrays.ipynb #c89048c9
 class ArrayModel(BaseModel):
     "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -542,6 +549,7 @@ class ArrayModel(BaseModel):
             config = state["config"] if cls.Config.resumable else {**state["config"], "save_checkpoints": None}  # files of earlier versions say true for every model
             model = cls(config, feature_columns=state["feature_columns"], task=state["task"])
             model.input_columns, model._width, model._positional = state["input_columns"], state["width"], state["positional"]
+            _check_width(model)
             model.constant_columns = state["constant_columns"]
             model.codec = None if state["classes"] is None else LabelCodec(np.array(state["classes"]))
             model.metrics = TrainingMetrics(**state["metrics"])

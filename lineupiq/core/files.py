@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError, NotFound, Record, UntrustedArtifact
+from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError, LineupIQError, NotFound, Record, UntrustedArtifact
 
 # %% auto #0
 __all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'models_root', 'parse_version', 'disk_errors', 'sync_path',
            'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'json_text', 'dump_json', 'load_json',
-           'sha256_file', 'folder_files', 'write_manifest', 'as_written', 'verify_manifest', 'shown']
+           'load_rows', 'sha256_file', 'folder_files', 'write_manifest', 'as_written', 'verify_manifest', 'shown']
 
 # %% ../../nbs/00_core/01_files.ipynb #97fae632
 NAME = re.compile(r"\A[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
@@ -203,6 +203,19 @@ def load_json(
     except (ValueError, RecursionError) as err:  # the latter: brackets in brackets
         raise IntegrityError("not a JSON file that this library wrote", where=str(path), found=str(err)[:200]) from err
 
+# %% ../../nbs/00_core/01_files.ipynb #da228030
+def load_rows(
+    path: Path | str,  # a parquet file
+) -> Any:  # a pandas DataFrame
+    "Read rows that this library has written; a broken file is an `IntegrityError` that names the path."
+    import pandas as pd
+    if not os.path.exists(path):
+        raise NotFound("no such file", where=str(path))
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise IntegrityError("not a plain file", where=str(path), expected="a file, not a folder, a pipe or a device")
+    with as_written(path):
+        return pd.read_parquet(path)
+
 # %% ../../nbs/00_core/01_files.ipynb #135c6d55
 MANIFEST = "manifest.json"
 
@@ -246,7 +259,8 @@ def write_manifest(
 # %% ../../nbs/00_core/01_files.ipynb #0e30e848
 @contextmanager
 def as_written(
-    path: Path | str,  # what is being read, its digests compared
+    path: Path | str,  # what is being read
+    sealed: bool = True,  # True: digests were compared, so nothing that it says can be a user's mistake; False: this library's own errors stay what they are
 ) -> Iterator[None]:
     "Turn what a reader stumbles over into an `IntegrityError` that names the path."
     try:
@@ -254,6 +268,8 @@ def as_written(
     except (IntegrityError, NotFound, UntrustedArtifact, EnvironmentFault, MemoryError):
         raise
     except Exception as err:
+        if isinstance(err, LineupIQError) and not sealed:
+            raise
         raise IntegrityError("a file that this library did not write so", where=str(path), found=f"{type(err).__name__}: {ascii(str(err))[1:-1]}"[:200],
                              fix="restore it from a good copy, or train again") from err
 

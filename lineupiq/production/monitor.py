@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, MissingExtra, Record, config_problems, did_you_mean
+from ..base import ConfigError, DataError, IntegrityError, MissingExtra, Record, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml, settings_yaml
 from ..core.files import check_name, disk_errors, plain
 from ..core.timeline import to_duration
@@ -227,14 +227,25 @@ def keep_report(
 def read_history(
     folder: Path,  # of `drift_folder`
 ) -> list[dict[str, Any]]:  # oldest first
-    "The kept checks; a line that was torn by a crash is passed over."
+    "The kept checks; a line that was torn by a crash, or that says something else, is passed over."
     path, out = Path(folder) / "history.jsonl", []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise IntegrityError("not a plain file", where=str(path), expected="a file, not a folder, a pipe or a device", fix="move it away")
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
-            out.append(json.loads(line))
-        except ValueError:
+            out.append(_check_of(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             log.warning("%s: a torn line was passed over", path)
     return out
+
+
+def _check_of(told: Any) -> dict[str, Any]:
+    "A line of the history, if what is read of it again is there."
+    datetime.fromisoformat(told["time"])
+    values = {c["column"]: c["psi"] for c in told["columns"]}
+    if not all(isinstance(k, str) and (v is None or type(v) in (int, float)) for k, v in values.items()):
+        raise ValueError("a column without a name, or an index that is no number")
+    return told
 
 # %% ../../nbs/13_production/05_monitor.ipynb #698786bc
 def plot_history(

@@ -249,6 +249,8 @@ def validate(
     champion = load_published(store, name, live) if live not in (None, version) else None
     chosen = choose_rows(panel, challenger.bundle, champion.bundle if champion else None, config, since)
     rows = chosen.rows
+    for one in (challenger, *([champion] if champion else [])):
+        one.bundle.maker(panel)  # a panel that a model cannot be asked about is refused before a look is written down
     before = record_look(panel, rows, path=ledger or ledger_path(), command="validate", run=f"{name} {version}", models=[f"{name} {v}" for v in (version, live) if v], metric=config.metric or "default")
     question = (f"{name} {version}", window_of(panel, rows).digest, config.metric or "default")
     earlier = [k for k in before if k.command == "validate" and k.outcomes and (k.run, k.window.digest, k.metric) != question]

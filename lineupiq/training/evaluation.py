@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, LeakError, Record
 from ..core.config import read_yaml
-from ..core.files import atomic_write, dump_json, load_json
+from ..core.files import as_written, atomic_write, dump_json, load_json, load_rows
 from ..data.panel import Panel
 from ..report.boards import number, verdict
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
@@ -153,11 +153,16 @@ def run_cells(
 ) -> pd.DataFrame:  # a line a model and symbol
     "Scores and skills of a run's members, for all symbols and for each."
     run_dir = Path(run_dir)
+    with as_written(run_dir, sealed=False):
+        return _cells_of(run_dir, draws)
+
+
+def _cells_of(run_dir: Path, draws: int) -> pd.DataFrame:
     status = load_json(run_dir / "status.json")
     if status.get("status") not in ("done", "leak"):
         raise ConfigError("the run did not finish", where=str(run_dir), found=str(status.get("status")))
     setup, board = read_yaml(run_dir / "config.yaml"), load_json(run_dir / "metrics" / "leaderboard.json")
-    kept, about = pd.read_parquet(run_dir / "predictions" / "test_predictions.parquet"), setup["panel"]
+    kept, about = load_rows(run_dir / "predictions" / "test_predictions.parquet"), setup["panel"]
     rows = set.intersection(*(set(g["row"]) for _, g in kept.groupby("model")))
     kept, metric = kept[kept["row"].isin(rows)], get_metric(board["leaderboard"][0]["metric"])
     symbols = sorted(kept["symbol"].astype(str).unique())
@@ -245,8 +250,9 @@ def _parameters(run_dirs: Sequence[Path | str]) -> dict[str, Any]:
     "The parameters of what each run picked."
     out = {}
     for d in map(Path, run_dirs):
-        best = load_json(d / "metrics" / "leaderboard.json")["best"]
-        out[d.name] = {"model": best, "parameters": (read_yaml(d / "config.yaml").get("models") or {}).get(best)}
+        with as_written(d, sealed=False):
+            best = load_json(d / "metrics" / "leaderboard.json")["best"]
+            out[d.name] = {"model": best, "parameters": (read_yaml(d / "config.yaml").get("models") or {}).get(best)}
     return out
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #47e017b6

@@ -21,7 +21,7 @@ from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQEr
 from ..checks.findings import Finding
 from ..core.arrays import check_balance
 from ..core.callbacks import Callback, checkpoints_in
-from ..core.files import dump_json, load_json
+from ..core.files import as_written, dump_json, load_json
 from ..cv import Fold
 from ..data.bars import EARLIER
 from ..data.panel import Panel, describe_panel
@@ -318,7 +318,8 @@ def open_run(
     if status["status"] == "leak":
         log.warning("%s ended with a leak alarm: %s", run_dir.name, str(status.get("error") or "").split("\n")[0])
     folders = {p.name.rsplit("_", 2)[0]: p for p in sorted((run_dir / "models").iterdir()) if p.is_dir() and not p.name.startswith(".")}
-    name = model.split(":")[-1] if model else load_json(run_dir / "metrics" / "leaderboard.json")["best"]
+    with as_written(run_dir / "metrics" / "leaderboard.json", sealed=False):
+        name = model.split(":")[-1] if model else load_json(run_dir / "metrics" / "leaderboard.json")["best"]
     if name not in folders:
         raise ConfigError(f"the run has no model '{name}'{did_you_mean(str(name), folders)}", expected=", ".join(folders))
     return {n: load_bundle(p) for n, p in folders.items() if n == name or n in RULES}, name

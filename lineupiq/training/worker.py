@@ -20,7 +20,7 @@ import pandas as pd
 
 from ..base import JobError, LineupIQError
 from ..core.callbacks import Callback
-from ..core.files import dump_json, load_json
+from ..core.files import as_written, dump_json, load_json, load_rows
 from ..cv import Fold
 from ..data.panel import Panel, load_panel_folder, save_panel
 from ..fit.inputs import ModelSpec
@@ -130,8 +130,13 @@ def read_result(
 ) -> ModelRun:
     "What `write_result` wrote."
     found = load_json(out)
+    with as_written(out):
+        return _result_of(name, found, out, bundle)
+
+
+def _result_of(name: str, found: dict[str, Any], out: Path, bundle: Path) -> ModelRun:
     importance = None if found["importance"] is None else pd.DataFrame(found["importance"])
-    return ModelRun(name, pd.read_parquet(out.with_suffix(".parquet")), found["folds"], importance, found["history"], bundle, found["seconds"], found["peak_mb"], found["remarks"])
+    return ModelRun(name, load_rows(out.with_suffix(".parquet")), found["folds"], importance, found["history"], bundle, found["seconds"], found["peak_mb"], found["remarks"])
 
 # %% ../../nbs/10_training/02_worker.ipynb #cf025d19
 def worker_main(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import ConfigError, DataError, IntegrityError, config_problems, did_you_mean
-from ..core.files import atomic_write, dump_json, load_json
+from ..core.files import atomic_write, dump_json, load_json, load_rows
 from ..scoring.intervals import Interval, Resampling, skill_interval
 from ..scoring.leaderboard import score_units
 from .objective import FoldScore, Objective
@@ -262,8 +262,7 @@ def read_trials(
     folder: Path | str,  # of `save_search`
 ) -> Any:  # the trials' frame
     "The trials of a saved search."
-    import pandas as pd
     path = Path(folder) / "trials.parquet"
-    if not path.is_file():
+    if not path.exists():
         raise DataError("no trials of a search here", where=str(path), fix="give a folder that `lineupiq tune` has written")
-    return pd.read_parquet(path)
+    return load_rows(path)

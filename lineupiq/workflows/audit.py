@@ -19,7 +19,7 @@ from ..auditing.poison import world_of
 from ..base import ConfigError, Record
 from ..checks.findings import Finding, check_splitter
 from ..core.config import read_yaml
-from ..core.files import load_json
+from ..core.files import as_written, load_json, load_rows
 from ..data.panel import Panel
 from ..data.request import DataRequest, horizons, read_source, recorded_source, source_options
 from ..fit.out_of_fold import with_validation
@@ -58,6 +58,11 @@ def run_findings(
     setup: Record,  # of `run_setup`
 ) -> list[Finding]:
     "What a run's own files say."
+    with as_written(run, sealed=False):
+        return _own_findings(run, panel, setup)
+
+
+def _own_findings(run: Path | str, panel: Panel, setup: Record) -> list[Finding]:
     folds, written = run_folds(panel, setup), load_json(Path(run) / "metrics" / "folds.json")
     at, rows = np.cumsum(panel.labelled) - 1, panel.labelled
     groups = None if panel.groups is None else panel.groups[rows]
@@ -66,7 +71,7 @@ def run_findings(
     mine, theirs = [f.manifest.digest for f in folds], [f["digest"] for f in next(iter(written.values()))]
     out = [Finding("run: folds", "fail" if bad else "pass", "; ".join(f"{f.title}: {f.evidence}" for f in bad) or f"{len(folds)} folds, training and validation rows against the test blocks"),
            Finding("run: folds as written", "pass" if mine == theirs else "warn", f"digests {', '.join(theirs[:3])}" if mine == theirs else f"made again they are {', '.join(mine[:3])}, written were {', '.join(theirs[:3])}", "" if mine == theirs else "the data or the library have changed since")]
-    said = pd.read_parquet(Path(run) / "predictions" / "test_predictions.parquet")
+    said = load_rows(Path(run) / "predictions" / "test_predictions.parquet")
     if mine != theirs: return [*out, Finding("run: implausible skill", "unknown", "the rows are not those of the run")]
     alarms = leak_alarm(panel, {n: f for n, f in said.groupby("model")})
     return out + ([Finding(f"run: {f.title}", f.verdict, f"gains {f.evidence['gain']:.3f} of {f.evidence['metric']} on {f.evidence['rule']}, plausible up to {f.evidence['limit']}", f.finding) for f in alarms]

@@ -250,11 +250,14 @@ def run_retrain(
 ) -> dict[str, Any]:  # exit_code, status, reasons, and what each step found
     "Check, train, validate, promote, notify; the same request again goes on where it was."
     ask, folder, say = ask.check(), Path(output) / check_name(ask.name, "model name"), show or (lambda line: None)
-    Store().known(ask.name)  # before there is a folder for it
+    Store().known(ask.name)
     if dry_run:
         return _plan(ask, folder)
+    first = None if folder.exists() else reasons_for(ask)  # before there is a folder for it: what cannot be checked leaves none
     with one_at_a_time(folder / ".lock", "this model is being retrained"):
         state = RetrainState(folder, ask)
+        if first and state.done("check") is None:
+            state.keep("check", {"reasons": [asdict(r) for r in first]})
         if state.resumed:
             say(f"goes on with {state.value['id']}: {', '.join(state.value['steps'])} done")
         status = _steps(ask, state, say)
