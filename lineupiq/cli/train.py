@@ -16,6 +16,7 @@ from typing import Annotated, Optional
 import typer
 
 from ..base import Record
+from ..core.text import visible
 from .app import Json, StatusLine, app, asks, config_app, out, say
 from ..workflows.requests import EvaluateRequest, ExportRequest, PredictRequest, TrainRequest
 
@@ -56,7 +57,7 @@ class Progress(StatusLine):
             self.status = console.status(f"training {model} …")
             self.status.start()
         else:
-            self._ended(model, state, facts, lambda line: console.print(line, markup=False, highlight=False))
+            self._ended(model, state, facts, lambda line: console.print(visible(line), markup=False, highlight=False))
 
     def _ended(self, model: str, state: str, facts: Record, show: Callable[[str], None]) -> None:
         "One line of a model that is done, or failed."
