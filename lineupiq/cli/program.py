@@ -109,6 +109,8 @@ def exit_code(
             return 0
         if isinstance(err, (MemoryError, OSError)):
             return _fail(_of_the_machine(err), 7, as_json)
+        if isinstance(err, ValueError) and str(err).startswith("embedded null"):
+            return _fail(ConfigError("a path that no system has", found="a null character in it", fix="write the path without it"), 2, as_json)
         if isinstance(err, RuntimeError) and "home directory" in str(err):
             return _fail(ConfigError("a path that begins with ~ names nobody's home", fix="write the path out"), 2, as_json)
         return _bug(err, debug, as_json)

@@ -5,6 +5,7 @@
 # %% ../../nbs/00_core/00_text.ipynb #10776685
 from __future__ import annotations
 
+import csv
 import logging
 import re
 from collections.abc import Callable
@@ -91,4 +92,5 @@ def csv_text(
     if escape:
         cells = [c if is_numeric_dtype(c) or is_datetime64_any_dtype(c) else c.astype(object).map(plain_cell) for _, c in frame.items()]
         frame = pd.DataFrame(dict(enumerate(cells)), index=frame.index).set_axis([plain_cell(n) for n in frame.columns], axis=1)
-    return frame.to_csv(index=False, float_format=float_format)
+    text = frame.to_csv(index=False, float_format=float_format)
+    return text if "\r" not in text else frame.to_csv(index=False, float_format=float_format, quoting=csv.QUOTE_ALL)
