@@ -278,6 +278,38 @@ def test_another_journal_in_its_place_is_told(store):
         repair(store)
 
 
+@pytest.mark.parametrize("how", ["both removed", "emptied"])
+def test_a_journal_that_is_gone_with_its_head_is_told_for_good(store, cli, how):
+    "Readers say so, the next writer says so and writes it down, and what was validated before counts for nothing."
+    record_verdict(store, NAME, "1.2.0", version_digest(store.folder(NAME, "1.2.0")), "PROMOTE")
+    head_path(store.journal).unlink()
+    store.journal.path.unlink() if how == "both removed" else store.journal.path.write_bytes(b"")
+    row = verify_table().set_index("what").loc["journal"]
+    assert row["verdict"] == "damaged" and "the journal is missing" in row["detail"]
+    assert cli("verify").code == cli("history").code == 4 and not store.journal.path.exists() or how == "emptied"  # nobody who reads begins a new one
+    with pytest.warns(UserWarning, match="the journal is lost"), pytest.raises(GateRejected, match="was not validated"):
+        promote(store, NAME)
+    first = store.journal.read()[0]
+    assert (first["op"], first["has"]) == ("lost_lines", 0) and "3 version(s) were there, and no line" in history_table().iloc[0]["detail"]
+    assert set(verify_table()["verdict"]) == {"ok"} and store.linked(NAME) == "1.1.0"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        repair(store)  # said once, and written down
+    assert publish(store, NAME, store.root.parent / "source", {}) == "1.3.0"
+
+
+def test_a_first_version_that_was_never_finished_is_no_lost_journal(tmp_path, monkeypatch):
+    "What a kill leaves before the first line: a folder, and perhaps a version under a temporary name."
+    monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "young"))
+    young = Store(tmp_path / "young")
+    (young.root / "archive" / NAME / ".tmp-v1.0.0-ab12").mkdir(parents=True)
+    assert "damaged" not in set(verify_table()["verdict"]) and history_table().empty
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        repair(young)
+    assert "lost_lines" not in [r["op"] for r in young.journal.read()]
+
+
 # --- sealed, but odd
 
 ODD = ["7", "null", "[]", '"text"', "[" * 50_000, "{}", '{"schema": 1, "version": 7}', '{"schema": 1, "version": "1.2.0", "date": 7}', '{"schema": 1, "version": "1.2.0", "metrics": [1]}',
