@@ -65,6 +65,18 @@ class StatusLine:
     "What shows progress on a terminal."
     status: Any = None  # rich's, while it is shown
 
+    def show(self,
+        text: str,  # one line
+    ) -> None:
+        "Begin the changing line, or change it."
+        from rich.text import Text
+        line = Text(visible(text, lines=False))
+        if self.status is not None:
+            return self.status.update(line)
+        from rich.console import Console
+        self.status = Console(stderr=True).status(line)
+        self.status.start()
+
     def stop(self) -> None:
         "Take the changing line away."
         if self.status is not None:
