@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from fastcore.basics import patch
 
-from .base import Bound, ConfigError, DataError, ModelConfig, Positive, TrainingMetrics, did_you_mean, first_rows
+from .base import Bound, ConfigError, DataError, IntegrityError, ModelConfig, Positive, TrainingMetrics, did_you_mean, first_rows
 from .core.arrays import ArrayModel
 from .core.files import dump_json, load_json
 from .core.space import Float, Space
@@ -239,6 +239,8 @@ class EloModel(ArrayModel):
     def _load_native(self, folder: Path) -> None:
         state = load_json(folder / "elo.json")
         self.native, self.final = state["constants"], state["ratings"]
+        if not isinstance(self.native, dict) or not isinstance(self.final, dict) or not ("scale" in self.native or set(CONSTANTS) <= set(self.native)):
+            raise IntegrityError("ratings that are none", where=str(folder / "elo.json"), expected=f"{', '.join(CONSTANTS)}, or a scale, and each side's rating")
 
 
 def _log_loss(p: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> float:

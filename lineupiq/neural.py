@@ -174,6 +174,11 @@ def _predict(self: NeuralModel, X: Rows) -> np.ndarray:  # (N,), (N, C), or (N, 
 
 
 @patch
+def _more(self: NeuralModel) -> tuple[int, ...]:
+    return (1 + len(self.head.levels),) if self.head.levels else ()
+
+
+@patch
 def predict(self: NeuralModel, X: Rows, metadata: pd.DataFrame | None = None) -> PredictionOutput:
     "Predict rows; quantiles are filled where the configuration names levels."
     out = ArrayModel.predict(self, X, metadata)

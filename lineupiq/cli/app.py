@@ -17,6 +17,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from ..core.config import field_comments
+from ..core.text import visible
 from ..core.requests import Leaf, Request, leaves
 
 # %% ../../nbs/18_cli/01_app.ipynb #4df06434
@@ -41,10 +42,10 @@ def out(
     text: Any,  # what to print
     stream: Any = None,  # None: standard output
 ) -> None:
-    "Print a line; a reader who has gone away does not stop the work."
+    "Print a line, control characters of names shown instead of obeyed; a reader who has gone away does not stop the work."
     stream = sys.stdout if stream is None else stream
     try:
-        print(text, file=stream, flush=True)
+        print(visible(str(text)), file=stream, flush=True)
     except BrokenPipeError:
         closed_pipe(stream)
     except OSError:  # a full disk behind the stream
@@ -63,6 +64,18 @@ def closed_pipe(
 class StatusLine:
     "What shows progress on a terminal."
     status: Any = None  # rich's, while it is shown
+
+    def show(self,
+        text: str,  # one line
+    ) -> None:
+        "Begin the changing line, or change it."
+        from rich.text import Text
+        line = Text(visible(text, lines=False))
+        if self.status is not None:
+            return self.status.update(line)
+        from rich.console import Console
+        self.status = Console(stderr=True).status(line)
+        self.status.start()
 
     def stop(self) -> None:
         "Take the changing line away."

@@ -18,6 +18,7 @@ import typer
 
 from ..base import ConfigError, LineupIQError
 from ..core.journal import IN_PLACE
+from ..core.text import VisibleFormatter, visible
 from . import audit as cli_audit, sources as cli_sources, drift as cli_drift, jobs as cli_jobs, tune as cli_search, store as cli_store, train as cli_train, validate as cli_validate  # noqa: F401 - they register their commands
 from .app import app, closed_pipe, out
 
@@ -134,6 +135,7 @@ def _usage(err: Any, as_json: bool) -> int:
     "A mistake on the command line: the usage, what was wrong, and the nearest option."
     if as_json:
         out(json.dumps({"error": {"type": "UsageError", "what": err.format_message()}, "exit_code": 2}, ensure_ascii=False))
+    err.message = visible(err.message)  # it quotes what was typed
     try:
         err.show(file=sys.stderr)
         sys.stderr.flush()
@@ -200,7 +202,9 @@ def main() -> None:
         if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN:  # nohup ignores the end of a session, and means it
             signal.signal(each, _on_term)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s")
+    told = logging.StreamHandler(sys.stderr)
+    told.setFormatter(VisibleFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[told])
     warnings.showwarning = _warn
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -9,7 +9,6 @@ __all__ = ['stopping', 'Progress', 'train', 'models', 'predict', 'evaluate', 'ex
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -47,30 +46,25 @@ class Progress(StatusLine):
         if not self.tty and self.as_json:
             shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error", "kept")} | stopping(facts)
             return out(json.dumps({"event": "model", "model": model, "state": state, **shown}), sys.stderr)
-        if not self.tty:
-            return None if state == "running" else self._ended(model, state, facts, lambda line: out(line, sys.stderr))
-        from rich.console import Console
-        console = Console(stderr=True)
         self.stop()
-        if state == "running":
-            self.status = console.status(f"training {model} …")
-            self.status.start()
-        else:
-            self._ended(model, state, facts, lambda line: console.print(line, markup=False, highlight=False))
+        if state != "running":
+            self._ended(model, state, facts)
+        elif self.tty:
+            self.show(f"training {model} …")
 
-    def _ended(self, model: str, state: str, facts: Record, show: Callable[[str], None]) -> None:
+    def _ended(self, model: str, state: str, facts: Record) -> None:
         "One line of a model that is done, or failed."
         self.done += 1
         early = stopping(facts)
         tail = "before the stop" if "kept" in facts else f"{facts['seconds']:.1f} s" if state == "done" else (facts.get("error", "").splitlines() or [""])[0]
         tail += f", stopped early, best epoch {early['best_epoch']} (val_loss {early['val_loss']:.4g})" if early else ""
-        show(f"[{self.done}] {model}: {state}, {tail}")
+        out(f"[{self.done}] {model}: {state}, {tail}", sys.stderr)
 
     def _epoch(self, model: str, facts: Record) -> None:
         "Where a long training is: the changing line on a terminal, a line every ten seconds elsewhere."
         losses = ", ".join(f"{k}={facts[k]:.4f}" for k in ("train_loss", "val_loss") if k in facts)
         if self.tty and self.status is not None:
-            return self.status.update(f"training {model}: fit {facts['fit']}, epoch {facts['epoch']}, {losses}, {facts['seconds']:.0f} s")
+            return self.show(f"training {model}: fit {facts['fit']}, epoch {facts['epoch']}, {losses}, {facts['seconds']:.0f} s")
         if not self.tty and time.monotonic() - self.told > 10:
             self.told = time.monotonic()
             plain = f"training {model}: fit {facts['fit']}, epoch {facts['epoch']}, {losses}, {facts['seconds']:.0f} s"

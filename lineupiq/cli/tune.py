@@ -30,9 +30,7 @@ class SearchProgress(StatusLine):
         self.stop()
         self.model, self.n = model, n
         if self.tty:
-            from rich.console import Console
-            self.status = Console(stderr=True).status(f"tuning {model}: {n:,} trials, measuring …")
-            self.status.start()
+            self.show(f"tuning {model}: {n:,} trials, measuring …")
         else:
             out(json.dumps({"event": "search", "model": model, "trials": n}) if self.as_json else f"tuning {model}: {n:,} trials", sys.stderr)
 
@@ -46,7 +44,7 @@ class SearchProgress(StatusLine):
         if not self.tty:
             out(line, sys.stderr)
         elif self.status is not None:
-            self.status.update(line)
+            self.show(line)
 
 # %% ../../nbs/18_cli/03_tune.ipynb #f938e48e
 @app.command()

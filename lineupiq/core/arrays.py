@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..base import (BaseModel, DataError, EnvironmentFault, IntegrityError, ModelConfig, NotFitted, NotFound, PredictionOutput, Rows, TrainingMetrics, UntrustedArtifact,
+from ..base import (BaseModel, DataError, EnvironmentFault, IntegrityError, ModelConfig, NotFitted, NotFound, PredictionOutput, Record, Rows, TrainingMetrics, UntrustedArtifact,
                            build_config, did_you_mean, first_rows, own_names, runtime_record, set_global_seeds)
-from .files import atomic_folder, dump_json, load_json, verify_manifest
+from .files import as_fitted, atomic_folder, dump_json, load_json, verify_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -327,11 +327,21 @@ def _check_width(model: ArrayModel) -> None:
     if width is not None and (type(width) is not int or model.input_kind != "window" and len(model.input_columns) != width * len(model.feature_columns)):
         raise ValueError(f"windows of {width!r:.40}, {len(model.feature_columns)} features and {len(model.input_columns)} inputs")
 
-# %% ../../nbs/00_core/07_arrays.ipynb #c89048c9
+
+def _check_kinds(state: Record) -> None:
+    "Numbers where names belong would be found out rows later, as somebody else's error."
+    for key in ("feature_columns", "input_columns", "constant_columns"):
+        if not isinstance(state[key], list) or not all(isinstance(name, str) for name in state[key]):
+            raise TypeError(f"{key} are no names")
+    if type(state["width"]) not in (int, type(None)) or type(state["positional"]) is not bool:
+        raise TypeError("width or positional")
+
+
 class ArrayModel(BaseModel):
     "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     column_checks: ClassVar[bool] = True  # False for rules, whose one column may be empty or constant
+    read_from: Path | None = None  # the folder that a loaded model came from; None: it was fitted here
     shared: dict | None = None  # what fits on the same rows may keep for each other; only a search that fits the same rows again and again gives one
 
     def _build_config(self, config: dict | ModelConfig | None, horizon: int | None) -> ModelConfig:
@@ -510,12 +520,24 @@ class ArrayModel(BaseModel):
         if not self.is_fitted:
             raise NotFitted(f"Model not fitted: cannot {doing}", where=repr(self), fix="call fit() or load() first")
 
+    def _answer(self, X: np.ndarray, n_classes: int) -> np.ndarray:
+        "`_predict`; weights from a file that do not fit the rows are that file's fault."
+        with as_fitted(self.read_from):
+            raw = self._predict(X)
+            if self.read_from is not None and np.shape(raw) != ((len(X), n_classes) if n_classes else (len(X), *self._more())):
+                raise ValueError(f"answers of shape {np.shape(raw)} to {len(X)} rows" + f" and {n_classes} classes" * (n_classes > 0))
+            return raw
+
+    def _more(self) -> tuple[int, ...]:
+        "The width of what a number is told with, such as its quantiles; none where it is told alone."
+        return ()
+
     def predict(self, X: Rows, metadata: pd.DataFrame | None = None) -> PredictionOutput:
         "Predict rows; an empty input gives an empty output with the right columns."
         self.require_fitted()
         X = self._inputs(X, "the rows to predict")
         n_classes = 0 if self.codec is None else len(self.codec.classes)
-        raw = self._predict(X) if len(X) else np.empty((0, n_classes) if n_classes else 0)
+        raw = self._answer(X, n_classes) if len(X) else np.empty((0, n_classes) if n_classes else 0)
         meta = {} if metadata is None else {"timestamps": metadata["datetime"].to_numpy() if "datetime" in metadata else None,
                                             "symbols": metadata["symbol"].to_numpy() if "symbol" in metadata else None}
         horizons = np.full(len(X), self.horizon)
@@ -549,8 +571,9 @@ class ArrayModel(BaseModel):
             config = state["config"] if cls.Config.resumable else {**state["config"], "save_checkpoints": None}  # files of earlier versions say true for every model
             model = cls(config, feature_columns=state["feature_columns"], task=state["task"])
             model.input_columns, model._width, model._positional = state["input_columns"], state["width"], state["positional"]
-            _check_width(model)
             model.constant_columns = state["constant_columns"]
+            _check_kinds(state)
+            _check_width(model)
             model.codec = None if state["classes"] is None else LabelCodec(np.array(state["classes"]))
             model.metrics = TrainingMetrics(**state["metrics"])
             model.training_history, model.best_metric = model.metrics.history, model.metrics.val_loss
@@ -559,7 +582,7 @@ class ArrayModel(BaseModel):
             raise
         except Exception as err:  # of whichever library reads it
             raise IntegrityError("a model file that does not fit its class", where=str(path), found=str(err)[:200]) from err
-        model.is_fitted = True
+        model.is_fitted, model.read_from = True, Path(path)
         return model
 
     def _save_native(self, folder: Path) -> None:

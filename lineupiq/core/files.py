@@ -22,7 +22,8 @@ from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError,
 # %% auto #0
 __all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'models_root', 'parse_version', 'disk_errors', 'sync_path',
            'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'json_text', 'dump_json', 'load_json',
-           'load_rows', 'sha256_file', 'folder_files', 'write_manifest', 'as_written', 'verify_manifest', 'shown']
+           'load_rows', 'sha256_file', 'folder_files', 'write_manifest', 'as_written', 'as_fitted', 'verify_manifest',
+           'shown']
 
 # %% ../../nbs/00_core/01_files.ipynb #97fae632
 NAME = re.compile(r"\A[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
@@ -271,6 +272,25 @@ def as_written(
         if isinstance(err, LineupIQError) and not sealed:
             raise
         raise IntegrityError("a file that this library did not write so", where=str(path), found=f"{type(err).__name__}: {ascii(str(err))[1:-1]}"[:200],
+                             fix="restore it from a good copy, or train again") from err
+
+# %% ../../nbs/00_core/01_files.ipynb #c838420a
+@contextmanager
+def as_fitted(
+    path: Path | str | None,  # what answers was read from; None: it was fitted here
+) -> Iterator[None]:
+    "Turn what becomes of weights that do not fit their rows into an `IntegrityError` that names their path."
+    try:
+        yield
+    except (LineupIQError, MemoryError, OSError):
+        raise
+    except Exception as err:
+        if path is None:
+            raise
+        said = f"{type(err).__name__}: {' '.join(str(err).split())}"
+        if "OutOfMemory" in said or "allocate memory" in said:  # torch has an error of its own
+            raise MemoryError(said[:200]) from err
+        raise IntegrityError("a model that cannot answer rows of its own columns", where=str(path), found=said[:200], expected="weights of the model that its files describe",
                              fix="restore it from a good copy, or train again") from err
 
 # %% ../../nbs/00_core/01_files.ipynb #bc44b110

@@ -230,6 +230,7 @@ def _at_path(path: Path, model: str | None) -> StoredModel:
         return StoredModel(bundle.model.name, bundle, source=_run_source(path.parents[1]), where=str(path))
     if model is None and (path.suffix == ".joblib" or (path / "model.json").is_file()):
         found = load_model(path) if path.is_dir() else library_model(read_file(*path.stem.split("_", 1), path.parent)[0])
+        found.read_from = path
         return StoredModel(path.stem, bare_bundle(found)[0], where=str(path))
     raise ConfigError("no model is there", where=str(path), found=f"nothing called '{model}' in a single model" if model else "none of a model's files", expected="a run's folder, a version's, a bundle, a model that was saved, or a .joblib file of save_model")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..core.text import markdown, visible
 from .boards import number
 
 if TYPE_CHECKING:
@@ -99,6 +100,10 @@ def _is_number(text: str) -> bool:
     return bool(re.fullmatch(r"[-+–−]?[\d.,]*(e[-+]?\d+)?( ?%| ?\[.*\])?|\[.*\]|nan|(yes|no)( \([\d.]+\))?", text))
 
 # %% ../../nbs/08_report/04_document.ipynb #db761267
+def _html(text: str) -> str:
+    return html.escape(visible(text))
+
+
 def html_table(
     frame: pd.DataFrame,  # text or numbers
     caption: str = "",  # below the table
@@ -107,10 +112,10 @@ def html_table(
     text = [[number(v) for v in row] for row in frame.itertuples(index=False, name=None)]
     words = [not all(_is_number(row[j]) for row in text) for j in range(frame.shape[1])]
     kind = lambda j, v: f' class="t{" w" if len(v) > 60 else ""}"' if words[j] else ""  # noqa: E731
-    head = "".join(f'<th scope="col"{kind(j, "")}>{html.escape(str(c))}</th>' for j, c in enumerate(frame.columns))
-    body = "".join("<tr>" + "".join(f"<td{kind(j, v)}>{html.escape(v)}</td>" for j, v in enumerate(row)) + "</tr>" for row in text)
-    below = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(caption or "table")}"><table>{below}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    head = "".join(f'<th scope="col"{kind(j, "")}>{_html(str(c))}</th>' for j, c in enumerate(frame.columns))
+    body = "".join("<tr>" + "".join(f"<td{kind(j, v)}>{_html(v)}</td>" for j, v in enumerate(row)) + "</tr>" for row in text)
+    below = f"<caption>{_html(caption)}</caption>" if caption else ""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{_html(caption or "table")}"><table>{below}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 # %% ../../nbs/08_report/04_document.ipynb #e09d00e4
 def html_figure(
@@ -119,13 +124,13 @@ def html_figure(
     "A figure as an inline image with its words; its size in pixels keeps the page from jumping."
     width, height = (int.from_bytes(figure.png[i:i + 4], "big") for i in (16, 20))  # of PNG's first chunk
     size = f' width="{round(width / 1.2)}" height="{round(height / 1.2)}"' if width else ""
-    return f'<figure><img{size} alt="{html.escape(figure.alt)}" src="data:image/png;base64,{base64.b64encode(figure.png).decode()}"><figcaption>{html.escape(figure.caption)}</figcaption></figure>'
+    return f'<figure><img{size} alt="{_html(figure.alt)}" src="data:image/png;base64,{base64.b64encode(figure.png).decode()}"><figcaption>{_html(figure.caption)}</figcaption></figure>'
 
 # %% ../../nbs/08_report/04_document.ipynb #0d04ef6d
 def _part_html(part: Any) -> str:
     if isinstance(part, Table):
         return html_table(part.frame, part.caption)
-    return html_figure(part) if isinstance(part, Figure) else f"<p>{html.escape(str(part))}</p>"
+    return html_figure(part) if isinstance(part, Figure) else f"<p>{_html(str(part))}</p>"
 
 
 def _anchor(title: str, number: int) -> str:
@@ -137,26 +142,22 @@ def page_html(
 ) -> str:  # a whole document
     "One self-contained page."
     ids = [_anchor(s.title, i) for i, s in enumerate(document.sections, 1)]
-    links = "".join(f'<li><a href="#{i}">{html.escape(s.title)}</a></li>' for i, s in zip(ids, document.sections, strict=True))
-    alarms = "".join(f'<p class="alarm">{html.escape(a)}</p>' for a in document.alarms)
-    body = "\n".join(f'<section id="{i}" aria-labelledby="{i}-h"><h2 id="{i}-h">{html.escape(s.title)}</h2>\n' + "\n".join(map(_part_html, s.parts)) + "</section>"
+    links = "".join(f'<li><a href="#{i}">{_html(s.title)}</a></li>' for i, s in zip(ids, document.sections, strict=True))
+    alarms = "".join(f'<p class="alarm">{_html(a)}</p>' for a in document.alarms)
+    body = "\n".join(f'<section id="{i}" aria-labelledby="{i}-h"><h2 id="{i}-h">{_html(s.title)}</h2>\n' + "\n".join(map(_part_html, s.parts)) + "</section>"
                      for i, s in zip(ids, document.sections, strict=True))
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{html.escape(document.title)}</title><style>{STYLE}</style></head>\n<body><div class="sheet">'
-            f'<header><h1>{html.escape(document.title)}</h1><p class="about">{html.escape(document.about)}</p><p class="lead">{html.escape(document.lead)}</p>{alarms}</header>\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{_html(document.title)}</title><style>{STYLE}</style></head>\n<body><div class="sheet">'
+            f'<header><h1>{_html(document.title)}</h1><p class="about">{_html(document.about)}</p><p class="lead">{_html(document.lead)}</p>{alarms}</header>\n'
             f'<nav aria-label="contents"><ol>{links}</ol></nav>\n<main>{body}</main></div></body></html>\n')
 
 # %% ../../nbs/08_report/04_document.ipynb #3e3d6680
-def _plain_text(value: Any) -> str:
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", number(value)).replace("\n", " ")
-
-
 def markdown_table(
     frame: pd.DataFrame,  # text or numbers
 ) -> str:  # a pipe table
     "A table in Markdown."
-    head = [_plain_text(c) for c in frame.columns]
-    rows = [[_plain_text(v) for v in row] for row in frame.itertuples(index=False, name=None)]
+    head = [markdown(str(c)) for c in frame.columns]
+    rows = [[markdown(number(v)) for v in row] for row in frame.itertuples(index=False, name=None)]
     return "\n".join("| " + " | ".join(r) + " |" for r in [head, ["---"] * len(head), *rows])
 
 # %% ../../nbs/08_report/04_document.ipynb #007a3281
@@ -165,14 +166,14 @@ def page_markdown(
     figures: str = "../artifacts",  # folder of the figures' files, seen from the Markdown file
 ) -> str:
     "The document as Markdown."
-    out = [f"# {_plain_text(document.title)}", _plain_text(document.about), f"> {_plain_text(document.lead)}", *(f"> **{_plain_text(a)}**" for a in document.alarms)]
+    out = [f"# {markdown(document.title)}", markdown(document.about), f"> {markdown(document.lead)}", *(f"> **{markdown(a)}**" for a in document.alarms)]
     for section in document.sections:
-        out.append(f"## {_plain_text(section.title)}")
+        out.append(f"## {markdown(section.title)}")
         for part in section.parts:
             if isinstance(part, Table):
-                out += [markdown_table(part.frame), *([f"*{_plain_text(part.caption)}*"] if part.caption else [])]
+                out += [markdown_table(part.frame), *([f"*{markdown(part.caption)}*"] if part.caption else [])]
             elif isinstance(part, Figure):
-                out += [f"![{_plain_text(part.alt)}]({figures}/{part.name}.png)", f"*{_plain_text(part.caption)}*"]
+                out += [f"![{markdown(part.alt)}]({figures}/{part.name}.png)", f"*{markdown(part.caption)}*"]
             else:
-                out.append(_plain_text(part))
+                out.append(markdown(number(part)))
     return "\n\n".join(o for o in out if o) + "\n"

@@ -21,7 +21,7 @@ from ..core.journal import IN_PLACE, MOVES, lost_lines, state_at, unbroken, unse
 from .layout import LINKS, Store, read_link, scan, text_of, version_digest
 
 # %% auto #0
-__all__ = ['after', 'commit', 'swap_link', 'sweep', 'drop_signatures', 'remove_folder', 'quiet_read']
+__all__ = ['after', 'commit', 'swap_link', 'sweep', 'orphans', 'drop_signatures', 'remove_folder', 'quiet_read']
 
 # %% ../../nbs/12_store/03b_recovery.ipynb #95d29108
 @contextmanager
@@ -127,7 +127,19 @@ def sweep(
     _reconcile(store)
 
 # %% ../../nbs/12_store/03b_recovery.ipynb #fe33c7ea
+def orphans(
+    store: Store,  # where
+) -> int:  # versions; 0 where the journal has a line
+    "How many versions there are without any journal, which no crash leaves behind."
+    there = sum(len(store.versions(name)) for name in store.names())  # before the journal is read: whoever publishes the first meanwhile writes its line first
+    return 0 if there and store.journal.read() else there
+
+
 def _tell_losses(store: Store) -> None:
+    if there := orphans(store):
+        store.journal.append("lost_lines", {"has": 0, "by": "recovery", "reason": f"{there} version(s) were there, and no line"})
+        warnings.warn(f"the journal is lost: {store.journal.path} has no line, and the store {there} version(s); what it said of models and verdicts is gone, unless the file is restored from a copy; versions have to be validated again", stacklevel=2)
+        return
     if (lost := lost_lines(store.journal)) is not None:
         what = f"lines {lost['has'] + 1} to {lost['had']} of the journal are lost" if lost["had"] > lost["has"] else f"the first {lost['had']} lines of the journal are not those that were written"
         store.journal.append("lost_lines", {**lost, "by": "recovery"})

@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..base import MissingExtra, NotifyError, did_you_mean
+from ..core.text import markdown, visible
 from .spool import _SECRET
 
 log = logging.getLogger("lineupiq")
@@ -125,7 +126,7 @@ def destinations(
         elif "://" in name:
             out.append(_webhook(name, "the webhook") if _first(name).strip().lower() in ("http", "https", "file", "ftp") else _apprise(name, "an address of apprise"))
         elif name != "none":
-            raise NotifyError(f"unknown destination '{_first(name)}'{did_you_mean(name, DESTINATIONS)}", expected=f"{', '.join(DESTINATIONS)}, or an address")
+            raise NotifyError(f"unknown destination{did_you_mean(name, DESTINATIONS)}", found=f"{len(name)} characters, which may be a secret and are not repeated", expected=f"{', '.join(DESTINATIONS)}, or an address")
     return out
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #9e3c133a
@@ -196,7 +197,7 @@ class Message:
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #feb7d35d
 def _line(value: Any, most: int) -> str:
-    text = mask(" ".join(str(value).split()))
+    text = visible(mask(" ".join(str(value).split())))
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -218,13 +219,9 @@ def markdown_text(
     message: Message,  # what is told
 ) -> str:  # at most 20,000 characters
     "A message in Markdown."
-    def plain(text: str) -> str:
-        for old, new in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "'"), ("@", "@\u200b")):
-            text = text.replace(old, new)
-        return text
-    rows = [f"| {plain(_line(k, 80))} | {plain(_number(v))} |" for k, v in list(message.facts.items())[:60]]
+    rows = [f"| {markdown(_line(k, 80))} | {markdown(_number(v))} |" for k, v in list(message.facts.items())[:60]]
     table = ["", "| | |", "|---|---|", *rows] if rows else []
-    return "\n".join([f"### {'✅' if message.ok else '❌'} {plain(_line(message.title, 150))}", "", *(plain(_line(t, 500)) + "  " for t in message.lines), *table])[:20_000] + "\n"
+    return "\n".join([f"### {'✅' if message.ok else '❌'} {markdown(_line(message.title, 150))}", "", *(markdown(_line(t, 500)) + "  " for t in message.lines), *table])[:20_000] + "\n"
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #c01ce67d
 SECONDS, MOST, TRIES, MOST_WAIT = 10.0, 64 * 1024, 3, 30.0

@@ -20,7 +20,7 @@ import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, IntegrityError, LeakError, did_you_mean, Record
 from ..core.callbacks import Callback
-from ..core.files import as_written, atomic_folder, dump_json, load_json, verify_manifest
+from ..core.files import as_fitted, as_written, atomic_folder, dump_json, load_json, verify_manifest
 from ..core.timeline import to_duration
 from ..cv import Fold, PartBounds, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
 from ..data.encoder import Encoder
@@ -164,6 +164,7 @@ class Bundle:
     about: dict[str, Any] = field(default_factory=dict)  # task, panel, trained_until, digest, …
     calibration: ProbabilityMap | None = None  # what the model's probabilities go through
     intervals: IntervalMaker | None = None  # what puts intervals around its numbers, as it was after training
+    read_from: Path | None = None  # the folder that it was loaded from; None: it was fitted here
 
     def maker(self,
         panel: Panel,  # rows to predict
@@ -188,11 +189,13 @@ class Bundle:
                         self.model.name, gone, len(rows))
         if self.intervals is None:
             frame = prediction_frame(panel, self.model, maker, rows, 0, split)
-            return frame if self.calibration is None else apply_map(frame, self.calibration, self.model.codec.classes)
+            with as_fitted(self.read_from):
+                return frame if self.calibration is None else apply_map(frame, self.calibration, self.model.codec.classes)
         after = np.datetime64(self.about["trained_until"])
         wanted = rows_between(panel, after, rows)  # what happened since the training adapts the intervals
         frame = prediction_frame(panel, self.model, maker, wanted, 0, split)
-        frame = frame.join(later_intervals(panel, frame, self.intervals, after))
+        with as_fitted(self.read_from):
+            frame = frame.join(later_intervals(panel, frame, self.intervals, after))
         return frame.iloc[np.searchsorted(wanted, rows)].reset_index(drop=True)
 
 # %% ../../nbs/10_training/01_fitting.ipynb #ccf07bb2
@@ -222,7 +225,7 @@ def load_bundle(
             raise IntegrityError("a bundle of a later version", where=str(path), found=f"format {data['format']}", expected=f"up to {BUNDLE_FORMAT}", fix="update lineupiq")
         _check_texts(data)
         calibration, intervals = (read(data[name]) if name in data else None for name, read in (("calibration", load_map), ("intervals", load_maker)))
-        return Bundle(load_model(Path(path, "model")), [Feature(**f) for f in data["features"]], data["levels"], data["about"], calibration, intervals)
+        return Bundle(load_model(Path(path, "model")), [Feature(**f) for f in data["features"]], data["levels"], data["about"], calibration, intervals, Path(path))
 
 
 def _check_texts(data: Record) -> None:

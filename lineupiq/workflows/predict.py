@@ -13,6 +13,7 @@ import pandas as pd
 from ..base import ConfigError
 from ..core.config import read_yaml
 from ..core.files import atomic_write, plain
+from ..core.text import csv_text
 from ..data.panel import Panel
 from ..data.request import recorded_source, source_panel
 from ..models.stored import StoredModel, predict_stored, stored_model
@@ -40,6 +41,7 @@ def written(
     frame: pd.DataFrame,  # predictions
     output: Path | None,  # .csv or .parquet; None: to be printed
     as_json: bool,  # values instead of text
+    csv_escape: bool = True,  # False: texts of a CSV as they are, for programs
 ) -> Any:  # what to print
     "Predictions as a file, as JSON or as a table."
     if output is None and frame.empty and not as_json:
@@ -47,7 +49,7 @@ def written(
     if output is None:
         return {"predictions": plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))} if as_json else frame.to_string(index=False)
     if output.suffix == ".csv":
-        atomic_write(output, frame.to_csv(index=False, float_format=_digits))
+        atomic_write(output, csv_text(frame, csv_escape, _digits))
     elif output.suffix == ".parquet":
         import io
         sink = io.BytesIO()
@@ -82,7 +84,7 @@ def run_predict(
     found = stored_model(ask.check().model)
     frame = predict_stored(found, ask.data, ask.path, ask.everything)
     own = {} if as_json and ask.output is None else {k: n for k, n in _own_names(found, ask.data).items() if n not in frame}  # programs read the documented names
-    return written(frame.rename(columns=own), ask.output, as_json)
+    return written(frame.rename(columns=own), ask.output, as_json, ask.csv_escape)
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #d6e70f5e
 def run_evaluate(

@@ -267,6 +267,7 @@ class PredictRequest(Request):
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     everything: bool = option(False, "all_later")  # Also rows that have a label by now, and rows of a table that were left open in between, if they are later than the training; default: without an outcome, and in a table newer than the last known one.
     output: Path | None = None  # A .parquet or .csv to write; default: print.
+    csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
 
     def problems(self) -> list[str]:
         "Which model, and a file that can be written."

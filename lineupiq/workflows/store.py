@@ -18,6 +18,7 @@ from ..base import ConfigError, IntegrityError, LineupIQError, Record
 from ..core.files import check_name
 from ..core.journal import MOVES, clock_went_back, lost_lines, moment, state_at, unsettled
 from ..store.layout import LINKS, Store, quiet_link, read_metadata, text_of, undisturbed
+from ..store.recovery import orphans
 from ..store.signing import new_key, trusted_keys
 from ..store.versions import promote, rollback, sign
 from ..store.views import version_lines
@@ -69,7 +70,7 @@ def _number(value: Any) -> float | None:
 # %% ../../nbs/17_workflows/04_store.ipynb #6eeb952a
 def _journal(store: Store) -> list[dict[str, Any]]:
     "The journal's records; versions without any journal are an error, not a store in which nothing happened."
-    if store.names() and not store.journal.path.exists():
+    if orphans(store):
         raise IntegrityError("the journal is missing", where=str(store.journal.path), expected="a line for each event", fix="restore it from a copy; the next command that writes begins a new one with what it finds")
     return store.journal.read()
 

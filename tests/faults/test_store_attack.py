@@ -134,15 +134,16 @@ def test_a_link_that_somebody_moved_is_no_crash(store):
     assert store.linked(NAME) == "1.0.0" and store.journal.read()[-1]["op"] == "observed_production"
 
 
-def false_alarms(store: Store, source: Path, looks: int) -> int:
-    "How often a reader sees damage beside a process that publishes, promotes, rolls back, archives and prunes."
+def false_alarms(store: Store, source: Path, looks: int, pause: float = 0.0) -> int:
+    "How often a reader sees damage beside a process that publishes, promotes, rolls back, archives and prunes; without a pause between these, readers mostly wait for it."
     script = f"""
-import sys; from pathlib import Path
+import sys, time; from pathlib import Path
 from lineupiq.store.layout import Store; from lineupiq.store import versions as v
 store, name = Store(Path({str(store.root)!r})), {NAME!r}
 while not Path({str(source / 'stop')!r}).exists():
     new = v.publish(store, name, {str(source / 'made')!r}, {{}})
-    v.promote(store, name, new, force=True, reason="x"); v.rollback(store, name); v.archive(store, name); v.prune(store, name, keep=2)
+    for act in (lambda: v.promote(store, name, new, force=True, reason="x"), lambda: v.rollback(store, name), lambda: v.archive(store, name), lambda: v.prune(store, name, keep=2)):
+        time.sleep({pause}); act()
 """
     shutil.copytree(source / "bundle", source / "made" / "bundle")
     writer, bad = subprocess.Popen([sys.executable, "-c", script]), 0
@@ -170,9 +171,15 @@ def test_readers_beside_writers_sample(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_readers_beside_writers(store, tmp_path):
-    looks = int(os.environ.get("LOOKS", 10_000))
-    found = false_alarms(store, tmp_path / "source", looks)
+def test_readers_beside_writers(store, tmp_path, monkeypatch):
+    looks, found = int(os.environ.get("LOOKS", 10_000)), 0
+    for k in range(0, looks, 250):  # a store afresh, or its journal grows by thousands of lines
+        place = tmp_path / f"round_{k}"
+        shutil.copytree(store.root, place / "models", symlinks=True)
+        shutil.copytree(tmp_path / "source", place / "source")
+        monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(place / "models"))
+        found += false_alarms(Store(place / "models"), place / "source", min(250, looks - k), 0.03)
+        shutil.rmtree(place)
     print(f"readers: {found} false alarms in {looks} looks")
     assert found == 0
 
@@ -276,6 +283,38 @@ def test_another_journal_in_its_place_is_told(store):
     assert verify_table().set_index("what").loc["journal", "verdict"] == "damaged"
     with pytest.warns(UserWarning, match="not those that were written"):
         repair(store)
+
+
+@pytest.mark.parametrize("how", ["both removed", "emptied"])
+def test_a_journal_that_is_gone_with_its_head_is_told_for_good(store, cli, how):
+    "Readers say so, the next writer says so and writes it down, and what was validated before counts for nothing."
+    record_verdict(store, NAME, "1.2.0", version_digest(store.folder(NAME, "1.2.0")), "PROMOTE")
+    head_path(store.journal).unlink()
+    store.journal.path.unlink() if how == "both removed" else store.journal.path.write_bytes(b"")
+    row = verify_table().set_index("what").loc["journal"]
+    assert row["verdict"] == "damaged" and "the journal is missing" in row["detail"]
+    assert cli("verify").code == cli("history").code == 4 and not store.journal.path.exists() or how == "emptied"  # nobody who reads begins a new one
+    with pytest.warns(UserWarning, match="the journal is lost"), pytest.raises(GateRejected, match="was not validated"):
+        promote(store, NAME)
+    first = store.journal.read()[0]
+    assert (first["op"], first["has"]) == ("lost_lines", 0) and "3 version(s) were there, and no line" in history_table().iloc[0]["detail"]
+    assert set(verify_table()["verdict"]) == {"ok"} and store.linked(NAME) == "1.1.0"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        repair(store)  # said once, and written down
+    assert publish(store, NAME, store.root.parent / "source", {}) == "1.3.0"
+
+
+def test_a_first_version_that_was_never_finished_is_no_lost_journal(tmp_path, monkeypatch):
+    "What a kill leaves before the first line: a folder, and perhaps a version under a temporary name."
+    monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "young"))
+    young = Store(tmp_path / "young")
+    (young.root / "archive" / NAME / ".tmp-v1.0.0-ab12").mkdir(parents=True)
+    assert "damaged" not in set(verify_table()["verdict"]) and history_table().empty
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        repair(young)
+    assert "lost_lines" not in [r["op"] for r in young.journal.read()]
 
 
 # --- sealed, but odd

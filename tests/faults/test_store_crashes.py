@@ -125,6 +125,29 @@ def test_K1_every_system_call(op, template, tmp_path, driver):
     assert seen[-9] >= .9 * sum(seen.values())
 
 
+def first_publish(driver, source: Path, tmp_path: Path, every: int) -> int:
+    "Kill the first publish into an empty folder at every so many system calls: what it leaves is no damage and no lost journal."
+    log, kills = tmp_path / "first.log", 0
+    assert driver.run(["-o", str(log), "-e", f"trace={','.join(CALLS)}"], op="publish", root=tmp_path / "m", name=NAME, source=source)[0] == 0
+    counts = Counter(m[1] for line in log.read_text().splitlines() if (m := re.match(r"(?:\d+ +)?(\w+)\(", line)))
+    for call, n in points(counts, CALLS, every):
+        root, what = tmp_path / "m", f"first publish: {call} {n}"
+        shutil.rmtree(root, ignore_errors=True)
+        kills += driver.run(["-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={n}"], op="publish", root=root, name=NAME, source=source)[0] == -9
+        recovered(driver, root, (None, source), {}, set(), what)
+        assert "lost_lines" not in [r["op"] for r in records(root)], what
+    return kills
+
+
+def test_K1_first_publish_sample(template, tmp_path, driver):
+    assert first_publish(driver, template[1], tmp_path, 40) >= 6
+
+
+@pytest.mark.slow
+def test_K1_first_publish(template, tmp_path, driver):
+    print(f"K1 first publish: {first_publish(driver, template[1], tmp_path, 1)} killed, 0 violations")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EACCES", "EMFILE"])
 @pytest.mark.parametrize("op", list(OPERATIONS))
