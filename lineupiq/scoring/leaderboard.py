@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -96,10 +97,16 @@ def common_rows(
     split: str,  # val or test
 ) -> np.ndarray:  # positions, sorted
     "Rows that every member predicted."
-    sets = [set(f.loc[f["split"] == split, "row"]) for f in predictions.values()]
-    if not sets or not (both := set.intersection(*sets)):
+    sets = [_sorted_set(f["row"].to_numpy()[(f["split"] == split).to_numpy()]) for f in predictions.values()]
+    both = reduce(lambda a, b: a if np.array_equal(a, b) else np.intersect1d(a, b, assume_unique=True), sets) if sets else np.empty(0)
+    if not len(both):
         raise DataError(f"no {split} row was predicted by every model", found=", ".join(f"{k}: {len(s)}" for k, s in zip(predictions, sets, strict=True))[:200])
-    return np.array(sorted(both))
+    return both
+
+
+def _sorted_set(rows: np.ndarray) -> np.ndarray:
+    "Distinct rows in order; most often they are that already."
+    return rows if (np.diff(rows) > 0).all() else np.unique(rows)
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #ce416280
 def on_rows(
@@ -108,7 +115,14 @@ def on_rows(
     rows: np.ndarray,  # positions that it must have
 ) -> pd.DataFrame:  # in the order of `rows`
     "A member's predictions of given rows."
-    return frame[frame["split"] == split].set_index("row").loc[rows].reset_index()
+    return _in_order(frame[(frame["split"] == split).to_numpy()], rows)
+
+
+def _in_order(frame: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    "Predictions of given rows, in their order; most often they are that already."
+    if np.array_equal(frame["row"].to_numpy(), rows):
+        return frame[["row", *frame.columns.drop("row")]].reset_index(drop=True)
+    return frame.set_index("row").loc[rows].reset_index()
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #fb54a216
 def leaderboard(
@@ -126,13 +140,13 @@ def leaderboard(
         raise ConfigError(f"the simple rule '{rule}' is not among the predictions{did_you_mean(rule, predictions)}", found=", ".join(predictions))
     rows = common_rows(predictions, "test")
     board = {name: on_rows(f, "test", rows) for name, f in predictions.items()} | {f"reference:{k}": v for k, v in reference_frames(panel, rows).items()}
-    base, out = board[rule].set_index("row"), []
+    base, out = board[rule], []
     for name, frame in board.items():
         units = score_units(panel, frame["row"].to_numpy())
         how = Resampling(draws=draws, seed=seed, label_end=units.get("label_end"))
         times, forecast, y = units["times"], forecast_of(frame, metric), frame["y"].to_numpy()
         score = score_interval(metric, y, forecast, times, classes=panel.classes, how=how)
-        gain = skill_interval(metric, y, forecast, forecast_of(base.loc[frame["row"]], metric), times, classes=panel.classes, how=how) if name != rule else None
+        gain = skill_interval(metric, y, forecast, forecast_of(_in_order(base, frame["row"].to_numpy()), metric), times, classes=panel.classes, how=how) if name != rule else None
         run = (runs or {}).get(name, {})
         out.append({"model": name, "metric": metric.name, "score": score.score, "low": score.low, "high": score.high, "skill": gain.score if gain else 0.0,
                     "skill_low": gain.low if gain else 0.0, "skill_high": gain.high if gain else 0.0, "n": score.n, "seconds": run.get("seconds"),
