@@ -374,7 +374,7 @@ class RandomForestConfig(ClassicalConfig):
     max_depth: Count | None = None  # levels; None: bounded by the leaves
     min_samples_leaf: Count | None = None  # least rows in a leaf; None: 20, or a twentieth of a table under 400 rows
     max_features: Share = 0.33  # share of columns tried at each split
-    max_samples: Share | None = None  # share of rows drawn per tree; None: half, but at most 16,000 rows. 1: every row once, nothing is drawn
+    max_samples: Share | None = None  # share of rows drawn per tree; None: half, but at most 8,000 rows. 1: every row once, nothing is drawn
 
 # %% ../nbs/05_classical.ipynb #86f51da4
 @register("random_forest", family="classical", description="bagged decision trees with large leaves")
@@ -399,7 +399,7 @@ class RandomForestModel(ClassicalModel):
     def _forest(self, rows: int) -> Any:
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
         c, cls = self.config, RandomForestRegressor if self.codec is None else RandomForestClassifier
-        share = c.max_samples or min(0.5, 16_000 / rows)
+        share = c.max_samples or min(0.5, 8_000 / rows)
         drawn = {"max_samples": share} if share < 1 else {"bootstrap": False}
         return cls(n_estimators=c.n_estimators, max_depth=c.max_depth, min_samples_leaf=c.min_samples_leaf or max(1, min(20, rows // 20)),
                    max_features=c.max_features, n_jobs=c.threads, random_state=c.random_seed, **drawn)
