@@ -123,6 +123,21 @@ class BoostingModel(ArrayModel):
         "Whether nobody asks for the losses of the rounds: a search's fit that nothing stops by a loss."
         return self.shared is not None and not has_val
 
+    def _columns(self, raw: np.ndarray) -> np.ndarray:
+        "Probabilities of two classes, where the library gives those of the second."
+        return np.column_stack([1 - raw, raw]) if self.n_classes == 2 and raw.ndim == 1 else raw
+
+    @property
+    def _counts_hits(self) -> bool:
+        "Whether accuracies are wanted; a search is spared them."
+        return self.codec is not None and self.shared is None
+
+    def _hit(self, metrics: TrainingMetrics, *seen: tuple[np.ndarray, np.ndarray]) -> TrainingMetrics:
+        "Note accuracies on training and validation rows, each predictions and codes, where the library predicts from what it holds already."
+        for name, (raw, y) in zip(("train_accuracy", "val_accuracy"), seen, strict=False):  # perhaps no validation rows
+            setattr(metrics, name, float((self._columns(raw).argmax(axis=1) == y).mean()))
+        return metrics
+
     def _metrics(self, history: dict[str, list[float]], best: int, has_val: bool, rounds: int) -> TrainingMetrics:
         total = len(history.get("train_loss", ())) or best + 1
         limited = self._late and total < rounds
@@ -214,14 +229,21 @@ class XGBoostModel(BoostingModel):
                                 verbose_eval=self.config.verbose_eval if self.config.verbose else False)
         history = {f"{name}_loss": list(next(iter(values.values()))) for name, values in result.items()}
         best = self.native.best_iteration if stop else self.native.num_boosted_rounds() - 1
-        return self._metrics(history, best, has_val, rounds)
+        metrics = self._metrics(history, best, has_val, rounds)
+        if not self._counts_hits or params["device"] != "cpu":  # a GPU's bins are no use to the predictor of the CPU
+            return metrics
+        ask = self._booster().predict
+        return self._hit(metrics, (ask(train), y), *([(ask(evals[-1][0]), y_val)] if has_val else []))
 
-    def _predict(self, X: Rows) -> np.ndarray:
-        if self._told_booster is not self.native:  # once a booster: telling it costs three times what a row costs
+    def _booster(self) -> Any:
+        "The booster, told once where to predict: telling it costs three times what a row costs."
+        if self._told_booster is not self.native:
             self.native.set_param({"device": "cpu", "nthread": self.config.threads})
             self._told_booster = self.native
-        raw = self.native.inplace_predict(np.ascontiguousarray(X))
-        return np.column_stack([1 - raw, raw]) if self.n_classes == 2 else raw
+        return self.native
+
+    def _predict(self, X: Rows) -> np.ndarray:
+        return self._columns(self._booster().inplace_predict(np.ascontiguousarray(X)))
 
     def _contributions(self, X: Rows) -> np.ndarray:
         import xgboost as xgb
@@ -303,7 +325,7 @@ class LightGBMModel(BoostingModel):
         if stop:
             callbacks.append(lgb.early_stopping(stop, first_metric_only=True, verbose=False, min_delta=self.config.min_delta))
         try:
-            self.native = lgb.train(params, train, rounds, valid_sets=sets or None, valid_names=["train", "val"][:len(sets)] or None, callbacks=callbacks)
+            self.native = lgb.train(params, train, rounds, valid_sets=sets or None, valid_names=["train", "val"][:len(sets)] or None, callbacks=callbacks, keep_training_booster=not self._blind(has_val))
         except lgb.basic.LightGBMError as err:
             if "CUDA" in str(err) or "GPU" in str(err):
                 raise EnvironmentFault("this LightGBM cannot use the GPU", found=str(err).splitlines()[0], fix="use device: cpu or auto, or a CUDA build") from err
@@ -312,9 +334,22 @@ class LightGBMModel(BoostingModel):
         best = self.native.best_iteration - 1 if stop and self.native.best_iteration > 0 else self.native.current_iteration() - 1
         if stop and (self._halted or self.native.best_iteration <= 0):  # stopped from outside: the library calls the last round its best
             best = int(np.argmin(history["val_loss"]))
+        metrics, trained = self._metrics(history, best, has_val, rounds), self.native
         if not self._blind(has_val):
-            self.native = lgb.Booster(model_str=self.native.model_to_string(num_iteration=best + 1))  # what is stored is what predicts
-        return self._metrics(history, best, has_val, rounds)
+            self.native = lgb.Booster(model_str=trained.model_to_string(num_iteration=best + 1))  # what is stored is what predicts
+        if self._counts_hits and not self.config.extra_params and self.config.device != "cuda":  # another kind of boosting may not roll back
+            self._hit(metrics, *self._scores(trained, best, y, y_val))
+        return metrics
+
+    @staticmethod
+    def _scores(trained: Any, best: int, y: np.ndarray, y_val: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+        "Predictions and codes of the training and the validation rows, from the sums that the library trained with: the rounds after the best one are taken off again."
+        seen: list[tuple[np.ndarray, np.ndarray]] = []
+        while trained.current_iteration() > best + 1:
+            trained.rollback_one_iter()
+        trained.eval_train(lambda raw, rows: seen.append((raw.copy(), y)) or ("hits", 0.0, True))
+        trained.eval_valid(lambda raw, rows: seen.append((raw.copy(), y_val)) or ("hits", 0.0, True))
+        return seen
 
     def _watch(self, result: dict) -> Any:
         "The model's callbacks as LightGBM's."
@@ -328,8 +363,7 @@ class LightGBMModel(BoostingModel):
         return watch
 
     def _predict(self, X: Rows) -> np.ndarray:
-        raw = self.native.predict(X, num_threads=self.config.threads)
-        return np.column_stack([1 - raw, raw]) if self.n_classes == 2 else raw
+        return self._columns(self.native.predict(X, num_threads=self.config.threads))
 
     def _contributions(self, X: Rows) -> np.ndarray:
         raw = np.asarray(self.native.predict(X, pred_contrib=True, num_threads=self.config.threads))
@@ -421,13 +455,17 @@ class CatBoostModel(BoostingModel):
         watching = {"callbacks": [_CatWatcher(self)]} if self._watched and self.native.get_param("task_type") == "CPU" else {}
         if self.callbacks and not watching:
             warnings.warn("CatBoost calls nobody back while it trains on a GPU: callbacks hear of its beginning and its end only", UserWarning, stacklevel=2)
-        self.native.fit(self._pool(X, y, w), eval_set=Pool(X_val, y_val) if has_val else None, **watching)
+        pool, pool_val = self._pool(X, y, w), Pool(X_val, y_val) if has_val else None
+        self.native.fit(pool, eval_set=pool_val, **watching)
         result = self.native.get_evals_result()
         history = {} if quiet else {"train_loss": list(next(iter(result["learn"].values())))}
         if has_val:
             history["val_loss"] = list(next(iter(result["validation"].values())))
         best = self.native.get_best_iteration() if stop else self.native.tree_count_ - 1
-        return self._metrics(history, best, has_val, rounds)
+        metrics = self._metrics(history, best, has_val, rounds)
+        if not self._counts_hits:
+            return metrics
+        return self._hit(metrics, (self._ask(pool), y), *([(self._ask(pool_val), y_val)] if has_val else []))
 
     def _pool(self, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         "The training rows; quantised once where several fits share them."
@@ -440,8 +478,12 @@ class CatBoostModel(BoostingModel):
         alone = self.shared is None or self.config.extra_params or self.native.get_param("task_type") != "CPU"
         return Pool(X, y, weight=w) if alone else self.once(("catboost", self.config.max_bin), quantised)
 
+    def _ask(self, rows: Any) -> np.ndarray:
+        "Predictions of an array, or of a pool that is there already."
+        return np.asarray(self.native.predict(rows, prediction_type=CAT_OUTPUTS[self.loss_kind()], thread_count=self.config.threads))
+
     def _predict(self, X: Rows) -> np.ndarray:
-        return np.asarray(self.native.predict(np.ascontiguousarray(X), prediction_type=CAT_OUTPUTS[self.loss_kind()], thread_count=self.config.threads))
+        return self._ask(np.ascontiguousarray(X))
 
     def _contributions(self, X: Rows) -> np.ndarray:
         from catboost import Pool

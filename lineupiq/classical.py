@@ -25,12 +25,13 @@ from .registry import register
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
     from sklearn.base import BaseEstimator
+    from sklearn.impute import SimpleImputer
     import pandas as pd
 
 # %% auto #0
-__all__ = ['TRUSTED', 'MAX_INFLATION', 'dump_estimator', 'load_estimator', 'ClassicalConfig', 'ClassicalModel', 'PathModel',
-           'LogisticConfig', 'LogisticModel', 'RidgeConfig', 'RidgeModel', 'RandomForestConfig', 'RandomForestModel',
-           'SVMConfig', 'two_parts', 'SVMModel']
+__all__ = ['TRUSTED', 'MAX_INFLATION', 'dump_estimator', 'load_estimator', 'ClassicalConfig', 'log_loss_of', 'column_medians',
+           'fitted_imputer', 'ClassicalModel', 'PathModel', 'LogisticConfig', 'LogisticModel', 'RidgeConfig',
+           'RidgeModel', 'RandomForestConfig', 'RandomForestModel', 'SVMConfig', 'two_parts', 'SVMModel']
 
 # %% ../nbs/05_classical.ipynb #3d256606
 TRUSTED = (  # what the members below are made of, beyond what skops itself trusts
@@ -85,6 +86,38 @@ class ClassicalConfig(Threaded, ModelConfig):
     impute: bool = True  # medians of the training rows for NaN, with a column that says where; False: NaN is an error
     n_jobs: Annotated[int, Bound(ge=-1)] = -1  # threads; -1: all that the process may use
 
+# %% ../nbs/05_classical.ipynb #b90bd4c1
+def log_loss_of(
+    P: np.ndarray,  # (N, C) probabilities
+    y: np.ndarray,  # (N,) codes 0 … C−1
+    w: np.ndarray | None = None,  # (N,) weights
+) -> float:
+    "Mean log loss; a probability counts as at least 1e-12."
+    return float(np.average(-np.log(np.clip(P[np.arange(len(y)), y], 1e-12, 1 - np.finfo(np.float64).eps)), weights=w))
+
+# %% ../nbs/05_classical.ipynb #bc4db8cf
+def column_medians(
+    X: np.ndarray,  # (N, F), NaN where a value is missing
+) -> tuple[np.ndarray, np.ndarray]:  # (F,) medians, NaN for an empty column; (F,) bool: columns with gaps
+    "The median of what each column has."
+    middle, gaps = np.full(X.shape[1], np.nan), np.zeros(X.shape[1], dtype=bool)
+    for j, column in enumerate(X.T):
+        there = ~np.isnan(column)
+        values = column[there]  # a copy, in one piece
+        gaps[j] = len(values) < len(column)
+        if len(values):
+            middle[j] = np.median(values, overwrite_input=True)
+    return middle, gaps
+
+
+def fitted_imputer(
+    X: np.ndarray,  # (N, F), NaN where a value is missing
+) -> SimpleImputer:
+    "A fitted imputer of medians, with indicators of the columns that have gaps."
+    from sklearn.impute import SimpleImputer
+    middle, gaps = column_medians(X)
+    return SimpleImputer(strategy="median", add_indicator=True).fit(np.vstack([middle, np.where(gaps, np.nan, middle)]))
+
 # %% ../nbs/05_classical.ipynb #96ee4de8
 class ClassicalModel(ArrayModel):
     "A scikit-learn pipeline behind the contract."
@@ -121,7 +154,9 @@ class ClassicalModel(ArrayModel):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)
                 if w is None:
-                    middle, spread = np.nanmean(X, axis=0), np.nanstd(X, axis=0)
+                    middle = X.mean(axis=0)
+                    whole = not np.isnan(middle).any()  # without gaps the plain moments are the same numbers in a third of the time
+                    middle, spread = (middle, X.std(axis=0)) if whole else (np.nanmean(X, axis=0), np.nanstd(X, axis=0))
                 else:
                     share = w[:, None] * ~np.isnan(X)
                     share /= share.sum(axis=0)
@@ -137,15 +172,15 @@ class ClassicalModel(ArrayModel):
     def _raw(self, pipeline: Pipeline, X: np.ndarray) -> np.ndarray:
         return pipeline.predict(X) if self.codec is None else pipeline.predict_proba(X)
 
-    def _loss(self, pipeline: Pipeline, X: np.ndarray, y: np.ndarray, w: np.ndarray | None = None) -> float:
-        "The loss that validation is judged by: log loss for classes, Poisson deviance for counts, RMSE otherwise."
-        from sklearn.metrics import log_loss, mean_poisson_deviance, root_mean_squared_error
+    def _judge(self, pipeline: Pipeline, X: np.ndarray, y: np.ndarray, w: np.ndarray | None = None) -> tuple[float, float | None]:
+        "The loss that validation is judged by — log loss for classes, Poisson deviance for counts, RMSE otherwise — and the share of classes hit, from one prediction."
+        from sklearn.metrics import mean_poisson_deviance, root_mean_squared_error
         raw = self._raw(pipeline, X)
         if self.codec is not None:
-            return float(log_loss(y, np.clip(raw, 1e-12, 1), labels=np.arange(len(self.codec.classes)), sample_weight=w))
+            return log_loss_of(raw, y, w), float((raw.argmax(axis=1) == y).mean())
         if getattr(self.config, "distribution", "squared") == "poisson":
-            return float(mean_poisson_deviance(y, np.clip(raw, 1e-9, None), sample_weight=w))
-        return float(root_mean_squared_error(y, raw, sample_weight=w))
+            return float(mean_poisson_deviance(y, np.clip(raw, 1e-9, None), sample_weight=w)), None
+        return float(root_mean_squared_error(y, raw, sample_weight=w)), None
 
     def _predict(self, X: Rows) -> np.ndarray:
         return self._raw(self.native, self._cut(X))
@@ -189,25 +224,34 @@ class PathModel(ClassicalModel):
                 X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         "Fit a path of one penalty, from strong to weak, and keep the value with the least validation loss."
         from threadpoolctl import threadpool_limits
-        with threadpool_limits(1 if X.size < 2e6 else self.config.threads, "blas"):  # short products cost more to share than to make
+        with threadpool_limits(1, "blas"):  # long thin products wait for memory and not for a processor; and a sum on one thread is the same everywhere
             return self._path(name, grid, build, X, y, X_val, y_val, w)
+
+    def _prepared(self, X: np.ndarray, w: np.ndarray | None) -> tuple[Pipeline, np.ndarray]:
+        "Imputer and scaler, fitted on these rows, and what they make of them."
+        from sklearn.pipeline import Pipeline
+        steps = self._pipeline(None)[:-1].steps
+        if "simpleimputer" in dict(steps):
+            steps[0] = ("simpleimputer", imputer := fitted_imputer(X))
+            X = imputer.transform(X) if len(imputer.indicator_.features_) else X  # it copies a table without gaps twice
+        return Pipeline(steps), steps[-1][1].fit_transform(X, sample_weight=w)
 
     def _path(self, name: str, grid: list[float], build: Callable[[float], Any], X: np.ndarray, y: np.ndarray,
               X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         from sklearn.pipeline import Pipeline
         started, limit, last, best, k, least = time.perf_counter(), self.config.time_limit, None, None, 0, np.inf
-        X, grid, prepare = self._learn_bounds(X, w), sorted(grid, reverse=name == "alpha"), self._pipeline(None)[:-1]
-        Z = prepare.fit_transform(X, y, **({} if w is None else {"standardscaler__sample_weight": w}))
-        Z_val = None if X_val is None else prepare.transform(self._cut(X_val))
+        X, grid = self._learn_bounds(X, w), sorted(grid, reverse=name == "alpha")
+        prepare, Z = self._prepared(X, w)
+        Z_val, hits, hits_val = None if X_val is None else prepare.transform(self._cut(X_val)), None, None
         history: dict[str, list[float]] = {name: [], "iterations": [], "train_loss": [], "val_loss": []}
         for value in grid:
             last = self._step(build(value), last, Z, y, w)
-            seen = self._loss(last, Z, y, w)
-            judged = seen if Z_val is None else self._loss(last, Z_val, y_val)
+            seen, hit = self._judge(last, Z, y, w)
+            judged, hit_val = (seen, None) if Z_val is None else self._judge(last, Z_val, y_val)
             for key, number in zip(history, (value, float(np.max(getattr(last, "n_iter_", None) or 1)), seen, judged), strict=True):
                 history[key].append(number)
             if judged < least:
-                best, k, least = last, len(history[name]) - 1, judged
+                best, k, least, hits, hits_val = last, len(history[name]) - 1, judged, hit, hit_val
             if limit and (time.perf_counter() - started) * (1 + 1 / len(history[name])) > limit:  # the next one would not fit
                 break
         if best is None:
@@ -215,7 +259,7 @@ class PathModel(ClassicalModel):
         self.native, self.chosen = linear_model(Pipeline([*prepare.steps, (type(best).__name__.lower(), best)])), {name: grid[k]}
         if history["iterations"][k] >= (getattr(best, "max_iter", None) or np.inf):
             log.warning(f"{self.name}: {name} = {grid[k]:g} stopped at max_iter = {best.max_iter} before it converged")
-        return TrainingMetrics(history["train_loss"][k], None if Z_val is None else least, best_epoch=k, total_epochs=len(history[name]),
+        return TrainingMetrics(history["train_loss"][k], None if Z_val is None else least, train_accuracy=hits, val_accuracy=hits_val, best_epoch=k, total_epochs=len(history[name]),
                                time_limited=len(history[name]) < len(grid), history={n: v for n, v in history.items() if n != "val_loss" or Z_val is not None})
 
     def _predict(self, X: Rows) -> np.ndarray:
@@ -285,6 +329,7 @@ class LogisticModel(PathModel):
         return estimator
 
 
+
 # %% ../nbs/05_classical.ipynb #ea6f5ddb
 @dataclass
 class RidgeConfig(ClassicalConfig):
@@ -320,6 +365,7 @@ class RidgeModel(PathModel):
         return Ridge(alpha=alpha * self._rows)  # per row, as the count models have it
 
 
+
 # %% ../nbs/05_classical.ipynb #83ce67ea
 @dataclass
 class RandomForestConfig(ClassicalConfig):
@@ -328,7 +374,7 @@ class RandomForestConfig(ClassicalConfig):
     max_depth: Count | None = None  # levels; None: bounded by the leaves
     min_samples_leaf: Count | None = None  # least rows in a leaf; None: 20, or a twentieth of a table under 400 rows
     max_features: Share = 0.33  # share of columns tried at each split
-    max_samples: Share | None = None  # share of rows drawn per tree; None: half, but at most 16,000 rows. 1: every row once, nothing is drawn
+    max_samples: Share | None = None  # share of rows drawn per tree; None: half, but at most 8,000 rows. 1: every row once, nothing is drawn
 
 # %% ../nbs/05_classical.ipynb #86f51da4
 @register("random_forest", family="classical", description="bagged decision trees with large leaves")
@@ -345,14 +391,15 @@ class RandomForestModel(ClassicalModel):
         self._bounds, started = None, time.perf_counter()
         self.native, c = self._pipeline(self._forest(len(y))), self.config
         grown = self._grow(X, y, w, started)
-        val = self._loss(self.native, X_val, y_val) if X_val is not None else None
-        return TrainingMetrics(self._loss(self.native, X, y, w), val, best_epoch=grown[-1] - 1, total_epochs=grown[-1], time_limited=grown[-1] < c.n_estimators,
+        val, hits_val = self._judge(self.native, X_val, y_val) if X_val is not None else (None, None)
+        loss, hits = self._judge(self.native, X, y, w)
+        return TrainingMetrics(loss, val, train_accuracy=hits, val_accuracy=hits_val, best_epoch=grown[-1] - 1, total_epochs=grown[-1], time_limited=grown[-1] < c.n_estimators,
                                history={"trees": [float(n) for n in grown]} if c.time_limit else {})
 
     def _forest(self, rows: int) -> Any:
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
         c, cls = self.config, RandomForestRegressor if self.codec is None else RandomForestClassifier
-        share = c.max_samples or min(0.5, 16_000 / rows)
+        share = c.max_samples or min(0.5, 8_000 / rows)
         drawn = {"max_samples": share} if share < 1 else {"bootstrap": False}
         return cls(n_estimators=c.n_estimators, max_depth=c.max_depth, min_samples_leaf=c.min_samples_leaf or max(1, min(20, rows // 20)),
                    max_features=c.max_features, n_jobs=c.threads, random_state=c.random_seed, **drawn)
@@ -376,13 +423,19 @@ class RandomForestModel(ClassicalModel):
         return grown
 
     def _raw(self, pipeline: Pipeline, X: np.ndarray) -> np.ndarray:
-        "Blocks of rows beside each other, each adding its trees in order: the same sum with any number of threads."
+        "Blocks of rows beside each other, each adding its trees in order: the same sum with any number of threads, and the trees are asked themselves."
         from joblib import Parallel, delayed
-        forest, threads = pipeline.steps[-1][1], self.config.threads
-        forest.n_jobs = 1  # the library's own threads add trees as they come
-        ask = forest.predict if self.codec is None else forest.predict_proba
+        trees, threads = [e.tree_ for e in pipeline.steps[-1][1].estimators_], self.config.threads
+
+        def ask(rows: np.ndarray) -> np.ndarray:
+            total = np.zeros((len(rows), trees[0].max_n_classes))
+            for tree in trees:
+                total += tree.predict(rows)
+            return total / len(trees)
+        X = np.ascontiguousarray(X, dtype=np.float32)  # what a tree compares
         blocks = np.array_split(X, max(1, min(threads, len(X) // 64)))
-        return np.concatenate(Parallel(threads, prefer="threads")(delayed(ask)(b) for b in blocks) if len(blocks) > 1 else [ask(X)])
+        raw = np.concatenate(Parallel(threads, prefer="threads")(delayed(ask)(b) for b in blocks)) if len(blocks) > 1 else ask(X)
+        return raw if self.codec is not None else raw[:, 0]
 
     def get_feature_importance(self) -> pd.DataFrame:
         "Mean decrease of impurity, as shares."
@@ -448,8 +501,9 @@ class SVMModel(ClassicalModel):
         X, y, w = X[keep], y[keep], None if w is None else w[keep]
         X, X_val = self._learn_bounds(X, w), self._cut(X_val)
         self.native = self._plain(X, y, w) if self.codec is None else self._calibrated(X, y, w)
-        val = self._loss(self.native, X_val, y_val) if X_val is not None else None
-        return TrainingMetrics(self._loss(self.native, X, y, w), val, time_limited=len(y) < n, history={"rows": [float(len(y))]} if self.config.time_limit else {})
+        val, hits_val = self._judge(self.native, X_val, y_val) if X_val is not None else (None, None)
+        loss, hits = self._judge(self.native, X, y, w)
+        return TrainingMetrics(loss, val, train_accuracy=hits if len(y) == n else None, val_accuracy=hits_val, time_limited=len(y) < n, history={"rows": [float(len(y))]} if self.config.time_limit else {})
 
     def _plain(self, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         "The machine alone; a regression learns the label in standard deviations."

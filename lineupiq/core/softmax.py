@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 # %% auto #0
-__all__ = ['principal_basis', 'log_loss_rows', 'fit_softmax']
+__all__ = ['BLOCK', 'principal_basis', 'log_loss_rows', 'loss_and_slope', 'fit_softmax']
 
 # %% ../../nbs/00_core/09_softmax.ipynb #276e282c
 def principal_basis(
@@ -27,12 +27,36 @@ def log_loss_rows(
     if raw.shape[1] == 1:
         from scipy.special import expit
         return np.logaddexp(0, raw[:, 0]) - y * raw[:, 0], expit(raw) - y[:, None]
-    top, rows = raw.max(axis=1, keepdims=True), np.arange(len(y))
-    residual = np.exp(raw - top)
-    total = residual.sum(axis=1, keepdims=True)
-    residual /= total
-    residual[rows, y] -= 1
-    return (top + np.log(total))[:, 0] - raw[rows, y], residual
+    by_class, rows = np.ascontiguousarray(raw.T), np.arange(len(y))  # classes below each other: three numbers in a row are no work for a processor
+    by_class -= by_class.max(axis=0)
+    own = by_class[y, rows]
+    np.exp(by_class, out=by_class)
+    total = by_class.sum(axis=0)
+    by_class /= total
+    by_class[y, rows] -= 1
+    return np.log(total) - own, by_class.T
+
+# %% ../../nbs/00_core/09_softmax.ipynb #79312ebd
+BLOCK = 250_000  # multiplications of one block's product: below what BLAS libraries share among threads
+
+
+def loss_and_slope(
+    X: np.ndarray,  # (N, F) standardised columns
+    y: np.ndarray,  # (N,) codes 0 … C−1
+    B: np.ndarray,  # (F+1, 1 or C) coefficients, the intercepts last
+    w: np.ndarray | None = None,  # (N,) weights
+) -> tuple[float, np.ndarray]:  # loss, slope in the shape of B
+    "Summed log loss and its derivative by the coefficients."
+    total, slope, step = 0.0, np.zeros_like(B), max(64, BLOCK // B.size)
+    for at in range(0, len(y), step):
+        rows = X[at:at + step]
+        losses, residual = log_loss_rows(rows @ B[:-1] + B[-1], y[at:at + step])
+        if w is not None:
+            losses, residual = losses * w[at:at + step], residual * w[at:at + step, None]
+        total += float(losses.sum())
+        slope[:-1] += rows.T @ residual
+        slope[-1] += residual.sum(axis=0)
+    return total, slope
 
 # %% ../../nbs/00_core/09_softmax.ipynb #913615c3
 def fit_softmax(
@@ -57,12 +81,10 @@ def fit_softmax(
 
     def objective(u: np.ndarray) -> tuple[float, np.ndarray]:
         b = u.reshape(scale.shape) * scale
-        B = V1 @ b
-        losses, R = log_loss_rows(X @ B[:-1] + B[-1], y)
-        R = R if w is None else R * w[:, None]
-        slope = V1.T @ np.vstack([X.T @ R, R.sum(axis=0)])
+        loss, slope = loss_and_slope(X, y, V1 @ b, w)
+        slope = V1.T @ slope
         slope[:-1] += b[:-1] / C
-        return float(losses.sum() if w is None else losses @ w) + 0.5 / C * float((b[:-1] ** 2).sum()), (slope * scale).ravel()
+        return loss + 0.5 / C * float((b[:-1] ** 2).sum()), (slope * scale).ravel()
 
     u0 = np.zeros(scale.shape) if start is None else V1.T @ np.vstack([start[0].T, start[1]]) / scale
     found = minimize(objective, u0.ravel(), jac=True, method="L-BFGS-B",
