@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from ..tracking.spool import tracked_run
 from ..training.request import TrainSettings, read_training
 from ..training.resume import resume_models
 from ..training.runs import RunResult, choose_models, train_models
+from ..training.server import worker_server
 from ..training.unfinished import read_setup, run_end, standing
+from ..training.worker import worker_environment
 from ..tuning.settings import SearchPlan
 from .configs import model_file, named_model
 from .requests import TrainRequest, TuneRequest
@@ -139,11 +142,12 @@ def run_training(
         signing_key()  # a key that cannot be used is said before anything trains
         Store().check_place()  # as is a folder of models that is none
     is_tracked(ask.tracking)  # as is a tracker's wrong address
-    if ask.resume is not None:
-        return [_go_on(ask, ask.resume, progress, show)]
-    own = file_configs(ask)
-    families = read_training(ask.training_config).families  # once: every horizon is trained as the file was then
-    return [_run_horizon(ask, h, own, families, progress, show, configs or {}) for h in horizons(ask.source)]
+    with worker_server(worker_environment) if run_settings(ask).isolate else nullcontext():  # it gets ready while the rows are read
+        if ask.resume is not None:
+            return [_go_on(ask, ask.resume, progress, show)]
+        own = file_configs(ask)
+        families = read_training(ask.training_config).families  # once: every horizon is trained as the file was then
+        return [_run_horizon(ask, h, own, families, progress, show, configs or {}) for h in horizons(ask.source)]
 
 # %% ../../nbs/17_workflows/02_train.ipynb #160d57c9
 def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], families: dict[str, dict], progress: Any, show: Callable[[str], None] | None, fixed: Mapping[str, dict]) -> RunResult:
