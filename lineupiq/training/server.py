@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from typing import Any
 __all__ = ['PRELOAD', 'preload', 'become_worker', 'end_now', 'supervise', 'serve', 'can_fork', 'WorkerServer', 'worker_server']
 
 # %% ../../nbs/10_training/01a_server.ipynb #d915797d
-PRELOAD = ("numpy", "pandas", "pyarrow.parquet", "lineupiq.training.worker", "lineupiq.boosting", "lineupiq.classical", "lineupiq.baselines", "scipy.stats", "sklearn.base", "sklearn.linear_model", "sklearn.ensemble")
+PRELOAD = ("numpy", "pandas", "pyarrow.parquet", "lineupiq.training.worker", "lineupiq.classical", "lineupiq.boosting", "lineupiq.baselines", "pydantic", "safetensors.numpy", "scipy.stats", "sklearn.base", "sklearn.linear_model", "sklearn.ensemble")
 
 
 def preload(

@@ -42,7 +42,7 @@ def write_rows(
     "A table, uncompressed."
     import pyarrow as pa
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    for i, (name, column) in enumerate(frame.items()):
+    for i, (_, column) in enumerate(frame.items()):
         if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
             values = pa.array(column.to_numpy(), from_pandas=False)
             table = table.set_column(i, table.schema.field(i).with_type(values.type), values)
