@@ -315,7 +315,8 @@ def _area(positive: np.ndarray, score: np.ndarray) -> float:
         corners = np.concatenate([[True], (np.diff(misses, 2) != 0) | (np.diff(hits, 2) != 0), [True]])
         hits, misses = hits[corners], misses[corners]
     hits, misses = np.append(0.0, hits), np.append(0.0, misses)
-    return float(np.trapezoid(hits / hits[-1], misses / misses[-1]))
+    hits, misses = hits / hits[-1], misses / misses[-1]
+    return float((np.diff(misses) * (hits[1:] + hits[:-1]) / 2.0).sum())
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #2a6834a8
 def _register_probability_scores() -> None:
