@@ -18,10 +18,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, TypedDict
 
 # %% auto #0
-__all__ = ['PRELOAD', 'preload', 'become_worker', 'end_now', 'supervise', 'serve', 'can_fork', 'WorkerServer', 'worker_server']
+__all__ = ['PRELOAD', 'preload', 'Order', 'Signal', 'become_worker', 'end_now', 'supervise', 'serve', 'can_fork', 'WorkerServer',
+           'worker_server']
 
 # %% ../../nbs/10_training/01a_server.ipynb #d915797d
 PRELOAD = ("numpy", "pandas", "pyarrow.parquet", "lineupiq.training.worker", "lineupiq.classical", "lineupiq.boosting", "lineupiq.baselines", "pydantic", "safetensors.numpy", "scipy.stats", "sklearn.base", "sklearn.linear_model", "sklearn.ensemble")
@@ -37,8 +38,21 @@ def preload(
         return
 
 # %% ../../nbs/10_training/01a_server.ipynb #1f4a866b
+class Order(TypedDict):
+    "A line of the owner's: a worker to begin."
+    entry: str  # module:function
+    argument: str  # of the function
+    log: str  # file for what it prints
+    cwd: str  # folder that it works in
+
+
+class Signal(TypedDict):
+    "A line of the owner's: something for the worker that there is."
+    signal: int  # its number
+
+
 def become_worker(
-    order: dict[str, Any],  # entry (module:function), argument, log, cwd
+    order: Order,  # what to do
     inherited: tuple[int, ...],  # the server's own files
 ) -> None:
     "The rest of a forked process's life."
@@ -79,7 +93,7 @@ def end_now(
 def supervise(
     pid: int,  # of the worker
     owner: int,  # of the process that the server belongs to
-    orders: Any,  # where the owner's lines come from
+    orders: BinaryIO,  # where the owner's lines come from
 ) -> int:  # the worker's exit code, negative for a signal
     "Wait for a worker, hand signals on to it, and end it if nobody waits for it any more."
     watched = os.pidfd_open(pid)
@@ -153,7 +167,7 @@ class WorkerServer:
         "Begin a worker."
         self._send({"entry": entry, "argument": argument, "log": str(log), "cwd": os.getcwd()})
 
-    def _send(self, order: dict[str, Any]) -> None:
+    def _send(self, order: Order | Signal) -> None:
         try:
             self.process.stdin.write(json.dumps(order).encode() + b"\n")
         except BrokenPipeError:  # it is gone; who waits will see it

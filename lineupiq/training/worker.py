@@ -254,12 +254,17 @@ class ForkedWorker:
     ):
         self.server, self.parent = server, server.process.pid
 
-    def start(self, job: Path, log: Path) -> None:
+    def start(self,
+        job: Path,  # the job's file
+        log: Path,  # what it prints
+    ) -> None:
         "Begin it."
         self.server.start(ENTRY, str(job), log)
 
-    def wait(self, seconds: float | None) -> int | None:
-        "Its exit code; None: not yet."
+    def wait(self,
+        seconds: float | None,  # None: as long as it takes
+    ) -> int | None:  # exit code; None: not yet
+        "Wait for its end."
         return self.server.wait(seconds)
 
     def end(self) -> None:
@@ -272,15 +277,20 @@ class FreshWorker:
     def __init__(self):
         self.parent, self.process = os.getpid(), None
 
-    def start(self, job: Path, log: Path) -> None:
+    def start(self,
+        job: Path,  # the job's file
+        log: Path,  # what it prints
+    ) -> None:
         "Begin it."
         module, function = ENTRY.split(":")
         code = f"import sys; from {module} import {function}; {function}(sys.argv[1]); from lineupiq.training.server import end_now; end_now(0)"
         with open(log, "wb") as sink:
             self.process = subprocess.Popen([sys.executable, "-P", "-c", code, str(job)], stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, env=worker_environment())
 
-    def wait(self, seconds: float | None) -> int | None:
-        "Its exit code; None: not yet."
+    def wait(self,
+        seconds: float | None,  # None: as long as it takes
+    ) -> int | None:  # exit code; None: not yet
+        "Wait for its end."
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
