@@ -172,7 +172,7 @@ class Panel:
         "Weights of the training loss."
         return self.frame["weight"].to_numpy()
 
-    @property
+    @cached_property
     def classes(self) -> np.ndarray | None:  # (C,) sorted, None for regression
         "The distinct labels."
         if self.task == "regression":

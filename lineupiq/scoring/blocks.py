@@ -15,7 +15,7 @@ __all__ = ['MIN_BLOCKS', 'MOST_BLOCKS', 'politis_white', 'block_length', 'Histor
 
 # %% ../../nbs/02_scoring/02a_blocks.ipynb #1a23b58a
 MIN_BLOCKS = 8  # fewer say too little about how blocks vary
-MOST_BLOCKS = 20_000  # of a history; more take time and change nothing, so blocks of a longer history are longer
+MOST_BLOCKS = 2_000  # of a history; more take time and change nothing, so blocks of a longer history are longer
 
 
 def politis_white(

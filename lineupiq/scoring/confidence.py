@@ -16,8 +16,8 @@ import pandas as pd
 from ..base import ConfigError
 from ..data.panel import Panel
 from .blocks import MIN_BLOCKS, Histories, block_length
-from .intervals import DRAWN, Interval, Resampling, label_horizon, score_units, skill_interval, time_sums
-from .leaderboard import common_rows, forecast_of, on_rows, reference_frames, role_of
+from .intervals import DRAWN, Interval, Resampling, score_times, skill_interval, time_sums
+from .leaderboard import common_rows, forecast_of, in_order, on_rows, reference_frames, role_of
 from .metrics import Metric, default_metric, get_metric
 
 # %% auto #0
@@ -154,7 +154,7 @@ def with_confidence(
     metric, rows = get_metric(metric) if metric else default_metric(panel.task), common_rows(predictions, "test")
     members = {n: on_rows(f, "test", rows) for n, f in predictions.items()} | {f"reference:{k}": v for k, v in reference_frames(panel, rows).items()}
     best = next(m for m in board["model"] if role_of(m) != "reference")
-    top, out = members[best].set_index("row"), board.copy()
+    top, out = members[best], board.copy()
     gaps = {name: _gap(panel, metric, members[name], top, draws, seed) for name in board["model"] if name != best}
     found = _set_of(panel, metric, {n: f for n, f in members.items() if role_of(n) != "reference"}, rows, draws, seed)
     for column, part in zip(ADDED, ("score", "low", "high"), strict=False):
@@ -169,16 +169,17 @@ def with_confidence(
 # %% ../../nbs/02_scoring/07_confidence.ipynb #0dc7ec08
 def _gap(panel: Panel, metric: Metric, frame: pd.DataFrame, top: pd.DataFrame, draws: int, seed: int) -> Interval:
     "The difference of a member to another one."
-    units = score_units(panel, frame["row"].to_numpy())
-    return paired_difference(metric, frame["y"].to_numpy(), forecast_of(frame, metric), forecast_of(top.loc[frame["row"]], metric), units.pop("times"), classes=panel.classes, how=Resampling(draws=draws, seed=seed, **units))
+    rows = frame["row"].to_numpy()
+    times, least = score_times(panel, rows)
+    return paired_difference(metric, frame["y"].to_numpy(), forecast_of(frame, metric), forecast_of(in_order(top, rows), metric), times, classes=panel.classes, how=Resampling(draws=draws, seed=seed, min_block=least))
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #9b0e8564
 def _beside_market(board: pd.DataFrame, panel: Panel, metric: Metric, members: Mapping[str, pd.DataFrame], draws: int, seed: int) -> pd.DataFrame:
     "Each member's difference to the market on the rows that both have; positive: better than the market."
-    market, gaps = members[MARKET].set_index("row"), {}
+    market, gaps = members[MARKET], {}
     for name in (m for m in board["model"] if m != MARKET):
         frame = members[name]
-        gaps[name] = _gap(panel, metric, frame[frame["row"].isin(market.index)], market, draws, seed)
+        gaps[name] = _gap(panel, metric, frame[frame["row"].isin(market["row"])], market, draws, seed)
     for column, part in (("market_diff", "score"), ("market_low", "low"), ("market_high", "high"), ("market_n", "n")):
         board[column] = [len(market) if m == MARKET and part == "n" else 0.0 if m == MARKET else getattr(gaps[m], part) for m in board["model"]]
     board.attrs["market"] = {"rows": len(market), "of": int(board["n"].max())}
@@ -187,7 +188,6 @@ def _beside_market(board: pd.DataFrame, panel: Panel, metric: Metric, members: M
 # %% ../../nbs/02_scoring/07_confidence.ipynb #b5ac7d51
 def _set_of(panel: Panel, metric: Metric, members: Mapping[str, pd.DataFrame], rows: np.ndarray, draws: int, seed: int) -> ConfidenceSet:
     "The confidence set of members on the same rows."
-    units = score_units(panel, rows)
-    floor = label_horizon(units["times"], units["label_end"]) if "label_end" in units else 1
-    losses = unit_losses(metric, panel.y[rows], {n: forecast_of(f, metric) for n, f in members.items()}, units["times"], panel.classes)
+    times, floor = score_times(panel, rows)
+    losses = unit_losses(metric, panel.y[rows], {n: forecast_of(f, metric) for n, f in members.items()}, times, panel.classes)
     return confidence_set(losses, at_least=floor, draws=draws, seed=seed)

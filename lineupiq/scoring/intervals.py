@@ -19,8 +19,8 @@ from .blocks import MIN_BLOCKS, Histories, block_length
 from .metrics import Metric, get_metric, prepare
 
 # %% auto #0
-__all__ = ['DRAWN', 'Interval', 'time_sums', 'label_horizon', 'score_units', 'Resampling', 'score_interval', 'skill',
-           'paired_skill', 'skill_interval']
+__all__ = ['DRAWN', 'Interval', 'time_sums', 'label_horizon', 'score_units', 'score_times', 'Resampling', 'score_interval',
+           'skill', 'paired_skill', 'skill_interval']
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #de9c6d65
 @dataclass(frozen=True)
@@ -78,11 +78,20 @@ def score_units(
         return {"times": panel.groups[rows]}
     return {"times": panel.times[rows], "label_end": panel.label_ends[rows]}
 
+
+def score_times(
+    panel: Panel,  # where the rows come from
+    rows: np.ndarray,  # positions
+) -> tuple[np.ndarray, int]:  # (N,) times or groups; the shortest block that does not cut a label
+    "The same for intervals of several members on the same rows: what their labels ask of a block is found once."
+    units = score_units(panel, rows)
+    return units["times"], label_horizon(units["times"], units["label_end"]) if "label_end" in units else 1
+
 # %% ../../nbs/02_scoring/03_intervals.ipynb #beea44cd
 def _outer_levels(level: float, blocks: int) -> tuple[float, float]:
     "Quantile levels of the expanded percentile interval."
-    from scipy.special import ndtr, stdtrit  # what norm.cdf and t.ppf call; scipy.stats takes half a second to import
-    tail = ndtr(stdtrit(blocks - 1, (1 - level) / 2) * np.sqrt(blocks / (blocks - 1)))
+    from scipy.special import ndtr, stdtrit  # of the normal and of Student's distribution; scipy.stats takes a second to import
+    tail = float(ndtr(stdtrit(blocks - 1, (1 - level) / 2) * np.sqrt(blocks / (blocks - 1))))
     return tail, 1 - tail
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #97cd527b
@@ -170,10 +179,12 @@ def score_interval(
 ) -> Interval:  # the score, and how far it could have come out otherwise
     "A score with its block-bootstrap interval."
     metric = get_metric(metric)
-    score = metric(y, forecast, classes)  # raises where it is not defined
     if metric.rows is not None:
-        found = _from_terms(metric.finish, metric.row_terms(y, forecast, classes), times, _how(metric, how))
+        terms = metric.row_terms(y, forecast, classes)
+        score = metric.of_terms(terms)  # raises where it is not defined
+        found = _from_terms(metric.finish, terms, times, _how(metric, how))
     else:
+        score = metric(y, forecast, classes)
         truth, given, c = prepare(metric.needs, y, forecast, classes)
         again = lambda rows: metric.whole(truth[rows], _take(given, rows, len(truth)), c)  # noqa: E731
         found = _from_rows(again, len(truth), times, _how(metric, how))

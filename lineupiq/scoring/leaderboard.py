@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ import pandas as pd
 from ..base import ConfigError, DataError, LeakError, did_you_mean
 from ..checks.findings import Finding
 from ..data.panel import Panel
-from .intervals import Resampling, score_interval, score_units, skill_interval
+from .intervals import Resampling, score_interval, score_times, skill_interval
 from .metrics import Metric, UndefinedScore, default_metric, get_metric
 
 # %% auto #0
 __all__ = ['SIMPLE_RULE', 'RULES', 'COLUMNS', 'PLAUSIBLE', 'RATING', 'OWN_TABLE', 'forecast_of', 'class_references',
-           'reference_frames', 'common_rows', 'on_rows', 'leaderboard', 'role_of', 'validation_scores',
+           'reference_frames', 'common_rows', 'on_rows', 'in_order', 'leaderboard', 'role_of', 'validation_scores',
            'best_on_validation', 'strongest_rule', 'leak_alarm', 'raise_alarm']
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #7e01ddc3
@@ -96,10 +97,16 @@ def common_rows(
     split: str,  # val or test
 ) -> np.ndarray:  # positions, sorted
     "Rows that every member predicted."
-    sets = [set(f.loc[f["split"] == split, "row"]) for f in predictions.values()]
-    if not sets or not (both := set.intersection(*sets)):
+    sets = [_sorted_set(f["row"].to_numpy()[(f["split"] == split).to_numpy()]) for f in predictions.values()]
+    both = reduce(lambda a, b: a if np.array_equal(a, b) else np.intersect1d(a, b, assume_unique=True), sets) if sets else np.empty(0)
+    if not len(both):
         raise DataError(f"no {split} row was predicted by every model", found=", ".join(f"{k}: {len(s)}" for k, s in zip(predictions, sets, strict=True))[:200])
-    return np.array(sorted(both))
+    return both
+
+
+def _sorted_set(rows: np.ndarray) -> np.ndarray:
+    "Distinct rows in order; most often they are that already."
+    return rows if (np.diff(rows) > 0).all() else np.unique(rows)
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #ce416280
 def on_rows(
@@ -108,7 +115,18 @@ def on_rows(
     rows: np.ndarray,  # positions that it must have
 ) -> pd.DataFrame:  # in the order of `rows`
     "A member's predictions of given rows."
-    return frame[frame["split"] == split].set_index("row").loc[rows].reset_index()
+    return in_order(frame[(frame["split"] == split).to_numpy()], rows)  # a copy already
+
+
+def in_order(
+    frame: pd.DataFrame,  # predictions of one split
+    rows: np.ndarray,  # positions that it must have
+) -> pd.DataFrame:
+    "Predictions of given rows, in their order; most often they are that already."
+    if np.array_equal(frame["row"].to_numpy(), rows):
+        same = frame if frame.columns[0] == "row" else frame[["row", *frame.columns.drop("row")]]
+        return same.set_axis(pd.RangeIndex(len(same)), axis=0)
+    return frame.set_index("row").loc[rows].reset_index()
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #fb54a216
 def leaderboard(
@@ -126,13 +144,13 @@ def leaderboard(
         raise ConfigError(f"the simple rule '{rule}' is not among the predictions{did_you_mean(rule, predictions)}", found=", ".join(predictions))
     rows = common_rows(predictions, "test")
     board = {name: on_rows(f, "test", rows) for name, f in predictions.items()} | {f"reference:{k}": v for k, v in reference_frames(panel, rows).items()}
-    base, out = board[rule].set_index("row"), []
+    base, whole, out = board[rule], score_times(panel, rows), []
     for name, frame in board.items():
-        units = score_units(panel, frame["row"].to_numpy())
-        how = Resampling(draws=draws, seed=seed, label_end=units.get("label_end"))
-        times, forecast, y = units["times"], forecast_of(frame, metric), frame["y"].to_numpy()
+        own = frame["row"].to_numpy()
+        times, least = whole if np.array_equal(own, rows) else score_times(panel, own)
+        how, forecast, y = Resampling(draws=draws, seed=seed, min_block=least), forecast_of(frame, metric), frame["y"].to_numpy()
         score = score_interval(metric, y, forecast, times, classes=panel.classes, how=how)
-        gain = skill_interval(metric, y, forecast, forecast_of(base.loc[frame["row"]], metric), times, classes=panel.classes, how=how) if name != rule else None
+        gain = skill_interval(metric, y, forecast, forecast_of(in_order(base, own), metric), times, classes=panel.classes, how=how) if name != rule else None
         run = (runs or {}).get(name, {})
         out.append({"model": name, "metric": metric.name, "score": score.score, "low": score.low, "high": score.high, "skill": gain.score if gain else 0.0,
                     "skill_low": gain.low if gain else 0.0, "skill_high": gain.high if gain else 0.0, "n": score.n, "seconds": run.get("seconds"),
@@ -215,14 +233,13 @@ def leak_alarm(
     if rule is None:
         return []
     base = forecast_of(on_rows(predictions[rule], "test", rows), metric)
-    units = score_units(panel, rows)
-    times = units.pop("times")
+    times, least = score_times(panel, rows)
     for model, frame in predictions.items():
         if role_of(model) != "model" or model == rule:
             continue
         own = on_rows(frame, "test", rows)
         try:
-            gain = skill_interval(metric, own["y"].to_numpy(), forecast_of(own, metric), base, times, classes=panel.classes, how=Resampling(draws=draws, **units))
+            gain = skill_interval(metric, own["y"].to_numpy(), forecast_of(own, metric), base, times, classes=panel.classes, how=Resampling(draws=draws, min_block=least))
         except UndefinedScore:
             continue
         low = gain.score / 2 if gain.low is None else gain.low  # a test too short for an interval must show twice as much

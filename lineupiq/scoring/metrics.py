@@ -165,9 +165,17 @@ class Metric:
     def __call__(self, y: ArrayLike, forecast: ArrayLike, classes: ArrayLike | None = None) -> float:
         "The score of a forecast."
         parts = prepare(self.needs, y, forecast, classes)
-        score = self.whole(*parts) if self.rows is None else float(self.finish(self.rows(*parts).mean(axis=0)))
+        return self._defined(self.whole(*parts), len(parts[0])) if self.rows is None else self.of_terms(self.rows(*parts))
+
+    def of_terms(self,
+        terms: np.ndarray,  # (N, K) of `row_terms`
+    ) -> float:
+        "The score of rows whose terms are there already."
+        return self._defined(float(self.finish(terms.mean(axis=0))), len(terms))
+
+    def _defined(self, score: float, n: int) -> float:
         if not np.isfinite(score):
-            raise UndefinedScore(f"{self.name} is not defined here", where=f"{len(parts[0])} rows", found=self.undefined)
+            raise UndefinedScore(f"{self.name} is not defined here", where=f"{n} rows", found=self.undefined)
         return score
 
     def __repr__(self) -> str: return f"Metric({self.name}, {self.direction}, {'/'.join(self.tasks)}, needs {self.needs})"

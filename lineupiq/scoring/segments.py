@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.panel import Panel
-from .intervals import Resampling, score_interval, score_units, skill_interval
+from .intervals import Resampling, score_interval, score_times, skill_interval
 from .leaderboard import forecast_of, on_rows
 from .metrics import Metric, UndefinedScore, get_metric
 
@@ -72,8 +72,8 @@ def segment_table(
 # %% ../../nbs/02_scoring/08_segments.ipynb #72c1bf24
 def _scored(panel: Panel, metric: Metric, own: pd.DataFrame, base: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     "Score and skill of some rows."
-    units, y = score_units(panel, own["row"].to_numpy()), own["y"].to_numpy()
-    times, how = units["times"], Resampling(draws=draws, seed=seed, label_end=units.get("label_end"))
+    (times, least), y = score_times(panel, own["row"].to_numpy()), own["y"].to_numpy()
+    how = Resampling(draws=draws, seed=seed, min_block=least)
     forecast, rule = forecast_of(own, metric), forecast_of(base, metric)
     try:
         score = score_interval(metric, y, forecast, times, classes=panel.classes, how=how)

@@ -15,7 +15,7 @@ from ..data.panel import Panel
 from .columns import cause_or_copy, ended_before, latest_rows, lesson, outcome_columns
 
 # %% auto #0
-__all__ = ['LAGS', 'FEW', 'AHEAD', 'MAYBE', 'HALF', 'LITTLE', 'SURELY', 'MADE_OF', 'PERHAPS', 'Around', 'labels_around',
+__all__ = ['LAGS', 'FEW', 'HELD', 'AHEAD', 'MAYBE', 'HALF', 'LITTLE', 'SURELY', 'MADE_OF', 'PERHAPS', 'Around', 'labels_around',
            'later_share', 'audit_later']
 
 # %% ../../nbs/02b_screening/02_later.ipynb #7b2c24e5
@@ -74,14 +74,18 @@ def _explained(known: np.ndarray, columns: np.ndarray) -> np.ndarray:  # (F,)
     return 1 - (1 - share) * len(known) / max(len(known) - known.shape[1] - 1, 1)
 
 
+HELD = 0.3  # share of a column that what came before must explain: a mean of rows has a memory, and what has none is asked on the page before
+
+
 def _of_changes(t: Around, columns: np.ndarray) -> np.ndarray:  # (F,)
-    "How much of what is new in each column is the row's own outcome."
+    "How much of what is new in each column is the row's own outcome; 0 for a column without memory."
     f, out = columns.shape[1], np.zeros(columns.shape[1])
     rest = _residual(t.ended, np.hstack([columns[t.at], columns[t.at - 1], t.own]))
     new, before, now = rest[:, :f], rest[:, f:2 * f], rest[:, 2 * f:]
     for k in range(f):
         e, own = (_residual(before[:, [k]], x) for x in (new[:, [k]], now))
-        out[k] = _explained(own, e)[0] if (e**2).mean() > 1e-9 else 0.0
+        held = 1 - (e**2).sum() / max(((columns[t.at, k] - columns[t.at, k].mean()) ** 2).sum(), 1e-300)
+        if held > HELD and (e**2).mean() > 1e-9: out[k] = _explained(own, e)[0]
     return out
 
 

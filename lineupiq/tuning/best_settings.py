@@ -17,8 +17,7 @@ import numpy as np
 
 from ..base import ConfigError, DataError, IntegrityError, config_problems, did_you_mean
 from ..core.files import atomic_write, dump_json, load_json, load_rows
-from ..scoring.intervals import Interval, Resampling, skill_interval
-from ..scoring.leaderboard import score_units
+from ..scoring.intervals import Interval, Resampling, score_units, skill_interval
 from .objective import FoldScore, Objective
 from .search import TuningResult, plot_history
 

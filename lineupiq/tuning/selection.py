@@ -22,8 +22,8 @@ from ..fit.out_of_fold import fit_fold, with_validation
 from ..fit.settings import FitSettings
 from ..registry import ModelRegistry
 from ..scoring.blocks import MIN_BLOCKS, Histories, block_length
-from ..scoring.intervals import Interval, Resampling, label_horizon, score_interval, skill, skill_interval, time_sums
-from ..scoring.leaderboard import RULES, best_on_validation, forecast_of, score_units
+from ..scoring.intervals import Interval, Resampling, label_horizon, score_interval, score_units, skill, skill_interval, time_sums
+from ..scoring.leaderboard import RULES, best_on_validation, forecast_of
 from ..scoring.metrics import Metric, UndefinedScore
 from .objective import Development, FoldScore, Objective, coarse, development_panel
 from .search import TuningResult, config_for, tune_model

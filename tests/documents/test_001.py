@@ -276,7 +276,7 @@ def test_1_16_the_report(life):
     assert f"{verdict}: " in told["validate"].out
     assert verdict in ("PROMOTE", "REJECT", "INCONCLUSIVE") and page.startswith(f"# {verdict}")
     assert "| metric | challenger | champion | rule | change % |" in page and "## Recommendation" in page and verdict in page.split("## Recommendation")[1]
-    for word in ("accuracy", "sharpe", "win\\_rate", "max\\_drawdown", "profit\\_factor", "costs of 0.05%", "## Rows"):
+    for word in ("accuracy", "sharpe", "win_rate", "max_drawdown", "profit_factor", "costs of 0.05%", "## Rows"):
         assert word in page
     assert {p.name for p in (place / "reports").iterdir()} >= {"model_comparison.md", "model_comparison.html", "model_comparison.json"}
 
