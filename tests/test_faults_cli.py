@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+
 from conftest import good_frame, refused
 
 from lineupiq.base import BadName, ConfigError
 from lineupiq.core.files import check_name, parse_version
+from lineupiq.training.server import can_fork
 
 ROOT = Path(__file__).resolve().parent.parent
 LINEUPIQ = [sys.executable, "-c", "import sys; sys.argv[0] = 'lineupiq'; from lineupiq.cli.program import main; main()"]
@@ -91,10 +93,11 @@ def test_L3_signals(tmp_path, table, name, code):
                                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # whoever began the tests may have turned it off
     try:
         deadline = time.monotonic() + 60
-        while not (below := children(command.pid)) and time.monotonic() < deadline:
+        while not list((tmp_path / "out").glob("*/.work/*.job.json")) and time.monotonic() < deadline:
             time.sleep(.05)
-        assert below, "no worker began"
         time.sleep(1.5)
+        below = children(command.pid)
+        assert below, "no worker began"
         started = time.monotonic()
         command.send_signal(getattr(signal, name))
         out, err = command.communicate(timeout=30)
@@ -111,6 +114,35 @@ def test_L3_signals(tmp_path, table, name, code):
     assert not [n for n in left if n.endswith(".tmp") or n == ".work"] and "bundle.json" not in left and "model.json" not in left
     after = run("predict", "--model", run_dir, "--json")
     assert after.returncode == 2 and "did not finish" in after.stdout
+
+
+@pytest.mark.skipif(not can_fork(), reason="workers are fresh interpreters here")
+@pytest.mark.parametrize("victim", ["worker", "server", "command"])
+def test_killed_outright(tmp_path, table, victim):
+    "SIGKILL, as the kernel sends it where memory is short: whoever is left says so and ends, and nobody is orphaned."
+    about, slow = table(good_frame(20_000)), tmp_path / "slow.yaml"
+    slow.write_text("n_estimators: 100000\nnum_boost_round: 100000\nearly_stopping: false\n")
+    command = subprocess.Popen([*LINEUPIQ, "train", "--data", str(about), "--model", "xgboost", "--config", str(slow), "--output", str(tmp_path / "out"), "--json", "--no-mlflow"], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), "LINEUPIQ_NUM_THREADS": "1"})
+    try:
+        deadline, pids = time.monotonic() + 60, []
+        while len(pids) < 2 and time.monotonic() < deadline:
+            time.sleep(.05)
+            pids = children(command.pid)
+        server, worker = pids
+        os.kill({"worker": worker, "server": server, "command": command.pid}[victim], signal.SIGKILL)
+        out, err = command.communicate(timeout=30)
+    finally:
+        command.kill()
+    deadline = time.monotonic() + 5
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(.05)
+    assert not [pid for pid in pids if alive(pid)]
+    if victim == "command":
+        assert command.returncode == -9
+    else:
+        said = json.loads(out)
+        assert said["error"]["type"] == "JobError" and "killed by signal 9" in said["error"]["found"] and "memory" in said["error"]["fix"] and command.returncode == said["exit_code"] != 0
 
 
 def test_L4_closed_stdout(tmp_path, table):

@@ -242,11 +242,35 @@ def test_every_module_is_tracked_and_every_package_importable():
 
 # ---- what an import costs
 
-@pytest.mark.parametrize("code", ["import lineupiq", "from lineupiq.cli.program import exit_code; assert exit_code(['--help']) == 0", "import lineupiq.base"])
+@pytest.mark.parametrize("code", ["import lineupiq", "import lineupiq.base", *(f"from lineupiq.cli.program import exit_code; assert exit_code({argv}) == 0" for argv in (["--help"], ["train", "--help"], ["predict", "--help"]))])
 def test_heavy_libraries_are_not_imported(code):
     script = f"{code}\nimport sys\nprint('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "HEAVY []"
+
+
+PREDICT = """
+import sys
+from lineupiq.cli.program import exit_code
+assert exit_code(["predict", "--model", sys.argv[1], "--all-later", "--output", "said.csv"]) == 0
+print("HEAVY", [m for m in sys.argv[2].split(",") if m in sys.modules])
+"""
+
+
+def test_a_published_linear_model_predicts_without_heavy_libraries(tmp_path, monkeypatch):
+    from lineupiq.data.sources import load_panel
+    from lineupiq.store.layout import Store
+    from lineupiq.store.published import publish_run
+    from lineupiq.training.request import TrainSettings
+    from lineupiq.training.runs import train_models
+    monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "store"))
+    panel = load_panel("noise-bars", n=600, horizon=5)
+    how = TrainSettings(tmp_path / "runs", isolate=False, draws=100, acknowledged=("logistic",), config={"data": "noise-bars", "horizon": [5], "n": 600})
+    publish_run(Store(), train_models(panel, "logistic", settings=how).run_dir, panel, "logistic", "noise")
+    lazy = (*[m for m in HEAVY if m != "pandas"], "skops", "joblib", "optuna", "pyarrow.dataset")
+    done = subprocess.run([sys.executable, "-c", PREDICT, "noise@staging", ",".join(lazy)], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip().splitlines()[-1] == "HEAVY []"
 
 

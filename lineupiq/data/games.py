@@ -51,13 +51,13 @@ def spread_prob(
     games: pd.DataFrame,  # a clean schedule in time order: season, spread_line, home_score, away_score
 ) -> pd.Series:  # probability that the home side wins, from the spread alone
     "The closing spread as a probability; the scatter comes from earlier seasons."
-    from scipy.stats import norm
+    from scipy.special import ndtr  # what norm.cdf calls; scipy.stats takes half a second to import
     error = games["home_score"] - games["away_score"] - games["spread_line"]
     scatter = {}
     for season in games["season"].unique():
         past = error[games["season"] < season].dropna()
         scatter[season] = past.std(ddof=0) if len(past) >= MIN_GAMES else SPREAD_SD
-    return pd.Series(norm.cdf(games["spread_line"] / games["season"].map(scatter)), index=games.index)
+    return pd.Series(ndtr((games["spread_line"] / games["season"].map(scatter)).to_numpy(float)), index=games.index)
 
 # %% ../../nbs/01_data/13_games.ipynb #d2a713e9
 def market_prob(

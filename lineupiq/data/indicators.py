@@ -5,6 +5,8 @@
 # %% ../../nbs/01_data/06_indicators.ipynb #8f453d2e
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pandas as pd
 
@@ -13,16 +15,26 @@ from .panel import Feature
 from .rolls import chain_factor
 
 # %% auto #0
-__all__ = ['RETURN_BARS', 'VOLATILITY_BARS', 'LOOKBACK', 'HOURS', 'VOLUMES', 'BAR_FEATURES', 'ema', 'wilder', 'true_range', 'atr',
-           'rsi', 'macd', 'bar_features', 'bar_manifest']
+__all__ = ['SHORT', 'RETURN_BARS', 'VOLATILITY_BARS', 'LOOKBACK', 'HOURS', 'VOLUMES', 'BAR_FEATURES', 'ema', 'wilder',
+           'true_range', 'atr', 'rsi', 'macd', 'bar_features', 'bar_manifest']
 
 # %% ../../nbs/01_data/06_indicators.ipynb #59dc3ca5
+SHORT = 20_000  # inputs up to which a loop is done before scipy.signal is imported
+
+
 def _recursion(
     x: np.ndarray,  # (N,) inputs
     weight: float,  # share of the new value, 0 < weight ≤ 1
     start: float,  # the value before the first input
 ) -> np.ndarray:  # (N,)
     "y[i] = y[i-1] + weight · (x[i] - y[i-1])."
+    if len(x) <= SHORT and "scipy.signal" not in sys.modules:
+        back, state, out = weight - 1.0, (1.0 - weight) * start, np.empty(len(x))
+        for i, value in enumerate(x.tolist()):  # the filter's own order of operations: the same to the bit
+            y = state + weight * value
+            state = 0.0 * value - back * y
+            out[i] = y
+        return out
     from scipy.signal import lfilter
     return lfilter([weight], [1.0, weight - 1.0], x, zi=[(1.0 - weight) * start])[0]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ log = logging.getLogger("lineupiq")
 # %% auto #0
 __all__ = ['log', 'GAME_HOURS', 'DEFAULT_GAMETIME', 'LINES', 'TEXTS', 'REPAIRS', 'FIRST_SEASON', 'SHARED', 'SPANS',
            'kickoff_times', 'called_off', 'normalise_table', 'empty_table', 'read_nfl_files', 'download_nfl',
-           'nfl_tables', 'load_nfl_tables', 'team_games', 'next_games', 'past_means']
+           'nfl_tables', 'load_nfl_tables', 'load_game_tables', 'team_games', 'next_games', 'past_means']
 
 # %% ../../nbs/01_data/11_nfl.ipynb #1781f759
 GAME_HOURS = 4  # a label is known this long after kickoff
@@ -189,12 +189,15 @@ def _plain(names: Sequence[str]) -> list[str]:
 
 def read_nfl_files(
     paths: str | Path | Sequence[str | Path],  # files and folders
+    kinds: Collection[str] = tuple(SIGNATURES),  # tables whose rows are wanted; of the others it is only said that they are there
 ) -> dict[str, list[pd.DataFrame]]:  # table -> its parts in path order
     "Every NFL table found among paths, recognised by its columns."
     parts: dict[str, list[pd.DataFrame]] = {}
     for path in find_tables(paths):
         kind = _kind_of(path)
-        if kind is not None:
+        if kind is not None and kind not in kinds:
+            parts.setdefault(kind, [])
+        elif kind is not None:
             part = read_table(path, text=CODES, decimal=".")  # these tables are written with points
             part.columns = _plain(part.columns)
             part.attrs["file"] = str(path)
@@ -229,13 +232,16 @@ def _download(what: str, call: Callable) -> pd.DataFrame | None:
 # %% ../../nbs/01_data/11_nfl.ipynb #136e668a
 def download_nfl(
     seasons: Sequence[int] | None = None,  # None: all that nflverse has
+    kinds: Collection[str] = tuple(SIGNATURES),  # tables that are wanted
 ) -> dict[str, list[pd.DataFrame]]:  # table -> its parts, a season each
     "The six tables through nflreadpy."
     source = _nflreadpy()
-    parts = {"schedules": [_download("schedules", lambda: source.load_schedules(True if seasons is None else list(seasons)))],
-             "players": [_download("players", source.load_players)], "teams": [_download("teams", source.load_teams)]}
+    whole = {"schedules": lambda: source.load_schedules(True if seasons is None else list(seasons)), "players": source.load_players, "teams": source.load_teams}
+    parts = {kind: [_download(kind, call)] for kind, call in whole.items() if kind in kinds}
     current = source.get_current_season()
     for kind, first in FIRST_SEASON.items():
+        if kind not in kinds:
+            continue
         load = getattr(source, f"load_{kind}")
         wanted = [s for s in (seasons or range(first, current + 1)) if first <= s <= current]
         parts[kind] = [_download(f"{kind} {season}", lambda load=load, season=season: load(season)) for season in wanted]
@@ -300,11 +306,27 @@ def load_nfl_tables(
     seasons: Sequence[int] | None = None,  # None: all there are; early ones matter as history even for late models
 ) -> dict[str, pd.DataFrame]:  # schedules, player_stats, players, snap_counts, injuries, teams
     "The six NFL tables, from disk or from nflverse, in one vocabulary."
+    parts, where = _found(data_dir, seasons)
+    return nfl_tables(parts, seasons, where)
+
+
+def _found(data_dir: str | Path | Sequence[str | Path] | None, seasons: Sequence[int] | None = None, kinds: Collection[str] = tuple(SIGNATURES)) -> tuple[dict[str, list[pd.DataFrame]], str]:
+    "Raw parts, and where they came from."
     data_dir = data_dir or os.environ.get("LINEUPIQ_DATA_DIR")
     if not data_dir:
-        return nfl_tables(download_nfl(seasons), seasons, "nflverse")
+        return download_nfl(seasons, kinds), "nflverse"
     paths = [Path(p).expanduser().absolute() for p in ([data_dir] if isinstance(data_dir, (str, Path)) else data_dir)]
-    return nfl_tables(read_nfl_files(paths), seasons, ", ".join(map(str, paths)))
+    return read_nfl_files(paths, kinds), ", ".join(map(str, paths))
+
+
+def load_game_tables(
+    data_dir: str | Path | Sequence[str | Path] | None = None,  # files or folders; None: LINEUPIQ_DATA_DIR, else download
+) -> dict[str, pd.DataFrame]:  # as `load_nfl_tables`, without rows in what games do not need
+    "The tables that games are made of. Statistics of players are read only where they must tell whether a game without a score was played."
+    parts, where = _found(data_dir, kinds=("schedules", "teams"))
+    if parts.get("schedules") and called_off(normalise_table("schedules", parts["schedules"])).any():
+        parts, where = _found(data_dir, kinds=("schedules", "teams", "player_stats"))
+    return nfl_tables(parts, None, where)
 
 # %% ../../nbs/01_data/11_nfl.ipynb #f612e411
 SHARED = ("game_id", "season", "week", "kickoff", "game_type", "location", "total_line", "roof", "temp", "wind")

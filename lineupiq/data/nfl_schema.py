@@ -302,7 +302,10 @@ def _codes(values: pd.Series) -> pd.Series:
 def _number(values: pd.Series, name: str, column: Column) -> pd.Series:
     "Numbers within the column's range."
     read = to_numbers(values, name, column.numbers)
-    odd = (read.notna() & ~((read >= column.low) & (read <= column.high) & np.isfinite(read))).to_numpy() | (column.whole & (read % 1 != 0) & read.notna()).to_numpy()
+    x = read.to_numpy(float)
+    odd = ~np.isnan(x) & ~((x >= column.low) & (x <= column.high) & np.isfinite(x))
+    if column.whole:
+        odd |= ~np.isnan(x) & (x != np.floor(x))
     if odd.any():
         span = f"{column.low:g} to {column.high:g}" if np.isfinite([column.low, column.high]).all() else "a finite number"
         raise DataError("a number that cannot be right", where=f"column '{name}', {first_rows(odd)}", found=f"{read[odd].iloc[0]:g}", expected=("whole numbers, " if column.whole else "") + span)

@@ -324,8 +324,8 @@ def nfl_players(path: str | Path | Sequence[str | Path] | None = None, position:
 def nfl_games(path: str | Path | Sequence[str | Path] | None = None, market: bool = False, upcoming: bool = False) -> Panel:
     "The winner of each game; ties are left out and counted."
     from lineupiq.data.games import game_panel
-    from lineupiq.data.nfl import load_nfl_tables
-    return game_panel(load_nfl_tables(path), market=market, upcoming=upcoming)
+    from lineupiq.data.nfl import load_game_tables
+    return game_panel(load_game_tables(path), market=market, upcoming=upcoming)
 
 # %% ../../nbs/01_data/14_sources.ipynb #3b3dd7e4
 @source("league", ("position", "target", "market", "seed"), "a simulated league whose true expectations are known: games, or players with --position and --target")

@@ -23,7 +23,8 @@ from ..data.ratings import elo_ratings
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'GAME_FEATURES', 'GAME_TARGET', 'TIME_COLUMNS', 'RESULT_COLUMNS', 'GAME_LASTS', 'nine_features', 'games_panel']
+__all__ = ['log', 'GAME_FEATURES', 'GAME_TARGET', 'TIME_COLUMNS', 'RESULT_COLUMNS', 'GAME_LASTS', 'named_rows', 'nine_features',
+           'games_panel']
 
 # %% ../../nbs/16_models/02a_games.ipynb #a0000007
 GAME_FEATURES = ("home_elo", "away_elo", "elo_diff", "home_rest_days", "away_rest_days", "home_win_streak", "away_win_streak", "is_divisional_game", "is_conference_game")
@@ -31,6 +32,16 @@ GAME_TARGET = "home_team_won"
 TIME_COLUMNS = ("date", "datetime", "time", "game_date", "gameday")
 RESULT_COLUMNS = ("home_team", "away_team", "home_score", "away_score")
 GAME_LASTS = pd.Timedelta(hours=4)  # after this its result is known
+
+# %% ../../nbs/16_models/02a_games.ipynb #e4038f8f
+def named_rows(
+    X: np.ndarray | pd.DataFrame,  # (N, F)
+) -> pd.DataFrame:  # nine columns without names are the nine features, others get numbers
+    "Rows with names."
+    if hasattr(X, "columns"):
+        return X
+    X = np.asarray(X)
+    return pd.DataFrame(X, columns=list(GAME_FEATURES) if X.shape[1] == len(GAME_FEATURES) else [f"f{j}" for j in range(X.shape[1])])
 
 # %% ../../nbs/16_models/02a_games.ipynb #a0000009
 def _played(raw: pd.DataFrame, where: str) -> pd.DataFrame:

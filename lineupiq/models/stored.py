@@ -24,8 +24,7 @@ from ..core.files import check_name, models_root, parse_version, verify_manifest
 from ..core.readers import read_table
 from ..data.panel import Cleaning, Feature, Panel, make_panel
 from ..data.request import source_panel
-from ..estimator import LineupIQClassifier
-from .games import GAME_FEATURES, games_panel
+from .games import GAME_FEATURES, games_panel, named_rows
 from .persistence import load_model as read_file
 from ..registry import load_model, registry
 from ..store.golden import write_golden
@@ -36,20 +35,10 @@ from ..training.fitting import Bundle, load_bundle, save_bundle
 from ..training.runs import open_run, predict_unseen
 
 # %% auto #0
-__all__ = ['STAGES', 'named_rows', 'array_panel', 'GameClassifier', 'library_model', 'bare_bundle', 'publish_bundle',
-           'estimator_of', 'read_version', 'StoredModel', 'stored_model', 'file_panel', 'predict_stored']
+__all__ = ['STAGES', 'array_panel', 'library_model', 'bare_bundle', 'publish_bundle', 'read_version', 'StoredModel',
+           'stored_model', 'file_panel', 'predict_stored']
 
 # %% ../../nbs/16_models/02b_stored.ipynb #252a2fdb
-def named_rows(
-    X: np.ndarray | pd.DataFrame,  # (N, F)
-) -> pd.DataFrame:  # nine columns without names are the nine features, others get numbers
-    "Rows with names."
-    if hasattr(X, "columns"):
-        return X
-    X = np.asarray(X)
-    return pd.DataFrame(X, columns=list(GAME_FEATURES) if X.shape[1] == len(GAME_FEATURES) else [f"f{j}" for j in range(X.shape[1])])
-
-
 def array_panel(
     X: np.ndarray | pd.DataFrame,  # (N, F) in time order
     y: np.ndarray,  # (N,) 1 where the home side won
@@ -59,22 +48,6 @@ def array_panel(
     names = [str(c) for c in frame.columns]
     when = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(frame)), unit="h")
     return make_panel(frame.set_axis(names, axis=1).assign(time=when, symbol=np.arange(len(frame)).astype(str), label=np.asarray(y)), names, task="binary", name="arrays")
-
-# %% ../../nbs/16_models/02b_stored.ipynb #5975ec6b
-class GameClassifier(LineupIQClassifier):
-    "A registered model as a classifier of games: rows without names are the nine features in their order, and a feature that nobody knows is left out."
-    def _rows(self, X: Any, y: Any = None, learn: bool = False) -> Any:
-        frame = named_rows(X)
-        if learn:
-            self.known_ = [c for c in frame.columns if frame[c].notna().any()]
-        return super()._rows(frame[self.known_], y, learn)
-
-    def _build(self, n_classes: int = 2) -> ArrayModel:
-        columns = [str(c) for c in getattr(self, "feature_names_in_", GAME_FEATURES)]
-        cls = registry().get_model(self.model)
-        if cls.input_for(columns, False) != "tabular":
-            raise ConfigError(f"{self.model} takes no table of features", found=f"columns {', '.join(columns[:5])}", expected="a tabular model, or the columns that it can take")
-        return cls(self._given, feature_columns=columns, task="binary")
 
 # %% ../../nbs/16_models/02b_stored.ipynb #19825016
 def _adopted(estimator: Any) -> ArrayModel:
@@ -112,6 +85,7 @@ def library_model(
     "The library's model in whatever was handed in."
     if isinstance(model, BaseModel):
         return model
+    from lineupiq.estimator import LineupIQClassifier  # which imports scikit-learn; who predicts with a stored model does not need it
     if isinstance(model, LineupIQClassifier):
         if model.constant_ is not None:
             raise ModelTypeError("a constant is no model", found=repr(model)[:80])
@@ -146,17 +120,6 @@ def publish_bundle(
     return store.folder(name, version)
 
 # %% ../../nbs/16_models/02b_stored.ipynb #6ace21b7
-def estimator_of(
-    model: ArrayModel,  # fitted
-) -> GameClassifier:
-    "A fitted model behind scikit-learn's protocol."
-    out = GameClassifier(model.name, **{k: v for k, v in model.config.to_dict().items() if k not in ("model_name", "model_family")})
-    model._positional = True  # the estimator matches names and hands arrays on
-    out.model_, out.constant_, out.classes_ = model, None, model.codec.classes
-    out.n_features_in_, out.feature_names_in_, out.known_ = len(model.feature_columns), np.array(model.feature_columns, dtype=object), list(model.feature_columns)
-    return out
-
-
 def read_version(
     path: str | Path,  # a version's folder
 ) -> Bundle:

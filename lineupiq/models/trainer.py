@@ -25,8 +25,9 @@ from ..data.windows import TimeSeriesDataContainer
 from ..fit.inputs import ModelSpec, RowMaker
 from ..fit.out_of_fold import fit_rows, out_of_fold
 from ..fit.settings import FitSettings
-from .games import GAME_FEATURES, games_panel
-from .stored import GameClassifier, array_panel, bare_bundle, estimator_of, library_model, named_rows, publish_bundle, read_version
+from .classifier import GameClassifier, estimator_of
+from .games import GAME_FEATURES, games_panel, named_rows
+from .stored import array_panel, bare_bundle, library_model, publish_bundle, read_version
 from ..registry import registry
 from ..report.boards import TRAINING_FIELDS
 from ..scoring.leaderboard import forecast_of

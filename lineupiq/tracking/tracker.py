@@ -12,7 +12,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'DEFAULT_DB', 'SECONDS', 'LOCAL_SECONDS', 'COPIED', 'tracking_uri', 'hide', 'check_database', 'deliver',
-           'deliver_main', 'Delivery', 'try_deliver', 'track', 'sync', 'MLflowCallback']
+__all__ = ['log', 'DEFAULT_DB', 'QUIET', 'SECONDS', 'LOCAL_SECONDS', 'COPIED', 'COURIER', 'tracking_uri', 'hide',
+           'check_database', 'deliver', 'deliver_main', 'Delivery', 'Courier', 'ready_process', 'try_deliver', 'track',
+           'sync', 'MLflowCallback']
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #28418bd7
 DEFAULT_DB = "experiments/mlflow.db"
@@ -117,12 +119,14 @@ def check_database(
         raise IntegrityError("the tracking database is damaged", where=str(path), found=found[:120], fix="move it away: what has not been delivered waits in the spool, the rest is in the run folders")
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #5e674773
+QUIET = {"DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}  # MLflow reads them when it is imported
+
+
 def _client(uri: str) -> Any:
     "A client whose database exists, laid out once."
     try:
-        os.environ.setdefault("DO_NOT_TRACK", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
         from mlflow.tracking import MlflowClient
     except ImportError as err:
         raise MissingExtra("MLflow is not installed", found=str(err), fix="pip install 'lineupiq[mlflow]', or --no-mlflow") from err
@@ -222,8 +226,15 @@ LOCAL_SECONDS = 90.0  # that a file may: the first layout of a database takes a 
 
 
 def deliver_main() -> None:
-    "The body of a delivering process."
-    path, uri = Path(sys.argv[1]), os.environ["LINEUPIQ_DELIVER_TO"]
+    "The body of a delivering process: it gets ready, and is told what and where; nothing, where there is nothing to deliver after all."
+    try:
+        import mlflow.tracking  # noqa: F401 - it takes most of the time, and can be had before there is anything to deliver
+    except Exception:  # said when it is asked for
+        logging.getLogger(__name__).debug("MLflow cannot be imported", exc_info=True)
+    if not (line := sys.stdin.readline()):
+        sys.exit(0)
+    told = json.loads(line)
+    path, uri = Path(told["path"]), told["uri"]
     try:
         print(json.dumps({"said": deliver(path, uri)}))
     except Exception as err:
@@ -265,6 +276,45 @@ class Delivery:
     silent: bool = False  # True: because the tracker did not answer
 
 
+class Courier:
+    "A process that has imported MLflow, for the next delivery of this one."
+    process: subprocess.Popen | None = None
+    about: tuple[int, str, dict[str, str]] | None = None  # whose it is, where, and its environment
+
+    def get_ready(self) -> None:
+        "Begin the process, where it is not there."
+        wanted = (os.getpid(), os.getcwd(), {**QUIET, **os.environ, "PYTHONWARNINGS": "ignore"})
+        if self.process is not None and self.process.poll() is None and self.about == wanted:
+            return
+        self.dismiss()
+        command = [sys.executable, "-P", "-c", "from lineupiq.tracking.tracker import deliver_main; deliver_main()"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=wanted[2])
+        self.about = wanted
+
+    def dismiss(self) -> None:
+        "End the process, if there is one of ours."
+        if self.process is not None and self.about[0] == os.getpid():
+            self.process.kill()
+            for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+                if not stream.closed:
+                    stream.close()
+            self.process.wait()
+        self.process = None
+
+
+COURIER = Courier()
+
+
+@contextmanager
+def ready_process() -> Iterator[subprocess.Popen]:
+    "The process that delivers next; it is gone afterwards."
+    COURIER.get_ready()
+    try:
+        yield COURIER.process
+    finally:
+        COURIER.dismiss()
+
+
 def try_deliver(
     path: Path,  # a file of the spool
     uri: str,  # of the tracker
@@ -272,15 +322,15 @@ def try_deliver(
 ) -> Delivery:
     "Deliver in a process of its own; whatever goes wrong, the file waits."
     seconds = seconds or (LOCAL_SECONDS if _sqlite_file(uri) else SECONDS) + _copying(path)
-    command = [sys.executable, "-P", "-c", "from lineupiq.tracking.tracker import deliver_main; deliver_main()", str(path)]
+    with ready_process() as courier:
+        try:
+            said, errors = courier.communicate(json.dumps({"path": str(path), "uri": uri}) + "\n", timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return Delivery("waiting", path, f"no answer within {seconds:.0f} s", True)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env={**os.environ, "LINEUPIQ_DELIVER_TO": uri, "PYTHONWARNINGS": "ignore"}, check=False)
-    except subprocess.TimeoutExpired:
-        return Delivery("waiting", path, f"no answer within {seconds:.0f} s", True)
-    try:
-        told = dict(json.loads(done.stdout.strip().splitlines()[-1]))
+        told = dict(json.loads(said.strip().splitlines()[-1]))
     except (ValueError, TypeError, IndexError):
-        told = {"error": "Process", "text": hide((done.stderr or "").strip(), uri)[-300:]}  # hidden before it is cut: half a secret is one, too
+        told = {"error": "Process", "text": hide((errors or "").strip(), uri)[-300:]}  # hidden before it is cut: half a secret is one, too
     return Delivery(told["said"], path) if "said" in told else Delivery("waiting", path, f"{told['error']}: {told['text']}".splitlines()[0][:300], bool(told.get("silent")))
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #23a8ac13

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -39,7 +40,8 @@ from .fitting import Bundle, ModelRun, check_extras, load_bundle, plan_folds, ru
 from .request import SplitPlan, TrainSettings
 from .setup import bundle_name, check_metric, choose_models, new_run_dir, spec_for
 from .unfinished import keep_result, kept_result, looked_before, note_look, one_process, tidy, tidy_killed, write_setup
-from .worker import run_isolated, write_job
+from .server import worker_server
+from .worker import run_together, worker_environment, write_job
 
 log = logging.getLogger("lineupiq")
 
@@ -183,32 +185,56 @@ def fit_set(
     how = replace(how, val_share=plan.val, embargo=plan.embargo)
     specs = {n: replace(s, config=checkpoints_in(s.cls.Config, s.config or {}, run_dir)) for n, s in specs.items()}
     write_setup(run_dir, panel, specs, plan, how, skipped)
-    work = write_job(run_dir / ".work", panel, folds) if how.isolate else None
-    runs: dict[str, ModelRun] = {}
-    try:
-        for name, spec in specs.items():
-            path = run_dir / "models" / bundle_name(panel, name)
-            if (before := kept_result(run_dir, name, path)) is not None:
-                runs[name] = before
-                progress(name, "done", {"kept": True, **_facts_of(before)})
+    paths = {n: run_dir / "models" / bundle_name(panel, n) for n in specs}
+    runs = {n: before for n in specs if (before := kept_result(run_dir, n, paths[n])) is not None}
+    for name, before in runs.items():
+        progress(name, "done", {"kept": True, **_facts_of(before)})
+    todo = {n: s for n, s in specs.items() if n not in runs}
+    rows = panel, folds
+    with closing(_apart(run_dir / ".work", rows, todo, paths, how, progress) if how.isolate else _here(rows, todo, paths, how, progress, watch)) as outcomes:
+        for name, done in outcomes:
+            if isinstance(done, LineupIQError):
+                progress(name, "failed", {"error": str(done)})
+                if name in RULES or sum(s not in RULES for s in specs) == 1 or isinstance(done, LeakError):
+                    raise done  # without the rule nothing can be said; a single model's failure is the run's
+                skipped[name] = f"{type(done).__name__}: {done.what}"
                 continue
-            progress(name, "running", {})
-            try:
-                runs[name] = run_isolated(work, spec, path, how, partial(progress, name, "epoch")) if work else run_model(panel, folds, spec, path, how, watch=() if name in RULES else watch)
-            except LineupIQError as err:
-                progress(name, "failed", {"error": str(err)})
-                if name in RULES or sum(s not in RULES for s in specs) == 1 or isinstance(err, LeakError):
-                    raise  # without the rule nothing can be said; a single model's failure is the run's
-                skipped[name] = f"{type(err).__name__}: {err.what}"
-                continue
-            keep_result(run_dir, runs[name])
-            progress(name, "done", _facts_of(runs[name]))
-    finally:
-        if work and not how.keep_work:
-            shutil.rmtree(work, ignore_errors=True)
+            runs[name] = done
+            keep_result(run_dir, done)
+            progress(name, "done", _facts_of(done))
+    runs = {n: runs[n] for n in specs if n in runs}
     if not any(n not in RULES for n in runs) and any(n not in RULES for n in specs):
         raise DataError("every model failed", found="; ".join(f"{k}: {v}" for k, v in skipped.items())[:500])
     return runs
+
+
+def _here(rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpec], paths: dict[str, Path], how: TrainSettings, progress: Callable[[str, str, dict], None], watch: Sequence[Callback]) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
+    "What each member does in this process, in its turn."
+    for name, spec in specs.items():
+        progress(name, "running", {})
+        try:
+            done = run_model(*rows, spec, paths[name], how, watch=() if name in RULES else watch)
+        except LineupIQError as err:
+            done = err
+        yield name, done
+
+
+def _apart(work: Path, rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpec], paths: dict[str, Path], how: TrainSettings, progress: Callable[[str, str, dict], None]) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
+    "What each member does in a worker, in its turn; the rules, which take no time, share one."
+    rules = [n for n in specs if n in RULES]
+    try:
+        with worker_server(worker_environment):
+            write_job(work, *rows)
+            for names in [[n] for n in specs if n not in RULES] + ([rules] if rules else []):
+                progress(names[0], "running", {})
+                done = run_together(work, [(specs[n], paths[n]) for n in names], how, partial(progress, names[0], "epoch"))
+                for i, name in enumerate(names):
+                    if i:
+                        progress(name, "running", {})
+                    yield name, done[i]
+    finally:
+        if not how.keep_work:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _facts_of(run: ModelRun) -> dict[str, Any]:

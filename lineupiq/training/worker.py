@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,42 @@ from ..base import JobError, LineupIQError
 from ..core.callbacks import Callback
 from ..core.files import as_written, dump_json, load_json, load_rows
 from ..cv import Fold
-from ..data.panel import Panel, load_panel_folder, save_panel
+from ..data.panel import Feature, Panel
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import USUAL
 from ..fit.settings import FitSettings
 from .fitting import ModelRun, run_model
+from .server import WorkerServer, worker_server
 
 # %% auto #0
-__all__ = ['write_job', 'read_job', 'peak_memory', 'die_with', 'ProgressFile', 'read_progress', 'write_result', 'read_result',
-           'worker_main', 'worker_environment', 'run_isolated']
+__all__ = ['ENTRY', 'write_rows', 'map_rows', 'write_job', 'read_job', 'peak_memory', 'die_with', 'ProgressFile', 'read_progress',
+           'write_result', 'read_result', 'worker_main', 'takes_long', 'worker_environment', 'run_isolated',
+           'run_together', 'ForkedWorker', 'FreshWorker']
 
 # %% ../../nbs/10_training/02_worker.ipynb #eb02352b
+def write_rows(
+    frame: pd.DataFrame,  # rows
+    path: Path,  # of an Arrow file
+) -> None:
+    "A table, uncompressed."
+    import pyarrow as pa
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for i, (_, column) in enumerate(frame.items()):
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+            values = pa.array(column.to_numpy(), from_pandas=False)
+            table = table.set_column(i, table.schema.field(i).with_type(values.type), values)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def map_rows(
+    path: Path,  # of `write_rows`
+) -> pd.DataFrame:  # its numbers cannot be written to
+    "The same table; its numbers stay in the file until they are looked at."
+    import pyarrow as pa
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all().to_pandas(split_blocks=True)
+
+# %% ../../nbs/10_training/02_worker.ipynb #9051ea40
 def write_job(
     folder: Path | str,  # for this run's jobs
     panel: Panel,  # all rows
@@ -40,7 +65,12 @@ def write_job(
 ) -> Path:  # the folder
     "The panel and the folds that every worker of a run reads."
     folder = Path(folder)
-    save_panel(panel, folder / "panel")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(panel.frame, folder / "rows.arrow")
+    if panel.log is not None:
+        write_rows(panel.log, folder / "log.arrow")
+    about = {f.name: getattr(panel, f.name) for f in fields(Panel) if f.name not in ("frame", "log")}
+    dump_json(about | {"features": [asdict(f) for f in panel.features]}, folder / "panel.json")
     arrays = {}
     for i, f in enumerate(folds):
         arrays |= {f"{i}_train": f.train, f"{i}_test": f.test, **({} if f.val is None else {f"{i}_val": f.val})}
@@ -57,7 +87,10 @@ def read_job(
     with np.load(folder / "folds.npz", allow_pickle=False) as a:
         folds = [Fold(a[f"{i}_train"], a[f"{i}_test"], a[f"{i}_val"] if f"{i}_val" in a else None, m["number"], tuple(m["span"]), m["purged"], m["embargoed"])
                  for i, m in enumerate(load_json(folder / "folds.json"))]
-    return load_panel_folder(folder / "panel"), folds
+    about = load_json(folder / "panel.json")
+    features, log = [Feature(**f) for f in about.pop("features")], folder / "log.arrow"
+    labels = about.pop("class_labels")
+    return Panel(map_rows(folder / "rows.arrow"), features, **about, class_labels=None if labels is None else tuple(labels), log=map_rows(log) if log.exists() else None), folds
 
 # %% ../../nbs/10_training/02_worker.ipynb #5daaefe3
 def peak_memory() -> int:  # MB
@@ -140,22 +173,28 @@ def _result_of(name: str, found: dict[str, Any], out: Path, bundle: Path) -> Mod
 
 # %% ../../nbs/10_training/02_worker.ipynb #cf025d19
 def worker_main(
-    job: str | None = None,  # the job's file; None: the first argument of the process
+    job: str,  # the job's file
 ) -> None:
-    "The body of a worker process: read the job, run the model, write the result or the error."
-    job = Path(job or sys.argv[1])
-    todo = json.loads(job.read_text())
-    if todo.get("parent"):
-        die_with(todo["parent"])
-    out = Path(todo["out"])
-    try:
-        panel, folds = read_job(todo["data"])
-        spec, told = ModelSpec(todo["model"], todo["config"]), ProgressFile(out.with_suffix(".progress"))
-        long = spec.cls.input_kind == "window"  # the others are done in seconds
-        run = run_model(panel, folds, spec, todo["bundle"], FitSettings(**todo["how"]), callback=told.step if long else None, watch=[told] if long else ())
-        write_result(replace(run, peak_mb=peak_memory()), out)
-    except LineupIQError as err:
-        dump_json({"error": type(err).__name__, "parts": [err.what, err.where, err.found, err.expected, err.fix]}, out)
+    "The body of a worker process: read the job, run its models, write each one's result or error."
+    todo = json.loads(Path(job).read_text())
+    die_with(todo["parent"])
+    panel, folds = read_job(todo["data"])
+    for member in todo["models"]:
+        out = Path(member["out"])
+        try:
+            spec, told = ModelSpec(member["model"], member["config"]), ProgressFile(out.with_suffix(".progress"))
+            long = takes_long(spec)
+            run = run_model(panel, folds, spec, member["bundle"], FitSettings(**todo["how"]), callback=told.step if long else None, watch=[told] if long else ())
+            write_result(replace(run, peak_mb=peak_memory()), out)
+        except LineupIQError as err:
+            dump_json({"error": type(err).__name__, "parts": [err.what, err.where, err.found, err.expected, err.fix]}, out)
+
+
+def takes_long(
+    spec: ModelSpec,  # a model
+) -> bool:
+    "Whether somebody wants to know where its training is; the others are done in seconds."
+    return spec.cls.input_kind == "window"
 
 # %% ../../nbs/10_training/02_worker.ipynb #86444afe
 def worker_environment() -> dict[str, str]:
@@ -172,43 +211,112 @@ def run_isolated(
     how: FitSettings = USUAL,  # how to fit
     tell: Callable[[dict[str, Any]], None] | None = None,  # told where a long training is
 ) -> ModelRun:
-    "`run_model` in a fresh process."
-    data = Path(data).resolve()
-    out, job = data / f"{spec.cls.name}.json", data / f"{spec.cls.name}.job.json"
-    job.write_text(json.dumps({"data": str(data), "out": str(out), "model": f"{spec.cls.family}:{spec.cls.name}", "config": spec.config or {},
-                               "bundle": str(Path(bundle_path).resolve()), "how": {f.name: getattr(how, f.name) for f in fields(FitSettings)}, "parent": os.getpid()}))
-    log = data / f"{spec.cls.name}.log"
-    with open(log, "wb") as sink:
-        worker = subprocess.Popen([sys.executable, "-P", "-c", "from lineupiq.training.worker import worker_main; worker_main()", str(job)], stdout=sink, stderr=sink,
-                                  stdin=subprocess.DEVNULL, env=worker_environment())
+    "`run_model` in a process of its own."
+    [done] = run_together(data, [(spec, bundle_path)], how, tell)
+    if isinstance(done, LineupIQError):
+        raise done
+    return done
+
+
+def run_together(
+    data: Path | str,  # folder of `write_job`
+    members: Sequence[tuple[ModelSpec, Path | str]],  # registered models, and where each one's bundle goes
+    how: FitSettings = USUAL,  # how to fit
+    tell: Callable[[dict[str, Any]], None] | None = None,  # told where a long training is
+) -> list[ModelRun | LineupIQError]:  # what each did, or why it did not
+    "`run_model` of several members, one after the other, in one process of their own."
+    data, first = Path(data).resolve(), members[0][0].cls.name
+    outs, log, job = [data / f"{spec.cls.name}.json" for spec, _ in members], data / f"{first}.log", data / f"{first}.job.json"
+    for out in outs:
+        out.unlink(missing_ok=True)
+    log.write_bytes(b"")
+    todo = {"data": str(data), "how": {f.name: getattr(how, f.name) for f in fields(FitSettings)},
+            "models": [{"model": f"{spec.cls.family}:{spec.cls.name}", "config": spec.config or {}, "out": str(out), "bundle": str(Path(path).resolve())} for (spec, path), out in zip(members, outs, strict=True)]}
+    with worker_server(worker_environment) as server:
+        worker = ForkedWorker(server) if server else FreshWorker()
+        job.write_text(json.dumps(todo | {"parent": worker.parent}))
+        worker.start(job, log)
         try:
-            code = _wait(worker, out.with_suffix(".progress"), tell)
+            code = _wait(worker, outs[0].with_suffix(".progress"), tell if takes_long(members[0][0]) else None)
         except BaseException:
-            worker.terminate()
-            try:
-                worker.wait(5)
-            except subprocess.TimeoutExpired:  # stuck where no signal reaches it
-                worker.kill()
-                worker.wait()
+            worker.end()
             raise
-    return _collect(spec, out, log, code, Path(bundle_path))
+    return [_outcome(spec, out, log, code, Path(path)) for (spec, path), out in zip(members, outs, strict=True)]
 
 # %% ../../nbs/10_training/02_worker.ipynb #c4db9577
-def _wait(worker: subprocess.Popen, progress: Path, tell: Callable[[dict[str, Any]], None] | None) -> int:
-    "Wait for a worker, and pass on what it writes."
-    last: dict[str, Any] = {}
-    while True:
+ENTRY = "lineupiq.training.worker:worker_main"
+
+
+class ForkedWorker:
+    "A worker that is a copy of the server."
+    def __init__(self,
+        server: WorkerServer,  # of this thread
+    ):
+        self.server, self.parent = server, server.process.pid
+
+    def start(self,
+        job: Path,  # the job's file
+        log: Path,  # what it prints
+    ) -> None:
+        "Begin it."
+        self.server.start(ENTRY, str(job), log)
+
+    def wait(self,
+        seconds: float | None,  # None: as long as it takes
+    ) -> int | None:  # exit code; None: not yet
+        "Wait for its end."
+        return self.server.wait(seconds)
+
+    def end(self) -> None:
+        "Stop it."
+        self.server.end()
+
+
+class FreshWorker:
+    "A worker that is an interpreter of its own."
+    def __init__(self):
+        self.parent, self.process = os.getpid(), None
+
+    def start(self,
+        job: Path,  # the job's file
+        log: Path,  # what it prints
+    ) -> None:
+        "Begin it."
+        module, function = ENTRY.split(":")
+        code = f"import sys; from {module} import {function}; {function}(sys.argv[1]); from lineupiq.training.server import end_now; end_now(0)"
+        with open(log, "wb") as sink:
+            self.process = subprocess.Popen([sys.executable, "-P", "-c", code, str(job)], stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, env=worker_environment())
+
+    def wait(self,
+        seconds: float | None,  # None: as long as it takes
+    ) -> int | None:  # exit code; None: not yet
+        "Wait for its end."
         try:
-            return worker.wait(None if tell is None else 0.3)
+            return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            if (now := read_progress(progress)) and now != last:
-                tell(now)
-                last = now
+            return None
+
+    def end(self) -> None:
+        "Stop it."
+        self.process.terminate()
+        if self.wait(5) is None:  # stuck where no signal reaches it
+            self.process.kill()
+            self.process.wait()
 
 # %% ../../nbs/10_training/02_worker.ipynb #c35f3096
+def _wait(worker: ForkedWorker | FreshWorker, progress: Path, tell: Callable[[dict[str, Any]], None] | None) -> int:
+    "Wait for a worker, and pass on what it writes."
+    last: dict[str, Any] = {}
+    while (code := worker.wait(None if tell is None else 0.3)) is None:
+        if (now := read_progress(progress)) and now != last:
+            tell(now)
+            last = now
+    return code
+
+# %% ../../nbs/10_training/02_worker.ipynb #e7d4baf5
 def _collect(spec: ModelSpec, out: Path, log: Path, code: int, bundle: Path) -> ModelRun:
-    "The result of a worker, or its error raised here."
-    if code != 0 or not out.exists():
+    "The result of a worker, or its error raised here; what is there is whole, whatever came after it."
+    if not out.exists():
         tail = "\n".join(log.read_text(errors="replace").strip().splitlines()[-20:])
         what = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         hint = "the machine may have run out of memory" if code == -9 else "this is a bug; the log's last lines are above"
@@ -217,3 +325,11 @@ def _collect(spec: ModelSpec, out: Path, log: Path, code: int, bundle: Path) -> 
         import lineupiq.base as base
         raise getattr(base, result["error"], LineupIQError)(*result["parts"])
     return read_result(spec.cls.name, out, bundle)
+
+# %% ../../nbs/10_training/02_worker.ipynb #8e6b3a8f
+def _outcome(spec: ModelSpec, out: Path, log: Path, code: int, bundle: Path) -> ModelRun | LineupIQError:
+    "The result of a worker, or its error."
+    try:
+        return _collect(spec, out, log, code, bundle)
+    except LineupIQError as err:
+        return err

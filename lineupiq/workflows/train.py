@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ from ..store.published import publish_result
 from ..store.signing import signing_key
 from ..tracking.hooks import failures_reported, is_tracked, report_run
 from ..tracking.spool import tracked_run
+from ..tracking.tracker import COURIER
 from ..training.request import TrainSettings, read_training
 from ..training.resume import resume_models
 from ..training.runs import RunResult, choose_models, train_models
+from ..training.server import worker_server
 from ..training.unfinished import read_setup, run_end, standing
+from ..training.worker import worker_environment
 from ..tuning.settings import SearchPlan
 from .configs import model_file, named_model
 from .requests import TrainRequest, TuneRequest
@@ -139,11 +143,29 @@ def run_training(
         signing_key()  # a key that cannot be used is said before anything trains
         Store().check_place()  # as is a folder of models that is none
     is_tracked(ask.tracking)  # as is a tracker's wrong address
-    if ask.resume is not None:
-        return [_go_on(ask, ask.resume, progress, show)]
-    own = file_configs(ask)
-    families = read_training(ask.training_config).families  # once: every horizon is trained as the file was then
-    return [_run_horizon(ask, h, own, families, progress, show, configs or {}) for h in horizons(ask.source)]
+    try:
+        with worker_server(worker_environment) if run_settings(ask).isolate else nullcontext():  # it gets ready while the rows are read
+            if ask.resume is not None:
+                return [_go_on(ask, ask.resume, progress, show)]
+            own = file_configs(ask)
+            families = read_training(ask.training_config).families  # once: every horizon is trained as the file was then
+            return [_run_horizon(ask, h, own, families, progress, show, configs or {}) for h in horizons(ask.source)]
+    finally:
+        COURIER.dismiss()
+
+
+def _watched(ask: TrainRequest, members: list[str], progress: Callable[[str, str, dict], None] | None) -> Callable[[str, str, dict], None]:
+    "The same progress; when the last model is done, MLflow is imported beside the scoring instead of after it."
+    left = set(members)
+
+    def told(model: str, state: str, facts: dict) -> None:
+        if state in ("done", "failed"):
+            left.discard(model)
+            if not left and is_tracked(ask.tracking):
+                COURIER.get_ready()
+        if progress is not None:
+            progress(model, state, facts)
+    return told
 
 # %% ../../nbs/17_workflows/02_train.ipynb #160d57c9
 def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], families: dict[str, dict], progress: Any, show: Callable[[str], None] | None, fixed: Mapping[str, dict]) -> RunResult:
@@ -160,7 +182,7 @@ def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], f
         configs |= searched_configs(panel, ask, [c for c in chosen if c not in RULES], configs, show)
         configs |= {m: {**configs.get(m, {}), **c} for m, c in fixed.items()}
         with failures_reported(ask.tracking, ask.settings.output, name):
-            result = train_models(panel, ask.model, ask.split, configs, run_settings(ask, horizon), progress)
+            result = train_models(panel, ask.model, ask.split, configs, run_settings(ask, horizon), _watched(ask, chosen, progress))
     except LeakError as err:
         if err.result is not None:
             _tell(err.result, panel, say)
