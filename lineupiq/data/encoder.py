@@ -81,7 +81,7 @@ class Encoder:
         index = frame.index if rows is None else frame.index[rows]
         out = np.empty((len(index), len(self.names)), order="F")
         starts = np.cumsum([0, *(1 if f.kind != "category" else len(self.levels[f.name]) for f in self.features)]).tolist()
-        for f, at in zip(self.features, starts):
+        for f, at in zip(self.features, starts[:-1], strict=True):
             if f.kind == "category":
                 text = _level_text(_some(frame[f.name], rows))
                 self._check_levels(f, text, where)
@@ -91,7 +91,7 @@ class Encoder:
         empty = frame.iloc[:0]
         pick_columns(empty.loc[:, [c for c in empty.columns if c in set(plain)]], plain, where=where)
         check_numeric(frame, plain, where)
-        for f, at in zip(self.features, starts):
+        for f, at in zip(self.features, starts[:-1], strict=True):
             if f.kind != "category":
                 out[:, at] = numeric_column(_some(frame[f.name], rows))
         return pd.DataFrame(out, columns=self.names, index=index, copy=False)

@@ -149,7 +149,6 @@ def _trend(
     returns = lambda n: np.concatenate([np.full(min(n, len(close)), np.nan), logs[n:] - logs[:-n]])  # noqa: E731
     yield from ((f"return_{n}", returns(n)) for n in RETURN_BARS)
     yield from _volatilities(returns(1))
-    del logs
     yield "rsi_14", rsi(close)
     yield from zip(("macd", "macd_signal", "macd_histogram"), macd(close), strict=True)
     mean, std = _rolling(close, 20, "mean"), _rolling(close, 20, "std")

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, NotFitted, did_you_mean
 from .bars import EARLIER, pick_symbols
-from .indicators import LOOKBACK, bar_features, bar_manifest, feature_columns
+from .indicators import LOOKBACK, bar_manifest, feature_columns
 from .ohlcv import ROLL, SESSION
 from .panel import Cleaning, Feature, Panel, make_panel, naive_utc, with_notes
 
@@ -473,8 +473,8 @@ def _panel_columns(
     out = {}
     for name in names:
         if name == "weight":
-            unique = made["uniqueness"][rows]
-            out[name] = np.where(np.isnan(unique), 1.0, unique) if weights == "uniqueness" else np.ones(len(unique))
+            out[name] = np.array(made["uniqueness"][rows])
+            out[name][np.isnan(out[name]) if weights == "uniqueness" else slice(None)] = 1.0
         elif name == "invalid_reason":
             out[name] = _WORDS[made.pop("reason")[rows]]
         else:
@@ -510,9 +510,9 @@ def bars_panel(
     entries = list(features) if features is not None else bar_manifest(bars)
     columns = ["symbol", "time", "label", "label_end", "weight", "segment", "bar_number", *EXTRA]
     columns += [c for c in ("contract", ROLL, SESSION, EARLIER) if c in bars] + [f.name for f in entries if f.name not in columns]
-    frame = _panel_columns(bars, made, _rows_in_order(bars, keep), columns, weights)
     used = {s: vars(config.lookup(s, horizon)) for s in sorted(counts["by_symbol"])}
     meta = {**counts, "barriers": used, "weights": weights, "warm_up": segments.warm_up}
-    del bars, made, keep
-    panel = make_panel(frame, entries, task="multiclass", name=name, horizon=horizon, cleaning=Cleaning(missing_target="upcoming", copy=False))
+    tables = [_panel_columns(bars, made, _rows_in_order(bars, keep), columns, weights)]
+    del bars, made, keep  # whoever called may have let go of the bars, too
+    panel = make_panel(tables.pop(), entries, task="multiclass", name=name, horizon=horizon, cleaning=Cleaning(missing_target="upcoming", copy=False))
     return with_notes(panel, meta)

@@ -78,11 +78,11 @@ def clean_time(
         except Exception as err:  # pytz and zoneinfo raise different classes for the same hour
             raise DataError("a local time that a clock change doubles or skips", where=f"column '{name}'", found=str(err)[:120],
                             fix="store UTC, or times with their offset") from None
-    values = values if values.dt.tz is None else values.dt.tz_convert("UTC")
+    values = values if values.dt.tz is None or values.dtype == "datetime64[ns, UTC]" else values.dt.tz_convert("UTC")
     if not missing_ok and values.isna().any():
         raise DataError("a missing time", where=f"column '{name}', {first_rows(values.isna())}", found="NaT", fix="drop or repair the rows")
     try:
-        return values.dt.as_unit("ns")
+        return values if values.dt.unit == "ns" else values.dt.as_unit("ns")
     except (ValueError, OverflowError) as err:
         raise DataError("a time out of range", where=f"column '{name}'", found=str(err)[:120], expected="1678 to 2262") from None
 
@@ -232,7 +232,7 @@ def make_panel(
     frame = _canonical(frame, cleaning, to_fit)
     frame = _ordered(frame, cleaning, own=not cleaning.copy or len(frame) < given)
     labelled = frame["label_end"].notna().to_numpy()
-    frame["label"] = _number_labels(frame["label"], labelled, task, to_fit)
+    _put(frame, "label", _number_labels(frame["label"], labelled, task, to_fit))
     _check_features(frame, entries, to_fit)
     _check_references(frame, references or {}, task)
     leaking = label_twins(frame, entries, classes=task != "regression", rows=labelled) if to_fit else []
@@ -284,17 +284,31 @@ def _canonical(frame: pd.DataFrame, cleaning: Cleaning, to_fit: bool) -> pd.Data
         raise DataError("columns missing", found=", ".join(missing), expected="symbol, time, label", where="the table")
     frame = frame.copy(deep=False)  # its columns are replaced, never written into
     frame.index = pd.RangeIndex(len(frame))
-    frame["time"] = clean_time(frame["time"], "time", cleaning.timezone)
-    frame["label_end"] = frame["time"] if "label_end" not in frame else clean_time(frame["label_end"], "label_end", cleaning.timezone, missing_ok=True)
+    _put(frame, "time", clean_time(frame["time"], "time", cleaning.timezone))
+    _put(frame, "label_end", frame["time"] if "label_end" not in frame else clean_time(frame["label_end"], "label_end", cleaning.timezone, missing_ok=True))
     if (frame["time"].dt.tz is None) != (frame["label_end"].dt.tz is None):
         raise DataError("`time` and `label_end` differ in having a zone", found=f"{frame['time'].dtype} and {frame['label_end'].dtype}", fix="give both a zone")
     if frame["symbol"].isna().any():
         raise DataError("a missing symbol", where=f"column 'symbol', {first_rows(frame['symbol'].isna())}", fix="name it, or drop the rows")
-    frame["symbol"] = frame["symbol"].astype(str)
-    frame["weight"] = 1.0 if "weight" not in frame else check_weights(frame["weight"], len(frame)) if len(frame) else frame["weight"].astype(np.float64)
+    if frame["symbol"].dtype != np.dtype(object) or pd.api.types.infer_dtype(frame["symbol"], skipna=False) != "string":
+        frame["symbol"] = frame["symbol"].astype(str)
+    frame = frame if "weight" in frame else frame.assign(weight=1.0)
+    _put(frame, "weight", pd.Series(check_weights(frame["weight"], len(frame)) if len(frame) else frame["weight"].astype(np.float64), frame.index, copy=False))
     frame = _missing_labels(frame, cleaning.missing_target)
     _check_as_of(frame["time"], cleaning.as_of)
     return frame
+
+
+def _put(frame: pd.DataFrame, name: str, values: pd.Series) -> None:
+    "Set a column; one that is there as it should be is not copied."
+    there = frame[name] if name in frame else None
+    if there is None or there.dtype != values.dtype or not np.shares_memory(_numbers(there), _numbers(values)):
+        frame[name] = values
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    "A column's own memory, where it is plain."
+    return values.to_numpy(dtype="datetime64[ns]") if isinstance(values.dtype, pd.DatetimeTZDtype) else values.to_numpy()
 
 
 def _check_as_of(times: pd.Series, as_of: Any) -> None:
@@ -323,7 +337,8 @@ def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
         frame = frame.take(np.flatnonzero(~gone))
         frame.index = pd.RangeIndex(len(frame))
     elif gone.any():
-        frame["label_end"] = frame["label_end"].mask(gone)
+        if frame["label_end"][gone].notna().any():
+            frame["label_end"] = frame["label_end"].mask(gone)
     return frame
 
 # %% ../../nbs/01_data/01_panel.ipynb #35b6023f
@@ -340,17 +355,18 @@ def _ordered(frame: pd.DataFrame, cleaning: Cleaning, own: bool = False) -> pd.D
         early = naive_utc(known) > naive_utc(frame["time"])
         if early.any():
             raise LeakError("features known only after the row's time", where=f"column 'known_at', {first_rows(early)}", expected="known_at ≤ time")
-    if order is None:
-        return frame if own else frame.copy()
-    frame = frame.take(order)
+    if order is None and own:
+        return frame
+    frame = frame.take(np.arange(len(frame)) if order is None else order)  # `copy` would join the columns of each type, and have them twice meanwhile
     frame.index = pd.RangeIndex(len(frame))
     return frame
 
 
 def _order_of(frame: pd.DataFrame, cleaning: Cleaning) -> np.ndarray | None:
     "Positions by time, then symbol; None where the rows stand so."
-    codes, times = pd.factorize(frame["symbol"], sort=True)[0].astype(np.int32), naive_utc(frame["time"])  # codes sort a hundred times faster than text
-    if ((times[1:] > times[:-1]) | ((times[1:] == times[:-1]) & (codes[1:] > codes[:-1]))).all():
+    codes, times = pd.factorize(frame["symbol"], sort=True)[0], naive_utc(frame["time"])  # codes sort a hundred times faster than text
+    blocks = ((codes[a:a + 65_537], times[a:a + 65_537]) for a in range(0, len(codes), 65_536))
+    if all(((t[1:] > t[:-1]) | ((t[1:] == t[:-1]) & (c[1:] > c[:-1]))).all() for c, t in blocks):
         return None
     order = np.lexsort((codes, times))
     double = np.zeros(len(frame), dtype=bool)
@@ -404,7 +420,7 @@ def _number_labels(label: pd.Series, labelled: np.ndarray, task: str, to_fit: bo
     "Labels as numbers, checked; NaN where a row has none."
     known = label[labelled]
     if pd.api.types.infer_dtype(known, skipna=True) in ("boolean", "integer", "floating", "mixed-integer-float", "decimal"):
-        known = known.astype(np.float64)
+        known = known.astype(np.float64, copy=False)
     elif len(known) and task != "regression" and not pd.api.types.is_numeric_dtype(known):
         words = sorted(map(str, pd.unique(known)))
         raise DataError("class labels are not numbers", where="column 'label'", found=", ".join(map(repr, words[:5])), expected="whole numbers such as 0 and 1",
