@@ -291,8 +291,8 @@ def bar_manifest(
     bars: pd.DataFrame,  # as from read_bars
 ) -> list[Feature]:  # BAR_FEATURES without those that cannot vary on these bars
     "The features that these bars can have: no time of day for daily bars, no volume where none is recorded."
-    early = bars[["symbol", "time"]].iloc[np.flatnonzero(bars.groupby("symbol").cumcount().to_numpy() <= 100)]  # all that the usual step goes by
-    daily = all(nominal_step(t) >= pd.Timedelta("20h") for _, t in early.groupby("symbol")["time"])
+    code = pd.factorize(bars["symbol"])[0]
+    daily = all(nominal_step(bars["time"].iloc[rows]) >= pd.Timedelta("20h") for rows in _groups(code, np.zeros_like(code)))
     volume = (bars["volume"].to_numpy(float) > 0).any()
     drop = {*(HOURS if daily else ()), *(() if volume else VOLUMES)}
     return [f for f in BAR_FEATURES if f.name not in drop]

@@ -79,6 +79,13 @@ def _check_prices(
     _refuse(bars, (volume < 0) | np.isinf(volume), "`volume` is negative or infinite")
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #26cc3045
+def _in_order(bars: pd.DataFrame) -> bool:
+    "Whether each symbol's bars lie together, one after the other: the common case, told without a table of all pairs."
+    code, time = pd.factorize(bars["symbol"])[0], bars["time"].to_numpy(dtype="datetime64[ns]")
+    new = code[1:] != code[:-1]
+    return int(new.sum()) == code.max() and bool((new | (time[1:] > time[:-1])).all())
+
+
 def check_bars(
     bars: pd.DataFrame,  # symbol, time, open, high, low, close, volume; more columns are carried along
     sort: bool = False,  # sort unsorted symbols (stably, logged) instead of refusing them
@@ -88,6 +95,8 @@ def check_bars(
     _refuse(bars, bars["time"].isna().to_numpy(), "`time` is missing")
     _refuse(bars, bars["symbol"].isna().to_numpy(), "`symbol` is missing")
     _check_prices(bars)
+    if _in_order(bars):
+        return bars
     _refuse(bars, bars.duplicated(["symbol", "time"]).to_numpy(), "two bars of one symbol have the same time", "keep one of each")
     backwards = (bars.groupby("symbol", sort=False)["time"].diff() < pd.Timedelta(0)).to_numpy()
     if backwards.any() and sort:
