@@ -364,10 +364,12 @@ def _ordered(frame: pd.DataFrame, cleaning: Cleaning, own: bool = False) -> pd.D
 
 def _order_of(frame: pd.DataFrame, cleaning: Cleaning) -> np.ndarray | None:
     "Positions by time, then symbol; None where the rows stand so."
-    codes, times = pd.factorize(frame["symbol"], sort=True)[0], naive_utc(frame["time"])  # codes sort a hundred times faster than text
-    blocks = ((codes[a:a + 65_537], times[a:a + 65_537]) for a in range(0, len(codes), 65_536))
+    (codes, names), times = pd.factorize(frame["symbol"]), naive_utc(frame["time"])
+    rank = np.argsort(np.argsort(names.to_numpy(dtype=object))).astype(np.int32)  # numbers sort a hundred times faster than text
+    blocks = ((rank[codes[a:a + 65_537]], times[a:a + 65_537]) for a in range(0, len(codes), 65_536))
     if all(((t[1:] > t[:-1]) | ((t[1:] == t[:-1]) & (c[1:] > c[:-1]))).all() for c, t in blocks):
         return None
+    codes = rank[codes]
     order = np.lexsort((codes, times))
     double = np.zeros(len(frame), dtype=bool)
     double[order[1:]] = (codes[order[1:]] == codes[order[:-1]]) & (times[order[1:]] == times[order[:-1]])
