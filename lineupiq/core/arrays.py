@@ -9,7 +9,7 @@ import logging
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'FLOAT32_MAX', 'say_once', 'noted', 'raise_all', 'pick_columns', 'numeric_frame', 'check_values',
-           'check_columns', 'check_labels', 'check_weights', 'check_balance', 'LabelCodec', 'flat_names', 'View',
-           'take_rows', 'ArrayModel']
+__all__ = ['log', 'FLOAT32_MAX', 'say_once', 'noted', 'raise_all', 'pick_columns', 'distinct', 'numeric_frame', 'numeric_column',
+           'check_numeric', 'check_values', 'column_facts', 'check_columns', 'judge_columns', 'check_labels',
+           'check_weights', 'check_balance', 'LabelCodec', 'flat_names', 'View', 'take_rows', 'ArrayModel']
 
 # %% ../../nbs/00_core/07_arrays.ipynb #22f5b815
 _TOLD: set[str] = set()
@@ -98,6 +98,14 @@ def pick_columns(
     return frame.loc[:, list(columns)]
 
 # %% ../../nbs/00_core/07_arrays.ipynb #2a3eeebb
+def distinct(
+    values: np.ndarray,  # (N,) numbers or times without missing ones
+) -> np.ndarray:  # sorted
+    "Distinct values by sorting: NumPy's `unique` counts numbers in a hash table, which takes ten times as long where most of a million are different."
+    ordered = np.sort(values, axis=None)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
+
+
 def numeric_frame(
     frame: pd.DataFrame,  # named columns
     where: str = "the input",  # for the message
@@ -105,14 +113,31 @@ def numeric_frame(
     "The numbers of a frame; text is never cast silently."
     if all(isinstance(d, np.dtype) and d.kind in "fiub" for d in set(frame.dtypes)):  # plain numbers need no look at each column
         return frame.to_numpy(dtype=np.float64)
+    check_numeric(frame, list(frame.columns), where)
+    return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def numeric_column(
+    column: pd.Series,  # numbers or booleans
+) -> np.ndarray:  # (N,) float64; the column's own memory where it is that already
+    "The numbers of a column."
+    plain = isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiub"
+    return column.to_numpy(dtype=np.float64) if plain else column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def check_numeric(
+    frame: pd.DataFrame,  # named columns
+    columns: Sequence[str],  # those that must be numbers
+    where: str = "the input",  # for the message
+) -> None:
+    "Refuse columns that are no numbers; nothing is copied."
     import pandas as pd
     number = pd.api.types.is_numeric_dtype
-    bad = [c for c in frame.columns if not (number(frame[c]) or pd.api.types.is_bool_dtype(frame[c])) or pd.api.types.is_complex_dtype(frame[c])]
+    bad = [c for c in columns if not (number(frame[c]) or pd.api.types.is_bool_dtype(frame[c])) or pd.api.types.is_complex_dtype(frame[c])]
     if bad:
         examples = ", ".join(f"'{c}' ({frame[c].dtype}, e.g. {frame[c].dropna().iloc[0] if frame[c].notna().any() else None!r})" for c in bad[:3])
         raise DataError(f"{len(bad)} column(s) are not numeric", where=where, found=examples, expected="numbers or booleans",
                         fix="write numbers; or list a column of words as a category under features: of the table's YAML, or leave it out")
-    return frame.to_numpy(dtype=np.float64, na_value=np.nan)
 
 # %% ../../nbs/00_core/07_arrays.ipynb #de6d63a6
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -126,7 +151,26 @@ def _column_report(mask: np.ndarray, names: Sequence[str]) -> str:
 # %% ../../nbs/00_core/07_arrays.ipynb #e48bf2d1
 def _square(X: np.ndarray) -> float:
     "Sum of squares; row by row, because one long product goes to a threaded BLAS, which stalls beside a busy neighbour."
+    X = X.T if X.strides[0] < X.strides[1] else X  # along the memory
     return float(np.vecdot(X, X).sum() if hasattr(np, "vecdot") else np.einsum("ij,ij->", X, X))
+
+
+def _blocks(X: np.ndarray) -> Iterator[np.ndarray]:
+    "The rows in blocks that stay in a core's cache, so that a second look at one costs no second way through the memory."
+    step = min(max(131_072 // max(X.shape[1], 1), 1), 8_192)
+    return (X[start:start + step] for start in range(0, len(X), step))
+
+
+def _usable(X: np.ndarray, allow_nan: bool) -> bool:
+    "Whether float32 can hold every number, and none is missing that may not; one pass, and no array as long as the rows."
+    for part in _blocks(X):
+        if part.dtype == np.float64 and _square(part) <= FLOAT32_MAX**2:  # the common case: finite, nothing missing
+            continue
+        if not allow_nan and np.isnan(part).any():
+            return False
+        if part.size and (np.fmin.reduce(part, axis=None) < -FLOAT32_MAX or np.fmax.reduce(part, axis=None) > FLOAT32_MAX):  # these pass over NaN
+            return False
+    return True
 
 
 def check_values(
@@ -136,7 +180,7 @@ def check_values(
     where: str = "the input",  # for the message
 ) -> np.ndarray:  # the same X
     "Refuse infinities, numbers that float32 cannot hold and, where the model cannot take it, NaN."
-    if X.dtype == np.float64 and X.size and _square(X) <= FLOAT32_MAX**2:  # one pass settles the common case: finite, no NaN
+    if _usable(X, allow_nan):
         return X
     infinite, missing, problems = np.isinf(X), np.isnan(X), []
     if infinite.any():
@@ -152,6 +196,20 @@ def check_values(
     return X
 
 # %% ../../nbs/00_core/07_arrays.ipynb #c22a9a80
+def column_facts(
+    X: np.ndarray,  # (N, F) float, N from 1 up
+) -> np.ndarray:  # (4, F): share of missing values, least, greatest, middle of the sizes in a sample of rows; the last three NaN where all are missing
+    "What the checks of columns go by, in one pass through the rows; columns may be looked at one by one and their facts laid side by side."
+    low, high, missing = np.full(X.shape[1], np.nan), np.full(X.shape[1], np.nan), np.zeros(X.shape[1], dtype=np.int64)
+    for part in _blocks(X):
+        low, high = np.fmin(low, np.fmin.reduce(part, axis=0)), np.fmax(high, np.fmax.reduce(part, axis=0))
+        missing += np.count_nonzero(np.isnan(part), axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        middle = np.nanmedian(np.abs(X[:: 1 + len(X) // 5_000]), axis=0)  # a sample tells the scale
+    return np.vstack([missing / len(X), low, high, middle])
+
+
 def check_columns(
     X: np.ndarray,  # (N, F) float: the training rows
     names: Sequence[str],  # F names
@@ -161,23 +219,30 @@ def check_columns(
     "Refuse empty columns; warn of constant and wildly scaled ones."
     if not len(X):
         raise DataError("no rows to fit", where=where, found="0 rows", fix="check the filters and the split")
-    share = np.count_nonzero(np.isnan(X), axis=0) / len(X)
+    return judge_columns(column_facts(X), names, max_nan_share, where, stacklevel=3)
+
+
+def judge_columns(
+    facts: np.ndarray,  # (4, F) of `column_facts`
+    names: Sequence[str],  # F names
+    max_nan_share: float = 0.95,  # more missing than this is an error
+    where: str = "the training rows",  # for the message
+    stacklevel: int = 2,  # whose line a warning shows
+) -> list[str]:  # names of the constant columns
+    "Refuse empty columns; warn of constant and wildly scaled ones."
+    share, low, high, middle = facts
     empty = [names[j] for j in np.flatnonzero(share == 1)]
     if empty:
         raise DataError(f"{len(empty)} column(s) without any value", where=where, found=", ".join(empty[:5]), fix="drop them from the manifest")
     scarce = [f"{names[j]} ({share[j]:.1%})" for j in np.flatnonzero(share > max_nan_share)]
     if scarce:
         raise DataError("too many missing values", where=where, found=", ".join(scarce[:5]), expected=f"at most max_nan_share = {max_nan_share:.0%}")
-    low, high = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)  # these pass over NaN, and are several times faster than nanmin
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        middle = np.nanmedian(np.abs(X[:: 1 + len(X) // 5_000]), axis=0)  # a sample tells the scale
     constant = [names[j] for j in np.flatnonzero(low == high)]
     wild = [names[j] for j in np.flatnonzero((middle > 0) & (np.maximum(np.abs(low), np.abs(high)) > 1e12 * middle))]
     if constant:
-        warnings.warn(f"{len(constant)} constant column(s): {', '.join(constant[:5])}", UserWarning, stacklevel=2)
+        warnings.warn(f"{len(constant)} constant column(s): {', '.join(constant[:5])}", UserWarning, stacklevel=stacklevel)
     if wild:
-        warnings.warn(f"values beyond 1e12 × the median in: {', '.join(wild[:5])}", UserWarning, stacklevel=2)
+        warnings.warn(f"values beyond 1e12 × the median in: {', '.join(wild[:5])}", UserWarning, stacklevel=stacklevel)
     return constant
 
 # %% ../../nbs/00_core/07_arrays.ipynb #0d8da9c7
@@ -252,12 +317,19 @@ def check_balance(
     return dict(zip(classes.tolist(), counts.tolist(), strict=True))
 
 # %% ../../nbs/00_core/07_arrays.ipynb #3e9975f0
+def _few(labels: np.ndarray) -> np.ndarray:
+    "The distinct values of labels, of which there are few, sorted; ten times as fast as NumPy's `unique`."
+    import pandas as pd
+    return np.sort(pd.unique(labels))
+
+# %% ../../nbs/00_core/07_arrays.ipynb #ed7cd6b3
 class LabelCodec:
     "Classes as they are named, and as libraries want them: 0 … k−1 in sorted order."
     def __init__(self,
         classes: ArrayLike,  # the distinct labels
     ):
-        self.classes = np.unique(np.asarray(classes))
+        classes = np.asarray(classes)
+        self.classes = np.unique(classes) if classes.dtype.kind not in "fiub" or classes.ndim != 1 else _few(classes)
         if np.issubdtype(self.classes.dtype, np.floating):
             self.classes = self.classes.astype(np.int64)
         if self.classes.dtype == bool:

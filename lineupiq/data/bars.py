@@ -241,11 +241,21 @@ def _agree(
     return tables
 
 
+def _sorted(bars: pd.DataFrame) -> bool:
+    "Whether bars stand by symbol and time."
+    code, time = pd.factorize(bars["symbol"], sort=True)[0], bars["time"].to_numpy(dtype="datetime64[ns]")
+    return bool(((code[1:] > code[:-1]) | ((code[1:] == code[:-1]) & (time[1:] > time[:-1]))).all())
+
+
 def _join(
     tables: dict[Path, pd.DataFrame],  # file -> canonical bars
 ) -> pd.DataFrame:  # sorted by symbol and time, each bar once
     "One table from many files; a bar that two files have must have one price."
-    both = pd.concat([t.assign(_file=k) for k, t in enumerate(_agree(list(tables.values())))], ignore_index=True)
+    agreed = _agree(list(tables.values()))
+    if len(agreed) == 1 and _sorted(agreed[0]):  # its own bars were looked at when it was read
+        to_codes(agreed[0]["symbol"].drop_duplicates(), "symbol")
+        return agreed[0].set_axis(pd.RangeIndex(len(agreed[0])), copy=False)
+    both = pd.concat([t.assign(_file=k) for k, t in enumerate(agreed)], ignore_index=True)
     once = both.drop_duplicates(["symbol", "time", *PRICES], keep="last")
     if (odd := once.duplicated(["symbol", "time"], keep=False).to_numpy()).any():
         pair = once[odd].sort_values(["symbol", "time"], kind="stable")

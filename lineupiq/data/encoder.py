@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, did_you_mean, first_rows
-from ..core.arrays import numeric_frame, pick_columns, say_once
+from ..core.arrays import check_numeric, numeric_column, pick_columns, say_once
 from .panel import Feature, Panel
 
 # %% auto #0
@@ -61,9 +61,10 @@ class Encoder:
 
     def fit(self,
         frame: pd.DataFrame,  # training rows
+        rows: np.ndarray | None = None,  # positions of the training rows in `frame`; None: all of them
     ) -> Encoder:
         "Learn the values of each category."
-        self.levels = {f.name: list(f.levels) or sorted(_level_text(frame[f.name]).dropna().unique()) for f in self.features if f.kind == "category"}
+        self.levels = {f.name: list(f.levels) or sorted(_level_text(_some(frame[f.name], rows)).dropna().unique()) for f in self.features if f.kind == "category"}
         return self
 
     @property
@@ -74,23 +75,36 @@ class Encoder:
     def transform(self,
         frame: pd.DataFrame,  # rows with the manifest's columns
         where: str = "the rows",  # for messages
+        rows: np.ndarray | None = None,  # positions of some rows of `frame`; None: all of them
     ) -> pd.DataFrame:  # (N, len(names)) float64
-        "The rows as numbers."
-        out = {}
-        for f in self.features:
-            if f.kind != "category":
-                continue
-            known, text = self.levels[f.name], _level_text(frame[f.name])
-            unseen = text.notna() & ~text.isin(known)
-            if unseen.any():
-                _tell_unseen(f, text, unseen, known, where)
-            out |= {f"{f.name}={v}": (text == v).fillna(False).to_numpy(dtype=np.float64) for v in known}
+        "The rows as numbers, each column written once and into its place."
+        index = frame.index if rows is None else frame.index[rows]
+        out = np.empty((len(index), len(self.names)), order="F")
+        starts = np.cumsum([0, *(1 if f.kind != "category" else len(self.levels[f.name]) for f in self.features)]).tolist()
+        for f, at in zip(self.features, starts[:-1], strict=True):
+            if f.kind == "category":
+                text = _level_text(_some(frame[f.name], rows))
+                self._check_levels(f, text, where)
+                for k, v in enumerate(self.levels[f.name]):
+                    out[:, at + k] = (text == v).fillna(False).to_numpy(dtype=bool)
         plain = [f.name for f in self.features if f.kind != "category"]
-        numbers = numeric_frame(pick_columns(frame.loc[:, [c for c in frame.columns if c in set(plain)]], plain, where=where), where) if plain else None
-        if not out:
-            return pd.DataFrame(numbers, columns=plain, index=frame.index)
-        out |= {n: numbers[:, j] for j, n in enumerate(plain)}
-        return pd.DataFrame(out, index=frame.index)[self.names]
+        empty = frame.iloc[:0]
+        pick_columns(empty.loc[:, [c for c in empty.columns if c in set(plain)]], plain, where=where)
+        check_numeric(frame, plain, where)
+        for f, at in zip(self.features, starts[:-1], strict=True):
+            if f.kind != "category":
+                out[:, at] = numeric_column(_some(frame[f.name], rows))
+        return pd.DataFrame(out, columns=self.names, index=index, copy=False)
+
+    def _check_levels(self, feature: Feature, text: pd.Series, where: str) -> None:
+        known = self.levels[feature.name]
+        unseen = text.notna() & ~text.isin(known)
+        if unseen.any():
+            _tell_unseen(feature, text, unseen, known, where)
+
+
+def _some(values: pd.Series, rows: np.ndarray | None) -> pd.Series:
+    return values if rows is None else values.iloc[rows]
 
 
 def _tell_unseen(feature: Feature, text: pd.Series, unseen: pd.Series, known: Sequence[str], where: str) -> None:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Iterator
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,8 @@ from .panel import Feature
 from .rolls import chain_factor
 
 # %% auto #0
-__all__ = ['SHORT', 'RETURN_BARS', 'VOLATILITY_BARS', 'LOOKBACK', 'HOURS', 'VOLUMES', 'BAR_FEATURES', 'ema', 'wilder',
-           'true_range', 'atr', 'rsi', 'macd', 'bar_features', 'bar_manifest']
+__all__ = ['SHORT', 'RETURN_BARS', 'VOLATILITY_BARS', 'LOOKBACK', 'HOURS', 'WEEKDAYS', 'VOLUMES', 'BAR_FEATURES', 'MADE', 'ema',
+           'wilder', 'true_range', 'atr', 'rsi', 'macd', 'bar_features', 'feature_columns', 'bar_manifest']
 
 # %% ../../nbs/01_data/06_indicators.ipynb #59dc3ca5
 SHORT = 20_000  # inputs up to which a loop is done before scipy.signal is imported
@@ -109,7 +111,7 @@ def macd(
 # %% ../../nbs/01_data/06_indicators.ipynb #6b7e482f
 RETURN_BARS, VOLATILITY_BARS = (1, 2, 3, 5, 10, 20, 50), (10, 20, 50)
 LOOKBACK = 50  # bars before which some feature is still NaN
-HOURS, VOLUMES = ("hour_sin", "hour_cos"), ("volume_ratio_20", "volume_z_20")
+HOURS, WEEKDAYS, VOLUMES = ("hour_sin", "hour_cos"), ("weekday_sin", "weekday_cos"), ("volume_ratio_20", "volume_z_20")
 BAR_FEATURES: list[Feature] = [
     *(Feature(f"return_{n}", "numeric", f"log return of the close over {n} bar{'s' * (n > 1)}") for n in RETURN_BARS),
     *(Feature(f"volatility_{n}", "numeric", f"standard deviation of the last {n} one-bar log returns") for n in VOLATILITY_BARS),
@@ -128,8 +130,9 @@ BAR_FEATURES: list[Feature] = [
     Feature("body", "numeric", "close less open, in average true ranges"),
     Feature("gap", "numeric", "log of the open over the previous close: what happened between the bars, overnight included"),
     *(Feature(c, "numeric", f"time of day on the circle, {c[-3:]}, in the zone of `time`") for c in HOURS),
-    *(Feature(c, "numeric", f"day of the week on the circle, {c[-3:]}") for c in ("weekday_sin", "weekday_cos")),
+    *(Feature(c, "numeric", f"day of the week on the circle, {c[-3:]}") for c in WEEKDAYS),
 ]
+MADE = ("atr_14", *(f.name for f in BAR_FEATURES))  # what is made of bars, in the order of the table
 
 # %% ../../nbs/01_data/06_indicators.ipynb #2bf08ff3
 def _ratio(
@@ -151,18 +154,25 @@ def _rolling(
 # %% ../../nbs/01_data/06_indicators.ipynb #e9fa07ab
 def _trend(
     close: np.ndarray,  # (N,) of one segment
-) -> dict[str, np.ndarray]:
+) -> Iterator[tuple[str, np.ndarray]]:  # a name and its column, one after the other: whoever takes them need not hold them all twice
     "Returns, volatility, RSI, MACD and Bollinger position: all that the close alone says."
     logs = np.log(close)
-    out = {f"return_{n}": np.concatenate([np.full(min(n, len(close)), np.nan), logs[n:] - logs[:-n]]) for n in RETURN_BARS}
-    out |= {f"volatility_{n}": _rolling(out["return_1"], n, "std") for n in VOLATILITY_BARS}
-    out["volatility_ratio"] = _ratio(out["volatility_10"], out["volatility_50"])
-    out["rsi_14"] = rsi(close)
-    out["macd"], out["macd_signal"], out["macd_histogram"] = macd(close)
+    returns = lambda n: np.concatenate([np.full(min(n, len(close)), np.nan), logs[n:] - logs[:-n]])  # noqa: E731
+    yield from ((f"return_{n}", returns(n)) for n in RETURN_BARS)
+    yield from _volatilities(returns(1))
+    yield "rsi_14", rsi(close)
+    yield from zip(("macd", "macd_signal", "macd_histogram"), macd(close), strict=True)
     mean, std = _rolling(close, 20, "mean"), _rolling(close, 20, "std")
     std = np.where(std > 1e-10 * mean, std, np.where(np.isnan(std), np.nan, 0.0))  # a flat market has no width, only rounding
-    out["bollinger_position"], out["bollinger_width"] = _ratio(close - mean, 2 * std), 4 * std / mean
-    return out
+    yield "bollinger_position", _ratio(close - mean, 2 * std)
+    yield "bollinger_width", 4 * std / mean
+
+
+def _volatilities(returns: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    "Standard deviations of one-bar returns, and the ratio of the shortest to the longest."
+    made = {n: _rolling(returns, n, "std") for n in VOLATILITY_BARS}
+    yield "volatility_ratio", _ratio(made[10], made[50])
+    yield from ((f"volatility_{n}", made.pop(n)) for n in VOLATILITY_BARS)
 
 # %% ../../nbs/01_data/06_indicators.ipynb #2b995a67
 def _shape(
@@ -171,61 +181,84 @@ def _shape(
     low: np.ndarray,  # (N,)
     close: np.ndarray,  # (N,)
     volume: np.ndarray,  # (N,) may be NaN
-) -> dict[str, np.ndarray]:
+) -> Iterator[tuple[str, np.ndarray]]:  # a name and its column, the average true range first
     "Range, gap and volume: what the rest of the bar says."
-    out = {"atr_14": atr(high, low, close)}
-    out["natr_14"] = out["atr_14"] / close
-    out["body"] = _ratio(close - open, out["atr_14"])
-    out["bar_position"] = _ratio(close - low, high - low)
+    usual = atr(high, low, close)
+    yield "atr_14", usual
+    yield "natr_14", usual / close
+    yield "body", _ratio(close - open, usual)
+    del usual
+    yield "bar_position", _ratio(close - low, high - low)
     top, bottom = _rolling(high, 20, "max"), _rolling(low, 20, "min")
-    out["range_position_20"] = _ratio(close - bottom, top - bottom)
-    out["gap"] = np.concatenate([np.full(min(1, len(close)), np.nan), np.log(open[1:] / close[:-1])])
-    out["volume_ratio_20"] = _ratio(volume, _rolling(volume, 20, "mean"))
+    yield "range_position_20", _ratio(close - bottom, top - bottom)
+    del top, bottom
+    yield "gap", np.concatenate([np.full(min(1, len(close)), np.nan), np.log(open[1:] / close[:-1])])
+    yield "volume_ratio_20", _ratio(volume, _rolling(volume, 20, "mean"))
     log_volume = np.log1p(volume)
     spread = _rolling(log_volume, 20, "std")
-    out["volume_z_20"] = _ratio(log_volume - _rolling(log_volume, 20, "mean"), np.where(spread > 1e-10, spread, 0.0))
-    return out
+    yield "volume_z_20", _ratio(log_volume - _rolling(log_volume, 20, "mean"), np.where(spread > 1e-10, spread, 0.0))
 
 # %% ../../nbs/01_data/06_indicators.ipynb #edec0013
 def _calendar(
     time: pd.Series,  # in the zone that the reader chose
-) -> dict[str, np.ndarray]:
+) -> Iterator[tuple[str, np.ndarray]]:  # a name and its column
     "Time of day and day of week as points on a circle, so that midnight and Sunday have neighbours."
     hour = 2 * np.pi * ((time.dt.hour * 60 + time.dt.minute) / 1440).to_numpy(float)
-    day = 2 * np.pi * (time.dt.dayofweek / 7).to_numpy(float)
-    return {"hour_sin": np.sin(hour), "hour_cos": np.cos(hour), "weekday_sin": np.sin(day), "weekday_cos": np.cos(day)}
+    yield from (("hour_sin", np.sin(hour)), ("hour_cos", np.cos(hour)))
+    hour = 2 * np.pi * (time.dt.dayofweek / 7).to_numpy(float)
+    yield from (("weekday_sin", np.sin(hour)), ("weekday_cos", np.cos(hour)))
 
 # %% ../../nbs/01_data/06_indicators.ipynb #a81c9c81
-def _changes(bars: pd.DataFrame, column: str, rows: np.ndarray) -> np.ndarray:
+def _changes(bars: pd.DataFrame, column: str, rows: slice | np.ndarray) -> np.ndarray:
     "Bars of one segment at which a column changes; none where the table does not have it."
-    values = bars[column].to_numpy()[rows] if column in bars else np.zeros(len(rows))
+    if column not in bars:
+        return np.zeros(rows.stop - rows.start if isinstance(rows, slice) else len(rows), dtype=bool)
+    values = bars[column].to_numpy()[rows]
     return np.concatenate([[False], values[1:] != values[:-1]])
 
 
-def _chained(part: dict[str, np.ndarray], rolls: np.ndarray, sessions: np.ndarray) -> dict[str, np.ndarray]:
+def _chained(part: dict[str, np.ndarray], rolls: np.ndarray, sessions: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     "Features of prices that are chained across rolls and nights; the average true range in the prices that traded, and the gap of the night as it was."
     by = lambda breaks: chain_factor(part["open"], part["close"], breaks)  # noqa: E731
     whole, contract = by(rolls | sessions), by(rolls)
     chained = part | {p: part[p] / whole for p in PRICES}
-    out = _trend(chained["close"]) | _shape(**chained)
-    out["atr_14"] *= whole
-    out["gap"] = np.concatenate([[np.nan], np.log(part["open"] / contract)[1:] - np.log(part["close"] / contract)[:-1]])
-    return out
+    for name, column in chain(_shape(**chained), _trend(chained["close"])):
+        if name == "gap":
+            column = np.concatenate([[np.nan], np.log(part["open"] / contract)[1:] - np.log(part["close"] / contract)[:-1]])
+        yield name, column * whole if name == "atr_14" else column
+
+
+def _groups(symbol: np.ndarray, segment: np.ndarray) -> list[slice] | list[np.ndarray]:
+    "The rows of each segment of each symbol: slices, which copy nothing, where they lie together."
+    first = np.flatnonzero(np.append(True, (symbol[1:] != symbol[:-1]) | (segment[1:] != segment[:-1])))
+    if len(set(zip(symbol[first].tolist(), segment[first].tolist(), strict=True))) == len(first):
+        return [slice(a, b) for a, b in zip(first.tolist(), [*first[1:].tolist(), len(symbol)], strict=True)]
+    return list(pd.Series(symbol).groupby([symbol, segment], sort=False).indices.values())
 
 # %% ../../nbs/01_data/06_indicators.ipynb #4bffea44
-def _features(bars: pd.DataFrame, segment: np.ndarray) -> pd.DataFrame:
-    "The columns that bar_features adds, of bars that are all observations."
-    groups = list(bars.groupby(["symbol", segment], sort=False).indices.values())
-    columns = {name: np.full(len(bars), np.nan) for name in ("atr_14", *(f.name for f in BAR_FEATURES))}
-    number = np.zeros(len(bars), dtype=np.int64)
-    values = {c: bars[c].to_numpy(float) for c in BAR_COLUMNS[2:]}
-    for rows in groups:
+def _write(out: dict[str, np.ndarray], rows: slice | np.ndarray, columns: Iterator[tuple[str, np.ndarray]]) -> None:
+    "Write columns into their places until all that are wanted are there."
+    left = set(out)
+    for name, column in columns:
+        if name in left:
+            out[name][rows] = column
+            left.remove(name)
+        if not left:
+            return
+
+
+def _features(bars: pd.DataFrame, segment: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    "The columns that bar_features adds, of bars that are all observations; of the features those that are wanted."
+    number, values = np.zeros(len(bars), dtype=np.int64), {c: bars[c].to_numpy(float) for c in BAR_COLUMNS[2:]}
+    dates = {name: column for name, column in _calendar(bars["time"]) if name in wanted} if set(wanted) & {*HOURS, *WEEKDAYS} else {}
+    columns = {name: np.full(len(bars), np.nan) for name in wanted if name not in dates}
+    for rows in _groups(pd.factorize(bars["symbol"])[0], segment):
         part = {c: v[rows] for c, v in values.items()}
         rolls, sessions = (_changes(bars, c, rows) for c in (ROLL, SESSION))
-        for name, column in (_chained(part, rolls, sessions) if rolls.any() or sessions.any() else _trend(part["close"]) | _shape(**part)).items():
-            columns[name][rows] = column
-        number[rows] = np.arange(len(rows))
-    return pd.DataFrame({"segment": segment, "bar_number": number, **columns, **_calendar(bars["time"])}, index=bars.index)
+        broken = rolls.any() or sessions.any()
+        _write(columns, rows, _chained(part, rolls, sessions) if broken else chain(_shape(**part), _trend(part["close"])))
+        number[rows] = np.arange(len(part["close"]))
+    return {"segment": segment, "bar_number": number, **columns, **dates}
 
 # %% ../../nbs/01_data/06_indicators.ipynb #17b8d9d8
 def bar_features(
@@ -235,27 +268,42 @@ def bar_features(
     session: bool = False,  # as in mark_segments
 ) -> pd.DataFrame:  # the bars, flat, segment, bar_number, atr_14 and every column of BAR_FEATURES; same rows, same order
     "Past-only features of every bar: row i reads the observations of its own segment up to i and nothing else; a row that is none (`flat`) has no features, and bar_number -1."
+    made = feature_columns(bars, max_gap, contract_column, session)
+    return pd.DataFrame({**{c: bars[c].copy() for c in bars}, **made}, index=bars.index, copy=False)
+
+
+def feature_columns(
+    bars: pd.DataFrame,  # as bar_features takes them
+    max_gap: str | pd.Timedelta | None = None,  # as in mark_segments
+    contract_column: str = "contract",  # as in mark_segments
+    session: bool = False,  # as in mark_segments
+    wanted: Collection[str] = MADE,  # average true range and features; fewer cost less
+) -> dict[str, np.ndarray]:  # flat, segment, bar_number, and what is wanted: (N,) each
+    "The columns that bar_features adds, each made once and in its place."
     check_bars(bars)
     flat = mark_flat(bars).to_numpy()
-    traded = bars[~flat]
-    made = _features(traded, mark_segments(traded, max_gap, contract_column, session).to_numpy())
+    traded = bars[~flat] if flat.any() else bars
+    made = _features(traded, mark_segments(traded, max_gap, contract_column, session).to_numpy(), wanted)
     if flat.any():
-        at = np.full(len(bars), -1)
-        at[~flat], at_number = np.arange(len(traded)), made["bar_number"].to_numpy()
-        made = made.iloc[at].set_axis(bars.index)
-        known = made["segment"].astype(float).mask(flat).groupby(bars["symbol"].to_numpy()).ffill().fillna(0.0)
-        values = made.drop(columns=["segment", "bar_number"])
-        made = pd.DataFrame(np.where(flat[:, None], np.nan, values), columns=values.columns, index=bars.index)
-        made.insert(0, "segment", known.astype("int64"))
-        made.insert(1, "bar_number", np.where(flat, -1, at_number[at]))
-    return pd.concat([bars, pd.DataFrame({"flat": flat}, index=bars.index), made], axis=1)
+        known = pd.Series(_spread(made.pop("segment"), ~flat, np.nan)).groupby(bars["symbol"].to_numpy()).ffill().fillna(0.0)
+        number = _spread(made.pop("bar_number"), ~flat, -1)
+        made = {"segment": known.to_numpy().astype("int64"), "bar_number": number.astype("int64"), **{c: _spread(made.pop(c), ~flat, np.nan) for c in list(made)}}
+    return {"flat": flat, **made}
+
+
+def _spread(values: np.ndarray, rows: np.ndarray, else_: float) -> np.ndarray:
+    "Values of some rows as a column of all."
+    out = np.full(len(rows), else_)
+    out[rows] = values
+    return out
 
 # %% ../../nbs/01_data/06_indicators.ipynb #7f9f82be
 def bar_manifest(
     bars: pd.DataFrame,  # as from read_bars
 ) -> list[Feature]:  # BAR_FEATURES without those that cannot vary on these bars
     "The features that these bars can have: no time of day for daily bars, no volume where none is recorded."
-    daily = all(nominal_step(t) >= pd.Timedelta("20h") for _, t in bars.groupby("symbol")["time"])
+    code = pd.factorize(bars["symbol"])[0]
+    daily = all(nominal_step(bars["time"].iloc[rows]) >= pd.Timedelta("20h") for rows in _groups(code, np.zeros_like(code)))
     volume = (bars["volume"].to_numpy(float) > 0).any()
     drop = {*(HOURS if daily else ()), *(() if volume else VOLUMES)}
     return [f for f in BAR_FEATURES if f.name not in drop]

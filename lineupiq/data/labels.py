@@ -15,15 +15,16 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, NotFitted, did_you_mean
 from .bars import EARLIER, pick_symbols
-from .indicators import LOOKBACK, bar_features, bar_manifest
+from .indicators import LOOKBACK, bar_manifest, feature_columns
 from .ohlcv import ROLL, SESSION
-from .panel import Cleaning, Feature, Panel, make_panel, with_notes
+from .panel import Cleaning, Feature, Panel, make_panel, naive_utc, with_notes
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'BARRIERS', 'INVALID', 'USUAL', 'EXTRA', 'Barriers', 'BarrierConfig', 'first_touch', 'average_uniqueness',
-           'label_quality', 'label_bars', 'class_shares', 'QualityWeights', 'SegmentRules', 'bars_panel']
+__all__ = ['log', 'BARRIERS', 'BLOCK', 'INVALID', 'WARM_UP', 'FLAT', 'UNFINISHED', 'USUAL', 'EXTRA', 'Barriers', 'BarrierConfig',
+           'first_touch', 'average_uniqueness', 'label_quality', 'label_bars', 'class_shares', 'QualityWeights',
+           'SegmentRules', 'bars_panel']
 
 # %% ../../nbs/01_data/07_labels.ipynb #b0d26d1a
 @dataclass(frozen=True)
@@ -93,15 +94,16 @@ class BarrierConfig:
 
 # %% ../../nbs/01_data/07_labels.ipynb #34d23776
 def _touch_block(
-    rows: np.ndarray,  # (B,) positions to settle
+    position: np.ndarray,  # (B,) rows to settle
     high: np.ndarray, low: np.ndarray,  # (N,) prices
-    upper: np.ndarray, lower: np.ndarray,  # (N,) barriers of each row
-    last: np.ndarray,  # (N,) last position that a row may look at
-    out: tuple[np.ndarray, ...],  # end, side, top, bottom; filled in place
-) -> None:
+    upper: np.ndarray, lower: np.ndarray,  # (B,) barriers of each row; NaN = the row has none
+    last: np.ndarray,  # (B,) last position that a row may look at
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # end, side, top, bottom, as in first_touch: (B,) each
     "Settle one block of rows: look one bar further until every row has touched or run out of bars."
-    end, side, top, bottom = out
-    at, up, down, stop = rows.copy(), upper[rows], lower[rows], last[rows]
+    n = len(position)
+    out = (end, side, top, bottom) = last.astype(np.int64), np.zeros(n, dtype=np.int8), np.full(n, np.nan), np.full(n, np.nan)
+    rows = np.flatnonzero(~np.isnan(upper))
+    at, up, down, stop = position[rows], upper[rows], lower[rows], last[rows]
     best, worst = np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
     while len(rows):
         looking = at < stop
@@ -118,22 +120,27 @@ def _touch_block(
             done = rows[settled]
             end[done], side[done], top[done], bottom[done] = at[settled], hit[settled], best[settled], worst[settled]
             rows, at, up, down, stop, best, worst = (x[~settled] for x in (rows, at, up, down, stop, best, worst))
+    return out
 
 # %% ../../nbs/01_data/07_labels.ipynb #a4090979
+BLOCK = 16_384  # rows at a time; a handful of arrays of this length fit in a core's cache
+
+
 def first_touch(
     high: np.ndarray,  # (N,) prices; several segments may lie one after the other
     low: np.ndarray,  # (N,)
     upper: np.ndarray,  # (N,) price of each row's upper barrier; NaN = the row has none
     lower: np.ndarray,  # (N,) price of each row's lower barrier
     last: np.ndarray,  # (N,) last position that the row may look at; the row's own position = nothing to look at
-    block: int = 16_384,  # rows at a time; a handful of arrays of this length fit in a core's cache
+    block: int = BLOCK,  # rows at a time
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # end, side (0 none, 1 up, 2 down, 3 both), highest high, lowest low
     "Which barrier each row touches first on the bars after it, and where; `end` is `last` where nothing was touched."
-    n = len(high)
-    out = (np.asarray(last, dtype=np.int64).copy(), np.zeros(n, dtype=np.int8), np.full(n, np.nan), np.full(n, np.nan))
+    n, last = len(high), np.asarray(last, dtype=np.int64)
+    out = (np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int8), np.empty(n), np.empty(n))
     for start in range(0, n, block):
-        rows = np.arange(start, min(start + block, n))
-        _touch_block(rows[~np.isnan(upper[rows])], high, low, upper, lower, last, out)
+        part = slice(start, min(start + block, n))
+        for whole, some in zip(out, _touch_block(np.arange(n)[part], high, low, upper[part], lower[part], last[part]), strict=True):
+            whole[part] = some
     return out
 
 # %% ../../nbs/01_data/07_labels.ipynb #7943c259
@@ -147,12 +154,17 @@ def average_uniqueness(
     spans = last >= first
     if spans.any() and (first[spans].min() < 0 or last[spans].max() >= n):
         raise DataError("a span reaches outside the bars", found=f"{first[spans].min()} … {last[spans].max()}", expected=f"0 … {n - 1}")
-    change = np.bincount(first[spans], minlength=n + 1) - np.bincount(last[spans] + 1, minlength=n + 1)
-    readers = np.cumsum(change[:n])
-    share = np.concatenate([[0.0], np.cumsum(np.divide(1.0, readers, out=np.zeros(n), where=readers > 0))])
+    readers = np.bincount(first[spans], minlength=n + 1)
+    readers -= np.bincount(last[spans] + 1, minlength=n + 1)
+    readers, share = np.cumsum(readers[:n], out=readers[:n]), np.zeros(n + 1)
+    np.divide(1.0, readers, out=share[1:], where=readers > 0)
+    np.cumsum(share[1:], out=share[1:])
     out = np.full(len(first), np.nan)
-    out[spans] = (share[last[spans] + 1] - share[first[spans]]) / (last[spans] - first[spans] + 1)
-    return np.clip(out, 0.0, 1.0)
+    for start in range(0, len(first), BLOCK):
+        a, z = first[start:start + BLOCK], last[start:start + BLOCK]
+        a, z, some = a[z >= a], z[z >= a], out[start:start + BLOCK]
+        some[spans[start:start + BLOCK]] = (share[z + 1] - share[a]) / (z - a + 1)
+    return np.clip(out, 0.0, 1.0, out=out)
 
 # %% ../../nbs/01_data/07_labels.ipynb #7a931547
 def label_quality(
@@ -176,21 +188,22 @@ def _segment_ends(
     last = np.ones(len(symbol), dtype=bool)
     last[:-1] = (symbol[1:] != symbol[:-1]) | (segment[1:] != segment[:-1])
     ends = np.flatnonzero(last)
-    return ends[np.searchsorted(ends, np.arange(len(symbol)))]
+    return np.repeat(ends, np.diff(ends, prepend=-1))
 
 
 def _exit_price(
-    bars: pd.DataFrame,  # open and close
+    bars: Mapping[str, np.ndarray],  # open and close
     end: np.ndarray,  # (N,) settling positions
     side: np.ndarray,  # (N,) 1 up, 2 down, 0 time-out
     upper: np.ndarray, lower: np.ndarray,  # (N,) barriers
 ) -> np.ndarray:  # (N,) price
     "The barrier, the open if the market jumped over it, or the close at the time-out."
-    opening, closing = bars["open"].to_numpy(float)[end], bars["close"].to_numpy(float)[end]
+    opening, closing = bars["open"][end], bars["close"][end]
     return np.select([side == 1, side == 2], [np.maximum(upper, opening), np.minimum(lower, opening)], closing)
 
 # %% ../../nbs/01_data/07_labels.ipynb #efba2c45
 INVALID = ("", "warm_up", "flat", "both_barriers", "unfinished")
+WARM_UP, FLAT, UNFINISHED = (INVALID.index(r) for r in ("warm_up", "flat", "unfinished"))
 
 
 def _reasons(
@@ -198,10 +211,10 @@ def _reasons(
     atr_used: np.ndarray,  # (N,) NaN where it is no more than the price's rounding
     side: np.ndarray,  # (N,) 0 none, 1 up, 2 down, 3 both
     complete: np.ndarray,  # (N,) bool: the time-out lies inside the segment
-) -> np.ndarray:  # (N,) strings of INVALID
-    "Why a row has no label; empty where it has one."
+) -> np.ndarray:  # (N,) int8, positions in INVALID
+    "Why a row has no label; 0 where it has one."
     tests = [np.isnan(atr), np.isnan(atr_used), side == 3, (side == 0) & ~complete]
-    return np.select(tests, INVALID[1:], "")
+    return np.select(tests, [np.int8(k) for k in range(1, len(INVALID))], np.int8(0))
 
 # %% ../../nbs/01_data/07_labels.ipynb #14fe51b6
 def _tick(
@@ -211,73 +224,119 @@ def _tick(
     "The rounding of the price: the least step that the symbol has made so far."
     step = np.abs(np.diff(close, prepend=close[:1]))
     step = np.where((step > 1e-9 * close) & (symbol == np.concatenate([symbol[:1], symbol[:-1]])), step, np.inf)
-    least = pd.Series(step).groupby(symbol).cummin().to_numpy()
-    return np.where(np.isfinite(least), least, 0.0)
+    first = np.flatnonzero(np.append(True, symbol[1:] != symbol[:-1])).tolist()
+    for a, b in zip(first, [*first[1:], len(step)], strict=True):
+        np.minimum.accumulate(step[a:b], out=step[a:b])
+    step[np.isinf(step)] = 0.0
+    return step
 
 # %% ../../nbs/01_data/07_labels.ipynb #4d8cd351
 def _walk_ends(
-    bars: pd.DataFrame,  # sorted by symbol and segment
+    bars: Mapping[str, np.ndarray],  # columns sorted by symbol and segment
     code: np.ndarray,  # (N,) numbers of the symbols
 ) -> tuple[np.ndarray, bool]:  # (N,) position of the last bar that each row's label may look at; whether contracts or sessions limit it
     "How far each row's label may walk."
-    ends = _segment_ends(code, bars["segment"].to_numpy())
+    ends = _segment_ends(code, bars["segment"])
     limits = [c for c in (ROLL, SESSION) if c in bars]
     if not limits:
         return ends, False
-    changes = np.zeros(len(bars), dtype=bool)
+    changes = np.zeros(len(code), dtype=bool)
     for column in limits:
-        values = bars[column].to_numpy()
-        changes[:-1] |= values[1:] != values[:-1]
+        changes[:-1] |= bars[column][1:] != bars[column][:-1]
     return np.minimum(ends, _segment_ends(code, np.concatenate([[0], np.cumsum(changes)[:-1]]))), True
 
 # %% ../../nbs/01_data/07_labels.ipynb #5cb97ea7
-def _settle(
-    bars: pd.DataFrame,  # one row a bar, sorted by symbol and segment, with atr_14
-    horizon: int,  # as in label_bars
-    config: BarrierConfig,  # the table of barriers
-) -> pd.DataFrame:  # the columns of label_bars, positions instead of index
-    "Label a sorted table."
-    symbol, n = bars["symbol"].to_numpy(dtype=str), len(bars)
-    names, code = np.unique(symbol, return_inverse=True)
-    rows = [config.lookup(s, horizon) for s in names]
-    up, down, length = (np.array([getattr(r, k) for r in rows])[code] for k in ("up", "down", "max_bars"))
-    close, atr = bars["close"].to_numpy(float), bars["atr_14"].to_numpy(float)
-    atr_used = np.where(atr > _tick(close, code) / 2, atr, np.nan)
-    upper, lower, position = close + up * atr_used, close - down * atr_used, np.arange(n)
-    ends, limited = _walk_ends(bars, code)
-    high, low = bars["high"].to_numpy(float), bars["low"].to_numpy(float)
-    end, side, top, bottom = first_touch(high, low, upper, lower, np.minimum(position + length, ends))
-    fits = position + length <= ends
+def _settle_block(
+    bars: Mapping[str, np.ndarray],  # columns of `_settle`
+    part: slice,  # the rows to settle
+    barriers: tuple[np.ndarray, np.ndarray, np.ndarray],  # up, down and max_bars of these rows
+    tick: np.ndarray, ends: np.ndarray,  # of these rows: the price's rounding, and how far their labels may walk
+    limited: bool,  # contracts or sessions limit the walk
+) -> dict[str, np.ndarray]:  # label, bars_held, return_to_end, label_quality, end, reason
+    "Label some rows; `end` is the row itself where it reads no others."
+    (up, down, length), position = barriers, np.arange(part.start, part.stop)
+    close, atr = bars["close"][part], bars["atr_14"][part]
+    atr_used = np.where(atr > tick / 2, atr, np.nan)
+    upper, lower, fits = close + up * atr_used, close - down * atr_used, position + length <= ends
+    end, side, top, bottom = _touch_block(position, bars["high"], bars["low"], upper, lower, np.minimum(position + length, ends))
     reason = _reasons(atr, atr_used, side, fits)
-    reason = np.where((reason == "") & ~fits, "unfinished", reason) if limited else reason  # by the clock alone, whatever was touched
-    valid = reason == ""
-    unique = average_uniqueness(position + 1, np.where(np.isnan(atr_used), position, end), n)
+    if limited:  # by the clock alone, whatever was touched
+        reason[(reason == 0) & ~fits] = UNFINISHED
     quality = label_quality(side, end - position, length, (top - close) / (up * atr_used), (close - bottom) / (down * atr_used))
-    held = (end - position).astype(float)
     profit = _exit_price(bars, end, side, upper, lower) / close - 1.0
-    out = {"label": np.select([side == 1, side == 2], [1.0, -1.0], 0.0), "bars_held": held, "return_to_end": profit,
-           "uniqueness": unique, "label_quality": quality}
-    table = pd.DataFrame({k: np.where(valid, v, np.nan) for k, v in out.items()})
-    table.insert(1, "label_end", bars["time"].iloc[end].reset_index(drop=True).where(valid))
-    return table.assign(invalid_reason=reason)
+    out = {"label": np.select([side == 1, side == 2], [1.0, -1.0], 0.0), "bars_held": (end - position).astype(float), "return_to_end": profit, "label_quality": quality}
+    return {**{k: np.where(reason == 0, v, np.nan) for k, v in out.items()}, "end": np.where(np.isnan(atr_used), position, end), "reason": reason}
 
 # %% ../../nbs/01_data/07_labels.ipynb #73df59fd
+def _settle(
+    bars: Mapping[str, np.ndarray],  # open, high, low, close, atr_14, segment, perhaps roll and session: (N,) each, sorted by symbol and segment
+    symbols: Sequence[str],  # names
+    code: np.ndarray,  # (N,) numbers of the symbols
+    horizon: int,  # as in label_bars
+    config: BarrierConfig,  # the table of barriers
+) -> dict[str, np.ndarray]:  # label, bars_held, return_to_end, label_quality, end, reason, uniqueness
+    "Label sorted columns, block by block and into place: beside the results there is little that is as long as the rows."
+    n, rows = len(code), [config.lookup(s, horizon) for s in symbols]
+    barriers = [np.array([getattr(r, k) for r in rows]) for k in ("up", "down", "max_bars")]
+    tick, (ends, limited) = _tick(bars["close"], code), _walk_ends(bars, code)
+    out = {k: np.empty(n) for k in ("label", "bars_held", "return_to_end", "label_quality")} | {"end": np.empty(n, dtype=np.int64), "reason": np.empty(n, dtype=np.int8)}
+    for start in range(0, n, BLOCK):
+        part = slice(start, min(start + BLOCK, n))
+        for name, column in _settle_block(bars, part, tuple(b[code[part]] for b in barriers), tick[part], ends[part], limited).items():
+            out[name][part] = column
+    del tick, ends
+    unique = average_uniqueness(np.arange(1, n + 1), out["end"], n)
+    unique[out["reason"] != 0] = np.nan
+    return out | {"uniqueness": unique}
+
+# %% ../../nbs/01_data/07_labels.ipynb #08dc72ce
+def _label_columns(
+    bars: pd.DataFrame,  # as label_bars takes them
+    made: Mapping[str, np.ndarray],  # flat, segment and atr_14 of these bars
+    horizon: int,  # as in label_bars
+    config: BarrierConfig,  # the table of barriers
+) -> dict[str, Any]:  # label, label_end, bars_held, return_to_end, uniqueness, label_quality, and reason, positions in INVALID: (N,) each
+    "Labels of bars in any order of symbols."
+    n, (code, symbols) = len(bars), pd.factorize(bars["symbol"])
+    columns = {c: bars[c].to_numpy(float) for c in ("open", "high", "low", "close")} | {c: made[c] for c in ("atr_14", "segment")} | {c: bars[c].to_numpy() for c in (ROLL, SESSION) if c in bars}
+    code, order = code.astype(np.int32), None
+    if made["flat"].any() or ((code[1:] < code[:-1]) | ((code[1:] == code[:-1]) & (made["segment"][1:] < made["segment"][:-1]))).any():
+        order = np.lexsort((made["segment"], code))
+        order = order[~made["flat"][order]]  # a bar that is no observation has no label, and none looks at it
+        columns, code = {c: v[order] for c, v in columns.items()}, code[order]
+    done = _settle(columns, [str(s) for s in symbols], code, horizon, config)
+    del columns, code
+    done["end"][done["reason"] != 0] = -1
+    if order is not None:
+        done["end"] = np.where(done["end"] < 0, -1, order[done["end"]])
+        done = {k: _back(done.pop(k), order, n, {"end": -1, "reason": FLAT}.get(k, np.nan)) for k in list(done)}
+    label_end = bars["time"].array.take(done.pop("end"), allow_fill=True)
+    return {"label": done["label"], "label_end": label_end, **{k: done[k] for k in ("bars_held", "return_to_end", "uniqueness", "label_quality", "reason")}}
+
+
+def _back(values: np.ndarray, rows: np.ndarray, n: int, otherwise: float) -> np.ndarray:
+    "Values at their rows."
+    out = np.full(n, otherwise, dtype=values.dtype)
+    out[rows] = values
+    return out
+
+
+_WORDS = np.array(INVALID, dtype=object)
+
+# %% ../../nbs/01_data/07_labels.ipynb #788f4cab
 def label_bars(
     bars: pd.DataFrame,  # bars, or the table of bar_features; each symbol in order of time, symbols in any order
     horizon: int,  # nominal horizon in bars: the row of the barrier table
     config: BarrierConfig | None = None,  # barriers; None = the shipped table
 ) -> pd.DataFrame:  # label, label_end, bars_held, return_to_end, uniqueness, label_quality, invalid_reason; aligned with `bars`
     "Triple-barrier labels; NaN and a reason where a row cannot have one. Raises DataError for impossible bars."
-    if "atr_14" not in bars or "segment" not in bars:
-        bars = bar_features(bars)
-    flat = bars["flat"].to_numpy(bool) if "flat" in bars else np.zeros(len(bars), dtype=bool)
-    order = np.lexsort((bars["segment"].to_numpy(), pd.factorize(bars["symbol"])[0]))
-    order = order[~flat[order]]
-    labels = _settle(bars.iloc[order], horizon, config or BarrierConfig())
-    at = np.full(len(bars), -1)
-    at[order] = np.arange(len(order))
-    labels = pd.concat([labels, labels.iloc[:0].reindex([0]).assign(invalid_reason="flat")], ignore_index=True) if flat.any() else labels  # the last row, -1, is that of a bar that is no observation
-    return labels.iloc[at].set_axis(bars.index)
+    if "atr_14" in bars and "segment" in bars:
+        flat = bars["flat"].to_numpy(bool) if "flat" in bars else np.zeros(len(bars), dtype=bool)
+        made = {"flat": flat, "segment": bars["segment"].to_numpy(), "atr_14": bars["atr_14"].to_numpy(float)}
+    else:
+        made = feature_columns(bars, wanted=("atr_14",))
+    columns = _label_columns(bars, made, horizon, config or BarrierConfig())
+    return pd.DataFrame(columns | {"invalid_reason": _WORDS[columns.pop("reason")]}, index=bars.index, copy=False)
 
 # %% ../../nbs/01_data/07_labels.ipynb #3270885d
 def class_shares(
@@ -345,24 +404,32 @@ EXTRA = ("open", "high", "low", "close", "atr_14", "bars_held", "return_to_end",
 
 
 def _keep(
-    table: pd.DataFrame,  # features and labels of every bar
+    symbol: pd.Series,  # (N,) of every bar
+    made: Mapping[str, Any],  # flat, bar_number and reason of every bar
     warm_up: int,  # bars at the start of each segment to leave out
     keep_unlabelled: bool,  # as in bars_panel
 ) -> tuple[np.ndarray, dict[str, Any]]:  # (N,) bool, and the counts
     "The rows of the panel, and how many went and why."
-    flat = table["flat"].to_numpy()
-    cold = (table["bar_number"] < warm_up).to_numpy() & ~flat
-    reason = table["invalid_reason"].where(~cold, "warm_up").to_numpy(dtype=str)
-    counts = {"bars": len(table), "labelled": int((reason == "").sum()), **{r: int((reason == r).sum()) for r in INVALID[1:]}}
-    keep = ~cold & ~flat & (keep_unlabelled | (reason == ""))
-    return keep, {"rows": {**counts, "kept": int(keep.sum())}, "by_symbol": table["symbol"][keep].value_counts().sort_index().to_dict()}
+    flat = made["flat"]
+    cold = (made["bar_number"] < warm_up) & ~flat
+    reason = np.bincount(np.where(cold, WARM_UP, made["reason"]), minlength=len(INVALID)).tolist()
+    counts = {"bars": len(flat), "labelled": reason[0], **dict(zip(INVALID[1:], reason[1:], strict=True))}
+    keep = ~cold & ~flat
+    if not keep_unlabelled:
+        keep &= made["reason"] == 0
+    code, names = pd.factorize(symbol, sort=True)
+    by_symbol = dict(zip(names.tolist(), np.bincount(code[keep], minlength=len(names)).tolist(), strict=True))
+    return keep, {"rows": {**counts, "kept": int(keep.sum())}, "by_symbol": {s: n for s, n in by_symbol.items() if n}}
 
 # %% ../../nbs/01_data/07_labels.ipynb #c172b23f
 def _tell_flat(
-    table: pd.DataFrame,  # of bar_features
+    bars: pd.DataFrame,  # symbol and time
+    flat: np.ndarray,  # (N,) bool
 ) -> None:
     "Say which bars are no observations."
-    for symbol, part in table.groupby("symbol", sort=False):
+    if not flat.any():
+        return
+    for symbol, part in bars[["symbol", "time"]].assign(flat=flat).groupby("symbol", sort=False):
         if part["flat"].any():
             times, last = part["time"][part["flat"]], part["time"][~part["flat"]].max()
             tail = f"; nothing was traded after {last}" if times.max() > last else ""
@@ -370,17 +437,51 @@ def _tell_flat(
 
 # %% ../../nbs/01_data/07_labels.ipynb #af75504c
 def _tell_limits(
-    table: pd.DataFrame,  # of bar_features, with labels
+    bars: pd.DataFrame,  # perhaps with roll and session
+    made: Mapping[str, Any],  # bar_number and reason of every bar
     horizon: int,  # as it was asked for
 ) -> None:
     "Say how many rows have no label because a contract or a session ends before their time-out."
-    limits = [c for c in (ROLL, SESSION) if c in table]
-    rows = table["bar_number"] >= LOOKBACK
-    n = int((table["invalid_reason"][rows] == "unfinished").sum())
+    limits = [c for c in (ROLL, SESSION) if c in bars]
+    rows = made["bar_number"] >= LOOKBACK
+    n = int((made["reason"][rows] == UNFINISHED).sum())
     if limits and 2 * n > rows.sum():
         log.warning("%d of %d rows have no label, because the %s ends before their time-out at horizon %d: take a shorter horizon, shorter bars, or barriers with fewer max_bars", n, int(rows.sum()), " or the ".join({ROLL: "contract", SESSION: "session"}[c] for c in limits), horizon)
 
 # %% ../../nbs/01_data/07_labels.ipynb #0ff2fbdf
+def _rows_in_order(
+    bars: pd.DataFrame,  # symbol and time
+    keep: np.ndarray,  # (N,) bool
+) -> np.ndarray | slice:  # positions of the rows that are kept, by time, then symbol
+    "The order of a panel; a slice, which copies nothing, where one symbol's bars lie together."
+    rows = np.flatnonzero(keep)
+    code = pd.factorize(bars["symbol"], sort=True)[0].astype(np.int32)[rows]
+    order = np.lexsort((code, naive_utc(bars["time"])[rows]))
+    rows = rows[order]
+    return slice(int(rows[0]), int(rows[-1]) + 1) if (np.diff(rows) == 1).all() else rows
+
+
+def _panel_columns(
+    bars: pd.DataFrame,  # as in bars_panel
+    made: dict[str, Any],  # features and labels of these bars; emptied, so that no column is there twice for long
+    rows: np.ndarray | slice,  # of `_rows_in_order`
+    names: Sequence[str],  # the columns of the panel
+    weights: str,  # as in bars_panel
+) -> pd.DataFrame:
+    "The panel's table, column by column."
+    own = lambda c: bars[c].to_numpy() if isinstance(bars[c].dtype, np.dtype) and bars[c].dtype.kind != "M" else bars[c].array
+    out = {}
+    for name in names:
+        if name == "weight":
+            out[name] = np.array(made["uniqueness"][rows])
+            out[name][np.isnan(out[name]) if weights == "uniqueness" else slice(None)] = 1.0
+        elif name == "invalid_reason":
+            out[name] = _WORDS[made.pop("reason")[rows]]
+        else:
+            out[name] = made.pop(name)[rows] if name in made else own(name)[rows].copy() if isinstance(rows, slice) else own(name)[rows]
+    return pd.DataFrame(out, copy=False)
+
+# %% ../../nbs/01_data/07_labels.ipynb #c8e5a1ea
 def bars_panel(
     bars: pd.DataFrame,  # as from read_bars
     horizon: int,  # nominal horizon in bars
@@ -395,23 +496,23 @@ def bars_panel(
     "Features, triple-barrier labels, spans and weights of every symbol as one validated panel."
     if weights not in ("uniqueness", "none"):
         raise ConfigError("unknown weights", found=repr(weights), expected="'uniqueness' or 'none'")
-    bars = pick_symbols([bars], symbols)[0]
-    table = bar_features(bars, segments.max_gap, segments.contract_column, segments.session)
-    table = table.join(label_bars(table, horizon, barriers))
-    _tell_flat(table)
-    _tell_limits(table, horizon)
-    keep, counts = _keep(table, segments.warm_up, keep_unlabelled)
-    if short := [str(s) for s in table["symbol"].unique() if s not in counts["by_symbol"]]:
+    bars, config = pick_symbols([bars], symbols)[0], barriers or BarrierConfig()
+    made: dict[str, Any] = feature_columns(bars, segments.max_gap, segments.contract_column, segments.session)
+    made |= _label_columns(bars, made, horizon, config)
+    _tell_flat(bars, made["flat"])
+    _tell_limits(bars, made, horizon)
+    keep, counts = _keep(bars["symbol"], made, segments.warm_up, keep_unlabelled)
+    if short := [str(s) for s in bars["symbol"].unique() if s not in counts["by_symbol"]]:
         log.warning("no row comes of %d symbol(s), since none has a run of more than %d bars%s: %s", len(short), segments.warm_up, "" if keep_unlabelled else " with a label after it", ", ".join(short[:5]))
     if not keep.any():
         raise DataError("no bar can be labelled", where=str(counts["rows"]), expected=f"segments of more than {segments.warm_up} bars",
                         fix="read a longer history")
-    frame = table[keep].assign(weight=table["uniqueness"][keep].fillna(1.0) if weights == "uniqueness" else 1.0)
     entries = list(features) if features is not None else bar_manifest(bars)
     columns = ["symbol", "time", "label", "label_end", "weight", "segment", "bar_number", *EXTRA]
-    columns += [c for c in ("contract", ROLL, SESSION, EARLIER) if c in frame] + [f.name for f in entries if f.name not in columns]
-    config = barriers or BarrierConfig()
-    used = {s: vars(config.lookup(s, horizon)) for s in sorted(frame["symbol"].unique())}
+    columns += [c for c in ("contract", ROLL, SESSION, EARLIER) if c in bars] + [f.name for f in entries if f.name not in columns]
+    used = {s: vars(config.lookup(s, horizon)) for s in sorted(counts["by_symbol"])}
     meta = {**counts, "barriers": used, "weights": weights, "warm_up": segments.warm_up}
-    panel = make_panel(frame[columns], entries, task="multiclass", name=name, horizon=horizon, cleaning=Cleaning(missing_target="upcoming"))
+    tables = [_panel_columns(bars, made, _rows_in_order(bars, keep), columns, weights)]
+    del bars, made, keep  # whoever called may have let go of the bars, too
+    panel = make_panel(tables.pop(), entries, task="multiclass", name=name, horizon=horizon, cleaning=Cleaning(missing_target="upcoming", copy=False))
     return with_notes(panel, meta)

@@ -79,6 +79,13 @@ def _check_prices(
     _refuse(bars, (volume < 0) | np.isinf(volume), "`volume` is negative or infinite")
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #26cc3045
+def _in_order(bars: pd.DataFrame) -> bool:
+    "Whether each symbol's bars lie together, one after the other: the common case, told without a table of all pairs."
+    code, time = pd.factorize(bars["symbol"])[0], bars["time"].to_numpy(dtype="datetime64[ns]")
+    new = code[1:] != code[:-1]
+    return int(new.sum()) == code.max() and bool((new | (time[1:] > time[:-1])).all())
+
+
 def check_bars(
     bars: pd.DataFrame,  # symbol, time, open, high, low, close, volume; more columns are carried along
     sort: bool = False,  # sort unsorted symbols (stably, logged) instead of refusing them
@@ -88,6 +95,8 @@ def check_bars(
     _refuse(bars, bars["time"].isna().to_numpy(), "`time` is missing")
     _refuse(bars, bars["symbol"].isna().to_numpy(), "`symbol` is missing")
     _check_prices(bars)
+    if _in_order(bars):
+        return bars
     _refuse(bars, bars.duplicated(["symbol", "time"]).to_numpy(), "two bars of one symbol have the same time", "keep one of each")
     backwards = (bars.groupby("symbol", sort=False)["time"].diff() < pd.Timedelta(0)).to_numpy()
     if backwards.any() and sort:
@@ -168,10 +177,13 @@ def split_like(
         return pd.Series(dtype=float)
     jump = np.concatenate([[0.0], np.log(bars["open"].to_numpy(float)[1:] / close[:-1])])
     usual = np.median(np.abs(np.diff(np.log(close)))) + 1e-12
+    far = np.flatnonzero((np.abs(jump) > np.log(1.4)) & (np.abs(jump) > 10 * usual))  # few, and only they are looked at any further
+    far = far[np.abs(np.abs(jump[far])[:, None] - np.log(SPLITS)).min(axis=1, initial=np.inf) < 0.05]
+    if not len(far):
+        return pd.Series(dtype=float)
     logs = pd.Series(np.log(close))
     after, before = logs[::-1].rolling(5, min_periods=1).median()[::-1].to_numpy(), logs.rolling(5, min_periods=1).median().shift().to_numpy()
-    apart = np.abs(np.abs(jump)[:, None] - np.log(SPLITS)).min(axis=1)
-    found = (np.abs(jump) > np.log(1.4)) & (np.abs(jump) > 10 * usual) & (apart < 0.05) & (np.abs(after - before - jump) < 0.15)
+    found = far[np.abs(after[far] - before[far] - jump[far]) < 0.15]
     return pd.Series(np.exp(jump[found]), index=bars.index[found])
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #6741935f
@@ -191,22 +203,29 @@ def check_scales(
             log.warning("%s: the price %s at %s and stays there: a split, or another unit? Labels and ranges around it mean nothing; adjust the bars before it, or begin after it; if a contract rolls there, say so with rolls (--rolls)", symbol, what, part["time"].loc[row])
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #d7528e51
+def _stretches(steps: np.ndarray) -> np.ndarray:
+    "The median step of each stretch; NaN where most steps are others."
+    middle = np.median(steps, axis=1)
+    even = (np.abs(steps - middle[:, None]) <= 0.12 * middle[:, None]).mean(axis=1) > 0.6
+    return np.where(even, middle, np.nan)
+
+
 def check_lengths(
     bars: pd.DataFrame,  # as `check_bars` passes them; each symbol in order of time
     block: int = 50,  # bars in a stretch
 ) -> None:
     "Refuse a symbol whose usual step changes by half or more within the table."
-    for symbol, part in bars.groupby("symbol", sort=False):
-        steps = part["time"].diff().dt.total_seconds().to_numpy()[1:]
-        usual = None
-        for start in range(0, max(len(steps) - block // 2, 1), block):
-            some = steps[start:start + block]
-            middle = np.median(some) if len(some) else 0.0
-            if len(some) < 10 or not (np.abs(some - middle) <= 0.12 * middle).mean() > 0.6:
-                continue
+    for symbol, time in bars.groupby("symbol", sort=False)["time"]:
+        steps, usual = np.diff(time.to_numpy(dtype="datetime64[ns]")) / np.timedelta64(1, "s"), None
+        whole = len(steps) // block
+        usable = _stretches(steps[:whole * block].reshape(whole, block))
+        if len(rest := steps[whole * block:]) > block // 2 or not whole:
+            usable = np.append(usable, _stretches(rest[None]) if len(rest) >= 10 else np.nan)
+        for k in np.flatnonzero(~np.isnan(usable)):
+            middle = usable[k]
             usual = usual or middle
             if not 2 / 3 < middle / usual < 1.5:
-                at = part["time"].iloc[start + 1]
+                at = time.iloc[k * block + 1]
                 raise DataError("bars of different lengths in one table", where=f"symbol '{symbol}', about {at}", found=f"{pd.Timedelta(usual, 's')} and {pd.Timedelta(middle, 's')}", fix="read one bar length at a time")
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #57b3ba39
@@ -235,7 +254,7 @@ def mark_segments(
         raise ConfigError("max_gap must be positive", found=str(max_gap), expected="a duration such as '2h'")
     out = pd.Series(0, index=np.arange(len(bars)), dtype="int64")
     for rows in bars.groupby("symbol", sort=False).indices.values():
-        part = bars.iloc[rows]
+        part = bars[["time", *(c for c in (contract_column,) if c in bars)]].iloc[rows]
         breaks = (part["time"].diff() > _tolerance(part["time"], max_gap, session)).to_numpy(copy=True)
         if contract_column in bars and ROLL not in bars:
             contract = part[contract_column]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import TASKS, ConfigError, DataError, LeakError, did_you_mean, first_rows
-from ..core.arrays import check_columns, check_labels, check_values, check_weights, numeric_frame, pick_columns
+from ..core.arrays import check_labels, check_numeric, check_values, check_weights, column_facts, judge_columns, numeric_column, numeric_frame, pick_columns
 from ..core.parsing import times_of_numbers, times_of_text
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 
@@ -78,11 +78,11 @@ def clean_time(
         except Exception as err:  # pytz and zoneinfo raise different classes for the same hour
             raise DataError("a local time that a clock change doubles or skips", where=f"column '{name}'", found=str(err)[:120],
                             fix="store UTC, or times with their offset") from None
-    values = values if values.dt.tz is None else values.dt.tz_convert("UTC")
+    values = values if values.dt.tz is None or values.dtype == "datetime64[ns, UTC]" else values.dt.tz_convert("UTC")
     if not missing_ok and values.isna().any():
         raise DataError("a missing time", where=f"column '{name}', {first_rows(values.isna())}", found="NaT", fix="drop or repair the rows")
     try:
-        return values.dt.as_unit("ns")
+        return values if values.dt.unit == "ns" else values.dt.as_unit("ns")
     except (ValueError, OverflowError) as err:
         raise DataError("a time out of range", where=f"column '{name}'", found=str(err)[:120], expected="1678 to 2262") from None
 
@@ -179,21 +179,24 @@ class Panel:
             return None
         if self.class_labels is not None:
             return np.array(self.class_labels)
-        found = np.unique(self.y[self.labelled])
+        found = np.sort(pd.unique(self.y[self.labelled]))  # a few values among many rows: ten times as fast as NumPy's own
         return found.astype(np.int64) if found.dtype.kind == "f" else found  # upcoming rows make the column a float one
 
     def take(self,
         rows: np.ndarray,  # bool mask or positions
     ) -> Panel:
         "The panel of some rows."
-        return replace(self, frame=self.frame.iloc[np.flatnonzero(rows) if np.asarray(rows).dtype == bool else rows].reset_index(drop=True))
+        rows = np.asarray(rows)
+        frame = self.frame.take(np.flatnonzero(rows) if rows.dtype == bool else rows)
+        frame.index = pd.RangeIndex(len(frame))
+        return replace(self, frame=frame)
 
 # %% ../../nbs/01_data/01_panel.ipynb #21ba30f0
 def naive_utc(
     values: pd.Series,  # datetime64, naive or UTC
 ) -> np.ndarray:  # (N,) datetime64[ns]
     "The times as a plain NumPy array."
-    return (values if values.dt.tz is None else values.dt.tz_convert("UTC").dt.tz_localize(None)).to_numpy().astype("datetime64[ns]")
+    return values.to_numpy(dtype="datetime64[ns]")  # of aware times, those in UTC
 
 # %% ../../nbs/01_data/01_panel.ipynb #fd1bdc34
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +206,7 @@ class Cleaning:
     timezone: str | None = None  # the zone of naive times; None: they stay naive
     as_of: str | pd.Timestamp | None = None  # no row may be later than this; None: any may
     missing_target: str = "error"  # a row without a label: error, drop, or upcoming (kept, to be predicted)
+    copy: bool = True  # False: the table was made for this panel and is nobody else's, so that its columns are taken as they are
 
 
 STRICT = Cleaning()  # nothing is done: what cannot be taken as it is is an error
@@ -224,14 +228,14 @@ def make_panel(
     sys.audit("lineupiq.panel", name)  # checks listen for models that make themselves the data that they are asked about
     if task not in TASKS:
         raise ConfigError(f"unknown task '{task}'{did_you_mean(task, TASKS)}", expected=", ".join(TASKS))
-    entries = _entries(frame, features)
+    entries, given = _entries(frame, features), len(frame)
     frame = _canonical(frame, cleaning, to_fit)
-    frame = _ordered(frame, cleaning)
+    frame = _ordered(frame, cleaning, own=not cleaning.copy or len(frame) < given)
     labelled = frame["label_end"].notna().to_numpy()
-    frame["label"] = _number_labels(frame["label"], labelled, task, to_fit)
+    _put(frame, "label", _number_labels(frame["label"], labelled, task, to_fit))
     _check_features(frame, entries, to_fit)
     _check_references(frame, references or {}, task)
-    leaking = label_twins(frame[labelled], entries, classes=task != "regression") if to_fit else []
+    leaking = label_twins(frame, entries, classes=task != "regression", rows=labelled) if to_fit else []
     if leaking:
         raise LeakError("a feature is the label", where="; ".join(leaking), expected="|correlation| ≤ .999 and other values",
                         fix="remove the column from the manifest, or shift it to what was known at `time`")
@@ -265,7 +269,7 @@ def _entries(frame: pd.DataFrame, features: Any) -> list[Feature]:
     bad = [e.name for e in entries if e.name in ("label", "label_end", "known_at", "weight")]
     if bad:
         raise LeakError("an outcome column in the manifest", where=", ".join(bad), fix="remove it; a column that only shares the name needs another one")
-    pick_columns(frame.rename(columns=str), [e.name for e in entries], where="the table", quiet=True)
+    pick_columns(frame.iloc[:0].rename(columns=str), [e.name for e in entries], where="the table", quiet=True)
     return entries
 
 # %% ../../nbs/01_data/01_panel.ipynb #dcb18ee7
@@ -278,18 +282,33 @@ def _canonical(frame: pd.DataFrame, cleaning: Cleaning, to_fit: bool) -> pd.Data
     missing = [c for c in ("symbol", "time", "label") if c not in frame]
     if missing:
         raise DataError("columns missing", found=", ".join(missing), expected="symbol, time, label", where="the table")
-    frame = frame.reset_index(drop=True).copy(deep=False)
-    frame["time"] = clean_time(frame["time"], "time", cleaning.timezone)
-    frame["label_end"] = frame["time"] if "label_end" not in frame else clean_time(frame["label_end"], "label_end", cleaning.timezone, missing_ok=True)
+    frame = frame.copy(deep=False)  # its columns are replaced, never written into
+    frame.index = pd.RangeIndex(len(frame))
+    _put(frame, "time", clean_time(frame["time"], "time", cleaning.timezone))
+    _put(frame, "label_end", frame["time"] if "label_end" not in frame else clean_time(frame["label_end"], "label_end", cleaning.timezone, missing_ok=True))
     if (frame["time"].dt.tz is None) != (frame["label_end"].dt.tz is None):
         raise DataError("`time` and `label_end` differ in having a zone", found=f"{frame['time'].dtype} and {frame['label_end'].dtype}", fix="give both a zone")
     if frame["symbol"].isna().any():
         raise DataError("a missing symbol", where=f"column 'symbol', {first_rows(frame['symbol'].isna())}", fix="name it, or drop the rows")
-    frame["symbol"] = frame["symbol"].astype(str)
-    frame["weight"] = 1.0 if "weight" not in frame else check_weights(frame["weight"], len(frame)) if len(frame) else frame["weight"].astype(np.float64)
+    if frame["symbol"].dtype != np.dtype(object) or pd.api.types.infer_dtype(frame["symbol"], skipna=False) != "string":
+        frame["symbol"] = frame["symbol"].astype(str)
+    frame = frame if "weight" in frame else frame.assign(weight=1.0)
+    _put(frame, "weight", pd.Series(check_weights(frame["weight"], len(frame)) if len(frame) else frame["weight"].astype(np.float64), frame.index, copy=False))
     frame = _missing_labels(frame, cleaning.missing_target)
     _check_as_of(frame["time"], cleaning.as_of)
     return frame
+
+
+def _put(frame: pd.DataFrame, name: str, values: pd.Series) -> None:
+    "Set a column; one that is there as it should be is not copied."
+    there = frame[name] if name in frame else None
+    if there is None or there.dtype != values.dtype or not np.shares_memory(_numbers(there), _numbers(values)):
+        frame[name] = values
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    "A column's own memory, where it is plain."
+    return values.to_numpy(dtype="datetime64[ns]") if isinstance(values.dtype, pd.DatetimeTZDtype) else values.to_numpy()
 
 
 def _check_as_of(times: pd.Series, as_of: Any) -> None:
@@ -315,26 +334,18 @@ def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
         raise DataError("missing labels", where=f"column 'label', {first_rows(gone)}", found="NaN", fix="set upcoming: true if these rows are to be predicted, or drop_missing_target: true to drop and count them")
     if gone.any() and how == "drop":
         log.warning("drop_missing_target: dropped %d of %d rows without a label", gone.sum(), len(frame))
-        frame = frame[~gone].reset_index(drop=True)
+        frame = frame.take(np.flatnonzero(~gone))
+        frame.index = pd.RangeIndex(len(frame))
     elif gone.any():
-        frame["label_end"] = frame["label_end"].mask(gone)
+        if frame["label_end"][gone].notna().any():
+            frame["label_end"] = frame["label_end"].mask(gone)
     return frame
 
 # %% ../../nbs/01_data/01_panel.ipynb #35b6023f
-def _ordered(frame: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
-    "Refuse doubled rows and times that run backwards; sort by time, then symbol."
-    order = np.lexsort((pd.factorize(frame["symbol"], sort=True)[0], naive_utc(frame["time"])))  # codes sort a hundred times faster than text
-    double = frame.duplicated(["symbol", "time"]).to_numpy()
-    if double.any():
-        key = frame[["symbol", "time"]][double].iloc[0]
-        raise DataError("a symbol has two rows at one time", where=first_rows(double), found=f"{key['symbol']} at {key['time']}", expected="one row per symbol and time")
-    backwards = (frame.groupby("symbol", sort=False)["time"].diff() < pd.Timedelta(0)).to_numpy()
-    if backwards.any() and not cleaning.sort:
-        raise DataError("times run backwards within a symbol", where=first_rows(backwards), found=f"symbol {frame['symbol'][backwards].iloc[0]}",
-                        fix="sort the table, or set sort: true")
-    if backwards.any():
-        log.warning("sorted %d rows by time and symbol", len(frame))
-    short = (frame["label_end"] < frame["time"]).to_numpy()
+def _ordered(frame: pd.DataFrame, cleaning: Cleaning, own: bool = False) -> pd.DataFrame:
+    "Refuse doubled rows and times that run backwards; sort by time, then symbol. What is in order already is copied once, or not at all where it is the panel's own."
+    order = _order_of(frame, cleaning)
+    short = naive_utc(frame["label_end"]) < naive_utc(frame["time"])
     if short.any():
         raise DataError("a label ends before its row", where=f"column 'label_end', {first_rows(short)}", expected="label_end ≥ time")
     if "known_at" in frame:
@@ -344,7 +355,35 @@ def _ordered(frame: pd.DataFrame, cleaning: Cleaning) -> pd.DataFrame:
         early = naive_utc(known) > naive_utc(frame["time"])
         if early.any():
             raise LeakError("features known only after the row's time", where=f"column 'known_at', {first_rows(early)}", expected="known_at ≤ time")
-    return frame if (np.diff(order) == 1).all() else frame.iloc[order].reset_index(drop=True)
+    if order is None and own:
+        return frame
+    frame = frame.take(np.arange(len(frame)) if order is None else order)  # `copy` would join the columns of each type, and have them twice meanwhile
+    frame.index = pd.RangeIndex(len(frame))
+    return frame
+
+
+def _order_of(frame: pd.DataFrame, cleaning: Cleaning) -> np.ndarray | None:
+    "Positions by time, then symbol; None where the rows stand so."
+    (codes, names), times = pd.factorize(frame["symbol"]), naive_utc(frame["time"])
+    rank = np.argsort(np.argsort(names.to_numpy(dtype=object))).astype(np.int32)  # numbers sort a hundred times faster than text
+    blocks = ((rank[codes[a:a + 65_537]], times[a:a + 65_537]) for a in range(0, len(codes), 65_536))
+    if all(((t[1:] > t[:-1]) | ((t[1:] == t[:-1]) & (c[1:] > c[:-1]))).all() for c, t in blocks):
+        return None
+    codes = rank[codes]
+    order = np.lexsort((codes, times))
+    double = np.zeros(len(frame), dtype=bool)
+    double[order[1:]] = (codes[order[1:]] == codes[order[:-1]]) & (times[order[1:]] == times[order[:-1]])
+    if double.any():
+        key = frame[["symbol", "time"]][double].iloc[0]
+        raise DataError("a symbol has two rows at one time", where=first_rows(double), found=f"{key['symbol']} at {key['time']}", expected="one row per symbol and time")
+    backwards, by = np.zeros(len(frame), dtype=bool), np.argsort(codes, kind="stable")
+    backwards[by[1:]] = (codes[by[1:]] == codes[by[:-1]]) & (times[by[1:]] < times[by[:-1]])
+    if backwards.any() and not cleaning.sort:
+        raise DataError("times run backwards within a symbol", where=first_rows(backwards), found=f"symbol {frame['symbol'][backwards].iloc[0]}",
+                        fix="sort the table, or set sort: true")
+    if backwards.any():
+        log.warning("sorted %d rows by time and symbol", len(frame))
+    return order
 
 # %% ../../nbs/01_data/01_panel.ipynb #3969e066
 def _check_features(frame: pd.DataFrame, entries: list[Feature], to_fit: bool = True) -> None:
@@ -357,20 +396,33 @@ def _check_features(frame: pd.DataFrame, entries: list[Feature], to_fit: bool = 
         frame[empty] = frame[empty].astype(np.float64)
     if not numeric:
         return
-    X = check_values(numeric_frame(frame[numeric], "the table"), numeric, where="the table")
+    check_numeric(frame, numeric, "the table")
+    facts = _column_facts(frame, numeric)
     if to_fit:
-        check_columns(X, numeric, max_nan_share=1.0, where="the table")
-    counts = [j for j, n in enumerate(numeric) if {e.name: e for e in entries}[n].kind == "count"]
-    bad = [numeric[j] for j in counts if (X[:, j] < 0).any() or (np.nan_to_num(X[:, j]) % 1 != 0).any()]
+        judge_columns(facts, numeric, max_nan_share=1.0, where="the table")
+    bad = [e.name for e in entries if e.kind == "count" and ((x := numeric_column(frame[e.name])) < 0).any() | (np.nan_to_num(x) % 1 != 0).any()]
     if bad:
         raise DataError("not counts", where=f"column(s) {', '.join(bad[:5])}", expected="whole numbers from 0 up", fix="declare them numeric")
+
+# %% ../../nbs/01_data/01_panel.ipynb #f26403c7
+def _column_facts(frame: pd.DataFrame, numeric: list[str]) -> np.ndarray:
+    "What is to be judged of each column, looked at one by one: no matrix is made."
+    facts = []
+    for name in numeric:
+        x = numeric_column(frame[name])[:, None]
+        try:
+            check_values(x, [name], where="the table")
+        except DataError:
+            check_values(numeric_frame(frame[numeric], "the table"), numeric, where="the table")  # once more, to name all of them
+        facts.append(column_facts(x) if len(x) else np.zeros((4, 1)))
+    return np.hstack(facts)
 
 # %% ../../nbs/01_data/01_panel.ipynb #96bbc755
 def _number_labels(label: pd.Series, labelled: np.ndarray, task: str, to_fit: bool) -> pd.Series:
     "Labels as numbers, checked; NaN where a row has none."
     known = label[labelled]
     if pd.api.types.infer_dtype(known, skipna=True) in ("boolean", "integer", "floating", "mixed-integer-float", "decimal"):
-        known = known.astype(np.float64)
+        known = known.astype(np.float64, copy=False)
     elif len(known) and task != "regression" and not pd.api.types.is_numeric_dtype(known):
         words = sorted(map(str, pd.unique(known)))
         raise DataError("class labels are not numbers", where="column 'label'", found=", ".join(map(repr, words[:5])), expected="whole numbers such as 0 and 1",
@@ -393,34 +445,50 @@ def _check_references(frame: pd.DataFrame, references: Mapping[str, str], task: 
             raise DataError("a reference that is not a probability", where=f"column '{column}', {first_rows(outside)}", found=f"{x[outside][0]:g}", expected="0 to 1")
 
 # %% ../../nbs/01_data/01_panel.ipynb #1cd85f99
-def _renamed(values: pd.Series, label: pd.Series) -> bool:
-    "Whether a column's values and the classes correspond one to one."
+def _renamed(values: pd.Series, label: pd.Series, classes: int) -> bool:
+    "Whether a column's values and the classes correspond one to one; a column that soon has more values than there are classes is not read to its end."
+    if any(values.iloc[:n].nunique() > classes for n in (100, 10_000, 1_000_000)):
+        return False
     pairs = pd.DataFrame({"x": values, "y": label}).dropna().drop_duplicates()
-    return 1 < len(pairs) == pairs["x"].nunique() == pairs["y"].nunique() == label.nunique()
+    return 1 < len(pairs) == pairs["x"].nunique() == pairs["y"].nunique() == classes
+
+
+def _correlation(x: np.ndarray, y: np.ndarray, known: np.ndarray, block: int = 65_536) -> float:
+    "Pearson's correlation of the known rows, summed in blocks; NaN for fewer than ten, or where one of the two does not vary."
+    n, parts = int(np.count_nonzero(known)), range(0, len(x), block)
+    if n < 10:
+        return np.nan
+    start = int(np.argmax(known))
+    x0, y0 = x[start], y[start]  # distances from a value of its own: a constant has none, whatever its size
+    each = lambda: ((x[a:a + block][k] - x0, y[a:a + block][k] - y0) for a in parts if (k := known[a:a + block]).any())
+    with np.errstate(all="ignore"):  # squares of values near float64's end
+        mx, my = (float(s) / n for s in np.sum([(u.sum(), v.sum()) for u, v in each()], axis=0))
+        xx, yy, xy = np.sum([(np.square(u - mx).sum(), np.square(v - my).sum(), ((u - mx) * (v - my)).sum()) for u, v in each()], axis=0)
+        return float(xy / np.sqrt(xx) / np.sqrt(yy)) if xx > 0 and yy > 0 else np.nan
 
 # %% ../../nbs/01_data/01_panel.ipynb #3972c148
 def label_twins(
-    frame: pd.DataFrame,  # labelled rows
+    frame: pd.DataFrame,  # rows with labels
     entries: list[Feature],  # the manifest
     limit: float = 0.999,  # |correlation| above this is a leak
     classes: bool = False,  # True: labels are classes, which a column may also rename
+    rows: np.ndarray | None = None,  # (N,) bool, the labelled rows; None: all are
 ) -> list[str]:  # "column 'x' (correlation 1.000)"
     "Features that are the label under another name."
-    if len(frame) < 10 or not pd.api.types.is_numeric_dtype(frame["label"]):
+    rows = np.ones(len(frame), dtype=bool) if rows is None else rows
+    if np.count_nonzero(rows) < 10 or not pd.api.types.is_numeric_dtype(frame["label"]):
         return []
-    y, out = frame["label"].to_numpy(dtype=np.float64), []
+    label = frame["label"] if rows.all() else frame["label"][rows]
+    y, out, distinct = numeric_column(frame["label"]), [], label.nunique()
     for e in entries:
-        if classes and _renamed(frame[e.name], frame["label"]):
+        values = frame[e.name]
+        if classes and values[:10_000][rows[:10_000]].nunique() <= distinct and _renamed(values[rows], label, distinct):
             out.append(f"column '{e.name}' (one value for each class)")
             continue
         if e.kind == "category":
             continue
-        x = frame[e.name].to_numpy(dtype=np.float64, na_value=np.nan)
-        ok = np.isfinite(x)
-        if ok.sum() < 10 or x[ok].std() == 0 or y[ok].std() == 0:
-            continue
-        with np.errstate(all="ignore"):  # squares of values near float64's end
-            r = np.corrcoef(x[ok], y[ok])[0, 1]
+        x = numeric_column(values)
+        r = _correlation(x, y, np.isfinite(x) & rows)
         if abs(r) > limit:
             out.append(f"column '{e.name}' (correlation {r:.4f})")
     return out
@@ -450,7 +518,16 @@ def load_panel_folder(
     about.pop("format")
     features = [Feature(**f) for f in about.pop("features")]
     log = Path(path, "log.parquet")
-    return Panel(pd.read_parquet(Path(path, "rows.parquet")), features, **about, log=pd.read_parquet(log) if log.exists() else None)
+    return Panel(_read_columns(Path(path, "rows.parquet")), features, **about, log=pd.read_parquet(log) if log.exists() else None)
+
+
+def _read_columns(path: Path) -> pd.DataFrame:
+    "A parquet file column by column, so that no more than one of them is there twice."
+    import pyarrow.parquet as pq
+    with pq.ParquetFile(path) as file:
+        if not (names := file.schema_arrow.names):
+            return pd.read_parquet(path)
+        return pd.DataFrame({name: file.read([name], use_threads=False).to_pandas()[name] for name in names}, copy=False)
 
 # %% ../../nbs/01_data/01_panel.ipynb #e2b4866d
 def panel_digest(
@@ -458,10 +535,13 @@ def panel_digest(
 ) -> str:  # 16 hexadecimal digits
     "A digest of the rows, the manifest and the task: two runs with the same one saw the same data."
     columns = ["symbol", "time", "label", "label_end", "weight", *panel.columns]
-    tables = [panel.frame[columns], *([] if panel.log is None else [panel.log])]
-    hashed = b"".join(pd.util.hash_pandas_object(t, index=False).to_numpy().tobytes() for t in tables)
-    about = repr(([(f.name, f.kind) for f in panel.features], panel.task, panel.horizon)).encode()
-    return hashlib.sha256(hashed + about).hexdigest()[:16]
+    tables = [(panel.frame, columns), *([] if panel.log is None else [(panel.log, list(panel.log))])]
+    digest = hashlib.sha256()
+    for table, names in tables:
+        for start in range(0, len(table), 65_536):  # a row's hash is its own, so that a part of the rows may be hashed alone
+            digest.update(pd.util.hash_pandas_object(table.iloc[start:start + 65_536][names], index=False).to_numpy().tobytes())
+    digest.update(repr(([(f.name, f.kind) for f in panel.features], panel.task, panel.horizon)).encode())
+    return digest.hexdigest()[:16]
 
 # %% ../../nbs/01_data/01_panel.ipynb #07a27b0b
 def describe_panel(

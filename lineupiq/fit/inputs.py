@@ -77,7 +77,7 @@ class RowInput:
         rows: np.ndarray,  # positions of the training rows
     ) -> RowInput:
         "Learn what the training rows have to teach."
-        return self.restore(Encoder(self.panel.features).fit(self.panel.frame.iloc[rows]))
+        return self.restore(Encoder(self.panel.features).fit(self.panel.frame, rows))
 
     def restore(self,
         encoder: Encoder,  # fitted
@@ -96,7 +96,7 @@ class RowInput:
         where: str = "the rows",  # for messages
     ) -> Any:  # (n, columns) float64 frame, or a view
         "The inputs of some rows."
-        return self.encoder.transform(self.panel.frame.iloc[rows], where)
+        return self.encoder.transform(self.panel.frame, where, rows)
 
 # %% ../../nbs/03_fit/01_inputs.ipynb #8e59f917
 class RuleInput(RowInput):
@@ -135,7 +135,7 @@ class WindowInput(RowInput):
         at, first = self.runs.position[rows], self.runs.first
         needed = np.unique((at[:, None] + np.arange(1 - self.seq_len, 1))[real_rows(first, at, self.seq_len)])
         if len(new := needed[~self.ready[needed]]):
-            self.values[new] = self.encoder.transform(self.panel.frame.iloc[self.runs.order[new]], where).to_numpy()
+            self.values[new] = self.encoder.transform(self.panel.frame, where, self.runs.order[new]).to_numpy()
             self.ready[new] = True
         return at
 

@@ -192,7 +192,7 @@ def prediction_frame(
     split: str = "test",  # val or test
 ) -> pd.DataFrame:  # row, fold, split, datetime, symbol, horizon, y, prediction, prob_…, uncertainty
     "Predictions of rows with where each comes from."
-    meta = pd.DataFrame({"datetime": panel.frame["time"].iloc[rows].to_numpy(), "symbol": panel.frame["symbol"].iloc[rows].to_numpy()})
+    meta = pd.DataFrame({"datetime": panel.times[rows], "symbol": panel.frame["symbol"].to_numpy()[rows]})
     out = model.predict(maker.rows(rows, f"the {split} rows"), meta).to_dataframe()
     out["datetime"] = panel.frame["time"].iloc[rows].to_numpy() if panel.frame["time"].dt.tz is None else panel.frame["time"].iloc[rows].array
     return pd.concat([pd.DataFrame({"row": rows, "fold": fold, "split": split}), out.assign(y=panel.y[rows])], axis=1)

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import DataError, EnvironmentFault, Record
+from ..core.arrays import distinct, numeric_column
 from ..core.files import disk_errors
 from ..core.journal import Journal
 from ..data.panel import Panel
@@ -56,8 +57,7 @@ class Sketch:
     @staticmethod
     def of(hashes: np.ndarray) -> Sketch:
         "The sketch of a set of 64-bit hashes."
-        distinct = np.unique(hashes >> np.uint64(16))
-        return Sketch(len(distinct), tuple(distinct[:KEPT].tolist()))
+        return _sketch(hashes.copy())
 
     @property
     def top(self) -> float:
@@ -71,12 +71,23 @@ class Sketch:
         both = len(set(mine) & set(other.kept))
         return (both / len(mine) if mine else 0.0), both
 
+
+def _sketch(hashes: np.ndarray) -> Sketch:
+    "The sketch of a set of 64-bit hashes, which are sorted in place."
+    hashes >>= np.uint64(16)
+    hashes.sort()
+    first = np.append(True, hashes[1:] != hashes[:-1])[:len(hashes)]
+    size, head = int(np.count_nonzero(first)), KEPT
+    while np.count_nonzero(first[:head]) < min(KEPT, size):
+        head *= 2
+    return Sketch(size, tuple(hashes[:head][first[:head]][:KEPT].tolist()))
+
 # %% ../../nbs/02_scoring/09_ledger.ipynb #061ef44b
 def _stretch_rule(panel: Panel) -> tuple[int, int]:
     "One time in how many begins a stretch, and how often the outcome must change in it."
     known = panel.y[panel.labelled]
-    distinct = len(np.unique(_bits(known.astype(np.float64))))
-    return (1, 0) if distinct >= min(len(known) / 2, 5000) else (4, 3) if distinct >= 20 else (16, 6)
+    values = len(distinct(_bits(known.astype(np.float64))))
+    return (1, 0) if values >= min(len(known) / 2, 5000) else (4, 3) if values >= 20 else (16, 6)
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #95a88958
 def _stretches(panel: Panel, rows: np.ndarray) -> np.ndarray:
@@ -108,17 +119,19 @@ def _chained(first: np.ndarray, ends: np.ndarray, ticks: np.ndarray, y: np.ndarr
 # %% ../../nbs/02_scoring/09_ledger.ipynb #789cc777
 def _cells(panel: Panel, rows: np.ndarray) -> np.ndarray:
     "Hashes of (time, value) for the numeric features whose values tell rows apart."
-    ticks, out = panel.times[rows].view(np.int64), []
+    ticks, n = panel.times[rows].view(np.int64), 0
+    out = np.empty(len(rows) * len(panel.features), dtype=np.uint64)  # what is not written takes no memory
     for feature in panel.features:
         column = panel.frame[feature.name]
         if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
             continue
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)[rows]
+        values = numeric_column(column)[rows]
         known = np.isfinite(values) & (values != 0)
         bits = _bits(values[known])
-        if known.sum() >= 3 and len(np.unique(bits)) >= known.sum() / 2:
-            out.append(_mixed(ticks[known], bits))
-    return np.concatenate(out) if out else np.zeros(0, dtype=np.uint64)
+        if len(bits) >= 3 and len(distinct(bits)) >= len(bits) / 2:
+            out[n:n + len(bits)] = _mixed(ticks[known], bits)
+            n += len(bits)
+    return out[:n]
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #00a36688
 @dataclass(frozen=True)
@@ -177,7 +190,7 @@ def window_of(
     ticks, y = panel.times[rows].view(np.int64), _bits(panel.y[rows].astype(np.float64))
     pairs = np.column_stack([ticks, y])[np.lexsort([y, ticks])].astype("<i8")
     start, end = (str(t)[:19] for t in (panel.times[rows].min(), panel.times[rows].max()))
-    return Window(start, end, len(rows), hashlib.sha256(pairs.tobytes()).hexdigest(), Sketch.of(_stretches(panel, rows)), Sketch.of(_cells(panel, rows)))
+    return Window(start, end, len(rows), hashlib.sha256(pairs.tobytes()).hexdigest(), _sketch(_stretches(panel, rows)), _sketch(_cells(panel, rows)))
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #b6ff7d56
 LEDGER = "holdout_ledger.jsonl"
