@@ -403,6 +403,8 @@ def _check_width(model: ArrayModel) -> None:
 def _check_kinds(state: Record) -> None:
     "Numbers where names belong would be found out rows later, as somebody else's error."
     for key in ("feature_columns", "input_columns", "constant_columns"):
+        if state[key] is None and key == "input_columns":  # a model of models reads rows by their members' names
+            continue
         if not isinstance(state[key], list) or not all(isinstance(name, str) for name in state[key]):
             raise TypeError(f"{key} are no names")
     if type(state["width"]) not in (int, type(None)) or type(state["positional"]) is not bool:
