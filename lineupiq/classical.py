@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from .base import Bound, Count, DataError, Distribution, IntegrityError, ModelConfig, NonNegative, Positive, Rows, Share, Threaded, TrainingMetrics, UntrustedArtifact
-from .core.arrays import FLOAT32_MAX, ArrayModel, log, say_once
+from .core.arrays import ArrayModel, log
+from .core.columns import FLOAT32_MAX, say_once
 from .core.files import dump_json, load_json
 from .core.linear import linear_model, load_linear, save_linear
 from .core.softmax import fit_softmax, principal_basis
@@ -432,6 +433,8 @@ class RandomForestModel(ClassicalModel):
             for tree in trees:
                 total += tree.predict(rows)
             return total / len(trees)
+        if any(t.n_features != X.shape[1] for t in trees):  # a tree that is asked itself does not look
+            raise ValueError(f"trees of {trees[0].n_features} columns, rows of {X.shape[1]}")
         X = np.ascontiguousarray(X, dtype=np.float32)  # what a tree compares
         blocks = np.array_split(X, max(1, min(threads, len(X) // 64)))
         raw = np.concatenate(Parallel(threads, prefer="threads")(delayed(ask)(b) for b in blocks)) if len(blocks) > 1 else ask(X)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lineupiq.base import ConfigError, DataError, LeakError
 from lineupiq.checks.findings import check_splitter
 from lineupiq.core import arrays
-from lineupiq.core.arrays import check_balance, check_columns, check_labels
+from lineupiq.core.columns import check_balance, check_columns, check_labels
 from lineupiq.core.readers import read_table
 from lineupiq.cv import PurgedKFold, WalkForward, WalkForwardBlocks, holdout
 from lineupiq.data.encoder import Encoder

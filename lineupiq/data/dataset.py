@@ -16,7 +16,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..base import ConfigError, DataError, LeakError, Rows, did_you_mean, first_rows
-from ..core.arrays import check_values, numeric_frame, pick_columns
+from ..core.columns import check_values, numeric_frame, pick_columns
 from ..core.files import disk_errors
 from ..core.readers import read_table
 from .panel import Panel, clean_time, label_twins, make_panel, manifest

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, did_you_mean, first_rows
-from ..core.arrays import check_numeric, numeric_column, pick_columns, say_once
+from ..core.columns import check_numeric, numeric_column, pick_columns, say_once
 from .panel import Feature, Panel
 
 # %% auto #0

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import TASKS, ConfigError, DataError, LeakError, did_you_mean, first_rows
-from ..core.arrays import check_labels, check_numeric, check_values, check_weights, column_facts, judge_columns, numeric_column, numeric_frame, pick_columns
+from ..core.columns import check_labels, check_numeric, check_values, check_weights, column_facts, judge_columns, numeric_column, numeric_frame, pick_columns
 from ..core.parsing import times_of_numbers, times_of_text
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 

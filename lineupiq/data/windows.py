@@ -15,7 +15,8 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..base import ConfigError, DataError, IntegrityError, Rows, did_you_mean, first_rows
-from ..core.arrays import View, check_values, flat_names
+from ..core.arrays import View, flat_names
+from ..core.columns import check_values
 from ..core.files import atomic_folder, check_name, dump_json, load_json, verify_manifest
 from .encoder import Encoder
 from .panel import Panel, naive_utc

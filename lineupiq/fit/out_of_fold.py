@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, PredictionOutput, TrainingMetrics
-from ..core.arrays import check_balance
+from ..core.columns import check_balance
 from ..core.callbacks import Callback, CallbackList
 from ..core.timeline import Distance
 from ..cv import Fold, holdout

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, ModelTypeError, NotFound, Record, TrainingMetrics, did_you_mean
-from ..core.arrays import ArrayModel, LabelCodec
+from ..core.arrays import ArrayModel
+from ..core.columns import LabelCodec
 from ..core.config import read_yaml
 from ..core.linear import linear_model
 from ..core.files import check_name, models_root, parse_version, verify_manifest

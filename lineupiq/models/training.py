@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import ConfigError, DataError, n_threads
-from ..core.arrays import check_labels, check_values, numeric_frame
+from ..core.columns import check_labels, check_values, numeric_frame
 
 if TYPE_CHECKING:
     import optuna

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..base import BaseModel, ConfigError, DataError, Rows
-from ..core.arrays import View, check_labels
+from ..core.arrays import View
+from ..core.columns import check_labels
 from ..core.linear import LinearModel
 from ..data.windows import Windows
 from ..fit.inputs import Blocks

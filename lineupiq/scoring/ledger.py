@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import DataError, EnvironmentFault, Record
-from ..core.arrays import distinct, numeric_column
+from ..core.columns import distinct, numeric_column
 from ..core.files import disk_errors
 from ..core.journal import Journal
 from ..data.panel import Panel

@@ -20,7 +20,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, runtime_record
 from ..checks.findings import Finding
-from ..core.arrays import check_balance
+from ..core.columns import check_balance
 from ..core.callbacks import Callback, checkpoints_in
 from ..core.files import as_written, dump_json, load_json
 from ..cv import Fold

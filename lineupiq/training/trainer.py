@@ -17,7 +17,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..base import BaseModel, ConfigError, DataError, LeakError, ModelTypeError, StepOrderError, TrainingMetrics, set_global_seeds
-from ..core.arrays import LabelCodec, say_once
+from ..core.columns import LabelCodec, say_once
 from ..core.callbacks import Callback, CallbackList, TrackingCallback, wants_tracker
 from ..core.config import model_params, read_yaml
 from ..data.dataset import DatasetConfig, TimeSeriesDataset

@@ -51,7 +51,7 @@ train --data table.yaml --model ridge --calibrate magic                       | 
 train --data table.yaml --model ridge --device tpu                            | 2 | --device: expected 'auto', 'cpu' or 'cuda'
 train --data table.yaml --model ridge --time-limit 0                          | 2 | --time-limit: expected greater than 0
 train --data table.yaml --model ridge --time-limit inf                        | 2 | --time-limit: expected a finite number
-train --data table.yaml --model ridge --acknowledge nobody                    | 2 | acknowledged a model that is not trained
+train --data table.yaml --model ridge --acknowledge nobody                    | 2 | neither a model that is trained nor a column
 train --data table.yaml --model ridge --optimize --use-best                   | 2 | contradict each other
 train --data table.yaml --model ridge --n-trials 3                            | 2 | belong to --optimize
 train --data table.yaml --model ridge --use-best --best odd/deep.json         | 4 | not a JSON file that this library wrote
