@@ -187,6 +187,12 @@ def dump_json(
     return text
 
 # %% ../../nbs/00_core/01_files.ipynb #123bd210
+def _check_plain(path: Path | str) -> None:
+    "Refuse what would be waited for, such as a pipe."
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise IntegrityError("not a plain file", where=str(path), expected="a file, not a folder, a pipe or a device")
+
+
 def load_json(
     path: Path | str,  # a JSON file
 ) -> Any:  # its value
@@ -194,8 +200,7 @@ def load_json(
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is not JSON")
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
-            raise IntegrityError("not a plain file", where=str(path), expected="a file, not a folder, a pipe or a device")
+        _check_plain(path)
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse)
     except FileNotFoundError as err:
         raise NotFound("no such file", where=str(path)) from err
@@ -212,8 +217,7 @@ def load_rows(
     import pandas as pd
     if not os.path.exists(path):
         raise NotFound("no such file", where=str(path))
-    if not os.path.isfile(path):  # a pipe would be waited for
-        raise IntegrityError("not a plain file", where=str(path), expected="a file, not a folder, a pipe or a device")
+    _check_plain(path)
     with as_written(path):
         return pd.read_parquet(path)
 

@@ -22,7 +22,7 @@ from .power import newest, skill_by_time, verdict_window
 from ..report.boards import trading_of
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
 from ..scoring.blocks import MIN_BLOCKS
-from ..scoring.intervals import label_horizon, score_units
+from ..scoring.intervals import label_floor, score_units
 from ..scoring.leaderboard import SIMPLE_RULE, forecast_of
 from ..scoring.ledger import ledger_path, look_sentence, record_look, window_of
 from ..scoring.metrics import default_metric, get_metric
@@ -52,11 +52,6 @@ def unseen_rows(
     return fresh[np.argsort(panel.times[fresh], kind="stable")]
 
 
-def _floor(units: dict[str, np.ndarray]) -> int:
-    "Times in a block that cuts no label."
-    return label_horizon(units["times"], units["label_end"]) if "label_end" in units else 1
-
-
 def rows_problem(
     panel: Panel,  # where the rows come from
     rows: np.ndarray,  # positions that no training has seen, labelled
@@ -67,7 +62,7 @@ def rows_problem(
     if len(rows) < config.min_rows:
         return f"{len(rows)} rows, and a verdict needs {config.min_rows}"
     units = score_units(panel, rows)
-    there, least = len(np.unique(units["times"])), MIN_BLOCKS * _floor(units)
+    there, least = len(np.unique(units["times"])), MIN_BLOCKS * label_floor(units)
     return f"{there} decision times, and an interval needs {least}: {MIN_BLOCKS} blocks that cut no label" if there < least else ""
 
 def least_share(
@@ -77,7 +72,7 @@ def least_share(
     "The share that a test must have so that ninety days, the least rows and an interval fit into it."
     rows = np.flatnonzero(panel.labelled)
     units = score_units(panel, rows)
-    n = verdict_window(units["times"], panel.times[rows], config or GateConfig(), _floor(units), np.empty(0)).times
+    n = verdict_window(units["times"], panel.times[rows], config or GateConfig(), label_floor(units), np.empty(0)).times
     return min(1.0, float(np.ceil(100 * newest(units["times"], n).mean() + .5) / 100))
 
 # %% ../../nbs/13_production/02_validate.ipynb #e3fedd56
@@ -175,7 +170,7 @@ def choose_rows(
         keep, reason = times > times.max() - np.timedelta64(to_duration(config.window, "naive", "window"), "ns"), f"the newest {config.window}, as was asked"
     else:
         units = score_units(panel, fresh)
-        plan = verdict_window(units["times"], times, config, _floor(units), _pilot(panel, challenger, champion, fresh, config))
+        plan = verdict_window(units["times"], times, config, label_floor(units), _pilot(panel, challenger, champion, fresh, config))
         keep, reason = newest(units["times"], plan.times), f"{plan.times:,} decision times, {plan.reason}"
     rows = fresh[keep]
     if len(rows) < config.min_rows:

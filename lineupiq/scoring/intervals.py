@@ -19,8 +19,8 @@ from .blocks import MIN_BLOCKS, Histories, block_length
 from .metrics import Metric, get_metric, prepare
 
 # %% auto #0
-__all__ = ['DRAWN', 'Interval', 'time_sums', 'label_horizon', 'score_units', 'score_times', 'Resampling', 'score_interval',
-           'skill', 'paired_skill', 'skill_interval']
+__all__ = ['DRAWN', 'Interval', 'time_sums', 'label_horizon', 'score_units', 'label_floor', 'score_times', 'Resampling',
+           'score_interval', 'skill', 'paired_skill', 'skill_interval']
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #de9c6d65
 @dataclass(frozen=True)
@@ -79,13 +79,20 @@ def score_units(
     return {"times": panel.times[rows], "label_end": panel.label_ends[rows]}
 
 
+def label_floor(
+    units: dict[str, np.ndarray],  # of `score_units`
+) -> int:  # times or groups
+    "The shortest block that cuts no label."
+    return label_horizon(units["times"], units["label_end"]) if "label_end" in units else 1
+
+
 def score_times(
     panel: Panel,  # where the rows come from
     rows: np.ndarray,  # positions
 ) -> tuple[np.ndarray, int]:  # (N,) times or groups; the shortest block that does not cut a label
     "The same for intervals of several members on the same rows: what their labels ask of a block is found once."
     units = score_units(panel, rows)
-    return units["times"], label_horizon(units["times"], units["label_end"]) if "label_end" in units else 1
+    return units["times"], label_floor(units)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #beea44cd
 def _outer_levels(level: float, blocks: int) -> tuple[float, float]:

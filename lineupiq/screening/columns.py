@@ -20,8 +20,8 @@ from ..scoring.metrics import UndefinedScore, get_metric
 
 # %% auto #0
 __all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LIGHT', 'STRETCHES', 'ERRORS', 'LEFT', 'LINK', 'RATIO', 'CAUSE', 'ROWS', 'STRONG',
-           'outcome_name', 'outcome_columns', 'Lesson', 'lesson', 'single_gain', 'gain_on_level', 'ended_before',
-           'Look', 'looks', 'cause_or_copy', 'latest_rows', 'audit_columns']
+           'outcome_name', 'outcome_columns', 'Lesson', 'lesson', 'single_gain', 'gain_on_level', 'rows_by_symbol',
+           'from_mean', 'ended_before', 'Look', 'looks', 'cause_or_copy', 'latest_rows', 'audit_columns']
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #180fd1af
 OUTCOME_NAMES = (r"(^|_)(label|outcome|mfe|mae|pnl|fwd|forward|future|ahead)(_|\d|$)", r"^(y|target)(_h?\d+)?$", r"(^|_)(bars|days|time|ticks)_(to|until|held)(_|$)",
@@ -194,6 +194,25 @@ def _link(bins: np.ndarray, outcome: np.ndarray, errors: float = 0.0) -> float:
     return float(np.sqrt(max((share - chance) / max(1 - chance, 1e-9), 0.0)))
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #c953afe3
+def rows_by_symbol(
+    panel: Panel,  # in time order
+) -> tuple[np.ndarray, np.ndarray]:  # (N,) positions of labelled rows, by symbol and time; (N,) code of each one's symbol
+    "Labelled rows as the series that they are."
+    rows = np.flatnonzero(panel.labelled)
+    symbol = pd.factorize(panel.frame["symbol"].to_numpy()[rows])[0]
+    order = np.argsort(symbol, kind="stable")
+    return rows[order], symbol[order]
+
+
+def from_mean(
+    values: np.ndarray,  # (N, K)
+    symbol: np.ndarray,  # (N,) codes
+) -> np.ndarray:  # (N, K)
+    "Columns measured from the mean of their symbol."
+    size = np.maximum(np.bincount(symbol), 1)
+    return values - np.stack([np.bincount(symbol, weights=c) / size for c in values.T], axis=1)[symbol]
+
+
 def ended_before(
     panel: Panel,  # in time order
     rows: np.ndarray,  # positions of labelled rows

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..checks.findings import Finding
 from ..data.panel import Panel
-from .columns import cause_or_copy, ended_before, latest_rows, lesson, outcome_columns
+from .columns import cause_or_copy, ended_before, from_mean, latest_rows, lesson, outcome_columns, rows_by_symbol
 
 # %% auto #0
 __all__ = ['LAGS', 'FEW', 'HELD', 'AHEAD', 'MAYBE', 'HALF', 'LITTLE', 'SURELY', 'MADE_OF', 'PERHAPS', 'Around', 'labels_around',
@@ -34,28 +34,19 @@ class Around:
     later: np.ndarray  # (n, lags × K)
 
 
-def _from_mean(values: np.ndarray, symbol: np.ndarray) -> np.ndarray:
-    "Columns measured from the mean of their symbol."
-    size = np.maximum(np.bincount(symbol), 1)
-    return values - np.stack([np.bincount(symbol, weights=c) / size for c in values.T], axis=1)[symbol]
-
-
 def labels_around(
     panel: Panel,  # in time order
     lags: int = LAGS,  # labels on each side
 ) -> Around | None:  # None: too few rows
     "The labels of the same symbol before, at and after each row."
-    rows = np.flatnonzero(panel.labelled)
-    symbol = pd.factorize(panel.frame["symbol"].to_numpy()[rows])[0]
-    order = np.argsort(symbol, kind="stable")
-    rows, symbol = rows[order], symbol[order]
+    rows, symbol = rows_by_symbol(panel)
     size = np.bincount(symbol)
     lags = min(lags, int(np.median(size[symbol]) - 1) // 6) if len(rows) else 0
     place = np.arange(len(rows)) - np.concatenate([[0], np.cumsum(size)[:-1]])[symbol]
     at = np.flatnonzero((place >= lags) & (place < size[symbol] - lags))
     if lags < 1 or len(at) < FEW: return None
-    y = _from_mean(outcome_columns(panel, rows), symbol)
-    y = np.hstack([y, _from_mean(np.abs(y), symbol)]) if panel.task == "regression" else y[:, 1:]
+    y = from_mean(outcome_columns(panel, rows), symbol)
+    y = np.hstack([y, from_mean(np.abs(y), symbol)]) if panel.task == "regression" else y[:, 1:]
     past, later = (np.hstack([y[at + step * k] for k in range(1, lags + 1)]) for step in (-1, 1))
     before = ended_before(panel, rows, range(lags))[at]
     ended = np.where((before >= 0)[:, :, None], y[before], 0.0).reshape(len(at), -1)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..checks.findings import Finding
 from ..data.panel import Panel
-from .columns import latest_rows, outcome_columns
+from .columns import from_mean, latest_rows, outcome_columns, rows_by_symbol
 
 # %% auto #0
 __all__ = ['AGREE', 'SHARE', 'LEAST', 'FINE', 'MORE', 'REACH', 'SLOW', 'DEEP', 'BETTER', 'audit_copies', 'Overlap', 'overlap',
@@ -89,14 +89,11 @@ def overlap(
     reach: int = REACH,  # rows
 ) -> Overlap | None:  # None: too few rows
     "What the labels' own series says of how long each lasts."
-    rows = np.flatnonzero(panel.labelled)
-    symbol = pd.factorize(panel.frame["symbol"].to_numpy()[rows])[0]
-    order = np.argsort(symbol, kind="stable")
-    symbol, y = symbol[order], outcome_columns(panel, rows)[order]
+    rows, symbol = rows_by_symbol(panel)
     size = np.bincount(symbol)
     reach = min(reach, int(np.median(size[symbol])) // 4) if len(rows) else 0
     if reach < 4: return None
-    y = y - (np.stack([np.bincount(symbol, weights=c) for c in y.T], axis=1) / np.maximum(size, 1)[:, None])[symbol]
+    y = from_mean(outcome_columns(panel, rows), symbol)
     step, of = np.diff(y, axis=0), symbol[1:]
     step[of != symbol[:-1]] = np.nan
     scale, spread = np.nanmean(step**2), (y**2).mean()
@@ -120,10 +117,8 @@ def rows_until_known(
     panel: Panel,  # in time order
 ) -> float:  # median over rows
     "How many later rows of its symbol come before a label is known."
-    rows = np.flatnonzero(panel.labelled)
-    symbol = pd.factorize(panel.frame["symbol"].to_numpy()[rows])[0]
-    order = np.argsort(symbol, kind="stable")
-    ticks, ends = panel.times[rows][order].astype(np.int64), panel.label_ends[rows][order].astype(np.int64)
+    rows, symbol = rows_by_symbol(panel)
+    ticks, ends = panel.times[rows].astype(np.int64), panel.label_ends[rows].astype(np.int64)
     first = np.concatenate([[0], np.cumsum(np.bincount(symbol))])
     count = [np.searchsorted(ticks[a:b], ends[a:b], side="right") - np.arange(b - a) - 1 for a, b in zip(first[:-1], first[1:], strict=True) if b > a]
     return float(np.median(np.concatenate(count))) if count else 0.0
