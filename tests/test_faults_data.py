@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lineupiq.base import ConfigError, DataError, LeakError
 from lineupiq.checks.findings import check_splitter
-from lineupiq.core import arrays
+from lineupiq.core import columns
 from lineupiq.core.columns import check_balance, check_columns, check_labels
 from lineupiq.core.readers import read_table
 from lineupiq.cv import PurgedKFold, WalkForward, WalkForwardBlocks, holdout
@@ -524,7 +524,7 @@ def test_D20_columns_differ(caplog):
         model.predict(X.rename(columns={"x2": "X2"}))
     with pytest.raises(DataError, match=r"there twice[\s\S]*x1"):
         model.predict(X[["x1", "x1", "x2"]])
-    arrays._TOLD.clear()
+    columns._TOLD.clear()
     with caplog.at_level(logging.WARNING, "lineupiq"):
         for _ in range(3):
             assert np.array_equal(model.predict(X.assign(extra=1)).predictions, model.predict(X).predictions)
@@ -550,7 +550,7 @@ def test_D21_kinds_changed(caplog):
     strict = Encoder([Feature("place", "category", strict=True)]).fit(seen)
     with pytest.raises(DataError, match=r"values of category 'place'[\s\S]*1 row, first: 1[\s\S]*roof[\s\S]*in, out"):
         strict.transform(new)
-    arrays._TOLD.clear()
+    columns._TOLD.clear()
     with caplog.at_level(logging.WARNING, "lineupiq"):
         made = Encoder([Feature("place", "category")]).fit(seen).transform(new)
     assert made.to_numpy().tolist() == [[1.0, 0.0], [0.0, 0.0]]  # as a missing value
@@ -560,7 +560,7 @@ def test_D21_kinds_changed(caplog):
 def test_D21_cli(predict, caplog):
     assert predict(new_rows(x1=[1, 2, 3, 4, 5, 6])).value["predictions"] == predict(new_rows(x1=[1., 2, 3, 4, 5, 6]), form="parquet").value["predictions"]
     refused(predict(new_rows(x1=list("abcdef"))), 3, "DataError", "not numeric", "'x1'")
-    arrays._TOLD.clear()
+    columns._TOLD.clear()
     moved = predict(new_rows(place=["in", "out", "roof", "in", "out", "roof"]))  # a new place stops nobody else's predictions
     assert moved.code == 0 and "category 'place': 2 of 6 rows have a value that training did not have, and count as unknown: roof" in caplog.text
     told, gap = (a.value["predictions"] for a in (moved, predict(new_rows(place=["in", "out", None, "in", "out", None]))))
