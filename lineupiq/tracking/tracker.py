@@ -228,7 +228,8 @@ LOCAL_SECONDS = 90.0  # that a file may: the first layout of a database takes a 
 def deliver_main() -> None:
     "The body of a delivering process: it gets ready, and is told what and where; nothing, where there is nothing to deliver after all."
     try:
-        import mlflow.tracking  # noqa: F401 - it takes most of the time, and can be had before there is anything to deliver
+        import mlflow.store.tracking.sqlalchemy_store
+        import mlflow.tracking  # noqa: F401 - they take most of the time, and can be had before there is anything to deliver
     except Exception:  # said when it is asked for
         logging.getLogger(__name__).debug("MLflow cannot be imported", exc_info=True)
     if not (line := sys.stdin.readline()):
@@ -283,7 +284,8 @@ class Courier:
 
     def get_ready(self) -> None:
         "Begin the process, where it is not there."
-        wanted = (os.getpid(), os.getcwd(), {**QUIET, **os.environ, "PYTHONWARNINGS": "ignore"})
+        here = {k: v for k, v in os.environ.items() if not k.startswith("KMP_")}  # which the parent's own libraries set when they are imported
+        wanted = (os.getpid(), os.getcwd(), {**QUIET, **here, "PYTHONWARNINGS": "ignore"})
         if self.process is not None and self.process.poll() is None and self.about == wanted:
             return
         self.dismiss()
