@@ -5,7 +5,7 @@
 # %% ../../nbs/01_data/02_encoder.ipynb #fca89bef
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from ..core.columns import check_numeric, numeric_column, pick_columns, say_once
 from .panel import Feature, Panel
 
 # %% auto #0
-__all__ = ['HALFLIFE', 'rule_columns', 'Encoder']
+__all__ = ['HALFLIFE', 'BLOCK', 'rule_columns', 'Encoder']
 
 # %% ../../nbs/01_data/02_encoder.ipynb #dba6e5d2
 HALFLIFE = 6.0  # labels; the half-life of the EWMA rule
@@ -31,15 +31,72 @@ def rule_columns(
         raise ConfigError(f"unknown rule '{rule}'{did_you_mean(rule, ('last_value', 'ewma'))}", expected="last_value or ewma")
     if rule in panel.rules and panel.classes is None and halflife == HALFLIFE:
         return panel.frame[[panel.rules[rule]]].astype(np.float64).set_axis([rule], axis=1)
-    ended = panel.frame.loc[panel.labelled, ["symbol", "label"]].assign(label_end=panel.label_ends[panel.labelled])
-    ended = ended.sort_values("label_end", kind="stable")
-    targets = {rule: ended["label"]} if panel.classes is None else {f"{rule}_{c}": (ended["label"] == c) for c in panel.classes.tolist()}
-    past = ended[["symbol", "label_end"]].copy()
-    for column, values in targets.items():
-        by = values.astype(np.float64).groupby(ended["symbol"], sort=False)
-        past[column] = by.ewm(halflife=halflife).mean().droplevel(0) if rule == "ewma" else values.astype(np.float64)
-    rows = pd.DataFrame({"symbol": panel.frame["symbol"], "time": panel.times})
-    return pd.merge_asof(rows, past, left_on="time", right_on="label_end", by="symbol", allow_exact_matches=False)[list(targets)]
+    ends, times, y = panel.label_ends, panel.times, panel.y
+    columns = {rule: None} if panel.classes is None else {f"{rule}_{c}": c for c in panel.classes.tolist()}
+    out = {name: np.full(len(panel), np.nan) for name in columns}
+    for block in _symbol_blocks(panel.frame["symbol"]):
+        ended = [_as_they_end(rows, ends) for rows in block]
+        for name, c in columns.items():
+            past = [(y[rows] if c is None else y[rows] == c).astype(np.float64) for rows in ended]
+            past = past if rule == "last_value" else _weighted(past, halflife)
+            for rows, known, values in zip(block, ended, past, strict=True):
+                _write_past(out[name], rows, times, ends[known], values)
+    return pd.DataFrame(out, copy=False)
+
+
+def _write_past(
+    out: np.ndarray,  # (N,) gets what was known
+    rows: np.ndarray,  # (R,) positions of one symbol's rows
+    times: np.ndarray,  # (N,) when each row is decided
+    ends: np.ndarray,  # (E,) when the symbol's labels ended, in that order
+    values: np.ndarray,  # (E,) what was known with each
+) -> None:
+    "Each row of a symbol gets the value of the last label that had ended strictly before it; some rows at a time."
+    for start in range(0, len(rows) if len(ends) else 0, BLOCK):
+        part = rows[start:start + BLOCK]
+        last = np.searchsorted(ends, times[part], side="left") - 1
+        out[part[last >= 0]] = values[last[last >= 0]]
+
+# %% ../../nbs/01_data/02_encoder.ipynb #112cfa0a
+BLOCK = 262_144  # rows at a time: small beside a long table, and enough that their number costs nothing
+
+
+def _symbol_blocks(symbol: pd.Series) -> Iterator[list[np.ndarray]]:
+    "Positions of each symbol's rows, in their order; symbols in turn, as many at once as are `BLOCK` rows together."
+    code, names = pd.factorize(symbol)
+    order = np.argsort(code.astype(np.min_scalar_type(max(len(names), 1))), kind="stable")
+    stops = np.cumsum(np.bincount(code, minlength=len(names))).tolist()
+    block, held = [], 0
+    for start, stop in zip([0, *stops[:-1]], stops, strict=True):
+        block.append(order[start:stop])
+        held += stop - start
+        if held >= BLOCK:
+            yield block
+            block, held = [], 0
+    if block:
+        yield block
+
+
+def _as_they_end(
+    rows: np.ndarray,  # (R,) positions of one symbol's rows
+    ends: np.ndarray,  # (N,) when each label ended; NaT: not yet
+) -> np.ndarray:  # (E,) those with a label
+    "A symbol's labelled rows by the end of their labels; equal ends keep the order of the rows."
+    own = ends[rows]
+    rows, own = rows[~np.isnat(own)], own[~np.isnat(own)]
+    return rows if (own[1:] >= own[:-1]).all() else rows[np.argsort(own, kind="stable")]
+
+
+def _weighted(
+    parts: list[np.ndarray],  # past labels of each symbol
+    halflife: float,  # in labels
+) -> list[np.ndarray]:  # of the same lengths
+    "The exponentially weighted mean of each symbol's labels so far."
+    if len(parts) == 1:
+        return [pd.Series(parts[0], copy=False).ewm(halflife=halflife).mean().to_numpy()]
+    lengths = [len(p) for p in parts]
+    means = pd.Series(np.concatenate(parts)).groupby(np.repeat(np.arange(len(parts)), lengths), sort=False).ewm(halflife=halflife).mean()
+    return np.split(means.to_numpy(), np.cumsum(lengths)[:-1])
 
 # %% ../../nbs/01_data/02_encoder.ipynb #3706a432
 def _level_text(values: pd.Series) -> pd.Series:
