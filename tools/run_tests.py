@@ -3,23 +3,28 @@
     python tools/run_tests.py [--slow] [--jobs N] [--only sync,lint,notebooks,tests]
 
 Four steps: the notebooks are clean and the package is in sync with them; ruff; `nbdev_test` over every notebook, each in a process of
-its own; pytest over tests/. Notebooks and tests are counted. A failed step of the first two counts as one failure.
+its own (page_server.py); pytest over tests/. Notebooks and tests are counted. A failed step of the first two counts as one failure.
 """
 import argparse
 import atexit
 import filecmp
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from queue import Queue
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = ("sync", "lint", "notebooks", "tests")
@@ -137,12 +142,75 @@ def notebooks(root: Path = ROOT) -> list[Path]:
     return [p for p in found if not any(part.startswith((".", "_")) for part in p.relative_to(root / "nbs").parts)]
 
 
-def test_notebook(path: Path, slow: bool = False) -> tuple[bool, float, str]:
+class PageServer:
+    "A process with the common libraries imported, of which every page's process is a fork."
+
+    def __init__(self):
+        self.out = Path(tempfile.mkdtemp(dir=scratch_folder()), "printed.txt")
+        self.page: int | None = None  # the process of the page that runs now
+        self.process = subprocess.Popen([sys.executable, ROOT / "tools" / "page_server.py"], cwd=ROOT, env=environment(), text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+
+    def run(self, path: Path, flags: str, timeout: float) -> tuple[int, str]:
+        "As `run` with nbdev_test: the page's exit code and what it printed; 124 where it took too long."
+        self.process.stdin.write(json.dumps({"path": str(path), "flags": flags, "out": str(self.out)}) + "\n")
+        self.process.stdin.flush()
+        self.page = int(self.process.stdout.readline())
+        late = threading.Event()
+        timer = threading.Timer(timeout, lambda: (late.set(), self.end_page()))
+        timer.start()
+        code = int(self.process.stdout.readline())
+        timer.cancel()
+        self.end_page()  # what the page began and left behind
+        text = self.out.read_text(errors="replace")
+        return (124, f"{text}\nended after {timeout} s") if late.is_set() else (code, text)
+
+    def end_page(self) -> None:
+        "The page's process goes, with its children, where they are still there."
+        pid, self.page = self.page, None
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        "No page is to come; one that runs, because somebody interrupted, ends."
+        self.end_page()
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@contextmanager
+def page_servers(jobs: int) -> Iterator[Queue | None]:
+    "One for every page at once; None where processes cannot be forked."
+    if not hasattr(os, "fork"):
+        yield None
+        return
+    servers, free = [PageServer() for _ in range(jobs)], Queue()
+    for server in servers:
+        free.put(server)
+    try:
+        yield free
+    finally:
+        for server in servers:
+            server.end()
+
+
+def run_page(path: Path, flags: str, timeout: float, servers: Queue | None) -> tuple[int, str]:
+    "nbdev_test over one page, in a process of its own: a fork of a server that is free, or begun anew where there are none."
+    if servers is None:
+        return run([Path(sys.executable).with_name("nbdev_test"), "--path", path, "--n_workers", "0", "--flags", flags], timeout=timeout)
+    server = servers.get()
+    try:
+        return server.run(path, flags, timeout)
+    finally:
+        servers.put(server)
+
+
+def test_notebook(path: Path, slow: bool = False, servers: Queue | None = None) -> tuple[bool, float, str]:
     "One notebook in a process of its own: passed, seconds, what it printed."
     started = time.monotonic()
     name = path.relative_to(ROOT)
-    code, text = run([Path(sys.executable).with_name("nbdev_test"), "--path", name, "--n_workers", "0", *(["--flags", "slow"] if slow else [])],
-                     timeout=TIMEOUT if not slow else 3600)
+    code, text = run_page(name, "slow" if slow else "", 3600 if slow else TIMEOUT, servers)
     ok = code == 0 and "Success." in text  # "No files were eligible" also exits 0
     seconds = time.monotonic() - started
     say(f"{'ok    ' if ok else 'FAILED'} {seconds:6.1f} s  {name}" + ("" if ok else f"\n{text[-6000:]}"))
@@ -156,8 +224,8 @@ def check_notebooks(jobs: int, slow: bool = False) -> Count:
         say("notebooks: FAILED, none found")
         return Count(failed=1)
     paths.sort(key=lambda p: -p.stat().st_size)  # the long ones first, so that both workers end together
-    with ThreadPoolExecutor(jobs) as pool:
-        results = list(pool.map(lambda p: test_notebook(p, slow), paths))
+    with page_servers(jobs) as servers, ThreadPoolExecutor(jobs) as pool:
+        results = list(pool.map(lambda p: test_notebook(p, slow, servers), paths))
     passed = sum(ok for ok, _, _ in results)
     return Count(passed, len(paths) - passed)
 
