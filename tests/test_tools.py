@@ -1,8 +1,10 @@
 """The project's own tools: the environment's stamp, the counting of `make test`, the checks of pages and notebooks."""
 import json
+import os
 import shutil
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import nbformat
@@ -113,6 +115,37 @@ def test_counted_notebooks_are_those_of_nbdev(monkeypatch):
 def test_a_process_that_hangs_is_ended_with_its_children():
     code, text = run_tests.run([sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"], timeout=1)
     assert code == 124 and "ended after 1 s" in text
+
+
+@pytest.fixture
+def page(tmp_path):
+    "A page of one cell."
+    def write(name, cell):
+        path = tmp_path / f"{name}.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), path)
+        return path
+    return write
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="pages are processes begun anew here")
+def test_pages_are_processes_of_their_own(page, tmp_path):
+    "What one page does, another does not see; a page that fails, hangs or takes the server with it is that page's failure."
+    left = tmp_path / "left"
+    with run_tests.page_servers(1) as servers:
+        def run(path, timeout=60):
+            return run_tests.run_page(path, "", timeout, servers)
+        assert run(page("a", "import sys, this; sys.mark = 1; print('printed', sys.stdin.read() == '')"))[0] == 0
+        assert run(page("b", "import sys; assert 'this' not in sys.modules and not hasattr(sys, 'mark')"))[0] == 0
+        code, text = run(page("c", "raise ValueError('not this')"))
+        assert code == 1 and "not this" in text
+        hung = f"import subprocess, sys; subprocess.run([sys.executable, '-c', 'import sys, time; time.sleep(5); open(sys.argv[1], chr(119))', {str(left)!r}])"
+        code, text = run(page("d", hung), timeout=1)
+        assert code == 124 and "ended after 1 s" in text
+        code, text = run(page("e", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"))
+        assert code == 1 and "forked from has ended" in text
+        assert run(page("f", "assert True"))[0] == 0
+    time.sleep(5)
+    assert not left.exists()
 
 
 # ---- clean and in sync

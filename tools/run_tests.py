@@ -148,20 +148,31 @@ class PageServer:
     def __init__(self):
         self.out = Path(tempfile.mkdtemp(dir=scratch_folder()), "printed.txt")
         self.page: int | None = None  # the process of the page that runs now
+        self.begin()
+
+    def begin(self) -> None:
+        "Start the process."
         self.process = subprocess.Popen([sys.executable, ROOT / "tools" / "page_server.py"], cwd=ROOT, env=environment(), text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
     def run(self, path: Path, flags: str, timeout: float) -> tuple[int, str]:
         "As `run` with nbdev_test: the page's exit code and what it printed; 124 where it took too long."
-        self.process.stdin.write(json.dumps({"path": str(path), "flags": flags, "out": str(self.out)}) + "\n")
-        self.process.stdin.flush()
-        self.page = int(self.process.stdout.readline())
         late = threading.Event()
         timer = threading.Timer(timeout, lambda: (late.set(), self.end_page()))
         timer.start()
-        code = int(self.process.stdout.readline())
-        timer.cancel()
-        self.end_page()  # what the page began and left behind
+        self.out.write_text("")
+        try:
+            self.process.stdin.write(json.dumps({"path": str(path), "flags": flags, "out": str(self.out)}) + "\n")
+            self.process.stdin.flush()
+            self.page = int(self.process.stdout.readline())
+            code = int(self.process.stdout.readline())
+        except (ValueError, BrokenPipeError):  # the server itself is gone: this page has failed, the next one has a server of its own
+            self.end()
+            self.begin()
+            return 1, f"{self.out.read_text(errors='replace')}\nthe process that the pages are forked from has ended"
+        finally:
+            timer.cancel()
+            self.end_page()  # what the page began and left behind
         text = self.out.read_text(errors="replace")
         return (124, f"{text}\nended after {timeout} s") if late.is_set() else (code, text)
 
@@ -175,7 +186,9 @@ class PageServer:
     def end(self) -> None:
         "No page is to come; one that runs, because somebody interrupted, ends."
         self.end_page()
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.stdout.close()
         self.process.wait()
 
 
