@@ -5,7 +5,7 @@
 # %% ../../nbs/03_fit/03_calibrated.ipynb #049b0711
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,14 +19,14 @@ from ..core.timeline import Distance
 from ..cv import Fold, holdout
 from ..data.panel import Panel
 from .inputs import ModelSpec
-from .out_of_fold import FittedFold, fit_fold, with_validation
+from .out_of_fold import USUAL, FittedFold, fit_fold, with_validation
 from .settings import FitSettings
 from ..scoring.calibration import METHODS, ProbabilityMap, check_method, fit_map
 from ..scoring.intervals import Resampling, score_interval, score_units
 
 # %% auto #0
 __all__ = ['MARGIN', 'ROOMY', 'calibration_windows', 'MapChoice', 'choose_map', 'probabilities_of', 'apply_map', 'CalibratedFold',
-           'fit_calibrated', 'calibrated_folds', 'calibrate_forward']
+           'check_calibration', 'fit_calibrated', 'calibrated_folds', 'calibrate_forward']
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #a452bedb
 def calibration_windows(
@@ -119,6 +119,20 @@ class CalibratedFold(FittedFold):
     choice: MapChoice | None = None
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #48163485
+def check_calibration(
+    task: str,  # of the panel
+    method: str,  # auto or a map
+    how: FitSettings = USUAL,  # how to fit
+    folds: Iterable[Fold] = (),  # with the validation rows that teach
+) -> None:
+    "Refuse, before anything trains, a calibration that cannot be."
+    if task == "regression": raise ConfigError("numbers have no probabilities to calibrate", found=f"task {task}", fix="use intervals")
+    if how.exclude_neutrals:
+        raise ConfigError("exclude_neutrals and calibration contradict each other", found="a model that knows nothing of class 0", fix="leave one of them out")
+    if method != "auto": check_method(method)
+    if any(fold.val is None for fold in folds): raise ConfigError("calibration needs validation rows", found="val_share=0", expected="a share above 0")
+
+# %% ../../nbs/03_fit/03_calibrated.ipynb #0b903449
 ROOMY = FitSettings(val_share=0.3)  # a map is taught and chosen on validation rows: they need room
 
 
@@ -135,12 +149,8 @@ def fit_calibrated(
     watch: Sequence[Callback] = (),  # told each epoch of a model that has epochs
 ) -> CalibratedFold:
     "Train, calibrate, select and test, each part later than the one before."
-    if panel.task == "regression": raise ConfigError("numbers have no probabilities to calibrate", found=f"task {panel.task}", fix="use intervals")
-    if how.exclude_neutrals:
-        raise ConfigError("exclude_neutrals and calibration contradict each other", found="a model that knows nothing of class 0", fix="leave one of them out")
-    if method != "auto": check_method(method)
     fold = with_validation(panel, fold, how.val_share, how.embargo)
-    if fold.val is None: raise ConfigError("calibration needs validation rows", found="val_share=0", expected="a share above 0")
+    check_calibration(panel.task, method, how, [fold])
     calibrate, select = calibration_windows(panel, fold.val, embargo=how.embargo)
     inner = with_validation(panel, replace(fold, val=None), stop_share if spec.cls.stops_early else 0, how.embargo)
     fitted = fit_fold(panel, replace(inner, test=np.concatenate([fold.val, fold.test])), spec, how, weighting=weighting, callback=callback, watch=watch)

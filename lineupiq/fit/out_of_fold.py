@@ -23,8 +23,8 @@ from .inputs import ModelSpec, RowInput, RowMaker
 from .settings import FitSettings
 
 # %% auto #0
-__all__ = ['USUAL', 'FIRST_SHARE', 'with_validation', 'FittedFold', 'training_rows', 'check_fold_classes', 'with_neutrals',
-           'fit_fold', 'fit_rows', 'row_metadata', 'prediction_frame', 'out_of_fold']
+__all__ = ['USUAL', 'FIRST_SHARE', 'with_validation', 'FittedFold', 'check_neutrals', 'training_rows', 'check_fold_classes',
+           'with_neutrals', 'fit_fold', 'fit_rows', 'row_metadata', 'prediction_frame', 'out_of_fold']
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #93fc0f6b
 def with_validation(
@@ -53,6 +53,14 @@ class FittedFold:
     seconds: float
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #e612b028
+def check_neutrals(
+    task: str,  # of a panel
+) -> None:
+    "Refuse to leave out the rows of class 0 where they are not the neutral ones."
+    if task != "multiclass":
+        raise ConfigError("exclude_neutrals needs classes of which 0 is the neutral one", found=f"task {task}", expected="task multiclass", fix="leave it out")
+
+
 def training_rows(
     panel: Panel,  # all rows
     rows: np.ndarray,  # positions
@@ -61,8 +69,7 @@ def training_rows(
     "Labelled rows, without class 0 where asked."
     rows = rows[panel.labelled[rows]]
     if exclude_neutrals:
-        if panel.task != "multiclass":
-            raise ConfigError("exclude_neutrals needs classes", found=f"task {panel.task}")
+        check_neutrals(panel.task)
         rows = rows[panel.y[rows] != 0]
     return rows
 

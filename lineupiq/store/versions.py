@@ -200,9 +200,9 @@ def _still_answers(folder: Path) -> None:
 
 
 def _set_production(store: Store, name: str, version: str | None, op: str, timeout: float | None, gate: Any, facts: Record) -> tuple[str, bool]:
+    store.known(name)  # before the lock, whose file would make the store's folder
     with locked(store, timeout):
         sweep(store)
-        store.known(name)
         version = _wanted(store, name, version, op)
         before = quiet_read(store, name, "production")
         verify_version(store, name, version)
@@ -250,9 +250,10 @@ def archive(
     timeout: float | None = None,  # seconds to wait for the lock
 ) -> str | None:  # the version that was in staging; None: there was none
     "Take a model's candidate out of staging."
+    store.known(name)
     with locked(store, timeout):
         sweep(store)
-        version = quiet_read(store, store.known(name), "staging")
+        version = quiet_read(store, name, "staging")
         path = store.root / "staging" / name
         if path.is_symlink():
             def unlink() -> Path:
@@ -285,9 +286,10 @@ def prune(
     "Remove versions for good; protected ones are refused by name and passed over otherwise."
     if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:
         raise ConfigError("keep must be a whole number from 0 up", found=repr(keep))
+    store.known(name)
     with locked(store, timeout):
         sweep(store)
-        stays, there = protected(store, store.known(name)), [text_of(v) for v in store.versions(name)]
+        stays, there = protected(store, name), [text_of(v) for v in store.versions(name)]
         if version is not None:
             wanted = [text_of(parse_version(version))]
             if wanted[0] in stays:
@@ -346,9 +348,10 @@ def sign(
 ) -> str:  # the key's id
     "Sign a version with a key; signatures of other keys stay."
     private = read_private(key)
+    store.known(name)
     with locked(store, timeout):
         sweep(store)
-        verify_files(store, store.known(name), version)
+        verify_files(store, name, version)
         by = sign_file(signature_path(store, name, version), said := signed_statement(store.folder(name, version), name, version), private)
         with after(f"{name} {said['version']} is signed by key {by}"):
             store.journal.append("sign", {"name": name, "version": said["version"], "digest": said["manifest"], "key": by})

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,13 +25,13 @@ from ..core.timeline import to_duration
 from ..cv import Fold, PartBounds, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
 from ..data.encoder import Encoder
 from ..data.panel import Feature, Panel
-from ..fit.calibrated import CalibratedFold, apply_map, calibrated_folds
+from ..fit.calibrated import CalibratedFold, apply_map, calibrated_folds, check_calibration
 from ..fit.inputs import ModelSpec, RowInput, RowMaker
-from ..fit.out_of_fold import USUAL, FittedFold, out_of_fold, prediction_frame
+from ..fit.out_of_fold import USUAL, FittedFold, check_neutrals, out_of_fold, prediction_frame
 from ..fit.settings import FitSettings
 from ..registry import load_model
 from ..report.explain import permutation_importance
-from ..scoring.calibration import ProbabilityMap, check_method, load_map
+from ..scoring.calibration import ProbabilityMap, load_map
 from ..scoring.conformal import IntervalMaker, IntervalSettings, add_intervals, later_intervals, load_maker, rows_between
 from .request import SplitPlan
 
@@ -260,15 +260,16 @@ class ModelRun:
 # %% ../../nbs/10_training/01_fitting.ipynb #ba39f587
 def check_extras(
     task: str,  # of the panel
-    calibrate: str | None,  # auto or a map
-    intervals: float | IntervalSettings | None,  # a level, or settings
+    how: FitSettings,  # how to fit, calibrate and bound
+    bands: IntervalSettings | None = None,  # in more detail than their share in `how`
+    folds: Iterable[Fold] = (),  # with their validation rows
 ) -> IntervalSettings | None:  # the settings of the intervals
     "Refuse, before anything trains, what the task does not have."
-    if calibrate is not None and task == "regression": raise ConfigError("numbers have no probabilities to calibrate", found=f"task {task}", fix="use intervals")
-    if intervals is not None and task != "regression": raise ConfigError("classes have probabilities and no intervals", found=f"task {task}", fix="use calibration")
-    if calibrate not in (None, "auto"): check_method(calibrate)
-    if intervals is None: return None
-    return (intervals if isinstance(intervals, IntervalSettings) else IntervalSettings(level=intervals)).check()
+    if how.exclude_neutrals: check_neutrals(task)
+    if how.calibrate is not None: check_calibration(task, how.calibrate, how, folds)
+    if bands is None and how.intervals is None: return None
+    if task != "regression": raise ConfigError("classes have probabilities and no intervals", found=f"task {task}", fix="use calibration")
+    return (bands or IntervalSettings(level=how.intervals)).check()
 
 
 def _calibration_remarks(fitted: Sequence[FittedFold]) -> list[str]:
@@ -290,7 +291,7 @@ def run_model(
 ) -> ModelRun:
     "Fit and predict every fold; keep the last fold's model."
     started = time.perf_counter()
-    bands = check_extras(panel.task, how.calibrate, bands or how.intervals)
+    bands = check_extras(panel.task, how, bands)
     mapped = how.calibrate is not None and not spec.cls.is_rule
     predictions, fitted = (partial(calibrated_folds, method=how.calibrate) if mapped else out_of_fold)(panel, folds, spec, how=how, weighting=_weighting(how.weights), callback=callback, watch=watch)
     predictions, maker = (predictions, None) if bands is None else add_intervals(panel, predictions, bands)

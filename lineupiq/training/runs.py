@@ -135,7 +135,6 @@ def prepare_set(
     "Members and folds of a run; whatever can be refused is refused before anything is written."
     chosen, skipped = choose_models(names, panel.task, panel.log is not None)
     check_metric(how.metric, panel.task)
-    check_extras(panel.task, how.calibrate, how.intervals)
     if odd := [a for a in how.acknowledged if a not in (*chosen, *panel.columns, *ABOUT_ROWS)]:
         near = did_you_mean(odd[0], [*chosen, *panel.columns, *ABOUT_ROWS])
         raise ConfigError(f"acknowledged what is neither a model that is trained nor a column: {odd[0]}{near}", expected=", ".join([*chosen, *ABOUT_ROWS]) + ", or a feature")
@@ -146,6 +145,7 @@ def prepare_set(
         spec.build(panel, ["x"])
     read_ledger(ledger_path(how.output))  # a broken ledger is said before anything runs
     folds = [with_validation(panel, f, plan.val, plan.embargo) for f in plan_folds(panel, plan)]
+    check_extras(panel.task, how, folds=folds)
     if panel.task != "regression":  # said before a worker starts, whose warnings nobody sees
         check_balance(panel.y[panel.labelled], len(folds))
     return specs, folds, skipped

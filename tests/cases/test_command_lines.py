@@ -48,6 +48,8 @@ train --data table.yaml --model ridge --test 2021-02-30:2021-03-01            | 
 train --data table.yaml --model ridge --train-until 9999-12-31                | 2 | train_until is not a range
 train --data table.yaml --model ridge --metric rmsee                          | 2 | did you mean 'rmse'
 train --data table.yaml --model ridge --calibrate magic                       | 2 | unknown calibration 'magic'
+train --data table.yaml --model ridge --exclude-neutrals                      | 2 | of which 0 is the neutral one
+train --data games.yaml --model logistic --calibrate sigmoid --val 0          | 2 | calibration needs validation rows
 train --data table.yaml --model ridge --device tpu                            | 2 | --device: expected 'auto', 'cpu' or 'cuda'
 train --data table.yaml --model ridge --time-limit 0                          | 2 | --time-limit: expected greater than 0
 train --data table.yaml --model ridge --time-limit inf                        | 2 | --time-limit: expected a finite number
