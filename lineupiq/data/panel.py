@@ -182,6 +182,14 @@ class Panel:
         found = np.sort(pd.unique(self.y[self.labelled]))  # a few values among many rows: ten times as fast as NumPy's own
         return found.astype(np.int64) if found.dtype.kind == "f" else found  # upcoming rows make the column a float one
 
+    def hold(self,
+        frame: pd.DataFrame,  # the same rows and columns, kept elsewhere
+    ) -> None:
+        "Let go of the frame and take another that says the same, such as one that is mapped from a file."
+        for kept in ("times", "label_ends"):  # they share the frame's memory
+            self.__dict__.pop(kept, None)
+        self.frame = frame
+
     def take(self,
         rows: np.ndarray,  # bool mask or positions
     ) -> Panel:
