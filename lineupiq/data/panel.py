@@ -189,6 +189,7 @@ class Panel:
         for kept in ("times", "label_ends"):  # they share the frame's memory
             self.__dict__.pop(kept, None)
         self.frame = frame
+        _give_back()
 
     def take(self,
         rows: np.ndarray,  # bool mask or positions
@@ -200,6 +201,14 @@ class Panel:
         return replace(self, frame=frame)
 
 # %% ../../nbs/01_data/01_panel.ipynb #21ba30f0
+def _give_back() -> None:
+    "Hand freed memory back to the system: the C library of Linux keeps what is smaller than 32 MB a piece, which is all of a table of a million rows."
+    import ctypes
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc's; others give back by themselves
+    if trim is not None:
+        trim(0)
+
+
 def naive_utc(
     values: pd.Series,  # datetime64, naive or UTC
 ) -> np.ndarray:  # (N,) datetime64[ns]
