@@ -41,7 +41,7 @@ from .request import SplitPlan, TrainSettings
 from .setup import bundle_name, check_metric, choose_models, new_run_dir, spec_for
 from .unfinished import keep_result, kept_result, looked_before, note_look, one_process, tidy, tidy_killed, write_setup
 from .server import worker_server
-from .worker import run_together, worker_environment, write_job
+from .worker import map_rows, run_together, worker_environment, write_job
 
 log = logging.getLogger("lineupiq")
 
@@ -225,6 +225,8 @@ def _apart(work: Path, rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpe
     try:
         with worker_server(worker_environment):
             write_job(work, *rows)
+            if how.request:  # a command's rows are nobody else's: from here on its process and the workers share the file's memory
+                rows[0].hold(map_rows(work / "rows.arrow"))
             for names in [[n] for n in specs if n not in RULES] + ([rules] if rules else []):
                 progress(names[0], "running", {})
                 done = run_together(work, [(specs[n], paths[n]) for n in names], how, partial(progress, names[0], "epoch"))
@@ -269,9 +271,10 @@ def score_set(
     dump_json(result.record(), run_dir / "metrics" / "leaderboard.json")
     dump_json({n: r.folds for n, r in runs.items()}, run_dir / "metrics" / "folds.json")
     dump_json({n: r.history for n, r in runs.items()}, run_dir / "metrics" / "history.json")  # by epoch, of the fit that validation stopped
+    about = describe_panel(panel)
     for name, r in runs.items():
         extra = {"leaderboard": board[board["model"] == name][[*COLUMNS]].to_dict("records")[0], "findings": [asdict(f) for f in findings if f.subject == name],
-                 "folds": r.folds, "trading": trading_of(panel, r.predictions), "efficiency": efficiency(r), "data": describe_panel(panel), "runtime": runtime_record(how.seed), "run_id": run_dir.name}
+                 "folds": r.folds, "trading": trading_of(panel, r.predictions), "efficiency": efficiency(r), "data": about, "runtime": runtime_record(how.seed), "run_id": run_dir.name}
         dump_json(model_report(name, panel, r.training, r.predictions, r.importance, extra=extra), run_dir / "reports" / f"{name}_report.json")
     _write_pages(run_dir, panel, result)
     try:
