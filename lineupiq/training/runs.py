@@ -115,8 +115,8 @@ def carry_out(
     "Fit what has not been fitted yet, score everything, and say how it ended."
     started = datetime.now(timezone.utc)
     try:
-        with _asked_beside(panel, folds, how) as asked:
-            runs = fit_set(run_dir, panel, folds, specs, how, plan, skipped, progress)
+        with _asked_beside(panel, folds, how, progress) as (asked, told):
+            runs = fit_set(run_dir, panel, folds, specs, how, plan, skipped, told)
             result = score_set(run_dir, panel, folds, runs, how, skipped, asked)
     except BaseException as err:
         write_status(run_dir, started, err)
@@ -302,17 +302,23 @@ ASKED_BESIDE = 20_000_000  # values of a table: a larger one is asked when the w
 
 
 @contextmanager
-def _asked_beside(panel: Panel, folds: list[Fold], how: TrainSettings) -> Iterator[Callable[[], list[Finding]]]:
-    "Ask the table, and import what scores and pictures take, while workers fit; an error is raised where the answer is wanted."
+def _asked_beside(panel: Panel, folds: list[Fold], how: TrainSettings, progress: Callable[[str, str, dict], None] | None) -> Iterator[tuple[Callable[[], list[Finding]], Callable[[str, str, dict], None] | None]]:
+    "What the table says, and the same progress: from the first worker on the table is asked, and what scores and pictures take is imported; an error is raised where the answer is wanted."
     ask = partial(_ask_the_table, panel, folds)
     if not how.isolate or len(panel.frame) * len(panel.features) > ASKED_BESIDE:
-        yield ask
+        yield ask, progress
         return
-    beside = ThreadPoolExecutor(1, "asked-beside")
+    beside, answer = ThreadPoolExecutor(1, "asked-beside"), []
+
+    def told(model: str, state: str, facts: dict) -> None:
+        if state == "running" and not answer:  # not before: the rows are written for the workers until then
+            for module in ("scipy.special", "matplotlib.pyplot"):
+                beside.submit(preload, module)
+            answer.append(beside.submit(ask))
+        if progress is not None:
+            progress(model, state, facts)
     try:
-        for module in ("scipy.special", "matplotlib.pyplot"):
-            beside.submit(preload, module)
-        yield beside.submit(ask).result
+        yield lambda: answer[0].result() if answer else ask(), told
     finally:
         beside.shutdown(cancel_futures=True)
 
