@@ -128,6 +128,7 @@ class Panel:
     meta: dict[str, Any] = field(default_factory=dict)  # counts and notes of the builder
     class_labels: tuple[int, ...] | None = None  # of the model that these rows are for; None: the distinct labels of the rows
     log: pd.DataFrame | None = None  # the history that a rating replays, e.g. all games; the column `log_row` of the frame points into it
+    source: dict[str, Any] = field(default_factory=dict)  # where the rows came from, so that newer ones can be read; empty: nobody knows
 
     def __len__(self) -> int:
         return len(self.frame)

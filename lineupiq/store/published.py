@@ -87,12 +87,12 @@ def run_metadata(
 
 # %% ../../nbs/12_store/05_published.ipynb #171b0d93
 def candidate(
-    result: RunResult,  # of `train_models`
+    board: pd.DataFrame,  # a run's leaderboard
+    best: str | None,  # what validation picked
 ) -> str | None:  # a model of the run; None where it has rules only
     "The model of a run that is worth a version."
-    board = result.board
-    if result.best and result.best not in RULES:
-        return result.best
+    if best and best not in RULES:
+        return best
     models = board[board["role"] == "model"]
     scores = models.dropna(subset="val_score").set_index("model")["val_score"].to_dict()
     picked = best_on_validation(scores, get_metric(board["metric"].iloc[0]))
@@ -108,7 +108,7 @@ def publish_result(
     part: str = "minor",  # of the version to raise
 ) -> dict[str, str] | None:  # name, version, model; None where there is nothing to publish
     "Publish a run's candidate and point staging at it."
-    if (model := candidate(result)) is None:
+    if (model := candidate(result.board, result.best)) is None:
         return None
     name = model_name(data, model, panel.horizon, position, target)
     return {"name": name, "version": publish_run(Store(), result.run_dir, panel, model, name, part), "model": model}
