@@ -22,8 +22,8 @@ from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError,
 # %% auto #0
 __all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'models_root', 'parse_version', 'disk_errors', 'sync_path',
            'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'json_text', 'dump_json', 'load_json',
-           'load_rows', 'sha256_file', 'folder_files', 'write_manifest', 'as_written', 'as_fitted', 'verify_manifest',
-           'shown']
+           'load_rows', 'append_line', 'sha256_file', 'folder_files', 'write_manifest', 'as_written', 'as_fitted',
+           'verify_manifest', 'shown']
 
 # %% ../../nbs/00_core/01_files.ipynb #97fae632
 NAME = re.compile(r"\A[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
@@ -220,6 +220,23 @@ def load_rows(
     _check_plain(path)
     with as_written(path):
         return pd.read_parquet(path)
+
+# %% ../../nbs/00_core/01_files.ipynb #1d6dd5a0
+def append_line(
+    path: Path | str,  # a file of lines; its folder is made
+    line: str,  # without its end
+) -> None:
+    "Add a line to a file; what is no plain file is refused, since a pipe would wait for a reader for ever."
+    path = Path(path)
+    _check_plain(path)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, (line + "\n").encode("utf-8", "replace"))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 # %% ../../nbs/00_core/01_files.ipynb #135c6d55
 MANIFEST = "manifest.json"

@@ -361,10 +361,11 @@ def run_job(
     if timeout is not None and not 0 < timeout < float("inf"):
         raise ConfigError("--timeout is not a length of time", found=str(timeout), expected="seconds, greater than 0")
     whom = destinations(_alerts(name, values) if to is None else to)
+    versions = runtime_record()["versions"]  # says what is wrong with the environment while nothing is written yet
     output = Path(output).expanduser().resolve()
     with job_lock(name, output):
         sweep_jobs(name, output)
-        end, stopped = _run_locked(name, notebook, values, output, timeout, say)
+        end, stopped = _run_locked(name, notebook, values, output, timeout, say, versions)
     quick = [d for d in whom if d.kind == "summary"]  # a job that somebody stopped has no time for the network
     end.told = notify(job_message(end), quick if stopped else whom)
     if stopped is not None:
@@ -380,7 +381,7 @@ def _alerts(job: str, values: Mapping[str, Any]) -> list[str] | None:
     return watch_config(values["config"]).alerts
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #f08782c6
-def _run_locked(name: str, notebook: Path, values: Mapping[str, Any], output: Path, timeout: float | None, say: Any) -> tuple[JobEnd, BaseException | None]:
+def _run_locked(name: str, notebook: Path, values: Mapping[str, Any], output: Path, timeout: float | None, say: Any, versions: Record) -> tuple[JobEnd, BaseException | None]:
     "The part of a job that only one process may do at a time."
     job_id, folder = _new_folder(name, output)
     tell, box, started, began = _teller(folder, name, say), {"over": threading.Event(), "family": {}}, datetime.now(timezone.utc), time.monotonic()
@@ -403,7 +404,7 @@ def _run_locked(name: str, notebook: Path, values: Mapping[str, Any], output: Pa
     seconds = round(time.monotonic() - began, 3)
     tell("ended", {"status": state, "exit_code": code, "seconds": seconds})
     status = {"job": name, "job_id": job_id, "status": state, "exit_code": code, "started": started, "ended": datetime.now(timezone.utc), "seconds": seconds,
-              "parameters": dict(values), "notebook": "notebook.ipynb", "versions": runtime_record()["versions"], **facts}
+              "parameters": dict(values), "notebook": "notebook.ipynb", "versions": versions, **facts}
     _write_status(folder, status)
     folder = _show(folder, output / job_id)
     return JobEnd(code, folder, load_json(folder / "status.json")), stopped

@@ -19,7 +19,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, MissingExtra, Record, config_problems, did_you_mean
 from ..core.config import raise_problems, read_yaml, settings_yaml
-from ..core.files import check_name, disk_errors, plain
+from ..core.files import append_line, check_name, plain
 from ..core.timeline import to_duration
 from ..data.panel import Panel
 from .drift import DriftReport, DriftSettings, check_drift, plot_drift, seasonal_rows
@@ -213,14 +213,7 @@ def keep_report(
 ) -> dict[str, Any]:  # the line
     "Append a check to the history."
     line = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **(facts or {}), **plain(report.record())}
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        fd = os.open(folder / "history.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(fd, (json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n").encode())
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+    append_line(folder / "history.jsonl", json.dumps(line, allow_nan=False, ensure_ascii=False))
     return line
 
 

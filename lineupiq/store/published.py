@@ -106,11 +106,12 @@ def publish_result(
     position: str | None = None,  # of players
     target: str | None = None,  # of players: a statistic
     part: str = "minor",  # of the version to raise
+    name: str | None = None,  # under which; None: of `model_name`
 ) -> dict[str, str] | None:  # name, version, model; None where there is nothing to publish
     "Publish a run's candidate and point staging at it."
     if (model := candidate(result.board, result.best)) is None:
         return None
-    name = model_name(data, model, panel.horizon, position, target)
+    name = name or model_name(data, model, panel.horizon, position, target)
     return {"name": name, "version": publish_run(Store(), result.run_dir, panel, model, name, part), "model": model}
 
 # %% ../../nbs/12_store/05_published.ipynb #531268c2

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, GateRejected, IntegrityError, LineupIQError, Record
-from ..core.files import check_name, dump_json, load_json, one_at_a_time
+from ..base import DataError, GateRejected, IntegrityError, LineupIQError, Record
+from ..core.files import append_line, check_name, dump_json, load_json, one_at_a_time
 from ..core.timeline import to_duration
 from ..data.panel import Panel
 from ..data.request import recorded_source, source_panel
@@ -31,6 +31,7 @@ from ..registry import registry
 from ..scoring.ledger import ledger_path, record_look
 from ..store.layout import Store, read_metadata, scan, text_of
 from ..store.published import Published, load_published
+from ..tracking.hooks import is_tracked
 from ..tracking.notify import Destination, Message, notify
 from ..training.request import SplitPlan, TrainSettings
 from .drift import run_drift
@@ -178,8 +179,7 @@ class RetrainState:
         "The retraining has ended."
         self.value |= {"status": status, "ended": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         dump_json(self.value, self.path)
-        with open(self.folder / "history.jsonl", "a", encoding="utf-8") as f:
-            f.write(json.dumps({k: self.value[k] for k in ("id", "started", "ended", "status", "steps")}, default=str) + "\n")
+        append_line(self.folder / "history.jsonl", json.dumps({k: self.value[k] for k in ("id", "started", "ended", "status", "steps")}, default=str))
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #bb867e81
 def _published_by(store: Store, name: str, runs: Path) -> dict[str, str] | None:
@@ -211,9 +211,7 @@ def _train_step(ask: RetrainRequest, state: RetrainState, show: Callable[[str], 
     if found := _published_by(store, ask.name, state.runs):
         return found | {"resumed": True}
     own = {} if ask.search.optimize or ask.search.use_best else _champions_settings(live)
-    [run] = run_training(_with_room(retraining(live, ask, state.runs), live, ask, show), Lines(show), show, own)
-    if not run.published or run.published["name"] != ask.name:
-        raise ConfigError("the retraining was published under another name", found=str(run.published), expected=ask.name, fix="give the source that the model was trained on")
+    [run] = run_training(_with_room(retraining(live, ask, state.runs), live, ask, show), Lines(show), show, own, name=ask.name)
     return {"version": run.published["version"], "run_id": run.run_id}
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #d7a33949
@@ -253,6 +251,7 @@ def run_retrain(
     Store().known(ask.name)
     if dry_run:
         return _plan(ask, folder)
+    is_tracked(retraining(load_published(Store(), ask.name), ask, folder).check().tracking)
     first = None if folder.exists() else reasons_for(ask)  # before there is a folder for it: what cannot be checked leaves none
     with one_at_a_time(folder / ".lock", "this model is being retrained"):
         state = RetrainState(folder, ask)

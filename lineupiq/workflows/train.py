@@ -133,6 +133,7 @@ def run_training(
     progress: Any = None,  # told each model's state, may have stop(); None: nobody
     show: Callable[[str], None] | None = None,  # prints tables; None: quiet
     configs: Mapping[str, dict[str, Any]] | None = None,  # model -> parameters, over those of files and searches
+    name: str | None = None,  # under which a version is published; None: made of data, horizon and model
 ) -> list[RunResult]:  # one a horizon; none where the run to go on with has ended already
     "Train what is asked for: one run a horizon; or go on with the one run that `resume` names."
     ask.check()
@@ -149,7 +150,7 @@ def run_training(
                 return [_go_on(ask, ask.resume, progress, show)]
             own = file_configs(ask)
             families = read_training(ask.training_config).families  # once: every horizon is trained as the file was then
-            return [_run_horizon(ask, h, own, families, progress, show, configs or {}) for h in horizons(ask.source)]
+            return [_run_horizon(ask, h, own, families, progress, show, configs or {}, name) for h in horizons(ask.source)]
     finally:
         COURIER.dismiss()
 
@@ -168,7 +169,7 @@ def _watched(ask: TrainRequest, members: list[str], progress: Callable[[str, str
     return told
 
 # %% ../../nbs/17_workflows/02_train.ipynb #160d57c9
-def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], families: dict[str, dict], progress: Any, show: Callable[[str], None] | None, fixed: Mapping[str, dict]) -> RunResult:
+def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], families: dict[str, dict], progress: Any, show: Callable[[str], None] | None, fixed: Mapping[str, dict], called: str | None) -> RunResult:
     "One horizon: read, train, publish, report."
     say = show or (lambda line: None)
     say(f"Loading {ask.source.data}" + (f" from {', '.join(ask.source.path)}" if ask.source.path else "") + (f", horizon {horizon}" if horizon else ""))
@@ -189,7 +190,7 @@ def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], f
         raise
     finally:
         getattr(progress, "stop", lambda: None)()
-    return _published_and_told(ask, result, panel, say)
+    return _published_and_told(ask, result, panel, say, called)
 
 # %% ../../nbs/17_workflows/02_train.ipynb #cb5ea5b4
 def _go_on(ask: TrainRequest, run: Path, progress: Any, show: Callable[[str], None] | None) -> RunResult:
@@ -212,10 +213,10 @@ def _go_on(ask: TrainRequest, run: Path, progress: Any, show: Callable[[str], No
     return _published_and_told(ask, result, panel, say)
 
 # %% ../../nbs/17_workflows/02_train.ipynb #83db267c
-def _published_and_told(ask: TrainRequest, result: RunResult, panel: Panel, say: Callable[[str], None]) -> RunResult:
+def _published_and_told(ask: TrainRequest, result: RunResult, panel: Panel, say: Callable[[str], None], called: str | None = None) -> RunResult:
     "What comes after a training: a version, the tracker, the tables."
     if ask.publish:
-        result.published = publish_result(result, panel, ask.source.data, ask.source.position, ask.source.target, ask.level)
+        result.published = publish_result(result, panel, ask.source.data, ask.source.position, ask.source.target, ask.level, called)
     if is_tracked(ask.tracking):
         report_run(tracked_run(result.run_dir), ask.tracking, Path(ask.source.data).stem)
     _tell(result, panel, say)

@@ -133,6 +133,10 @@ job odd/loop.ipynb                                                            | 
 job train -p nobody=1                                                         | 2 | nobody: unknown parameter
 job train -p data                                                             | 2 | data: expected name=value
 job train --timeout nan                                                       | 2 | --timeout is not a length of time
+LINEUPIQ_NUM_THREADS=x job drift -p name=NAME                                 | 2 | not a thread count
+LINEUPIQ_TRACKING_URI=- retrain NAME                                          | 2 | store of files is no longer maintained
+LINEUPIQ_MODELS_DIR=new promote nobody                                        | 4 | no model 'nobody'
+LINEUPIQ_MODELS_DIR=new archive no:body                                       | 2 | cannot become a path
 audit cv --data table.yaml --splitter magic                                   | 2 | no such splitter
 audit leak --data table.yaml --model ridge --plant magic                      | 2 | unknown plant 'magic'
 audit leak --data table.yaml --model ridge --rows 5                           | 2 | --rows: expected greater than or equal to 200
@@ -166,9 +170,11 @@ def test_bad_inputs(world):
     for line, code, words in lines:
         for word, meant in {"NAME": NAME, **world.words}.items():
             line = line.replace(word, meant)
-        with world.entered({}):
+        argv = shlex.split(line)
+        env = dict(argv.pop(0).split("=", 1) for word in argv[:1] if word.partition("=")[0].isupper())
+        with world.entered(env):
             before = world.seen()
-            said = answer(shlex.split(line))
+            said = answer(argv)
             left = [n for n in world.seen() if n not in before]
             world.restore()
         if said.code != int(code) or "Traceback" in said.err or "Traceback" in said.out or left or not all(w in said.err for w in words.split("; ")):
@@ -184,6 +190,7 @@ def fuzz(cases, world):
         seen[said.code] += 1
         if wrong:
             faults.append((str(one), wrong, said.err[-2000:]))
+            print(*faults[-1], sep="\n   ")  # a list in an assertion is cut
     return seen, faults
 
 
