@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import shutil
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SCREEN', 'brief', 'fit_text', 'Card', 'Shown']
+__all__ = ['SCREEN', 'brief', 'fit_text', 'terminal_width', 'Card', 'Shown']
 
 # %% ../../nbs/00_core/00a_display.ipynb #88fec333
 def _short(
@@ -67,6 +68,11 @@ def fit_text(
         room, name = max(8, sizes[widest] - over), shown.columns[widest]
         shown = shown.assign(**{name: [c if len(c) <= room else f"{c[:room - 1]}…" for c in shown[name]]})
     return shown.to_string(index=False) if len(shown.columns) else ""
+
+# %% ../../nbs/00_core/00a_display.ipynb #fe6be2d4
+def terminal_width() -> int | None:  # letters a line; None: it is no terminal, and whoever reads it can scroll
+    "How wide what is printed may be."
+    return shutil.get_terminal_size((100, 24)).columns if sys.stdout is not None and sys.stdout.isatty() else None
 
 # %% ../../nbs/00_core/00a_display.ipynb #39dd1387
 SCREEN = 25  # rows of a table in a notebook; a screenful

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import Record
+from ..core.display import fit_text
 from ..data.panel import Panel
 from ..scoring.confidence import MARKET, PROPER
 from ..scoring.leaderboard import forecast_of, role_of
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['TRAINING_FIELDS', 'COST', 'scores_of', 'model_report', 'trading_of', 'trade_curve', 'plot_leaderboard',
-           'plot_learning', 'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows', 'board_notes',
-           'set_sentence']
+__all__ = ['TRAINING_FIELDS', 'COST', 'LEAVE', 'LEGEND', 'scores_of', 'model_report', 'trading_of', 'trade_curve',
+           'plot_leaderboard', 'plot_learning', 'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows',
+           'board_notes', 'who_is_who', 'board_text', 'set_sentence']
 
 # %% ../../nbs/08_report/02_boards.ipynb #fe143351
 TRAINING_FIELDS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "best_epoch", "total_epochs", "early_stopped", "training_time")
@@ -272,6 +273,38 @@ def board_notes(
     if seen := board.attrs.get("market"):
         notes.append(f"The market has a price for {seen['rows']:,} of {seen['of']:,} test rows ({seen['rows'] / seen['of']:.0%}); differences to it are on those, in {board['metric'].iloc[0]} units, positive where better than the market.")
     return notes + ([board.attrs["looks"]] if board.attrs.get("looks") else [])
+
+# %% ../../nbs/08_report/02_boards.ipynb #8e0c8680
+LEAVE = ("peak MB", "seconds", "n", "validation", *PROPER, "95 %", "in set", "to the market", "to the best")  # columns that go where there is no room, the first first
+LEGEND = {"★": "★ was picked on validation rows.", "to the best": "“To the best” is the difference to the best test score, which is known only afterwards; positive is better.",
+          "in set": "“In set”: whether it may be the best, with the p-value."}
+
+
+def who_is_who(
+    board: pd.DataFrame,  # of `leaderboard`
+    best: str | None,  # what validation picked
+    published: str | None = None,  # what became a version; None: nothing
+) -> str:  # a sentence
+    "Which member was picked, which did best on the test rows, which was published, and why they differ."
+    members = board[board["role"] != "reference"]
+    first = str(members["model"].iloc[0]) if len(members) else None
+    said = [f"Picked on validation rows: {best or 'none, there were no validation rows'}"]
+    if first is not None and first != best:
+        said.append(f"best on the test rows: {first}, which nobody could know before")
+    if published is not None and published != best:
+        said.append(f"published: {published}, the best of the models, as a rule is not published")
+    return "; ".join(said) + "."
+
+
+def board_text(
+    board: pd.DataFrame,  # of `leaderboard`
+    best: str | None = None,  # marked with a star
+    width: int | None = None,  # letters a line; None: all columns
+) -> str:  # lines
+    "The leaderboard for a terminal, with a line on what two of its columns mean."
+    table = fit_text(board_rows(board, best), width, [c for c in LEAVE if c != board["metric"].iloc[0]])
+    head = table.splitlines()[0]
+    return "\n".join([table, " ".join(said for mark, said in LEGEND.items() if mark in head or (mark in table and mark == "★"))])
 
 # %% ../../nbs/08_report/02_boards.ipynb #aa2a6c75
 def set_sentence(

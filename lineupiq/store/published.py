@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import IntegrityError, LineupIQError, NotFound, runtime_record
-from ..core.files import as_written, check_name, load_json
+from ..core.files import as_written, check_name, load_json, name_from
 from ..data.panel import Panel
 from ..scoring.leaderboard import RULES, best_on_validation
 from ..scoring.metrics import get_metric
@@ -38,8 +38,7 @@ def model_name(
     "The name under which a model is published."
     if position and target:
         return check_name(f"{position}_{target}", "model name")
-    stem = "_".join(filter(None, "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(data).stem).split("_")))
-    return check_name(f"{stem if stem[:1].isalpha() else 'data_' + stem}_h{horizon}_{model}", "model name")
+    return check_name(f"{name_from(data)}_h{horizon}_{model}", "model name")
 
 # %% ../../nbs/12_store/05_published.ipynb #c58ccdb3
 def publish_run(

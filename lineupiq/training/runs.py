@@ -38,7 +38,7 @@ from ..scoring.metrics import get_metric
 from ..screening.screen import ABOUT_ROWS, acknowledge, audit_table
 from .fitting import Bundle, ModelRun, check_extras, load_bundle, plan_folds, run_model
 from .request import SplitPlan, TrainSettings
-from .setup import bundle_name, check_metric, choose_models, new_run_dir, spec_for
+from .setup import bundle_name, check_metric, choose_models, new_run_dir, run_name, spec_for
 from .unfinished import keep_result, kept_result, looked_before, note_look, one_process, tidy, tidy_killed, write_setup
 from .server import worker_server
 from .worker import run_together, worker_environment, write_job
@@ -96,7 +96,7 @@ def train_models(
     chosen = list(specs)
     first = chosen[0] if len([c for c in chosen if c not in RULES]) == 1 or chosen[0] in RULES else "all"
     tidy_killed(how.output)
-    run_dir = new_run_dir(how.output, "all" if first in RULES and names != first else first)
+    run_dir = new_run_dir(how.output, run_name(how.config, panel, "all" if first in RULES and names != first else first))
     with one_process(run_dir):
         return carry_out(run_dir, panel, folds, specs, how, plan, skipped, progress)
 

@@ -27,7 +27,7 @@ from ..models.stored import predict_stored, stored_model
 from ..production.gate import GateConfig, Judgement
 from ..production.validate import candidate_of, validate as validate_version
 from ..registry import registry
-from ..report.boards import board_notes, board_rows, plot_leaderboard
+from ..report.boards import LEAVE, board_notes, board_rows, plot_leaderboard
 from ..store import versions as changes
 from ..store.layout import Store
 from ..store.published import candidate, load_published, model_name, publish_run
@@ -78,7 +78,7 @@ class Leaderboard(Shown, pd.DataFrame):
         if self.empty:
             return Card("an empty leaderboard")
         shown = board_rows(self, self.attrs.get("best"))
-        return Card("", {}, shown.drop(columns=["n", "peak MB"]), [f"{int(self['n'].max()):,} test rows, the same for all.", *board_notes(self)], ("seconds", "validation", "95 %", "in set", "to the market", "to the best"))
+        return Card("", {}, shown.drop(columns=["n", "peak MB"]), [f"{int(self['n'].max()):,} test rows, the same for all.", *board_notes(self)], tuple(c for c in LEAVE if c != self["metric"].iloc[0]))
 
 # %% ../../nbs/17_workflows/13_face.ipynb #b489444c
 class Page(Shown):
