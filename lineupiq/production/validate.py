@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, NotFound
+from ..core.display import brief
 from ..core.files import atomic_write
 from ..core.timeline import to_duration
 from ..data.panel import Panel
@@ -86,6 +87,8 @@ class GateRows:
     labelled: int  # labelled rows of the panel
     tested: int  # of the rows: how many the challenger was tested on after its training
     days: int  # from the first to the last
+
+    __repr__ = brief
 
     @property
     def cost(self) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import IntegrityError, LineupIQError, NotFound, runtime_record
+from ..core.display import Card, Shown
 from ..core.files import as_written, check_name, load_json, name_from
 from ..data.panel import Panel
 from ..scoring.leaderboard import RULES, best_on_validation
@@ -114,14 +115,20 @@ def publish_result(
     return {"name": name, "version": publish_run(Store(), result.run_dir, panel, model, name, part), "model": model}
 
 # %% ../../nbs/12_store/05_published.ipynb #531268c2
-@dataclass(frozen=True)
-class Published:
+@dataclass(frozen=True, repr=False)
+class Published(Shown):
     "A version, verified and loaded."
     name: str
     version: str
     bundle: Bundle
     metadata: dict[str, Any]
     folder: Path
+
+    def card(self) -> Card:
+        "What the version says of itself."
+        about, score = self.metadata, self.metadata.get("metrics") or {}
+        facts = {"model": str(about.get("model")), "task": str(about.get("task")), "date": str(about.get("date"))[:10], **({str(score["metric"]): f"{score['score']:.4g}"} if score.get("metric") and score.get("score") is not None else {})}
+        return Card(f"{self.name} {self.version}", facts, notes=[str(self.folder)])
 
 
 def load_published(

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, LeakError, Record
+from ..core.display import Card, Shown, brief
 from ..core.config import read_yaml
 from ..core.files import as_written, atomic_write, dump_json, load_json, load_rows
 from ..data.panel import Panel
-from ..report.boards import number, verdict
+from ..report.boards import LEAVE, board_rows, number, verdict
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
 from ..report.run import Facts, build_report, explain_model, write_report
 from ..scoring.confidence import with_confidence
@@ -34,8 +35,8 @@ __all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'rule_fr
            'compare_runs']
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #255f2a0f
-@dataclass
-class Evaluation:
+@dataclass(repr=False)
+class Evaluation(Shown):
     "What an evaluation found."
     model: str
     board: pd.DataFrame  # the model and the rules, with intervals and the confidence set
@@ -44,6 +45,12 @@ class Evaluation:
     facts: Facts  # what the report is made of
     folder: Path | None = None  # where the pages are; None: none were written
     record: dict[str, Any] = field(default_factory=dict)  # of report.json
+
+    def card(self) -> Card:
+        "The board on later rows, the verdict, and which look this is."
+        where = [] if self.folder is None else [f"Report: {self.folder / 'reports' / 'report.html'}"]
+        shown = board_rows(self.board, self.model).drop(columns=["validation", "seconds", "peak MB"], errors="ignore")
+        return Card("Evaluation", {"": self.model, "rows": f"{len(self.rows):,}", "look": str(self.count)}, shown, [verdict(self.board, self.model), *where], tuple(c for c in LEAVE if c != self.board["metric"].iloc[0]))
 
     @property
     def count(self) -> int:
@@ -196,6 +203,8 @@ class Comparison:
     cells: pd.DataFrame  # of `run_cells`, all runs
     notes: list[str]
     folder: Path | None = None
+
+    __repr__ = brief
 
     def table(self, role: str = "model") -> pd.DataFrame:
         "Skill with its interval: a line a model, a column a data set, horizon and symbol."

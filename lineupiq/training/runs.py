@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, runtime_record
+from ..core.display import Card, Shown, brief
 from ..checks.findings import Finding
 from ..core.columns import check_balance
 from ..core.callbacks import Callback, checkpoints_in
@@ -29,7 +30,7 @@ from ..data.panel import Panel, describe_panel
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import with_validation
 from ..registry import registry
-from ..report.boards import model_report, trading_of, verdict
+from ..report.boards import LEAVE, board_notes, board_rows, model_report, trading_of, verdict
 from ..report.run import Explanation, Facts, explain_model, ranked_importance, write_report
 from ..scoring.confidence import ADDED, with_confidence
 from ..scoring.leaderboard import COLUMNS, RULES, best_on_validation, common_rows, leak_alarm, leaderboard, raise_alarm
@@ -51,8 +52,8 @@ __all__ = ['log', 'RunResult', 'board_records', 'train_models', 'carry_out', 'pr
            'score_run', 'evaluate_run', 'ledger_of_run']
 
 # %% ../../nbs/10_training/04_runs.ipynb #d39894a4
-@dataclass
-class RunResult:
+@dataclass(repr=False)
+class RunResult(Shown):
     "What a run found."
     run_id: str
     run_dir: Path
@@ -65,6 +66,11 @@ class RunResult:
     looks: list[Look] = field(default_factory=list)  # earlier looks at the test rows
     checks: list[Finding] = field(default_factory=list)  # all that was asked of the table
     published: dict[str, Any] | None = None  # name, version and model of what it became in a store
+
+    def card(self) -> Card:
+        "The board and the verdict."
+        shown = board_rows(self.board, self.best).drop(columns=["n", "peak MB"])
+        return Card("Run", {"": self.run_id}, shown, [*board_notes(self.board), verdict(self.board, self.best), f"Report: {self.run_dir / 'reports' / 'report.html'}"], tuple(c for c in LEAVE if c != self.board["metric"].iloc[0]))
 
     def record(self) -> dict[str, Any]:  # the public JSON
         "leaderboard, best, findings, and where the run is."
@@ -415,6 +421,8 @@ class RunScores:
     board: pd.DataFrame
     bundle: Bundle  # of the model
     looks: list[Look]  # earlier looks at these rows
+
+    __repr__ = brief
 
 # %% ../../nbs/10_training/04_runs.ipynb #edb64d9b
 def score_run(
