@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -24,10 +25,13 @@ def words_of(
         return field_comments(thing)
     function = thing.__init__ if inspect.isclass(thing) else thing
     try:
-        found = docments(function, full=True)
+        found, source = docments(function, full=True), inspect.getsource(function)
     except (OSError, TypeError, ValueError):  # without a source, or of another language
         return {}
-    return {k: str(v["docment"]) for k, v in found.items() if k != "self" and isinstance(v, dict) and v.get("docment")}
+    words = {k: str(v["docment"]) for k, v in found.items() if k != "self" and isinstance(v, dict) and v.get("docment")}
+    if rest := re.search(r"\*\*(\w+)[^#\n]*#[ ]*(.+)", source):  # docments leaves the other options out
+        words = {**{k: v for k, v in words.items() if k != "return"}, rest[1]: rest[2].strip(), **({"return": words["return"]} if "return" in words else {})}
+    return words
 
 
 def with_words(
