@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.indexers import BaseIndexer
 
 from ..base import DataError, EnvironmentFault, MissingExtra
 from ..core.readers import find_tables, read_header, read_table
@@ -365,6 +366,23 @@ def next_games(
 SPANS = (3, 5, 17)  # rows: about a month, a stretch, a season
 
 
+class _Windows(BaseIndexer):
+    "Windows that are known: pandas finds those of groups anew for every column."
+    def get_window_bounds(self, num_values: int = 0, min_periods: int | None = None, center: bool | None = None, closed: str | None = None, step: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        "Where each row's window begins and ends."
+        return self.starts, self.ends
+
+
+def _plain_means(frame: pd.DataFrame, codes: np.ndarray, spans: Sequence[int]) -> list[pd.DataFrame]:
+    "Means of the last rows of the same code, this one included: what a rolling mean by group gives, to the bit."
+    order = np.argsort(codes, kind="stable")
+    ends, own = np.arange(1, len(codes) + 1), codes[order]
+    first = np.searchsorted(own, own)  # where the code's rows begin
+    inside, back = frame.take(order), np.argsort(order)
+    windows = [_Windows(starts=np.maximum(ends - span, first), ends=ends) for span in spans]
+    return [inside.rolling(w, min_periods=1).mean().take(back).add_suffix(f"_mean{span}") for span, w in zip(spans, windows, strict=True)]
+
+
 def past_means(
     frame: pd.DataFrame,  # rows in time order within each key
     by: str,  # key column: a player or a team
@@ -375,8 +393,8 @@ def past_means(
     "Averages over the rows before this one, of the same key; this row never counts."
     columns = list(columns)
     shifted = frame.groupby(by, sort=False)[columns].shift(1).astype(float)
-    grouped = shifted.groupby(frame[by].to_numpy(), sort=False)
-    out = [grouped.rolling(span, min_periods=1).mean().droplevel(0).add_suffix(f"_mean{span}") for span in spans]
+    out = _plain_means(shifted, pd.factorize(frame[by])[0], spans)
     if halflife is not None:
+        grouped = shifted.groupby(frame[by].to_numpy(), sort=False)
         out.append(grouped.ewm(halflife=halflife).mean().droplevel(0).add_suffix(f"_ewma{halflife:g}"))
     return pd.concat([part.reindex(frame.index) for part in out], axis=1)

@@ -183,6 +183,15 @@ class Panel:
         found = np.sort(pd.unique(self.y[self.labelled]))  # a few values among many rows: ten times as fast as NumPy's own
         return found.astype(np.int64) if found.dtype.kind == "f" else found  # upcoming rows make the column a float one
 
+    def hold(self,
+        frame: pd.DataFrame,  # the same rows and columns, kept elsewhere
+    ) -> None:
+        "Let go of the frame and take another that says the same, such as one that is mapped from a file."
+        for kept in ("times", "label_ends"):  # they share the frame's memory
+            self.__dict__.pop(kept, None)
+        self.frame = frame
+        _give_back()
+
     def take(self,
         rows: np.ndarray,  # bool mask or positions
     ) -> Panel:
@@ -193,6 +202,14 @@ class Panel:
         return replace(self, frame=frame)
 
 # %% ../../nbs/01_data/01_panel.ipynb #21ba30f0
+def _give_back() -> None:
+    "Hand freed memory back to the system: the C library of Linux keeps what is smaller than 32 MB a piece, which is all of a table of a million rows."
+    import ctypes
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc's; others give back by themselves
+    if trim is not None:
+        trim(0)
+
+
 def naive_utc(
     values: pd.Series,  # datetime64, naive or UTC
 ) -> np.ndarray:  # (N,) datetime64[ns]

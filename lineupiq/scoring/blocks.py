@@ -65,8 +65,9 @@ class Histories:
 
     def starts(self) -> Iterator[np.ndarray]:  # (blocks,) of each history
         "Where the blocks of each history begin."
-        rng = np.random.default_rng(self.seed)
-        for _ in range(self.draws): yield rng.integers(self.n_times, size=-(-self.n_times // self.length), dtype=np.int64)
+        rng, blocks = np.random.default_rng(self.seed), -(-self.n_times // self.length)
+        at_once = max(1, 500_000 // blocks)  # a call for each history would cost more than its numbers
+        for done in range(0, self.draws, at_once): yield from rng.integers(self.n_times, size=(min(at_once, self.draws - done), blocks), dtype=np.int64)
 
     def sums(self,
         values: np.ndarray,  # (T, K)
@@ -75,7 +76,11 @@ class Histories:
         n, (whole, rest) = self.n_times, divmod(self.n_times, self.length)
         ring = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(np.concatenate([values, values[:self.length]]), axis=0)])
         block, last = ring[self.length:self.length + n] - ring[:n], ring[rest:rest + n] - ring[:n]
-        return np.array([block[s[:whole]].sum(axis=0) + (last[s[-1]] if rest else 0.0) for s in self.starts()])
+        out = np.empty((self.draws, values.shape[1]))
+        for total, s in zip(out, self.starts(), strict=True):
+            np.add.reduce(block.take(s[:whole], axis=0), out=total)
+            if rest: total += last[s[-1]]
+        return out
 
     def counts(self) -> Iterator[np.ndarray]:  # (T,) of each history
         "How often each timestamp was drawn: for statistics that are no sums."

@@ -12,35 +12,63 @@ import numpy as np
 import pandas as pd
 
 from ..checks.findings import Finding
+from ..core.columns import distinct
 from ..data.panel import Panel
 from .columns import from_mean, latest_rows, outcome_columns, rows_by_symbol
 
 # %% auto #0
-__all__ = ['AGREE', 'SHARE', 'LEAST', 'FINE', 'MORE', 'REACH', 'SLOW', 'DEEP', 'BETTER', 'audit_copies', 'Overlap', 'overlap',
-           'rows_until_known', 'audit_overlap']
+__all__ = ['AGREE', 'SHARE', 'LEAST', 'FINE', 'MORE', 'BLOCK', 'REACH', 'SLOW', 'DEEP', 'BETTER', 'audit_copies', 'Overlap',
+           'overlap', 'rows_until_known', 'audit_overlap']
 
 # %% ../../nbs/02b_screening/03_rows.ipynb #7855abae
 AGREE, SHARE, LEAST = 0.9, 0.005, 5  # labels that agree; share of the test rows that are copies; copies
 FINE, MORE = 40.0, 3.0  # bits that tell rows apart; times as many as among the training rows
 
 
-def _prints(panel: Panel) -> tuple[np.ndarray, float]:  # (N,) uint64, bits
-    "A number for each row's features, and how many bits tell two rows apart if columns were independent."
-    names = [f.name for f in panel.features if f.name not in ("symbol", "time")]
-    frame = panel.frame[names]
-    numbers = frame.select_dtypes("number")
-    frame = frame.assign(**{c: numbers[c].astype(np.float32) for c in numbers})  # what a file's rounding leaves of a number
-    agree = [float((frame[c].value_counts(normalize=True, dropna=False) ** 2).sum()) for c in names]
-    return pd.util.hash_pandas_object(frame, index=False).to_numpy(), -float(np.log2(np.maximum(agree, 1e-12)).sum())
+BLOCK = 65_536  # rows that are looked at together: a table of many rows is never there twice
+
+
+def _prints(panel: Panel) -> np.ndarray:  # (N,) uint64
+    "A number for each row's features."
+    out = np.empty(len(panel), dtype=np.uint64)
+    for a in range(0, len(panel), BLOCK):  # a row's hash is its own, so that a block has the same as the whole
+        out[a:a + BLOCK] = pd.util.hash_pandas_object(_rounded(panel, slice(a, a + BLOCK), _asked(panel)), index=False)
+    return out
+
+
+def _asked(panel: Panel) -> list[str]:
+    "Features that a copy shares; its symbol and its time may be others."
+    return [f.name for f in panel.features if f.name not in ("symbol", "time")]
+
+
+def _rounded(panel: Panel, rows: slice, names: list[str]) -> pd.DataFrame:
+    "Columns of some rows, their numbers as float32: what a file's rounding leaves of them."
+    frame = panel.frame.iloc[rows][names]
+    return frame.astype({c: np.float32 for c in frame.select_dtypes("number")})
+
+
+def _tell_apart(panel: Panel, enough: float = FINE) -> float:  # bits; it stops where there are enough
+    "How many bits tell two rows apart if columns were independent."
+    bits = 0.0
+    for name in _asked(panel):
+        counts = _rounded(panel, slice(None), [name])[name].value_counts(dropna=False).to_numpy().astype(np.float64)
+        bits -= float(np.log2(max(((counts / counts.sum()) ** 2).sum(), 1e-12)))
+        if bits >= enough: break
+    return bits
 
 
 def _again(prints: np.ndarray, labels: np.ndarray, known: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, int]:
     "Rows that are asked about whose features stand once among the known ones with the same label, and how many stand there at all."
-    values, first, count = np.unique(prints[known], return_index=True, return_counts=True)
-    if not len(values): return asked[:0], 0
-    at = np.minimum(np.searchsorted(values, prints[asked]), len(values) - 1)
-    there = (values[at] == prints[asked]) & (count[at] == 1)
-    return asked[there & (labels[known[first[at]]] == labels[asked])], int(there.sum())
+    before, here = prints[known], prints[asked]
+    values = np.sort(before)
+    once = np.searchsorted(values, here, side="right") - np.searchsorted(values, here) == 1
+    if not once.any(): return asked[:0], 0
+    wanted, asked, here = distinct(here[once]), asked[once], here[once]
+    at = np.minimum(np.searchsorted(wanted, before), len(wanted) - 1)
+    hit = wanted[at] == before
+    twin = np.empty(len(wanted), dtype=np.int64)
+    twin[at[hit]] = known[hit]
+    return asked[labels[twin[np.searchsorted(wanted, here)]] == labels[asked]], len(asked)
 
 
 def audit_copies(
@@ -48,7 +76,7 @@ def audit_copies(
     parts: Sequence[tuple[np.ndarray, np.ndarray]],  # (rows that are trained or validated on, rows of the test) of each fold
 ) -> Finding:
     "Test rows that stand whole among the rows that a model is shown before."
-    prints, bits = _prints(panel)
+    prints = _prints(panel)
     worst, n_test = np.empty(0, dtype=int), sum(len(test) for _, test in parts)
     stood, own = 0, 0.0
     for known, test in parts:
@@ -60,7 +88,7 @@ def audit_copies(
             worst, stood, n_test, own = same, there, len(test), len(_again(prints, panel.y, before, after)[0]) / max(len(after), 1)
     n, share = len(worst), len(worst) / max(n_test, 1)
     told = f"{n} of {n_test} test rows" + (f", the first: {panel.frame['symbol'].iloc[worst[0]]} at {panel.times[worst[0]].astype('datetime64[s]')}" if n else "")
-    strange = n >= 2 and n >= AGREE * stood and (bits >= FINE or share > MORE * own)
+    strange = n >= 2 and n >= AGREE * stood and (share > MORE * own or _tell_apart(panel) >= FINE)
     if not strange: return Finding("copied rows", "pass", f"{told} stand whole among the rows before")
     return Finding("copied rows", "fail" if n >= LEAST and share >= SHARE else "warn", f"{told} stand whole among the training rows: every feature and the label",
                    "the model has seen the answers; drop the copies", "copied-rows")

@@ -81,9 +81,10 @@ def run_metadata(
     from lineupiq.data.panel import panel_digest
     record, setup = load_json(run_dir / "metrics" / "leaderboard.json"), read_yaml(run_dir / "config.yaml")
     row = next((r for r in record["leaderboard"] if r["model"] == model), {})
+    digest = panel_digest(panel)
     return {"model": f"{bundle.model.family}:{bundle.model.name}", "task": panel.task, "metrics": row, "training": {"config": bundle.model.config.to_dict(), "split": setup.get("split"), "settings": setup.get("settings"), **bundle.about},
-            "data": {"source": setup.get("data"), "digest": panel_digest(panel), "from": str(panel.times.min()), "to": str(panel.times.max()), "features": panel.columns},
-            "runtime": runtime_record(bundle.model.config.random_seed), "run_id": run_dir.name, "lineage": {"run_id": run_dir.name, "parent": live, "data_digest": panel_digest(panel)}}
+            "data": {"source": setup.get("data"), "digest": digest, "from": str(panel.times.min()), "to": str(panel.times.max()), "features": panel.columns},
+            "runtime": runtime_record(bundle.model.config.random_seed), "run_id": run_dir.name, "lineage": {"run_id": run_dir.name, "parent": live, "data_digest": digest}}
 
 # %% ../../nbs/12_store/05_published.ipynb #171b0d93
 def candidate(

@@ -230,6 +230,8 @@ def deliver_main() -> None:
     try:
         import mlflow.store.tracking.sqlalchemy_store
         import mlflow.tracking  # noqa: F401 - they take most of the time, and can be had before there is anything to deliver
+        from sqlalchemy.orm import configure_mappers
+        configure_mappers()  # the tables' classes, which the first query would wait for
     except Exception:  # said when it is asked for
         logging.getLogger(__name__).debug("MLflow cannot be imported", exc_info=True)
     if not (line := sys.stdin.readline()):

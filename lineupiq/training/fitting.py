@@ -20,6 +20,7 @@ import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, IntegrityError, LeakError, did_you_mean, Record
 from ..core.callbacks import Callback
+from ..core.columns import distinct
 from ..core.files import as_fitted, as_written, atomic_folder, dump_json, load_json, verify_manifest
 from ..core.timeline import to_duration
 from ..cv import Fold, PartBounds, WalkForwardBlocks, check_fold, holdout, walk_forward_seasons
@@ -119,7 +120,7 @@ def _given_parts(panel: Panel, column: str) -> Fold:
 def _check_room(panel: Panel, plan: SplitPlan) -> None:
     "Labelled rows enough for the parts, and an embargo shorter than the history."
     times = panel.times[panel.labelled]
-    units = len(np.unique(times if panel.groups is None else panel.groups[panel.labelled]))
+    units = len(distinct(times if panel.groups is None else panel.groups[panel.labelled]))
     parts = [MIN_TRAIN / (1 - plan.val - plan.test_share), *(1 / s for s in (plan.val, plan.test_share) if s)] if not (plan.test or plan.walk_forward or plan.edges) else [MIN_TRAIN + 1]
     least = int(np.ceil(max(parts) - 1e-9)) if not plan.walk_forward or "season" in panel.frame else MIN_TRAIN + plan.n_splits
     if len(times) < least or units < 3:
@@ -148,7 +149,7 @@ def _trimmed(fold: Fold, allowed: np.ndarray | None) -> Fold:
 # %% ../../nbs/10_training/01_fitting.ipynb #96f0ba65
 def _blocks(panel: Panel, first: pd.Timestamp, last: pd.Timestamp, n_splits: int) -> list[tuple[Any, Any]]:
     "Equal shares of the distinct times between two dates."
-    stamps = np.unique(panel.times[panel.labelled])
+    stamps = distinct(panel.times[panel.labelled])
     inside = stamps[(stamps >= np.datetime64(first)) & (stamps <= np.datetime64(last))]
     if len(inside) < n_splits:
         raise DataError("too few times between the ends of walk_forward", found=str(len(inside)), expected=f"at least n_splits = {n_splits}")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -41,14 +42,14 @@ from .fitting import Bundle, ModelRun, check_extras, load_bundle, plan_folds, ru
 from .request import SplitPlan, TrainSettings
 from .setup import bundle_name, check_metric, choose_models, new_run_dir, run_name, spec_for
 from .unfinished import keep_result, kept_result, looked_before, note_look, one_process, tidy, tidy_killed, write_setup
-from .server import worker_server
-from .worker import run_together, worker_environment, write_job
+from .server import preload, worker_server
+from .worker import map_rows, run_together, worker_environment, write_job
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'RunResult', 'board_records', 'train_models', 'carry_out', 'prepare_set', 'write_status', 'fit_set',
-           'score_set', 'efficiency', 'open_run', 'predict_unseen', 'predict_run', 'moment_of', 'RunScores',
+__all__ = ['log', 'ASKED_BESIDE', 'RunResult', 'board_records', 'train_models', 'carry_out', 'prepare_set', 'write_status',
+           'fit_set', 'score_set', 'efficiency', 'open_run', 'predict_unseen', 'predict_run', 'moment_of', 'RunScores',
            'score_run', 'evaluate_run', 'ledger_of_run']
 
 # %% ../../nbs/10_training/04_runs.ipynb #d39894a4
@@ -120,8 +121,9 @@ def carry_out(
     "Fit what has not been fitted yet, score everything, and say how it ended."
     started = datetime.now(timezone.utc)
     try:
-        runs = fit_set(run_dir, panel, folds, specs, how, plan, skipped, progress)
-        result = score_set(run_dir, panel, folds, runs, how, skipped)
+        with _asked_beside(panel, folds, how, progress) as (asked, told):
+            runs = fit_set(run_dir, panel, folds, specs, how, plan, skipped, told)
+            result = score_set(run_dir, panel, folds, runs, how, skipped, asked)
     except BaseException as err:
         write_status(run_dir, started, err)
         if how.request and not isinstance(err, Exception):
@@ -231,6 +233,8 @@ def _apart(work: Path, rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpe
     try:
         with worker_server(worker_environment):
             write_job(work, *rows)
+            if how.request:  # a command's rows are nobody else's: from here on its process and the workers share the file's memory
+                rows[0].hold(map_rows(work / "rows.arrow"))
             for names in [[n] for n in specs if n not in RULES] + ([rules] if rules else []):
                 progress(names[0], "running", {})
                 done = run_together(work, [(specs[n], paths[n]) for n in names], how, partial(progress, names[0], "epoch"))
@@ -255,6 +259,7 @@ def score_set(
     runs: dict[str, ModelRun],  # of `fit_set`
     how: TrainSettings,  # how it was trained
     skipped: dict[str, str],  # name -> why
+    asked: Callable[[], list[Finding]] | None = None,  # what the table itself says; None: it is asked here
 ) -> RunResult:
     "Leaderboard, look, alarm, reports; the alarm is raised when everything is on disk."
     predictions = {n: r.predictions for n, r in runs.items()}
@@ -265,7 +270,7 @@ def score_set(
     board = with_confidence(board, panel, predictions, how.metric, draws=how.draws, seed=how.seed)
     looks = _look(panel, predictions, board, ledger_path(how.output), "train", run_dir.name, again=looked_before(run_dir))
     note_look(run_dir)
-    checks = _asked_of_the_table(panel, folds, runs, how)
+    checks = _acknowledged((asked or partial(_ask_the_table, panel, folds))(), runs, how)
     findings = [*leak_alarm(panel, predictions, how.acknowledged), *(f for f in checks if f.verdict in ("warn", "fail"))]
     result = RunResult(run_dir.name, run_dir, board, best, findings, skipped, runs, folds, looks, checks)
     for split in ("val", "test"):
@@ -275,9 +280,10 @@ def score_set(
     dump_json(result.record(), run_dir / "metrics" / "leaderboard.json")
     dump_json({n: r.folds for n, r in runs.items()}, run_dir / "metrics" / "folds.json")
     dump_json({n: r.history for n, r in runs.items()}, run_dir / "metrics" / "history.json")  # by epoch, of the fit that validation stopped
+    about = describe_panel(panel)
     for name, r in runs.items():
         extra = {"leaderboard": board[board["model"] == name][[*COLUMNS]].to_dict("records")[0], "findings": [asdict(f) for f in findings if f.subject == name],
-                 "folds": r.folds, "trading": trading_of(panel, r.predictions), "efficiency": efficiency(r), "data": describe_panel(panel), "runtime": runtime_record(how.seed), "run_id": run_dir.name}
+                 "folds": r.folds, "trading": trading_of(panel, r.predictions), "efficiency": efficiency(r), "data": about, "runtime": runtime_record(how.seed), "run_id": run_dir.name}
         dump_json(model_report(name, panel, r.training, r.predictions, r.importance, extra=extra), run_dir / "reports" / f"{name}_report.json")
     _write_pages(run_dir, panel, result)
     try:
@@ -296,9 +302,38 @@ def efficiency(
     return {"seconds_per_epoch": t["training_time"] / max(t["total_epochs"], 1), "epochs_to_best": t["best_epoch"] + 1, "epochs": t["total_epochs"], "seconds": run.seconds, "peak_mb": run.peak_mb, "time_limited": t["time_limited"]}
 
 
-def _asked_of_the_table(panel: Panel, folds: list[Fold], runs: Mapping[str, ModelRun], how: TrainSettings) -> list[Finding]:
-    "What the rows look like, whatever was trained on them; who vouches for every model's score vouches for the table."
-    found = audit_table(panel, [(np.concatenate([f.train, *([] if f.val is None else [f.val])]), f.test) for f in folds])
+def _ask_the_table(panel: Panel, folds: list[Fold]) -> list[Finding]:
+    "What the rows look like, whatever is trained on them."
+    return audit_table(panel, [(np.concatenate([f.train, *([] if f.val is None else [f.val])]), f.test) for f in folds])
+
+
+ASKED_BESIDE = 20_000_000  # values of a table: a larger one is asked when the workers have given their memory back
+
+
+@contextmanager
+def _asked_beside(panel: Panel, folds: list[Fold], how: TrainSettings, progress: Callable[[str, str, dict], None] | None) -> Iterator[tuple[Callable[[], list[Finding]], Callable[[str, str, dict], None] | None]]:
+    "What the table says, and the same progress: from the first worker on the table is asked, and what scores and pictures take is imported; an error is raised where the answer is wanted."
+    ask = partial(_ask_the_table, panel, folds)
+    if not how.isolate or len(panel.frame) * len(panel.features) > ASKED_BESIDE:
+        yield ask, progress
+        return
+    beside, answer = ThreadPoolExecutor(1, "asked-beside"), []
+
+    def told(model: str, state: str, facts: dict) -> None:
+        if state == "running" and not answer:  # not before: the rows are written for the workers until then
+            for module in ("scipy.special", "matplotlib.pyplot"):
+                beside.submit(preload, module)
+            answer.append(beside.submit(ask))
+        if progress is not None:
+            progress(model, state, facts)
+    try:
+        yield lambda: answer[0].result() if answer else ask(), told
+    finally:
+        beside.shutdown(cancel_futures=True)
+
+
+def _acknowledged(found: list[Finding], runs: Mapping[str, ModelRun], how: TrainSettings) -> list[Finding]:
+    "Who vouches for every model's score vouches for the table."
     models = [n for n in runs if n not in RULES]
     vouched = models and set(models) <= set(how.acknowledged)
     return acknowledge(found, [f.subject for f in found] if vouched else how.acknowledged)
