@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .base import ConfigError, DataError, LineupIQError, Rows
+from .core.drawing import subplots
 from .core.display import Card, Shown
 from .core.timeline import Distance, Timeline, block_bounds, to_duration, whole_number
 
@@ -458,7 +459,6 @@ def plot_folds(
     bins: int = 400,  # resolution of the time axis
 ) -> Axes:  # the axes
     "Folds as bars over time: training, left out, validation, test."
-    import matplotlib.pyplot as plt
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
     place = np.zeros(line.n_rows, int)
@@ -471,7 +471,7 @@ def plot_folds(
         for code, rows in ((2, fold.train), (3, fold.val), (4, fold.test)):
             if rows is not None: row[place[rows]] = code
         picture.append(row)
-    if ax is None: ax = plt.subplots(figsize=(8, .4 * len(picture) + 1.2))[1]
+    if ax is None: ax = subplots(figsize=(8, .4 * len(picture) + 1.2))
     colours = ["white", "#dddddd", "#4c78a8", "#eeca3b", "#e45756"]
     ax.imshow(picture, aspect="auto", interpolation="nearest", cmap=ListedColormap(colours), vmin=0, vmax=4)
     at = np.linspace(0, bins - 1, 5)

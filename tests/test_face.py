@@ -39,7 +39,7 @@ def test_names_and_signatures_are_those_that_were_promised():
 
 
 def test_nothing_heavy_is_imported():
-    loaded = in_a_new_process("import sys, lineupiq; dir(lineupiq); print([m for m in %r if m in sys.modules])" % (HEAVY,))
+    loaded = in_a_new_process(f"import sys, lineupiq; dir(lineupiq); print([m for m in {HEAVY!r} if m in sys.modules])")
     assert loaded == "[]"
 
 
@@ -71,7 +71,6 @@ plt.rcParams["axes.facecolor"] = "#123456"
 plt.plot([1, 2]); before = (matplotlib.get_backend(), plt.get_fignums(), dict(plt.rcParams))
 import lineupiq as lq
 run = lq.train(lq.load_panel("league"), ["logistic"], settings=lq.TrainSettings(output={str(tmp_path)!r}, isolate=False, draws=100))
-run.evaluate  # noqa
 assert (matplotlib.get_backend(), plt.get_fignums(), dict(plt.rcParams)) == before, (matplotlib.get_backend(), plt.get_fignums())
 assert len(list(run.folder.glob("artifacts/*.png"))) > 3
 print("same")

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import ConfigError, DataError
+from ..core.drawing import subplots
 from ..core.display import Card, Shown, brief
 from ..scoring.blocks import MIN_BLOCKS, block_length
 
@@ -348,10 +349,9 @@ def plot_drift(
     most: int = 20,  # columns
 ) -> Any:  # axes
     "The index of each column beside what chance gives, with the customary lines."
-    import matplotlib.pyplot as plt
     how, t = settings or DriftSettings(), report.table.head(most).iloc[::-1]
     colours = {"stable": "#9aa5b1", "warning": "#eeca3b", "critical": "#e45756", "unknown": "#dddddd"}
-    ax = plt.subplots(figsize=(7, .28 * len(t) + 1.2))[1]
+    ax = subplots(figsize=(7, .28 * len(t) + 1.2))
     ax.barh(t["column"], t["psi"], color=[colours[v] for v in t["verdict"]])
     edge = 1.1 * max(how.critical, float(t["psi"].max()) if len(t) else 0, 1e-3)
     beyond = t["by_chance"].to_numpy(dtype=float) > edge

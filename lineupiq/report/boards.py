@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import Record
+from ..core.drawing import subplots
 from ..core.display import fit_text
 from ..data.panel import Panel
 from ..scoring.confidence import MARKET, PROPER
@@ -106,9 +107,8 @@ def plot_leaderboard(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Skill over the simple rule with intervals; zero is the rule."
-    import matplotlib.pyplot as plt
     if ax is None:
-        ax = plt.subplots(figsize=(7, 0.35 * len(board) + 1))[1]
+        ax = subplots(figsize=(7, 0.35 * len(board) + 1))
     b = board[::-1].reset_index(drop=True)
     colours = b["role"].map({"model": "#1f77b4", "rule": "#888888", "reference": "#ff7f0e"})
     low, high = b["skill_low"].astype(float).fillna(b["skill"]), b["skill_high"].astype(float).fillna(b["skill"])
@@ -127,8 +127,7 @@ def plot_learning(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Training and validation loss by epoch."
-    import matplotlib.pyplot as plt
-    ax = ax if ax is not None else plt.subplots(figsize=(6, 3))[1]
+    ax = ax if ax is not None else subplots(figsize=(6, 3))
     path = next((name for name in ("C", "alpha") if name in history), None)  # a linear model has no epochs but a path of penalties
     for name in ("train_loss", "val_loss"):
         if name in history:
@@ -149,9 +148,8 @@ def plot_importance(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "The most important features."
-    import matplotlib.pyplot as plt
     b = importance.head(top)[::-1]
-    ax = ax if ax is not None else plt.subplots(figsize=(6, 0.28 * len(b) + 0.8))[1]
+    ax = ax if ax is not None else subplots(figsize=(6, 0.28 * len(b) + 0.8))
     shuffled = "loss_rise" in b
     ax.barh(b["feature"], b["loss_rise" if shuffled else "importance"], color="#1f77b4")
     ax.set_xlabel("rise of the loss" if shuffled else "share of importance")
@@ -165,8 +163,7 @@ def plot_fit(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Reliability of the probabilities, or outcome by decile of the forecast."
-    import matplotlib.pyplot as plt
-    ax = ax if ax is not None else plt.subplots(figsize=(4.5, 4))[1]
+    ax = ax if ax is not None else subplots(figsize=(4.5, 4))
     own = frame[frame["split"] == "test"]
     if panel.task == "regression":
         said, y = own["prediction"].to_numpy(), own["y"].to_numpy(dtype=np.float64)

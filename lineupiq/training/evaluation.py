@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, LeakError, Record
 from ..core.display import Card, Shown, brief
+from ..core.drawing import apart, subplots
 from ..core.config import read_yaml
 from ..core.files import as_written, atomic_write, dump_json, load_json, load_rows
 from ..data.panel import Panel
@@ -278,16 +279,14 @@ def _comparison_page(found: Comparison, run_dirs: Sequence[Path]) -> Document:
     return Document("Comparison of runs", found.notes[-1], found.notes[:-1], sections, f"{c['run'].nunique()} runs")
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #781a6e0e
+@apart()
 def _heat(cells: pd.DataFrame) -> Figure:
     "Skills as a coloured grid."
-    import matplotlib
-    matplotlib.use("agg", force=False)
-    import matplotlib.pyplot as plt
     c = cells[cells["role"] == "model"].assign(where=lambda t: t["data"] + " h" + t["horizon"].astype(str) + " " + t["symbol"].astype(str)).drop_duplicates(["model", "where"], keep="last")
     columns, models = list(dict.fromkeys(c["where"])), list(dict.fromkeys(c["model"]))
     grid = c.pivot(index="model", columns="where", values="skill").reindex(index=models, columns=columns).to_numpy(dtype=float)
     most = max(float(np.nanmax(np.abs(grid))) if np.isfinite(grid).any() else 0, 1e-9)
-    ax = plt.subplots(figsize=(max(5, .9 * len(columns) + 2.5), .42 * len(models) + 1.8))[1]
+    ax = subplots(figsize=(max(5, .9 * len(columns) + 2.5), .42 * len(models) + 1.8))
     shown = ax.imshow(grid, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
     for r in c.itertuples():
         mark = pd.notna(r.skill_low) and not r.skill_low <= 0 <= r.skill_high

@@ -412,6 +412,8 @@ def predict_unseen(
     if not rows.any():
         log.warning("nothing to predict: every row of this panel has its outcome already; --all-later predicts those that are later than the training")
     out = bundle.predict(panel, np.flatnonzero(rows)).drop(columns=["row", "fold", "split"])
+    for place, (name, column) in enumerate(panel.shown.items(), list(out).index("datetime") + 1):
+        out.insert(place, name, panel.frame[column].to_numpy()[rows])
     if {"home", "away"} <= set(panel.frame) and panel.log is not None:
         out.insert(list(out).index("symbol") + 1, "away", panel.frame["away"].to_numpy()[rows])
     return out

@@ -37,7 +37,7 @@ __all__ = ['MAX_SUMS', 'ROUNDS', 'SEARCHED', 'PROBE', 'Development', 'developmen
            'FoldRows', 'stops_on_rows', 'Objective', 'choose_jobs']
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #dd682d98
-@dataclass
+@dataclass(repr=False)
 class Development(Panel):
     "A panel that holds no test rows. Made by `development_panel`."
 

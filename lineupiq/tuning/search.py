@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..base import ConfigError, JobError, ModelParams, did_you_mean
+from ..core.drawing import subplots
 from ..core.display import Card, Shown
 from ..core.callbacks import tracker_of
 from ..core.files import shown
@@ -227,8 +228,7 @@ def plot_history(
     ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
     "Every trial's score, and the best so far."
-    import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(7, 3))[1]
+    ax = ax or subplots(figsize=(7, 3))
     t = result.trials
     done = t[t["state"] == "COMPLETE"]
     best = done["score"].cummax() if result.direction == "maximize" else done["score"].cummin()
