@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from math import comb
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .base import ConfigError, DataError, Rows
+from .base import ConfigError, DataError, LineupIQError, Rows
+from .core.drawing import subplots
+from .core.display import Card, Shown
 from .core.timeline import Distance, Timeline, block_bounds, to_duration, whole_number
 
 if TYPE_CHECKING:
@@ -48,8 +50,8 @@ class FoldManifest:
         return {k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in asdict(self).items()}
 
 # %% ../nbs/02_cv.ipynb #417798c3
-@dataclass(frozen=True, eq=False)
-class Fold:
+@dataclass(frozen=True, eq=False, repr=False)
+class Fold(Shown):
     "Row numbers to train on, to test on and, for a hold-out, to choose by."
     train: np.ndarray  # (n,) int64, in time order
     test: np.ndarray
@@ -68,6 +70,12 @@ class Fold:
             sha.update(str(len(rows)).encode() + b":" + rows.tobytes())
         return FoldManifest(self.number, *self.span, len(self.train), len(self.test), 0 if self.val is None else len(self.val),
                             self.purged, self.embargoed, sha.hexdigest()[:16])
+
+    def card(self) -> Card:
+        "Its sizes and its time."
+        sizes = {"train": self.train, "val": self.val, "test": self.test}
+        return Card(f"Fold {self.number}", {**{k: f"{len(v):,}" for k, v in sizes.items() if v is not None}, **({"from": str(self.span[1])[:16], "to": str(self.span[2])[:16]} if self.span[1] is not None else {}),
+                                            "purged": f"{self.purged:,}", "embargoed": f"{self.embargoed:,}"})
 
 # %% ../nbs/02_cv.ipynb #f255265c
 def class_codes(
@@ -108,7 +116,7 @@ def check_fold(
     return fold
 
 # %% ../nbs/02_cv.ipynb #78a46341
-class Splitter:
+class Splitter(Shown):
     "Folds over a timeline; members say which blocks are tested and which rows may train."
     def __init__(self,
         times: ArrayLike,  # (N,) when each prediction is made; any order
@@ -170,7 +178,20 @@ class Splitter:
         "The folds as bars over time."
         return plot_folds(self.iter_folds(), self.timeline, ax)
 
-    def __repr__(self) -> str: return f"{type(self).__name__}({len(self.blocks)} folds, {len(self.timeline)} rows, embargo={self.embargo})"
+    def card(self) -> Card:
+        "How many folds of how many rows; in a notebook, the first of them."
+        return Card(type(self).__name__, {"folds": str(len(self.blocks)), "rows": f"{len(self.timeline):,}", "embargo": str(self.embargo)})
+
+    def _repr_html_(self) -> str:
+        import itertools
+
+        import pandas as pd
+        try:
+            first = list(itertools.islice(self.iter_folds(), 8))
+        except LineupIQError as err:  # it is shown before anybody has asked for folds
+            return replace(self.card(), notes=[str(err)]).html()
+        table = pd.DataFrame([{"fold": f.number, "train": f"{len(f.train):,}", "test": f"{len(f.test):,}", "purged": f"{f.purged:,}", "embargoed": f"{f.embargoed:,}", "test from": str(f.span[1])[:16], "to": str(f.span[2])[:16]} for f in first])
+        return replace(self.card(), frame=table, notes=["plot() draws them."] + ([f"The first {len(first)} of {len(self.blocks)}."] if len(first) < len(self.blocks) else [])).html()
 
 # %% ../nbs/02_cv.ipynb #8371b44f
 def past_rows(
@@ -438,7 +459,6 @@ def plot_folds(
     bins: int = 400,  # resolution of the time axis
 ) -> Axes:  # the axes
     "Folds as bars over time: training, left out, validation, test."
-    import matplotlib.pyplot as plt
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
     place = np.zeros(line.n_rows, int)
@@ -451,7 +471,7 @@ def plot_folds(
         for code, rows in ((2, fold.train), (3, fold.val), (4, fold.test)):
             if rows is not None: row[place[rows]] = code
         picture.append(row)
-    if ax is None: ax = plt.subplots(figsize=(8, .4 * len(picture) + 1.2))[1]
+    if ax is None: ax = subplots(figsize=(8, .4 * len(picture) + 1.2))
     colours = ["white", "#dddddd", "#4c78a8", "#eeca3b", "#e45756"]
     ax.imshow(picture, aspect="auto", interpolation="nearest", cmap=ListedColormap(colours), vmin=0, vmax=4)
     at = np.linspace(0, bins - 1, 5)

@@ -15,6 +15,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .base import Bound, ConfigError, DataError, IntegrityError, ModelConfig, Positive, TrainingMetrics, did_you_mean, first_rows
+from .core.drawing import subplots
 from .core.arrays import ArrayModel
 from .core.files import dump_json, load_json
 from .core.space import Float, Space
@@ -278,14 +279,13 @@ def plot_ratings(self: EloModel,
     ax: Any = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Ratings through time."
-    import matplotlib.pyplot as plt
     table = self.ratings(X)
     if teams is None:
         last = table.groupby("team")["rating"].last().sort_values(ascending=False)
         teams = [*last.index[:3], *last.index[3:][-3:]]
     if odd := sorted(set(teams) - set(table["team"])):
         raise ConfigError("no games of a team", found=", ".join(odd), expected=", ".join(sorted(table["team"].unique())[:40]))
-    ax = plt.subplots(figsize=(8, 3.5))[1] if ax is None else ax
+    ax = subplots(figsize=(8, 3.5)) if ax is None else ax
     for team in teams:
         own = table[table["team"] == team]
         ax.plot(own["time"], own["rating"], label=team, lw=1)

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import ConfigError, LeakError, LineupIQError
+from ..core.display import Card, Shown
 from ..checks.findings import Finding, check_splitter, findings_table, folds_of, touching
 from ..core.timeline import Distance
 from ..data.panel import Panel
@@ -114,8 +115,8 @@ def splitter_factory(
     return folds
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #6b80189c
-@dataclass
-class AuditReport:
+@dataclass(repr=False)
+class AuditReport(Shown):
     "What was found, and what was looked at."
     findings: list[Finding]
     facts: dict[str, Any] = field(default_factory=dict)
@@ -138,6 +139,13 @@ class AuditReport:
     def table(self) -> pd.DataFrame:  # title, verdict, evidence, finding
         "The findings as a table."
         return findings_table(self.findings)
+
+    def card(self) -> Card:
+        "The findings, the loudest first."
+        order = {"fail": 0, "unknown": 1, "warn": 2, "pass": 3}
+        import pandas as pd
+        rows = [{"verdict": f.verdict, "asked": f.title, "evidence": f.evidence[:90] + ("…" if len(f.evidence) > 90 else "")} for f in sorted(self.findings, key=lambda f: order[f.verdict])]
+        return Card("Audit", {v: str(n) for v, n in self.counts().items() if n}, pd.DataFrame(rows, columns=["verdict", "asked", "evidence"]), ["Nothing leaked." if not self.failed else f"Failed: {', '.join(f.title for f in self.failed[:6])}."])
 
     def raise_if_failed(self) -> None:
         "Stop with exit code 10 where something leaked, and with 2 where a model that was named could not be asked."

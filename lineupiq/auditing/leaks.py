@@ -20,6 +20,7 @@ from .pipeline import Cut, Walk, can_make_intervals, cuts_of, learns_level, leve
 from .poison import World, changes
 from .settings import AuditSettings
 from ..base import ConfigError, DataError, EnvironmentFault, LineupIQError
+from ..core.display import brief
 from ..checks.findings import Finding, check_splitter
 from ..data.panel import Panel
 from ..fit.inputs import ModelSpec
@@ -156,6 +157,8 @@ class ModelAudit:
     findings: list[Finding]
     frames: list[pd.DataFrame] = field(default_factory=list)  # predictions of each cut, as the world is
     others: list[pd.DataFrame] = field(default_factory=list)  # the same, with another future
+
+    __repr__ = brief
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #2080039a
 def poison_model(

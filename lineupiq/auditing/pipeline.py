@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ..base import DataError, Rows
+from ..core.display import brief
 from ..checks.bench import other_codes
 from ..core.arrays import take_rows
 from ..cv import Fold, WalkForwardBlocks
@@ -168,6 +169,8 @@ class Walk:
     fold: Fold
     frame: pd.DataFrame  # predictions as the fold engine returns them
     facts: dict[str, Any] = field(default_factory=dict)  # what was chosen on the way
+
+    __repr__ = brief
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #40541315
 def can_make_intervals() -> bool:

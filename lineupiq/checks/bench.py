@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..base import TASKS, BaseModel, Count, ModelConfig, ModelParams, Positive, PredictionOutput, Rows, TrainingMetrics
+from ..core.display import brief
 from .findings import Finding
 from ..core.arrays import ArrayModel, take_rows
 from ..core.files import dump_json, load_json
@@ -50,6 +51,8 @@ class CheckData:
     X_new: Any
     y_new: np.ndarray
     classes: list[int] = field(default_factory=list)  # sorted; empty for regression
+
+    __repr__ = brief
 
 # %% ../../nbs/02_checks/02_bench.ipynb #34ac5d31
 def _labels(task: str, signal: np.ndarray) -> tuple[np.ndarray, list[int]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import BaseModel, Rows
+from ..core.display import brief
 from .bench import Bench, Broken, agree, check_data, check_panel, expect, model_check, other_codes, raw_output, row_times, spoiled
 from .reads import foreign_reads, hear_reads, told_reads
 from ..core.arrays import View, take_rows
@@ -37,6 +38,8 @@ class Strangers:
     other: np.ndarray  # (N,) for each row another label
     meta: pd.DataFrame  # datetime, symbol, label_end
     panel: Panel | None  # a panel with these labels; None for games
+
+    __repr__ = brief
 
 # %% ../../nbs/02_checks/03a_memory.ipynb #d443c4a5
 @lru_cache(maxsize=8)

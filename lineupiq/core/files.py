@@ -20,10 +20,10 @@ from typing import Any
 from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError, LineupIQError, NotFound, Record, UntrustedArtifact
 
 # %% auto #0
-__all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'models_root', 'parse_version', 'disk_errors', 'sync_path',
-           'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'json_text', 'dump_json', 'load_json',
-           'load_rows', 'append_line', 'sha256_file', 'folder_files', 'write_manifest', 'as_written', 'as_fitted',
-           'verify_manifest', 'shown']
+__all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'name_from', 'models_root', 'parse_version', 'disk_errors',
+           'sync_path', 'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'json_text', 'dump_json',
+           'load_json', 'load_rows', 'append_line', 'sha256_file', 'folder_files', 'write_manifest', 'as_written',
+           'as_fitted', 'verify_manifest', 'shown']
 
 # %% ../../nbs/00_core/01_files.ipynb #97fae632
 NAME = re.compile(r"\A[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
@@ -39,6 +39,15 @@ def check_name(
         raise BadName(f"{what} cannot become a path", found=ascii(name)[:80],
                       expected=f"letters and digits joined by single underscores, from a letter, at most {MAX_NAME} characters")
     return name
+
+
+def name_from(
+    text: str,  # a source's name, or a file
+    room: int = 40,  # letters at most
+) -> str:  # letters and digits joined by single underscores, from a letter
+    "A name that is safe in a path, of any text: `my table.yaml` becomes `my_table`."
+    stem = "_".join(filter(None, "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(text).stem).split("_")))
+    return (stem if stem[:1].isalpha() else f"data_{stem}")[:room].rstrip("_")
 
 # %% ../../nbs/00_core/01_files.ipynb #b15ef400
 def models_root() -> Path:  # absolute

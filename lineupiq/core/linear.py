@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base import IntegrityError
+from .display import brief
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -35,6 +36,8 @@ class LinearModel:
     coef: np.ndarray  # (1 or C, K+M)
     intercept: np.ndarray  # (1 or C,)
     link: str = field(default="identity")  # of LINKS
+
+    __repr__ = brief
 
     @property
     def owner(self) -> np.ndarray:  # (K+M,) the input column that each transformed one comes from

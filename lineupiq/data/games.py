@@ -252,7 +252,7 @@ def game_panel(
         cleaning=Cleaning(sort=True, missing_target="upcoming"))
     counts = {"ties_dropped": int((tied & inside & ~first_game).sum()) if ties == "drop" else 0,
               "first_games_dropped": int((first_game & inside).sum()), "left_out": left_out}
-    return replace(with_notes(panel, counts), log=game_log(games))
+    return replace(with_notes(panel, counts), log=game_log(games), shown={"home": "home_team", "away": "away_team"})
 
 
 def game_log(

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import TASKS, ConfigError, DataError, LeakError, did_you_mean, first_rows
+from ..core.display import Card, Shown
 from ..core.columns import check_labels, check_numeric, check_values, check_weights, column_facts, judge_columns, numeric_column, numeric_frame, pick_columns
 from ..core.parsing import times_of_numbers, times_of_text
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
@@ -114,8 +115,8 @@ def _parse_time(values: pd.Series, name: str) -> pd.Series:
         raise DataError("not a time", where=f"column '{name}'", found=str(err)[:120], expected="dates between 1678 and 2262") from None
 
 # %% ../../nbs/01_data/01_panel.ipynb #95bdb5ad
-@dataclass
-class Panel:
+@dataclass(repr=False)
+class Panel(Shown):
     "Rows in time order, the manifest of their features, and what they are for. Made by `make_panel`."
     frame: pd.DataFrame  # symbol, time, label, label_end, weight, the features, and columns that are no features
     features: list[Feature]
@@ -128,9 +129,23 @@ class Panel:
     meta: dict[str, Any] = field(default_factory=dict)  # counts and notes of the builder
     class_labels: tuple[int, ...] | None = None  # of the model that these rows are for; None: the distinct labels of the rows
     log: pd.DataFrame | None = None  # the history that a rating replays, e.g. all games; the column `log_row` of the frame points into it
+    source: dict[str, Any] = field(default_factory=dict)  # where the rows came from, so that newer ones can be read; empty: nobody knows
+    shown: dict[str, str] = field(default_factory=dict)  # by what people know a row: name in a table of predictions -> column, such as player -> player_display_name
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def card(self) -> Card:
+        "Rows, symbols, span, outcome and features."
+        known = self.labelled
+        outcome = {"mean outcome": f"{self.y[known].mean():.4g}"} if self.task == "regression" and known.any() else {} if self.task == "regression" else {"classes": str(len(self.classes))}
+        facts = {"task": self.task, "rows": f"{len(self):,}", "with an outcome": f"{int(known.sum()):,}", "symbols": f"{self.frame['symbol'].nunique():,}", **outcome,
+                 **({"from": str(self.times[0])[:10], "to": str(self.times[-1])[:10]} if len(self) else {}), "features": str(len(self.features))}
+        about = pd.DataFrame([{"feature": f.name, "kind": f.kind, "what it is": f.description[:80]} for f in self.features])
+        return Card(f"Panel {self.name}", facts, about if len(about) and self.features else None)
+
+    def __repr__(self) -> str:
+        return replace(self.card(), frame=None).text()
 
     @property
     def columns(self) -> list[str]:

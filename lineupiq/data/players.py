@@ -301,5 +301,6 @@ def player_panel(
         [Feature(name, "numeric", describe_player_feature(name)) for name in features],
         task="regression", name="nfl-players", label_kind="count" if target in COUNT_TARGETS else "numeric",
         cleaning=Cleaning(sort=True, missing_target="upcoming"))
+    panel.shown = {name: column for name, column in (("player", "player_display_name" if "player_display_name" in own else "player_name"), ("team", "team"), ("opponent", "opponent")) if column in panel.frame}
     rule = f"{target}_ewma{halflife:g}"
     return with_notes(panel, {"position": position, "target": target, **counts}, {"ewma": rule} if halflife == HALFLIFE and rule in features else None)

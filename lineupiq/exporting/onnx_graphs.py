@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..base import ConfigError, MissingExtra
+from ..core.display import brief
 from ..core.linear import LinearModel
 
 # %% auto #0
@@ -96,6 +97,8 @@ class Tree:
     nan: np.ndarray  # (n,) bool: NaN goes to `yes`
     leaves: np.ndarray  # (L,) float64
     target: int = 0  # column of the sum that the leaves add to
+
+    __repr__ = brief
 
     def __post_init__(self):
         if not len(self.feature):  # a lone leaf is written as a test whose two ends meet

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import ConfigError, DataError
+from ..core.display import brief
 from ..core.callbacks import Callback
 from ..core.timeline import Distance
 from ..cv import Fold, holdout
@@ -117,6 +118,8 @@ class CalibratedFold(FittedFold):
     "A fitted fold, the map that follows its model, and how it was chosen."
     map: ProbabilityMap = field(default_factory=ProbabilityMap)
     choice: MapChoice | None = None
+
+    __repr__ = brief
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #48163485
 def check_calibration(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, PredictionOutput, TrainingMetrics
+from ..core.display import brief
 from ..core.columns import check_balance
 from ..core.callbacks import Callback, CallbackList
 from ..core.timeline import Distance
@@ -51,6 +52,8 @@ class FittedFold:
     predictions: pd.DataFrame
     fold: Fold
     seconds: float
+
+    __repr__ = brief
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #e612b028
 def check_neutrals(

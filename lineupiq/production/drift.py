@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import ConfigError, DataError
+from ..core.drawing import subplots
+from ..core.display import Card, Shown, brief
 from ..scoring.blocks import MIN_BLOCKS, block_length
 
 # %% auto #0
@@ -74,6 +76,8 @@ class BlockCounts:
     current: np.ndarray  # (K,) bool: the blocks that are current
     length: int  # timestamps in a block
     pull: np.ndarray  # (W,) ≥ 1: how much more one stretch varies than shuffled blocks
+
+    __repr__ = brief
 
     def statistic(self,
         chosen: np.ndarray,  # (P, K) 0 or 1: blocks that are called current
@@ -231,12 +235,18 @@ class DriftSettings:
         return self
 
 # %% ../../nbs/13_production/04_drift.ipynb #a51fd70a
-@dataclass(frozen=True)
-class DriftReport:
+@dataclass(frozen=True, repr=False)
+class DriftReport(Shown):
     "What a check found."
     verdict: str  # stable, warning, critical or unknown
     table: pd.DataFrame  # a row a column: column, kind, psi, by_chance (the level of chance), p, verdict
     facts: dict[str, Any] = field(default_factory=dict)  # rows, spans, block length, reason where unknown
+
+    def card(self) -> Card:
+        "The verdict, and the columns that moved most."
+        value = lambda v: "–" if v is None or v != v else f"{v:.3g}" if isinstance(v, float) else str(v)  # noqa: E731
+        order = self.table.sort_values("psi", ascending=False).head(12) if "psi" in self.table else self.table.head(12)
+        return Card(f"Drift: {self.verdict}", {"columns": str(len(self.table)), "called": str(len(self.drifted))}, order.astype(object).map(value), [str(self.facts["reason"])] if self.facts.get("reason") else [])
 
     @property
     def drifted(self) -> list[str]:
@@ -339,10 +349,9 @@ def plot_drift(
     most: int = 20,  # columns
 ) -> Any:  # axes
     "The index of each column beside what chance gives, with the customary lines."
-    import matplotlib.pyplot as plt
     how, t = settings or DriftSettings(), report.table.head(most).iloc[::-1]
     colours = {"stable": "#9aa5b1", "warning": "#eeca3b", "critical": "#e45756", "unknown": "#dddddd"}
-    ax = plt.subplots(figsize=(7, .28 * len(t) + 1.2))[1]
+    ax = subplots(figsize=(7, .28 * len(t) + 1.2))
     ax.barh(t["column"], t["psi"], color=[colours[v] for v in t["verdict"]])
     edge = 1.1 * max(how.critical, float(t["psi"].max()) if len(t) else 0, 1e-3)
     beyond = t["by_chance"].to_numpy(dtype=float) > edge

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, config_problems, did_you_mean
+from ..core.display import Card, Shown, brief
 from ..core.config import raise_problems, read_yaml, settings_yaml
 from ..report.boards import COST
 from ..scoring.intervals import Interval, Resampling, skill_interval
@@ -94,6 +95,8 @@ class Contest:
     looks: float = 1.0  # how often these rows were used for validation, this time included
     trading: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # challenger, champion, rule -> Sharpe and so on, where the task trades
 
+    __repr__ = brief
+
     @property
     def y(self) -> np.ndarray:
         "Outcomes."
@@ -112,8 +115,8 @@ class Contest:
         return self
 
 # %% ../../nbs/13_production/01_gate.ipynb #3a6a6098
-@dataclass
-class Judgement:
+@dataclass(repr=False)
+class Judgement(Shown):
     "What the gate says, and why."
     verdict: str  # PROMOTE, REJECT or INCONCLUSIVE
     reasons: list[str]  # in the order of their weight
@@ -124,6 +127,11 @@ class Judgement:
     metric: str
     level: float  # that was used, stricter after earlier looks
     facts: dict[str, Any] = field(default_factory=dict)  # n, window, latency, looks, digests
+
+    def card(self) -> Card:
+        "The verdict, its reasons, and every score of everybody."
+        value = lambda v: "–" if v is None or v != v else f"{v:.4g}" if isinstance(v, float) else str(v)  # noqa: E731
+        return Card(self.verdict, {k: str(self.facts[k]) for k in ("name", "version", "n") if self.facts.get(k) is not None}, self.table.astype(object).map(value), list(self.reasons))
 
     def record(self) -> dict[str, Any]:
         "Plain values for JSON."

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, MissingExtra, Record, config_problems, did_you_mean
+from ..core.drawing import apart, subplots
 from ..core.config import raise_problems, read_yaml, settings_yaml
 from ..core.files import append_line, check_name, plain
 from ..core.timeline import to_duration
@@ -247,10 +248,9 @@ def plot_history(
     settings: DriftSettings | None = None,  # for the lines
 ) -> Any:  # axes
     "The index of the columns over the checks."
-    import matplotlib.pyplot as plt
     how = settings or DriftSettings()
     values = pd.DataFrame({h["time"][:16]: {c["column"]: c["psi"] for c in h["columns"]} for h in history}).T.astype(float)
-    ax = plt.subplots(figsize=(8, 3.2))[1]
+    ax = subplots(figsize=(8, 3.2))
     for name in values.max().sort_values(ascending=False).index[:most]:
         ax.plot(values.index, values[name], marker="o", ms=3, label=name)
     for value, style in ((how.warning, ":"), (how.critical, "--")):
@@ -264,6 +264,7 @@ def plot_history(
 TABLE_NOTE = "psi: how far a column has moved. by_chance: how far chance moves any column of a history without drift in all but the allowed share of false alarms. A column is called where psi is above by_chance and above the customary lines."
 
 
+@apart()
 def drift_page(
     report: DriftReport,  # of `watch_model`
     name: str,  # of the model

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, NotFound
+from ..core.drawing import apart, subplots
+from ..core.display import brief
 from ..core.files import atomic_write
 from ..core.timeline import to_duration
 from ..data.panel import Panel
@@ -86,6 +88,8 @@ class GateRows:
     labelled: int  # labelled rows of the panel
     tested: int  # of the rows: how many the challenger was tested on after its training
     days: int  # from the first to the last
+
+    __repr__ = brief
 
     @property
     def cost(self) -> float:
@@ -270,10 +274,9 @@ def plot_contest(
     found: Judgement,  # of `judge`
 ) -> Any:  # axes
     "The skill on the whole and in each segment, with intervals."
-    import matplotlib.pyplot as plt
     parts = [("all rows", found.skill.score, found.skill.low, found.skill.high, True)]
     parts += [(f"{s.by} {s.segment}", s.skill, s.low, s.high, s.judged) for s in found.segments.itertuples() if s.low is not None and s.low == s.low][:30]
-    ax = plt.subplots(figsize=(7, .3 * len(parts) + 1.2))[1]
+    ax = subplots(figsize=(7, .3 * len(parts) + 1.2))
     for i, (_, score, low, high, judged) in enumerate(reversed(parts)):
         ax.errorbar(score, i, xerr=[[max(0, score - low)], [max(0, high - score)]], fmt="o", ms=4, color="#4c78a8" if judged else "#9aa5b1")
     ax.axvline(0, color="k", lw=.8)
@@ -282,6 +285,7 @@ def plot_contest(
     return ax
 
 
+@apart()
 def comparison_document(
     found: Judgement,  # of `validate`
 ) -> Document:

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..base import Record
+from ..core.drawing import subplots
+from ..core.display import fit_text
 from ..data.panel import Panel
 from ..scoring.confidence import MARKET, PROPER
 from ..scoring.leaderboard import forecast_of, role_of
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['TRAINING_FIELDS', 'COST', 'scores_of', 'model_report', 'trading_of', 'trade_curve', 'plot_leaderboard',
-           'plot_learning', 'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows', 'board_notes',
-           'set_sentence']
+__all__ = ['TRAINING_FIELDS', 'COST', 'LEAVE', 'LEGEND', 'scores_of', 'model_report', 'trading_of', 'trade_curve',
+           'plot_leaderboard', 'plot_learning', 'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows',
+           'board_notes', 'who_is_who', 'board_text', 'set_sentence']
 
 # %% ../../nbs/08_report/02_boards.ipynb #fe143351
 TRAINING_FIELDS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "best_epoch", "total_epochs", "early_stopped", "training_time")
@@ -105,9 +107,8 @@ def plot_leaderboard(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Skill over the simple rule with intervals; zero is the rule."
-    import matplotlib.pyplot as plt
     if ax is None:
-        ax = plt.subplots(figsize=(7, 0.35 * len(board) + 1))[1]
+        ax = subplots(figsize=(7, 0.35 * len(board) + 1))
     b = board[::-1].reset_index(drop=True)
     colours = b["role"].map({"model": "#1f77b4", "rule": "#888888", "reference": "#ff7f0e"})
     low, high = b["skill_low"].astype(float).fillna(b["skill"]), b["skill_high"].astype(float).fillna(b["skill"])
@@ -126,8 +127,7 @@ def plot_learning(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Training and validation loss by epoch."
-    import matplotlib.pyplot as plt
-    ax = ax if ax is not None else plt.subplots(figsize=(6, 3))[1]
+    ax = ax if ax is not None else subplots(figsize=(6, 3))
     path = next((name for name in ("C", "alpha") if name in history), None)  # a linear model has no epochs but a path of penalties
     for name in ("train_loss", "val_loss"):
         if name in history:
@@ -148,9 +148,8 @@ def plot_importance(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "The most important features."
-    import matplotlib.pyplot as plt
     b = importance.head(top)[::-1]
-    ax = ax if ax is not None else plt.subplots(figsize=(6, 0.28 * len(b) + 0.8))[1]
+    ax = ax if ax is not None else subplots(figsize=(6, 0.28 * len(b) + 0.8))
     shuffled = "loss_rise" in b
     ax.barh(b["feature"], b["loss_rise" if shuffled else "importance"], color="#1f77b4")
     ax.set_xlabel("rise of the loss" if shuffled else "share of importance")
@@ -164,8 +163,7 @@ def plot_fit(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Reliability of the probabilities, or outcome by decile of the forecast."
-    import matplotlib.pyplot as plt
-    ax = ax if ax is not None else plt.subplots(figsize=(4.5, 4))[1]
+    ax = ax if ax is not None else subplots(figsize=(4.5, 4))
     own = frame[frame["split"] == "test"]
     if panel.task == "regression":
         said, y = own["prediction"].to_numpy(), own["y"].to_numpy(dtype=np.float64)
@@ -272,6 +270,38 @@ def board_notes(
     if seen := board.attrs.get("market"):
         notes.append(f"The market has a price for {seen['rows']:,} of {seen['of']:,} test rows ({seen['rows'] / seen['of']:.0%}); differences to it are on those, in {board['metric'].iloc[0]} units, positive where better than the market.")
     return notes + ([board.attrs["looks"]] if board.attrs.get("looks") else [])
+
+# %% ../../nbs/08_report/02_boards.ipynb #8e0c8680
+LEAVE = ("peak MB", "seconds", "n", "validation", *PROPER, "95 %", "in set", "to the market", "to the best")  # columns that go where there is no room, the first first
+LEGEND = {"★": "★ was picked on validation rows.", "to the best": "“To the best” is the difference to the best test score, which is known only afterwards; positive is better.",
+          "in set": "“In set”: whether it may be the best, with the p-value."}
+
+
+def who_is_who(
+    board: pd.DataFrame,  # of `leaderboard`
+    best: str | None,  # what validation picked
+    published: str | None = None,  # what became a version; None: nothing
+) -> str:  # a sentence
+    "Which member was picked, which did best on the test rows, which was published, and why they differ."
+    members = board[board["role"] != "reference"]
+    first = str(members["model"].iloc[0]) if len(members) else None
+    said = [f"Picked on validation rows: {best or 'none, there were no validation rows'}"]
+    if first is not None and first != best:
+        said.append(f"best on the test rows: {first}, which nobody could know before")
+    if published is not None and published != best:
+        said.append(f"published: {published}, the best of the models, as a rule is not published")
+    return "; ".join(said) + "."
+
+
+def board_text(
+    board: pd.DataFrame,  # of `leaderboard`
+    best: str | None = None,  # marked with a star
+    width: int | None = None,  # letters a line; None: all columns
+) -> str:  # lines
+    "The leaderboard for a terminal, with a line on what two of its columns mean."
+    table = fit_text(board_rows(board, best), width, [c for c in LEAVE if c != board["metric"].iloc[0]])
+    head = table.splitlines()[0]
+    return "\n".join([table, " ".join(said for mark, said in LEGEND.items() if mark in head or (mark in table and mark == "★"))])
 
 # %% ../../nbs/08_report/02_boards.ipynb #aa2a6c75
 def set_sentence(

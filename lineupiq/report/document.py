@@ -9,6 +9,7 @@ import base64
 import html
 import io
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,11 @@ class Figure:
         dpi: int = 120,  # sharp on a screen at twice the usual density, small in a mail
     ) -> Figure:
         "The figure of some axes."
-        import matplotlib.pyplot as plt
         figure = (ax.flat[0] if hasattr(ax, "flat") else ax[0] if isinstance(ax, (list, tuple)) else ax).figure
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=dpi, bbox_inches="tight", facecolor="white", metadata={"Software": None})
-        plt.close(figure)
+        if "matplotlib.pyplot" in sys.modules:  # a figure of the caller's session; one that was drawn apart is none
+            sys.modules["matplotlib.pyplot"].close(figure)
         return Figure(name, alt, caption, out.getvalue())
 
 # %% ../../nbs/08_report/04_document.ipynb #0fc223b8

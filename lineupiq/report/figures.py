@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import DataError
+from ..core.drawing import subplots
 from ..data.panel import Panel
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import get_metric, reliability
@@ -55,8 +56,7 @@ def plot_reliability(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Observed frequency against stated probability, with the null band and the number of rows."
-    import matplotlib.pyplot as plt
-    ax = ax if ax is not None else plt.subplots(figsize=(5.2, 4.4))[1]
+    ax = ax if ax is not None else subplots(figsize=(5.2, 4.4))
     ax.plot([0, 1], [0, 1], color="black", lw=.8)
     ax.vlines(bands["stated"], bands["band_low"], bands["band_high"], color=GREY, alpha=.35, lw=9, label="a right forecast lies here, 95 %")
     ax.plot(bands["stated"], bands["observed"], "-", color=BLUE, lw=1)
@@ -79,11 +79,10 @@ def plot_confusion(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "The confusion matrix, coloured by the share of each true class."
-    import matplotlib.pyplot as plt
     counts = np.asarray(matrix, dtype=float)
     if counts.shape != (len(classes), len(classes)):
         raise DataError("the confusion matrix does not fit its classes", found=f"{counts.shape} for {len(classes)} classes")
-    ax = ax if ax is not None else plt.subplots(figsize=(1.1 * len(classes) + 2.2, 1.0 * len(classes) + 1.6))[1]
+    ax = ax if ax is not None else subplots(figsize=(1.1 * len(classes) + 2.2, 1.0 * len(classes) + 1.6))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*counts.shape):
@@ -116,8 +115,7 @@ def plot_deciles(
     most: int = 4000,  # points in the cloud; more only darken it
 ) -> Any:  # the two axes
     "Outcome by tenth of the forecast, and residuals."
-    import matplotlib.pyplot as plt
-    axes = axes if axes is not None else plt.subplots(1, 2, figsize=(10, 4))[1]
+    axes = axes if axes is not None else subplots(1, 2, figsize=(10, 4))
     own, t = frame[frame["split"] == split], decile_table(frame, split)
     ends = [float(t[["forecast", "outcome"]].min().min()), float(t[["forecast", "outcome"]].max().max())]
     axes[0].plot(ends, ends, color="black", lw=.8)
@@ -146,10 +144,9 @@ def plot_contributions(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Contributions of the features that move the forecast most."
-    import matplotlib.pyplot as plt
     size = np.abs(values).mean(axis=0)
     order = np.argsort(-(size if size.ndim == 1 else size.sum(axis=1)), kind="stable")[:top][::-1]
-    ax = ax if ax is not None else plt.subplots(figsize=(7.5, .34 * len(order) + 1.2))[1]
+    ax = ax if ax is not None else subplots(figsize=(7.5, .34 * len(order) + 1.2))
     if values.ndim == 3:
         left = np.zeros(len(order))
         for c in range(values.shape[2]):
@@ -187,8 +184,7 @@ def plot_equity(
     axes: Sequence[Axes] | None = None,  # two matplotlib axes; None: new ones
 ) -> Any:  # the two axes
     "Equity and drawdown over the test rows."
-    import matplotlib.pyplot as plt
-    axes = axes if axes is not None else plt.subplots(2, 1, figsize=(8, 4.4), sharex=True, height_ratios=[2.4, 1])[1]
+    axes = axes if axes is not None else subplots(2, 1, figsize=(8, 4.4), sharex=True, height_ratios=[2.4, 1])
     axes[0].plot(curve.index, curve["before costs"], color=GREY, lw=1, label="before costs")
     axes[0].plot(curve.index, curve["equity"], color=BLUE, lw=1.5, label="after costs")
     axes[0].axhline(1, color="black", lw=.8)
@@ -205,9 +201,8 @@ def plot_segments(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Skill over the simple rule by segment."
-    import matplotlib.pyplot as plt
     b = table[table["skill"].notna()][::-1].reset_index(drop=True)
-    ax = ax if ax is not None else plt.subplots(figsize=(7, .28 * len(b) + 1))[1]
+    ax = ax if ax is not None else subplots(figsize=(7, .28 * len(b) + 1))
     for i, r in b.iterrows():
         known = pd.notna(r["skill_low"])
         if known:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import LineupIQError, Record
+from ..core.drawing import apart
 from ..checks.findings import Finding, findings_table
 from ..core.files import atomic_write, dump_json
 from ..core.timeline import Timeline
@@ -290,12 +291,11 @@ def _data_section(f: Facts, record: Record) -> Section:
     return Section("Data and earlier looks", parts)
 
 # %% ../../nbs/08_report/05_run.ipynb #02d5d81b
+@apart()
 def build_report(
     facts: Facts,  # of a run or an evaluation
 ) -> tuple[Document, dict[str, Any]]:  # the page, and the record for report.json
     "The document and the JSON record."
-    import matplotlib
-    matplotlib.use("agg", force=False)
     record: dict[str, Any] = {"run": facts.run, "verdict": verdict(facts.board, facts.best), "best": facts.best, "shown": facts.shown}
     sections: list[Section | None] = [_board_section(facts)]
     if name := facts.shown:

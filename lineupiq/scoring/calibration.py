@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError, did_you_mean
+from ..core.drawing import subplots
 from .intervals import DRAWN, Resampling, score_interval
 from .metrics import Metric, calibration_null, calibration_pairs, check_probabilities, encode, finite, get_metric, reliability
 
@@ -254,8 +255,7 @@ def plot_reliability(
     classes: ArrayLike | None = None,  # (C,) class order
 ) -> Axes:
     "Observed against stated, with the band of a perfect forecast."
-    import matplotlib.pyplot as plt
-    ax = plt.subplots(figsize=(5, 5))[1] if ax is None else ax
+    ax = subplots(figsize=(5, 5)) if ax is None else ax
     for k, (name, p) in enumerate(forecasts.items()):
         t = reliability_band(y, p, classes=classes)
         if k == 0: ax.fill_between(t["stated"], t["null_low"], t["null_high"], color="0.88", label="95 % of perfect forecasts")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import Busy, EnvironmentFault, IntegrityError, LineupIQError, NotFound, UntrustedArtifact, did_you_mean
+from ..core.display import SCREEN, Card, Shown
 from ..core.files import MANIFEST, NAME, check_name, load_json, models_root, parse_version, sha256_file, verify_manifest
 from ..core.journal import Journal, state_at
 from .signing import check_signed, trusted_keys
@@ -51,8 +52,8 @@ def text_of(
     return ".".join(map(str, version))
 
 # %% ../../nbs/12_store/02_layout.ipynb #55f005a0
-@dataclass(frozen=True)
-class Store:
+@dataclass(frozen=True, repr=False)
+class Store(Shown):
     "A folder of versions, links and a journal."
     root: Path = field(default_factory=models_root)
 
@@ -60,6 +61,15 @@ class Store:
     def journal(self) -> Journal:
         "What happened here."
         return Journal(self.root / "journal.jsonl", headed=True)
+
+    def card(self) -> Card:
+        "Its models, their versions, and what is live; nothing is verified."
+        import pandas as pd
+        rows = []
+        for name in self.names()[:SCREEN + 1]:
+            there = self.versions(name)
+            rows.append({"name": name, "production": quiet_link(self, name, "production") or "–", "staging": quiet_link(self, name, "staging") or "–", "newest": text_of(there[-1]) if there else "–", "versions": str(len(there))})
+        return Card("Store", {"at": str(self.root), "models": str(len(self.names()))}, pd.DataFrame(rows) if rows else None, [] if rows else ["It is empty: run.publish(), or lineupiq train, publishes a model."], ("versions", "newest"))
 
     def check_place(self) -> None:
         "Raise where nothing could be published here."

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ..base import IntegrityError, LineupIQError, NotFound, runtime_record
-from ..core.files import as_written, check_name, load_json
+from ..core.display import Card, Shown
+from ..core.files import as_written, check_name, load_json, name_from
 from ..data.panel import Panel
 from ..scoring.leaderboard import RULES, best_on_validation
 from ..scoring.metrics import get_metric
@@ -38,8 +39,7 @@ def model_name(
     "The name under which a model is published."
     if position and target:
         return check_name(f"{position}_{target}", "model name")
-    stem = "_".join(filter(None, "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(data).stem).split("_")))
-    return check_name(f"{stem if stem[:1].isalpha() else 'data_' + stem}_h{horizon}_{model}", "model name")
+    return check_name(f"{name_from(data)}_h{horizon}_{model}", "model name")
 
 # %% ../../nbs/12_store/05_published.ipynb #c58ccdb3
 def publish_run(
@@ -88,12 +88,12 @@ def run_metadata(
 
 # %% ../../nbs/12_store/05_published.ipynb #171b0d93
 def candidate(
-    result: RunResult,  # of `train_models`
+    board: pd.DataFrame,  # a run's leaderboard
+    best: str | None,  # what validation picked
 ) -> str | None:  # a model of the run; None where it has rules only
     "The model of a run that is worth a version."
-    board = result.board
-    if result.best and result.best not in RULES:
-        return result.best
+    if best and best not in RULES:
+        return best
     models = board[board["role"] == "model"]
     scores = models.dropna(subset="val_score").set_index("model")["val_score"].to_dict()
     picked = best_on_validation(scores, get_metric(board["metric"].iloc[0]))
@@ -110,20 +110,26 @@ def publish_result(
     name: str | None = None,  # under which; None: of `model_name`
 ) -> dict[str, str] | None:  # name, version, model; None where there is nothing to publish
     "Publish a run's candidate and point staging at it."
-    if (model := candidate(result)) is None:
+    if (model := candidate(result.board, result.best)) is None:
         return None
     name = name or model_name(data, model, panel.horizon, position, target)
     return {"name": name, "version": publish_run(Store(), result.run_dir, panel, model, name, part), "model": model}
 
 # %% ../../nbs/12_store/05_published.ipynb #531268c2
-@dataclass(frozen=True)
-class Published:
+@dataclass(frozen=True, repr=False)
+class Published(Shown):
     "A version, verified and loaded."
     name: str
     version: str
     bundle: Bundle
     metadata: dict[str, Any]
     folder: Path
+
+    def card(self) -> Card:
+        "What the version says of itself."
+        about, score = self.metadata, self.metadata.get("metrics") or {}
+        facts = {"model": str(about.get("model")), "task": str(about.get("task")), "date": str(about.get("date"))[:10], **({str(score["metric"]): f"{score['score']:.4g}"} if score.get("metric") and score.get("score") is not None else {})}
+        return Card(f"{self.name} {self.version}", facts, notes=[str(self.folder)])
 
 
 def load_published(

@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, LeakError, Record
+from ..core.display import Card, Shown, brief
+from ..core.drawing import apart, subplots
 from ..core.config import read_yaml
 from ..core.files import as_written, atomic_write, dump_json, load_json, load_rows
 from ..data.panel import Panel
-from ..report.boards import number, verdict
+from ..report.boards import LEAVE, board_rows, number, verdict
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
 from ..report.run import Facts, build_report, explain_model, write_report
 from ..scoring.confidence import with_confidence
@@ -34,8 +36,8 @@ __all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'rule_fr
            'compare_runs']
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #255f2a0f
-@dataclass
-class Evaluation:
+@dataclass(repr=False)
+class Evaluation(Shown):
     "What an evaluation found."
     model: str
     board: pd.DataFrame  # the model and the rules, with intervals and the confidence set
@@ -44,6 +46,12 @@ class Evaluation:
     facts: Facts  # what the report is made of
     folder: Path | None = None  # where the pages are; None: none were written
     record: dict[str, Any] = field(default_factory=dict)  # of report.json
+
+    def card(self) -> Card:
+        "The board on later rows, the verdict, and which look this is."
+        where = [] if self.folder is None else [f"Report: {self.folder / 'reports' / 'report.html'}"]
+        shown = board_rows(self.board, self.model).drop(columns=["validation", "seconds", "peak MB"], errors="ignore")
+        return Card("Evaluation", {"": self.model, "rows": f"{len(self.rows):,}", "look": str(self.count)}, shown, [verdict(self.board, self.model), *where], tuple(c for c in LEAVE if c != self.board["metric"].iloc[0]))
 
     @property
     def count(self) -> int:
@@ -197,6 +205,8 @@ class Comparison:
     notes: list[str]
     folder: Path | None = None
 
+    __repr__ = brief
+
     def table(self, role: str = "model") -> pd.DataFrame:
         "Skill with its interval: a line a model, a column a data set, horizon and symbol."
         c = self.cells[self.cells["role"] == role]
@@ -269,16 +279,14 @@ def _comparison_page(found: Comparison, run_dirs: Sequence[Path]) -> Document:
     return Document("Comparison of runs", found.notes[-1], found.notes[:-1], sections, f"{c['run'].nunique()} runs")
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #781a6e0e
+@apart()
 def _heat(cells: pd.DataFrame) -> Figure:
     "Skills as a coloured grid."
-    import matplotlib
-    matplotlib.use("agg", force=False)
-    import matplotlib.pyplot as plt
     c = cells[cells["role"] == "model"].assign(where=lambda t: t["data"] + " h" + t["horizon"].astype(str) + " " + t["symbol"].astype(str)).drop_duplicates(["model", "where"], keep="last")
     columns, models = list(dict.fromkeys(c["where"])), list(dict.fromkeys(c["model"]))
     grid = c.pivot(index="model", columns="where", values="skill").reindex(index=models, columns=columns).to_numpy(dtype=float)
     most = max(float(np.nanmax(np.abs(grid))) if np.isfinite(grid).any() else 0, 1e-9)
-    ax = plt.subplots(figsize=(max(5, .9 * len(columns) + 2.5), .42 * len(models) + 1.8))[1]
+    ax = subplots(figsize=(max(5, .9 * len(columns) + 2.5), .42 * len(models) + 1.8))
     shown = ax.imshow(grid, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
     for r in c.itertuples():
         mark = pd.notna(r.skill_low) and not r.skill_low <= 0 <= r.skill_high

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, runtime_record
+from ..core.display import Card, Shown, brief
 from ..checks.findings import Finding
 from ..core.columns import check_balance
 from ..core.callbacks import Callback, checkpoints_in
@@ -30,7 +31,7 @@ from ..data.panel import Panel, describe_panel
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import with_validation
 from ..registry import registry
-from ..report.boards import model_report, trading_of, verdict
+from ..report.boards import LEAVE, board_notes, board_rows, model_report, trading_of, verdict
 from ..report.run import Explanation, Facts, explain_model, ranked_importance, write_report
 from ..scoring.confidence import ADDED, with_confidence
 from ..scoring.leaderboard import COLUMNS, RULES, best_on_validation, common_rows, leak_alarm, leaderboard, raise_alarm
@@ -39,7 +40,7 @@ from ..scoring.metrics import get_metric
 from ..screening.screen import ABOUT_ROWS, acknowledge, audit_table
 from .fitting import Bundle, ModelRun, check_extras, load_bundle, plan_folds, run_model
 from .request import SplitPlan, TrainSettings
-from .setup import bundle_name, check_metric, choose_models, new_run_dir, spec_for
+from .setup import bundle_name, check_metric, choose_models, new_run_dir, run_name, spec_for
 from .unfinished import keep_result, kept_result, looked_before, note_look, one_process, tidy, tidy_killed, write_setup
 from .server import preload, worker_server
 from .worker import map_rows, run_together, worker_environment, write_job
@@ -52,8 +53,8 @@ __all__ = ['log', 'ASKED_BESIDE', 'RunResult', 'board_records', 'train_models', 
            'score_run', 'evaluate_run', 'ledger_of_run']
 
 # %% ../../nbs/10_training/04_runs.ipynb #d39894a4
-@dataclass
-class RunResult:
+@dataclass(repr=False)
+class RunResult(Shown):
     "What a run found."
     run_id: str
     run_dir: Path
@@ -66,6 +67,11 @@ class RunResult:
     looks: list[Look] = field(default_factory=list)  # earlier looks at the test rows
     checks: list[Finding] = field(default_factory=list)  # all that was asked of the table
     published: dict[str, Any] | None = None  # name, version and model of what it became in a store
+
+    def card(self) -> Card:
+        "The board and the verdict."
+        shown = board_rows(self.board, self.best).drop(columns=["n", "peak MB"])
+        return Card("Run", {"": self.run_id}, shown, [*board_notes(self.board), verdict(self.board, self.best), f"Report: {self.run_dir / 'reports' / 'report.html'}"], tuple(c for c in LEAVE if c != self.board["metric"].iloc[0]))
 
     def record(self) -> dict[str, Any]:  # the public JSON
         "leaderboard, best, findings, and where the run is."
@@ -97,7 +103,7 @@ def train_models(
     chosen = list(specs)
     first = chosen[0] if len([c for c in chosen if c not in RULES]) == 1 or chosen[0] in RULES else "all"
     tidy_killed(how.output)
-    run_dir = new_run_dir(how.output, "all" if first in RULES and names != first else first)
+    run_dir = new_run_dir(how.output, run_name(how.config, panel, "all" if first in RULES and names != first else first))
     with one_process(run_dir):
         return carry_out(run_dir, panel, folds, specs, how, plan, skipped, progress)
 
@@ -406,6 +412,8 @@ def predict_unseen(
     if not rows.any():
         log.warning("nothing to predict: every row of this panel has its outcome already; --all-later predicts those that are later than the training")
     out = bundle.predict(panel, np.flatnonzero(rows)).drop(columns=["row", "fold", "split"])
+    for place, (name, column) in enumerate(panel.shown.items(), list(out).index("datetime") + 1):
+        out.insert(place, name, panel.frame[column].to_numpy()[rows])
     if {"home", "away"} <= set(panel.frame) and panel.log is not None:
         out.insert(list(out).index("symbol") + 1, "away", panel.frame["away"].to_numpy()[rows])
     return out
@@ -450,6 +458,8 @@ class RunScores:
     board: pd.DataFrame
     bundle: Bundle  # of the model
     looks: list[Look]  # earlier looks at these rows
+
+    __repr__ = brief
 
 # %% ../../nbs/10_training/04_runs.ipynb #edb64d9b
 def score_run(

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ..base import ConfigError
-from ..core.files import check_name
+from ..base import ConfigError, Record
+from ..core.files import check_name, name_from
 from ..data.panel import Panel
 from ..fit.inputs import ModelSpec
 from ..registry import registry
@@ -19,7 +19,7 @@ from ..scoring.metrics import get_metric
 from .request import TrainSettings
 
 # %% auto #0
-__all__ = ['choose_models', 'new_run_dir', 'bundle_name', 'check_metric', 'spec_for']
+__all__ = ['choose_models', 'new_run_dir', 'run_name', 'bundle_name', 'check_metric', 'spec_for']
 
 # %% ../../nbs/10_training/03_setup.ipynb #8dcf3cb8
 def choose_models(
@@ -69,6 +69,18 @@ def new_run_dir(
             from lineupiq.base import EnvironmentFault
             raise EnvironmentFault("cannot create the run folder", where=str(path), found=err.strerror or str(err), fix="choose another --output") from err
     raise ConfigError("a thousand runs in one second", where=str(output))
+
+# %% ../../nbs/10_training/03_setup.ipynb #bbddc984
+def run_name(
+    source: Record,  # of `source_record`; empty: nothing is known
+    panel: Panel,  # what is trained on
+    model: str,  # the model, or "all"
+) -> str:  # WR_receiving_yards_ridge, sp500_h5_all
+    "Data, target and model, as a run's folder is named after them."
+    if source.get("position") and source.get("target"):
+        return f"{name_from(source['position'])}_{name_from(source['target'], 30)}_{model}"
+    horizon = f"_h{panel.horizon}" if source.get("horizon") else ""
+    return f"{name_from(str(source.get('data') or panel.name), 30)}{horizon}_{model}"
 
 # %% ../../nbs/10_training/03_setup.ipynb #1b158630
 def bundle_name(

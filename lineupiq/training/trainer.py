@@ -17,6 +17,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..base import BaseModel, ConfigError, DataError, LeakError, ModelTypeError, StepOrderError, TrainingMetrics, set_global_seeds
+from ..core.display import brief
 from ..core.columns import LabelCodec, say_once
 from ..core.callbacks import Callback, CallbackList, TrackingCallback, wants_tracker
 from ..core.config import model_params, read_yaml
@@ -121,6 +122,8 @@ class _Rows:
     values: np.ndarray  # (M, F)
     run: np.ndarray  # (M,) rows of one number belong together
     at: dict[str, np.ndarray]  # part -> positions of its rows
+
+    __repr__ = brief
 
 
 def _shared_rows(box: TimeSeriesDataContainer) -> _Rows:

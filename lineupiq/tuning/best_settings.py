@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import ConfigError, DataError, IntegrityError, config_problems, did_you_mean
+from ..core.drawing import apart, subplots
 from ..core.files import atomic_write, dump_json, load_json, load_rows
 from ..scoring.intervals import Interval, Resampling, score_units, skill_interval
 from .objective import FoldScore, Objective
@@ -189,8 +190,7 @@ def plot_importance(
     ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
     "Importance of the parameters as bars."
-    import matplotlib.pyplot as plt
-    ax, found = ax or plt.subplots(figsize=(7, 3))[1], param_importance(result)
+    ax, found = ax or subplots(figsize=(7, 3)), param_importance(result)
     ax.barh(list(found)[::-1], list(found.values())[::-1])
     ax.set(xlabel="share of the scores' variance", title="importance" if found else "importance: too few trials")
     return ax
@@ -201,16 +201,16 @@ def plot_parallel(
     ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
     "Finished trials as lines through their parameters, the best ones dark."
-    import matplotlib.pyplot as plt
+    import matplotlib
     import pandas as pd
-    ax, t = ax or plt.subplots(figsize=(8, 3.5))[1], result.trials
+    ax, t = ax or subplots(figsize=(8, 3.5)), result.trials
     done = t[t["state"] == "COMPLETE"].sort_values("score", ascending=result.direction == "maximize")
     names = [n for n in result.space if n in done]
     logs = {n for n in names if getattr(getattr(result.space, "params", {}).get(n), "log", False)}
     number = lambda n: np.log10(done[n].astype(float)) if n in logs else done[n].astype(float) if pd.api.types.is_numeric_dtype(done[n]) else pd.Series(pd.factorize(done[n].astype(str), sort=True)[0], done.index, dtype=float)  # noqa: E731
     unit = {n: (v - v.min()) / (np.ptp(v) or 1) for n in names for v in [number(n)]}
     for place, row in enumerate(done.index):
-        ax.plot(range(len(names)), [unit[n][row] for n in names], color=plt.cm.viridis(1 - (place + 1) / len(done)), alpha=0.8)
+        ax.plot(range(len(names)), [unit[n][row] for n in names], color=matplotlib.colormaps["viridis"](1 - (place + 1) / len(done)), alpha=0.8)
     ax.set_xticks(range(len(names)), [f"{n}\n{done[n].min():.3g}–{done[n].max():.3g}" if pd.api.types.is_numeric_dtype(done[n]) else n for n in names], fontsize=7)
     ax.set(yticks=[], title="parameters of the finished trials, the best dark")
     return ax
@@ -221,8 +221,7 @@ def plot_fold_scores(
     ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
     "Scores of every trial by fold, and the best trial's."
-    import matplotlib.pyplot as plt
-    ax, folds = ax or plt.subplots(figsize=(7, 3))[1], [f"fold_{k}" for k in range(len(result.fold_scores))]
+    ax, folds = ax or subplots(figsize=(7, 3)), [f"fold_{k}" for k in range(len(result.fold_scores))]
     for row in result.trials[folds].to_numpy(dtype=float):
         ax.plot(range(len(folds)), row, color="0.8", marker=".", zorder=0)
     ax.plot(range(len(folds)), result.fold_scores, marker="o", label="the best trial")
@@ -240,8 +239,6 @@ def save_search(
 ) -> Path:  # the folder
     "Trials, result and plots as files."
     import io
-
-    import matplotlib.pyplot as plt
     folder = Path(folder).expanduser()
     trials, sink = result.trials, io.BytesIO()
     for name in trials.columns[trials.dtypes.map(lambda d: d.kind not in "fiub" if isinstance(d, np.dtype) else True)]:
@@ -250,9 +247,9 @@ def save_search(
     atomic_write(folder / "trials.parquet", sink.getvalue())
     dump_json(result.record() | {"importance": param_importance(result)}, folder / "result.json")
     for name, draw in PLOTS.items():
-        sink, ax = io.BytesIO(), draw(result)
-        ax.figure.savefig(sink, format="png", dpi=110, bbox_inches="tight")
-        plt.close(ax.figure)
+        sink = io.BytesIO()
+        with apart():
+            draw(result).figure.savefig(sink, format="png", dpi=110, bbox_inches="tight")
         atomic_write(folder / f"{name}.png", sink.getvalue())
     return folder
 

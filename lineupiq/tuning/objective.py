@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, ModelParams, n_threads
+from ..core.display import brief
 from ..core.callbacks import Callback
 from ..core.timeline import Distance
 from ..cv import Fold, WalkForward
@@ -36,7 +37,7 @@ __all__ = ['MAX_SUMS', 'ROUNDS', 'SEARCHED', 'PROBE', 'Development', 'developmen
            'FoldRows', 'stops_on_rows', 'Objective', 'choose_jobs']
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #dd682d98
-@dataclass
+@dataclass(repr=False)
 class Development(Panel):
     "A panel that holds no test rows. Made by `development_panel`."
 
@@ -92,6 +93,8 @@ class FoldScore:
     y: np.ndarray  # (n,)
     forecast: np.ndarray  # (n,) or (n, C)
     sums: np.ndarray | None = None  # (T, K) terms of the metric by unit of time; None where it has none
+
+    __repr__ = brief
 
 
 MAX_SUMS = 1000  # numbers kept of a fold
@@ -161,6 +164,8 @@ class FoldRows:
     makers: dict[Any, KeptRows] = field(default_factory=dict)
     free: list[dict] = field(default_factory=list)  # dictionaries that no fit is using
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    __repr__ = brief
 
     @contextmanager
     def borrow(self) -> Iterator[dict]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError, ModelParams
+from ..core.display import brief
 from ..core.space import plain_number
 from ..core.timeline import Distance, whole_number
 from ..cv import CombinatorialPurged
@@ -55,6 +56,8 @@ class Overfitting:
     slope: float  # of the judging half's score on the choosing half's; NaN where the latter does not vary
     logits: np.ndarray  # (S,)
     scores: np.ndarray  # (S, 2) of the chosen trial: choosing half, judging half; large is good
+
+    __repr__ = brief
 
     def record(self) -> dict[str, Any]:
         "Plain values."

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..base import ConfigError, JobError, ModelParams, did_you_mean
+from ..core.drawing import subplots
+from ..core.display import Card, Shown
 from ..core.callbacks import tracker_of
 from ..core.files import shown
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
@@ -82,8 +84,8 @@ def config_for(
     return {**out, "early_stopping": False} if fixed and "early_stopping" in known else out
 
 # %% ../../nbs/09_tuning/05_search.ipynb #f232f977
-@dataclass
-class TuningResult(Mapping):
+@dataclass(repr=False)
+class TuningResult(Shown, Mapping):
     "The best proposal, how it was found, and everything that a later comparison needs."
     model: str  # family:name
     metric: str
@@ -125,6 +127,10 @@ class TuningResult(Mapping):
                 *[(k, f"{v:.6g}" if isinstance(v, float) else str(v)) for k, v in self.params.items()],
                 ("trials", ", ".join(f"{n} {k}" for k, n in self.counts.items() if k != "fits")), ("fits", str(self.counts["fits"])), ("seconds", f"{self.seconds:.1f}")]
         return pd.DataFrame(rows, columns=["what", "value"])
+
+    def card(self) -> Card:
+        "The result, and what was said on the way."
+        return Card("Search", {"": self.model}, self.table().iloc[1:], list(self.notes))
 
     def record(self) -> dict[str, Any]:
         "Plain values for JSON."
@@ -222,8 +228,7 @@ def plot_history(
     ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
     "Every trial's score, and the best so far."
-    import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(7, 3))[1]
+    ax = ax or subplots(figsize=(7, 3))
     t = result.trials
     done = t[t["state"] == "COMPLETE"]
     best = done["score"].cummax() if result.direction == "maximize" else done["score"].cummin()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError, did_you_mean
+from ..core.display import brief
 from ..core.space import Choice, Space
 from ..core.timeline import Distance, whole_number
 from ..cv import Fold, WalkForward
@@ -48,6 +49,8 @@ class UnitSums:
     counts: list[np.ndarray]  # (T,) a fold: rows of each unit
     starts: list[np.ndarray]  # (T,) a fold: first time (or group) of each unit
     ends: list[np.ndarray] | None  # (T,) a fold: when its last label was known; None: groups, which hold whole labels
+
+    __repr__ = brief
 
     def flat(self) -> tuple[np.ndarray, np.ndarray]:  # (M, T, K), (T,)
         "All folds one after the other."
@@ -217,6 +220,8 @@ class OuterBlock:
     predictions: pd.DataFrame  # of the block
     embargo: Any  # distance in time before each test block, inside and outside
 
+    __repr__ = brief
+
 # %% ../../nbs/09_tuning/07_selection.ipynb #b959e053
 def _searched(panel: Development, model: str, fold: Fold, settings: SearchSettings, choice: str, callback: Callable[[dict[str, Any]], None] | None, among: ModelRegistry | None) -> OuterBlock:
     "Search on what was known before a block, refit the choice, predict the block."
@@ -288,6 +293,8 @@ class NestedEstimate:
     blocks: pd.DataFrame  # a line a block
     predictions: pd.DataFrame  # of the outer rows
     seconds: float
+
+    __repr__ = brief
 
     def record(self) -> dict[str, Any]:
         "Plain values for JSON."

@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 
 from ..base import ConfigError, IntegrityError, LineupIQError, config_problems, did_you_mean
+from ..core.display import brief
 from ..core.config import raise_problems, read_yaml
 from ..core.files import atomic_write, check_name, dump_json, load_json, one_at_a_time
 from ..core.readers import read_table
@@ -341,6 +342,8 @@ class ExperimentResult:
     cells: pd.DataFrame  # model, horizon, symbol, status, run_dir, error
     comparison: Comparison | None
     exit_code: int
+
+    __repr__ = brief
 
     def record(self) -> dict[str, Any]:
         "Plain values for JSON."

@@ -12,12 +12,13 @@ import pandas as pd
 
 from ..base import ConfigError
 from ..core.config import read_yaml
+from ..core.display import fit_text
 from ..core.files import atomic_write, plain
 from ..core.text import csv_text
 from ..data.panel import Panel
 from ..data.request import recorded_source, source_panel
 from ..models.stored import StoredModel, predict_stored, stored_model
-from ..report.boards import board_notes, board_rows
+from ..report.boards import LEAVE, board_notes, board_rows
 from ..training.evaluation import evaluate_model
 from .requests import EvaluateRequest, ExportRequest, PredictRequest
 
@@ -90,12 +91,13 @@ def run_predict(
 def run_evaluate(
     ask: EvaluateRequest,  # what is asked for
     as_json: bool = False,  # values instead of text
+    width: int | None = None,  # letters a line; None: all columns
 ) -> Any:  # what to print
     "`lineupiq evaluate`: the leaderboard on later rows, the look written down, and a report."
     found = evaluate_model(ask.check().run, run_panel(ask.run, ask.data, ask.path), name=ask.model, since=ask.since)
     if as_json:
         return found.public()
-    table = board_rows(found.board).drop(columns=["validation", "seconds", "peak MB"]).to_string(index=False)
+    table = fit_text(board_rows(found.board).drop(columns=["validation", "seconds", "peak MB"]), width, LEAVE)
     return "\n".join([table, *board_notes(found.board), f"Report: {found.folder / 'reports' / 'report.html'}"])
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #0141452c

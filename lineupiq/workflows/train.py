@@ -19,7 +19,7 @@ from ..data.panel import Panel
 from ..data.request import horizons, read_source, recorded_source, source_record
 from ..production.validate import rows_problem
 from ..registry import registry
-from ..report.boards import board_notes, board_rows, verdict
+from ..report.boards import board_notes, board_text, verdict, who_is_who
 from ..scoring.leaderboard import RULES
 from ..store.layout import Store
 from ..store.published import publish_result
@@ -179,6 +179,7 @@ def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], f
     chosen = choose_models(ask.model, panel.task, panel.log is not None)[0]
     configs = family_defaults(chosen, families, own)
     name = Path(ask.source.data).stem
+    getattr(progress, "expect", lambda total: None)(len(chosen))
     try:
         configs |= searched_configs(panel, ask, [c for c in chosen if c not in RULES], configs, show)
         configs |= {m: {**configs.get(m, {}), **c} for m, c in fixed.items()}
@@ -226,7 +227,8 @@ def _published_and_told(ask: TrainRequest, result: RunResult, panel: Panel, say:
 
 def _tell(result: RunResult, panel: Panel, say: Callable[[str], None]) -> None:
     "The tables of a run, what its table is suspected of, and where it is."
-    say("\n".join([board_rows(result.board, result.best).to_string(index=False), *board_notes(result.board), *_interval_lines(result, panel), verdict(result.board, result.best)]))
+    published = (result.published or {}).get("model")
+    say("\n".join([board_text(result.board, result.best, getattr(say, "width", None)), *board_notes(result.board), *_interval_lines(result, panel), who_is_who(result.board, result.best, published), verdict(result.board, result.best)]))
     said = [f"{f.title}: {f.finding} ({f.evidence})" for f in result.checks if f.verdict == "warn"]
     say("".join(f"warning: {s}\n" for s in said) + "".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result, panel) + f"Saved {result.run_dir}\nReport: {result.run_dir / 'reports' / 'report.html'}")
 
