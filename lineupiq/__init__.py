@@ -33,10 +33,13 @@ def __getattr__(name: str) -> Any:
         from difflib import get_close_matches
         near = get_close_matches(name, _HOME, 1)
         raise AttributeError(f"module 'lineupiq' has no attribute '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+    import warnings
     from importlib import import_module
 
     from lineupiq.core.words import with_words
-    found = globals()[name] = with_words(getattr(import_module(f"lineupiq.{_HOME[name]}"), name))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # of a bar that nobody sees: in a notebook it would be a red box
+        found = globals()[name] = with_words(getattr(import_module(f"lineupiq.{_HOME[name]}"), name))
     return found
 
 

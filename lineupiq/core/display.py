@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SCREEN', 'brief', 'fit_text', 'terminal_width', 'Card', 'Shown']
+__all__ = ['SCREEN', 'MOST', 'brief', 'fit_text', 'terminal_width', 'Card', 'Shown']
 
 # %% ../../nbs/00_core/00a_display.ipynb #88fec333
 def _short(
@@ -75,7 +75,7 @@ def terminal_width() -> int | None:  # letters a line; None: it is no terminal, 
     return shutil.get_terminal_size((100, 24)).columns if sys.stdout is not None and sys.stdout.isatty() else None
 
 # %% ../../nbs/00_core/00a_display.ipynb #39dd1387
-SCREEN = 25  # rows of a table in a notebook; a screenful
+SCREEN, MOST = 25, 9  # rows and columns of a table in a notebook; a screenful
 
 
 @dataclass
@@ -86,7 +86,6 @@ class Card:
     frame: pd.DataFrame | None = None  # texts; its first rows are shown
     notes: list[str] = field(default_factory=list)  # sentences below
     leave: tuple[str, ...] = ()  # columns that go where there is no room, the first first
-    picture: str = ""  # an SVG of the library's own, with its texts escaped
 
     def _rest(self) -> list[str]:
         "Sentences, and how many rows are not shown."
@@ -101,21 +100,24 @@ class Card:
         facts = ", ".join(f"{k} {v}" for k, v in self.facts.items())
         head = visible(f"{self.title}: {facts}" if facts and self.title else self.title or facts)
         table = [] if self.frame is None or self.frame.empty else [fit_text(self.frame.head(SCREEN), width, self.leave)]
-        return "\n".join([head, *table, *map(visible, self._rest())])
+        return "\n".join([*([head] if head else []), *table, *map(visible, self._rest())])
 
     def html(self) -> str:
         "The same as HTML, in the colours of the page that it stands on."
         said = lambda text: html.escape(visible(str(text)))  # noqa: E731
         facts = " · ".join(f"{said(k)} <b>{said(v)}</b>" for k, v in self.facts.items())
+        wide = [] if self.frame is None else [c for c in self.leave if c in self.frame][:max(0, len(self.frame.columns) - MOST)]
         rest = "".join(f"<p style='margin:.3em 0'>{said(n)}</p>" for n in self._rest())
-        return f"<div><p style='margin:.3em 0'><b>{said(self.title)}</b>{'&ensp;' if facts else ''}{facts}</p>{self.picture}{_html_table(self.frame)}{rest}</div>"
+        return f"<div><p style='margin:.3em 0'><b>{said(self.title)}</b>{'&ensp;' if facts else ''}{facts}</p>{_html_table(self.frame, wide)}{rest}</div>"
 
 
-def _html_table(frame: pd.DataFrame | None) -> str:
-    "The first rows of a table, first column to the left."
+def _html_table(frame: pd.DataFrame | None, leave: Sequence[str] = ()) -> str:
+    "The first rows of a table, numbers to the right and words to the left."
     if frame is None or frame.empty:
         return ""
-    cell = lambda text, i, kind: f"<{kind} style='text-align:{'left' if i == 0 else 'right'};white-space:nowrap'>{html.escape(visible(str(text), lines=False))}</{kind}>"  # noqa: E731
+    frame = frame.drop(columns=list(leave))
+    side = ["right" if frame.iloc[:, i].astype(str).str.match(r"[-+–\[(]?[\d.]|[-–]?$").mean() > 0.5 else "left" for i in range(len(frame.columns))]
+    cell = lambda text, i, kind: f"<{kind} style='text-align:{side[i]};white-space:nowrap'>{html.escape(visible(str(text), lines=False))}</{kind}>"  # noqa: E731
     rows = "".join(f"<tr>{''.join(cell(v, i, 'td') for i, v in enumerate(row))}</tr>" for row in frame.head(SCREEN).itertuples(index=False))
     return f"<div style='overflow-x:auto'><table><thead><tr>{''.join(cell(c, i, 'th') for i, c in enumerate(frame.columns))}</tr></thead><tbody>{rows}</tbody></table></div>"
 

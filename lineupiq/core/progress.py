@@ -98,12 +98,12 @@ class NotebookProgress:
             self.shown = None
 
     def _put(self, text: str) -> None:
-        from IPython.display import HTML, display
-        self.at = time.monotonic()
+        from IPython.display import display
+        self.at, page = time.monotonic(), {"text/html": text, "text/plain": ""}
         if self.shown is None:
-            self.shown = display(HTML(text), display_id=True)
+            self.shown = display(page, raw=True, display_id=True)
         else:
-            self.shown.update(HTML(text))
+            self.shown.update(page, raw=True)
 
 
 def progress_for(
