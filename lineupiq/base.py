@@ -464,6 +464,10 @@ class PredictionOutput:
     def __len__(self) -> int:
         return len(self.predictions)
 
+    def __repr__(self) -> str:
+        own = [k for k in ("probabilities", "timestamps", "symbols", "horizons", "uncertainty", "quantiles") if getattr(self, k) is not None]
+        return f"{type(self).__name__}({len(self):,} rows{', with ' + ', '.join(own) if own else ''}; to_dataframe() has them)"
+
     @property
     def confidence(self) -> np.ndarray | None:  # (N,)
         "The largest class probability of each row; None for regression."

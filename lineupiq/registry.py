@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .base import BaseModel, BuildError, ConfigError, LineupIQError, MissingMethod, ModelTypeError, did_you_mean
+from .core.display import Card, Shown
 
 # %% auto #0
 __all__ = ['REQUIRED', 'REGISTRY', 'register', 'ROOMS', 'Entry', 'ModelRegistry', 'auto_register_models', 'registry',
@@ -93,10 +94,19 @@ def _of_process() -> ModelRegistry:
     return REGISTRY if _finding else registry()
 
 # %% ../nbs/01_registry.ipynb #24318a6d
-class ModelRegistry:
+class ModelRegistry(Shown):
     "Models by `family:name`. Registering a name twice raises."
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+
+    def card(self) -> Card:
+        "Its models, and what each can do."
+        import pandas as pd
+        rows = [{"model": k, "tasks": ", ".join(m["tasks"]), "what it is": m["description"]} for k, m in ((k, e.metadata()) for k, e in sorted(self._entries.items()))]
+        return Card("Models", {"": str(len(rows))}, pd.DataFrame(rows) if rows else None, leave=("what it is",))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self._entries)} models)"
 
     @_Either
     def register(self,

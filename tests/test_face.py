@@ -4,8 +4,10 @@ import inspect
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,19 @@ assert len(list(run.folder.glob("artifacts/*.png"))) > 3
 print("same")
 """
     assert in_a_new_process(code) == "same"
+
+
+def test_no_object_prints_its_arrays():
+    "A dataclass that holds arrays, tables or panels says how it shows itself; Python's own way prints all that it holds."
+    big, auto = ("ndarray", "DataFrame", "Series", "Panel"), []
+    for module in pkgutil.walk_packages([str(Path(lq.__file__).parent)], "lineupiq."):
+        if module.name.endswith("__main__"):
+            continue
+        for name, thing in vars(importlib.import_module(module.name)).items():
+            if inspect.isclass(thing) and thing.__module__ == module.name and is_dataclass(thing) and hasattr(thing.__repr__, "__wrapped__"):  # written by dataclass
+                holds = [f.name for f in fields(thing) if f.repr and re.search(rf"\b({'|'.join(big)})\b", str(f.type)) and "Callable" not in str(f.type)]
+                auto += [f"{module.name}.{name}: {', '.join(holds)}"] if holds else []
+    assert auto == []
 
 
 @pytest.mark.parametrize("name", ["train", "tune", "audit", "predict", "validate"])

@@ -87,6 +87,8 @@ class Card:
     notes: list[str] = field(default_factory=list)  # sentences below
     leave: tuple[str, ...] = ()  # columns that go where there is no room, the first first
 
+    __repr__ = brief
+
     def _rest(self) -> list[str]:
         "Sentences, and how many rows are not shown."
         more = 0 if self.frame is None else len(self.frame) - SCREEN

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import DataError, did_you_mean, first_rows
+from ..core.display import brief
 from .history_words import History, Statistic
 from .panel import naive_utc
 
@@ -30,6 +31,8 @@ class _Clock:
     with_label: np.ndarray  # (N,) rank of the moment from which the outcome is available; -1: never
     at_time: np.ndarray  # (N,) the same of the other columns
     local: pd.DatetimeIndex  # (N,) what the clock on the wall says
+
+    __repr__ = brief
 
     @cached_property
     def rank(self) -> np.ndarray:
@@ -86,6 +89,8 @@ class _Events:
     centre: np.ndarray  # (M,) the key's first value: sums of differences from it lose fewer digits
     own: _Own | None = None  # the symbol's values among them, which do not count
 
+    __repr__ = brief
+
     @cached_property
     def own_stop(self) -> np.ndarray | int:  # (N,)
         "Where what a row knows ends among the symbol's own values."
@@ -111,6 +116,8 @@ class _Own:
     row_pairs: np.ndarray  # (N,) pair of each row
     first: np.ndarray  # (N,) where a row's pair begins
     size: int  # more than any position
+
+    __repr__ = brief
 
     def before(self, position: np.ndarray) -> np.ndarray:  # (N,) index into `at`
         "Where, in its pair, each row's values from a position of the group on begin."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..core.display import brief
 from ..base import ConfigError, did_you_mean
 
 # %% auto #0
@@ -350,6 +351,8 @@ class League:
     truth_games: pd.DataFrame  # game_id, true_margin, true_total, prob_home, prob_tie
     truth_players: pd.DataFrame  # player_id, season, week, game_id, and expected_… for every statistic
     leaks: list[str]  # names of the planted columns
+
+    __repr__ = brief
 
     @property
     def parts(self) -> dict[str, list[pd.DataFrame]]:  # table → its parts

@@ -15,6 +15,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..base import ConfigError, DataError, IntegrityError, Rows, did_you_mean, first_rows
+from ..core.display import brief
 from ..core.arrays import View, flat_names
 from ..core.columns import check_values
 from ..core.files import atomic_folder, check_name, dump_json, load_json, verify_manifest
@@ -32,6 +33,8 @@ class Runs:
     order: np.ndarray  # (N,) row at each position
     position: np.ndarray  # (N,) position of each row
     first: np.ndarray  # (N,) position at which each position's run begins
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return len(self.order)
@@ -230,6 +233,8 @@ class TimeSeriesDataContainer:
     horizon: int = 1  # steps ahead
     seq_len: int = 1  # T
     metadata: dict[str, pd.DataFrame] = field(default_factory=dict)  # split → datetime, symbol, index
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         self.feature_names = list(self.feature_names) or [f"f{j}" for j in range(self.X_train.shape[-1])]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..core.display import brief
 from ..core.text import markdown, visible
 from .boards import number
 
@@ -56,6 +57,8 @@ class Table:
     "A table with a caption."
     frame: pd.DataFrame  # text or numbers, as it is to be shown
     caption: str = ""
+
+    __repr__ = brief
 
 
 @dataclass

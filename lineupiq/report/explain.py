@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..base import BaseModel, ConfigError, DataError, Rows
+from ..core.display import brief
 from ..core.arrays import View
 from ..core.columns import check_labels
 from ..core.linear import LinearModel
@@ -34,6 +35,8 @@ class Contributions:
     names: list[str]  # F features
     units: str  # margin, or prediction
     how: str  # who computed them
+
+    __repr__ = brief
 
     def total(self) -> np.ndarray:  # (N,) or (N, C)
         "Base value and contributions, added up."

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import LineupIQError, Record
+from ..core.display import brief
 from ..core.drawing import apart
 from ..checks.findings import Finding, findings_table
 from ..core.files import atomic_write, dump_json
@@ -50,6 +51,8 @@ class Explanation:
     data: np.ndarray | None = None  # (N, F) values of the features
     names: list[str] = field(default_factory=list)
     units: str = ""
+
+    __repr__ = brief
 
     def record(self) -> dict[str, Any]:
         "Plain values for JSON."
@@ -128,6 +131,8 @@ class Facts:
     looks: Sequence[Look] = ()  # earlier looks at the test rows
     explanation: Explanation | None = None  # of the model that is shown
     extra: Mapping[str, Any] = field(default_factory=dict)  # what else belongs into the JSON
+
+    __repr__ = brief
 
     @property
     def shown(self) -> str | None:

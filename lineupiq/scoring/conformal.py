@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import ConfigError, DataError, MissingExtra, Record
+from ..core.display import brief
 from ..data.panel import Panel
 from .intervals import DRAWN, Resampling, score_interval, score_units
 from .metrics import Metric, finite, get_metric
@@ -132,6 +133,8 @@ class _Segment:
     edges: np.ndarray  # inner edges of the levels
     cells: list[tuple[np.ndarray, np.ndarray]]  # residuals and sigmas
 
+    __repr__ = brief
+
     @classmethod
     def of(cls, y: np.ndarray, prediction: np.ndarray, how: IntervalSettings) -> _Segment:
         residuals = y - prediction
@@ -182,6 +185,8 @@ class IntervalMaker:
     prediction: np.ndarray = field(default_factory=lambda: np.empty(0))  # what was forecast
     segment: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))  # of each row
     shifts: dict[str, list[float]] = field(default_factory=dict)  # cell (segment/level) -> what is added to the level of each quantile and of the interval
+
+    __repr__ = brief
 
     def learn(self,
         y: np.ndarray,  # (n,) outcomes
@@ -274,6 +279,8 @@ class _Told:
     misses: np.ndarray  # (N, Q + 1) promised less come, NaN before a row is served
     cells: np.ndarray  # (N,) where each row's interval was made
     waiting: np.ndarray  # (N,) bool: not yet taught
+
+    __repr__ = brief
 
     def teach(self, maker: IntervalMaker, now: np.datetime64) -> None:
         "Teach the rows whose labels are known by now, a unit at a time, in the order in which they became known."

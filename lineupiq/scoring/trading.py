@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError, first_rows
+from ..core.display import brief
 from ..core.timeline import Timeline, to_ticks
 from .metrics import check_probabilities, finite
 
@@ -85,6 +86,8 @@ class Ledger:
     gross: np.ndarray  # position * return
     cost: np.ndarray  # what entering and leaving cost
     turnover: np.ndarray  # amount bought and sold
+
+    __repr__ = brief
 
     @property
     def net(self) -> np.ndarray:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ..core.display import brief
 from ..checks.findings import Finding
 from ..data.encoder import rule_columns
 from ..data.panel import Feature, Panel, label_twins
@@ -116,6 +117,8 @@ class Lesson:
     bases: list[np.ndarray]  # each (N, K)
     scores: list[tuple[float, np.ndarray]]  # of each, on the late rows
     kept: dict[str, np.ndarray] = field(default_factory=dict)  # bins of a column, once they were made
+
+    __repr__ = brief
 
     def bins(self, panel: Panel, feature: Feature) -> np.ndarray:  # (N,)
         "A column's bins, learnt on the rows that teach."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..core.display import brief
 from ..checks.findings import Finding
 from ..data.panel import Panel
 from .columns import cause_or_copy, ended_before, from_mean, latest_rows, lesson, outcome_columns, rows_by_symbol
@@ -32,6 +33,8 @@ class Around:
     ended: np.ndarray  # (n, lags × K) of those whose label had ended
     own: np.ndarray  # (n, K)
     later: np.ndarray  # (n, lags × K)
+
+    __repr__ = brief
 
 
 def labels_around(

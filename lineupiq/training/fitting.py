@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, IntegrityError, LeakError, did_you_mean, Record
+from ..core.display import brief
 from ..core.callbacks import Callback
 from ..core.columns import distinct
 from ..core.files import as_fitted, as_written, atomic_folder, dump_json, load_json, verify_manifest
@@ -252,6 +253,8 @@ class ModelRun:
     seconds: float
     peak_mb: float | None = None
     remarks: list[str] = field(default_factory=list)  # what a reader of the leaderboard should know
+
+    __repr__ = brief
 
     @property
     def training(self) -> dict[str, Any]:
