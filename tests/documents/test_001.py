@@ -131,7 +131,7 @@ def test_1_05_exit_codes_tell_success_from_failure(life, cli, tmp_path):
 def test_1_06_a_model_is_saved_with_its_time(life):
     place, _ = life
     [run] = (place / "experiments" / "runs").iterdir()
-    assert re.fullmatch(r"lightgbm_\d{8}_\d{6}", run.name)
+    assert re.fullmatch(r"sp500_h5_lightgbm_\d{8}_\d{6}", run.name)
     about = json.loads((place / "models" / "archive" / NAME / "v1.0.0" / "model_v1.0.0_metadata.json").read_text())
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d", about["date"]) and about["run_id"] == run.name
 
