@@ -63,7 +63,7 @@ def plot_reliability(
     ax.scatter(bands["stated"], bands["observed"], s=28, zorder=3, color=np.where(bands["inside"], BLUE, RED), label="observed (red: outside)")
     many = bands[bands["n"] >= max(5, .01 * bands["n"].sum())]  # a bin of three rows, whose band is nearly everything, would shrink the others to a spot
     many = many if len(many) else bands
-    low, high = (float(f(many[["stated", "observed", "band_low", "band_high"]].to_numpy())) for f in (np.min, np.max))
+    low, high = (float(f(np.concatenate([many[["stated", "observed", "band_low", "band_high"]].to_numpy().ravel(), bands[["stated", "observed"]].to_numpy().ravel()]))) for f in (np.min, np.max))
     span = [max(0, low - max(.06, (high - low) * .15)), min(1, high + max(.06, (high - low) * .15))]
     bands = bands[bands["stated"].between(*span)]
     for r in bands.itertuples():

@@ -26,6 +26,7 @@ from .boards import board_notes, board_rows, number, plot_importance, plot_leade
 from .document import Document, Figure, Section, Table, page_html, page_markdown
 from .explain import contributions, permutation_importance
 from .figures import plot_confusion, plot_contributions, plot_deciles, plot_equity, plot_reliability, plot_segments, reliability_bands
+from ..scoring.confidence import PROPER
 from ..scoring.leaderboard import SIMPLE_RULE, common_rows, role_of
 from ..scoring.ledger import Look, look_sentence
 from ..scoring.segments import segment_table
@@ -168,7 +169,9 @@ def _board_section(f: Facts) -> Section:
     ahead = int((f.board["skill_low"].astype(float) > 0).sum())
     picture = Figure.of("leaderboard", plot_leaderboard(f.board), f"Skill over the simple rule of {len(f.board)} members with 95 % intervals; the intervals of {ahead} lie above zero.",
                         "Right of the line is better than the simple rule. An interval that crosses the line has not shown anything yet.")
-    return Section("Leaderboard on identical test rows", [Table(shown, f"{int(f.board['n'].max()):,} test rows."), *words, *[n for n in board_notes(f.board) if n != f.board.attrs.get("looks")], picture])
+    beside = [c for c in ("to the market", *PROPER, "validation", "seconds", "peak MB") if c in shown and c != f.board["metric"].iloc[0]]
+    cost = [Table(shown[["model", *beside]], "The same members beside the market where there is one, by other scores, on validation rows, and what they cost.")] if beside else []
+    return Section("Leaderboard on identical test rows", [Table(shown.drop(columns=[*beside, "n"], errors="ignore"), f"{int(f.board['n'].max()):,} test rows."), *words, *[n for n in board_notes(f.board) if n != f.board.attrs.get("looks")], picture, *cost])
 
 # %% ../../nbs/08_report/05_run.ipynb #eec936b2
 def _fit_section(f: Facts, name: str, record: Record) -> Section:
@@ -279,12 +282,19 @@ def _fold_section(f: Facts, record: Record) -> Section | None:
     return Section("Folds", [picture, Table(table.astype(str), "Purged and embargoed rows are in no part; the digest is of the row numbers.")])
 
 # %% ../../nbs/08_report/05_run.ipynb #3885f4c8
+def _in_words(value: Any) -> str:
+    "A value of a table of facts: no brackets, no quotes."
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {_in_words(v)}" for k, v in value.items()) or "–"
+    return (", ".join(map(_in_words, value)) or "–") if isinstance(value, (list, tuple)) else str(number(value))
+
+
 def _data_section(f: Facts, record: Record) -> Section:
     "The data, and who looked at the test rows."
     about = describe_panel(f.panel)
     record["data"], record["looks"] = about, {"before": [k.record() for k in f.looks], "sentence": look_sentence(f.looks)}
     record["checks"] = [c.record() for c in f.checks]
-    parts: list[Any] = [Table(pd.DataFrame({"": list(about), "value": [number(v) for v in about.values()]}), "The digest is of the rows, the features and the task: two runs with the same one saw the same data.")]
+    parts: list[Any] = [Table(pd.DataFrame({"": [str(k).replace("_", " ") for k in about], "value": [_in_words(v) for v in about.values()]}), "The digest is of the rows, the features and the task: two runs with the same one saw the same data.")]
     if f.checks:
         parts.append(Table(findings_table(f.checks), "What was asked of the table itself: does a column know the outcome, is one made of later outcomes, do test rows stand among the training rows, do labels last longer than they say."))
     if f.looks:
