@@ -115,18 +115,19 @@ def models(
         if check_report(check, lambda text: say(text, as_json), as_json):
             raise typer.Exit(10)
         return
-    say(model_table(family, as_json), as_json)
+    say(model_table(family, as_json, Printer().width), as_json)
 
 # %% ../../nbs/18_cli/02_train.ipynb #0c6de253
 @app.command()
 @asks(PredictRequest)
 def predict(
     ask: PredictRequest,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     "Predict rows that have no outcome yet, with a published model, a run's or a saved one; digests are checked first."
     from lineupiq.workflows.predict import run_predict
-    say(run_predict(ask, as_json), as_json)
+    say(run_predict(ask, as_json, Printer(wide).width), as_json)
 
 # %% ../../nbs/18_cli/02_train.ipynb #ffcf9544
 @app.command()

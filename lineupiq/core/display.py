@@ -54,6 +54,7 @@ def fit_text(
     frame: pd.DataFrame,  # texts, as they are to be shown
     width: int | None = None,  # letters a line; None: as wide as it is
     leave: Sequence[str] = (),  # columns that go where there is no room, the first first
+    justify: str = "right",  # of the heads; left also sets words to the left
 ) -> str:
     "A table as lines of at most a width."
     shown = frame.astype(str).map(lambda cell: visible(cell, lines=False)) if len(frame.columns) else frame
@@ -67,7 +68,9 @@ def fit_text(
         widest = sizes.index(max(sizes))
         room, name = max(8, sizes[widest] - over), shown.columns[widest]
         shown = shown.assign(**{name: [c if len(c) <= room else f"{c[:room - 1]}…" for c in shown[name]]})
-    return shown.to_string(index=False) if len(shown.columns) else ""
+    if justify == "left":
+        shown = shown.apply(lambda column: column.str.ljust(max(column.str.len().max(), len(str(column.name)))))
+    return "\n".join(line.rstrip() for line in shown.to_string(index=False, justify=justify).splitlines()) if len(shown.columns) else ""
 
 # %% ../../nbs/00_core/00a_display.ipynb #fe6be2d4
 def terminal_width() -> int | None:  # letters a line; None: it is no terminal, and whoever reads it can scroll

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ..base import ConfigError, config_problems, did_you_mean, own_names
+from ..core.display import fit_text
 from ..core.config import common_yaml, config_yaml, field_comments, model_sections, raise_problems, read_yaml, yaml_value
 from ..data.leagues import GamesConfig, OddsConfig
 from ..data.tables import TableConfig, table_config
@@ -145,6 +146,7 @@ def check_config_file(
 def model_table(
     family: str | None = None,  # only this family
     as_json: bool = False,  # records instead of text
+    width: int | None = None,  # letters a line; None: as wide as it is
 ) -> Any:  # {"models": […]} or a table
     "Every registered model, what it can do, and why one is unavailable."
     rows = registry().list_models(family)
@@ -155,7 +157,7 @@ def model_table(
         return {"models": rows}
     shown = pd.DataFrame({"model": [f"{m['family']}:{m['name']}" for m in rows], "tasks": [", ".join(m["tasks"]) for m in rows],
                           "missing ok": ["yes" if m["handles_nan"] else "" for m in rows], "what it is": [m["description"] if m["available"] else f"unavailable: {m['reason']}; pip install '{m['extra']}'" for m in rows]})
-    return shown.to_string(index=False, justify="left")
+    return fit_text(shown, width, ("missing ok",), "left")
 
 # %% ../../nbs/17_workflows/00_configs.ipynb #e3039c6f
 def check_report(

@@ -23,7 +23,7 @@ from ..training.evaluation import evaluate_model
 from .requests import EvaluateRequest, ExportRequest, PredictRequest
 
 # %% auto #0
-__all__ = ['run_panel', 'written', 'run_predict', 'run_evaluate', 'run_export']
+__all__ = ['LESS', 'run_panel', 'written', 'run_predict', 'run_evaluate', 'run_export']
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #f8fee441
 def run_panel(
@@ -43,12 +43,13 @@ def written(
     output: Path | None,  # .csv or .parquet; None: to be printed
     as_json: bool,  # values instead of text
     csv_escape: bool = True,  # False: texts of a CSV as they are, for programs
+    width: int | None = None,  # letters a line of a table; None: all columns
 ) -> Any:  # what to print
     "Predictions as a file, as JSON or as a table."
     if output is None and frame.empty and not as_json:
         return "no predictions: there are no rows without an outcome that are later than the training"
     if output is None:
-        return {"predictions": plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))} if as_json else frame.to_string(index=False)
+        return {"predictions": plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))} if as_json else _table(frame, width)
     if output.suffix == ".csv":
         atomic_write(output, csv_text(frame, csv_escape, _digits))
     elif output.suffix == ".parquet":
@@ -61,6 +62,17 @@ def written(
     return {"rows": len(frame), "output": str(output)} if as_json else f"{len(frame):,} predictions written to {output}"
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #96e0966a
+LESS = ("uncertainty", "horizon", "version", "model")  # columns of predictions that go where there is no room, the first first
+
+
+def _table(frame: pd.DataFrame, width: int | None) -> str:
+    "Predictions for a terminal."
+    if width is None:
+        return frame.to_string(index=False)
+    texts = frame.drop(columns=[c for c in LESS if c in frame and frame[c].isna().all()]).map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))
+    return fit_text(texts, width, LESS)
+
+
 def _digits(number: float) -> str:
     "A number with the digits that a forecast has: six, and all those before the point."
     return f"{number:.6g}" if abs(number) < 1e6 else f"{number:.0f}"
@@ -80,12 +92,13 @@ def _own_names(found: StoredModel, data: str | None) -> dict[str, str]:
 def run_predict(
     ask: PredictRequest,  # what is asked for
     as_json: bool = False,  # values instead of text
+    width: int | None = None,  # letters a line of a table; None: all columns
 ) -> Any:  # what to print
     "`lineupiq predict`: a published model, a run's, or a saved file's, on new rows."
     found = stored_model(ask.check().model)
     frame = predict_stored(found, ask.data, ask.path, ask.everything)
     own = {} if as_json and ask.output is None else {k: n for k, n in _own_names(found, ask.data).items() if n not in frame}  # programs read the documented names
-    return written(frame.rename(columns=own), ask.output, as_json, ask.csv_escape)
+    return written(frame.rename(columns=own), ask.output, as_json, ask.csv_escape, width)
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #d6e70f5e
 def run_evaluate(
