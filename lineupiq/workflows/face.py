@@ -5,6 +5,7 @@
 # %% ../../nbs/17_workflows/13_face.ipynb #a69d8040
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,9 +18,9 @@ from ..auditing.folds import AuditReport, audit_cv
 from ..auditing.leaks import audit_leak
 from ..auditing.poison import panel_world, world_of
 from ..auditing.settings import AuditSettings
-from ..base import ConfigError, Record
+from ..base import ConfigError, IntegrityError, Record
 from ..core.display import Card, Shown
-from ..core.files import load_json
+from ..core.files import load_json, load_rows
 from ..core.progress import progress_for
 from ..data.panel import Panel
 from ..data.request import DataRequest, horizons, read_source, recorded_source, source_panel, source_record
@@ -28,6 +29,7 @@ from ..production.gate import GateConfig, Judgement
 from ..production.validate import candidate_of, validate as validate_version
 from ..registry import registry
 from ..report.boards import LEAVE, board_notes, board_rows, plot_leaderboard
+from ..scoring.leaderboard import RULES
 from ..store import versions as changes
 from ..store.layout import Store
 from ..store.published import candidate, load_published, model_name, publish_run
@@ -40,16 +42,48 @@ from ..tuning.settings import SearchSettings
 from .audit import audited_models
 from .predict import run_panel
 from .requests import AuditRequest
+from .runs import report_path
 from .tune import plan_development
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+log = logging.getLogger("lineupiq")
+
 # %% auto #0
-__all__ = ['load_panel', 'Leaderboard', 'Page', 'Run', 'train', 'open_run', 'tune', 'audit', 'predict', 'validate', 'promote',
-           'rollback', 'list_models', 'register']
+__all__ = ['log', 'load_panel', 'Leaderboard', 'Page', 'Run', 'train', 'open_run', 'tune', 'audit', 'predict', 'validate',
+           'promote', 'rollback', 'list_models', 'register']
 
 # %% ../../nbs/17_workflows/13_face.ipynb #8f9155ca
+def _a(
+    kind: type,  # what it has to be
+    value: Any,  # what a caller gave; None: nothing
+    what: str,  # its name, for the message
+) -> Any:  # the value
+    "A value of a kind, or an error that says which."
+    if value is not None and not isinstance(value, kind):
+        raise ConfigError(f"{what} is of another type", found=type(value).__name__, expected=f"{kind.__name__}, or None")
+    return value
+
+
+def _store(
+    store: Store | str | Path | None,  # as callers give it
+) -> Store:
+    "The store that a caller means."
+    return Store(Path(store)) if isinstance(store, (str, Path)) and str(store) else _a(Store, store, "store") or Store()
+
+
+def _panel(
+    data: Panel | str | Path,  # rows, or what load_panel takes
+) -> Panel:
+    "The rows that a caller means."
+    if isinstance(data, Panel):
+        return data
+    if not isinstance(data, (str, Path)):
+        raise ConfigError("data is of another type", found=type(data).__name__, expected="a Panel of load_panel or make_panel, or the name of a source or a YAML", fix="a DataFrame becomes a panel by lq.make_panel(frame, …)")
+    return load_panel(data)
+
+
 def load_panel(
     data: str | Path,  # a source such as "league" or "nfl-games", or a YAML that describes your table
     horizon: int | None = None,  # of bars: rows ahead; None: the source's first
@@ -107,13 +141,23 @@ class Run(Shown):
         folder: Path | str,  # that the training wrote
         panel: Panel | None = None,  # its rows, where they are at hand; None: they are read again when they are needed
     ):
-        self.folder, self._panel = Path(folder), panel
+        if not isinstance(folder, (str, Path)):
+            raise ConfigError("a run is opened by its folder", found=type(folder).__name__, expected="a path")
+        self.folder, self._panel = Path(folder), _a(Panel, panel, "panel")
+        if not (self.folder / "config.yaml").is_file():
+            raise ConfigError("that is no run's folder", where=str(self.folder), found="no config.yaml", expected="the folder that a training printed; lineupiq runs lists them")
         if run_end(self.folder) is None:
             raise ConfigError("the run did not finish", where=str(self.folder), fix=f"lineupiq train --resume {self.folder}, or train again")
 
     @cached_property
     def _record(self) -> dict[str, Any]:
-        return load_json(self.folder / "metrics" / "leaderboard.json")
+        path = self.folder / "metrics" / "leaderboard.json"
+        found = load_json(path)
+        lines = found.get("leaderboard") if isinstance(found, dict) else None
+        whole = isinstance(lines, list) and lines and all(isinstance(r, dict) and {"model", "score", "role", "metric", "skill"} <= set(r) for r in lines)
+        if not whole or not {"best", "verdict", "looks"} <= set(found):
+            raise IntegrityError("a leaderboard that no training wrote", where=str(path), fix="restore the folder, or train again")
+        return found
 
     @cached_property
     def leaderboard(self) -> Leaderboard:  # a row a member, by score
@@ -135,7 +179,7 @@ class Run(Shown):
     @property
     def report(self) -> Page:
         "The run's page."
-        return Page(self.folder / "reports" / "report.html")
+        return Page(report_path(self.folder))
 
     @property
     def panel(self) -> Panel:
@@ -150,7 +194,7 @@ class Run(Shown):
         "What every member said of rows that it had not seen."
         if split not in ("val", "test"):
             raise ConfigError("predictions of which part?", found=repr(split), expected="val or test")
-        return pd.read_parquet(self.folder / "predictions" / f"{split}_predictions.parquet")
+        return load_rows(self.folder / "predictions" / f"{split}_predictions.parquet")
 
     def plot(self,
         ax: Axes | None = None,  # None: a new figure
@@ -182,14 +226,20 @@ class Run(Shown):
         model: str | None = None,  # a member; None: what validation picked, or the best model where that is a rule
         name: str | None = None,  # under which it is published; None: made of data, horizon and model
         part: str = "minor",  # of the version to raise: major, minor or patch
-        store: Store | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
+        store: Store | str | Path | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
     ) -> tuple[str, str]:  # (name, version)
         "Make a member the next version of a model, and point staging at it."
         chosen, source = model or candidate(self.leaderboard, self.best), read_setup(self.folder).data
         if chosen is None:
             raise ConfigError("the run has rules only, and a rule is not published", where=str(self.folder), fix="train a model")
+        if chosen in RULES:
+            raise ConfigError(f"{chosen} is a simple rule, and a rule is not published", where=str(self.folder), fix="publish a model")
+        if not (self.folder / "models").is_dir():
+            raise IntegrityError("a run folder that is not whole", where=str(self.folder), found="no folder models", fix="restore it, or train again")
+        if chosen != self.best and model is None:
+            log.warning("published is %s, the best of the models; validation picked the rule %s, which is not published: the gate will say so", chosen, self.best)
         name = name or model_name(str(source.get("data") or self.panel.name), chosen, self.panel.horizon, source.get("position"), source.get("target"))
-        return name, publish_run(store or Store(), self.folder, self.panel, chosen, name, part)
+        return name, publish_run(_store(store), self.folder, self.panel, chosen, name, part)
 
     def card(self) -> Card:
         "Board and verdict."
@@ -203,6 +253,8 @@ def _named(
     "What a caller names: a source or a YAML of one, else files of the recorded source."
     if later is None:
         return None, ()
+    if not isinstance(later, (str, Path, list, tuple)) or not later or not all(isinstance(f, (str, Path)) and str(f) for f in ([later] if isinstance(later, (str, Path)) else later)):
+        raise ConfigError("rows of another type", found=f"{type(later).__name__} {str(later)[:40]!r}", expected="a Panel, the name of a source, a YAML, or files")
     if isinstance(later, (str, Path)):
         from lineupiq.data.sources import SOURCES
         return (str(later), ()) if str(later) in SOURCES or str(later).lower().endswith((".yaml", ".yml")) else (None, (str(later),))
@@ -219,8 +271,11 @@ def train(
     progress: bool | Callable[[str, str, Record], None] | None = None,  # None: a line in a notebook; False: quiet; a function is told (model, state, facts)
 ) -> Run:
     "Train models, score them on identical later rows beside the simple rules, and write a report. A leak that is suspected raises LeakError when everything is written."
-    panel = data if isinstance(data, Panel) else load_panel(data)
-    how = settings or TrainSettings()
+    panel = _panel(data)
+    if not isinstance(models, (str, list, tuple)) or not models:
+        raise ConfigError("which model is trained is not said", found=repr(models)[:60], expected="a name of list_models(), several, or 'all'")
+    _a(SplitPlan, plan, "plan"), _a(dict, configs, "configs")
+    how = _a(TrainSettings, settings, "settings") or TrainSettings()
     how = how if how.config else replace(how, config=panel.source)
     told = progress_for(progress, len(choose_models(models, panel.task, panel.log is not None)[0]))
     try:
@@ -233,7 +288,7 @@ def open_run(
     run: str | Path,  # a folder, or a name below experiments/runs
 ) -> Run:
     "A run that was trained before."
-    return Run(find_run(run))
+    return Run(find_run(run) if isinstance(run, (str, Path)) else run)
 
 # %% ../../nbs/17_workflows/13_face.ipynb #d29db57a
 def tune(
@@ -244,8 +299,8 @@ def tune(
     settings: SearchSettings | None = None,  # n_trials, method, metric, ranges, …; None: the defaults
 ) -> TuningResult:  # its `config` is for train(…, configs={model: result.config})
     "Search a model's settings on the rows before the test."
-    panel = data if isinstance(data, Panel) else load_panel(data)
-    return tune_model(plan_development(panel, plan or SplitPlan()), model, settings or SearchSettings())
+    panel = _panel(data)
+    return tune_model(plan_development(panel, _a(SplitPlan, plan, "plan") or SplitPlan()), model, _a(SearchSettings, settings, "settings") or SearchSettings())
 
 
 def audit(
@@ -257,8 +312,9 @@ def audit(
 ) -> AuditReport:
     "Poison the future of the data and look whether features, folds, models or scores notice; or hold folds to the ends of the labels."
     if folds is not None:
-        return audit_cv(folds, data if isinstance(data, Panel) else load_panel(data))
-    record = data.source if isinstance(data, Panel) else load_panel(data).source
+        return audit_cv(folds, _panel(data))
+    record = _panel(data).source
+    _a(AuditSettings, settings, "settings")
     world = world_of(ask := recorded_source(record), ask.horizon[0] if ask.horizon else None) if record else panel_world(data)
     panel = world.panel()
     names = [models] if isinstance(models, str) else list(models)
@@ -270,10 +326,10 @@ def predict(
     later: str | Path | Sequence[str | Path] | None = None,  # another source, or newer files; None: the upcoming rows of its own source
     everything: bool = False,  # True: also rows whose outcome is known, if they are later than the training
     *,
-    store: Store | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
+    store: Store | str | Path | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model, version
     "Predict with a model that exists; it is verified first."
-    return predict_stored(stored_model(model, store), *_named(later), everything)
+    return predict_stored(stored_model(model, _store(store)), *_named(later), everything)
 
 
 def validate(
@@ -283,10 +339,10 @@ def validate(
     version: str | None = None,  # None: the one in staging
     since: str | None = None,  # first time to judge on; None: by the gate's window
     gate: GateConfig | None = None,  # thresholds; None: the defaults
-    store: Store | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
+    store: Store | str | Path | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> Judgement:  # PROMOTE, REJECT or INCONCLUSIVE
     "Judge a version against the one in production, on rows that neither has seen, and write the verdict down."
-    store = store or Store()
+    store, gate = _store(store), _a(GateConfig, gate, "gate")
     name, version = candidate_of(store, name, version)
     if not isinstance(later, Panel):
         source = load_published(store, name, version).metadata["data"].get("source") or {}
@@ -300,10 +356,10 @@ def promote(
     *,
     force: bool = False,  # True: without a gate's word
     reason: str = "",  # for the journal; needed with force
-    store: Store | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
+    store: Store | str | Path | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> str:  # the version in production
     "Put a validated version into production."
-    return changes.promote(store or Store(), name, version, force, reason)[0]
+    return changes.promote(_store(store), name, version, force, reason)[0]
 
 
 def rollback(
@@ -311,10 +367,10 @@ def rollback(
     version: str | None = None,  # None: the one that was in production before
     *,
     reason: str = "",  # for the journal
-    store: Store | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
+    store: Store | str | Path | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> str:  # the version in production
     "Put an earlier version back into production."
-    return changes.rollback(store or Store(), name, version, reason)[0]
+    return changes.rollback(_store(store), name, version, reason)[0]
 
 # %% ../../nbs/17_workflows/13_face.ipynb #926d355c
 def list_models(
