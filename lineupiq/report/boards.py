@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['TRAINING_FIELDS', 'COST', 'LEAVE', 'LEGEND', 'scores_of', 'model_report', 'trading_of', 'trade_curve',
            'plot_leaderboard', 'plot_learning', 'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows',
-           'board_notes', 'who_is_who', 'board_text', 'set_sentence']
+           'board_notes', 'leaving', 'who_is_who', 'board_text', 'set_sentence']
 
 # %% ../../nbs/08_report/02_boards.ipynb #fe143351
 TRAINING_FIELDS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "best_epoch", "total_epochs", "early_stopped", "training_time")
@@ -277,6 +277,13 @@ LEGEND = {"★": "★ was picked on validation rows.", "to the best": "“To the
           "in set": "“In set”: whether it may be the best, with the p-value."}
 
 
+def leaving(
+    board: pd.DataFrame,  # of `leaderboard`
+) -> tuple[str, ...]:  # of LEAVE
+    "The columns of a board that go where there is no room; the score that it is ordered by stays."
+    return tuple(c for c in LEAVE if c != board["metric"].iloc[0])
+
+
 def who_is_who(
     board: pd.DataFrame,  # of `leaderboard`
     best: str | None,  # what validation picked
@@ -299,7 +306,7 @@ def board_text(
     width: int | None = None,  # letters a line; None: all columns
 ) -> str:  # lines
     "The leaderboard for a terminal, with a line on what two of its columns mean."
-    table = fit_text(board_rows(board, best), width, [c for c in LEAVE if c != board["metric"].iloc[0]])
+    table = fit_text(board_rows(board, best), width, leaving(board))
     head = table.splitlines()[0]
     return "\n".join([table, " ".join(said for mark, said in LEGEND.items() if mark in head or (mark in table and mark == "★"))])
 

@@ -20,7 +20,7 @@ from ..core.drawing import apart, subplots
 from ..core.config import read_yaml
 from ..core.files import as_written, atomic_write, dump_json, load_json, load_rows
 from ..data.panel import Panel
-from ..report.boards import LEAVE, board_rows, number, verdict
+from ..report.boards import board_rows, leaving, number, verdict
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
 from ..report.run import Facts, build_report, explain_model, write_report
 from ..scoring.confidence import with_confidence
@@ -51,7 +51,7 @@ class Evaluation(Shown):
         "The board on later rows, the verdict, and which look this is."
         where = [] if self.folder is None else [f"Report: {self.folder / 'reports' / 'report.html'}"]
         shown = board_rows(self.board, self.model).drop(columns=["validation", "seconds", "peak MB"], errors="ignore")
-        return Card("Evaluation", {"": self.model, "rows": f"{len(self.rows):,}", "look": str(self.count)}, shown, [verdict(self.board, self.model), *where], tuple(c for c in LEAVE if c != self.board["metric"].iloc[0]))
+        return Card("Evaluation", {"": self.model, "rows": f"{len(self.rows):,}", "look": str(self.count)}, shown, [verdict(self.board, self.model), *where], leaving(self.board))
 
     @property
     def count(self) -> int:

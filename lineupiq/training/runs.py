@@ -31,7 +31,7 @@ from ..data.panel import Panel, describe_panel
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import with_validation
 from ..registry import registry
-from ..report.boards import LEAVE, board_notes, board_rows, model_report, trading_of, verdict
+from ..report.boards import board_notes, board_rows, leaving, model_report, trading_of, verdict
 from ..report.run import Explanation, Facts, explain_model, ranked_importance, write_report
 from ..scoring.confidence import ADDED, with_confidence
 from ..scoring.leaderboard import COLUMNS, RULES, best_on_validation, common_rows, leak_alarm, leaderboard, raise_alarm
@@ -71,7 +71,7 @@ class RunResult(Shown):
     def card(self) -> Card:
         "The board and the verdict."
         shown = board_rows(self.board, self.best).drop(columns=["n", "peak MB"])
-        return Card("Run", {"": self.run_id}, shown, [*board_notes(self.board), verdict(self.board, self.best), f"Report: {self.run_dir / 'reports' / 'report.html'}"], tuple(c for c in LEAVE if c != self.board["metric"].iloc[0]))
+        return Card("Run", {"": self.run_id}, shown, [*board_notes(self.board), verdict(self.board, self.best), f"Report: {self.run_dir / 'reports' / 'report.html'}"], leaving(self.board))
 
     def record(self) -> dict[str, Any]:  # the public JSON
         "leaderboard, best, findings, and where the run is."

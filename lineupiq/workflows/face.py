@@ -28,7 +28,7 @@ from ..models.stored import predict_stored, stored_model
 from ..production.gate import GateConfig, Judgement
 from ..production.validate import candidate_of, validate as validate_version
 from ..registry import registry
-from ..report.boards import LEAVE, board_notes, board_rows, plot_leaderboard
+from ..report.boards import board_notes, board_rows, leaving, plot_leaderboard
 from ..scoring.leaderboard import RULES
 from ..store import versions as changes
 from ..store.layout import Store
@@ -112,7 +112,7 @@ class Leaderboard(Shown, pd.DataFrame):
         if self.empty:
             return Card("an empty leaderboard")
         shown = board_rows(self, self.attrs.get("best"))
-        return Card("", {}, shown.drop(columns=["n", "peak MB"]), [f"{int(self['n'].max()):,} test rows, the same for all.", *board_notes(self)], tuple(c for c in LEAVE if c != self["metric"].iloc[0]))
+        return Card("", {}, shown.drop(columns=["n", "peak MB"]), [f"{int(self['n'].max()):,} test rows, the same for all.", *board_notes(self)], leaving(self))
 
 # %% ../../nbs/17_workflows/13_face.ipynb #b489444c
 class Page(Shown):
@@ -244,7 +244,7 @@ class Run(Shown):
     def card(self) -> Card:
         "Board and verdict."
         inner = self.leaderboard.card()
-        return Card("Run", {"": self.folder.name}, inner.frame, [self.verdict, *inner.notes, f"Report: {self.report.path}"], inner.leave)
+        return Card("Run", {"": self.folder.name}, inner.frame, [self.verdict, *inner.notes, f"Report: {self.folder / 'reports' / 'report.html'}"], inner.leave)
 
 
 def _named(
