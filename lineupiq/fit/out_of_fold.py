@@ -84,9 +84,9 @@ def check_fold_classes(
     "Every class is among the training rows: a model cannot know one that comes later."
     if panel.task == "regression":
         return
-    missing = np.setdiff1d(panel.classes, panel.y[fold.train]).tolist()
+    missing = np.setdiff1d(panel.classes, pd.unique(panel.y[fold.train])).tolist()
     if missing:
-        added = np.intersect1d(panel.y[fold.test], missing).tolist()
+        added = np.intersect1d(pd.unique(panel.y[fold.test]), missing).tolist()
         raise DataError(f"fold {fold.number}: labels that its training rows do not have", found=f"added in the test rows: {added}, missing in training: {missing}",
                         expected=f"each of {panel.classes.tolist()} in training", fix="begin the test rows later, use fewer splits, or merge the class with another")
 
@@ -135,7 +135,7 @@ def fit_fold(
     parts = [] if fold.val is None else [prediction_frame(panel, model, maker, fold.val, fold.number, "val")]
     if again:
         tell("refit")
-        both = np.union1d(train, training_rows(panel, fold.val, without))
+        both = np.sort(np.concatenate([train, training_rows(panel, fold.val, without)]), kind="stable")  # they have no row in common
         left = None if how.time_limit is None else how.time_limit - (time.perf_counter() - started)
         model, maker, metrics = _refitted(panel, spec, (model, maker, metrics), both, weighting, how.seq_len, left, watch)
     parts.append(prediction_frame(panel, model, maker, fold.test, fold.number, "test"))
