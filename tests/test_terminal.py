@@ -1,7 +1,9 @@
 """A terminal of 80 columns: what commands print fits it, errors too; in a pipe a line stays a line."""
+import ast
 import io
 import re
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 import yaml
@@ -106,3 +108,17 @@ def test_what_python_says_is_not_only_of_the_command_line():
         bare = [m[0] for m in re.finditer(r"(?<!\()--[a-z-]+", str(raised.value))]
         assert bare == [], (kind, str(raised.value))
         assert {leaf.name for leaf in leaves(kind)} >= set(values)
+
+
+@pytest.mark.parametrize("package", ["workflows", "production", "auditing"])
+def test_errors_and_warnings_name_more_than_flags(package):
+    "Whoever calls these from Python has no flags: one stands in brackets, or behind the name of what it sets, or in a whole command."
+    bare = []
+    for file in sorted((Path(lq.__file__).parent / package).glob("*.py")):
+        for call in [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)]:
+            name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+            if name.endswith(("Error", "NotFound", "Rejected", "Fault")) or name == "warning":
+                said = "".join(str(n.value) for a in [*call.args, *(k.value for k in call.keywords)] for n in ast.walk(a) if isinstance(n, ast.Constant))
+                said = re.sub(r"\([^()]*\)|\w+, --[a-z-]+|lineupiq [a-z ]+--[a-z-]+", "", said)
+                bare += [(file.name, call.lineno, said)] if re.search(r"--[a-z]", said) else []
+    assert bare == []

@@ -210,7 +210,7 @@ def audit_text(
     evidence: int = 220,  # letters of it
 ) -> str:
     "Findings, the loudest last, and what they come to."
-    said = [f"{f.verdict:7}  {f.title}: {f.evidence[:evidence]}" + (f" ({f.finding})" if f.finding and f.verdict != "pass" else "") for f in sorted(report.findings, key=lambda f: SHOWN[f.verdict])]
+    said = [f"{f.verdict:7}  {f.title}: {f.evidence[:evidence]}{'…' * (len(f.evidence) > evidence)}" + (f" ({f.finding})" if f.finding and f.verdict != "pass" else "") for f in sorted(report.findings, key=lambda f: SHOWN[f.verdict])]
     lines = [wrapped(line, width, 9) for line in said]
     facts = report.facts
     head = [", ".join(f"{k} {facts[k]}" for k in ("data", "horizon", "depth", "splitter", "plant") if facts.get(k))]
