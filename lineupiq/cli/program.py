@@ -80,7 +80,7 @@ LineupIQ trains models of time-ordered outcomes and says whether they beat a sim
   lineupiq config show table > my.yaml
       describe a table of yours in it, then: lineupiq train --data my.yaml
   lineupiq runs
-      what was trained; lineupiq open RUN shows a report
+      what was trained; lineupiq open shows the latest report
   lineupiq predict --model RUN
       what comes next
   lineupiq validate, lineupiq promote NAME
