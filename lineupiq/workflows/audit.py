@@ -111,7 +111,7 @@ def model_names(
     "Names of models as somebody gives them in Python."
     names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, (list, tuple)) else (given,)
     if odd := [n for n in names if not isinstance(n, str)]:
-        raise ConfigError("models are named", found=f"{type(odd[0]).__name__} {str(odd[0])[:40]!r}", expected="a name of list_models(), several, or 'all'; none for the data alone")
+        raise ConfigError("models are not given by their names", found=f"{str(odd[0])[:40]}, {type(odd[0]).__name__}", expected="a name of list_models(), several, or 'all'; none for the data alone")
     return names
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #1ca7bb41
