@@ -81,7 +81,7 @@ def _theirs(where: str, doing: str) -> Iterator[None]:
     except (LineupIQError, KeyboardInterrupt, MemoryError): raise
     except BaseException as err:  # a sys.exit(0) would otherwise end the audit as if all were well
         if getattr(err, "exit_code", 0) > 128: raise  # SIGTERM or SIGHUP, as the command line hands it on
-        raise ConfigError(f"the splitter cannot be {doing}", where=where, found=f"{type(err).__name__}: {err}"[:300], fix="mend the splitter, or give its arguments with --arg name=value") from err
+        raise ConfigError(f"the splitter cannot be {doing}", where=where, found=f"{type(err).__name__}: {err}"[:300], fix="mend the splitter, or give it other arguments (args, --arg name=value)") from err
     finally:
         if here in sys.path: sys.path.remove(here)
 
@@ -90,7 +90,7 @@ def _splitter_class(where: str) -> Callable:
     "The class behind module:Class."
     module, colon, name = where.partition(":")
     looked = ", ".join([*dict.fromkeys([os.getcwd(), *[p for p in sys.path if p and not p.endswith(".zip")]])][:8])
-    wrong = lambda found: ConfigError("no such splitter", where="--splitter", found=found, expected="module:Class, e.g. sklearn.model_selection:TimeSeriesSplit", fix=f"it is looked for in {looked}")  # noqa: E731
+    wrong = lambda found: ConfigError("no such splitter", where="splitter, --splitter", found=found, expected="module:Class, e.g. sklearn.model_selection:TimeSeriesSplit", fix=f"it is looked for in {looked}")  # noqa: E731
     if not (module and colon and name): raise wrong(where)
     with _theirs(where, "imported"):
         try: cls = getattr(importlib.import_module(module), name)

@@ -12,13 +12,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Optional, TextIO
 
 import typer
 
 from ..core.config import field_comments
 from ..core.display import terminal_width
-from ..core.text import visible
+from ..core.text import visible, wrapped
 from ..core.requests import Leaf, Request, leaves
 
 # %% ../../nbs/18_cli/01_app.ipynb #4df06434
@@ -31,12 +31,13 @@ app.add_typer(config_app, name="config")
 def say(
     value: Any,  # a dictionary for --json, text otherwise
     as_json: bool,  # one JSON line instead of text
+    wide: bool = False,  # True: lines as long as they are, also on a terminal
 ) -> None:
     "Print a result."
-    if as_json:
-        from lineupiq.core.files import plain
-        value = json.dumps(plain(value), allow_nan=False, ensure_ascii=False)
-    out(value)
+    if not as_json:
+        return Printer(wide)(str(value))
+    from lineupiq.core.files import plain
+    out(json.dumps(plain(value), allow_nan=False, ensure_ascii=False))
 
 # %% ../../nbs/18_cli/01_app.ipynb #15e08efe
 def out(
@@ -63,19 +64,19 @@ def closed_pipe(
 
 # %% ../../nbs/18_cli/01_app.ipynb #e8483146
 class Printer:
-    "Prints results, and knows how wide a table of them may be."
+    "Prints what people read, and knows how wide it may be."
     def __init__(self,
         wide: bool = False,  # True: all columns, however wide the terminal is
+        stream: TextIO | None = None,  # where to; None: standard output
+        hang: int = 0,  # blanks before what goes on of a line
     ):
-        self.width = None if wide else terminal_width()
+        self.width, self.stream, self.hang = None if wide else terminal_width(stream), stream, hang
 
     def __call__(self, text: str) -> None:
-        from textwrap import fill
-        lines = text.splitlines() if self.width else [text]
-        out("\n".join(line if not self.width or len(line) <= self.width else fill(line, self.width, break_long_words=False, break_on_hyphens=False) for line in lines))
+        out(wrapped(visible(text), self.width, self.hang), self.stream)
 
 
-Wide = Annotated[bool, typer.Option("--wide", help="All columns of a table, however wide the terminal is.")]
+Wide = Annotated[bool, typer.Option("--wide", help="All columns of a table and lines as long as they are, however wide the terminal is.")]
 
 # %% ../../nbs/18_cli/01_app.ipynb #aa87422c
 class _Fresh:

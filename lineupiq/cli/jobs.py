@@ -12,7 +12,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from .app import Json, app, asks, out, say
+from .app import Json, Printer, Wide, app, asks, out, say
+from ..core.display import fit_text
 from ..workflows.requests import RetrainRequest
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #976c7aad
@@ -47,13 +48,16 @@ def job(
 # %% ../../nbs/18_cli/08_jobs.ipynb #10ef759d
 def _show_status(rows: list, as_json: bool) -> None:
     import pandas as pd
-    say({"jobs": rows} if as_json else pd.DataFrame(rows).to_string(index=False) if rows else "no jobs yet", as_json)
+    frame = pd.DataFrame(rows).astype(object)
+    say({"jobs": rows} if as_json else fit_text(frame.where(frame.notna(), "–"), Printer().width, ("seconds",)) if rows else "no jobs yet", as_json)
 
 
 def _show_parameters(name: str, as_json: bool) -> None:
     from lineupiq.jobs.parameters import KEPT, job_notebook, parameters_of
     known = [p for p in parameters_of(job_notebook(name)[1]).values() if p.name not in KEPT]
-    say({"parameters": [vars(p) for p in known]} if as_json else "\n".join(f"{p.name}: {p.kind} = {p.default!r}  {p.help}" for p in known), as_json)
+    if as_json:
+        return say({"parameters": [vars(p) for p in known]}, True)
+    Printer(hang=4)("\n".join(f"{p.name}: {p.kind} = {p.default!r}  {p.help}" for p in known))
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #7441f564
 def _job_text(end: Any) -> str:
@@ -72,6 +76,7 @@ def retrain(
     notify: Notify = None,
     everything: Annotated[bool, typer.Option("--all", help="Every model that is in production, one after the other.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     "Train anew where there is a reason, judge, promote on the gate's word; the same command goes on where a killed one was."
@@ -81,14 +86,14 @@ def retrain(
     if everything == bool(ask.name):
         raise ConfigError("retrain takes a NAME or --all", found="both" if everything else "neither")
     if everything:
-        return _retrain_all(ask, output, dry_run, as_json, destinations(notify))
-    told = run_retrain(ask, output, destinations(notify), dry_run, None if as_json else lambda line: out(line, sys.stderr))
-    say(told if as_json else retrain_text(told), as_json)
+        return _retrain_all(ask, output, dry_run, wide, as_json, destinations(notify))
+    told = run_retrain(ask, output, destinations(notify), dry_run, None if as_json else Printer(stream=sys.stderr, hang=4))
+    say(told if as_json else retrain_text(told), as_json, wide)
     if told["exit_code"]:
         raise typer.Exit(told["exit_code"])
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #fb965844
-def _retrain_all(ask: RetrainRequest, output: Path, dry_run: bool, as_json: bool, to: list) -> None:
+def _retrain_all(ask: RetrainRequest, output: Path, dry_run: bool, wide: bool, as_json: bool, to: list) -> None:
     "All models; the worst exit code that is not \"not promoted\" wins."
     from lineupiq.base import ConfigError
     from lineupiq.tracking.notify import Message, notify
@@ -96,7 +101,8 @@ def _retrain_all(ask: RetrainRequest, output: Path, dry_run: bool, as_json: bool
     if dry_run:
         raise ConfigError("--dry-run is for one model", fix="name it")
     table = train_all_models(output=output, ask=ask)
-    say({"models": table.astype(object).where(table.notna(), None).to_dict("records")} if as_json else "nothing is in production" if table.empty else table.to_string(index=False), as_json)
+    shown = table.astype(object)
+    say({"models": shown.where(table.notna(), None).to_dict("records")} if as_json else "nothing is in production" if table.empty else fit_text(shown.where(table.notna(), "–"), Printer(wide).width, ("source", "version"), "left"), as_json, wide)
     codes = {int(c) for c in table["exit_code"]} - {0}
     if (table["status"] != "not needed").any():
         notify(Message("retrain --all", [f"{r.name}: {r.status}, {r.detail}" for r in table.itertuples()], ok=not codes), to)
@@ -108,23 +114,25 @@ def _retrain_all(ask: RetrainRequest, output: Path, dry_run: bool, as_json: bool
 def experiment(
     config: Annotated[str, typer.Option("--config", help="A YAML, or one that ships: baseline, production.")],
     fresh: Annotated[bool, typer.Option("--fresh", help="Run the cells that are done again, too.")] = False,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     "Run a grid of models × horizons × symbols; the same command again does what is not done yet."
     from lineupiq.workflows.experiment import run_experiment
-    found = run_experiment(config, None if as_json else out, fresh)
-    say(found.record() if as_json else _experiment_text(found), as_json)
+    found = run_experiment(config, None if as_json else Printer(wide), fresh)
+    say(found.record() if as_json else _experiment_text(found, Printer(wide).width), as_json, wide)
     if found.exit_code:
         raise typer.Exit(found.exit_code)
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #21e6edd5
-def _experiment_text(found: Any) -> str:
+def _experiment_text(found: Any, width: int | None = None) -> str:
     "The leaderboard over all, and the cells that failed."
     bad = [f"failed: {r.model} {'' if r.horizon is None else f'h{r.horizon}'} {r.symbol or ''}: {str(r.error).splitlines()[0]}" for r in found.cells.itertuples() if r.status != "done"]
     if found.comparison is None:
         return "\n".join(bad)
     board = found.comparison.cells[["model", "horizon", "symbol", "metric", "score", "skill", "skill_low", "skill_high"]].round(4)
-    return "\n".join([board.to_string(index=False), *found.comparison.notes, *bad, f"Report: {found.folder / 'comparison.html'}"])
+    board = board.drop(columns=[c for c in ("horizon", "symbol") if board[c].isna().all()]).astype(object)
+    return "\n".join([fit_text(board.where(board.notna(), "–"), width, ("metric", "score")), *found.comparison.notes, *bad, f"Report: {found.folder / 'comparison.html'}"])
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #ad1c5ff9
 track_app = typer.Typer(help="What waits for the tracker, and its delivery.", no_args_is_help=True)

@@ -14,7 +14,7 @@ import typer
 
 from ..base import Record
 from ..core.display import fit_text
-from .app import Json, Printer, app, say
+from .app import Json, Printer, Wide, app, say
 
 # %% ../../nbs/18_cli/04_store.ipynb #56697a61
 Name = Annotated[str, typer.Argument(help="A published model, such as sp500_h5_xgboost; see `lineupiq version list`.")]
@@ -29,21 +29,21 @@ app.add_typer(version_app, name="version")
 LESS = ("n", "digest", "low", "high", "run_id", "key", "by")  # columns that go where there is no room, the first first
 
 
-def _table(frame: Any, as_json: bool, key: str, empty: str) -> None:
+def _table(frame: Any, as_json: bool, key: str, empty: str, wide: bool = False) -> None:
     "A table for people, or its rows for programs."
     from lineupiq.core.files import plain
     if as_json:
         say({key: plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))}, True)
     else:
-        say(empty if frame.empty else fit_text(frame.astype(object).where(frame.notna(), ""), Printer().width, LESS, "left"), False)
+        say(empty if frame.empty else fit_text(frame.astype(object).where(frame.notna(), ""), Printer(wide).width, LESS, "left"), False, wide)
 
 # %% ../../nbs/18_cli/04_store.ipynb #9a343dbd
 @version_app.command("list")
-def version_list(name: AnyName = None, as_json: Json = False) -> None:
+def version_list(name: AnyName = None, wide: Wide = False, as_json: Json = False) -> None:
     "List versions, newest first, and where they are."
     from lineupiq.workflows.store import version_table
     frame = version_table(name)
-    _table(frame if as_json else frame.round(4), as_json, "versions", "no versions yet: lineupiq train publishes one")
+    _table(frame if as_json else frame.round(4), as_json, "versions", "no versions yet: lineupiq train publishes one", wide)
 
 
 @version_app.command("show")
@@ -55,7 +55,7 @@ def version_show(name: Name, version: Version = None, as_json: Json = False) -> 
     from lineupiq.store.layout import Store, read_metadata, text_of
     store = Store()
     about = read_metadata(store, store.known(name), store.folder(name, version or text_of(store.versions(name)[-1])).name[1:])
-    say(about if as_json else yaml.safe_dump(plain(about), sort_keys=False, allow_unicode=True).rstrip(), as_json)
+    say(about if as_json else yaml.safe_dump(plain(about), sort_keys=False, allow_unicode=True).rstrip(), as_json, wide=True)  # a file's text
 
 
 @version_app.command("bump")
@@ -137,15 +137,16 @@ def prune(
 def history(
     name: AnyName = None,
     at: Annotated[Optional[str], typer.Option("--at", help="A day or a moment (UTC): what was live then.")] = None,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     "Say what happened to models, or what was live on a day."
     from lineupiq.workflows.store import history_table
-    _table(history_table(name, at), as_json, "history" if at is None else "state", "nothing happened" if at is None else f"nothing was live at {at}")
+    _table(history_table(name, at), as_json, "history" if at is None else "state", "nothing happened" if at is None else f"nothing was live at {at}", wide)
 
 
 @app.command()
-def verify(name: AnyName = None, as_json: Json = False) -> None:
+def verify(name: AnyName = None, wide: Wide = False, as_json: Json = False) -> None:
     "Compare every file, link and journal line of the store with its digest; exit 4 where one is damaged, 0 where a change is only pending."
     from lineupiq.workflows.store import verify_table
     found = verify_table(name)
@@ -153,17 +154,17 @@ def verify(name: AnyName = None, as_json: Json = False) -> None:
     if as_json:
         _table(found, True, "checks", "")
     else:
-        say(f"{len(found) - len(bad)} checks held" if bad.empty else bad.to_string(index=False), False)
+        _table(bad, False, "checks", f"{len(found) - len(bad)} checks held", wide)
     if (found["verdict"] == "damaged").any():
         raise typer.Exit(4)
 
 
 @app.command()
-def doctor(name: AnyName = None, as_json: Json = False) -> None:
+def doctor(name: AnyName = None, wide: Wide = False, as_json: Json = False) -> None:
     "Say which versions still predict their golden rows under the installed libraries; exit 4 where one does not."
     from lineupiq.store.published import doctor as examine
     from lineupiq.store.layout import Store
     found = examine(Store(), name)
-    _table(found, as_json, "versions", "no versions yet")
+    _table(found, as_json, "versions", "no versions yet", wide)
     if (found["verdict"] != "ok").any():
         raise typer.Exit(4)

@@ -10,7 +10,7 @@ import json
 import sys
 
 from ..base import Record
-from .app import Json, StatusLine, app, asks, out, say
+from .app import Json, Printer, StatusLine, app, asks, out, say
 from ..workflows.requests import TuneRequest
 
 # %% ../../nbs/18_cli/03_tune.ipynb #5d795ede
@@ -55,6 +55,6 @@ def tune(
 ) -> None:
     "Search a model's settings on rows before the test; the same command again continues where it was."
     from lineupiq.workflows.tune import run_tuning
-    records = run_tuning(ask, SearchProgress(as_json), None if as_json else out)
+    records = run_tuning(ask, SearchProgress(as_json), None if as_json else Printer())
     if as_json:
         say(records[0] if len(records) == 1 else {"searches": records}, True)

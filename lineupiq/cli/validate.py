@@ -8,7 +8,7 @@ __all__ = ['validate']
 # %% ../../nbs/18_cli/06_validate.ipynb #221054e6
 import typer
 
-from .app import Json, app, asks, say
+from .app import Json, Printer, Wide, app, asks, say
 from ..workflows.requests import ValidateRequest
 
 # %% ../../nbs/18_cli/06_validate.ipynb #b982168a
@@ -16,11 +16,12 @@ from ..workflows.requests import ValidateRequest
 @asks(ValidateRequest)
 def validate(
     ask: ValidateRequest,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     "Judge a candidate against the version in production, on rows that neither has seen; exit 5 unless PROMOTE."
     from lineupiq.workflows.validate import run_validate, validate_text
     told = run_validate(ask)
-    say(told if as_json else validate_text(told), as_json)
+    say(told if as_json else validate_text(told, Printer(wide).width), as_json, wide)
     if told["verdict"] != "PROMOTE":
         raise typer.Exit(5)

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import html
+import os
 import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .text import visible
 
@@ -63,8 +64,10 @@ def fit_text(
         if width is None or sum(measure(shown)) + len(shown.columns) - 1 <= width:
             break
         shown = shown.drop(columns=name, errors="ignore")
-    if width is not None and len(shown.columns) and (over := sum(measure(shown)) + len(shown.columns) - 1 - width) > 0:
+    for _ in shown.columns if width is not None else ():  # the widest first, then what is the widest now
         sizes = measure(shown)
+        if (over := sum(sizes) + len(sizes) - 1 - width) <= 0:
+            break
         widest = sizes.index(max(sizes))
         room, name = max(8, sizes[widest] - over), shown.columns[widest]
         shown = shown.assign(**{name: [c if len(c) <= room else f"{c[:room - 1]}…" for c in shown[name]]})
@@ -73,9 +76,18 @@ def fit_text(
     return "\n".join(line.rstrip() for line in shown.to_string(index=False, justify=justify).splitlines()) if len(shown.columns) else ""
 
 # %% ../../nbs/00_core/00a_display.ipynb #fe6be2d4
-def terminal_width() -> int | None:  # letters a line; None: it is no terminal, and whoever reads it can scroll
+def terminal_width(
+    stream: TextIO | None = None,  # what is printed to; None: standard output
+) -> int | None:  # letters a line; None: it is no terminal, and whoever reads it can scroll
     "How wide what is printed may be."
-    return shutil.get_terminal_size((100, 24)).columns if sys.stdout is not None and sys.stdout.isatty() else None
+    stream = sys.stdout if stream is None else stream
+    if stream is None or not stream.isatty():
+        return None
+    said = os.environ.get("COLUMNS", "")
+    try:
+        return int(said) if said.isdecimal() and int(said) else os.get_terminal_size(stream.fileno()).columns or 100
+    except (OSError, ValueError):  # a terminal that does not say
+        return 100
 
 # %% ../../nbs/00_core/00a_display.ipynb #39dd1387
 SCREEN, MOST = 25, 9  # rows and columns of a table in a notebook; a screenful

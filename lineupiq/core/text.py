@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['visible', 'OneLine', 'VisibleFormatter', 'markdown', 'plain_cell', 'csv_text']
+__all__ = ['visible', 'OneLine', 'VisibleFormatter', 'wrapped', 'markdown', 'plain_cell', 'csv_text']
 
 # %% ../../nbs/00_core/00_text.ipynb #19181933
 _UNSEEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -48,6 +48,23 @@ class VisibleFormatter(logging.Formatter):
 
 
 logging.getLogger("lineupiq").addFilter(OneLine())
+
+# %% ../../nbs/00_core/00_text.ipynb #c7e34e85
+def wrapped(
+    text: str,  # lines
+    width: int | None,  # letters a line; None: lines stay as they are
+    hang: int = 0,  # blanks before what goes on, at least: where a line begins further in, it is two more than there
+) -> str:
+    "Lines of at most a width."
+    if width is None:
+        return text
+    from textwrap import fill
+
+    def one(line: str) -> str:
+        lead = len(line) - len(line.lstrip(" "))
+        after = min(max(hang, lead + 2 if lead else 0), width // 2)
+        return line if len(line) <= width else fill(line, width, subsequent_indent=" " * after, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(one, text.split("\n")))
 
 # %% ../../nbs/00_core/00_text.ipynb #caa244b3
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}

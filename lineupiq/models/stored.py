@@ -29,7 +29,7 @@ from .games import GAME_FEATURES, games_panel, named_rows
 from .persistence import load_model as read_file
 from ..registry import load_model, registry
 from ..store.golden import write_golden
-from ..store.layout import Store, text_of, verify_version
+from ..store.layout import Store, quiet_link, text_of, verify_version
 from ..store.published import load_published
 from ..store.versions import publish
 from ..training.fitting import Bundle, load_bundle, save_bundle
@@ -168,12 +168,22 @@ def stored_model(
     return _at_path(Path(os.path.realpath(os.path.expanduser(text[:whole]))), text[whole + 1:] or None)
 
 
+def _not_live(name: str, store: Store) -> NotFound:
+    "Nothing is in production: what can predict all the same, and what would put it there."
+    staged, there = quiet_link(store, name, "staging"), [text_of(v) for v in store.versions(name)]
+    asked, which = (f"{name}@staging", f"{staged}, which is in staging") if staged else (f"{name}:{there[-1]}", "that version")
+    return NotFound(f"nothing of {name} is in production", where=str(store.root), found=f"versions {', '.join(there)}, {staged or 'none'} in staging",
+                    fix=f"{asked} (--model {asked}) predicts with {which}; lineupiq validate {name}, then lineupiq promote {name}, put one into production")
+
+
 def _in_store(text: str, store: Store) -> StoredModel:
     "NAME, NAME@STAGE or NAME:VERSION."
     name, sign, rest = re.fullmatch(r"([^@:]*)([@:]?)(.*)", text, re.DOTALL).groups()
     if sign == "@" and rest not in STAGES:
         raise ConfigError(f"unknown stage {ascii(rest)[:40]}{did_you_mean(rest, STAGES)}", expected=f"{name}@production or {name}@staging; a version is {name}:1.2.0")
     version = text_of(parse_version(rest)) if sign == ":" else None
+    if rest in ("", "production") and version is None and store.linked(store.known(name)) is None:
+        raise _not_live(name, store)
     found = load_published(store, name, version, rest if sign == "@" else "production")
     return StoredModel(name, found.bundle, found.version, (found.metadata.get("data") or {}).get("source") or {}, f"{name} {found.version}")
 
@@ -240,7 +250,7 @@ def predict_stored(
     "Predictions of rows that a model has not seen."
     if found.of_a_file and data is None:
         if len(path) != 1:
-            raise ConfigError("which rows are meant?", where=found.where, found=f"{len(path)} files", expected="--path, one CSV or parquet file with the model's columns: it was fitted on a file and knows no source")
+            raise ConfigError("which rows are meant?", where=found.where, found=f"{len(path)} files", expected="one CSV or parquet file with the model's columns (path, --path): it was fitted on a file and knows no source")
         panel = file_panel(path[0], found.bundle)
         out = found.bundle.predict(panel, np.arange(len(panel))).drop(columns=["row", "fold", "split"])
     else:

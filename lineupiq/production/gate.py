@@ -149,7 +149,7 @@ def _skill(contest: Contest, metric: Metric, other: pd.DataFrame, level: float, 
 
 def _needed(skill: Interval, what: str) -> Interval:
     if skill.low is None:
-        raise DataError(f"the window is too short to compare with {what}", found=f"{skill.n} rows: {skill.reason}", expected="an interval", fix="wait for more labelled rows, train with a longer test window, or give a longer --window")
+        raise DataError(f"the window is too short to compare with {what}", found=f"{skill.n} rows: {skill.reason}", expected="an interval", fix="wait for more labelled rows, train with a longer test window, or give a longer window (--window)")
     return skill
 
 # %% ../../nbs/13_production/01_gate.ipynb #92a6200b

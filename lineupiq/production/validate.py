@@ -16,7 +16,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, NotFound
 from ..core.drawing import apart, subplots
 from ..core.display import brief
-from ..core.files import atomic_write
+from ..core.files import atomic_write, parse_version
 from ..core.timeline import to_duration
 from ..data.panel import Panel
 from .gate import TRADING, Contest, GateConfig, Judgement, judge
@@ -179,7 +179,7 @@ def choose_rows(
     rows = fresh[keep]
     if len(rows) < config.min_rows:
         raise DataError("too few rows for a verdict", found=f"{len(rows)} labelled rows, {reason}", expected=f"at least min_rows = {config.min_rows}",
-                        fix="wait for more outcomes, give a longer --window, or train with a longer test window")
+                        fix="wait for more outcomes, give a longer window (--window), or train with a longer test window")
     tested = int((panel.times[rows] <= np.datetime64(challenger.about["tested_until"])).sum())
     return GateRows(rows, reason, None if plan is None else plan.found, len(fresh), int(panel.labelled.sum()), tested, int((times[keep].max() - times[keep].min()) / np.timedelta64(1, "D")) + 1)
 
@@ -227,6 +227,8 @@ def candidate_of(
             raise NotFound("nothing was published yet", where=str(store.root), fix="lineupiq train publishes a version")
         name = published[-1]["name"]
     store.known(name)
+    if version is not None:
+        parse_version(version)
     return name, store.folder(name, version or store.linked(name, "staging") or text_of(store.versions(name)[-1])).name[1:]
 
 # %% ../../nbs/13_production/02_validate.ipynb #fe945831

@@ -167,7 +167,7 @@ def _passed(store: Store, name: str, version: str, digest: str) -> None:
     lost = max((r["n"] for r in records if r["op"] == "lost_lines"), default=0)  # the lines that were lost may have held another verdict
     verdicts = [r for r in records if r["op"] == "validate" and r.get("name") == name and r.get("version") == version and r["n"] > lost]
     if not verdicts:
-        raise GateRejected(f"{name} {version} was not validated", fix=f"lineupiq validate {name} --version {version}, or promote --force --reason TEXT")
+        raise GateRejected(f"{name} {version} was not validated", fix=f"lineupiq validate {name} --version {version}, or promote it past the gate with force=True and a reason (--force --reason TEXT)")
     last, live = verdicts[-1], quiet_read(store, name, "production") or NOBODY
     if last.get("champion", live) != live:
         raise GateRejected(f"{name} {version} was judged against {last['champion']}, and {live} is in production now", found=f"{last.get('verdict')}, {last['time'][:16]}", fix=f"lineupiq validate {name} --version {version}")
@@ -175,7 +175,7 @@ def _passed(store: Store, name: str, version: str, digest: str) -> None:
         raise IntegrityError(f"{name} {version} is not what was validated", found=digest[:12], expected=f"{last.get('digest', '')[:12]}, validated {last['time'][:16]}", fix=f"lineupiq validate {name} --version {version} again")
     if last.get("verdict") != "PROMOTE":
         raise GateRejected(f"the gate's verdict on {name} {version} is {last.get('verdict')}", where=str(last.get("report") or "the journal"), found=f"{last.get('verdict')}, {last['time'][:16]}",
-                           fix="train a better one, or promote --force --reason TEXT")
+                           fix="train a better one, or promote it past the gate with force=True and a reason (--force --reason TEXT)")
 
 # %% ../../nbs/12_store/04_versions.ipynb #1721d112
 def promote(
@@ -188,7 +188,7 @@ def promote(
 ) -> tuple[str, bool]:  # (the version in production, whether this changed it)
     "Put a validated version into production."
     if force and not reason.strip():
-        raise ConfigError("promote with force needs a reason", expected="--reason TEXT", fix="say why the gate is passed by; it is kept in the journal")
+        raise ConfigError("promote with force needs a reason", expected="a text (reason, --reason TEXT)", fix="say why the gate is passed by; it is kept in the journal")
     return _set_production(store, name, version, "promote", timeout, None if force else _passed, {"reason": reason or None, "forced": force or None})
 
 

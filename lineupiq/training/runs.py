@@ -406,11 +406,11 @@ def predict_unseen(
         open_ = rows & (panel.times <= panel.times[panel.labelled].max())
         rows &= ~open_
         if n := int(open_.sum()):
-            log.warning("%d row(s) without an outcome are no later than the last known one (%s) and are left out, as gaps of the past; --all-later predicts them too", n, str(panel.times[panel.labelled].max())[:10])
+            log.warning("%d row(s) without an outcome are no later than the last known one (%s) and are left out, as gaps of the past; everything=True (--all-later) predicts them too", n, str(panel.times[panel.labelled].max())[:10])
     if EARLIER in panel.frame:  # bars of files that these follow are there to look back on
         rows &= ~panel.frame[EARLIER].to_numpy(dtype=bool)
     if not rows.any():
-        log.warning("nothing to predict: every row of this panel has its outcome already; --all-later predicts those that are later than the training")
+        log.warning("nothing to predict: every row of this panel has its outcome already; everything=True (--all-later) predicts those that are later than the training")
     out = bundle.predict(panel, np.flatnonzero(rows)).drop(columns=["row", "fold", "split"])
     for place, (name, column) in enumerate(panel.shown.items(), list(out).index("datetime") + 1):
         out.insert(place, name, panel.frame[column].to_numpy()[rows])
@@ -432,19 +432,19 @@ def predict_run(
 # %% ../../nbs/10_training/04_runs.ipynb #d0643412
 def moment_of(
     since: str | np.datetime64,  # 2022-05-01 or 2022-05-01T13:00
-    what: str = "--since",  # for messages
+    what: str = "since",  # its name, for messages
 ) -> np.datetime64:  # UTC
     "A date or a time as people write it."
     import re
     text = str(since).strip()
     if not re.match(r"\d{4}(-\d{2}(-\d{2}([T ].+)?)?)?$", text):
-        raise ConfigError(f"{what} is not a time", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00")
+        raise ConfigError(f"{what} is not a time", where=f"{what}, --{what}", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00")
     try:
         when = pd.Timestamp(text)
     except ValueError:
-        raise ConfigError(f"{what} is not a time", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00") from None
+        raise ConfigError(f"{what} is not a time", where=f"{what}, --{what}", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00") from None
     if not pd.Timestamp.min < when.tz_localize(None) < pd.Timestamp.max:
-        raise ConfigError(f"{what} is beyond the times that can be compared", found=repr(text), expected=f"a time from {pd.Timestamp.min:%Y} to {pd.Timestamp.max:%Y}")
+        raise ConfigError(f"{what} is beyond the times that can be compared", where=f"{what}, --{what}", found=repr(text), expected=f"a time from {pd.Timestamp.min:%Y} to {pd.Timestamp.max:%Y}")
     return np.datetime64((when if when.tz is None else when.tz_convert("UTC").tz_localize(None)).as_unit("ns"))
 
 # %% ../../nbs/10_training/04_runs.ipynb #fcf026b9
@@ -514,7 +514,7 @@ def _later_rows(panel: Panel, about: Record, since: str | np.datetime64) -> np.n
     rows = np.flatnonzero(panel.labelled & (panel.times > start if since is None else panel.times >= start) & (panel.times > after))
     if not len(rows):
         raise DataError("no labelled rows later than the run", found=f"the panel ends {str(panel.times.max())[:19]}", expected=f"rows after {str(max(start, after))[:19]}",
-                        fix="wait for outcomes, or give --since a time after the training")
+                        fix="wait for outcomes, or give since (--since) a time after the training")
     return rows
 
 # %% ../../nbs/10_training/04_runs.ipynb #3af9bf63

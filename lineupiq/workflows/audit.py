@@ -19,7 +19,9 @@ from ..auditing.poison import world_of
 from ..base import ConfigError, Record
 from ..checks.findings import Finding, check_splitter
 from ..core.config import read_yaml
+from ..core.display import fit_text
 from ..core.files import as_written, load_json, load_rows
+from ..core.text import wrapped
 from ..data.panel import Panel
 from ..data.request import DataRequest, horizons, read_source, recorded_source, source_options
 from ..fit.out_of_fold import with_validation
@@ -30,8 +32,8 @@ from ..training.request import SplitPlan
 from .requests import AuditRequest, FoldsRequest
 
 # %% auto #0
-__all__ = ['SHOWN', 'run_setup', 'run_folds', 'run_findings', 'audited_sources', 'audited_models', 'run_audit_leak',
-           'splitter_arguments', 'run_audit_cv', 'audit_text']
+__all__ = ['SHOWN', 'LESS', 'run_setup', 'run_folds', 'run_findings', 'audited_sources', 'audited_models', 'model_names',
+           'run_audit_leak', 'splitter_arguments', 'run_audit_cv', 'audit_text']
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #246a7a8d
 def run_setup(
@@ -102,6 +104,16 @@ def audited_models(
     known = [m for m in registry().list_models() if m["available"] and not m["is_rule"] and task in m["tasks"]]
     return [m["name"] for m in known if games or registry().get_model(m["name"]).input_kind != "game"]
 
+# %% ../../nbs/17_workflows/05_audit.ipynb #ce80f07a
+def model_names(
+    given: str | Sequence[str],  # a registered name, several, or all; none: the data alone are audited
+) -> tuple[str, ...]:  # as a request takes them
+    "Names of models as somebody gives them in Python."
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    if odd := [n for n in names if not isinstance(n, str)]:
+        raise ConfigError("models are not given by their names", found=f"{str(odd[0])[:40]}, {type(odd[0]).__name__}", expected="a name of list_models(), several, or 'all'; none for the data alone")
+    return names
+
 # %% ../../nbs/17_workflows/05_audit.ipynb #1ca7bb41
 def run_audit_leak(
     ask: AuditRequest,  # what is asked for
@@ -126,9 +138,10 @@ def run_audit_leak(
 # %% ../../nbs/17_workflows/05_audit.ipynb #b9b0eeed
 def _can_do(names: Sequence[str], panel: Panel) -> None:
     "Refuse a named model that is made for another task."
+    where = "model, --model"
     for cls in (registry().get_model(n) for n in names if n != "all"):
-        if panel.task not in cls.tasks: raise ConfigError(f"{cls.name} cannot do {panel.task}", where="--model", expected=f"a model for {panel.task}; this one is for {', '.join(cls.tasks)}")
-        if cls.input_kind == "game" and panel.log is None: raise ConfigError(f"{cls.name} is made for games, and the data have none", where="--model")
+        if panel.task not in cls.tasks: raise ConfigError(f"{cls.name} cannot do {panel.task}", where=where, expected=f"a model for {panel.task}; this one is for {', '.join(cls.tasks)}")
+        if cls.input_kind == "game" and panel.log is None: raise ConfigError(f"{cls.name} is made for games, and the data have none", where=where)
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #3d2eab30
 def _unasked(report: AuditReport, names: Sequence[str], every: bool) -> dict[str, str]:
@@ -152,12 +165,12 @@ def splitter_arguments(
     "Arguments of somebody's splitter."
     import yaml
     odd = [g for g in given if "=" not in g]
-    if odd: raise ConfigError("--arg takes name=value", found=odd[0], expected="--arg n_splits=5")
+    if odd: raise ConfigError("a splitter's argument is name=value", where="arg, --arg", found=odd[0], expected="n_splits=5")
     out: dict[str, Any] = {}
     for name, value in (g.split("=", 1) for g in given):
-        if not name.isidentifier() or name in out: raise ConfigError("--arg names an argument, and each once", found=f"{name}={value}", expected="--arg n_splits=5")
+        if not name.isidentifier() or name in out: raise ConfigError("a splitter's argument has a name, and each is given once", where="arg, --arg", found=f"{name}={value}", expected="n_splits=5")
         try: out[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError) as err: raise ConfigError("--arg cannot be read as YAML", where=f"--arg {name}", found=str(err).splitlines()[0][:160] + f": {value}"[:80], expected="a plain value, e.g. n_splits=5") from None
+        except (yaml.YAMLError, ValueError, RecursionError) as err: raise ConfigError("a splitter's argument cannot be read as YAML", where=f"arg, --arg: {name}", found=str(err).splitlines()[0][:160] + f": {value}"[:80], expected="a plain value, e.g. n_splits=5") from None
     return out
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #632dac51
@@ -181,16 +194,26 @@ def run_audit_cv(
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #609e2134
 SHOWN = {"pass": 0, "warn": 1, "unknown": 2, "fail": 3}  # order of verdicts, the loudest last
+LESS = ("to", "later", "at a test time")  # columns of folds that go where there is no room, the first first
+
+
+def _days(folds: pd.DataFrame) -> pd.DataFrame:
+    "Folds with days for times, where all times are midnights."
+    times = [c for c in ("from", "to") if c in folds]
+    whole = all(folds[c].dropna().str.endswith("T00:00:00").all() for c in times)
+    return folds.assign(**{c: folds[c].str[:10] for c in times}) if whole else folds
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #48a12440
 def audit_text(
     report: AuditReport,  # of either command
-    width: int = 220,  # letters of evidence
+    width: int | None = None,  # letters a line; None: as long as they are, and all columns
+    evidence: int = 220,  # letters of it
 ) -> str:
     "Findings, the loudest last, and what they come to."
-    lines = [f"{f.verdict:7}  {f.title}: {f.evidence[:width]}" + (f" ({f.finding})" if f.finding and f.verdict != "pass" else "") for f in sorted(report.findings, key=lambda f: SHOWN[f.verdict])]
+    said = [f"{f.verdict:7}  {f.title}: {f.evidence[:evidence]}{'…' * (len(f.evidence) > evidence)}" + (f" ({f.finding})" if f.finding and f.verdict != "pass" else "") for f in sorted(report.findings, key=lambda f: SHOWN[f.verdict])]
+    lines = [wrapped(line, width, 9) for line in said]
     facts = report.facts
     head = [", ".join(f"{k} {facts[k]}" for k in ("data", "horizon", "depth", "splitter", "plant") if facts.get(k))]
-    folds = [pd.DataFrame(facts["folds"]).to_string(index=False)] if facts.get("folds") else []
+    folds = [fit_text(_days(pd.DataFrame(facts["folds"])), width, LESS)] if facts.get("folds") else []
     total = ", ".join(f"{n} {v}" for v, n in report.counts().items() if n)
     return "\n".join([*head, *folds, *lines, f"{total}, {report.seconds:.0f} s"])

@@ -140,7 +140,7 @@ def check_config_file(
         cls = registry().get_model(model or str(named_model(data)))
         model_file(path, cls.name)
         return f"{cls.family}:{cls.name}"
-    raise ConfigError("cannot tell what the file configures", where=str(path), fix="say --model NAME, or add a section model: with its name")
+    raise ConfigError("cannot tell what the file configures", where=str(path), fix="say the model (--model NAME), or add a section model: with its name")
 
 # %% ../../nbs/17_workflows/00_configs.ipynb #2b14b673
 def model_table(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..base import LineupIQError, NotFound, Record
+from ..core.display import fit_text
 from ..core.files import atomic_write
 from ..data.panel import Panel
 from ..data.request import source_panel
@@ -73,6 +74,7 @@ def _evidently(live: Published, panel: Panel, settings: WatchConfig, path: Path)
 # %% ../../nbs/17_workflows/07_drift.ipynb #90b4813b
 def drift_text(
     told: Record,  # of `run_drift`
+    width: int | None = None,  # letters a line of the table; None: as wide as it is
 ) -> str:
     "What people read."
     import pandas as pd
@@ -82,4 +84,4 @@ def drift_text(
     words = {"stable": "nothing has moved by more than chance and by an amount that matters", "unknown": "nothing can be said, which is not the same as no drift"}
     said = words.get(told["verdict"], f"{', '.join(told['drifted'][:8])} moved")
     tail = "".join(f"\nEvidently's page: {told[k]}" for k in ("evidently", "evidently_failed") if k in told)
-    return f"{told['name']} {told['version']}: {told['verdict']}: {said}" + (f" ({told['reason']})" if told.get("reason") else "") + f"\n{window_sentence(told)}\n{table.to_string(index=False)}\n{len(told['columns'])} columns are watched; by_chance is the size that chance reaches.\nPage: {told['page']}{tail}"
+    return f"{told['name']} {told['version']}: {told['verdict']}: {said}" + (f" ({told['reason']})" if told.get("reason") else "") + f"\n{window_sentence(told)}\n{fit_text(table, width, ('kind',))}\n{len(told['columns'])} columns are watched; by_chance is the size that chance reaches.\nPage: {told['page']}{tail}"

@@ -316,7 +316,7 @@ def _read_state(
     file: Path,  # state.json, perhaps not there
 ) -> dict[str, Any]:
     "What was done before; a file of another shape is refused rather than written over."
-    fix, found = "move it away, or --fresh", None
+    fix, found = "move it away, or begin anew with fresh=True (--fresh)", None
     if not file.exists():
         return {"format": 1, "cells": {}}
     try:

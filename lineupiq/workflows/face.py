@@ -39,7 +39,7 @@ from ..training.runs import choose_models, predict_run, train_models
 from ..training.unfinished import find_run, read_setup, run_end
 from ..tuning.search import TuningResult, tune_model
 from ..tuning.settings import SearchSettings
-from .audit import audited_models
+from .audit import audited_models, model_names
 from .predict import run_panel
 from .requests import AuditRequest
 from .runs import report_path
@@ -313,12 +313,11 @@ def audit(
     "Poison the future of the data and look whether features, folds, models or scores notice; or hold folds to the ends of the labels."
     if folds is not None:
         return audit_cv(folds, _panel(data))
-    record = _panel(data).source
+    record, names = _panel(data).source, model_names(models)
     _a(AuditSettings, settings, "settings")
     world = world_of(ask := recorded_source(record), ask.horizon[0] if ask.horizon else None) if record else panel_world(data)
     panel = world.panel()
-    names = [models] if isinstance(models, str) else list(models)
-    return audit_leak(world, audited_models(AuditRequest(model=tuple(names)), panel.task, panel.log is not None) if names else [], settings)
+    return audit_leak(world, audited_models(AuditRequest(model=names), panel.task, panel.log is not None) if names else [], settings)
 
 # %% ../../nbs/17_workflows/13_face.ipynb #d7b00449
 def predict(

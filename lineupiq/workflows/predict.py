@@ -58,7 +58,7 @@ def written(
         frame.to_parquet(sink, index=False)
         atomic_write(output, sink.getvalue())
     else:
-        raise ConfigError("--output must end in .csv or .parquet", found=str(output))
+        raise ConfigError("a file of predictions ends in .csv or .parquet", where="output, --output", found=str(output))
     return {"rows": len(frame), "output": str(output)} if as_json else f"{len(frame):,} predictions written to {output}"
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #96e0966a

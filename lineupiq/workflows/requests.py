@@ -106,9 +106,9 @@ class SearchFirst:
 
     def problems(self) -> list[str]:
         "Two answers to one question, and limits of a search that is not made."
-        out = ["optimize: --optimize and --use-best contradict each other; give one of them"] if self.optimize and self.use_best else []
+        out = ["optimize: optimize (--optimize) and use_best (--use-best) contradict each other; give one of them"] if self.optimize and self.use_best else []
         idle = not self.optimize and (self.n_trials is not None or self.timeout is not None)
-        return out + (["n_trials: --n-trials and --timeout belong to --optimize; add --optimize, or run lineupiq tune"] if idle else [])
+        return out + (["n_trials: n_trials (--n-trials) and timeout (--timeout) belong to optimize (--optimize); add it, or run lineupiq tune"] if idle else [])
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #f721a198
 @dataclass(frozen=True)
@@ -237,8 +237,8 @@ class TuneRequest(Request):
         "Everything that can be said before any data are read."
         out = super().problems() + model_problems(self.model) + source_problems(self.source)
         out += [] if self.model else ["model: which one is searched is not said; name a model, several, or all"]
-        out += [f"no_prune: --no-prune and --pruner {self.search.pruner} contradict each other"] if self.no_prune and self.search.pruner not in (None, "none") else []
-        out += [f"config: it belongs to one model, and --model names {','.join(self.model)}"] if self.config and len(self.model) != 1 else []
+        out += [f"no_prune: no_prune (--no-prune) and pruner (--pruner) {self.search.pruner} contradict each other"] if self.no_prune and self.search.pruner not in (None, "none") else []
+        out += [f"config: it belongs to one model, and model (--model) names {','.join(self.model)}"] if self.config and len(self.model) != 1 else []
         return out + self._words()
 
     def _words(self) -> list[str]:
@@ -308,7 +308,7 @@ class ExportRequest(Request):
 def _one_place(run: Path | None, source: DataRequest) -> list[str]:
     "Two answers to what is audited."
     said = source.record() if run is not None else {}
-    return [f"run: --run says itself what it read; {', '.join('--' + k for k in said)} would be ignored; leave one of them out"] if said else source_problems(source) if run is None else []
+    return [f"run: it says itself what it read; {', '.join(f'{k} (--{k})' for k in said)} would be ignored; leave one of them out"] if said else source_problems(source) if run is None else []
 
 
 @dataclass(frozen=True)
@@ -338,10 +338,10 @@ class FoldsRequest(Request):
 
     def problems(self) -> list[str]:
         "What would be ignored."
-        elsewhere = "give a splitter's arguments with --arg name=value" if self.splitter else "leave it out"
+        elsewhere = "give a splitter's arguments as arg (--arg name=value)" if self.splitter else "leave it out"
         idle = [k for k in ("n_splits", "walk_forward") if getattr(self, k) is not None] if self.splitter or self.run is not None else []
-        out = [f"{k}: it would be ignored; the folds are those of --splitter or of --run: {elsewhere}" for k in idle]
-        out += ["arg: --arg belongs to --splitter"] if self.arg and not self.splitter else []
+        out = [f"{k}: it would be ignored; the folds are those of splitter (--splitter) or of run (--run): {elsewhere}" for k in idle]
+        out += ["arg: it belongs to splitter (--splitter)"] if self.arg and not self.splitter else []
         return super().problems() + out + _one_place(self.run, self.source)
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #1d53c8ad
@@ -378,7 +378,7 @@ class ValidateRequest(Request):
         from lineupiq.training.runs import moment_of
         out = super().problems() + _version_problems(self) + told_by("config", lambda: self.thresholds)
         out += told_by("since", lambda: moment_of(self.since)) if self.since is not None else []
-        return out + (["since: --window and --since contradict each other; give one of them"] if self.window is not None and self.since is not None else [])
+        return out + (["since: window (--window) and since (--since) contradict each other; give one of them"] if self.window is not None and self.since is not None else [])
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def list_runs(
     "The runs of a folder, each with what it was about and what came out."
     place = Path(output).expanduser()
     if place.exists() and not place.is_dir():
-        raise ConfigError("not a folder of runs", where=str(place), expected="the folder that --output named")
+        raise ConfigError("not a folder of runs", where=str(place), expected="the folder that trainings were told (output, --output)")
     there = [p for p in place.iterdir() if p.is_dir() and not p.name.startswith(".") and (p / "config.yaml").exists()] if place.is_dir() else []
     return [_told(p) for p in sorted(there, key=lambda p: p.name[-15:], reverse=True)[:last]]  # names end with their time
 

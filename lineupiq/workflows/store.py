@@ -84,7 +84,7 @@ def history_table(
     if name is not None:
         check_name(name, "model name")
     if at is not None and moment(at) > datetime.now(timezone.utc) + timedelta(days=1):
-        raise ConfigError("--at lies in the future", found=at, expected="a day that has been")
+        raise ConfigError("the moment lies in the future", where="at, --at", found=at, expected="a day that has been")
     records = [r for r in _journal(store) if name is None or r.get("name") == name]
     if name is not None and not records:
         store.known(name)
@@ -217,14 +217,14 @@ def run_sign(
     "`lineupiq sign`."
     if new is not None:
         if name is not None or key is not None:
-            raise ConfigError("--new-key writes keys and signs nothing", fix="sign in a second command")
+            raise ConfigError("new keys are written, and nothing is signed with them at once", where="new, --new-key", fix="sign in a second call, without it")
         public, made = new_key(new)
         return {"key": made, "private": str(public.with_suffix("")), "public": str(public)}
     if name is None:
-        raise ConfigError("sign which version?", expected="NAME [VERSION] --key FILE, or --new-key FILE")
+        raise ConfigError("sign which version?", expected="a name, and perhaps a version; or a file for new keys (new, --new-key)")
     key = key or os.environ.get("LINEUPIQ_SIGNING_KEY")
     if not key:
-        raise ConfigError("sign with which key?", expected="--key FILE, or LINEUPIQ_SIGNING_KEY", fix="lineupiq sign --new-key FILE makes one")
+        raise ConfigError("sign with which key?", where="key, --key", expected="a private key's file, or LINEUPIQ_SIGNING_KEY", fix="lineupiq sign --new-key FILE makes one")
     store = Store()
     version = store.folder(store.known(name), version or quiet_link(store, name, "staging") or text_of(store.versions(name)[-1])).name[1:]
     return {"name": name, "version": version, "key": sign(store, name, version, key)}

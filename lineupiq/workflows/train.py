@@ -54,16 +54,16 @@ def file_configs(
     for file in ask.config:
         named = named_model(read_yaml(file))
         if named is None and len(trained) != 1:
-            raise ConfigError("a --config file that does not say whose it is", where=str(file), found=f"--model {','.join(ask.model)}", fix="add a section model: with its name, or train one model")
+            raise ConfigError("a model's file that does not say whose it is", where=f"config, --config: {file}", found=f"model {','.join(ask.model)}", fix="add a section model: with its name, or train one model")
         cls = registry().get_model(named or trained[0])
         if cls.name in out or (trained and cls.name not in trained and "all" not in ask.model):
-            raise ConfigError(f"--config is for {cls.name}, which {'has another file already' if cls.name in out else 'is not trained'}", where=str(file), found=f"--model {','.join(ask.model)}")
+            raise ConfigError(f"a file is for {cls.name}, which {'has another file already' if cls.name in out else 'is not trained'}", where=f"config, --config: {file}", found=f"model {','.join(ask.model)}")
         params, dataset = model_file(file, cls.name)
         if params.get("early_stopping") and ask.split.val == 0:
             raise ConfigError("early_stopping: true and val: 0 contradict each other", where=str(file), fix="give validation rows, or set early_stopping: false")
         out[cls.name] = _with_length(params, dataset, cls, file)
         for key in sorted({"use_memmap", "label_column"} & set(dataset)):
-            log.warning("%s: dataset.%s is for windows on disk and has no effect here; the label is that of --data", file, key)
+            log.warning("%s: dataset.%s is for windows on disk and has no effect here; the label is that of the data (--data)", file, key)
     return out
 
 # %% ../../nbs/17_workflows/02_train.ipynb #05758b4c

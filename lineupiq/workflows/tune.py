@@ -15,6 +15,7 @@ from typing import Any
 from ..base import ConfigError, ModelParams, Record, config_problems
 from ..core.files import disk_errors, dump_json
 from ..core.space import Space
+from ..core.text import wrapped
 from ..data.panel import Panel
 from ..data.request import horizons, read_source
 from ..registry import registry
@@ -123,7 +124,7 @@ def _check_spaces(spaces: Mapping[str, Space], names: Sequence[str], file: Path 
     "Refuse a file whose ranges are of other models than the one that was named: its declared ranges would be searched without a word."
     for name in names:
         if name != "all" and spaces and registry().get_model(name).name not in spaces:
-            raise ConfigError(f"the file has no ranges for {name}", where=str(file), found=f"ranges for {', '.join(sorted(spaces))}", fix=f"add spaces.{registry().get_model(name).name}, or leave --space out to search what the model declares")
+            raise ConfigError(f"the file has no ranges for {name}", where=str(file), found=f"ranges for {', '.join(sorted(spaces))}", fix=f"add spaces.{registry().get_model(name).name}, or leave the file out (space, --space) to search what the model declares")
 
 
 def run_tuning(
@@ -146,7 +147,7 @@ def run_tuning(
             result, told = _one_search(dev, name, ask, spaces.get(registry().get_model(name).name), config, progress, say)
             out.append(told)
             report_search(told, result.trials, ask.tracking)
-            say(describe_search(result, told))
+            say(describe_search(result, told, getattr(say, "width", None)))
     return out
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #36ad45a5
@@ -182,13 +183,16 @@ def describe_choice(
 def describe_search(
     result: TuningResult,  # of `search_model`
     told: Record,  # what came with it
+    width: int | None = None,  # letters a line; None: as long as they are
 ) -> str:  # a few lines
     "A search as the terminal shows it."
     low, high = told["comparison"]["skill"]["low"], told["comparison"]["skill"]["high"]
     span = f"{low:.3g} to {high:.3g}" if low is not None else told["comparison"]["skill"]["reason"]
     stands = "kept" if told["best_settings"] == "of the search" else f"holds {told['best_settings']}"
     kept = "replaced" if told["replaced"] else f"{stands}: the new settings are not better by more than one standard error"
-    lines = [result.table().to_string(index=False, header=False), *result.notes, *describe_choice(told), f"skill over the settings that stood there: {told['comparison']['skill']['score']:.3g} ({span}, one standard error to each side)",
+    about = result.table()
+    wide = about["what"].str.len().max() + 2
+    lines = [*(wrapped(f"{row.what:{wide}}{row.value}", width, wide) for row in about.itertuples()), *result.notes, *describe_choice(told), f"skill over the settings that stood there: {told['comparison']['skill']['score']:.3g} ({span}, one standard error to each side)",
              f"{told['best_file']}: {told['key']} {kept}", f"Saved {told['output']}"]
     return "\n".join(lines)
 

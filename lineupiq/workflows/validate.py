@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..base import Record
+from ..core.display import fit_text
 from ..data.request import source_panel
 from ..production.validate import candidate_of, trading_note, validate, write_comparison
 from ..store.layout import Store
@@ -15,7 +16,7 @@ from ..store.published import load_published
 from .requests import ValidateRequest
 
 # %% auto #0
-__all__ = ['run_validate', 'validate_text']
+__all__ = ['LESS', 'run_validate', 'validate_text']
 
 # %% ../../nbs/17_workflows/06_validate.ipynb #02a3ceb8
 def run_validate(
@@ -31,13 +32,17 @@ def run_validate(
     return found.record() | {"trading_note": trading_note(found).strip(), "report": str(write_comparison(found, ask.output))}
 
 # %% ../../nbs/17_workflows/06_validate.ipynb #565c93f9
+LESS = ("better is", "change %", "rule")  # columns of the scores that go where there is no room, the first first
+
+
 def validate_text(
     told: Record,  # of `run_validate`
+    width: int | None = None,  # letters a line of the table; None: all columns
 ) -> str:
     "What people read."
     import pandas as pd
-    table = pd.DataFrame(told["metrics"]).set_index("metric").astype(object)
-    shown = table.map(lambda v: "–" if v is None or v != v else f"{v:.4f}" if isinstance(v, float) else v).to_string()
+    table = pd.DataFrame(told["metrics"]).astype(object)
+    shown = fit_text(table.map(lambda v: "–" if v is None or v != v else f"{v:.4f}" if isinstance(v, float) else v), width, LESS)
     whom = f"version {told['champion']}" if not told["first"] else "the simple rule"
     return f"{told['name']} {told['version']} against {whom}, {told['n']:,} rows from {told['window_from'][:10]} to {told['window_to'][:10]}\n{told['window_sentence']}\n{shown}\n" + \
         (f"{told['trading_note']}\n" if told["trading_note"] else "") + f"{told['verdict']}: {'; '.join(told['reasons'])}\n" + (f"{told['looks_sentence']}\n" if told["looks_sentence"] else "") + _next(told) + f"Report: {told['report']}"

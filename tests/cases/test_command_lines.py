@@ -55,7 +55,7 @@ train --data table.yaml --model ridge --time-limit 0                          | 
 train --data table.yaml --model ridge --time-limit inf                        | 2 | --time-limit: expected a finite number
 train --data table.yaml --model ridge --acknowledge nobody                    | 2 | neither a model that is trained nor a column
 train --data table.yaml --model ridge --optimize --use-best                   | 2 | contradict each other
-train --data table.yaml --model ridge --n-trials 3                            | 2 | belong to --optimize
+train --data table.yaml --model ridge --n-trials 3                            | 2 | belong to optimize
 train --data table.yaml --model ridge --use-best --best odd/deep.json         | 4 | not a JSON file that this library wrote
 train --data table.yaml --model ridge --config nowhere.yaml                   | 2 | cannot read the configuration
 train --data table.yaml --model ridge --config gate.yaml                      | 2 | min_rows: unknown key (gate.yaml:1)
@@ -102,7 +102,7 @@ predict --model NAME --path nowhere.csv                                       | 
 predict --model NAME --data games.yaml                                        | 2 | another task than the model
 evaluate --run nowhere                                                        | 2 | no such run
 evaluate --run {run} --model nobody                                           | 2 | the run has no model 'nobody'
-evaluate --run {run} --since yesterday                                        | 2 | --since is not a time
+evaluate --run {run} --since yesterday                                        | 2 | since is not a time
 evaluate --run {run} --since 2999-01-01 --path later.csv                      | 2 | beyond the times that can be compared
 export --run {run} --output new.txt                                           | 2 | must end in .onnx
 export --run {run} --output new.onnx --format pmml                            | 2 | --format: expected 'onnx'
@@ -140,7 +140,7 @@ LINEUPIQ_MODELS_DIR=new archive no:body                                       | 
 audit cv --data table.yaml --splitter magic                                   | 2 | no such splitter
 audit leak --data table.yaml --model ridge --plant magic                      | 2 | unknown plant 'magic'
 audit leak --data table.yaml --model ridge --rows 5                           | 2 | --rows: expected greater than or equal to 200
-audit leak --run {run} --data table.yaml                                      | 2 | --run says itself what it read
+audit leak --run {run} --data table.yaml                                      | 2 | --run: it says itself what it read
 version show NAME 1.0                                                         | 2 | not a version
 version bump NAME --part huge                                                 | 2 | unknown part of a version 'huge'
 track sync --uri file:mlruns                                                  | 2 | store of files is no longer maintained
