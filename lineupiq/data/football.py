@@ -65,7 +65,7 @@ def football_tables(
                 quarterbacks[team] = first
                 dressed = {p: share for p, share in dressed.items() if "-Q" not in p or p == first}
                 lines[team] = _side(rng, dressed, skill, pace)
-                for depth, (player, (position, share)) in enumerate(squad[team].items(), 1):
+                for player, (position, share) in squad[team].items():
                     person = {"season": season, "week": week, "gsis_id": player}
                     rows["rosters"].append(person | {"team": team, "position": position, "status": "INA" if player in hurt and rng.random() < .9 else "ACT", "full_name": player})
                     rows["depth_charts"].append(person | {"club_code": team, "depth_team": str(int(player[-1])), "position": position, "depth_position": position, "formation": "Offense", "full_name": player})

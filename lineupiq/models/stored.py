@@ -33,7 +33,7 @@ from ..store.layout import Store, quiet_link, text_of, verify_version
 from ..store.published import load_published
 from ..store.versions import publish
 from ..training.fitting import Bundle, load_bundle, save_bundle
-from ..training.runs import open_run, predict_unseen
+from ..training.runs import answered, check_same_source, open_run, predict_unseen
 
 # %% auto #0
 __all__ = ['STAGES', 'array_panel', 'library_model', 'bare_bundle', 'publish_bundle', 'read_version', 'StoredModel',
@@ -252,7 +252,9 @@ def predict_stored(
         if len(path) != 1:
             raise ConfigError("which rows are meant?", where=found.where, found=f"{len(path)} files", expected="one CSV or parquet file with the model's columns (path, --path): it was fitted on a file and knows no source")
         panel = file_panel(path[0], found.bundle)
-        out = found.bundle.predict(panel, np.arange(len(panel))).drop(columns=["row", "fold", "split"])
+        out = answered(found.bundle.predict(panel, np.arange(len(panel))))
     else:
-        out = predict_unseen(found.bundle, _source_rows(found, data, path, everything), everything)
+        panel = _source_rows(found, data, path, everything)
+        check_same_source(found.bundle, panel, found.where)
+        out = predict_unseen(found.bundle, panel, everything)
     return out.assign(model=found.name, **({"version": found.version} if found.version else {}))

@@ -16,7 +16,7 @@ from ..auditing.settings import AuditSettings
 from ..base import Bound, ConfigError, Count, LineupIQError, Positive, did_you_mean
 from ..core.config import raise_problems
 from ..core.files import check_name, parse_version
-from ..core.requests import Request, leaves, option, part
+from ..core.requests import Request, is_given, leaves, option, part
 from ..data.request import DataRequest, source_problem
 from ..tracking.request import Tracking
 from ..training.request import ENGINE, SplitPlan, TrainSettings, read_training
@@ -131,7 +131,7 @@ class TrainRequest(Request):
         "A request as others are made, or what a run that goes on was asked for."
         if not isinstance(values, Mapping) or not isinstance(values.get("resume"), (str, Path)):
             return super().from_mapping(values, where, text, flags)
-        return cls._of_run({k: v for k, v in values.items() if v is not None and v != []}, where, flags)
+        return cls._of_run({k: v for k, v in values.items() if is_given(v)}, where, flags)
 
     @classmethod
     def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -226,7 +226,7 @@ class TuneRequest(Request):
     @classmethod
     def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         "What was asked for, over what the file of ranges says."
-        given = {k: v for k, v in asked.items() if v is not None and v != []}
+        given = {k: v for k, v in asked.items() if is_given(v)}
         return {**_file_limits(given), **given}
 
     def settled(self, asked: Mapping[str, Any]) -> TuneRequest:
