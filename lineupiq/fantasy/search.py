@@ -6,51 +6,90 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .conflicts import explained
-from .program import Program, admitted, best_neighbour, every_lineup, solve, swapped
+from .program import Program, admitted, best_neighbour, every_lineup, solve
 from .wishes import Objective, objective_of
 
 # %% auto #0
-__all__ = ['HANDFULS', 'WIDTHS', 'SMALL', 'STARTS', 'totals', 'judged', 'slope', 'Candidates', 'gather', 'stepped', 'improved',
-           'search']
+__all__ = ['SMOOTH', 'HANDFULS', 'WIDTHS', 'SMALL', 'STARTS', 'totals', 'reached', 'Judge', 'slope', 'Candidates', 'gather',
+           'stepped', 'exchanges', 'improved', 'search', 'judge_of']
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #cbd73fd2
+SMOOTH = .5  # standard deviation of the kernel, in those of a line-up's score
+
+
 def totals(
-    scores: np.ndarray,  # (S, P) float32
+    scores: np.ndarray,  # (S, P) float32; quick where it is in Fortran's order
     lineups: np.ndarray,  # (N, k) row numbers
 ) -> np.ndarray:  # (S, N) float32
     "Scores of line-ups on every Sunday."
-    out = np.zeros((len(scores), len(lineups)), dtype=np.float32)
-    for k in range(lineups.shape[1]):
-        out += scores[:, lineups[:, k]]
-    return out
+    across = scores.T
+    out = across[lineups[:, 0]]
+    for k in range(1, lineups.shape[1]):
+        out += across[lineups[:, k]]
+    return out.T
 
 
-def judged(
-    scores: np.ndarray,  # (S, P)
-    lineups: np.ndarray,  # (N, k) row numbers
-    objective: Objective,
-    most: int = 4_000_000,  # scores at a time
-) -> np.ndarray:  # (N,) larger is better
-    "Values of line-ups; where two reach a score equally often, the one with the higher mean comes first."
-    parts = np.array_split(lineups, max(1, len(lineups) * len(scores) // most + 1))
-    tie = 1e-7 * scores.mean(axis=0, dtype=float)
-    return np.concatenate([objective.of(totals(scores, p)) + tie[p].sum(axis=1) for p in parts if len(p)]) if len(lineups) else np.zeros(0)
+def reached(
+    total: np.ndarray,  # (N, S) scores
+    aim: float,  # the score that is to be reached
+    band: float,  # half width of the kernel in points; 0: the plain count
+) -> np.ndarray:  # (N,)
+    "How often line-ups reach a score."
+    if band <= 0:
+        return (total >= np.float32(aim)).mean(axis=1)
+    return np.clip((total - np.float32(aim - band)) * np.float32(.5 / band), 0, 1).mean(axis=1, dtype=float)
+
+# %% ../../nbs/16a_fantasy/06_search.ipynb #5dcf6a64
+@dataclass(frozen=True)
+class Judge:
+    "What line-ups are compared by."
+    objective: Objective  # a chance or a quantile
+    scores: np.ndarray  # (S, P) in Fortran's order
+    mean: np.ndarray  # (P,)
+    band: float  # points
+
+    def aim(self, lineup: np.ndarray) -> float:
+        "The score that another line-up has to reach more often than this one does."
+        if self.objective.kind == "chance":
+            return self.objective.value
+        total = totals(self.scores, lineup[None]).T
+        low, high = float(total.min()) - self.band - 1, float(total.max()) + self.band + 1
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if reached(total, middle, self.band)[0] >= 1 - self.objective.value else (low, middle)
+        return low
+
+    def worth(self, lineups: np.ndarray, aim: float) -> np.ndarray:  # (N,)
+        "How often line-ups reach the aim; of two that are equal, the one with the higher mean is worth more."
+        parts = np.array_split(lineups, len(lineups) * len(self.scores) // 4_000_000 + 1)
+        return np.concatenate([reached(totals(self.scores, p).T, aim, self.band) for p in parts if len(p)]) + 1e-7 * self.mean[lineups].sum(axis=1) if len(lineups) else np.zeros(0)
+
+    def best(self, lineups: np.ndarray) -> np.ndarray:
+        "The best of some line-ups."
+        found = lineups[int(self.mean[lineups].sum(axis=1).argmax())]
+        for _ in range(50 if self.objective.kind == "quantile" else 1):
+            values = self.worth(lineups, aim := self.aim(found))
+            if values.max() <= self.worth(found[None], aim)[0] + 1e-9:
+                break
+            found = lineups[int(values.argmax())]
+        return found
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #7ba1cc91
 def slope(
-    scores: np.ndarray,  # (S, P)
-    total: np.ndarray,  # (S,) of the present line-up
-    objective: Objective,
+    judge: Judge,
+    lineup: np.ndarray,  # the present one
+    aim: float,
     width: float,  # of the smoothing, in standard deviations of the total
 ) -> np.ndarray:  # (P,) what a point of each player is worth
     "Players' mean over the Sundays that decide."
-    aim = objective.value if objective.kind == "chance" else np.quantile(total, objective.value)
+    total = totals(judge.scores, lineup[None])[:, 0].astype(float)
     near = np.exp(-.5 * ((total - aim) / max(width * total.std(), 1e-6)) ** 2) + 1e-9
-    return (near / near.sum()) @ scores
+    return (near / near.sum()) @ judge.scores
 
 
 class Candidates:
@@ -75,13 +114,12 @@ class Candidates:
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #6746585d
 HANDFULS = (1 / 4, 1 / 16, 1 / 64)  # shares of the Sundays
-WIDTHS = (1.0, .4, .15)  # of the smoothing, from far to near
+WIDTHS = (1.0, .5, .2)  # of the smoothing, from far to near
 
 
 def gather(
     made: Candidates,
-    scores: np.ndarray,  # (S, P) that choose
-    objective: Objective,
+    scores: np.ndarray,  # (S, P)
     rng: np.random.Generator,
     handfuls: int = 4,  # of each share
 ) -> None:
@@ -90,69 +128,79 @@ def gather(
         raise explained(made.program)
     for share in HANDFULS:
         for _ in range(handfuls):
-            rows = rng.choice(len(scores), max(3, int(share * len(scores))), replace=False)
+            rows = rng.choice(len(scores), min(len(scores), max(3, int(share * len(scores)))), replace=False)
             made.linear(scores[rows].mean(axis=0, dtype=float), ())
 
 
 def stepped(
     made: Candidates,
-    scores: np.ndarray,  # (S, P) that choose
-    objective: Objective,
+    judge: Judge,
     lineup: np.ndarray,  # where to begin
     earlier: Sequence[np.ndarray],  # line-ups that there are already
     most: int = 4,  # steps of one width
 ) -> np.ndarray:  # a line-up that is at least as good
     "Linear steps as long as they gain."
-    best, value = lineup, judged(scores, lineup[None], objective)[0]
+    best = lineup
     for width in WIDTHS:
         for _ in range(most):
-            new = made.linear(slope(scores, totals(scores, best[None])[:, 0].astype(float), objective, width), earlier)
-            if new is None or (gained := judged(scores, new[None], objective)[0]) <= value:
+            new = made.linear(slope(judge, best, aim := judge.aim(best), width), earlier)
+            if new is None or judge.worth(new[None], aim)[0] <= judge.worth(best[None], aim)[0] + 1e-9:
                 break
-            best, value = new, gained
+            best = new
     return best
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #a82ff201
-def _pairs(program: Program, lineup: np.ndarray, worth: np.ndarray, among: int) -> np.ndarray:
-    "Line-ups that differ in two players; those who come in are the best of their position and salary by a sum."
+def exchanges(
+    program: Program,
+    lineup: np.ndarray,  # (k,)
+    leave: np.ndarray,  # (M, r) places of a line-up that r players leave together
+    come: np.ndarray,  # (C, r) players who come for them
+    earlier: Sequence[np.ndarray],  # line-ups that there are already
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # admitted line-ups (N, k), and for each the row of `leave` and of `come`
+    "Line-ups next to one."
+    out = np.repeat(lineup[None], len(leave) * len(come), axis=0)
+    gone, new = np.repeat(np.arange(len(leave)), len(come)), np.tile(np.arange(len(come)), len(leave))
+    out[np.arange(len(out))[:, None], leave[gone]] = come[new]
+    ok = admitted(program, out, earlier) if len(out) else np.zeros(0, dtype=bool)
+    return out[ok], gone[ok], new[ok]
+
+
+def _moves(program: Program, judge: Judge, lineup: np.ndarray, aim: float, pairs: int) -> tuple[np.ndarray, np.ndarray]:
+    "Who may leave, and who may come: everybody alone, or the best few of each position in pairs."
     pool = np.setdiff1d(np.flatnonzero(program.group >= 0), [*lineup, *program.excluded])
-    price = np.where(np.isnan(program.salary), 0, program.salary)
-    rate = worth - (worth[lineup].sum() / max(price[lineup].sum(), 1)) * price * .5
-    good = np.concatenate([g[np.argsort(-rate[g], kind="stable")[:among]] for k in range(len(program.rules.positions)) if len(g := pool[program.group[pool] == k])])
-    i, j = np.triu_indices(len(lineup), 1)
-    a, b = np.triu_indices(len(good), 1)
-    out = np.repeat(np.repeat(lineup[None], len(i), axis=0), len(a), axis=0)
-    rows = np.arange(len(out))
-    out[rows, np.repeat(i, len(a))], out[rows, np.repeat(j, len(a))] = np.tile(good[a], len(i)), np.tile(good[b], len(i))
-    return out
+    if not pairs:
+        return np.arange(len(lineup))[:, None], pool[:, None]
+    price, worth = np.where(np.isnan(program.salary), 0, program.salary), slope(judge, lineup, aim, .5)
+    rate = worth - .5 * worth[lineup].sum() / max(price[lineup].sum(), 1) * price
+    good = np.concatenate([g[np.argsort(-rate[g], kind="stable")[:pairs]] for k in range(len(program.rules.positions)) if len(g := pool[program.group[pool] == k])] or [pool])
+    return np.column_stack(np.triu_indices(len(lineup), 1)), good[np.column_stack(np.triu_indices(len(good), 1))]
 
-
+# %% ../../nbs/16a_fantasy/06_search.ipynb #2f34438a
 def improved(
     program: Program,
-    scores: np.ndarray,  # (S, P) that choose
-    objective: Objective,
+    judge: Judge,
     lineup: np.ndarray,  # where to begin
     earlier: Sequence[np.ndarray],  # line-ups that there are already
-    among: int = 6,  # of each position, who may come in in pairs
+    pairs: int = 6,  # players of each position who may come in in pairs
 ) -> np.ndarray:  # a line-up that no exchange improves
     "Exchange players until nothing gains."
-    best, value = lineup, judged(scores, lineup[None], objective)[0]
-    near: Callable[[np.ndarray], np.ndarray]
-    ways = [lambda x: swapped(program, x), lambda x: _pairs(program, x, slope(scores, totals(scores, x[None])[:, 0].astype(float), objective, .4), among)]
-    at = 0
-    while at < len(ways):
-        near = ways[at]
-        others = near(best)
-        others = others[admitted(program, others, earlier)]
-        found = judged(scores, others, objective)
+    best, across, at = lineup, judge.scores.T, 0
+    while at < 2:
+        aim = judge.aim(best)
+        total, value = across[best].sum(axis=0), judge.worth(best[None], aim)[0] - 1e-7 * judge.mean[best].sum()
+        leave, come = _moves(program, judge, best, aim, pairs if at else 0)
+        near, gone, new = exchanges(program, best, leave, come, earlier)
+        less, more = total - across[best[leave]].sum(axis=1), across[come].sum(axis=1)
+        rows = np.array_split(np.arange(len(near)), len(near) * len(total) // 4_000_000 + 1)
+        worth = np.concatenate([reached(less[gone[r]] + more[new[r]], aim, judge.band) for r in rows])
         at += 1
-        if len(found) and found.max() > value + 1e-9:
-            best, value, at = np.sort(others[int(found.argmax())]), found.max(), 0
+        if len(worth) and worth.max() > value + 1e-6:
+            best, at = np.sort(near[int(worth.argmax())]), 0
     return best
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #32ee52f5
 SMALL = 20_000  # line-ups that are looked at one by one
-STARTS = 3  # line-ups that are improved, for each that is asked for
+STARTS = 2  # line-ups that are improved, for each that is asked for
 
 
 def search(
@@ -160,40 +208,53 @@ def search(
     *,
     seed: int = 0,
     small: int = SMALL,
+    smooth: float = SMOOTH,  # 0: by the plain count
     tell: Callable[[int, int], None] | None = None,  # told how many line-ups of how many there are
 ) -> list[np.ndarray]:  # row numbers of each, the best first
-    "Line-ups that are best by the wished objective, one after the other, as far as there are any."
-    wishes, objective = program.wishes, objective_of(program.wishes.objective)
-    choose = program.slate.scores if objective.kind == "mean" else program.slate.scores[::2]
-    every = every_lineup(program, small) if objective.kind != "mean" else None
-    found, made = [], Candidates(program)
-    values = None if every is None else judged(choose, every, objective)
-    if objective.kind != "mean" and every is None:
-        gather(made, choose, objective, np.random.default_rng(seed))
-    for n in range(wishes.count):
-        if objective.kind == "mean":
-            mean = program.slate.mean
-            new = solve(program, mean, found, known=best_neighbour(program, mean, found))
-        elif every is not None:
-            open_ = admitted(program, every, found) if len(every) else np.zeros(0, dtype=bool)
-            new = every[int(np.where(open_, values, -np.inf).argmax())] if open_.any() else None
-        else:
-            new = _next(made, choose, objective, found)
-        if new is None:
+    "Line-ups that are best by the wished objective, one after the other."
+    objective, found = objective_of(program.wishes.objective), []
+    after = _by_mean(program) if objective.kind == "mean" else _by_chance(program, objective, seed, small, smooth)
+    for n in range(program.wishes.count):
+        if (new := after(found)) is None:
             raise explained(program, found)
         found.append(new)
         if tell is not None:
-            tell(n + 1, wishes.count)
+            tell(n + 1, program.wishes.count)
     return found
 
 
-def _next(made: Candidates, scores: np.ndarray, objective: Objective, earlier: Sequence[np.ndarray]) -> np.ndarray | None:
-    "The next line-up by a chance or a quantile."
-    ready = made.admitted(earlier)
-    if not len(ready) and made.linear(scores.mean(axis=0, dtype=float), earlier) is None:
+def _by_mean(program: Program) -> Callable[[list[np.ndarray]], np.ndarray | None]:
+    "What finds the next line-up by its mean."
+    mean = program.slate.mean
+    return lambda found: solve(program, mean, found, known=best_neighbour(program, mean, found))
+
+
+def judge_of(
+    program: Program,
+    objective: Objective,  # a chance or a quantile
+    smooth: float = SMOOTH,  # 0: by the plain count
+) -> Judge | None:  # None: there is no line-up
+    "How line-ups are compared: the band is a share of how far the score of the one with the highest mean spreads."
+    scores = np.asfortranarray(program.slate.scores)
+    if (first := solve(program, program.slate.mean)) is None:
         return None
-    ready = made.admitted(earlier)
-    begin = ready[np.argsort(-judged(scores, ready, objective), kind="stable")[:STARTS]]
-    begin = [stepped(made, scores, objective, x, earlier) if n == 0 else x for n, x in enumerate(begin)]
-    ends = [made.add(improved(made.program, scores, objective, x, earlier)) for x in begin]
-    return ends[int(judged(scores, np.array(ends), objective).argmax())]
+    return Judge(objective, scores, program.slate.mean, float(3 ** .5 * smooth * totals(scores, first[None]).std()))
+
+
+def _by_chance(program: Program, objective: Objective, seed: int, small: int, smooth: float) -> Callable[[list[np.ndarray]], np.ndarray | None]:
+    "What finds the next line-up by a chance or a quantile."
+    if (judge := judge_of(program, objective, smooth)) is None:
+        raise explained(program)
+    if (every := every_lineup(program, small)) is not None:
+        return lambda found: judge.best(left) if len(left := every[admitted(program, every, found)]) else None
+    made = Candidates(program)
+    gather(made, judge.scores, np.random.default_rng(seed))
+
+    def after(found: list[np.ndarray]) -> np.ndarray | None:
+        if not len(made.admitted(found)) and made.linear(judge.mean, found) is None:
+            return None
+        ready = made.admitted(found)
+        begin = ready[np.argsort(-judge.worth(ready, judge.aim(judge.best(ready))), kind="stable")[:STARTS]]
+        ends = [made.add(improved(program, judge, x, found)) for x in (stepped(made, judge, begin[0], found), *begin[1:])]
+        return judge.best(np.array(ends))
+    return after
