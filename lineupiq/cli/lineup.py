@@ -9,8 +9,6 @@ __all__ = ['lineup']
 import sys
 from typing import Any
 
-import typer
-
 from .app import Json, Printer, StatusLine, Wide, app, asks, say
 from ..workflows.lineup import LineupRequest
 

@@ -92,7 +92,8 @@ class Lineups(Shown):
     def record(self) -> dict[str, Any]:
         "Plain values for JSON."
         wishes, figures = self.program.wishes, self.figures().to_dict("records")
-        told = [{**f, "players": t.drop(columns="salary" if self.program.rules.cap is None else []).to_dict("records")} for f, t in zip(figures, self.players, strict=True)]
+        paid = self.program.rules.cap is not None
+        told = [{**f, "players": (t.assign(salary=t["salary"].astype(int)) if paid else t.drop(columns="salary")).to_dict("records")} for f, t in zip(figures, self.players, strict=True)]
         return plain({"rules": self.program.rules.name, "scoring": self.program.rules.scoring.name, "objective": str(objective_of(wishes.objective)), "reach": self.reach, "draws": len(self.program.slate.scores),
                       "lineups": told, "exposure": self.exposure().to_dict("records"), "notes": self.program.slate.notes})
 
