@@ -5,6 +5,7 @@
 # %% ../../nbs/15a_projection/04_week.ipynb #1155fbd2
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, did_you_mean
+from ..base import ConfigError, DataError, did_you_mean
 from ..core.display import Card, Shown
 from ..data.players import POSITIONS, USAGE, View, player_panel
 from .dependence import draw_ranks, learn_patterns, places
 from .lines import CANDIDATES, LINES, VOLUME, LineForecast, coming_week, forecast_line, tables_of_week, with_fumbles
 
+log = logging.getLogger("lineupiq")
+
 # %% auto #0
-__all__ = ['LEVELS', 'used_before', 'Week', 'past_ranks', 'draw_week', 'project_week']
+__all__ = ['log', 'LEVELS', 'used_before', 'Week', 'past_ranks', 'draw_week', 'project_week']
 
 # %% ../../nbs/15a_projection/04_week.ipynb #f086ae4e
 def used_before(
@@ -133,6 +136,16 @@ def draw_week(
     return out
 
 # %% ../../nbs/15a_projection/04_week.ipynb #18006ffb
+def _learnable(stats: pd.DataFrame, lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    "The lines of which there is something to learn; the others are named."
+    varied = {(p, s) for p, s in lines if s in stats and stats.loc[stats["position"] == p, s].nunique() > 1}
+    if gone := [f"{p} {s}" for p, s in lines if (p, s) not in varied]:
+        log.warning("left out, since the statistics do not have them or they are always the same: %s", ", ".join(gone))
+    if not varied:
+        raise DataError("there is no line to forecast", where="table player_stats", found=", ".join(f"{p} {s}" for p, s in lines), expected="statistics that differ", fix="load more weeks, or ask for other lines")
+    return [line for line in lines if line in varied]
+
+
 def project_week(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     season: int | None = None,  # None: the coming week
@@ -154,7 +167,7 @@ def project_week(
     tables = with_fumbles(tables)
     season, week = coming_week(tables["schedules"]) if season is None else (season, week)
     known = tables_of_week(tables, season, week, as_of)
-    wanted, done = [(p, s) for p, names in lines.items() for s in names], []
+    wanted, done = _learnable(known["player_stats"], [(p, s) for p, names in lines.items() for s in names]), []
     for number, (position, statistic) in enumerate(wanted, 1):
         if tell is not None:
             tell(f"{position} {statistic}", number, len(wanted))
