@@ -6,43 +6,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..base import ConfigError, did_you_mean
 from ..core.display import fit_text
 from ..core.files import atomic_folder, atomic_write, dump_json, plain
-from ..core.requests import Request, option
 from ..core.text import csv_text
 from ..projection.lines import CANDIDATES, LINES
 from ..projection.week import Week, project_week
 from ..projection.week_page import MAIN, week_html
+from .requests import ProjectRequest
 
 # %% auto #0
-__all__ = ['LEAVE', 'SHOWN', 'ProjectRequest', 'week_folder', 'projection_table', 'write_week', 'week_text', 'run_project']
-
-# %% ../../nbs/17_workflows/14_project.ipynb #3d3a7e2c
-@dataclass(frozen=True)
-class ProjectRequest(Request):
-    "What `lineupiq project` is asked for."
-    season: int | None = None  # A season; with --week. Default the coming week.
-    week: int | None = None  # A week of it; a past one is projected from what was known then.
-    as_of: Literal["tuesday", "kickoff"] = "tuesday"  # What is known: Tuesday noon of the week, or all until its games begin.
-    position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
-    model: tuple[str, ...] = CANDIDATES  # Models that may be used, where they beat the rule in past seasons.
-    draws: int = 2000  # Draws of the whole week.
-    path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
-    output: str = "experiments/projections"  # Parent of the weeks, and of the seasons' models.
-
-    def problems(self) -> list[str]:
-        "A season without a week, positions that there are not, too few draws."
-        out = [] if (self.season is None) == (self.week is None) else ["week: a season and a week belong together; give both, or none for the coming week"]
-        out += [f"position: expected {', '.join(LINES)}, found {p}" for p in self.position if p not in LINES]
-        return out + ([f"draws: expected at least 100, found {self.draws}"] if self.draws < 100 else []) + ([] if self.model else ["model: at least one"])
+__all__ = ['LEAVE', 'SHOWN', 'week_folder', 'projection_table', 'write_week', 'week_text', 'run_project']
 
 # %% ../../nbs/17_workflows/14_project.ipynb #50b645ec
 def week_folder(
@@ -128,11 +109,14 @@ def run_project(
     "`lineupiq project`: a week's page."
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.registry import registry
-    for name in ask.check().model:
+    models = ask.check().model or CANDIDATES
+    for name in models:
         registry().get_model(name)
+    if odd := [p for p in ask.position if p not in LINES]:
+        raise ConfigError(f"unknown position '{odd[0]}'{did_you_mean(odd[0], LINES)}", where="position (--position)", expected=", ".join(LINES))
     tables = load_nfl_tables(None if not ask.path else ask.path[0] if len(ask.path) == 1 else list(ask.path))
     lines = {p: LINES[p] for p in ask.position} if ask.position else LINES
-    week = project_week(tables, ask.season, ask.week, ask.as_of, lines=lines, candidates=ask.model, draws=ask.draws, keep=Path(ask.output).expanduser() / "models" / ask.as_of, tell=tell)
+    week = project_week(tables, ask.season, ask.week, ask.as_of, lines=lines, candidates=models, draws=ask.draws, keep=Path(ask.output).expanduser() / "models" / ask.as_of, tell=tell)
     page = write_week(week, week_folder(ask.output, week.season, week.week, week.as_of), clock())
     if as_json:
         return {"season": week.season, "week": week.week, "as_of": week.as_of, "players": len(week.players), "folder": str(page.parent), "page": str(page), "projections": _records(projection_table(week))}

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst', 'TrainRequest',
-           'TuneRequest', 'PredictRequest', 'EvaluateRequest', 'ExportRequest', 'AuditRequest', 'FoldsRequest',
-           'ValidateRequest', 'DriftRequest', 'RetrainRequest']
+           'TuneRequest', 'PredictRequest', 'ProjectRequest', 'EvaluateRequest', 'ExportRequest', 'AuditRequest',
+           'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest']
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
 def told_by(
@@ -274,7 +274,25 @@ class PredictRequest(Request):
         out = [] if self.model else ["model: which one predicts is missing: a published model, a run folder, or the path of a saved model"]
         return out + (["output: it must end in .csv or .parquet"] if self.output is not None and self.output.suffix not in (".csv", ".parquet") else [])
 
+# %% ../../nbs/17_workflows/00a_requests.ipynb #c7b48190
+@dataclass(frozen=True)
+class ProjectRequest(Request):
+    "What `lineupiq project` is asked for."
+    season: int | None = None  # A season; with --week. Default the coming week.
+    week: int | None = None  # A week of it; a past one is projected from what was known then.
+    as_of: Literal["tuesday", "kickoff"] = "tuesday"  # What is known: Tuesday noon of the week, or all until its games begin.
+    position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
+    model: tuple[str, ...] = ()  # Models that may be used, where they beat the rule in past seasons. Default lightgbm,ridge.
+    draws: int = 2000  # Draws of the whole week.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
+    output: str = "experiments/projections"  # Parent of the weeks, and of the seasons' models.
 
+    def problems(self) -> list[str]:
+        "A season without a week, and too few draws."
+        out = [] if (self.season is None) == (self.week is None) else ["week: a season and a week belong together; give both, or none for the coming week"]
+        return out + ([f"draws: expected at least 100, found {self.draws}"] if self.draws < 100 else [])
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #290d7360
 @dataclass(frozen=True)
 class EvaluateRequest(Request):
     "What `lineupiq evaluate` is asked for."
