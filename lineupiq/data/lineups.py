@@ -13,9 +13,9 @@ import pandas as pd
 from .nfl import GAME_HOURS, past_means
 
 # %% auto #0
-__all__ = ['SITTING', 'GONE', 'PASSER', 'PASSER_HALFLIFE', 'RECENT', 'SHARE_HALFLIFE', 'WORK', 'LINEUPS', 'UNLISTED', 'last_list',
-           'list_status', 'reported', 'is_out', 'last_starters', 'starters', 'after_each', 'passer_form', 'workers',
-           'free_work', 'lineup_features', 'depth_rank']
+__all__ = ['SITTING', 'GONE', 'PASSER', 'PASSER_HALFLIFE', 'RECENT', 'SHARE_HALFLIFE', 'WORK', 'LINEUPS', 'UNLISTED', 'LISTED',
+           'last_list', 'list_status', 'reported', 'is_out', 'last_starters', 'starters', 'after_each', 'passer_form',
+           'workers', 'free_work', 'lineup_features', 'depth_rank']
 
 # %% ../../nbs/01_data/11b_lineups.ipynb #261347d9
 def last_list(
@@ -90,7 +90,8 @@ def starters(
     if len(charts):
         asked = games[["game_id", "team", "season", "week", "decided"]].assign(known_at=last_list(charts, games)).dropna(subset="known_at")
         places = charts.loc[charts["position"] == "QB", ["team", "known_at", "player_id", "depth_rank"]]
-        ranked = asked.merge(places, on=["team", "known_at"]).sort_values("depth_rank", kind="stable")
+        ranked = asked.assign(last=expected).merge(places, on=["team", "known_at"])
+        ranked = ranked.assign(other=ranked["player_id"] != ranked["last"]).sort_values(["depth_rank", "other", "player_id"])  # of two in one place whoever started last
         first = ranked[~is_out(ranked, tables)].drop_duplicates(["game_id", "team"]).set_index(["game_id", "team"])["player_id"]
         listed = pd.Series(first.reindex(pd.MultiIndex.from_frame(games[["game_id", "team"]])).to_numpy(), index=games.index, dtype="object")
         expected = listed.where(listed.notna(), expected)
@@ -150,6 +151,12 @@ def workers(
     return out[~(out["again"] < out["decided"])].drop(columns=["again", "turn"]).reset_index(drop=True)
 
 
+def _without(total: pd.Series, part: pd.Series) -> pd.Series:
+    "A sum without one of its parts; what rounding leaves of nothing is nothing."
+    rest = total - part
+    return rest.where(rest.isna() | (rest > 1e-9), 0.0)
+
+
 def free_work(
     rows: pd.DataFrame,  # games of players with their shares, as `player_weeks` makes them
     games: pd.DataFrame,  # of `games_as_of`
@@ -169,9 +176,9 @@ def free_work(
     out = {}
     for share in shares:
         name, own = WORK[share], seen[f"{share}_own"].fillna(0.0)
-        out[f"{name}_out"] = seen[f"{share}_free"] - own.where(sitting, 0.0)
-        others = seen[f"{share}_left"] - own.where(~sitting, 0.0)
-        out[f"{name}_rivals"] = (seen[f"{share}_near"].fillna(0.0) - own.where(~sitting, 0.0)).where(known)
+        out[f"{name}_out"] = _without(seen[f"{share}_free"], own.where(sitting, 0.0))
+        others = _without(seen[f"{share}_left"], own.where(~sitting, 0.0))
+        out[f"{name}_rivals"] = _without(seen[f"{share}_near"].fillna(0.0), own.where(~sitting, 0.0)).where(known)
         out[f"{name}_given"] = (own / (own + others).where(own + others > 0)).where(known)
     return pd.DataFrame(out).set_axis(rows.index)
 
@@ -186,6 +193,7 @@ LINEUPS = {
     "depth_rank": "place on the last depth chart; 9 if not on it", "position_active": "active players of his position on the last roster",
 }
 UNLISTED = 9.0
+LISTED = ("depth_rank", "position_active")  # columns that only lists have
 
 
 def lineup_features(

@@ -16,7 +16,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from .encoder import HALFLIFE
 from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
-from .lineups import LINEUPS, lineup_features
+from .lineups import LINEUPS, LISTED, lineup_features
 from .nfl_as_of import KICKOFF, AsOf, games_as_of, read_as_of, tables_until
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 
@@ -345,6 +345,8 @@ def player_panel(
                         found=f"seasons {rows['season'].min()}-{rows['season'].max()}",
                         fix="lower first_season, or load more seasons")
     left_out = [name for name in features if features.loc[keep, name].nunique() < 2]  # missing or constant throughout
+    begins = keep & (own["season"] == own.loc[keep, "season"].min())
+    left_out += [name for name in LISTED if name in features and name not in left_out and features.loc[begins, name].isna().all()]  # of lists that do not reach back to the first rows
     features = features.drop(columns=left_out)
     moment = {} if as_of.into is None else {"as_of": as_of.name, "other_team_dropped": int(elsewhere.sum())}
     counts = {**moment, "first_rows_dropped": int((inside & (features["games_played"] == 0)).sum()), "unlabelled_dropped": int(unlabelled.sum()),

@@ -46,12 +46,14 @@ def _history(asked: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.D
     rows = listed.merge(games[["team", "season", "week", "kickoff", "qb_id", "points"]], on=["team", "season", "week"])
     new = asked[["player_id", "team", "season", "week"]].merge(listed, on=["player_id", "team", "season", "week"], how="left", indicator=True).query("_merge == 'left_only'").drop(columns="_merge")
     rows = pd.concat([rows, new.merge(games[["team", "season", "week", "kickoff", "qb_id", "points"]], on=["team", "season", "week"])], ignore_index=True)
+    rows = rows.merge(asked[["player_id", "team", "season", "week"]].assign(asked=True), on=["player_id", "team", "season", "week"], how="left")
+    rows["asked"] = rows["asked"].notna()
     stats = tables["player_stats"]
     work = stats[["player_id", "team", "season", "week"]].assign(used=(stats[list(USAGE)].fillna(0).sum(axis=1) > 0).astype(float))
     rows = rows.merge(work, on=["player_id", "team", "season", "week"], how="left")
     played = rows["points"].notna()
     rows = rows.assign(used=rows["used"].fillna(0.0).where(played), started=(rows["qb_id"] == rows["player_id"]).astype(float).where(played & rows["qb_id"].notna()), dressed=(rows["status"] == "ACT").astype(float).where(played))
-    return _with_snaps(rows, tables).sort_values(["kickoff", "player_id"], kind="stable").reset_index(drop=True)
+    return _with_snaps(rows, tables).sort_values(["season", "week", "asked", "kickoff", "player_id", "team"], ascending=[True, True, False, True, True, True]).reset_index(drop=True)  # another team's list of the week comes behind the row that is asked about
 
 
 def _with_snaps(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -107,9 +109,9 @@ def _order(asked: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFr
     peers = asked[["game_id", "team", "position", "player_id"]].assign(rank=rank.fillna(UNLISTED), out=out)
     pairs = peers.merge(peers, on=["game_id", "team", "position"], suffixes=("", "_other")).query("player_id != player_id_other")
     ahead = pairs["rank_other"] < pairs["rank"]
-    counts = pairs.assign(ahead=ahead & ~pairs["out_other"], ahead_out=ahead & pairs["out_other"], peers_out=pairs["out_other"]).groupby(["game_id", "team", "player_id"])[["ahead", "ahead_out", "peers_out"]].sum().astype(float).reset_index()
-    made = asked[["game_id", "team", "player_id"]].merge(counts, on=["game_id", "team", "player_id"], how="left").fillna({"ahead": 0.0, "ahead_out": 0.0, "peers_out": 0.0}).set_axis(asked.index)
-    return made[["ahead", "ahead_out", "peers_out"]].where(rank.notna(), np.nan).assign(depth_rank=rank, sits=out.astype(float))
+    counts = pairs.assign(in_front=ahead & ~pairs["out_other"], in_front_out=ahead & pairs["out_other"], peers_out=pairs["out_other"]).groupby(["game_id", "team", "player_id"])[["in_front", "in_front_out", "peers_out"]].sum().astype(float).reset_index()
+    made = asked[["game_id", "team", "player_id"]].merge(counts, on=["game_id", "team", "player_id"], how="left").fillna({"in_front": 0.0, "in_front_out": 0.0, "peers_out": 0.0}).set_axis(asked.index)
+    return made[["in_front", "in_front_out", "peers_out"]].where(rank.notna(), np.nan).assign(depth_rank=rank, sits=out.astype(float))
 
 # %% ../../nbs/01_data/12a_usage.ipynb #7289e778
 def _career(asked: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +150,7 @@ USAGE_FEATURES = {
     **{share: f"his share of the team's {work} in games in which he was used, half-life 3" for share, work in WORK.items()},
     "inactive": "1 if the roster in force has him inactive", "report": "designation of this week as far as it was written: 0 not listed, 1 listed, 2 questionable, 3 doubtful, 4 out", "report_before": "the same, of the game before",
     "practice": "practice of this week as far as it was written: 0 nothing, 1 full, 2 limited, 3 none", "practice_before": "the same, of the game before",
-    "depth_rank": "place on the depth chart in force; 9 if not on it", "ahead": "players of his position before him who are not out", "ahead_out": "players of his position before him who are out", "peers_out": "players of his position who are out",
+    "depth_rank": "place on the depth chart in force; 9 if not on it", "in_front": "players of his position before him who are not out", "in_front_out": "players of his position before him who are out", "peers_out": "players of his position who are out",
     "sits": "1 if it is known that he does not play", "starts": "1 if he is the quarterback who starts, as far as it is known", "week": "week of the season", "position": "QB, RB, WR or TE",
 }
 
