@@ -53,7 +53,7 @@ def used_before(
 LEVELS = (.1, .5, .9)
 
 
-@dataclass
+@dataclass(repr=False)
 class Week(Shown):
     "Projections of a week."
     season: int

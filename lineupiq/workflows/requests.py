@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from lineupiq.production.monitor import WatchConfig
 
 # %% auto #0
-__all__ = ['told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst', 'TrainRequest',
-           'TuneRequest', 'PredictRequest', 'ProjectRequest', 'EvaluateRequest', 'ExportRequest', 'AuditRequest',
-           'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest']
+__all__ = ['RECORDS', 'told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst',
+           'TrainRequest', 'TuneRequest', 'PredictRequest', 'ProjectRequest', 'EvaluateRequest', 'ExportRequest',
+           'AuditRequest', 'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest']
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
 def told_by(
@@ -259,6 +259,9 @@ def _file_limits(given: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in read_tuning(given["space"])[0].items() if k not in idle}
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #a14568e1
+RECORDS = "experiments/record"  # the usual folder of a record of forecasts
+
+
 @dataclass(frozen=True)
 class PredictRequest(Request):
     "What `lineupiq predict` is asked for."
@@ -268,6 +271,13 @@ class PredictRequest(Request):
     everything: bool = option(False, "all_later")  # Also rows that have a label by now, and rows of a table that were left open in between, if they are later than the training; default: without an outcome, and in a table newer than the last known one.
     output: Path | None = None  # A .parquet or .csv to write; default: print.
     csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
+    record: bool = False  # Put the predictions on the record, each once, so that lineupiq record score can say later what became of them.
+    record_to: str | None = None  # Folder of the record, which is then written without record, too; default experiments/record.
+
+    @property
+    def record_folder(self) -> str | None:
+        "Where the predictions are put on the record; None: nowhere."
+        return self.record_to or (RECORDS if self.record else None)
 
     def problems(self) -> list[str]:
         "Which model, and a file that can be written."
