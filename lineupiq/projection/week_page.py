@@ -47,7 +47,7 @@ def _number(value: float, digits: int = 1) -> str:
     return "" if not np.isfinite(value) else f"{value:.{digits}f}"
 
 
-def _cells(row: Mapping, stats: list[str], lines: pd.DataFrame, points: Mapping | None, shape: str) -> str:
+def _cells(row: Mapping, stats: list[str], lines: pd.DataFrame, points: Mapping | None, shape: str, main: str) -> str:
     "A player's row."
     name = html.escape(str(row["player"]))
     out = [f'<td class="t">{name}</td>', f'<td class="t">{html.escape(str(row["team"]))}</td>', f'<td class="t">{html.escape(str(row["opponent"]))}</td>', f'<td data-v="{row["play"]:.4f}">{row["play"]:.0%}</td>']
@@ -60,7 +60,7 @@ def _cells(row: Mapping, stats: list[str], lines: pd.DataFrame, points: Mapping 
         has = stat in lines.index
         value = lines.at[stat, "projection"] if has else np.nan
         told = f' title="if he plays {lines.at[stat, "if_playing"]:.1f}; 10, 50, 90 %: {lines.at[stat, "low"]:.0f}, {lines.at[stat, "middle"]:.0f}, {lines.at[stat, "high"]:.0f}; rule {lines.at[stat, "rule"]:.1f}; {html.escape(str(lines.at[stat, "model"]))}"' if has else ""
-        out.append(f'<td class="low" data-v="{value if np.isfinite(value) else -1:.4f}"{told}>{_number(value)}</td>')
+        out.append(f'<td class="{"" if stat == main and points is None else "low"}" data-v="{value if np.isfinite(value) else -1:.4f}"{told}>{_number(value)}</td>')
     change = row.get("change", np.nan)
     out.append(f'<td class="low" data-v="{0 if not np.isfinite(change) else change:.4f}">{"" if not np.isfinite(change) else f"{change:+.1f}"}</td>')
     out.append(f'<td class="low why">{html.escape(str(row["why"]))}</td>')
@@ -104,9 +104,9 @@ def week_html(
                 if stat in week.draws:
                     scorer |= week.draws[stat][:, at[row["player_id"]]] > 0
             told = dict(row) | {"touchdown": float(scorer.mean()), "why": own["why"].get(main, ""), "change": np.nan if change is None else change.get(row["player_id"], np.nan)}
-            rows.append(_cells(told, stats, own, None if facts is None else facts.loc[row["player_id"]], _shape(picture[:, at[row["player_id"]]], top)))
+            rows.append(_cells(told, stats, own, None if facts is None else facts.loc[row["player_id"]], _shape(picture[:, at[row["player_id"]]], top), main))
         head = [("Player", "t"), ("Team", "t"), ("Opp", "t"), ("Plays", "")] + ([] if facts is None else [("Points", ""), ("10 %", "low"), ("50 %", "low"), ("90 %", ""), ("Rule", "")])
-        head += [("Shape", ""), ("TD", "")] + [(WORDS.get(s, s), "low") for s in stats] + [("Change", "low"), (f"What moved {WORDS.get(main, main)}", "low t")]
+        head += [("Shape", ""), ("TD", "")] + [(WORDS.get(s, s), "" if s == main and facts is None else "low") for s in stats] + [("Change", "low"), (f"What moved {WORDS.get(main, main)}", "low t")]
         models = ", ".join(f"{WORDS.get(s, s)} {m}" for s, m in lines.drop_duplicates("statistic")[["statistic", "model"]].itertuples(index=False))
         parts.append(f'<section id="{position}"><h2>{position}</h2><div class="scroll"><table class="week"><caption>In use: {html.escape(models)} (ewma is the rule: the mean of his own past games, the last ones most).</caption><thead><tr>'
                      + "".join(f'<th scope="col" class="{c}">{html.escape(n)}</th>' for n, c in head) + "</tr></thead><tbody>" + "\n".join(rows) + "</tbody></table></div></section>")
