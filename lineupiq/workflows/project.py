@@ -17,13 +17,14 @@ from ..base import ConfigError, did_you_mean
 from ..core.display import fit_text
 from ..core.files import atomic_folder, atomic_write, dump_json, plain
 from ..core.text import csv_text
+from ..fantasy.scoring import Scoring, read_scoring
 from ..projection.lines import CANDIDATES, LINES
-from ..projection.week import Week, project_week
+from ..projection.week import LEVELS, Week, project_week
 from ..projection.week_page import MAIN, week_html
 from .requests import ProjectRequest
 
 # %% auto #0
-__all__ = ['LEAVE', 'SHOWN', 'week_folder', 'projection_table', 'write_week', 'week_text', 'run_project']
+__all__ = ['LEAVE', 'SHOWN', 'week_folder', 'fantasy_points', 'projection_table', 'write_week', 'week_text', 'run_project']
 
 # %% ../../nbs/17_workflows/14_project.ipynb #50b645ec
 def week_folder(
@@ -36,34 +37,50 @@ def week_folder(
     return Path(output).expanduser() / f"{season}_w{week:02d}_{as_of}"
 
 
+def fantasy_points(
+    week: Week,  # of `project_week`
+    scoring: Scoring,
+) -> tuple[pd.DataFrame, np.ndarray]:  # (player_id, points, low, middle, high, rule: a row a player; (S, P) points of the draws)
+    "Points from the parts: each draw's lines are paid for, so what hangs together stays together."
+    scores = scoring.points(week.draws).astype(np.float32)
+    low, middle, high = np.quantile(scores, LEVELS, axis=0)
+    rule = week.lines.pivot(index="player_id", columns="statistic", values="rule").reindex(week.players["player_id"]).fillna(0.0)
+    return pd.DataFrame({"player_id": week.players["player_id"], "points": scores.mean(axis=0, dtype=float), "low": low, "middle": middle, "high": high,
+                         "rule": scoring.points({c: rule[c].to_numpy(float) for c in rule}) * week.players["played_rule"].to_numpy()}), scores
+
+
 def projection_table(
     week: Week,  # of `project_week`
+    points: pd.DataFrame,  # of `fantasy_points`
 ) -> pd.DataFrame:  # a row a player, a column a statistic
-    "Projections as spreadsheets want them; `main` is the statistic that projection, low, middle, high, rule, model and why are of."
+    "Projections as spreadsheets want them; points_… are fantasy points, and `main` is the statistic that projection, low, middle, high, rule, model and why are of."
     wide = week.lines.pivot(index="player_id", columns="statistic", values="projection")
     main = week.lines[week.lines["statistic"] == week.lines["position"].map(MAIN)].set_index("player_id")
     out = week.players.merge(wide.reset_index(), on="player_id", how="left").assign(main=week.players["position"].map(MAIN))
-    return out.assign(**{name: out["player_id"].map(main[name]) for name in ("projection", "low", "middle", "high", "rule", "model", "why")})
+    paid = points.set_index("player_id").rename(columns=lambda c: c if c == "points" else f"points_{c}")
+    return out.assign(**{name: out["player_id"].map(main[name]) for name in ("projection", "low", "middle", "high", "rule", "model", "why")}, **{c: out["player_id"].map(paid[c]) for c in paid})
 
 
 def _changes(table: pd.DataFrame, folder: Path) -> dict[str, float] | None:
-    "How far each player's projection moved since the folder was written; None: it was not."
+    "How far each player's points moved since the folder was written; None: it was not."
     try:
-        before = pd.read_parquet(folder / "projections.parquet").set_index("player_id")["projection"]
+        before = pd.read_parquet(folder / "projections.parquet").set_index("player_id")["points"]
     except (OSError, ValueError, KeyError):
         return None
-    return (table.set_index("player_id")["projection"] - before).dropna().to_dict()
+    return (table.set_index("player_id")["points"] - before).dropna().to_dict()
 
 # %% ../../nbs/17_workflows/14_project.ipynb #5598f7e9
 def write_week(
     week: Week,  # of `project_week`
     folder: Path,  # of `week_folder`
     written: datetime,  # with a zone
-) -> Path:  # the page
+    scoring: Scoring,
+) -> pd.DataFrame:  # of `projection_table`
     "The week's files, all or none; what was there before is replaced."
-    table, stamp = projection_table(week), f"{written.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+    points, scores = fantasy_points(week, scoring)
+    table, stamp = projection_table(week, points), f"{written.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
     moved = _changes(table, folder)
-    about = {"season": week.season, "week": week.week, "as_of": week.as_of, "written": stamp}
+    about = {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "written": stamp}
     models = week.lines.drop_duplicates(["position", "statistic"])
     with atomic_folder(folder) as new:
         table.to_parquet(new / "projections.parquet", index=False)
@@ -72,28 +89,28 @@ def write_week(
         atomic_write(new / "projections.csv", csv_text(table, True, lambda v: f"{v:.6g}"))
         dump_json(about | {"projections": _records(table)}, new / "projections.json")
         dump_json(about | {"players": len(table), "models": {f"{p} {s}": m for p, s, m in models[["position", "statistic", "model"]].itertuples(index=False)}, "losses": week.losses}, new / "week.json")
-        atomic_write(new / "week.html", week_html(week, stamp, change=moved))
-    return folder / "week.html"
+        atomic_write(new / "week.html", week_html(week, stamp, points, scores, scoring.name, moved, [f"Not projected, counted as nothing: {', '.join(absent)}."] if (absent := scoring.absent(week.draws)) else None))
+    return table
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return plain(table.astype(object).where(table.notna(), None).to_dict("records"))
 
 # %% ../../nbs/17_workflows/14_project.ipynb #f86b4481
-LEAVE = ("model", "50 %", "rule", "opponent")  # columns that go where there is no room, the first first
+LEAVE = ("model", "50 %", "rule", "opponent", "10 %")  # columns that go where there is no room, the first first
 SHOWN = 12  # players a position in a terminal
 
 
 def week_text(
-    week: Week,  # of `project_week`
+    table: pd.DataFrame,  # of `projection_table`
     width: int | None = None,  # letters a line; None: all columns
 ) -> str:
     "The first players of each position, for a terminal."
-    table, out = projection_table(week), []
+    out = []
     for position, rows in table.groupby("position", sort=False):
-        best = rows.nlargest(SHOWN, "projection")
-        shown = pd.DataFrame({"player": best["player"], "team": best["team"], "opponent": best["opponent"], "plays": best["play"].map("{:.0%}".format), MAIN[position]: best["projection"].map("{:.1f}".format),
-                              **{n: best[c].map("{:.0f}".format) for n, c in (("10 %", "low"), ("50 %", "middle"), ("90 %", "high"))}, "rule": best["rule"].map("{:.1f}".format), "model": best["model"]})
+        best = rows.nlargest(SHOWN, "points")
+        shown = pd.DataFrame({"player": best["player"], "team": best["team"], "opponent": best["opponent"], "plays": best["play"].map("{:.0%}".format), "points": best["points"].map("{:.1f}".format),
+                              **{n: best[f"points_{c}"].map("{:.0f}".format) for n, c in (("10 %", "low"), ("50 %", "middle"), ("90 %", "high"))}, "rule": best["points_rule"].map("{:.1f}".format), MAIN[position]: best["projection"].map("{:.1f}".format), "model": best["model"]})
         out += [f"{position}, {len(rows)} players", fit_text(shown, width, LEAVE), ""]
     return "\n".join(out)
 
@@ -114,10 +131,12 @@ def run_project(
         registry().get_model(name)
     if odd := [p for p in ask.position if p not in LINES]:
         raise ConfigError(f"unknown position '{odd[0]}'{did_you_mean(odd[0], LINES)}", where="position (--position)", expected=", ".join(LINES))
+    scoring = read_scoring(ask.scoring)
     tables = load_nfl_tables(None if not ask.path else ask.path[0] if len(ask.path) == 1 else list(ask.path))
     lines = {p: LINES[p] for p in ask.position} if ask.position else LINES
     week = project_week(tables, ask.season, ask.week, ask.as_of, lines=lines, candidates=models, draws=ask.draws, keep=Path(ask.output).expanduser() / "models" / ask.as_of, tell=tell)
-    page = write_week(week, week_folder(ask.output, week.season, week.week, week.as_of), clock())
+    folder = week_folder(ask.output, week.season, week.week, week.as_of)
+    table = write_week(week, folder, clock(), scoring)
     if as_json:
-        return {"season": week.season, "week": week.week, "as_of": week.as_of, "players": len(week.players), "folder": str(page.parent), "page": str(page), "projections": _records(projection_table(week))}
-    return f"Week {week.week} of {week.season}, as of {week.as_of}\n\n{week_text(week, width)}\nPage: {page}\nTables and draws: {page.parent}"
+        return {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), "folder": str(folder), "page": str(folder / "week.html"), "projections": _records(table)}
+    return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{week_text(table, width)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}"

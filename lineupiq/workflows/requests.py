@@ -293,6 +293,7 @@ class ProjectRequest(Request):
     as_of: Literal["tuesday", "kickoff"] = "tuesday"  # What is known: Tuesday noon of the week, or all until its games begin.
     position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
     model: tuple[str, ...] = ()  # Models that may be used, where they beat the rule in past seasons. Default lightgbm,ridge.
+    scoring: str = "ppr"  # What is paid for: standard, half, ppr, draftkings, fanduel, or a YAML of weights.
     draws: int = 2000  # Draws of the whole week.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
     output: str = "experiments/projections"  # Parent of the weeks, and of the seasons' models.
