@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import DataError
-from ..core.display import Card, Shown
+from ..core.display import Card, Shown, brief
 from ..data.panel import Panel
 from .record import Forecaster, ForecastRecord, Said
 from ..report.boards import number
@@ -35,6 +35,8 @@ class Joined:
     frame: pd.DataFrame  # forecasts that count and have an outcome, in the order of `rows`
     rows: np.ndarray  # positions in the panel
     counts: dict[str, int]  # forecasts, late, waiting, gone: without a row in the source
+
+    __repr__ = brief
 
 
 def joined(
