@@ -22,7 +22,7 @@ from ..data.tables import ROLES, TableConfig, game_rows, row_times, rows_panel, 
 
 # %% auto #0
 __all__ = ['USAGE', 'AT_KICKOFF', 'LATER_ROLES', 'DIGITS', 'World', 'spoil_bars', 'spoil_nfl', 'spoil_panel', 'spoil_table',
-           'spoil_rows', 'spoil_games', 'panel_world', 'world_of', 'nfl_build', 'changes']
+           'spoil_rows', 'spoil_games', 'panel_world', 'world_of', 'nfl_moment', 'nfl_build', 'changes']
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f69b957a
 @dataclass(frozen=True)
@@ -344,11 +344,18 @@ def _bar_world(ask: DataRequest, horizon: int | None) -> World:
     return World(raw, build, spoil_bars, "open, high, low, close and volume of every bar")
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #c102db14
+def nfl_moment(
+    ask: DataRequest,  # nfl-players, nfl-games, nfl-usage, or the simulated league
+) -> str:  # as `as_of` of a builder
+    "The moment of the week that a source's rows are made as of, where none is said too."
+    return ask.as_of or ("tuesday" if ask.data == "nfl-usage" else "kickoff")
+
+
 def nfl_build(
     ask: DataRequest,  # nfl-players, nfl-games, nfl-usage, or the simulated league
 ) -> Callable[..., Panel]:  # tables, and upcoming=True for the coming week's rows too -> panel
     "What a source of football makes of its tables."
-    as_of = ask.as_of or "kickoff"
+    as_of = nfl_moment(ask)
     if ask.data == "nfl-usage":
         from lineupiq.data.usage import usage_panel
         return partial(usage_panel, outcome=ask.target or "used", position=ask.position, as_of=as_of)
@@ -365,7 +372,7 @@ def _nfl_world(ask: DataRequest, horizon: int | None) -> World:
     if ask.data == "nfl-players" and not (ask.position and ask.target): read_source(ask, horizon)  # says what is missing
     raw = nfl_tables(league(seed=ask.seed or 0).parts) if ask.data == "league" else load_nfl_tables(source_files(ask))
     build = nfl_build(ask)
-    spoil = spoil_nfl if (ask.as_of or "kickoff") == "kickoff" else partial(spoil_nfl, at_kickoff=tuple(c for c in AT_KICKOFF if c not in ("home_rest", "away_rest", "roof")))  # days of rest are the calendar's, a dome is a dome on Tuesday too
+    spoil = spoil_nfl if nfl_moment(ask) == "kickoff" else partial(spoil_nfl, at_kickoff=tuple(c for c in AT_KICKOFF if c not in ("home_rest", "away_rest", "roof")))  # days of rest are the calendar's, a dome is a dome on Tuesday too
     return World(raw, lambda tables: replace(build(tables), name="league (simulated)" if ask.data == "league" else ask.data), spoil, "results, box scores, injury reports and betting lines" + ", rosters and depth charts" * bool(len(raw["rosters"])))
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #87766ba8

@@ -258,10 +258,14 @@ def _team_as_of(rows: pd.DataFrame, rosters: pd.DataFrame) -> pd.Series:
 
 
 def _elsewhere(rows: pd.DataFrame, rosters: pd.DataFrame, as_of: AsOf) -> pd.Series:
-    "Rows of players who were known to be with another team when the row was decided."
-    if as_of.into is None or not len(rosters) or not len(rows):
+    "Rows of players who were not known to be with the team when the row was decided."
+    if as_of.into is None or not len(rows):
         return pd.Series(False, index=rows.index)
-    team = _team_as_of(rows, rosters)
+    by = rows.groupby("player_id", sort=False)
+    team = by["team"].shift(1).where(by["season"].shift(1) == rows["season"])
+    if len(rosters):
+        begun = rows["decided"] >= rows["season"].map(rosters.groupby("season")["known_at"].min())
+        team = team.mask(begun, _team_as_of(rows, rosters).fillna("none"))
     return team.notna() & (team != rows["team"])
 
 

@@ -323,8 +323,8 @@ def nfl_players(path: str | Path | Sequence[str | Path] | None = None, position:
     return player_panel(load_nfl_tables(path, kinds=kinds), position, target, view=view, upcoming=upcoming)
 
 
-@source("nfl-usage", ("path", "position", "target", "as_of", "upcoming"), "who plays: everybody on an active roster and week, used (or, as of tuesday, started) or not, from nflverse or LINEUPIQ_DATA_DIR")
-def nfl_usage(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str | None = None, as_of: str = "kickoff", upcoming: bool = False) -> Panel:
+@source("nfl-usage", ("path", "position", "target", "as_of", "upcoming"), "who plays: everybody on an active roster and week, used (or started) or not, from nflverse or LINEUPIQ_DATA_DIR")
+def nfl_usage(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str | None = None, as_of: str = "tuesday", upcoming: bool = False) -> Panel:
     "Whether a player is used, or starts."
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.data.usage import usage_panel

@@ -169,7 +169,7 @@ def usage_panel(
     *,
     position: str | None = None,  # QB, RB, WR or TE; None: all, and of starts the quarterbacks
     upcoming: bool = False,  # append the coming week's rosters, label NaN
-    as_of: str | AsOf = "kickoff",  # kickoff, tuesday, or a time stamp, US Eastern where it has no zone
+    as_of: str | AsOf = "tuesday",  # kickoff, tuesday, or a time stamp, US Eastern where it has no zone
 ) -> Panel:  # a binary panel; symbol = player_id, time = kickoff or the week's moment, group = season * 100 + week
     "One row a player on an active roster and week: the label is 1 if he was used, or started."
     as_of = read_as_of(as_of)
