@@ -35,10 +35,11 @@ class Week(Shown):
     season: int
     week: int
     as_of: str
-    players: pd.DataFrame  # a row a player: player_id, player, position, team, opponent, game_id, time, play, played_rule
+    players: pd.DataFrame  # a row a player: player_id, player, position, team, opponent, game_id, time (of the forecast), kickoff, play, played_rule
     lines: pd.DataFrame  # a row a player and statistic: player_id, position, statistic, if_playing, projection, rule, low, middle, high, any, model, why
     draws: dict[str, np.ndarray] = field(default_factory=dict)  # statistic -> (S, P) float32, columns as `players`; 0 where a player does not play
     losses: dict[str, dict[str, float]] = field(default_factory=dict)  # line -> model -> error in past seasons
+    data: dict[str, str] = field(default_factory=dict)  # line -> digest of the rows that it was made of
 
     def card(self) -> Card:
         "The best of each position by the line that says most of it."
@@ -153,5 +154,6 @@ def project_week(
     players = _players(done)
     players["play"], players["played_rule"] = chance(known, players, as_of), used_before(known, players)
     players = players[players["play"].notna()].reset_index(drop=True)
+    players["kickoff"] = players["game_id"].map(known["schedules"].set_index("game_id")["kickoff"])
     table = pd.concat([_line_rows(line, players) for line in done], ignore_index=True)
-    return Week(season, week, as_of, players, table, draw_week(done, players, draws), {line.name: line.losses for line in done})
+    return Week(season, week, as_of, players, table, draw_week(done, players, draws), {line.name: line.losses for line in done}, {line.name: line.data for line in done})

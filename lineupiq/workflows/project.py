@@ -17,6 +17,7 @@ from ..base import ConfigError, did_you_mean
 from ..core.display import fit_text
 from ..core.files import atomic_folder, atomic_write, dump_json, plain
 from ..core.text import csv_text
+from ..data.panel import naive_utc
 from ..fantasy.scoring import Scoring, read_scoring
 from ..projection.lines import CANDIDATES, LINES
 from ..projection.week import LEVELS, Week, project_week
@@ -24,7 +25,8 @@ from ..projection.week_page import MAIN, week_html
 from .requests import ProjectRequest
 
 # %% auto #0
-__all__ = ['LEAVE', 'SHOWN', 'week_folder', 'fantasy_points', 'projection_table', 'write_week', 'week_text', 'run_project']
+__all__ = ['OFF_RECORD', 'LEAVE', 'SHOWN', 'week_folder', 'fantasy_points', 'projection_table', 'write_week', 'record_week',
+           'week_text', 'run_project']
 
 # %% ../../nbs/17_workflows/14_project.ipynb #50b645ec
 def week_folder(
@@ -97,6 +99,32 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return plain(table.astype(object).where(table.notna(), None).to_dict("records"))
 
 # %% ../../nbs/17_workflows/14_project.ipynb #f86b4481
+OFF_RECORD = ("fumbles_lost",)  # lines of which the source has no outcome by that name
+
+
+def record_week(
+    week: Week,  # of `project_week`
+    folder: Path,  # of the record
+    now: datetime,  # with a zone
+    path: tuple[str, ...] = (),  # files that the tables came from; (): the source's own
+) -> dict[str, Any]:  # new, same, revised, late, digest
+    "Put a week's lines on the record, each once."
+    from lineupiq.production.record import Forecast, Forecaster, ForecastRecord
+    tally, digest = dict.fromkeys(("new", "same", "revised", "late"), 0), ""
+    for (position, statistic), rows in week.lines.groupby(["position", "statistic"], sort=False):
+        if statistic in OFF_RECORD:
+            continue
+        source = {"data": "nfl-players", "position": position, "target": statistic, "as_of": week.as_of} | ({"path": path[0] if len(path) == 1 else list(path)} if path else {})
+        who = Forecaster(f"project_{position}_{statistic}_{week.as_of}".lower(), None, f"season_{week.season}", "regression", 1, None, source)
+        table = rows.merge(week.players[["player_id", "player", "team", "opponent", "time", "kickoff"]], on="player_id")
+        at, start = (naive_utc(table[c]) for c in ("time", "kickoff"))
+        said = [Forecast(r.player_id, at[n], start[n], float(r.if_playing), float(r.if_playing), {"ewma": float(r.rule)} if np.isfinite(r.rule) else {}, shown={"player": str(r.player), "team": str(r.team), "opponent": str(r.opponent)}, group=week.season * 100 + week.week) for n, r in enumerate(table.itertuples())]
+        written = ForecastRecord(folder).write(who, said, week.data[f"{position} {statistic}"], now, week.as_of)
+        tally = {k: v + getattr(written, k) for k, v in tally.items()}
+        digest = written.digest
+    return tally | {"digest": digest}
+
+# %% ../../nbs/17_workflows/14_project.ipynb #e31052f3
 LEAVE = ("model", "50 %", "rule", "opponent", "10 %")  # columns that go where there is no room, the first first
 SHOWN = 12  # players a position in a terminal
 
@@ -136,7 +164,9 @@ def run_project(
     lines = {p: LINES[p] for p in ask.position} if ask.position else LINES
     week = project_week(tables, ask.season, ask.week, ask.as_of, lines=lines, candidates=models, draws=ask.draws, keep=Path(ask.output).expanduser() / "models" / ask.as_of, tell=tell)
     folder = week_folder(ask.output, week.season, week.week, week.as_of)
-    table = write_week(week, folder, clock(), scoring)
+    now = clock()
+    table = write_week(week, folder, now, scoring)
+    kept = None if ask.record_folder is None else record_week(week, Path(ask.record_folder), now, ask.path)
     if as_json:
-        return {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), "folder": str(folder), "page": str(folder / "week.html"), "projections": _records(table)}
-    return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{week_text(table, width)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}"
+        return ({} if kept is None else {"record": kept}) | {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), "folder": str(folder), "page": str(folder / "week.html"), "projections": _records(table)}
+    return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{week_text(table, width)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}" + (f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} late; last digest {kept['digest']}" if kept else "")
