@@ -271,13 +271,13 @@ class PredictRequest(Request):
     everything: bool = option(False, "all_later")  # Also rows that have a label by now, and rows of a table that were left open in between, if they are later than the training; default: without an outcome, and in a table newer than the last known one.
     output: Path | None = None  # A .parquet or .csv to write; default: print.
     csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
-    record: bool = False  # Put the predictions on the record, each once, so that lineupiq record score can say later what became of them.
+    on_record: bool = option(False, "record")  # Put the predictions on the record, each once, so that lineupiq record score can say later what became of them.
     record_to: str | None = None  # Folder of the record, which is then written without record, too; default experiments/record.
 
     @property
     def record_folder(self) -> str | None:
         "Where the predictions are put on the record; None: nowhere."
-        return self.record_to or (RECORDS if self.record else None)
+        return self.record_to or (RECORDS if self.on_record else None)
 
     def problems(self) -> list[str]:
         "Which model, and a file that can be written."
@@ -422,6 +422,7 @@ class RetrainRequest(Request):
     drift: bool = False  # Where drift is critical.
     schedule: str | None = None  # Where the version in production is older than this, e.g. 7D.
     decay: Annotated[float, Bound(ge=0, lt=1)] | None = None  # Where it has lost more than this much skill against its own test rows.
+    by_record: str | None = option(None, "record")  # Folder of a record: decay is judged by what was forecast before the events, and not by rows that are scored now.
     search: SearchFirst = part(SearchFirst, without=("best", "timeout"))
     data: str | None = None  # Another source than the recorded one.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
@@ -437,6 +438,7 @@ class RetrainRequest(Request):
         if self.schedule is not None and window_problem(self.schedule if re.search("[a-zA-Z]", self.schedule) else f"{self.schedule} of what"):
             out.append(f"schedule: expected a length of time such as 7D or 12h, found {self.schedule!r}")
         out += told_by("name", lambda: check_name(self.name, "model name")) if self.name else []
+        out += ["record: a record is asked for decay alone; say how much skill may be lost with decay (--decay)"] if self.by_record is not None and self.decay is None else []
         out += told_by("gate", lambda: gate_config(self.gate)) if self.gate is not None else []
         out += told_by("watch", lambda: watch_config(self.watch)) if self.watch is not None else []
         return out + place_problems(self.data, self.path)
