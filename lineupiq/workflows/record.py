@@ -17,7 +17,6 @@ from ..base import DataError, LineupIQError, Record
 from ..core.display import fit_text
 from ..core.drawing import apart, subplots
 from ..core.files import atomic_write, dump_json, plain
-from ..core.requests import Request, option
 from ..data.request import source_panel
 from ..production.live import LiveScore, score_live
 from ..production.record import Forecaster, ForecastRecord, record_table, verify_record
@@ -27,26 +26,11 @@ from ..scoring.calibration import plot_reliability
 from ..scoring.leaderboard import SIMPLE_RULE, forecast_of, in_order
 from ..scoring.metrics import get_metric
 from ..store.layout import Store, read_metadata
-from .requests import RECORDS, place_problems
+from .requests import RECORDS, RecordRequest
 
 # %% auto #0
-__all__ = ['LESS', 'RecordRequest', 'Scores', 'score_record', 'score_text', 'verify_text', 'list_record', 'show_record',
-           'table_text', 'plot_lead', 'record_page', 'write_page', 'run_score']
-
-# %% ../../nbs/17_workflows/14_record.ipynb #4629917a
-@dataclass(frozen=True)
-class RecordRequest(Request):
-    "What `lineupiq record score` is asked for."
-    folder: str = option(RECORDS, argument=True)  # Folder of the record; default experiments/record.
-    model: tuple[str, ...] = ()  # Only these models.
-    version: str | None = None  # Only this version, or this run; default all, of which the first that was in time counts.
-    data: str | None = None  # Another source of the outcomes than the one that was recorded.
-    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
-    page: Path | None = None  # Folder for record.html and record.json; default none is written.
-
-    def problems(self) -> list[str]:
-        "A folder, and outcomes that can be found."
-        return ([] if self.folder else ["folder: which record is meant?"]) + place_problems(self.data, self.path)
+__all__ = ['LESS', 'Scores', 'score_record', 'score_text', 'verify_text', 'list_record', 'show_record', 'table_text', 'plot_lead',
+           'record_page', 'write_page', 'run_score']
 
 # %% ../../nbs/17_workflows/14_record.ipynb #628d4706
 @dataclass

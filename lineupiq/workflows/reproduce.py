@@ -16,8 +16,6 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, NotFound, Record, runtime_record
 from ..core.display import Card, Shown
-from ..core.files import check_name, parse_version
-from ..core.requests import Request, option
 from ..data.panel import Panel, panel_digest
 from ..data.request import read_source, recorded_source
 from ..fit.out_of_fold import with_validation
@@ -31,24 +29,10 @@ from ..training.fitting import ModelRun, load_bundle, plan_folds, run_model
 from ..training.request import SplitPlan, TrainSettings
 from ..training.setup import spec_for
 from ..training.unfinished import other_libraries
-from .requests import place_problems, told_by
+from .requests import ReproduceRequest
 
 # %% auto #0
-__all__ = ['ReproduceRequest', 'Reproduced', 'rows_of_then', 'trained_again', 'reproduce']
-
-# %% ../../nbs/17_workflows/15_reproduce.ipynb #49e6eecd
-@dataclass(frozen=True)
-class ReproduceRequest(Request):
-    "What `lineupiq reproduce` is asked for."
-    name: str = option("", argument=True, needed=True)  # A published model; see `lineupiq version list`.
-    version: str | None = option(None, argument=True)  # MAJOR.MINOR.PATCH; default what is in production, else in staging.
-    data: str | None = None  # Another source than the recorded one.
-    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source, where they have moved.
-
-    def problems(self) -> list[str]:
-        "A name and a version that can be."
-        out = told_by("name", lambda: check_name(self.name, "model name")) + place_problems(self.data, self.path)
-        return out + (told_by("version", lambda: parse_version(self.version)) if self.version is not None else [])
+__all__ = ['Reproduced', 'rows_of_then', 'trained_again', 'reproduce']
 
 # %% ../../nbs/17_workflows/15_reproduce.ipynb #e9b9082f
 @dataclass(repr=False)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['RECORDS', 'told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst',
            'TrainRequest', 'TuneRequest', 'PredictRequest', 'EvaluateRequest', 'ExportRequest', 'AuditRequest',
-           'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest']
+           'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest', 'RecordRequest', 'ReproduceRequest',
+           'ReplayRequest']
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
 def told_by(
@@ -442,3 +443,61 @@ class RetrainRequest(Request):
         out += told_by("gate", lambda: gate_config(self.gate)) if self.gate is not None else []
         out += told_by("watch", lambda: watch_config(self.watch)) if self.watch is not None else []
         return out + place_problems(self.data, self.path)
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #692989d9
+@dataclass(frozen=True)
+class RecordRequest(Request):
+    "What `lineupiq record score` is asked for."
+    folder: str = option(RECORDS, argument=True)  # Folder of the record; default experiments/record.
+    model: tuple[str, ...] = ()  # Only these models.
+    version: str | None = None  # Only this version, or this run; default all, of which the first that was in time counts.
+    data: str | None = None  # Another source of the outcomes than the one that was recorded.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
+    page: Path | None = None  # Folder for record.html and record.json; default none is written.
+
+    def problems(self) -> list[str]:
+        "A folder, and outcomes that can be found."
+        return ([] if self.folder else ["folder: which record is meant?"]) + place_problems(self.data, self.path)
+
+
+@dataclass(frozen=True)
+class ReproduceRequest(Request):
+    "What `lineupiq reproduce` is asked for."
+    name: str = option("", argument=True, needed=True)  # A published model; see `lineupiq version list`.
+    version: str | None = option(None, argument=True)  # MAJOR.MINOR.PATCH; default what is in production, else in staging.
+    data: str | None = None  # Another source than the recorded one.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source, where they have moved.
+
+    def problems(self) -> list[str]:
+        "A name and a version that can be."
+        out = told_by("name", lambda: check_name(self.name, "model name")) + place_problems(self.data, self.path)
+        return out + (told_by("version", lambda: parse_version(self.version)) if self.version is not None else [])
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #efebaa95
+@dataclass(frozen=True)
+class ReplayRequest(Request):
+    "What `lineupiq replay` is asked for."
+    source: DataRequest = part(DataRequest, without=("weights", "n"))
+    model: str = option("", needed=True)  # A registered model.
+    first: str = option("", "from", needed=True)  # First season or date that is lived through.
+    last: str = option("", "to", needed=True)  # Last season or date.
+    policy: tuple[str, ...] = ("weekly", "monthly", "drift", "decay", "never")  # weekly, monthly, drift, decay, never; default all.
+    config: Path | None = None  # The model's parameters, as train takes them.
+    val: Annotated[float, Bound(ge=0, lt=1)] = SplitPlan.val  # Share of the rows for validation, in every training.
+    test_share: Annotated[float, Bound(ge=0, lt=1)] = SplitPlan.test_share  # Share of the rows that the gate judges on, in every training; more where it asks for more.
+    calibrate: str | None = None  # Classes: auto, temperature, sigmoid or isotonic.
+    decay: Annotated[float, Bound(ge=0, lt=1)] = 0.02  # Skill that may be lost before decay is a reason.
+    promote: Literal["gate", "always"] = "gate"  # gate, or always: what is trained goes into production unasked.
+    gate: Path | None = None  # Thresholds; see `lineupiq config show gate`. Default those, with 300 draws of the bootstrap.
+    watch: Path | None = None  # What drift is asked of; see `lineupiq config show drift`. Default that, of features and outcomes, with 199 shuffles.
+    output: str = "experiments/replay"  # Where trainings are kept; the same command again goes on with them.
+
+    def problems(self) -> list[str]:
+        "Everything that can be said before any data are read."
+        from lineupiq.production.gate import gate_config
+        from lineupiq.production.monitor import watch_config
+        from lineupiq.production.replay import check_policies
+        missing = [f"{name}: {said}" for name, value, said in (("model", self.model, "which one is trained is not said"), ("from", self.first, "the first season or date is not said"), ("to", self.last, "the last season or date is not said")) if not value]
+        out = super().problems() + missing + (model_problems((self.model,)) if self.model else []) + source_problems(self.source) + told_by("policy", lambda: check_policies(self.policy))
+        out += [] if self.policy else ["policy: none is named"]
+        return out + (told_by("gate", lambda: gate_config(self.gate)) if self.gate else []) + (told_by("watch", lambda: watch_config(self.watch)) if self.watch else [])
