@@ -223,6 +223,8 @@ def _calibration(small: Panel, members: Mapping[str, pd.DataFrame], draws: int) 
             slope = score_interval(SLOPE, y, p, times, classes=small.classes, how=Resampling(draws=draws, min_block=least)).record()
         except UndefinedScore:  # a rule says the same of every row
             slope = {}
+        if p.std(axis=0).max() < .02:  # or nearly so, and a slope of hundreds says nothing
+            slope = {}
         ece, band = float(get_metric("calibration")(y, p, small.classes)), calibration_null(p)
         out.append({**line, "slope": slope.get("score"), "slope_low": slope.get("low"), "slope_high": slope.get("high"), "ece": ece, "null_high": float(band.high), "calibrated": bool(ece <= band.high)})
     return pd.DataFrame(out)
