@@ -11,8 +11,7 @@ from typing import Annotated, Optional
 import typer
 
 from .app import Json, Printer, Wide, app, asks, say
-from ..workflows.record import RecordRequest
-from ..workflows.requests import RECORDS
+from ..workflows.requests import RECORDS, RecordRequest
 
 # %% ../../nbs/18_cli/08a_record.ipynb #da7b4949
 record_app = typer.Typer(help="What was forecast before the events, and what became of it: written by predict --record.", no_args_is_help=True)

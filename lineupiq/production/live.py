@@ -15,18 +15,20 @@ import pandas as pd
 from ..base import DataError
 from ..core.display import Card, Shown, brief
 from ..data.panel import Panel
+from .gate import GateConfig
+from .power import difference_found, skill_by_time
 from .record import Forecaster, ForecastRecord, Said
 from ..report.boards import number
 from ..scoring.calibration import SLOPE
 from ..scoring.confidence import with_confidence
 from ..scoring.conformal import coverage_table
 from ..scoring.intervals import Interval, Resampling, score_interval, score_times
-from ..scoring.leaderboard import RULES, SIMPLE_RULE, leaderboard, reference_frames
+from ..scoring.leaderboard import RULES, SIMPLE_RULE, forecast_of, in_order, leaderboard, reference_frames
 from ..scoring.metrics import UndefinedScore, calibration_null, get_metric
 from ..training.evaluation import rule_frames
 
 # %% auto #0
-__all__ = ['Joined', 'joined', 'LiveScore', 'score_live']
+__all__ = ['POWER', 'Joined', 'joined', 'LiveScore', 'score_live']
 
 # %% ../../nbs/13_production/07_live.ipynb #6d36917e
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ def _rules(panel: Panel, found: Joined, who: Forecaster, small: Panel) -> dict[s
     return {rule: f for rule, f in out.items() if len(f) >= most}  # a rule that has less to say must not take rows from the board
 
 # %% ../../nbs/13_production/07_live.ipynb #aed59abe
+POWER = GateConfig.power  # how often a difference is found that is there, as the gate has it
+
+
 @dataclass(repr=False)
 class LiveScore(Shown):
     "What became of a model's forecasts."
@@ -112,6 +117,7 @@ class LiveScore(Shown):
     coverage: pd.DataFrame  # of numbers with intervals: what they hold
     forecasts: dict[str, pd.DataFrame] = field(default_factory=dict)  # member -> what it said of the scored rows, with y
     span: tuple[str, str] = ("", "")  # first and last time of the scored rows
+    finds: float | None = None  # the smallest difference in skill that these rows find four times in five; None: not reckoned
 
     def sentence(self) -> str:
         "What the record shows so far."
@@ -124,7 +130,8 @@ class LiveScore(Shown):
         if s.low is None:
             return f"{told}. Skill over {rule} {s.score:+.4f}, without an interval: {s.reason}."
         word = "better than the rule beyond chance" if s.low > 0 else "worse than the rule beyond chance" if s.high < 0 else "chance alone could explain the difference to the rule"
-        return f"{told}. Skill over {rule} {s.score:+.4f} [{s.low:+.4f}, {s.high:+.4f}]: {word}."
+        found = "" if self.finds is None else f" These events find a difference of {self.finds:.3f} with a chance of {POWER:.0%}."
+        return f"{told}. Skill over {rule} {s.score:+.4f} [{s.low:+.4f}, {s.high:+.4f}]: {word}.{found}"
 
     def table(self) -> pd.DataFrame:  # texts
         "The board for people."
@@ -145,7 +152,7 @@ class LiveScore(Shown):
         "Plain values for JSON."
         rows = lambda f: f.astype(object).where(f.notna(), None).to_dict("records")  # noqa: E731
         return {"model": self.who.model, "horizon": self.who.horizon, "versions": self.versions, **self.counts, "from": self.span[0], "to": self.span[1], "skill": None if self.skill is None else self.skill.record(),
-                "leaderboard": rows(self.board), "calibration": rows(self.calibration), "coverage": rows(self.coverage), "sentence": self.sentence()}
+                "leaderboard": rows(self.board), "calibration": rows(self.calibration), "coverage": rows(self.coverage), "finds": self.finds, "sentence": self.sentence()}
 
 # %% ../../nbs/13_production/07_live.ipynb #a62faa57
 def score_live(
@@ -182,10 +189,23 @@ def _scored(out: LiveScore, found: Joined, panel: Panel, draws: int) -> LiveScor
         blocks, why = score_times(small, members[who.model]["row"].to_numpy()), str(line["note"] or "too few rows")
         none = line["skill_low"] is None or line["skill_low"] != line["skill_low"]
         out.skill = Interval(float(line["skill"]), None if none else float(line["skill_low"]), None if none else float(line["skill_high"]), int(line["n"]), len(np.unique(blocks[0])), blocks[1], reason=why if none else "")
+        out.finds = _finds(small, members[who.model], members[rule], str(board["metric"].iloc[0]))
     out.forecasts = members | {f"reference:{n}": f for n, f in reference_frames(small, np.arange(len(small))).items()}
     out.calibration = _calibration(small, out.forecasts, draws) if who.classes is not None else pd.DataFrame()
     out.coverage = _coverage(small, members[who.model], found.frame) if who.classes is None else pd.DataFrame()
     return out
+
+
+def _finds(small: Panel, own: pd.DataFrame, rule: pd.DataFrame, metric: str) -> float | None:
+    "The smallest difference in skill that as many events find: how much a silence of the record means."
+    score, own = get_metric(metric), own[own["row"].isin(rule["row"])]
+    if score.rows is None:
+        return None
+    times, least = score_times(small, own["row"].to_numpy())
+    try:
+        return difference_found(skill_by_time(score, own["y"].to_numpy(), forecast_of(own, score), forecast_of(in_order(rule, own["row"].to_numpy()), score), times, small.classes), len(np.unique(times)), POWER, at_least=least)
+    except DataError:  # one block of time says nothing of how blocks vary
+        return None
 
 
 def _calibration(small: Panel, members: Mapping[str, pd.DataFrame], draws: int) -> pd.DataFrame:
@@ -202,6 +222,8 @@ def _calibration(small: Panel, members: Mapping[str, pd.DataFrame], draws: int) 
         try:
             slope = score_interval(SLOPE, y, p, times, classes=small.classes, how=Resampling(draws=draws, min_block=least)).record()
         except UndefinedScore:  # a rule says the same of every row
+            slope = {}
+        if p.std(axis=0).max() < .02:  # or nearly so, and a slope of hundreds says nothing
             slope = {}
         ece, band = float(get_metric("calibration")(y, p, small.classes)), calibration_null(p)
         out.append({**line, "slope": slope.get("score"), "slope_low": slope.get("low"), "slope_high": slope.get("high"), "ece": ece, "null_high": float(band.high), "calibrated": bool(ece <= band.high)})

@@ -284,7 +284,7 @@ def verify_record(
 ) -> dict[str, Any]:  # lines, forecasts, revisions, late, digest, since the expected one
     "Check every line; one that was altered or is gone is an `IntegrityError`."
     if not record.path.exists():
-        raise DataError("no record is there", where=str(record.path), expected="the folder that --record was given", fix="lineupiq predict --model NAME --record writes one")
+        raise DataError("no record is there", where=str(record.path), expected="the folder of a record", fix="lineupiq predict with record (record, --record) writes one")
     if is_unchained(record.path):
         raise IntegrityError("a record that is no chain", where=str(record.path), found="lines of an earlier release", expected="lines, each with the digest of the one before", fix="the next forecast that is recorded begins a chain; the old file is kept")
     record.check()

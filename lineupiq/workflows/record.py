@@ -17,7 +17,6 @@ from ..base import DataError, LineupIQError, Record
 from ..core.display import fit_text
 from ..core.drawing import apart, subplots
 from ..core.files import atomic_write, dump_json, plain
-from ..core.requests import Request, option
 from ..data.request import source_panel
 from ..production.live import LiveScore, score_live
 from ..production.record import Forecaster, ForecastRecord, record_table, verify_record
@@ -27,26 +26,11 @@ from ..scoring.calibration import plot_reliability
 from ..scoring.leaderboard import SIMPLE_RULE, forecast_of, in_order
 from ..scoring.metrics import get_metric
 from ..store.layout import Store, read_metadata
-from .requests import RECORDS, place_problems
+from .requests import RECORDS, RecordRequest
 
 # %% auto #0
-__all__ = ['LESS', 'RecordRequest', 'Scores', 'score_record', 'score_text', 'verify_text', 'list_record', 'show_record',
-           'table_text', 'plot_lead', 'record_page', 'write_page', 'run_score']
-
-# %% ../../nbs/17_workflows/14_record.ipynb #4629917a
-@dataclass(frozen=True)
-class RecordRequest(Request):
-    "What `lineupiq record score` is asked for."
-    folder: str = option(RECORDS, argument=True)  # Folder of the record; default experiments/record.
-    model: tuple[str, ...] = ()  # Only these models.
-    version: str | None = None  # Only this version, or this run; default all, of which the first that was in time counts.
-    data: str | None = None  # Another source of the outcomes than the one that was recorded.
-    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
-    page: Path | None = None  # Folder for record.html and record.json; default none is written.
-
-    def problems(self) -> list[str]:
-        "A folder, and outcomes that can be found."
-        return ([] if self.folder else ["folder: which record is meant?"]) + place_problems(self.data, self.path)
+__all__ = ['LESS', 'Scores', 'score_record', 'score_text', 'verify_text', 'list_record', 'show_record', 'table_text', 'plot_lead',
+           'record_page', 'write_page', 'run_score']
 
 # %% ../../nbs/17_workflows/14_record.ipynb #628d4706
 @dataclass
@@ -207,8 +191,8 @@ def record_page(
     "The page of a record."
     v = found.verified
     sections = [s for live in found.live for s in _sections(live, found.tested.get(live.who.model))]
-    chain = Section("Chain", [f"{v['lines']:,} lines hold together. Last digest: {v['digest']}. Whoever keeps a digest of today can tell tomorrow whether lines were altered or taken away: lineupiq record verify --expect DIGEST.",
-                              Table(pd.DataFrame([{k: str(v[k]) for k in ("forecasts", "revisions", "late", "clock_went_back")}]), "A revision was written after the first forecast of the same event, and never counts; a late one was written after its event began, and never counts.")])
+    chain = Section("Chain", [f"{v['lines']:,} lines hold together. Whoever keeps the last digest of today can tell tomorrow whether lines were altered or taken away: lineupiq record verify --expect DIGEST.",
+                              Table(pd.DataFrame([{k.replace("_", " "): str(v[k]) for k in ("forecasts", "revisions", "late", "clock_went_back", "digest")}]), "A revision was written after the first forecast of the same event, and never counts; a late one was written after its event began, and never counts.")])
     alarms = [f"{m} is not scored: {why}" for m, why in found.failed.items()] + ([f"{v['clock_went_back']} line(s) have an earlier time than the line above."] if v["clock_went_back"] else [])
     lead = " ".join(f"{s.who.model}: {s.sentence()}" for s in found.live[:3]) or "Nothing is scored yet."
     return Document("The record of forecasts", lead, alarms, [*sections, chain], f"{v['forecasts']:,} forecasts of {len(found.live) + len(found.failed)} model(s), written before the events")
@@ -222,15 +206,20 @@ def _sections(s: LiveScore, then: float | None) -> list[Section]:
         if get_metric(str(s.board["metric"].iloc[0])).rows is not None:
             parts.append(Figure.of(f"lead_{s.who.model}", plot_lead(s), f"loss that {s.who.model} has saved over {SIMPLE_RULE[s.who.task]}, event by event", "Above zero is better than the rule so far; a line that falls is losing."))
     if len(s.calibration):
-        parts.append(Table(s.calibration.map(lambda x: number(x) if isinstance(x, float) else x), "Calibrated: the error (ECE) is one that a calibrated forecast would have by chance. A slope of 1 is as sure as it should be."))
+        parts.append(Table(s.calibration.map(_cell), "Calibrated: the error (ECE) is one that a calibrated forecast would have by chance. A slope of 1 is as sure as it should be."))
         if s.who.task == "binary":
             own = {n: f for n, f in s.forecasts.items() if n == s.who.model or n.startswith("reference:")}
             first = own[s.who.model]
             same = {n: in_order(f, first["row"].to_numpy())["prob_1"].to_numpy() for n, f in own.items() if np.isin(first["row"], f["row"]).all()}
             parts.append(Figure.of(f"reliability_{s.who.model}", plot_reliability(first["y"].to_numpy(), same, classes=s.who.classes), "observed against stated probability", "On the diagonal is calibrated; the band is where 95 % of perfect forecasts lie."))
     if len(s.coverage):
-        parts.append(Table(s.coverage.map(lambda x: number(x) if isinstance(x, float) else x), "What the intervals held, of what they promised."))
+        parts.append(Table(s.coverage.map(_cell), "What the intervals held, of what they promised."))
     return [Section(s.who.model, parts)]
+
+
+def _cell(value: Any) -> Any:
+    "A value of a table as people read it."
+    return "" if value is None or value != value else ("no", "yes")[value] if isinstance(value, bool) else number(value) if isinstance(value, float) else value
 
 
 def write_page(

@@ -6,54 +6,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from ..base import Bound, ConfigError
-from ..core.requests import Request, option, part
+from ..base import ConfigError
 from ..data.panel import Panel
-from ..data.request import DataRequest, horizons, read_source
+from ..data.request import horizons, read_source
+from ..fit.settings import FitSettings
 from ..production.gate import gate_config
 from ..production.monitor import watch_config
-from ..production.replay import POLICIES, ReplayResult, ReplaySettings, check_policies, replay_policies
+from ..production.replay import ReplayResult, ReplaySettings, replay_policies
 from ..registry import registry
 from ..training.fitting import parse_span
 from ..training.request import SplitPlan
-from ..fit.settings import FitSettings
 from .configs import model_file
-from .requests import model_problems, source_problems, told_by
+from .requests import ReplayRequest
 
 # %% auto #0
-__all__ = ['ReplayRequest', 'replay_settings', 'replay_span', 'run_replay']
-
-# %% ../../nbs/17_workflows/16_replay.ipynb #728794be
-@dataclass(frozen=True)
-class ReplayRequest(Request):
-    "What `lineupiq replay` is asked for."
-    source: DataRequest = part(DataRequest, without=("weights", "n"))
-    model: str = option("", needed=True)  # A registered model.
-    first: str = option("", "from", needed=True)  # First season or date that is lived through.
-    last: str = option("", "to", needed=True)  # Last season or date.
-    policy: tuple[str, ...] = POLICIES  # weekly, monthly, drift, decay, never; default all.
-    config: Path | None = None  # The model's parameters, as train takes them.
-    val: Annotated[float, Bound(ge=0, lt=1)] = SplitPlan.val  # Share of the rows for validation, in every training.
-    test_share: Annotated[float, Bound(ge=0, lt=1)] = SplitPlan.test_share  # Share of the rows that the gate judges on, in every training; more where it asks for more.
-    calibrate: str | None = None  # Classes: auto, temperature, sigmoid or isotonic.
-    decay: Annotated[float, Bound(ge=0, lt=1)] = ReplaySettings.decay  # Skill that may be lost before decay is a reason.
-    promote: Literal["gate", "always"] = "gate"  # gate, or always: what is trained goes into production unasked.
-    gate: Path | None = None  # Thresholds; see `lineupiq config show gate`. Default those, with 300 draws of the bootstrap.
-    watch: Path | None = None  # What drift is asked of; see `lineupiq config show drift`. Default that, of features and outcomes, with 199 shuffles.
-    output: str = "experiments/replay"  # Where trainings are kept; the same command again goes on with them.
-
-    def problems(self) -> list[str]:
-        "Everything that can be said before any data are read."
-        missing = [f"{name}: {said}" for name, value, said in (("model", self.model, "which one is trained is not said"), ("from", self.first, "the first season or date is not said"), ("to", self.last, "the last season or date is not said")) if not value]
-        out = super().problems() + missing + (model_problems((self.model,)) if self.model else []) + source_problems(self.source) + told_by("policy", lambda: check_policies(self.policy))
-        out += [] if self.policy else ["policy: none is named"]
-        return out + (told_by("gate", lambda: gate_config(self.gate)) if self.gate else []) + (told_by("watch", lambda: watch_config(self.watch)) if self.watch else [])
+__all__ = ['replay_settings', 'replay_span', 'run_replay']
 
 # %% ../../nbs/17_workflows/16_replay.ipynb #91d84118
 def replay_settings(
