@@ -92,7 +92,8 @@ class Lineups(Shown):
     def record(self) -> dict[str, Any]:
         "Plain values for JSON."
         wishes, figures = self.program.wishes, self.figures().to_dict("records")
-        told = [{**f, "players": t.drop(columns="salary" if self.program.rules.cap is None else []).to_dict("records")} for f, t in zip(figures, self.players, strict=True)]
+        paid = self.program.rules.cap is not None
+        told = [{**f, "players": (t.assign(salary=t["salary"].astype(int)) if paid else t.drop(columns="salary")).to_dict("records")} for f, t in zip(figures, self.players, strict=True)]
         return plain({"rules": self.program.rules.name, "scoring": self.program.rules.scoring.name, "objective": str(objective_of(wishes.objective)), "reach": self.reach, "draws": len(self.program.slate.scores),
                       "lineups": told, "exposure": self.exposure().to_dict("records"), "notes": self.program.slate.notes})
 
@@ -109,7 +110,7 @@ class Lineups(Shown):
         head = f"{self.program.rules.name}, {objective_of(self.program.wishes.objective)}: {len(self.picks)} of {self.program.wishes.count} line-ups from {len(s)} players of {s.players['game_id'].nunique()} games, {len(s.scores):,} draws"
         parts = [wrapped(head, width), fit_text(_texts(self.players[0], self.program.rules), width, ("opponent", "play"), "left"), fit_text(first.drop(columns="lineup"), width)]
         if len(self.picks) > 1:
-            short = [", ".join(s.players["player"].iloc[i].split()[-1] for i in x) for x in self.picks]
+            short = [", ".join(name if position == "DST" else name.split()[-1] for name, position in s.players[["player", "position"]].iloc[x].to_numpy()) for x in self.picks]
             parts += [fit_text(_figure_texts(self.figures(), self.reach).assign(players=short), width, ("50%",), "left")]
             shown = self.exposure().head(12)
             parts += [wrapped("in how many: " + ", ".join(f"{r.player} {r.lineups}" for r in shown.itertuples()) + " …" * (len(self.exposure()) > 12), width, 2)]

@@ -136,6 +136,11 @@ def name_key(
     return re.sub(r"[^a-z0-9]", "", _SUFFIX.sub("", plain))
 
 
+def _team_in(name: str) -> str:
+    "The team that a defence's name says; empty where it is no defence's."
+    return TEAM_WORDS.get(folded(re.sub(r"(?i)\b(d/?st|def|defen[cs]e)\b", "", name)), "")
+
+
 def read_players(
     path: str | Path,  # .csv or .parquet with a name, or a defence's team
     needs: Sequence[str] = ("salary",),  # of `HEADS`, besides the name
@@ -152,8 +157,9 @@ def read_players(
             out[c] = to_numbers(out[c].astype("string").str.replace(r"[$,\s]", "", regex=True) if not pd.api.types.is_numeric_dtype(out[c]) else out[c], found[c])
     for c in ("name", "position", "team", "site_id"):
         out[c] = out[c].astype("string").fillna("").str.strip().astype(object) if c in out else ""
-    out["position"] = [POSITION_WORDS.get(p.upper().split("/")[0] if p.upper() != "D/ST" else "DST", p.upper().split("/")[0] if p.upper() != "D/ST" else "DST") for p in out["position"]]
-    out["team"] = [TEAM_WORDS.get(folded(t), t) if t else TEAM_WORDS.get(folded(n), "") if p == "DST" else "" for t, n, p in zip(out["team"], out["name"], out["position"], strict=True)]
+    words = [(p.upper() if p.upper() == "D/ST" else p.upper().split("/")[0]) or ("DST" if _team_in(n) else "") for p, n in zip(out["position"], out["name"], strict=True)]
+    out["position"] = [POSITION_WORDS.get(w, w) for w in words]
+    out["team"] = [TEAM_WORDS.get(folded(t), t) if t else _team_in(n) if p == "DST" else "" for t, n, p in zip(out["team"], out["name"], out["position"], strict=True)]
     return out[(out["name"] != "") | (out["team"] != "")].reset_index(drop=True)
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #867a0fa2
