@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any, Optional, TextIO
 
@@ -120,6 +121,11 @@ def _typed(leaf: Leaf) -> Any:
     return Optional[list[Path if single is Path else str]] if leaf.many else Optional[single]
 
 
+def _word(name: str) -> str:
+    "A parameter's name: an option may be called like a word of Python's own, such as from."
+    return f"{name}_" if iskeyword(name) else name
+
+
 def _option(leaf: Leaf) -> inspect.Parameter:
     "A value of a request as an option of a command, or as its argument."
     flag = f"--{leaf.name.replace('_', '-')}"
@@ -127,7 +133,7 @@ def _option(leaf: Leaf) -> inspect.Parameter:
     shown = "" if leaf.kind is bool or leaf.default in (None, "", ()) or "default" in words else f" \\[default: {leaf.default}]"  # escaped: rich takes brackets for its markup
     names = [f"{flag}/--no-{flag[2:]}" if leaf.kind is bool and leaf.default is not False else flag, *([f"-{leaf.short}"] if leaf.short else [])]
     kind = Annotated[_typed(leaf), typer.Argument(help=words, show_default=False) if leaf.argument else typer.Option(*names, help=words + shown, show_default=False)]
-    return inspect.Parameter(leaf.name, inspect.Parameter.KEYWORD_ONLY, default=inspect.Parameter.empty if leaf.needed else None, annotation=kind)
+    return inspect.Parameter(_word(leaf.name), inspect.Parameter.KEYWORD_ONLY, default=inspect.Parameter.empty if leaf.needed else None, annotation=kind)
 
 
 def asks(
@@ -141,7 +147,7 @@ def asks(
         options = {leaf.name: _option(leaf) for leaf in leaves(request) if leaf.name not in taken}
 
         def command(**given: Any) -> None:
-            values = {name: given.pop(name) for name in options}
+            values = {name: given.pop(_word(name)) for name in options}
             body(None if given.get(unless) else request.from_mapping(values, flags=True), **given)
         parameters = [*options.values(), *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own)]
         command.__signature__ = inspect.Signature(sorted(parameters, key=lambda p: not isinstance(p.annotation.__metadata__[0], typer.models.ArgumentInfo)))

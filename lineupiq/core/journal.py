@@ -12,7 +12,7 @@ import signal
 import stat
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -130,6 +130,17 @@ class Journal:
         ahead: bool = False,  # True: what the line says is still to be done; `settle` follows
     ) -> dict[str, Any]:  # the record
         "Add a line, durably; what was torn is cut off first."
+        return self._append([(op, {**(facts or {}), **({"ahead": True} if ahead else {})})], None, ahead)[0]
+
+    def append_all(self,
+        events: Sequence[tuple[str, Record]],  # what happened, and its facts, in order
+        at: datetime | None = None,  # when, with a zone; None: now
+    ) -> list[dict[str, Any]]:  # the records
+        "Add several lines of one moment in one durable write."
+        return self._append(events, at) if events else []
+
+    def _append(self, events: Sequence[tuple[str, Record]], at: datetime | None, ahead: bool = False) -> list[dict[str, Any]]:
+        "Lines at the end, and the head that knows of them."
         _plain_file(self)
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,14 +148,20 @@ class Journal:
             _reserve(self)
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                line = _append(fd, self, op, {**(facts or {}), **({"ahead": True} if ahead else {})})
+                lines = _append(fd, self, events, at or datetime.now(timezone.utc))
             finally:
                 os.close(fd)
             if new:
                 sync_path(self.path.parent)
-        record = json.loads(line)
-        _write_head(self, Head(record["n"], line_digest(line), settled if ahead else record["n"]))
-        return record
+        records = [json.loads(line) for line in lines]
+        n = records[-1]["n"]
+        _write_head(self, Head(n, line_digest(lines[-1]), settled if ahead else n))
+        return records
+
+    def digests(self) -> list[str]:  # one a line, in order
+        "The digest of every line: to know the last one is to know all before it."
+        records, last = self._records()
+        return [*(r["prev"] for r in records[1:]), last] if records else []
 
     def settle(self) -> None:
         "Note that everything which the journal says is carried out."
@@ -272,14 +289,15 @@ def _tail(fd: int) -> tuple[int, bytes]:
         span *= 4
 
 # %% ../../nbs/00_core/02_journal.ipynb #77f4086f
-def _append(fd: int, journal: Journal, op: str, facts: Record) -> bytes:
+def _append(fd: int, journal: Journal, events: Sequence[tuple[str, Record]], now: datetime) -> list[bytes]:
     end, last = _tail(fd)
-    now = datetime.now(timezone.utc)
-    before = _parsed(last, -1, journal.path, journal.what) if last else None
-    line = _line(1 if before is None else before["n"] + 1, line_digest(last) if last else GENESIS, now, op, facts)
+    before, lines = _parsed(last, -1, journal.path, journal.what) if last else None, []
+    for n, (op, facts) in enumerate(events, 1 if before is None else before["n"] + 1):
+        lines.append(_line(n, line_digest(last) if last else GENESIS, now, op, facts))
+        last = lines[-1]
     os.ftruncate(fd, end)
     os.lseek(fd, end, os.SEEK_SET)
-    left = memoryview(line + b"\n")
+    left = memoryview(b"".join(line + b"\n" for line in lines))
     try:
         while left:
             left = left[os.write(fd, left):]
@@ -287,7 +305,7 @@ def _append(fd: int, journal: Journal, op: str, facts: Record) -> bytes:
     except OSError:
         _take_back(fd, end)
         raise
-    return line
+    return lines
 
 
 def _take_back(fd: int, end: int) -> None:

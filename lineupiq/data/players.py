@@ -16,6 +16,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from .encoder import HALFLIFE
 from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
+from .lineups import LINEUPS, LISTED, lineup_features
 from .nfl_as_of import KICKOFF, AsOf, games_as_of, read_as_of, tables_until
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 
@@ -221,6 +222,8 @@ def describe_player_feature(
     name: str,  # a column that `player_panel` makes
 ) -> str:  # one line
     "What a feature is, in words."
+    if name in LINEUPS:
+        return LINEUPS[name]
     if name in DESCRIPTIONS:
         return DESCRIPTIONS[name]
     if match := re.fullmatch(r"(.+)_mean(\d+)", name):
@@ -255,10 +258,14 @@ def _team_as_of(rows: pd.DataFrame, rosters: pd.DataFrame) -> pd.Series:
 
 
 def _elsewhere(rows: pd.DataFrame, rosters: pd.DataFrame, as_of: AsOf) -> pd.Series:
-    "Rows of players who were known to be with another team when the row was decided."
-    if as_of.into is None or not len(rosters) or not len(rows):
+    "Rows of players who were not known to be with the team when the row was decided."
+    if as_of.into is None or not len(rows):
         return pd.Series(False, index=rows.index)
-    team = _team_as_of(rows, rosters)
+    by = rows.groupby("player_id", sort=False)
+    team = by["team"].shift(1).where(by["season"].shift(1) == rows["season"])
+    if len(rosters):
+        begun = rows["decided"] >= rows["season"].map(rosters.groupby("season")["known_at"].min())
+        team = team.mask(begun, _team_as_of(rows, rosters).fillna("none"))
     return team.notna() & (team != rows["team"])
 
 
@@ -283,7 +290,7 @@ def _check_target(tables: Mapping[str, pd.DataFrame], position: str, target: str
 
 # %% ../../nbs/01_data/12_players.ipynb #dcf21cb8
 def _features(rows: pd.DataFrame, games: pd.DataFrame, tables: Mapping, position: str, target: str, spans: Sequence[int],
-              halflife: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+              halflife: float, lineups: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Rows of everybody who ever played the position, and their features."
     mine = rows["player_id"].isin(rows.loc[rows["position"] == position, "player_id"])
     own = rows[mine].reset_index(drop=True)
@@ -294,6 +301,8 @@ def _features(rows: pd.DataFrame, games: pd.DataFrame, tables: Mapping, position
               _person(own, tables["players"])]
     if len(tables["injuries"]):
         blocks.append(_injury(own, tables["injuries"]))
+    if lineups:
+        blocks.append(lineup_features(rows, games, tables)[mine.to_numpy()].reset_index(drop=True))
     return own, pd.concat(blocks, axis=1)
 
 # %% ../../nbs/01_data/12_players.ipynb #7940ef4e
@@ -328,7 +337,7 @@ def player_panel(
     rows, games = player_weeks(tables, upcoming, rosters, as_of)
     if not (rows["position"] == position).any():
         raise DataError(f"There are no {position} rows.", where="table player_stats", found=f"{len(rows)} rows of other positions", fix="add the weeks of such players, or a players table with their positions")
-    own, features = _features(rows, games, tables, position, target, spans, halflife)
+    own, features = _features(rows, games, tables, position, target, spans, halflife, view.lineups)
     elsewhere = _elsewhere(own, tables["rosters"], as_of)
     inside = (own["position"] == position) & (own["season"] >= first_season) & own["ready"] & ~elsewhere
     if listed is not None:
@@ -340,6 +349,8 @@ def player_panel(
                         found=f"seasons {rows['season'].min()}-{rows['season'].max()}",
                         fix="lower first_season, or load more seasons")
     left_out = [name for name in features if features.loc[keep, name].nunique() < 2]  # missing or constant throughout
+    begins = keep & (own["season"] == own.loc[keep, "season"].min())
+    left_out += [name for name in LISTED if name in features and name not in left_out and features.loc[begins, name].isna().all()]  # of lists that do not reach back to the first rows
     features = features.drop(columns=left_out)
     moment = {} if as_of.into is None else {"as_of": as_of.name, "other_team_dropped": int(elsewhere.sum())}
     counts = {**moment, "first_rows_dropped": int((inside & (features["games_played"] == 0)).sum()), "unlabelled_dropped": int(unlabelled.sum()),

@@ -37,7 +37,7 @@ class DataRequest(Request):
     target: str | None = None  # A statistic, e.g. receiving_yards.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     market: bool = False  # Games: the closing line may be a feature.
-    as_of: str | None = None  # NFL: what is known of a week: kickoff (the default), tuesday, or a time such as 2023-11-10T17:00, US Eastern where it has no zone: nothing later is used, and other weeks are seen from the same weekday and hour.
+    as_of: str | None = None  # NFL: what is known of a week: kickoff (the default; of nfl-usage tuesday), tuesday, or a time such as 2023-11-10T17:00, US Eastern where it has no zone: nothing later is used, and other weeks are seen from the same weekday and hour.
     lineups: bool = False  # NFL: who starts, who is out and who is listed where are features of a player, as far as it was known.
     barriers: str | None = None  # Bars: a YAML of barrier multiples per symbol and horizon.
     timezone: str | None = None  # Bars: zone of naive stamps.

@@ -26,7 +26,7 @@ from .tables import TableConfig, table_panel
 
 # %% auto #0
 __all__ = ['FLAGS', 'SOURCES', 'RawRows', 'parameters', 'Source', 'Sources', 'source_of', 'source', 'barrier_config', 'sp500',
-           'bars', 'noise', 'nfl_players', 'nfl_games', 'simulated', 'named_source', 'load_panel']
+           'bars', 'noise', 'nfl_players', 'nfl_usage', 'nfl_games', 'simulated', 'named_source', 'load_panel']
 
 # %% ../../nbs/01_data/14_sources.ipynb #a23602fc
 FLAGS = ("path", "symbols", "horizon", "position", "target", "market", "barriers", "timezone", "sort", "stamp", "time_format", "time_unit", "symbol_from", "session", "labels_within", "rolls",
@@ -321,6 +321,14 @@ def nfl_players(path: str | Path | Sequence[str | Path] | None = None, position:
         raise ConfigError("nfl-players needs a position and a target", found=f"position {position}, target {target}", fix="--position WR --target receiving_yards")
     kinds = [kind for kind in SIGNATURES if view.rosters or kind not in ("rosters", "depth_charts")]  # what is not looked at is not read
     return player_panel(load_nfl_tables(path, kinds=kinds), position, target, view=view, upcoming=upcoming)
+
+
+@source("nfl-usage", ("path", "position", "target", "as_of", "upcoming"), "who plays: everybody on an active roster and week, used (or started) or not, from nflverse or LINEUPIQ_DATA_DIR")
+def nfl_usage(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str | None = None, as_of: str = "tuesday", upcoming: bool = False) -> Panel:
+    "Whether a player is used, or starts."
+    from lineupiq.data.nfl import load_nfl_tables
+    from lineupiq.data.usage import usage_panel
+    return usage_panel(load_nfl_tables(path), target or "used", position=position, upcoming=upcoming, as_of=as_of)
 
 
 @source("nfl-games", ("path", "market", "as_of", "upcoming"), "games: does the home team win, from nflverse or LINEUPIQ_DATA_DIR")

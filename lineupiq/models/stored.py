@@ -37,7 +37,7 @@ from ..training.runs import answered, check_same_source, open_run, predict_unsee
 
 # %% auto #0
 __all__ = ['STAGES', 'array_panel', 'library_model', 'bare_bundle', 'publish_bundle', 'read_version', 'StoredModel',
-           'stored_model', 'file_panel', 'predict_stored']
+           'stored_model', 'file_panel', 'rows_to_predict', 'predict_stored']
 
 # %% ../../nbs/16_models/02b_stored.ipynb #252a2fdb
 def array_panel(
@@ -230,7 +230,12 @@ def file_panel(
     return make_panel(frame, bundle.features, task=bundle.about["task"], name="arrays", cleaning=Cleaning(missing_target="upcoming"), to_fit=False)
 
 
-def _source_rows(found: StoredModel, data: str | None, path: tuple[str, ...], everything: bool) -> Panel:
+def rows_to_predict(
+    found: StoredModel,  # of `stored_model`, with a source
+    data: str | None = None,  # another source than the one that was recorded
+    path: tuple[str, ...] = (),  # files or folders of the source
+    everything: bool = False,  # True: also rows whose outcome is known
+) -> Panel:
     "The source's rows with its upcoming ones; without them where none are on the calendar and later rows with an outcome were asked for too."
     read = lambda upcoming: source_panel(found.source, data, path, upcoming, found.where)  # noqa: E731
     try:
@@ -254,7 +259,7 @@ def predict_stored(
         panel = file_panel(path[0], found.bundle)
         out = answered(found.bundle.predict(panel, np.arange(len(panel))))
     else:
-        panel = _source_rows(found, data, path, everything)
+        panel = rows_to_predict(found, data, path, everything)
         check_same_source(found.bundle, panel, found.where)
         out = predict_unseen(found.bundle, panel, everything)
     return out.assign(model=found.name, **({"version": found.version} if found.version else {}))

@@ -106,6 +106,7 @@ class LineForecast:
     past: pd.DataFrame  # player_id, game_id, season, week, team, y, forecast, rule: nobody's outcome was known to its forecast
     coming: pd.DataFrame  # player_id, player, team, opponent, game_id, kickoff, forecast, rule, and why
     losses: dict[str, float]  # root mean squared error in the seasons before this one, by model
+    data: str = ""  # digest of the rows that it was made of
 
     __repr__ = brief
 
@@ -198,7 +199,7 @@ def _line(panel: Panel, model: str, said: np.ndarray, rule: np.ndarray, first: i
     past = table[known & (table["season"] >= first).to_numpy() & np.isfinite(said)].reset_index(drop=True)
     rows = np.flatnonzero(~known & np.isfinite(said))
     coming = table.iloc[rows].drop(columns="y").assign(why=_reasons(panel, rows, bundle)).reset_index(drop=True)
-    return LineForecast(panel.meta["position"], panel.meta["target"], model, past, coming, losses)
+    return LineForecast(panel.meta["position"], panel.meta["target"], model, past, coming, losses, panel_digest(panel))
 
 
 def _reasons(panel: Panel, rows: np.ndarray, bundle: Bundle | None) -> list[str]:

@@ -5,6 +5,7 @@
 # %% ../../nbs/15a_projection/04_week.ipynb #1155fbd2
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,54 +13,33 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, did_you_mean
+from ..base import ConfigError, DataError, did_you_mean
 from ..core.display import Card, Shown
-from ..data.players import POSITIONS, USAGE, View, player_panel
+from ..data.players import POSITIONS, View, player_panel
+from .chance import chance_to_play, used_before
 from .dependence import draw_ranks, learn_patterns, places
 from .lines import CANDIDATES, LINES, VOLUME, LineForecast, coming_week, forecast_line, tables_of_week, with_fumbles
 
-# %% auto #0
-__all__ = ['LEVELS', 'used_before', 'Week', 'past_ranks', 'draw_week', 'project_week']
+log = logging.getLogger("lineupiq")
 
-# %% ../../nbs/15a_projection/04_week.ipynb #f086ae4e
-def used_before(
-    tables: Mapping[str, pd.DataFrame],  # as they stood before the week
-    players: pd.DataFrame,  # player_id, team, position
-    seasons: int = 3,  # of the past that are counted
-) -> np.ndarray:  # (N,) chance to be used, by position and whether he was used in his team's last game
-    "How often players like this one were used."
-    stats, games = tables["player_stats"], tables["schedules"]
-    used = stats[stats[list(USAGE)].fillna(0).sum(axis=1) > 0][["player_id", "team", "season", "week", "position"]]
-    sides = pd.concat([games[games["home_score"].notna()][["season", "week", f"{s}_team"]].set_axis(["season", "week", "team"], axis=1) for s in ("home", "away")])
-    sides = sides[sides["season"] > sides["season"].max() - seasons].sort_values(["team", "season", "week"])
-    sides["number"] = np.arange(len(sides))
-    at = used.merge(sides, on=["team", "season", "week"])[["player_id", "team", "position", "number", "season"]]
-    follow = at.assign(number=at["number"] + 1).merge(sides[["team", "number"]], on=["team", "number"])  # the team's next game
-    again = follow.merge(at[["player_id", "number"]], on=["player_id", "number"], how="left", indicator=True)["_merge"].eq("both").to_numpy()
-    stayed = pd.Series(again, dtype=float).groupby(follow["position"].to_numpy()).mean()
-    gap = at.assign(number=at["number"] + 2).merge(sides[["team", "number"]], on=["team", "number"])  # used, and then not: the game after that
-    missed = gap.assign(middle=gap["number"] - 1).merge(at[["player_id", "number"]].rename(columns={"number": "middle"}), on=["player_id", "middle"], how="left", indicator=True)
-    missed = missed[missed["_merge"] == "left_only"].drop(columns="_merge").merge(at[["player_id", "number"]], on=["player_id", "number"], how="left", indicator=True)
-    back = missed["_merge"].eq("both").astype(float).groupby(missed["position"]).mean()
-    last = sides.groupby("team")["number"].max()
-    lately = set(zip(*at.loc[at["number"] == at["team"].map(last), ["player_id", "team"]].to_numpy().T, strict=True)) if len(at) else set()
-    was = np.array([pair in lately for pair in zip(players["player_id"], players["team"], strict=True)], dtype=bool)
-    return np.where(was, players["position"].map(stayed).fillna(.5), players["position"].map(back).fillna(.1)).astype(float)
+# %% auto #0
+__all__ = ['log', 'LEVELS', 'Week', 'past_ranks', 'draw_week', 'project_week']
 
 # %% ../../nbs/15a_projection/04_week.ipynb #4e30b9ac
 LEVELS = (.1, .5, .9)
 
 
-@dataclass
+@dataclass(repr=False)
 class Week(Shown):
     "Projections of a week."
     season: int
     week: int
     as_of: str
-    players: pd.DataFrame  # a row a player: player_id, player, position, team, opponent, game_id, time, play, played_rule
+    players: pd.DataFrame  # a row a player: player_id, player, position, team, opponent, game_id, time (of the forecast), kickoff, play, played_rule
     lines: pd.DataFrame  # a row a player and statistic: player_id, position, statistic, if_playing, projection, rule, low, middle, high, any, model, why
     draws: dict[str, np.ndarray] = field(default_factory=dict)  # statistic -> (S, P) float32, columns as `players`; 0 where a player does not play
     losses: dict[str, dict[str, float]] = field(default_factory=dict)  # line -> model -> error in past seasons
+    data: dict[str, str] = field(default_factory=dict)  # line -> digest of the rows that it was made of
 
     def card(self) -> Card:
         "The best of each position by the line that says most of it."
@@ -127,12 +107,23 @@ def draw_week(
     at = {player: n for n, player in enumerate(players["player_id"])}
     out = {name: np.zeros((draws, len(players)), dtype=np.float32) for name in patterns.lines}
     for line in lines:
-        columns = line.coming["player_id"].map(at).to_numpy()
-        own = line.distribution().draws(line.coming["forecast"].to_numpy(), ranks[:, columns, patterns.lines.index(line.statistic)].astype(float))
+        coming = line.coming[line.coming["player_id"].isin(at)]
+        columns = coming["player_id"].map(at).to_numpy()
+        own = line.distribution().draws(coming["forecast"].to_numpy(), ranks[:, columns, patterns.lines.index(line.statistic)].astype(float))
         out[line.statistic][:, columns] = own * playing[:, columns]
     return out
 
 # %% ../../nbs/15a_projection/04_week.ipynb #18006ffb
+def _learnable(stats: pd.DataFrame, lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    "The lines of which there is something to learn; the others are named."
+    varied = {(p, s) for p, s in lines if s in stats and stats.loc[stats["position"] == p, s].nunique() > 1}
+    if gone := [f"{p} {s}" for p, s in lines if (p, s) not in varied]:
+        log.warning("left out, since the statistics do not have them or they are always the same: %s", ", ".join(gone))
+    if not varied:
+        raise DataError("there is no line to forecast", where="table player_stats", found=", ".join(f"{p} {s}" for p, s in lines), expected="statistics that differ", fix="load more weeks, or ask for other lines")
+    return [line for line in lines if line in varied]
+
+
 def project_week(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     season: int | None = None,  # None: the coming week
@@ -141,7 +132,7 @@ def project_week(
     *,
     lines: Mapping[str, Sequence[str]] = LINES,  # position -> statistics
     candidates: Sequence[str] = CANDIDATES,  # models; the rule stands beside them
-    chance: Callable[[Mapping[str, pd.DataFrame], pd.DataFrame], np.ndarray] = used_before,  # chance to play, of tables and players
+    chance: Callable[[Mapping[str, pd.DataFrame], pd.DataFrame, str], np.ndarray] = chance_to_play,  # chance to play, of tables, players and the moment; NaN: he is on no active roster
     draws: int = 2000,
     keep: Path | None = None,  # folder of the seasons' models
     tell: Callable[[str, int, int], None] | None = None,  # told each line, its number and their number
@@ -154,14 +145,15 @@ def project_week(
     tables = with_fumbles(tables)
     season, week = coming_week(tables["schedules"]) if season is None else (season, week)
     known = tables_of_week(tables, season, week, as_of)
-    wanted, done = [(p, s) for p, names in lines.items() for s in names], []
+    wanted, done = _learnable(known["player_stats"], [(p, s) for p, names in lines.items() for s in names]), []
     for number, (position, statistic) in enumerate(wanted, 1):
         if tell is not None:
             tell(f"{position} {statistic}", number, len(wanted))
         panel = player_panel(known, position, statistic, upcoming=True, view=View(as_of))
         done.append(forecast_line(panel, season, candidates, keep))
     players = _players(done)
-    players["play"] = chance(known, players)
-    players["played_rule"] = players["play"] if chance is used_before else used_before(known, players)
+    players["play"], players["played_rule"] = chance(known, players, as_of), used_before(known, players)
+    players = players[players["play"].notna()].reset_index(drop=True)
+    players["kickoff"] = players["game_id"].map(known["schedules"].set_index("game_id")["kickoff"])
     table = pd.concat([_line_rows(line, players) for line in done], ignore_index=True)
-    return Week(season, week, as_of, players, table, draw_week(done, players, draws), {line.name: line.losses for line in done})
+    return Week(season, week, as_of, players, table, draw_week(done, players, draws), {line.name: line.losses for line in done}, {line.name: line.data for line in done})

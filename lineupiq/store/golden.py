@@ -17,7 +17,7 @@ from ..data.panel import Panel, load_panel_folder, save_panel
 from ..training.fitting import Bundle, load_bundle
 
 # %% auto #0
-__all__ = ['GOLDEN_ROWS', 'RTOL', 'ATOL', 'golden_panel', 'write_golden', 'check_golden']
+__all__ = ['GOLDEN_ROWS', 'RTOL', 'ATOL', 'golden_panel', 'write_golden', 'golden_answers', 'check_golden']
 
 # %% ../../nbs/12_store/03a_golden.ipynb #ec31be62
 GOLDEN_ROWS = 64
@@ -58,15 +58,23 @@ def write_golden(
     _answers(load_bundle(folder / "bundle"), panel).to_parquet(folder / "golden" / "predictions.parquet", index=False)
 
 
+def golden_answers(
+    folder: Path,  # of a version, verified
+    bundle: Bundle,  # that of the version, or another one of the same kind
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # what the version said of its golden rows when it was published, and what the bundle says
+    "The kept answers beside those of a bundle."
+    if not (folder / "golden" / "predictions.parquet").is_file():
+        raise IntegrityError("a model without golden predictions", where=str(folder), expected="golden/predictions.parquet", fix="publish it again with lineupiq train")
+    kept = pd.read_parquet(folder / "golden" / "predictions.parquet").astype(float)
+    return kept, _answers(bundle, load_panel_folder(folder / "golden" / "panel"))
+
+
 def check_golden(
     folder: Path,  # of a version, verified
 ) -> float:  # the largest relative difference; 0.0 is the same to the bit
     "Predict the golden rows again; what differs by more than float32 can explain is an `IntegrityError`."
-    if not (folder / "golden" / "predictions.parquet").is_file():
-        raise IntegrityError("a model without golden predictions", where=str(folder), expected="golden/predictions.parquet", fix="publish it again with lineupiq train")
     with as_written(folder):
-        kept = pd.read_parquet(folder / "golden" / "predictions.parquet").astype(float)
-        now = _answers(load_bundle(folder / "bundle"), load_panel_folder(folder / "golden" / "panel"))
+        kept, now = golden_answers(folder, load_bundle(folder / "bundle"))
     if list(kept) != list(now) or len(kept) != len(now):
         raise IntegrityError("golden predictions of another shape", where=str(folder), found=f"{list(now)}, {len(now)} rows", expected=f"{list(kept)}, {len(kept)} rows")
     off = np.abs(now.to_numpy() - kept.to_numpy())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,20 +17,21 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, EnvironmentFault, NotFound, Record
-from ..core.files import check_name, disk_errors, one_at_a_time, plain
+from ..core.files import check_name, one_at_a_time
 from ..core.requests import Request, option
 from ..data.bars import EARLIER
-from ..data.ohlcv import nominal_step
 from ..data.panel import Panel, naive_utc, panel_digest
 from ..data.request import DataRequest, recorded_source, source_panel
 from ..data.sessions import session_hours, session_of
 from ..models.stored import StoredModel, stored_model
+from ..production.record import ASIDE, FILE, ForecastRecord, is_unchained
 from ..store.layout import Store
+from .recording import bar_ends, put_on_record, utc_now
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'bars_over', 'predictions_file', 'read_predictions', 'CloseRequest', 'utc_now', 'predict_at_close',
+__all__ = ['log', 'COLUMNS', 'bars_over', 'predictions_file', 'read_predictions', 'CloseRequest', 'predict_at_close',
            'close_code', 'close_text']
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #247b6e1e
@@ -43,7 +43,7 @@ def bars_over(
     "Which rows are of bars that have ended, and how many steps ago."
     over, age = np.zeros(len(panel), dtype=bool), np.zeros(len(panel))
     for rows in panel.frame.groupby("symbol", sort=False).indices.values():
-        ends, step = _ends(panel.frame["time"].iloc[rows], ask)
+        ends, step = bar_ends(panel.frame["time"].iloc[rows], ask)
         over[rows] = ends <= now
         if len(rows) > 1 and step < pd.Timedelta("20h") and ends[-1] - ends[-2] < step.to_timedelta64() and not _ends_session(ends[-1], ask):
             over[rows[-1]] = False
@@ -51,15 +51,6 @@ def bars_over(
     return over, age
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #eebea358
-def _ends(times: pd.Series, ask: DataRequest) -> tuple[np.ndarray, pd.Timedelta]:
-    "When bars of one symbol end, as naive UTC, and their usual length."
-    step = nominal_step(times)
-    local = times.dt.tz_convert(ask.timezone) if times.dt.tz is not None and ask.timezone else times
-    if step >= pd.Timedelta("20h") and ask.stamp != "open" and (local.dt.normalize() == local).all():
-        local = (local.dt.tz_localize(None) + pd.DateOffset(days=1)).dt.tz_localize(local.dt.tz, nonexistent="shift_forward", ambiguous=np.ones(len(local), dtype=bool))
-    return naive_utc(local), step
-
-
 def _ends_session(end: np.datetime64, ask: DataRequest) -> bool:
     "Whether a session closes at that moment."
     return ask.session is not None and end in session_hours(session_of(ask.session), pd.Timestamp(end), pd.Timestamp(end))["close"].to_numpy("datetime64[ns]")
@@ -70,19 +61,32 @@ def predictions_file(
     output: Path | str = "experiments/predictions",  # parent of all
 ) -> Path:
     "Where a model's predictions at the close are kept."
-    return Path(output).expanduser() / check_name(name, "model name") / "predictions.jsonl"
+    return Path(output).expanduser() / check_name(name, "model name") / FILE
+
+
+COLUMNS = ("symbol", "version", "written", "late")  # that a record has, however short it is
 
 
 def read_predictions(
     file: Path | str,  # of `predictions_file`
 ) -> pd.DataFrame:  # bar (UTC), symbol, horizon, prediction, prob_…, model, version, written (UTC), late, data; in the order of writing
-    "What was predicted at the close."
+    "What was predicted at the close; a line of a chain that was altered is an `IntegrityError`."
+    file = Path(file)
+    if file.exists() and not file.is_file() or is_unchained(file):
+        return _unchained(file)
+    record = ForecastRecord(file)
+    found = record.frame(counting=True).rename(columns={"time": "bar"}).drop(columns=["n", "run", "deadline", "counts", "said", "rules", "references", "group", "as_of"], errors="ignore")
+    before = _unchained(file.with_name(ASIDE)) if file.with_name(ASIDE).exists() else pd.DataFrame()
+    parts = [f for f in (before, found) if len(f)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["bar", *COLUMNS])
+
+# %% ../../nbs/17_workflows/03a_at_close.ipynb #dc06a8a9
+def _unchained(file: Path) -> pd.DataFrame:
+    "A file of an earlier release."
     try:
-        if Path(file).exists() and not Path(file).is_file():  # a folder, or a device that never ends
+        if not file.is_file():  # a folder, or a device that never ends
             raise OSError(0, "not a regular file")
-        lines = Path(file).read_bytes().decode("utf-8", errors="replace").split("\n")  # splitlines would end a line within a name, too
-    except FileNotFoundError:
-        lines = []
+        lines = file.read_bytes().decode("utf-8", errors="replace").split("\n")  # splitlines would end a line within a name, too
     except OSError as err:
         raise EnvironmentFault("cannot read the record of predictions", where=str(file), found=str(err.strerror or err), fix="make it a file that this user can read, or give another folder (output)") from None
     rows = []
@@ -91,11 +95,11 @@ def read_predictions(
             rows += [_read_line(line)] if line.strip() else []
         except (ValueError, TypeError, KeyError, RecursionError):
             log.warning("%s: line %d was torn or damaged and is passed over", file, number)
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["bar", "symbol", "version", "written", "late"])
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["bar", *COLUMNS])
 
 
 def _read_line(line: str) -> Record:
-    "A line of the record, or an error that says it is none."
+    "A line of an earlier release, or an error that says it is none."
     row = json.loads(line)
     if not all(isinstance(row[k], str) for k in ("bar", "written", "symbol", "version")) or not isinstance(row["late"], bool):
         raise ValueError
@@ -103,21 +107,6 @@ def _read_line(line: str) -> Record:
     if any(t is pd.NaT or t.tz is None for t in times.values()):
         raise ValueError
     return {**row, **{k: t.tz_convert("UTC") for k, t in times.items()}}
-
-# %% ../../nbs/17_workflows/03a_at_close.ipynb #dc06a8a9
-def _append(file: Path, rows: list[dict[str, Any]]) -> None:
-    "Lines at the end of the record; a torn line before them is ended first."
-    text = "".join(json.dumps(plain(row), allow_nan=False) + "\n" for row in rows).encode()  # ASCII: any name of a symbol stays on its line
-    with disk_errors(file):
-        torn = file.exists() and file.stat().st_size > 0 and file.read_bytes()[-1:] != b"\n"
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        try:
-            left = b"\n" * torn + text
-            while left:  # a disk that fills up takes a part and says nothing before the next write
-                left = left[os.write(fd, left):]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #60000faf
 def _due(panel: Panel, over: np.ndarray, done: pd.DataFrame, trained: np.datetime64) -> tuple[np.ndarray, int]:
@@ -163,11 +152,6 @@ def _model(ask: CloseRequest) -> StoredModel:
         raise NotFound("nothing is in production", where=str(store.root), expected=", ".join(store.names()) or "an empty store", fix="lineupiq promote NAME, once it is validated")
     return stored_model(f"{name}:{ask.version}" if ask.version else name, store)
 
-
-def utc_now() -> datetime:
-    "Now."
-    return datetime.now(timezone.utc)
-
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #4786eccc
 def predict_at_close(
     ask: CloseRequest,  # what is asked for
@@ -181,29 +165,25 @@ def predict_at_close(
         raise ConfigError("a model whose rows are no bars has no close to wait for", where=found.where, found=panel.name, fix=f"lineupiq predict {found.name}")
     if panel.frame["time"].dt.tz is None:
         log.warning("the bars' times have no zone and are compared with now in UTC; say the zone with timezone (--timezone) when the model is trained")
-    now = np.datetime64(clock().astimezone(timezone.utc).replace(tzinfo=None), "ns")
-    over, age = bars_over(panel, now, source)
+    clocked = clock()
+    now = np.datetime64(clocked.astimezone(timezone.utc).replace(tzinfo=None), "ns")
+    over = bars_over(panel, now, source)[0]
     file = predictions_file(found.name, ask.output)
     with one_at_a_time(file.parent / ".predict.lock", f"predictions of {found.name} are being written"):
         done = read_predictions(file)
         if len(done) and (done["written"] > pd.Timestamp(now, tz="UTC")).any():
             log.warning("%s: %d prediction(s) were written later than now, %s UTC: a clock is wrong, or was, and a bar may have been predicted before it was over", file, int((done["written"] > pd.Timestamp(now, tz="UTC")).sum()), now)
         rows, trained = _due(panel, over, done, np.datetime64(found.bundle.about["trained_until"]))
-        written = _lines(found, panel, rows, age, now, over)
-        if written:
-            _append(file, written)
+        if len(rows):
+            put_on_record(found, panel, found.bundle.predict(panel, rows), source, file, clocked, panel_digest(panel.take(over)))
+        written = _lines(read_predictions(file).iloc[len(done):])
     return _told(found, panel, over, written, trained, now, file)
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #cff39132
-def _lines(found: StoredModel, panel: Panel, rows: np.ndarray, age: np.ndarray, now: np.datetime64, over: np.ndarray) -> list[dict[str, Any]]:
-    "A line of the record for each row."
-    if not len(rows):
-        return []
-    frame = found.bundle.predict(panel, rows).drop(columns=["row", "fold", "split", "y", "datetime"], errors="ignore")
-    digest = panel_digest(panel.take(over))
-    about = {"model": found.name, "version": found.version, "written": f"{pd.Timestamp(now).isoformat()}Z", "data": digest}
-    values = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [{"bar": f"{pd.Timestamp(panel.times[row]).isoformat()}Z", **value, **about, "late": bool(age[row] > 1)} for row, value in zip(rows, values, strict=True)]
+def _lines(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    "Rows of the record as plain values."
+    times = {k: [f"{t.tz_localize(None).isoformat()}Z" for t in frame[k]] for k in ("bar", "written")} if len(frame) else {}
+    return frame.assign(**times).astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def _told(found: StoredModel, panel: Panel, over: np.ndarray, written: list[dict[str, Any]], trained: int, now: np.datetime64, file: Path) -> dict[str, Any]:
@@ -212,7 +192,7 @@ def _told(found: StoredModel, panel: Panel, over: np.ndarray, written: list[dict
     if not over.any():
         raise DataError("no bar is over", where=found.where, found=f"first bar {panel.times.min()}, now {now}", expected="bars that have ended", fix="check the clock, and the zone of the times (timezone)")
     return {"name": found.name, "version": found.version, "predicted": len(written), "late": sum(row["late"] for row in written), "unfinished": int((~over & ~known).sum()),
-            "within_training": trained, "newest": f"{pd.Timestamp(panel.times[over].max()).isoformat()}Z", "age_hours": round(float((now - panel.times[over].max()) / np.timedelta64(1, "h")), 2), "written": f"{pd.Timestamp(now).isoformat()}Z", "record": str(file), "rows": written}
+            "within_training": trained, "newest": f"{pd.Timestamp(panel.times[over].max()).isoformat()}Z", "age_hours": round(float((now - panel.times[over].max()) / np.timedelta64(1, "h")), 2), "written": f"{pd.Timestamp(now).isoformat()}Z", "record": str(file), "digest": ForecastRecord(file).digest, "rows": written}
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #fbadbe82
 def close_code(
@@ -230,4 +210,4 @@ def close_text(
     more = [f"{told['late']} of them late" if told["late"] else "", f"{told['unfinished']} bar(s) not over yet, left out" if told["unfinished"] else "",
             f"{told['within_training']} missed bar(s) lie within the training of this version, left out" if told["within_training"] else ""]
     said = f"{told['predicted']} bar(s) predicted" if told["predicted"] else "nothing new: every bar that is over has its prediction"
-    return f"{told['name']} {told['version']}: {'; '.join([said, *filter(None, more)])}\nNewest bar that is over: {told['newest']}\nRecord: {told['record']}"
+    return f"{told['name']} {told['version']}: {'; '.join([said, *filter(None, more)])}\nNewest bar that is over: {told['newest']}\nRecord: {told['record']}" + (f", last digest {told['digest']}" if told["digest"] else "")

@@ -42,6 +42,7 @@ from ..tuning.search import TuningResult, tune_model
 from ..tuning.settings import SearchSettings
 from .audit import audited_models
 from .predict import run_panel
+from .recording import predict_recorded
 from .requests import AuditRequest
 from .runs import report_path
 from .tune import plan_development
@@ -245,12 +246,16 @@ class Run(Shown):
         later: Panel | str | Path | Sequence[str | Path] | None = None,  # rows of load_panel, another source, or newer files; None: the upcoming rows of the run's own source
         model: str | None = None,  # a member; None: what validation picked
         everything: bool = False,  # True: also rows whose outcome is known, if they are later than the training
+        record: str | Path | None = None,  # folder of a record on which the predictions are put, each once; None: on none
     ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model
         "Predict rows that the model has not seen."
         if isinstance(later, Panel):
+            if record is not None:
+                raise ConfigError("rows at hand say not where their outcomes will be found, and are not put on the record", found=later.name, fix="leave later out, or name a source or files")
             return predict_run(self.folder, later, model, everything)
         data, path = _named(later)
-        return predict_stored(stored_model(f"{self.folder.resolve()}{f':{model}' if model else ''}"), data, path, everything)
+        found = stored_model(f"{self.folder.resolve()}{f':{model}' if model else ''}")
+        return predict_stored(found, data, path, everything) if record is None else predict_recorded(found, data, path, everything, record)[0]
 
     def evaluate(self,
         later: Panel | str | Path | Sequence[str | Path] | None = None,  # rows with outcomes: as in predict
@@ -376,9 +381,11 @@ def predict(
     everything: bool = False,  # True: also rows whose outcome is known, if they are later than the training
     *,
     store: Store | str | Path | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
+    record: str | Path | None = None,  # folder of a record on which the predictions are put, each once; None: on none
 ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model, version
     "Predict with a model that exists; it is verified first."
-    return predict_stored(stored_model(model, _store(store)), *_named(later), everything)
+    found = stored_model(model, _store(store))
+    return predict_stored(found, *_named(later), everything) if record is None else predict_recorded(found, *_named(later), everything, record)[0]
 
 
 def validate(

@@ -5,6 +5,9 @@
 # %% ../../nbs/17_workflows/03_predict.ipynb #5d14a513
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from ..data.request import recorded_source, source_panel
 from ..models.stored import StoredModel, predict_stored, stored_model
 from ..report.boards import LEAVE, board_notes, board_rows
 from ..training.evaluation import evaluate_model
+from .recording import predict_recorded, utc_now
 from .requests import EvaluateRequest, ExportRequest, PredictRequest
 
 # %% auto #0
@@ -93,12 +97,17 @@ def run_predict(
     ask: PredictRequest,  # what is asked for
     as_json: bool = False,  # values instead of text
     width: int | None = None,  # letters a line of a table; None: all columns
+    clock: Callable[[], datetime] = utc_now,  # says now, with a zone: when forecasts are put on the record
 ) -> Any:  # what to print
     "`lineupiq predict`: a published model, a run's, or a saved file's, on new rows."
-    found = stored_model(ask.check().model)
-    frame = predict_stored(found, ask.data, ask.path, ask.everything)
+    found, told = stored_model(ask.check().model), None
+    if ask.record_folder is None:
+        frame = predict_stored(found, ask.data, ask.path, ask.everything)
+    else:
+        frame, told = predict_recorded(found, ask.data, ask.path, ask.everything, ask.record_folder, clock)
     own = {} if as_json and ask.output is None else {k: n for k, n in _own_names(found, ask.data).items() if n not in frame}  # programs read the documented names
-    return written(frame.rename(columns=own), ask.output, as_json, ask.csv_escape, width)
+    said = written(frame.rename(columns=own), ask.output, as_json, ask.csv_escape, width)
+    return said if told is None else said | {"record": {"folder": ask.record_folder, **asdict(told)}} if as_json else f"{said}\n{told}"
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #d6e70f5e
 def run_evaluate(

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from lineupiq.production.monitor import WatchConfig
 
 # %% auto #0
-__all__ = ['told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst', 'TrainRequest',
-           'TuneRequest', 'PredictRequest', 'EvaluateRequest', 'ExportRequest', 'AuditRequest', 'FoldsRequest',
-           'ValidateRequest', 'DriftRequest', 'RetrainRequest']
+__all__ = ['RECORDS', 'told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst',
+           'TrainRequest', 'TuneRequest', 'PredictRequest', 'ProjectRequest', 'EvaluateRequest', 'ExportRequest',
+           'AuditRequest', 'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest', 'RecordRequest',
+           'ReproduceRequest', 'ReplayRequest']
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
 def told_by(
@@ -259,6 +260,9 @@ def _file_limits(given: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in read_tuning(given["space"])[0].items() if k not in idle}
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #a14568e1
+RECORDS = "experiments/record"  # the usual folder of a record of forecasts
+
+
 @dataclass(frozen=True)
 class PredictRequest(Request):
     "What `lineupiq predict` is asked for."
@@ -268,13 +272,43 @@ class PredictRequest(Request):
     everything: bool = option(False, "all_later")  # Also rows that have a label by now, and rows of a table that were left open in between, if they are later than the training; default: without an outcome, and in a table newer than the last known one.
     output: Path | None = None  # A .parquet or .csv to write; default: print.
     csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
+    on_record: bool = option(False, "record")  # Put the predictions on the record, each once, so that lineupiq record score can say later what became of them.
+    record_to: str | None = None  # Folder of the record, which is then written without record, too; default experiments/record.
+
+    @property
+    def record_folder(self) -> str | None:
+        "Where the predictions are put on the record; None: nowhere."
+        return self.record_to or (RECORDS if self.on_record else None)
 
     def problems(self) -> list[str]:
         "Which model, and a file that can be written."
         out = [] if self.model else ["model: which one predicts is missing: a published model, a run folder, or the path of a saved model"]
         return out + (["output: it must end in .csv or .parquet"] if self.output is not None and self.output.suffix not in (".csv", ".parquet") else [])
 
+# %% ../../nbs/17_workflows/00a_requests.ipynb #c7b48190
+@dataclass(frozen=True)
+class ProjectRequest(Request):
+    "What `lineupiq project` is asked for."
+    season: int | None = None  # A season; with --week. Default the coming week.
+    week: int | None = None  # A week of it; a past one is projected from what was known then.
+    as_of: Literal["tuesday", "kickoff"] = "tuesday"  # What is known: Tuesday noon of the week, or all until its games begin.
+    position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
+    model: tuple[str, ...] = ()  # Models that may be used, where they beat the rule in past seasons. Default lightgbm,ridge.
+    scoring: str = "ppr"  # What is paid for: standard, half, ppr, draftkings, fanduel, or a YAML of weights.
+    draws: int = 2000  # Draws of the whole week.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
+    output: str = "experiments/projections"  # Parent of the weeks, and of the seasons' models.
+    record: bool = False  # Put each line of each player on the record, once, so that lineupiq record score can say later what became of them.
+    record_to: str | None = None  # Folder of the record, which is then written without record, too; default experiments/record.
 
+    record_folder = PredictRequest.record_folder
+
+    def problems(self) -> list[str]:
+        "A season without a week, and too few draws."
+        out = [] if (self.season is None) == (self.week is None) else ["week: a season and a week belong together; give both, or none for the coming week"]
+        return out + ([f"draws: expected at least 100, found {self.draws}"] if self.draws < 100 else [])
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #290d7360
 @dataclass(frozen=True)
 class EvaluateRequest(Request):
     "What `lineupiq evaluate` is asked for."
@@ -412,6 +446,7 @@ class RetrainRequest(Request):
     drift: bool = False  # Where drift is critical.
     schedule: str | None = None  # Where the version in production is older than this, e.g. 7D.
     decay: Annotated[float, Bound(ge=0, lt=1)] | None = None  # Where it has lost more than this much skill against its own test rows.
+    by_record: str | None = option(None, "record")  # Folder of a record: decay is judged by what was forecast before the events, and not by rows that are scored now.
     search: SearchFirst = part(SearchFirst, without=("best", "timeout"))
     data: str | None = None  # Another source than the recorded one.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
@@ -427,6 +462,65 @@ class RetrainRequest(Request):
         if self.schedule is not None and window_problem(self.schedule if re.search("[a-zA-Z]", self.schedule) else f"{self.schedule} of what"):
             out.append(f"schedule: expected a length of time such as 7D or 12h, found {self.schedule!r}")
         out += told_by("name", lambda: check_name(self.name, "model name")) if self.name else []
+        out += ["record: a record is asked for decay alone; say how much skill may be lost with decay (--decay)"] if self.by_record is not None and self.decay is None else []
         out += told_by("gate", lambda: gate_config(self.gate)) if self.gate is not None else []
         out += told_by("watch", lambda: watch_config(self.watch)) if self.watch is not None else []
         return out + place_problems(self.data, self.path)
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #692989d9
+@dataclass(frozen=True)
+class RecordRequest(Request):
+    "What `lineupiq record score` is asked for."
+    folder: str = option(RECORDS, argument=True)  # Folder of the record; default experiments/record.
+    model: tuple[str, ...] = ()  # Only these models.
+    version: str | None = None  # Only this version, or this run; default all, of which the first that was in time counts.
+    data: str | None = None  # Another source of the outcomes than the one that was recorded.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
+    page: Path | None = None  # Folder for record.html and record.json; default none is written.
+
+    def problems(self) -> list[str]:
+        "A folder, and outcomes that can be found."
+        return ([] if self.folder else ["folder: which record is meant?"]) + place_problems(self.data, self.path)
+
+
+@dataclass(frozen=True)
+class ReproduceRequest(Request):
+    "What `lineupiq reproduce` is asked for."
+    name: str = option("", argument=True, needed=True)  # A published model; see `lineupiq version list`.
+    version: str | None = option(None, argument=True)  # MAJOR.MINOR.PATCH; default what is in production, else in staging.
+    data: str | None = None  # Another source than the recorded one.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source, where they have moved.
+
+    def problems(self) -> list[str]:
+        "A name and a version that can be."
+        out = told_by("name", lambda: check_name(self.name, "model name")) + place_problems(self.data, self.path)
+        return out + (told_by("version", lambda: parse_version(self.version)) if self.version is not None else [])
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #efebaa95
+@dataclass(frozen=True)
+class ReplayRequest(Request):
+    "What `lineupiq replay` is asked for."
+    source: DataRequest = part(DataRequest, without=("weights", "n"))
+    model: str = option("", needed=True)  # A registered model.
+    first: str = option("", "from", needed=True)  # First season or date that is lived through.
+    last: str = option("", "to", needed=True)  # Last season or date.
+    policy: tuple[str, ...] = ("weekly", "monthly", "drift", "decay", "never")  # weekly, monthly, drift, decay, never; default all.
+    config: Path | None = None  # The model's parameters, as train takes them.
+    val: Annotated[float, Bound(ge=0, lt=1)] = SplitPlan.val  # Share of the rows for validation, in every training.
+    test_share: Annotated[float, Bound(ge=0, lt=1)] = SplitPlan.test_share  # Share of the rows that the gate judges on, in every training; more where it asks for more.
+    calibrate: str | None = None  # Classes: auto, temperature, sigmoid or isotonic.
+    decay: Annotated[float, Bound(ge=0, lt=1)] = 0.02  # Skill that may be lost before decay is a reason.
+    promote: Literal["gate", "always"] = "gate"  # gate, or always: what is trained goes into production unasked.
+    gate: Path | None = None  # Thresholds; see `lineupiq config show gate`. Default those, with 300 draws of the bootstrap.
+    watch: Path | None = None  # What drift is asked of; see `lineupiq config show drift`. Default that, of features and outcomes, with 199 shuffles.
+    output: str = "experiments/replay"  # Where trainings are kept; the same command again goes on with them.
+
+    def problems(self) -> list[str]:
+        "Everything that can be said before any data are read."
+        from lineupiq.production.gate import gate_config
+        from lineupiq.production.monitor import watch_config
+        from lineupiq.production.replay import check_policies
+        missing = [f"{name}: {said}" for name, value, said in (("model", self.model, "which one is trained is not said"), ("from", self.first, "the first season or date is not said"), ("to", self.last, "the last season or date is not said")) if not value]
+        out = super().problems() + missing + (model_problems((self.model,)) if self.model else []) + source_problems(self.source) + told_by("policy", lambda: check_policies(self.policy))
+        out += [] if self.policy else ["policy: none is named"]
+        return out + (told_by("gate", lambda: gate_config(self.gate)) if self.gate else []) + (told_by("watch", lambda: watch_config(self.watch)) if self.watch else [])

@@ -26,6 +26,8 @@ from ..data.panel import Panel
 from ..data.request import recorded_source, source_panel
 from ..jobs.steps import Lines
 from ..production.gate import GateConfig, gate_config, judge
+from ..production.live import POWER, score_live
+from ..production.record import ForecastRecord
 from ..production.validate import contest_of, gate_rows, least_share
 from ..registry import registry
 from ..scoring.ledger import ledger_path, record_look
@@ -92,10 +94,23 @@ def _by_decay(ask: RetrainRequest, live: Published, ledger: Path | None) -> Reas
         return Reason("decay", None, f"{live.version} does not say how good it was")
     try:
         panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, list(ask.path) or None, where=f"{live.name} {live.version}")
+        if ask.by_record is not None:
+            return _by_record(ask, live, panel, then)
         now = live_skill(live, panel, gate_config(ask.gate), ledger)
     except DataError as err:
         return Reason("decay", None, f"{err.what}: {err.found}")
     return Reason("decay", now.high < then - ask.decay, f"skill was {then:+.4f} on its test rows and is {now.score:+.4f} [{now.low:+.4f}, {now.high:+.4f}] on {now.n} later ones; {ask.decay:g} may be lost")
+
+# %% ../../nbs/17_workflows/09_retrain.ipynb #b066572e
+def _by_record(ask: RetrainRequest, live: Published, panel: Panel, then: float) -> Reason:
+    "Decay by what this version has forecast before the events; no look at rows, since nobody chose them."
+    found = score_live(ForecastRecord(ask.by_record), live.name, panel, live.version)
+    now, few = found.skill, gate_config(ask.gate).min_rows
+    if now is None or now.low is None or now.n < few:
+        why = "nothing is scored yet" if now is None else now.reason or f"{now.n} forecasts are scored, and a verdict needs {few}"
+        return Reason("decay", None, f"by the record: {why}")
+    finds = "" if found.finds is None else f"; so many find a difference of {found.finds:.3f} with a chance of {POWER:.0%}"
+    return Reason("decay", now.high < then - ask.decay, f"by the record, skill was {then:+.4f} on its test rows and is {now.score:+.4f} [{now.low:+.4f}, {now.high:+.4f}] on {now.n} forecasts that were written before the events; {ask.decay:g} may be lost{finds}")
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #c40d3ed5
 def reasons_for(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lineupiq.base import ConfigError, DataError, EnvironmentFault
+from lineupiq.base import ConfigError, DataError, EnvironmentFault, UntrustedArtifact
 from lineupiq.data.bars import Market, Stamps, mark_segments, read_bars
 from lineupiq.data.dates import calendar_columns, calendar_entries
 from lineupiq.data.history import history_columns
@@ -22,6 +22,7 @@ from lineupiq.data.request import DataRequest
 from lineupiq.data.simulate import noise_bars
 from lineupiq.data.sources import SOURCES, Sources, source_of
 from lineupiq.data.tables import table_panel
+from lineupiq.production.record import Forecast, Forecaster, ForecastRecord
 from lineupiq.workflows import at_close
 from lineupiq.workflows.at_close import read_predictions
 
@@ -173,6 +174,18 @@ def test_a_region_that_ends_in_nothing():
 
 # --- the record of predictions ---
 
+def old_lines(file, lines):
+    "A record of an earlier release, whose lines are no chain."
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def chained(file, symbol="X"):
+    "One forecast, recorded."
+    moment = np.datetime64("2024-01-05T10:00", "ns")
+    forecast = Forecast(symbol, moment, moment + np.timedelta64(1, "h"), [.3, .7], 1.)
+    return ForecastRecord(file).write(Forecaster("m", "1.0.0", None, "binary", 1, (0, 1)), [forecast], "d", pd.Timestamp("2024-01-05T10:00:30Z").to_pydatetime())
+
+
 LINE = {"bar": "2024-01-05T10:00:00Z", "symbol": "X", "prob_0": .3, "model": "m", "version": "1.0.0", "written": "2024-01-05T10:00:30Z", "late": False}
 
 
@@ -190,15 +203,18 @@ def test_a_damaged_line_is_passed_over_and_named(tmp_path, caplog, bad):
 @pytest.mark.parametrize("symbol", ["a\u2028b", "a\x85b", "a\nb\x0b", os.fsdecode(b"ES\xff"), "=1+1", "x" * 300])
 def test_any_symbol_stays_on_its_line(tmp_path, symbol):
     "A line that ended within a name was torn, and its bar predicted again at every run."
-    at_close._append(tmp_path / "p.jsonl", [LINE | {"symbol": symbol}] * 2)
+    old_lines(tmp_path / "p.jsonl", [LINE | {"symbol": symbol}] * 2)
     assert read_predictions(tmp_path / "p.jsonl")["symbol"].tolist() == [symbol] * 2
+    assert chained(tmp_path / "c.jsonl", symbol).new == 1 and chained(tmp_path / "c.jsonl", symbol).same == 1
+    assert read_predictions(tmp_path / "c.jsonl")["symbol"].tolist() == [symbol]
 
 
 def test_a_record_that_cannot_be_read_or_written(tmp_path):
     (tmp_path / "p.jsonl").mkdir()
-    for attempt in (lambda: read_predictions(tmp_path / "p.jsonl"), lambda: at_close._append(tmp_path / "p.jsonl", [LINE])):
-        with pytest.raises(EnvironmentFault, match="cannot"):
-            attempt()
+    with pytest.raises(EnvironmentFault, match="cannot"):
+        read_predictions(tmp_path / "p.jsonl")
+    with pytest.raises(UntrustedArtifact, match="no plain file"):
+        chained(tmp_path / "p.jsonl")
     assert read_predictions(tmp_path / "nowhere" / "p.jsonl").empty
     with pytest.raises(EnvironmentFault, match="not a regular file"):
         read_predictions("/dev/full")  # which never ends
@@ -214,7 +230,7 @@ def test_a_clock_that_went_back(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(at_close, "source_panel", lambda *asked, **more: panel)
     ask, now = at_close.CloseRequest("m", output=str(tmp_path)), pd.Timestamp(panel.times[-1], tz="UTC")
     (tmp_path / "m").mkdir()
-    at_close._append(at_close.predictions_file("m", tmp_path), [LINE | {"written": (now + pd.Timedelta("1h")).isoformat()}])
+    old_lines(at_close.predictions_file("m", tmp_path), [LINE | {"written": (now + pd.Timedelta("1h")).isoformat()}])
     for hours, told in ((0, True), (2, False)):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "lineupiq"):
@@ -223,18 +239,18 @@ def test_a_clock_that_went_back(tmp_path, monkeypatch, caplog):
 
 
 def test_a_disk_that_fills_up(tmp_path):
-    "A part is written without an error; the run must not say that all of it was, and the next one ends the torn line."
+    "A part is written without an error; the run must not say that all of it was, and the next one takes the torn line away."
     file, old = tmp_path / "p.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
-    at_close._append(file, [LINE])
+    chained(file)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 50, old[1]))
         with pytest.raises(EnvironmentFault, match="cannot write"):
-            at_close._append(file, [LINE | {"symbol": "Y"}])
+            chained(file, "Y")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, before)
-    at_close._append(file, [LINE | {"symbol": "Z"}])
+    chained(file, "Z")
     assert read_predictions(file)["symbol"].tolist() == ["X", "Z"]
 
 
