@@ -220,9 +220,9 @@ def file_panel(
     return make_panel(frame, bundle.features, task=bundle.about["task"], name="arrays", cleaning=Cleaning(missing_target="upcoming"), to_fit=False)
 
 
-def _source_rows(found: StoredModel, data: str | None, path: tuple[str, ...], everything: bool) -> Panel:
+def _source_rows(found: StoredModel, data: str | None, path: tuple[str, ...], everything: bool, as_of: str | None) -> Panel:
     "The source's rows with its upcoming ones; without them where none are on the calendar and later rows with an outcome were asked for too."
-    read = lambda upcoming: source_panel(found.source, data, path, upcoming, found.where)  # noqa: E731
+    read = lambda upcoming: source_panel(found.source, data, path, upcoming, found.where, as_of=as_of)  # noqa: E731
     try:
         return read(True)
     except DataError:
@@ -236,6 +236,7 @@ def predict_stored(
     data: str | None = None,  # another source than the one that was recorded
     path: tuple[str, ...] = (),  # files or folders of the source; a model that was fitted on a file takes one
     everything: bool = False,  # True: also rows whose outcome is known, if they are later than the training
+    as_of: str | None = None,  # what was known then, where the source has moments; None: the recorded one
 ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model, and the version of the store
     "Predictions of rows that a model has not seen."
     if found.of_a_file and data is None:
@@ -244,5 +245,5 @@ def predict_stored(
         panel = file_panel(path[0], found.bundle)
         out = found.bundle.predict(panel, np.arange(len(panel))).drop(columns=["row", "fold", "split"])
     else:
-        out = predict_unseen(found.bundle, _source_rows(found, data, path, everything), everything)
+        out = predict_unseen(found.bundle, _source_rows(found, data, path, everything, as_of), everything)
     return out.assign(model=found.name, **({"version": found.version} if found.version else {}))

@@ -96,7 +96,7 @@ def run_predict(
 ) -> Any:  # what to print
     "`lineupiq predict`: a published model, a run's, or a saved file's, on new rows."
     found = stored_model(ask.check().model)
-    frame = predict_stored(found, ask.data, ask.path, ask.everything)
+    frame = predict_stored(found, ask.data, ask.path, ask.everything, ask.as_of)
     own = {} if as_json and ask.output is None else {k: n for k, n in _own_names(found, ask.data).items() if n not in frame}  # programs read the documented names
     return written(frame.rename(columns=own), ask.output, as_json, ask.csv_escape, width)
 
