@@ -270,6 +270,7 @@ class PredictRequest(Request):
     data: str | None = None  # Another source than the one that was recorded.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     everything: bool = option(False, "all_later")  # Also rows that have a label by now, and rows of a table that were left open in between, if they are later than the training; default: without an outcome, and in a table newer than the last known one.
+    as_of: str | None = None  # NFL: a time such as 2023-11-07: the week after it, from what was known then, of the weekday and hour that the model was trained as of; default as the model was trained.
     output: Path | None = None  # A .parquet or .csv to write; default: print.
     csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
     on_record: bool = option(False, "record")  # Put the predictions on the record, each once, so that lineupiq record score can say later what became of them.
