@@ -54,7 +54,7 @@ def football_tables(
         played = (season, week) <= (seasons[-1], weeks - coming)
         day = pd.Timestamp(f"{season}-09-10") + pd.Timedelta(days=7 * (week - 1))
         day -= pd.Timedelta(days=(day.weekday() - 6) % 7)  # a Sunday
-        hurt = {p for p in hurt if rng.random() < .6} | {p for p in skill if rng.random() < .03}
+        hurt = {p for p in skill if rng.random() < (.6 if p in hurt else .03)}  # in the order of the squads, which a set has not
         order = rng.permutation(len(TEAMS))
         for slot in range(0, len(TEAMS), 2):
             home, away = TEAMS[order[slot]], TEAMS[order[slot + 1]]
