@@ -275,9 +275,14 @@ def source_panel(
     upcoming: bool = False,  # True: rows without an outcome too, where the source can
     where: str = "",  # for messages
     with_earlier: bool = False,  # as in read_source
+    as_of: str | None = None,  # another moment than the recorded one: what was known then
 ) -> Panel:
     "The panel of a recorded source, perhaps with newer files: rows to predict or to score."
+    from lineupiq.data.sources import named_source
     ask = recorded_source(record, data, tuple(path or ()), where)
+    if as_of is not None:
+        ask = replace(ask, as_of=as_of).check()
+        named_source(ask.named.data, source_options(ask))
     trained_on = recorded_source(record, where=where).path if path and data is None else ()
     return read_source(ask, ask.horizon[0] if ask.horizon else None, to_fit=False, upcoming=upcoming, trained_on=trained_on, with_earlier=with_earlier)
 

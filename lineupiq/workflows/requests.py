@@ -270,6 +270,7 @@ class PredictRequest(Request):
     data: str | None = None  # Another source than the one that was recorded.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     everything: bool = option(False, "all_later")  # Also rows that have a label by now, and rows of a table that were left open in between, if they are later than the training; default: without an outcome, and in a table newer than the last known one.
+    as_of: str | None = None  # NFL: a time such as 2023-11-07: the week after it, from what was known then, of the weekday and hour that the model was trained as of; default as the model was trained.
     output: Path | None = None  # A .parquet or .csv to write; default: print.
     csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
     on_record: bool = option(False, "record")  # Put the predictions on the record, each once, so that lineupiq record score can say later what became of them.
@@ -298,7 +299,7 @@ class ProjectRequest(Request):
     draws: int = 2000  # Draws of the whole week.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
     output: str = "experiments/projections"  # Parent of the weeks, and of the seasons' models.
-    record: bool = False  # Put each line of each player on the record, once, so that lineupiq record score can say later what became of them.
+    on_record: bool = option(False, "record")  # Put each line of each player on the record, once, so that lineupiq record score can say later what became of them.
     record_to: str | None = None  # Folder of the record, which is then written without record, too; default experiments/record.
 
     record_folder = PredictRequest.record_folder
