@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,51 +15,20 @@ import pandas as pd
 from ..base import ConfigError, DataError
 from ..core.files import atomic_write, load_json
 from ..core.readers import read_table
-from ..core.requests import Request, option, part
 from ..core.text import csv_text
 from ..fantasy.lineups import Lineups, best_lineups
 from ..fantasy.rules import Rules, read_rules
 from ..fantasy.scoring import read_scoring
 from ..fantasy.slate import COLUMNS, Slate, defences, read_players, slate_of, with_known_points, with_salaries
-from ..fantasy.wishes import Wishes, objective_of
+from ..fantasy.wishes import objective_of
 from .project import week_folder
+from .requests import LineupRequest
 
 # %% auto #0
-__all__ = ['PROJECTIONS', 'LineupRequest', 'projection_folder', 'read_projection', 'check_week', 'slate_for', 'run_lineup']
+__all__ = ['PROJECTIONS', 'projection_folder', 'read_projection', 'check_week', 'slate_for', 'run_lineup']
 
-# %% ../../nbs/17_workflows/14a_lineup.ipynb #f382c193
+# %% ../../nbs/17_workflows/14a_lineup.ipynb #2cbece90
 PROJECTIONS = "experiments/projections"  # where `lineupiq project` writes, unless told otherwise
-
-
-@dataclass(frozen=True)
-class LineupRequest(Request):
-    "What `lineupiq lineup` is asked for."
-    season: int | None = None  # A season; with --week. Default the week that was projected last.
-    week: int | None = None  # A week of it, as lineupiq project has written it.
-    as_of: Literal["tuesday", "kickoff"] = "tuesday"  # Which projection of the week.
-    projection: Path | None = None  # A projection's folder: projections.parquet (or .csv), a row a player, and draws.npz, an array (draws, players) for each statistic. Default that of the week below experiments/projections.
-    rules: str = "draftkings"  # draftkings, fanduel, standard, half, ppr, or a YAML of your own.
-    scoring: str | None = None  # Another scoring than the rules': draftkings, fanduel, standard, half, ppr, or a YAML.
-    salaries: Path | None = None  # The site's file of players with their salaries, .csv or .parquet.
-    kickers: Path | None = None  # A file of players whose points are known otherwise: name, position, team, points, and sd if it is known.
-    roster: Path | None = None  # A file with your players' names (and teams): only they can be picked.
-    wishes: Wishes = part(Wishes)
-    reach: float | None = None  # Also tell the chance to reach this score; default the one of --objective.
-    seed: int = 0  # Of the search, and of what the draws do not have.
-    output: Path | None = None  # Write the line-ups with their figures, .csv or .parquet, a row a line-up.
-    upload: Path | None = None  # Write the site's form, .csv: a row a line-up, a column a place.
-    csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
-
-    def problems(self) -> list[str]:
-        "What cannot be."
-        out = [*super().problems()] + ([] if (self.season is None) == (self.week is None) else ["week: a season and a week belong together; give both, or none for the week that was projected last"])
-        for name, ends in (("output", (".csv", ".parquet")), ("upload", (".csv",))):
-            if (path := getattr(self, name)) is not None and path.suffix not in ends:
-                out.append(f"{name}: it must end in {' or '.join(ends)}")
-        for name in ("salaries", "kickers", "roster"):
-            if (path := getattr(self, name)) is not None and not path.expanduser().is_file():
-                out.append(f"{name}: there is no such file: {path}")
-        return out
 
 # %% ../../nbs/17_workflows/14a_lineup.ipynb #6d72b9e4
 def projection_folder(
