@@ -201,13 +201,14 @@ def improved(
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #32ee52f5
 SMALL = 20_000  # line-ups that are looked at one by one
-STARTS, APART = 3, 3  # line-ups that are improved for each that is asked for, and players by which they differ
+STARTS, APART = 5, 3  # line-ups that are improved for each that is asked for, and players by which they differ
 
 
 def _starts(ready: np.ndarray, worth: np.ndarray) -> list[np.ndarray]:
-    "The best line-ups that are not nearly the same."
-    out: list[np.ndarray] = []
-    for x in ready[np.argsort(-worth, kind="stable")]:
+    "The best two line-ups, and the best that are not nearly the same."
+    ranked = ready[np.argsort(-worth, kind="stable")]
+    out = list(ranked[:2])
+    for x in ranked[2:]:
         if len(out) < STARTS and all(len(np.setdiff1d(x, y)) >= APART for y in out):
             out.append(x)
     return out
