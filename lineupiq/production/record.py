@@ -120,12 +120,12 @@ def forecasts_of(
     "Predictions of rows with what stands beside them."
     if len(frame) != len(rows) or any(len(f) != len(rows) for f in rules.values()):
         raise DataError("forecasts of other rows", found=f"{len(frame)} predictions", expected=f"{len(rows)}")
-    said, beside = said_by(frame), {name: said_by(f) for name, f in rules.items()}
+    said, guess, beside = said_by(frame), frame["prediction"].tolist(), {name: said_by(f) for name, f in rules.items()}
     refs, bounds = references_of(panel, rows), frame[[c for c in frame if c.startswith(BOUNDS)]].to_dict("records")
     shown = [{name: str(v) for name, v in zip(panel.shown, values, strict=True)} for values in panel.frame[list(panel.shown.values())].to_numpy(dtype=object)[rows]] if panel.shown else [{}] * len(rows)
     groups = [None] * len(rows) if panel.groups is None else panel.groups[rows].tolist()
     symbols = panel.frame["symbol"].astype(str).to_numpy()[rows]
-    return [Forecast(symbols[i], panel.times[row], deadlines[i], said[i], float(frame["prediction"].iloc[i]), {n: s[i] for n, s in beside.items() if s[i] is not None}, refs[i], bounds[i] if bounds else {}, shown[i], groups[i]) for i, row in enumerate(rows)]
+    return [Forecast(symbols[i], panel.times[row], deadlines[i], said[i], guess[i], {n: s[i] for n, s in beside.items() if s[i] is not None}, refs[i], bounds[i] if bounds else {}, shown[i], groups[i]) for i, row in enumerate(rows)]
 
 # %% ../../nbs/13_production/06_record.ipynb #62333d37
 FILE, ASIDE = "predictions.jsonl", "predictions_unchained.jsonl"
