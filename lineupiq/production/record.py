@@ -43,6 +43,7 @@ class Forecaster:
     horizon: int  # steps ahead
     classes: tuple[int, ...] | None  # None: numbers
     source: dict[str, Any] = field(default_factory=dict)  # as `source_record` keeps it; empty: nobody knows where its rows come from
+    digest: str | None = None  # of the model's files: a version of the same number in another store is another model; None: not known
 
     @property
     def key(self) -> tuple[str, str | None, str | None, int]:
@@ -51,7 +52,7 @@ class Forecaster:
 
     def facts(self) -> dict[str, Any]:
         "As a line keeps it."
-        return {"model": self.model, "version": self.version, "run": self.run, "task": self.task, "horizon": self.horizon, "classes": None if self.classes is None else list(self.classes), "source": self.source}
+        return {"model": self.model, "version": self.version, "run": self.run, "task": self.task, "horizon": self.horizon, "classes": None if self.classes is None else list(self.classes), "source": self.source, "files": self.digest}
 
 # %% ../../nbs/13_production/06_record.ipynb #64db657b
 @dataclass(frozen=True)
@@ -168,11 +169,11 @@ class ForecastRecord(Shown):
         return [] if is_unchained(self.path) else self.journal.read()
 
     def forecasters(self) -> dict[tuple[str, str | None, str | None, int], Forecaster]:
-        "Everybody who has forecast, by key."
+        "Everybody who has forecast, by key, as last noted."
         out = {}
         for r in self.lines():
             if r["op"] == WHO:
-                who = Forecaster(r["model"], r.get("version"), r.get("run"), r["task"], r["horizon"], tuple(r["classes"]) if r.get("classes") else None, r.get("source") or {})
+                who = Forecaster(r["model"], r.get("version"), r.get("run"), r["task"], r["horizon"], tuple(r["classes"]) if r.get("classes") else None, r.get("source") or {}, r.get("files"))
                 out[who.key] = who
         return out
 
@@ -194,7 +195,10 @@ class ForecastRecord(Shown):
 
     def _write(self, who: Forecaster, forecasts: Sequence[Forecast], about: Record, now: datetime) -> Written:
         stood = {_key(r): r for r in self.lines() if r["op"] in (FIRST, LATER)}  # the newest of each
-        events: list[tuple[str, Record]] = [] if who.key in self.forecasters() else [(WHO, who.facts())]
+        known = self.forecasters().get(who.key)
+        events: list[tuple[str, Record]] = [] if known == who else [(WHO, who.facts())]
+        if known is not None and known.digest != who.digest:
+            log.warning("%s: %s %s is made of other files than when it was put on the record first; its forecasts count as those of one model", self.path, who.model, who.version or who.run)
         tally, written = {"new": 0, "same": 0, "revised": 0, "late": 0}, pd.Timestamp(now)
         for f in forecasts:
             facts = {"model": who.model, "version": who.version, "run": who.run, "horizon": who.horizon, **f.facts(), **about}
