@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints, TypeAlias
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -28,7 +29,7 @@ __all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'ModelParams
            'IntegrityError', 'UntrustedArtifact', 'Busy', 'BadName', 'GateRejected', 'EnvironmentFault', 'MissingExtra',
            'JobError', 'NotifyError', 'did_you_mean', 'first_rows', 'n_threads', 'set_global_seeds', 'code_digest',
            'runtime_record', 'cuda_devices', 'pick_device', 'Bound', 'params_schema', 'own_names', 'config_problems',
-           'ModelConfig', 'Threaded', 'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
+           'in_short', 'ModelConfig', 'Threaded', 'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
 
 # %% ../nbs/00_base.ipynb #a511ec5d
 class LineupIQError(Exception):
@@ -278,6 +279,8 @@ def params_schema(
     cls: type,  # a dataclass with annotated fields
 ) -> Any:  # a pydantic model class: strict, unknown keys forbidden
     "The strict schema of a parameter class; made once."
+    import warnings
+
     from pydantic import ConfigDict, create_model
     hints = get_type_hints(cls, include_extras=True)
     spec = {}
@@ -289,7 +292,9 @@ def params_schema(
             inner = [a for a in hint.__args__ if a is not type(None)]
             hint = _pydantic_type(inner[0]) | None if len(inner) == 1 else hint
         spec[f.name] = (_pydantic_type(hint), default)
-    return create_model(cls.__name__, __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False), **spec)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Field name .* shadows an attribute")  # a setting may be called copy
+        return create_model(cls.__name__, __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False, arbitrary_types_allowed=True), **spec)
 
 # %% ../nbs/00_base.ipynb #92038fd1
 SHORT_FORMS = {"lr": "learning_rate"}
@@ -307,13 +312,14 @@ def own_names(
 def config_problems(
     cls: type,  # the parameter class
     values: dict,  # its values by name
+    types_only: bool = False,  # True: whether a number is within its bounds is asked elsewhere
 ) -> list[str]:  # one line a problem; empty when all is well
     "Everything that is wrong with a set of values, at once."
     from pydantic import ValidationError
     try:
         params_schema(cls).model_validate(own_names(cls, values))
     except ValidationError as err:
-        return [_problem_line(cls, e) for e in err.errors(include_url=False)]
+        return _problem_lines(cls, [e for e in err.errors(include_url=False) if not (types_only and e["type"].startswith(("greater_than", "less_than", "finite_number")))])
     return [f"{k}: expected a whole number of at most 64 bits, found one of {n}" for k, v in values.items() if (n := _bits(v)) > 63]
 
 
@@ -323,6 +329,27 @@ def _bits(value: Any) -> int:
     return value.bit_length() if type(value) is int else max(map(_bits, inner), default=0)
 
 # %% ../nbs/00_base.ipynb #0ba99b1a
+def _problem_lines(cls: type, found: list[dict]) -> list[str]:
+    "A line a problem; a value that was held against several types is one."
+    hints, out = get_type_hints(cls, include_extras=True), {}
+    for e in found:
+        key = e["loc"][0] if e["loc"] else ""
+        one = len([a for a in get_args(hints.get(key)) if a is not type(None)]) < 2 or get_origin(hints[key]) not in (Union, UnionType)
+        out.setdefault(e["loc"] if one else (key,), []).append(e)
+    return [_problem_line(cls, {**same[0], "loc": loc, "msg": " or ".join(dict.fromkeys(e["msg"].removeprefix("Input should be ") if i else e["msg"] for i, e in enumerate(same)))}) for loc, same in out.items()]
+
+
+def in_short(
+    value: Any,  # that somebody gave
+) -> str:
+    "A value as an error prints it; of a table or an array, its size."
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return f"a {type(value).__name__} of {' × '.join(map(str, shape))}"
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:299]}…"
+
+
 def _problem_line(cls: type, e: dict) -> str:
     key = ".".join(str(p) for p in e["loc"]) or cls.__name__
     if e["type"] == "extra_forbidden":
@@ -332,7 +359,7 @@ def _problem_line(cls: type, e: dict) -> str:
     if e["type"] == "missing":
         return f"{key}: missing"
     bounds = _bounds(cls, key) if e["type"] == "finite_number" else ""
-    return f"{key}: {e['msg'].lower().replace('input should be', 'expected')}{bounds}, found {e['input']!r}"
+    return f"{key}: {e['msg'][:1].lower()}{e['msg'][1:]}{bounds}, found {in_short(e['input'])}".replace("input should be", "expected", 1)
 
 
 def _bounds(cls: type, key: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .base import ConfigError, DataError, LineupIQError, Rows
-from .core.drawing import subplots
+from .core.drawing import check_axes, subplots
 from .core.display import Card, Shown
 from .core.timeline import Distance, Timeline, block_bounds, to_duration, whole_number
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['UNBOUNDED', 'FoldManifest', 'Fold', 'class_codes', 'check_fold', 'Splitter', 'past_rows', 'WalkForward',
+__all__ = ['UNBOUNDED', 'FoldManifest', 'Fold', 'class_codes', 'check_fold', 'row_count', 'Splitter', 'past_rows', 'WalkForward',
            'WalkForwardBlocks', 'walk_forward_seasons', 'PurgedKFold', 'CombinatorialPurged', 'PartBounds', 'holdout',
            'plot_folds']
 
@@ -116,6 +116,18 @@ def check_fold(
     return fold
 
 # %% ../nbs/02_cv.ipynb #78a46341
+def row_count(
+    rows: Any,  # a table, an array or a list
+    name: str,  # what an error calls them
+) -> int:
+    "How many rows there are, of whatever has rows."
+    shape = getattr(rows, "shape", None)
+    try:
+        return int(shape[0]) if shape else len(rows)
+    except TypeError:
+        raise ConfigError(f"{name} has no rows", where=f"split: {name}", found=f"{type(rows).__name__} {ascii(rows)[:40]}", expected="the rows that belong to the splitter's times, or None", fix="n_splits belongs into the splitter's constructor; split() needs no argument") from None
+
+
 class Splitter(Shown):
     "Folds over a timeline; members say which blocks are tested and which rows may train."
     def __init__(self,
@@ -131,7 +143,7 @@ class Splitter(Shown):
         self.timeline = Timeline(times, label_end, groups, unlabelled)
         self.embargo = to_duration(embargo, self.timeline.kind)
         self.min_train = whole_number(min_train, "min_train", 1)
-        if one_class not in ("raise", "allow"):
+        if not isinstance(one_class, str) or one_class not in ("raise", "allow"):
             raise ConfigError("one_class is unknown", found=repr(one_class), expected="'raise' or 'allow'")
         self.one_class, span = one_class, int(self.timeline.times[-1] - self.timeline.times[0])
         if self.embargo and self.embargo >= span:
@@ -141,8 +153,8 @@ class Splitter(Shown):
 
     def iter_folds(self, y: ArrayLike | None = None) -> Iterator[Fold]:
         "One fold after the other; with labels `y`, one-class folds are refused."
-        if y is not None and len(y) != self.timeline.n_rows:
-            raise DataError("y and times differ in length", found=f"{len(y)} and {self.timeline.n_rows}")
+        if y is not None and (n := row_count(y, "y")) != self.timeline.n_rows:
+            raise DataError("y and times differ in length", found=f"{n} and {self.timeline.n_rows}")
         codes, line = None if y is None else class_codes(y), self.timeline
         for number, blocks in enumerate(self.blocks):
             train, purged, embargoed = self._train(number, blocks)
@@ -158,7 +170,7 @@ class Splitter(Shown):
 
     def split(self, X: Rows | None = None, y: ArrayLike | None = None, groups: ArrayLike | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         "scikit-learn's interface: (train, test) row numbers."
-        if X is not None and (n := X.shape[0] if hasattr(X, "shape") else len(X)) != self.timeline.n_rows:
+        if X is not None and (n := row_count(X, "X")) != self.timeline.n_rows:
             raise DataError("X has another number of rows than the times that the splitter was built with", found=f"{n}",
                             expected=f"{self.timeline.n_rows}")
         if groups is not None:
@@ -471,7 +483,7 @@ def plot_folds(
         for code, rows in ((2, fold.train), (3, fold.val), (4, fold.test)):
             if rows is not None: row[place[rows]] = code
         picture.append(row)
-    if ax is None: ax = subplots(figsize=(8, .4 * len(picture) + 1.2))
+    if check_axes(ax) is None: ax = subplots(figsize=(8, .4 * len(picture) + 1.2))
     colours = ["white", "#dddddd", "#4c78a8", "#eeca3b", "#e45756"]
     ax.imshow(picture, aspect="auto", interpolation="nearest", cmap=ListedColormap(colours), vmin=0, vmax=4)
     at = np.linspace(0, bins - 1, 5)

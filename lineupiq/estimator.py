@@ -17,7 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .base import ConfigError, DataError, LineupIQError, Rows, first_rows
+from .base import ConfigError, DataError, LineupIQError, Rows, first_rows, in_short
 from .registry import registry
 
 if TYPE_CHECKING:
@@ -95,12 +95,15 @@ class _Checked(_Parameters):
 
     @property
     def _classifies(self) -> bool:
-        return getattr(self, "task", "classification") != "regression"
+        task = getattr(self, "task", "classification")
+        return not (isinstance(task, str) and task == "regression")
 
     def _build(self, n_classes: int = 2) -> ArrayModel:
         "An unfitted model with the parameters that were set; everything wrong with them is said here."
-        if self.task not in TASK_WORDS:
-            raise ConfigError(f"unknown task {self.task!r}", expected=", ".join(TASK_WORDS))
+        if not isinstance(self.task, str) or self.task not in TASK_WORDS:
+            raise ConfigError(f"unknown task {in_short(self.task)}", where=f"{type(self).__name__}: task", found=in_short(self.task), expected=", ".join(TASK_WORDS), fix='task="classification"')
+        if not isinstance(self.model, str):
+            raise ConfigError("a model is called by its name", where=f"{type(self).__name__}: model", found=in_short(self.model), expected="a registered tabular model", fix="lineupiq.list_models() lists them")
         cls = registry().get_model(self.model)
         if cls.input_kind != "tabular":
             raise ConfigError(f"{self.model} takes no table of features", found=f"input_kind: {cls.input_kind}", expected="a tabular model")

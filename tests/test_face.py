@@ -10,6 +10,8 @@ import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import lineupiq as lq
@@ -96,6 +98,144 @@ def test_no_object_prints_its_arrays():
 @pytest.mark.parametrize("name", ["train", "tune", "audit", "predict", "validate"])
 def test_the_commands_have_a_function_of_their_name(name):
     assert callable(getattr(lq, name))
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory):
+    "What the calls below are made with: a run, its rows, rows of something else, and a folder."
+    place = tmp_path_factory.mktemp("face")
+    panel = lq.load_panel("league")
+    run = lq.train(panel, "logistic", settings=lq.TrainSettings(output=place, isolate=False, draws=100))
+    times = pd.date_range("2020", periods=40)
+    return {"lq": lq, "run": run, "panel": panel, "bars": lq.load_panel("noise-bars", n=400, horizon=5), "place": place, "D": pd.DataFrame({"a": [1.0, 2.0]}), "A": np.zeros((2, 2)), "t": times, "WF": lq.WalkForward(times), "rows": panel.frame}
+
+
+FIVE_PARTS = """
+lq.SplitPlan(parts=3)
+lq.SplitPlan(val=D)
+lq.SplitPlan(test=A)
+lq.TrainSettings(config=3)
+lq.TrainSettings(output=3)
+lq.TrainSettings(seed='')
+lq.TrainSettings(seed=D)
+lq.TrainSettings(acknowledged='ridge')
+lq.TrainSettings(device='gpux', draws=0)
+lq.SearchSettings(n_trials=A)
+lq.SearchSettings(space=D)
+lq.SearchSettings(metric=A)
+lq.AuditSettings(plant=D)
+lq.GateConfig(level=D)
+lq.make_panel('x.csv')
+lq.make_panel(None)
+lq.make_panel(rows, ['rest'], task='binary', references='x')
+lq.make_panel(rows, panel.features, task='binary', cleaning=None)
+lq.make_panel(rows, panel.features, task=None)
+lq.make_panel(rows, panel.features, task=D)
+lq.Panel(D, 'nope')
+lq.Feature('x', 3)
+lq.Store(None)
+lq.Store('')
+run.plot('x')
+run.plot(A)
+WF.plot('x')
+lq.Leaderboard({'a': [1]})
+lq.Leaderboard(3)
+lq.check_model('ridge', only=[])
+lq.check_model('ridge', tasks=[])
+lq.check_model('ridge', seed='')
+list(WF.split(3))
+lq.list_models('nobody')
+lq.list_models(D)
+lq.load_panel(D)
+lq.train(D)
+lq.train(panel, [])
+lq.train(panel, [3])
+lq.train(panel, 'logistic', plan=D)
+lq.train(panel, 'logistic', configs={'logistic': 3})
+lq.train(panel, 'logistic', progress=3)
+lq.tune(panel, 3)
+lq.audit(panel, 3)
+lq.audit(panel, folds='x')
+run.predict(bars)
+run.predict(3)
+run.evaluate(bars)
+run.evaluate(panel, model=3)
+run.publish(3)
+run.predictions(D)
+lq.predict(run.folder, D)
+lq.open_run(3)
+lq.register(3)
+"""
+ONE_SENTENCE = """
+lq.WalkForward(3)
+lq.WalkForward(D)
+lq.WalkForward(t, D)
+lq.WalkForward(t, n_splits='x')
+lq.WalkForward(t, embargo=D)
+lq.WalkForward(t, one_class=D)
+WF.folds('x')
+lq.PurgedKFold(t, n_splits=D)
+lq.CombinatorialPurged(t, n_test=D)
+lq.load_panel('league', seed='')
+lq.load_panel('league', horizon=D)
+lq.load_panel('sp500', horizon=0)
+lq.load_panel('sp500', symbol=D)
+lq.train(panel, 'logistic', configs={'logistic': {'C': D}})
+lq.predict(D)
+lq.predict(3)
+lq.promote(3)
+lq.rollback(D)
+lq.validate(D)
+run.evaluate(panel, since=D)
+run.publish('logistic', name=3)
+lq.Store(place).folder(3, 3)
+lq.LineupIQEstimator(D).fit(A, [0, 1])
+lq.LineupIQEstimator('logistic', task=D).fit(A, [0, 1])
+lq.LineupIQClassifier('logistic', C=D).fit(A, [0, 1])
+"""
+
+
+@pytest.mark.parametrize("call", FIVE_PARTS.strip().splitlines())
+def test_what_is_of_another_kind_is_said_whole(things, call):
+    "What, where, found, expected and how to mend it: never the complaint of a library below."
+    with pytest.raises(lq.LineupIQError) as told:
+        eval(call, dict(things))
+    assert [part for part in ("what", "where", "found", "expected", "fix") if not getattr(told.value, part)] == []
+
+
+@pytest.mark.parametrize("call", ONE_SENTENCE.strip().splitlines())
+def test_what_is_of_another_kind_is_an_error_of_this_library(things, call):
+    with pytest.raises(lq.LineupIQError):
+        eval(call, dict(things))
+
+
+def test_a_list_of_models_is_printed_whole(capsys):
+    print(lq.list_models())
+    said = capsys.readouterr().out
+    assert "..." not in said and all(text in said for text in lq.list_models()["description"])
+
+
+def test_a_run_says_whether_it_was_published(things, tmp_path, monkeypatch):
+    monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path))
+    run = lq.open_run(things["run"].folder)
+    assert run.published == [] and "Not published; run.publish() makes a version of it." in repr(run) and "Nothing is published" in lq.train.__doc__
+    name, version = run.publish("logistic")
+    assert lq.open_run(run.folder).published == [f"{name} {version}"] and f"Published: {name} {version}." in repr(lq.open_run(run.folder))
+
+
+def test_a_table_is_published_under_its_own_name_whoever_does_it(tmp_path, monkeypatch):
+    "The command and the notebook publish the same run under one name: the one that the YAML gives the table."
+    from lineupiq.workflows.requests import TrainRequest
+    from lineupiq.workflows.train import run_training
+    monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "models"))
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"day": pd.date_range("2020", periods=200), "x": rng.normal(size=200)})
+    table.assign(sold=0.2 * table["x"] + rng.normal(size=200)).to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "file.yaml").write_text("name: corner_shop\npath: rows.csv\ntask: regression\ntime: day\nlabel: sold\nlabel_lag: 1h\nfeatures: [x]\n")
+    ask = TrainRequest.from_mapping({"data": str(tmp_path / "file.yaml"), "model": "ridge", "output": str(tmp_path / "runs")}).in_process()
+    by_command = run_training(ask)[0]
+    run = lq.train(str(tmp_path / "file.yaml"), "ridge", settings=lq.TrainSettings(output=tmp_path / "more", isolate=False, draws=100))
+    assert [by_command.published["name"], run.publish("ridge")[0], lq.open_run(by_command.run_dir).publish("ridge")[0]] == ["corner_shop_h1_ridge"] * 3
 
 
 if __name__ == "__main__":

@@ -243,3 +243,47 @@ def test_upcoming_games_equal_a_later_build(tables):
     then, now = (p.frame[p.frame["group"] == 202310].set_index("game_id")[p.columns] for p in (later, ahead))
     pd.testing.assert_frame_equal(then, now)
     assert (~ahead.labelled).sum() == len(now) == 14
+
+
+# -- as of when, and who plays ------------------------------------------------------------------------------------------------------
+
+def test_lists_are_whole(tables):
+    "Everybody on a reserve list, a practice squad or the inactive list of a Sunday was used in none of its games."
+    used = tables["player_stats"].query("attempts.fillna(0) + carries.fillna(0) + targets.fillna(0) > 0")[["player_id", "season", "week", "team"]]
+    rosters = tables["rosters"].merge(used.assign(used=1.0), on=["player_id", "season", "week", "team"], how="left")
+    assert rosters["known_at"].notna().all() and set(rosters["status"]) == {"ACT", "INA", "DEV", "RES", "CUT"}
+    assert rosters.loc[rosters["status"] != "ACT", "used"].isna().all() and rosters.loc[rosters["status"] == "ACT", "used"].notna().mean() > 0.6
+    assert set(tables["depth_charts"]["position"]) == {"QB", "RB", "WR", "TE"} and tables["depth_charts"]["depth_rank"].between(1, 9).all()
+
+
+def test_who_plays_is_told_better_than_by_last_week(tables):
+    "2023 after 2021 and 2022: Brier against the frequency given last week and position, at least 12 % lower on Tuesday and 22 % at kickoff."
+    from lightgbm import LGBMClassifier
+
+    from lineupiq.data.usage import usage_panel
+    for as_of, least in (("tuesday", 0.12), ("kickoff", 0.22)):
+        panel = usage_panel(tables, as_of=as_of)
+        frame, late = panel.frame, panel.frame["season"] == 2023
+        X = frame[panel.columns].assign(position=frame["position"].astype("category").cat.codes)
+        model = LGBMClassifier(n_estimators=150, learning_rate=0.05, num_leaves=15, min_child_samples=60, verbose=-1, n_jobs=1, random_state=0).fit(X[~late], frame["label"][~late])
+        brier = ((model.predict_proba(X[late])[:, 1] - frame["label"][late]) ** 2).mean()
+        rule = ((frame["frequency"] - frame["label"])[late] ** 2).mean()
+        assert 0.16 < rule < 0.18 and brier < (1 - least) * rule, (as_of, brier, rule)
+
+
+def test_a_moment_of_the_week_hides_what_comes_later(tables):
+    "Lines, weather, roofs, starters, inactive players and reports of 2023's tenth week change no row of its Tuesday."
+    from lineupiq.data.players import View
+    from lineupiq.data.usage import usage_panel
+    now = {kind: (t["season"] == 2023) & (t["week"] == 10) for kind, t in tables.items() if {"season", "week"} <= set(t)}
+    games = tables["schedules"]
+    worse = {**tables, "schedules": games.assign(**{c: games[c].mask(now["schedules"], bad) for c, bad in {"spread_line": 20.0, "total_line": 70.0, "temp": 0.0, "wind": 50.0, "home_qb_id": "x", "away_qb_id": "x"}.items()},
+                                                 roof=games["roof"].mask(now["schedules"] & games["roof"].isin(["open", "closed"]), "open")),
+             "rosters": tables["rosters"].assign(status=tables["rosters"]["status"].mask(now["rosters"], "INA")), "depth_charts": tables["depth_charts"].assign(depth_rank=tables["depth_charts"]["depth_rank"].mask(now["depth_charts"], 8.0)),
+             "injuries": tables["injuries"].assign(report_status=tables["injuries"]["report_status"].mask(now["injuries"], "Out"))}
+    for make in (lambda t: player_panel(t, "RB", "carries", view=View("tuesday", lineups=True), first_season=2021), lambda t: usage_panel(t, as_of="tuesday")):
+        right, wrong = make(tables), make(worse)
+        upto = right.frame["group"] <= 202310
+        then = wrong.frame.set_index(["symbol", "group"]).reindex(pd.MultiIndex.from_frame(right.frame.loc[upto, ["symbol", "group"]]))
+        pd.testing.assert_frame_equal(right.frame.loc[upto, right.columns].reset_index(drop=True), then[right.columns].reset_index(drop=True), check_exact=True)
+        assert upto.sum() > 3000

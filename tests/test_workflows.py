@@ -123,7 +123,7 @@ def test_scripts_parse(name, i, script, tmp_path):
 
 
 def commands() -> list[tuple[str, ...]]:
-    return sorted({tuple(c.split()) for _, _, script in SCRIPTS for c in re.findall(r"(?<!import )lineupiq ((?:job )?[a-z]+)", script)})
+    return sorted({tuple(c.split()) for _, _, script in SCRIPTS for c in re.findall(r"(?<!import )lineupiq ((?:job )?[a-z_]+)", script)})
 
 
 @pytest.mark.parametrize("argv", commands(), ids=" ".join)

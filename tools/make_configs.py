@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+BY_HAND = ("experiments", "rules", "scoring")  # folders of what is written by hand: grids, and the rules of leagues
 
 
 def shipped() -> dict[str, str]:
@@ -20,7 +21,7 @@ def shipped() -> dict[str, str]:
         if entry["available"] and entry["module"].startswith("lineupiq."):
             out[f"models/{entry['name']}.yaml"] = default_yaml(f"{entry['family']}:{entry['name']}")
     own = ROOT / "lineupiq" / "configs"
-    return out | {p.relative_to(own).as_posix(): p.read_text(encoding="utf-8") for p in (own / "experiments").glob("*.yaml")}  # written by hand: grids, not defaults
+    return out | {p.relative_to(own).as_posix(): p.read_text(encoding="utf-8") for p in own.glob("*/*.yaml") if p.parent.name in BY_HAND}
 
 
 def main() -> int:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .poison import World, panel_world, spoil_rows, spoil_table, world_of
+from .poison import World, nfl_build, nfl_moment, panel_world, spoil_rows, spoil_table, world_of
+from ..data.nfl_as_of import KICKOFF, AsOf, read_as_of, week_moments
 from ..data.panel import Panel, naive_utc
 from ..data.request import DataRequest, read_source, source_files, source_options
 from ..data.sources import SOURCES, RawRows
@@ -62,20 +63,17 @@ def _bar_feed(ask: DataRequest, horizon: int | None) -> Feed:
 
 def _nfl_feed(ask: DataRequest, horizon: int | None) -> Feed:
     "Tables of football: whole weeks end; the coming one has a schedule and no results."
-    from lineupiq.data.games import game_panel
-    from lineupiq.data.players import player_panel
-    world = world_of(ask, horizon)
-    players = ask.data == "nfl-players" or bool(ask.position or ask.target)
-    def coming(raw: Mapping[str, pd.DataFrame], at: np.datetime64) -> Panel:
-        tables = _without_results(_weeks_until(raw, at), at)
-        return player_panel(tables, ask.position or "WR", ask.target or "receiving_yards", upcoming=True) if players else game_panel(tables, market=ask.market, upcoming=True)
-    return Feed(world, _weeks_until, coming, every=not players)
+    world, as_of, build = world_of(ask, horizon), read_as_of(nfl_moment(ask)), nfl_build(ask)
+    players = ask.data != "nfl-usage" and (ask.data == "nfl-players" or bool(ask.position or ask.target))
+    until = partial(_weeks_until, as_of=as_of)
+    return Feed(world, until, lambda raw, at: build(_without_results(until(raw, at), at), upcoming=True), every=not players)
 
 
-def _weeks_until(raw: Mapping[str, pd.DataFrame], at: np.datetime64) -> dict[str, pd.DataFrame]:
+def _weeks_until(raw: Mapping[str, pd.DataFrame], at: np.datetime64, as_of: AsOf = KICKOFF) -> dict[str, pd.DataFrame]:
     "Every table up to the week of a moment."
     games = raw["schedules"]
-    weeks = (games["season"] * 100 + games["week"])[naive_utc(games["kickoff"]) <= at]
+    began = games["kickoff"] if as_of.into is None else games[["season", "week"]].merge(week_moments(games, as_of), on=["season", "week"], how="left")["decided"].set_axis(games.index)
+    weeks = (games["season"] * 100 + games["week"])[naive_utc(began) <= at]
     last = weeks.max()
     return {k: t[t["season"] * 100 + t["week"] <= last] if {"season", "week"} <= set(t) else t for k, t in raw.items()}
 

@@ -5,7 +5,7 @@
 # %% ../../nbs/11_auditing/04_poison.ipynb #c08778a1
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from ..data.tables import ROLES, TableConfig, game_rows, row_times, rows_panel, 
 
 # %% auto #0
 __all__ = ['USAGE', 'AT_KICKOFF', 'LATER_ROLES', 'DIGITS', 'World', 'spoil_bars', 'spoil_nfl', 'spoil_panel', 'spoil_table',
-           'spoil_rows', 'spoil_games', 'panel_world', 'world_of', 'changes']
+           'spoil_rows', 'spoil_games', 'panel_world', 'world_of', 'nfl_moment', 'nfl_build', 'changes']
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f69b957a
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def spoil_nfl(
     after: np.datetime64,  # what was known then stays
     until: np.datetime64 | None,  # what became known later than this stays
     rng: np.random.Generator,  # of the garbage
+    at_kickoff: Sequence[str] = AT_KICKOFF,  # columns of the schedule that are known at kickoff
 ) -> dict[str, pd.DataFrame]:
     "Tables of another future."
     from lineupiq.data.games import GAME_HOURS
@@ -112,7 +113,7 @@ def spoil_nfl(
     kickoff = naive_utc(games["kickoff"])
     known = kickoff + np.timedelta64(GAME_HOURS, "h")
     played = games["home_score"].notna().to_numpy()
-    made = _spoiled(games, _between(kickoff, after, until), AT_KICKOFF, rng)
+    made = _spoiled(games, _between(kickoff, after, until), at_kickoff, rng)
     late = np.flatnonzero(_between(known, after, until) & played)
     home, away = rng.integers(0, 60, len(late)).astype(float), rng.integers(0, 60, len(late)).astype(float)
     away += home == away  # a tie would leave a row out
@@ -127,7 +128,7 @@ def spoil_nfl(
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f15ba68b
 def _spoil_people(tables: Mapping[str, pd.DataFrame], sides: pd.DataFrame, after: np.datetime64, until: np.datetime64 | None, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
-    "Box scores, snaps and injury reports of another future."
+    "Box scores, snaps, injury reports, rosters and depth charts of another future."
     out = {}
     for name in ("player_stats", "snap_counts"):
         table = tables.get(name)
@@ -140,6 +141,10 @@ def _spoil_people(tables: Mapping[str, pd.DataFrame], sides: pd.DataFrame, after
     if reports is not None and len(reports) and "date_modified" in reports:
         written = naive_utc(reports["date_modified"])
         out["injuries"] = _spoiled(reports, _between(written, after, until), ["report_status", "practice_status", "report_primary_injury"], rng)
+    for name, column in (("rosters", "status"), ("depth_charts", "depth_rank")):
+        table = tables.get(name)
+        if table is not None and len(table) and "known_at" in table:
+            out[name] = _spoiled(table, _between(naive_utc(table["known_at"]), after, until), [column], rng)
     return out
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #30b769df
@@ -295,7 +300,7 @@ def world_of(
     horizon: int | None = None,  # of `horizons`; None: the source's own
 ) -> World:
     "The world behind `--data`, as deep as the source allows."
-    makers = {"sp500": _bar_world, "bars": _bar_world, "noise-bars": _bar_world, "nfl-games": _nfl_world, "nfl-players": _nfl_world, "league": _nfl_world}
+    makers = {"sp500": _bar_world, "bars": _bar_world, "noise-bars": _bar_world, "nfl-games": _nfl_world, "nfl-players": _nfl_world, "nfl-usage": _nfl_world, "league": _nfl_world}
     ask = ask.named
     given = {*source_options(ask), *(["horizon"] if horizon else [])}
     if ask.data not in SOURCES and ask.table is not None and ask.table.history and given <= {"path"}:
@@ -339,17 +344,36 @@ def _bar_world(ask: DataRequest, horizon: int | None) -> World:
     return World(raw, build, spoil_bars, "open, high, low, close and volume of every bar")
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #c102db14
-def _nfl_world(ask: DataRequest, horizon: int | None) -> World:
+def nfl_moment(
+    ask: DataRequest,  # nfl-players, nfl-games, nfl-usage, or the simulated league
+) -> str:  # as `as_of` of a builder
+    "The moment of the week that a source's rows are made as of, where none is said too."
+    return ask.as_of or ("tuesday" if ask.data == "nfl-usage" else "kickoff")
+
+
+def nfl_build(
+    ask: DataRequest,  # nfl-players, nfl-games, nfl-usage, or the simulated league
+) -> Callable[..., Panel]:  # tables, and upcoming=True for the coming week's rows too -> panel
+    "What a source of football makes of its tables."
+    as_of = nfl_moment(ask)
+    if ask.data == "nfl-usage":
+        from lineupiq.data.usage import usage_panel
+        return partial(usage_panel, outcome=ask.target or "used", position=ask.position, as_of=as_of)
+    if ask.data == "nfl-players" or ask.position or ask.target:
+        from lineupiq.data.players import View, player_panel
+        return partial(player_panel, position=ask.position or "WR", target=ask.target or "receiving_yards", view=View(as_of, ask.lineups))
     from lineupiq.data.games import game_panel
+    return partial(game_panel, market=ask.market, as_of=as_of)
+
+
+def _nfl_world(ask: DataRequest, horizon: int | None) -> World:
     from lineupiq.data.nfl import load_nfl_tables, nfl_tables
-    from lineupiq.data.players import player_panel
     from lineupiq.data.simulate import league
     if ask.data == "nfl-players" and not (ask.position and ask.target): read_source(ask, horizon)  # says what is missing
     raw = nfl_tables(league(seed=ask.seed or 0).parts) if ask.data == "league" else load_nfl_tables(source_files(ask))
-    if ask.data == "nfl-players" or ask.position or ask.target:
-        build = lambda tables: player_panel(tables, ask.position or "WR", ask.target or "receiving_yards")  # noqa: E731
-    else: build = lambda tables: game_panel(tables, market=ask.market)  # noqa: E731
-    return World(raw, lambda tables: replace(build(tables), name="league (simulated)" if ask.data == "league" else ask.data), spoil_nfl, "results, box scores, injury reports and betting lines")
+    build = nfl_build(ask)
+    spoil = spoil_nfl if nfl_moment(ask) == "kickoff" else partial(spoil_nfl, at_kickoff=tuple(c for c in AT_KICKOFF if c not in ("home_rest", "away_rest", "roof")))  # days of rest are the calendar's, a dome is a dome on Tuesday too
+    return World(raw, lambda tables: replace(build(tables), name="league (simulated)" if ask.data == "league" else ask.data), spoil, "results, box scores, injury reports and betting lines" + ", rosters and depth charts" * bool(len(raw["rosters"])))
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #87766ba8
 DIGITS = 9  # decimals of weights that count

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from ..base import Bound, ConfigError, Positive, config_problems, did_you_mean
-from ..core.config import raise_problems
+from ..core.config import Settings, raise_problems
 
 # %% auto #0
 __all__ = ['PLANTS', 'check_plant', 'AuditSettings']
@@ -28,7 +28,7 @@ def check_plant(
 
 # %% ../../nbs/11_auditing/00_settings.ipynb #c378f476
 @dataclass(frozen=True)
-class AuditSettings:
+class AuditSettings(Settings):
     "How thorough an audit is."
     plant: str | None = None  # Plant a leak for real, to see it caught: scaler, feature, label, calibrator, stack or fold.
     rows: Annotated[int, Bound(ge=200)] | None = None  # Latest rows that are audited; default 1,500 for nets, 5,000 for others.

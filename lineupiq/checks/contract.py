@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..base import BaseModel, ConfigError, DataError, LineupIQError, ModelTypeError, NotFitted, PredictionOutput, TrainingMetrics
-from ..base import did_you_mean
+from ..base import did_you_mean, in_short
 from .bench import CHECKS, Bench, Broken, agree, expect, gap, model_check, peak_bytes, raw_output, refused, run_check, spoiled
 from .findings import Finding
 from .reads import hear_reads
@@ -416,6 +416,14 @@ def _class_of(model: str | type[BaseModel]) -> type[BaseModel]:
     return model
 
 # %% ../../nbs/02_checks/04_contract.ipynb #276f6496
+def _asked(given: Iterable[str] | None, known: Iterable[str], name: str) -> list[str]:
+    "Which of what there is was asked for; nothing at all is no question."
+    out = list(known) if given is None else [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
+    if not out or not all(isinstance(t, str) for t in out):
+        raise ConfigError("nothing to check", where=f"check_model: {name}", found=repr(given)[:60], expected=f"some of {', '.join(known)}", fix=f"leave {name} out for all of them")
+    return out
+
+
 def check_model(
     model: str | type[BaseModel],  # a registered name, short or full, or a class
     tasks: Iterable[str] | None = None,  # None: all that the class declares
@@ -428,11 +436,15 @@ def check_model(
     import tempfile
     cls = _class_of(model)
     config = getattr(cls, "check_config", None) if config is None else config
-    tasks, titles = list(cls.tasks if tasks is None else tasks), list(CHECKS if only is None else only)
+    tasks, titles = _asked(tasks, cls.tasks, "tasks"), _asked(only, CHECKS, "only")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ConfigError("a seed is a whole number", where="check_model: seed", found=in_short(seed), expected="a whole number from 0 up", fix="seed=0")
+    if not (config is None or isinstance(config, dict)):
+        raise ConfigError("settings of a model are a dictionary", where="check_model: config", found=type(config).__name__, expected="a dictionary of settings by name", fix='config={"n_estimators": 20}')
     odd = [t for t in tasks if t not in cls.tasks] + [t for t in titles if t not in CHECKS]
     if odd:
         hint = did_you_mean(odd[0], [*cls.tasks, *CHECKS])
-        raise ConfigError(f"nothing to check under '{odd[0]}'{hint}", expected=f"{', '.join(cls.tasks)}, or a title of CHECKS")
+        raise ConfigError(f"nothing to check under '{odd[0]}'{hint}", where="check_model", found=odd[0], expected=f"{', '.join(cls.tasks)}, or a title of CHECKS", fix="list(CHECKS) has the titles")
     with tempfile.TemporaryDirectory(prefix="check_model_") as folder, hear_reads() as heard:
         benches = [Bench(cls, task, seed, config, folder) for task in tasks]
         for b in benches: b.heard = heard

@@ -21,11 +21,11 @@ from ..base import ConfigError, LineupIQError
 from ..core.journal import IN_PLACE
 from ..core.display import terminal_width
 from ..core.text import VisibleFormatter, wrapped
-from . import audit as cli_audit, sources as cli_sources, drift as cli_drift, jobs as cli_jobs, record as cli_record, replay as cli_replay, reproduce as cli_reproduce, tune as cli_search, store as cli_store, train as cli_train, validate as cli_validate  # noqa: F401 - they register their commands
+from . import audit as cli_audit, sources as cli_sources, drift as cli_drift, jobs as cli_jobs, project as cli_project, record as cli_record, replay as cli_replay, tune as cli_search, store as cli_store, train as cli_train, validate as cli_validate, reproduce as cli_reproduce, lineup as cli_lineup  # noqa: F401 - they register their commands
 from .app import Printer, app, closed_pipe, out
 
 # %% ../../nbs/18_cli/09_program.ipynb #b4819b18
-LIFE = ("train", "tune", "experiment", "runs", "open", "models", "sources", "predict", "record", "evaluate", "audit", "export", "validate", "promote", "rollback", "version", "history", "sign", "verify", "reproduce", "doctor", "archive", "prune", "drift", "retrain", "replay", "job", "track", "config")
+LIFE = ("train", "tune", "experiment", "runs", "open", "models", "sources", "predict", "lineup", "project", "record", "evaluate", "audit", "export", "validate", "promote", "rollback", "version", "history", "sign", "verify", "reproduce", "doctor", "archive", "prune", "drift", "retrain", "replay", "job", "track", "config")
 
 
 def _place(entry: Any) -> int:

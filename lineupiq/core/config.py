@@ -11,18 +11,20 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from decimal import Decimal
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, ModelConfig, config_problems, did_you_mean
+import numpy as np
+
+from ..base import ConfigError, ModelConfig, config_problems, did_you_mean, in_short
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_DEPTH', 'MAX_ALIASES', 'MAX_VALUES', 'MODEL_SECTIONS', 'MODEL_KEYS', 'DATASET_KEYS', 'INTERNAL',
            'COMMON', 'read_yaml', 'yaml_lines', 'raise_problems', 'model_sections', 'model_params', 'check_params',
-           'field_comments', 'yaml_value', 'settings_yaml', 'config_yaml', 'common_yaml']
+           'field_comments', 'Settings', 'yaml_value', 'settings_yaml', 'config_yaml', 'common_yaml']
 
 # %% ../../nbs/00_core/03_config.ipynb #a988df62
 MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_VALUES = 1 << 20, 50, 100, 10_000
@@ -322,6 +324,38 @@ def _class_lines(lines: list[str], name: str) -> Iterator[str]:
         inside = inside or re.match(rf"class {name}\b", line) is not None
         if inside:
             yield line
+
+# %% ../../nbs/00_core/03_config.ipynb #5582cadb
+class Settings:
+    "What a dataclass of settings extends: what it is given is held against the types of its fields as soon as it is given."
+    def __post_init__(self) -> None:
+        cls, given = type(self), {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is f.default or (f.default_factory is not MISSING and type(value) is dict and not value):
+                continue
+            given[f.name] = _plain_form(f, value)
+            if given[f.name] is not value:
+                object.__setattr__(self, f.name, given[f.name])
+        if given and (wrong := config_problems(cls, given, types_only=hasattr(cls, "problems"))):  # what has `problems` says bounds there, beside what contradicts itself
+            words, named = field_comments(cls), [f for f in fields(self) if any(p.startswith((f"{f.name}:", f"{f.name}.")) for p in wrong)]
+            raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in wrong), where=cls.__name__, found=", ".join(f"{f.name}={in_short(given[f.name])}" for f in named),
+                              expected="; ".join(f"{f.name}: {_kind_of(f)}" for f in named),
+                              fix="; ".join(f"{f.name}: {words[f.name]}" if f.name in words else f"leave {f.name} out for its default" for f in named))
+
+
+def _kind_of(f: Field) -> str:
+    "A field's type as its class says it, without bounds."
+    return re.sub(r"Annotated\[([^,]+), Bound\([^)]*\)\]", r"\1", str(f.type))
+
+
+def _plain_form(f: Field, value: Any) -> Any:
+    "A value as a file would have it: numbers without NumPy, a tuple for a list where the field has one."
+    if isinstance(value, (np.integer, np.floating, np.bool_)) and not isinstance(value, np.timedelta64):
+        return value.item()
+    if isinstance(value, list) and str(f.type).startswith("tuple"):
+        return tuple(value)
+    return list(value) if isinstance(value, tuple) and str(f.type).startswith("list") else value
 
 # %% ../../nbs/00_core/03_config.ipynb #9f95b365
 def yaml_value(

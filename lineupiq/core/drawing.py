@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from ..base import ConfigError
+
 # %% auto #0
-__all__ = ['apart', 'subplots']
+__all__ = ['apart', 'check_axes', 'subplots']
 
 # %% ../../nbs/00_core/00b_drawing.ipynb #b8200e03
 _APART: ContextVar[bool] = ContextVar("lineupiq_drawing_apart", default=False)
@@ -29,6 +31,15 @@ def apart() -> Iterator[None]:
             yield
     finally:
         _APART.reset(token)
+
+
+def check_axes(
+    ax: Any,  # as a caller gave them
+) -> Any:  # the same
+    "Axes, or None for new ones; anything else is refused before something is drawn."
+    if ax is not None and not hasattr(ax, "set_xlabel"):
+        raise ConfigError("that is nothing to draw on", where="ax", found=f"{type(ax).__name__} {ascii(ax)[:40]}", expected="matplotlib axes, or None for new ones", fix="ax = plt.subplots()[1]; of several, one of them")
+    return ax
 
 
 def subplots(

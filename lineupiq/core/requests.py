@@ -16,7 +16,7 @@ from ..base import ConfigError, config_problems, did_you_mean
 from .config import raise_problems
 
 # %% auto #0
-__all__ = ['part', 'option', 'Leaf', 'leaves', 'fitted', 'Request', 'changed']
+__all__ = ['part', 'option', 'Leaf', 'leaves', 'fitted', 'is_given', 'Request', 'changed']
 
 # %% ../../nbs/00_core/11_requests.ipynb #10427986
 def part(
@@ -124,6 +124,13 @@ def fitted(
     return tuple(_single(leaf, v) for v in (given if leaf.one is Path or leaf.whole else _pieces(value)))
 
 # %% ../../nbs/00_core/11_requests.ipynb #ef59d98d
+def is_given(
+    value: Any,  # of a request, from outside
+) -> bool:  # False: None, or a list of nothing
+    "Whether a value was asked for."
+    return value is not None and not (isinstance(value, list) and not value)
+
+
 class Request:
     "What is asked of the library; a frozen dataclass extends this."
     @classmethod
@@ -136,7 +143,7 @@ class Request:
         "A request from a command line, a YAML, a job's parameters or a record."
         if not isinstance(values, Mapping):
             raise ConfigError("a request is made of names and values", where=where or cls.__name__, found=type(values).__name__, expected="a mapping")
-        asked = {k: v for k, v in values.items() if v is not None and v != []}
+        asked = {k: v for k, v in values.items() if is_given(v)}
         known = {leaf.name: leaf for leaf in leaves(cls)}
         unknown = lambda given: [f"{k}: unknown key{did_you_mean(str(k), known)}" for k in given if k not in known]  # noqa: E731
         tell = lambda found: raise_problems([_as_flag(p, known) for p in dict.fromkeys(found)] if flags else list(dict.fromkeys(found)), where, text)  # noqa: E731
@@ -208,7 +215,7 @@ def _of_other_types(ask: Any) -> list[str]:
         return parts
     held = {leaf.name: ask.value(leaf) for leaf in leaves(type(ask))}
     single = [f"{leaf.name}: expected a tuple, such as ({held[leaf.name]!r},), found {type(held[leaf.name]).__name__}" for leaf in leaves(type(ask)) if leaf.many and not isinstance(held[leaf.name], (tuple, list, type(None)))]
-    return single or list(dict.fromkeys(_build(type(ask), {k: v for k, v in held.items() if v is not None and v != ()})[1]))
+    return single or list(dict.fromkeys(_build(type(ask), {k: v for k, v in held.items() if v is not None and not (isinstance(v, tuple) and not v)})[1]))
 
 
 def _build(cls: type, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> tuple[Any, list[str]]:

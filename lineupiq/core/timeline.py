@@ -5,6 +5,7 @@
 # %% ../../nbs/00_core/05_timeline.ipynb #ec0f084e
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ __all__ = ['NAT', 'NEVER', 'Distance', 'to_ticks', 'to_duration', 'whole_number'
 # %% ../../nbs/00_core/05_timeline.ipynb #952f9d2e
 NAT = np.iinfo(np.int64).min  # a missing time, as NumPy stores it
 NEVER = np.iinfo(np.int64).max  # the label end of a row whose label is not known: later than any cut
-Distance = str | int | float | np.timedelta64  # between two times: 5D or 12h, or a number where times are whole numbers
+Distance = str | int | float | dt.timedelta | np.timedelta64  # between two times: 5D or 12h, or a number where times are whole numbers
 
 # %% ../../nbs/00_core/05_timeline.ipynb #6d72144c
 def to_ticks(

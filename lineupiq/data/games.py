@@ -15,6 +15,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from .game_log import make_log
 from .nfl import GAME_HOURS, next_games, past_means, team_games
+from .nfl_as_of import AsOf, games_as_of, read_as_of, tables_until
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 from .ratings import USUAL, EloRules, elo_ratings
 
@@ -174,8 +175,10 @@ BESIDE_MARKET = ("elo_diff", "rest_diff", "is_divisional_game")  # all that stil
 def game_features(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     rules: EloRules = USUAL,  # the rating's constants
+    as_of: str | AsOf = "kickoff",  # kickoff, tuesday, or a time stamp
 ) -> pd.DataFrame:  # the schedule with every feature and market column, one row a game
     "Everything known before each game."
+    as_of = read_as_of(as_of)
     games = add_elo(tables["schedules"], rules)
     form = team_form(games)
     for side in ("home", "away"):
@@ -186,9 +189,11 @@ def game_features(
     for name in ("point_diff", "points_for", "points_against", "win_rate"):
         games[f"{name}_diff"] = games[f"home_{name}"] - games[f"away_{name}"]
     games["rest_diff"] = (games["home_rest_days"] - games["away_rest_days"]).clip(-7, 7)
-    context = team_games(games).query("is_home == 1")[["game_id", "neutral", "playoff", "indoors"]]
+    context = games_as_of(team_games(games), as_of).query("is_home == 1")[["game_id", "neutral", "playoff", "indoors", "decided", "ready"]]
     games = pd.concat([games.merge(context, on="game_id"), same_division(games, tables["teams"])], axis=1)
-    games["market_prob"] = market_prob(games)
+    games["market_prob"] = market_prob(games) if as_of.into is None else np.nan
+    if as_of.into is not None:
+        games[["spread_line", "total_line"]] = np.nan
     odds = games["market_prob"].clip(0.01, 0.99)
     return games.assign(market_logit=np.log(odds / (1 - odds)), week=games["week"].astype(float))
 
@@ -224,23 +229,28 @@ def game_panel(
     first_season: int | None = None,  # first season of rows; earlier ones are history. None: all
     upcoming: bool = False,  # append the coming week's games, label NaN
     rules: EloRules = USUAL,  # the rating's constants, e.g. EloRules(home_advantage=55)
-) -> Panel:  # a binary panel; symbol = home team, time = kickoff, group = season * 100 + week
-    "One row a game: the label is 1 if the home side won, the features were known at kickoff."
+    as_of: str | AsOf = "kickoff",  # kickoff, tuesday, or a time stamp, US Eastern where it has no zone
+) -> Panel:  # a binary panel; symbol = home team, time = kickoff or the week's moment, group = season * 100 + week
+    "One row a game: the label is 1 if the home side won, the features were known at kickoff, or at another moment of the week."
+    as_of = read_as_of(as_of)
+    if market and as_of.into is not None:
+        raise ConfigError("the closing line is known at kickoff only", where="market", found=f"as of {as_of.name}", fix="leave market out, or make the panel as of kickoff")
+    tables = tables_until(tables, as_of.until)
     if ties not in ("drop", "loss"):
         raise ConfigError(f"unknown ties '{ties}'", where="ties", expected="drop or loss")
     names = _manifest(features, market)
-    games = game_features(tables, rules)
+    games = game_features(tables, rules, as_of)
     label, played = _labels(games, ties), games["home_score"].notna()
     tied = played & (games["home_score"] == games["away_score"])
     first_game = (games["home_games_played"] == 0) | (games["away_games_played"] == 0)
     inside = games["season"] >= (first_season if first_season is not None else games["season"].min())
     coming = games["game_id"].isin(next_games(team_games(games))["game_id"]) & upcoming
-    keep = inside & ~first_game & (label.notna() | coming)
+    keep = inside & ~first_game & (label.notna() | coming) & games["ready"]
     if not keep.any():
         raise DataError("There are no games to learn from.", where="table schedules",
                         found=f"{len(games)} games, {int(played.sum())} with a score", fix="load more seasons, or lower first_season")
     left_out = [name for name in names if games.loc[keep, name].nunique() < 2]  # missing or constant throughout
-    frame = games.assign(symbol=games["home_team"], time=games["kickoff"], label=label,
+    frame = games.assign(symbol=games["home_team"], time=games["decided"], label=label,
                          group=games["season"] * 100 + games["week"].astype("int64"), log_row=np.arange(len(games)),
                          label_end=(games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~played))
     canonical = ["symbol", "time", "label", "label_end", "season", "group", "home_team", "away_team", "game_id", "log_row", "elo_prob", "market_prob"]
@@ -250,7 +260,8 @@ def game_panel(
         [Feature(name, "numeric", about) for name, about in names.items() if name not in left_out], task="binary", name="nfl-games",
         references=references,
         cleaning=Cleaning(sort=True, missing_target="upcoming"))
-    counts = {"ties_dropped": int((tied & inside & ~first_game).sum()) if ties == "drop" else 0,
+    moment = {} if as_of.into is None else {"as_of": as_of.name}
+    counts = {**moment, "ties_dropped": int((tied & inside & ~first_game).sum()) if ties == "drop" else 0,
               "first_games_dropped": int((first_game & inside).sum()), "left_out": left_out}
     return replace(with_notes(panel, counts), log=game_log(games), shown={"home": "home_team", "away": "away_team"})
 

@@ -17,14 +17,16 @@ from pandas.api.indexers import BaseIndexer
 from ..base import DataError, EnvironmentFault, MissingExtra
 from ..core.readers import find_tables, read_header, read_table
 from .nfl_rows import behind_the_season, by_age, completed, in_season, last_weeks_of, named_rows, one_row_a_key, settled, without_show
-from .nfl_schema import CODES, KEYS, RENAMES, SIGNATURES, check_parts, not_quite, read_clock, spread_contradictions, table_kind
+from .nfl_teams import folded
+from .nfl_schema import CODES, KEYS, POSITION_WORDS, RENAMES, UNDATED, SIGNATURES, check_parts, not_quite, read_clock, spread_contradictions, table_kind
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'GAME_HOURS', 'DEFAULT_GAMETIME', 'LINES', 'TEXTS', 'REPAIRS', 'FIRST_SEASON', 'SHARED', 'SPANS',
-           'kickoff_times', 'called_off', 'normalise_table', 'empty_table', 'read_nfl_files', 'download_nfl',
-           'nfl_tables', 'load_nfl_tables', 'load_game_tables', 'team_games', 'next_games', 'past_means']
+__all__ = ['log', 'GAME_HOURS', 'DEFAULT_GAMETIME', 'LINES', 'TEXTS', 'OFFENCE', 'REPAIRS', 'FIRST_SEASON', 'GAMES_TABLES',
+           'LOADERS', 'SHARED', 'SPANS', 'kickoff_times', 'called_off', 'normalise_table', 'empty_table',
+           'read_nfl_files', 'download_nfl', 'nfl_tables', 'load_nfl_tables', 'load_game_tables', 'team_games',
+           'next_games', 'past_means']
 
 # %% ../../nbs/01_data/11_nfl.ipynb #1781f759
 GAME_HOURS = 4  # a label is known this long after kickoff
@@ -122,8 +124,28 @@ def _injuries(frame: pd.DataFrame) -> pd.DataFrame:
         log.warning("injuries: %d of %d reports have no date_modified and cannot be known before a kickoff", int(stamp.isna().sum()), len(frame))
     return frame.assign(date_modified=stamp.dt.as_unit("ns")).sort_values("date_modified", na_position="first", kind="stable")
 
+# %% ../../nbs/01_data/11_nfl.ipynb #9f0ab16c
+OFFENCE = ("QB", "RB", "WR", "TE")
 
-REPAIRS: dict[str, Callable] = {"schedules": _schedules, "player_stats": _player_stats, "players": _players, "injuries": _injuries}
+
+def _rosters(frame: pd.DataFrame) -> pd.DataFrame:
+    "Rosters by week; a season in which nobody has two rows, and not all the same week, is none."
+    seasons = frame.groupby("season")
+    yearly = (seasons["week"].nunique() > 1) & (seasons["player_id"].nunique() == seasons.size())
+    if yearly.any():
+        log.warning("rosters: %s: one row a player; a roster of a season says nothing of its weeks, and is left out", ", ".join(map(str, yearly.index[yearly])))
+    return frame[~frame["season"].map(yearly).astype(bool)]
+
+
+def _depth_charts(frame: pd.DataFrame) -> pd.DataFrame:
+    "Places of the offence, by position; where a chart names none, the player's own."
+    place = frame["depth_position"].astype("object").map(lambda word: POSITION_WORDS.get(folded(str(word))))
+    own = frame["position"].astype("object").map(lambda word: POSITION_WORDS.get(folded(str(word)))) if "position" in frame else None
+    frame = frame.assign(position=place if own is None else place.where(frame["depth_position"].astype("object").astype(str).str.strip() != "", own))
+    return frame[frame["position"].isin(OFFENCE) & frame["depth_rank"].notna()]
+
+
+REPAIRS: dict[str, Callable] = {"schedules": _schedules, "player_stats": _player_stats, "players": _players, "injuries": _injuries, "rosters": _rosters, "depth_charts": _depth_charts}
 
 # %% ../../nbs/01_data/11_nfl.ipynb #cdb58309
 def _joined(kind: str, frames: Sequence[pd.DataFrame], last: Mapping[int, int] | None) -> pd.DataFrame:
@@ -147,7 +169,7 @@ def _joined(kind: str, frames: Sequence[pd.DataFrame], last: Mapping[int, int] |
 
 
 def normalise_table(
-    kind: str,  # schedules, player_stats, snap_counts, injuries, players or teams
+    kind: str,  # a name of SIGNATURES
     frames: Sequence[pd.DataFrame],  # parts of that table, the most trusted last
     last_weeks: Mapping[int, int] | None = None,  # season -> last week of its regular season; None: as the table itself says
     checked: bool = False,  # the parts have been through `check_parts`
@@ -159,7 +181,7 @@ def normalise_table(
 
 # %% ../../nbs/01_data/11_nfl.ipynb #85a44418
 def empty_table(
-    kind: str,  # one of the six tables
+    kind: str,  # one of the tables
 ) -> pd.DataFrame:  # no rows, the identifying columns
     "The shape of a table that nobody supplied."
     names = [name.split("|")[0] for name in (*KEYS[kind], *SIGNATURES[kind])]
@@ -206,7 +228,9 @@ def read_nfl_files(
     return parts
 
 # %% ../../nbs/01_data/11_nfl.ipynb #9a3f4467
-FIRST_SEASON = {"player_stats": 1999, "snap_counts": 2012, "injuries": 2009}  # since when nflverse has them
+FIRST_SEASON = {"player_stats": 1999, "snap_counts": 2012, "injuries": 2009, "rosters": 2002, "depth_charts": 2001}  # since when nflverse has them
+GAMES_TABLES = ("schedules", "teams")  # all that games need
+LOADERS = {"rosters": "load_rosters_weekly"}  # whose function has another name than the table
 
 
 def _nflreadpy():
@@ -235,7 +259,7 @@ def download_nfl(
     seasons: Sequence[int] | None = None,  # None: all that nflverse has
     kinds: Collection[str] = tuple(SIGNATURES),  # tables that are wanted
 ) -> dict[str, list[pd.DataFrame]]:  # table -> its parts, a season each
-    "The six tables through nflreadpy."
+    "The tables through nflreadpy."
     source = _nflreadpy()
     whole = {"schedules": lambda: source.load_schedules(True if seasons is None else list(seasons)), "players": source.load_players, "teams": source.load_teams}
     parts = {kind: [_download(kind, call)] for kind, call in whole.items() if kind in kinds}
@@ -243,7 +267,7 @@ def download_nfl(
     for kind, first in FIRST_SEASON.items():
         if kind not in kinds:
             continue
-        load = getattr(source, f"load_{kind}")
+        load = getattr(source, LOADERS.get(kind, f"load_{kind}"))
         wanted = [s for s in (seasons or range(first, current + 1)) if first <= s <= current]
         parts[kind] = [_download(f"{kind} {season}", lambda load=load, season=season: load(season)) for season in wanted]
     return {kind: [frame for frame in frames if frame is not None] for kind, frames in parts.items()}
@@ -276,11 +300,27 @@ def _played_or_coming(schedule: pd.DataFrame, stats: pd.DataFrame) -> pd.DataFra
     return schedule
 
 
+def _dated(table: pd.DataFrame, schedules: pd.DataFrame) -> pd.DataFrame:
+    "With known_at, when each row of rosters or depth charts was known."
+    sides = pd.concat([schedules[["season", "week", f"{side}_team", "kickoff"]].set_axis(["season", "week", "team", "known_at"], axis=1) for side in ("home", "away")])
+    last = schedules.groupby(["season", "week"])["kickoff"].max().rename("last").reset_index()
+    table = table.astype({"season": "int64", "week": "int64"}) if len(table) else table
+    known = table.merge(sides, on=["season", "week", "team"], how="left").merge(last, on=["season", "week"], how="left") if len(table) else table.assign(known_at=pd.NaT, last=pd.NaT)
+    when = pd.to_datetime(known["known_at"].fillna(known["last"]), utc=True)
+    if "dt" in known:
+        dated = pd.to_datetime(known["dt"], utc=True)
+        when = dated.where(dated > UNDATED, when)
+    known = known.assign(known_at=when.dt.as_unit("ns")).drop(columns="last")
+    if (lost := known["known_at"].isna()).any():
+        log.warning("%d row(s) of rosters or depth charts are of weeks that the schedule does not have, and are left out", int(lost.sum()))
+    return known[~lost].reset_index(drop=True)
+
+
 def nfl_tables(
     parts: dict[str, list[pd.DataFrame]],  # table -> parts, most trusted last
     seasons: Sequence[int] | None = None,  # keep these seasons only; None: all
     where: str = "",  # where the parts came from, for the message
-) -> dict[str, pd.DataFrame]:  # schedules, player_stats, players, snap_counts, injuries, teams
+) -> dict[str, pd.DataFrame]:  # by the names of SIGNATURES; all but the schedule may be empty
     "Clean tables from raw parts; also the door for simulated leagues."
     if not parts.get("schedules"):
         raise DataError("There is no NFL schedule here.", where=where, found=", ".join(sorted(parts)) or "no NFL table",
@@ -294,10 +334,12 @@ def nfl_tables(
         raise DataError("The NFL schedule has no game of a regular or post season.", where=where, expected="games with season, week, two teams and a day")
     _fill_positions(tables)
     tables["schedules"] = _played_or_coming(tables["schedules"], tables["player_stats"])
+    for kind in ("rosters", "depth_charts"):
+        tables[kind] = _dated(tables[kind], tables["schedules"])
     if said := spread_contradictions(tables["schedules"]):
         log.warning("schedules: spread_line contradicts %s; here it is positive where the home side is favoured: turn its sign in the file if it is the bookmaker's", said)
     if seasons is not None:
-        for kind in ("schedules", "player_stats", "snap_counts", "injuries"):
+        for kind in ("schedules", "player_stats", "snap_counts", "injuries", "rosters", "depth_charts"):
             tables[kind] = tables[kind][tables[kind]["season"].isin(list(seasons))].reset_index(drop=True)
     return tables
 
@@ -305,9 +347,10 @@ def nfl_tables(
 def load_nfl_tables(
     data_dir: str | Path | Sequence[str | Path] | None = None,  # files or folders; None: LINEUPIQ_DATA_DIR, else download
     seasons: Sequence[int] | None = None,  # None: all there are; early ones matter as history even for late models
-) -> dict[str, pd.DataFrame]:  # schedules, player_stats, players, snap_counts, injuries, teams
-    "The six NFL tables, from disk or from nflverse, in one vocabulary."
-    parts, where = _found(data_dir, seasons)
+    kinds: Collection[str] = tuple(SIGNATURES),  # tables that are wanted; the others come out empty
+) -> dict[str, pd.DataFrame]:  # by the names of SIGNATURES
+    "The NFL tables, from disk or from nflverse, in one vocabulary."
+    parts, where = _found(data_dir, seasons, kinds)
     return nfl_tables(parts, seasons, where)
 
 
@@ -324,9 +367,9 @@ def load_game_tables(
     data_dir: str | Path | Sequence[str | Path] | None = None,  # files or folders; None: LINEUPIQ_DATA_DIR, else download
 ) -> dict[str, pd.DataFrame]:  # as `load_nfl_tables`, without rows in what games do not need
     "The tables that games are made of. Statistics of players are read only where they must tell whether a game without a score was played."
-    parts, where = _found(data_dir, kinds=("schedules", "teams"))
+    parts, where = _found(data_dir, kinds=GAMES_TABLES)
     if parts.get("schedules") and called_off(normalise_table("schedules", parts["schedules"])).any():
-        parts, where = _found(data_dir, kinds=("schedules", "teams", "player_stats"))
+        parts, where = _found(data_dir, kinds=(*GAMES_TABLES, "player_stats"))
     return nfl_tables(parts, None, where)
 
 # %% ../../nbs/01_data/11_nfl.ipynb #f612e411

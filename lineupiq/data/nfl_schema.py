@@ -23,11 +23,11 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'SIGNATURES', 'ROSTER_COLUMNS', 'RENAMES', 'KEYS', 'GAME_TYPES', 'PHASES', 'NO_OUTCOME', 'LOCATIONS', 'FLAGS',
-           'ROOFS', 'STATUSES', 'REPORTS', 'POSITION_WORDS', 'EARLIEST', 'PICK', 'EVEN', 'SEASON', 'WEEK', 'CODE',
-           'REST', 'SCORE', 'MONEY', 'COUNT', 'YARDS', 'ANY', 'GAME_TYPE', 'POSITION', 'SCHEMA', 'CODES', 'ONE',
-           'DISTINCT', 'SHOWN', 'SIGN_GAMES', 'table_kind', 'not_quite', 'new_names', 'vocabulary', 'read_words',
-           'read_instants', 'read_clock', 'Column', 'read_shares', 'read_column', 'check_part', 'file_of',
-           'check_parts', 'spread_contradictions']
+           'ROOFS', 'STATUSES', 'ROSTER_STATUSES', 'REPORTS', 'POSITION_WORDS', 'EARLIEST', 'PICK', 'EVEN', 'SEASON',
+           'WEEK', 'CODE', 'REST', 'SCORE', 'MONEY', 'COUNT', 'YARDS', 'ANY', 'GAME_TYPE', 'POSITION', 'SCHEMA',
+           'CODES', 'ONE', 'DISTINCT', 'UNDATED', 'SEASON_BEGINS', 'SHOWN', 'SIGN_GAMES', 'table_kind', 'not_quite',
+           'new_names', 'vocabulary', 'read_words', 'read_instants', 'read_clock', 'Column', 'read_shares',
+           'read_column', 'check_part', 'file_of', 'check_parts', 'spread_contradictions']
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #f6bfc178
 SIGNATURES = {  # table -> columns that identify it; "a|b" means either
@@ -35,6 +35,8 @@ SIGNATURES = {  # table -> columns that identify it; "a|b" means either
     "player_stats": ("player_id", "season", "week", "recent_team|team", "carries", "targets", "attempts"),
     "snap_counts": ("pfr_player_id", "season", "week", "offense_pct"),
     "injuries": ("gsis_id", "season", "week", "report_status"),
+    "rosters": ("season", "week", "team", "gsis_id|player_id", "status", "position"),
+    "depth_charts": ("team|club_code", "gsis_id|player_id", "depth_team|pos_rank", "depth_position|pos_abb", "week|dt"),
     "players": ("gsis_id", "position", "birthdate|birth_date"),
     "teams": ("team_abbr", "team_conf", "team_division"),
 }
@@ -43,8 +45,8 @@ ROSTER_COLUMNS = frozenset({"season", "week", "depth_chart_position", "status_de
 
 def table_kind(
     columns: Iterable[str],  # column names of a file
-) -> str | None:  # schedules, player_stats, snap_counts, injuries, players, teams; None: something else
-    "Which of the six NFL tables these columns belong to."
+) -> str | None:  # a name of SIGNATURES; None: something else
+    "Which of the NFL tables these columns belong to."
     have = set(columns)
     for kind, signature in SIGNATURES.items():
         if all(have & set(name.split("|")) for name in signature):
@@ -53,12 +55,12 @@ def table_kind(
 
 
 def not_quite(
-    columns: Iterable[str],  # column names of a file that is none of the six tables
+    columns: Iterable[str],  # column names of a file that is none of the tables
 ) -> str:  # why it is none, for a message; "" where it is about something else
     "What a file is that looks like an NFL table and is none."
     have = set(columns)
     if have & ROSTER_COLUMNS and have & {"gsis_id"} and have & {"birth_date", "birthdate"}:
-        return "a roster: who was with which team in a season; it is no table of players and is not needed"
+        return "a roster of a season: who was with which team that year, without the weeks; it is no table of players, and of rosters those by week are read"
     for kind, signature in SIGNATURES.items():
         missing = [name.replace("|", " or ") for name in signature if not have & set(name.split("|"))]
         if len(signature) - len(missing) >= 4 and len(missing) <= 2:
@@ -74,17 +76,20 @@ RENAMES = {  # table -> other name -> name used here
     "snap_counts": {"season_type": "game_type"},
     "players": {"gsis_id": "player_id", "birthdate": "birth_date", "display_name": "name", "draft_ovr": "draft_overall"},
     "injuries": {"gsis_id": "player_id", "season_type": "game_type"},
+    "rosters": {"gsis_id": "player_id", "season_type": "game_type"},
+    "depth_charts": {"gsis_id": "player_id", "club_code": "team", "depth_team": "depth_rank", "pos_rank": "depth_rank", "pos_abb": "depth_position", "season_type": "game_type"},
     "teams": {"team_abbr": "team"},
 }
 KEYS = {  # table -> what identifies a row, once post-season weeks follow those of the season
     "schedules": ["season", "week", "home_team", "away_team"], "player_stats": ["player_id", "season", "week"],
     "snap_counts": ["pfr_player_id", "season", "week", "team"], "injuries": ["player_id", "season", "week"],
+    "rosters": ["player_id", "season", "week", "team"], "depth_charts": ["player_id", "season", "week", "dt", "team", "depth_position"],
     "players": ["player_id"], "teams": ["team"],
 }
 
 
 def new_names(
-    kind: str,  # one of the six tables
+    kind: str,  # one of the tables
     columns: Iterable[str],  # column names of a part of it
 ) -> dict[str, str]:  # name in the file -> name used here
     "Which columns get another name."
@@ -123,6 +128,9 @@ STATUSES = vocabulary(played="final|final ot|final overtime|complete|completed|c
                       coming="scheduled|pre|pregame|upcoming|not started|created|status scheduled|tbd|time tbd",
                       off="postponed|cancelled|canceled|suspended|abandoned|delayed|called off|no contest|status postponed|status canceled|void",
                       running="in progress|live|halftime|half time|ongoing|in game|inprogress|status in progress")
+ROSTER_STATUSES = vocabulary(
+    ACT="active|a01|roster", INA="inactive|game day inactive", DEV="practice squad|practice|ps|p01", RES="reserve|injured reserve|ir|pup|nfi|non|physically unable to perform|non football injury|sus|suspended|exe|exempt|e01|e14|nwt|not with team|rsn|rsr|rns",
+    CUT="released|waived|w03|free agent|fa|ufa|rfa|urf|trc|trd|trl|trt|traded|ret|retired|udf|unsigned|terminated")  # with the team or not, and able to play or not; a player who retired or was traded is as gone as one who was cut
 REPORTS = vocabulary(Questionable="q|ques", Doubtful="d|doubt", Out="o|inactive|injured reserve|ir|pup|nfi|reserve", Probable="p|prob", Note="note",
                      Listed="healthy|active|full|no designation|no status|not listed|no injury status|none|no game status|game status none")
 
@@ -262,6 +270,9 @@ SCHEMA: dict[str, dict[str, Column]] = {
     "snap_counts": {"pfr_player_id": CODE, "season": SEASON, "week": WEEK, "game_type": GAME_TYPE, **dict.fromkeys(("offense_pct", "defense_pct", "st_pct"), Column("share")),
                     **dict.fromkeys(("offense_snaps", "defense_snaps", "st_snaps"), COUNT)},
     "injuries": {"player_id": CODE, "season": SEASON, "week": WEEK, "game_type": GAME_TYPE, "report_status": Column("word", words=REPORTS), "date_modified": Column("instant")},
+    "rosters": {"player_id": CODE, "season": SEASON, "week": WEEK, "game_type": GAME_TYPE, "position": POSITION, "status": Column("word", words=ROSTER_STATUSES)},
+    "depth_charts": {"player_id": CODE, "season": Column("number", 1920, 2100, whole=True), "week": Column("number", 0, 30, whole=True), "dt": Column("instant"), "depth_rank": Column("number", 0, 20, whole=True),
+                     "game_type": Column("word", words=GAME_TYPES | vocabulary(SB="sbbye|super bowl bye"))},
     "players": {"player_id": CODE, "pfr_id": CODE, "position": POSITION, "birth_date": Column("day"), "draft_year": Column("number", 0, 2100, whole=True), "draft_overall": Column("number", 0, 600, whole=True)},
     "teams": {},
 }
@@ -354,14 +365,35 @@ def _mostly_numbers(part: pd.DataFrame, known: Iterable[str]) -> dict[str, Colum
     return out
 
 
+UNDATED = pd.Timestamp(0, tz="UTC")  # of a depth chart that says its week and no instant
+
+
+def _one_form(part: pd.DataFrame) -> pd.DataFrame:
+    "A depth chart of a week has no instant; one with an instant has the season of its day, and week 0: the instant says when it was known."
+    if "dt" not in part:
+        return part.assign(dt=UNDATED)
+    if {"season", "week"} <= set(part):
+        return part
+    day = read_instants(part["dt"], "dt")
+    return part.assign(dt=day, season=day.dt.year - (day.dt.month < SEASON_BEGINS), week=0)
+
+
+SEASON_BEGINS = 3  # month in which a season's free agency opens: what is published from then on is of the new season
+
+
 def check_part(
-    kind: str,  # one of the six tables
+    kind: str,  # one of the tables
     part: pd.DataFrame,  # as read from one file
 ) -> tuple[pd.DataFrame, list[DataError]]:  # the part under this library's names and in its forms; what is wrong with it
     "One file by the schema."
     names = new_names(kind, part.columns)
     old = {new: name for name, new in names.items()}
     part = part.rename(columns=names)
+    if kind == "depth_charts":
+        try:
+            part = _one_form(part)
+        except DataError as error:
+            return part, [error]
     if missing := [key for key in [*KEYS[kind], *(("home_score", "away_score", "gameday") if kind == "schedules" else ())] if key not in part]:
         return part, [DataError(f"A {kind} table lacks columns.", found=", ".join(map(str, part.columns[:12])), expected=", ".join(missing))]
     columns = {name: column for name, column in SCHEMA[kind].items() if name in part}

@@ -18,17 +18,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import TASKS, ConfigError, DataError, LeakError, did_you_mean, first_rows
+from ..base import TASKS, ConfigError, DataError, LeakError, did_you_mean, first_rows, in_short
+from ..core.config import Settings
 from ..core.display import Card, Shown
 from ..core.columns import check_labels, check_numeric, check_values, check_weights, column_facts, judge_columns, numeric_column, numeric_frame, pick_columns
 from ..core.parsing import times_of_numbers, times_of_text
+from ..core.timeline import whole_number
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'KINDS', 'STRICT', 'RESERVED', 'Feature', 'manifest', 'clean_time', 'Panel', 'naive_utc', 'Cleaning',
-           'make_panel', 'with_notes', 'label_twins', 'save_panel', 'load_panel_folder', 'panel_digest',
+__all__ = ['log', 'KINDS', 'LABEL_KINDS', 'STRICT', 'RESERVED', 'Feature', 'manifest', 'clean_time', 'Panel', 'naive_utc',
+           'Cleaning', 'make_panel', 'with_notes', 'label_twins', 'save_panel', 'load_panel_folder', 'panel_digest',
            'describe_panel']
 
 # %% ../../nbs/01_data/01_panel.ipynb #b563375d
@@ -45,6 +47,8 @@ class Feature:
     strict: bool = False  # of a category: True refuses rows with a value that training did not have; False takes it for an unknown one
 
     def __post_init__(self):
+        if not isinstance(self.name, str) or not isinstance(self.kind, str) or isinstance(self.levels, str) or not isinstance(self.levels, (Sequence, pd.Index, np.ndarray)):
+            raise ConfigError("an entry of other parts than it has", where="Feature", found=f"name: {in_short(self.name)}, kind: {in_short(self.kind)}, levels: {in_short(self.levels)}", expected=f"name: a text, kind: {', '.join(KINDS)}, levels: values", fix='Feature("venue", "category", levels=("home", "away"))')
         object.__setattr__(self, "levels", tuple(self.levels))  # a file has lists
 
 # %% ../../nbs/01_data/01_panel.ipynb #707e65a6
@@ -115,13 +119,18 @@ def _parse_time(values: pd.Series, name: str) -> pd.Series:
         raise DataError("not a time", where=f"column '{name}'", found=str(err)[:120], expected="dates between 1678 and 2262") from None
 
 # %% ../../nbs/01_data/01_panel.ipynb #95bdb5ad
+def _sort_of(value: Any) -> str:
+    "What somebody gave, in a few letters."
+    return "None" if value is None else f"{type(value).__name__} {ascii(value)[:40]}" if isinstance(value, (str, int, float, bool)) else type(value).__name__
+
+
 @dataclass(repr=False)
 class Panel(Shown):
     "Rows in time order, the manifest of their features, and what they are for. Made by `make_panel`."
     frame: pd.DataFrame  # symbol, time, label, label_end, weight, the features, and columns that are no features
     features: list[Feature]
-    task: str
-    name: str
+    task: str = ""  # regression, binary or multiclass
+    name: str = "table"
     horizon: int = 1
     label_kind: str = "numeric"  # numeric, count or class
     references: dict[str, str] = field(default_factory=dict)  # shown beside the models: name -> column
@@ -131,6 +140,12 @@ class Panel(Shown):
     log: pd.DataFrame | None = None  # the history that a rating replays, e.g. all games; the column `log_row` of the frame points into it
     source: dict[str, Any] = field(default_factory=dict)  # where the rows came from, so that newer ones can be read; empty: nobody knows
     shown: dict[str, str] = field(default_factory=dict)  # by what people know a row: name in a table of predictions -> column, such as player -> player_display_name
+
+    def __post_init__(self) -> None:
+        listed = isinstance(self.features, (list, tuple)) and all(isinstance(f, Feature) for f in self.features)
+        if not isinstance(self.frame, pd.DataFrame) or not listed or not isinstance(self.task, str) or self.task not in TASKS:
+            raise ConfigError("a panel that was made by hand, of other parts than it has", where="Panel", found=f"frame: {_sort_of(self.frame)}, features: {_sort_of(self.features)}, task: {_sort_of(self.task)}",
+                              expected=f"frame: a DataFrame, features: a list of Feature, task: {', '.join(TASKS)}", fix="make_panel(frame, features, task=…) looks at a table and makes one of it")
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -230,13 +245,40 @@ def naive_utc(
     "The times as a plain NumPy array."
     return values.to_numpy(dtype="datetime64[ns]")  # of aware times, those in UTC
 
+# %% ../../nbs/01_data/01_panel.ipynb #a17bb2b2
+def _check_parts(frame: Any, features: Any, task: Any, references: Any, cleaning: Any) -> None:
+    "Refuse other things than a table, a list of columns, a task, references and a cleaning."
+    if not isinstance(frame, pd.DataFrame):
+        reads = f"pd.read_csv({str(frame)!r}) reads one; a YAML that describes it is read by load_panel" if isinstance(frame, (str, Path)) else "pd.DataFrame(…) makes one"
+        raise ConfigError("that is no table", where="make_panel: frame", found=_sort_of(frame), expected="a pandas DataFrame, one row a decision", fix=reads)
+    if isinstance(features, (str, pd.DataFrame)) or not (features is None or isinstance(features, (Mapping, Sequence, pd.Index, np.ndarray))) or np.ndim(features if isinstance(features, np.ndarray) else ()) > 1:
+        raise ConfigError("that is no list of columns", where="make_panel: features", found=_sort_of(features), expected="names, entries (Feature), or a mapping of names to kinds", fix='features=["rest", "elo"], or {"rest": "count", "venue": "category"}')
+    if not isinstance(task, str) or task not in TASKS:
+        raise ConfigError(f"unknown task '{task}'{did_you_mean(task, TASKS)}" if isinstance(task, str) else "what the label is has to be said", where="make_panel: task", found=_sort_of(task), expected=", ".join(TASKS), fix='task="regression" for a number, "binary" for two classes')
+    if not (references is None or isinstance(references, Mapping)) or not all(isinstance(c, str) for c in (references or {}).values()):
+        raise ConfigError("that names no references", where="make_panel: references", found=_sort_of(references), expected="a mapping of names to columns", fix='references={"market": "closing_line"}')
+    if not isinstance(cleaning, Cleaning):
+        raise ConfigError("that is no cleaning", where="make_panel: cleaning", found=_sort_of(cleaning), expected="a Cleaning", fix="leave it out, or Cleaning(sort=True)")
+
+
+def _check_words(name: Any, horizon: Any, label_kind: Any) -> None:
+    "Refuse a name that is no text, a horizon that is no number of steps, and a kind of label that there is not."
+    whole_number(horizon, "horizon", 1)
+    if not isinstance(name, str) or not name:
+        raise ConfigError("a panel's name is a text", where="make_panel: name", found=_sort_of(name), expected="a text", fix='name="my_table"')
+    if not (label_kind is None or isinstance(label_kind, str) and label_kind in LABEL_KINDS):
+        raise ConfigError("unknown kind of label", where="make_panel: label_kind", found=_sort_of(label_kind), expected=", ".join(LABEL_KINDS), fix="leave it out: the task says it")
+
+
+LABEL_KINDS = ("numeric", "count", "class")
+
 # %% ../../nbs/01_data/01_panel.ipynb #fd1bdc34
 @dataclass(frozen=True, kw_only=True)
-class Cleaning:
+class Cleaning(Settings):
     "What is done about rows that cannot be taken as they are."
     sort: bool = False  # True: sort rows whose times run backwards, stably
     timezone: str | None = None  # the zone of naive times; None: they stay naive
-    as_of: str | pd.Timestamp | None = None  # no row may be later than this; None: any may
+    as_of: str | dt.date | pd.Timestamp | np.datetime64 | None = None  # no row may be later than this; None: any may
     missing_target: str = "error"  # a row without a label: error, drop, or upcoming (kept, to be predicted)
     copy: bool = True  # False: the table was made for this panel and is nobody else's, so that its columns are taken as they are
 
@@ -246,9 +288,9 @@ STRICT = Cleaning()  # nothing is done: what cannot be taken as it is is an erro
 # %% ../../nbs/01_data/01_panel.ipynb #82d0d340
 def make_panel(
     frame: pd.DataFrame,  # one row a decision, in any column order
-    features: Sequence[Feature | str] | Mapping[str, str] | None,  # the manifest; None is an error that lists the candidates
+    features: Sequence[Feature | str] | Mapping[str, str] | None = None,  # the manifest; None is an error that lists the candidates
     *,
-    task: str,  # regression, binary or multiclass
+    task: str | None = None,  # regression, binary or multiclass; None is an error that lists them
     name: str = "table",  # the source's name
     horizon: int = 1,  # steps ahead
     label_kind: str | None = None,  # numeric, count or class; None: by task
@@ -257,9 +299,9 @@ def make_panel(
     to_fit: bool = True,  # False: rows to predict or to score; few, one or none will do, and a column may be empty
 ) -> Panel:  # validated and sorted by time, then symbol
     "Validate a table once and sort it once."
+    _check_parts(frame, features, task, references, cleaning)
+    _check_words(name, horizon, label_kind)
     sys.audit("lineupiq.panel", name)  # checks listen for models that make themselves the data that they are asked about
-    if task not in TASKS:
-        raise ConfigError(f"unknown task '{task}'{did_you_mean(task, TASKS)}", expected=", ".join(TASKS))
     entries, given = _entries(frame, features), len(frame)
     frame = _canonical(frame, cleaning, to_fit)
     frame = _ordered(frame, cleaning, own=not cleaning.copy or len(frame) < given)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from .encoder import HALFLIFE
 from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
+from .lineups import LINEUPS, LISTED, lineup_features
+from .nfl_as_of import KICKOFF, AsOf, games_as_of, read_as_of, tables_until
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 
 log = logging.getLogger("lineupiq")
@@ -22,7 +25,7 @@ log = logging.getLogger("lineupiq")
 # %% auto #0
 __all__ = ['log', 'POSITIONS', 'USAGE', 'SHARES', 'SEASONS_ACTIVE', 'FORM_STATS', 'ALLOWED_STATS', 'TEAM_STATS', 'ROLE_STATS',
            'COUNT_TARGETS', 'ALLOWED_HALFLIFE', 'TEAM_HALFLIFE', 'SETTING', 'UNDRAFTED', 'REPORT', 'DESCRIPTIONS',
-           'player_weeks', 'describe_player_feature', 'player_panel']
+           'player_weeks', 'describe_player_feature', 'View', 'player_panel']
 
 # %% ../../nbs/01_data/12_players.ipynb #2652ec9a
 POSITIONS = ("QB", "RB", "WR", "TE")
@@ -87,9 +90,10 @@ def player_weeks(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     upcoming: bool = False,  # append the coming week, without statistics
     rosters: Mapping[str, str] | None = None,  # player_id -> team of today, for upcoming rows; None: the team last played for
+    as_of: AsOf = KICKOFF,  # the moment of the week; `decided` is when it was
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # rows of players, and the two-sided schedule
     "Every used player's games with shares and game context, in kickoff order."
-    games = team_games(tables["schedules"])
+    games = games_as_of(team_games(tables["schedules"]), as_of)
     rows = _add_shares(_played_rows(tables, games), tables)
     if upcoming:
         coming = _upcoming_rows(rows, games, rosters)
@@ -191,10 +195,10 @@ def _person(rows: pd.DataFrame, players: pd.DataFrame) -> pd.DataFrame:
 
 # %% ../../nbs/01_data/12_players.ipynb #3b4c99ca
 def _injury(rows: pd.DataFrame, injuries: pd.DataFrame) -> pd.DataFrame:
-    "The designation on the last report changed before kickoff."
+    "The designation on the last report changed before the row was decided."
     reports = injuries[["player_id", "season", "week", "report_status", "date_modified"]]
-    seen = rows[["player_id", "season", "week", "kickoff"]].merge(reports, on=["player_id", "season", "week"], how="left")
-    timely = (seen["date_modified"] <= seen["kickoff"]).to_numpy()
+    seen = rows[["player_id", "season", "week", "decided"]].merge(reports, on=["player_id", "season", "week"], how="left")
+    timely = (seen["date_modified"] <= seen["decided"]).to_numpy()
     level = seen["report_status"].map(REPORT).fillna(1.0).where(timely, 0.0)
     return pd.DataFrame({"injury_report": level.where(seen["season"].isin(reports["season"].unique()))})
 
@@ -218,6 +222,8 @@ def describe_player_feature(
     name: str,  # a column that `player_panel` makes
 ) -> str:  # one line
     "What a feature is, in words."
+    if name in LINEUPS:
+        return LINEUPS[name]
     if name in DESCRIPTIONS:
         return DESCRIPTIONS[name]
     if match := re.fullmatch(r"(.+)_mean(\d+)", name):
@@ -229,6 +235,46 @@ def describe_player_feature(
     if name.endswith("_last"):
         return f"{name[:-5]} in the player's last game"
     return f"{name[5:]} of the team per earlier game, half-life {TEAM_HALFLIFE:g} games"
+
+# %% ../../nbs/01_data/12_players.ipynb #080f343b
+@dataclass(frozen=True)
+class View:
+    "What a row of a player knows of its own week."
+    as_of: str | AsOf = "kickoff"  # kickoff, tuesday, or a time stamp, US Eastern where it has no zone
+    lineups: bool = False  # who starts, who is out and who is listed where are features, as far as it was known
+
+    @property
+    def rosters(self) -> bool:
+        "Whether tables of rosters say where a player is."
+        return self.lineups or read_as_of(self.as_of).into is not None
+
+
+def _team_as_of(rows: pd.DataFrame, rosters: pd.DataFrame) -> pd.Series:
+    "The team that each row's player was last listed with, this season and before the row was decided; none where it had let him go, missing where he was not listed."
+    keys = rows[["player_id", "season", "decided"]].assign(row=np.arange(len(rows))).sort_values("decided", kind="stable")
+    listed = rosters[["player_id", "season", "known_at", "team", "status"]].assign(there=rosters["status"] != "CUT").sort_values(["known_at", "there"], kind="stable")
+    found = pd.merge_asof(keys, listed, left_on="decided", right_on="known_at", by=["player_id", "season"]).sort_values("row")
+    return pd.Series(found["team"].where(found["there"].ne(False), "none").to_numpy(), index=rows.index)
+
+
+def _elsewhere(rows: pd.DataFrame, rosters: pd.DataFrame, as_of: AsOf) -> pd.Series:
+    "Rows of players who were not known to be with the team when the row was decided."
+    if as_of.into is None or not len(rows):
+        return pd.Series(False, index=rows.index)
+    by = rows.groupby("player_id", sort=False)
+    team = by["team"].shift(1).where(by["season"].shift(1) == rows["season"])
+    if len(rosters):
+        begun = rows["decided"] >= rows["season"].map(rosters.groupby("season")["known_at"].min())
+        team = team.mask(begun, _team_as_of(rows, rosters).fillna("none"))
+    return team.notna() & (team != rows["team"])
+
+
+def _teams_now(rosters: pd.DataFrame) -> dict[str, str] | None:
+    "player_id -> team by the last rosters; None where there are none."
+    if not len(rosters):
+        return None
+    last = rosters[rosters["season"] == rosters["season"].max()].sort_values("known_at", kind="stable").drop_duplicates("player_id", keep="last")
+    return last[last["status"] != "CUT"].set_index("player_id")["team"].to_dict()
 
 # %% ../../nbs/01_data/12_players.ipynb #7526fce6
 def _check_target(tables: Mapping[str, pd.DataFrame], position: str, target: str) -> None:
@@ -244,7 +290,7 @@ def _check_target(tables: Mapping[str, pd.DataFrame], position: str, target: str
 
 # %% ../../nbs/01_data/12_players.ipynb #dcf21cb8
 def _features(rows: pd.DataFrame, games: pd.DataFrame, tables: Mapping, position: str, target: str, spans: Sequence[int],
-              halflife: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+              halflife: float, lineups: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Rows of everybody who ever played the position, and their features."
     mine = rows["player_id"].isin(rows.loc[rows["position"] == position, "player_id"])
     own = rows[mine].reset_index(drop=True)
@@ -255,12 +301,14 @@ def _features(rows: pd.DataFrame, games: pd.DataFrame, tables: Mapping, position
               _person(own, tables["players"])]
     if len(tables["injuries"]):
         blocks.append(_injury(own, tables["injuries"]))
+    if lineups:
+        blocks.append(lineup_features(rows, games, tables)[mine.to_numpy()].reset_index(drop=True))
     return own, pd.concat(blocks, axis=1)
 
 # %% ../../nbs/01_data/12_players.ipynb #7940ef4e
 def _canonical_rows(own: pd.DataFrame, target: str) -> pd.DataFrame:
     "The panel's own columns, and the names that readers want to see."
-    frame = pd.DataFrame({"symbol": own["player_id"].astype(str), "time": own["kickoff"], "label": own[target].astype(float),
+    frame = pd.DataFrame({"symbol": own["player_id"].astype(str), "time": own["decided"], "label": own[target].astype(float),
                           "season": own["season"].astype("int64")})
     frame["label_end"] = (own["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(own["upcoming"])
     frame["group"] = frame["season"] * 100 + own["week"].astype("int64")
@@ -276,16 +324,24 @@ def player_panel(
     first_season: int = 2012,  # first season of rows; earlier ones serve as history only
     upcoming: bool = False,  # append the coming week's players, label NaN
     rosters: Mapping[str, str] | None = None,  # player_id -> team of today, for upcoming rows
+    view: View = View(),  # what is known of the week: as of when, and whether who plays is a feature
     spans: Sequence[int] = SPANS,  # games of the plain means
     halflife: float = 6.0,  # games of the exponential mean
-) -> Panel:  # a regression panel; symbol = player_id, time = kickoff, group = season * 100 + week
-    "One row per player and game: the label is a statistic, the features were known at kickoff."
+) -> Panel:  # a regression panel; symbol = player_id, time = kickoff or the week's moment, group = season * 100 + week
+    "One row per player and game: the label is a statistic, the features were known at kickoff, or at another moment of the week."
+    as_of = read_as_of(view.as_of)
+    tables = tables_until(tables, as_of.until)
     _check_target(tables, position, target)
-    rows, games = player_weeks(tables, upcoming, rosters)
+    listed = _teams_now(tables["rosters"]) if view.rosters and rosters is None else None
+    rosters = listed if listed is not None else rosters
+    rows, games = player_weeks(tables, upcoming, rosters, as_of)
     if not (rows["position"] == position).any():
         raise DataError(f"There are no {position} rows.", where="table player_stats", found=f"{len(rows)} rows of other positions", fix="add the weeks of such players, or a players table with their positions")
-    own, features = _features(rows, games, tables, position, target, spans, halflife)
-    inside = (own["position"] == position) & (own["season"] >= first_season)
+    own, features = _features(rows, games, tables, position, target, spans, halflife, view.lineups)
+    elsewhere = _elsewhere(own, tables["rosters"], as_of)
+    inside = (own["position"] == position) & (own["season"] >= first_season) & own["ready"] & ~elsewhere
+    if listed is not None:
+        inside &= ~own["upcoming"] | own["player_id"].isin(list(listed))  # who is on no roster does not play
     unlabelled = inside & own[target].isna() & ~own["upcoming"]
     keep = inside & ~unlabelled & (features["games_played"] > 0)
     if not keep.any():
@@ -293,8 +349,11 @@ def player_panel(
                         found=f"seasons {rows['season'].min()}-{rows['season'].max()}",
                         fix="lower first_season, or load more seasons")
     left_out = [name for name in features if features.loc[keep, name].nunique() < 2]  # missing or constant throughout
+    begins = keep & (own["season"] == own.loc[keep, "season"].min())
+    left_out += [name for name in LISTED if name in features and name not in left_out and features.loc[begins, name].isna().all()]  # of lists that do not reach back to the first rows
     features = features.drop(columns=left_out)
-    counts = {"first_rows_dropped": int((inside & (features["games_played"] == 0)).sum()), "unlabelled_dropped": int(unlabelled.sum()),
+    moment = {} if as_of.into is None else {"as_of": as_of.name, "other_team_dropped": int(elsewhere.sum())}
+    counts = {**moment, "first_rows_dropped": int((inside & (features["games_played"] == 0)).sum()), "unlabelled_dropped": int(unlabelled.sum()),
               "left_out": left_out}
     panel = make_panel(
         pd.concat([_canonical_rows(own, target), features], axis=1)[keep],

@@ -37,6 +37,8 @@ class DataRequest(Request):
     target: str | None = None  # A statistic, e.g. receiving_yards.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     market: bool = False  # Games: the closing line may be a feature.
+    as_of: str | None = None  # NFL: what is known of a week: kickoff (the default; of nfl-usage tuesday), tuesday, or a time such as 2023-11-10T17:00, US Eastern where it has no zone: nothing later is used, and other weeks are seen from the same weekday and hour.
+    lineups: bool = False  # NFL: who starts, who is out and who is listed where are features of a player, as far as it was known.
     barriers: str | None = None  # Bars: a YAML of barrier multiples per symbol and horizon.
     timezone: str | None = None  # Bars: zone of naive stamps.
     sort: bool = False  # Bars: sort a file whose rows are out of order.
@@ -68,6 +70,12 @@ class DataRequest(Request):
         "Horizons that are none, and hours of a market that nobody keeps."
         bad = [h for h in self.horizon if h < 1]
         out = [f"horizon: expected whole numbers from 1 up, found {', '.join(map(str, bad))}"] if bad else []
+        if self.as_of:
+            from lineupiq.data.nfl_as_of import read_as_of
+            try:
+                read_as_of(self.as_of)
+            except ConfigError as err:
+                out.append(str(err))
         if self.session or self.labels_within:
             from lineupiq.data.bars import Market
             try:
@@ -267,9 +275,14 @@ def source_panel(
     upcoming: bool = False,  # True: rows without an outcome too, where the source can
     where: str = "",  # for messages
     with_earlier: bool = False,  # as in read_source
+    as_of: str | None = None,  # another moment than the recorded one: what was known then
 ) -> Panel:
     "The panel of a recorded source, perhaps with newer files: rows to predict or to score."
+    from lineupiq.data.sources import named_source
     ask = recorded_source(record, data, tuple(path or ()), where)
+    if as_of is not None:
+        ask = replace(ask, as_of=as_of).check()
+        named_source(ask.named.data, source_options(ask))
     trained_on = recorded_source(record, where=where).path if path and data is None else ()
     return read_source(ask, ask.horizon[0] if ask.horizon else None, to_fit=False, upcoming=upcoming, trained_on=trained_on, with_earlier=with_earlier)
 

@@ -26,11 +26,11 @@ from .tables import TableConfig, table_panel
 
 # %% auto #0
 __all__ = ['FLAGS', 'SOURCES', 'RawRows', 'parameters', 'Source', 'Sources', 'source_of', 'source', 'barrier_config', 'sp500',
-           'bars', 'noise', 'nfl_players', 'nfl_games', 'simulated', 'named_source', 'load_panel']
+           'bars', 'noise', 'nfl_players', 'nfl_usage', 'nfl_games', 'simulated', 'named_source', 'load_panel']
 
 # %% ../../nbs/01_data/14_sources.ipynb #a23602fc
 FLAGS = ("path", "symbols", "horizon", "position", "target", "market", "barriers", "timezone", "sort", "stamp", "time_format", "time_unit", "symbol_from", "session", "labels_within", "rolls",
-         "weights", "seed", "n", "upcoming", "earlier")  # options that every way of asking has a place for; a source's others are said as NAME=VALUE
+         "weights", "seed", "n", "as_of", "lineups", "upcoming", "earlier")  # options that every way of asking has a place for; a source's others are said as NAME=VALUE
 
 
 @dataclass(frozen=True)
@@ -310,22 +310,33 @@ def noise(symbols: str | Sequence[str] | None = None, horizon: int = 20, weights
     return bars_panel(noise_bars(n, seed=seed), horizon, symbols, barrier_config(barriers), weights, "noise-bars", keep_unlabelled=True)
 
 # %% ../../nbs/01_data/14_sources.ipynb #28414abd
-@source("nfl-players", ("path", "position", "target", "upcoming"), "player weeks per position × target, from nflverse or LINEUPIQ_DATA_DIR")
-def nfl_players(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str | None = None, upcoming: bool = False) -> Panel:
+@source("nfl-players", ("path", "position", "target", "as_of", "lineups", "upcoming"), "player weeks per position × target, from nflverse or LINEUPIQ_DATA_DIR")
+def nfl_players(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str | None = None, as_of: str = "kickoff", lineups: bool = False, upcoming: bool = False) -> Panel:
     "One statistic of one position, game by game."
     from lineupiq.data.nfl import load_nfl_tables
-    from lineupiq.data.players import player_panel
+    from lineupiq.data.nfl_schema import SIGNATURES
+    from lineupiq.data.players import View, player_panel
+    view = View(as_of, lineups)
     if not position or not target:
         raise ConfigError("nfl-players needs a position and a target", found=f"position {position}, target {target}", fix="--position WR --target receiving_yards")
-    return player_panel(load_nfl_tables(path), position, target, upcoming=upcoming)
+    kinds = [kind for kind in SIGNATURES if view.rosters or kind not in ("rosters", "depth_charts")]  # what is not looked at is not read
+    return player_panel(load_nfl_tables(path, kinds=kinds), position, target, view=view, upcoming=upcoming)
 
 
-@source("nfl-games", ("path", "market", "upcoming"), "games: does the home team win, from nflverse or LINEUPIQ_DATA_DIR")
-def nfl_games(path: str | Path | Sequence[str | Path] | None = None, market: bool = False, upcoming: bool = False) -> Panel:
+@source("nfl-usage", ("path", "position", "target", "as_of", "upcoming"), "who plays: everybody on an active roster and week, used (or started) or not, from nflverse or LINEUPIQ_DATA_DIR")
+def nfl_usage(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str | None = None, as_of: str = "tuesday", upcoming: bool = False) -> Panel:
+    "Whether a player is used, or starts."
+    from lineupiq.data.nfl import load_nfl_tables
+    from lineupiq.data.usage import usage_panel
+    return usage_panel(load_nfl_tables(path), target or "used", position=position, upcoming=upcoming, as_of=as_of)
+
+
+@source("nfl-games", ("path", "market", "as_of", "upcoming"), "games: does the home team win, from nflverse or LINEUPIQ_DATA_DIR")
+def nfl_games(path: str | Path | Sequence[str | Path] | None = None, market: bool = False, as_of: str = "kickoff", upcoming: bool = False) -> Panel:
     "The winner of each game; ties are left out and counted."
     from lineupiq.data.games import game_panel
     from lineupiq.data.nfl import load_game_tables
-    return game_panel(load_game_tables(path), market=market, upcoming=upcoming)
+    return game_panel(load_game_tables(path), market=market, upcoming=upcoming, as_of=as_of)
 
 # %% ../../nbs/01_data/14_sources.ipynb #3b3dd7e4
 @source("league", ("position", "target", "market", "seed"), "a simulated league whose true expectations are known: games, or players with --position and --target")

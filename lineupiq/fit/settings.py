@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from ..base import Count, Positive
+from ..base import Bound, Count, Positive
+from ..core.config import Settings
 
 # %% auto #0
 __all__ = ['FitSettings']
 
 # %% ../../nbs/03_fit/00_settings.ipynb #ed58e554
 @dataclass(frozen=True, kw_only=True)
-class FitSettings:
+class FitSettings(Settings):
     "How a model is fitted in a fold."
     seq_len: Count | None = None  # Rows of history that a model sees: 1 is the current row; default 1, and for sequence models what their configuration says.
     exclude_neutrals: bool = False  # Rows of class 0 do not train.
@@ -24,5 +25,5 @@ class FitSettings:
     intervals: float | None = None  # Numbers: the share of outcomes that an interval should hold, e.g. .8 (the extra intervals).
     time_limit: Positive | None = None  # Seconds for each model; the best state so far is kept.
     weights: Literal["panel", "quality"] = "panel"  # The panel's own, or times factors by fifths of the label's quality, learnt on training rows.
-    val_share: float = 0.15  # Of a fold's training rows, where the fold has no validation part; 0: none.
+    val_share: Annotated[float, Bound(ge=0, lt=1)] = 0.15  # Of a fold's training rows, where the fold has no validation part; 0: none.
     embargo: str = "0D"  # Distance in time before that part.

@@ -33,7 +33,7 @@ from ..store.layout import Store, quiet_link, text_of, verify_version
 from ..store.published import load_published
 from ..store.versions import publish
 from ..training.fitting import Bundle, load_bundle, save_bundle
-from ..training.runs import open_run, predict_unseen
+from ..training.runs import answered, check_same_source, open_run, predict_unseen
 
 # %% auto #0
 __all__ = ['STAGES', 'array_panel', 'library_model', 'bare_bundle', 'publish_bundle', 'read_version', 'StoredModel',
@@ -235,9 +235,10 @@ def rows_to_predict(
     data: str | None = None,  # another source than the one that was recorded
     path: tuple[str, ...] = (),  # files or folders of the source
     everything: bool = False,  # True: also rows whose outcome is known
+    as_of: str | None = None,  # a moment; None: as the version was trained
 ) -> Panel:
     "The source's rows with its upcoming ones; without them where none are on the calendar and later rows with an outcome were asked for too."
-    read = lambda upcoming: source_panel(found.source, data, path, upcoming, found.where)  # noqa: E731
+    read = lambda upcoming: source_panel(found.source, data, path, upcoming, found.where, as_of=as_of)  # noqa: E731
     try:
         return read(True)
     except DataError:
@@ -251,13 +252,16 @@ def predict_stored(
     data: str | None = None,  # another source than the one that was recorded
     path: tuple[str, ...] = (),  # files or folders of the source; a model that was fitted on a file takes one
     everything: bool = False,  # True: also rows whose outcome is known, if they are later than the training
+    as_of: str | None = None,  # what was known then, where the source has moments; None: the recorded one
 ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model, and the version of the store
     "Predictions of rows that a model has not seen."
     if found.of_a_file and data is None:
         if len(path) != 1:
             raise ConfigError("which rows are meant?", where=found.where, found=f"{len(path)} files", expected="one CSV or parquet file with the model's columns (path, --path): it was fitted on a file and knows no source")
         panel = file_panel(path[0], found.bundle)
-        out = found.bundle.predict(panel, np.arange(len(panel))).drop(columns=["row", "fold", "split"])
+        out = answered(found.bundle.predict(panel, np.arange(len(panel))))
     else:
-        out = predict_unseen(found.bundle, rows_to_predict(found, data, path, everything), everything)
+        panel = rows_to_predict(found, data, path, everything, as_of)
+        check_same_source(found.bundle, panel, found.where)
+        out = predict_unseen(found.bundle, panel, everything)
     return out.assign(model=found.name, **({"version": found.version} if found.version else {}))

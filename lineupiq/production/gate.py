@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, config_problems, did_you_mean
 from ..core.display import Card, Shown, brief
-from ..core.config import raise_problems, read_yaml, settings_yaml
+from ..core.config import Settings, raise_problems, read_yaml, settings_yaml
 from ..report.boards import COST
 from ..scoring.intervals import Interval, Resampling, skill_interval
 from ..scoring.leaderboard import forecast_of
@@ -27,7 +27,7 @@ __all__ = ['SHOWN', 'TRADING', 'GateConfig', 'window_problem', 'gate_config', 'g
 
 # %% ../../nbs/13_production/01_gate.ipynb #7b343aa2
 @dataclass(frozen=True)
-class GateConfig:
+class GateConfig(Settings):
     "What a challenger has to show."
     metric: str | None = None  # null: the task's default
     level: float = 0.95  # of the intervals

@@ -5,7 +5,6 @@
 # %% ../../nbs/15a_projection/02_dependence.ipynb #f354b591
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np

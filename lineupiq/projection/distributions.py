@@ -14,7 +14,7 @@ from ..base import DataError
 from ..core.display import brief
 
 # %% auto #0
-__all__ = ['GROUPS', 'ROWS_A_GROUP', 'MOST_VALUES', 'OutcomeDistribution', 'fit_distribution']
+__all__ = ['GROUPS', 'ROWS_A_GROUP', 'MOST_VALUES', 'BAGS', 'OutcomeDistribution', 'fit_distribution']
 
 # %% ../../nbs/15a_projection/01_distributions.ipynb #ce84fd03
 @dataclass(frozen=True)
@@ -106,29 +106,42 @@ GROUPS, ROWS_A_GROUP = 200, 25  # most groups of like forecasts, and least rows 
 MOST_VALUES = 400  # outcomes that are told apart; more are put together by their ranks
 
 
+BAGS = 20  # halves of the rows that are learnt from and averaged: steps of one become a slope of many
+
+
 def fit_distribution(
     forecast: np.ndarray,  # (N,) forecasts that had not seen their outcomes
     outcome: np.ndarray,  # (N,) what happened
-    weights: np.ndarray | None = None,  # (N,) of rows; None: equal
+    bags: int = BAGS,  # random halves to average; 0: all rows at once
+    seed: int = 0,
 ) -> OutcomeDistribution:
     "Learn what happens after forecasts, by isotonic distributional regression."
-    from sklearn.isotonic import isotonic_regression
     forecast, outcome = np.asarray(forecast, dtype=float), np.asarray(outcome, dtype=float)
-    weights = np.ones(len(outcome)) if weights is None else np.asarray(weights, dtype=float)
-    if len(forecast) != len(outcome) or not len(outcome) or not (np.isfinite(forecast) & np.isfinite(outcome) & np.isfinite(weights)).all() or not weights.sum() > 0:
-        raise DataError("there is no distribution to learn", found=f"{len(forecast)} forecasts and {len(outcome)} outcomes", expected="as many finite numbers of each, some with a weight", fix="leave out rows without a forecast or an outcome")
+    if len(forecast) != len(outcome) or not len(outcome) or not (np.isfinite(forecast) & np.isfinite(outcome)).all():
+        raise DataError("there is no distribution to learn", found=f"{len(forecast)} forecasts and {len(outcome)} outcomes", expected="as many finite numbers of each", fix="leave out rows without a forecast or an outcome")
     order = np.argsort(forecast, kind="stable")
-    bounds = np.linspace(0, len(order), max(1, min(GROUPS, len(order) // ROWS_A_GROUP)) + 1).astype(int)[:-1]
-    mass = np.add.reduceat(weights[order], bounds)
-    centres = np.add.reduceat(weights[order] * forecast[order], bounds) / np.where(mass > 0, mass, 1)
     values = np.unique(outcome)
     if len(values) > MOST_VALUES:
         values = np.unique(np.quantile(outcome, np.linspace(0, 1, MOST_VALUES), method="higher"))
-    reached = np.searchsorted(values, outcome[order])
-    counts = np.zeros((len(bounds), len(values)))
-    np.add.at(counts, (np.repeat(np.arange(len(bounds)), np.diff([*bounds, len(order)])), reached), weights[order])
-    keep = mass > 0
-    shares = np.cumsum(counts[keep], axis=1) / mass[keep, None]
-    cdf = np.column_stack([isotonic_regression(shares[:, k], sample_weight=mass[keep], increasing=False) for k in range(len(values))])
+    reached, said = np.searchsorted(values, outcome[order]), forecast[order]
+    if not bags or len(said) < 4 * ROWS_A_GROUP:
+        return OutcomeDistribution(*_isotonic(said, reached, values))
+    rng, grid = np.random.default_rng(seed), np.unique(np.quantile(said, np.linspace(0, 1, GROUPS + 1)))
+    cdf = np.zeros((len(grid), len(values)))
+    for _ in range(bags):
+        half = np.sort(rng.choice(len(said), len(said) // 2, replace=False))
+        cdf += OutcomeDistribution(*_isotonic(said[half], reached[half], values)).at(grid) / bags
+    return OutcomeDistribution(grid, values, cdf)
+
+
+def _isotonic(forecast: np.ndarray, reached: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Groups of like forecasts, the values, and the falling curves nearest to what happened in the groups."
+    from sklearn.isotonic import isotonic_regression
+    bounds = np.linspace(0, len(forecast), max(1, min(GROUPS, len(forecast) // ROWS_A_GROUP)) + 1).astype(int)
+    sizes = np.diff(bounds)
+    counts = np.zeros((len(sizes), len(values)))
+    np.add.at(counts, (np.repeat(np.arange(len(sizes)), sizes), reached), 1)
+    shares = np.cumsum(counts, axis=1) / sizes[:, None]
+    cdf = np.column_stack([isotonic_regression(shares[:, k], sample_weight=sizes, increasing=False) for k in range(len(values))])
     cdf[:, -1] = 1.0
-    return OutcomeDistribution(centres[keep], values, np.maximum.accumulate(np.clip(cdf, 0, 1), axis=1))
+    return np.add.reduceat(forecast, bounds[:-1]) / sizes, values, np.maximum.accumulate(np.clip(cdf, 0, 1), axis=1)

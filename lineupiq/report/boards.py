@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..base import Record
-from ..core.drawing import subplots
-from ..core.display import fit_text
+from ..core.drawing import check_axes, subplots
+from ..core.display import Card, fit_text
 from ..data.panel import Panel
 from ..scoring.confidence import MARKET, PROPER
 from ..scoring.leaderboard import forecast_of, role_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['TRAINING_FIELDS', 'COST', 'LEAVE', 'LEGEND', 'scores_of', 'model_report', 'trading_of', 'trade_curve',
            'plot_leaderboard', 'plot_learning', 'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows',
-           'board_notes', 'leaving', 'who_is_who', 'board_text', 'set_sentence']
+           'board_notes', 'leaving', 'board_card', 'who_is_who', 'board_text', 'set_sentence']
 
 # %% ../../nbs/08_report/02_boards.ipynb #fe143351
 TRAINING_FIELDS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "best_epoch", "total_epochs", "early_stopped", "training_time")
@@ -107,7 +108,7 @@ def plot_leaderboard(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Skill over the simple rule with intervals; zero is the rule."
-    if ax is None:
+    if check_axes(ax) is None:
         ax = subplots(figsize=(7, 0.35 * len(board) + 1))
     b = board[::-1].reset_index(drop=True)
     colours = b["role"].map({"model": "#1f77b4", "rule": "#888888", "reference": "#ff7f0e"})
@@ -127,7 +128,7 @@ def plot_learning(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Training and validation loss by epoch."
-    ax = ax if ax is not None else subplots(figsize=(6, 3))
+    ax = ax if check_axes(ax) is not None else subplots(figsize=(6, 3))
     path = next((name for name in ("C", "alpha") if name in history), None)  # a linear model has no epochs but a path of penalties
     for name in ("train_loss", "val_loss"):
         if name in history:
@@ -149,7 +150,7 @@ def plot_importance(
 ) -> Any:  # the axes
     "The most important features."
     b = importance.head(top)[::-1]
-    ax = ax if ax is not None else subplots(figsize=(6, 0.28 * len(b) + 0.8))
+    ax = ax if check_axes(ax) is not None else subplots(figsize=(6, 0.28 * len(b) + 0.8))
     shuffled = "loss_rise" in b
     ax.barh(b["feature"], b["loss_rise" if shuffled else "importance"], color="#1f77b4")
     ax.set_xlabel("rise of the loss" if shuffled else "share of importance")
@@ -163,7 +164,7 @@ def plot_fit(
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
     "Reliability of the probabilities, or outcome by decile of the forecast."
-    ax = ax if ax is not None else subplots(figsize=(4.5, 4))
+    ax = ax if check_axes(ax) is not None else subplots(figsize=(4.5, 4))
     own = frame[frame["split"] == "test"]
     if panel.task == "regression":
         said, y = own["prediction"].to_numpy(), own["y"].to_numpy(dtype=np.float64)
@@ -282,6 +283,23 @@ def leaving(
 ) -> tuple[str, ...]:  # of LEAVE
     "The columns of a board that go where there is no room; the score that it is ordered by stays."
     return tuple(c for c in LEAVE if c != board["metric"].iloc[0])
+
+
+def board_card(
+    board: pd.DataFrame,  # of `leaderboard`
+    best: str | None,  # marked with a star
+    title: str = "",  # of the card
+    facts: Mapping[str, str] | None = None,  # name -> value, in its first line
+    said: Sequence[str] = (),  # sentences that come first below the table, such as the verdict
+    report: Path | None = None,  # the page; None: there is none
+) -> Card:
+    "The board as a run, an evaluation and a table show it; a column in which nothing stands leaves."
+    if board.empty:
+        return Card(title or "an empty leaderboard", dict(facts or {}), notes=list(said))
+    shown = board_rows(board, best)
+    idle = [c for c in shown.columns[1:] if shown[c].isin(("", "–")).all()]
+    notes = [*said, f"{int(board['n'].max()):,} test rows, the same for all.", *board_notes(board), *([f"Report: {report}"] if report is not None else [])]
+    return Card(title, dict(facts or {}), shown.drop(columns=[*dict.fromkeys(["n", "peak MB", *idle])]), notes, leaving(board))
 
 
 def who_is_who(

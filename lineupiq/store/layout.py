@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..base import Busy, EnvironmentFault, IntegrityError, LineupIQError, NotFound, UntrustedArtifact, did_you_mean
+from ..base import Busy, ConfigError, EnvironmentFault, IntegrityError, LineupIQError, NotFound, UntrustedArtifact, did_you_mean
 from ..core.display import SCREEN, Card, Shown
 from ..core.files import MANIFEST, NAME, check_name, load_json, models_root, parse_version, sha256_file, verify_manifest
 from ..core.journal import Journal, state_at
@@ -56,6 +56,11 @@ def text_of(
 class Store(Shown):
     "A folder of versions, links and a journal."
     root: Path = field(default_factory=models_root)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.root, (str, Path)) or not str(self.root).strip():
+            raise ConfigError("a store is a folder", where="Store", found=repr(self.root)[:60], expected="a path", fix='Store("models"), or Store() for LINEUPIQ_MODELS_DIR, else ./models')
+        object.__setattr__(self, "root", Path(self.root))
 
     @property
     def journal(self) -> Journal:
@@ -143,7 +148,6 @@ class Store(Shown):
 
 # %% ../../nbs/12_store/02_layout.ipynb #a40e08c5
 def _folder_version(entry: os.DirEntry) -> tuple[int, int, int] | None:
-    from lineupiq.base import ConfigError
     if not entry.name.startswith("v"):
         return None
     try:

@@ -17,6 +17,7 @@ from ..base import IntegrityError, LineupIQError, NotFound, runtime_record
 from ..core.display import Card, Shown
 from ..core.files import as_written, check_name, load_json, name_from
 from ..data.panel import Panel
+from ..data.tables import TableConfig
 from ..scoring.leaderboard import RULES, best_on_validation
 from ..scoring.metrics import get_metric
 from .golden import GOLDEN_ROWS, check_golden, golden_panel, write_golden
@@ -26,7 +27,8 @@ from ..training.fitting import Bundle, load_bundle
 from ..training.runs import RunResult
 
 # %% auto #0
-__all__ = ['model_name', 'publish_run', 'run_metadata', 'candidate', 'publish_result', 'Published', 'load_published', 'doctor']
+__all__ = ['model_name', 'version_name', 'publish_run', 'run_metadata', 'candidate', 'publish_result', 'Published',
+           'load_published', 'doctor']
 
 # %% ../../nbs/12_store/05_published.ipynb #9c1e675d
 def model_name(
@@ -40,6 +42,22 @@ def model_name(
     if position and target:
         return check_name(f"{position}_{target}", "model name")
     return check_name(f"{name_from(data)}_h{horizon}_{model}", "model name")
+
+
+def version_name(
+    run_dir: Path | str,  # a run folder
+    panel: Panel,  # what was trained on
+    model: str,  # short name of the model
+) -> str:
+    "The name under which a run's model is published, whoever publishes it: a table goes by the name that its YAML gives it, else by its file."
+    from lineupiq.core.config import read_yaml
+    setup = read_yaml(Path(run_dir) / "config.yaml")
+    source, asked = setup.get("data") or {}, (setup.get("request") or {}).get("data")
+    data = str(asked or source.get("data") or "")  # a YAML that only says how a named source is read is still what the rows are called after
+    is_table = str(source.get("data") or "").lower().endswith((".yaml", ".yml"))
+    if not data or is_table and panel.name != TableConfig.name:
+        data = panel.name.replace(".", "_").replace("/", "_")  # not a file's name
+    return model_name(data, model, panel.horizon, source.get("position"), source.get("target"))
 
 # %% ../../nbs/12_store/05_published.ipynb #c58ccdb3
 def publish_run(
@@ -103,16 +121,13 @@ def candidate(
 def publish_result(
     result: RunResult,  # of `train_models`
     panel: Panel,  # what was trained on
-    data: str,  # the source's name
-    position: str | None = None,  # of players
-    target: str | None = None,  # of players: a statistic
     part: str = "minor",  # of the version to raise
-    name: str | None = None,  # under which; None: of `model_name`
+    name: str | None = None,  # under which; None: of `version_name`
 ) -> dict[str, str] | None:  # name, version, model; None where there is nothing to publish
     "Publish a run's candidate and point staging at it."
     if (model := candidate(result.board, result.best)) is None:
         return None
-    name = name or model_name(data, model, panel.horizon, position, target)
+    name = name or version_name(result.run_dir, panel, model)
     return {"name": name, "version": publish_run(Store(), result.run_dir, panel, model, name, part), "model": model}
 
 # %% ../../nbs/12_store/05_published.ipynb #531268c2

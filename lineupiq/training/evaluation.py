@@ -20,7 +20,7 @@ from ..core.drawing import apart, subplots
 from ..core.config import read_yaml
 from ..core.files import as_written, atomic_write, dump_json, load_json, load_rows
 from ..data.panel import Panel
-from ..report.boards import board_rows, leaving, number, verdict
+from ..report.boards import board_card, number, verdict
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
 from ..report.run import Facts, build_report, explain_model, write_report
 from ..scoring.confidence import with_confidence
@@ -29,7 +29,7 @@ from ..scoring.leaderboard import RULES, SIMPLE_RULE, forecast_of, leaderboard, 
 from ..scoring.ledger import Look, ledger_path, look_sentence, record_look
 from ..scoring.metrics import UndefinedScore, get_metric
 from .fitting import Bundle, load_bundle
-from .runs import RunScores, board_records, moment_of, score_run
+from .runs import RunScores, board_records, check_same_source, moment_of, score_run
 
 # %% auto #0
 __all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'rule_frames', 'report_of', 'run_cells', 'Comparison',
@@ -49,9 +49,8 @@ class Evaluation(Shown):
 
     def card(self) -> Card:
         "The board on later rows, the verdict, and which look this is."
-        where = [] if self.folder is None else [f"Report: {self.folder / 'reports' / 'report.html'}"]
-        shown = board_rows(self.board, self.model).drop(columns=["validation", "seconds", "peak MB"], errors="ignore")
-        return Card("Evaluation", {"": self.model, "rows": f"{len(self.rows):,}", "look": str(self.count)}, shown, [verdict(self.board, self.model), *where], leaving(self.board))
+        facts = {"": self.model, "rows": f"{len(self.rows):,}", "look": str(self.count)}
+        return board_card(self.board, self.model, "Evaluation", facts, [verdict(self.board, self.model)], None if self.folder is None else self.folder / "reports" / "report.html")
 
     @property
     def count(self) -> int:
@@ -112,6 +111,7 @@ def new_evaluation(
 # %% ../../nbs/10_training/05_evaluation.ipynb #f41c457a
 def _score_bundle(bundle: Bundle, panel: Panel, rows: np.ndarray | None, since: str | np.datetime64, draws: int, command: str) -> RunScores:
     "Score a bundle beside rules that know what was known when it was trained."
+    check_same_source(bundle, panel, bundle.read_from or bundle.model.name)
     after = np.datetime64(bundle.about["trained_until"])
     rows = np.flatnonzero(panel.labelled & (panel.times > after)) if rows is None else np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
     if since is not None:

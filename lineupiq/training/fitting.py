@@ -174,6 +174,9 @@ class Bundle:
         "Rows for the model from a panel of the same kind."
         if panel.task != self.about["task"]:
             raise ConfigError("the panel has another task than the model", found=panel.task, expected=self.about["task"])
+        learnt, given = (told.get("as_of") or "kickoff" for told in (self.about, panel.meta))
+        if learnt != given:
+            raise ConfigError(f"the model was trained on what is known as of {learnt}, and these rows are as of {given}", fix=f"make the rows as of {learnt}, or train as of {given}")
         if (codec := getattr(self.model, "codec", None)) is not None:  # new rows may lack a class, or have no label at all
             panel = replace(panel, class_labels=tuple(codec.classes.tolist()))
         spec = ModelSpec(f"{self.model.family}:{self.model.name}", self.model.config.to_dict())
@@ -349,7 +352,7 @@ def bundle_of(
     fold = fitted.fold
     seen = fold.train if fold.val is None else np.union1d(fold.train, fold.val)
     about = {"task": panel.task, "panel": panel.name, "horizon": panel.horizon, "label_kind": panel.label_kind, "trained_until": str(panel.label_ends[seen].max()),
-             "rows": len(seen), "seq_len": fitted.maker.seq_len, "tested_until": str(panel.times[fold.test].max())}
+             "rows": len(seen), "seq_len": fitted.maker.seq_len, "tested_until": str(panel.times[fold.test].max()), **({"as_of": panel.meta["as_of"]} if panel.meta.get("as_of") else {})}
     return Bundle(fitted.model, panel.features, fitted.maker.encoder.levels, about, fitted.map if isinstance(fitted, CalibratedFold) else None)
 
 # %% ../../nbs/10_training/01_fitting.ipynb #36dbc65d

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ..base import Bound, ConfigError, Count, did_you_mean
-from ..core.config import raise_problems, read_yaml
+from ..core.config import Settings, raise_problems, read_yaml
 from ..core.requests import option
 from ..fit.settings import FitSettings
 
@@ -22,7 +22,7 @@ __all__ = ['ENGINE', 'TRAINING_DEFAULTS', 'SplitPlan', 'TrainSettings', 'trainin
 
 # %% ../../nbs/10_training/00_request.ipynb #2d754a3e
 @dataclass(frozen=True)
-class SplitPlan:
+class SplitPlan(Settings):
     "How the rows of a panel become folds."
     train_until: str | int | None = None  # Last season or date that may train.
     test: str | None = None  # FROM:TO, seasons or dates, both inclusive.

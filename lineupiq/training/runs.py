@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, runtime_record
+from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, in_short, runtime_record
 from ..core.display import Card, Shown, brief
 from ..checks.findings import Finding
 from ..core.columns import check_balance
@@ -31,7 +31,7 @@ from ..data.panel import Panel, describe_panel
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import with_validation
 from ..registry import registry
-from ..report.boards import board_notes, board_rows, leaving, model_report, trading_of, verdict
+from ..report.boards import board_card, model_report, trading_of, verdict
 from ..report.run import Explanation, Facts, explain_model, ranked_importance, write_report
 from ..scoring.confidence import ADDED, with_confidence
 from ..scoring.leaderboard import COLUMNS, RULES, best_on_validation, common_rows, leak_alarm, leaderboard, raise_alarm
@@ -49,8 +49,8 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'ASKED_BESIDE', 'RunResult', 'board_records', 'train_models', 'carry_out', 'prepare_set', 'write_status',
-           'fit_set', 'score_set', 'efficiency', 'open_run', 'predict_unseen', 'predict_run', 'moment_of', 'RunScores',
-           'score_run', 'evaluate_run', 'ledger_of_run']
+           'fit_set', 'score_set', 'efficiency', 'open_run', 'answered', 'check_same_source', 'predict_unseen',
+           'predict_run', 'moment_of', 'RunScores', 'score_run', 'evaluate_run', 'ledger_of_run']
 
 # %% ../../nbs/10_training/04_runs.ipynb #d39894a4
 @dataclass(repr=False)
@@ -70,8 +70,7 @@ class RunResult(Shown):
 
     def card(self) -> Card:
         "The board and the verdict."
-        shown = board_rows(self.board, self.best).drop(columns=["n", "peak MB"])
-        return Card("Run", {"": self.run_id}, shown, [*board_notes(self.board), verdict(self.board, self.best), f"Report: {self.run_dir / 'reports' / 'report.html'}"], leaving(self.board))
+        return board_card(self.board, self.best, "Run", {"": self.run_id}, [verdict(self.board, self.best)], self.run_dir / "reports" / "report.html")
 
     def record(self) -> dict[str, Any]:  # the public JSON
         "leaderboard, best, findings, and where the run is."
@@ -373,6 +372,8 @@ def open_run(
 ) -> tuple[dict[str, Bundle], str]:  # (name -> bundle, the chosen name)
     "The models of a run; a run that did not end well says so."
     run_dir = Path(run_dir)
+    if not (model is None or isinstance(model, str)):
+        raise ConfigError("a model of a run is called by its name", where=str(run_dir), found=in_short(model), expected="a member of the leaderboard, or None for what validation picked", fix='model="logistic"')
     if not run_dir.is_dir():
         raise ConfigError("no such run", where=str(run_dir), fix="give the folder that `lineupiq train` printed")
     if not (run_dir / "status.json").exists():
@@ -392,6 +393,30 @@ def open_run(
     return {n: load_bundle(p) for n, p in folders.items() if n == name or n in RULES}, name
 
 # %% ../../nbs/10_training/04_runs.ipynb #a240602b
+def answered(
+    frame: pd.DataFrame,  # predictions, as a bundle returns them
+) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, and uncertainty where the model says one
+    "Predictions as they are handed out: without what only folds need, and without an uncertainty that no row has."
+    idle = ["uncertainty"] if "uncertainty" in frame and frame["uncertainty"].isna().all() else []
+    return frame.drop(columns=["row", "fold", "split", *idle])
+
+
+def check_same_source(
+    bundle: Bundle,  # a fitted model
+    panel: Panel,  # rows to predict or to score
+    where: Path | str,  # the run, for messages
+) -> None:
+    "Refuse rows of something else than what a model was trained on, by the names of both."
+    gone, trained = [f.name for f in bundle.features if f.name not in panel.frame], str(bundle.about.get("panel", "its own rows"))
+    if not gone and panel.task == bundle.about.get("task", panel.task):
+        return
+    named = lambda columns: ", ".join(columns[:6]) + (f" and {len(columns) - 6} more" if len(columns) > 6 else "")  # noqa: E731
+    raise DataError(f"the run was trained on {trained}, and these rows are of {panel.name}", where=str(where),
+                    found=f"{panel.name}: {panel.task}, with the columns {named(panel.columns)}" + (f"; without {named(gone)}" if gone else ""),
+                    expected=f"{trained}: {bundle.about.get('task', panel.task)}, with the columns {named([f.name for f in bundle.features])}",
+                    fix="give rows of the same source, or train on these")
+
+
 def predict_unseen(
     bundle: Bundle,  # a fitted model
     panel: Panel,  # of the same source, with upcoming rows
@@ -411,7 +436,7 @@ def predict_unseen(
         rows &= ~panel.frame[EARLIER].to_numpy(dtype=bool)
     if not rows.any():
         log.warning("nothing to predict: every row of this panel has its outcome already; everything=True (--all-later) predicts those that are later than the training")
-    out = bundle.predict(panel, np.flatnonzero(rows)).drop(columns=["row", "fold", "split"])
+    out = answered(bundle.predict(panel, np.flatnonzero(rows)))
     for place, (name, column) in enumerate(panel.shown.items(), list(out).index("datetime") + 1):
         out.insert(place, name, panel.frame[column].to_numpy()[rows])
     if {"home", "away"} <= set(panel.frame) and panel.log is not None:
@@ -427,6 +452,7 @@ def predict_run(
 ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model
     "Predictions of the rows that a run's model has not seen."
     bundles, name = open_run(run_dir, model)
+    check_same_source(bundles[name], panel, run_dir)
     return predict_unseen(bundles[name], panel, everything).assign(model=name)
 
 # %% ../../nbs/10_training/04_runs.ipynb #d0643412
@@ -472,6 +498,7 @@ def score_run(
 ) -> RunScores:
     "Score a run's model beside its rules on later rows, and write the look down."
     bundles, name = open_run(run_dir, model)
+    check_same_source(bundles[name], panel, run_dir)
     read_ledger(at := ledger_of_run(run_dir))
     rows = _later_rows(panel, bundles[name].about, since)
     panel = _known_classes(panel, rows, bundles[name])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Self
 
 from ..base import Bound, Count, LineupIQError, ModelParams, Positive, config_problems, did_you_mean
-from ..core.config import raise_problems
+from ..core.config import Settings, raise_problems
 from ..core.space import Space
 from ..core.timeline import Distance
 from ..scoring.metrics import Metric, get_metric
@@ -26,7 +26,7 @@ TRIALS = 50  # finished trials of a search that does not say how many
 
 # %% ../../nbs/09_tuning/00_settings.ipynb #b8763488
 @dataclass(frozen=True, kw_only=True)
-class SearchPlan:
+class SearchPlan(Settings):
     "How a search is run."
     n_trials: Count | None = None  # Finished trials that the study should have, pruned ones included (default 50); not for a grid.
     method: str = "bayes"  # bayes, or grid: every combination of three values of each range; --space gives the ranges.

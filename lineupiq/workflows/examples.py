@@ -16,7 +16,7 @@ from .requests import TrainRequest
 from .train import run_training
 
 # %% auto #0
-__all__ = ['example_model', 'example_experiment']
+__all__ = ['example_model', 'example_tables', 'example_experiment']
 
 # %% ../../nbs/17_workflows/08_examples.ipynb #7902d40d
 def example_model(
@@ -30,6 +30,17 @@ def example_model(
     if live:
         promote(Store(), made.published["name"], force=True, reason="an example")
     return made.published["name"]
+
+
+def example_tables(
+    folder: Path | None = None,  # None: a temporary one
+) -> str:  # the folder
+    "Tables of a simulated football league, a week of it still to come."
+    from lineupiq.data.football import football_tables
+    place = Path(folder or tempfile.mkdtemp(prefix="lineupiq-example-"))
+    for kind, frame in football_tables(seasons=(2019, 2020, 2021, 2022)).items():
+        frame.to_parquet(place / f"{kind}.parquet")
+    return str(place)
 
 
 def example_experiment(

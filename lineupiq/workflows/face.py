@@ -5,9 +5,10 @@
 # %% ../../nbs/17_workflows/13_face.ipynb #a69d8040
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,8 @@ from ..auditing.folds import AuditReport, audit_cv
 from ..auditing.leaks import audit_leak
 from ..auditing.poison import panel_world, world_of
 from ..auditing.settings import AuditSettings
-from ..base import ConfigError, IntegrityError, Record
-from ..core.display import Card, Shown
+from ..base import ConfigError, IntegrityError, LineupIQError, Record, did_you_mean, in_short
+from ..core.display import Card, Shown, fit_text, terminal_width
 from ..core.files import load_json, load_rows
 from ..core.progress import progress_for
 from ..data.panel import Panel
@@ -28,18 +29,18 @@ from ..models.stored import predict_stored, stored_model
 from ..production.gate import GateConfig, Judgement
 from ..production.validate import candidate_of, validate as validate_version
 from ..registry import registry
-from ..report.boards import board_notes, board_rows, leaving, plot_leaderboard
+from ..report.boards import board_card, plot_leaderboard
 from ..scoring.leaderboard import RULES
 from ..store import versions as changes
 from ..store.layout import Store
-from ..store.published import candidate, load_published, model_name, publish_run
+from ..store.published import candidate, load_published, publish_run, version_name
 from ..training.evaluation import Evaluation, evaluate_model
 from ..training.request import SplitPlan, TrainSettings
 from ..training.runs import choose_models, predict_run, train_models
-from ..training.unfinished import find_run, read_setup, run_end
+from ..training.unfinished import find_run, run_end
 from ..tuning.search import TuningResult, tune_model
 from ..tuning.settings import SearchSettings
-from .audit import audited_models, model_names
+from .audit import audited_models
 from .predict import run_panel
 from .recording import predict_recorded
 from .requests import AuditRequest
@@ -53,7 +54,7 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'load_panel', 'Leaderboard', 'Page', 'Run', 'train', 'open_run', 'tune', 'audit', 'predict', 'validate',
-           'promote', 'rollback', 'list_models', 'register']
+           'promote', 'rollback', 'ModelList', 'list_models', 'register']
 
 # %% ../../nbs/17_workflows/13_face.ipynb #8f9155ca
 def _a(
@@ -63,8 +64,20 @@ def _a(
 ) -> Any:  # the value
     "A value of a kind, or an error that says which."
     if value is not None and not isinstance(value, kind):
-        raise ConfigError(f"{what} is of another type", found=type(value).__name__, expected=f"{kind.__name__}, or None")
+        made = f"{kind.__name__}({', '.join(list(inspect.signature(kind).parameters)[:2])}, …)" if is_dataclass(kind) else "{…}" if kind is dict else f"a {kind.__name__}"
+        raise ConfigError(f"{what} is of another type", where=what, found=type(value).__name__, expected=f"{kind.__name__}, or None", fix=f"{what}={made}, or leave it out")
     return value
+
+
+def _names(
+    models: Any,  # as callers give them
+    what: str,  # of the parameter, for the message
+) -> tuple[str, ...]:  # none, one or several
+    "Names of models, or an error that says how they are given."
+    given = (models,) if isinstance(models, str) else models
+    if not isinstance(given, (list, tuple)) or not all(isinstance(m, str) and m for m in given):
+        raise ConfigError("models are given by their names", where=what, found=f"{type(models).__name__} {ascii(models)[:40]}", expected="a name of list_models(), several, or 'all'", fix=f'{what}=["logistic", "catboost"]')
+    return tuple(given)
 
 
 def _store(
@@ -81,7 +94,7 @@ def _panel(
     if isinstance(data, Panel):
         return data
     if not isinstance(data, (str, Path)):
-        raise ConfigError("data is of another type", found=type(data).__name__, expected="a Panel of load_panel or make_panel, or the name of a source or a YAML", fix="a DataFrame becomes a panel by lq.make_panel(frame, …)")
+        raise ConfigError("data is of another type", where="data", found=type(data).__name__, expected="a Panel of load_panel or make_panel, or the name of a source or a YAML", fix="a DataFrame becomes a panel by lq.make_panel(frame, …)")
     return load_panel(data)
 
 
@@ -91,7 +104,9 @@ def load_panel(
     **options: Any,  # of the source, as the command has them: position="WR", path="bars.csv", …
 ) -> Panel:  # rows in time order, labelled and upcoming
     "The rows of a source or of your own table."
-    ask = DataRequest.from_mapping({"data": str(data), **({"horizon": horizon} if horizon else {}), **options}, "load_panel")
+    if not isinstance(data, (str, Path)):
+        raise ConfigError("a source is named by a text", where="load_panel: data", found=type(data).__name__, expected="a source such as 'league', or a YAML that describes a table", fix="rows that are at hand become a panel by make_panel(frame, …)")
+    ask = DataRequest.from_mapping({"data": str(data), **({} if horizon is None else {"horizon": horizon}), **options}, "load_panel")
     first = horizons(ask)[0]
     return _with_source(read_source(ask, first), source_record(ask, first))
 
@@ -104,16 +119,31 @@ def _with_source(panel: Panel, record: Record) -> Panel:
 # %% ../../nbs/17_workflows/13_face.ipynb #25066311
 class Leaderboard(Shown, pd.DataFrame):
     "A leaderboard: a table of numbers that shows itself as people read it."
+    def __init__(self,
+        rows: pd.DataFrame | Sequence[Record] | None = None,  # one a member, as a training's record has them; None: no rows
+    ):
+        try:
+            super().__init__(rows)
+            self[list(_NUMBERS)].astype(float) if len(self.columns) else None
+            gone = [c for c in _BOARD if c not in self] if len(self.columns) else []
+        except (TypeError, ValueError, KeyError) as err:
+            gone = [str(err).splitlines()[0][:80]]
+        if gone:
+            raise ConfigError("that is no leaderboard", where="Leaderboard", found=f"{type(rows).__name__}; not there: {', '.join(gone)}", expected=f"a row a member, with {', '.join(_BOARD)}", fix="run.leaderboard has that of a training")
+
     @property
     def _constructor(self) -> Callable[..., pd.DataFrame]:
         return pd.DataFrame  # a part of a board is a table like any other
 
     def card(self) -> Card:
         "The board as it is printed."
-        if self.empty:
-            return Card("an empty leaderboard")
-        shown = board_rows(self, self.attrs.get("best"))
-        return Card("", {}, shown.drop(columns=["n", "peak MB"]), [f"{int(self['n'].max()):,} test rows, the same for all.", *board_notes(self)], leaving(self))
+        if not self.empty and not set(_BOARD) <= set(self.columns):  # somebody took columns away
+            return Card("what is left of a leaderboard", {}, pd.DataFrame(self).astype(str))
+        return board_card(self, self.attrs.get("best"))
+
+
+_NUMBERS = ("score", "low", "high", "skill", "skill_low", "skill_high", "n", "seconds", "peak_mb", "val_score")
+_BOARD = ("model", "metric", "role", *_NUMBERS)
 
 # %% ../../nbs/17_workflows/13_face.ipynb #b489444c
 class Page(Shown):
@@ -143,8 +173,8 @@ class Run(Shown):
         panel: Panel | None = None,  # its rows, where they are at hand; None: they are read again when they are needed
     ):
         if not isinstance(folder, (str, Path)):
-            raise ConfigError("a run is opened by its folder", found=type(folder).__name__, expected="a path")
-        self.folder, self._panel = Path(folder), _a(Panel, panel, "panel")
+            raise ConfigError("a run is opened by its folder", where="folder", found=in_short(folder), expected="a path", fix="lineupiq runs lists them")
+        self.folder, self._panel, self._made = Path(folder), _a(Panel, panel, "panel"), []
         if not (self.folder / "config.yaml").is_file():
             raise ConfigError("that is no run's folder", where=str(self.folder), found="no config.yaml", expected="the folder that a training printed; lineupiq runs lists them")
         if run_end(self.folder) is None:
@@ -178,6 +208,15 @@ class Run(Shown):
         return self._record["verdict"]
 
     @property
+    def published(self) -> list[str]:  # "name version"
+        "The versions that were made of it: in the store of LINEUPIQ_MODELS_DIR, else ./models, or by this object."
+        try:
+            told = [f"{r['name']} {r['version']}" for r in Store().journal.read() if r.get("op") == "publish" and r.get("run") == self.folder.name]
+        except LineupIQError:  # a store that cannot be read says so itself, to whoever asks it
+            told = []
+        return list(dict.fromkeys([*told, *self._made]))
+
+    @property
     def report(self) -> Page:
         "The run's page."
         return Page(report_path(self.folder))
@@ -193,8 +232,8 @@ class Run(Shown):
         split: str = "test",  # or val
     ) -> pd.DataFrame:  # row, datetime, symbol, y, prediction, prob_…, model
         "What every member said of rows that it had not seen."
-        if split not in ("val", "test"):
-            raise ConfigError("predictions of which part?", found=repr(split), expected="val or test")
+        if not isinstance(split, str) or split not in ("val", "test"):
+            raise ConfigError("predictions of which part?", where="predictions: split", found=in_short(split), expected="val or test", fix='run.predictions("test")')
         return load_rows(self.folder / "predictions" / f"{split}_predictions.parquet")
 
     def plot(self,
@@ -229,12 +268,14 @@ class Run(Shown):
 
     def publish(self,
         model: str | None = None,  # a member; None: what validation picked, or the best model where that is a rule
-        name: str | None = None,  # under which it is published; None: made of data, horizon and model
+        name: str | None = None,  # under which it is published; None: made of data (of a table, the name in its YAML), horizon and model
         part: str = "minor",  # of the version to raise: major, minor or patch
         store: Store | str | Path | None = None,  # where; None: LINEUPIQ_MODELS_DIR, else ./models
     ) -> tuple[str, str]:  # (name, version)
         "Make a member the next version of a model, and point staging at it."
-        chosen, source = model or candidate(self.leaderboard, self.best), read_setup(self.folder).data
+        if not (model is None or isinstance(model, str)):
+            raise ConfigError("a model of a run is called by its name", where="publish: model", found=in_short(model), expected="a member of the leaderboard, or None", fix='run.publish("logistic")')
+        chosen = model or candidate(self.leaderboard, self.best)
         if chosen is None:
             raise ConfigError("the run has rules only, and a rule is not published", where=str(self.folder), fix="train a model")
         if chosen in RULES:
@@ -243,13 +284,16 @@ class Run(Shown):
             raise IntegrityError("a run folder that is not whole", where=str(self.folder), found="no folder models", fix="restore it, or train again")
         if chosen != self.best and model is None:
             log.warning("published is %s, the best of the models; validation picked the rule %s, which is not published: the gate will say so", chosen, self.best)
-        name = name or model_name(str(source.get("data") or self.panel.name), chosen, self.panel.horizon, source.get("position"), source.get("target"))
-        return name, publish_run(_store(store), self.folder, self.panel, chosen, name, part)
+        name = name or version_name(self.folder, self.panel, chosen)
+        version = publish_run(_store(store), self.folder, self.panel, chosen, name, part)
+        self._made.append(f"{name} {version}")
+        return name, version
 
     def card(self) -> Card:
         "Board and verdict."
-        inner = self.leaderboard.card()
-        return Card("Run", {"": self.folder.name}, inner.frame, [self.verdict, *inner.notes, f"Report: {self.folder / 'reports' / 'report.html'}"], inner.leave)
+        made = self.published
+        standing = [f"Published: {', '.join(made)}."] if made else ["Not published; run.publish() makes a version of it."] if candidate(self.leaderboard, self.best) else []
+        return board_card(self.leaderboard, self.best, "Run", {"": self.folder.name}, [self.verdict, *standing], self.folder / "reports" / "report.html")
 
 
 def _named(
@@ -259,7 +303,7 @@ def _named(
     if later is None:
         return None, ()
     if not isinstance(later, (str, Path, list, tuple)) or not later or not all(isinstance(f, (str, Path)) and str(f) for f in ([later] if isinstance(later, (str, Path)) else later)):
-        raise ConfigError("rows of another type", found=f"{type(later).__name__} {str(later)[:40]!r}", expected="a Panel, the name of a source, a YAML, or files")
+        raise ConfigError("rows of another type", found=f"{type(later).__name__} {str(later)[:40]!r}", expected="a Panel, the name of a source, a YAML, or files", where="later", fix="load_panel and make_panel make a Panel")
     if isinstance(later, (str, Path)):
         from lineupiq.data.sources import SOURCES
         return (str(later), ()) if str(later) in SOURCES or str(later).lower().endswith((".yaml", ".yml")) else (None, (str(later),))
@@ -275,11 +319,13 @@ def train(
     configs: Mapping[str, dict[str, Any]] | None = None,  # a model's name -> its parameters
     progress: bool | Callable[[str, str, Record], None] | None = None,  # None: a line in a notebook; False: quiet; a function is told (model, state, facts)
 ) -> Run:
-    "Train models, score them on identical later rows beside the simple rules, and write a report. A leak that is suspected raises LeakError when everything is written."
+    "Train models, score them on identical later rows beside the simple rules, and write a report. Nothing is published: run.publish() does that, as the command `lineupiq train` does by itself. A leak that is suspected raises LeakError when everything is written."
     panel = _panel(data)
-    if not isinstance(models, (str, list, tuple)) or not models:
-        raise ConfigError("which model is trained is not said", found=repr(models)[:60], expected="a name of list_models(), several, or 'all'")
-    _a(SplitPlan, plan, "plan"), _a(dict, configs, "configs")
+    if not _names(models, "models"):
+        raise ConfigError("which model is trained is not said", where="models", found=repr(models)[:60], expected="a name of list_models(), several, or 'all'", fix='models=["logistic", "catboost"]')
+    _a(SplitPlan, plan, "plan"), [_a(dict, c, f"configs of {m}") for m, c in (_a(dict, configs, "configs") or {}).items()]
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise ConfigError("progress is of another type", where="progress", found=type(progress).__name__, expected="True, False, None, or a function of model, state and facts", fix="progress=False is quiet")
     how = _a(TrainSettings, settings, "settings") or TrainSettings()
     how = how if how.config else replace(how, config=panel.source)
     told = progress_for(progress, len(choose_models(models, panel.task, panel.log is not None)[0]))
@@ -305,6 +351,8 @@ def tune(
 ) -> TuningResult:  # its `config` is for train(…, configs={model: result.config})
     "Search a model's settings on the rows before the test."
     panel = _panel(data)
+    if len(_names(model, "model")) != 1 or not isinstance(model, str):
+        raise ConfigError("a search is of one model", where="model", found=repr(model)[:60], expected="a name of list_models()", fix='tune(panel, "logistic")')
     return tune_model(plan_development(panel, _a(SplitPlan, plan, "plan") or SplitPlan()), model, _a(SearchSettings, settings, "settings") or SearchSettings())
 
 
@@ -316,9 +364,11 @@ def audit(
     settings: AuditSettings | None = None,  # how thorough; None: the defaults
 ) -> AuditReport:
     "Poison the future of the data and look whether features, folds, models or scores notice; or hold folds to the ends of the labels."
+    if isinstance(folds, str):
+        raise ConfigError("folds are no text", where="audit: folds", found=in_short(folds), expected="a splitter, or pairs of training and test rows", fix="folds=WalkForward(*panel.clock)")
     if folds is not None:
         return audit_cv(folds, _panel(data))
-    record, names = _panel(data).source, model_names(models)
+    record, names = _panel(data).source, _names(models, "models")
     _a(AuditSettings, settings, "settings")
     world = world_of(ask := recorded_source(record), ask.horizon[0] if ask.horizon else None) if record else panel_world(data)
     panel = world.panel()
@@ -379,12 +429,33 @@ def rollback(
     return changes.rollback(_store(store), name, version, reason)[0]
 
 # %% ../../nbs/17_workflows/13_face.ipynb #926d355c
+class ModelList(Shown, pd.DataFrame):
+    "A table of models: as wide as its words where nobody says how wide a line may be."
+    @property
+    def _constructor(self) -> Callable[..., pd.DataFrame]:
+        return pd.DataFrame  # a part of it is a table like any other
+
+    def card(self) -> Card:
+        "Every model in a line."
+        words = pd.DataFrame(self).astype(str)
+        return Card("", {"models": str(len(self))}, words.replace({"available": {"True": "yes"}}) if "available" in words else words)
+
+    def __repr__(self) -> str:
+        return fit_text(self.card().frame, terminal_width(), ("tasks", "available"), justify="left") if len(self) else "no models"
+
+
 def list_models(
     family: str | None = None,  # boosting, classical, neural, …; None: all
 ) -> pd.DataFrame:  # name, family, tasks, description, available
     "The models that there are, and why one is not available."
-    rows = registry().list_models(family)
-    return pd.DataFrame([{"name": m["name"], "family": m["family"], "tasks": ", ".join(m["tasks"]), "description": m["description"], "available": m["available"] or m["reason"]} for m in rows])
+    there = registry().list_models()
+    rows = there if family is None else [m for m in there if isinstance(family, str) and m["family"] == family]
+    if there and not rows:
+        known, of = sorted({m["family"] for m in there}), {m["name"]: m["family"] for m in there}
+        near = did_you_mean(family, [*known, *of]) if isinstance(family, str) else ""
+        raise ConfigError(f"there is no model of a family {ascii(family)[:60]}{near}", where="list_models: family", found=ascii(family)[:60], expected=", ".join(known),
+                          fix=f"{family} is a model of the family {of[family]}: list_models('{of[family]}')" if isinstance(family, str) and family in of else "list_models() lists all of them")
+    return ModelList([{"name": m["name"], "family": m["family"], "tasks": ", ".join(m["tasks"]), "description": m["description"], "available": m["available"] or m["reason"]} for m in rows])
 
 
 def register(
@@ -393,4 +464,6 @@ def register(
     description: str = "",  # one line for the overview
 ) -> Callable[[type], type]:  # a class decorator
     "Make a class of your own a model: `train(panel, [name])` finds it then."
+    if not all(isinstance(text, str) and text for text in (name, family)) or not isinstance(description, str):
+        raise ConfigError("a model is registered under a name", where="register", found=f"name {in_short(name)}, family {in_short(family)}", expected="texts", fix='@register("mine", family="plugin", description="what it is")')
     return registry().register(name, family, description)

@@ -102,9 +102,9 @@ def run_predict(
     "`lineupiq predict`: a published model, a run's, or a saved file's, on new rows."
     found, told = stored_model(ask.check().model), None
     if ask.record_folder is None:
-        frame = predict_stored(found, ask.data, ask.path, ask.everything)
+        frame = predict_stored(found, ask.data, ask.path, ask.everything, ask.as_of)
     else:
-        frame, told = predict_recorded(found, ask.data, ask.path, ask.everything, ask.record_folder, clock)
+        frame, told = predict_recorded(found, ask.data, ask.path, ask.everything, ask.record_folder, clock, ask.as_of)
     own = {} if as_json and ask.output is None else {k: n for k, n in _own_names(found, ask.data).items() if n not in frame}  # programs read the documented names
     said = written(frame.rename(columns=own), ask.output, as_json, ask.csv_escape, width)
     return said if told is None else said | {"record": {"folder": ask.record_folder, **asdict(told)}} if as_json else f"{said}\n{told}"

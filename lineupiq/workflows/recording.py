@@ -122,11 +122,12 @@ def predict_recorded(
     everything: bool = False,  # True: also rows whose outcome is known; they are late
     folder: Path | str = "experiments/record",  # of the record
     clock: Callable[[], datetime] = utc_now,  # says now, with a zone
+    as_of: str | None = None,  # a moment of the past; None: as the version was trained
 ) -> tuple[pd.DataFrame, Written]:  # what `predict_stored` returns, and what was written
     "Predictions of rows that a model has not seen, put on the record."
     if found.of_a_file and data is None:
         raise ConfigError("a model that was fitted on a file knows no times and no source, so that no outcome would ever be found", where=found.where, fix="train it on a table that a YAML describes, or on a source")
-    panel = rows_to_predict(found, data, path, everything)
+    panel = rows_to_predict(found, data, path, everything, as_of)
     frame = predict_unseen(found.bundle, panel, everything)
     told = put_on_record(found, panel, frame, recorded_source(found.source, data, path, found.where), folder, clock())
     return frame.assign(model=found.name, **({"version": found.version} if found.version else {})), told

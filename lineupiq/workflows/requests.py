@@ -16,7 +16,7 @@ from ..auditing.settings import AuditSettings
 from ..base import Bound, ConfigError, Count, LineupIQError, Positive, did_you_mean
 from ..core.config import raise_problems
 from ..core.files import check_name, parse_version
-from ..core.requests import Request, leaves, option, part
+from ..core.requests import Request, is_given, leaves, option, part
 from ..data.request import DataRequest, source_problem
 from ..tracking.request import Tracking
 from ..training.request import ENGINE, SplitPlan, TrainSettings, read_training
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['RECORDS', 'told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst',
-           'TrainRequest', 'TuneRequest', 'PredictRequest', 'EvaluateRequest', 'ExportRequest', 'AuditRequest',
-           'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest', 'RecordRequest', 'ReproduceRequest',
-           'ReplayRequest']
+           'TrainRequest', 'TuneRequest', 'PredictRequest', 'ProjectRequest', 'EvaluateRequest', 'ExportRequest',
+           'AuditRequest', 'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest', 'RecordRequest',
+           'ReproduceRequest', 'ReplayRequest']
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
 def told_by(
@@ -132,7 +132,7 @@ class TrainRequest(Request):
         "A request as others are made, or what a run that goes on was asked for."
         if not isinstance(values, Mapping) or not isinstance(values.get("resume"), (str, Path)):
             return super().from_mapping(values, where, text, flags)
-        return cls._of_run({k: v for k, v in values.items() if v is not None and v != []}, where, flags)
+        return cls._of_run({k: v for k, v in values.items() if is_given(v)}, where, flags)
 
     @classmethod
     def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -227,7 +227,7 @@ class TuneRequest(Request):
     @classmethod
     def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         "What was asked for, over what the file of ranges says."
-        given = {k: v for k, v in asked.items() if v is not None and v != []}
+        given = {k: v for k, v in asked.items() if is_given(v)}
         return {**_file_limits(given), **given}
 
     def settled(self, asked: Mapping[str, Any]) -> TuneRequest:
@@ -270,6 +270,7 @@ class PredictRequest(Request):
     data: str | None = None  # Another source than the one that was recorded.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     everything: bool = option(False, "all_later")  # Also rows that have a label by now, and rows of a table that were left open in between, if they are later than the training; default: without an outcome, and in a table newer than the last known one.
+    as_of: str | None = None  # NFL: a time such as 2023-11-07: the week after it, from what was known then, of the weekday and hour that the model was trained as of; default as the model was trained.
     output: Path | None = None  # A .parquet or .csv to write; default: print.
     csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
     on_record: bool = option(False, "record")  # Put the predictions on the record, each once, so that lineupiq record score can say later what became of them.
@@ -285,7 +286,30 @@ class PredictRequest(Request):
         out = [] if self.model else ["model: which one predicts is missing: a published model, a run folder, or the path of a saved model"]
         return out + (["output: it must end in .csv or .parquet"] if self.output is not None and self.output.suffix not in (".csv", ".parquet") else [])
 
+# %% ../../nbs/17_workflows/00a_requests.ipynb #c7b48190
+@dataclass(frozen=True)
+class ProjectRequest(Request):
+    "What `lineupiq project` is asked for."
+    season: int | None = None  # A season; with --week. Default the coming week.
+    week: int | None = None  # A week of it; a past one is projected from what was known then.
+    as_of: Literal["tuesday", "kickoff"] = "tuesday"  # What is known: Tuesday noon of the week, or all until its games begin.
+    position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
+    model: tuple[str, ...] = ()  # Models that may be used, where they beat the rule in past seasons. Default lightgbm,ridge.
+    scoring: str = "ppr"  # What is paid for: standard, half, ppr, draftkings, fanduel, or a YAML of weights.
+    draws: int = 2000  # Draws of the whole week.
+    path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
+    output: str = "experiments/projections"  # Parent of the weeks, and of the seasons' models.
+    record: bool = False  # Put each line of each player on the record, once, so that lineupiq record score can say later what became of them.
+    record_to: str | None = None  # Folder of the record, which is then written without record, too; default experiments/record.
 
+    record_folder = PredictRequest.record_folder
+
+    def problems(self) -> list[str]:
+        "A season without a week, and too few draws."
+        out = [] if (self.season is None) == (self.week is None) else ["week: a season and a week belong together; give both, or none for the coming week"]
+        return out + ([f"draws: expected at least 100, found {self.draws}"] if self.draws < 100 else [])
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #290d7360
 @dataclass(frozen=True)
 class EvaluateRequest(Request):
     "What `lineupiq evaluate` is asked for."

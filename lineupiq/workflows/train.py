@@ -217,7 +217,7 @@ def _go_on(ask: TrainRequest, run: Path, progress: Any, show: Callable[[str], No
 def _published_and_told(ask: TrainRequest, result: RunResult, panel: Panel, say: Callable[[str], None], called: str | None = None) -> RunResult:
     "What comes after a training: a version, the tracker, the tables."
     if ask.publish:
-        result.published = publish_result(result, panel, ask.source.data, ask.source.position, ask.source.target, ask.level, called)
+        result.published = publish_result(result, panel, ask.level, called)
     if is_tracked(ask.tracking):
         report_run(tracked_run(result.run_dir), ask.tracking, Path(ask.source.data).stem)
     _tell(result, panel, say)

@@ -91,11 +91,22 @@ def roster(played, **columns):
 
 def test_a_roster_is_no_table_of_players(folder, played, caplog):
     right = load_nfl_tables(folder("right"))["players"]
-    forms = [roster(played), roster(played, week=1), roster(played, depth_chart_position="WR").drop(columns="season"), roster(played, draft_number=9, entry_year=2010)]
+    forms = [roster(played), roster(played, depth_chart_position="WR").drop(columns="season"), roster(played, draft_number=9, entry_year=2010)]
     for number, form in enumerate(forms):
         with caplog.at_level(logging.WARNING, "lineupiq"):
             pd.testing.assert_frame_equal(right, load_nfl_tables(folder(str(number), roster_2017=form))["players"])
     assert caplog.text.count("it is a roster") == len(forms)
+
+
+def test_a_roster_by_week_is_a_table(folder, played, caplog):
+    "Read beside the others, and no table of players; a roster of a season, in the same columns, says nothing of its weeks."
+    right = load_nfl_tables(folder("right"))["players"]
+    tables = load_nfl_tables(folder("weeks", roster_weekly=roster(played, week=1)))
+    pd.testing.assert_frame_equal(right, tables["players"])
+    assert len(tables["rosters"]) == len(played["players"]) and set(tables["rosters"]["status"]) == {"ACT"}
+    with caplog.at_level(logging.WARNING, "lineupiq"):
+        assert not len(load_nfl_tables(folder("year", roster_2017=roster(played, week=np.arange(len(played["players"])) % 8 + 1)))["rosters"])
+    assert "a roster of a season" in caplog.text
 
 
 def test_players_complete_each_other(folder, played, caplog):
