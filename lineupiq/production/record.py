@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..base import DataError, IntegrityError, Record
 from ..core.display import Card, Shown
-from ..core.files import disk_errors, one_at_a_time
+from ..core.files import disk_errors, one_at_a_time, plain
 from ..core.journal import Journal, clock_went_back, lost_lines
 from ..data.panel import Panel
 
@@ -196,7 +196,7 @@ class ForecastRecord(Shown):
     def _write(self, who: Forecaster, forecasts: Sequence[Forecast], about: Record, now: datetime) -> Written:
         stood = {_key(r): r for r in self.lines() if r["op"] in (FIRST, LATER)}  # the newest of each
         known = self.forecasters().get(who.key)
-        events: list[tuple[str, Record]] = [] if known == who else [(WHO, who.facts())]
+        events: list[tuple[str, Record]] = [] if known is not None and known.facts() == plain(who.facts()) else [(WHO, who.facts())]  # as JSON has it: lists for tuples
         if known is not None and known.digest != who.digest:
             log.warning("%s: %s %s is made of other files than when it was put on the record first; its forecasts count as those of one model", self.path, who.model, who.version or who.run)
         tally, written = {"new": 0, "same": 0, "revised": 0, "late": 0}, pd.Timestamp(now)

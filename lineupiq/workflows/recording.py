@@ -47,6 +47,8 @@ def deadlines(
     ask: DataRequest,  # how the rows were read
 ) -> np.ndarray:  # (N,) datetime64, UTC
     "From when a forecast of each row is late."
+    if "begins" in panel.frame:
+        return naive_utc(panel.frame["begins"])
     if "bar_number" not in panel.frame:
         return panel.times
     out = np.empty(len(panel), dtype="datetime64[ns]")
