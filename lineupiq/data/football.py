@@ -54,7 +54,7 @@ def football_tables(
         played = (season, week) <= (seasons[-1], weeks - coming)
         day = pd.Timestamp(f"{season}-09-10") + pd.Timedelta(days=7 * (week - 1))
         day -= pd.Timedelta(days=(day.weekday() - 6) % 7)  # a Sunday
-        hurt = {p for p in hurt if rng.random() < .6} | {p for p in skill if rng.random() < .03}
+        hurt = {p for p in skill if rng.random() < (.6 if p in hurt else .03)}  # in the order of the squads, which a set has not
         order = rng.permutation(len(TEAMS))
         for slot in range(0, len(TEAMS), 2):
             home, away = TEAMS[order[slot]], TEAMS[order[slot + 1]]
@@ -70,14 +70,14 @@ def football_tables(
                     rows["rosters"].append(person | {"team": team, "position": position, "status": "INA" if player in hurt and rng.random() < .9 else "ACT", "full_name": player})
                     rows["depth_charts"].append(person | {"club_code": team, "depth_team": str(int(player[-1])), "position": position, "depth_position": position, "formation": "Offense", "full_name": player})
                     if player in hurt:
-                        rows["injuries"].append(person | {"team": team, "report_status": "Out" if rng.random() < .7 else "Questionable", "date_modified": str(day - pd.Timedelta(days=2))})
+                        rows["injuries"].append(person | {"team": team, "report_status": "Out" if rng.random() < .7 else "Questionable", "date_modified": f"{day - pd.Timedelta(days=2)}+00:00"})
                     if played and player in lines[team]:
                         rows["snap_counts"].append({"pfr_player_id": f"pfr-{player}", "season": season, "week": week, "team": team, "offense_pct": float(np.clip(.3 + share + rng.normal(0, .05), .05, 1))})
                         rows["player_stats"].append({"player_id": player, "player_display_name": f"{player[-2:]} of {team}", "position": position, "team": team, "season": season, "week": week, "season_type": "REG"} | lines[team][player])
             score = {team: 6 * sum(line.get("rushing_tds", 0) + line.get("receiving_tds", 0) for line in lines[team].values()) + 3 * rng.poisson(1.8) for team in lines}
             rows["schedules"].append({"season": season, "week": week, "game_type": "REG", "gameday": str(day.date()), "gametime": ["13:00", "16:25"][slot % 4 // 2], "home_team": home, "away_team": away, "home_score": score[home] if played else None,
                                       "away_score": score[away] if played else None, "spread_line": float(np.round(rng.normal(2, 4))), "total_line": float(np.round(44 * pace)), "roof": "outdoors", "temp": 60.0, "wind": 5.0, "home_qb_id": quarterbacks[home], "away_qb_id": quarterbacks[away]})
-    rows["players"] = [{"gsis_id": p, "pfr_id": f"pfr-{p}", "position": position, "birthdate": "1997-05-01", "draft_year": 2018.0, "draft_ovr": 20.0 + 30 * k} for team in TEAMS for k, (p, (position, _)) in enumerate(squad[team].items())]
+    rows["players"] = [{"gsis_id": p, "pfr_id": f"pfr-{p}", "position": position, "birthdate": "1997-05-01", "draft_year": 2015.0 + k, "draft_ovr": 20.0 + 30 * k} for team in TEAMS for k, (p, (position, _)) in enumerate(squad[team].items())]
     counts = ("attempts", "completions", "passing_yards", "passing_tds", "interceptions", "carries", "rushing_yards", "rushing_tds", "targets", "receptions", "receiving_yards", "receiving_tds", "rushing_fumbles_lost")
     tables = {kind: pd.DataFrame(found) for kind, found in rows.items()}
     return tables | {"player_stats": tables["player_stats"].fillna(dict.fromkeys(counts, 0))}

@@ -131,8 +131,8 @@ def season_fold(
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #a3608e40
 def _usable(panel: Panel, fold: Fold) -> Panel:
-    "The panel without columns that had not begun when the training rows were."
-    begun = panel.frame.iloc[fold.train][panel.columns].notna().any()
+    "The panel without columns that had not begun when the training rows were, or said the same of all of them."
+    begun = panel.frame.iloc[fold.train][panel.columns].nunique() > 1
     return replace(panel, features=[f for f in panel.features if begun[f.name]])
 
 

@@ -299,7 +299,7 @@ class ProjectRequest(Request):
     draws: int = 2000  # Draws of the whole week.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
     output: str = "experiments/projections"  # Parent of the weeks, and of the seasons' models.
-    record: bool = False  # Put each line of each player on the record, once, so that lineupiq record score can say later what became of them.
+    on_record: bool = option(False, "record")  # Put each line of each player on the record, once, so that lineupiq record score can say later what became of them.
     record_to: str | None = None  # Folder of the record, which is then written without record, too; default experiments/record.
 
     record_folder = PredictRequest.record_folder
