@@ -153,7 +153,7 @@ class Written:
 
     def __str__(self) -> str:
         more = [f"{self.same} stood there already" if self.same else "", f"{self.revised} revision(s), which do not count" if self.revised else "", f"{self.late} late, which never count" if self.late else ""]
-        return f"{self.new} forecast(s) recorded{''.join(f'; {m}' for m in more if m)}. {self.lines:,} lines, last digest {self.digest}"
+        return f"{self.new} forecast(s) recorded{''.join(f'; {m}' for m in more if m)}. {self.lines:,} lines, last digest {self.digest or 'none'}"
 
 # %% ../../nbs/13_production/06_record.ipynb #db139a91
 class ForecastRecord(Shown):
