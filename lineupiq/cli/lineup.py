@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from .app import Json, Printer, StatusLine, Wide, app, asks, say
-from ..workflows.lineup import LineupRequest
+from ..workflows.requests import LineupRequest
 
 # %% ../../nbs/18_cli/05b_lineup.ipynb #37491e47
 @app.command()

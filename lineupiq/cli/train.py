@@ -200,7 +200,7 @@ def open_report(
 # %% ../../nbs/18_cli/02_train.ipynb #91b2742d
 @config_app.command("show")
 def config_show(
-    name: Annotated[str, typer.Argument(help="A model, or `training`, `tuning`, `gate`, `drift`; `table`: what a table's YAML may say.")],
+    name: Annotated[str, typer.Argument(help="A model, or `training`, `tuning`, `gate`, `drift`; `table`: what a table's YAML may say; `rules`, `scoring`: of line-ups.")],
 ) -> None:
     "Print the defaults as YAML that can be edited and passed with --config."
     from lineupiq.workflows.configs import default_yaml

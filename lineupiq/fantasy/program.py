@@ -101,6 +101,7 @@ class Program:
                 there = [self._next() for _ in range(codes.max() + 1)]
                 for k, column in enumerate(there):
                     yield _row("", [column, *everybody[codes == k]], [1.0] + [-1.0] * int((codes == k).sum()), high=0)
+                    yield _row("", [column], 1, high=1)  # there or not, however many of it
                 yield _row(f"at least {least} {word}", there, 1, low=least)
 
     def _wish_rows(self) -> Iterator[Row]:

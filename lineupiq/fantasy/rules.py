@@ -5,6 +5,8 @@
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #6e47c504
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
@@ -16,8 +18,8 @@ from ..core.config import raise_problems, read_yaml
 from .scoring import Scoring, named_yaml, read_scoring, scoring_of, scoring_problems, shipped_yaml
 
 # %% auto #0
-__all__ = ['FANTASY_POSITIONS', 'POSITION_WORDS', 'KEYS', 'MOST_SLOTS', 'Slot', 'Rules', 'rules_problems', 'read_rules',
-           'check_places']
+__all__ = ['FANTASY_POSITIONS', 'POSITION_WORDS', 'KEYS', 'MOST_SLOTS', 'Slot', 'Rules', 'name_key', 'rules_problems',
+           'read_rules', 'check_places']
 
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #94f71cae
 FANTASY_POSITIONS = ("QB", "RB", "WR", "TE", "K", "DST")
@@ -64,6 +66,17 @@ class Rules:
         at = {p: i for i, p in enumerate(self.positions)}
         ways = product(*(combinations_with_replacement([at[p] for p in s.positions], s.count) for s in self.slots))
         return sorted({tuple(sum(way.count(i) for way in taken) for i in at.values()) for taken in ways})
+
+# %% ../../nbs/16a_fantasy/01_rules.ipynb #ef85c300
+_SUFFIX = re.compile(r"\s(jr|sr|ii|iii|iv|v)\.?$")
+
+
+def name_key(
+    name: str,  # of a player, as somebody writes it
+) -> str:
+    "A name without what writers differ in."
+    plain = unicodedata.normalize("NFKD", str(name)).encode("ascii", "ignore").decode().casefold().strip()
+    return re.sub(r"[^a-z0-9]", "", _SUFFIX.sub("", plain))
 
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #602fc04d
 KEYS = ("name", "scoring", "slots", "cap", "max_players_a_team", "min_teams", "min_games", "upload")

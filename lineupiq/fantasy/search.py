@@ -15,8 +15,8 @@ from .program import Program, admitted, best_neighbour, every_lineup, solve
 from .wishes import Objective, objective_of
 
 # %% auto #0
-__all__ = ['SMOOTH', 'HANDFULS', 'WIDTHS', 'SMALL', 'STARTS', 'totals', 'reached', 'Judge', 'slope', 'Candidates', 'gather',
-           'stepped', 'exchanges', 'improved', 'search', 'judge_of']
+__all__ = ['SMOOTH', 'HANDFULS', 'WIDTHS', 'SMALL', 'STARTS', 'APART', 'totals', 'reached', 'Judge', 'slope', 'Candidates',
+           'gather', 'stepped', 'exchanges', 'improved', 'search', 'judge_of']
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #cbd73fd2
 SMOOTH = .5  # standard deviation of the kernel, in those of a line-up's score
@@ -181,10 +181,11 @@ def improved(
     judge: Judge,
     lineup: np.ndarray,  # where to begin
     earlier: Sequence[np.ndarray],  # line-ups that there are already
-    pairs: int = 6,  # players of each position who may come in in pairs
+    most: int = 20_000_000,  # scores that an exchange of two looks at; so many of each position may come in in pairs
 ) -> np.ndarray:  # a line-up that no exchange improves
     "Exchange players until nothing gains."
     best, across, at = lineup, judge.scores.T, 0
+    pairs = max(3, int((2 * min(most / len(across[0]), 20_000) / (len(lineup) * (len(lineup) - 1) / 2)) ** .5 / len(program.rules.positions)))
     while at < 2:
         aim = judge.aim(best)
         total, value = across[best].sum(axis=0), judge.worth(best[None], aim)[0] - 1e-7 * judge.mean[best].sum()
@@ -200,7 +201,16 @@ def improved(
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #32ee52f5
 SMALL = 20_000  # line-ups that are looked at one by one
-STARTS = 2  # line-ups that are improved, for each that is asked for
+STARTS, APART = 3, 3  # line-ups that are improved for each that is asked for, and players by which they differ
+
+
+def _starts(ready: np.ndarray, worth: np.ndarray) -> list[np.ndarray]:
+    "The best line-ups that are not nearly the same."
+    out: list[np.ndarray] = []
+    for x in ready[np.argsort(-worth, kind="stable")]:
+        if len(out) < STARTS and all(len(np.setdiff1d(x, y)) >= APART for y in out):
+            out.append(x)
+    return out
 
 
 def search(
@@ -254,7 +264,7 @@ def _by_chance(program: Program, objective: Objective, seed: int, small: int, sm
         if not len(made.admitted(found)) and made.linear(judge.mean, found) is None:
             return None
         ready = made.admitted(found)
-        begin = ready[np.argsort(-judge.worth(ready, judge.aim(judge.best(ready))), kind="stable")[:STARTS]]
-        ends = [made.add(improved(program, judge, x, found)) for x in (stepped(made, judge, begin[0], found), *begin[1:])]
+        begin = _starts(ready, judge.worth(ready, judge.aim(judge.best(ready))))
+        ends = [made.add(improved(program, judge, x, found)) for x in (stepped(made, judge, begin[0], found), *begin)]
         return judge.best(np.array(ends))
     return after

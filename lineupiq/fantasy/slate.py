@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,12 +18,12 @@ from ..core.display import Card, Shown
 from ..core.parsing import to_numbers
 from ..core.readers import read_table
 from ..data.nfl_teams import TEAM_WORDS, folded
-from .rules import FANTASY_POSITIONS, POSITION_WORDS
+from .rules import FANTASY_POSITIONS, POSITION_WORDS, name_key
 from .scoring import Scoring
 
 # %% auto #0
-__all__ = ['COLUMNS', 'USUAL', 'HEADS', 'SQUAD', 'Slate', 'slate_of', 'points_of_touchdowns', 'defences', 'name_key',
-           'read_players', 'matched', 'with_salaries', 'with_known_points', 'simulated_slate']
+__all__ = ['COLUMNS', 'USUAL', 'HEADS', 'SQUAD', 'Slate', 'slate_of', 'points_of_touchdowns', 'defences', 'read_players',
+           'matched', 'with_salaries', 'with_known_points', 'simulated_slate']
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #45725878
 COLUMNS = ("player_id", "player", "position", "team", "opponent", "game_id")
@@ -125,17 +124,6 @@ HEADS = {  # what it is -> how files call it, folded
     "site_id": ("id", "playerid", "gsisid"), "name": ("name", "player", "nickname", "playername", "fullname"), "position": ("position", "pos"), "team": ("team", "teamabbrev", "teamabbreviation", "tm"),
     "salary": ("salary", "cost", "price"), "points": ("points", "projection", "projectedpoints", "fpts", "proj"), "sd": ("sd", "std", "stdev"),
 }
-_SUFFIX = re.compile(r"\s(jr|sr|ii|iii|iv|v)\.?$")
-
-
-def name_key(
-    name: str,  # of a player, as somebody writes it
-) -> str:
-    "A name without what writers differ in."
-    plain = unicodedata.normalize("NFKD", str(name)).encode("ascii", "ignore").decode().casefold().strip()
-    return re.sub(r"[^a-z0-9]", "", _SUFFIX.sub("", plain))
-
-
 def _team_in(name: str) -> str:
     "The team that a defence's name says; empty where it is no defence's."
     return TEAM_WORDS.get(folded(re.sub(r"(?i)\b(d/?st|def|defen[cs]e)\b", "", name)), "")

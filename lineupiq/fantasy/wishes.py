@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ..base import ConfigError, did_you_mean
 from ..core.config import Settings
-from .rules import FANTASY_POSITIONS, POSITION_WORDS
-from .slate import Slate, name_key
+from .rules import FANTASY_POSITIONS, POSITION_WORDS, name_key
+
+if TYPE_CHECKING:
+    from lineupiq.fantasy.slate import Slate
 
 # %% auto #0
 __all__ = ['MATES', 'RIVALS', 'Objective', 'objective_of', 'Stack', 'stack_of', 'Wishes', 'find_player']

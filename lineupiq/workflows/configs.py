@@ -17,6 +17,7 @@ from ..core.display import fit_text
 from ..core.config import common_yaml, config_yaml, field_comments, model_sections, raise_problems, read_yaml, yaml_value
 from ..data.leagues import GamesConfig, OddsConfig
 from ..data.tables import TableConfig, table_config
+from ..fantasy.scoring import named_yaml
 from ..registry import registry
 from ..training.request import training_changes, training_yaml
 from ..tuning.spaces import read_tuning, tuning_yaml
@@ -64,8 +65,10 @@ def default_yaml(
     "The defaults of a model, of training, of the gate or of the watch for drift, or what a table's YAML may say, as an editable file."
     if name in SETTINGS:
         return SETTINGS[name]()
+    if name in ("rules", "scoring"):  # of line-ups; a site's, to begin with
+        return named_yaml("draftkings", name).read_text(encoding="utf-8")
     if ":" not in name and name not in {e["name"] for e in registry().list_models()}:
-        raise ConfigError(f"no defaults for '{name}'{did_you_mean(name, [*(e['name'] for e in registry().list_models()), *SETTINGS])}", expected=f"a model's name, or {', '.join(SETTINGS)}")
+        raise ConfigError(f"no defaults for '{name}'{did_you_mean(name, [*(e['name'] for e in registry().list_models()), *SETTINGS, 'rules', 'scoring'])}", expected=f"a model's name, or {', '.join(SETTINGS)}, rules, scoring")
     cls = registry().get_model(name)
     return config_yaml(cls.Config, cls.name, cls.family, getattr(cls, "sequence_length", 1))
 
@@ -120,8 +123,28 @@ def _check_watch(path: Path | str) -> None:
     watch_config(path)
 
 
+def _rule_keys() -> set[str]:
+    from lineupiq.fantasy.rules import KEYS
+    return set(KEYS)
+
+
+def _scoring_keys() -> set[str]:
+    from lineupiq.fantasy.scoring import KEYS
+    return set(KEYS)
+
+
+def _check_rules(path: Path | str) -> None:
+    from lineupiq.fantasy.rules import read_rules
+    read_rules(Path(path).expanduser().absolute())
+
+
+def _check_scoring(path: Path | str) -> None:
+    from lineupiq.fantasy.scoring import read_scoring
+    read_scoring(Path(path).expanduser().absolute())
+
+
 CHECKED: dict[str, tuple[Callable[[], set[str]], Callable[[Any], Any]]] = {  # kind -> (its keys, what reads it strictly)
-    "tuning": (lambda: {"tuning", "spaces"}, read_tuning), "training": (lambda: {"training"}, training_changes), "gate": (_gate_keys, _check_gate), "drift": (_watch_keys, _check_watch)}
+    "tuning": (lambda: {"tuning", "spaces"}, read_tuning), "training": (lambda: {"training"}, training_changes), "gate": (_gate_keys, _check_gate), "drift": (_watch_keys, _check_watch), "rules": (_rule_keys, _check_rules), "scoring": (_scoring_keys, _check_scoring)}
 
 
 def check_config_file(

@@ -5,71 +5,54 @@
 # %% ../../nbs/17_workflows/14a_lineup.ipynb #60211649
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, load_json
 from ..core.readers import read_table
-from ..core.requests import Request, option, part
 from ..core.text import csv_text
 from ..fantasy.lineups import Lineups, best_lineups
 from ..fantasy.rules import Rules, read_rules
 from ..fantasy.scoring import read_scoring
 from ..fantasy.slate import COLUMNS, Slate, defences, read_players, slate_of, with_known_points, with_salaries
-from ..fantasy.wishes import Wishes, objective_of
+from ..fantasy.wishes import objective_of
+from .project import week_folder
+from .requests import LineupRequest
 
 # %% auto #0
-__all__ = ['LineupRequest', 'read_projection', 'slate_for', 'run_lineup']
+__all__ = ['PROJECTIONS', 'projection_folder', 'read_projection', 'check_week', 'slate_for', 'run_lineup']
 
-# %% ../../nbs/17_workflows/14a_lineup.ipynb #f382c193
-_WEEK = re.compile(r"(\d{4})[-_]?[wW]?(\d{1,2})")
-
-
-@dataclass(frozen=True)
-class LineupRequest(Request):
-    "What `lineupiq lineup` is asked for."
-    projection: Path | None = option(None, needed=True)  # A projection's folder: projections.parquet (or .csv), a row a player, and draws.npz, an array (draws, players) for each statistic.
-    week: str | None = None  # SEASON-WEEK, such as 2023-05: refuse a projection of another week.
-    rules: str = "draftkings"  # draftkings, fanduel, standard, half, ppr, or a YAML of your own.
-    scoring: str | None = None  # Another scoring than the rules': draftkings, fanduel, standard, half, ppr, or a YAML.
-    salaries: Path | None = None  # The site's file of players with their salaries, .csv or .parquet.
-    kickers: Path | None = None  # A file of players whose points are known otherwise: name, position, team, points, and sd if it is known.
-    roster: Path | None = None  # A file with your players' names (and teams): only they can be picked.
-    wishes: Wishes = part(Wishes)
-    reach: float | None = None  # Also tell the chance to reach this score; default the one of --objective.
-    seed: int = 0  # Of the search, and of what the draws do not have.
-    output: Path | None = None  # Write the line-ups with their figures, .csv or .parquet, a row a line-up.
-    upload: Path | None = None  # Write the site's form, .csv: a row a line-up, a column a place.
-    csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
-
-    def problems(self) -> list[str]:
-        "What cannot be."
-        out = [*super().problems()] + (["projection: the folder of a projection is missing"] if self.projection is None else [])
-        out += ["week: expected SEASON-WEEK, such as 2023-05"] if self.week is not None and not _WEEK.fullmatch(self.week) else []
-        for name, ends in (("output", (".csv", ".parquet")), ("upload", (".csv",))):
-            if (path := getattr(self, name)) is not None and path.suffix not in ends:
-                out.append(f"{name}: it must end in {' or '.join(ends)}")
-        for name in ("salaries", "kickers", "roster"):
-            if (path := getattr(self, name)) is not None and not path.expanduser().is_file():
-                out.append(f"{name}: there is no such file: {path}")
-        return out
+# %% ../../nbs/17_workflows/14a_lineup.ipynb #2cbece90
+PROJECTIONS = "experiments/projections"  # where `lineupiq project` writes, unless told otherwise
 
 # %% ../../nbs/17_workflows/14a_lineup.ipynb #6d72b9e4
+def projection_folder(
+    ask: LineupRequest,
+    parent: Path | str = PROJECTIONS,  # of the weeks
+) -> Path:
+    "The folder of the week that is asked for."
+    if ask.projection is not None:
+        return ask.projection.expanduser()
+    if ask.season is not None:
+        return week_folder(parent, ask.season, ask.week, ask.as_of)
+    weeks = sorted(Path(parent).glob(f"*_{ask.as_of}/week.json"), key=lambda p: (str(load_json(p).get("written", "")), p))
+    if not weeks:
+        raise ConfigError("no week has been projected", where=str(parent), expected=f"a folder of {ask.as_of}", fix="run lineupiq project first, or give a folder (--projection)")
+    return weeks[-1].parent
+
+
 def read_projection(
     folder: Path,  # projections.parquet or .csv, and draws.npz
-    week: str | None = None,  # SEASON-WEEK that it has to be of
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:  # players; statistic -> (S, P) float32
     "Players of a week and draws of their lines."
-    folder = Path(folder).expanduser()
     table = next((folder / f"projections{end}" for end in (".parquet", ".csv") if (folder / f"projections{end}").is_file()), None)
     if table is None or not (folder / "draws.npz").is_file():
-        raise ConfigError("no projection", where=str(folder), expected="projections.parquet and draws.npz", fix="give the folder that a projection was written to")
+        raise ConfigError("no projection", where=str(folder), expected="projections.parquet and draws.npz", fix="run lineupiq project for the week, or give the folder that it wrote (--projection)")
     players = read_table(table, text=list(COLUMNS))
     if missing := [c for c in COLUMNS if c not in players]:
         raise DataError(f"a projection without {', '.join(missing)}", where=str(table), found=", ".join(map(str, players.columns[:8])))
@@ -80,19 +63,20 @@ def read_projection(
         raise DataError("draws that cannot be read", where=str(folder / "draws.npz"), found=str(err)[:160], fix="write the projection again") from None
     except Exception as err:  # zipfile's and zlib's own classes, for bytes that are no archive
         raise DataError("draws that cannot be read", where=str(folder / "draws.npz"), found=f"{type(err).__name__}: {err}"[:160], fix="write the projection again") from None
-    if week is not None:
-        _check_week(players, week, str(table))
     return players, draws
 
 
-def _check_week(players: pd.DataFrame, week: str, where: str) -> None:
+def check_week(
+    folder: Path,  # of a projection
+    players: pd.DataFrame,  # its rows
+    season: int,
+    week: int,
+) -> None:
     "Refuse a projection of another week."
-    season, number = map(int, _WEEK.fullmatch(week).groups())
-    if not {"season", "week"} <= set(players):
-        raise DataError("the projection does not say of which week it is", where=where, expected="columns season and week", fix="leave --week out")
-    found = sorted(set(zip(players["season"].astype(int), players["week"].astype(int), strict=True)))
-    if found != [(season, number)]:
-        raise ConfigError("a projection of another week", where=where, found=", ".join(f"{s}-{w:02d}" for s, w in found[:3]), expected=f"{season}-{number:02d}")
+    found = [(about["season"], about["week"])] if (folder / "week.json").is_file() and {"season", "week"} <= set(about := load_json(folder / "week.json")) else \
+        sorted(set(zip(players["season"].astype(int), players["week"].astype(int), strict=True))) if {"season", "week"} <= set(players) else []
+    if found != [(season, week)]:
+        raise ConfigError("a projection of another week" if found else "the projection does not say of which week it is", where=str(folder), found=", ".join(f"week {w} of {s}" for s, w in found[:3]), expected=f"week {week} of {season}", fix="give the folder of that week, or leave --season and --week out")
 
 # %% ../../nbs/17_workflows/14a_lineup.ipynb #8756b6ab
 def slate_for(
@@ -100,7 +84,9 @@ def slate_for(
     rules: Rules,
 ) -> Slate:
     "Everybody who can be picked."
-    players, draws = read_projection(ask.projection, ask.week)
+    players, draws = read_projection(folder := projection_folder(ask))
+    if ask.season is not None:
+        check_week(folder, players, ask.season, ask.week)
     slate = slate_of(players, draws, rules.scoring)
     if "DST" in rules.positions and "DST" not in set(players["position"]) and {"interceptions", "receiving_tds"} <= set(draws):
         slate = slate.joined(*defences(players, draws, rules.scoring, ask.seed))

@@ -19,6 +19,7 @@ from ..core.files import check_name, parse_version
 from ..core.requests import Request, is_given, leaves, option, part
 from ..data.request import DataRequest, source_problem
 from ..tracking.request import Tracking
+from ..fantasy.wishes import Wishes
 from ..training.request import ENGINE, SplitPlan, TrainSettings, read_training
 from ..tuning.settings import SearchPlan
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['RECORDS', 'told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst',
-           'TrainRequest', 'TuneRequest', 'PredictRequest', 'ProjectRequest', 'EvaluateRequest', 'ExportRequest',
-           'AuditRequest', 'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest', 'RecordRequest',
-           'ReproduceRequest', 'ReplayRequest']
+           'TrainRequest', 'TuneRequest', 'PredictRequest', 'ProjectRequest', 'LineupRequest', 'EvaluateRequest',
+           'ExportRequest', 'AuditRequest', 'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest',
+           'RecordRequest', 'ReproduceRequest', 'ReplayRequest']
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
 def told_by(
@@ -308,6 +309,37 @@ class ProjectRequest(Request):
         "A season without a week, and too few draws."
         out = [] if (self.season is None) == (self.week is None) else ["week: a season and a week belong together; give both, or none for the coming week"]
         return out + ([f"draws: expected at least 100, found {self.draws}"] if self.draws < 100 else [])
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #49d4df39
+@dataclass(frozen=True)
+class LineupRequest(Request):
+    "What `lineupiq lineup` is asked for."
+    season: int | None = None  # A season; with --week. Default the week that was projected last.
+    week: int | None = None  # A week of it, as lineupiq project has written it.
+    as_of: Literal["tuesday", "kickoff"] = "tuesday"  # Which projection of the week.
+    projection: Path | None = None  # A projection's folder: projections.parquet (or .csv), a row a player, and draws.npz, an array (draws, players) for each statistic. Default that of the week below experiments/projections.
+    rules: str = "draftkings"  # draftkings, fanduel, standard, half, ppr, or a YAML of your own.
+    scoring: str | None = None  # Another scoring than the rules': draftkings, fanduel, standard, half, ppr, or a YAML.
+    salaries: Path | None = None  # The site's file of players with their salaries, .csv or .parquet.
+    kickers: Path | None = None  # A file of players whose points are known otherwise: name, position, team, points, and sd if it is known.
+    roster: Path | None = None  # A file with your players' names (and teams): only they can be picked.
+    wishes: Wishes = part(Wishes)
+    reach: float | None = None  # Also tell the chance to reach this score; default the one of --objective.
+    seed: int = 0  # Of the search, and of what the draws do not have.
+    output: Path | None = None  # Write the line-ups with their figures, .csv or .parquet, a row a line-up.
+    upload: Path | None = None  # Write the site's form, .csv: a row a line-up, a column a place.
+    csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
+
+    def problems(self) -> list[str]:
+        "What cannot be."
+        out = [*super().problems()] + ([] if (self.season is None) == (self.week is None) else ["week: a season and a week belong together; give both, or none for the week that was projected last"])
+        for name, ends in (("output", (".csv", ".parquet")), ("upload", (".csv",))):
+            if (path := getattr(self, name)) is not None and path.suffix not in ends:
+                out.append(f"{name}: it must end in {' or '.join(ends)}")
+        for name in ("salaries", "kickers", "roster"):
+            if (path := getattr(self, name)) is not None and not path.expanduser().is_file():
+                out.append(f"{name}: there is no such file: {path}")
+        return out
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #290d7360
 @dataclass(frozen=True)
