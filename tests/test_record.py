@@ -147,14 +147,14 @@ def test_bars_and_a_table(cli, table, tmp_path):
     frame = good_frame(300)
     about = table(frame[:260], upcoming=True, name="shops", label_lag="20h")
     assert cli("train", "--data", about, "--model", "ridge").code == 0
-    shops = stored_model("table_h1_ridge@staging")
+    shops = stored_model("shops_h1_ridge@staging")
     frame.assign(y=frame["y"].where(frame.index < 260))[:262].to_csv(tmp_path / "rows.csv", index=False)
     eve = pd.Timestamp(frame["day"][260], tz="UTC") - pd.Timedelta("2h")
     assert predict_recorded(shops, folder=tmp_path / "record", clock=eve.to_pydatetime)[1].new == 2
     upto(700), frame.to_csv(tmp_path / "rows.csv", index=False)
     found = {s.who.model: s for s in score_record(RecordRequest(str(tmp_path / "record")), draws=100).live}
-    assert set(found) == {"bars_h3_logistic", "table_h1_ridge"} and found["table_h1_ridge"].counts["scored"] == 2 and found["bars_h3_logistic"].counts["late"] >= 1
-    assert found["table_h1_ridge"].skill.low is None and "without an interval" in found["table_h1_ridge"].sentence()
+    assert set(found) == {"bars_h3_logistic", "shops_h1_ridge"} and found["shops_h1_ridge"].counts["scored"] == 2 and found["bars_h3_logistic"].counts["late"] >= 1
+    assert found["shops_h1_ridge"].skill.low is None and "without an interval" in found["shops_h1_ridge"].sentence()
 
 
 def test_a_version_comes_out_again(league, cli, tmp_path):

@@ -252,8 +252,8 @@ def game_panel(
     left_out = [name for name in names if games.loc[keep, name].nunique() < 2]  # missing or constant throughout
     frame = games.assign(symbol=games["home_team"], time=games["decided"], label=label,
                          group=games["season"] * 100 + games["week"].astype("int64"), log_row=np.arange(len(games)),
-                         label_end=(games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~played))
-    canonical = ["symbol", "time", "label", "label_end", "season", "group", "home_team", "away_team", "game_id", "log_row", "elo_prob", "market_prob"]
+                         label_end=(games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~played), begins=games["kickoff"])
+    canonical = ["symbol", "time", "begins", "label", "label_end", "season", "group", "home_team", "away_team", "game_id", "log_row", "elo_prob", "market_prob"]
     references = {"elo": "elo_prob"} | ({"market": "market_prob"} if games.loc[keep, "market_prob"].notna().any() else {})
     panel = make_panel(
         frame.loc[keep, canonical + [name for name in {**NINE, **MORE, **MARKET}]],

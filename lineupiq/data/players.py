@@ -312,6 +312,7 @@ def _canonical_rows(own: pd.DataFrame, target: str) -> pd.DataFrame:
                           "season": own["season"].astype("int64")})
     frame["label_end"] = (own["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(own["upcoming"])
     frame["group"] = frame["season"] * 100 + own["week"].astype("int64")
+    frame["begins"] = own["kickoff"]  # a row as of Tuesday is decided days before
     names = [c for c in ("player_display_name", "player_name", "team", "opponent", "game_id") if c in own]
     return pd.concat([frame, own[names]], axis=1)
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..base import DataError, IntegrityError, Record
 from ..core.display import Card, Shown
-from ..core.files import disk_errors, one_at_a_time
+from ..core.files import disk_errors, one_at_a_time, plain
 from ..core.journal import Journal, clock_went_back, lost_lines
 from ..data.panel import Panel
 
@@ -43,6 +43,7 @@ class Forecaster:
     horizon: int  # steps ahead
     classes: tuple[int, ...] | None  # None: numbers
     source: dict[str, Any] = field(default_factory=dict)  # as `source_record` keeps it; empty: nobody knows where its rows come from
+    digest: str | None = None  # of the model's files: a version of the same number in another store is another model; None: not known
 
     @property
     def key(self) -> tuple[str, str | None, str | None, int]:
@@ -51,7 +52,7 @@ class Forecaster:
 
     def facts(self) -> dict[str, Any]:
         "As a line keeps it."
-        return {"model": self.model, "version": self.version, "run": self.run, "task": self.task, "horizon": self.horizon, "classes": None if self.classes is None else list(self.classes), "source": self.source}
+        return {"model": self.model, "version": self.version, "run": self.run, "task": self.task, "horizon": self.horizon, "classes": None if self.classes is None else list(self.classes), "source": self.source, "files": self.digest}
 
 # %% ../../nbs/13_production/06_record.ipynb #64db657b
 @dataclass(frozen=True)
@@ -120,12 +121,12 @@ def forecasts_of(
     "Predictions of rows with what stands beside them."
     if len(frame) != len(rows) or any(len(f) != len(rows) for f in rules.values()):
         raise DataError("forecasts of other rows", found=f"{len(frame)} predictions", expected=f"{len(rows)}")
-    said, beside = said_by(frame), {name: said_by(f) for name, f in rules.items()}
+    said, guess, beside = said_by(frame), frame["prediction"].tolist(), {name: said_by(f) for name, f in rules.items()}
     refs, bounds = references_of(panel, rows), frame[[c for c in frame if c.startswith(BOUNDS)]].to_dict("records")
     shown = [{name: str(v) for name, v in zip(panel.shown, values, strict=True)} for values in panel.frame[list(panel.shown.values())].to_numpy(dtype=object)[rows]] if panel.shown else [{}] * len(rows)
     groups = [None] * len(rows) if panel.groups is None else panel.groups[rows].tolist()
     symbols = panel.frame["symbol"].astype(str).to_numpy()[rows]
-    return [Forecast(symbols[i], panel.times[row], deadlines[i], said[i], float(frame["prediction"].iloc[i]), {n: s[i] for n, s in beside.items() if s[i] is not None}, refs[i], bounds[i] if bounds else {}, shown[i], groups[i]) for i, row in enumerate(rows)]
+    return [Forecast(symbols[i], panel.times[row], deadlines[i], said[i], guess[i], {n: s[i] for n, s in beside.items() if s[i] is not None}, refs[i], bounds[i] if bounds else {}, shown[i], groups[i]) for i, row in enumerate(rows)]
 
 # %% ../../nbs/13_production/06_record.ipynb #62333d37
 FILE, ASIDE = "predictions.jsonl", "predictions_unchained.jsonl"
@@ -152,7 +153,7 @@ class Written:
 
     def __str__(self) -> str:
         more = [f"{self.same} stood there already" if self.same else "", f"{self.revised} revision(s), which do not count" if self.revised else "", f"{self.late} late, which never count" if self.late else ""]
-        return f"{self.new} forecast(s) recorded{''.join(f'; {m}' for m in more if m)}. {self.lines:,} lines, last digest {self.digest}"
+        return f"{self.new} forecast(s) recorded{''.join(f'; {m}' for m in more if m)}. {self.lines:,} lines, last digest {self.digest or 'none'}"
 
 # %% ../../nbs/13_production/06_record.ipynb #db139a91
 class ForecastRecord(Shown):
@@ -168,11 +169,11 @@ class ForecastRecord(Shown):
         return [] if is_unchained(self.path) else self.journal.read()
 
     def forecasters(self) -> dict[tuple[str, str | None, str | None, int], Forecaster]:
-        "Everybody who has forecast, by key."
+        "Everybody who has forecast, by key, as last noted."
         out = {}
         for r in self.lines():
             if r["op"] == WHO:
-                who = Forecaster(r["model"], r.get("version"), r.get("run"), r["task"], r["horizon"], tuple(r["classes"]) if r.get("classes") else None, r.get("source") or {})
+                who = Forecaster(r["model"], r.get("version"), r.get("run"), r["task"], r["horizon"], tuple(r["classes"]) if r.get("classes") else None, r.get("source") or {}, r.get("files"))
                 out[who.key] = who
         return out
 
@@ -194,7 +195,10 @@ class ForecastRecord(Shown):
 
     def _write(self, who: Forecaster, forecasts: Sequence[Forecast], about: Record, now: datetime) -> Written:
         stood = {_key(r): r for r in self.lines() if r["op"] in (FIRST, LATER)}  # the newest of each
-        events: list[tuple[str, Record]] = [] if who.key in self.forecasters() else [(WHO, who.facts())]
+        known = self.forecasters().get(who.key)
+        events: list[tuple[str, Record]] = [] if known is not None and known.facts() == plain(who.facts()) else [(WHO, who.facts())]  # as JSON has it: lists for tuples
+        if known is not None and known.digest != who.digest:
+            log.warning("%s: %s %s is made of other files than when it was put on the record first; its forecasts count as those of one model", self.path, who.model, who.version or who.run)
         tally, written = {"new": 0, "same": 0, "revised": 0, "late": 0}, pd.Timestamp(now)
         for f in forecasts:
             facts = {"model": who.model, "version": who.version, "run": who.run, "horizon": who.horizon, **f.facts(), **about}

@@ -68,9 +68,12 @@ class ReplaySettings:
     decay: float = 0.02  # skill that may be lost
     promote: Literal["gate", "always"] = "gate"  # always: what is trained goes into production unasked, so that schedules alone are compared
 
-    def digest(self, panel: Panel) -> str:
+    def digest(self,
+        panel: Panel,  # all rows
+        last: np.datetime64,  # nothing later is forecast
+    ) -> str:  # 12 hexadecimal digits
         "What every training depends on."
-        said = {"panel": panel_digest(panel), "model": self.model, "config": self.config, "split": asdict(self.split), "fit": asdict(self.fit), "gate": asdict(self.gate)}
+        said = {"panel": panel_digest(panel), "last": str(last), "model": self.model, "config": self.config, "split": asdict(self.split), "fit": asdict(self.fit), "gate": asdict(self.gate)}
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 # %% ../../nbs/13_production/08_replay.ipynb #150b0b32
@@ -184,7 +187,7 @@ class Replay:
         self.panel, self.how, self.weeks = panel, how, [Week(w.begin, w.rows[panel.times[w.rows] <= last]) for w in every if w.begin >= first]
         if len(self.weeks) < 2:
             raise DataError("there are no weeks to live through", found=f"{len(self.weeks)} between {str(first)[:10]} and {str(last)[:10]}", expected=f"from {str(panel.times.min())[:10]} to {str(panel.times.max())[:10]}, with a past to train on")
-        self.folder = folder / how.digest(panel)
+        self.folder = folder / how.digest(panel, last)
         self.trained = Trainings(panel, how, last, self.folder)
         begin = panel.times[self.trained.at(self.weeks[0]).test].min()
         self.rule = rules_by_week(panel, [w for w in every if panel.times[w.rows].max() >= begin])

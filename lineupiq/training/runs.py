@@ -411,7 +411,8 @@ def check_same_source(
     if not gone and panel.task == bundle.about.get("task", panel.task):
         return
     named = lambda columns: ", ".join(columns[:6]) + (f" and {len(columns) - 6} more" if len(columns) > 6 else "")  # noqa: E731
-    raise DataError(f"the run was trained on {trained}, and these rows are of {panel.name}", where=str(where),
+    other = panel.task != bundle.about.get("task", panel.task)
+    raise (ConfigError if other else DataError)(f"the run was trained on {trained}, and these rows are of {panel.name}{', with another task than the model' if other else ''}", where=str(where),
                     found=f"{panel.name}: {panel.task}, with the columns {named(panel.columns)}" + (f"; without {named(gone)}" if gone else ""),
                     expected=f"{trained}: {bundle.about.get('task', panel.task)}, with the columns {named([f.name for f in bundle.features])}",
                     fix="give rows of the same source, or train on these")

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError
+from ..core.files import MANIFEST, sha256_file
 from ..data.ohlcv import nominal_step
 from ..data.panel import Panel, naive_utc, panel_digest
 from ..data.request import DataRequest, recorded_source
@@ -46,6 +47,8 @@ def deadlines(
     ask: DataRequest,  # how the rows were read
 ) -> np.ndarray:  # (N,) datetime64, UTC
     "From when a forecast of each row is late."
+    if "begins" in panel.frame:
+        return naive_utc(panel.frame["begins"])
     if "bar_number" not in panel.frame:
         return panel.times
     out = np.empty(len(panel), dtype="datetime64[ns]")
@@ -63,7 +66,10 @@ def forecaster_of(
     classes = None if found.bundle.about["task"] == "regression" else tuple(int(c) for c in codec.classes) if codec is not None else None
     if classes is None and found.bundle.about["task"] != "regression":
         raise ConfigError("a model that does not say which classes it knows cannot be put on the record", where=found.where, found=found.bundle.model.name)
-    return Forecaster(found.name, found.version, None if found.version else Path(found.where).name, found.bundle.about["task"], int(found.bundle.about["horizon"] or 1), classes, dict(found.source))
+    at, files = Path(found.where), found.bundle.read_from
+    run = None if found.version else at.parents[1].name if at.parent.name == "models" else at.name  # a bundle lies in its run
+    digest = sha256_file(files / MANIFEST) if files is not None and (files / MANIFEST).is_file() else None
+    return Forecaster(found.name, found.version, run, found.bundle.about["task"], int(found.bundle.about["horizon"] or 1), classes, dict(found.source), digest)
 
 
 def rules_then(

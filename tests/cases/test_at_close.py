@@ -111,7 +111,7 @@ def test_the_job(cli, tmp_path, monkeypatch):
     job = lambda *more: cli("job", "predict", "-p", f"name={NAME}", *more, "--notify", "none")  # noqa: E731
     first = job()
     assert first.code == 0, first.err + first.out
-    assert first.value["result"]["predicted"] == 1 and first.value["result"]["unfinished"] == 1
+    assert first.value["result"]["predicted"] == 1 and first.value["result"]["unfinished"] == 1 and len(first.value["result"]["digest"]) == 64  # a summary shows it
     assert job().value["result"]["predicted"] == 0
     forecast = lambda folder: [r for r in map(json.loads, (folder / NAME / "predictions.jsonl").read_text().splitlines()) if r["op"] == "forecast"]  # noqa: E731 - beside the line that says who forecasts
     [line] = forecast(tmp_path / "experiments" / "predictions")
