@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..base import DataError, EnvironmentFault
+from ..core.display import brief
 from .rules import Rules
 from .slate import Slate
 from .wishes import Stack, Wishes, find_player, stack_of
@@ -31,6 +32,8 @@ class Row:
     values: np.ndarray
     low: float
     high: float
+
+    __repr__ = brief
 
 
 def _row(name: str, columns: Sequence[int] | np.ndarray, values: float | Sequence[float] | np.ndarray, low: float = -np.inf, high: float = np.inf) -> Row:
@@ -169,6 +172,8 @@ class _Matrix:
     low: np.ndarray
     high: np.ndarray
     most: np.ndarray  # (columns,) upper bounds; the lower ones are 0
+
+    __repr__ = brief
 
 
 def _matrix(program: Program, earlier: Sequence[np.ndarray], without: Collection[str]) -> _Matrix | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.display import brief
 from .conflicts import explained
 from .program import Program, admitted, best_neighbour, every_lineup, solve
 from .wishes import Objective, objective_of
@@ -52,6 +53,8 @@ class Judge:
     scores: np.ndarray  # (S, P) in Fortran's order
     mean: np.ndarray  # (P,)
     band: float  # points
+
+    __repr__ = brief
 
     def aim(self, lineup: np.ndarray) -> float:
         "The score that another line-up has to reach more often than this one does."

@@ -58,15 +58,19 @@ def write_golden(
     _answers(load_bundle(folder / "bundle"), panel).to_parquet(folder / "golden" / "predictions.parquet", index=False)
 
 
+def _kept_answers(folder: Path) -> pd.DataFrame:
+    "What a version said of its golden rows when it was published."
+    if not (folder / "golden" / "predictions.parquet").is_file():
+        raise IntegrityError("a model without golden predictions", where=str(folder), expected="golden/predictions.parquet", fix="publish it again with lineupiq train")
+    return pd.read_parquet(folder / "golden" / "predictions.parquet").astype(float)
+
+
 def golden_answers(
     folder: Path,  # of a version, verified
     bundle: Bundle,  # that of the version, or another one of the same kind
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # what the version said of its golden rows when it was published, and what the bundle says
     "The kept answers beside those of a bundle."
-    if not (folder / "golden" / "predictions.parquet").is_file():
-        raise IntegrityError("a model without golden predictions", where=str(folder), expected="golden/predictions.parquet", fix="publish it again with lineupiq train")
-    kept = pd.read_parquet(folder / "golden" / "predictions.parquet").astype(float)
-    return kept, _answers(bundle, load_panel_folder(folder / "golden" / "panel"))
+    return _kept_answers(folder), _answers(bundle, load_panel_folder(folder / "golden" / "panel"))
 
 
 def check_golden(
@@ -74,6 +78,7 @@ def check_golden(
 ) -> float:  # the largest relative difference; 0.0 is the same to the bit
     "Predict the golden rows again; what differs by more than float32 can explain is an `IntegrityError`."
     with as_written(folder):
+        _kept_answers(folder)  # before anything of the model is read
         kept, now = golden_answers(folder, load_bundle(folder / "bundle"))
     if list(kept) != list(now) or len(kept) != len(now):
         raise IntegrityError("golden predictions of another shape", where=str(folder), found=f"{list(now)}, {len(now)} rows", expected=f"{list(kept)}, {len(kept)} rows")

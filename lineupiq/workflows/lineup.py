@@ -76,7 +76,7 @@ def check_week(
     found = [(about["season"], about["week"])] if (folder / "week.json").is_file() and {"season", "week"} <= set(about := load_json(folder / "week.json")) else \
         sorted(set(zip(players["season"].astype(int), players["week"].astype(int), strict=True))) if {"season", "week"} <= set(players) else []
     if found != [(season, week)]:
-        raise ConfigError("a projection of another week" if found else "the projection does not say of which week it is", where=str(folder), found=", ".join(f"week {w} of {s}" for s, w in found[:3]), expected=f"week {week} of {season}", fix="give the folder of that week, or leave --season and --week out")
+        raise ConfigError("a projection of another week" if found else "the projection does not say of which week it is", where=str(folder), found=", ".join(f"week {w} of {s}" for s, w in found[:3]), expected=f"week {week} of {season}", fix="give the folder of that week, or say no week (season and week; --season, --week)")
 
 # %% ../../nbs/17_workflows/14a_lineup.ipynb #8756b6ab
 def slate_for(
