@@ -25,6 +25,12 @@ from .wishes import Wishes, objective_of
 __all__ = ['QUANTILES', 'in_slots', 'Lineups', 'best_lineups']
 
 # %% ../../nbs/16a_fantasy/07_lineups.ipynb #4d83cd44
+def _starts(players: pd.DataFrame) -> pd.Series:
+    "When each player's game begins; a defence has no row of its own in a projection, but its game has one."
+    when = next((players[c] for c in ("kickoff", "time") if c in players), pd.Series(pd.NaT, index=players.index))
+    return when.fillna(when.groupby(players["game_id"]).transform("max"))
+
+
 def in_slots(
     program: Program,
     lineup: np.ndarray,  # (k,) row numbers
@@ -33,7 +39,7 @@ def in_slots(
     from scipy.optimize import linear_sum_assignment
     p = program.slate.players.iloc[lineup]
     fits = np.array([[x in s.positions for x in p["position"]] for s in program.rules.slots for _ in range(s.count)])
-    late = p["time"].rank(method="dense").to_numpy() * len(p) if "time" in p else np.zeros(len(p))
+    late = _starts(program.slate.players).iloc[lineup].rank(method="dense", na_option="top").to_numpy() * len(p)
     late = late - np.argsort(np.argsort(program.slate.mean[lineup])) / len(p)
     wide = np.array([len(s.positions) for s in program.rules.slots for _ in range(s.count)])
     rows, columns = linear_sum_assignment(np.where(fits, -late * wide[:, None], 1e9))
