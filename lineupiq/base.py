@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['RECORDED', 'Positive', 'NonNegative', 'Share', 'Count', 'ModelParams', 'Record', 'Rows', 'SHORT_FORMS',
-           'Distribution', 'TASKS', 'SHORT_NAMES', 'LineupIQError', 'ConfigError', 'ModelTypeError', 'MissingMethod',
-           'BuildError', 'StepOrderError', 'NotFitted', 'DataError', 'LeakError', 'StoreError', 'NotFound',
-           'IntegrityError', 'UntrustedArtifact', 'Busy', 'BadName', 'GateRejected', 'EnvironmentFault', 'MissingExtra',
-           'JobError', 'NotifyError', 'did_you_mean', 'first_rows', 'n_threads', 'set_global_seeds', 'code_digest',
-           'runtime_record', 'cuda_devices', 'pick_device', 'Bound', 'params_schema', 'own_names', 'config_problems',
-           'in_short', 'ModelConfig', 'Threaded', 'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
+__all__ = ['Positive', 'NonNegative', 'Share', 'Count', 'ModelParams', 'Record', 'Rows', 'SHORT_FORMS', 'Distribution', 'TASKS',
+           'SHORT_NAMES', 'LineupIQError', 'ConfigError', 'ModelTypeError', 'MissingMethod', 'BuildError',
+           'StepOrderError', 'NotFitted', 'DataError', 'LeakError', 'StoreError', 'NotFound', 'IntegrityError',
+           'UntrustedArtifact', 'Busy', 'BadName', 'GateRejected', 'EnvironmentFault', 'MissingExtra', 'JobError',
+           'NotifyError', 'did_you_mean', 'first_rows', 'n_threads', 'set_global_seeds', 'cuda_devices', 'pick_device',
+           'Bound', 'params_schema', 'own_names', 'config_problems', 'in_short', 'ModelConfig', 'Threaded',
+           'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
 
 # %% ../nbs/00_base.ipynb #a511ec5d
 class LineupIQError(Exception):
@@ -184,36 +184,6 @@ def set_global_seeds(
     if "torch" in sys.modules:  # loading torch only to seed it would cost a second
         sys.modules["torch"].manual_seed(seed)
     return seed
-
-# %% ../nbs/00_base.ipynb #47c6404d
-RECORDED = ("lineupiq", "numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "catboost", "torch", "arch", "pyarrow")
-
-
-@lru_cache(maxsize=1)
-def code_digest() -> str:  # 16 hexadecimal digits
-    "A digest of this library's own source: two installations with the same one run the same code."
-    import hashlib
-    from importlib.util import find_spec
-    from pathlib import Path
-    root, digest = Path(find_spec("lineupiq").origin).parent, hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-def runtime_record(
-    seed: int | None = None,  # the seed of the run
-) -> dict:  # seed, threads, python, platform, code, versions
-    "What has to be known about this machine to repeat a run."
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-    versions = {}
-    for name in RECORDED:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return {"seed": seed, "threads": n_threads(), "python": platform.python_version(), "platform": platform.system(), "code": code_digest(), "versions": versions}
 
 # %% ../nbs/00_base.ipynb #066ea34d
 @lru_cache(maxsize=1)

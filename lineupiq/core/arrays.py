@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..base import (BaseModel, DataError, EnvironmentFault, IntegrityError, ModelConfig, NotFitted, NotFound, PredictionOutput, Record, Rows, TrainingMetrics, UntrustedArtifact,
-                           build_config, own_names, runtime_record, set_global_seeds)
+from ..base import (BaseModel, DataError, EnvironmentFault, IntegrityError, ModelConfig, NotFitted, NotFound,
+                           PredictionOutput, Record, Rows, TrainingMetrics, UntrustedArtifact, build_config, own_names, set_global_seeds)
 from .columns import LabelCodec, check_columns, check_labels, check_values, check_weights, noted, numeric_frame, pick_columns, raise_all
 from .files import as_fitted, atomic_folder, dump_json, load_json, verify_manifest
+from .runtime import runtime_record
 
 if TYPE_CHECKING:
     import pandas as pd

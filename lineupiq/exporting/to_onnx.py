@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import BaseModel, ConfigError, DataError, IntegrityError, PredictionOutput, Record, Rows, n_threads, runtime_record
+from ..base import BaseModel, ConfigError, DataError, IntegrityError, PredictionOutput, Record, Rows, n_threads
 from ..checks.findings import Finding
 from ..core.arrays import View
 from ..core.columns import pick_columns
 from ..core.files import atomic_write, dump_json, load_json, plain, sha256_file
+from ..core.runtime import runtime_record
 from .onnx_graphs import IR_VERSION, ML_OPSET, OPSET, Graph, booster_answer, cannot, classical_answer, need
 
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from ..base import ConfigError, JobError, LineupIQError, MissingExtra, Record, runtime_record
+from ..base import ConfigError, JobError, LineupIQError, MissingExtra, Record
 from ..core.files import atomic_write, disk_errors, dump_json, load_json, one_at_a_time, plain
+from ..core.runtime import runtime_record
 from .parameters import check_parameters, job_notebook, parameters_of
 from ..store.layout import scan
 from ..tracking.notify import PRIVATE, Message, Sent, destinations, mask, notify

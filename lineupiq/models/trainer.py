@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from fastcore.basics import patch
 
-from ..base import BaseModel, ConfigError, Record, StepOrderError, TrainingMetrics, runtime_record
+from ..base import BaseModel, ConfigError, Record, StepOrderError, TrainingMetrics
 from ..core.files import check_name, dump_json, load_json
+from ..core.runtime import runtime_record
 from ..core.space import Choice, Float, Int, Space, plain_number
 from ..cv import WalkForward
 from ..data.panel import Panel

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import IntegrityError, LineupIQError, NotFound, runtime_record
+from ..base import IntegrityError, LineupIQError, NotFound
 from ..core.display import Card, Shown
 from ..core.files import as_written, check_name, load_json, name_from
+from ..core.runtime import runtime_record
 from ..data.panel import Panel
 from ..data.tables import TableConfig
 from ..scoring.leaderboard import RULES, best_on_validation

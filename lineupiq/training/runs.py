@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, in_short, runtime_record
+from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, in_short
 from ..core.display import Card, Shown, brief
 from ..checks.findings import Finding
 from ..core.columns import check_balance
 from ..core.callbacks import Callback, checkpoints_in
 from ..core.files import as_written, dump_json, load_json
+from ..core.runtime import runtime_record
 from ..cv import Fold
 from ..data.bars import EARLIER
 from ..data.panel import Panel, describe_panel

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..base import Busy, ConfigError, DataError, EnvironmentFault, IntegrityError, NotFound, Record, did_you_mean, runtime_record
+from ..base import Busy, ConfigError, DataError, EnvironmentFault, IntegrityError, NotFound, Record, did_you_mean
 from ..core.config import read_yaml
 from ..core.files import atomic_write, load_json, one_at_a_time, plain, verify_manifest
+from ..core.runtime import runtime_record
 from ..data.panel import Panel, describe_panel
 from ..fit.inputs import ModelSpec
 from .fitting import ModelRun

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, NotFound, Record, runtime_record
+from ..base import ConfigError, DataError, NotFound, Record
 from ..core.display import Card, Shown
+from ..core.runtime import runtime_record
 from ..data.panel import Panel, panel_digest
 from ..data.request import read_source, recorded_source
 from ..fit.out_of_fold import with_validation

@@ -161,15 +161,15 @@ def test_new_rows_take_their_past_from_the_recorded_files(shop):
     columns = ["symbol", "time", *alone.columns]
     pd.testing.assert_frame_equal(alone.frame[columns], whole.frame[columns].tail(3).reset_index(drop=True), check_exact=True)
     assert exit_code(["train", "--data", "built.yaml", "--model", "ridge", "--test-share", "0.2"]) == 0
-    assert exit_code(["predict", "--model", "built_h1_ridge@staging", "--path", "new.csv", "--output", "alone.csv"]) == 0
+    assert exit_code(["predict", "--model", "bakery_h1_ridge@staging", "--path", "new.csv", "--output", "alone.csv"]) == 0
     sales.to_csv("all.csv", index=False)
-    assert exit_code(["predict", "--model", "built_h1_ridge@staging", "--path", "all.csv", "--output", "all_predicted.csv"]) == 0
+    assert exit_code(["predict", "--model", "bakery_h1_ridge@staging", "--path", "all.csv", "--output", "all_predicted.csv"]) == 0
     pd.testing.assert_frame_equal(pd.read_csv("alone.csv"), pd.read_csv("all_predicted.csv"))
     (shop / "sales.csv").rename(shop / "moved.csv")
-    assert exit_code(["predict", "--model", "built_h1_ridge@staging", "--path", "new.csv"]) == 3
+    assert exit_code(["predict", "--model", "bakery_h1_ridge@staging", "--path", "new.csv"]) == 3
     with pytest.raises(DataError, match="(?s)cannot be made.*sales.csv.*--path OLD --path NEW"):
         table_panel("built.yaml", "new.csv", to_fit=False)
-    assert exit_code(["predict", "--model", "built_h1_ridge@staging", "--path", "moved.csv", "--path", "new.csv", "--output", "along.csv"]) == 0
+    assert exit_code(["predict", "--model", "bakery_h1_ridge@staging", "--path", "moved.csv", "--path", "new.csv", "--output", "along.csv"]) == 0
     pd.testing.assert_frame_equal(pd.read_csv("alone.csv"), pd.read_csv("along.csv"))
 
 
@@ -181,7 +181,7 @@ def test_the_recorded_files_are_those_of_the_training(shop):
     sales[~last].to_csv("trained.csv", index=False), sales[last].drop(columns="loaves").to_csv("new.csv", index=False)
     (shop / "sales.csv").unlink()
     assert exit_code(["train", "--data", "built.yaml", "--path", "trained.csv", "--model", "ridge", "--test-share", "0.2"]) == 0
-    assert exit_code(["predict", "--model", "built_h1_ridge@staging", "--path", "new.csv", "--output", "out.csv"]) == 0
+    assert exit_code(["predict", "--model", "bakery_h1_ridge@staging", "--path", "new.csv", "--output", "out.csv"]) == 0
     assert len(pd.read_csv("out.csv")) == 3
 
 
@@ -252,7 +252,7 @@ def test_evaluate_and_drift_of_new_rows_by_command(cli, shop):
     scored = cli("evaluate", "--run", done.value["run_dir"], "--path", "new.csv")
     assert scored.code == 0 and "no earlier outcome" not in scored.err, scored.err
     (shop / "quick.yaml").write_text("draws: 99\n")
-    watched = cli("drift", "built_h1_ridge", "--version", "1.0.0", "--path", "new.csv", "--config", "quick.yaml")
+    watched = cli("drift", "bakery_h1_ridge", "--version", "1.0.0", "--path", "new.csv", "--config", "quick.yaml")
     assert watched.code in (0, 9) and watched.value["reference_rows"] > 200, watched.err
 
 
