@@ -31,9 +31,9 @@ LESS = ("n", "digest", "low", "high", "run_id", "key", "by")  # columns that go 
 
 def _table(frame: Any, as_json: bool, key: str, empty: str, wide: bool = False) -> None:
     "A table for people, or its rows for programs."
-    from lineupiq.core.files import plain
+    from lineupiq.core.files import plain_rows
     if as_json:
-        say({key: plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))}, True)
+        say({key: plain_rows(frame)}, True)
     else:
         say(empty if frame.empty else fit_text(frame.astype(object).where(frame.notna(), ""), Printer(wide).width, LESS, "left"), False, wide)
 

@@ -15,15 +15,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..base import BadName, Busy, ConfigError, EnvironmentFault, IntegrityError, LineupIQError, NotFound, Record, UntrustedArtifact
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # %% auto #0
 __all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'name_from', 'models_root', 'parse_version', 'disk_errors',
-           'sync_path', 'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'json_text', 'dump_json',
-           'load_json', 'load_rows', 'append_line', 'sha256_file', 'folder_files', 'write_manifest', 'as_written',
-           'as_fitted', 'verify_manifest', 'shown']
+           'sync_path', 'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'plain_rows', 'json_text',
+           'dump_json', 'load_json', 'load_rows', 'append_line', 'sha256_file', 'folder_files', 'write_manifest',
+           'as_written', 'as_fitted', 'verify_manifest', 'shown']
 
 # %% ../../nbs/00_core/01_files.ipynb #97fae632
 NAME = re.compile(r"\A[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
@@ -174,6 +177,13 @@ def plain(
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
+
+
+def plain_rows(
+    frame: pd.DataFrame,  # of any columns
+) -> list[dict[str, Any]]:  # a mapping a row; what is missing is None
+    "A table as JSON takes it."
+    return plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))
 
 # %% ../../nbs/00_core/01_files.ipynb #87aa15fe
 def json_text(

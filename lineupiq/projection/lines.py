@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -115,8 +116,9 @@ class LineForecast:
         "Position and statistic."
         return f"{self.position} {self.statistic}"
 
+    @cached_property
     def distribution(self) -> OutcomeDistribution:
-        "What happens after such forecasts."
+        "What happens after such forecasts; learnt once."
         return fit_distribution(self.past["forecast"], self.past["y"])
 
 
@@ -141,13 +143,14 @@ def _trained(panel: Panel, season: int, model: str, keep: Path | None) -> Bundle
     fold = season_fold(panel, season)
     if not len(fold.train) or not len(fold.val):
         raise DataError(f"season {season} cannot be forecast", where=panel.name, found=f"{len(fold.train)} and {len(fold.val)} rows of the seasons before it", expected="two seasons before it", fix="load more seasons, or begin later")
-    own = _usable(panel.take(np.concatenate([fold.train, fold.val])), season_fold(panel.take(np.concatenate([fold.train, fold.val])), season))
-    if keep is not None and (keep / "bundle.json").is_file() and (found := load_bundle(keep)).about.get("rows_digest") == panel_digest(own):
+    before = panel.take(np.concatenate([fold.train, fold.val]))
+    fold = season_fold(before, season)
+    own = _usable(before, fold)
+    digest = panel_digest(own)
+    if keep is not None and (keep / "bundle.json").is_file() and (found := load_bundle(keep)).about.get("rows_digest") == digest:
         return found
-    own_fold = season_fold(own, season)
-    fitted = fit_fold(own, replace(own_fold, test=own_fold.val), ModelSpec(model), FitSettings())
-    bundle = bundle_of(own, fitted)
-    bundle.about |= {"rows_digest": panel_digest(own), "season": season}
+    bundle = bundle_of(own, fit_fold(own, replace(fold, test=fold.val), ModelSpec(model), FitSettings()))
+    bundle.about |= {"rows_digest": digest, "season": season}
     return bundle if keep is None else load_bundle(save_bundle(bundle, keep))
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #e0dcf25f
@@ -166,7 +169,7 @@ def forecast_line(
     if not judged.any():
         raise DataError(f"{position} {statistic} cannot be forecast for {season}", where=panel.name, found=f"seasons {seasons[known].min()}-{seasons[known].max()}", expected=f"{PAST} seasons before {season}, and two more to train the first of them on", fix="load more seasons")
     said = {"ewma": np.where(np.isfinite(rule), rule, 0.0)}
-    bundles: dict[str, Bundle] = {}
+    bundle = None
     folder = None if keep is None else keep / f"{position}_{statistic}"
     for model in candidates:
         said[model] = np.full(len(panel), np.nan)
@@ -176,10 +179,10 @@ def forecast_line(
     losses = {name: float(np.sqrt(np.mean((panel.y[judged] - values[judged]) ** 2))) for name, values in said.items()}
     best = min(losses, key=lambda name: losses[name])
     if best != "ewma":
-        bundles[best] = _trained(panel, season, best, folder and folder / f"{season}_{best}")
+        bundle = _trained(panel, season, best, folder and folder / f"{season}_{best}")
         rows = np.flatnonzero(seasons == season)
-        said[best][rows] = _predicted(bundles[best], panel, rows)
-    return _line(panel, best, said[best], said["ewma"], first, losses, bundles.get(best))
+        said[best][rows] = _predicted(bundle, panel, rows)
+    return _line(panel, best, said[best], said["ewma"], first, losses, bundle)
 
 
 def _predicted(bundle: Bundle, panel: Panel, rows: np.ndarray) -> np.ndarray:
@@ -207,11 +210,11 @@ def _reasons(panel: Panel, rows: np.ndarray, bundle: Bundle | None) -> list[str]
     if bundle is None or not len(rows):
         return [""] * len(rows)
     from lineupiq.report.explain import contributions
-    X = bundle.maker(panel).rows(rows)
-    background = None
+    maker, background = bundle.maker(panel), None
+    X = maker.rows(rows)
     if not hasattr(bundle.model, "contributions"):
         seen = np.flatnonzero(panel.labelled)
-        background = bundle.maker(panel).rows(seen[:: max(1, len(seen) // 200)])
+        background = maker.rows(seen[:: max(1, len(seen) // 200)])
     values = contributions(bundle.model, X, background).values
     values = values if values.ndim == 2 else values[..., 0]
     top = np.argsort(-np.abs(values), axis=1)[:, :REASONS]

@@ -52,7 +52,7 @@ class Week(Shown):
 def _line_rows(line: LineForecast, players: pd.DataFrame) -> pd.DataFrame:
     "A line's numbers for the page: what he does if he plays, and what is to be expected of him."
     coming = line.coming.merge(players[["player_id", "play"]], on="player_id")
-    spread, forecast = line.distribution(), coming["forecast"].to_numpy()
+    spread, forecast = line.distribution, coming["forecast"].to_numpy()
     low, middle, high = spread.quantiles(forecast, LEVELS).T
     mean = spread.mean(forecast)
     return pd.DataFrame({"player_id": coming["player_id"], "position": line.position, "statistic": line.statistic, "if_playing": mean, "projection": mean * coming["play"], "rule": coming["rule"], "low": low, "middle": middle, "high": high,
@@ -76,7 +76,7 @@ def past_ranks(
         mine = [line for line in lines if line.position == position]
         wide = None
         for line in mine:
-            ranks = line.distribution().ranks(line.past["forecast"].to_numpy(), line.past["y"].to_numpy(), rng)
+            ranks = line.distribution.ranks(line.past["forecast"].to_numpy(), line.past["y"].to_numpy(), rng)
             one = line.past[["player_id", "game_id", "team"]].assign(**{line.statistic: ranks})
             if line.statistic == VOLUME[position]:
                 one["volume"] = line.past["forecast"]
@@ -109,7 +109,7 @@ def draw_week(
     for line in lines:
         coming = line.coming[line.coming["player_id"].isin(at)]
         columns = coming["player_id"].map(at).to_numpy()
-        own = line.distribution().draws(coming["forecast"].to_numpy(), ranks[:, columns, patterns.lines.index(line.statistic)].astype(float))
+        own = line.distribution.draws(coming["forecast"].to_numpy(), ranks[:, columns, patterns.lines.index(line.statistic)].astype(float))
         out[line.statistic][:, columns] = own * playing[:, columns]
     return out
 

@@ -16,7 +16,7 @@ import pandas as pd
 from ..base import ConfigError
 from ..core.config import read_yaml
 from ..core.display import fit_text
-from ..core.files import atomic_write, plain
+from ..core.files import atomic_write, plain_rows
 from ..core.text import csv_text
 from ..data.panel import Panel
 from ..data.request import recorded_source, source_panel
@@ -53,7 +53,7 @@ def written(
     if output is None and frame.empty and not as_json:
         return "no predictions: there are no rows without an outcome that are later than the training"
     if output is None:
-        return {"predictions": plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))} if as_json else _table(frame, width)
+        return {"predictions": plain_rows(frame)} if as_json else _table(frame, width)
     if output.suffix == ".csv":
         atomic_write(output, csv_text(frame, csv_escape, _digits))
     elif output.suffix == ".parquet":

@@ -15,13 +15,14 @@ import pandas as pd
 
 from ..base import ConfigError, did_you_mean
 from ..core.display import fit_text
-from ..core.files import atomic_folder, atomic_write, dump_json, plain
+from ..core.files import atomic_folder, atomic_write, dump_json, plain_rows
 from ..core.text import csv_text
 from ..data.panel import naive_utc
 from ..fantasy.scoring import Scoring, read_scoring
 from ..projection.lines import CANDIDATES, LINES
 from ..projection.week import LEVELS, Week, project_week
 from ..projection.week_page import MAIN, week_html
+from .recording import utc_now
 from .requests import ProjectRequest
 
 # %% auto #0
@@ -89,14 +90,11 @@ def write_week(
         week.lines.to_parquet(new / "lines.parquet", index=False)
         np.savez_compressed(new / "draws.npz", **week.draws)
         atomic_write(new / "projections.csv", csv_text(table, True, lambda v: f"{v:.6g}"))
-        dump_json(about | {"projections": _records(table)}, new / "projections.json")
+        dump_json(about | {"projections": plain_rows(table)}, new / "projections.json")
         dump_json(about | {"players": len(table), "models": {f"{p} {s}": m for p, s, m in models[["position", "statistic", "model"]].itertuples(index=False)}, "losses": week.losses}, new / "week.json")
         atomic_write(new / "week.html", week_html(week, stamp, points, scores, scoring.name, moved, [f"Not projected, counted as nothing: {', '.join(absent)}."] if (absent := scoring.absent(week.draws)) else None))
     return table
 
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return plain(table.astype(object).where(table.notna(), None).to_dict("records"))
 
 # %% ../../nbs/17_workflows/14_project.ipynb #f86b4481
 OFF_RECORD = ("fumbles_lost",)  # lines of which the source has no outcome by that name
@@ -149,7 +147,7 @@ def run_project(
     width: int | None = None,  # letters a line of a table; None: all columns
     *,
     tell: Callable[[str, int, int], None] | None = None,  # told each line, its number and their number
-    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),  # says now
+    clock: Callable[[], datetime] = utc_now,  # says now
 ) -> Any:  # what to print
     "`lineupiq project`: a week's page."
     from lineupiq.data.nfl import load_nfl_tables
@@ -168,5 +166,5 @@ def run_project(
     table = write_week(week, folder, now, scoring)
     kept = None if ask.record_folder is None else record_week(week, Path(ask.record_folder), now, ask.path)
     if as_json:
-        return ({} if kept is None else {"record": kept}) | {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), "folder": str(folder), "page": str(folder / "week.html"), "projections": _records(table)}
+        return ({} if kept is None else {"record": kept}) | {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), "folder": str(folder), "page": str(folder / "week.html"), "projections": plain_rows(table)}
     return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{week_text(table, width)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}" + (f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} late; last digest {kept['digest']}" if kept else "")

@@ -16,7 +16,7 @@ import pandas as pd
 from ..base import DataError, LineupIQError, Record
 from ..core.display import fit_text
 from ..core.drawing import apart, subplots
-from ..core.files import atomic_write, dump_json, plain
+from ..core.files import atomic_write, dump_json, plain, plain_rows
 from ..data.request import source_panel
 from ..production.live import LiveScore, score_live
 from ..production.record import Forecaster, ForecastRecord, record_table, verify_record
@@ -161,7 +161,7 @@ def table_text(
 ) -> Any:  # what to print
     "A table of the record."
     if as_json:
-        return {"rows": plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))}
+        return {"rows": plain_rows(frame)}
     texts = frame.map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)[:16] if isinstance(v, pd.Timestamp) else "" if v is None else str(v))
     return empty if frame.empty else fit_text(texts, width, LESS, "left")
 
