@@ -375,6 +375,12 @@ class ModelConfig:
         asked = [] if self.resumable else [k for k in ("save_checkpoints", "checkpoint_dir") if getattr(self, k)]
         return [f"{k}: {getattr(self, k)}, but this model cannot go on from a checkpoint; leave it out" for k in asked]
 
+    def for_rows(self,
+        rows: int,  # training rows
+    ) -> ModelConfig:  # itself, or a copy
+        "The configuration with what follows from the number of rows filled in; members that have such settings say how."
+        return self
+
     def to_dict(self) -> dict:  # plain values
         "The configuration as a dictionary."
         return asdict(self)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -123,6 +123,18 @@ class BoostingModel(ArrayModel):
         "Whether nobody asks for the losses of the rounds: a search's fit that nothing stops by a loss."
         return self.shared is not None and not has_val
 
+    @property
+    def _wants_train_loss(self) -> bool:
+        "Whether the loss on the training rows is wanted; a search is spared it."
+        return self.shared is None
+
+    def keep_rounds(self,
+        rounds: int,  # at least 1
+    ) -> None:
+        "Forget the trees after so many rounds."
+        self.require_fitted("shorten")
+        self._keep_rounds(rounds)
+
     def _columns(self, raw: np.ndarray) -> np.ndarray:
         "Probabilities of two classes, where the library gives those of the second."
         return np.column_stack([1 - raw, raw]) if self.n_classes == 2 and raw.ndim == 1 else raw
@@ -139,7 +151,7 @@ class BoostingModel(ArrayModel):
         return metrics
 
     def _metrics(self, history: dict[str, list[float]], best: int, has_val: bool, rounds: int) -> TrainingMetrics:
-        total = len(history.get("train_loss", ())) or best + 1
+        total = len(history.get("train_loss") or history.get("val_loss") or ()) or best + 1
         limited = self._late and total < rounds
         return TrainingMetrics(history["train_loss"][best] if history.get("train_loss") else None, history["val_loss"][best] if has_val else None, best_epoch=best, total_epochs=total,
                                early_stopped=has_val and total < rounds and not limited, time_limited=limited, history=history)
@@ -220,7 +232,7 @@ class XGBoostModel(BoostingModel):
         train = self.once(("xgboost", self.config.max_bin, has_val), lambda: xgb.QuantileDMatrix(X, y, weight=w, max_bin=self.config.max_bin, nthread=self.config.threads))
         if self.config.device == "cuda":
             _xgb_on_gpu(params, train)
-        evals, result = [] if self._blind(has_val) else [(train, "train")], {}
+        evals, result = [(train, "train")] if self._wants_train_loss else [], {}
         if has_val:
             evals.append((self.once(("xgboost val", self.config.max_bin), lambda: xgb.QuantileDMatrix(X_val, y_val, ref=train, max_bin=self.config.max_bin, nthread=self.config.threads)), "val"))
         stopping = [xgb.callback.EarlyStopping(rounds=stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
@@ -234,6 +246,10 @@ class XGBoostModel(BoostingModel):
             return metrics
         ask = self._booster().predict
         return self._hit(metrics, (ask(train), y), *([(ask(evals[-1][0]), y_val)] if has_val else []))
+
+    def _keep_rounds(self, rounds: int) -> None:
+        if rounds < self.native.num_boosted_rounds():
+            self.native = self.native[:rounds]
 
     def _booster(self) -> Any:
         "The booster, told once where to predict: telling it costs three times what a row costs."
@@ -276,6 +292,10 @@ class LightGBMConfig(BoostingConfig):
     min_split_gain: NonNegative = 0.0  # least gain of a split
     max_bin: Annotated[int, Bound(ge=2, le=65535)] = 255  # histogram bins per column
 
+    def for_rows(self, rows: int) -> LightGBMConfig:
+        "The least rows in a leaf, where nobody said."
+        return self if self.min_child_samples else replace(self, min_child_samples=max(1, min(100, rows // 20)))
+
 LIGHTGBM_SPACE = Space({
     "num_leaves": Int(4, 128, log=True, simpler="low", doc="most leaves of a tree"),
     "learning_rate": Float(0.01, 0.2, log=True, doc="shrinkage of each round"),
@@ -300,11 +320,11 @@ class LightGBMModel(BoostingModel):
     native_format: ClassVar[str] = "LightGBM text"
 
     def _library_params(self, rows: int = 2000) -> dict:
-        c, (objective, metric) = self.config, LGB_OBJECTIVES[self.loss_kind()]
+        c, (objective, metric) = self.config.for_rows(rows), LGB_OBJECTIVES[self.loss_kind()]
         if c.device == "cuda":
             pick_device("cuda")
         params = {"objective": objective, "metric": metric, "learning_rate": c.learning_rate, "num_leaves": c.num_leaves, "max_depth": c.max_depth,
-                  "min_child_samples": c.min_child_samples or max(1, min(100, rows // 20)), "min_split_gain": c.min_split_gain, "bagging_fraction": c.subsample, "bagging_freq": int(c.subsample < 1),
+                  "min_child_samples": c.min_child_samples, "min_split_gain": c.min_split_gain, "bagging_fraction": c.subsample, "bagging_freq": int(c.subsample < 1),
                   "feature_fraction": c.colsample_bytree, "lambda_l1": c.reg_alpha, "lambda_l2": c.reg_lambda, "max_bin": c.max_bin, "seed": c.random_seed,
                   "num_threads": c.threads, "deterministic": True, "force_row_wise": True, "feature_pre_filter": False, "verbosity": -1,
                   "device_type": "cuda" if c.device == "cuda" else "cpu"}
@@ -317,7 +337,7 @@ class LightGBMModel(BoostingModel):
         rounds, stop = self._rounds(has_val)
         key = (self.config.max_bin, str(sorted(self.config.extra_params.items())), has_val)
         train = self.once(("lightgbm", *key), lambda: lgb.Dataset(X, y, weight=w, params=params, free_raw_data=True).construct())
-        sets = [] if self._blind(has_val) else [train]
+        sets = [train] if self._wants_train_loss else []
         sets += [self.once(("lightgbm val", *key), lambda: lgb.Dataset(X_val, y_val, reference=train, params=params).construct())] if has_val else []
         callbacks = [lgb.record_evaluation(result)] + ([lgb.log_evaluation(self.config.verbose_eval)] if self.config.verbose else [])
         if self._watched:
@@ -325,7 +345,7 @@ class LightGBMModel(BoostingModel):
         if stop:
             callbacks.append(lgb.early_stopping(stop, first_metric_only=True, verbose=False, min_delta=self.config.min_delta))
         try:
-            self.native = lgb.train(params, train, rounds, valid_sets=sets or None, valid_names=["train", "val"][:len(sets)] or None, callbacks=callbacks, keep_training_booster=not self._blind(has_val))
+            self.native = lgb.train(params, train, rounds, valid_sets=sets or None, valid_names=(["train"] * self._wants_train_loss + ["val"] * has_val) or None, callbacks=callbacks, keep_training_booster=not self._blind(has_val))
         except lgb.basic.LightGBMError as err:
             if "CUDA" in str(err) or "GPU" in str(err):
                 raise EnvironmentFault("this LightGBM cannot use the GPU", found=str(err).splitlines()[0], fix="use device: cpu or auto, or a CUDA build") from err
@@ -340,6 +360,11 @@ class LightGBMModel(BoostingModel):
         if self._counts_hits and not self.config.extra_params and self.config.device != "cuda":  # another kind of boosting may not roll back
             self._hit(metrics, *self._scores(trained, best, y, y_val))
         return metrics
+
+    def _keep_rounds(self, rounds: int) -> None:
+        if rounds < self.native.current_iteration():
+            import lightgbm as lgb
+            self.native = lgb.Booster(model_str=self.native.model_to_string(num_iteration=rounds))
 
     @staticmethod
     def _scores(trained: Any, best: int, y: np.ndarray, y_val: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -443,7 +468,7 @@ class CatBoostModel(BoostingModel):
         params |= {"bootstrap_type": "Bernoulli", "subsample": c.subsample} if c.subsample < 1 else {"bootstrap_type": "No"}
         if device == "cpu":  # the GPU learner takes no column shares but in pairwise modes
             params["rsm"] = c.colsample_bytree
-        return params | ({"od_type": "Iter", "od_wait": stop, "use_best_model": True} if stop else {}) | c.extra_params
+        return params | ({"od_type": "Iter", "od_wait": stop, "use_best_model": True} if stop else {"use_best_model": False}) | c.extra_params
 
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         from catboost import CatBoost, Pool
@@ -466,6 +491,10 @@ class CatBoostModel(BoostingModel):
         if not self._counts_hits:
             return metrics
         return self._hit(metrics, (self._ask(pool), y), *([(self._ask(pool_val), y_val)] if has_val else []))
+
+    def _keep_rounds(self, rounds: int) -> None:
+        if rounds < self.native.tree_count_:
+            self.native.shrink(rounds)
 
     def _pool(self, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         "The training rows; quantised once where several fits share them."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -377,6 +377,10 @@ class RandomForestConfig(ClassicalConfig):
     max_features: Share = 0.33  # share of columns tried at each split
     max_samples: Share | None = None  # share of rows drawn per tree; None: half, but at most 8,000 rows. 1: every row once, nothing is drawn
 
+    def for_rows(self, rows: int) -> RandomForestConfig:
+        "Leaves and draws, where nobody said."
+        return replace(self, min_samples_leaf=self.min_samples_leaf or max(1, min(20, rows // 20)), max_samples=self.max_samples or min(0.5, 8_000 / rows))
+
 # %% ../nbs/05_classical.ipynb #86f51da4
 @register("random_forest", family="classical", description="bagged decision trees with large leaves")
 class RandomForestModel(ClassicalModel):
@@ -399,10 +403,9 @@ class RandomForestModel(ClassicalModel):
 
     def _forest(self, rows: int) -> Any:
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-        c, cls = self.config, RandomForestRegressor if self.codec is None else RandomForestClassifier
-        share = c.max_samples or min(0.5, 8_000 / rows)
-        drawn = {"max_samples": share} if share < 1 else {"bootstrap": False}
-        return cls(n_estimators=c.n_estimators, max_depth=c.max_depth, min_samples_leaf=c.min_samples_leaf or max(1, min(20, rows // 20)),
+        c, cls = self.config.for_rows(rows), RandomForestRegressor if self.codec is None else RandomForestClassifier
+        drawn = {"max_samples": c.max_samples} if c.max_samples < 1 else {"bootstrap": False}
+        return cls(n_estimators=c.n_estimators, max_depth=c.max_depth, min_samples_leaf=c.min_samples_leaf,
                    max_features=c.max_features, n_jobs=c.threads, random_state=c.random_seed, **drawn)
 
     def _grow(self, X: np.ndarray, y: np.ndarray, w: np.ndarray | None, started: float) -> list[int]:

@@ -208,14 +208,15 @@ class EnsembleModel(ArrayModel):
 
 # %% ../nbs/08_ensemble.ipynb #39b52835
 @patch
-def _member(self: EnsembleModel, name: str, X: Blocks, y: np.ndarray, w: np.ndarray | None, rows: np.ndarray, stop: tuple[Any, np.ndarray] | None) -> BaseModel:
-    "Train a member on rows; it stops on others, if it can."
+def _member(self: EnsembleModel, name: str, X: Blocks, y: np.ndarray, w: np.ndarray | None, rows: np.ndarray, stop: tuple[Any, np.ndarray] | None, part: bool = False) -> BaseModel:
+    "Train a member on rows; it stops on others, if it can. In a part of the history a column may not have begun."
     config = self.members(self.config.to_dict(), self.task, "elo" in X.parts)[name]
     if self.config.time_limit is not None:
         left = self.config.time_limit - (time.perf_counter() - self._started)
         config["time_limit"] = max(left / max(self._fits_left, 1), 1e-3)
     self._fits_left -= 1
     model = registry().create(name, config, self.horizon, X.names.get(name) or self.feature_columns, self.task)
+    model.columns_known = part
     given = {} if stop is None else {"X_val": stop[0], "y_val": stop[1]}
     metrics = model.fit(take_rows(X.parts[name], rows), y[rows], sample_weights=None if w is None else w[rows], **given)
     self._limited |= metrics.time_limited
@@ -331,8 +332,9 @@ class VotingModel(EnsembleModel):
 # %% ../nbs/08_ensemble.ipynb #b36c4a78
 @patch
 def _past_predictions(self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarray | None, folds: Sequence[Fold], clock: tuple) -> tuple[np.ndarray, np.ndarray]:
-    "Out-of-sample predictions (N, M) or (N, M, C), and which rows have them."
+    "Out-of-sample predictions (N, M) or (N, M, C), and which rows have them; a member that cannot do a block is left out there, and said to be."
     times, ends, groups = clock
+    left_out: dict[str, list[str]] = {}
     shape = (len(y), len(X.parts)) + (() if self.codec is None else (len(self.codec.classes),))
     raw, known = np.full(shape, np.nan), np.zeros(len(y), bool)
     for fold in folds:
@@ -342,9 +344,14 @@ def _past_predictions(self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarr
         train, val = self._inner(fold.train, y, times, ends, groups)
         for m, name in enumerate(X.parts):
             stop = None if val is None else (take_rows(X.parts[name], val), y[val])
-            model = self._member(name, X, y, w, train, stop)
+            try:
+                model = self._member(name, X, y, w, train, stop, part=True)
+            except DataError as err:
+                left_out.setdefault(name, []).append(err.what)
+                continue
             raw[fold.test, m] = self._say(model, take_rows(X.parts[name], fold.test))
         known[fold.test] = True
+    self._left_out = [f"{name} is left out of {len(why)} of {len(folds)} blocks: {why[0]}" for name, why in left_out.items()]
     return raw, known
 
 
@@ -370,13 +377,14 @@ def _second_level(self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarray |
     about = self._about[1]
     if about is not None and "datetime" in about and len(about):  # purged again by label end
         known &= clock[1] < _stamps(about["datetime"]).min()
+    known &= np.isfinite(raw).all(axis=tuple(range(1, raw.ndim)))
     rows, names = np.flatnonzero(known), list(X.parts)
     classes = 0 if self.codec is None else len(self.codec.classes)
     if len(rows) < max(20, 5 * len(names)) or (classes and len(np.unique(y[rows])) < classes):
         raise DataError("too few rows for a second level", found=f"{len(rows)} of {len(y)} rows have a prediction of every member", expected=f"at least {max(20, 5 * len(names))}, with every class",
                         fix="use voting, fewer n_splits, or a longer history")
     weight = None if w is None else w[rows]
-    level = self._described(self._fit_level(raw[rows], y[rows], weight), names, [f"{len(y) - len(rows):,} of {len(y):,} training rows have no base prediction: they trained the members only"])
+    level = self._described(self._fit_level(raw[rows], y[rows], weight), names, [f"{len(y) - len(rows):,} of {len(y):,} training rows have no base prediction: they trained the members only", *self._left_out])
     self.level = level
     cut = np.quantile(clock[0][rows].astype("int64"), 2 / 3)
     early, late = rows[clock[1][rows].astype("int64") < cut], rows[clock[0][rows].astype("int64") >= cut]

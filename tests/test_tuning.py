@@ -98,11 +98,29 @@ def test_weights_reach_the_bins():
 
 @pytest.mark.parametrize("model", ["xgboost", "lightgbm", "catboost"])
 def test_classes_and_stopping(model):
-    "Without the number of rounds in the search, the inner validation rows stop; classes are scored by log loss."
+    "In a plain search without the number of rounds, the inner validation rows stop; classes are scored by log loss."
     dev = development_panel(make_panel(table(task="binary"), ["a", "b"], task="binary"))
-    r = tune_model(dev, model, SearchSettings(n_trials=3, n_splits=2, space=Space({"max_depth": Int(2, 4), "learning_rate": Float(.1, .5)})))
+    r = tune_model(dev, model, SearchSettings(n_trials=3, n_splits=2, plain=True, space=Space({"max_depth": Int(2, 4), "learning_rate": Float(.1, .5)})))
     assert r.metric == "log_loss" and r.objective.folds[0].stop is not None and "early_stopping" not in r.config
     assert stops_on_rows(r.objective.spec.cls, ["max_depth"]) and r.score < .69
+
+
+@pytest.mark.parametrize("task", ["regression", "binary"])
+@pytest.mark.parametrize("model", ["xgboost", "lightgbm", "catboost"])
+def test_rounds_are_read_off(model, task):
+    "Folds grow together: the score is that of a plain fit with the rounds that were kept, whatever the lanes; the first trial is the defaults; no test row outside of its fold is seen."
+    dev = development_panel(make_panel(table(task=task), ["a", "b"], task=task))
+    found = [tune_model(dev, model, SearchSettings(n_trials=5, n_splits=3, seed=1, n_jobs=lanes, config={"num_boost_round": 120})) for lanes in (1, 2, 3)]
+    assert len({(f.score, tuple(f.fold_scores), f.best_trial, str(f.params)) for f in found}) == 1, [(f.score, f.params) for f in found]
+    r = found[0]
+    assert r.config["early_stopping"] is False and 1 <= r.params["n_estimators"] <= 120 and r.trials["n_estimators"].notna().sum() == r.counts["complete"]
+    plain = Objective(dev, model, SearchSettings(n_splits=3, plain=True), searched=["n_estimators"]).score(r.params, 1)
+    assert [s.score for s in plain] == pytest.approx(r.fold_scores, rel=1e-6)
+    first = r.study.get_trials()[0].params
+    usual = registry().get_model(model).Config()
+    assert first["learning_rate"] == usual.learning_rate and first["subsample"] == usual.subsample
+    better = min(r.study.get_trials(), key=lambda t: t.value if t.state.name == "COMPLETE" else np.inf)
+    assert better.value <= r.study.get_trials()[0].value
 
 
 def test_elo_grid_of_27():

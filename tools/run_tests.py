@@ -255,7 +255,7 @@ def check_tests(jobs: int, slow: bool = False) -> Count:
     "Step 4."
     with tempfile.TemporaryDirectory(prefix="lineupiq-tests-") as scratch:
         report = Path(scratch, "junit.xml")
-        args = [sys.executable, "-m", "pytest", "tests", "-q", "-rs", "-n", jobs, "-m", "slow" if slow else "not slow", f"--junitxml={report}", "-p", "no:cacheprovider"]
+        args = [sys.executable, "-m", "pytest", "tests", "-q", "-rs", "-n", jobs, "-m", "slow" if slow else "not slow", f"--junitxml={report}", "-p", "no:cacheprovider", "--durations=40", "--durations-min=4"]
         code = subprocess.run([str(a) for a in args], cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL).returncode
         if not report.exists():
             say(f"tests: FAILED, pytest ended with {code} and no report")

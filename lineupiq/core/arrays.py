@@ -92,6 +92,7 @@ class ArrayModel(BaseModel):
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     column_checks: ClassVar[bool] = True  # False for rules, whose one column may be empty or constant
     read_from: Path | None = None  # the folder that a loaded model came from; None: it was fitted here
+    columns_known: bool = False  # True: somebody has looked at the columns of the whole training period, and in these rows, a part of it, one may not have begun
     shared: dict | None = None  # what fits on the same rows may keep for each other; only a search that fits the same rows again and again gives one
 
     def _build_config(self, config: dict | ModelConfig | None, horizon: int | None) -> ModelConfig:
@@ -152,7 +153,7 @@ class ArrayModel(BaseModel):
         if w is not None and (w == 0).any():  # no weight is no row, also for medians, bootstraps and samples
             X, y = take_rows(X, w > 0), check_labels(y[w > 0], self.task)
             self._about, w = (None if self._about[0] is None else self._about[0][w > 0], self._about[1]), w[w > 0]
-        if self.column_checks and self.shared is None and self.input_kind in ("tabular", "window"):  # a search's panel was checked; in its early folds a column may not have begun
+        if self.column_checks and self.shared is None and not self.columns_known and self.input_kind in ("tabular", "window"):  # a search's panel was checked, too
             now = X if self.input_kind == "tabular" else np.asarray(X[:, -1] if isinstance(X, np.ndarray) else X.values[X.at])  # a window's newest rows
             self.constant_columns = check_columns(now, self.input_columns, self.config.max_nan_share)
         self.codec = None if self.task == "regression" else LabelCodec(y)

@@ -39,6 +39,10 @@ class Int:
         "Optuna's proposal."
         return trial.suggest_int(name, self.low, self.high, log=self.log)
 
+    def nearest(self, value: float) -> int:
+        "The value of the range that is nearest to one."
+        return int(min(max(round(value), self.low), self.high))
+
     def values(self, points: int) -> list[int]:
         "At most so many values, evenly spread over the range."
         return list(dict.fromkeys(int(round(v)) for v in _spread(self, points)))
@@ -57,6 +61,10 @@ class Float:
         "Optuna's proposal."
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
+    def nearest(self, value: float) -> float:
+        "The value of the range that is nearest to one."
+        return float(min(max(value, self.low), self.high))
+
     def values(self, points: int) -> list[float]:
         "So many values, evenly spread over the range."
         return [float(f"{v:.6g}") for v in _spread(self, points)]
@@ -72,6 +80,10 @@ class Choice:
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         "Optuna's proposal."
         return trial.suggest_categorical(name, list(self.options))
+
+    def nearest(self, value: Any) -> Any:
+        "The option itself; None where it is none."
+        return value if value in self.options else None
 
     def values(self, points: int) -> list[Any]:
         "All options, however many points were asked for."
@@ -132,6 +144,13 @@ class Space:
     def __or__(self, other: Space) -> Space:
         "This space with the parameters of another in place of its own."
         return Space({**self.params, **other.params}, other.note or self.note)
+
+    def nearest(self,
+        values: Mapping[str, Any],  # by parameter; others are left out
+    ) -> dict[str, Any]:  # a point of the space, or part of one where an option is none of a choice's
+        "The point of this space that is nearest to some settings."
+        found = {k: p.nearest(values[k]) for k, p in self.params.items() if values.get(k) is not None}
+        return {k: v for k, v in found.items() if v is not None}
 
     def without(self, *names: str) -> Space:
         "This space less some parameters."

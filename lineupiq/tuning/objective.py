@@ -29,12 +29,13 @@ from ..registry import ModelRegistry
 from ..scoring.intervals import time_sums
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import default_metric, get_metric
+from .rounds import Lockstep
 from .scheduling import Abandoned, Job, Jobs, deal, run_lanes, useful_lanes
 from .settings import USUAL, SearchSettings
 
 # %% auto #0
 __all__ = ['MAX_SUMS', 'ROUNDS', 'SEARCHED', 'PROBE', 'Development', 'development_panel', 'FoldScore', 'coarse', 'KeptRows',
-           'FoldRows', 'stops_on_rows', 'Objective', 'choose_jobs']
+           'FoldRows', 'stops_on_rows', 'grown_rounds', 'Objective', 'choose_jobs']
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #dd682d98
 @dataclass(repr=False)
@@ -160,7 +161,7 @@ class FoldRows:
     "One fold, prepared: which rows train, stop and test, their inputs, and what libraries keep of them."
     fold: Fold
     train: np.ndarray
-    stop: np.ndarray | None  # rows to stop on; None: the number of rounds is fixed
+    stop: np.ndarray | None  # rows to stop on, or, where rounds are read off, to report on; None: the number of rounds is fixed
     makers: dict[Any, KeptRows] = field(default_factory=dict)
     free: list[dict] = field(default_factory=list)  # dictionaries that no fit is using
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -202,7 +203,27 @@ def stops_on_rows(
     known = {f.name for f in fields(cls.Config)}
     return any(many in known and fixed not in names for many, fixed in ROUNDS.items())
 
+
+def grown_rounds(
+    cls: type,  # a model's class
+    settings: SearchSettings,  # of the search
+    names: Sequence[str],  # parameters that the search or the base configuration sets
+) -> str | None:  # the parameter that is read off; None: rounds are no question here, or somebody sets them
+    "Which parameter a search reads off the losses of its folds."
+    known = {f.name for f in fields(cls.Config)}
+    fixed = next((fixed for many, fixed in ROUNDS.items() if many in known), None)
+    return fixed if fixed and cls.runs_in_threads and not settings.plain and settings.method != "grid" and not {fixed, "early_stopping"} & set(names) else None
+
 # %% ../../nbs/09_tuning/02_objective.ipynb #cddca5d7
+class _Reports(Callback):
+    "Tells a trial's folds how this one is doing."
+    def __init__(self, lock: Lockstep, fold: int):
+        self.lock, self.fold = lock, fold
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] = None) -> bool:
+        return self.lock.report(self.fold, logs["val_loss"])
+
+
 SEARCHED = 15_000.0  # rows whose sums take as long as searching every node's 255 bins for a split: 5,000 to 25,000 over proposals of the three boosters
 
 
@@ -228,10 +249,11 @@ class Objective:
         self.metric = default_metric(panel.task) if settings.metric is None else get_metric(settings.metric)
         if panel.task not in self.metric.tasks:
             raise ConfigError(f"the metric {self.metric.name} does not score the task '{panel.task}'", expected=", ".join(self.metric.tasks))
-        self.val_share = settings.val_share if stops_on_rows(self.spec.cls, [*searched, *self.config]) else 0.0
+        self.rounds = grown_rounds(self.spec.cls, settings, [*searched, *self.config])
+        self.val_share = settings.val_share if self.rounds is None and stops_on_rows(self.spec.cls, [*searched, *self.config]) else 0.0
         self.threaded = "n_jobs" in {f.name for f in fields(self.spec.cls.Config)}
         folds = WalkForward(*panel.clock, n_splits=settings.n_splits, embargo=settings.embargo).folds(None if panel.task == "regression" else panel.y)
-        self._plain = folds
+        self._plain, self._trained = folds, {}
         self.folds = [self._prepare(fold) for fold in folds]
 
     def as_trained(self,
@@ -239,17 +261,19 @@ class Objective:
     ) -> Objective:  # itself, or one with the same test rows
         "The objective under which settings are fitted as a training would fit them: they may leave the number of rounds to rows that they stop on, where the search fixes it."
         share = self.settings.val_share if stops_on_rows(self.spec.cls, [*params, *self.config]) else 0.0
-        if share == self.val_share:
+        if share == self.val_share and self.rounds is None:
             return self
-        other = copy.copy(self)
-        other.val_share = share
-        other.folds = [other._prepare(fold) for fold in self._plain]
-        return other
+        if share not in self._trained:
+            self._trained[share] = other = copy.copy(self)
+            other.val_share, other.rounds = share, None
+            other.folds = [other._prepare(fold) for fold in self._plain]
+        return self._trained[share]
 
     def _prepare(self, fold: Fold) -> FoldRows:
         check_fold_classes(self.panel, fold)
         fold = with_validation(self.panel, fold, self.val_share, self.settings.embargo)
-        stop = None if fold.val is None else training_rows(self.panel, fold.val, self.neutrals)
+        seen = fold.test if self.rounds else fold.val
+        stop = None if seen is None else training_rows(self.panel, seen, self.neutrals)
         return FoldRows(fold, training_rows(self.panel, fold.train, self.neutrals), stop)
 
     @property
@@ -276,12 +300,38 @@ class Objective:
         "What a study must not mix: data, folds, metric, model and the settings that stay as they are."
         return {"data": panel_digest(self.panel), "folds": [f.fold.manifest.digest for f in self.folds], "metric": self.metric.name, "direction": self.direction,
                 "model": f"{self.spec.cls.family}:{self.spec.cls.name}", "config": {k: self.config[k] for k in sorted(self.config)}, "val_share": self.val_share,
-                "seq_len": self.seq_len, "exclude_neutrals": self.neutrals}
+                "seq_len": self.seq_len, "exclude_neutrals": self.neutrals, **({"rounds": "read off"} if self.rounds else {})}
 
     def units(self, number: int) -> np.ndarray:
         "(n,) unit of time of each test row of a fold."
         rows = self.folds[number].fold.test
         return self.panel.times[rows] if self.panel.groups is None else self.panel.groups[rows]
+
+    @property
+    def judges_early(self) -> bool:
+        "Whether the losses that a fold reports are the search's metric, so that a trial can be given up by them."
+        usual = all(self.config.get(k) is None for k in ("objective", "eval_metric")) and not self.config.get("extra_params") and self.config.get("distribution", "auto") in ("auto", "squared")
+        return self.rounds is not None and usual and not self.neutrals and self.metric.name == ("rmse" if self.panel.task == "regression" else "log_loss")
+
+    def grow_fold(self,
+        number: int,  # which fold
+        params: ModelParams,  # the proposal
+        lock: Lockstep,  # of the trial
+        threads: int | None = None,  # of the model; None: all that the process may use
+    ) -> FoldScore:
+        "Fit a fold beside the trial's others, and score its test rows with as many rounds as all of them keep."
+        started, rows = time.perf_counter(), self.folds[number]
+        spec = _SharedSpec(self.spec.name, {**self.config, **params}, self.spec.among)
+        most = spec.config.get("num_boost_round", self.spec.cls.Config().num_boost_round)
+        changes = {self.rounds: most, "early_stopping": False} | ({"n_jobs": threads} if threads and self.threaded else {})
+        with rows.borrow() as spec.shared:
+            maker = rows.maker(self.panel, spec, self.seq_len)
+            model, _ = fit_rows(self.panel, spec, maker, rows.train, rows.stop, None, [_Reports(lock, number)], changes)
+            model.keep_rounds(lock.finish(number))
+            frame = prediction_frame(self.panel, model, maker, rows.fold.test, number)
+        if self.neutrals:
+            frame = with_neutrals(frame, self.panel, rows.fold)
+        return self._scored(number, frame, time.perf_counter() - started)
 
     def score_fold(self,
         number: int,  # which fold
@@ -290,6 +340,8 @@ class Objective:
         stop: threading.Event | None = None,  # set: nobody waits for this fit any more
     ) -> FoldScore:
         "Fit a fold's training rows and score its test rows."
+        if self.rounds is not None:  # its folds' rows to report on must stop nothing
+            return self.as_trained(params).score_fold(number, params, threads, stop)
         started, rows, flag = time.perf_counter(), self.folds[number], stop or threading.Event()
         spec = _SharedSpec(self.spec.name, {**self.config, **params}, self.spec.among)
         changes = {"n_jobs": threads} if threads and self.threaded else {}
@@ -332,6 +384,9 @@ def choose_jobs(
                               fix="start several processes on one --storage: they share the study")
         return Jobs(1, cores, 1, "one fit after the other: this library holds the interpreter or shares its random numbers, so fits take the threads inside")
     batch = lambda lanes: -(-lanes // useful_lanes(objective.costs))  # noqa: E731
+    if objective.rounds:
+        lanes = n_jobs or cores
+        return Jobs(lanes, max(1, cores // lanes), batch(lanes), "as asked" if n_jobs else "folds grow together, a thread each")
     if n_jobs is not None:
         return Jobs(n_jobs, max(1, cores // n_jobs), batch(n_jobs), "as asked")
     if cores == 1:

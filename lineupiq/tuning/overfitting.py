@@ -22,6 +22,7 @@ from ..cv import CombinatorialPurged
 from ..scoring.trading import class_positions, equity_curve, ledger, non_overlapping
 from .search import TuningResult
 from .selection import unit_sums
+from .trials import settings_of
 
 # %% auto #0
 __all__ = ['MOST_SPLITS', 'FEWEST_TRIALS', 'Overfitting', 'backtest_overfitting', 'sharpe_of', 'returns_overfitting',
@@ -225,7 +226,7 @@ def trial_returns(
         said = np.concatenate([s.forecast for s in o.score(params, result.jobs.threads)])
         labels = said if said.ndim == 1 else o.panel.classes[said.argmax(axis=1)]
         return equity_curve(ledger(class_positions(labels[keep]), earned, cost_entry=cost).net, o.panel.times[rows[keep]])["net"].to_numpy()
-    return [t.number for t in done], np.stack([traded(t.params) for t in done])
+    return [t.number for t in done], np.stack([traded(settings_of(t)) for t in done])
 
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #63343c5d
 def search_sharpe(
@@ -237,7 +238,7 @@ def search_sharpe(
     spread = returns.std(axis=1)
     ratios = returns.mean(axis=1)[spread > 1e-15] / spread[spread > 1e-15]
     chosen = {k: plain_number(v) for k, v in result.params.items()}
-    params = {t.number: t.params for t in result.study.get_trials(deepcopy=False)}
+    params = {t.number: settings_of(t) for t in result.study.get_trials(deepcopy=False)}
     at = next(i for i, k in enumerate(numbers) if params[k] == chosen)
     if spread[at] <= 1e-15 or returns.shape[1] < 4:
         return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..base import ConfigError, JobError, ModelParams, did_you_mean
+from ..base import ConfigError, JobError, ModelParams, build_config, did_you_mean
 from ..core.drawing import subplots
 from ..core.display import Card, Shown
 from ..core.callbacks import tracker_of
@@ -18,12 +18,12 @@ from ..core.files import shown
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
 from ..registry import ModelRegistry, registry
 from ..scoring.metrics import get_metric
-from .objective import ROUNDS, Development, Objective, choose_jobs, development_panel
+from .objective import ROUNDS, Development, Objective, choose_jobs, development_panel, grown_rounds
 from .scheduling import Jobs
 from .settings import TRIALS, USUAL, SearchSettings
 from .spaces import search_space
 from .studies import Exhaustive, Reseeded, default_pruner, identity_digest, make_pruner, open_storage, open_study
-from .trials import Search, trials_frame
+from .trials import Search, settings_of, trials_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,13 +148,26 @@ def _space_of(model: str, cls: type, settings: SearchSettings) -> tuple[Space, l
     elif callable(settings.space) and not isinstance(settings.space, Space):
         made = FunctionSpace(settings.space)
     else:
-        made = settings.space if settings.space is not None else declared
+        made = settings.space if settings.space is not None else declared.without(*_read_off(cls, settings))
     if not len(made):
         raise ConfigError(f"there is nothing to search for {model}", found=made.note, fix="choose another model, or give a space")
     unknown = [f"{k}: {cls.__name__} has no such parameter{did_you_mean(k, cls.Config.__dataclass_fields__)}" for k in made if k not in cls.Config.__dataclass_fields__]
     if problems := unknown or space_problems(made, cls):
         raise ConfigError("a space that the model refuses:\n" + "\n".join(f"  - {p}" for p in problems), where=model)
     return made, points
+
+# %% ../../nbs/09_tuning/05_search.ipynb #d3dcd604
+def _read_off(cls: type, settings: SearchSettings) -> list[str]:
+    "Parameters of a declared space that the folds find out by themselves."
+    found = grown_rounds(cls, settings, settings.config or {})
+    return [found] if found else []
+
+
+def _defaults_first(study: optuna.Study, cls: type, searched: Space, config: ModelParams, rows: int) -> None:
+    "The first trial of a new study: the settings as they were, as near as the space comes to them."
+    usual = vars(build_config(cls.Config, dict(config)).for_rows(rows))
+    if not isinstance(searched, FunctionSpace) and (point := searched.nearest(usual)):
+        study.enqueue_trial(point, skip_if_exists=True)
 
 # %% ../../nbs/09_tuning/05_search.ipynb #0194f64c
 def _recorded_jobs(study: optuna.Study, objective: Objective, n_jobs: int | None) -> Jobs:
@@ -186,6 +199,8 @@ def tune_model(
         kept = open_storage(settings.storage)
         proposals = Exhaustive([{k: plain_number(v) for k, v in p.items()} for p in points]) if points is not None else Reseeded(settings.proposer, settings.seed)
         found = open_study(name, kept, identity, proposals, make_pruner(pruner, objective.metric))
+        if points is None and not settings.plain and not found.get_trials(deepcopy=False):
+            _defaults_first(found, cls, searched, objective.config, int(objective.costs.max()))
         search = Search(objective, searched, found, kept, _recorded_jobs(found, objective, settings.n_jobs), n_trials, settings.timeout, callback, pruner != "none")
         search.run()
     return _result(search, points, time.perf_counter() - started)
@@ -211,14 +226,14 @@ def _result(search: Search, points: list[dict] | None, seconds: float) -> Tuning
         raise JobError("no trial of the search was completed", where=search.study.study_name, found=", ".join(f"{n} {k}" for k, n in counts.items() if n) or "no trial",
                        fix="give the search more time; trials that are done are kept" if storage else "give the search more time")
     best = (max if objective.metric.greater_is_better else min)(done, key=lambda t: t.value)
-    params = dict(best.params) if points is None else points[best.user_attrs["point"]]
+    params = settings_of(best) if points is None else points[best.user_attrs["point"]]
     cls, notes = objective.spec.cls, []
     if search.timeout is not None and counts["complete"] + counts["pruned"] < search.n_trials:
         notes.append(f"the time limit ended the search after {counts['complete'] + counts['pruned']} of {search.n_trials} trials")
     if counts["failed"]:
         notes.append(f"{counts['failed']} proposals failed")
     scores = [best.user_attrs["scores"][str(k)] for k in range(len(objective.folds))]
-    fits = sum(len(t.user_attrs.get("scores", {})) for t in search.study.get_trials(deepcopy=False))
+    fits = sum(t.user_attrs.get("fits", len(t.user_attrs.get("scores", {}))) for t in search.study.get_trials(deepcopy=False))
     return TuningResult(f"{cls.family}:{cls.name}", objective.metric.name, objective.direction, params, config_for(cls, objective.config, params), float(best.value), scores, counts | {"fits": fits}, seconds,
                         search.jobs, search.study, objective, search.space, shown(storage) if storage else "", notes, best.number)
 
@@ -297,7 +312,7 @@ class OptunaModelTuner:
     ) -> float:  # mean score of the folds
         "Score one proposal, for a study of one's own."
         if self._scores is None:
-            plain = replace(self.settings, method="bayes", grid=None)  # whoever owns the study proposes
+            plain = replace(self.settings, method="bayes", grid=None, plain=True)  # whoever owns the study proposes
             self._space, _ = _space_of(self.model_name, (self.among or registry()).get_model(self.model_name), plain.check())
             self._scores = Objective(self.panel, self.model_name, plain, searched=list(self._space), among=self.among)
         scores = [s.score for s in self._scores.score(self._space.suggest(trial))]

@@ -30,7 +30,7 @@ from .objective import Development, FoldScore, Objective, coarse, development_pa
 from .search import TuningResult, config_for, tune_model
 from .settings import USUAL, SearchSettings
 from .spaces import search_space
-from .trials import trial_sums
+from .trials import settings_of, trial_sums
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +176,7 @@ def one_standard_error(
     at = min(within, key=lambda i: (round(weight[i], 12), behind[i], i))
     if weight[at] >= weight[best]:
         at = best
-    return SimplerChoice(done[best].number, done[at].number, dict(done[at].params), float(scores[at]), float(behind[at]), float(errors[at]), float(weight[at]), float(weight[best]), len(within), len(done), how)
+    return SimplerChoice(done[best].number, done[at].number, settings_of(done[at]), float(scores[at]), float(behind[at]), float(errors[at]), float(weight[at]), float(weight[best]), len(within), len(done), how)
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #e8adb9ff
 def choose(

@@ -40,6 +40,7 @@ class SearchPlan(Settings):
     seed: Annotated[int, Bound(ge=0, lt=2**32)] = 42  # Seed of the proposals and of simulated data.
     seq_len: Count | None = None  # Rows of history that a tabular model sees.
     exclude_neutrals: bool = False  # Rows of class 0 do not train.
+    plain: bool = False  # The plain loop: rounds are searched like any other setting, every fold is fitted to its end, and the first trial is a proposal, not the defaults.
 
     @property
     def trials(self) -> int:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import ConfigError, JobError, ModelParams
+from ..base import ConfigError, JobError
 from ..core.journal import unbroken
 from ..core.space import Space
 from .objective import FoldScore, Objective
+from .rounds import Lockstep, run_lockstep
 from .scheduling import Job, Jobs, deal, run_lanes, stages
 from .studies import Heart, fail_trial, owner, reap
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['FAILURES', 'pack_sums', 'unpack_sums', 'trial_sums', 'trials_frame', 'Search']
+__all__ = ['READ_OFF', 'FAILURES', 'pack_sums', 'unpack_sums', 'trial_sums', 'settings_of', 'trials_frame', 'Search']
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #908466a2
 def pack_sums(
@@ -58,6 +59,16 @@ def trial_sums(
     return [unpack_sums(p) for p in found[0].user_attrs["sums"]]
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #4872467b
+READ_OFF = "rounds"  # the attribute of a trial that holds what was read off its folds
+
+
+def settings_of(
+    trial: optuna.trial.FrozenTrial,  # of a study of this page
+) -> dict[str, Any]:  # as a model is built with
+    "What a trial proposed, and the number of rounds where it was read off."
+    return {**trial.params, **trial.user_attrs.get(READ_OFF, {})}
+
+# %% ../../nbs/09_tuning/04_trials.ipynb #c6cfe366
 def trials_frame(
     study: optuna.Study,  # an Optuna study of this page
     n_folds: int,  # folds of a trial
@@ -68,7 +79,7 @@ def trials_frame(
     for t in study.get_trials(deepcopy=False):
         scores = {int(k): v for k, v in t.user_attrs.get("scores", {}).items()}
         rows.append({"number": t.number, "state": t.state.name, "score": t.value if t.state.name == "COMPLETE" else np.nan, **{f"fold_{k}": scores.get(k, np.nan) for k in range(n_folds)},
-                     "seconds": t.user_attrs.get("seconds", np.nan), **t.params, "reason": t.user_attrs.get("reason", "")})
+                     "seconds": t.user_attrs.get("seconds", np.nan), **settings_of(t), "reason": t.user_attrs.get("reason", "")})
     return pd.DataFrame(rows)
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #38d978cb
@@ -80,6 +91,8 @@ class _Running:
     stop: threading.Event = field(default_factory=threading.Event)
     results: dict[int, Any] = field(default_factory=dict)  # fold -> score, or exception
     told: int = 0  # folds that were reported
+    rounds: dict[str, int] = field(default_factory=dict)  # that all folds keep, where they are read off
+    begun: int = 0  # folds of a trial that was given up while they grew
     state: str = ""  # pruned or failed, once that is known
     reason: str = ""
     began: float = field(default_factory=time.perf_counter)
@@ -108,7 +121,8 @@ class Search:
     ):
         self.objective, self.space, self.study, self.storage, self.jobs = objective, space, study, storage, jobs
         self.n_trials, self.timeout, self.callback, self.fits = n_trials, timeout, callback, 0
-        self.stages = stages(objective.costs, jobs.lanes, pruning)
+        grows = objective.rounds is not None
+        self.stages = stages(objective.costs, max(jobs.lanes, 2) if grows else jobs.lanes, pruning and (objective.judges_early or not grows))
         self.order = [k for stage in self.stages for k in stage]
         self.shared, self.me, self.done = hasattr(storage, "record_heartbeat"), owner(), {}
 
@@ -173,9 +187,12 @@ class Search:
                         break
                     running.append(r)
             for r in running:
-                r.results.update(self._known(r.params))
-            for stage in self.stages:
-                self._stage([r for r in running if not r.state], stage)
+                self._recall(r)
+            if self.objective.rounds:
+                self._grow(running)
+            else:
+                for stage in self.stages:
+                    self._stage([r for r in running if not r.state], stage)
             for r in list(running):
                 self._tell(r)
                 running.remove(r)
@@ -185,9 +202,11 @@ class Search:
                 self.heart.drop(r.trial)
             raise
 
-    def _known(self, params: ModelParams) -> dict[int, FoldScore]:
+    def _recall(self, r: _Running) -> None:
         "The folds of a proposal that this process has scored before."
-        return self.done.get(json.dumps(params, sort_keys=True, default=str), {})
+        kept, rounds = self.done.get(json.dumps(r.params, sort_keys=True, default=str), ({}, {}))
+        r.results.update(kept)
+        r.rounds.update(rounds)
 
     def _stage(self, running: Sequence[_Running], folds: Sequence[int]) -> None:
         "Do some folds of some trials, side by side."
@@ -203,6 +222,36 @@ class Search:
         run_lanes(deal(jobs, self.jobs.lanes), lambda j: self.objective.score_fold(j.fold, j.params, self.jobs.threads, j.stop if self.jobs.lanes > 1 else None), told)
         for r in running:
             self._advance(r)
+
+    def _grow(self, running: Sequence[_Running]) -> None:
+        "Grow all folds of some trials together."
+        by, lanes = {r.trial.number: r for r in running}, threading.Semaphore(self.jobs.lanes)
+        first = self.stages[0] if len(self.stages) > 1 else ()
+        locks = {number: Lockstep(len(self.order), lanes, first) for number, r in by.items() if len(r.results) < len(self.order)}
+        jobs = [Job(number, k, 1.0, by[number].params, by[number].stop) for number in locks for k in self.order]
+
+        def told(job: Job, result: FoldScore) -> None:
+            r = by[job.trial]
+            self.fits += isinstance(result, FoldScore)
+            if not r.state:
+                r.results[job.fold] = result
+                r.rounds = {self.objective.rounds: locks[job.trial].best + 1}
+                if isinstance(result, BaseException):
+                    r.state, r.reason = "failed", f"{type(result).__name__}: {result}"
+
+        def worth(number: int) -> bool:
+            r, lock = by[number], locks[number]
+            for k in range(len(first)):
+                r.trial.report(float(np.mean([lock.losses[fold][lock.best] for fold in first[:k + 1]])), k)
+            if r.trial.should_prune():
+                r.state, r.reason, r.begun = "pruned", f"after folds {', '.join(map(str, sorted(first)))}, {lock.best + 1} rounds", len(first)
+            return not r.state
+        run_lockstep(jobs, locks, lambda j: self.objective.grow_fold(j.fold, j.params, locks[j.trial], self.jobs.threads), told, worth)
+        for r in running:
+            if not r.state:
+                r.told = len(self.order)
+                if bad := [k for k, s in r.results.items() if not np.isfinite(s.score)]:
+                    r.state, r.reason = "failed", f"fold {bad[0]} scored {r.results[bad[0]].score}"
 
     def _advance(self, r: _Running) -> None:
         "Report a trial's folds in their order, as far as they are known, and give it up where they say so."
@@ -225,11 +274,14 @@ class Search:
         "Write down what became of a trial."
         from optuna.trial import TrialState
         kept = {k: r.results[k] for k in self.order[:r.told] if isinstance(r.results.get(k), FoldScore)}
-        self.done[json.dumps(r.params, sort_keys=True, default=str)] = kept
+        self.done[json.dumps(r.params, sort_keys=True, default=str)] = (kept, r.rounds)
         mean = float(np.mean([s.score for s in kept.values()])) if kept else None
         try:
             r.trial.set_user_attr("scores", {str(k): s.score for k, s in sorted(kept.items())})
             r.trial.set_user_attr("seconds", round(time.perf_counter() - r.began, 4))
+            r.trial.set_user_attr("fits", r.begun or len(kept))
+            if r.rounds and not r.state:
+                r.trial.set_user_attr(READ_OFF, r.rounds)
             if r.state == "failed":
                 fail_trial(self.study, r.trial, r.reason)
             elif r.state == "pruned":
@@ -244,7 +296,7 @@ class Search:
                 raise
         self.heart.drop(r.trial)
         if self.callback is not None:
-            self.callback({"trial": r.trial.number, "state": r.state or "complete", "score": mean, "params": r.params, "seconds": round(time.perf_counter() - r.began, 3),
+            self.callback({"trial": r.trial.number, "state": r.state or "complete", "score": mean, "params": r.params | r.rounds, "seconds": round(time.perf_counter() - r.began, 3),
                            "best": self._best(), "finished": (c := self.counts())["complete"] + c["pruned"], "of": self.n_trials, **({"reason": r.reason} if r.reason else {})})
 
     def _best(self) -> float | None:
