@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, in_short
+from ..core.cluster import Cluster, current_cluster
 from ..core.display import Card, Shown, brief
 from ..checks.findings import Finding
 from ..core.columns import check_balance
@@ -199,7 +200,8 @@ def fit_set(
         progress(name, "done", {"kept": True, **_facts_of(before)})
     todo = {n: s for n, s in specs.items() if n not in runs}
     rows = panel, folds
-    with closing(_apart(run_dir / ".work", rows, todo, paths, how, progress) if how.isolate else _here(rows, todo, paths, how, progress, watch)) as outcomes:
+    with closing(_apart(run_dir / ".work", rows, todo, paths, how, progress) if how.isolate and (cluster := current_cluster()) is None else
+                 _elsewhere(cluster, run_dir / ".work", rows, todo, paths, how, progress) if how.isolate else _here(rows, todo, paths, how, progress, watch)) as outcomes:
         for name, done in outcomes:
             if isinstance(done, LineupIQError):
                 progress(name, "failed", {"error": str(done)})
@@ -242,6 +244,20 @@ def _apart(work: Path, rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpe
                     if i:
                         progress(name, "running", {})
                     yield name, done[i]
+    finally:
+        if not how.keep_work:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _elsewhere(cluster: Cluster, work: Path, rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpec], paths: dict[str, Path], how: TrainSettings, progress: Callable[[str, str, dict], None]) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
+    "What each member does on a cluster, as they are done; the rules share a task."
+    from lineupiq.training.remote import run_on
+    rules = [n for n in specs if n in RULES]
+    try:
+        write_job(work, *rows)
+        for name in specs:
+            progress(name, "running", {})
+        yield from run_on(cluster, work, [*([n] for n in specs if n not in RULES), *([rules] if rules else [])], specs, paths, how)
     finally:
         if not how.keep_work:
             shutil.rmtree(work, ignore_errors=True)

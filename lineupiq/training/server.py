@@ -22,7 +22,7 @@ from typing import BinaryIO, TypedDict
 
 # %% auto #0
 __all__ = ['PRELOAD', 'preload', 'Order', 'Signal', 'become_worker', 'end_now', 'supervise', 'serve', 'can_fork', 'WorkerServer',
-           'worker_server']
+           'worker_server', 'keep_server']
 
 # %% ../../nbs/10_training/01a_server.ipynb #d915797d
 PRELOAD = ("numpy", "pandas", "pyarrow.parquet", "lineupiq.training.worker", "lineupiq.classical", "lineupiq.boosting", "lineupiq.baselines", "pydantic", "safetensors.numpy", "scipy.stats", "sklearn.base", "sklearn.linear_model", "sklearn.ensemble")
@@ -217,3 +217,15 @@ def worker_server(
     finally:
         _of_thread.server = there
         server.close()
+
+
+def keep_server(
+    environment: Callable[[], dict[str, str]],  # of the workers
+) -> None:
+    "A server of this thread until its process ends: for a process that is given one task after the other."
+    there = getattr(_of_thread, "server", None)
+    if can_fork() and (there is None or not there.usable(environment())):
+        if there is not None:
+            there.close()
+        _of_thread.server = WorkerServer(environment())
+        atexit.register(_of_thread.server.close)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..auditing.settings import AuditSettings
 from ..base import Bound, ConfigError, Count, LineupIQError, Positive, did_you_mean
+from ..core.cluster import ClusterPlan
 from ..core.config import raise_problems
 from ..core.files import check_name, parse_version
 from ..core.requests import Request, is_given, leaves, option, part
@@ -124,6 +125,7 @@ class TrainRequest(Request):
     settings: TrainSettings = part(TrainSettings, without=ENGINE)
     search: SearchFirst = part(SearchFirst)
     tracking: Tracking = part(Tracking)
+    place: ClusterPlan = part(ClusterPlan)
     publish: bool = True  # Publish the candidate as the next version and point staging at it.
     level: Literal["major", "minor", "patch"] = option("minor", "part")  # Part of the version to raise: major, minor or patch.
     resume: Path | None = None  # A run's folder, or its id below --output: go on with it, as it was asked for then.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import ConfigError, LeakError, ModelParams, pick_device
+from ..core.cluster import on_cluster
 from ..core.config import read_yaml
 from ..core.files import load_json
 from ..data.panel import Panel
@@ -145,7 +146,7 @@ def run_training(
         Store().check_place()  # as is a folder of models that is none
     is_tracked(ask.tracking)  # as is a tracker's wrong address
     try:
-        with worker_server(worker_environment) if run_settings(ask).isolate else nullcontext():  # it gets ready while the rows are read
+        with on_cluster(ask.place, show) as cluster, worker_server(worker_environment) if run_settings(ask).isolate and cluster is None else nullcontext():  # it gets ready while the rows are read
             if ask.resume is not None:
                 return [_go_on(ask, ask.resume, progress, show)]
             own = file_configs(ask)
