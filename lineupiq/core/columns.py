@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'FLOAT32_MAX', 'say_once', 'noted', 'raise_all', 'pick_columns', 'distinct', 'numeric_frame', 'numeric_column',
-           'check_numeric', 'check_values', 'column_facts', 'check_columns', 'judge_columns', 'check_labels',
-           'check_weights', 'check_balance', 'LabelCodec']
+__all__ = ['log', 'FLOAT32_MAX', 'say_once', 'lazy_copies', 'noted', 'raise_all', 'pick_columns', 'distinct', 'numeric_frame',
+           'numeric_column', 'check_numeric', 'check_values', 'column_facts', 'check_columns', 'judge_columns',
+           'check_labels', 'check_weights', 'check_balance', 'LabelCodec']
 
 # %% ../../nbs/00_core/06a_columns.ipynb #22f5b815
 _TOLD: set[str] = set()
@@ -36,6 +38,35 @@ def say_once(
     if message not in _TOLD:
         _TOLD.add(message)
         log.warning(message)
+
+# %% ../../nbs/00_core/06a_columns.ipynb #5cc9bcef
+_LAZY, _INSIDE = threading.Lock(), {"blocks": 0, "before": False}
+
+
+def _lazy(on: bool) -> None:
+    "One more block, or one less: the first one changes the mode and the last one restores it, in whichever thread they are."
+    import pandas as pd
+    with _LAZY:
+        if on and not _INSIDE["blocks"]:
+            _INSIDE["before"] = pd.get_option("mode.copy_on_write")
+            pd.set_option("mode.copy_on_write", True)
+        _INSIDE["blocks"] += 1 if on else -1
+        if not on and not _INSIDE["blocks"]:
+            pd.set_option("mode.copy_on_write", _INSIDE["before"])
+
+
+@contextmanager
+def lazy_copies() -> Iterator[None]:
+    "What is copied inside is copied when it is written to, as pandas 3 does anyway."
+    import pandas as pd
+    if int(pd.__version__.split(".")[0]) > 2:
+        yield
+        return
+    _lazy(True)
+    try:
+        yield
+    finally:
+        _lazy(False)
 
 # %% ../../nbs/00_core/06a_columns.ipynb #0f4d02dd
 def noted(

@@ -15,6 +15,7 @@ import pandas as pd
 from pandas.api.indexers import BaseIndexer
 
 from ..base import DataError, EnvironmentFault, MissingExtra
+from ..core.columns import lazy_copies
 from ..core.readers import find_tables, read_header, read_table
 from .nfl_rows import behind_the_season, by_age, completed, in_season, last_weeks_of, named_rows, one_row_a_key, settled, without_show
 from .nfl_teams import folded
@@ -344,6 +345,7 @@ def nfl_tables(
     return tables
 
 # %% ../../nbs/01_data/11_nfl.ipynb #d7dd1c0e
+@lazy_copies()
 def load_nfl_tables(
     data_dir: str | Path | Sequence[str | Path] | None = None,  # files or folders; None: LINEUPIQ_DATA_DIR, else download
     seasons: Sequence[int] | None = None,  # None: all there are; early ones matter as history even for late models
@@ -363,6 +365,7 @@ def _found(data_dir: str | Path | Sequence[str | Path] | None, seasons: Sequence
     return read_nfl_files(paths, kinds), ", ".join(map(str, paths))
 
 
+@lazy_copies()
 def load_game_tables(
     data_dir: str | Path | Sequence[str | Path] | None = None,  # files or folders; None: LINEUPIQ_DATA_DIR, else download
 ) -> dict[str, pd.DataFrame]:  # as `load_nfl_tables`, without rows in what games do not need

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, LineupIQError, did_you_mean
+from ..core.columns import lazy_copies
 from ..core.config import read_yaml
 from .bars import READING
 from .panel import Cleaning, Panel, clean_time, make_panel, naive_utc
@@ -108,7 +109,8 @@ class Source:
     ) -> Panel:
         "Its panel; whatever else is raised or returned is a DataError."
         if self.package == "lineupiq":
-            return self.build(**given)
+            with lazy_copies():  # not for somebody else's source, which may write into arrays that are shared then
+                return self.build(**given)
         asked = dict(given)
         if self.raw is not None:
             asked = {"raw": self.rows(given) if raw is None else raw, **{k: v for k, v in given.items() if k in parameters(self.build)}}

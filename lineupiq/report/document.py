@@ -44,9 +44,11 @@ class Figure:
         dpi: int = 120,  # sharp on a screen at twice the usual density, small in a mail
     ) -> Figure:
         "The figure of some axes."
+        import matplotlib
         figure = (ax.flat[0] if hasattr(ax, "flat") else ax[0] if isinstance(ax, (list, tuple)) else ax).figure
-        out = io.BytesIO()
-        figure.savefig(out, format="png", dpi=dpi, bbox_inches="tight", facecolor="white", metadata={"Software": None})
+        out, figure.dpi = io.BytesIO(), dpi
+        shown = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])  # "tight" would lay everything out once more before it asks for the same box
+        figure.savefig(out, format="png", dpi=dpi, bbox_inches=shown, facecolor="white", metadata={"Software": None})
         if "matplotlib.pyplot" in sys.modules:  # a figure of the caller's session; one that was drawn apart is none
             sys.modules["matplotlib.pyplot"].close(figure)
         return Figure(name, alt, caption, out.getvalue())

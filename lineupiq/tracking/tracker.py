@@ -23,10 +23,11 @@ from ..base import BaseModel, ConfigError, IntegrityError, LineupIQError, Missin
 from ..core.callbacks import TrackingCallback
 from ..core.files import disk_errors, shown
 from .spool import Tracked, flat_params, keep, numbers_of, spooled, tracked_search, waiting
-from ..tuning.search import TuningResult
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # neither is needed to deliver a run
     import optuna
+
+    from lineupiq.tuning.search import TuningResult
 
 log = logging.getLogger("lineupiq")
 

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,6 @@ from ..training.worker import worker_environment
 from ..tuning.settings import SearchPlan
 from .configs import model_file, named_model
 from .requests import TrainRequest, TuneRequest
-from .tune import best_configs, optimized_configs
 
 log = logging.getLogger("lineupiq")
 
@@ -106,13 +106,14 @@ def searched_configs(
     show: Callable[[str], None] | None = None,  # prints a line a search; None: quiet
 ) -> dict[str, dict[str, Any]]:  # model -> parameters; empty where neither a search nor its file was asked for
     "What `--optimize` and `--use-best` add to the models' settings."
+    if not ask.search.use_best and not ask.search.optimize:
+        return {}
+    from lineupiq.workflows.tune import best_configs, optimized_configs  # with it comes Optuna, which most trainings do without
     if ask.search.use_best:
         found = best_configs(panel, models, ask.search.best)
         for name, config in found.items() if show else ():
             show(f"{name}: settings of {ask.search.best}: " + (", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in config.items()) or "the shipped defaults, which no search has beaten"))
         return found
-    if not ask.search.optimize:
-        return {}
     found, records = optimized_configs(panel, search_request(ask, models), models, configs)
     for record in records if show else ():
         show(f"{record['key']}: {record['comparison']['verdict']}")
@@ -157,13 +158,13 @@ def run_training(
 
 
 def _watched(ask: TrainRequest, members: list[str], progress: Callable[[str, str, dict], None] | None) -> Callable[[str, str, dict], None]:
-    "The same progress; when the last model is done, MLflow is imported beside the scoring instead of after it."
+    "The same progress; when only the rules are left, which keep one core busy, MLflow is imported beside them instead of after the run."
     left = set(members)
 
     def told(model: str, state: str, facts: dict) -> None:
         if state in ("done", "failed"):
             left.discard(model)
-            if not left and is_tracked(ask.tracking):
+            if left <= set(RULES) and is_tracked(ask.tracking):
                 COURIER.get_ready()
         if progress is not None:
             progress(model, state, facts)
@@ -217,13 +218,29 @@ def _go_on(ask: TrainRequest, run: Path, progress: Any, show: Callable[[str], No
 # %% ../../nbs/17_workflows/02_train.ipynb #83db267c
 def _published_and_told(ask: TrainRequest, result: RunResult, panel: Panel, say: Callable[[str], None], called: str | None = None) -> RunResult:
     "What comes after a training: a version, the tracker, the tables."
-    if ask.publish:
-        result.published = publish_result(result, panel, ask.level, called)
-    if is_tracked(ask.tracking):
-        report_run(tracked_run(result.run_dir), ask.tracking, Path(ask.source.data).stem)
+    with _tracker_told(ask, result):
+        if ask.publish:
+            result.published = publish_result(result, panel, ask.level, called)
     _tell(result, panel, say)
     say("Done.")
     return result
+
+
+@contextmanager
+def _tracker_told(ask: TrainRequest, result: RunResult) -> Iterator[None]:
+    "The tracker is told of a run beside what is done inside, which may fail: the run is done in any case."
+    if not is_tracked(ask.tracking):
+        yield
+        return
+    with ThreadPoolExecutor(1, "tracker") as beside:
+        told = beside.submit(report_run, tracked_run(result.run_dir), ask.tracking, Path(ask.source.data).stem)
+        try:
+            yield
+        except BaseException as err:
+            if not isinstance(err, Exception):  # who stops a command does not wait for a tracker; the spool keeps the run
+                COURIER.dismiss()
+            raise
+        told.result()
 
 
 def _tell(result: RunResult, panel: Panel, say: Callable[[str], None]) -> None:
