@@ -73,6 +73,8 @@ def source_targets(
     if source.data in PLAYERS:
         return _of_players(ask, source)
     names = ask.target or (OTHERS.get(source.data, (None,)) if "target" in takes else (None,))
+    if source.data == "nfl-usage" and source.as_of == "kickoff" and not ask.target:
+        names = ("used",)  # who starts is known by then
     return [Target(p, t, h) for p in ask.position or (None,) for t in names for h in horizons(source)]
 
 
