@@ -14,8 +14,8 @@ from .nfl import GAME_HOURS, past_means
 
 # %% auto #0
 __all__ = ['SITTING', 'GONE', 'PASSER', 'PASSER_HALFLIFE', 'RECENT', 'SHARE_HALFLIFE', 'WORK', 'LINEUPS', 'UNLISTED', 'LISTED',
-           'last_list', 'list_status', 'reported', 'is_out', 'last_starters', 'starters', 'after_each', 'passer_form',
-           'workers', 'free_work', 'lineup_features', 'depth_rank']
+           'ANNOUNCED', 'last_list', 'list_status', 'reported', 'is_out', 'last_starters', 'starters', 'after_each',
+           'passer_form', 'workers', 'free_work', 'lineup_features', 'depth_rank']
 
 # %% ../../nbs/01_data/11b_lineups.ipynb #261347d9
 def last_list(
@@ -194,6 +194,7 @@ LINEUPS = {
 }
 UNLISTED = 9.0
 LISTED = ("depth_rank", "position_active")  # columns that only lists have
+ANNOUNCED = ("starts", "qb_changed", "depth_rank", "report", "practice", "inactive", "sits")  # columns of lists and reports that others have published before a row's time: no forecast, and no leak
 
 
 def lineup_features(

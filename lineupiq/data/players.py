@@ -16,7 +16,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from .encoder import HALFLIFE
 from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
-from .lineups import LINEUPS, LISTED, lineup_features
+from .lineups import ANNOUNCED, LINEUPS, LISTED, lineup_features
 from .nfl_as_of import KICKOFF, AsOf, games_as_of, read_as_of, tables_until
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 
@@ -355,7 +355,7 @@ def player_panel(
     features = features.drop(columns=left_out)
     moment = {} if as_of.into is None else {"as_of": as_of.name, "other_team_dropped": int(elsewhere.sum())}
     counts = {**moment, "first_rows_dropped": int((inside & (features["games_played"] == 0)).sum()), "unlabelled_dropped": int(unlabelled.sum()),
-              "left_out": left_out}
+              "left_out": left_out, "announced": [name for name in ANNOUNCED if name in features]}
     panel = make_panel(
         pd.concat([_canonical_rows(own, target), features], axis=1)[keep],
         [Feature(name, "numeric", describe_player_feature(name)) for name in features],

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, did_you_mean
-from .lineups import UNLISTED, WORK, after_each, depth_rank, is_out, last_list, last_starters, list_status, reported, starters
+from .lineups import ANNOUNCED, UNLISTED, WORK, after_each, depth_rank, is_out, last_list, last_starters, list_status, reported, starters
 from .nfl import GAME_HOURS, next_games, past_means
 from .nfl_as_of import AsOf, read_as_of, tables_until
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
@@ -194,7 +194,7 @@ def usage_panel(
     features = [Feature(name, "category" if name == "position" else "numeric", USAGE_FEATURES[name], POSITIONS if name == "position" else ()) for name in names]
     panel = make_panel(frame[keep].drop(columns=["used", "started"]), features, task="binary", name="nfl-usage", references={"frequency": "frequency"}, cleaning=Cleaning(sort=True, missing_target="upcoming"))
     panel.shown = {"player": "player", "team": "team"}
-    return with_notes(panel, {"outcome": outcome, **({} if as_of.into is None else {"as_of": as_of.name})})
+    return with_notes(panel, {"outcome": outcome, "announced": [name for name in ANNOUNCED if name in names], **({} if as_of.into is None else {"as_of": as_of.name})})
 
 
 def _names(tables: Mapping[str, pd.DataFrame]) -> pd.Series:

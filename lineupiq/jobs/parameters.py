@@ -22,7 +22,7 @@ from ..core.files import check_name
 __all__ = ['JOBS', 'KEPT', 'job_notebook', 'Parameter', 'parameters_of', 'check_parameters']
 
 # %% ../../nbs/15_jobs/01_parameters.ipynb #5713ae0b
-JOBS = ("train", "tune", "validate", "predict", "drift", "retrain", "experiment", "rehearsal", "weekly_projections")
+JOBS = ("train", "tune", "validate", "predict", "drift", "retrain", "experiment", "rehearsal", "weekly_projections", "train_all")
 
 # %% ../../nbs/15_jobs/01_parameters.ipynb #4e421a1b
 def job_notebook(

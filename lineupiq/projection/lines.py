@@ -26,7 +26,7 @@ from ..training.fitting import Bundle, bundle_of, load_bundle, save_bundle
 
 # %% auto #0
 __all__ = ['LINES', 'VOLUME', 'FUMBLES', 'PAST', 'CANDIDATES', 'REASONS', 'with_fumbles', 'coming_week', 'tables_of_week',
-           'LineForecast', 'season_fold', 'forecast_line']
+           'LineForecast', 'season_fold', 'LiveLine', 'forecast_line']
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #31dfafda
 LINES: dict[str, tuple[str, ...]] = {  # position -> statistics that scoring needs
@@ -103,7 +103,7 @@ class LineForecast:
     "Forecasts of a statistic: those of past games, made before them, and those of the coming week."
     position: str
     statistic: str
-    model: str  # in use: a model's name, or ewma for the rule
+    model: str  # in use: a model's name, ewma for the rule, or a version in production
     past: pd.DataFrame  # player_id, game_id, season, week, team, y, forecast, rule: nobody's outcome was known to its forecast
     coming: pd.DataFrame  # player_id, player, team, opponent, game_id, kickoff, forecast, rule, and why
     losses: dict[str, float]  # root mean squared error in the seasons before this one, by model
@@ -154,13 +154,35 @@ def _trained(panel: Panel, season: int, model: str, keep: Path | None) -> Bundle
     return bundle if keep is None else load_bundle(save_bundle(bundle, keep))
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #e0dcf25f
+@dataclass(frozen=True)
+class LiveLine:
+    "A version in production that forecasts a line."
+    name: str  # of the store
+    version: str
+    bundle: Bundle
+    lineups: bool = False  # its rows have who starts, who is out and who is listed where
+
+    __repr__ = brief
+
+    @property
+    def kind(self) -> str:
+        "The model's name in the registry."
+        return f"{self.bundle.model.family}:{self.bundle.model.name}"
+
+    @property
+    def title(self) -> str:
+        "What a page calls it."
+        return f"{self.name} {self.version} ({self.bundle.model.name})"
+
+
 def forecast_line(
     panel: Panel,  # of `player_panel` with the coming week's rows
     season: int,  # of the coming week
     candidates: Sequence[str] = CANDIDATES,  # names of models; the rule always stands beside them
     keep: Path | None = None,  # folder of the models; None: they are not kept
+    live: LiveLine | None = None,  # a version that forecasts the coming week; None: the season's own model
 ) -> LineForecast:
-    "Forecast a statistic for past seasons and for the coming week, by what was best in the past seasons."
+    "Forecast a statistic for past seasons and for the coming week, by what was best in the past seasons or by what is in production."
     position, statistic = panel.meta["position"], panel.meta["target"]
     rule = panel.frame[panel.rules["ewma"]].to_numpy(dtype=float)
     seasons, known = panel.frame["season"].to_numpy(), panel.labelled
@@ -168,21 +190,23 @@ def forecast_line(
     judged = known & (seasons >= first) & (seasons < season)
     if not judged.any():
         raise DataError(f"{position} {statistic} cannot be forecast for {season}", where=panel.name, found=f"seasons {seasons[known].min()}-{seasons[known].max()}", expected=f"{PAST} seasons before {season}, and two more to train the first of them on", fix="load more seasons")
+    if live is not None and (gone := [f.name for f in live.bundle.features if f.name not in panel.frame]):
+        raise DataError(f"{live.title} is in production and cannot forecast these rows", where=panel.name, found=f"no column {', '.join(gone[:3])}", expected="the tables that it was trained on", fix="add the tables, or name models that may be used instead (model=, --model)")
     said = {"ewma": np.where(np.isfinite(rule), rule, 0.0)}
     bundle = None
     folder = None if keep is None else keep / f"{position}_{statistic}"
-    for model in candidates:
+    for model in candidates if live is None else (live.kind,):
         said[model] = np.full(len(panel), np.nan)
         for year in range(first, season):
             rows = np.flatnonzero(known & (seasons == year))
-            said[model][rows] = _predicted(_trained(panel, year, model, folder and folder / f"{year}_{model}"), panel, rows)
+            said[model][rows] = _predicted(_trained(panel, year, model, folder and folder / f"{year}_{model.split(':')[-1]}"), panel, rows)
     losses = {name: float(np.sqrt(np.mean((panel.y[judged] - values[judged]) ** 2))) for name, values in said.items()}
-    best = min(losses, key=lambda name: losses[name])
+    best = min(losses, key=lambda name: losses[name]) if live is None else live.kind
     if best != "ewma":
-        bundle = _trained(panel, season, best, folder and folder / f"{season}_{best}")
+        bundle = _trained(panel, season, best, folder and folder / f"{season}_{best}") if live is None else live.bundle
         rows = np.flatnonzero(seasons == season)
         said[best][rows] = _predicted(bundle, panel, rows)
-    return _line(panel, best, said[best], said["ewma"], first, losses, bundle)
+    return _line(panel, best if live is None else live.title, said[best], said["ewma"], first, losses, bundle)
 
 
 def _predicted(bundle: Bundle, panel: Panel, rows: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from ..core.display import Card, Shown
 from ..data.players import POSITIONS, View, player_panel
 from .chance import chance_to_play, used_before
 from .dependence import draw_ranks, learn_patterns, places
-from .lines import CANDIDATES, LINES, VOLUME, LineForecast, coming_week, forecast_line, tables_of_week, with_fumbles
+from .lines import CANDIDATES, LINES, VOLUME, LineForecast, LiveLine, coming_week, forecast_line, tables_of_week, with_fumbles
 
 log = logging.getLogger("lineupiq")
 
@@ -135,6 +135,7 @@ def project_week(
     chance: Callable[[Mapping[str, pd.DataFrame], pd.DataFrame, str], np.ndarray] = chance_to_play,  # chance to play, of tables, players and the moment; NaN: he is on no active roster
     draws: int = 2000,
     keep: Path | None = None,  # folder of the seasons' models
+    live: Mapping[tuple[str, str], LiveLine] | None = None,  # (position, statistic) -> the version in production that forecasts it; None: the season's own models
     tell: Callable[[str, int, int], None] | None = None,  # told each line, its number and their number
 ) -> Week:
     "Project a week: who plays, what he does, and what goes together."
@@ -149,8 +150,9 @@ def project_week(
     for number, (position, statistic) in enumerate(wanted, 1):
         if tell is not None:
             tell(f"{position} {statistic}", number, len(wanted))
-        panel = player_panel(known, position, statistic, upcoming=True, view=View(as_of))
-        done.append(forecast_line(panel, season, candidates, keep))
+        version = (live or {}).get((position, statistic))
+        panel = player_panel(known, position, statistic, upcoming=True, view=View(as_of, version is not None and version.lineups))
+        done.append(forecast_line(panel, season, candidates, keep, version))
     players = _players(done)
     players["play"], players["played_rule"] = chance(known, players, as_of), used_before(known, players)
     players = players[players["play"].notna()].reset_index(drop=True)

@@ -17,6 +17,7 @@ from ..base import ConfigError, DataError, LeakError, did_you_mean
 from ..checks.findings import Finding
 from ..data.panel import Panel
 from .intervals import Resampling, score_interval, score_times, skill_interval
+from .own_past import past_forecast
 from .metrics import Metric, UndefinedScore, default_metric, get_metric
 
 # %% auto #0
@@ -219,6 +220,15 @@ def strongest_rule(
     return best_on_validation(scores, metric)
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #5268b6f6
+def _hardest(panel: Panel, rule: str, base: np.ndarray, metric: Metric, rows: np.ndarray) -> tuple[str, np.ndarray]:
+    "The strongest rule and its forecast, or the label's own past and what was announced where they say more."
+    if (past := past_forecast(panel, rows)) is None:
+        return rule, base
+    y, said = panel.y[rows], past.values if panel.task == "regression" else np.column_stack([1 - past.values, past.values])
+    scores = {rule: metric(y, base, panel.classes), past.name: metric(y, said, panel.classes)}
+    return (past.name, said) if best_on_validation(scores, metric) == past.name else (rule, base)
+
+
 def leak_alarm(
     panel: Panel,  # where the rows come from
     predictions: Mapping[str, pd.DataFrame],  # with test rows, and the simple rule among them
@@ -232,7 +242,7 @@ def leak_alarm(
     rule = strongest_rule(panel, predictions, metric, rows, (*RULES, *([RATING] if panel.log is not None else [])))
     if rule is None:
         return []
-    base = forecast_of(on_rows(predictions[rule], "test", rows), metric)
+    rule, base = _hardest(panel, rule, forecast_of(on_rows(predictions[rule], "test", rows), metric), metric, rows)
     times, least = score_times(panel, rows)
     for model, frame in predictions.items():
         if role_of(model) != "model" or model == rule:

@@ -145,6 +145,9 @@ def lesson(
     if panel.task == "regression":
         past = rule_columns(panel, "ewma")["ewma"].iloc[rows].reset_index(drop=True)
         bases += [_means(_bins(past, "numeric", train), outcome, train), past.fillna(outcome[train].mean()).to_numpy()[:, None]]
+    elif panel.task == "binary":
+        both = [_bins(rule_columns(panel, rule).iloc[rows, -1].reset_index(drop=True), "numeric", train) for rule in ("ewma", "last_value")]
+        bases += [_means(b, outcome, train) for b in (*both, both[0] * 4 + both[1])]
     try: scores = [_score(panel, rows[late], b[late]) for b in bases]
     except UndefinedScore: return None
     return Lesson(rows, train, late, outcome, bases, scores)

@@ -5,7 +5,7 @@
 # %% ../../nbs/17_workflows/14_project.ipynb #a36220e2
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,22 @@ import pandas as pd
 
 from ..base import ConfigError, did_you_mean
 from ..core.display import fit_text
-from ..core.files import atomic_folder, atomic_write, dump_json, plain_rows
+from ..core.files import atomic_folder, atomic_write, dump_json, name_from, plain_rows
 from ..core.text import csv_text
+from ..data.nfl_as_of import TUESDAY, week_moments
 from ..data.panel import naive_utc
 from ..fantasy.scoring import Scoring, read_scoring
-from ..projection.lines import CANDIDATES, LINES
+from ..projection.lines import CANDIDATES, LINES, LiveLine, coming_week
 from ..projection.week import LEVELS, Week, project_week
 from ..projection.week_page import MAIN, week_html
+from ..store.layout import Store
+from ..store.published import load_published, model_name
 from .recording import utc_now
 from .requests import ProjectRequest
 
 # %% auto #0
-__all__ = ['OFF_RECORD', 'LEAVE', 'SHOWN', 'week_folder', 'fantasy_points', 'projection_table', 'write_week', 'record_week',
-           'week_text', 'run_project']
+__all__ = ['OFF_RECORD', 'LEAVE', 'SHOWN', 'week_folder', 'fantasy_points', 'projection_table', 'lines_in_production',
+           'write_week', 'record_week', 'week_text', 'run_project']
 
 # %% ../../nbs/17_workflows/14_project.ipynb #50b645ec
 def week_folder(
@@ -73,11 +76,47 @@ def _changes(table: pd.DataFrame, folder: Path) -> dict[str, float] | None:
     return (table.set_index("player_id")["points"] - before).dropna().to_dict()
 
 # %% ../../nbs/17_workflows/14_project.ipynb #5598f7e9
+def lines_in_production(
+    lines: Mapping[str, Sequence[str]],  # position -> statistics
+    moment: str,  # tuesday or kickoff
+    until: pd.Timestamp,  # UTC without a zone: when the week's forecasts are made
+    store: Store | None = None,  # None: LINEUPIQ_MODELS_DIR, else ./models
+) -> tuple[dict[tuple[str, str], LiveLine], list[str]]:  # (position, statistic) -> version; why others are not used
+    "Versions in production that forecast lines of a week, by their names."
+    store, found, notes = store or Store(), {}, []
+    there = set(store.names())
+    for position, statistic in ((p, s) for p, names in lines.items() for s in names):
+        if (name := model_name("nfl-players", "", 1, position, statistic)) not in there or store.linked(name) is None:
+            continue
+        made = load_published(store, name)
+        source = (made.metadata.get("data") or {}).get("source") or {}
+        line = LiveLine(name, made.version, made.bundle, bool(source.get("lineups")))
+        if (why := _unfit(line, source, moment, until)) is None:
+            found[position, statistic] = line
+        else:
+            notes.append(f"{name} {made.version} is in production and was not used: {why}.")
+    return found, notes
+
+
+def _unfit(line: LiveLine, source: Mapping[str, Any], moment: str, until: pd.Timestamp) -> str | None:
+    "Why a version cannot forecast a week; None: it can."
+    about = line.bundle.about
+    learnt, seen = about.get("as_of") or "kickoff", pd.Timestamp(about["trained_until"])
+    if source.get("data") != "nfl-players":
+        return f"it was trained on {source.get('data')}, and not on nfl-players"
+    if learnt != moment:
+        return f"it was trained on what is known as of {learnt}, and this page is as of {moment}"
+    if seen >= until:
+        return f"it was trained on games until {seen:%Y-%m-%d}, which nobody knew on {until:%Y-%m-%d}"
+    return None
+
+# %% ../../nbs/17_workflows/14_project.ipynb #4fed4343
 def write_week(
     week: Week,  # of `project_week`
     folder: Path,  # of `week_folder`
     written: datetime,  # with a zone
     scoring: Scoring,
+    notes: Sequence[str] = (),  # sentences under the page's head
 ) -> pd.DataFrame:  # of `projection_table`
     "The week's files, all or none; what was there before is replaced."
     points, scores = fantasy_points(week, scoring)
@@ -91,9 +130,10 @@ def write_week(
         np.savez_compressed(new / "draws.npz", **week.draws)
         atomic_write(new / "projections.csv", csv_text(table, True, lambda v: f"{v:.6g}"))
         dump_json(about | {"projections": plain_rows(table)}, new / "projections.json")
-        dump_json(about | {"players": len(table), "models": {f"{p} {s}": m for p, s, m in models[["position", "statistic", "model"]].itertuples(index=False)}, "losses": week.losses}, new / "week.json")
-        atomic_write(new / "week.html", week_html(week, stamp, points, scores, scoring.name, moved, [f"Not projected, counted as nothing: {', '.join(absent)}."] if (absent := scoring.absent(week.draws)) else None))
+        dump_json(about | {"players": len(table), "models": {f"{p} {s}": m for p, s, m in models[["position", "statistic", "model"]].itertuples(index=False)}, "losses": week.losses, "notes": list(notes)}, new / "week.json")
+        atomic_write(new / "week.html", week_html(week, stamp, points, scores, scoring.name, moved, [*notes, *([f"Not projected, counted as nothing: {', '.join(absent)}."] if (absent := scoring.absent(week.draws)) else [])]))
     return table
+
 
 
 # %% ../../nbs/17_workflows/14_project.ipynb #f86b4481
@@ -112,8 +152,10 @@ def record_week(
     for (position, statistic), rows in week.lines.groupby(["position", "statistic"], sort=False):
         if statistic in OFF_RECORD:
             continue
+        model = str(rows["model"].iloc[0])  # a version in production is another forecaster than the season's own model
+        run = name_from(model.replace(".", "_"), 64) if " " in model else f"season_{week.season}"
         source = {"data": "nfl-players", "position": position, "target": statistic, "as_of": week.as_of} | ({"path": path[0] if len(path) == 1 else list(path)} if path else {})
-        who = Forecaster(f"project_{position}_{statistic}_{week.as_of}".lower(), None, f"season_{week.season}", "regression", 1, None, source)
+        who = Forecaster(f"project_{position}_{statistic}_{week.as_of}".lower(), None, run, "regression", 1, None, source)
         table = rows.merge(week.players[["player_id", "player", "team", "opponent", "time", "kickoff"]], on="player_id")
         at, start = (naive_utc(table[c]) for c in ("time", "kickoff"))
         said = [Forecast(r.player_id, at[n], start[n], float(r.if_playing), float(r.if_playing), {"ewma": float(r.rule)} if np.isfinite(r.rule) else {}, shown={"player": str(r.player), "team": str(r.team), "opponent": str(r.opponent)}, group=week.season * 100 + week.week) for n, r in enumerate(table.itertuples())]
@@ -141,6 +183,24 @@ def week_text(
     return "\n".join(out)
 
 
+def _production(ask: ProjectRequest, tables: Mapping[str, pd.DataFrame], lines: Mapping[str, Sequence[str]]) -> tuple[dict[tuple[str, str], LiveLine], list[str]]:
+    "What is in production for the week that is asked for."
+    if not set(Store().names()) & {f"{p}_{s}" for p, names in lines.items() for s in names}:
+        return {}, []
+    season, week = (ask.season, ask.week) if ask.season is not None else coming_week(tables["schedules"])
+    games = tables["schedules"]
+    first = games.loc[(games["season"] == season) & (games["week"] == week), "kickoff"].min()
+    if pd.isna(first):
+        return {}, []  # the schedule has no such week, as will be said
+    until = first if ask.as_of == "kickoff" else week_moments(games, TUESDAY).set_index(["season", "week"])["decided"][season, week]
+    return lines_in_production(lines, ask.as_of, pd.Timestamp(naive_utc(pd.Series([until]))[0]))
+
+
+def _production_text(live: Mapping[tuple[str, str], LiveLine], notes: Sequence[str]) -> str:
+    "Which versions forecast, and which do not, for a terminal."
+    return "".join(f"\n{line}" for line in ([f"In production: {', '.join(sorted(v.title for v in live.values()))}"] if live else []) + list(notes))
+
+
 def run_project(
     ask: ProjectRequest,  # what is asked for
     as_json: bool = False,  # values instead of text
@@ -160,11 +220,12 @@ def run_project(
     scoring = read_scoring(ask.scoring)
     tables = load_nfl_tables(None if not ask.path else ask.path[0] if len(ask.path) == 1 else list(ask.path))
     lines = {p: LINES[p] for p in ask.position} if ask.position else LINES
-    week = project_week(tables, ask.season, ask.week, ask.as_of, lines=lines, candidates=models, draws=ask.draws, keep=Path(ask.output).expanduser() / "models" / ask.as_of, tell=tell)
+    live, notes = ({}, []) if ask.model else _production(ask, tables, lines)
+    week = project_week(tables, ask.season, ask.week, ask.as_of, lines=lines, candidates=models, draws=ask.draws, keep=Path(ask.output).expanduser() / "models" / ask.as_of, live=live, tell=tell)
     folder = week_folder(ask.output, week.season, week.week, week.as_of)
     now = clock()
-    table = write_week(week, folder, now, scoring)
+    table = write_week(week, folder, now, scoring, notes)
     kept = None if ask.record_folder is None else record_week(week, Path(ask.record_folder), now, ask.path)
     if as_json:
-        return ({} if kept is None else {"record": kept}) | {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), "folder": str(folder), "page": str(folder / "week.html"), "projections": plain_rows(table)}
-    return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{week_text(table, width)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}" + (f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} late; last digest {kept['digest']}" if kept else "")
+        return ({} if kept is None else {"record": kept}) | {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), "folder": str(folder), "page": str(folder / "week.html"), "production": sorted(v.title for v in live.values()), "notes": notes, "projections": plain_rows(table)}
+    return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{week_text(table, width)}{_production_text(live, notes)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}" + (f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} late; last digest {kept['digest']}" if kept else "")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ['RECORDS', 'told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst',
            'TrainRequest', 'TuneRequest', 'PredictRequest', 'ProjectRequest', 'LineupRequest', 'EvaluateRequest',
            'ExportRequest', 'AuditRequest', 'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest',
-           'RecordRequest', 'ReproduceRequest', 'ReplayRequest']
+           'TrainAllRequest', 'RecordRequest', 'ReproduceRequest', 'ReplayRequest']
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
 def told_by(
@@ -297,7 +297,7 @@ class ProjectRequest(Request):
     week: int | None = None  # A week of it; a past one is projected from what was known then.
     as_of: Literal["tuesday", "kickoff"] = "tuesday"  # What is known: Tuesday noon of the week, or all until its games begin.
     position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
-    model: tuple[str, ...] = ()  # Models that may be used, where they beat the rule in past seasons. Default lightgbm,ridge.
+    model: tuple[str, ...] = ()  # Models that may be used, where they beat the rule in past seasons. Default what is in production under names such as QB_passing_yards, else lightgbm,ridge.
     scoring: str = "ppr"  # What is paid for: standard, half, ppr, draftkings, fanduel, or a YAML of weights.
     draws: int = 2000  # Draws of the whole week.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
@@ -501,6 +501,49 @@ class RetrainRequest(Request):
         out += told_by("gate", lambda: gate_config(self.gate)) if self.gate is not None else []
         out += told_by("watch", lambda: watch_config(self.watch)) if self.watch is not None else []
         return out + place_problems(self.data, self.path)
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #61b72527
+@dataclass(frozen=True)
+class TrainAllRequest(Request):
+    "What `lineupiq train-all` is asked for."
+    source: DataRequest = part(DataRequest, without=("n", "position", "target"))
+    position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
+    target: tuple[str, ...] = ()  # Only these targets; default all of the source.
+    model: tuple[str, ...] = ("all",)  # A model, several, or `all`; default those of --config, else all.
+    config: tuple[Path, ...] = ()  # A model's YAML, see `lineupiq config show MODEL`; once for each model that has one.
+    training_config: Path | None = None  # Defaults of training; see `lineupiq config show training`.
+    split: SplitPlan = part(SplitPlan, without=("parts", "edges"))
+    settings: TrainSettings = part(TrainSettings, without=ENGINE)
+    search: SearchFirst = part(SearchFirst)
+    tracking: Tracking = part(Tracking)
+    publish: bool = True  # Publish the candidate of each target as the next version and point staging at it.
+    level: Literal["major", "minor", "patch"] = option("minor", "part")  # Part of the version to raise: major, minor or patch.
+    jobs: Count = 1  # Trainings beside each other, each in a process of its own; they share the threads.
+    fresh: bool = False  # Train targets that are done again, and begin stopped ones anew.
+    status: Path = Path("experiments/train_all")  # Parent of the status pages, and of what a stopped one goes on with.
+
+    OWN = ("position", "target", "jobs", "fresh", "status")  # what no single training is asked for
+
+    def of(self,
+        position: str | None,  # of players
+        target: str | None,  # a statistic, or what a source calls an outcome; None: its only one, or its usual one
+        horizon: int | None,  # of bars
+    ) -> TrainRequest:
+        "The training of one target."
+        said = {k: v for k, v in self.record().items() if k not in self.OWN}
+        made = TrainRequest.from_mapping({**said, "position": position, "target": target, "horizon": None if horizon is None else [horizon]}, "train-all")
+        return replace(made, settings=replace(made.settings, isolate=self.settings.isolate, draws=self.settings.draws))
+
+    def in_process(self,
+        draws: int = 100,  # of the bootstrap
+    ) -> TrainAllRequest:
+        "The same trainings without a process for each model, and with coarser intervals: for a page or a test."
+        return replace(self, settings=replace(self.settings, isolate=False, draws=draws))
+
+    def problems(self) -> list[str]:
+        "What can be said before it is known which targets there are; the rest is said of each training."
+        empty = [] if self.model else ["model: which one is trained is not said; name a model, several, or all"]
+        return super().problems() + empty + model_problems(self.model) + place_problems(self.source.data, self.source.path)
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #692989d9
 @dataclass(frozen=True)

@@ -439,8 +439,8 @@ def case(seed: int, world: World, tree: dict[tuple[str, ...], list[Any]], env_na
     return Case(seed, argv, env, damage)
 
 
-HEAVY = ("train", "tune", "experiment", "retrain", "audit", "models", "sources", "job")  # take seconds where they succeed
-READS = {"train": ("w/*.yaml", "w/runs/", "w/*.csv", "w/tuning/best"), "tune": ("w/*.yaml", "w/tuning", "w/*.csv"), "experiment": ("w/experiment", "w/ridge", "w/table"), "job": ("w/job", "w/drift"), "config": ("w/*.yaml",), "sources": ("w/table", "w/rows", "w/bars"), "evaluate": ("w/runs/", "w/later"), "export": ("w/runs/",),
+HEAVY = ("train", "train-all", "tune", "experiment", "retrain", "audit", "models", "sources", "job")  # take seconds where they succeed
+READS = {"train": ("w/*.yaml", "w/runs/", "w/*.csv", "w/tuning/best"), "train-all": ("w/*.yaml", "w/runs/", "w/*.csv", "w/tuning/best"), "tune": ("w/*.yaml", "w/tuning", "w/*.csv"), "experiment": ("w/experiment", "w/ridge", "w/table"), "job": ("w/job", "w/drift"), "config": ("w/*.yaml",), "sources": ("w/table", "w/rows", "w/bars"), "evaluate": ("w/runs/", "w/later"), "export": ("w/runs/",),
          "audit": ("w/runs/", "w/table", "w/rows"), "track": ("w/spool",), "drift": ("w/models", "w/experiments", "w/drift", "w/later"), "validate": ("w/models", "w/gate", "w/later"), "predict": ("w/models", "w/runs", "w/later", "w/rows"), "retrain": ("w/models", "w/gate", "w/drift", "w/later", "w/runs", "w/experiments")}
 
 
