@@ -25,7 +25,7 @@ log = logging.getLogger("lineupiq")
 __all__ = ['log', 'SPREAD_SD', 'MIN_GAMES', 'FORM_HALFLIFE', 'DIVISIONS', 'NINE', 'MORE', 'POINTS', 'SETTING', 'MARKET',
            'BESIDE_MARKET', 'BESIDE_TOTAL', 'LEVEL_HALFLIFE', 'POINTS_AN_ELO', 'TARGETS', 'BESIDE', 'american_prob',
            'moneyline_prob', 'spread_prob', 'market_prob', 'add_elo', 'signed_streak', 'team_form', 'same_division',
-           'game_features', 'game_panel', 'game_log']
+           'game_features', 'game_panel', 'knowing_line', 'game_log']
 
 # %% ../../nbs/01_data/13_games.ipynb #7e8bcb7f
 def american_prob(
@@ -343,6 +343,15 @@ def _made(games: pd.DataFrame, keep: pd.Series, manifest: list[Feature], target:
     own = [] if rule is None else [*POINTS, *beside.values(), rule]
     columns = dict.fromkeys([*canonical, *NINE, *MORE, *MARKET, *own])
     return make_panel(frame.loc[keep, list(columns)], manifest, task="binary" if target == "home_win" else "regression", name="nfl-games", references=told, cleaning=Cleaning(sort=True, missing_target="upcoming"))
+
+
+def knowing_line(
+    panel: Panel,  # of `game_panel` as of kickoff, without the market
+) -> Panel:  # the same rows with the features of market=True
+    "The games for a model that knows the line."
+    names = _manifest(None, True, panel.meta.get("target", "home_win"))
+    left_out = [name for name in names if panel.frame[name].nunique() < 2]
+    return replace(panel, features=[Feature(name, "numeric", about) for name, about in names.items() if name not in left_out], meta=panel.meta | {"left_out": left_out})
 
 
 def game_log(
