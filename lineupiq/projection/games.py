@@ -159,7 +159,7 @@ class GameForecast:
     knows_line: bool  # the line is a feature
     model: str  # in use: a model's name, that of the rule, or market where the line itself was better
     past: pd.DataFrame  # game_id, season, group, y, said, rule: nobody's outcome was known to its forecast
-    coming: pd.DataFrame  # game_id, time, said, rule, and the panel's references
+    coming: pd.DataFrame  # game_id, time, said, rule, plain: the mean of both sides' past, and the panel's references
     losses: dict[str, float]  # error in past seasons, by name: Brier score of home_win, else root mean squared error
     data: str = ""  # digest of the rows that it was made of
     usual: float = np.nan  # mean outcome of all games so far: how often home sides have won
@@ -210,7 +210,7 @@ def forecast_game(
     best = min(losses, key=lambda name: losses[name])
     told = said if best == model else np.where(np.isfinite(rule), rule, said)
     frame = panel.frame
-    table = pd.DataFrame({"game_id": frame["game_id"].to_numpy(), "season": seasons, "group": panel.groups, "time": frame["time"].array, "y": panel.y, "said": told, "rule": rule} | {f"reference_{n}": frame[c].to_numpy() for n, c in panel.references.items()})
+    table = pd.DataFrame({"game_id": frame["game_id"].to_numpy(), "season": seasons, "group": panel.groups, "time": frame["time"].array, "y": panel.y, "said": told, "rule": rule, "plain": frame[panel.rules["ewma"]].to_numpy(dtype=float) if "ewma" in panel.rules else np.nan} | {f"reference_{n}": frame[c].to_numpy() for n, c in panel.references.items()})
     past = known & (seasons >= first) & np.isfinite(told)
     return GameForecast(target, knows_line, best, table[past].reset_index(drop=True), table[~known & np.isfinite(told)].drop(columns="y").reset_index(drop=True), losses, panel_digest(panel), float(panel.y[known].astype(float).mean()))
 
@@ -293,6 +293,7 @@ class WeekGames(Shown):
     losses: dict[str, dict[str, float]] = field(default_factory=dict)  # outcome -> name -> error in past seasons
     data: dict[str, str] = field(default_factory=dict)  # outcome -> digest of the rows that it was made of
     frequency: float = np.nan  # how often home sides have won so far
+    sources: dict[str, pd.DataFrame] = field(default_factory=dict)  # outcome -> coming games with the rules and references of its panel, as a record keeps them
 
     def card(self) -> Card:
         "The games in short."
@@ -383,7 +384,7 @@ def project_games(
         columns = _columns(blind, aware, market[target])
         done.table = done.table.merge(columns.drop(columns=["time"] if "time" in done.table else []), on="game_id", how="left")
         done.notes += _notes(blind, aware, market[target])
-        done.losses[target], done.data[target] = blind.losses, blind.data
+        done.losses[target], done.data[target], done.sources[target] = blind.losses, blind.data, blind.coming
         if target == "home_win":
             done.frequency = blind.usual
     if not any(c.endswith("_market") for c in done.table):
