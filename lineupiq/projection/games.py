@@ -232,6 +232,8 @@ class Worth:
     redrawn: np.ndarray  # (S,) the same on redrawn weeks
     games: int
 
+    __repr__ = brief
+
     @property
     def ends(self) -> tuple[float, float]:
         "95 % of the share."
@@ -370,8 +372,6 @@ def project_games(
     tell: Callable[[str], None] | None = None,  # told each outcome
 ) -> WeekGames:
     "Project the games of a week."
-    games = tables["schedules"].dropna(subset=["season", "week", "kickoff"])  # what comes after the week is blank at its kickoff
-    tables = {**tables, "schedules": games.astype({"season": "int64", "week": "int64"}).reset_index(drop=True)}
     market, done = _markets(tables), WeekGames(season, week, as_of, _weeks_games(tables["schedules"], season, week))
     for target in targets:
         if tell is not None:
