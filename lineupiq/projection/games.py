@@ -244,8 +244,8 @@ class Worth:
         difference: np.ndarray,  # (N,) what is expected less the line
     ) -> np.ndarray:  # (N, 3) edge, lower and upper end
         "What is to be expected beyond the line."
-        low, high = np.quantile(self.redrawn[:, None] * difference[None], LEVELS_OF_AN_EDGE, axis=0)
-        return np.column_stack([self.share * difference, low, high])
+        low, high = np.quantile(np.clip(self.redrawn, 0, 1)[:, None] * difference[None], LEVELS_OF_AN_EDGE, axis=0)
+        return np.column_stack([np.clip(self.share, 0, 1) * difference, low, high]) + 0.0  # no minus before a nought
 
 
 def edge_worth(

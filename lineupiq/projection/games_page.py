@@ -13,10 +13,11 @@ import numpy as np
 from .games import SHORT, WeekGames
 
 # %% auto #0
-__all__ = ['HEADS', 'ZONE', 'ABOUT', 'ABOUT_LINE', 'games_section']
+__all__ = ['HEADS', 'SPAN', 'ZONE', 'ABOUT', 'ABOUT_LINE', 'games_section']
 
 # %% ../../nbs/15a_projection/04b_games_page.ipynb #fddc85ea
 HEADS = {"p_home": "P(home)", "margin": "Margin", "total": "Total"}
+SPAN = "10 · 50 · 90 %"  # head of the ends of one game; a phone leaves the middle out
 ZONE = "America/New_York"  # in which kickoffs are announced
 ABOUT = ("Margins count for the home side: above 0 it wins, as a line above 0 favours it. 10 · 50 · 90 % of margin and total are what one game stays below with that chance; those of P(home) hold where the chance by the closing line ended "
          "in eight of ten past games with such a forecast. Rule: the rating's, and of the total what both sides scored and allowed so far.")
@@ -42,7 +43,10 @@ def _span(row: Mapping, short: str) -> str:
     ends = [row[f"{short}_{e}"] for e in ("low", "middle", "high") if f"{short}_{e}" in row]
     if not np.isfinite(ends).all():
         return ""
-    return " – ".join(f"{100 * e:.0f}" for e in ends) + " %" if short == "p_home" else " · ".join(f"{e:.0f}" for e in ends)
+    if short == "p_home":
+        return " – ".join(f"{100 * e:.0f}" for e in ends) + " %"
+    low, middle, high = (f"{e:.0f}" for e in ends)
+    return f'{low} · <span class="low">{middle} · </span>{high}'
 
 # %% ../../nbs/15a_projection/04b_games_page.ipynb #8a372ac7
 def _target_cells(row: Mapping, short: str, lined: bool) -> list[str]:
@@ -51,7 +55,8 @@ def _target_cells(row: Mapping, short: str, lined: bool) -> list[str]:
     out = [_cell(f"<b>{_told(value, short)}</b>", value, "g"), _cell(_span(row, short), row[f"{short}_high"] - row[f"{short}_low"], "soft" if short != "p_home" else "soft low")]
     if lined:
         edge = _told(row[f"{short}_edge"], short, True)
-        ends = f' <span class="soft">[{_told(row[f"{short}_edge_low"], short, True)}, {_told(row[f"{short}_edge_high"], short, True)}]</span>' if edge else ""
+        scale = 100 if short == "p_home" else 1
+        ends = f' <span class="soft">[{scale * row[f"{short}_edge_low"]:+.1f}, {scale * row[f"{short}_edge_high"]:+.1f}]</span>' if edge else ""
         out += [_cell(_told(row[f"{short}_market"], short), row[f"{short}_market"], "low"), _cell((edge or "not calibrated") + ends, row[f"{short}_edge"], "low"), _cell(_told(row[f"{short}_with_line"], short), row[f"{short}_with_line"], "low")]
     return [*out, _cell(_told(row[f"{short}_rule"], short), row[f"{short}_rule"], "soft low")]
 
@@ -61,7 +66,7 @@ def _row(row: Mapping, shorts: list[str], lined: Mapping[str, bool]) -> str:
     away, home = (html.escape(str(row[c])) for c in ("away", "home"))
     kickoff = row["kickoff"].tz_convert(ZONE)
     place = ' <span class="soft" title="on neutral ground">n</span>' if row["neutral"] else ""
-    out = [f'<td class="t">{away}</td>', f'<td class="t">{home}{place}</td>', f'<td class="t low" data-v="{kickoff.timestamp():.0f}">{kickoff:%a %d %b %H:%M}</td>']
+    out = [f'<td class="t">{away}</td>', f'<td class="t">{home}{place}</td>', f'<td class="t low" data-v="{kickoff.timestamp():.0f}" title="{kickoff:%d %B %Y}">{kickoff:%a %H:%M}</td>']
     for short in shorts:
         out += _target_cells(row, short, lined[short])
     who = html.escape(f"{row['away']} {row['home']}".lower(), quote=True)
@@ -78,12 +83,12 @@ def games_section(
     head = [("Away", "t"), ("Home", "t"), ("Kickoff (ET)", "t low")]
     for s in shorts:
         name, short = HEADS[s], "P" if s == "p_home" else HEADS[s]
-        head += [(name, "g"), ("10 – 90 %" if s == "p_home" else "10 · 50 · 90 %", "low" if s == "p_home" else "")]
+        head += [(name, "g"), ("10 – 90 %" if s == "p_home" else SPAN, "low" if s == "p_home" else "")]
         head += [(f"{short} line", "low"), (f"{short} edge", "low"), (f"{short} with line", "low")] if lined[s] else []
         head.append((f"{short} rule", "low"))
     models = ", ".join(f"{HEADS[s]} {' and '.join(dict.fromkeys(table[f'{s}_model'].dropna()))}" for s in shorts)
     caption = f"In use: {models}. {ABOUT}{ABOUT_LINE if any(lined.values()) else ''}"
     rows = "\n".join(_row(row, shorts, lined) for row in table.to_dict("records"))
     notes = "".join(f"<li>{html.escape(n)}</li>" for n in games.notes)
-    return (f'<section id="games"><h2>Games</h2><div class="scroll"><table class="week"><caption>{html.escape(caption)}</caption><thead><tr>' + "".join(f'<th scope="col" class="{c}">{html.escape(n)}</th>' for n, c in head)
-            + f'</tr></thead><tbody>{rows}</tbody></table></div><ul class="notes">{notes}</ul></section>')
+    return (f'<section id="games"><h2>Games</h2><div class="scroll"><table class="week"><thead><tr>' + "".join(f'<th scope="col" class="{c}">{html.escape(n).replace("50 · ", "<span class=low>50 · </span>")}</th>' for n, c in head)
+            + f'</tr></thead><tbody>{rows}</tbody></table></div><p class="about">{html.escape(caption)}</p><ul class="notes">{notes}</ul></section>')
