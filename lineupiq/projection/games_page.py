@@ -90,5 +90,5 @@ def games_section(
     caption = f"In use: {models}. {ABOUT}{ABOUT_LINE if any(lined.values()) else ''}"
     rows = "\n".join(_row(row, shorts, lined) for row in table.to_dict("records"))
     notes = "".join(f"<li>{html.escape(n)}</li>" for n in games.notes)
-    return (f'<section id="games"><h2>Games</h2><div class="scroll"><table class="week"><thead><tr>' + "".join(f'<th scope="col" class="{c}">{html.escape(n).replace("50 · ", "<span class=low>50 · </span>")}</th>' for n, c in head)
+    return ('<section id="games"><h2>Games</h2><div class="scroll"><table class="week"><thead><tr>' + "".join(f'<th scope="col" class="{c}">{html.escape(n).replace("50 · ", "<span class=low>50 · </span>")}</th>' for n, c in head)
             + f'</tr></thead><tbody>{rows}</tbody></table></div><p class="about">{html.escape(caption)}</p><ul class="notes">{notes}</ul></section>')
