@@ -9,7 +9,7 @@ import pytest
 
 from lineupiq.base import DataError
 from lineupiq.data.encoder import rule_columns
-from lineupiq.data.games import MARKET, MORE, NINE, game_features, game_panel
+from lineupiq.data.games import MARKET, MORE, NINE, POINTS, game_features, game_panel
 from lineupiq.data.nfl import load_nfl_tables, nfl_tables, normalise_table, read_nfl_files, team_games
 from lineupiq.data.players import player_panel
 
@@ -230,9 +230,39 @@ def test_market_probability_game_by_game(tables):
 def test_a_poisoned_future_changes_no_game_feature(tables):
     clean, bad = game_features(tables), game_features(_garbled(tables, 2015, 6))
     week = tables["schedules"]["season"] * 100 + tables["schedules"]["week"]
-    names = [*NINE, *MORE, *MARKET, "elo_prob", "market_prob"]
+    names = [*NINE, *MORE, *POINTS, *MARKET, "elo_prob", "market_prob", "elo_margin", "form_margin", "form_total"]
     pd.testing.assert_frame_equal(clean.loc[week <= 201506, names], bad.loc[week <= 201506, names])
     assert (clean.loc[week > 201506, "elo_diff"] != bad.loc[week > 201506, "elo_diff"]).mean() > 0.99
+
+
+@pytest.mark.parametrize("as_of", ["kickoff", "tuesday"])
+@pytest.mark.parametrize("target", ["margin", "total"])
+def test_a_poisoned_score_changes_no_earlier_row_of_margin_or_total(tables, target, as_of):
+    "Neither features, nor what stands beside the models, nor outcomes; and later rows do change, or nothing was tried."
+    clean, bad = (game_panel(t, target=target, as_of=as_of) for t in (tables, _garbled(tables, 2015, 6)))
+    lines = [*clean.columns, *clean.references.values(), *clean.rules.values()]
+    upto, now = (p.frame[p.frame["group"] <= 201506].set_index("game_id") for p in (clean, bad))
+    pd.testing.assert_frame_equal(upto[lines], now[lines])
+    assert (upto["label"][upto["group"] < 201506] == now["label"][now["group"] < 201506]).all()
+    after, later = (p.frame[p.frame["group"] > 201506].set_index("game_id")["form_total" if target == "total" else "form_margin"] for p in (clean, bad))
+    assert (after.drop(later.index.symmetric_difference(after.index)) != later.reindex(after.index).dropna()).mean() > 0.99
+    assert as_of == "kickoff" or "market" not in clean.references
+
+
+@pytest.mark.parametrize("target, market, at_most", [("margin", False, 13.12), ("margin", True, 12.85), ("total", False, 13.66), ("total", True, 13.33)])
+def test_margin_and_total_beat_the_rule_and_not_the_market(tables, target, market, at_most):
+    "Walk-forward 2015-2023: between the closing line and the mean of both sides' own past; none looks too good."
+    from sklearn.linear_model import Ridge
+    panel = game_panel(tables, target=target, market=market)
+    frame, parts = panel.frame, []
+    for season in range(2015, 2024):
+        train, test = frame["season"] < season, frame["season"] == season
+        model = linear(Ridge(500)).fit(frame.loc[train, panel.columns], frame.loc[train, "label"])
+        parts.append(pd.Series(model.predict(frame.loc[test, panel.columns]), index=frame.index[test]))
+    said = pd.concat(parts)
+    late = frame.loc[said.index]
+    error, rule, line = rmse(late["label"], said), rmse(late["label"], late[panel.rules["ewma"]]), rmse(late["label"], late[panel.references["market"]])
+    assert len(said) == 2458 and line - 0.05 < error <= at_most < rule
 
 
 def test_upcoming_games_equal_a_later_build(tables):

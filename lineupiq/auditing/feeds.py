@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .poison import World, nfl_build, nfl_moment, panel_world, spoil_rows, spoil_table, world_of
+from ..data.games import TARGETS
 from ..data.nfl_as_of import KICKOFF, AsOf, read_as_of, week_moments
 from ..data.panel import Panel, naive_utc
 from ..data.request import DataRequest, read_source, source_files, source_options
@@ -64,7 +65,7 @@ def _bar_feed(ask: DataRequest, horizon: int | None) -> Feed:
 def _nfl_feed(ask: DataRequest, horizon: int | None) -> Feed:
     "Tables of football: whole weeks end; the coming one has a schedule and no results."
     world, as_of, build = world_of(ask, horizon), read_as_of(nfl_moment(ask)), nfl_build(ask)
-    players = ask.data != "nfl-usage" and (ask.data == "nfl-players" or bool(ask.position or ask.target))
+    players = ask.data != "nfl-usage" and (ask.data == "nfl-players" or bool(ask.position) or (ask.target or "home_win") not in TARGETS)
     until = partial(_weeks_until, as_of=as_of)
     return Feed(world, until, lambda raw, at: build(_without_results(until(raw, at), at), upcoming=True), every=not players)
 

@@ -359,11 +359,11 @@ def nfl_build(
     if ask.data == "nfl-usage":
         from lineupiq.data.usage import usage_panel
         return partial(usage_panel, outcome=ask.target or "used", position=ask.position, as_of=as_of)
-    if ask.data == "nfl-players" or ask.position or ask.target:
+    from lineupiq.data.games import TARGETS, game_panel
+    if ask.data == "nfl-players" or ask.position or (ask.target or "home_win") not in TARGETS:
         from lineupiq.data.players import View, player_panel
         return partial(player_panel, position=ask.position or "WR", target=ask.target or "receiving_yards", view=View(as_of, ask.lineups))
-    from lineupiq.data.games import game_panel
-    return partial(game_panel, market=ask.market, as_of=as_of)
+    return partial(game_panel, target=ask.target or "home_win", market=ask.market, as_of=as_of)
 
 
 def _nfl_world(ask: DataRequest, horizon: int | None) -> World:

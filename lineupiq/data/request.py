@@ -34,7 +34,7 @@ class DataRequest(Request):
     horizon: tuple[int, ...] = ()  # Horizons, e.g. 5,20. Each is a run of its own.
     symbol: tuple[str, ...] = ()  # Only these symbols.
     position: str | None = None  # QB, RB, WR or TE.
-    target: str | None = None  # A statistic, e.g. receiving_yards.
+    target: str | None = None  # A statistic, e.g. receiving_yards; of games home_win (the default), margin or total.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     market: bool = False  # Games: the closing line may be a feature.
     as_of: str | None = None  # NFL: what is known of a week: kickoff (the default; of nfl-usage tuesday), tuesday, or a time such as 2023-11-10T17:00, US Eastern where it has no zone: nothing later is used, and other weeks are seen from the same weekday and hour.
@@ -187,6 +187,9 @@ def source_options(
         given["weights"] = None
     if ask.data not in SOURCES or "seed" not in SOURCES[ask.data].options:  # the seed of models, then
         given["seed"] = None
+    usual = SOURCES[ask.data].parameters().get("target") if ask.data in SOURCES and ask.target else None
+    if usual is not None and ask.target == usual.default:  # said or not, it is the same source
+        given["target"] = None
     return {k: v for k, v in given.items() if v not in (None, False)} | own_options(ask)
 
 # %% ../../nbs/01_data/15_request.ipynb #78dd57a0

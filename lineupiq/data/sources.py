@@ -326,30 +326,31 @@ def nfl_players(path: str | Path | Sequence[str | Path] | None = None, position:
 
 
 @source("nfl-usage", ("path", "position", "target", "as_of", "upcoming"), "who plays: everybody on an active roster and week, used (or started) or not, from nflverse or LINEUPIQ_DATA_DIR")
-def nfl_usage(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str | None = None, as_of: str = "tuesday", upcoming: bool = False) -> Panel:
+def nfl_usage(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str = "used", as_of: str = "tuesday", upcoming: bool = False) -> Panel:
     "Whether a player is used, or starts."
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.data.usage import usage_panel
-    return usage_panel(load_nfl_tables(path), target or "used", position=position, upcoming=upcoming, as_of=as_of)
+    return usage_panel(load_nfl_tables(path), target, position=position, upcoming=upcoming, as_of=as_of)
 
 
-@source("nfl-games", ("path", "market", "as_of", "upcoming"), "games: does the home team win, from nflverse or LINEUPIQ_DATA_DIR")
-def nfl_games(path: str | Path | Sequence[str | Path] | None = None, market: bool = False, as_of: str = "kickoff", upcoming: bool = False) -> Panel:
-    "The winner of each game; ties are left out and counted."
+@source("nfl-games", ("path", "target", "market", "as_of", "upcoming"), "games: who wins (the default), by how much (--target margin) and with how many points (--target total), from nflverse or LINEUPIQ_DATA_DIR")
+def nfl_games(path: str | Path | Sequence[str | Path] | None = None, target: str = "home_win", market: bool = False, as_of: str = "kickoff", upcoming: bool = False) -> Panel:
+    "The winner of each game, ties left out and counted; or its margin, or its points."
     from lineupiq.data.games import game_panel
     from lineupiq.data.nfl import load_game_tables
-    return game_panel(load_game_tables(path), market=market, upcoming=upcoming, as_of=as_of)
+    return game_panel(load_game_tables(path), target=target, market=market, upcoming=upcoming, as_of=as_of)
 
 # %% ../../nbs/01_data/14_sources.ipynb #3b3dd7e4
-@source("league", ("position", "target", "market", "seed"), "a simulated league whose true expectations are known: games, or players with --position and --target")
+@source("league", ("position", "target", "market", "seed"), "a simulated league whose true expectations are known: games, by --target margin or total their points, or players with --position and --target")
 def simulated(position: str | None = None, target: str | None = None, market: bool = False, seed: int = 0) -> Panel:
     "Games of a simulated league, or its players' statistics."
-    from lineupiq.data.games import game_panel
+    from lineupiq.data.games import TARGETS, game_panel
     from lineupiq.data.nfl import nfl_tables
     from lineupiq.data.players import player_panel
     from lineupiq.data.simulate import league
     tables = nfl_tables(league(seed=seed).parts)
-    panel = player_panel(tables, position or "WR", target or "receiving_yards") if position or target else game_panel(tables, market=market)
+    games = not position and (target or "home_win") in TARGETS
+    panel = game_panel(tables, target=target or "home_win", market=market) if games else player_panel(tables, position or "WR", target or "receiving_yards")
     return replace(panel, name="league (simulated)")
 
 # %% ../../nbs/01_data/14_sources.ipynb #45acc561

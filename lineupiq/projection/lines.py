@@ -77,8 +77,9 @@ def tables_of_week(
         return tables_until(tables, moments[season, week])
     first = games.loc[mine, "kickoff"].min()
     out = tables_until(tables, first - pd.Timedelta(minutes=1))
-    hidden = {c: games[c].where(mine | (games["kickoff"] < first)) for c in games.columns if c not in ("home_score", "away_score", "result", "total", "overtime")}
-    return out | {"schedules": out["schedules"].assign(**hidden), **_at_kickoff(tables, games[mine], season, week)}
+    there, results = mine | (games["kickoff"] < first), ("home_score", "away_score", "result", "total", "overtime")
+    schedules = out["schedules"].assign(**{c: games[c] for c in games.columns if c not in results})[there].reset_index(drop=True)  # later games are left out: rows half blank would be in no week
+    return out | {"schedules": schedules, **_at_kickoff(tables, games[mine], season, week)}
 
 
 def _at_kickoff(tables: Mapping[str, pd.DataFrame], games: pd.DataFrame, season: int, week: int) -> dict[str, pd.DataFrame]:

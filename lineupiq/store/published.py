@@ -37,12 +37,14 @@ def model_name(
     model: str,  # short name of the model
     horizon: int,  # of the panel
     position: str | None = None,  # e.g. WR
-    target: str | None = None,  # e.g. receiving_yards
-) -> str:  # sp500_h5_xgboost, WR_receiving_yards
+    target: str | None = None,  # e.g. receiving_yards; None: what the source has by itself
+    market: bool = False,  # the line is a feature: such a model is no better or worse version of one that does not know it
+) -> str:  # sp500_h5_xgboost, WR_receiving_yards, nfl_games_margin_h1_ridge
     "The name under which a model is published."
     if position and target:
         return check_name(f"{position}_{target}", "model name")
-    return check_name(f"{name_from(data)}_h{horizon}_{model}", "model name")
+    about = f"_{target}{'_market' * market}" if target else ""
+    return check_name(f"{name_from(data)}{about}_h{horizon}_{model}", "model name")
 
 
 def version_name(
@@ -58,7 +60,7 @@ def version_name(
     is_table = str(source.get("data") or "").lower().endswith((".yaml", ".yml"))
     if not data or is_table and panel.name != TableConfig.name:
         data = panel.name.replace(".", "_").replace("/", "_")  # not a file's name
-    return model_name(data, model, panel.horizon, source.get("position"), source.get("target"))
+    return model_name(data, model, panel.horizon, source.get("position"), source.get("target"), bool(source.get("market")))
 
 # %% ../../nbs/12_store/05_published.ipynb #c58ccdb3
 def publish_run(

@@ -80,7 +80,8 @@ def run_name(
     if source.get("position") and source.get("target"):
         return f"{name_from(source['position'])}_{name_from(source['target'], 30)}_{model}"
     horizon = f"_h{panel.horizon}" if source.get("horizon") else ""
-    return f"{name_from(str(source.get('data') or panel.name), 30)}{horizon}_{model}"
+    target = f"_{name_from(source['target'], 30)}" if source.get("target") else ""
+    return f"{name_from(str(source.get('data') or panel.name), 30)}{target}{horizon}_{model}"
 
 # %% ../../nbs/10_training/03_setup.ipynb #1b158630
 def bundle_name(

@@ -5,6 +5,7 @@
 # %% ../../nbs/17_workflows/14_project.ipynb #a36220e2
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,14 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, did_you_mean
+from ..base import ConfigError, DataError, did_you_mean
 from ..core.display import fit_text
 from ..core.files import atomic_folder, atomic_write, dump_json, name_from, plain_rows
 from ..core.text import csv_text
 from ..data.nfl_as_of import TUESDAY, week_moments
 from ..data.panel import naive_utc
 from ..fantasy.scoring import Scoring, read_scoring
-from ..projection.lines import CANDIDATES, LINES, LiveLine, coming_week
+from ..projection.games import SHORT, WeekGames, project_games
+from ..projection.lines import CANDIDATES, LINES, LiveLine, coming_week, tables_of_week
 from ..projection.week import LEVELS, Week, project_week
 from ..projection.week_page import MAIN, week_html
 from ..store.layout import Store
@@ -28,9 +30,12 @@ from ..store.published import load_published, model_name
 from .recording import utc_now
 from .requests import ProjectRequest
 
+log = logging.getLogger("lineupiq")
+
 # %% auto #0
-__all__ = ['OFF_RECORD', 'LEAVE', 'SHOWN', 'week_folder', 'fantasy_points', 'projection_table', 'lines_in_production',
-           'write_week', 'record_week', 'week_text', 'run_project']
+__all__ = ['log', 'OFF_RECORD', 'LEAVE', 'SHOWN', 'LEAVE_OF_GAMES', 'week_folder', 'fantasy_points', 'projection_table',
+           'lines_in_production', 'week_games', 'write_week', 'record_week', 'record_games', 'games_text', 'week_text',
+           'run_project']
 
 # %% ../../nbs/17_workflows/14_project.ipynb #50b645ec
 def week_folder(
@@ -111,12 +116,32 @@ def _unfit(line: LiveLine, source: Mapping[str, Any], moment: str, until: pd.Tim
     return None
 
 # %% ../../nbs/17_workflows/14_project.ipynb #4fed4343
+def week_games(
+    tables: Mapping[str, pd.DataFrame],  # clean tables
+    week: Week,  # of `project_week`
+    keep: Path | None = None,  # folder of the seasons' models
+) -> WeekGames | None:  # None: there is too little to forecast games from, which is said
+    "The games of a projected week."
+    try:
+        return project_games(tables_of_week(tables, week.season, week.week, week.as_of), week.season, week.week, week.as_of, keep=keep)
+    except DataError as err:
+        log.warning("the games are not on the page: %s", err)
+        return None
+
+
+def _write_games(games: WeekGames, folder: Path, about: Mapping[str, Any]) -> None:
+    games.table.to_parquet(folder / "games.parquet", index=False)
+    atomic_write(folder / "games.csv", csv_text(games.table, True, lambda v: f"{v:.6g}"))
+    dump_json({**about, "notes": games.notes, "games": plain_rows(games.table)}, folder / "games.json")
+
+
 def write_week(
     week: Week,  # of `project_week`
     folder: Path,  # of `week_folder`
     written: datetime,  # with a zone
     scoring: Scoring,
     notes: Sequence[str] = (),  # sentences under the page's head
+    games: WeekGames | None = None,  # of `project_games`; None: the page has none
 ) -> pd.DataFrame:  # of `projection_table`
     "The week's files, all or none; what was there before is replaced."
     points, scores = fantasy_points(week, scoring)
@@ -130,8 +155,10 @@ def write_week(
         np.savez_compressed(new / "draws.npz", **week.draws)
         atomic_write(new / "projections.csv", csv_text(table, True, lambda v: f"{v:.6g}"))
         dump_json(about | {"projections": plain_rows(table)}, new / "projections.json")
-        dump_json(about | {"players": len(table), "models": {f"{p} {s}": m for p, s, m in models[["position", "statistic", "model"]].itertuples(index=False)}, "losses": week.losses, "notes": list(notes)}, new / "week.json")
-        atomic_write(new / "week.html", week_html(week, stamp, points, scores, scoring.name, moved, [*notes, *([f"Not projected, counted as nothing: {', '.join(absent)}."] if (absent := scoring.absent(week.draws)) else [])]))
+        dump_json(about | {"players": len(table), "models": {f"{p} {s}": m for p, s, m in models[["position", "statistic", "model"]].itertuples(index=False)}, "losses": week.losses, "notes": list(notes), **({} if games is None else {"games": {"games": len(games.table), "losses": games.losses, "notes": games.notes}})}, new / "week.json")
+        if games is not None:
+            _write_games(games, new, about)
+        atomic_write(new / "week.html", week_html(week, stamp, points, scores, scoring.name, moved, [*notes, *([f"Not projected, counted as nothing: {', '.join(absent)}."] if (absent := scoring.absent(week.draws)) else [])], games))
     return table
 
 
@@ -165,8 +192,59 @@ def record_week(
     return tally | {"digest": digest}
 
 # %% ../../nbs/17_workflows/14_project.ipynb #e31052f3
+def record_games(
+    games: WeekGames,  # of `project_games`
+    folder: Path,  # of the record
+    now: datetime,  # with a zone
+    path: tuple[str, ...] = (),  # files that the tables came from; (): the source's own
+) -> dict[str, Any]:  # new, same, revised, late, digest
+    "Put the forecasts of a week's games on the record, each once."
+    from lineupiq.production.record import Forecaster, ForecastRecord
+    tally, digest = dict.fromkeys(("new", "same", "revised", "late"), 0), ""
+    for target, coming in games.sources.items():
+        binary, short = target == "home_win", SHORT[target]
+        source = {"data": "nfl-games", "as_of": games.as_of} | ({} if binary else {"target": target}) | ({"path": path[0] if len(path) == 1 else list(path)} if path else {})
+        who = Forecaster(f"project_games_{short}_{games.as_of}", None, f"season_{games.season}", "binary" if binary else "regression", 1, (0, 1) if binary else None, source)
+        said = _said_of_games(games, target, games.table[games.table["game_id"].isin(coming["game_id"])].merge(coming.drop(columns="time"), on="game_id"))
+        written = ForecastRecord(folder).write(who, said, games.data[target], now, games.as_of)
+        tally, digest = {k: v + getattr(written, k) for k, v in tally.items()}, written.digest
+    return tally | {"digest": digest}
+
+
+def _said_of_games(games: WeekGames, target: str, table: pd.DataFrame) -> list:
+    "Forecasts of one outcome as a record takes them."
+    from lineupiq.production.record import Forecast
+    short, binary, out = SHORT[target], target == "home_win", []
+    at, start = (naive_utc(table[c]) for c in ("time", "kickoff"))
+    both = lambda p: [1 - float(p), float(p)]  # noqa: E731
+    for n, row in enumerate(table.to_dict("records")):
+        references = {c[10:]: both(row[c]) if binary else float(row[c]) for c in table if c.startswith("reference_") and np.isfinite(row[c])}
+        rules = {"prior": both(games.frequency)} if binary else {"ewma": float(row["plain"])} if np.isfinite(row["plain"]) else {}
+        ends = {} if binary else {"low_0.8": row[f"{short}_low"], "high_0.8": row[f"{short}_high"], "promised_0.8": .8, "q_0.1": row[f"{short}_low"], "q_0.5": row[f"{short}_middle"], "q_0.9": row[f"{short}_high"]}
+        value = float(row[short])
+        out.append(Forecast(str(row["home"]), at[n], start[n], both(value) if binary else value, float(value > .5) if binary else value, rules, references, {k: float(v) for k, v in ends.items()}, {"home": str(row["home"]), "away": str(row["away"])}, games.season * 100 + games.week))
+    return out
+
+# %% ../../nbs/17_workflows/14_project.ipynb #0cedb791
 LEAVE = ("model", "50 %", "rule", "opponent", "10 %")  # columns that go where there is no room, the first first
 SHOWN = 12  # players a position in a terminal
+LEAVE_OF_GAMES = ("total rule", "margin rule", "P rule", "total line", "kickoff (ET)", "P 10 – 90 %", "total 10 – 90 %")  # the same of games
+
+
+def games_text(
+    games: WeekGames,  # of `project_games`
+    width: int | None = None,  # letters a line; None: all columns
+) -> str:
+    "The games, for a terminal."
+    t = games.table
+    told = lambda c, form: [form.format(v) if np.isfinite(v) else "" for v in t[c]]  # noqa: E731
+    ends = lambda s, form: [f"{form.format(a)} – {form.format(b)}" if np.isfinite(a) else "" for a, b in zip(t[f"{s}_low"], t[f"{s}_high"], strict=True)]  # noqa: E731
+    out = {"away": t["away"], "home": t["home"], "kickoff (ET)": t["kickoff"].dt.tz_convert("America/New_York").dt.strftime("%a %H:%M")}
+    for short, name, form in (("p_home", "P", "{:.0%}"), ("margin", "margin", "{:+.1f}"), ("total", "total", "{:.1f}")):
+        out |= {"P(home)" if name == "P" else name: told(short, form), f"{name} 10 – 90 %": ends(short, "{:.0%}" if name == "P" else "{:.0f}")}
+        out |= {f"{name} line": told(f"{short}_market", form), f"{name} edge": told(f"{short}_edge", "{:+.1%}" if name == "P" else "{:+.1f}")} if f"{short}_market" in t else {}
+        out[f"{name} rule"] = told(f"{short}_rule", form)
+    return "\n".join([f"Games, {len(t)}", fit_text(pd.DataFrame(out), width, LEAVE_OF_GAMES), *games.notes])
 
 
 def week_text(
@@ -199,6 +277,13 @@ def _production(ask: ProjectRequest, tables: Mapping[str, pd.DataFrame], lines: 
 def _production_text(live: Mapping[tuple[str, str], LiveLine], notes: Sequence[str]) -> str:
     "Which versions forecast, and which do not, for a terminal."
     return "".join(f"\n{line}" for line in ([f"In production: {', '.join(sorted(v.title for v in live.values()))}"] if live else []) + list(notes))
+def _recorded(week: Week, games: WeekGames | None, folder: Path, now: datetime, path: tuple[str, ...]) -> dict[str, Any]:
+    "Everything that a page says, on the record."
+    kept = record_week(week, folder, now, path)
+    if games is None:
+        return kept
+    more = record_games(games, folder, now, path)
+    return {k: v if k == "digest" else v + kept[k] for k, v in more.items()}
 
 
 def run_project(
@@ -222,10 +307,13 @@ def run_project(
     lines = {p: LINES[p] for p in ask.position} if ask.position else LINES
     live, notes = ({}, []) if ask.model else _production(ask, tables, lines)
     week = project_week(tables, ask.season, ask.week, ask.as_of, lines=lines, candidates=models, draws=ask.draws, keep=Path(ask.output).expanduser() / "models" / ask.as_of, live=live, tell=tell)
+    if tell is not None:
+        tell("games", 1, 1)
+    games = week_games(tables, week, Path(ask.output).expanduser() / "models" / ask.as_of)
     folder = week_folder(ask.output, week.season, week.week, week.as_of)
     now = clock()
-    table = write_week(week, folder, now, scoring, notes)
-    kept = None if ask.record_folder is None else record_week(week, Path(ask.record_folder), now, ask.path)
+    table = write_week(week, folder, now, scoring, notes, games)
+    kept = None if ask.record_folder is None else _recorded(week, games, Path(ask.record_folder), now, ask.path)
     if as_json:
-        return ({} if kept is None else {"record": kept}) | {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), "folder": str(folder), "page": str(folder / "week.html"), "production": sorted(v.title for v in live.values()), "notes": notes, "projections": plain_rows(table)}
-    return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{week_text(table, width)}{_production_text(live, notes)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}" + (f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} late; last digest {kept['digest']}" if kept else "")
+        return ({} if kept is None else {"record": kept}) | {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), **({} if games is None else {"games": plain_rows(games.table), "games_notes": games.notes}), "production": sorted(v.title for v in live.values()), "notes": notes, "folder": str(folder), "page": str(folder / "week.html"), "projections": plain_rows(table)}
+    return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{'' if games is None else games_text(games, width) + chr(10) * 2}{week_text(table, width)}{_production_text(live, notes)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}" + (f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} late; last digest {kept['digest']}" if kept else "")

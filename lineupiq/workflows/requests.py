@@ -297,12 +297,12 @@ class ProjectRequest(Request):
     week: int | None = None  # A week of it; a past one is projected from what was known then.
     as_of: Literal["tuesday", "kickoff"] = "tuesday"  # What is known: Tuesday noon of the week, or all until its games begin.
     position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
-    model: tuple[str, ...] = ()  # Models that may be used, where they beat the rule in past seasons. Default what is in production under names such as QB_passing_yards, else lightgbm,ridge.
+    model: tuple[str, ...] = ()  # Models of the players' lines that may be used, where they beat the rule in past seasons; games have their own. Default what is in production under names such as QB_passing_yards, else lightgbm,ridge.
     scoring: str = "ppr"  # What is paid for: standard, half, ppr, draftkings, fanduel, or a YAML of weights.
     draws: int = 2000  # Draws of the whole week.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
     output: str = "experiments/projections"  # Parent of the weeks, and of the seasons' models.
-    on_record: bool = option(False, "record")  # Put each line of each player on the record, once, so that lineupiq record score can say later what became of them.
+    on_record: bool = option(False, "record")  # Put each line of each player, and the chance, margin and total of each game, on the record, once, so that lineupiq record score can say later what became of them.
     record_to: str | None = None  # Folder of the record, which is then written without record, too; default experiments/record.
 
     record_folder = PredictRequest.record_folder

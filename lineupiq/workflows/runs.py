@@ -44,7 +44,7 @@ def _target(
     "What is predicted, as far as the source was told."
     if data.get("position") and data.get("target"):
         return f"{data['position']} {data['target']}"
-    return f"{data['horizon']} bars ahead" if data.get("horizon") else None
+    return f"{data['horizon']} bars ahead" if data.get("horizon") else data.get("target")
 
 # %% ../../nbs/17_workflows/12_runs.ipynb #e4df1c12
 def list_runs(
