@@ -1,0 +1,95 @@
+"""A set on other processes: the same numbers, and what a lost worker, a lost scheduler and a wrong address cost."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+pytest.importorskip("distributed")
+ASK = ["train", "--data", "league", "--model", "xgboost,lightgbm,logistic", "--no-mlflow", "--no-publish", "--json"]
+ENV = {"OMP_NUM_THREADS": "1", "LINEUPIQ_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def predictions(folder):
+    "Test predictions of the one run of a folder."
+    [path] = folder.glob("*/predictions/test_predictions.parquet")
+    return pd.read_parquet(path).sort_values(["model", "row"], ignore_index=True)
+
+
+@pytest.fixture
+def alone(cli, tmp_path, monkeypatch):
+    "The same training without a cluster."
+    for k, v in ENV.items():
+        monkeypatch.setenv(k, v)
+    assert (done := cli(*ASK, "--output", tmp_path / "alone")).code == 0, done.err
+    return predictions(tmp_path / "alone")
+
+
+def begun(tmp_path, address, *more):
+    "A command that trains on a scheduler, and is not waited for."
+    command = [sys.executable, "-m", "lineupiq", *ASK, "--output", str(tmp_path / "there"), "--cluster", address, *more]
+    return subprocess.Popen(command, env={**os.environ, **ENV, "LINEUPIQ_LEDGER": str(tmp_path / "looks.jsonl")}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+
+
+def at_work(cluster, seconds=120):
+    "A nanny whose worker has a task."
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for state in cluster.scheduler.workers.values():
+            if state.processing:
+                return next(n for n in cluster.workers.values() if n.worker_address == state.address)
+        time.sleep(.02)
+    raise AssertionError("no task began")
+
+
+def test_two_processes_say_the_same(alone, cli, tmp_path):
+    done = cli(*ASK, "--output", tmp_path / "there", "--cluster", "local:2")
+    assert done.code == 0, done.err
+    pd.testing.assert_frame_equal(predictions(tmp_path / "there"), alone, check_exact=True)
+    assert json.loads(done.out)
+
+
+@pytest.mark.parametrize(("place", "code", "words"), [("local:0", 2, "no processes"), ("eight machines", 2, "cannot be read"), ("tcp://8.8.8.8:8786", 2, "can run anything"), ("nothing.yaml", 2, "nothing.yaml")])
+def test_wrong_places_are_refused_before_anything_is_read(cli, tmp_path, place, code, words):
+    done = cli(*ASK, "--output", tmp_path / "there", "--cluster", place)
+    assert (done.code, words in done.err, (tmp_path / "there").exists()) == (code, True, False), done.err
+
+
+@pytest.fixture
+def scheduler():
+    from distributed import LocalCluster
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0", env=ENV) as cluster:
+        yield cluster
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_time_alone(alone, tmp_path, scheduler):
+    process = begun(tmp_path, scheduler.scheduler_address)
+    os.kill(at_work(scheduler).pid, signal.SIGKILL)
+    said, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    pd.testing.assert_frame_equal(predictions(tmp_path / "there"), alone, check_exact=True)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_after_its_scheduler_was_killed(alone, cli, tmp_path):
+    script = "from distributed import LocalCluster; import time; c = LocalCluster(n_workers=2, threads_per_worker=1, host='127.0.0.1', dashboard_address='127.0.0.1:0'); print(c.scheduler_address, flush=True); time.sleep(600)"
+    owner = subprocess.Popen([sys.executable, "-c", f"if __name__ == '__main__':\n    {script}"], env={**os.environ, **ENV}, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        process = begun(tmp_path, owner.stdout.readline().strip())
+        end = time.monotonic() + 300
+        while time.monotonic() < end and not list((tmp_path / "there").glob("*/models/*")):
+            time.sleep(.05)
+    finally:
+        os.killpg(owner.pid, signal.SIGKILL)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode in (0, 8), errors
+    [run] = (tmp_path / "there").glob("*_*")
+    if process.returncode:
+        assert "scheduler" in errors
+        assert (done := cli("train", "--resume", run)).code == 0, done.err
+    pd.testing.assert_frame_equal(predictions(tmp_path / "there"), alone, check_exact=True)
