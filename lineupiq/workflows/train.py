@@ -116,7 +116,7 @@ def searched_configs(
         return found
     found, records = optimized_configs(panel, search_request(ask, models), models, configs)
     for record in records if show else ():
-        show(f"{record['key']}: {record['comparison']['verdict']}")
+        show(f"{record['key']}: {record['comparison']['verdict']}" + (f"; {record['stopped']}" if record["stopped"] else ""))
     return found
 
 # %% ../../nbs/17_workflows/02_train.ipynb #8f268f57

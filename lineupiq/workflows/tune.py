@@ -35,8 +35,9 @@ from .configs import model_file
 from .requests import TuneRequest
 
 # %% auto #0
-__all__ = ['plan_development', 'tuned_models', 'resolved', 'judged', 'check_output', 'grid_of', 'search_model', 'run_tuning',
-           'describe_choice', 'describe_search', 'best_configs', 'optimized_configs']
+__all__ = ['FIRST', 'HOPE', 'plan_development', 'tuned_models', 'resolved', 'judged', 'check_output', 'grid_of',
+           'search_settings', 'search_model', 'run_tuning', 'describe_choice', 'describe_search', 'best_configs',
+           'hopeless', 'optimized_configs']
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #cdb2e89d
 def plan_development(
@@ -97,6 +98,18 @@ def grid_of(
     return (search_space(model) if space is None else space).grid(3)
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #4f196712
+def search_settings(
+    dev: Development,  # of `plan_development`
+    model: str,  # a registered name
+    ask: TuneRequest,  # of `resolved`
+    space: Space | None = None,  # None: what the model declares
+    config: Mapping[str, Any] | None = None,  # parameters that stay as they are
+) -> SearchSettings:
+    "What a model's search is told; its study is a file of the data and the model unless the request names a storage."
+    plan = replace(ask.search, storage=ask.search.storage or sqlite_url(best_key(dev, model).replace("/", "_")))
+    return SearchSettings(**vars(plan), metric=ask.metric, space=space, config=config)
+
+# %% ../../nbs/17_workflows/01_tune.ipynb #d5efd109
 def search_model(
     dev: Development,  # of `plan_development`
     model: str,  # a registered name
@@ -106,10 +119,8 @@ def search_model(
     callback: Callable[[dict[str, Any]], None] | None = None,  # told after each trial
 ) -> tuple[TuningResult, dict[str, Any]]:  # (the result, what is printed of it)
     "Search, write the folder, and replace the best settings where that is deserved."
-    key = best_key(dev, model)
+    key, settings = best_key(dev, model), search_settings(dev, model, ask, space, config)
     check_output(ask.output)
-    plan = replace(ask.search, storage=ask.search.storage or sqlite_url(key.replace("/", "_")))
-    settings = SearchSettings(**vars(plan), metric=ask.metric, space=space, config=config)
     result = choose(tune_model(dev, model, settings, callback=callback), ask.choice)
     told = judged(result, ask.choice, ask.trading_cost)
     folder = save_search(result, ask.output / key.replace("/", "_"))
@@ -215,6 +226,31 @@ def _better_config(result: TuningResult, told: Record, config: Mapping[str, Any]
     return {**(config or {}), **({} if config_problems(result.objective.spec.cls.Config, stood) else stood)}
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #4d1a26f3
+FIRST = 4  # one trial in so many comes before models are compared
+HOPE = 0.01  # how far behind the best model's score a model may then be, as a share of that score
+
+
+def hopeless(
+    dev: Development,  # of `plan_development`
+    models: Sequence[str],  # registered names
+    ask: TuneRequest,  # of `resolved`
+    spaces: Mapping[str, Space],  # by short name
+    configs: Mapping[str, Mapping[str, Any]],  # short name -> parameters that stay as they are
+) -> dict[str, tuple[int, str]]:  # model -> trials that it got, and why no more
+    "Models that a full search could not make the best."
+    first = ask.search.trials // FIRST
+    if len(models) < 2 or first < 2:
+        return {}
+    done = {}
+    for model in models:
+        name = registry().get_model(model).name
+        settings = search_settings(dev, model, ask, spaces.get(name), configs.get(name))
+        done[model] = tune_model(dev, model, replace(settings, n_trials=first, timeout=settings.timeout and settings.timeout / FIRST))
+    best = (max if next(iter(done.values())).direction == "maximize" else min)(done, key=lambda m: done[m].score)
+    behind = {m: abs(r.score - done[best].score) / abs(done[best].score) for m, r in done.items() if done[best].score}
+    return {m: (first, f"stopped after {first} trials, {share:.1%} behind {best}") for m, share in behind.items() if share > HOPE}
+
+# %% ../../nbs/17_workflows/01_tune.ipynb #41ef3db7
 def optimized_configs(
     panel: Panel,  # the data
     ask: TuneRequest,  # how to search; its plan is the one that training will use
@@ -224,8 +260,11 @@ def optimized_configs(
     "Search each model on the plan's development rows, for `train --optimize`."
     ask, spaces = resolved(ask)
     dev, out, told = plan_development(panel, ask.split), {}, []
-    for model in (m for m in models if len(search_space(m))):
-        name = registry().get_model(model).name
-        result, record = search_model(dev, model, ask, spaces.get(name), (configs or {}).get(name))
-        out[name], told = _better_config(result, record, (configs or {}).get(name)), [*told, record]
+    searched = [m for m in models if len(search_space(m))]
+    short = hopeless(dev, searched, ask, spaces, configs or {})
+    for model in searched:
+        name, (trials, why) = registry().get_model(model).name, short.get(model, (ask.search.n_trials, ""))
+        result, record = search_model(dev, model, replace(ask, search=replace(ask.search, n_trials=trials)), spaces.get(name), (configs or {}).get(name))
+        out[name] = _better_config(result, record, (configs or {}).get(name))
+        told.append(record | {"stopped": why})
     return out, told
