@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -53,6 +54,29 @@ def test_two_processes_say_the_same(alone, cli, tmp_path):
     assert json.loads(done.out)
 
 
+def test_a_search_finds_the_same(tmp_path):
+    "Trials as tasks: the same proposals, scores, prunings and rounds as here with the same batch."
+    import optuna
+    from lineupiq.core.cluster import ClusterPlan, on_cluster
+    from lineupiq.data.sources import load_panel
+    from lineupiq.tuning.objective import development_panel
+    from lineupiq.tuning.search import tune_model
+    from lineupiq.tuning.settings import SearchSettings
+    dev = development_panel(load_panel("league"), "2019-01-01")
+    ask = {model: SearchSettings(n_trials=6, n_splits=3, config=config, storage=f"sqlite:///{tmp_path}/there.db") for model, config in (("xgboost", {"num_boost_round": 60}), ("logistic", {}))}
+    with on_cluster(ClusterPlan("local:2")):
+        found = {model: tune_model(dev, model, how) for model, how in ask.items()}
+    for model, there in found.items():
+        storage = f"sqlite:///{tmp_path}/{model}.db"
+        kept = optuna.create_study(study_name="here", storage=storage, direction="minimize")
+        for what in ("lineupiq", "jobs"):  # the question, and how the machine is used: a trial at a time for each of two workers
+            kept.set_user_attr(what, there.study.user_attrs[what])
+        alone = tune_model(dev, model, replace(ask[model], storage=storage, study="here"))
+        columns = [c for c in there.trials if c != "seconds"]
+        pd.testing.assert_frame_equal(there.trials[columns], alone.trials[columns], check_exact=True)
+        assert (there.params, there.score) == (alone.params, alone.score)
+
+
 @pytest.mark.parametrize(("place", "code", "words"), [("local:0", 2, "no processes"), ("eight machines", 2, "cannot be read"), ("tcp://8.8.8.8:8786", 2, "can run anything"), ("nothing.yaml", 2, "nothing.yaml")])
 def test_wrong_places_are_refused_before_anything_is_read(cli, tmp_path, place, code, words):
     done = cli(*ASK, "--output", tmp_path / "there", "--cluster", place)
@@ -91,5 +115,5 @@ def test_a_run_goes_on_after_its_scheduler_was_killed(alone, cli, tmp_path):
     [run] = (tmp_path / "there").glob("*_*")
     if process.returncode:
         assert "scheduler" in errors
-        assert (done := cli("train", "--resume", run)).code == 0, done.err
+        assert (done := cli("train", "--resume", run, "--output", tmp_path / "there")).code == 0, done.err
     pd.testing.assert_frame_equal(predictions(tmp_path / "there"), alone, check_exact=True)

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, ModelParams, n_threads
+from ..core.cluster import current_cluster
 from ..core.display import brief
 from ..core.callbacks import Callback
 from ..core.timeline import Distance
@@ -251,6 +255,7 @@ class Objective:
             raise ConfigError(f"the metric {self.metric.name} does not score the task '{panel.task}'", expected=", ".join(self.metric.tasks))
         self.rounds = grown_rounds(self.spec.cls, settings, [*searched, *self.config])
         self.val_share = settings.val_share if self.rounds is None and stops_on_rows(self.spec.cls, [*searched, *self.config]) else 0.0
+        self.searched = list(searched)
         self.threaded = "n_jobs" in {f.name for f in fields(self.spec.cls.Config)}
         folds = WalkForward(*panel.clock, n_splits=settings.n_splits, embargo=settings.embargo).folds(None if panel.task == "regression" else panel.y)
         self._plain, self._trained = folds, {}
@@ -266,6 +271,7 @@ class Objective:
         if share not in self._trained:
             self._trained[share] = other = copy.copy(self)
             other.val_share, other.rounds = share, None
+            other.__dict__.pop("digest", None)
             other.folds = [other._prepare(fold) for fold in self._plain]
         return self._trained[share]
 
@@ -301,6 +307,11 @@ class Objective:
         return {"data": panel_digest(self.panel), "folds": [f.fold.manifest.digest for f in self.folds], "metric": self.metric.name, "direction": self.direction,
                 "model": f"{self.spec.cls.family}:{self.spec.cls.name}", "config": {k: self.config[k] for k in sorted(self.config)}, "val_share": self.val_share,
                 "seq_len": self.seq_len, "exclude_neutrals": self.neutrals, **({"rounds": "read off"} if self.rounds else {})}
+
+    @cached_property
+    def digest(self) -> str:
+        "A digest of `identity`."
+        return hashlib.sha256(json.dumps([self.identity(), self.searched], sort_keys=True, default=str).encode()).hexdigest()
 
     def units(self, number: int) -> np.ndarray:
         "(n,) unit of time of each test row of a fold."
@@ -378,6 +389,9 @@ def choose_jobs(
 ) -> Jobs:
     "Lanes and threads for a search."
     cores = n_threads()
+    if (cluster := current_cluster()) is not None:
+        lanes = cluster.threads if objective.side_by_side else 1
+        return Jobs(lanes, max(1, cluster.threads // lanes), cluster.workers, f"a trial a worker, {cluster.workers} at once")
     if not objective.side_by_side:
         if (n_jobs or 1) > 1:
             raise ConfigError(f"{objective.spec.cls.name} cannot fit in threads beside each other", found=f"n_jobs {n_jobs}", expected="1, or a boosting model",

@@ -14,6 +14,7 @@ from ..base import ConfigError, JobError, ModelParams, build_config, did_you_mea
 from ..core.drawing import subplots
 from ..core.display import Card, Shown
 from ..core.callbacks import tracker_of
+from ..core.cluster import current_cluster
 from ..core.files import shown
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
 from ..registry import ModelRegistry, registry
@@ -201,7 +202,7 @@ def tune_model(
         found = open_study(name, kept, identity, proposals, make_pruner(pruner, objective.metric))
         if points is None and not settings.plain and not found.get_trials(deepcopy=False):
             _defaults_first(found, cls, searched, objective.config, int(objective.costs.max()))
-        search = Search(objective, searched, found, kept, _recorded_jobs(found, objective, settings.n_jobs), n_trials, settings.timeout, callback, pruner != "none")
+        search = Search(objective, searched, found, kept, _recorded_jobs(found, objective, settings.n_jobs), n_trials, settings.timeout, callback, pruner, current_cluster())
         search.run()
     return _result(search, points, time.perf_counter() - started)
 

@@ -13,24 +13,27 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import ConfigError, JobError
+from ..base import ConfigError, EnvironmentFault, JobError, ModelParams
+from ..core.cluster import Cluster
 from ..core.journal import unbroken
 from ..core.space import Space
 from .objective import FoldScore, Objective
 from .rounds import Lockstep, run_lockstep
 from .scheduling import Job, Jobs, deal, run_lanes, stages
-from .studies import Heart, fail_trial, owner, reap
+from .studies import Heart, fail_trial, make_pruner, owner, reap
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
 # %% auto #0
-__all__ = ['READ_OFF', 'FAILURES', 'pack_sums', 'unpack_sums', 'trial_sums', 'settings_of', 'trials_frame', 'Search']
+__all__ = ['READ_OFF', 'FAILURES', 'pack_sums', 'unpack_sums', 'trial_sums', 'settings_of', 'trials_frame', 'Search',
+           'score_trial']
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #908466a2
 def pack_sums(
@@ -117,11 +120,13 @@ class Search:
         n_trials: int,  # finished trials that the study should have
         timeout: float | None = None,  # seconds after which no trial begins
         callback: Callable[[dict[str, Any]], None] | None = None,  # told after each trial
-        pruning: bool = True,  # False: no stage of cheap folds first
+        pruner: str = "margin",  # its short name; none: no stage of cheap folds first
+        cluster: Cluster | None = None,  # where trials are done; None: here
     ):
         self.objective, self.space, self.study, self.storage, self.jobs = objective, space, study, storage, jobs
         self.n_trials, self.timeout, self.callback, self.fits = n_trials, timeout, callback, 0
-        grows = objective.rounds is not None
+        self.pruner, self.cluster = pruner, cluster
+        pruning, grows = pruner != "none", objective.rounds is not None
         self.stages = stages(objective.costs, max(jobs.lanes, 2) if grows else jobs.lanes, pruning and (objective.judges_early or not grows))
         self.order = [k for stage in self.stages for k in stage]
         self.shared, self.me, self.done = hasattr(storage, "record_heartbeat"), owner(), {}
@@ -188,11 +193,10 @@ class Search:
                     running.append(r)
             for r in running:
                 self._recall(r)
-            if self.objective.rounds:
-                self._grow(running)
+            if self.cluster is None:
+                self.score(running)
             else:
-                for stage in self.stages:
-                    self._stage([r for r in running if not r.state], stage)
+                self._elsewhere(running)
             for r in list(running):
                 self._tell(r)
                 running.remove(r)
@@ -201,6 +205,35 @@ class Search:
                 fail_trial(self.study, r.trial, f"interrupted: {type(err).__name__}", "stopped")
                 self.heart.drop(r.trial)
             raise
+
+    def score(self,
+        running: Sequence[_Running],  # trials
+    ) -> None:
+        "Do the folds of some trials."
+        if self.objective.rounds:
+            self._grow(running)
+            return
+        for stage in self.stages:
+            self._stage([r for r in running if not r.state], stage)
+
+    def _elsewhere(self, running: Sequence[_Running]) -> None:
+        "Do each trial on a worker of the cluster, and report what it would have reported here."
+        from optuna.trial import TrialState
+        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        o, by = self.objective, {f"{self.study.study_name}-{r.trial.number}": r for r in running if len(r.results) < len(self.order)}
+        tasks = {name: (o.digest, r.params, done, self.pruner, self.jobs) for name, r in by.items()}
+        for name, said in self.cluster.run(score_trial, tasks, (o.panel, o.spec.name, o.settings, o.searched)):
+            r = by[name]
+            if isinstance(said, BaseException):
+                if not isinstance(said, Exception) or isinstance(said, JobError | EnvironmentFault):
+                    raise said
+                r.state, r.reason = "failed", f"{type(said).__name__}: {said}"
+                continue
+            for field_name in ("results", "told", "rounds", "begun", "state", "reason"):
+                setattr(r, field_name, said[field_name])
+            self.fits += len(r.results)
+            for step, value in sorted(said["values"].items()):
+                r.trial.report(value, step)
 
     def _recall(self, r: _Running) -> None:
         "The folds of a proposal that this process has scored before."
@@ -302,3 +335,36 @@ class Search:
     def _best(self) -> float | None:
         values = [t.value for t in self.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
         return None if not values else (max if self.objective.metric.greater_is_better else min)(values)
+
+# %% ../../nbs/09_tuning/04_trials.ipynb #a190bc53
+@lru_cache(maxsize=1)
+def _objective_here(asked: _Asked) -> Objective:
+    "The objective of a worker's tasks, made once."
+    panel, model, settings, searched = asked.common
+    return Objective(panel, model, settings, searched=searched)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    "What an objective is made of, equal by its digest."
+    digest: str
+    common: Any = field(compare=False)
+
+
+def score_trial(
+    digest: str,  # of the objective
+    params: ModelParams,  # the proposal
+    done: Sequence[optuna.trial.FrozenTrial],  # trials that are complete
+    pruner: str,  # its short name
+    jobs: Jobs,  # lanes and threads
+    common: Any,  # panel, model, settings, searched parameters
+) -> dict[str, Any]:  # results, told, rounds, begun, state, reason, and the values that were reported by step
+    "On a worker: one trial."
+    import optuna
+    objective = _objective_here(_Asked(digest, common))
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(storage=storage, direction=objective.direction, pruner=make_pruner(pruner, objective.metric))
+    study.add_trials(done)
+    r = _Running(study.ask(), dict(params))
+    Search(objective, Space(), study, storage, jobs, 1, pruner=pruner).score([r])
+    return {k: getattr(r, k) for k in ("results", "told", "rounds", "begun", "state", "reason")} | {"values": dict(study.get_trials(deepcopy=False)[r.trial.number].intermediate_values)}

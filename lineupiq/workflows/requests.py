@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -160,7 +160,8 @@ class TrainRequest(Request):
         setup = read_setup(run)
         if not setup.request:
             raise ConfigError("no command made this run, so what it was asked for is not recorded", where=str(run), fix="go on with it in Python: lineupiq.training.resume.resume_models(run_dir, panel)")
-        said = {**setup.request, "data": setup.data["data"], "resume": run}
+        place = {f.name for f in fields(ClusterPlan)}  # where it goes on is said now: the cluster of then may be gone
+        said = {k: v for k, v in setup.request.items() if k not in place} | {"data": setup.data["data"], "resume": run} | {k: v for k, v in given.items() if k in place}
         asked = super().from_mapping(said, str(run / "config.yaml"))
         also = super().from_mapping({**said, **{k: v for k, v in given.items() if k not in ("resume", "output")}}, where, flags=flags)
         raise_problems(_contradictions(given, asked, also, run, flags), where or str(run))
@@ -226,6 +227,7 @@ class TuneRequest(Request):
     output: Path = Path("tuning")  # Where folders of searches and best_hyperparameters.json go.
     split: SplitPlan = part(SplitPlan, without=("val", "n_splits", "parts", "edges"))
     tracking: Tracking = part(Tracking)
+    place: ClusterPlan = part(ClusterPlan)
 
     @classmethod
     def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import ConfigError, ModelParams, Record, config_problems
+from ..core.cluster import on_cluster
 from ..core.files import disk_errors, dump_json
 from ..core.space import Space
 from ..core.text import wrapped
@@ -150,15 +151,16 @@ def run_tuning(
     is_tracked(ask.tracking)  # a wrong address is said before anything is searched
     config = model_file(ask.config, ask.model[0])[0] if ask.config else {}
     out, say = [], show or (lambda line: None)
-    for h in horizons(ask.source):
-        panel = read_source(ask.source, h)
-        dev = plan_development(panel, ask.split)
-        say(f"{ask.source.data}" + (f", horizon {h}" if h else "") + f": {len(dev):,} development rows until {dev.frame['time'].max():%Y-%m-%d}")
-        for name in tuned_models(ask.model, panel):
-            result, told = _one_search(dev, name, ask, spaces.get(registry().get_model(name).name), config, progress, say)
-            out.append(told)
-            report_search(told, result.trials, ask.tracking)
-            say(describe_search(result, told, getattr(say, "width", None)))
+    with on_cluster(ask.place, say):
+        for h in horizons(ask.source):
+            panel = read_source(ask.source, h)
+            dev = plan_development(panel, ask.split)
+            say(f"{ask.source.data}" + (f", horizon {h}" if h else "") + f": {len(dev):,} development rows until {dev.frame['time'].max():%Y-%m-%d}")
+            for name in tuned_models(ask.model, panel):
+                result, told = _one_search(dev, name, ask, spaces.get(registry().get_model(name).name), config, progress, say)
+                out.append(told)
+                report_search(told, result.trials, ask.tracking)
+                say(describe_search(result, told, getattr(say, "width", None)))
     return out
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #36ad45a5
