@@ -212,10 +212,10 @@ def current_cluster() -> Cluster | None:  # None: tasks run here
 def on_cluster(
     plan: ClusterPlan | None,  # None, or one without a place: tasks run here
     say: Callable[[str], None] | None = None,  # told where it is
-) -> Iterator[Cluster | None]:
-    "A connection for as long as the block lasts; whoever asks `current_cluster` inside finds it."
+) -> Iterator[Cluster | None]:  # None: tasks run here
+    "A connection for as long as the block lasts; whoever asks `current_cluster` inside finds it. Without a place it is the one that is there already."
     if plan is None or plan.cluster is None:
-        yield None
+        yield current_cluster()
         return
     place = read_place(plan)
     try:

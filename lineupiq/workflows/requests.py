@@ -520,11 +520,12 @@ class TrainAllRequest(Request):
     tracking: Tracking = part(Tracking)
     publish: bool = True  # Publish the candidate of each target as the next version and point staging at it.
     level: Literal["major", "minor", "patch"] = option("minor", "part")  # Part of the version to raise: major, minor or patch.
+    place: ClusterPlan = part(ClusterPlan)
     jobs: Count = 1  # Trainings beside each other, each in a process of its own; they share the threads.
     fresh: bool = False  # Train targets that are done again, and begin stopped ones anew.
     status: Path = Path("experiments/train_all")  # Parent of the status pages, and of what a stopped one goes on with.
 
-    OWN = ("position", "target", "jobs", "fresh", "status")  # what no single training is asked for
+    OWN = ("position", "target", "jobs", "fresh", "status", *ClusterPlan.__dataclass_fields__)  # what no single training is asked for; a cluster is connected to once, for all
 
     def of(self,
         position: str | None,  # of players
@@ -545,7 +546,8 @@ class TrainAllRequest(Request):
     def problems(self) -> list[str]:
         "What can be said before it is known which targets there are; the rest is said of each training."
         empty = [] if self.model else ["model: which one is trained is not said; name a model, several, or all"]
-        return super().problems() + empty + model_problems(self.model) + place_problems(self.source.data, self.source.path)
+        twice = ["jobs: trainings on a cluster take turns, and the models of each run beside each other; leave jobs or cluster out"] if self.jobs > 1 and self.place.cluster else []
+        return super().problems() + empty + twice + model_problems(self.model) + place_problems(self.source.data, self.source.path)
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #692989d9
 @dataclass(frozen=True)

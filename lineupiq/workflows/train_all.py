@@ -23,6 +23,7 @@ from typing import Any
 import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, LineupIQError, NotFound, did_you_mean, n_threads
+from ..core.cluster import on_cluster
 from ..core.display import brief, fit_text
 from ..core.files import atomic_write, dump_json, load_json, name_from, one_at_a_time, plain
 from ..data.request import DataRequest, horizons
@@ -341,7 +342,8 @@ def run_train_all(
         todo = [t for t in tasks if t.key not in kept]
         say(f"{len(tasks)} targets of {ask.source.data}, {len(kept)} of them done before")
         write_status(found, ask.source.data, clock())
-        _work_through(ask, todo, found, say, clock)
+        with on_cluster(ask.place if todo else None, say):
+            _work_through(ask, todo, found, say, clock)
     return found
 
 
