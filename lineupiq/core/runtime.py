@@ -31,14 +31,20 @@ def code_digest() -> str:  # 16 hexadecimal digits
 RECORDED = ("lineupiq", "numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "catboost", "torch", "arch", "pyarrow")
 
 
-def runtime_record(
-    seed: int | None = None,  # the seed of the run
-) -> dict[str, Any]:  # seed, threads, python, platform, code, versions
-    "What has to be known about this machine to repeat a run."
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str | None]:
+    "What is installed."
     versions = {}
     for name in RECORDED:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = None
-    return {"seed": seed, "threads": n_threads(), "python": platform.python_version(), "platform": platform.system(), "code": code_digest(), "versions": versions}
+    return versions
+
+
+def runtime_record(
+    seed: int | None = None,  # the seed of the run
+) -> dict[str, Any]:  # seed, threads, python, platform, code, versions
+    "What has to be known about this machine to repeat a run."
+    return {"seed": seed, "threads": n_threads(), "python": platform.python_version(), "platform": platform.system(), "code": code_digest(), "versions": dict(_versions())}

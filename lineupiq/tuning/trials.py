@@ -361,6 +361,7 @@ def score_trial(
 ) -> dict[str, Any]:  # results, told, rounds, begun, state, reason, and the values that were reported by step
     "On a worker: one trial."
     import optuna
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     objective = _objective_here(_Asked(digest, common))
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, direction=objective.direction, pruner=make_pruner(pruner, objective.metric))
