@@ -42,7 +42,7 @@ def test_a_killed_round_goes_on_and_trains_nothing_twice(place):
 
 def test_a_process_that_dies_is_a_target_that_failed(place, monkeypatch):
     import lineupiq.workflows.train_all as here
-    monkeypatch.setattr(here, "CHILD", "import os; print('gone'); os._exit(9)")
+    monkeypatch.setattr(here, "CHILD", "import os; print('gone', flush=True); os._exit(9)")
     found = run_train_all(TrainAllRequest.from_mapping({"data": "noise-bars", "model": "logistic", "jobs": 2}))
     assert [r["state"] for r in found.rows] == ["failed", "failed"] and found.exit_code == 8
     assert "exit code 9" in found.rows[0]["error"] and "gone" in (found.folder / "status.html").read_text()
