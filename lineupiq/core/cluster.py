@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 # %% auto #0
-__all__ = ['QUEUES', 'EXPECTED', 'PATIENCE', 'ClusterPlan', 'Place', 'read_place', 'differing', 'check_versions', 'Cluster',
-           'current_cluster', 'on_cluster']
+__all__ = ['QUEUES', 'EXPECTED', 'PATIENCE', 'ClusterPlan', 'Place', 'read_place', 'differing', 'check_versions',
+           'thread_variables', 'Cluster', 'current_cluster', 'on_cluster']
 
 # %% ../../nbs/00_core/12_cluster.ipynb #c65966a2
 @dataclass(frozen=True)
@@ -117,13 +117,20 @@ def check_versions(
         raise EnvironmentFault("a worker has other versions than this process", where=f"{len(wrong)} of {len(said)} workers, e.g. {address}", found="; ".join(lines[:6]), expected="the same code and libraries everywhere", fix="install the same environment on every machine")
 
 # %% ../../nbs/00_core/12_cluster.ipynb #1980139a
+def thread_variables(
+    threads: int,  # of a task
+) -> dict[str, str]:
+    "What tells the libraries of a process how many threads to take."
+    return dict.fromkeys(("OMP_NUM_THREADS", "LINEUPIQ_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+
+
 PATIENCE = {"local": 60, "address": 60, "queue": 600}  # seconds for the first worker to appear
 
 
 @contextmanager
-def _started(place: Place, threads: int, stack: ExitStack) -> Iterator[Any]:
+def _started(place: Place, threads: int) -> Iterator[Any]:
     "What a client connects to: a cluster of ours, or an address."
-    env = {"OMP_NUM_THREADS": str(threads), "LINEUPIQ_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    env = thread_variables(threads)
     if place.kind == "address":
         yield place.address
     elif place.kind == "local":
@@ -196,7 +203,7 @@ def _task(function: Callable[..., Any], args: tuple, common: Any, expected: Mapp
     import os
     if lines := _agree(expected):
         raise EnvironmentFault("a worker has other versions than the process that asked", found="; ".join(lines[:6]), fix="install the same environment on every machine")
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "LINEUPIQ_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}  # for processes that the task begins
+    os.environ |= thread_variables(threads)  # for processes that the task begins
     return function(*args) if common is None else function(*args, common)
 
 
@@ -224,7 +231,7 @@ def on_cluster(
         raise MissingExtra("a cluster needs Dask", where="cluster (--cluster)", fix="pip install lineupiq[dask]") from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said below, in words
     with ExitStack() as stack:
-        target = stack.enter_context(_started(place, plan.cluster_threads, stack))
+        target = stack.enter_context(_started(place, plan.cluster_threads))
         try:
             client = stack.enter_context(Client(target, timeout=30, set_as_default=False))
             client.wait_for_workers(1, timeout=PATIENCE[place.kind])

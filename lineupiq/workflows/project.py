@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,21 @@ def write_week(
 
 
 # %% ../../nbs/17_workflows/14_project.ipynb #f86b4481
+def _written_down(parts: Iterable[tuple[Any, list, str]], folder: Path, now: datetime, as_of: str) -> dict[str, Any]:
+    "Forecasters, what each says and the digest of its rows, on the record; what became of them: new, same, revised, late, and the last digest."
+    from lineupiq.production.record import ForecastRecord
+    tally, digest = dict.fromkeys(("new", "same", "revised", "late"), 0), ""
+    for who, said, data in parts:
+        written = ForecastRecord(folder).write(who, said, data, now, as_of)
+        tally, digest = {k: v + getattr(written, k) for k, v in tally.items()}, written.digest
+    return tally | {"digest": digest}
+
+
+def _files(path: tuple[str, ...]) -> dict[str, str | list[str]]:
+    "How a source is told of its files; nothing where they are its own."
+    return {"path": path[0] if len(path) == 1 else list(path)} if path else {}
+
+
 OFF_RECORD = ("fumbles_lost",)  # lines of which the source has no outcome by that name
 
 
@@ -174,22 +189,20 @@ def record_week(
     path: tuple[str, ...] = (),  # files that the tables came from; (): the source's own
 ) -> dict[str, Any]:  # new, same, revised, late, digest
     "Put a week's lines on the record, each once."
-    from lineupiq.production.record import Forecast, Forecaster, ForecastRecord
-    tally, digest = dict.fromkeys(("new", "same", "revised", "late"), 0), ""
+    from lineupiq.production.record import Forecast, Forecaster
+    parts = []
     for (position, statistic), rows in week.lines.groupby(["position", "statistic"], sort=False):
         if statistic in OFF_RECORD:
             continue
         model = str(rows["model"].iloc[0])  # a version in production is another forecaster than the season's own model
         run = name_from(model.replace(".", "_"), 64) if " " in model else f"season_{week.season}"
-        source = {"data": "nfl-players", "position": position, "target": statistic, "as_of": week.as_of} | ({"path": path[0] if len(path) == 1 else list(path)} if path else {})
+        source = {"data": "nfl-players", "position": position, "target": statistic, "as_of": week.as_of} | _files(path)
         who = Forecaster(f"project_{position}_{statistic}_{week.as_of}".lower(), None, run, "regression", 1, None, source)
         table = rows.merge(week.players[["player_id", "player", "team", "opponent", "time", "kickoff"]], on="player_id")
         at, start = (naive_utc(table[c]) for c in ("time", "kickoff"))
         said = [Forecast(r.player_id, at[n], start[n], float(r.if_playing), float(r.if_playing), {"ewma": float(r.rule)} if np.isfinite(r.rule) else {}, shown={"player": str(r.player), "team": str(r.team), "opponent": str(r.opponent)}, group=week.season * 100 + week.week) for n, r in enumerate(table.itertuples())]
-        written = ForecastRecord(folder).write(who, said, week.data[f"{position} {statistic}"], now, week.as_of)
-        tally = {k: v + getattr(written, k) for k, v in tally.items()}
-        digest = written.digest
-    return tally | {"digest": digest}
+        parts.append((who, said, week.data[f"{position} {statistic}"]))
+    return _written_down(parts, folder, now, week.as_of)
 
 # %% ../../nbs/17_workflows/14_project.ipynb #e31052f3
 def record_games(
@@ -199,16 +212,15 @@ def record_games(
     path: tuple[str, ...] = (),  # files that the tables came from; (): the source's own
 ) -> dict[str, Any]:  # new, same, revised, late, digest
     "Put the forecasts of a week's games on the record, each once."
-    from lineupiq.production.record import Forecaster, ForecastRecord
-    tally, digest = dict.fromkeys(("new", "same", "revised", "late"), 0), ""
+    from lineupiq.production.record import Forecaster
+    parts = []
     for target, coming in games.sources.items():
         binary, short = target == "home_win", SHORT[target]
-        source = {"data": "nfl-games", "as_of": games.as_of} | ({} if binary else {"target": target}) | ({"path": path[0] if len(path) == 1 else list(path)} if path else {})
+        source = {"data": "nfl-games", "as_of": games.as_of} | ({} if binary else {"target": target}) | _files(path)
         who = Forecaster(f"project_games_{short}_{games.as_of}", None, f"season_{games.season}", "binary" if binary else "regression", 1, (0, 1) if binary else None, source)
         said = _said_of_games(games, target, games.table[games.table["game_id"].isin(coming["game_id"])].merge(coming.drop(columns="time"), on="game_id"))
-        written = ForecastRecord(folder).write(who, said, games.data[target], now, games.as_of)
-        tally, digest = {k: v + getattr(written, k) for k, v in tally.items()}, written.digest
-    return tally | {"digest": digest}
+        parts.append((who, said, games.data[target]))
+    return _written_down(parts, folder, now, games.as_of)
 
 
 def _said_of_games(games: WeekGames, target: str, table: pd.DataFrame) -> list:
