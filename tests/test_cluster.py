@@ -117,3 +117,31 @@ def test_a_run_goes_on_after_its_scheduler_was_killed(alone, cli, tmp_path):
         assert "scheduler" in errors
         assert (done := cli("train", "--resume", run, "--output", tmp_path / "there")).code == 0, done.err
     pd.testing.assert_frame_equal(predictions(tmp_path / "there"), alone, check_exact=True)
+
+
+def test_a_replay_lives_through_the_same(cli, tmp_path, monkeypatch):
+    "Trainings that are certain to be asked for are made ahead on the workers; what the policies do with them is the same."
+    for k, v in ENV.items():
+        monkeypatch.setenv(k, v)
+    ask = ["replay", "--data", "league", "--model", "logistic", "--from", "2020", "--to", "2020", "--policy", "monthly,never", "--json"]
+    told = [json.loads(done.out) for where in ([], ["--cluster", "local:2"]) if (done := cli(*ask, "--output", tmp_path / f"r{len(where)}", *where)).code == 0]
+    assert len(told) == 2
+    for said in told:
+        del said["seconds"]
+        for line in said["policies"]:
+            del line["seconds"]
+    assert told[0] == told[1]
+
+
+def test_an_experiment_finds_the_same(cli, tmp_path, monkeypatch):
+    "One connection for all cells, and each fold of each model a task."
+    for k, v in ENV.items():
+        monkeypatch.setenv(k, v)
+    boards = []
+    for where in ([], ["--cluster", "local:2"]):
+        folder = tmp_path / f"e{len(where)}"
+        (file := tmp_path / f"e{len(where)}.yaml").write_text(f"experiment: {{name: grid}}\nmodels: [logistic, xgboost]\ndata: {{source: league}}\ntraining: {{n_splits: 3}}\nmlflow: {{tracking_uri: 'off'}}\noutput: {{base_dir: {folder}}}\n")
+        done = cli("experiment", "--config", file, "--json", *where)
+        assert done.code == 0, done.err
+        boards.append(pd.DataFrame(json.loads(done.out)["scores"])[["model", "score", "skill", "skill_low", "skill_high"]])
+    pd.testing.assert_frame_equal(*boards, check_exact=True)

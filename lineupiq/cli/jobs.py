@@ -14,7 +14,7 @@ import typer
 
 from .app import Json, Printer, Wide, app, asks, out, say
 from ..core.display import fit_text
-from ..workflows.requests import RetrainRequest, TrainAllRequest
+from ..workflows.requests import ExperimentRequest, RetrainRequest, TrainAllRequest
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #976c7aad
 Notify = Annotated[Optional[list[str]], typer.Option("--notify", help="Whom to tell: github, slack, urls, none, or an address; default all that the environment offers.")]
@@ -111,15 +111,15 @@ def _retrain_all(ask: RetrainRequest, output: Path, dry_run: bool, wide: bool, a
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #4dcc6f8b
 @app.command()
+@asks(ExperimentRequest)
 def experiment(
-    config: Annotated[str, typer.Option("--config", help="A YAML, or one that ships: baseline, production.")],
-    fresh: Annotated[bool, typer.Option("--fresh", help="Run the cells that are done again, too.")] = False,
+    ask: ExperimentRequest,
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     "Run a grid of models × horizons × symbols; the same command again does what is not done yet."
     from lineupiq.workflows.experiment import run_experiment
-    found = run_experiment(config, None if as_json else Printer(wide), fresh)
+    found = run_experiment(ask.check().config, None if as_json else Printer(wide), ask.fresh, ask.place)
     say(found.record() if as_json else _experiment_text(found, Printer(wide).width), as_json, wide)
     if found.exit_code:
         raise typer.Exit(found.exit_code)

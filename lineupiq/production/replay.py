@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, ModelParams, did_you_mean
+from ..core.cluster import Cluster, current_cluster
 from ..core.display import Card, Shown, brief
 from ..core.files import append_line, atomic_write, dump_json, load_json, load_rows, one_at_a_time
 from ..cv import Fold
@@ -39,8 +40,9 @@ from ..training.fitting import plan_folds
 from ..training.request import SplitPlan
 
 # %% auto #0
-__all__ = ['POLICIES', 'MONTH', 'check_policies', 'ReplaySettings', 'Week', 'weeks_of', 'Trained', 'Trainings', 'rules_by_week',
-           'Replay', 'Life', 'is_due', 'has_drifted', 'has_decayed', 'live_through', 'ReplayResult', 'replay_policies']
+__all__ = ['POLICIES', 'MONTH', 'check_policies', 'ReplaySettings', 'Week', 'weeks_of', 'Trained', 'Trainings', 'train_week',
+           'foreseen', 'rules_by_week', 'Replay', 'Life', 'is_due', 'has_drifted', 'has_decayed', 'live_through',
+           'ReplayResult', 'replay_policies']
 
 # %% ../../nbs/13_production/08_replay.ipynb #ff60d9a6
 POLICIES = ("weekly", "monthly", "drift", "decay", "never")
@@ -134,6 +136,18 @@ class Trainings:
             self.made[week.name] = Trained(week.name, load_rows(path.with_suffix(".parquet")).set_index("row"), np.array(about["test"]), np.datetime64(about["until"]), about["seconds"])
         return self.made[week.name]
 
+    def ahead(self,
+        weeks: Sequence[Week],  # that will be asked for
+        cluster: Cluster,  # connected
+    ) -> None:
+        "Train several weeks at once, elsewhere; what a worker made is written here."
+        todo = {w.name: (w,) for w in weeks if not (self.folder / "trained" / w.name).with_suffix(".json").is_file()}
+        for name, made in cluster.run(train_week, todo, (self.panel, self.how, self.last)):
+            if isinstance(made, BaseException):
+                raise made
+            self.new += 1
+            self._write(made, self.folder / "trained" / name)
+
     def _train(self, week: Week) -> Trained:
         "Fit on what was known, and forecast all that is later."
         started, panel, how = time.perf_counter(), self.panel, self.how
@@ -158,6 +172,29 @@ class Trainings:
         made.said.to_parquet(sink, index=False)
         atomic_write(path.with_suffix(".parquet"), sink.getvalue())
         dump_json({"week": made.week, "test": made.test, "until": str(made.until), "seconds": made.seconds}, path.with_suffix(".json"))  # last: it says that the other file is whole
+
+# %% ../../nbs/13_production/08_replay.ipynb #ec4cebbf
+def train_week(
+    week: Week,  # whose training is wanted
+    given: tuple[Panel, ReplaySettings, np.datetime64],  # all rows, how they are trained on, and the last time that is forecast
+) -> Trained:
+    "On a worker: the training of a week."
+    panel, how, last = given
+    return Trainings(panel, how, last, Path())._train(week)
+
+
+def foreseen(
+    weeks: Sequence[Week],  # that are lived through
+    policies: Sequence[str],  # of POLICIES
+) -> list[Week]:  # in order
+    "Weeks that will be trained in whatever they bring."
+    if "weekly" in policies:
+        return list(weeks)
+    out = [weeks[0]]
+    for week in weeks if "monthly" in policies else ():
+        if week.begin - out[-1].begin >= MONTH:
+            out.append(week)
+    return out
 
 # %% ../../nbs/13_production/08_replay.ipynb #0733e09a
 def rules_by_week(
@@ -347,6 +384,8 @@ def replay_policies(
     started, names = time.perf_counter(), check_policies(policies)
     with one_at_a_time(Path(folder) / ".lock", "a replay is running there"):
         replay = Replay(panel, how, first, last, Path(folder))
+        if (cluster := current_cluster()) is not None:
+            replay.trained.ahead(foreseen(replay.weeks, names), cluster)
         lives = {name: live_through(replay, name, show) for name in names}
     rows = np.sort(np.concatenate([w.rows for w in replay.weeks]))
     said = {name: pd.concat(life.said) for name, life in lives.items()}

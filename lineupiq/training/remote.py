@@ -10,8 +10,11 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from ..base import JobError, LineupIQError
 from ..core.cluster import Cluster
@@ -19,10 +22,10 @@ from ..fit.inputs import ModelSpec
 from ..fit.settings import FitSettings
 from .fitting import ModelRun
 from .server import keep_server
-from .worker import read_result, run_together, worker_environment, write_result
+from .worker import read_result, run_together, worker_environment
 
 # %% auto #0
-__all__ = ['MARK', 'packed', 'unpacked', 'mark_job', 'sees_job', 'fit_members', 'run_on']
+__all__ = ['MARK', 'packed', 'unpacked', 'mark_job', 'sees_job', 'fit_members', 'folds_apart', 'joined', 'run_on']
 
 # %% ../../nbs/10_training/02b_remote.ipynb #0f094966
 def packed(
@@ -94,6 +97,7 @@ def fit_members(
     mark: str,  # of `mark_job`
     members: Sequence[tuple[str, dict[str, Any]]],  # family:name, and what each is told
     how: dict[str, Any],  # of FitSettings
+    only: int | None = None,  # a fold's position: this one alone; None: all
     sent: bytes | None = None,  # the job's files, where they come by wire
 ) -> list[bytes | LineupIQError]:  # of each member: its files, or why there are none
     "On a worker: fit members, and give back what they wrote."
@@ -106,13 +110,30 @@ def fit_members(
             if path.suffix in (".arrow", ".npz") or path.name in ("panel.json", "folds.json"):
                 (work / path.name).symlink_to(path.resolve())
         specs = [ModelSpec(name, config) for name, config in members]
-        done = run_together(work, [(spec, out / str(i) / "bundle") for i, spec in enumerate(specs)], FitSettings(**how))
+        done = run_together(work, [(spec, out / str(i) / "bundle") for i, spec in enumerate(specs)], FitSettings(**how), only=only)
         for i, run in enumerate(done):
-            if isinstance(run, ModelRun):
-                write_result(run, out / str(i) / "result.json")
+            for end in ("json", "parquet") if isinstance(run, ModelRun) else ():
+                (work / f"{run.name}.{end}").replace(out / str(i) / f"result.{end}")
         return [packed(out / str(i)) if isinstance(run, ModelRun) else run for i, run in enumerate(done)]
 
 # %% ../../nbs/10_training/02b_remote.ipynb #c379a502
+def folds_apart(
+    spec: ModelSpec,  # a model
+    how: FitSettings,
+    folds: int,  # how many there are
+) -> bool:
+    "Whether each fold of a model may be a task of its own."
+    return folds > 1 and not spec.cls.is_rule and spec.cls.input_kind != "mixed" and how.time_limit is None and how.intervals is None and how.calibrate is None
+
+
+def joined(
+    runs: Sequence[ModelRun],  # of one model, a fold each, in order
+) -> ModelRun:  # with the last fold's model
+    "What a model did on all folds."
+    last, peaks = runs[-1], [r.peak_mb for r in runs if r.peak_mb is not None]
+    return replace(last, predictions=pd.concat([r.predictions for r in runs], ignore_index=True), folds=[f for r in runs for f in r.folds], seconds=sum(r.seconds for r in runs), peak_mb=max(peaks, default=None), remarks=list(dict.fromkeys(m for r in runs for m in r.remarks)))
+
+# %% ../../nbs/10_training/02b_remote.ipynb #74333b7b
 def run_on(
     cluster: Cluster,  # connected
     folder: Path,  # of `write_job`
@@ -120,24 +141,40 @@ def run_on(
     specs: Mapping[str, ModelSpec],  # members by name
     paths: Mapping[str, Path],  # where each one's bundle goes
     how: FitSettings,
+    folds: int = 1,  # how many the job has
 ) -> Iterator[tuple[str, ModelRun | LineupIQError]]:  # as they are done
-    "Fit members on a cluster; their files are written here."
+    "Fit members on a cluster, each fold a task where that may be; their files are written here."
     mark, where = mark_job(folder), str(folder.resolve())
     shared = all(cluster.client.run(sees_job, where, mark).values())
     told = {k: getattr(how, k) for k in FitSettings.__dataclass_fields__}
-    tasks = {"+".join(names): (where, mark, [(f"{specs[n].cls.family}:{specs[n].cls.name}", specs[n].config or {}) for n in names], told) for names in groups}
-    for name, done in cluster.run(fit_members, tasks, None if shared else packed(folder)):
-        names = name.split("+")
+    parts = {n: range(folds) if len(names) == 1 and folds_apart(specs[n], how, folds) else (None,) for names in groups for n in names}
+    tasks = {f"{'+'.join(names)}#{'' if k is None else k}": (where, mark, [(f"{specs[n].cls.family}:{specs[n].cls.name}", specs[n].config or {}) for n in names], told, k) for names in groups for k in parts[names[0]]}
+    there: dict[str, dict[str, ModelRun]] = {n: {} for n in parts}
+    failed: set[str] = set()
+    for task, done in cluster.run(fit_members, tasks, None if shared else packed(folder)):
+        names = task.split("#")[0].split("+")
         if isinstance(done, BaseException) and not isinstance(done, LineupIQError):
             raise done
         for n, result in zip(names, done if isinstance(done, list) else [done] * len(names), strict=True):
-            yield n, result if isinstance(result, LineupIQError) else _written(n, result, folder, paths[n])
+            if n in failed:
+                continue
+            if isinstance(result, LineupIQError):
+                failed.add(n)
+                yield n, result
+                continue
+            there[n][task.split("#")[1]] = _unpacked_run(n, result, folder / f"{task}.files")
+            if len(there[n]) == len(parts[n]):
+                yield n, _kept(joined([there[n]["" if k is None else str(k)] for k in parts[n]]), paths[n])
 
 
-def _written(name: str, data: bytes, folder: Path, bundle: Path) -> ModelRun:
-    "A member's files, where they belong."
-    place = folder / f"{name}.files"
-    unpacked(data, place)
+def _unpacked_run(name: str, data: bytes, place: Path) -> ModelRun:
+    "A member's files, and what they say."
+    unpacked(data, place / name)
+    return read_result(name, place / name / "result.json", place / name / "bundle")
+
+
+def _kept(run: ModelRun, bundle: Path) -> ModelRun:
+    "The model where it belongs."
     bundle.parent.mkdir(parents=True, exist_ok=True)
-    (place / "bundle").replace(bundle)
-    return read_result(name, place / "result.json", bundle)
+    Path(run.bundle).replace(bundle)
+    return replace(run, bundle=bundle)

@@ -179,6 +179,7 @@ def worker_main(
     todo = json.loads(Path(job).read_text())
     die_with(todo["parent"])
     panel, folds = read_job(todo["data"])
+    folds = folds if todo["only"] is None else [folds[todo["only"]]]
     for member in todo["models"]:
         out = Path(member["out"])
         try:
@@ -223,6 +224,7 @@ def run_together(
     members: Sequence[tuple[ModelSpec, Path | str]],  # registered models, and where each one's bundle goes
     how: FitSettings = USUAL,  # how to fit
     tell: Callable[[dict[str, Any]], None] | None = None,  # told where a long training is
+    only: int | None = None,  # a fold's position: this one alone; None: all
 ) -> list[ModelRun | LineupIQError]:  # what each did, or why it did not
     "`run_model` of several members, one after the other, in one process of their own."
     data, first = Path(data).resolve(), members[0][0].cls.name
@@ -230,7 +232,7 @@ def run_together(
     for out in outs:
         out.unlink(missing_ok=True)
     log.write_bytes(b"")
-    todo = {"data": str(data), "how": {f.name: getattr(how, f.name) for f in fields(FitSettings)},
+    todo = {"data": str(data), "only": only, "how": {f.name: getattr(how, f.name) for f in fields(FitSettings)},
             "models": [{"model": f"{spec.cls.family}:{spec.cls.name}", "config": spec.config or {}, "out": str(out), "bundle": str(Path(path).resolve())} for (spec, path), out in zip(members, outs, strict=True)]}
     with worker_server(worker_environment) as server:
         worker = ForkedWorker(server) if server else FreshWorker()

@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 
 from ..base import ConfigError, IntegrityError, LineupIQError, config_problems, did_you_mean
+from ..core.cluster import ClusterPlan, on_cluster
 from ..core.display import brief
 from ..core.config import raise_problems, read_yaml
 from ..core.files import atomic_write, check_name, dump_json, load_json, one_at_a_time
@@ -247,7 +248,7 @@ class Cell:
     @property
     def key(self) -> str:
         "What was asked, as a digest: the same question has the same key."
-        asked = {k: v for k, v in self.ask.record().items() if k not in ("output", "tracking_uri", "experiment", "config")} | {"edges": self.ask.split.edges}
+        asked = {k: v for k, v in self.ask.record().items() if k not in ("output", "tracking_uri", "experiment", "config", "cluster", "cluster_open")} | {"edges": self.ask.split.edges}
         files = [Path(f).expanduser().read_text(encoding="utf-8") for f in self.ask.config]
         return hashlib.sha256(json.dumps([asked, files], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -356,27 +357,31 @@ def run_experiment(
     path: Path | str,  # a YAML, or baseline, production
     show: Callable[[str], None] | None = None,  # prints lines; None: quiet
     fresh: bool = False,  # True: cells that are done are run again
+    place: ClusterPlan | None = None,  # where models and folds are trained; None: where the file says it, else here
 ) -> ExperimentResult:
     "Run what is not done yet, then compare everything."
     found, say = experiment_config(path), show or (lambda line: None)
     cells = grid(found)
+    where = place if place is not None and place.cluster else cells[0].ask.place
     with one_at_a_time(found.folder / ".lock", "this experiment is running"):
         file = found.folder / "state.json"
         state = {"format": 1, "cells": {}} if fresh else _read_state(file)
-        for i, cell in enumerate(cells, 1):
-            if _is_done(state["cells"].get(cell.key)):
-                say(f"[{i}/{len(cells)}] {cell.title}: done before")
-                continue
-            say(f"[{i}/{len(cells)}] {cell.title}")
-            state["cells"][cell.key] = _run_cell(cell, say)
-            dump_json(state, file)
+        todo = [c.key for c in cells if not _is_done(state["cells"].get(c.key))]
+        with on_cluster(where if todo else None, say):
+            for i, cell in enumerate(cells, 1):
+                if cell.key not in todo:
+                    say(f"[{i}/{len(cells)}] {cell.title}: done before")
+                    continue
+                say(f"[{i}/{len(cells)}] {cell.title}")
+                state["cells"][cell.key] = _run_cell(cell, say)
+                dump_json(state, file)
         return _result(found, cells, state["cells"], say)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #a8ec1f86
 def _run_cell(cell: Cell, say: Callable[[str], None]) -> dict[str, Any]:
     "A cell's run, or why there is none."
     try:
-        [run] = run_training(cell.ask, Lines(say))
+        [run] = run_training(replace(cell.ask, place=ClusterPlan()), Lines(say))  # the cluster that is connected to serves all cells
     except LineupIQError as err:
         say(f"{cell.title}: failed: {err.what}")
         return {"title": cell.title, "status": "failed", "error": f"{type(err).__name__}: {err}"[:2000]}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..base import ConfigError
+from ..core.cluster import on_cluster
 from ..data.panel import Panel
 from ..data.request import horizons, read_source
 from ..fit.settings import FitSettings
@@ -58,4 +59,5 @@ def run_replay(
 ) -> ReplayResult:
     "`lineupiq replay`."
     panel = read_source(ask.check().source, horizons(ask.source)[0])
-    return replay_policies(panel, replay_settings(ask), *replay_span(panel, ask), ask.policy, ask.output, show)
+    with on_cluster(ask.place, show):
+        return replay_policies(panel, replay_settings(ask), *replay_span(panel, ask), ask.policy, ask.output, show)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ['RECORDS', 'told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst',
            'TrainRequest', 'TuneRequest', 'PredictRequest', 'ProjectRequest', 'LineupRequest', 'EvaluateRequest',
            'ExportRequest', 'AuditRequest', 'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest',
-           'TrainAllRequest', 'RecordRequest', 'ReproduceRequest', 'ReplayRequest']
+           'TrainAllRequest', 'RecordRequest', 'ReproduceRequest', 'ExperimentRequest', 'ReplayRequest']
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
 def told_by(
@@ -580,6 +580,18 @@ class ReproduceRequest(Request):
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #efebaa95
 @dataclass(frozen=True)
+class ExperimentRequest(Request):
+    "What `lineupiq experiment` is asked for."
+    config: str = option("", needed=True)  # A YAML, or one that ships: baseline, production.
+    fresh: bool = False  # Run the cells that are done again, too.
+    place: ClusterPlan = part(ClusterPlan)
+
+    def problems(self) -> list[str]:
+        "What can be said before the file is read."
+        return super().problems() + ([] if self.config else ["config: which experiment is meant is not said"])
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #f610d706
+@dataclass(frozen=True)
 class ReplayRequest(Request):
     "What `lineupiq replay` is asked for."
     source: DataRequest = part(DataRequest, without=("weights", "n"))
@@ -596,6 +608,7 @@ class ReplayRequest(Request):
     gate: Path | None = None  # Thresholds; see `lineupiq config show gate`. Default those, with 300 draws of the bootstrap.
     watch: Path | None = None  # What drift is asked of; see `lineupiq config show drift`. Default that, of features and outcomes, with 199 shuffles.
     output: str = "experiments/replay"  # Where trainings are kept; the same command again goes on with them.
+    place: ClusterPlan = part(ClusterPlan)
 
     def problems(self) -> list[str]:
         "Everything that can be said before any data are read."
