@@ -52,6 +52,8 @@ class Progress(StatusLine):
             self._losses(model, facts)
         if state == "epoch":
             return self._epoch(model, facts)
+        if state == "task":
+            return self.show(self.meter.line) if self.tty else None
         if not self.tty and self.as_json:
             shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error", "kept")} | stopping(facts)
             return out(json.dumps({"event": "model", "model": model, "state": state, **shown}), sys.stderr)

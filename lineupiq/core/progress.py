@@ -47,14 +47,17 @@ class Meter:
 
     def told(self,
         model: str,  # its name
-        state: str,  # running, epoch, done or failed
-        facts: Record,  # of an epoch: fit, epoch, losses
+        state: str,  # running, epoch, task, done or failed
+        facts: Record,  # of an epoch: fit, epoch, losses; of a task on a cluster: done, total, workers
     ) -> None:
         "Note a state."
         self.model = model
         if state == "epoch":
             losses = ", ".join(f"{k} {facts[k]:.4f}" for k in ("train_loss", "val_loss") if k in facts)
             self.detail = f"fit {facts['fit']}, epoch {facts['epoch']}, {losses}"
+            return
+        if state == "task":
+            self.detail = f"{facts['done']} of {facts['total']} tasks, {facts['workers']} workers"
             return
         self.detail = ""
         self.done += state in ("done", "failed")
@@ -88,7 +91,7 @@ class NotebookProgress:
 
     def __call__(self, model: str, state: str, facts: Record) -> None:
         self.meter.told(model, state, facts)
-        if state != "epoch" or time.monotonic() - self.at > self.every:
+        if state not in ("epoch", "task") or time.monotonic() - self.at > self.every:
             self._put(f"<code>{html.escape(self.meter.line())}</code>")
 
     def stop(self) -> None:

@@ -139,6 +139,7 @@ class Trainings:
     def ahead(self,
         weeks: Sequence[Week],  # that will be asked for
         cluster: Cluster,  # connected
+        show: Callable[[str], None] | None = None,  # told how far it is; None: quiet
     ) -> None:
         "Train several weeks at once, elsewhere; what a worker made is written here."
         todo = {w.name: (w,) for w in weeks if not (self.folder / "trained" / w.name).with_suffix(".json").is_file()}
@@ -147,6 +148,8 @@ class Trainings:
                 raise made
             self.new += 1
             self._write(made, self.folder / "trained" / name)
+            if show is not None and (self.new == len(todo) or self.new % 25 == 0):
+                show(f"{self.new} of {len(todo)} trainings are made, {cluster.workers} workers")
 
     def _train(self, week: Week) -> Trained:
         "Fit on what was known, and forecast all that is later."
@@ -385,7 +388,7 @@ def replay_policies(
     with one_at_a_time(Path(folder) / ".lock", "a replay is running there"):
         replay = Replay(panel, how, first, last, Path(folder))
         if (cluster := current_cluster()) is not None:
-            replay.trained.ahead(foreseen(replay.weeks, names), cluster)
+            replay.trained.ahead(foreseen(replay.weeks, names), cluster, show)
         lives = {name: live_through(replay, name, show) for name in names}
     rows = np.sort(np.concatenate([w.rows for w in replay.weeks]))
     said = {name: pd.concat(life.said) for name, life in lives.items()}

@@ -9,7 +9,7 @@ import hashlib
 import io
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,7 @@ def run_on(
     paths: Mapping[str, Path],  # where each one's bundle goes
     how: FitSettings,
     folds: int = 1,  # how many the job has
+    tell: Callable[[str, int, int], None] | None = None,  # told whose task is done, how many are, and of how many
 ) -> Iterator[tuple[str, ModelRun | LineupIQError]]:  # as they are done
     "Fit members on a cluster, each fold a task where that may be; their files are written here."
     mark, where = mark_job(folder), str(folder.resolve())
@@ -151,7 +152,9 @@ def run_on(
     tasks = {f"{'+'.join(names)}#{'' if k is None else k}": (where, mark, [(f"{specs[n].cls.family}:{specs[n].cls.name}", specs[n].config or {}) for n in names], told, k) for names in groups for k in parts[names[0]]}
     there: dict[str, dict[str, ModelRun]] = {n: {} for n in parts}
     failed: set[str] = set()
-    for task, done in cluster.run(fit_members, tasks, None if shared else packed(folder)):
+    for number, (task, done) in enumerate(cluster.run(fit_members, tasks, None if shared else packed(folder)), 1):
+        if tell is not None:
+            tell(task.split("#")[0].split("+")[0], number, len(tasks))
         names = task.split("#")[0].split("+")
         if isinstance(done, BaseException) and not isinstance(done, LineupIQError):
             raise done

@@ -257,7 +257,8 @@ def _elsewhere(cluster: Cluster, work: Path, rows: tuple[Panel, list[Fold]], spe
         write_job(work, *rows)
         for name in specs:
             progress(name, "running", {})
-        yield from run_on(cluster, work, [*([n] for n in specs if n not in RULES), *([rules] if rules else [])], specs, paths, how, len(rows[1]))
+        told = lambda name, done, total: progress(name, "task", {"done": done, "total": total, "workers": cluster.workers})  # noqa: E731
+        yield from run_on(cluster, work, [*([n] for n in specs if n not in RULES), *([rules] if rules else [])], specs, paths, how, len(rows[1]), told)
     finally:
         if not how.keep_work:
             shutil.rmtree(work, ignore_errors=True)
