@@ -140,7 +140,7 @@ def test_an_experiment_finds_the_same(cli, tmp_path, monkeypatch):
     boards = []
     for where in ([], ["--cluster", "local:2"]):
         folder = tmp_path / f"e{len(where)}"
-        (file := tmp_path / f"e{len(where)}.yaml").write_text(f"experiment: {{name: grid}}\nmodels: [logistic, xgboost]\ndata: {{source: league}}\ntraining: {{n_splits: 3}}\nmlflow: {{tracking_uri: 'off'}}\noutput: {{base_dir: {folder}}}\n")
+        (file := tmp_path / f"e{len(where)}.yaml").write_text(f"experiment: {{name: grid}}\nmodels: [logistic, xgboost]\ndata: {{source: league}}\ntraining: {{walk_forward: '2018:2020'}}\nmlflow: {{tracking_uri: 'off'}}\noutput: {{base_dir: {folder}}}\n")
         done = cli("experiment", "--config", file, "--json", *where)
         assert done.code == 0, done.err
         boards.append(pd.DataFrame(json.loads(done.out)["scores"])[["model", "score", "skill", "skill_low", "skill_high"]])
