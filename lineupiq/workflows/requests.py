@@ -338,7 +338,7 @@ class LineupRequest(Request):
     roster: Path | None = None  # A file with your players' names (and teams): only they can be picked.
     wishes: Wishes = part(Wishes)
     reach: float | None = None  # Also tell the chance to reach this score; default the one of --objective.
-    seed: int = 0  # Of the search, and of what the draws do not have.
+    seed: Annotated[int, Bound(ge=0, lt=2**32)] = 0  # Of the search, and of what the draws do not have.
     output: Path | None = None  # Write the line-ups with their figures, .csv or .parquet, a row a line-up.
     upload: Path | None = None  # Write the site's form, .csv: a row a line-up, a column a place.
     csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
