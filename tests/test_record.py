@@ -11,7 +11,7 @@ from lineupiq.data.simulate import noise_bars
 from lineupiq.production.record import ForecastRecord, verify_record
 from lineupiq.workflows.predict import run_predict
 from lineupiq.workflows.recording import predict_recorded
-from lineupiq.workflows.record import RecordRequest, score_record
+from lineupiq.workflows.record import RecordRequest, score_record, write_page
 from lineupiq.workflows.requests import PredictRequest
 from lineupiq.models.stored import stored_model
 
@@ -152,7 +152,9 @@ def test_bars_and_a_table(cli, table, tmp_path):
     eve = pd.Timestamp(frame["day"][260], tz="UTC") - pd.Timedelta("2h")
     assert predict_recorded(shops, folder=tmp_path / "record", clock=eve.to_pydatetime)[1].new == 2
     upto(700), frame.to_csv(tmp_path / "rows.csv", index=False)
-    found = {s.who.model: s for s in score_record(RecordRequest(str(tmp_path / "record")), draws=100).live}
+    scores = score_record(RecordRequest(str(tmp_path / "record")), draws=100)
+    assert write_page(scores, tmp_path / "page").read_text().count("<img") == 2  # numbers are scored by a root, which does not add up, and have a picture all the same
+    found = {s.who.model: s for s in scores.live}
     assert set(found) == {"bars_h3_logistic", "shops_h1_ridge"} and found["shops_h1_ridge"].counts["scored"] == 2 and found["bars_h3_logistic"].counts["late"] >= 1
     assert found["shops_h1_ridge"].skill.low is None and "without an interval" in found["shops_h1_ridge"].sentence()
 

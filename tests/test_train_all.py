@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from conftest import good_frame
 
 from lineupiq.workflows.requests import TrainAllRequest
 from lineupiq.workflows.train_all import run_train_all, status_text
@@ -46,3 +47,24 @@ def test_a_process_that_dies_is_a_target_that_failed(place, monkeypatch):
     found = run_train_all(TrainAllRequest.from_mapping({"data": "noise-bars", "model": "logistic", "jobs": 2}))
     assert [r["state"] for r in found.rows] == ["failed", "failed"] and found.exit_code == 8
     assert "exit code 9" in found.rows[0]["error"] and "gone" in (found.folder / "status.html").read_text()
+
+
+def test_the_job_trains_again_what_has_grown(cli, table, place):
+    "The job, and the command after it: the same rows are left alone, a table that has grown is trained again, and rows that cannot be read change nothing."
+    frame = good_frame(300)
+    about = table(frame[:260], name="shops", label_lag="20h")
+    said = ["train-all", "--data", about, "--model", "ridge"]
+    job = cli("job", "train_all", "-p", f"data={about}", "-p", "model=ridge")
+    assert job.code == 0, job.err
+    [done] = (place / "experiments" / "train_all").glob("*/targets/*.json")
+    first = json.loads(done.read_text())
+    assert first["state"] == "done" and first["published"]
+    again = cli(*said)
+    assert again.code == 0 and "so it is not trained again" in again.out + again.err
+    assert json.loads(done.read_text()) == first
+    frame.to_csv(place / "rows.csv", index=False)
+    grown = cli(*said)
+    assert grown.code == 0 and "260 known outcomes" in grown.out + grown.err and "now 300" in grown.out + grown.err
+    assert (newer := json.loads(done.read_text()))["run_dir"] != first["run_dir"]
+    (place / "rows.csv").unlink()
+    assert cli(*said).code in (2, 3) and json.loads(done.read_text()) == newer

@@ -110,7 +110,7 @@ def _number_problems(data: Mapping[str, object], size: int) -> list[str]:
         if v is not None and (not isinstance(v, int) or isinstance(v, bool) or not 1 <= v <= max(most, 1)):
             out.append(f"{key}: expected a whole number from 1 to {max(most, 1):,}, found {v!r}")
     try:
-        fields = {f for _, f, _, _ in Formatter().parse(str(data.get("upload", "{name}"))) if f is not None}
+        fields = {f"{f}{form}{kind or ''}" for _, f, form, kind in Formatter().parse(str(data.get("upload", "{name}"))) if f is not None}  # no widths: {name:>9999999} would fill the memory
     except ValueError:
         fields = {"?"}
     return out + ["upload: expected a text with {name}, {id} or both"] * (not fields or not fields <= {"name", "id"} or not isinstance(data.get("upload", ""), str))

@@ -81,8 +81,9 @@ def slate_of(
 ) -> Slate:
     "A slate from a week's simulated lines."
     odd = [f"{name} {np.shape(v)}" for name, v in draws.items() if np.ndim(v) != 2 or np.shape(v)[1] != len(players)]
-    if odd or len({np.shape(v)[0] for v in draws.values()}) > 1:
-        raise DataError("draws and players differ", where="draws", found=", ".join(odd or [f"{n} {np.shape(v)}" for n, v in draws.items()][:4]), expected=f"each (draws, {len(players)})", fix="write players and draws of one projection together")
+    odd += [f"{name} of {np.asarray(v).dtype}" for name, v in draws.items() if not np.issubdtype(np.asarray(v).dtype, np.number)]
+    if odd or len({np.shape(v)[0] for v in draws.values()}) > 1 or not draws or not len(next(iter(draws.values()))):
+        raise DataError("draws and players differ", where="draws", found=", ".join(odd or [f"{n} {np.shape(v)}" for n, v in draws.items()][:4]), expected=f"each (draws, {len(players)}) numbers", fix="write players and draws of one projection together")
     absent = scoring.absent(draws)
     notes = [f"not projected, counted as nothing: {', '.join(absent)}"] if absent else []
     return Slate(players, scoring.points(draws).astype(np.float32), notes)
@@ -129,6 +130,17 @@ def _team_in(name: str) -> str:
     return TEAM_WORDS.get(folded(re.sub(r"(?i)\b(d/?st|def|defen[cs]e)\b", "", name)), "")
 
 
+def _check_numbers(rows: pd.DataFrame, needs: Sequence[str], where: str) -> None:
+    "Refuse numbers that nobody can have: a salary below 0 would let a line-up buy more than its cap, and one without end fits under none."
+    numbers = [c for c in ("salary", "points", "sd") if c in rows]
+    for c in numbers:
+        low = 0.0 if c != "points" else -np.inf
+        if len(odd := rows[rows[c].notna() & ~(np.isfinite(rows[c]) & (rows[c] >= low))]):
+            raise DataError(f"{c} of a player that cannot be", where=f"{where}, {odd['name'].iloc[0]}", found=f"{odd[c].iloc[0]:g}" + (f", and {len(odd) - 1} more" if len(odd) > 1 else ""), expected="a finite number" + (" from 0 up" if low == 0 else ""), fix="write the number as it is, or leave the field empty")
+    if lacking := [c for c in numbers if c in needs and not rows[c].notna().any()]:
+        raise DataError(f"nobody has {lacking[0]}", where=where, found=f"{len(rows)} row(s) without it", expected="a number for each player that can be picked", fix="fill the column, or give another file")
+
+
 def read_players(
     path: str | Path,  # .csv or .parquet with a name, or a defence's team
     needs: Sequence[str] = ("salary",),  # of `HEADS`, besides the name
@@ -143,6 +155,7 @@ def read_players(
     for c in ("salary", "points", "sd"):
         if c in out:
             out[c] = to_numbers(out[c].astype("string").str.replace(r"[$,\s]", "", regex=True) if not pd.api.types.is_numeric_dtype(out[c]) else out[c], found[c])
+    _check_numbers(out, needs, str(path))
     for c in ("name", "position", "team", "site_id"):
         out[c] = out[c].astype("string").fillna("").str.strip().astype(object) if c in out else ""
     words = [(p.upper() if p.upper() == "D/ST" else p.upper().split("/")[0]) or ("DST" if _team_in(n) else "") for p, n in zip(out["position"], out["name"], strict=True)]
@@ -220,7 +233,7 @@ def with_salaries(
     if not whole or kept.all():
         return found
     gone = slate.players["player"][~kept].iloc[np.argsort(-slate.mean[~kept])].tolist()
-    return found.take(kept, f"{len(gone)} projected players are not in the file, and cannot be picked: {_some(gone, 3)}")
+    return found.take(kept, f"{len(gone)} projected players are not in the file{' with a salary' if 'salary' in rows else ''}, and cannot be picked: {_some(gone, 3)}")
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #7f83a987
 def with_known_points(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,14 @@ __all__ = ['PROJECTIONS', 'projection_folder', 'read_projection', 'check_week', 
 PROJECTIONS = "experiments/projections"  # where `lineupiq project` writes, unless told otherwise
 
 # %% ../../nbs/17_workflows/14a_lineup.ipynb #6d72b9e4
+def _about(folder: Path) -> dict[str, Any]:
+    "What week.json says; empty where there is none."
+    file = folder / "week.json"
+    if file.is_file() and not isinstance(found := load_json(file), dict):
+        raise DataError("a week.json that does not describe a week", where=str(file), found=type(found).__name__, expected="season, week and what the page shows", fix="project the week again, or remove the folder")
+    return found if file.is_file() else {}
+
+
 def projection_folder(
     ask: LineupRequest,
     parent: Path | str = PROJECTIONS,  # of the weeks
@@ -40,7 +49,7 @@ def projection_folder(
         return ask.projection.expanduser()
     if ask.season is not None:
         return week_folder(parent, ask.season, ask.week, ask.as_of)
-    weeks = sorted(Path(parent).glob(f"*_{ask.as_of}/week.json"), key=lambda p: (str(load_json(p).get("written", "")), p))
+    weeks = sorted(Path(parent).glob(f"*_{ask.as_of}/week.json"), key=lambda p: (str(_about(p.parent).get("written", "")), p))
     if not weeks:
         raise ConfigError("no week has been projected", where=str(parent), expected=f"a folder of {ask.as_of}", fix="run lineupiq project first, or give a folder (--projection)")
     return weeks[-1].parent
@@ -73,8 +82,9 @@ def check_week(
     week: int,
 ) -> None:
     "Refuse a projection of another week."
-    found = [(about["season"], about["week"])] if (folder / "week.json").is_file() and {"season", "week"} <= set(about := load_json(folder / "week.json")) else \
-        sorted(set(zip(players["season"].astype(int), players["week"].astype(int), strict=True))) if {"season", "week"} <= set(players) else []
+    about = _about(folder)
+    of_rows = players[["season", "week"]].apply(pd.to_numeric, errors="coerce").dropna().drop_duplicates() if {"season", "week"} <= set(players) else pd.DataFrame()
+    found = [(about["season"], about["week"])] if {"season", "week"} <= set(about) else sorted(of_rows.astype(int).itertuples(index=False, name=None)) if len(of_rows) else []
     if found != [(season, week)]:
         raise ConfigError("a projection of another week" if found else "the projection does not say of which week it is", where=str(folder), found=", ".join(f"week {w} of {s}" for s, w in found[:3]), expected=f"week {week} of {season}", fix="give the folder of that week, or say no week (season and week; --season, --week)")
 

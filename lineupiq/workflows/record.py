@@ -24,7 +24,7 @@ from ..report.boards import number
 from ..report.document import Document, Figure, Section, Table, page_html
 from ..scoring.calibration import plot_reliability
 from ..scoring.leaderboard import SIMPLE_RULE, forecast_of, in_order
-from ..scoring.metrics import get_metric
+from ..scoring.metrics import Metric, get_metric
 from ..store.layout import Store, read_metadata
 from .requests import RECORDS, RecordRequest
 
@@ -166,11 +166,17 @@ def table_text(
     return empty if frame.empty else fit_text(texts, width, LESS, "left")
 
 # %% ../../nbs/17_workflows/14_record.ipynb #c18e5984
+def _adds_up(s: LiveScore) -> Metric | None:
+    "The board's score where it is a mean over events, so that it can be summed; of numbers, whose root it may be, the absolute error."
+    metric = get_metric(str(s.board["metric"].iloc[0]))
+    return metric if metric.rows is not None and metric.combine is None else get_metric("mae") if s.who.classes is None else None
+
+
 def plot_lead(
     s: LiveScore,  # with forecasts
 ) -> Any:  # axes
     "How far the model and the market are ahead of the rule, event by event."
-    metric, rule = get_metric(str(s.board["metric"].iloc[0])), s.forecasts[SIMPLE_RULE[s.who.task]]
+    metric, rule = _adds_up(s), s.forecasts[SIMPLE_RULE[s.who.task]]
     ax = subplots(figsize=(7, 3))
     for name in (n for n in s.forecasts if n == s.who.model or n.startswith("reference:")):
         own = s.forecasts[name]
@@ -203,7 +209,7 @@ def _sections(s: LiveScore, then: float | None) -> list[Section]:
     parts: list[Any] = [s.sentence() + (f" On its test rows it was {then:+.4f}." if then is not None else "")]
     if len(s.board):
         parts.append(Table(s.table(), "Everybody by what was said at the time of writing. Brackets hold 95 % intervals by blocks of time."))
-        if get_metric(str(s.board["metric"].iloc[0])).rows is not None:
+        if _adds_up(s) is not None:
             parts.append(Figure.of(f"lead_{s.who.model}", plot_lead(s), f"loss that {s.who.model} has saved over {SIMPLE_RULE[s.who.task]}, event by event", "Above zero is better than the rule so far; a line that falls is losing."))
     if len(s.calibration):
         parts.append(Table(s.calibration.map(_cell), "Calibrated: the error (ECE) is one that a calibrated forecast would have by chance. A slope of 1 is as sure as it should be."))

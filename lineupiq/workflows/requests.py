@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['RECORDS', 'told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst',
-           'TrainRequest', 'TuneRequest', 'PredictRequest', 'ProjectRequest', 'LineupRequest', 'EvaluateRequest',
-           'ExportRequest', 'AuditRequest', 'FoldsRequest', 'ValidateRequest', 'DriftRequest', 'RetrainRequest',
-           'TrainAllRequest', 'RecordRequest', 'ReproduceRequest', 'ExperimentRequest', 'ReplayRequest']
+           'HowToTrain', 'TrainRequest', 'TuneRequest', 'PredictRequest', 'ProjectRequest', 'LineupRequest',
+           'EvaluateRequest', 'ExportRequest', 'AuditRequest', 'FoldsRequest', 'ValidateRequest', 'DriftRequest',
+           'RetrainRequest', 'TrainAllRequest', 'RecordRequest', 'ReproduceRequest', 'ExperimentRequest',
+           'ReplayRequest']
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #cc4dbf7c
 def told_by(
@@ -115,8 +116,8 @@ class SearchFirst:
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #f721a198
 @dataclass(frozen=True)
-class TrainRequest(Request):
-    "What `lineupiq train` is asked for."
+class HowToTrain(Request):
+    "What is said of a training, whether of one target or of many."
     source: DataRequest = part(DataRequest, without=("n",))
     model: tuple[str, ...] = ("all",)  # A model, several, or `all`; default those of --config, else all.
     config: tuple[Path, ...] = ()  # A model's YAML, see `lineupiq config show MODEL`; once for each model that has one.
@@ -126,8 +127,24 @@ class TrainRequest(Request):
     search: SearchFirst = part(SearchFirst)
     tracking: Tracking = part(Tracking)
     place: ClusterPlan = part(ClusterPlan)
-    publish: bool = True  # Publish the candidate as the next version and point staging at it.
+    publish: bool = True  # Publish the candidate, of each target its own, as the next version and point staging at it.
     level: Literal["major", "minor", "patch"] = option("minor", "part")  # Part of the version to raise: major, minor or patch.
+
+    def problems(self) -> list[str]:
+        "Parts that contradict themselves, and models that there are not."
+        empty = [] if self.model else ["model: which one is trained is not said; name a model, several, or all"]
+        return super().problems() + empty + model_problems(self.model)
+
+    def in_process(self,
+        draws: int = 100,  # of the bootstrap
+    ) -> Any:  # of the same class
+        "The same without a process for each model, and with coarser intervals: for a page or a test."
+        return replace(self, settings=replace(self.settings, isolate=False, draws=draws))
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #1597d48c
+@dataclass(frozen=True)
+class TrainRequest(HowToTrain):
+    "What `lineupiq train` is asked for."
     resume: Path | None = None  # A run's folder, or its id below --output: go on with it, as it was asked for then.
 
     @classmethod
@@ -169,14 +186,7 @@ class TrainRequest(Request):
 
     def problems(self) -> list[str]:
         "Everything that can be said before any data are read."
-        empty = [] if self.model else ["model: which one is trained is not said; name a model, several, or all"]
-        return super().problems() + empty + model_problems(self.model) + source_problems(self.source) + _score_problems(self.settings)
-
-    def in_process(self,
-        draws: int = 100,  # of the bootstrap
-    ) -> TrainRequest:
-        "The same training without a process for each model, and with a coarser interval: for a page or a test."
-        return replace(self, settings=replace(self.settings, isolate=False, draws=draws))
+        return super().problems() + source_problems(self.source) + _score_problems(self.settings)
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #7db9ae71
 def _taken(data: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -329,7 +339,7 @@ class LineupRequest(Request):
     roster: Path | None = None  # A file with your players' names (and teams): only they can be picked.
     wishes: Wishes = part(Wishes)
     reach: float | None = None  # Also tell the chance to reach this score; default the one of --objective.
-    seed: int = 0  # Of the search, and of what the draws do not have.
+    seed: Annotated[int, Bound(ge=0, lt=2**32)] = 0  # Of the search, and of what the draws do not have.
     output: Path | None = None  # Write the line-ups with their figures, .csv or .parquet, a row a line-up.
     upload: Path | None = None  # Write the site's form, .csv: a row a line-up, a column a place.
     csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
@@ -506,23 +516,13 @@ class RetrainRequest(Request):
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #61b72527
 @dataclass(frozen=True)
-class TrainAllRequest(Request):
+class TrainAllRequest(HowToTrain):
     "What `lineupiq train-all` is asked for."
     source: DataRequest = part(DataRequest, without=("n", "position", "target"))
     position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
     target: tuple[str, ...] = ()  # Only these targets; default all of the source.
-    model: tuple[str, ...] = ("all",)  # A model, several, or `all`; default those of --config, else all.
-    config: tuple[Path, ...] = ()  # A model's YAML, see `lineupiq config show MODEL`; once for each model that has one.
-    training_config: Path | None = None  # Defaults of training; see `lineupiq config show training`.
-    split: SplitPlan = part(SplitPlan, without=("parts", "edges"))
-    settings: TrainSettings = part(TrainSettings, without=ENGINE)
-    search: SearchFirst = part(SearchFirst)
-    tracking: Tracking = part(Tracking)
-    publish: bool = True  # Publish the candidate of each target as the next version and point staging at it.
-    level: Literal["major", "minor", "patch"] = option("minor", "part")  # Part of the version to raise: major, minor or patch.
-    place: ClusterPlan = part(ClusterPlan)
     jobs: Count = 1  # Trainings beside each other, each in a process of its own; they share the threads.
-    fresh: bool = False  # Train targets that are done again, and begin stopped ones anew.
+    fresh: bool = False  # Train again what is done on the very rows of today, too, and begin stopped ones anew.
     status: Path = Path("experiments/train_all")  # Parent of the status pages, and of what a stopped one goes on with.
 
     OWN = ("position", "target", "jobs", "fresh", "status", *ClusterPlan.__dataclass_fields__)  # what no single training is asked for; a cluster is connected to once, for all
@@ -537,17 +537,10 @@ class TrainAllRequest(Request):
         made = TrainRequest.from_mapping({**said, "position": position, "target": target, "horizon": None if horizon is None else [horizon]}, "train-all")
         return replace(made, settings=replace(made.settings, isolate=self.settings.isolate, draws=self.settings.draws))
 
-    def in_process(self,
-        draws: int = 100,  # of the bootstrap
-    ) -> TrainAllRequest:
-        "The same trainings without a process for each model, and with coarser intervals: for a page or a test."
-        return replace(self, settings=replace(self.settings, isolate=False, draws=draws))
-
     def problems(self) -> list[str]:
         "What can be said before it is known which targets there are; the rest is said of each training."
-        empty = [] if self.model else ["model: which one is trained is not said; name a model, several, or all"]
         twice = ["jobs: trainings on a cluster take turns, and the models of each run beside each other; leave jobs or cluster out"] if self.jobs > 1 and self.place.cluster else []
-        return super().problems() + empty + twice + model_problems(self.model) + place_problems(self.source.data, self.source.path)
+        return super().problems() + twice + place_problems(self.source.data, self.source.path)
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #692989d9
 @dataclass(frozen=True)

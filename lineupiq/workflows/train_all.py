@@ -22,11 +22,13 @@ from typing import Any
 
 import pandas as pd
 
-from ..base import ConfigError, DataError, IntegrityError, LineupIQError, NotFound, did_you_mean, n_threads
+from ..base import ConfigError, DataError, IntegrityError, LineupIQError, NotFound, Record, did_you_mean, n_threads
 from ..core.cluster import on_cluster
+from ..core.config import read_yaml
 from ..core.display import brief, fit_text
 from ..core.files import atomic_write, dump_json, load_json, name_from, one_at_a_time, plain
-from ..data.request import DataRequest, horizons
+from ..data.panel import describe_panel
+from ..data.request import DataRequest, horizons, read_source
 from ..data.sources import SOURCES
 from ..jobs.steps import Lines
 from ..projection.lines import LINES
@@ -42,7 +44,7 @@ from .train import run_record, run_training
 # %% auto #0
 __all__ = ['PLAYERS', 'OTHERS', 'CHILD', 'GRACE', 'LEAVE', 'Target', 'source_targets', 'Task', 'stopped_run', 'train_task',
            'train_file', 'replace_engine', 'run_beside', 'TrainAllResult', 'status_table', 'write_status',
-           'status_text', 'run_train_all']
+           'status_text', 'rows_changed', 'run_train_all']
 
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #dc0aef87
 PLAYERS = ("nfl-players", "league")  # sources of players' statistics; the simulated league has games besides
@@ -318,13 +320,41 @@ def _tasks(ask: TrainAllRequest) -> list[Task]:
     return [Task(t, t.title(ask.source.data), ask.of(t.position, t.target, t.horizon)) for t in source_targets(ask)]
 
 
-def _before(folder: Path, task: Task) -> dict[str, Any] | None:
-    "What is written of a target that is done, if its run is still there."
+def _before(folder: Path, task: Task) -> tuple[dict[str, Any], Record] | None:
+    "What is written of a target that is done, and the rows that its run saw, if it is still there."
     file = folder / "targets" / f"{task.key}.json"
     with suppress(LineupIQError, OSError, KeyError, TypeError):  # what cannot be read is trained again
         told = load_json(file) if file.is_file() else {}
-        return told if told.get("state") == "done" and run_end(Path(told["run_dir"])) is not None else None
+        run = Path(told["run_dir"])
+        return (told, read_yaml(run / "config.yaml")["panel"]) if told["state"] == "done" and run_end(run) is not None else None
     return None
+
+
+def rows_changed(
+    ask: TrainRequest,  # of a target
+    then: Record,  # the rows of its run, as `describe_panel` says them
+) -> str | None:  # what they were and are; None: they are the same
+    "Whether today's rows are other ones than those that a target was trained on."
+    now = describe_panel(read_source(ask.source, next(iter(horizons(ask.source)))))
+    span = lambda p: f"{p['labelled']:,} known outcomes, rows to {p['to']}"  # noqa: E731
+    if now["digest"] == then["digest"]:
+        return None
+    return f"{span(then)}, now {span(now)}" if span(then) != span(now) else f"{span(now)}, as before, but other values"
+
+
+def _done_before(ask: TrainAllRequest, folder: Path, tasks: list[Task], say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    "What is done on the rows of today, by key; says of every other one why it is trained again."
+    written = [] if ask.fresh else [(t, *found) for t in tasks if (found := _before(folder, t)) is not None]
+    if written:
+        say(f"{len(written)} targets were trained before; their rows are compared with those of today")
+    kept = {}
+    for task, told, then in written:
+        if (why := rows_changed(task.ask, then)) is None:
+            kept[task.key] = told
+            say(f"{task.title}: the same {then['labelled']:,} known outcomes, rows to {then['to']}, so it is not trained again")
+        else:
+            say(f"{task.title}: trained again, its rows have changed: {why}")
+    return kept
 
 
 def run_train_all(
@@ -332,12 +362,12 @@ def run_train_all(
     show: Callable[[str], None] | None = None,  # prints lines; None: quiet
     clock: Callable[[], datetime] = utc_now,  # says now
 ) -> TrainAllResult:
-    "Train every target that is not done yet, and say how all of them stand."
+    "Train every target that is not done yet on the rows of today, and say how all of them stand."
     say, tasks = show or (lambda line: None), _tasks(ask.check())
     folder = Path(ask.status).expanduser() / name_from(ask.source.data)
     with one_at_a_time(folder / ".lock", f"train-all of {ask.source.data} is running", "wait for it, or give another folder (--status)"):
         (folder / "work").mkdir(parents=True, exist_ok=True)
-        kept = {} if ask.fresh else {t.key: told for t in tasks if (told := _before(folder, t)) is not None}
+        kept = _done_before(ask, folder, tasks, say)
         found = TrainAllResult(folder, [{"target": t.title, "key": t.key, "state": "waiting"} | kept.get(t.key, {}) for t in tasks])
         todo = [t for t in tasks if t.key not in kept]
         say(f"{len(tasks)} targets of {ask.source.data}, {len(kept)} of them done before")
