@@ -340,7 +340,7 @@ def _bar_world(ask: DataRequest, horizon: int | None) -> World:
     elif ask.data == "bars": raw, symbols = read_as(source_files(ask), symbols, {k: getattr(ask, k) for k in READING}), None
     else: raw = noise_bars(ask.n or 10_000, seed=ask.seed or 0)
     build = partial(bars_panel, horizon=horizon or SOURCES[ask.data].horizons[-1 if ask.data == "noise-bars" else 0], symbols=symbols, barriers=barrier_config(ask.barriers),
-                    weights="uniqueness" if ask.weights in (None, "quality") else ask.weights, name=ask.data, keep_unlabelled=True)
+                    weights="none" if ask.weights in (None, "quality") else ask.weights, name=ask.data, keep_unlabelled=True)
     return World(raw, build, spoil_bars, "open, high, low, close and volume of every bar")
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #c102db14

@@ -22,9 +22,9 @@ from .panel import Cleaning, Feature, Panel, make_panel, naive_utc, with_notes
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'BARRIERS', 'BLOCK', 'INVALID', 'WARM_UP', 'FLAT', 'UNFINISHED', 'USUAL', 'EXTRA', 'Barriers', 'BarrierConfig',
-           'first_touch', 'average_uniqueness', 'label_quality', 'label_bars', 'class_shares', 'QualityWeights',
-           'SegmentRules', 'bars_panel']
+__all__ = ['log', 'BARRIERS', 'BLOCK', 'INVALID', 'WARM_UP', 'FLAT', 'UNFINISHED', 'USUAL', 'WEIGHTS', 'EXTRA', 'Barriers',
+           'BarrierConfig', 'first_touch', 'average_uniqueness', 'label_quality', 'label_bars', 'class_shares',
+           'QualityWeights', 'SegmentRules', 'bars_panel']
 
 # %% ../../nbs/01_data/07_labels.ipynb #b0d26d1a
 @dataclass(frozen=True)
@@ -400,6 +400,7 @@ class SegmentRules:
 
 
 USUAL = SegmentRules()
+WEIGHTS = "none"  # of rows; see the benchmark of weights
 EXTRA = ("open", "high", "low", "close", "atr_14", "bars_held", "return_to_end", "uniqueness", "label_quality", "invalid_reason")
 
 
@@ -487,7 +488,7 @@ def bars_panel(
     horizon: int,  # nominal horizon in bars
     symbols: str | Sequence[str] | None = None,  # keep only these; None = all
     barriers: BarrierConfig | None = None,  # None = the shipped table
-    weights: str = "uniqueness",  # or "none"
+    weights: str = WEIGHTS,  # or "uniqueness"
     name: str = "bars",  # the source's name
     keep_unlabelled: bool = False,  # keep rows without a label: the newest, to be predicted, and those windows look back on
     features: Sequence[Feature] | None = None,  # None = all that can vary on these bars (bar_manifest)

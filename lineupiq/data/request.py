@@ -49,7 +49,7 @@ class DataRequest(Request):
     session: str | None = None  # Bars: which of them count: rth, eth, 24x7, a clock such as "09:30-16:00 America/New_York", or an exchange's calendar such as XNYS.
     labels_within: Literal["session"] | None = None  # Bars: session: no label and no return reaches from one session into the next.
     rolls: tuple[str, ...] = ()  # Bars: where contracts change: a column that names the contract, a CSV of dates, or dates. No label runs across a roll.
-    weights: Literal["uniqueness", "none", "quality"] | None = None  # Bars: uniqueness, none or quality.
+    weights: Literal["uniqueness", "none", "quality"] | None = None  # Bars: none (the default), uniqueness or quality.
     seed: int | None = None  # Of a simulated source.
     n: Count | None = None  # Rows of a simulated source, a symbol.
     source_option: tuple[str, ...] = option((), whole=True)  # NAME=VALUE: an option that only this source has; may be repeated.

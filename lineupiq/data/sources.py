@@ -289,7 +289,7 @@ def barrier_config(
 
 # %% ../../nbs/01_data/14_sources.ipynb #aa7ca0c3
 @source("sp500", ("symbols", "horizon", "weights", "barriers"), "S&P 500 and Nasdaq daily bars 1999–2018, embedded; the offline default", (5, 20))
-def sp500(symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "uniqueness", barriers: str | Path | Mapping | None = None) -> Panel:
+def sp500(symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "none", barriers: str | Path | Mapping | None = None) -> Panel:
     "Triple-barrier labels on the daily bars that the arch package ships."
     from lineupiq.data.bars import sp500_bars
     from lineupiq.data.labels import bars_panel
@@ -297,7 +297,7 @@ def sp500(symbols: str | Sequence[str] | None = None, horizon: int = 5, weights:
 
 
 @source("bars", ("path", "symbols", "horizon", "weights", "barriers", *READING, "earlier"), "your OHLCV bars: parquet or CSV files and folders", (5, 10, 15, 20))
-def bars(path: str | Path | Sequence[str | Path] | None = None, symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "uniqueness", barriers: str | Path | Mapping | None = None, **reading: Any) -> Panel:
+def bars(path: str | Path | Sequence[str | Path] | None = None, symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "none", barriers: str | Path | Mapping | None = None, **reading: Any) -> Panel:
     "Triple-barrier labels on anyone's bars; `reading` is what else read_as takes: the names of READING, and the files that these bars follow."
     from lineupiq.data.bars import read_as
     from lineupiq.data.labels import bars_panel
@@ -305,7 +305,7 @@ def bars(path: str | Path | Sequence[str | Path] | None = None, symbols: str | S
 
 # %% ../../nbs/01_data/14_sources.ipynb #dc69ba59
 @source("noise-bars", ("symbols", "horizon", "weights", "barriers", "seed", "n"), "simulated bars without any signal: the null control", (5, 20))
-def noise(symbols: str | Sequence[str] | None = None, horizon: int = 20, weights: str = "uniqueness", barriers: str | Path | Mapping | None = None, seed: int = 0, n: int = 10_000) -> Panel:
+def noise(symbols: str | Sequence[str] | None = None, horizon: int = 20, weights: str = "none", barriers: str | Path | Mapping | None = None, seed: int = 0, n: int = 10_000) -> Panel:
     "Triple-barrier labels on noise."
     from lineupiq.data.labels import bars_panel
     from lineupiq.data.simulate import noise_bars
