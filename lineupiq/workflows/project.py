@@ -22,7 +22,7 @@ from ..data.nfl_as_of import TUESDAY, week_moments
 from ..data.panel import naive_utc
 from ..fantasy.scoring import Scoring, read_scoring
 from ..projection.games import SHORT, WeekGames, project_games
-from ..projection.lines import CANDIDATES, LINES, LiveLine, coming_week, tables_of_week
+from ..projection.lines import LINES, LiveLine, coming_week, read_candidate, tables_of_week
 from ..projection.week import LEVELS, Week, project_week
 from ..projection.week_page import MAIN, week_html
 from ..store.layout import Store
@@ -33,7 +33,7 @@ from .requests import ProjectRequest
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'OFF_RECORD', 'LEAVE', 'SHOWN', 'LEAVE_OF_GAMES', 'week_folder', 'fantasy_points', 'projection_table',
+__all__ = ['log', 'BECAME', 'OFF_RECORD', 'LEAVE', 'SHOWN', 'LEAVE_OF_GAMES', 'week_folder', 'fantasy_points', 'projection_table',
            'lines_in_production', 'week_games', 'write_week', 'record_week', 'record_games', 'games_text', 'week_text',
            'run_project']
 
@@ -167,11 +167,15 @@ def write_week(
 def _written_down(parts: Iterable[tuple[Any, list, str]], folder: Path, now: datetime, as_of: str) -> dict[str, Any]:
     "Forecasters, what each says and the digest of its rows, on the record; what became of them: new, same, revised, late, and the last digest."
     from lineupiq.production.record import ForecastRecord
-    tally, digest = dict.fromkeys(("new", "same", "revised", "late"), 0), ""
-    for who, said, data in parts:
-        written = ForecastRecord(folder).write(who, said, data, now, as_of)
-        tally, digest = {k: v + getattr(written, k) for k, v in tally.items()}, written.digest
-    return tally | {"digest": digest}
+    return _summed([{k: getattr(written, k) for k in (*BECAME, "digest")} for written in (ForecastRecord(folder).write(who, said, data, now, as_of) for who, said, data in parts)])
+
+
+BECAME = ("new", "same", "revised", "late")  # what a record does with forecasts
+
+
+def _summed(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    "What became of the forecasts of all parts, and the last digest."
+    return {k: sum(part[k] for part in parts) for k in BECAME} | {"digest": parts[-1]["digest"] if parts else ""}
 
 
 def _files(path: tuple[str, ...]) -> dict[str, str | list[str]]:
@@ -195,7 +199,7 @@ def record_week(
         if statistic in OFF_RECORD:
             continue
         model = str(rows["model"].iloc[0])  # a version in production is another forecaster than the season's own model
-        run = name_from(model.replace(".", "_"), 64) if " " in model else f"season_{week.season}"
+        run = name_from(model.replace(".", "_"), 64) if f"{position} {statistic}" in week.live else f"season_{week.season}"
         source = {"data": "nfl-players", "position": position, "target": statistic, "as_of": week.as_of} | _files(path)
         who = Forecaster(f"project_{position}_{statistic}_{week.as_of}".lower(), None, run, "regression", 1, None, source)
         table = rows.merge(week.players[["player_id", "player", "team", "opponent", "time", "kickoff"]], on="player_id")
@@ -291,11 +295,7 @@ def _production_text(live: Mapping[tuple[str, str], LiveLine], notes: Sequence[s
     return "".join(f"\n{line}" for line in ([f"In production: {', '.join(sorted(v.title for v in live.values()))}"] if live else []) + list(notes))
 def _recorded(week: Week, games: WeekGames | None, folder: Path, now: datetime, path: tuple[str, ...]) -> dict[str, Any]:
     "Everything that a page says, on the record."
-    kept = record_week(week, folder, now, path)
-    if games is None:
-        return kept
-    more = record_games(games, folder, now, path)
-    return {k: v if k == "digest" else v + kept[k] for k, v in more.items()}
+    return _summed([record_week(week, folder, now, path), *([] if games is None else [record_games(games, folder, now, path)])])
 
 
 def run_project(
@@ -309,9 +309,9 @@ def run_project(
     "`lineupiq project`: a week's page."
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.registry import registry
-    models = ask.check().model or CANDIDATES
-    for name in models:
-        registry().get_model(name)
+    models = [read_candidate(text) for text in ask.check().model] or None
+    for candidate in models or ():
+        registry().get_model(candidate.model)
     if odd := [p for p in ask.position if p not in LINES]:
         raise ConfigError(f"unknown position '{odd[0]}'{did_you_mean(odd[0], LINES)}", where="position (--position)", expected=", ".join(LINES))
     scoring = read_scoring(ask.scoring)
