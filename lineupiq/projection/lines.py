@@ -18,7 +18,7 @@ from ..core.display import brief
 from ..cv import Fold
 from ..data.nfl_as_of import TUESDAY, tables_until, week_moments
 from ..data.panel import Cleaning, Feature, Panel, make_panel, panel_digest
-from ..data.players import POSITIONS, View, player_panel
+from ..data.players import View, player_panel
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold
 from ..fit.settings import FitSettings
@@ -139,7 +139,7 @@ def pooled_panel(
     features = {f.name: f for part in parts.values() for f in part.features}
     first = next(iter(parts.values()))
     frame = pd.concat([part.frame.assign(position=position) for position, part in parts.items()], ignore_index=True)
-    pool = make_panel(frame, [*features.values(), Feature("position", "category", "QB, RB, WR or TE", levels=POSITIONS)], task=first.task, name=first.name, label_kind=first.label_kind, cleaning=Cleaning(sort=True, missing_target="upcoming"))
+    pool = make_panel(frame, [*features.values(), Feature("position", "category", "QB, RB, WR or TE", levels=tuple(parts))], task=first.task, name=first.name, label_kind=first.label_kind, cleaning=Cleaning(sort=True, missing_target="upcoming"))
     return replace(pool, meta={"target": first.meta["target"], "positions": list(parts)}, shown=first.shown)
 
 
