@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'BECAME', 'OFF_RECORD', 'LEAVE', 'SHOWN', 'LEAVE_OF_GAMES', 'week_folder', 'fantasy_points', 'projection_table',
-           'lines_in_production', 'week_games', 'write_week', 'record_week', 'record_games', 'games_text', 'week_text',
-           'run_project']
+           'games_moved', 'lines_in_production', 'week_games', 'write_week', 'record_week', 'record_games',
+           'games_text', 'week_text', 'run_project']
 
 # %% ../../nbs/17_workflows/14_project.ipynb #50b645ec
 def week_folder(
@@ -79,6 +80,19 @@ def _changes(table: pd.DataFrame, folder: Path) -> dict[str, float] | None:
     except (OSError, ValueError, KeyError):
         return None
     return (table.set_index("player_id")["points"] - before).dropna().to_dict()
+
+
+def games_moved(
+    games: WeekGames,  # of `project_games`
+    folder: Path,  # of `week_folder`
+) -> WeekGames:  # with p_home_change, margin_change, total_change where the folder has games already
+    "The games with how far each forecast moved since the folder was written."
+    try:
+        before = pd.read_parquet(folder / "games.parquet").set_index("game_id")
+    except (OSError, ValueError, KeyError):
+        return games
+    there = [s for s in SHORT.values() if s in before and s in games.table]
+    return replace(games, table=games.table.assign(**{f"{s}_change": games.table[s] - games.table["game_id"].map(before[s]) for s in there}))
 
 # %% ../../nbs/17_workflows/14_project.ipynb #5598f7e9
 def lines_in_production(
@@ -244,7 +258,7 @@ def _said_of_games(games: WeekGames, target: str, table: pd.DataFrame) -> list:
 # %% ../../nbs/17_workflows/14_project.ipynb #0cedb791
 LEAVE = ("model", "50 %", "rule", "opponent", "10 %")  # columns that go where there is no room, the first first
 SHOWN = 12  # players a position in a terminal
-LEAVE_OF_GAMES = ("total rule", "margin rule", "P rule", "total line", "kickoff (ET)", "P 10 – 90 %", "total 10 – 90 %")  # the same of games
+LEAVE_OF_GAMES = ("total change", "margin change", "P change", "total rule", "margin rule", "P rule", "total line", "kickoff (ET)", "P 10 – 90 %", "total 10 – 90 %")  # the same of games
 
 
 def games_text(
@@ -260,6 +274,7 @@ def games_text(
         out |= {"P(home)" if name == "P" else name: told(short, form), f"{name} 10 – 90 %": ends(short, "{:.0%}" if name == "P" else "{:.0f}")}
         out |= {f"{name} line": told(f"{short}_market", form), f"{name} edge": told(f"{short}_edge", "{:+.1%}" if name == "P" else "{:+.1f}")} if f"{short}_market" in t else {}
         out[f"{name} rule"] = told(f"{short}_rule", form)
+        out |= {f"{name} change": told(f"{short}_change", "{:+.1%}" if name == "P" else "{:+.1f}")} if f"{short}_change" in t else {}
     return "\n".join([f"Games, {len(t)}", fit_text(pd.DataFrame(out), width, LEAVE_OF_GAMES), *games.notes])
 
 
@@ -323,7 +338,7 @@ def run_project(
         tell("games", 1, 1)
     games = week_games(tables, week, Path(ask.output).expanduser() / "models" / ask.as_of)
     folder = week_folder(ask.output, week.season, week.week, week.as_of)
-    now = clock()
+    games, now = None if games is None else games_moved(games, folder), clock()
     table = write_week(week, folder, now, scoring, notes, games)
     kept = None if ask.record_folder is None else _recorded(week, games, Path(ask.record_folder), now, ask.path)
     if as_json:
