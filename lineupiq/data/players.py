@@ -16,16 +16,17 @@ import pandas as pd
 from ..base import ConfigError, DataError, did_you_mean
 from .encoder import HALFLIFE
 from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
-from .lineups import ANNOUNCED, LINEUPS, LISTED, lineup_features
+from .lineups import ANNOUNCED, LINEUPS, LISTED, depth_rank, lineup_features
 from .nfl_as_of import KICKOFF, AsOf, games_as_of, read_as_of, tables_until
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'POSITIONS', 'USAGE', 'SHARES', 'SEASONS_ACTIVE', 'FORM_STATS', 'ALLOWED_STATS', 'TEAM_STATS', 'ROLE_STATS',
-           'COUNT_TARGETS', 'ALLOWED_HALFLIFE', 'TEAM_HALFLIFE', 'SETTING', 'UNDRAFTED', 'REPORT', 'DESCRIPTIONS',
-           'player_weeks', 'describe_player_feature', 'View', 'player_panel']
+__all__ = ['log', 'POSITIONS', 'USAGE', 'SHARES', 'SEASONS_ACTIVE', 'ACTIVE', 'FORM_STATS', 'ALLOWED_STATS', 'TEAM_STATS',
+           'ROLE_STATS', 'COUNT_TARGETS', 'ALLOWED_HALFLIFE', 'TEAM_HALFLIFE', 'SETTING', 'UNDRAFTED', 'REPORT',
+           'DESCRIPTIONS', 'DEBUTS', 'DEEPEST', 'player_weeks', 'describe_player_feature', 'View', 'first_games',
+           'player_panel']
 
 # %% ../../nbs/01_data/12_players.ipynb #2652ec9a
 POSITIONS = ("QB", "RB", "WR", "TE")
@@ -69,9 +70,24 @@ def _add_shares(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.Da
 
 # %% ../../nbs/01_data/12_players.ipynb #58dd791f
 SEASONS_ACTIVE = 1  # an upcoming row is made for players seen in this season or this many before
+ACTIVE = ("ACT", "INA")  # words of a roster for who may play, this week or next
 
 
-def _upcoming_rows(rows: pd.DataFrame, games: pd.DataFrame, rosters: Mapping[str, str] | None) -> pd.DataFrame:
+def _never_used(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    "Players of the last rosters, or of the last depth charts where there are no rosters, who have no row."
+    lists = tables["rosters"] if len(tables["rosters"]) else tables["depth_charts"]
+    names = [c for c in ("player_id", "player_name", "player_display_name", "position", "team") if c in rows]
+    if not len(lists):
+        return rows.iloc[:0][names]
+    now = lists[lists["season"] == lists["season"].max()]
+    now = now[now["known_at"] == now.groupby("team")["known_at"].transform("max")].sort_values("known_at", kind="stable").drop_duplicates("player_id", keep="last")
+    new = now[now["position"].isin(POSITIONS) & ~now["player_id"].isin(rows["player_id"])]
+    new = new[new["status"].isin(ACTIVE)] if "status" in new else new
+    called = next((new[c] for c in ("full_name", "player_name") if c in new), new["player_id"]).fillna(new["player_id"])
+    return new.assign(player_name=called, player_display_name=called)[names]
+
+
+def _upcoming_rows(rows: pd.DataFrame, games: pd.DataFrame, rosters: Mapping[str, str] | None, new: pd.DataFrame | None = None) -> pd.DataFrame:
     "One row without statistics for each player of each side of the coming week."
     coming = next_games(games)
     if not len(coming):
@@ -83,6 +99,7 @@ def _upcoming_rows(rows: pd.DataFrame, games: pd.DataFrame, rosters: Mapping[str
     listed = latest["player_id"].map(dict(rosters or {}))
     active = listed.notna() | (latest["season"] >= coming["season"].iloc[0] - SEASONS_ACTIVE)
     latest = latest.assign(team=listed.fillna(latest["team"]))[active].drop(columns="season")
+    latest = latest if new is None or not len(new) else pd.concat([latest, new], ignore_index=True)
     return latest.merge(coming, on="team", how="inner")
 
 # %% ../../nbs/01_data/12_players.ipynb #041c9258
@@ -91,12 +108,13 @@ def player_weeks(
     upcoming: bool = False,  # append the coming week, without statistics
     rosters: Mapping[str, str] | None = None,  # player_id -> team of today, for upcoming rows; None: the team last played for
     as_of: AsOf = KICKOFF,  # the moment of the week; `decided` is when it was
+    debuts: bool = False,  # the coming week also has those of the lists who have never been used
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # rows of players, and the two-sided schedule
     "Every used player's games with shares and game context, in kickoff order."
     games = games_as_of(team_games(tables["schedules"]), as_of)
     rows = _add_shares(_played_rows(tables, games), tables)
     if upcoming:
-        coming = _upcoming_rows(rows, games, rosters)
+        coming = _upcoming_rows(rows, games, rosters, _never_used(rows, tables) if debuts else None)
         played = rows[~rows["game_id"].isin(coming["game_id"])]
         rows = pd.concat([played.assign(upcoming=False), coming.assign(upcoming=True)], ignore_index=True)
     else:
@@ -316,6 +334,32 @@ def _canonical_rows(own: pd.DataFrame, target: str) -> pd.DataFrame:
     names = [c for c in ("player_display_name", "player_name", "team", "opponent", "game_id") if c in own]
     return pd.concat([frame, own[names]], axis=1)
 
+# %% ../../nbs/01_data/12_players.ipynb #01830dd2
+DEBUTS = 20  # first games that a place on the chart needs for a mean of its own
+DEEPEST = 3.0  # the last place that is told apart; whoever is not on the chart counts with it
+
+
+def first_games(
+    own: pd.DataFrame,  # rows of one position's players, as `player_weeks` makes them
+    target: str,  # a statistic
+    new: pd.Series,  # (N,) bool: rows of players without an earlier one
+    charts: pd.DataFrame,  # depth charts with known_at
+) -> pd.DataFrame:  # debut: the mean that stands for him; debut_of: what it is of; index of `own`, missing where a player has a past, or nobody a first game
+    "What a coming first game is given: the mean of earlier ones."
+    out = pd.DataFrame({"debut": np.nan, "debut_of": None}, index=own.index).astype({"debut_of": "object"})
+    asked = own[new & own["upcoming"]]
+    past = own[new & ~own["upcoming"] & own[target].notna() & (own["season"] > own["season"].min())]
+    if not len(past) or not len(asked):
+        return out
+    past = past.assign(place=depth_rank(past, charts).clip(upper=DEEPEST))
+    known = past.groupby("place")[target].agg(["mean", "size"])
+    place = depth_rank(asked, charts).clip(upper=DEEPEST)
+    told = place.isin(known.index[known["size"] >= DEBUTS])
+    out.loc[asked.index, "debut"] = place.map(known["mean"]).where(told, past[target].mean())
+    size = place.map(known["size"]).where(told, len(past)).astype(int)
+    out.loc[asked.index, "debut_of"] = [f"no game yet: mean of {n} first games" + (f" from place {p:.0f}{' or below' if p == DEEPEST else ''} of the chart" if t else "") for n, p, t in zip(size, place, told, strict=True)]
+    return out
+
 # %% ../../nbs/01_data/12_players.ipynb #1a2256dd
 def player_panel(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
@@ -328,14 +372,15 @@ def player_panel(
     view: View = View(),  # what is known of the week: as of when, and whether who plays is a feature
     spans: Sequence[int] = SPANS,  # games of the plain means
     halflife: float = 6.0,  # games of the exponential mean
+    debuts: bool = False,  # the coming week also has players of the lists who have never been used, with what stands for them in the column debut
 ) -> Panel:  # a regression panel; symbol = player_id, time = kickoff or the week's moment, group = season * 100 + week
     "One row per player and game: the label is a statistic, the features were known at kickoff, or at another moment of the week."
     as_of = read_as_of(view.as_of)
     tables = tables_until(tables, as_of.until)
     _check_target(tables, position, target)
-    listed = _teams_now(tables["rosters"]) if view.rosters and rosters is None else None
+    listed = _teams_now(tables["rosters"]) if (view.rosters or debuts) and rosters is None else None
     rosters = listed if listed is not None else rosters
-    rows, games = player_weeks(tables, upcoming, rosters, as_of)
+    rows, games = player_weeks(tables, upcoming, rosters, as_of, debuts)
     if not (rows["position"] == position).any():
         raise DataError(f"There are no {position} rows.", where="table player_stats", found=f"{len(rows)} rows of other positions", fix="add the weeks of such players, or a players table with their positions")
     own, features = _features(rows, games, tables, position, target, spans, halflife, view.lineups)
@@ -344,20 +389,22 @@ def player_panel(
     if listed is not None:
         inside &= ~own["upcoming"] | own["player_id"].isin(list(listed))  # who is on no roster does not play
     unlabelled = inside & own[target].isna() & ~own["upcoming"]
-    keep = inside & ~unlabelled & (features["games_played"] > 0)
+    new = inside & (features["games_played"] == 0)
+    begins = first_games(own, target, new & (own["position"] == position), tables["depth_charts"]) if debuts else None
+    keep = inside & ~unlabelled & (~new if begins is None else ~new | begins["debut"].notna())
     if not keep.any():
         raise DataError(f"There are no {position} rows from {first_season} on.", where="table player_stats",
                         found=f"seasons {rows['season'].min()}-{rows['season'].max()}",
                         fix="lower first_season, or load more seasons")
     left_out = [name for name in features if features.loc[keep, name].nunique() < 2]  # missing or constant throughout
-    begins = keep & (own["season"] == own.loc[keep, "season"].min())
-    left_out += [name for name in LISTED if name in features and name not in left_out and features.loc[begins, name].isna().all()]  # of lists that do not reach back to the first rows
+    earliest = keep & (own["season"] == own.loc[keep, "season"].min())
+    left_out += [name for name in LISTED if name in features and name not in left_out and features.loc[earliest, name].isna().all()]  # of lists that do not reach back to the first rows
     features = features.drop(columns=left_out)
     moment = {} if as_of.into is None else {"as_of": as_of.name, "other_team_dropped": int(elsewhere.sum())}
-    counts = {**moment, "first_rows_dropped": int((inside & (features["games_played"] == 0)).sum()), "unlabelled_dropped": int(unlabelled.sum()),
+    counts = {**moment, "first_rows_dropped": int((new & ~keep).sum()), "unlabelled_dropped": int(unlabelled.sum()),
               "left_out": left_out, "announced": [name for name in ANNOUNCED if name in features]}
     panel = make_panel(
-        pd.concat([_canonical_rows(own, target), features], axis=1)[keep],
+        pd.concat([_canonical_rows(own, target), features, *([] if begins is None else [begins])], axis=1)[keep],
         [Feature(name, "numeric", describe_player_feature(name)) for name in features],
         task="regression", name="nfl-players", label_kind="count" if target in COUNT_TARGETS else "numeric",
         cleaning=Cleaning(sort=True, missing_target="upcoming"))

@@ -58,7 +58,8 @@ def _target_cells(row: Mapping, short: str, lined: bool) -> list[str]:
         scale = 100 if short == "p_home" else 1
         ends = f' <span class="soft">[{scale * row[f"{short}_edge_low"]:+.1f}, {scale * row[f"{short}_edge_high"]:+.1f}]</span>' if edge else ""
         out += [_cell(_told(row[f"{short}_market"], short), row[f"{short}_market"], "low"), _cell((edge or "not calibrated") + ends, row[f"{short}_edge"], "low"), _cell(_told(row[f"{short}_with_line"], short), row[f"{short}_with_line"], "low")]
-    return [*out, _cell(_told(row[f"{short}_rule"], short), row[f"{short}_rule"], "soft low")]
+    moved = [_cell(_told(row[f"{short}_change"], short, True), row[f"{short}_change"], "low")] if f"{short}_change" in row else []
+    return [*out, _cell(_told(row[f"{short}_rule"], short), row[f"{short}_rule"], "soft low"), *moved]
 
 
 def _row(row: Mapping, shorts: list[str], lined: Mapping[str, bool]) -> str:
@@ -85,7 +86,7 @@ def games_section(
         name, short = HEADS[s], "P" if s == "p_home" else HEADS[s]
         head += [(name, "g"), ("10 – 90 %" if s == "p_home" else SPAN, "low" if s == "p_home" else "")]
         head += [(f"{short} line", "low"), (f"{short} edge", "low"), (f"{short} with line", "low")] if lined[s] else []
-        head.append((f"{short} rule", "low"))
+        head += [(f"{short} rule", "low")] + ([(f"{short} change", "low")] if f"{s}_change" in table else [])
     models = ", ".join(f"{HEADS[s]} {' and '.join(dict.fromkeys(table[f'{s}_model'].dropna()))}" for s in shorts)
     caption = f"In use: {models}. {ABOUT}{ABOUT_LINE if any(lined.values()) else ''}"
     rows = "\n".join(_row(row, shorts, lined) for row in table.to_dict("records"))

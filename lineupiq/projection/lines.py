@@ -5,19 +5,20 @@
 # %% ../../nbs/15a_projection/03_lines.ipynb #e188a189
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, NotFound
+from ..base import ConfigError, DataError, NotFound, did_you_mean
 from ..core.display import brief
 from ..cv import Fold
 from ..data.nfl_as_of import TUESDAY, tables_until, week_moments
-from ..data.panel import Panel, panel_digest
+from ..data.panel import Cleaning, Feature, Panel, make_panel, panel_digest
+from ..data.players import View, player_panel
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold
 from ..fit.settings import FitSettings
@@ -26,7 +27,8 @@ from ..training.fitting import Bundle, bundle_of, load_bundle, save_bundle
 
 # %% auto #0
 __all__ = ['LINES', 'VOLUME', 'FUMBLES', 'PAST', 'CANDIDATES', 'REASONS', 'with_fumbles', 'coming_week', 'tables_of_week',
-           'LineForecast', 'season_fold', 'LiveLine', 'forecast_line']
+           'Candidate', 'read_candidate', 'pooled_panel', 'LineRows', 'LineForecast', 'season_fold', 'LiveLine',
+           'forecast_line']
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #31dfafda
 LINES: dict[str, tuple[str, ...]] = {  # position -> statistics that scoring needs
@@ -96,19 +98,116 @@ def _at_kickoff(tables: Mapping[str, pd.DataFrame], games: pd.DataFrame, season:
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #44d59acb
 PAST = 3  # seasons before this one that are forecast to choose by, and to learn distributions from
-CANDIDATES = ("lightgbm", "ridge")
 
 
+@dataclass(frozen=True)
+class Candidate:
+    "A model that may forecast a line, and the rows that it learns from."
+    model: str  # its name in the registry
+    lineups: bool = False  # the rows know who starts, who is out and who is listed where
+    pooled: bool = False  # they are those of all positions that have the statistic, which is known of each
+
+    @property
+    def title(self) -> str:
+        "What a page calls it."
+        return self.model + (" of all positions" if self.pooled else "") + (" with line-ups" if self.lineups else "")
+
+    @property
+    def folder(self) -> str:
+        "The end of its models' folders."
+        return self.model.split(":")[-1] + ("_pooled" if self.pooled else "") + ("_lineups" if self.lineups else "")
+
+
+def read_candidate(
+    text: str,  # a model's name, with what is added to it: lightgbm, lightgbm+lineups, lightgbm+pooled, lightgbm+pooled+lineups
+) -> Candidate:
+    "What `--model` says."
+    model, *more = text.split("+")
+    words = ("lineups", "pooled")
+    if odd := [w for w in more if w not in words]:
+        raise ConfigError(f"a model with an unknown addition '{odd[0]}'{did_you_mean(odd[0], words)}", where="model (--model)", found=text, expected="a model's name, then +lineups (who starts and who is out) or +pooled (learnt from all positions), or both")
+    return Candidate(model, *(w in more for w in words))
+
+
+CANDIDATES = (Candidate("lightgbm"), Candidate("lightgbm", lineups=True))
+
+# %% ../../nbs/15a_projection/03_lines.ipynb #a782b3b3
+def pooled_panel(
+    parts: Mapping[str, Panel],  # position -> panel of one statistic
+) -> Panel:
+    "The rows of several positions as one panel, with the position as a category."
+    features = {f.name: f for part in parts.values() for f in part.features}
+    first = next(iter(parts.values()))
+    frame = pd.concat([part.frame.assign(position=position) for position, part in parts.items()], ignore_index=True)
+    pool = make_panel(frame, [*features.values(), Feature("position", "category", "QB, RB, WR or TE", levels=tuple(parts))], task=first.task, name=first.name, label_kind=first.label_kind, cleaning=Cleaning(sort=True, missing_target="upcoming"))
+    return replace(pool, meta={"target": first.meta["target"], "positions": list(parts)}, shown=first.shown)
+
+
+@dataclass
+class LineRows:
+    "The rows of a week's lines, for any candidate; each panel is made once."
+    tables: Mapping[str, pd.DataFrame]  # as they stood before the week
+    as_of: str  # tuesday or kickoff
+    first_season: int = 2012  # of the rows
+    made: dict[tuple, Panel] = field(default_factory=dict)
+
+    __repr__ = brief
+
+    def of(self,
+        position: str,
+        statistic: str,
+        candidate: Candidate,
+    ) -> Panel:
+        "What a candidate learns from and forecasts."
+        if not candidate.pooled:
+            return self._own(position, statistic, candidate.lineups)
+        key = (statistic, candidate.lineups)
+        if key not in self.made:
+            self.made[key] = pooled_panel({p: self._own(p, statistic, candidate.lineups) for p in self.positions(statistic)})
+        return self.made[key]
+
+    def positions(self, statistic: str) -> list[str]:
+        "Who has a statistic that varies."
+        stats = self.tables["player_stats"]
+        return [p for p, names in LINES.items() if statistic in names and statistic in stats and stats.loc[stats["position"] == p, statistic].nunique() > 1]
+
+    def fitting(self,
+        position: str,
+        statistic: str,
+        candidates: Sequence[str | Candidate] | None = None,  # names of models, or candidates; None: CANDIDATES, without line-ups where no table has any
+    ) -> list[Candidate]:
+        "The candidates of a line; a pool of one position is no pool."
+        if candidates is None:
+            listed = len(self.tables["rosters"]) or len(self.tables["depth_charts"])
+            candidates = [c for c in CANDIDATES if listed or not c.lineups]
+        alone = len(self.positions(statistic)) < 2
+        named = [Candidate(c) if isinstance(c, str) else c for c in candidates]
+        return list(dict.fromkeys(replace(c, pooled=c.pooled and not alone) for c in named))
+
+    def forget(self, position: str, statistic: str) -> None:
+        "Let go of a line's own rows, unless a pool may need them."
+        if not any(len(key) == 2 for key in self.made):
+            for lineups in (False, True):
+                self.made.pop((position, statistic, lineups), None)
+
+    def _own(self, position: str, statistic: str, lineups: bool) -> Panel:
+        key = (position, statistic, lineups)
+        if key not in self.made:
+            self.made[key] = player_panel(self.tables, position, statistic, first_season=self.first_season, upcoming=True, view=View(self.as_of, lineups), debuts=True)
+        return self.made[key]
+
+# %% ../../nbs/15a_projection/03_lines.ipynb #27b4d04f
 @dataclass
 class LineForecast:
     "Forecasts of a statistic: those of past games, made before them, and those of the coming week."
     position: str
     statistic: str
-    model: str  # in use: a model's name, ewma for the rule, or a version in production
+    model: str  # in use: a candidate's title, ewma for the rule, or a version in production
     past: pd.DataFrame  # player_id, game_id, season, week, team, y, forecast, rule: nobody's outcome was known to its forecast
     coming: pd.DataFrame  # player_id, player, team, opponent, game_id, kickoff, forecast, rule, and why
     losses: dict[str, float]  # root mean squared error in the seasons before this one, by model
     data: str = ""  # digest of the rows that it was made of
+    live: bool = False  # a version in production forecasts
 
     __repr__ = brief
 
@@ -179,13 +278,13 @@ class LiveLine:
 def forecast_line(
     panel: Panel,  # of `player_panel` with the coming week's rows
     season: int,  # of the coming week
-    candidates: Sequence[str] = CANDIDATES,  # names of models; the rule always stands beside them
+    candidates: Sequence[str | Candidate] = ("lightgbm",),  # models that may forecast; the rule always stands beside them
     keep: Path | None = None,  # folder of the models; None: they are not kept
-    live: LiveLine | None = None,  # a version that forecasts the coming week; None: the season's own model
+    live: LiveLine | None = None,  # a version that forecasts the coming week from the rows of `panel`; None: the season's own model
+    rows: Callable[[Candidate], Panel] | None = None,  # what a candidate learns from and forecasts; None: `panel`, which is enough for models by their names
 ) -> LineForecast:
     "Forecast a statistic for past seasons and for the coming week, by what was best in the past seasons or by what is in production."
     position, statistic = panel.meta["position"], panel.meta["target"]
-    rule = panel.frame[panel.rules["ewma"]].to_numpy(dtype=float)
     seasons, known = panel.frame["season"].to_numpy(), panel.labelled
     first = max(season - PAST, int(seasons[known].min()) + 2)
     judged = known & (seasons >= first) & (seasons < season)
@@ -193,52 +292,91 @@ def forecast_line(
         raise DataError(f"{position} {statistic} cannot be forecast for {season}", where=panel.name, found=f"seasons {seasons[known].min()}-{seasons[known].max()}", expected=f"{PAST} seasons before {season}, and two more to train the first of them on", fix="load more seasons")
     if live is not None and (gone := [f.name for f in live.bundle.features if f.name not in panel.frame]):
         raise DataError(f"{live.title} is in production and cannot forecast these rows", where=panel.name, found=f"no column {', '.join(gone[:3])}", expected="the tables that it was trained on", fix="add the tables, or name models that may be used instead (model=, --model)")
-    said = {"ewma": np.where(np.isfinite(rule), rule, 0.0)}
-    bundle = None
-    folder = None if keep is None else keep / f"{position}_{statistic}"
-    for model in candidates if live is None else (live.kind,):
-        said[model] = np.full(len(panel), np.nan)
-        for year in range(first, season):
-            rows = np.flatnonzero(known & (seasons == year))
-            said[model][rows] = _predicted(_trained(panel, year, model, folder and folder / f"{year}_{model.split(':')[-1]}"), panel, rows)
+    wanted = [Candidate(live.kind, live.lineups)] if live is not None else [Candidate(c) if isinstance(c, str) else c for c in candidates]
+    sources = {c.title: _Source(c, panel, panel if live is not None or rows is None else rows(c), keep) for c in wanted}
+    if rows is None and live is None and (odd := [c.title for c in wanted if c.lineups or c.pooled]):
+        raise ConfigError(f"'{odd[0]}' needs rows of its own", where="forecast_line: rows", expected="LineRows, or models by their names")
+    said = {"ewma": _rule(panel)} | {title: source.past(range(first, season)) for title, source in sources.items()}
     losses = {name: float(np.sqrt(np.mean((panel.y[judged] - values[judged]) ** 2))) for name, values in said.items()}
-    best = min(losses, key=lambda name: losses[name]) if live is None else live.kind
-    if best != "ewma":
-        bundle = _trained(panel, season, best, folder and folder / f"{season}_{best}") if live is None else live.bundle
-        rows = np.flatnonzero(seasons == season)
-        said[best][rows] = _predicted(bundle, panel, rows)
-    return _line(panel, best if live is None else live.title, said[best], said["ewma"], first, losses, bundle)
+    best = min(losses, key=lambda name: losses[name]) if live is None else wanted[0].title
+    source = sources.get(best)
+    if source is not None:
+        source.decide(season, None if live is None else live.bundle)
+        now = np.flatnonzero(seasons == season)
+        said[best][now] = source.predicted(source.bundle, now)
+    line = _line(panel, best if live is None else live.title, said[best], said["ewma"], first, source)
+    return replace(line, losses=losses, live=live is not None)
 
 
-def _predicted(bundle: Bundle, panel: Panel, rows: np.ndarray) -> np.ndarray:
-    "Forecasts of rows; none below the least that is possible of a count."
-    said = bundle.predict(panel, rows)["prediction"].to_numpy(dtype=float)
-    return np.maximum(said, 0) if panel.label_kind == "count" else said
+def _rule(panel: Panel) -> np.ndarray:
+    "The exponential mean of his own past, and what stands for it before a first game."
+    rule = panel.frame[panel.rules["ewma"]].to_numpy(dtype=float)
+    rule = np.where(np.isfinite(rule), rule, panel.frame["debut"].to_numpy(dtype=float)) if "debut" in panel.frame else rule
+    return np.where(np.isfinite(rule), rule, 0.0)
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #e47a0e0a
+class _Source:
+    "A candidate with its rows, its models and what they say of a line's own rows."
+    def __init__(self, candidate: Candidate, line: Panel, panel: Panel, keep: Path | None) -> None:
+        position, statistic = line.meta["position"], line.meta["target"]
+        mine = panel.frame["position"] == position if candidate.pooled else np.ones(len(panel), dtype=bool)
+        self.candidate, self.panel, self.at, self.bundle = candidate, panel, np.flatnonzero(mine), None
+        same = ["symbol", "season", "group"]
+        if len(self.at) != len(line) or not panel.frame.iloc[self.at][same].reset_index(drop=True).equals(line.frame[same].reset_index(drop=True)):
+            raise DataError(f"other rows than the line's for {candidate.title}", where=f"{position} {statistic}", found=f"{len(self.at)} rows", expected=f"the {len(line)} rows of the line, in their order", fix="make both panels of the same tables and moment")
+        self.keep = None if keep is None else keep / f"{'all' if candidate.pooled else position}_{statistic}"
+
+    def trained(self, season: int) -> Bundle:
+        "The model of a season."
+        return _trained(self.panel, season, self.candidate.model, self.keep and self.keep / f"{season}_{self.candidate.folder}")
+
+    def past(self, years: Sequence[int]) -> np.ndarray:
+        "Forecasts of the line's games of past seasons, each by the model of its season; missing elsewhere."
+        own = self.panel.frame["season"].to_numpy()[self.at]
+        known, out = self.panel.labelled[self.at], np.full(len(self.at), np.nan)
+        for year in years:
+            rows = np.flatnonzero(known & (own == year))
+            out[rows] = self.predicted(self.trained(year), rows)
+        return out
+
+    def decide(self, season: int, bundle: Bundle | None) -> None:
+        "Take the model that forecasts the season."
+        self.bundle = self.trained(season) if bundle is None else bundle
+
+    def predicted(self, bundle: Bundle, rows: np.ndarray) -> np.ndarray:
+        "Forecasts of rows of the line, by their places in it; none below the least that is possible of a count, and before a first game what stands for it."
+        said = bundle.predict(self.panel, self.at[rows])["prediction"].to_numpy(dtype=float)
+        said = np.maximum(said, 0) if self.panel.label_kind == "count" else said
+        debut = self.panel.frame["debut"].to_numpy(dtype=float)[self.at[rows]] if "debut" in self.panel.frame else np.full(len(rows), np.nan)
+        return np.where(np.isfinite(debut), debut, said)
+
+# %% ../../nbs/15a_projection/03_lines.ipynb #b8b1b361
 REASONS = 3  # columns that moved a forecast most, told beside it
 
 
-def _line(panel: Panel, model: str, said: np.ndarray, rule: np.ndarray, first: int, losses: dict[str, float], bundle: Bundle | None) -> LineForecast:
+def _line(panel: Panel, model: str, said: np.ndarray, rule: np.ndarray, first: int, source: _Source | None) -> LineForecast:
     "The forecasts as tables."
     frame, known = panel.frame, panel.labelled
     shown = {name: frame[column].to_numpy() for name, column in panel.shown.items()}
     table = pd.DataFrame({"player_id": frame["symbol"].to_numpy(), **shown, "game_id": frame["game_id"].to_numpy(), "season": frame["season"].to_numpy(), "week": (panel.groups % 100).astype(int), "time": frame["time"], "y": panel.y, "forecast": said, "rule": rule})
     past = table[known & (table["season"] >= first).to_numpy() & np.isfinite(said)].reset_index(drop=True)
     rows = np.flatnonzero(~known & np.isfinite(said))
-    coming = table.iloc[rows].drop(columns="y").assign(why=_reasons(panel, rows, bundle)).reset_index(drop=True)
-    return LineForecast(panel.meta["position"], panel.meta["target"], model, past, coming, losses, panel_digest(panel))
+    begins = frame["debut_of"].iloc[rows] if "debut_of" in frame else pd.Series(None, index=rows, dtype="object")
+    why = [w if b is None or pd.isna(b) else b for w, b in zip(_reasons(rows, source), begins, strict=True)]
+    coming = table.iloc[rows].drop(columns="y").assign(why=why).reset_index(drop=True)
+    return LineForecast(panel.meta["position"], panel.meta["target"], model, past, coming, {}, panel_digest(panel if source is None else source.panel))
 
 
-def _reasons(panel: Panel, rows: np.ndarray, bundle: Bundle | None) -> list[str]:
+def _reasons(rows: np.ndarray, source: _Source | None) -> list[str]:
     "The columns that moved each forecast most, with how far."
-    if bundle is None or not len(rows):
+    if source is None or not len(rows):
         return [""] * len(rows)
     from lineupiq.report.explain import contributions
-    maker, background = bundle.maker(panel), None
-    X = maker.rows(rows)
+    bundle, background = source.bundle, None
+    maker = bundle.maker(source.panel)
+    X = maker.rows(source.at[rows])
     if not hasattr(bundle.model, "contributions"):
-        seen = np.flatnonzero(panel.labelled)
+        seen = np.flatnonzero(source.panel.labelled)
         background = maker.rows(seen[:: max(1, len(seen) // 200)])
     values = contributions(bundle.model, X, background).values
     values = values if values.ndim == 2 else values[..., 0]

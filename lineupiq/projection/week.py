@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,10 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, did_you_mean
 from ..core.display import Card, Shown
-from ..data.players import POSITIONS, View, player_panel
+from ..data.players import POSITIONS
 from .chance import chance_to_play, used_before
 from .dependence import draw_ranks, learn_patterns, places
-from .lines import CANDIDATES, LINES, VOLUME, LineForecast, LiveLine, coming_week, forecast_line, tables_of_week, with_fumbles
+from .lines import LINES, VOLUME, Candidate, LineForecast, LineRows, LiveLine, coming_week, forecast_line, tables_of_week, with_fumbles
 
 log = logging.getLogger("lineupiq")
 
@@ -40,6 +40,7 @@ class Week(Shown):
     draws: dict[str, np.ndarray] = field(default_factory=dict)  # statistic -> (S, P) float32, columns as `players`; 0 where a player does not play
     losses: dict[str, dict[str, float]] = field(default_factory=dict)  # line -> model -> error in past seasons
     data: dict[str, str] = field(default_factory=dict)  # line -> digest of the rows that it was made of
+    live: set[str] = field(default_factory=set)  # lines that a version in production forecasts
 
     def card(self) -> Card:
         "The best of each position by the line that says most of it."
@@ -131,7 +132,7 @@ def project_week(
     as_of: str = "tuesday",  # tuesday or kickoff
     *,
     lines: Mapping[str, Sequence[str]] = LINES,  # position -> statistics
-    candidates: Sequence[str] = CANDIDATES,  # models; the rule stands beside them
+    candidates: Sequence[str | Candidate] | None = None,  # models; the rule stands beside them; None: CANDIDATES, without line-ups where no table has any
     chance: Callable[[Mapping[str, pd.DataFrame], pd.DataFrame, str], np.ndarray] = chance_to_play,  # chance to play, of tables, players and the moment; NaN: he is on no active roster
     draws: int = 2000,
     keep: Path | None = None,  # folder of the seasons' models
@@ -146,16 +147,24 @@ def project_week(
     tables = with_fumbles(tables)
     season, week = coming_week(tables["schedules"]) if season is None else (season, week)
     known = tables_of_week(tables, season, week, as_of)
-    wanted, done = _learnable(known["player_stats"], [(p, s) for p, names in lines.items() for s in names]), []
+    wanted = _learnable(known["player_stats"], [(p, s) for p, names in lines.items() for s in names])
+    rows, done = LineRows(known, as_of), []
     for number, (position, statistic) in enumerate(wanted, 1):
         if tell is not None:
             tell(f"{position} {statistic}", number, len(wanted))
-        version = (live or {}).get((position, statistic))
-        panel = player_panel(known, position, statistic, upcoming=True, view=View(as_of, version is not None and version.lineups))
-        done.append(forecast_line(panel, season, candidates, keep, version))
+        done.append(_forecast(rows, position, statistic, season, candidates, keep, (live or {}).get((position, statistic))))
+        rows.forget(position, statistic)
     players = _players(done)
     players["play"], players["played_rule"] = chance(known, players, as_of), used_before(known, players)
     players = players[players["play"].notna()].reset_index(drop=True)
     players["kickoff"] = players["game_id"].map(known["schedules"].set_index("game_id")["kickoff"])
     table = pd.concat([_line_rows(line, players) for line in done], ignore_index=True)
-    return Week(season, week, as_of, players, table, draw_week(done, players, draws), {line.name: line.losses for line in done}, {line.name: line.data for line in done})
+    return Week(season, week, as_of, players, table, draw_week(done, players, draws), {line.name: line.losses for line in done}, {line.name: line.data for line in done}, {line.name for line in done if line.live})
+
+
+def _forecast(rows: LineRows, position: str, statistic: str, season: int, candidates: Sequence[str | Candidate] | None, keep: Path | None, version: LiveLine | None) -> LineForecast:
+    "A line by the best of its candidates, or by the version in production."
+    if version is not None:
+        return forecast_line(rows.of(position, statistic, Candidate(version.kind, version.lineups)), season, keep=keep, live=version)
+    fitting = rows.fitting(position, statistic, candidates)
+    return forecast_line(rows.of(position, statistic, replace(fitting[0], pooled=False)), season, fitting, keep, rows=lambda c: rows.of(position, statistic, c))

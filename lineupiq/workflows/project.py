@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ..data.nfl_as_of import TUESDAY, week_moments
 from ..data.panel import naive_utc
 from ..fantasy.scoring import Scoring, read_scoring
 from ..projection.games import SHORT, WeekGames, project_games
-from ..projection.lines import CANDIDATES, LINES, LiveLine, coming_week, tables_of_week
+from ..projection.lines import LINES, LiveLine, coming_week, read_candidate, tables_of_week
 from ..projection.week import LEVELS, Week, project_week
 from ..projection.week_page import MAIN, week_html
 from ..store.layout import Store
@@ -33,9 +34,9 @@ from .requests import ProjectRequest
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'OFF_RECORD', 'LEAVE', 'SHOWN', 'LEAVE_OF_GAMES', 'week_folder', 'fantasy_points', 'projection_table',
-           'lines_in_production', 'week_games', 'write_week', 'record_week', 'record_games', 'games_text', 'week_text',
-           'run_project']
+__all__ = ['log', 'BECAME', 'OFF_RECORD', 'LEAVE', 'SHOWN', 'LEAVE_OF_GAMES', 'week_folder', 'fantasy_points', 'projection_table',
+           'games_moved', 'lines_in_production', 'week_games', 'write_week', 'record_week', 'record_games',
+           'games_text', 'week_text', 'run_project']
 
 # %% ../../nbs/17_workflows/14_project.ipynb #50b645ec
 def week_folder(
@@ -79,6 +80,19 @@ def _changes(table: pd.DataFrame, folder: Path) -> dict[str, float] | None:
     except (OSError, ValueError, KeyError):
         return None
     return (table.set_index("player_id")["points"] - before).dropna().to_dict()
+
+
+def games_moved(
+    games: WeekGames,  # of `project_games`
+    folder: Path,  # of `week_folder`
+) -> WeekGames:  # with p_home_change, margin_change, total_change where the folder has games already
+    "The games with how far each forecast moved since the folder was written."
+    try:
+        before = pd.read_parquet(folder / "games.parquet").set_index("game_id")
+    except (OSError, ValueError, KeyError):
+        return games
+    there = [s for s in SHORT.values() if s in before and s in games.table]
+    return replace(games, table=games.table.assign(**{f"{s}_change": games.table[s] - games.table["game_id"].map(before[s]) for s in there}))
 
 # %% ../../nbs/17_workflows/14_project.ipynb #5598f7e9
 def lines_in_production(
@@ -167,11 +181,15 @@ def write_week(
 def _written_down(parts: Iterable[tuple[Any, list, str]], folder: Path, now: datetime, as_of: str) -> dict[str, Any]:
     "Forecasters, what each says and the digest of its rows, on the record; what became of them: new, same, revised, late, and the last digest."
     from lineupiq.production.record import ForecastRecord
-    tally, digest = dict.fromkeys(("new", "same", "revised", "late"), 0), ""
-    for who, said, data in parts:
-        written = ForecastRecord(folder).write(who, said, data, now, as_of)
-        tally, digest = {k: v + getattr(written, k) for k, v in tally.items()}, written.digest
-    return tally | {"digest": digest}
+    return _summed([{k: getattr(written, k) for k in (*BECAME, "digest")} for written in (ForecastRecord(folder).write(who, said, data, now, as_of) for who, said, data in parts)])
+
+
+BECAME = ("new", "same", "revised", "late")  # what a record does with forecasts
+
+
+def _summed(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    "What became of the forecasts of all parts, and the last digest."
+    return {k: sum(part[k] for part in parts) for k in BECAME} | {"digest": parts[-1]["digest"] if parts else ""}
 
 
 def _files(path: tuple[str, ...]) -> dict[str, str | list[str]]:
@@ -195,7 +213,7 @@ def record_week(
         if statistic in OFF_RECORD:
             continue
         model = str(rows["model"].iloc[0])  # a version in production is another forecaster than the season's own model
-        run = name_from(model.replace(".", "_"), 64) if " " in model else f"season_{week.season}"
+        run = name_from(model.replace(".", "_"), 64) if f"{position} {statistic}" in week.live else f"season_{week.season}"
         source = {"data": "nfl-players", "position": position, "target": statistic, "as_of": week.as_of} | _files(path)
         who = Forecaster(f"project_{position}_{statistic}_{week.as_of}".lower(), None, run, "regression", 1, None, source)
         table = rows.merge(week.players[["player_id", "player", "team", "opponent", "time", "kickoff"]], on="player_id")
@@ -240,7 +258,7 @@ def _said_of_games(games: WeekGames, target: str, table: pd.DataFrame) -> list:
 # %% ../../nbs/17_workflows/14_project.ipynb #0cedb791
 LEAVE = ("model", "50 %", "rule", "opponent", "10 %")  # columns that go where there is no room, the first first
 SHOWN = 12  # players a position in a terminal
-LEAVE_OF_GAMES = ("total rule", "margin rule", "P rule", "total line", "kickoff (ET)", "P 10 – 90 %", "total 10 – 90 %")  # the same of games
+LEAVE_OF_GAMES = ("total change", "margin change", "P change", "total rule", "margin rule", "P rule", "total line", "kickoff (ET)", "P 10 – 90 %", "total 10 – 90 %")  # the same of games
 
 
 def games_text(
@@ -256,6 +274,7 @@ def games_text(
         out |= {"P(home)" if name == "P" else name: told(short, form), f"{name} 10 – 90 %": ends(short, "{:.0%}" if name == "P" else "{:.0f}")}
         out |= {f"{name} line": told(f"{short}_market", form), f"{name} edge": told(f"{short}_edge", "{:+.1%}" if name == "P" else "{:+.1f}")} if f"{short}_market" in t else {}
         out[f"{name} rule"] = told(f"{short}_rule", form)
+        out |= {f"{name} change": told(f"{short}_change", "{:+.1%}" if name == "P" else "{:+.1f}")} if f"{short}_change" in t else {}
     return "\n".join([f"Games, {len(t)}", fit_text(pd.DataFrame(out), width, LEAVE_OF_GAMES), *games.notes])
 
 
@@ -291,11 +310,7 @@ def _production_text(live: Mapping[tuple[str, str], LiveLine], notes: Sequence[s
     return "".join(f"\n{line}" for line in ([f"In production: {', '.join(sorted(v.title for v in live.values()))}"] if live else []) + list(notes))
 def _recorded(week: Week, games: WeekGames | None, folder: Path, now: datetime, path: tuple[str, ...]) -> dict[str, Any]:
     "Everything that a page says, on the record."
-    kept = record_week(week, folder, now, path)
-    if games is None:
-        return kept
-    more = record_games(games, folder, now, path)
-    return {k: v if k == "digest" else v + kept[k] for k, v in more.items()}
+    return _summed([record_week(week, folder, now, path), *([] if games is None else [record_games(games, folder, now, path)])])
 
 
 def run_project(
@@ -309,9 +324,9 @@ def run_project(
     "`lineupiq project`: a week's page."
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.registry import registry
-    models = ask.check().model or CANDIDATES
-    for name in models:
-        registry().get_model(name)
+    models = [read_candidate(text) for text in ask.check().model] or None
+    for candidate in models or ():
+        registry().get_model(candidate.model)
     if odd := [p for p in ask.position if p not in LINES]:
         raise ConfigError(f"unknown position '{odd[0]}'{did_you_mean(odd[0], LINES)}", where="position (--position)", expected=", ".join(LINES))
     scoring = read_scoring(ask.scoring)
@@ -323,7 +338,7 @@ def run_project(
         tell("games", 1, 1)
     games = week_games(tables, week, Path(ask.output).expanduser() / "models" / ask.as_of)
     folder = week_folder(ask.output, week.season, week.week, week.as_of)
-    now = clock()
+    games, now = None if games is None else games_moved(games, folder), clock()
     table = write_week(week, folder, now, scoring, notes, games)
     kept = None if ask.record_folder is None else _recorded(week, games, Path(ask.record_folder), now, ask.path)
     if as_json:
