@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +28,8 @@ log = logging.getLogger("lineupiq")
 # %% auto #0
 __all__ = ['log', 'GAME_HOURS', 'DEFAULT_GAMETIME', 'LINES', 'TEXTS', 'OFFENCE', 'REPAIRS', 'FIRST_SEASON', 'GAMES_TABLES',
            'LOADERS', 'SHARED', 'SPANS', 'kickoff_times', 'called_off', 'normalise_table', 'empty_table',
-           'read_nfl_files', 'download_nfl', 'nfl_tables', 'load_nfl_tables', 'load_game_tables', 'team_games',
-           'next_games', 'past_means']
+           'read_nfl_files', 'download_nfl', 'nfl_tables', 'load_nfl_tables', 'tables_held', 'load_game_tables',
+           'team_games', 'next_games', 'past_means']
 
 # %% ../../nbs/01_data/11_nfl.ipynb #1781f759
 GAME_HOURS = 4  # a label is known this long after kickoff
@@ -352,8 +354,32 @@ def load_nfl_tables(
     kinds: Collection[str] = tuple(SIGNATURES),  # tables that are wanted; the others come out empty
 ) -> dict[str, pd.DataFrame]:  # by the names of SIGNATURES
     "The NFL tables, from disk or from nflverse, in one vocabulary."
-    parts, where = _found(data_dir, seasons, kinds)
-    return nfl_tables(parts, seasons, where)
+    def read() -> dict[str, pd.DataFrame]:
+        parts, where = _found(data_dir, seasons, kinds)
+        return nfl_tables(parts, seasons, where)
+    return _once((str(data_dir), None if seasons is None else tuple(seasons), tuple(sorted(kinds))), read)
+
+
+_held: ContextVar[dict[tuple, dict[str, pd.DataFrame]] | None] = ContextVar("nfl_tables", default=None)
+
+
+@contextmanager
+def tables_held() -> Iterator[None]:
+    "Tables that are read inside are read once, for whoever asks the same files for many targets."
+    mark = _held.set(_held.get() or {})
+    try:
+        yield
+    finally:
+        _held.reset(mark)
+
+
+def _once(key: tuple, read: Callable[[], dict[str, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+    "Tables that are held, or read now."
+    if (held := _held.get()) is None:
+        return read()
+    if key not in held:
+        held[key] = read()
+    return dict(held[key])
 
 
 def _found(data_dir: str | Path | Sequence[str | Path] | None, seasons: Sequence[int] | None = None, kinds: Collection[str] = tuple(SIGNATURES)) -> tuple[dict[str, list[pd.DataFrame]], str]:
@@ -370,10 +396,12 @@ def load_game_tables(
     data_dir: str | Path | Sequence[str | Path] | None = None,  # files or folders; None: LINEUPIQ_DATA_DIR, else download
 ) -> dict[str, pd.DataFrame]:  # as `load_nfl_tables`, without rows in what games do not need
     "The tables that games are made of. Statistics of players are read only where they must tell whether a game without a score was played."
-    parts, where = _found(data_dir, kinds=GAMES_TABLES)
-    if parts.get("schedules") and called_off(normalise_table("schedules", parts["schedules"])).any():
-        parts, where = _found(data_dir, kinds=(*GAMES_TABLES, "player_stats"))
-    return nfl_tables(parts, None, where)
+    def read() -> dict[str, pd.DataFrame]:
+        parts, where = _found(data_dir, kinds=GAMES_TABLES)
+        if parts.get("schedules") and called_off(normalise_table("schedules", parts["schedules"])).any():
+            parts, where = _found(data_dir, kinds=(*GAMES_TABLES, "player_stats"))
+        return nfl_tables(parts, None, where)
+    return _once((str(data_dir), "games"), read)
 
 # %% ../../nbs/01_data/11_nfl.ipynb #f612e411
 SHARED = ("game_id", "season", "week", "kickoff", "game_type", "location", "total_line", "roof", "temp", "wind")

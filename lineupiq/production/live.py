@@ -122,7 +122,7 @@ class LiveScore(Shown):
     def sentence(self) -> str:
         "What the record shows so far."
         c = self.counts
-        rest = "; ".join(f"{c[k]:,} {said}" for k, said in (("late", "late, which never score"), ("waiting", "without an outcome yet"), ("gone", "whose row the source does not have")) if c[k])
+        rest = "; ".join(f"{c[k]:,} {said}" for k, said in (("late", "late, which never score"), ("waiting", "without an outcome yet"), ("gone", "without a row in the source, such as players who did not play")) if c[k])
         told = f"{c['scored']:,} of {c['forecasts']:,} forecasts are scored" + (f" ({rest})" if rest else "")
         if self.skill is None:
             return f"{told}."

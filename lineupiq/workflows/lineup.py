@@ -44,14 +44,13 @@ def projection_folder(
     ask: LineupRequest,
     parent: Path | str = PROJECTIONS,  # of the weeks
 ) -> Path:
-    "The folder of the week that is asked for."
+    "The folder of the week that is asked for, or of the newest one; a page of some positions counts, too."
     if ask.projection is not None:
         return ask.projection.expanduser()
-    if ask.season is not None:
-        return week_folder(parent, ask.season, ask.week, ask.as_of)
-    weeks = sorted(Path(parent).glob(f"*_{ask.as_of}/week.json"), key=lambda p: (str(_about(p.parent).get("written", "")), p))
+    wanted = f"*_{ask.as_of}" if ask.season is None else week_folder(parent, ask.season, ask.week, ask.as_of).name
+    weeks = sorted(Path(parent).glob(f"{wanted}*/week.json"), key=lambda p: (str(_about(p.parent).get("written", "")), p))
     if not weeks:
-        raise ConfigError("no week has been projected", where=str(parent), expected=f"a folder of {ask.as_of}", fix="run lineupiq project first, or give a folder (--projection)")
+        raise ConfigError("no week has been projected" if ask.season is None else "that week has not been projected", where=str(parent), expected=f"a folder {wanted}", fix="run lineupiq project first, or give a folder (--projection)")
     return weeks[-1].parent
 
 

@@ -44,9 +44,10 @@ def week_folder(
     season: int,
     week: int,
     as_of: str,
+    positions: Sequence[str] = (),  # the only ones that are projected; (): all
 ) -> Path:  # need not exist
-    "Where a week is written."
-    return Path(output).expanduser() / f"{season}_w{week:02d}_{as_of}"
+    "Where a week is written; a page of some positions has a folder of its own."
+    return Path(output).expanduser() / "_".join([f"{season}_w{week:02d}_{as_of}", *sorted(set(positions))])
 
 
 def fantasy_points(
@@ -149,6 +150,14 @@ def _write_games(games: WeekGames, folder: Path, about: Mapping[str, Any]) -> No
     dump_json({**about, "notes": games.notes, "games": plain_rows(games.table)}, folder / "games.json")
 
 
+def _absent(week: Week, scoring: Scoring) -> list[str]:
+    "What the scoring pays for and nobody on the page is projected to do, but for lines of positions that are not on it."
+    shown = set(week.lines["position"])
+    elsewhere = {s for p, names in LINES.items() if p not in shown for s in names} - {s for p in shown for s in LINES[p]}
+    gone = [s for s in scoring.absent(week.draws) if s not in elsewhere]
+    return [f"Not projected, counted as nothing: {', '.join(gone)}."] if gone else []
+
+
 def write_week(
     week: Week,  # of `project_week`
     folder: Path,  # of `week_folder`
@@ -172,7 +181,7 @@ def write_week(
         dump_json(about | {"players": len(table), "models": {f"{p} {s}": m for p, s, m in models[["position", "statistic", "model"]].itertuples(index=False)}, "losses": week.losses, "notes": list(notes), **({} if games is None else {"games": {"games": len(games.table), "losses": games.losses, "notes": games.notes}})}, new / "week.json")
         if games is not None:
             _write_games(games, new, about)
-        atomic_write(new / "week.html", week_html(week, stamp, points, scores, scoring.name, moved, [*notes, *([f"Not projected, counted as nothing: {', '.join(absent)}."] if (absent := scoring.absent(week.draws)) else [])], games))
+        atomic_write(new / "week.html", week_html(week, stamp, points, scores, scoring.name, moved, [*notes, *_absent(week, scoring)], games))
     return table
 
 
@@ -288,7 +297,7 @@ def week_text(
         best = rows.nlargest(SHOWN, "points")
         shown = pd.DataFrame({"player": best["player"], "team": best["team"], "opponent": best["opponent"], "plays": best["play"].map("{:.0%}".format), "points": best["points"].map("{:.1f}".format),
                               **{n: best[f"points_{c}"].map("{:.0f}".format) for n, c in (("10 %", "low"), ("50 %", "middle"), ("90 %", "high"))}, "rule": best["points_rule"].map("{:.1f}".format), MAIN[position]: best["projection"].map("{:.1f}".format), "model": best["model"]})
-        out += [f"{position}, {len(rows)} players", fit_text(shown, width, LEAVE), ""]
+        out += [f"{position}, {len(rows)} players" + (f", the first {SHOWN}; the page has all" if len(rows) > SHOWN else ""), fit_text(shown, width, LEAVE), ""]
     return "\n".join(out)
 
 
@@ -337,10 +346,10 @@ def run_project(
     if tell is not None:
         tell("games", 1, 1)
     games = week_games(tables, week, Path(ask.output).expanduser() / "models" / ask.as_of)
-    folder = week_folder(ask.output, week.season, week.week, week.as_of)
+    folder = week_folder(ask.output, week.season, week.week, week.as_of, ask.position)
     games, now = None if games is None else games_moved(games, folder), clock()
     table = write_week(week, folder, now, scoring, notes, games)
     kept = None if ask.record_folder is None else _recorded(week, games, Path(ask.record_folder), now, ask.path)
     if as_json:
         return ({} if kept is None else {"record": kept}) | {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), **({} if games is None else {"games": plain_rows(games.table), "games_notes": games.notes}), "production": sorted(v.title for v in live.values()), "notes": notes, "folder": str(folder), "page": str(folder / "week.html"), "projections": plain_rows(table)}
-    return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{'' if games is None else games_text(games, width) + chr(10) * 2}{week_text(table, width)}{_production_text(live, notes)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}" + (f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} late; last digest {kept['digest']}" if kept else "")
+    return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{'' if games is None else games_text(games, width) + chr(10) * 2}{week_text(table, width)}{_production_text(live, notes)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}" + (f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} late{' (written after their games began, so they never count)' if kept['late'] else ''}; last digest {kept['digest']}" if kept else "")

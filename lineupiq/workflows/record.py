@@ -17,6 +17,7 @@ from ..base import DataError, LineupIQError, Record
 from ..core.display import fit_text
 from ..core.drawing import apart, subplots
 from ..core.files import atomic_write, dump_json, plain, plain_rows
+from ..data.nfl import tables_held
 from ..data.request import source_panel
 from ..production.live import LiveScore, score_live
 from ..production.record import Forecaster, ForecastRecord, record_table, verify_record
@@ -54,17 +55,18 @@ def score_record(
     record = ForecastRecord(ask.check().folder)
     verified, whose = verify_record(record), _whose(record, ask)
     out, panels = Scores([], {}, verified, {}), {}
-    for who in whose:
-        try:
-            key = json.dumps([who.source, who.horizon], sort_keys=True, default=str)
-            if key not in panels:
-                panels[key] = source_panel(who.source, ask.data, ask.path, where=who.model)
-            out.live.append(score_live(record, who.model, panels[key], ask.version, draws))
-            out.tested[who.model] = _tested(who)
-        except LineupIQError as err:
-            if len(whose) == 1:
-                raise
-            out.failed[who.model] = str(err.what)
+    with tables_held():
+        for who in whose:
+            try:
+                key = json.dumps([who.source, who.horizon], sort_keys=True, default=str)
+                if key not in panels:
+                    panels = {key: source_panel(who.source, ask.data, ask.path, where=who.model)}  # the next one's rows are others
+                out.live.append(score_live(record, who.model, panels[key], ask.version, draws))
+                out.tested[who.model] = _tested(who)
+            except LineupIQError as err:
+                if len(whose) == 1:
+                    raise
+                out.failed[who.model] = str(err.what)
     return out
 
 

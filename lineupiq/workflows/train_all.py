@@ -28,6 +28,7 @@ from ..core.config import read_yaml
 from ..core.display import brief, fit_text
 from ..core.files import atomic_write, dump_json, load_json, name_from, one_at_a_time, plain
 from ..data.panel import describe_panel
+from ..data.nfl import tables_held
 from ..data.request import DataRequest, horizons, read_source
 from ..data.sources import SOURCES
 from ..jobs.steps import Lines
@@ -389,9 +390,10 @@ def _work_through(ask: TrainAllRequest, todo: list[Task], found: TrainAllResult,
             say(f"[{sum(r['state'] in ('done', 'failed') for r in found.rows)}/{len(found.rows)}] {task.title}: " + (f"failed: {row['error'].splitlines()[0]}" if row["state"] == "failed" else f"{row['model']}, skill {row['skill'] or 0:+.3f}, {row['verdict']}, {row['seconds']:.0f} s"))
         write_status(found, ask.source.data, clock())
     if ask.jobs == 1:
-        for task in todo:
-            told(task, None)
-            told(task, train_task(task.ask, ask.fresh, lambda line: None))
+        with tables_held():
+            for task in todo:
+                told(task, None)
+                told(task, train_task(task.ask, ask.fresh, lambda line: None))
         return
     running: set[subprocess.Popen] = set()
     threads = max(1, n_threads() // ask.jobs)
