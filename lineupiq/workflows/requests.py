@@ -309,7 +309,7 @@ class ProjectRequest(Request):
     week: int | None = None  # A week of it; a past one is projected from what was known then.
     as_of: Literal["tuesday", "kickoff"] = "tuesday"  # What is known: Tuesday noon of the week, or all until its games begin.
     position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
-    model: tuple[str, ...] = ()  # Models of the players' lines that may be used, where they beat the rule in past seasons; games have their own. Default what is in production under names such as QB_passing_yards, else lightgbm,ridge.
+    model: tuple[str, ...] = ()  # Models of the players' lines that may be used, where they beat the rule in past seasons; games have their own. Default what is in production under names such as QB_passing_yards, else lightgbm with and without line-ups (lightgbm+lineups); NAME+pooled learns from all positions.
     scoring: str = "ppr"  # What is paid for: standard, half, ppr, draftkings, fanduel, or a YAML of weights.
     draws: int = 2000  # Draws of the whole week.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
