@@ -138,7 +138,7 @@ def test_an_experiment_finds_the_same(cli, tmp_path, monkeypatch):
     for k, v in ENV.items():
         monkeypatch.setenv(k, v)
     boards = []
-    for where in ([], ["--cluster", "local:2"]):
+    for where in ([], ["--cluster", "local:2", "--jobs", "2"]):  # cells are processes that share the workers
         folder = tmp_path / f"e{len(where)}"
         (file := tmp_path / f"e{len(where)}.yaml").write_text(f"experiment: {{name: grid}}\nmodels: [logistic, xgboost]\ndata: {{source: league}}\ntraining: {{walk_forward: '2018:2020'}}\nmlflow: {{tracking_uri: 'off'}}\noutput: {{base_dir: {folder}}}\n")
         done = cli("experiment", "--config", file, "--json", *where)

@@ -119,7 +119,7 @@ def experiment(
 ) -> None:
     "Run a grid of models × horizons × symbols; the same command again does what is not done yet."
     from lineupiq.workflows.experiment import run_experiment
-    found = run_experiment(ask.check().config, None if as_json else Printer(wide), ask.fresh, ask.place)
+    found = run_experiment(ask.check().config, None if as_json else Printer(wide), ask.fresh, ask.place, ask.jobs)
     say(found.record() if as_json else _experiment_text(found, Printer(wide).width), as_json, wide)
     if found.exit_code:
         raise typer.Exit(found.exit_code)

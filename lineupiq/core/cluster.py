@@ -165,6 +165,11 @@ class Cluster:
         return self.client.dashboard_link
 
     @property
+    def plan_to_join(self) -> ClusterPlan:
+        "What another process of ours connects with."
+        return ClusterPlan(self.client.scheduler.address, self.threads, True)  # whether it may be open was decided when this one connected
+
+    @property
     def workers(self) -> int:
         "How many there are now."
         return len(self.client.scheduler_info(n_workers=-1)["workers"])

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ..base import ConfigError, IntegrityError, LineupIQError, config_problems, did_you_mean
+from ..base import ConfigError, IntegrityError, LineupIQError, Record, config_problems, did_you_mean
 from ..core.cluster import ClusterPlan, on_cluster
 from ..core.display import brief
 from ..core.config import raise_problems, read_yaml
@@ -28,13 +28,12 @@ from ..data.panel import clean_time
 from ..data.request import horizons
 from ..data.sources import SOURCES
 from ..data.tables import table_config
-from ..jobs.steps import Lines
 from ..registry import registry
 from ..tracking.hooks import is_tracked
 from ..training.evaluation import Comparison, compare_runs
 from .configs import model_file
 from .requests import TrainRequest
-from .train import run_training
+from .beside import train_beside, train_task
 
 # %% auto #0
 __all__ = ['SECTIONS', 'OF_THE_GRID', 'TRAINING', 'About', 'Member', 'DataSection', 'Tracker', 'Output', 'Experiment',
@@ -332,7 +331,7 @@ def _read_state(
 
 
 def _is_entry(entry: Any) -> bool:
-    "A cell as `_run_cell` says it."
+    "A cell as `_entry` says it."
     return isinstance(entry, dict) and (entry.get("status") == "failed" or entry.get("status") == "done" and isinstance(entry.get("run_dir"), str))
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #915fbfe1
@@ -358,6 +357,7 @@ def run_experiment(
     show: Callable[[str], None] | None = None,  # prints lines; None: quiet
     fresh: bool = False,  # True: cells that are done are run again
     place: ClusterPlan | None = None,  # where models and folds are trained; None: where the file says it, else here
+    jobs: int = 1,  # cells at a time; more than one: each in a process of its own
 ) -> ExperimentResult:
     "Run what is not done yet, then compare everything."
     found, say = experiment_config(path), show or (lambda line: None)
@@ -366,26 +366,31 @@ def run_experiment(
     with one_at_a_time(found.folder / ".lock", "this experiment is running"):
         file = found.folder / "state.json"
         state = {"format": 1, "cells": {}} if fresh else _read_state(file)
-        todo = [c.key for c in cells if not _is_done(state["cells"].get(c.key))]
+        todo = [replace(c, ask=replace(c.ask, place=ClusterPlan())) for c in cells if not _is_done(state["cells"].get(c.key))]  # the cluster that is connected to serves all cells
+        at = {c.key: f"[{i}/{len(cells)}] {c.title}" for i, c in enumerate(cells, 1)}
+        for key in at.keys() - {c.key for c in todo}:
+            say(f"{at[key]}: done before")
+
+        def told(cell: Cell, end: Record | None) -> None:
+            if end is None:
+                return say(at[cell.key])
+            if end["state"] == "failed":
+                say(f"{cell.title}: failed: {end['error'].splitlines()[0]}")
+            state["cells"][cell.key] = _entry(cell, end)
+            dump_json(state, file)
         with on_cluster(where if todo else None, say):
-            for i, cell in enumerate(cells, 1):
-                if cell.key not in todo:
-                    say(f"[{i}/{len(cells)}] {cell.title}: done before")
-                    continue
-                say(f"[{i}/{len(cells)}] {cell.title}")
-                state["cells"][cell.key] = _run_cell(cell, say)
-                dump_json(state, file)
+            if jobs > 1:
+                train_beside(todo, jobs, found.folder, told, fresh)
+            else:
+                for cell in todo:
+                    told(cell, None)
+                    told(cell, train_task(cell.ask, fresh, say))
         return _result(found, cells, state["cells"], say)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #a8ec1f86
-def _run_cell(cell: Cell, say: Callable[[str], None]) -> dict[str, Any]:
-    "A cell's run, or why there is none."
-    try:
-        [run] = run_training(replace(cell.ask, place=ClusterPlan()), Lines(say))  # the cluster that is connected to serves all cells
-    except LineupIQError as err:
-        say(f"{cell.title}: failed: {err.what}")
-        return {"title": cell.title, "status": "failed", "error": f"{type(err).__name__}: {err}"[:2000]}
-    return {"title": cell.title, "status": "done", "run_dir": str(run.run_dir)}
+def _entry(cell: Cell, end: Record) -> dict[str, Any]:
+    "A cell's run, or why there is none, as the state keeps it."
+    return {"title": cell.title, "status": end["state"], **({"run_dir": end["run_dir"]} if end["state"] == "done" else {"error": f"{end['kind']}: {end['error']}"[:2000]})}
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #67dce6d4
 def _result(found: Experiment, cells: list[Cell], state: Mapping[str, Any], say: Callable[[str], None]) -> ExperimentResult:

@@ -521,7 +521,7 @@ class TrainAllRequest(HowToTrain):
     source: DataRequest = part(DataRequest, without=("n", "position", "target"))
     position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
     target: tuple[str, ...] = ()  # Only these targets; default all of the source.
-    jobs: Count = 1  # Trainings beside each other, each in a process of its own; they share the threads.
+    jobs: Count = 1  # Trainings beside each other, each in a process of its own; they share the threads, or a cluster's workers.
     fresh: bool = False  # Train again what is done on the very rows of today, too, and begin stopped ones anew.
     status: Path = Path("experiments/train_all")  # Parent of the status pages, and of what a stopped one goes on with.
 
@@ -539,8 +539,7 @@ class TrainAllRequest(HowToTrain):
 
     def problems(self) -> list[str]:
         "What can be said before it is known which targets there are; the rest is said of each training."
-        twice = ["jobs: trainings on a cluster take turns, and the models of each run beside each other; leave jobs or cluster out"] if self.jobs > 1 and self.place.cluster else []
-        return super().problems() + twice + place_problems(self.source.data, self.source.path)
+        return super().problems() + place_problems(self.source.data, self.source.path)
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #692989d9
 @dataclass(frozen=True)
@@ -577,6 +576,7 @@ class ExperimentRequest(Request):
     "What `lineupiq experiment` is asked for."
     config: str = option("", needed=True)  # A YAML, or one that ships: baseline, production.
     fresh: bool = False  # Run the cells that are done again, too.
+    jobs: Count = 1  # Cells beside each other, each in a process of its own; they share the threads, or a cluster's workers.
     place: ClusterPlan = part(ClusterPlan)
 
     def problems(self) -> list[str]:

@@ -5,24 +5,16 @@
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #2d05599d
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..base import ConfigError, DataError, IntegrityError, LineupIQError, NotFound, Record, did_you_mean, n_threads
+from ..base import ConfigError, LineupIQError, Record, did_you_mean
 from ..core.cluster import on_cluster
 from ..core.config import read_yaml
 from ..core.display import brief, fit_text
@@ -31,20 +23,16 @@ from ..data.panel import describe_panel
 from ..data.nfl import tables_held
 from ..data.request import DataRequest, horizons, read_source
 from ..data.sources import SOURCES
-from ..jobs.steps import Lines
 from ..projection.lines import LINES
 from ..report.document import Document, Section, Table, page_html
-from ..training.runs import RunResult
-from ..training.unfinished import UNFINISHED, read_setup, run_end
-from ..training.worker import die_with
+from ..training.unfinished import run_end
+from .beside import Task, train_beside, train_task
 from .project import OFF_RECORD
 from .recording import utc_now
 from .requests import TrainAllRequest, TrainRequest
-from .train import run_record, run_training
 
 # %% auto #0
-__all__ = ['PLAYERS', 'OTHERS', 'CHILD', 'GRACE', 'LEAVE', 'Target', 'source_targets', 'Task', 'stopped_run', 'train_task',
-           'train_file', 'replace_engine', 'run_beside', 'TrainAllResult', 'status_table', 'write_status',
+__all__ = ['PLAYERS', 'OTHERS', 'LEAVE', 'Target', 'source_targets', 'TrainAllResult', 'status_table', 'write_status',
            'status_text', 'rows_changed', 'run_train_all']
 
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #dc0aef87
@@ -94,162 +82,6 @@ def _of_players(ask: TrainAllRequest, source: DataRequest) -> list[Target]:
         known = sorted({t for names in lines.values() for t in names})
         raise ConfigError(f"whose '{odd[0]}' is meant?{did_you_mean(odd[0], known)}", where="target (--target)", expected=", ".join(known), fix="name the position, too (--position)")
     return found + ([Target()] if source.data == "league" and not ask.position and not ask.target else [])
-
-# %% ../../nbs/17_workflows/14b_train_all.ipynb #a2c3d176
-@dataclass(frozen=True)
-class Task:
-    "The training of a target."
-    target: Target
-    title: str
-    ask: TrainRequest
-
-    @property
-    def key(self) -> str:  # 16 hexadecimal digits
-        "What was asked, as a digest: the same question has the same key."
-        asked = {k: v for k, v in self.ask.record().items() if k not in ("output", "tracking_uri", "experiment", "config")}
-        files = [Path(f).expanduser().read_text(encoding="utf-8") for f in (*self.ask.config, *filter(None, [self.ask.training_config]))]
-        return hashlib.sha256(json.dumps([asked, files], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def stopped_run(
-    ask: TrainRequest,  # of a target
-) -> Path | None:  # the one that began last
-    "A run of the very same request that was stopped before its end."
-    output, asked, found = Path(ask.settings.output).expanduser(), plain(ask.record()), []
-    for seal in output.glob(f"*/{UNFINISHED}/setup.sha256"):
-        run = seal.parent.parent
-        with suppress(LineupIQError, OSError):  # what cannot be read cannot be gone on with
-            if run_end(run) is None and read_setup(run).request == asked:
-                found.append(run)
-    return max(found, key=lambda run: run.name[-15:], default=None)  # names end with their time
-
-# %% ../../nbs/17_workflows/14b_train_all.ipynb #c3a18672
-def train_task(
-    ask: TrainRequest,  # of a target
-    fresh: bool = False,  # True: a stopped run is left alone
-    say: Callable[[str], None] = print,  # takes lines
-) -> dict[str, Any]:  # state, and what the status page shows
-    "Train a target, or go on with its run that was stopped; an error becomes a state."
-    began, run = time.monotonic(), None if fresh else stopped_run(ask)
-    told: dict[str, Any] = {"state": "done"}
-    try:
-        told |= _numbers(_gone_on(run, say) or run_training(ask, Lines(say))[0])
-    except LineupIQError as err:
-        folder = getattr(getattr(err, "result", None), "run_dir", None)
-        told |= {"state": "failed", "error": str(err)[:2000], "kind": type(err).__name__, "exit_code": err.exit_code} | ({"run_dir": str(folder)} if folder else {})
-    return told | {"seconds": round(time.monotonic() - began, 1), "ended": f"{utc_now():%Y-%m-%d %H:%M} UTC"}
-
-
-def _gone_on(run: Path | None, say: Callable[[str], None]) -> RunResult | None:
-    "The end of a run that was stopped; None where there is none, or it cannot go on."
-    if run is None:
-        return None
-    try:
-        found = run_training(TrainRequest.from_mapping({"resume": run}), Lines(say))
-        say(f"went on with {run.name}")
-        return found[0] if found else None
-    except (ConfigError, DataError, IntegrityError, NotFound) as err:
-        if hasattr(err, "result"):  # a leak that is suspected is a result
-            raise
-        say(f"{run.name} cannot go on, so it is trained anew: {err.what}")
-        return None
-
-
-def _numbers(run: RunResult) -> dict[str, Any]:
-    "What a run found, for the table."
-    record, made = run_record(run.run_dir), run.published
-    row = next((r for r in record["leaderboard"] if r["model"] == record["best"]), {})
-    word = "no validation" if not row else "the rule" if row["role"] == "rule" else "no interval" if row["skill_low"] is None else "better" if row["skill_low"] > 0 else "worse" if row["skill_high"] < 0 else "not shown"
-    return {"model": record["best"], **{k: row.get(k) for k in ("metric", "score", "skill", "skill_low", "skill_high", "n")}, "verdict": word, "sentence": record["verdict"],
-            "published": f"{made['name']} {made['version']}" if made else None, "published_model": made["model"] if made else None, "run_dir": str(run.run_dir)}
-
-# %% ../../nbs/17_workflows/14b_train_all.ipynb #33ce5859
-CHILD = "import sys; from lineupiq.workflows.train_all import train_file; train_file(sys.argv[1])"
-
-
-def train_file(
-    order: str | Path,  # JSON with ask, fresh, settings, parent, and result: the file that is written last
-) -> None:
-    "The body of a process that trains a target."
-    todo = load_json(Path(order))
-    die_with(todo["parent"])
-    ask = TrainRequest.from_mapping(todo["ask"], "train-all")
-    dump_json(train_task(replace_engine(ask, **todo["engine"]), todo["fresh"], lambda line: print(line, flush=True)), todo["result"])
-
-
-def replace_engine(
-    ask: TrainRequest,
-    isolate: bool,  # each model in a process of its own
-    draws: int,  # of the bootstrap
-) -> TrainRequest:
-    "What no record of a request holds."
-    return replace(ask, settings=replace(ask.settings, isolate=isolate, draws=draws))
-
-
-def _in_process_of_its_own(task: Task, folder: Path, fresh: bool, threads: int, running: set[subprocess.Popen]) -> dict[str, Any]:
-    "Train a target in another process, and read what it wrote."
-    order, log, result = (folder / "work" / f"{task.key}.{end}" for end in ("order.json", "log", "result.json"))
-    result.unlink(missing_ok=True)
-    how = task.ask.settings
-    dump_json({"ask": task.ask.record(), "engine": {"isolate": how.isolate, "draws": how.draws}, "fresh": fresh, "parent": os.getpid(), "result": str(result)}, order)
-    env = os.environ | {name: str(threads) for name in ("LINEUPIQ_NUM_THREADS", "OMP_NUM_THREADS")}
-    with open(log, "w", encoding="utf-8") as sink, subprocess.Popen([sys.executable, "-c", CHILD, str(order)], stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=env, start_new_session=True) as process:
-        running.add(process)
-        code = process.wait()
-        running.discard(process)
-    if result.is_file():
-        return load_json(result)
-    tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
-    return {"state": "failed", "error": f"the process ended with exit code {code} before it could say how: {' / '.join(tail)}"[:2000], "kind": "JobError", "exit_code": 8, "seconds": None, "ended": f"{utc_now():%Y-%m-%d %H:%M} UTC"}
-
-# %% ../../nbs/17_workflows/14b_train_all.ipynb #e4a2341b
-GRACE = 20.0  # seconds that trainings have to write down what they have, when the round is stopped
-
-
-def run_beside(
-    tasks: Sequence[Task],  # in this order
-    jobs: int,  # at a time
-    work: Callable[[Task], dict[str, Any]],  # trains one
-    told: Callable[[Task, dict[str, Any] | None], None],  # hears, one call at a time, that a training begins (None) and how it ended
-    stop: Callable[[], None] = lambda: None,  # ends what is under way
-) -> None:
-    "Work through a list in several threads; whatever interrupts the wait stops all of them."
-    left, lock, over = list(tasks), threading.Lock(), threading.Event()
-
-    def lane() -> None:
-        while not over.is_set():
-            with lock:
-                if not left:
-                    return
-                task = left.pop(0)
-                told(task, None)
-            found = work(task)
-            if not over.is_set():
-                with lock:
-                    told(task, found)
-    lanes = [threading.Thread(target=lane, daemon=True) for _ in range(min(jobs, len(tasks)))]
-    try:
-        for thread in lanes:
-            thread.start()
-        while any(thread.is_alive() for thread in lanes):
-            lanes[0].join(.2) if lanes[0].is_alive() else time.sleep(.2)
-    except BaseException:
-        over.set()
-        stop()
-        raise
-
-
-def _end_all(running: set[subprocess.Popen]) -> None:
-    "Interrupt processes as Ctrl-C does, wait, kill."
-    for process in list(running):
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGINT)
-    until = time.monotonic() + GRACE
-    for process in list(running):
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(max(.1, until - time.monotonic()))
-        with suppress(ProcessLookupError):
-            process.kill()
 
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #2573266e
 @dataclass
@@ -318,7 +150,7 @@ def status_text(
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #2b2182c1
 def _tasks(ask: TrainAllRequest) -> list[Task]:
     "Every training, checked before the first one begins; they share what the source is called."
-    return [Task(t, t.title(ask.source.data), ask.of(t.position, t.target, t.horizon)) for t in source_targets(ask)]
+    return [Task(t.title(ask.source.data), ask.of(t.position, t.target, t.horizon)) for t in source_targets(ask)]
 
 
 def _before(folder: Path, task: Task) -> tuple[dict[str, Any], Record] | None:
@@ -367,7 +199,6 @@ def run_train_all(
     say, tasks = show or (lambda line: None), _tasks(ask.check())
     folder = Path(ask.status).expanduser() / name_from(ask.source.data)
     with one_at_a_time(folder / ".lock", f"train-all of {ask.source.data} is running", "wait for it, or give another folder (--status)"):
-        (folder / "work").mkdir(parents=True, exist_ok=True)
         kept = _done_before(ask, folder, tasks, say)
         found = TrainAllResult(folder, [{"target": t.title, "key": t.key, "state": "waiting"} | kept.get(t.key, {}) for t in tasks])
         todo = [t for t in tasks if t.key not in kept]
@@ -395,6 +226,4 @@ def _work_through(ask: TrainAllRequest, todo: list[Task], found: TrainAllResult,
                 told(task, None)
                 told(task, train_task(task.ask, ask.fresh, lambda line: None))
         return
-    running: set[subprocess.Popen] = set()
-    threads = max(1, n_threads() // ask.jobs)
-    run_beside(todo, ask.jobs, lambda task: _in_process_of_its_own(task, found.folder, ask.fresh, threads, running), told, lambda: _end_all(running))
+    train_beside(todo, ask.jobs, found.folder, told, ask.fresh)
