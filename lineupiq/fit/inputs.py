@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, did_you_mean
-from ..core.arrays import View, flat_names, take_rows
+from ..core.arrays import BLOCKS_FROM, RowBlocks, View, flat_names, take_rows
 from ..data.encoder import Encoder, rule_columns
 from ..data.game_log import Games
 from ..data.panel import Panel
@@ -96,7 +96,10 @@ class RowInput:
         where: str = "the rows",  # for messages
     ) -> Any:  # (n, columns) float64 frame, or a view
         "The inputs of some rows."
-        return self.encoder.transform(self.panel.frame, where, rows)
+        columns, frame, encoder = self.columns, self.panel.frame, self.encoder
+        if 8 * len(rows) * len(columns) < BLOCKS_FROM:
+            return encoder.transform(frame, where, rows)
+        return RowBlocks(columns, rows, lambda at: encoder.transform(frame, where, at).to_numpy())
 
 # %% ../../nbs/03_fit/01_inputs.ipynb #8e59f917
 class RuleInput(RowInput):
