@@ -289,7 +289,7 @@ def rows_panel(
         taken = {getattr(cfg, role) for role in ROLES}
         raise ConfigError("features is missing: features are never chosen automatically", where=where, found=f"candidates: {', '.join(str(c) for c in raw.columns if c not in taken)[:300]}",
                           fix="list the columns that were known at `time`, each with its kind: numeric, category or count")
-    frame = _with_roles(raw, cfg, where, to_fit)
+    frame = _with_roles(raw, cfg, where, to_fit, own)
     if cfg.history or cfg.calendar:
         frame = _with_made(frame, raw, cfg, where)
     missing = "drop" if cfg.drop_missing_target and to_fit else "upcoming" if cfg.upcoming or not to_fit else "error"
@@ -382,7 +382,7 @@ def _has_outcomes(cfg: TableConfig, files: Sequence[Path]) -> bool:
     return any(cfg.label in t and t[cfg.label].notna().any() for t in tables)
 
 # %% ../../nbs/01_data/13b_tables.ipynb #26de6b7c
-def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = True) -> pd.DataFrame:
+def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = True, own: bool = False) -> pd.DataFrame:
     "Roles under the panel's names, features and references; other columns stay behind."
     roles = {role: getattr(cfg, role) for role in ROLES if getattr(cfg, role)}
     if not to_fit:  # what is not known yet, or is only for the loss, may be missing
@@ -398,13 +398,15 @@ def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = 
     if known:
         from lineupiq.base import LeakError
         raise LeakError("the label is listed as a feature" if cfg.label in known else "the label's end is listed as a feature", where=f"features: {known[0]}", fix="remove it from features")
-    frame = raw[[c for c in dict.fromkeys([*listed, *cfg.references.values(), EARLIER]) if c in raw]].copy(deep=False)
-    for role, column in roles.items():
-        frame[role] = raw[column]
-    if not cfg.symbol:
-        frame["symbol"] = cfg.name
+    taken = [c for c in dict.fromkeys([*listed, *cfg.references.values(), EARLIER]) if c in raw]
+    more = {role: raw[column] for role, column in roles.items()} | ({} if cfg.symbol else {"symbol": cfg.name})
     if cfg.label_lag:
-        frame["label_end"] = _later(frame["time"], cfg, where)
+        more["label_end"] = _later(more["time"], cfg, where)
+    if own:  # choosing columns of a frame would copy them, and so would a weight that is added later
+        return pd.DataFrame({**{c: raw[c] for c in taken}, "weight": 1.0, **more}, index=raw.index, copy=False)
+    frame = raw[taken].copy(deep=False)
+    for name, values in more.items():
+        frame[name] = values
     return frame
 
 # %% ../../nbs/01_data/13b_tables.ipynb #da7bf7ca
