@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -21,7 +22,7 @@ from ..base import (BaseModel, DataError, EnvironmentFault, IntegrityError, Mode
                            PredictionOutput, Record, Rows, TrainingMetrics, UntrustedArtifact, build_config, own_names, set_global_seeds)
 from .columns import (LabelCodec, check_columns, check_labels, check_values, check_weights, column_facts, judge_columns, noted, numeric_frame,
                                    pick_columns, raise_all)
-from .files import as_fitted, atomic_folder, dump_json, load_json, verify_manifest
+from .files import as_fitted, atomic_folder, disk_errors, dump_json, load_json, verify_manifest
 from .runtime import free_memory, runtime_record
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'BLOCKS_FROM', 'BLOCK_BYTES', 'flat_names', 'View', 'take_rows', 'RowBlocks', 'ArrayModel']
+__all__ = ['log', 'BLOCKS_FROM', 'BLOCK_BYTES', 'flat_names', 'View', 'take_rows', 'RowBlocks', 'wide_zeros', 'ArrayModel']
 
 # %% ../../nbs/00_core/07_arrays.ipynb #48619465
 def flat_names(
@@ -132,6 +133,17 @@ class RowBlocks(View):
         cols = [self.columns.index(n) for n in names]
         return RowBlocks(names, self.at, lambda at: self.make(at)[:, cols], self.size)
 
+# %% ../../nbs/00_core/07_arrays.ipynb #6cb852e6
+def wide_zeros(
+    shape: tuple[int, ...],  # of the array
+    dtype: Any = np.float32,  # of its numbers
+) -> np.ndarray:
+    "An array of zeros, in memory or, where it would be `BLOCKS_FROM` bytes or more, mapped from a file that is gone with it."
+    if int(np.prod(shape)) * np.dtype(dtype).itemsize < BLOCKS_FROM:
+        return np.zeros(shape, dtype)
+    with disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile(prefix="lineupiq-rows-") as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
+
 # %% ../../nbs/00_core/07_arrays.ipynb #2ede19b6
 def _check_width(model: ArrayModel) -> None:
     "A length of windows that the names of the inputs bear out: names are made of it before any row is compared."
@@ -220,11 +232,18 @@ class ArrayModel(BaseModel):
             X, y = take_rows(X, w > 0), check_labels(y[w > 0], self.task)
             self._about, w = (None if self._about[0] is None else self._about[0][w > 0], self._about[1]), w[w > 0]
         if self.column_checks and self.shared is None and not self.columns_known and self.input_kind in ("tabular", "window"):  # a search's panel was checked, too
-            now = X if self.input_kind == "tabular" else np.asarray(X[:, -1] if isinstance(X, np.ndarray) else X.values[X.at])  # a window's newest rows
-            check = lambda: judge_columns(now.facts(), self.input_columns, self.config.max_nan_share, stacklevel=3) if isinstance(now, RowBlocks) else check_columns(now, self.input_columns, self.config.max_nan_share)  # noqa: E731
-            self.constant_columns = check()
+            self.constant_columns = self._constant(X)
         self.codec = None if self.task == "regression" else LabelCodec(y)
         return X, (y if self.codec is None else self.codec.encode(y)), w
+
+    def _constant(self, X: Any) -> list[str]:
+        "Names of the constant columns of training rows, or of the newest rows of windows."
+        if self.input_kind == "window":
+            large = isinstance(X, View) and 8 * len(X) * X.shape[-1] >= BLOCKS_FROM
+            X = RowBlocks(self.input_columns, X.at, lambda at, values=X.values: values[at]) if large else np.asarray(X[:, -1] if isinstance(X, np.ndarray) else X.values[X.at])
+        if isinstance(X, RowBlocks):
+            return judge_columns(X.facts(), self.input_columns, self.config.max_nan_share, stacklevel=4)
+        return check_columns(X, self.input_columns, self.config.max_nan_share)
 
     def _inputs(self, X: Rows, where: str) -> Any:  # float64 (N, F), (N, T, F), or a View
         "Rows as float64 (N, F) — or windows as they are — with names, widths and values checked."

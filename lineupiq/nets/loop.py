@@ -410,7 +410,8 @@ def run_digest(
             h.update(np.ascontiguousarray(X.values[at]).tobytes())
             h.update((at - X.first[at]).tobytes())
         first, at = X.first[X.at].min(initial=0), X.at.max(initial=-1) + 1
-        h.update(np.ascontiguousarray(X.values[first:at]).tobytes())
+        for k in range(first, at, 16_384):
+            h.update(np.ascontiguousarray(X.values[k : min(k + 16_384, at)]).tobytes())
     for a in arrays:
         h.update(b"-" if a is None else np.ascontiguousarray(a).tobytes())
     return h.hexdigest()[:16]
