@@ -273,7 +273,7 @@ def _net_space(own: dict[str, Any], *, lengths: tuple[int, ...] = (10, 20, 30, 6
         "weight_decay": Float(1e-6, 1e-2, log=True, simpler="high", doc="penalty of the optimiser"),
         "batch_size": Choice((128, 256, 512), doc="rows a step"),
         "seq_len": Choice(lengths, simpler="low", doc="rows of history in a window"),
-        **own}, note="the number of epochs is chosen by rows to stop on, inside the training rows")
+        **own}, note="a search reads the number of epochs off its folds; where it may not, rows inside the training rows stop a fit")
 
 
 @dataclass

@@ -40,7 +40,7 @@ class TableConfig:
     task: Literal["regression", "binary", "multiclass"]  # what the label is
     time: str  # column: when the prediction is made
     label: str  # column: what happened
-    path: str | None = None  # parquet or CSV; relative to the YAML; a folder is read whole; null: given with --path
+    path: str | None = None  # parquet or CSV; relative to the YAML; a folder is read with all below it, and SYMBOL=VALUE in a folder's name is a column; null: given with --path
     features: Any = None  # mapping name -> numeric, category or count; or a list of numeric columns; beside history or calendar: what else is used
     history: tuple[History, ...] = ()  # what the library tells of the past, e.g. loaves: {last: [1, 7], mean: [7]}
     calendar: tuple[CalendarEntry, ...] = ()  # what a date says by itself, e.g. [weekday, holidays: DE]
