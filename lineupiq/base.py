@@ -10,6 +10,7 @@ import random
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache, lru_cache
 from types import UnionType
@@ -525,7 +526,10 @@ class BaseModel(ABC):
     native_format: ClassVar[str] = ""  # what `save` writes, e.g. UBJSON
     check_config: ClassVar[dict[str, Any] | None] = None  # settings small enough for the battery of checks; None: the usual ones
     iterates: ClassVar[bool] = False  # True: rounds or epochs, after each of which `callbacks` are told
+    grows: ClassVar[bool] = False  # True: tells `callbacks` its loss on the validation rows, and can go back to an earlier round or epoch (`keep_rounds`), so that a search may read off how many there should be
     callbacks: Any = None  # a CallbackList that a fit tells; None: nobody listens
+    keep_from: int | None = None  # the first epoch whose state may be asked for by `keep_rounds`; None: none will
+    squares: bool = False  # True: the loss that callbacks are told is a mean of squares and not its root
 
     def __init__(self,
         config: dict | ModelConfig | None = None,  # parameters by name; unknown ones raise
@@ -603,6 +607,10 @@ class BaseModel(ABC):
     @abstractmethod
     def load(cls, path: Path | str) -> BaseModel:
         "Read a model that `save` wrote."
+
+    def paused(self) -> AbstractContextManager:
+        "While a callback waits for other fits: what a fit holds of the process, such as its random numbers, is given back until it goes on."
+        return nullcontext()
 
     def validate_inputs(self,
         X: Any,  # (N, F) or (N, T, F)

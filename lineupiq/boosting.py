@@ -15,7 +15,7 @@ import numpy as np
 from collections.abc import Callable
 
 from .base import Rows
-from .core.arrays import ArrayModel
+from .core.arrays import ArrayModel, RowBlocks
 from .base import (Bound, ConfigError, Count, Distribution, EnvironmentFault, ModelConfig, ModelParams, NonNegative, Positive, Share,
                            Threaded, TrainingMetrics, cuda_devices, pick_device)
 from .core.space import Float, Int, Space
@@ -67,6 +67,7 @@ class BoostingModel(ArrayModel):
     handles_nan: ClassVar[bool] = True  # the trees learn a direction for NaN
     runs_in_threads: ClassVar[bool] = True
     iterates: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
     file: ClassVar[str] = ""  # name of the native file
 
     @property
@@ -109,7 +110,8 @@ class BoostingModel(ArrayModel):
     def contributions(self, X: Rows) -> np.ndarray:  # (N, F+1), or (N, C, F+1) for more than two classes; last column the base value
         "SHAP values by the library's own exact tree algorithm, in margin units; they sum to the margin."
         self.require_fitted("explain")
-        return self._contributions(self._inputs(X, "the rows to explain"))
+        rows = self._inputs(X, "the rows to explain")
+        return np.concatenate([self._contributions(b) for b in rows.blocks()]) if isinstance(rows, RowBlocks) else self._contributions(rows)
 
     def get_feature_importance(self) -> pd.DataFrame:  # feature, importance (shares that sum to 1)
         "Share of the total gain by feature, largest first."
@@ -200,6 +202,37 @@ def _xgb_watcher(model: BoostingModel) -> Any:
             return model._told(epoch, evals_log, lambda path: booster.save_model(path.with_suffix(".ubj")) or path.with_suffix(".ubj").replace(path))
     return Watcher()
 
+# %% ../nbs/03_boosting.ipynb #3900c9db
+def _xgb_outside(
+    X: RowBlocks,  # (N, F)
+    y: np.ndarray,  # (N,)
+    w: np.ndarray | None,  # (N,) weights
+    device: str,  # cpu or cuda
+    **bins: Any,  # max_bin, nthread and ref, as the library has them
+) -> Any:  # data to train with
+    "Bins of rows in blocks."
+    import tempfile
+
+    import xgboost as xgb
+    folder = tempfile.TemporaryDirectory(prefix="lineupiq-bins-", ignore_cleanup_errors=True)
+
+    class Blocks(xgb.DataIter):
+        def reset(self) -> None:
+            self.rest, self.start = X.blocks(), 0
+
+        def next(self, give: Callable[..., None]) -> bool:  # False: there are no more
+            block = next(self.rest, None)
+            if block is None:
+                return False
+            part = slice(self.start, self.start + len(block))
+            self.start = part.stop
+            give(data=np.ascontiguousarray(block, dtype=np.float32), label=y[part], **({} if w is None else {"weight": w[part]}))
+            return True
+    outside = device == "cpu"
+    data = (xgb.ExtMemQuantileDMatrix if outside else xgb.QuantileDMatrix)(Blocks(cache_prefix=f"{folder.name}/bins" if outside else None), **bins)
+    data.folder = folder  # removed with the data
+    return data
+
 # %% ../nbs/03_boosting.ipynb #8138f69c
 @register("xgboost", family="boosting", description="gradient-boosted trees, histogram splits, native early stopping")
 class XGBoostModel(BoostingModel):
@@ -207,6 +240,7 @@ class XGBoostModel(BoostingModel):
     Config: ClassVar[type[ModelConfig]] = XGBoostConfig
     search_space: ClassVar[Space] = XGBOOST_SPACE
     file: ClassVar[str] = "model.ubj"
+    takes_blocks: ClassVar[bool] = True
     native_format: ClassVar[str] = "UBJSON"
     _told_booster: Any = None  # the booster that knows its device and threads for predicting
 
@@ -229,12 +263,13 @@ class XGBoostModel(BoostingModel):
         self._check_counts(y)
         params, has_val = self._library_params(), X_val is not None
         rounds, stop = self._rounds(has_val)
-        train = self.once(("xgboost", self.config.max_bin, has_val), lambda: xgb.QuantileDMatrix(X, y, weight=w, max_bin=self.config.max_bin, nthread=self.config.threads))
+        bins = {"max_bin": self.config.max_bin, "nthread": self.config.threads}
+        train = self.once(("xgboost", self.config.max_bin, has_val), lambda: _xgb_outside(X, y, w, params["device"], **bins) if isinstance(X, RowBlocks) else xgb.QuantileDMatrix(X, y, weight=w, **bins))
         if self.config.device == "cuda":
             _xgb_on_gpu(params, train)
         evals, result = [(train, "train")] if self._wants_train_loss else [], {}
         if has_val:
-            evals.append((self.once(("xgboost val", self.config.max_bin), lambda: xgb.QuantileDMatrix(X_val, y_val, ref=train, max_bin=self.config.max_bin, nthread=self.config.threads)), "val"))
+            evals.append((self.once(("xgboost val", self.config.max_bin), lambda: _xgb_outside(X_val, y_val, None, params["device"], ref=train, **bins) if isinstance(X_val, RowBlocks) else xgb.QuantileDMatrix(X_val, y_val, ref=train, **bins)), "val"))
         stopping = [xgb.callback.EarlyStopping(rounds=stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
         stopping += [_xgb_watcher(self)] if self._watched else []  # last: whoever asks to stop silences those behind it
         self.native = xgb.train(params, train, num_boost_round=rounds, evals=evals, evals_result=result, callbacks=stopping,
@@ -310,6 +345,33 @@ LIGHTGBM_SPACE = Space({
 LGB_OBJECTIVES = {"squared": ("regression", "rmse"), "poisson": ("poisson", "poisson"), "tweedie": ("tweedie", "tweedie"),
                   "binary": ("binary", "binary_logloss"), "multiclass": ("multiclass", "multi_logloss")}
 
+# %% ../nbs/03_boosting.ipynb #b49eb296
+def _lgb_rows(
+    X: Rows,  # an array, or rows in blocks
+) -> Any:  # as the library reads them
+    "Rows in blocks as a sequence; others as they are."
+    if not isinstance(X, RowBlocks):
+        return X
+    import lightgbm as lgb
+
+    class Blocks(lgb.Sequence):
+        batch_size = X.size
+
+        def __init__(self) -> None:
+            self.number, self.block = -1, np.empty((0, len(X.columns)))
+
+        def __len__(self) -> int:
+            return len(X)
+
+        def __getitem__(self, at: int | slice) -> np.ndarray:
+            if isinstance(at, slice):
+                return np.ascontiguousarray(np.asarray(X.take(at)))
+            number = at // X.size  # sampled rows are asked for in their order
+            if number != self.number:
+                self.number, self.block = number, np.ascontiguousarray(np.asarray(X.take(slice(number * X.size, (number + 1) * X.size))))
+            return self.block[at - number * X.size]
+    return Blocks()
+
 # %% ../nbs/03_boosting.ipynb #2d002f60
 @register("lightgbm", family="boosting", description="gradient-boosted trees grown leaf by leaf")
 class LightGBMModel(BoostingModel):
@@ -317,6 +379,7 @@ class LightGBMModel(BoostingModel):
     Config: ClassVar[type[ModelConfig]] = LightGBMConfig
     search_space: ClassVar[Space] = LIGHTGBM_SPACE
     file: ClassVar[str] = "model.txt"
+    takes_blocks: ClassVar[bool] = True
     native_format: ClassVar[str] = "LightGBM text"
 
     def _library_params(self, rows: int = 2000) -> dict:
@@ -335,10 +398,11 @@ class LightGBMModel(BoostingModel):
         self._check_counts(y)
         params, has_val, result = self._library_params(len(y)), X_val is not None, {}
         rounds, stop = self._rounds(has_val)
+        even = np.full(len(y_val), 2.0) if w is not None and isinstance(X_val, RowBlocks) else None  # rows pushed to a set of weighted rows have weights that nobody has set, and the library takes ones for none
         key = (self.config.max_bin, str(sorted(self.config.extra_params.items())), has_val)
-        train = self.once(("lightgbm", *key), lambda: lgb.Dataset(X, y, weight=w, params=params, free_raw_data=True).construct())
+        train = self.once(("lightgbm", *key), lambda: lgb.Dataset(_lgb_rows(X), y, weight=w, params=params, free_raw_data=True).construct())
         sets = [train] if self._wants_train_loss else []
-        sets += [self.once(("lightgbm val", *key), lambda: lgb.Dataset(X_val, y_val, reference=train, params=params).construct())] if has_val else []
+        sets += [self.once(("lightgbm val", *key), lambda: lgb.Dataset(_lgb_rows(X_val), y_val, weight=even, reference=train, params=params).construct())] if has_val else []
         callbacks = [lgb.record_evaluation(result)] + ([lgb.log_evaluation(self.config.verbose_eval)] if self.config.verbose else [])
         if self._watched:
             callbacks.append(self._watch(result))

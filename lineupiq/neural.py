@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -73,6 +74,7 @@ class NeuralModel(ArrayModel):
     input_kind: ClassVar[str] = "window"
     handles_nan: ClassVar[bool] = True  # 0 after scaling
     iterates: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
     native_format: ClassVar[str] = "safetensors"
     check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 8, "num_layers": 1, "batch_size": 1024, "learning_rate": 0.01}  # a batch holds all rows
     memory_factor: ClassVar[float] = 4.0  # NumPy's bytes a byte of gathered windows; rows that are handed in as Windows cost once
@@ -95,6 +97,11 @@ class NeuralModel(ArrayModel):
             return "classes"
         return "squared" if self.config.distribution == "auto" else self.config.distribution
 
+    @property
+    def squares(self) -> bool:
+        "Whether the loss is a mean of squares and nothing else."
+        return self.loss_kind() == "squared" and not self.config.quantiles
+
     def refit_config(self) -> dict:
         "The number of epochs that validation chose, and the schedule that led there."
         c, best = self.config, self.metrics.best_epoch
@@ -111,7 +118,7 @@ class NeuralModel(ArrayModel):
         with torch_session(c, device):
             self.scaler, self.head = Scaler.fit(parts[0], w), Head.fit(self.loss_kind(), y, w, c.quantiles or ())
             self.length = parts[0].length
-            self.native = self._net(parts[0].shape[2], self.length, self.head.n_out).to(device)
+            self.native, self._kept = self._net(parts[0].shape[2], self.length, self.head.n_out).to(device), {}
             run = TrainingRun(self.native, self._parameter_groups(self.native), self.head, RowStore(parts, self.scaler, device), labels, w, c, device)
             path = self._checkpoint(parts, [*labels, w])
             if path is not None and path.exists():
@@ -139,7 +146,29 @@ def _checkpoint(self: NeuralModel, parts: list[Windows], arrays: list[np.ndarray
 
 @patch
 def _tell(self: NeuralModel, epoch: int, logs: dict[str, float]) -> bool:
+    if self.keep_from is not None:
+        from lineupiq.nets.loop import moving_state
+        self._kept[epoch] = {k: v.clone() for k, v in moving_state(self.native).items()}
+        self._kept = {k: v for k, v in self._kept.items() if k >= self.keep_from}
     return bool(self.callbacks and self.callbacks.on_epoch_end(epoch, logs, lambda path: atomic_write(path, self._state_bytes())))
+
+
+@patch
+def paused(self: NeuralModel) -> AbstractContextManager:
+    "Torch's random numbers, threads and determinism are given back until the fit goes on."
+    from lineupiq.nets.loop import session_paused
+    return session_paused()
+
+
+@patch
+def keep_rounds(self: NeuralModel,
+    rounds: int,  # epochs, from 1 up; no earlier than `keep_from`
+) -> None:
+    "Go back to the state after so many epochs."
+    self.require_fitted("shorten")
+    if rounds < self.metrics.total_epochs:
+        self.native.load_state_dict(self._kept[rounds - 1], strict=False)
+    self._kept = {}
 
 
 @patch
@@ -244,7 +273,7 @@ def _net_space(own: dict[str, Any], *, lengths: tuple[int, ...] = (10, 20, 30, 6
         "weight_decay": Float(1e-6, 1e-2, log=True, simpler="high", doc="penalty of the optimiser"),
         "batch_size": Choice((128, 256, 512), doc="rows a step"),
         "seq_len": Choice(lengths, simpler="low", doc="rows of history in a window"),
-        **own}, note="the number of epochs is chosen by rows to stop on, inside the training rows")
+        **own}, note="a search reads the number of epochs off its folds; where it may not, rows inside the training rows stop a fit")
 
 
 @dataclass

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PARQUET, TEXT = (".parquet", ".pq"), (".csv", ".txt", ".tsv", ".csv.gz")
 
 # %% auto #0
-__all__ = ['log', 'PARQUET', 'TEXT', 'TOP', 'MAX_COLUMNS', 'KLINES', 'VALUE', 'GAPS', 'COMMA', 'find_tables', 'read_table',
-           'read_header']
+__all__ = ['log', 'PARQUET', 'TEXT', 'TOP', 'MAX_COLUMNS', 'KLINES', 'VALUE', 'GAPS', 'COMMA', 'find_tables', 'folder_columns',
+           'read_table', 'read_header']
 
 # %% ../../nbs/00_core/04_readers.ipynb #fc780f6d
 def find_tables(
@@ -219,6 +219,21 @@ def _read_csv(path: Path, text: Collection[str], decimal: str | None = None) -> 
     return frame.assign(Ticker=ticker) if ticker else frame
 
 # %% ../../nbs/00_core/04_readers.ipynb #8967d9cb
+def folder_columns(
+    path: Path,  # of a parquet file
+) -> dict[str, str | int | None]:  # column -> the value of all rows
+    "What the names of a file's folders say of its rows."
+    from urllib.parse import unquote
+    out: dict[str, str | int | None] = {}
+    for folder in Path(path).absolute().parents:
+        name, equals, value = folder.name.partition("=")
+        if not equals or not name.isidentifier():
+            break
+        value = None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+        out[name] = int(value) if value is not None and re.fullmatch(r"-?(0|[1-9]\d{0,17})", value) else value
+    return dict(reversed(out.items()))
+
+# %% ../../nbs/00_core/04_readers.ipynb #511fbee2
 def read_table(
     path: str | Path,  # .parquet, .csv, .tsv or .csv.gz
     columns: list[str] | None = None,  # read only these (parquet)
@@ -235,7 +250,9 @@ def read_table(
         names = pq.read_schema(path).names  # the footer alone, before any row
         if len(names) > MAX_COLUMNS or len(set(names)) < len(names):
             raise DataError("too many columns, or one that is there twice", where=str(path), found=f"{len(names)} columns, {len(set(names))} names", expected=f"at most {MAX_COLUMNS}, each with its own name")
-        return pd.read_parquet(path, columns=columns)
+        beside = {k: v for k, v in folder_columns(path).items() if k not in names and (columns is None or k in columns)}
+        table = pd.read_parquet(path, columns=columns if columns is None else [c for c in columns if c not in beside])
+        return table.assign(**beside) if beside else table
     except DataError:
         raise
     except PermissionError as err:
@@ -255,7 +272,8 @@ def read_header(
         from pyarrow import ArrowException
         from pyarrow.parquet import read_schema
         try:
-            return read_schema(path).names
+            names = read_schema(path).names
+            return [*names, *(k for k in folder_columns(path) if k not in names)]
         except (OSError, ArrowException):  # let the common reader word the error
             return list(read_table(path).columns)
     try:

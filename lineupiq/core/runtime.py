@@ -16,7 +16,7 @@ from typing import Any
 from ..base import n_threads
 
 # %% auto #0
-__all__ = ['RECORDED', 'code_digest', 'runtime_record']
+__all__ = ['RECORDED', 'code_digest', 'runtime_record', 'free_memory']
 
 # %% ../../nbs/00_core/02a_runtime.ipynb #5077ca17
 @lru_cache(maxsize=1)
@@ -48,3 +48,11 @@ def runtime_record(
 ) -> dict[str, Any]:  # seed, threads, python, platform, code, versions
     "What has to be known about this machine to repeat a run."
     return {"seed": seed, "threads": n_threads(), "python": platform.python_version(), "platform": platform.system(), "code": code_digest(), "versions": dict(_versions())}
+
+# %% ../../nbs/00_core/02a_runtime.ipynb #43a65914
+def free_memory() -> int | None:  # bytes; None: this system does not say
+    "Memory that a process could still take."
+    facts = Path("/proc/meminfo")
+    if not facts.exists():
+        return None
+    return 1024 * int(next(line for line in facts.read_text().splitlines() if line.startswith("MemAvailable")).split()[1])

@@ -30,8 +30,8 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'KINDS', 'LABEL_KINDS', 'STRICT', 'RESERVED', 'Feature', 'manifest', 'clean_time', 'Panel', 'naive_utc',
-           'Cleaning', 'make_panel', 'with_notes', 'label_twins', 'save_panel', 'load_panel_folder', 'panel_digest',
-           'describe_panel']
+           'Cleaning', 'make_panel', 'with_notes', 'time_order', 'label_twins', 'save_panel', 'load_panel_folder',
+           'panel_digest', 'describe_panel']
 
 # %% ../../nbs/01_data/01_panel.ipynb #b563375d
 KINDS = ("numeric", "count", "category")
@@ -418,7 +418,7 @@ def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
 # %% ../../nbs/01_data/01_panel.ipynb #35b6023f
 def _ordered(frame: pd.DataFrame, cleaning: Cleaning, own: bool = False) -> pd.DataFrame:
     "Refuse doubled rows and times that run backwards; sort by time, then symbol. What is in order already is copied once, or not at all where it is the panel's own."
-    order = _order_of(frame, cleaning)
+    order = time_order(frame, cleaning)
     short = naive_utc(frame["label_end"]) < naive_utc(frame["time"])
     if short.any():
         raise DataError("a label ends before its row", where=f"column 'label_end', {first_rows(short)}", expected="label_end ≥ time")
@@ -436,7 +436,10 @@ def _ordered(frame: pd.DataFrame, cleaning: Cleaning, own: bool = False) -> pd.D
     return frame
 
 
-def _order_of(frame: pd.DataFrame, cleaning: Cleaning) -> np.ndarray | None:
+def time_order(
+    frame: pd.DataFrame,  # with symbol and time
+    cleaning: Cleaning = STRICT,  # whether times may run backwards
+) -> np.ndarray | None:
     "Positions by time, then symbol; None where the rows stand so."
     (codes, names), times = pd.factorize(frame["symbol"]), naive_utc(frame["time"])
     rank = np.argsort(np.argsort(names.to_numpy(dtype=object))).astype(np.int32)  # numbers sort a hundred times faster than text

@@ -23,7 +23,8 @@ from .dates import CalendarEntry, calendar_columns, calendar_entries
 from .history import history_columns
 from .history_words import History, history_entries
 from .leagues import GamesConfig, games_config, league_panel
-from .panel import Cleaning, Feature, Panel, clean_time, make_panel, manifest, naive_utc, with_notes
+from .panel import Cleaning, Feature, Panel, clean_time, make_panel, manifest, naive_utc, time_order, with_notes
+from .row_groups import is_large, map_tables
 from .scales import one_scale
 
 log = logging.getLogger("lineupiq")
@@ -39,7 +40,7 @@ class TableConfig:
     task: Literal["regression", "binary", "multiclass"]  # what the label is
     time: str  # column: when the prediction is made
     label: str  # column: what happened
-    path: str | None = None  # parquet or CSV; relative to the YAML; a folder is read whole; null: given with --path
+    path: str | None = None  # parquet or CSV; relative to the YAML; a folder is read with all below it, and SYMBOL=VALUE in a folder's name is a column; null: given with --path
     features: Any = None  # mapping name -> numeric, category or count; or a list of numeric columns; beside history or calendar: what else is used
     history: tuple[History, ...] = ()  # what the library tells of the past, e.g. loaves: {last: [1, 7], mean: [7]}
     calendar: tuple[CalendarEntry, ...] = ()  # what a date says by itself, e.g. [weekday, holidays: DE]
@@ -248,6 +249,31 @@ def table_rows(
     return raw
 
 # %% ../../nbs/01_data/13b_tables.ipynb #ec5bc87d
+def _columns_of(cfg: TableConfig) -> list[str]:
+    "Every column of the file that a description names."
+    roles = [c for role in ROLES if (c := getattr(cfg, role))]
+    return list(dict.fromkeys([*roles, *cfg.references.values(), *(cfg.features or []), *(c for h in cfg.history for c in (h.column, h.beside) if c)]))
+
+
+def _large_rows(cfg: TableConfig, files: Sequence[Path], to_fit: bool) -> pd.DataFrame:
+    "The rows of parquet files by time and symbol, their numbers on disk."
+    def cleaned(key: pd.DataFrame) -> pd.DataFrame:
+        if cfg.symbol in key:
+            key[cfg.symbol] = to_codes(key[cfg.symbol], cfg.symbol)
+        return key
+
+    def order(key: pd.DataFrame) -> np.ndarray | None:
+        frame = pd.DataFrame({"symbol": key[cfg.symbol] if cfg.symbol else cfg.name, "time": clean_time(key[cfg.time], "time", cfg.timezone)})
+        rows = time_order(frame, Cleaning(sort=cfg.sort))
+        gone = key[[c for c in (cfg.label, cfg.label_end) if c in key]].isna().any(axis=1).to_numpy() if cfg.drop_missing_target and to_fit else np.zeros(len(key), bool)
+        if not gone.any():
+            return rows
+        log.warning("drop_missing_target: dropped %d of %d rows without a label", gone.sum(), len(key))
+        rows = np.arange(len(key)) if rows is None else rows
+        return rows[~gone[rows]]
+    return map_tables(files, _columns_of(cfg), [c for c in (cfg.symbol, cfg.time, cfg.label, cfg.label_end) if c], cleaned, order)
+
+# %% ../../nbs/01_data/13b_tables.ipynb #bc2a12d6
 EARLIER = "is of an earlier file"  # column: rows that only the history needs
 
 
@@ -256,18 +282,19 @@ def rows_panel(
     cfg: TableConfig,  # what the YAML says
     to_fit: bool = True,  # False: rows to predict or to score; the label's column may be missing
     where: str = "the table",  # for messages
+    own: bool = False,  # True: nobody else has these rows, so that columns are taken as they are
 ) -> Panel:
     "The panel of a table's rows."
     if cfg.features is None and not cfg.history and not cfg.calendar:
         taken = {getattr(cfg, role) for role in ROLES}
         raise ConfigError("features is missing: features are never chosen automatically", where=where, found=f"candidates: {', '.join(str(c) for c in raw.columns if c not in taken)[:300]}",
                           fix="list the columns that were known at `time`, each with its kind: numeric, category or count")
-    frame = _with_roles(raw, cfg, where, to_fit)
+    frame = _with_roles(raw, cfg, where, to_fit, own)
     if cfg.history or cfg.calendar:
         frame = _with_made(frame, raw, cfg, where)
     missing = "drop" if cfg.drop_missing_target and to_fit else "upcoming" if cfg.upcoming or not to_fit else "error"
     panel = make_panel(frame, cfg.manifest, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references,
-                       cleaning=Cleaning(sort=cfg.sort, timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing), to_fit=to_fit)
+                       cleaning=Cleaning(sort=cfg.sort, timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing, copy=not own), to_fit=to_fit)
     known = panel.y[panel.labelled] if cfg.label_kind == "count" else np.empty(0)
     if (odd := (known < 0) | (known % 1 != 0)).any():
         raise DataError("labels that are no counts", where=f"column '{cfg.label}'", found=str(known[odd][:3]), expected="whole numbers from 0 up", fix="leave label_kind out")
@@ -284,7 +311,7 @@ def _with_made(frame: pd.DataFrame, raw: pd.DataFrame, cfg: TableConfig, where: 
     for column in dict.fromkeys(c for h in cfg.history for c in (h.column, h.beside) if c and c not in rows):
         rows[column] = raw[column].to_numpy() if column in raw else np.nan  # a label that is not known yet
     made = [calendar_columns(frame["time"], cfg.calendar, cfg.timezone), history_columns(rows, cfg.history, cfg.outcomes, cfg.timezone)]
-    return pd.concat([frame, *made], axis=1)
+    return pd.concat([frame, *made], axis=1, copy=False)  # a column that is mapped from a file stays there
 
 
 def row_times(
@@ -312,10 +339,11 @@ def table_panel(
     before = _earlier_files(description, cfg, files, trained_on) if (cfg.history or cfg.games or whole_past) and path is not None and not to_fit else []
     if cfg.games is not None:
         return league_panel(game_rows(cfg.games, [*before, *files], cfg.decimal), cfg.games, cfg.task, cfg.name, table_root(description), cfg.timezone)
-    raw = table_rows(cfg, files, before)
+    large = not before and is_large(files, _columns_of(cfg))
+    raw = _large_rows(cfg, files, to_fit) if large else table_rows(cfg, files, before)
     if to_fit:
         _tell_of_times(cfg)
-    panel = rows_panel(raw, cfg, to_fit, str(files[0]))
+    panel = rows_panel(raw, cfg, to_fit, str(files[0]), own=large)
     if EARLIER in panel.frame:
         earlier = panel.frame[EARLIER].to_numpy(dtype=bool)
         panel = replace(panel, frame=panel.frame.drop(columns=EARLIER)).take(~earlier | (panel.labelled & with_earlier))
@@ -354,7 +382,7 @@ def _has_outcomes(cfg: TableConfig, files: Sequence[Path]) -> bool:
     return any(cfg.label in t and t[cfg.label].notna().any() for t in tables)
 
 # %% ../../nbs/01_data/13b_tables.ipynb #26de6b7c
-def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = True) -> pd.DataFrame:
+def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = True, own: bool = False) -> pd.DataFrame:
     "Roles under the panel's names, features and references; other columns stay behind."
     roles = {role: getattr(cfg, role) for role in ROLES if getattr(cfg, role)}
     if not to_fit:  # what is not known yet, or is only for the loss, may be missing
@@ -370,13 +398,15 @@ def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = 
     if known:
         from lineupiq.base import LeakError
         raise LeakError("the label is listed as a feature" if cfg.label in known else "the label's end is listed as a feature", where=f"features: {known[0]}", fix="remove it from features")
-    frame = raw[[c for c in dict.fromkeys([*listed, *cfg.references.values(), EARLIER]) if c in raw]].copy(deep=False)
-    for role, column in roles.items():
-        frame[role] = raw[column]
-    if not cfg.symbol:
-        frame["symbol"] = cfg.name
+    taken = [c for c in dict.fromkeys([*listed, *cfg.references.values(), EARLIER]) if c in raw]
+    more = {role: raw[column] for role, column in roles.items()} | ({} if cfg.symbol else {"symbol": cfg.name})
     if cfg.label_lag:
-        frame["label_end"] = _later(frame["time"], cfg, where)
+        more["label_end"] = _later(more["time"], cfg, where)
+    if own:  # choosing columns of a frame would copy them, and so would a weight that is added later
+        return pd.DataFrame({**{c: raw[c] for c in taken}, "weight": 1.0, **more}, index=raw.index, copy=False)
+    frame = raw[taken].copy(deep=False)
+    for name, values in more.items():
+        frame[name] = values
     return frame
 
 # %% ../../nbs/01_data/13b_tables.ipynb #da7bf7ca

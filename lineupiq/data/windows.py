@@ -23,8 +23,8 @@ from .encoder import Encoder
 from .panel import Panel, naive_utc
 
 # %% auto #0
-__all__ = ['SPLITS', 'SEQUENCES', 'Runs', 'find_runs', 'gather', 'real_rows', 'Windows', 'window_rows', 'row_windows',
-           'TimeSeriesDataContainer', 'container_from_panel', 'save_sequences', 'load_sequences']
+__all__ = ['SPLITS', 'SEQUENCES', 'Runs', 'find_runs', 'gather', 'real_rows', 'used_rows', 'Windows', 'window_rows',
+           'row_windows', 'TimeSeriesDataContainer', 'container_from_panel', 'save_sequences', 'load_sequences']
 
 # %% ../../nbs/01_data/03_windows.ipynb #da77ac4b
 @dataclass(frozen=True)
@@ -99,6 +99,18 @@ def real_rows(
     at = np.asarray(at, dtype=np.int64)
     return at[:, None] + np.arange(1 - length, 1) >= first[at][:, None]
 
+
+def used_rows(
+    first: np.ndarray,  # (N,) where each position's run begins
+    at: np.ndarray,  # (B,) positions of the windows' last rows
+    length: int,  # T rows in a window
+) -> np.ndarray:  # (N,) bool
+    "Positions that some window reads, counted without the windows."
+    edge = np.zeros(len(first) + 1, dtype=np.int64)
+    np.add.at(edge, np.maximum(first[at], at - length + 1), 1)
+    np.subtract.at(edge, at + 1, 1)
+    return np.cumsum(edge[:-1]) > 0
+
 # %% ../../nbs/01_data/03_windows.ipynb #426e7095
 class Windows(View):
     "Lookback windows of chosen rows: an array (N, T, F) that is gathered when it is read."
@@ -145,10 +157,7 @@ class Windows(View):
 
     def check(self, names: Sequence[str], allow_nan: bool, where: str) -> None:
         "Look at every row that some window contains, once."
-        edge = np.zeros(len(self.first) + 1, dtype=np.int64)
-        np.add.at(edge, np.maximum(self.first[self.at], self.at - self.length + 1), 1)
-        np.subtract.at(edge, self.at + 1, 1)
-        used = np.cumsum(edge[:-1]) > 0
+        used = used_rows(self.first, self.at, self.length)
         for start in range(0, len(used), 16_384):  # in pieces, so that the check holds no second table
             part = slice(start, start + 16_384)
             check_values(self.values[part] if used[part].all() else self.values[part][used[part]], names, allow_nan, f"{where}, position {start} and later")

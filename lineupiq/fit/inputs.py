@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, did_you_mean
-from ..core.arrays import View, flat_names, take_rows
+from ..core.arrays import BLOCKS_FROM, BLOCK_BYTES, RowBlocks, View, flat_names, take_rows, wide_zeros
 from ..data.encoder import Encoder, rule_columns
 from ..data.game_log import Games
 from ..data.panel import Panel
-from ..data.windows import Windows, find_runs, gather, real_rows
+from ..data.windows import Windows, find_runs, gather, used_rows
 from ..registry import ModelRegistry, registry
 
 # %% auto #0
@@ -96,7 +96,10 @@ class RowInput:
         where: str = "the rows",  # for messages
     ) -> Any:  # (n, columns) float64 frame, or a view
         "The inputs of some rows."
-        return self.encoder.transform(self.panel.frame, where, rows)
+        columns, frame, encoder = self.columns, self.panel.frame, self.encoder
+        if 8 * len(rows) * len(columns) < BLOCKS_FROM:
+            return encoder.transform(frame, where, rows)
+        return RowBlocks(columns, rows, lambda at: encoder.transform(frame, where, at).to_numpy())
 
 # %% ../../nbs/03_fit/01_inputs.ipynb #8e59f917
 class RuleInput(RowInput):
@@ -128,15 +131,18 @@ class WindowInput(RowInput):
     def restore(self, encoder: Encoder) -> WindowInput:
         "Go on with a fitted encoder; nothing is encoded yet."
         super().restore(encoder)
-        self.values, self.ready = np.full((len(self.panel), len(encoder.names)), np.nan, self.dtype), np.zeros(len(self.panel), bool)
+        self.values, self.ready = wide_zeros((len(self.panel), len(encoder.names)), self.dtype), np.zeros(len(self.panel), bool)
+        if not isinstance(self.values, np.memmap):  # a file stays empty where no window reads
+            self.values[:] = np.nan
         return self
 
     def _encode(self, rows: np.ndarray, where: str) -> np.ndarray:  # positions of the windows' last rows
-        at, first = self.runs.position[rows], self.runs.first
-        needed = np.unique((at[:, None] + np.arange(1 - self.seq_len, 1))[real_rows(first, at, self.seq_len)])
-        if len(new := needed[~self.ready[needed]]):
-            self.values[new] = self.encoder.transform(self.panel.frame, where, self.runs.order[new]).to_numpy()
-            self.ready[new] = True
+        at = self.runs.position[rows]
+        new = np.flatnonzero(used_rows(self.runs.first, at, self.seq_len) & ~self.ready)
+        size = max(1, BLOCK_BYTES // (8 * max(self.values.shape[1], 1)))
+        for part in (new[k:k + size] for k in range(0, len(new), size)):
+            self.values[part] = self.encoder.transform(self.panel.frame, where, self.runs.order[part]).to_numpy()
+        self.ready[new] = True
         return at
 
     def rows(self, rows: np.ndarray, where: str = "the rows") -> Windows:

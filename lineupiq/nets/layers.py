@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..base import DataError, Rows
-from ..data.windows import Windows
+from ..core.arrays import wide_zeros
+from ..data.windows import Windows, used_rows
 
 # %% auto #0
 __all__ = ['POWER', 'REACH', 'rows_first', 'RecurrentNet', 'TCNNet', 'ages', 'TransformerNet', 'Scaler', 'as_windows', 'RowStore',
@@ -217,7 +218,7 @@ class RowStore:
         tables = {id(p.values): p.values for p in parts}
         plans = {key: _reads(t, [p for p in parts if p.values is t]) for key, t in tables.items()}
         n = 1 + sum(int(read.sum()) for read in plans.values())
-        self.rows, self.at, self.start, self.steps, end = torch.zeros(n, len(scaler.mean)), {}, {}, None, 1
+        self.rows, self.at, self.start, self.steps, end = torch.from_numpy(wide_zeros((n, len(scaler.mean)))), {}, {}, None, 1
         for key, table in tables.items():
             where = np.cumsum(plans[key]) - 1 + end
             kept = np.flatnonzero(plans[key])
@@ -250,11 +251,10 @@ def _starts(X: Windows) -> np.ndarray:
 
 def _reads(values: np.ndarray, parts: Sequence[Windows]) -> np.ndarray:
     "Which rows of a table some window reads: (M,) bool."
-    edges = np.zeros(len(values) + 1, dtype=np.int64)
+    read = np.zeros(len(values), dtype=bool)
     for p in parts:
-        np.add.at(edges, _starts(p), 1)
-        np.add.at(edges, p.at + 1, -1)
-    return np.cumsum(edges[:-1]) > 0
+        read |= used_rows(p.first, p.at, p.length)
+    return read
 
 # %% ../../nbs/04_nets/01_layers.ipynb #c60fe658
 def narrowed(

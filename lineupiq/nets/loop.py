@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,29 +28,68 @@ from ..data.windows import Windows
 from .layers import Head, RowStore, hits, row_losses
 
 # %% auto #0
-__all__ = ['PROBE_FROM', 'PROBE_STEPS', 'PROBE_NEAR', 'PROBE_WIDTH', 'torch_session', 'torch_device', 'cpu_has_bf16',
-           'pick_precision', 'rate_factor', 'TrainingRun', 'moving_state', 'run_digest']
+__all__ = ['SESSIONS', 'PROBE_FROM', 'PROBE_STEPS', 'PROBE_NEAR', 'PROBE_WIDTH', 'torch_session', 'session_paused',
+           'torch_device', 'cpu_has_bf16', 'pick_precision', 'rate_factor', 'TrainingRun', 'moving_state', 'run_digest']
 
 # %% ../../nbs/04_nets/02_loop.ipynb #aa4c2d6a
+class _Sessions(threading.local):
+    "What this thread's sessions found when they began."
+    def __init__(self):
+        self.outside: list[tuple[bool, tuple]] = []
+
+
+SESSIONS = _Sessions()
+
+
+def _state(cuda: bool) -> tuple:
+    "What is global in torch."
+    strict, lenient = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    return torch.get_num_threads(), strict, lenient, torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else []
+
+
+def _restore(state: tuple) -> None:
+    "Put it back."
+    threads, strict, lenient, random, devices = state
+    torch.set_rng_state(random)
+    if devices:
+        torch.cuda.set_rng_state_all(devices)
+    torch.use_deterministic_algorithms(strict, warn_only=lenient)
+    torch.set_num_threads(threads)
+
+
 @contextmanager
 def torch_session(
     config: Any,  # seed and threads
     device: str = "cpu",  # cpu or cuda
 ) -> Iterator[Any]:  # torch
     "Seeds, threads and determinism for the length of a block."
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    lenient = torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.random.fork_rng(range(torch.cuda.device_count()) if device == "cuda" else []):
-        try:
-            torch.set_num_threads(config.threads)
-            torch.manual_seed(config.random_seed)
-            if device == "cuda":
-                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
-                torch.use_deterministic_algorithms(True, warn_only=True)
-            yield torch
-        finally:
-            torch.use_deterministic_algorithms(strict, warn_only=lenient)
-            torch.set_num_threads(threads)
+    outside = _state(device == "cuda")
+    SESSIONS.outside.append((device == "cuda", outside))
+    try:
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.random_seed)
+        if device == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        yield torch
+    finally:
+        SESSIONS.outside.pop()
+        _restore(outside)
+
+
+@contextmanager
+def session_paused() -> Iterator[None]:
+    "What this thread's session has changed is given back for the length of a block, in which other threads may have sessions of their own."
+    if not SESSIONS.outside:
+        yield
+        return
+    cuda, outside = SESSIONS.outside[-1]
+    inside = _state(cuda)
+    _restore(outside)
+    try:
+        yield
+    finally:
+        _restore(inside)
 
 # %% ../../nbs/04_nets/02_loop.ipynb #ad90b3e8
 def torch_device(
@@ -370,7 +410,8 @@ def run_digest(
             h.update(np.ascontiguousarray(X.values[at]).tobytes())
             h.update((at - X.first[at]).tobytes())
         first, at = X.first[X.at].min(initial=0), X.at.max(initial=-1) + 1
-        h.update(np.ascontiguousarray(X.values[first:at]).tobytes())
+        for k in range(first, at, 16_384):
+            h.update(np.ascontiguousarray(X.values[k : min(k + 16_384, at)]).tobytes())
     for a in arrays:
         h.update(b"-" if a is None else np.ascontiguousarray(a).tobytes())
     return h.hexdigest()[:16]

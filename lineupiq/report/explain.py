@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from ..base import BaseModel, ConfigError, DataError, Rows
 from ..core.display import brief
-from ..core.arrays import View
+from ..core.arrays import RowBlocks, View
 from ..core.columns import check_labels
 from ..core.linear import LinearModel
 from ..data.windows import Windows
@@ -128,6 +128,9 @@ def _gathered(X: Rows, rows: np.ndarray) -> Any:
     "Some rows, in memory."
     if isinstance(X, Blocks):
         return {n: _gathered(p, rows) for n, p in X.parts.items()}
+    if isinstance(X, RowBlocks):
+        import pandas as pd
+        return pd.DataFrame(np.asarray(X.take(rows)), columns=X.columns)
     return X.iloc[rows].copy() if hasattr(X, "iloc") else np.asarray(X[rows])
 
 
@@ -154,13 +157,13 @@ def permutation_importance(
 ) -> pd.DataFrame | None:  # feature, importance (share of all rises), loss_rise; None for a model without features
     "What the loss rises by when a feature is shuffled."
     import pandas as pd
-    if isinstance(X, View) and not isinstance(X, (Windows, Blocks)):
+    if isinstance(X, View) and not isinstance(X, (Windows, Blocks, RowBlocks)):
         return None
     if len(y) != len(X) or max_rows < 2:
         raise DataError("rows and labels do not fit", found=f"{len(X)} rows, {len(y)} labels, max_rows {max_rows}", expected="as many labels as rows, and max_rows from 2 up")
     model.require_fitted("explain")
     y = check_labels(y, model.task, len(X), "the labels to score", constant_ok=True)
-    X = X[[c for c in X.columns if c in set(model.feature_columns)]] if hasattr(X, "columns") and model.feature_columns else X
+    X = X if isinstance(X, RowBlocks) else X[[c for c in X.columns if c in set(model.feature_columns)]] if hasattr(X, "columns") and model.feature_columns else X
     every = [n for names in X.names.values() for n in names] if isinstance(X, Blocks) else list(X.columns) if hasattr(X, "columns") else list(model.feature_columns)
     features = list(dict.fromkeys(_feature(str(n)) for n in every))
     rng, n = np.random.default_rng(seed), len(y)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -214,9 +215,11 @@ def grown_rounds(
     names: Sequence[str],  # parameters that the search or the base configuration sets
 ) -> str | None:  # the parameter that is read off; None: rounds are no question here, or somebody sets them
     "Which parameter a search reads off the losses of its folds."
-    known = {f.name for f in fields(cls.Config)}
+    known, config = {f.name for f in fields(cls.Config)}, settings.config or {}
     fixed = next((fixed for many, fixed in ROUNDS.items() if many in known), None)
-    return fixed if fixed and cls.runs_in_threads and not settings.plain and settings.method != "grid" and not {fixed, "early_stopping"} & set(names) else None
+    if "schedule" in names and config.get("schedule") not in ("none", "cosine"):  # a plateau cuts the rate where the rows to report on stand still, so that a fit without them is another one
+        return None
+    return fixed if fixed and cls.grows and not settings.plain and settings.method != "grid" and not {fixed, "early_stopping"} & set(names) else None
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #cddca5d7
 class _Reports(Callback):
@@ -224,8 +227,15 @@ class _Reports(Callback):
     def __init__(self, lock: Lockstep, fold: int):
         self.lock, self.fold = lock, fold
 
+    def on_train_begin(self, model: BaseModel) -> None:
+        self.model, model.keep_from = model, 0
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] = None) -> bool:
-        return self.lock.report(self.fold, logs["val_loss"])
+        loss = logs["val_loss"]
+        with self.model.paused():
+            over = self.lock.report(self.fold, math.sqrt(loss) if self.model.squares and loss >= 0 else loss)
+        self.model.keep_from = self.lock.least
+        return over
 
 
 SEARCHED = 15_000.0  # rows whose sums take as long as searching every node's 255 bins for a split: 5,000 to 25,000 over proposals of the three boosters
@@ -324,6 +334,28 @@ class Objective:
         usual = all(self.config.get(k) is None for k in ("objective", "eval_metric")) and not self.config.get("extra_params") and self.config.get("distribution", "auto") in ("auto", "squared")
         return self.rounds is not None and usual and not self.neutrals and self.metric.name == ("rmse" if self.panel.task == "regression" else "log_loss")
 
+    def _most(self, params: ModelParams) -> int:
+        "The most rounds or epochs of a proposal."
+        name = next(many for many, fixed in ROUNDS.items() if fixed == self.rounds)
+        return {**self.config, **params}.get(name, getattr(self.spec.cls.Config(), name))
+
+    def turns(self,
+        params: ModelParams,  # a proposal
+    ) -> dict[str, int]:
+        "How the folds of a trial go together, as `Lockstep` takes it: boosters' rounds are many and cheap, an epoch is neither."
+        if self.side_by_side:
+            return {}
+        return {"patience": {**self.config, **params}.get("patience", self.spec.cls.Config().patience), "ahead": 1}
+
+    def kept(self,
+        params: ModelParams,  # a proposal
+        rounds: int,  # that its folds keep
+    ) -> dict[str, Any]:
+        "What was read off, as settings under which a plain fit does the same: a rate that falls to the last epoch has to know which that would have been."
+        config = {**self.config, **params}
+        falls = config.get("schedule") == "cosine" and not config.get("schedule_epochs")
+        return {self.rounds: rounds} | ({"schedule_epochs": self._most(params)} if falls else {})
+
     def grow_fold(self,
         number: int,  # which fold
         params: ModelParams,  # the proposal
@@ -333,7 +365,7 @@ class Objective:
         "Fit a fold beside the trial's others, and score its test rows with as many rounds as all of them keep."
         started, rows = time.perf_counter(), self.folds[number]
         spec = _SharedSpec(self.spec.name, {**self.config, **params}, self.spec.among)
-        most = spec.config.get("num_boost_round", self.spec.cls.Config().num_boost_round)
+        most = self._most(params)
         changes = {self.rounds: most, "early_stopping": False} | ({"n_jobs": threads} if threads and self.threaded else {})
         with rows.borrow() as spec.shared:
             maker = rows.maker(self.panel, spec, self.seq_len)
@@ -396,6 +428,8 @@ def choose_jobs(
         if (n_jobs or 1) > 1:
             raise ConfigError(f"{objective.spec.cls.name} cannot fit in threads beside each other", found=f"n_jobs {n_jobs}", expected="1, or a boosting model",
                               fix="start several processes on one --storage: they share the study")
+        if objective.rounds:
+            return Jobs(1, cores, 1, "folds take turns, an epoch each: this library shares its random numbers, so fits take the threads inside")
         return Jobs(1, cores, 1, "one fit after the other: this library holds the interpreter or shares its random numbers, so fits take the threads inside")
     batch = lambda lanes: -(-lanes // useful_lanes(objective.costs))  # noqa: E731
     if objective.rounds:

@@ -40,6 +40,11 @@ class Lockstep:
     def _begin(self) -> None:
         self.means, self.best, self.low = [], 0, float("inf")
 
+    @property
+    def least(self) -> int:
+        "The first round that the trial may still keep: once all folds take part, none before the best so far."
+        return self.best if len(self.active) == len(self.losses) else 0
+
     def _loss(self, fold: int, number: int) -> float:
         "A fold's loss after a round; one that has ended stays as it was."
         return self.losses[fold][min(number, len(self.losses[fold]) - 1)]

@@ -260,7 +260,7 @@ class Search:
         "Grow all folds of some trials together."
         by, lanes = {r.trial.number: r for r in running}, threading.Semaphore(self.jobs.lanes)
         first = self.stages[0] if len(self.stages) > 1 else ()
-        locks = {number: Lockstep(len(self.order), lanes, first) for number, r in by.items() if len(r.results) < len(self.order)}
+        locks = {number: Lockstep(len(self.order), lanes, first, **self.objective.turns(r.params)) for number, r in by.items() if len(r.results) < len(self.order)}
         jobs = [Job(number, k, 1.0, by[number].params, by[number].stop) for number in locks for k in self.order]
 
         def told(job: Job, result: FoldScore) -> None:
@@ -268,7 +268,7 @@ class Search:
             self.fits += isinstance(result, FoldScore)
             if not r.state:
                 r.results[job.fold] = result
-                r.rounds = {self.objective.rounds: locks[job.trial].best + 1}
+                r.rounds = self.objective.kept(job.params, locks[job.trial].best + 1)
                 if isinstance(result, BaseException):
                     r.state, r.reason = "failed", f"{type(result).__name__}: {result}"
 
