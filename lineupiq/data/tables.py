@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import Bound, ConfigError, DataError, LineupIQError, config_problems, did_you_mean, first_rows
+from ..core.columns import lazy_copies
 from ..core.config import raise_problems, read_yaml
 from ..core.files import check_name
 from ..core.parsing import to_codes
@@ -311,7 +312,8 @@ def _with_made(frame: pd.DataFrame, raw: pd.DataFrame, cfg: TableConfig, where: 
     for column in dict.fromkeys(c for h in cfg.history for c in (h.column, h.beside) if c and c not in rows):
         rows[column] = raw[column].to_numpy() if column in raw else np.nan  # a label that is not known yet
     made = [calendar_columns(frame["time"], cfg.calendar, cfg.timezone), history_columns(rows, cfg.history, cfg.outcomes, cfg.timezone)]
-    return pd.concat([frame, *made], axis=1, copy=False)  # a column that is mapped from a file stays there
+    with lazy_copies():  # a column that is mapped from a file stays there
+        return pd.concat([frame, *made], axis=1)
 
 
 def row_times(
