@@ -366,7 +366,7 @@ _held: ContextVar[dict[tuple, dict[str, pd.DataFrame]] | None] = ContextVar("nfl
 @contextmanager
 def tables_held() -> Iterator[None]:
     "Tables that are read inside are read once, for whoever asks the same files for many targets."
-    mark = _held.set(_held.get() or {})
+    mark = _held.set({} if _held.get() is None else _held.get())
     try:
         yield
     finally:

@@ -15,22 +15,19 @@ from .lineups import ANNOUNCED, UNLISTED, WORK, after_each, depth_rank, is_out, 
 from .nfl import GAME_HOURS, next_games, past_means
 from .nfl_as_of import AsOf, read_as_of, tables_until
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
-from .players import POSITIONS, REPORT, USAGE, player_weeks
+from .players import ACTIVE, POSITIONS, REPORT, USAGE, player_weeks
 
 # %% auto #0
-__all__ = ['ROSTERED', 'LATELY', 'PRACTICE', 'OUTCOMES', 'USAGE_FEATURES', 'rostered', 'past_frequency', 'usage_panel']
+__all__ = ['LATELY', 'PRACTICE', 'OUTCOMES', 'USAGE_FEATURES', 'rostered', 'past_frequency', 'usage_panel']
 
 # %% ../../nbs/01_data/12a_usage.ipynb #179a0425
-ROSTERED = ("ACT", "INA")
-
-
 def rostered(
     games: pd.DataFrame,  # of `games_as_of`
     rosters: pd.DataFrame,  # with known_at
 ) -> pd.DataFrame:  # player_id, position, team, season, week, game_id, kickoff, decided, ready
     "Everybody on an active roster, before each game."
     asked = games[["game_id", "team", "season", "week", "kickoff", "decided", "ready"]].assign(known_at=last_list(rosters, games)).dropna(subset="known_at")
-    names = rosters.loc[rosters["status"].isin(ROSTERED) & rosters["position"].isin(POSITIONS), ["player_id", "position", "team", "known_at"]]
+    names = rosters.loc[rosters["status"].isin(ACTIVE) & rosters["position"].isin(POSITIONS), ["player_id", "position", "team", "known_at"]]
     both = asked.merge(names.drop_duplicates(["player_id", "team", "known_at"], keep="last"), on=["team", "known_at"])
     newest = both.sort_values("known_at", kind="stable").drop_duplicates(["player_id", "season", "week"], keep="last")  # two teams list a player who has moved
     return newest.sort_index().drop(columns="known_at").reset_index(drop=True)

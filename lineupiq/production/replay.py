@@ -129,9 +129,9 @@ class Trainings:
     def at(self, week: Week) -> Trained:
         "The training of a week."
         if week.name not in self.made:
-            path = self.folder / "trained" / week.name
+            path = self._path(week.name)
             if not path.with_suffix(".json").is_file():
-                self._write(self._train(week), path)
+                self._write(self._train(week))
             about = load_json(path.with_suffix(".json"))
             self.made[week.name] = Trained(week.name, load_rows(path.with_suffix(".parquet")).set_index("row"), np.array(about["test"]), np.datetime64(about["until"]), about["seconds"])
         return self.made[week.name]
@@ -142,12 +142,11 @@ class Trainings:
         show: Callable[[str], None] | None = None,  # told how far it is; None: quiet
     ) -> None:
         "Train several weeks at once, elsewhere; what a worker made is written here."
-        todo = {w.name: (w,) for w in weeks if not (self.folder / "trained" / w.name).with_suffix(".json").is_file()}
-        for name, made in cluster.run(train_week, todo, (self.panel, self.how, self.last)):
+        todo = {w.name: (w,) for w in weeks if not self._path(w.name).with_suffix(".json").is_file()}
+        for _, made in cluster.run(train_week, todo, (self.panel, self.how, self.last)):
             if isinstance(made, BaseException):
                 raise made
-            self.new += 1
-            self._write(made, self.folder / "trained" / name)
+            self._write(made)
             if show is not None and (self.new == len(todo) or self.new % 25 == 0):
                 show(f"{self.new} of {len(todo)} trainings are made, {cluster.workers} workers")
 
@@ -162,7 +161,6 @@ class Trainings:
         said = calibrated_folds(panel, [own], spec, method=how.fit.calibrate, how=how.fit)[0] if how.fit.calibrate is not None else fit_fold(panel, own, spec, how.fit).predictions
         seen = train if val is None else np.union1d(train, val)
         keep = ["row", "prediction", *(c for c in said if c.startswith("prob_"))]
-        self.new += 1
         return Trained(week.name, said.loc[said["split"] == "test", keep], test, panel.label_ends[seen].max(), time.perf_counter() - started)
 
     def _plan(self, cut: Panel) -> SplitPlan:
@@ -170,7 +168,11 @@ class Trainings:
         least = least_share(cut, self.how.gate)
         return replace(self.how.split, test_share=least) if self.how.split.test_share < least <= .5 else self.how.split
 
-    def _write(self, made: Trained, path: Path) -> None:
+    def _path(self, name: str) -> Path:
+        return self.folder / "trained" / name
+
+    def _write(self, made: Trained) -> None:
+        self.new, path = self.new + 1, self._path(made.week)
         sink = io.BytesIO()
         made.said.to_parquet(sink, index=False)
         atomic_write(path.with_suffix(".parquet"), sink.getvalue())

@@ -149,13 +149,14 @@ def run_on(
     shared = all(cluster.client.run(sees_job, where, mark).values())
     told = {k: getattr(how, k) for k in FitSettings.__dataclass_fields__}
     parts = {n: range(folds) if len(names) == 1 and folds_apart(specs[n], how, folds) else (None,) for names in groups for n in names}
-    tasks = {f"{'+'.join(names)}#{'' if k is None else k}": (where, mark, [(f"{specs[n].cls.family}:{specs[n].cls.name}", specs[n].config or {}) for n in names], told, k) for names in groups for k in parts[names[0]]}
-    there: dict[str, dict[str, ModelRun]] = {n: {} for n in parts}
+    work = {f"{'+'.join(names)}#{'' if k is None else k}": (names, k) for names in groups for k in parts[names[0]]}
+    tasks = {task: (where, mark, [(f"{specs[n].cls.family}:{specs[n].cls.name}", specs[n].config or {}) for n in names], told, k) for task, (names, k) in work.items()}
+    there: dict[str, dict[int | None, ModelRun]] = {n: {} for n in parts}
     failed: set[str] = set()
     for number, (task, done) in enumerate(cluster.run(fit_members, tasks, None if shared else packed(folder)), 1):
+        names, k = work[task]
         if tell is not None:
-            tell(task.split("#")[0].split("+")[0], number, len(tasks))
-        names = task.split("#")[0].split("+")
+            tell(names[0], number, len(tasks))
         if isinstance(done, BaseException) and not isinstance(done, LineupIQError):
             raise done
         for n, result in zip(names, done if isinstance(done, list) else [done] * len(names), strict=True):
@@ -165,9 +166,9 @@ def run_on(
                 failed.add(n)
                 yield n, result
                 continue
-            there[n][task.split("#")[1]] = _unpacked_run(n, result, folder / f"{task}.files")
+            there[n][k] = _unpacked_run(n, result, folder / f"{task}.files")
             if len(there[n]) == len(parts[n]):
-                yield n, _kept(joined([there[n]["" if k is None else str(k)] for k in parts[n]]), paths[n])
+                yield n, _kept(joined([there[n][part] for part in parts[n]]), paths[n])
 
 
 def _unpacked_run(name: str, data: bytes, place: Path) -> ModelRun:

@@ -31,10 +31,23 @@ from .requests import TrainRequest
 from .train import run_record, run_training
 
 # %% auto #0
-__all__ = ['CHILD', 'GRACE', 'Task', 'Training', 'stopped_run', 'train_task', 'train_file', 'replace_engine', 'run_beside',
-           'train_beside']
+__all__ = ['NOT_ASKED', 'CHILD', 'GRACE', 'request_key', 'Task', 'Training', 'stopped_run', 'train_task', 'train_file',
+           'replace_engine', 'run_beside', 'train_beside']
 
 # %% ../../nbs/17_workflows/02b_beside.ipynb #54a9e669
+NOT_ASKED = ("output", "tracking_uri", "experiment", "config", *ClusterPlan.__dataclass_fields__)  # where a training runs, and where what it makes goes
+
+
+def request_key(
+    ask: TrainRequest,  # of one training
+    files: Sequence[Path | str],  # whose text belongs to the question
+    **more: Any,  # what belongs to it and stands in no record
+) -> str:  # 16 hexadecimal digits
+    "A digest of a question: the same question has the same key."
+    asked = {k: v for k, v in ask.record().items() if k not in NOT_ASKED} | more
+    return hashlib.sha256(json.dumps([asked, [Path(f).expanduser().read_text(encoding="utf-8") for f in files]], sort_keys=True).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Task:
     "A training of many."
@@ -44,13 +57,11 @@ class Task:
     @property
     def key(self) -> str:  # 16 hexadecimal digits
         "What was asked, as a digest: the same question has the same key."
-        asked = {k: v for k, v in self.ask.record().items() if k not in ("output", "tracking_uri", "experiment", "config")}
-        files = [Path(f).expanduser().read_text(encoding="utf-8") for f in (*self.ask.config, *filter(None, [self.ask.training_config]))]
-        return hashlib.sha256(json.dumps([asked, files], sort_keys=True).encode()).hexdigest()[:16]
+        return request_key(self.ask, (*self.ask.config, *filter(None, [self.ask.training_config])))
 
 
 class Training(Protocol):
-    "What has a title, a request and a key: a task, or a cell of a grid."
+    "A dataclass with a title, a request and a key, which where it runs does not change: a task, or a cell of a grid."
     title: str
     ask: TrainRequest
     key: str
@@ -210,14 +221,5 @@ def train_beside(
     running: set[subprocess.Popen] = set()
     cluster, threads = current_cluster(), max(1, n_threads() // jobs)
     place = ClusterPlan() if cluster is None else cluster.plan_to_join
-    there = [_Placed(t.title, replace(t.ask, place=place), t.key, t) for t in tasks]
-    run_beside(there, jobs, lambda t: _in_process_of_its_own(t, folder, fresh, threads, running), lambda t, end: told(t.task, end), lambda: _end_all(running))
-
-
-@dataclass(frozen=True)
-class _Placed:
-    "A training that is told where it runs."
-    title: str
-    ask: TrainRequest
-    key: str
-    task: Training
+    there = [replace(t, ask=replace(t.ask, place=place)) for t in tasks]
+    run_beside(there, jobs, lambda t: _in_process_of_its_own(t, folder, fresh, threads, running), told, lambda: _end_all(running))

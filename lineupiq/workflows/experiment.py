@@ -5,7 +5,6 @@
 # %% ../../nbs/17_workflows/10_experiment.ipynb #ee9f55fb
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -33,7 +32,7 @@ from ..tracking.hooks import is_tracked
 from ..training.evaluation import Comparison, compare_runs
 from .configs import model_file
 from .requests import TrainRequest
-from .beside import train_beside, train_task
+from .beside import request_key, train_beside, train_task
 
 # %% auto #0
 __all__ = ['SECTIONS', 'OF_THE_GRID', 'TRAINING', 'About', 'Member', 'DataSection', 'Tracker', 'Output', 'Experiment',
@@ -247,9 +246,7 @@ class Cell:
     @property
     def key(self) -> str:
         "What was asked, as a digest: the same question has the same key."
-        asked = {k: v for k, v in self.ask.record().items() if k not in ("output", "tracking_uri", "experiment", "config", "cluster", "cluster_open")} | {"edges": self.ask.split.edges}
-        files = [Path(f).expanduser().read_text(encoding="utf-8") for f in self.ask.config]
-        return hashlib.sha256(json.dumps([asked, files], sort_keys=True).encode()).hexdigest()[:16]
+        return request_key(self.ask, self.ask.config, edges=self.ask.split.edges)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #ce5f1161
 def grid(

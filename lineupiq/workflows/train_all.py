@@ -181,12 +181,13 @@ def _done_before(ask: TrainAllRequest, folder: Path, tasks: list[Task], say: Cal
     if written:
         say(f"{len(written)} targets were trained before; their rows are compared with those of today")
     kept = {}
-    for task, told, then in written:
-        if (why := rows_changed(task.ask, then)) is None:
-            kept[task.key] = told
-            say(f"{task.title}: the same {then['labelled']:,} known outcomes, rows to {then['to']}, so it is not trained again")
-        else:
-            say(f"{task.title}: trained again, its rows have changed: {why}")
+    with tables_held():
+        for task, told, then in written:
+            if (why := rows_changed(task.ask, then)) is None:
+                kept[task.key] = told
+                say(f"{task.title}: the same {then['labelled']:,} known outcomes, rows to {then['to']}, so it is not trained again")
+            else:
+                say(f"{task.title}: trained again, its rows have changed: {why}")
     return kept
 
 
