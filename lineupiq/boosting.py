@@ -18,7 +18,9 @@ from .base import Rows
 from .core.arrays import ArrayModel, RowBlocks
 from .base import (Bound, ConfigError, Count, Distribution, EnvironmentFault, ModelConfig, ModelParams, NonNegative, Positive, Share,
                            Threaded, TrainingMetrics, cuda_devices, pick_device)
+from .core.cluster import Cluster, dividing_cluster
 from .core.space import Float, Int, Space
+from .distributed import Crew, Divided, divide, fit_lightgbm, fit_xgboost, with_crew
 from .registry import register
 
 if TYPE_CHECKING:
@@ -80,6 +82,15 @@ class BoostingModel(ArrayModel):
         if self.task != "regression":
             return "binary" if self.n_classes == 2 else "multiclass"
         return "squared" if self.config.distribution == "auto" else self.config.distribution
+
+    def _fit_divided(self, cluster: Cluster, X: RowBlocks, y: np.ndarray, X_val: RowBlocks | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
+        "A fit whose rows are divided among the workers of a cluster."
+        if self.config.time_limit is not None:
+            raise ConfigError("time_limit and distributed (--distributed) contradict each other: workers with clocks of their own would not stop at the same round", found=f"time_limit: {self.config.time_limit}", fix="leave one of them out")
+        has_val = X_val is not None
+        rounds, stop = self._rounds(has_val)
+        self.native, history, best = with_crew(cluster, lambda crew: self._fit_crew(crew, {"train": divide(crew, X, y, w), **({"val": divide(crew, X_val, y_val)} if has_val else {})}, rounds, stop))
+        return self._metrics(history, best, has_val, rounds)
 
     def _rounds(self, has_val: bool) -> tuple[int, int | None]:
         "Most rounds, and after how many to stop; the clock starts here."
@@ -241,6 +252,7 @@ class XGBoostModel(BoostingModel):
     search_space: ClassVar[Space] = XGBOOST_SPACE
     file: ClassVar[str] = "model.ubj"
     takes_blocks: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     native_format: ClassVar[str] = "UBJSON"
     _told_booster: Any = None  # the booster that knows its device and threads for predicting
 
@@ -258,9 +270,18 @@ class XGBoostModel(BoostingModel):
                   "device": pick_device(c.device, auto_detect=auto_ok), "verbosity": 0}
         return params | ({"num_class": self.n_classes} if self.loss_kind() == "multiclass" else {}) | c.extra_params
 
+    def _fit_crew(self, crew: Crew, sets: dict[str, Divided], rounds: int, stop: int | None) -> tuple[Any, dict[str, list[float]], int]:
+        "The booster, losses and the best round of a divided fit."
+        import xgboost as xgb
+        stopping = [xgb.callback.EarlyStopping(rounds=stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
+        booster, losses = fit_xgboost(crew, self._library_params(), sets, rounds, stopping)
+        return booster, {f"{name}_loss": values for name, values in losses.items()}, booster.best_iteration if stop else booster.num_boosted_rounds() - 1
+
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         import xgboost as xgb
         self._check_counts(y)
+        if isinstance(X, RowBlocks) and (cluster := dividing_cluster()) is not None:
+            return self._fit_divided(cluster, X, y, X_val, y_val, w)
         params, has_val = self._library_params(), X_val is not None
         rounds, stop = self._rounds(has_val)
         bins = {"max_bin": self.config.max_bin, "nthread": self.config.threads}
@@ -380,6 +401,7 @@ class LightGBMModel(BoostingModel):
     search_space: ClassVar[Space] = LIGHTGBM_SPACE
     file: ClassVar[str] = "model.txt"
     takes_blocks: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     native_format: ClassVar[str] = "LightGBM text"
 
     def _library_params(self, rows: int = 2000) -> dict:
@@ -393,9 +415,17 @@ class LightGBMModel(BoostingModel):
                   "device_type": "cuda" if c.device == "cuda" else "cpu"}
         return params | ({"num_class": self.n_classes} if self.loss_kind() == "multiclass" else {}) | c.extra_params
 
+    def _fit_crew(self, crew: Crew, sets: dict[str, Divided], rounds: int, stop: int | None) -> tuple[Any, dict[str, list[float]], int]:
+        "The booster, losses and the best round of a divided fit."
+        import lightgbm as lgb
+        booster, losses, best = fit_lightgbm(crew, self._library_params(sum(sets["train"].sizes)), sets, rounds, stop, self.config.min_delta, self.loss_kind())
+        return lgb.Booster(model_str=booster.model_to_string(num_iteration=best + 1)), {"val_loss": losses} if losses else {}, best
+
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         import lightgbm as lgb
         self._check_counts(y)
+        if isinstance(X, RowBlocks) and (cluster := dividing_cluster()) is not None:
+            return self._fit_divided(cluster, X, y, X_val, y_val, w)
         params, has_val, result = self._library_params(len(y)), X_val is not None, {}
         rounds, stop = self._rounds(has_val)
         even = np.full(len(y_val), 2.0) if w is not None and isinstance(X_val, RowBlocks) else None  # rows pushed to a set of weighted rows have weights that nobody has set, and the library takes ones for none

@@ -213,6 +213,10 @@ class PathModel(ClassicalModel):
     explains_cheaply: ClassVar[bool] = True
     native_format: ClassVar[str] = "safetensors"
 
+    def refit_share(self) -> float:
+        "One penalty of the path; twice its mean, because it begins without the one before."
+        return min(1.0, 2 / max(self.metrics.total_epochs, 1))
+
     def _step(self, estimator: BaseEstimator, last: BaseEstimator, Z: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         "Fit one estimator of a path; it begins where the last one ended, where its solver can."
         if last is not None and hasattr(estimator, "warm_start"):

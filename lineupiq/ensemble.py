@@ -282,6 +282,12 @@ def _load_native(self: EnsembleModel, folder: Path) -> None:
 
 
 @patch
+def refit_share(self: EnsembleModel) -> float:
+    "Each member once, where the first fit trained it on every block of the history, too."
+    return 1 / (self._blocks() + 1)
+
+
+@patch
 def refit_config(self: EnsembleModel) -> dict:
     "The members' rounds and penalties, and the second level."
     given = self.config.base_params

@@ -1,5 +1,6 @@
 """A set on other processes: the same numbers, and what a lost worker, a lost scheduler and a wrong address cost."""
 import json
+import math
 import os
 import signal
 import subprocess
@@ -145,3 +146,47 @@ def test_an_experiment_finds_the_same(cli, tmp_path, monkeypatch):
         assert done.code == 0, done.err
         boards.append(pd.DataFrame(json.loads(done.out)["scores"])[["model", "score", "skill", "skill_low", "skill_high"]])
     pd.testing.assert_frame_equal(*boards, check_exact=True)
+
+
+def logloss(frame):
+    "Of test rows with two classes, by model."
+    columns = [c for c in frame if c.startswith("prob_")]
+    chosen = frame[columns].to_numpy()[range(len(frame)), frame["y"].astype(int)] if "y" in frame else None
+    return frame.assign(loss=-pd.Series(chosen).map(math.log)).groupby("model")["loss"].mean()
+
+
+def test_a_fit_that_divides_its_rows(cli, tmp_path, alone):
+    "Each booster is fitted by both workers on half of the rows each; the other model is a task as ever. Beside one machine, the same loss but for the bins."
+    done = cli(*ASK, "--output", tmp_path / "one", "--cluster", "local:2", "--distributed")
+    assert done.code == 0, done.err
+    one, same = predictions(tmp_path / "one"), ["logistic", "prior", "ewma"]
+    pd.testing.assert_frame_equal(one[one["model"].isin(same)].reset_index(drop=True), alone[alone["model"].isin(same)].reset_index(drop=True), check_exact=True)
+    apart = (logloss(one) - logloss(alone)).abs()
+    assert (apart < .02).all(), apart
+    assert (apart[["xgboost", "lightgbm"]] > 0).all(), "the rows were not divided"
+
+
+@pytest.mark.slow
+def test_a_divided_fit_repeats(cli, tmp_path):
+    for name in ("one", "two"):
+        done = cli(*ASK, "--output", tmp_path / name, "--cluster", "local:2", "--distributed")
+        assert done.code == 0, done.err
+    pd.testing.assert_frame_equal(predictions(tmp_path / "one"), predictions(tmp_path / "two"), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("more", "words"), [((), "without a cluster"), (("--cluster", "local:1"), "no model of these can divide"), (("--cluster", "local:1", "--time-limit", "5"), "contradict each other")])
+def test_what_cannot_be_divided_is_said(cli, tmp_path, more, words):
+    ask = [a.replace("xgboost,lightgbm,", "") for a in ASK] if "no model" in words else ASK
+    done = cli(*ask, "--output", tmp_path, "--distributed", *more)
+    assert done.code == 2 and words in done.err, done.err
+
+
+@pytest.mark.slow
+def test_a_divided_fit_begins_again_without_a_lost_worker(tmp_path, scheduler):
+    "Two workers share a fit; one is killed, and the run ends well."
+    process = begun(tmp_path, scheduler.scheduler_address, "--distributed", "--model", "xgboost")
+    nanny = at_work(scheduler)
+    os.kill(nanny.pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert len(predictions(tmp_path / "there"))

@@ -168,6 +168,7 @@ class ArrayModel(BaseModel):
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     column_checks: ClassVar[bool] = True  # False for rules, whose one column may be empty or constant
     takes_blocks: ClassVar[bool] = False  # True: `_fit` takes `RowBlocks`; for others the matrix is made of them
+    divides: ClassVar[bool] = False  # True: a fit can divide its rows among the workers of a cluster
     read_from: Path | None = None  # the folder that a loaded model came from; None: it was fitted here
     columns_known: bool = False  # True: somebody has looked at the columns of the whole training period, and in these rows, a part of it, one may not have begun
     shared: dict | None = None  # what fits on the same rows may keep for each other; only a search that fits the same rows again and again gives one
@@ -351,6 +352,10 @@ class ArrayModel(BaseModel):
     def refit_config(self) -> dict:  # parameters by name
         "Parameters that train the same model on more rows without validation; members with rounds or penalties say which were chosen."
         return {}
+
+    def refit_share(self) -> float:
+        "Roughly the share of this fit's time that a fit with `refit_config` takes."
+        return (self.metrics.best_epoch + 1) / max(self.metrics.total_epochs, 1)
 
     def require_fitted(self, doing: str = "predict") -> None:
         "Raise `NotFitted` unless the model was fitted or loaded."

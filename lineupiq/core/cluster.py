@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['QUEUES', 'EXPECTED', 'PATIENCE', 'ClusterPlan', 'Place', 'read_place', 'differing', 'check_versions',
-           'thread_variables', 'Cluster', 'current_cluster', 'on_cluster']
+           'thread_variables', 'Cluster', 'current_cluster', 'dividing_cluster', 'on_cluster']
 
 # %% ../../nbs/00_core/12_cluster.ipynb #c65966a2
 @dataclass(frozen=True)
@@ -158,6 +158,7 @@ class Cluster:
         plan: ClusterPlan,
     ):
         self.client, self.plan, self.threads = client, plan, plan.cluster_threads
+        self.table: Path | None = None  # of `write_rows`, seen by every worker: the rows that one fit divides among them; None: a fit is one task's
 
     @property
     def dashboard(self) -> str:
@@ -172,7 +173,12 @@ class Cluster:
     @property
     def workers(self) -> int:
         "How many there are now."
-        return len(self.client.scheduler_info(n_workers=-1)["workers"])
+        return len(self.addresses)
+
+    @property
+    def addresses(self) -> list[str]:
+        "Of the workers, in order."
+        return sorted(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def run(self,
         function: Callable[..., Any],  # pure: the same arguments, the same result
@@ -219,7 +225,18 @@ def current_cluster() -> Cluster | None:  # None: tasks run here
     "The connection of this block."
     return _current.get()
 
+
+def dividing_cluster() -> Cluster | None:  # None: a fit holds its rows itself
+    "The connection of this block, where a fit divides its rows among the workers."
+    return found if (found := _current.get()) is not None and found.table is not None else None
+
 # %% ../../nbs/00_core/12_cluster.ipynb #207848a0
+def _hush() -> None:
+    "On a process of ours: what a library writes to the standard output is not part of this command's."
+    import os
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 @contextmanager
 def on_cluster(
     plan: ClusterPlan | None,  # None, or one without a place: tasks run here
@@ -244,6 +261,8 @@ def on_cluster(
             raise EnvironmentFault("the cluster cannot be reached" if isinstance(err, OSError) and not isinstance(err, TimeoutError) else "no worker of the cluster appeared", where=str(plan.cluster), found=str(err).splitlines()[0][:200] if str(err) else "",
                                    fix="check the address, its certificates and that workers are running") from None
         check_versions(client)
+        if place.kind == "local":
+            client.run(_hush)
         cluster = Cluster(client, plan)
         if say is not None:
             say(f"Cluster {plan.cluster}: {cluster.workers} workers, {plan.cluster_threads} thread{'s' * (plan.cluster_threads > 1)} a task, {cluster.dashboard}")

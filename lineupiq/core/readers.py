@@ -25,7 +25,7 @@ PARQUET, TEXT = (".parquet", ".pq"), (".csv", ".txt", ".tsv", ".csv.gz")
 
 # %% auto #0
 __all__ = ['log', 'PARQUET', 'TEXT', 'TOP', 'MAX_COLUMNS', 'KLINES', 'VALUE', 'GAPS', 'COMMA', 'find_tables', 'folder_columns',
-           'read_table', 'read_header']
+           'read_table', 'read_header', 'write_rows', 'map_rows']
 
 # %% ../../nbs/00_core/04_readers.ipynb #fc780f6d
 def find_tables(
@@ -286,3 +286,27 @@ def read_header(
         raise DataError("not a text file", where=str(path), found="null bytes", expected="CSV", fix="save it as UTF-8 text, or give it its real ending, e.g. .parquet")
     lines = _line_ends(raw.decode("utf-16" if mark else "utf-8-sig", errors="replace")).split("\n", 60)[:60]
     return _header([line for line in lines if line.strip() and not re.match(r"\s*(https?://|#)", line)], path)[2]
+
+# %% ../../nbs/00_core/04_readers.ipynb #32228e91
+def write_rows(
+    frame: pd.DataFrame,  # rows
+    path: Path,  # of an Arrow file
+) -> None:
+    "A table, uncompressed."
+    import numpy as np
+    import pyarrow as pa
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for i, (_, column) in enumerate(frame.items()):
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+            values = pa.array(column.to_numpy(), from_pandas=False)
+            table = table.set_column(i, table.schema.field(i).with_type(values.type), values)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def map_rows(
+    path: Path | str,  # of `write_rows`
+) -> pd.DataFrame:  # its numbers cannot be written to
+    "The same table; its numbers stay in the file until they are looked at."
+    import pyarrow as pa
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all().to_pandas(split_blocks=True)

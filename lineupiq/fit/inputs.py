@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import BaseModel, ConfigError, DataError, did_you_mean
+from ..base import BaseModel, ConfigError, DataError, JobError, did_you_mean
 from ..core.arrays import BLOCKS_FROM, BLOCK_BYTES, RowBlocks, View, flat_names, take_rows, wide_zeros
+from ..core.cluster import dividing_cluster
+from ..core.readers import map_rows
 from ..data.encoder import Encoder, rule_columns
 from ..data.game_log import Games
 from ..data.panel import Panel
@@ -21,8 +23,8 @@ from ..data.windows import Windows, find_runs, gather, used_rows
 from ..registry import ModelRegistry, registry
 
 # %% auto #0
-__all__ = ['INPUTS', 'ModelSpec', 'kind_of', 'RowInput', 'RuleInput', 'WindowInput', 'LaggedInput', 'GameInput', 'Blocks',
-           'MixedInput', 'RowMaker']
+__all__ = ['INPUTS', 'ModelSpec', 'kind_of', 'EncodedRows', 'RowInput', 'RuleInput', 'WindowInput', 'LaggedInput', 'GameInput',
+           'Blocks', 'MixedInput', 'RowMaker']
 
 # %% ../../nbs/03_fit/01_inputs.ipynb #605e73ae
 @dataclass
@@ -63,6 +65,33 @@ def kind_of(
     return spec.cls.input_for(panel.columns, panel.log is not None)
 
 
+class EncodedRows:
+    "Makes rows of a table as numbers. Another process is told where the table lies instead of being sent it."
+    def __init__(self,
+        frame: pd.DataFrame,  # the table
+        encoder: Encoder,  # fitted
+        where: str = "the rows",  # for messages
+        table: str | None = None,  # file of the table, of `write_rows`; None: it is in memory alone
+    ):
+        self.frame, self.encoder, self.where, self.table = frame, encoder, where, table
+
+    def __call__(self,
+        at: np.ndarray,  # (n,) positions
+    ) -> np.ndarray:  # (n, F) float64
+        "Some rows."
+        return self.encoder.transform(self.frame, self.where, at).to_numpy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        "What another process is told."
+        if self.table is None:
+            raise JobError("rows that are in the memory of one process cannot be read by another", found=f"{len(self.frame):,} rows", fix="train with distributed (--distributed), which keeps them in a file that every worker sees")
+        return {"table": self.table, "encoder": self.encoder, "where": self.where}
+
+    def __setstate__(self, told: dict[str, Any]) -> None:
+        "Map the table."
+        self.__init__(map_rows(told["table"]), **told)
+
+
 class RowInput:
     "The encoded features of each row."
     def __init__(self,
@@ -97,9 +126,10 @@ class RowInput:
     ) -> Any:  # (n, columns) float64 frame, or a view
         "The inputs of some rows."
         columns, frame, encoder = self.columns, self.panel.frame, self.encoder
-        if 8 * len(rows) * len(columns) < BLOCKS_FROM:
+        divided = dividing_cluster()
+        if 8 * len(rows) * len(columns) < BLOCKS_FROM and divided is None:
             return encoder.transform(frame, where, rows)
-        return RowBlocks(columns, rows, lambda at: encoder.transform(frame, where, at).to_numpy())
+        return RowBlocks(columns, rows, EncodedRows(frame, encoder, where, None if divided is None else str(divided.table)))
 
 # %% ../../nbs/03_fit/01_inputs.ipynb #8e59f917
 class RuleInput(RowInput):

@@ -148,10 +148,8 @@ def _refitted(panel: Panel, spec: ModelSpec, first: tuple, both: np.ndarray, wei
               watch: Sequence[Callback]) -> tuple[BaseModel, RowInput, TrainingMetrics]:
     "The model trained on training and validation rows, or the first one where the time is too short."
     model, _, metrics = first
-    if left is not None:
-        share = (metrics.best_epoch + 1) / max(metrics.total_epochs, 1)
-        if metrics.training_time * share > left:
-            return *first[:2], replace(metrics, time_limited=True)
+    if left is not None and metrics.training_time * model.refit_share() > left:
+        return *first[:2], replace(metrics, time_limited=True)
     maker = RowMaker(panel, spec, seq_len).fit(both)
     second, again = fit_rows(panel, spec, maker, both, None, weighting, watch, model.refit_config() | ({} if left is None else {"time_limit": max(left, 1e-3)}))
     total = metrics.training_time + again.training_time

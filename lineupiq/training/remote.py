@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..base import JobError, LineupIQError
+from ..base import EnvironmentFault, JobError, LineupIQError
 from ..core.cluster import Cluster
 from ..fit.inputs import ModelSpec
 from ..fit.settings import FitSettings
@@ -25,7 +25,7 @@ from .server import keep_server
 from .worker import read_result, run_together, worker_environment
 
 # %% auto #0
-__all__ = ['MARK', 'packed', 'unpacked', 'mark_job', 'sees_job', 'fit_members', 'folds_apart', 'joined', 'run_on']
+__all__ = ['MARK', 'packed', 'unpacked', 'mark_job', 'sees_job', 'fit_members', 'fit_divided', 'folds_apart', 'joined', 'run_on']
 
 # %% ../../nbs/10_training/02b_remote.ipynb #0f094966
 def packed(
@@ -115,6 +115,21 @@ def fit_members(
             for end in ("json", "parquet") if isinstance(run, ModelRun) else ():
                 (work / f"{run.name}.{end}").replace(out / str(i) / f"result.{end}")
         return [packed(out / str(i)) if isinstance(run, ModelRun) else run for i, run in enumerate(done)]
+
+# %% ../../nbs/10_training/02b_remote.ipynb #fa89175a
+def fit_divided(
+    cluster: Cluster,  # connected
+    folder: Path,  # of `write_job`
+    spec: ModelSpec,  # a model that divides its rows
+    path: Path,  # where its bundle goes
+    how: FitSettings,
+) -> ModelRun | LineupIQError:  # what it did, or why it did not
+    "Fit one model on rows that the workers of a cluster divide among themselves."
+    mark, where = mark_job(folder), str(folder.resolve())
+    if blind := [worker for worker, sees in cluster.client.run(sees_job, where, mark).items() if not sees]:
+        return EnvironmentFault("a worker does not see the run's folder, and rows that no machine holds are not sent", where=where, found=f"{len(blind)} of {cluster.workers} workers, e.g. {blind[0]}", fix="put --output on storage that every machine sees under the same path")
+    [done] = run_together(folder, [(spec, path)], how, place=cluster.plan_to_join)
+    return done
 
 # %% ../../nbs/10_training/02b_remote.ipynb #c379a502
 def folds_apart(

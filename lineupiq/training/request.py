@@ -69,6 +69,7 @@ class TrainSettings(FitSettings):
     seed: Annotated[int, Bound(ge=0, lt=2**32)] = 42  # Seed of models, bootstraps and simulations.
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto, cpu or cuda.
     acknowledged: tuple[str, ...] = option((), "acknowledge")  # A model, column or check whose alarm you have looked into and vouch for.
+    distributed: bool = False  # With a cluster: xgboost and lightgbm are each fitted by all its workers together, on rows that no machine has to hold.
     isolate: bool = True  # each model in a process of its own
     draws: Count = 1000  # of the bootstrap
     keep_work: bool = False  # True: keep the workers' folder

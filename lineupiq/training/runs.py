@@ -26,11 +26,12 @@ from ..checks.findings import Finding
 from ..core.columns import check_balance
 from ..core.callbacks import Callback, checkpoints_in
 from ..core.files import as_written, dump_json, load_json
+from ..core.readers import map_rows
 from ..core.runtime import runtime_record
 from ..cv import Fold
 from ..data.bars import EARLIER
 from ..data.panel import Panel, describe_panel
-from ..fit.inputs import ModelSpec
+from ..fit.inputs import ModelSpec, kind_of
 from ..fit.out_of_fold import with_validation
 from ..registry import registry
 from ..report.boards import board_card, model_report, trading_of, verdict
@@ -45,7 +46,7 @@ from .request import SplitPlan, TrainSettings
 from .setup import bundle_name, check_metric, choose_models, new_run_dir, run_name, spec_for
 from .unfinished import keep_result, kept_result, looked_before, note_look, one_process, tidy, tidy_killed, write_setup
 from .server import preload, worker_server
-from .worker import map_rows, run_together, worker_environment, write_job
+from .worker import run_together, worker_environment, write_job
 
 log = logging.getLogger("lineupiq")
 
@@ -189,6 +190,8 @@ def fit_set(
 ) -> dict[str, ModelRun]:  # name -> what it did
     "Fit every member on every fold, and keep what it predicts; a member that a stopped run had finished is not fitted again."
     progress = progress or (lambda *a: None)
+    if how.distributed and current_cluster() is None:
+        raise ConfigError("distributed (--distributed) without a cluster", expected="a cluster whose workers share each fit", fix="name it with cluster (--cluster), or leave distributed out")
     if watch and how.isolate:
         raise ConfigError("callbacks cannot be told of a training in another process", fix="set isolate: False")
     how = replace(how, val_share=plan.val, embargo=plan.embargo)
@@ -200,8 +203,9 @@ def fit_set(
         progress(name, "done", {"kept": True, **_facts_of(before)})
     todo = {n: s for n, s in specs.items() if n not in runs}
     rows = panel, folds
-    with closing(_apart(run_dir / ".work", rows, todo, paths, how, progress) if how.isolate and (cluster := current_cluster()) is None else
-                 _elsewhere(cluster, run_dir / ".work", rows, todo, paths, how, progress) if how.isolate else _here(rows, todo, paths, how, progress, watch)) as outcomes:
+    cluster = None if watch else current_cluster()  # whoever is told of epochs is in this process
+    with closing(_elsewhere(cluster, run_dir / ".work", rows, todo, paths, how, progress) if cluster is not None else
+                 _apart(run_dir / ".work", rows, todo, paths, how, progress) if how.isolate else _here(rows, todo, paths, how, progress, watch)) as outcomes:
         for name, done in outcomes:
             if isinstance(done, LineupIQError):
                 progress(name, "failed", {"error": str(done)})
@@ -251,10 +255,14 @@ def _apart(work: Path, rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpe
 
 def _elsewhere(cluster: Cluster, work: Path, rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpec], paths: dict[str, Path], how: TrainSettings, progress: Callable[[str, str, dict], None]) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
     "What each member does on a cluster, as they are done; the rules share a task."
-    from lineupiq.training.remote import run_on
-    rules = [n for n in specs if n in RULES]
+    from lineupiq.training.remote import fit_divided, run_on
+    rules, together = [n for n in specs if n in RULES], _divided(specs, rows[0], how)
     try:
         write_job(work, *rows)
+        for name in together:
+            progress(name, "running", {})
+            yield name, fit_divided(cluster, work, specs[name], paths[name], how)
+        specs = {n: s for n, s in specs.items() if n not in together}
         for name in specs:
             progress(name, "running", {})
         told = lambda name, done, total: progress(name, "task", {"done": done, "total": total, "workers": cluster.workers})  # noqa: E731
@@ -262,6 +270,18 @@ def _elsewhere(cluster: Cluster, work: Path, rows: tuple[Panel, list[Fold]], spe
     finally:
         if not how.keep_work:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _divided(specs: dict[str, ModelSpec], panel: Panel, how: TrainSettings) -> list[str]:
+    "The members whose fits divide their rows among the workers."
+    if not how.distributed:
+        return []
+    if how.time_limit is not None:
+        raise ConfigError("time_limit and distributed (--distributed) contradict each other: workers with clocks of their own would not stop at the same round", fix="leave one of them out")
+    found = [n for n, s in specs.items() if getattr(s.cls, "divides", False) and kind_of(panel, s) == "tabular" and (how.seq_len or 1) == 1]
+    if not found:
+        raise ConfigError("no model of these can divide its rows among workers", where="distributed (--distributed)", found=", ".join(n for n in specs if n not in RULES), expected="xgboost or lightgbm, of single rows (--seq-len 1)", fix="add one of them, or leave distributed out: other models are whole tasks of the cluster")
+    return found
 
 
 def _facts_of(run: ModelRun) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ import pandas as pd
 
 from ..base import JobError, LineupIQError
 from ..core.callbacks import Callback
+from ..core.cluster import ClusterPlan, on_cluster
 from ..core.files import as_written, dump_json, load_json, load_rows
+from ..core.readers import map_rows, write_rows
 from ..cv import Fold
 from ..data.panel import Feature, Panel
 from ..fit.inputs import ModelSpec
@@ -30,32 +33,9 @@ from .fitting import ModelRun, run_model
 from .server import WorkerServer, worker_server
 
 # %% auto #0
-__all__ = ['ENTRY', 'write_rows', 'map_rows', 'write_job', 'read_job', 'peak_memory', 'die_with', 'ProgressFile', 'read_progress',
-           'write_result', 'read_result', 'worker_main', 'takes_long', 'worker_environment', 'run_isolated',
-           'run_together', 'ForkedWorker', 'FreshWorker']
-
-# %% ../../nbs/10_training/02_worker.ipynb #eb02352b
-def write_rows(
-    frame: pd.DataFrame,  # rows
-    path: Path,  # of an Arrow file
-) -> None:
-    "A table, uncompressed."
-    import pyarrow as pa
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    for i, (_, column) in enumerate(frame.items()):
-        if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
-            values = pa.array(column.to_numpy(), from_pandas=False)
-            table = table.set_column(i, table.schema.field(i).with_type(values.type), values)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-
-
-def map_rows(
-    path: Path,  # of `write_rows`
-) -> pd.DataFrame:  # its numbers cannot be written to
-    "The same table; its numbers stay in the file until they are looked at."
-    import pyarrow as pa
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all().to_pandas(split_blocks=True)
+__all__ = ['ENTRY', 'write_job', 'read_job', 'peak_memory', 'die_with', 'ProgressFile', 'read_progress', 'write_result',
+           'read_result', 'worker_main', 'takes_long', 'worker_environment', 'run_isolated', 'run_together',
+           'ForkedWorker', 'FreshWorker']
 
 # %% ../../nbs/10_training/02_worker.ipynb #9051ea40
 def write_job(
@@ -179,16 +159,27 @@ def worker_main(
     todo = json.loads(Path(job).read_text())
     die_with(todo["parent"])
     panel, folds = read_job(todo["data"])
+    panel_file = Path(todo["data"], "rows.arrow")
     folds = folds if todo["only"] is None else [folds[todo["only"]]]
     for member in todo["models"]:
         out = Path(member["out"])
         try:
             spec, told = ModelSpec(member["model"], member["config"]), ProgressFile(out.with_suffix(".progress"))
             long = takes_long(spec)
-            run = run_model(panel, folds, spec, member["bundle"], FitSettings(**todo["how"]), callback=told.step if long else None, watch=[told] if long else ())
+            with _divided(todo["place"], panel_file):
+                run = run_model(panel, folds, spec, member["bundle"], FitSettings(**todo["how"]), callback=told.step if long else None, watch=[told] if long else ())
             write_result(replace(run, peak_mb=peak_memory()), out)
         except LineupIQError as err:
             dump_json({"error": type(err).__name__, "parts": [err.what, err.where, err.found, err.expected, err.fix]}, out)
+
+
+@contextmanager
+def _divided(place: dict[str, Any] | None, table: Path) -> Iterator[None]:
+    "Fits inside divide a table among the workers of a cluster; without a place they hold it themselves."
+    with on_cluster(None if place is None else ClusterPlan(**place)) as cluster:
+        if cluster is not None:
+            cluster.table = table
+        yield
 
 
 def takes_long(
@@ -225,6 +216,7 @@ def run_together(
     how: FitSettings = USUAL,  # how to fit
     tell: Callable[[dict[str, Any]], None] | None = None,  # told where a long training is
     only: int | None = None,  # a fold's position: this one alone; None: all
+    place: ClusterPlan | None = None,  # a cluster whose workers share each fit; None: a fit is this process's own
 ) -> list[ModelRun | LineupIQError]:  # what each did, or why it did not
     "`run_model` of several members, one after the other, in one process of their own."
     data, first = Path(data).resolve(), members[0][0].cls.name
@@ -232,7 +224,7 @@ def run_together(
     for out in outs:
         out.unlink(missing_ok=True)
     log.write_bytes(b"")
-    todo = {"data": str(data), "only": only, "how": {f.name: getattr(how, f.name) for f in fields(FitSettings)},
+    todo = {"data": str(data), "only": only, "place": None if place is None else asdict(place), "how": {f.name: getattr(how, f.name) for f in fields(FitSettings)},
             "models": [{"model": f"{spec.cls.family}:{spec.cls.name}", "config": spec.config or {}, "out": str(out), "bundle": str(Path(path).resolve())} for (spec, path), out in zip(members, outs, strict=True)]}
     with worker_server(worker_environment) as server:
         worker = ForkedWorker(server) if server else FreshWorker()
