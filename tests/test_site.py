@@ -208,8 +208,94 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 @pytest.mark.skipif(not BROWSER, reason="there is no Chromium on this machine")
 def test_a_page_wider_than_a_phone_is_found(tmp_path):
     site = shutil.copytree(RENDERED, tmp_path / "site")
-    assert check_site.width_problems(site, ["start/01_why.ipynb"], BROWSER) == []
+    assert check_site.width_problems(site, ["index.ipynb", "start/01_why.ipynb"], BROWSER) == []
     path = site / "start" / "why.html"
     path.write_text(path.read_text(encoding="utf-8").replace("<main", '<div style="width:800px">wide</div><main', 1), encoding="utf-8")
-    [problem] = check_site.width_problems(site, ["start/01_why.ipynb"], BROWSER)
+    [problem] = check_site.width_problems(site, ["index.ipynb", "start/01_why.ipynb"], BROWSER)
     assert re.fullmatch(r"start/why\.html: 8\d\d pixels wide in a window of 390", problem)
+
+
+# ---- rendering what is new, several at once
+
+import make_docs  # noqa: E402
+import nbformat  # noqa: E402
+
+QUARTO = '''#!/usr/bin/env python3
+"What Quarto does to a project's pages, as far as the tool depends on it."
+import json, os, pathlib, re, sys
+words = sys.argv[2:]
+target, options = words[0], words[1:]
+assert sys.argv[1] == "render" and options == ["--to", "html", "--no-execute"], sys.argv
+here = pathlib.Path(".")
+files = sorted(here.rglob("*.ipynb")) if target == "." else sorted((here / target).rglob("*.ipynb")) if (here / target).is_dir() else [here / target]
+with open(os.environ["RENDERED_LOG"], "a") as log: log.write(f"{target} {len(files)}\\n")
+docs = here / "_docs"
+index = json.loads((docs / "search.json").read_text()) if (docs / "search.json").exists() else []
+for path in files:
+    name = re.sub(r"^\\d+_", "", path.stem) + ".html"
+    out = docs / path.parent / name
+    if os.environ.get("RENDERED_BROKEN") and target != ".": continue
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text((pathlib.Path(os.environ["RENDERED_PAGES"]) / path.parent / name).read_text() + "".join(json.loads(path.read_text())["cells"][0]["source"]))
+    href = out.relative_to(docs).as_posix()
+    index = [e for e in index if e["href"] != href] + [{"href": href, "title": {"index": "LineupIQ", "why": "Why", "files": "Files"}[out.stem], "section": "", "text": ""}]
+docs.mkdir(exist_ok=True)
+(docs / "search.json").write_text(json.dumps(index))
+(docs / "sitemap.xml").write_text("".join(f"<url><loc>https://a.b/{e['href']}</loc></url>" for e in index))
+'''
+
+
+@pytest.fixture
+def processed(tmp_path, monkeypatch):
+    "Processed pages, and a Quarto that writes down what it is asked for."
+    tool, log, proc = tmp_path / "bin" / "quarto", tmp_path / "log", tmp_path / "proc"
+    tool.parent.mkdir()
+    tool.write_text(QUARTO)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{Path(sys.executable).parent}:/usr/bin:/bin")
+    monkeypatch.setenv("RENDERED_LOG", str(log))
+    monkeypatch.setenv("RENDERED_PAGES", str(RENDERED))
+
+    def page(name, text):
+        (proc / name).parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]), proc / name)
+    for name in ("index.ipynb", "start/01_why.ipynb", "00_core/01_files.ipynb"):
+        page(name, "as it was")
+    (proc / "styles.css").write_text("p {}")
+    (tmp_path / "kept").mkdir()
+
+    def make(**options):
+        log.write_text("")
+        site, problems = make_docs.make_site(proc, tmp_path / "kept", SMALL, "1.9", **options)
+        assert problems == [], problems
+        return site, sorted(line.split()[0] for line in log.read_text().splitlines())
+    return make, page, proc
+
+
+def test_only_pages_that_changed_are_rendered_again(processed):
+    make, page, proc = processed
+    site, asked = make()
+    assert asked == ["00_core/01_files.ipynb", "index.ipynb", "start/01_why.ipynb"]
+    assert make()[1] == []
+    page("start/01_why.ipynb", "as it is now")
+    site, asked = make()
+    assert asked == ["start/01_why.ipynb"] and (site / "start" / "why.html").read_text().endswith("as it is now") and (site / "index.html").read_text().endswith("as it was")
+    hrefs = [e["href"] for e in json.loads((site / "search.json").read_text())]
+    assert sorted(hrefs) == ["00_core/files.html", "index.html", "start/why.html"] and (site / "sitemap.xml").read_text().count("<loc>") == 3
+    (proc / "styles.css").write_text("p { color: red }")
+    assert len(make()[1]) == 3, "what every page shares has changed"
+
+
+def test_parts_that_lack_something_are_rendered_once_more_in_one_piece(processed, monkeypatch, capsys):
+    make, page, proc = processed
+    monkeypatch.setenv("RENDERED_BROKEN", "1")
+    _, asked = make()
+    assert asked[0] == "." and "index.html: not rendered" in capsys.readouterr().out
+    assert make()[1] == []
+    assert make(whole=True)[1] == ["."]
+
+
+def test_parts_are_folders_where_all_is_new_and_end_together():
+    known = [f"a/{i}.ipynb" for i in range(6)] + [f"b/{i}.ipynb" for i in range(4)] + ["x.ipynb", "y.ipynb"]
+    assert sorted(map(sorted, make_docs.parts(known, known, 2))) == [["a"], ["b", "x.ipynb", "y.ipynb"]]
+    assert make_docs.parts(["a/1.ipynb", "x.ipynb"], known, 4) == [["a/1.ipynb"], ["x.ipynb"]]

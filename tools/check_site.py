@@ -143,28 +143,39 @@ def page_problems(site: Path, bars: list[list[str]]) -> list[str]:
 
 
 
-def needed_width(page: Path, browser: str, width: int) -> int:
-    "How wide a page is when a window has a width, in pixels."
-    frame = page.with_name(f".{page.stem}-frame.html")  # a window cannot be as narrow as a phone, a frame can
-    frame.write_text(f"<iframe id=f src='{page.name}' width={width} height=800></iframe><script>window.onload = () => setTimeout(() => document.body.setAttribute('data-needs', f.contentDocument.documentElement.scrollWidth), 300)</script>", encoding="utf-8")
+FRAME = """<body><iframe id=f width=%d height=800></iframe><script>
+const pages = %s, widths = [];
+const next = () => {
+  if (widths.length == pages.length) document.body.setAttribute('data-widths', widths.join(' '));
+  else f.src = pages[widths.length];
+};
+f.onload = () => { if (f.src) setTimeout(() => { widths.push(f.contentDocument.documentElement.scrollWidth); next(); }, 200); };
+next();
+</script></body>"""
+
+
+def needed_widths(site: Path, names: list[str], browser: str, width: int) -> list[int]:
+    "How wide pages are in a window of a width, in pixels; nothing where the browser did not say."
+    frame = site / ".widths.html"  # a window cannot be as narrow as a phone, a frame can
+    frame.write_text(FRAME % (width, json.dumps(names)), encoding="utf-8")
     try:
         with tempfile.TemporaryDirectory() as profile:
-            done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", f"--user-data-dir={profile}", "--virtual-time-budget=3000",
-                                   "--dump-dom", frame.resolve().as_uri()], capture_output=True, text=True, timeout=120)
-        found = re.search(r'<body[^>]*data-needs="(\d+)"', done.stdout)
-        return int(found[1]) if found else 0
+            done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", f"--user-data-dir={profile}",
+                                   f"--virtual-time-budget={1000 + 1000 * len(names)}", "--dump-dom", frame.resolve().as_uri()], capture_output=True, text=True, timeout=900)
+        found = re.search(r'data-widths="([\d ]+)"', done.stdout)
+        return [int(n) for n in found[1].split()] if found else []
     finally:
         frame.unlink()
 
 
 def width_problems(site: Path, pages: list[str], browser: str, widths: tuple[int, ...] = WIDTHS) -> list[str]:
-    "Pages that are wider than a window, and pages that could not be measured."
-    out = []
-    for name in map(address, pages):
-        for width in widths:
-            need = needed_width(site / name, browser, width)
-            if not 0 < need <= width:
-                out.append(f"{name}: {f'{need} pixels wide' if need else 'not measured'} in a window of {width}")
+    "Pages that are wider than a window."
+    out, names = [], [address(page) for page in pages]
+    for width in widths:
+        found = needed_widths(site, names, browser, width)
+        out += [f"{name}: {need} pixels wide in a window of {width}" for name, need in zip(names, found, strict=False) if need > width]
+        if len(found) < len(names):
+            out.append(f"the browser measured {len(found)} of {len(names)} pages in a window of {width}")
     return out
 
 
