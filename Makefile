@@ -6,7 +6,7 @@ RUN = $(VENV)/bin
 MODELS = xgboost,lightgbm,catboost,random_forest,logistic,svm
 
 .POSIX:
-.PHONY: help env train test slow lab docs sync configs readme
+.PHONY: help env train test slow lab docs sync configs readme sidebar
 
 help:
 	@echo "make train    train on the embedded S&P 500 and Nasdaq bars and print the leaderboards"
@@ -17,6 +17,7 @@ help:
 	@echo "make sync     export the notebooks to the package and clean them"
 	@echo "make configs  write the shipped configurations from the models' defaults"
 	@echo "make readme   write README.md from nbs/index.ipynb"
+	@echo "make sidebar  write the site's navigation and the page of reference from nbs/contents.yml"
 	@echo "make env      only the environment, in $(VENV)"
 
 env:
@@ -46,3 +47,6 @@ configs: env
 
 readme: env
 	@$(RUN)/python tools/make_readme.py
+
+sidebar: env
+	@$(RUN)/python tools/make_sidebar.py

@@ -266,6 +266,6 @@ def test_shipped_configurations_are_those_of_the_classes():
 
 def test_make_targets_are_there():
     text = (ROOT / "Makefile").read_text()
-    for target in ("env", "train", "test", "slow", "lab", "docs", "sync", "configs", "readme"):
+    for target in ("env", "train", "test", "slow", "lab", "docs", "sync", "configs", "readme", "sidebar"):
         assert f"\n{target}:" in text and f"make {target} " in text
     assert textwrap.dedent(text).count("$(shell") == 0  # portable: no GNU functions

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("nbs", "lineupiq", "models", "settings.ini", "setup.py", "pyproject.toml", "_quarto.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
+PARTS = ("nbs", "lineupiq", "models", "settings.ini", "setup.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
 SITE = "https://site.test/"  # stands for the place where the pages will be
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, PAGE = ROOT / "tests" / "documents" / "requirements.yaml", ROOT / "nbs" / "requirements.ipynb"
-HEAD = """# requirements
+HEAD = """# Requirements
 
 > What five source documents ask for, and where it is: page, name, command, test
 
