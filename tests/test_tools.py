@@ -1,6 +1,7 @@
 """The project's own tools: the environment's stamp, the counting of `make test`, the checks of pages and notebooks."""
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -16,6 +17,7 @@ import check_docs  # noqa: E402
 import make_configs  # noqa: E402
 import make_env  # noqa: E402
 import make_readme  # noqa: E402
+import reference  # noqa: E402
 import run_tests  # noqa: E402
 
 
@@ -226,10 +228,35 @@ def test_cells_become_markdown():
     assert "# T" in text and "1 + 1" not in text and "\n2\n" in text and "python\nx\n" in text and "shown" in text and "picture" in text
 
 
-def test_only_the_imports_of_a_mixed_cell_run():
-    assert check_docs.imports_only("import os\nfolder = os.getcwd()") == "import os"
-    assert check_docs.imports_only("import os") is None and check_docs.imports_only("#| export\nimport os\nx = 1") is None
-    assert check_docs.imports_only("!ls") is None
+def test_a_class_is_shown_with_its_fields_properties_and_methods():
+    "Type, default and comment of every field, inherited ones too; limits as signs; flags as code; a link to the line."
+    text = reference.describe("lineupiq.training.request", "SplitPlan", "https://git.host/x/blob/main")
+    assert "| `val` | `float ≥ 0, < 1` | `0.15` | Share of the rows for validation. |" in text and "where `--test` does not say it" in text
+    assert "#### SplitPlan.check {#splitplan.check}" in text and re.search(r"lineupiq/training/request.py#L\d+\)", text)
+    assert "| `calibrate` |" in reference.describe("lineupiq.training.request", "TrainSettings")  # of FitSettings
+    assert "[`full_name`]{#entry.full_name} | `str` |" in reference.describe("lineupiq.registry", "Entry")
+    assert "class DataError(" in reference.describe("lineupiq.base", "DataError")
+
+
+def test_a_class_without_its_fields_is_named():
+    whole = reference.describe("lineupiq.training.request", "SplitPlan")
+    assert reference.lacking("a.ipynb", whole, "lineupiq.training.request") == []
+    assert reference.lacking("a.ipynb", whole.replace("| `val` |", "| |"), "lineupiq.training.request") == ["a.ipynb: SplitPlan is shown without val"]
+
+
+def test_names_in_backticks_lead_to_their_page():
+    index = {"syms": {"lib.a": {"lib.a.Panel": ("01_data/a.html#panel", "lib/a.py"), "lib.a._secret": ("01_data/a.html#_secret", "lib/a.py"), "lib.a.train": ("01_data/a.html#train", "lib/a.py"),
+                                "lib.a.two": ("01_data/a.html#two", "lib/a.py")}, "lib.b": {"lib.b.two": ("b.html#two", "lib/b.py")}}}
+    link = lambda text, module="lib.b", here="b.html": reference.Names(index).link(text, module, here)  # noqa: E731
+    assert link("a `Panel`") == "a [`Panel`](01_data/a.html#panel)" and link("a `Panel`", "lib.a", "01_data/a.html") == "a [`Panel`](#panel)"
+    assert link("`train()`") == "[`train()`](01_data/a.html#train)" and link("`two()`") == "[`two()`](#two)" and link("`two()`", "lib.c", "x/c.html") == "`two()`"
+    for same in ("`train`", "`_secret`", "```python\n`Panel`\n```", "# `Panel`", "[`Panel`](c.html)"):
+        assert link(same) == same
+
+
+def test_flags_that_became_dashes_are_found():
+    assert reference.dashes("<p>say –json or (–wide), 3–4 and a – b</p><pre>–code</pre>") == ["–json", "–wide"]
+    assert reference.plain("with --json, `--wide` and $5") == "with `--json`, `--wide` and \\$5"
 
 
 @pytest.mark.long
