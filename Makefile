@@ -1,12 +1,12 @@
 # Everything a developer does with this project. Each target makes the environment first, or finds it ready.
-#   make train   make test   make slow   make lab   make docs   make sync   make configs   make readme   make env
+#   make train   make test   make slow   make lab   make docs   make sync   make configs   make readme   make reference   make env
 PYTHON = python3
 VENV = .venv
 RUN = $(VENV)/bin
 MODELS = xgboost,lightgbm,catboost,random_forest,logistic,svm
 
 .POSIX:
-.PHONY: help env train test slow lab docs sync configs readme
+.PHONY: help env train test slow lab docs sync configs readme reference
 
 help:
 	@echo "make train    train on the embedded S&P 500 and Nasdaq bars and print the leaderboards"
@@ -17,6 +17,7 @@ help:
 	@echo "make sync     export the notebooks to the package and clean them"
 	@echo "make configs  write the shipped configurations from the models' defaults"
 	@echo "make readme   write README.md from nbs/index.ipynb"
+	@echo "make reference  write the pages of all commands and all models"
 	@echo "make env      only the environment, in $(VENV)"
 
 env:
@@ -46,3 +47,6 @@ configs: env
 
 readme: env
 	@$(RUN)/python tools/make_readme.py
+
+reference: env
+	@$(RUN)/python tools/make_commands.py && $(RUN)/python tools/make_models.py

@@ -350,7 +350,7 @@ class ModelConfig:
     model_name: str = ""  # filled in by the registry
     model_family: str = ""  # filled in by the registry
     horizon: Annotated[int, Bound(ge=1)] = 1  # steps ahead; any positive whole number
-    random_seed: Annotated[int, Bound(ge=0, lt=2**32)] = 42
+    random_seed: Annotated[int, Bound(ge=0, lt=2**32)] = 42  # of everything that is drawn in a fit
     verbose: bool = False  # print the losses while training
     early_stopping: bool = True  # stop on the validation rows, where they are given
     patience: Count = 10  # epochs or rounds without improvement

@@ -301,7 +301,10 @@ class LogisticConfig(ClassicalConfig):
     newton_size: Count = 2_000_000  # values of a table (rows × columns) up to which Newton's method is used
 
 # %% ../nbs/05_classical.ipynb #c6765d31
-@register("logistic", family="classical", description="multinomial logistic regression with an elastic-net penalty")
+@register("logistic", family="classical", description="multinomial logistic regression with an elastic-net penalty",
+          purpose="noisy outcomes in classes: with a strong penalty it is often the one to beat, and its coefficients can be read",
+          not_for="where only the product of columns tells something, unless the panel has that product as a column",
+          paper="Zou and Hastie (2005) on the elastic net, https://doi.org/10.1111/j.1467-9868.2005.00503.x")
 class LogisticModel(PathModel):
     "Logistic regression behind the contract."
     Config: ClassVar[type[ModelConfig]] = LogisticConfig
@@ -341,7 +344,10 @@ class RidgeConfig(ClassicalConfig):
     max_iter: Count = 300  # iterations of the count models' solver
 
 # %% ../nbs/05_classical.ipynb #96925c89
-@register("ridge", family="classical", description="ridge regression; Poisson regression for counts")
+@register("ridge", family="classical", description="ridge regression; Poisson regression for counts",
+          purpose="noisy numbers and counts: seconds on any table, and its coefficients can be read",
+          not_for="where the rule bends or jumps, unless the panel has columns that do",
+          paper="Hoerl and Kennard (1970), https://doi.org/10.1080/00401706.1970.10488634")
 class RidgeModel(PathModel):
     "Ridge or Poisson regression behind the contract."
     Config: ClassVar[type[ModelConfig]] = RidgeConfig
@@ -382,7 +388,10 @@ class RandomForestConfig(ClassicalConfig):
         return replace(self, min_samples_leaf=self.min_samples_leaf or max(1, min(20, rows // 20)), max_samples=self.max_samples or min(0.5, 8_000 / rows))
 
 # %% ../nbs/05_classical.ipynb #86f51da4
-@register("random_forest", family="classical", description="bagged decision trees with large leaves")
+@register("random_forest", family="classical", description="bagged decision trees with large leaves",
+          purpose="a nonlinear model with one important setting and nothing to stop early",
+          not_for="where every bit of sharpness counts: boosting corrects its errors, a forest averages them; its files are the largest",
+          paper="Breiman (2001), https://doi.org/10.1023/A:1010933404324")
 class RandomForestModel(ClassicalModel):
     "scikit-learn's forests behind the contract."
     Config: ClassVar[type[ModelConfig]] = RandomForestConfig
@@ -476,7 +485,10 @@ def two_parts(
     return np.sort(np.concatenate([np.setdiff1d(rows, late), alone])), late
 
 # %% ../nbs/05_classical.ipynb #9aa9781a
-@register("svm", family="classical", description="RBF support vector machine; landmarks above 3,000 rows")
+@register("svm", family="classical", description="RBF support vector machine; landmarks above 3,000 rows",
+          purpose="short tables with smooth borders between classes",
+          not_for="on long tables: above 3,000 rows it is an approximation, and still among the slowest; where probabilities must be good, since it learns none itself",
+          paper="Cortes and Vapnik (1995), https://doi.org/10.1007/BF00994018; Williams and Seeger (2000) on the landmarks")
 class SVMModel(ClassicalModel):
     "Support vector machines behind the contract."
     Config: ClassVar[type[ModelConfig]] = SVMConfig

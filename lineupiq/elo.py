@@ -93,7 +93,10 @@ def _win(diff: np.ndarray, scale: float) -> np.ndarray:
     return 1.0 / (1.0 + 10.0 ** (-np.clip(diff / scale, -15, 15)))
 
 # %% ../nbs/07_elo.ipynb #d0f3c06b
-@register("elo", family="rating", description="Elo ratings replayed through the log of games, constants chosen on the past")
+@register("elo", family="rating", description="Elo ratings replayed through the log of games, constants chosen on the past",
+          purpose="games: one number a team, from results alone; the model that every other model of games has to beat",
+          not_for="for anything that is not a game between two sides; where who plays changes more than a rating can follow",
+          paper="Elo (1978), The Rating of Chessplayers, Past and Present")
 class EloModel(ArrayModel):
     "A rating behind the contract."
     Config: ClassVar[type[ModelConfig]] = EloConfig

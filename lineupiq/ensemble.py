@@ -311,7 +311,10 @@ class VotingConfig(EnsembleConfig):
     weights: dict[str, float] | None = None  # member -> weight, not negative; None: equal
 
 
-@register("voting", family="ensemble", description="mean or majority of several models")
+@register("voting", family="ensemble", description="mean or majority of several models",
+          purpose="several models that err in different ways, with nothing more to learn",
+          not_for="where one member is clearly better than the others: the mean makes it worse, and the model says so",
+          paper="Clemen (1989), https://doi.org/10.1016/0169-2070(89)90012-5")
 class VotingModel(EnsembleModel):
     "Members that vote."
     Config: ClassVar[type[ModelConfig]] = VotingConfig
@@ -422,7 +425,10 @@ class StackingConfig(EnsembleConfig):
     meta_C: Positive = 0.1  # inverse penalty of the linear one
 
 
-@register("stacking", family="ensemble", description="a second level learnt on past-only predictions")
+@register("stacking", family="ensemble", description="a second level learnt on past-only predictions",
+          purpose="several models whose worth should be learnt, with rows enough for it",
+          not_for="on short tables: every member is trained once a block; where one booster is as good",
+          paper="Wolpert (1992), https://doi.org/10.1016/S0893-6080(05)80023-1")
 class StackingModel(LearntModel):
     "Members stacked in time (Wolpert, 1992), on an expanding walk instead of k-fold."
     Config: ClassVar[type[ModelConfig]] = StackingConfig
@@ -444,7 +450,10 @@ class BlendingConfig(EnsembleConfig):
     meta_C: Positive = 0.1  # inverse penalty of the linear one
 
 
-@register("blending", family="ensemble", description="a second level learnt on the latest training rows")
+@register("blending", family="ensemble", description="a second level learnt on the latest training rows",
+          purpose="the same as stacking, at the cost of two fits a member",
+          not_for="on short tables, whose latest rows are too few to learn weights from",
+          paper="Töscher, Jahrer and Bell (2009), The BigChaos Solution to the Netflix Grand Prize")
 class BlendingModel(LearntModel):
     "Members blended on one hold-out at the end of the training rows."
     Config: ClassVar[type[ModelConfig]] = BlendingConfig

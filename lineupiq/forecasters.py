@@ -50,7 +50,10 @@ class NHiTSConfig(NeuralConfig):
         return out
 
 # %% ../nbs/06_forecasters.ipynb #566a3443
-@register("nhits", family="timeseries", description="N-HiTS: pooled blocks and interpolated knots, a head for the label")
+@register("nhits", family="timeseries", description="N-HiTS: pooled blocks and interpolated knots, a head for the label",
+          purpose="long windows whose slow and quick movements both count; the quickest of the forecasting nets",
+          not_for="with less than some thousands of windows; where current rows say it all",
+          paper="Challu and others (2023), https://arxiv.org/abs/2201.12886")
 class NHiTSModel(NeuralModel):
     "N-HiTS behind the contract."
     Config: ClassVar[type[ModelConfig]] = NHiTSConfig
@@ -82,7 +85,10 @@ class TFTConfig(NeuralConfig):
         return super().contradictions() + ([f"heads: {self.heads} does not divide hidden_size: {self.hidden_size}"] if self.hidden_size % self.heads else [])
 
 # %% ../nbs/06_forecasters.ipynb #06cefb10
-@register("tft", family="timeseries", description="Temporal Fusion Transformer: selects variables, attends to steps, says which")
+@register("tft", family="timeseries", description="Temporal Fusion Transformer: selects variables, attends to steps, says which",
+          purpose="windows of few columns where a reader wants to see which columns and steps were looked at",
+          not_for="with hundreds of columns: its cost grows with each of them; on a processor with long tables",
+          paper="Lim and others (2021), https://arxiv.org/abs/1912.09363")
 class TFTModel(NeuralModel):
     "The Temporal Fusion Transformer behind the contract."
     Config: ClassVar[type[ModelConfig]] = TFTConfig

@@ -219,7 +219,10 @@ class BackboneModel(NeuralModel):
         super()._load_native(folder)
 
 # %% ../nbs/06a_pretrained.ipynb #b554699c
-@register("patchtst", family="timeseries", description="PatchTST: patches of each feature as tokens, by Hugging Face transformers")
+@register("patchtst", family="timeseries", description="PatchTST: patches of each feature as tokens, by Hugging Face transformers",
+          purpose="long windows of columns that each tell a story of their own, read in patches",
+          not_for="where columns matter only together, since it reads each by itself first; with less than some thousands of windows",
+          paper="Nie and others (2023), https://arxiv.org/abs/2211.14730")
 class PatchTSTModel(BackboneModel):
     "PatchTST behind the contract."
     Config: ClassVar[type[ModelConfig]] = PatchTSTConfig
@@ -294,7 +297,10 @@ def principal(
     return mean.astype(np.float32), basis.astype(np.float32)
 
 # %% ../nbs/06a_pretrained.ipynb #dfbf1cbf
-@register("timesfm", family="timeseries", description="TimesFM: a pretrained forecaster's states under a head, frozen or fine-tuned, by Hugging Face transformers")
+@register("timesfm", family="timeseries", description="TimesFM: a pretrained forecaster's states under a head, frozen or fine-tuned, by Hugging Face transformers",
+          purpose="few rows and long series: what a forecaster has learnt from other series stands under a small head",
+          not_for="without its weights, which are a download of their own; where the outcome is no continuation of a series",
+          paper="Das and others (2024), https://arxiv.org/abs/2310.10688")
 class TimesFMModel(BackboneModel):
     "TimesFM behind the contract."
     Config: ClassVar[type[ModelConfig]] = TimesFMConfig

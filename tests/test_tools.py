@@ -14,8 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import check_docs  # noqa: E402
+import make_commands  # noqa: E402
 import make_configs  # noqa: E402
 import make_env  # noqa: E402
+import make_models  # noqa: E402
 import make_readme  # noqa: E402
 import reference  # noqa: E402
 import run_tests  # noqa: E402
@@ -291,8 +293,22 @@ def test_shipped_configurations_are_those_of_the_classes():
     assert found == wanted, "run `make configs`"
 
 
+def test_the_pages_of_commands_and_models_are_those_of_the_program():
+    for tool in (make_commands, make_models):
+        assert tool.PAGE.read_text(encoding="utf-8") == tool.page(), "run `make reference`"
+
+
+def test_the_index_has_the_exit_codes_of_the_program():
+    from lineupiq.cli.program import EXIT_CODES, error_classes
+    import lineupiq.base as base
+    said = dict(re.findall(r"^\| (\d+) \| (.*) \|$", make_readme.readme(), re.M))
+    assert {int(k): v for k, v in said.items()} == {k: v for k, v in EXIT_CODES.items() if k < 129}
+    errors = {cls for cls in vars(base).values() if isinstance(cls, type) and issubclass(cls, base.LineupIQError)}
+    assert errors == {cls for code in EXIT_CODES for cls in error_classes(code)}, "an error ends with a code that has no words"
+
+
 def test_make_targets_are_there():
     text = (ROOT / "Makefile").read_text()
-    for target in ("env", "train", "test", "slow", "lab", "docs", "sync", "configs", "readme"):
+    for target in ("env", "train", "test", "slow", "lab", "docs", "sync", "configs", "readme", "reference"):
         assert f"\n{target}:" in text and f"make {target} " in text
     assert textwrap.dedent(text).count("$(shell") == 0  # portable: no GNU functions

@@ -68,12 +68,13 @@ class Row:
     kind: str
     default: str
     words: str
+    of_parent: bool = False  # a class that is no dataclass leaves it to its parent's entry
 
 
 def bounds(metadata: list[ast.expr]) -> str:
-    "What stands beside a type in `Annotated`: limits as signs, anything else as nothing."
+    "What stands beside a type in `Annotated`: limits as signs, without those that only a computer reaches; anything else as nothing."
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    return ", ".join(f"{signs[k.arg]} {ast.unparse(k.value)}" for m in metadata if isinstance(m, ast.Call) for k in m.keywords if k.arg in signs)
+    return ", ".join(f"{signs[k.arg]} {ast.unparse(k.value)}" for m in metadata if isinstance(m, ast.Call) for k in m.keywords if k.arg in signs and "**" not in ast.unparse(k.value))
 
 
 def kind_of(annotation: ast.expr) -> str:
@@ -86,7 +87,17 @@ def kind_of(annotation: ast.expr) -> str:
         first, *rest = annotation.slice.elts
         limits = bounds(rest)
         return kind_of(first) + (f" {limits}" if limits else "")
-    return ast.unparse(annotation)
+    if isinstance(annotation, ast.BinOp):
+        return f"{kind_of(annotation.left)} | {kind_of(annotation.right)}"
+    named = aliases().get(annotation.id) if isinstance(annotation, ast.Name) else None
+    return kind_of(named) if named is not None else ast.unparse(annotation)
+
+
+@cache
+def aliases() -> dict[str, ast.expr]:
+    "Names that the library gives to types with limits, such as Count, and what stands behind them."
+    tree = source_of("lineupiq.base")[1]
+    return {target(n): n.value for n in tree.body if target(n) and isinstance(n.value, ast.Subscript) and ast.unparse(n.value.value) in ("Annotated", "Literal")}
 
 
 def default_of(cls: type, statement: ast.AST) -> str:
@@ -117,19 +128,20 @@ def target(statement: ast.AST) -> str:
 
 
 def fields_of(cls: type) -> list[Row]:
-    "Fields of a class, those first that it inherits where it is a dataclass; other classes show their own."
+    "Fields of a class, those first that it inherits where it is a dataclass; another class shows what it declares or changes."
     own = [c for c in reversed(cls.__mro__) if c.__module__.split(".")[0] == cls.__module__.split(".")[0]]
+    known, shown = getattr(cls, "__dataclass_fields__", {}), dataclasses.is_dataclass(cls)
     rows: dict[str, Row] = {}
-    for c in own if dataclasses.is_dataclass(cls) else [cls]:
+    for c in own:
         node = node_of(c.__module__, c.__qualname__)
         for s in node.body if isinstance(node, ast.ClassDef) else ():
             name, words = target(s), noted(c.__module__, s) if target(s) else ""
-            if not name or name.startswith("_") or c is not cls and name not in getattr(cls, "__dataclass_fields__", {}):
-                continue
-            if isinstance(s, ast.AnnAssign) or words or _is_enum(cls):
-                kind = kind_of(s.annotation) if isinstance(s, ast.AnnAssign) else ""
-                rows[name] = Row(name, kind, default_of(cls, s), words or (rows[name].words if name in rows else ""))
-    return list(rows.values())
+            before = rows.get(name, Row(name, "", "", ""))
+            if name and not name.startswith("_") and (isinstance(s, ast.AnnAssign) or words or name in rows or _is_enum(cls)):
+                rows[name] = Row(name, kind_of(s.annotation) if isinstance(s, ast.AnnAssign) else before.kind, default_of(cls, s), words or before.words)
+                if not (c is cls or shown and name in known):
+                    rows[name] = dataclasses.replace(rows[name], of_parent=True)
+    return [r for r in rows.values() if not r.of_parent]
 
 
 def _is_enum(cls: type) -> bool:

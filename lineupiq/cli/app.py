@@ -130,7 +130,8 @@ def _option(leaf: Leaf) -> inspect.Parameter:
     "A value of a request as an option of a command, or as its argument."
     flag = f"--{leaf.name.replace('_', '-')}"
     words = field_comments(leaf.owner).get(leaf.path[-1], "")
-    shown = "" if leaf.kind is bool or leaf.default in (None, "", ()) or "default" in words else f" \\[default: {leaf.default}]"  # escaped: rich takes brackets for its markup
+    default = "on" if leaf.default is True else leaf.default
+    shown = "" if default in (None, "", (), False) or "default" in words else f" \\[default: {default}]"  # escaped: rich takes brackets for its markup
     names = [f"{flag}/--no-{flag[2:]}" if leaf.kind is bool and leaf.default is not False else flag, *([f"-{leaf.short}"] if leaf.short else [])]
     kind = Annotated[_typed(leaf), typer.Argument(help=words, show_default=False) if leaf.argument else typer.Option(*names, help=words + shown, show_default=False)]
     return inspect.Parameter(_word(leaf.name), inspect.Parameter.KEYWORD_ONLY, default=inspect.Parameter.empty if leaf.needed else None, annotation=kind)
