@@ -57,7 +57,7 @@ class BoostingConfig(Threaded, ModelConfig):
 
     @property
     def stop_after(self) -> int:
-        "Rounds without improvement."
+        "The number of rounds without improvement after which training stops."
         return self.patience if self.early_stopping_rounds == 50 else self.early_stopping_rounds
 
 # %% ../nbs/03_boosting.ipynb #9aa78a98
@@ -239,7 +239,7 @@ def _xgb_outside(
           not_for="on some hundreds of noisy rows, where a penalised linear model says more; where the order of rows within a window is the signal",
           paper="Chen and Guestrin (2016), https://arxiv.org/abs/1603.02754")
 class XGBoostModel(BoostingModel):
-    "XGBoost behind the contract."
+    "XGBoost's trees, trained by its own `train`, stopped on validation rows, stored as UBJSON."
     Config: ClassVar[type[ModelConfig]] = XGBoostConfig
     search_space: ClassVar[Space] = XGBOOST_SPACE
     file: ClassVar[str] = "model.ubj"
@@ -381,7 +381,7 @@ def _lgb_rows(
           not_for="on short tables, where growing leaf by leaf fits the noise first",
           paper="Ke and others (2017), LightGBM: A Highly Efficient Gradient Boosting Decision Tree, Advances in Neural Information Processing Systems 30")
 class LightGBMModel(BoostingModel):
-    "LightGBM behind the contract."
+    "LightGBM's trees, trained by its own `train`, stopped on validation rows, stored as text."
     Config: ClassVar[type[ModelConfig]] = LightGBMConfig
     search_space: ClassVar[Space] = LIGHTGBM_SPACE
     file: ClassVar[str] = "model.txt"
@@ -524,7 +524,7 @@ def _catboost_has_gpu() -> bool:
           not_for="where the time of training is short: it is the slowest of the three boosters, and it holds the whole matrix in memory",
           paper="Prokhorenkova and others (2018), https://arxiv.org/abs/1706.09516")
 class CatBoostModel(BoostingModel):
-    "CatBoost behind the contract."
+    "CatBoost's symmetric trees, stopped on validation rows, stored in its own binary format."
     Config: ClassVar[type[ModelConfig]] = CatBoostConfig
     search_space: ClassVar[Space] = CATBOOST_SPACE
     file: ClassVar[str] = "model.cbm"

@@ -292,7 +292,7 @@ class PathModel(ClassicalModel):
 # %% ../nbs/05_classical.ipynb #6673b4cb
 @dataclass
 class LogisticConfig(ClassicalConfig):
-    "Logistic regression's settings."
+    "The settings of logistic regression: penalty, mixture and solver."
     C: Positive | None = None  # inverse penalty; None: the best of C_path on validation rows, .01 without them
     C_path: list[float] | None = None  # None: 1e-4 … 1, half a decade apart
     l1_ratio: Annotated[float, Bound(ge=0, le=1)] = 0.0  # 0 ridge, 1 lasso; above 0 the solver is saga
@@ -337,7 +337,7 @@ class LogisticModel(PathModel):
 # %% ../nbs/05_classical.ipynb #ea6f5ddb
 @dataclass
 class RidgeConfig(ClassicalConfig):
-    "Linear regression's settings."
+    "The settings of the linear regression: its penalty and its loss."
     alpha: NonNegative | None = None  # penalty per row; None: the best of alpha_path on validation rows, .1 without them
     alpha_path: list[float] | None = None  # None: .001 … 3, half a decade apart
     distribution: Distribution = "auto"  # auto or squared: ridge; poisson: a log-linear count model; tweedie: power 1.5
@@ -376,7 +376,7 @@ class RidgeModel(PathModel):
 # %% ../nbs/05_classical.ipynb #83ce67ea
 @dataclass
 class RandomForestConfig(ClassicalConfig):
-    "The forest's settings."
+    "The settings of the forest: trees, leaves, and rows a tree."
     n_estimators: Count = 200  # trees
     max_depth: Count | None = None  # levels; None: bounded by the leaves
     min_samples_leaf: Count | None = None  # least rows in a leaf; None: 20, or a twentieth of a table under 400 rows
@@ -460,7 +460,7 @@ class RandomForestModel(ClassicalModel):
 # %% ../nbs/05_classical.ipynb #8dd01083
 @dataclass
 class SVMConfig(ClassicalConfig):
-    "The kernel machine's settings."
+    "The settings of the kernel machine: penalty, kernel and landmarks."
     C: Positive = 0.1  # inverse penalty; small, because outcomes are noisy
     gamma: Positive | None = None  # width of the RBF kernel; None: 1 / number of columns
     epsilon: NonNegative = 0.05  # regression's tube, in standard deviations of the label

@@ -35,7 +35,7 @@ __all__ = ['SHARED', 'EnsembleConfig', 'default_members', 'member_configs', 'row
 # %% ../nbs/08_ensemble.ipynb #93fe3794
 @dataclass
 class EnsembleConfig(ModelConfig):
-    "What the three share."
+    "The settings that all three kinds of ensembles share."
     base_models: list[str] | None = None  # registered models; None: lightgbm, catboost, a linear one, and elo where there are games
     base_params: dict[str, Any] = field(default_factory=dict)  # model -> its parameters
     distribution: Distribution = "auto"  # of the members' loss
@@ -149,7 +149,7 @@ class EnsembleModel(ArrayModel):
 
     @property
     def remarks(self) -> list[str]:
-        "What a reader of the scores should know."
+        "Sentences that a reader of the scores should know, such as that a member does better alone."
         return list((self.level or {}).get("remarks", [])) if self.is_fitted else []
 
     def shares(self) -> pd.DataFrame:  # model, share, loss on the second level's rows, loss on validation rows
@@ -316,7 +316,7 @@ class VotingConfig(EnsembleConfig):
           not_for="where one member is clearly better than the others: the mean makes it worse, and the model says so",
           paper="Clemen (1989), https://doi.org/10.1016/0169-2070(89)90012-5")
 class VotingModel(EnsembleModel):
-    "Members that vote."
+    "The mean of several models' forecasts, or a majority of their votes."
     Config: ClassVar[type[ModelConfig]] = VotingConfig
     search_space: ClassVar[Space] = Space({"voting": Choice(("soft", "hard"), doc="means of probabilities, or votes")}, note="the members are tuned on their own")
 

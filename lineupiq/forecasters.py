@@ -55,7 +55,7 @@ class NHiTSConfig(NeuralConfig):
           not_for="with less than some thousands of windows; where current rows say it all",
           paper="Challu and others (2023), https://arxiv.org/abs/2201.12886")
 class NHiTSModel(NeuralModel):
-    "N-HiTS behind the contract."
+    "N-HiTS over windows of rows, with a head for the label."
     Config: ClassVar[type[ModelConfig]] = NHiTSConfig
     search_space: ClassVar[Space] = Space({"learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"), "hidden_size": Choice((64, 128, 256), simpler="low", doc="units of a block's layers"), "num_layers": Int(1, 3, simpler="low", doc="layers of a block"), "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"),
         "channels": Choice((4, 8, 16), simpler="low", doc="series that more features are mixed into"), "seq_len": Choice((30, 60, 90), simpler="low", doc="rows of a window")})
@@ -150,7 +150,7 @@ class TFTModel(NeuralModel):
 def variable_weights(self: TFTModel,
     X: Rows,  # (N, F) or (N, T, F) rows to explain
 ) -> pd.DataFrame:  # (N, F), a column a feature, rows sum to 1
-    "How much each row's answer leans on each feature."
+    "The share of each row's answer that leans on each feature."
     import pandas as pd
     self.require_fitted("explain")
     return pd.DataFrame(self._weights(self._inputs(X, "the rows to explain"))[0], columns=self.feature_columns)
@@ -160,7 +160,7 @@ def variable_weights(self: TFTModel,
 def attention(self: TFTModel,
     X: Rows,  # (N, F) or (N, T, F) rows to explain
 ) -> pd.DataFrame:  # (N, T), columns t-59 … t, rows sum to 1
-    "How much of each row's answer was taken from each step."
+    "The share of each row's answer that was taken from each step."
     import pandas as pd
     self.require_fitted("explain")
     seen = self._weights(self._inputs(X, "the rows to explain"))[1]

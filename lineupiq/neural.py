@@ -99,7 +99,7 @@ class NeuralModel(ArrayModel):
 
     @property
     def squares(self) -> bool:
-        "Whether the loss is a mean of squares and nothing else."
+        "True: the loss is a mean of squares and nothing else."
         return self.loss_kind() == "squared" and not self.config.quantiles
 
     def refit_config(self) -> dict:
@@ -333,7 +333,7 @@ class TCNModel(NeuralModel):
 # %% ../nbs/04_neural.ipynb #1a69c188
 @dataclass
 class TransformerConfig(SequenceConfig):
-    "The Transformer's own."
+    "The settings of the Transformer: heads, layers and width."
     seq_len: Count = 60  # rows of history in a window
     learning_rate: Positive = 5e-4  # attention is less patient with large steps
     warmup_epochs: NonNegative = 1.0  # epochs in which the rate rises

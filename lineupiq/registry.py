@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def full_name(self) -> str:
-        "`family:name`."
+        "The model's name with its family before it: `family:name`."
         return f"{self.family}:{self.name}"
 
     def metadata(self) -> dict:  # plain values
@@ -197,12 +197,12 @@ class ModelRegistry(Shown):
     def get_metadata(self,
         name: str,  # short or full
     ) -> dict:  # plain values
-        "What is known of a model without building it."
+        "The facts about a model that are known without building it."
         return self.entry(name).metadata()
 
     @_Either
     def list_all(self) -> list[str]:  # full names
-        "Every registered model, sorted."
+        "The full names of all registered models, sorted."
         return sorted(self._entries)
 
     @_Either

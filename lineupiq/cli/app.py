@@ -34,7 +34,7 @@ def say(
     as_json: bool,  # one JSON line instead of text
     wide: bool = False,  # True: lines as long as they are, also on a terminal
 ) -> None:
-    "Print a result."
+    "Print a result, as text or as one JSON line."
     if not as_json:
         return Printer(wide)(str(value))
     from lineupiq.core.files import plain
@@ -91,7 +91,7 @@ class _Fresh:
 
 
 class StatusLine:
-    "What shows progress on a terminal."
+    "The changing line that shows progress on a terminal."
     status: Any = None  # rich's, while it is shown
 
     def show(self,

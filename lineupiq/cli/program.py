@@ -262,7 +262,7 @@ def _open_streams() -> None:
 
 
 def main() -> None:
-    "The console script."
+    "Run the console script `lineupiq` and end the process with its exit code."
     _open_streams()
     sys.unraisablehook = _again
     for each in ENDING:
