@@ -256,6 +256,13 @@ def test_names_in_backticks_lead_to_their_page():
         assert link(same) == same
 
 
+def test_cells_that_only_check_are_folded():
+    for source in ("from fastcore.test import test_eq", "x = f()\ntest_eq(x, 1)", "with ExceptionExpected(ValueError, 'a'): f()", "for a in b: assert a", "assert x"):
+        assert reference.only_checks(source), source
+    for source in ("x = f()\ny = g()\nassert x", "f()", "from fastcore.test import test_eq\nimport numpy as np", "!ls"):
+        assert not reference.only_checks(source), source
+
+
 def test_flags_that_became_dashes_are_found():
     assert reference.dashes("<p>say –json or (–wide), 3–4 and a – b</p><pre>–code</pre>") == ["–json", "–wide"]
     assert reference.plain("with --json, `--wide` and $5") == "with `--json`, `--wide` and \\$5"

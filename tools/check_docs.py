@@ -70,7 +70,7 @@ class show_entries:
 
 
 class add_names:
-    "The last step: a page begins with the line that imports its names, and names in backticks lead to where they are explained."
+    "The last step: a page begins with the line that imports its names, names in backticks lead to where they are explained, and cells that only check are folded."
     names: "reference.Names"
 
     def __init__(self, nb):
@@ -87,6 +87,8 @@ class add_names:
 
     def __call__(self, cell) -> None:
         here = address(Path(self.nb.path_))
+        if cell.cell_type == "code" and not cell.get("outputs") and "code-fold" not in cell.source and reference.only_checks(cell.source):
+            cell.source = f'#| code-fold: true\n#| code-summary: "Checks"\n{cell.source}'
         if cell.cell_type == "markdown":
             cell.source = self.names.link(cell.source, self.module, here)
         for o in cell.get("outputs", []):

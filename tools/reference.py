@@ -316,3 +316,32 @@ def dashes(text: str) -> list[str]:
     "Flags of a finished page that a printer made dashes of."
     body = html.unescape(re.sub(r"<(pre|code|script|style)\b.*?</\1>|<[^>]+>", " ", text, flags=re.S))
     return sorted(set(re.findall(r"(?<![\w)])[–—][a-z][\w-]+", body)))
+
+
+# ---- cells that check
+
+CHECKS = re.compile(r"(test_\w+|np\.testing\.\w+|pd\.testing\.\w+|check_\w+)$")
+
+
+def is_check(statement: ast.stmt) -> bool:
+    "True: a statement that shows nothing and only holds something."
+    if isinstance(statement, ast.Assert):
+        return True
+    if isinstance(statement, ast.With):
+        return any("ExceptionExpected" in ast.unparse(i.context_expr) for i in statement.items) or all(map(is_check, statement.body))
+    if isinstance(statement, (ast.For, ast.If)):
+        return all(map(is_check, statement.body))
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) and bool(CHECKS.match(ast.unparse(statement.value.func)))
+
+
+def only_checks(source: str) -> bool:
+    "True: a cell that a reader may skip, since most of what it does is to hold something, or to import the means for it."
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return False
+    tools = [n for n in body if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("fastcore.test")]
+    if body and len(tools) == len(body):
+        return True
+    checks = sum(map(is_check, body))
+    return checks > 0 and 2 * checks >= len(body)
