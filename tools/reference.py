@@ -265,6 +265,9 @@ class Names:
 
     def page_of(self, name: str, called: bool, module: str) -> str:
         "Page and anchor of a name that is written on the page of a module; empty where it is no name, or one of two."
+        if name.startswith("lq."):  # as readers import it; what stands there is defined elsewhere
+            thing = getattr(importlib.import_module("lineupiq"), name.split(".")[1], None)
+            name = f"{getattr(thing, '__module__', '')}.{name[3:]}"
         found = self.by_name.get(name, [])
         own = [page for m, page in found if m == module]
         if not own and not (called or "_" in name or "." in name or not name.islower()):
