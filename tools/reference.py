@@ -272,6 +272,8 @@ class Names:
         own = [page for m, page in found if m == module]
         if not own and not (called or "_" in name or "." in name or not name.islower()):
             return ""  # a word such as `time` or `train` is a column or a command more often than a function
+        if not own and len(found) > 1 and name in importlib.import_module("lineupiq").__all__:
+            return self.page_of(f"lq.{name}", called, module)
         return own[0] if own else found[0][1] if len(found) == 1 else ""
 
     def link(self, text: str, module: str, here: str) -> str:

@@ -153,7 +153,7 @@ def _apart(a: pd.DataFrame, b: pd.DataFrame) -> float:
 # %% ../../nbs/11_auditing/06_leaks.ipynb #30cfbb5c
 @dataclass
 class ModelAudit:
-    "The results of one model's walks, for the questions that compare models."
+    "The findings and forecasts that the walks of one model left, for the questions that compare models."
     findings: list[Finding]
     frames: list[pd.DataFrame] = field(default_factory=list)  # predictions of each cut, as the world is
     others: list[pd.DataFrame] = field(default_factory=list)  # the same, with another future

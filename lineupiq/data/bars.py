@@ -347,7 +347,7 @@ class Market:
     def columns(self,
         symbol_from: str | None,  # as in symbol_of
     ) -> dict[str, str]:  # role -> column
-        "Find the column that gives each row its symbol, and those that names are known for."
+        "The columns that the options name: that of the symbol, and that of the contract."
         symbol = {SYMBOL: symbol_from.removeprefix(COLUMN)} if symbol_from is not None and symbol_from.startswith(COLUMN) else {}
         contract = roll_column(self.rolls) if self.rolls else None
         return symbol | ({CONTRACT: contract} if contract else {})

@@ -130,7 +130,7 @@ def memory(
     times: np.ndarray,  # (N,) their times
     current: np.ndarray,  # (N,) bool: rows of the current window
 ) -> int:  # timestamps
-    "The number of timestamps that a block needs, so that neighbouring blocks tell nearly independent things."
+    "The number of timestamps over which the columns remember; a block is as long."
     codes, distinct = pd.factorize(times, sort=True)
     inside, lengths = len(np.unique(codes[current])), []
     for name in frame:

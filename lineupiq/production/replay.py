@@ -60,7 +60,7 @@ def check_policies(
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    "The choice of the seasons that are lived through, of the policies, and of the models."
+    "The settings of a replay: the model, and the way it is trained, judged, watched and promoted."
     model: str  # registered name
     config: ModelParams = field(default_factory=dict)  # its parameters
     split: SplitPlan = field(default_factory=SplitPlan)  # shares of validation and test rows of every training
@@ -106,7 +106,7 @@ def weeks_of(
 # %% ../../nbs/13_production/08_replay.ipynb #d7187650
 @dataclass(frozen=True)
 class Trained:
-    "The model, the scores and the cost of a training at the beginning of a week."
+    "A training at the beginning of a week: its forecasts, its test rows and its cost."
     week: str  # its name
     said: pd.DataFrame  # predictions of its test rows and of all later rows, by row
     test: np.ndarray  # positions of its test rows

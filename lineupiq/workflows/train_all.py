@@ -50,7 +50,7 @@ class Target:
     def title(self,
         data: str = "",  # the source, for what has no other name
     ) -> str:
-        "The target's name for people: symbol, position and horizon."
+        "The target's name for people: position, statistic and horizon."
         return " ".join(filter(None, [self.position, self.target, f"h{self.horizon}" if self.horizon else ""])) or name_from(data)
 
 
