@@ -138,6 +138,12 @@ def section(name: str, command: Any) -> str:
     return "\n\n".join(part for part in [f"## lineupiq {name}", told, codes, f"```sh\n{synopsis(name, command)}\n```", f"For example:\n\n```sh\n{EXAMPLES[name][0]}\n```", options] if part)
 
 
+def overview(found: list[tuple[str, Any]]) -> str:
+    "Every command in a line, with the way to its section."
+    rows = [f"| [`{name}`](#lineupiq-{name.replace(' ', '-')}) | {cell(re.sub(r'\\s+', ' ', command.help or '').strip())} |" for name, command in found]
+    return "## In short\n\n" + "\n".join(["| command | what it does |", "| ----- | ------------ |", *rows])
+
+
 def endings() -> str:
     "The table of exit codes, with the errors that each stands for."
     from lineupiq.cli.program import EXIT_CODES, error_classes
@@ -149,8 +155,8 @@ def endings() -> str:
 def page() -> str:
     "The notebook's text."
     found = commands()
-    texts = [HEAD, endings(), *(section(name, command) for name, command in found)]
-    names = ["head", "exit-codes", *(re.sub(r"\W+", "-", name) for name, _ in found)]
+    texts = [HEAD, overview(found), endings(), *(section(name, command) for name, command in found)]
+    names = ["head", "in-short", "exit-codes", *(re.sub(r"\W+", "-", name) for name, _ in found)]
     cells = [{"cell_type": "markdown", "id": f"commands-{name}", "metadata": {}, "source": text.splitlines(keepends=True)} for name, text in zip(names, texts, strict=True)]
     kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
     return json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
