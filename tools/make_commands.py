@@ -101,7 +101,7 @@ def kind(param: Any) -> str:
 
 def words_and_default(param: Any) -> tuple[str, str]:
     "The help, and the default, which requests write at its end."
-    text = re.sub(r"\s+", " ", (param.help or "").replace("\\[", "[")).strip()
+    text = one_line(param.help)
     found = re.search(r" ?\[default: (.*)\]\.?$", text)
     if found:
         return text[:found.start()].strip(), found[1]
@@ -130,7 +130,7 @@ def row(param: Any) -> tuple[str, str, str, str]:
 
 def section(name: str, command: Any) -> str:
     "A command: what it does, how it is typed, an example, its arguments and flags."
-    told = plain(re.sub(r"\s+", " ", command.help or "").strip())
+    told = plain(one_line(command.help))
     ends = sorted(set(map(int, re.findall(r"(?:\bexit|,) (\d+)(?= (?:at|where|unless)\b)", told))) - {0})
     codes = "It ends with " + " or ".join([f"[{c}](#exit-codes)" for c in (0, *ends)]) + ", or with another code of the table where something is wrong." if ends else ""
     shown = [p for p in command.params if not getattr(p, "hidden", False)]
@@ -138,9 +138,14 @@ def section(name: str, command: Any) -> str:
     return "\n\n".join(part for part in [f"## lineupiq {name}", told, codes, f"```sh\n{synopsis(name, command)}\n```", f"For example:\n\n```sh\n{EXAMPLES[name][0]}\n```", options] if part)
 
 
+def one_line(text: str | None) -> str:
+    "Help without its line breaks."
+    return re.sub(r"\s+", " ", (text or "").replace("\\[", "[")).strip()
+
+
 def overview(found: list[tuple[str, Any]]) -> str:
     "Every command in a line, with the way to its section."
-    rows = [f"| [`{name}`](#lineupiq-{name.replace(' ', '-')}) | {cell(re.sub(r'\\s+', ' ', command.help or '').strip())} |" for name, command in found]
+    rows = [f"| [`{name}`](#lineupiq-{name.replace(' ', '-')}) | {cell(one_line(command.help))} |" for name, command in found]
     return "## In short\n\n" + "\n".join(["| command | what it does |", "| ----- | ------------ |", *rows])
 
 
