@@ -252,7 +252,8 @@ def test_names_in_backticks_lead_to_their_page():
     link = lambda text, module="lib.b", here="b.html": reference.Names(index).link(text, module, here)  # noqa: E731
     assert link("a `Panel`") == "a [`Panel`](01_data/a.html#panel)" and link("a `Panel`", "lib.a", "01_data/a.html") == "a [`Panel`](#panel)"
     assert link("`train()`") == "[`train()`](01_data/a.html#train)" and link("`two()`") == "[`two()`](#two)" and link("`two()`", "lib.c", "x/c.html") == "`two()`"
-    for same in ("`train`", "`_secret`", "```python\n`Panel`\n```", "# `Panel`", "[`Panel`](c.html)"):
+    assert link("say --wide, or `a\n--b` and\n\n```\n--c\n```") == "say `--wide`, or `a\n--b` and\n\n```\n--c\n```"
+    for same in ("`train`", "| `two` | x |", "`_secret`", "```python\n`Panel`\n```", "# `Panel`", "[`Panel`](c.html)"):
         assert link(same) == same
 
 

@@ -92,6 +92,8 @@ class add_names:
         if cell.cell_type == "markdown":
             cell.source = self.names.link(cell.source, self.module, here)
         for o in cell.get("outputs", []):
+            if "text/html" in o.get("data", {}):
+                o["data"]["text/html"] = [reference.FLAG.sub(lambda m: m[0].replace("--", "&#45;&#45;"), line) for line in o["data"]["text/html"]]
             if "text/markdown" in o.get("data", {}):
                 o["data"]["text/markdown"] = self.names.link("".join(o["data"]["text/markdown"]), self.module, here).splitlines(keepends=True)
 

@@ -37,13 +37,21 @@ def source_of(module: str) -> tuple[str, ast.Module, dict[int, str]]:
 @cache
 def node_of(module: str, name: str) -> ast.AST | None:
     "The definition of `Class`, `function` or `Class.method` in a module."
-    body = source_of(module)[1].body
+    body = top = source_of(module)[1].body
     for part in name.split("."):
         found = [n for n in body if isinstance(n, DEFINITIONS) and n.name == part]
         if not found:
-            return None
+            return _patched(top, name)
         body = found[-1].body
     return found[-1]
+
+
+def _patched(body: list[ast.stmt], name: str) -> ast.AST | None:
+    "A method that a later cell gives to a class: `@patch def method(self: Class)`."
+    owner, _, method = name.rpartition(".")
+    found = [n for n in body if isinstance(n, FUNCTIONS) and n.name == method and n.args.args and n.args.args[0].annotation is not None
+             and owner in ast.unparse(n.args.args[0].annotation) and any("patch" in ast.unparse(d) for d in n.decorator_list)]
+    return found[-1] if owner and found else None
 
 
 def noted(module: str, node: ast.AST) -> str:
@@ -158,6 +166,11 @@ def plain(text: str) -> str:
         part = re.sub(r"(?<=\W)_|_(?=\W)|^_", r"\\_", part)
         return FLAG.sub(lambda m: f"`{m[0]}`", part)
     return "".join(part if part.startswith("`") else words(part) for part in CODE.split(text))
+
+
+def flags_as_code(paragraph: str) -> str:
+    "A paragraph whose flags are code; code may go on from one line to the next."
+    return "".join(part if part.startswith("`") else FLAG.sub(lambda m: f"`{m[0]}`", part) for part in CODE.split(paragraph))
 
 
 def cell(text: str) -> str:
@@ -277,13 +290,23 @@ class Names:
         return own[0] if own else found[0][1] if len(found) == 1 else ""
 
     def link(self, text: str, module: str, here: str) -> str:
-        "Text whose names in backticks lead to where they are explained; code and headings stay as they are."
-        out, fenced = [], False
-        for line in text.split("\n"):
+        "Text whose names in backticks lead to where they are explained, and whose flags are code; code and headings stay as they are."
+        out, words, fenced = [], [], False
+        for line in [*text.split("\n"), "```"]:  # the last one ends what was begun
             fence = line.lstrip().startswith("```")
-            fenced ^= fence
-            out.append(line if fence or fenced or line.startswith(("#", "    ")) else NAME.sub(lambda m: self._link(m, module, here), line))
-        return "\n".join(out)
+            if fenced or fence or not line.strip() or line.startswith("    "):
+                out += [self._names(w, module, here) for w in flags_as_code("\n".join(words)).split("\n")] if words else []
+                out.append(line)
+                words, fenced = [], fenced ^ fence
+            else:
+                words.append(line)
+        return "\n".join(out[:-1])
+
+    def _names(self, line: str, module: str, here: str) -> str:
+        if line.startswith("#"):
+            return line
+        first = line.index("|", 1) if line.startswith("| `") and line.count("|") > 1 else 0  # a table's own names, such as fields, are no links
+        return line[:first] + NAME.sub(lambda m: self._link(m, module, here), line[first:])
 
     def _link(self, match: re.Match, module: str, here: str) -> str:
         page, _, part = self.page_of(match[1], bool(match[2]), module).partition("#")
