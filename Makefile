@@ -1,12 +1,12 @@
 # Everything a developer does with this project. Each target makes the environment first, or finds it ready.
-#   make train   make test   make slow   make lab   make docs   make sync   make configs   make readme   make env
+#   make train   make test   make slow   make lab   make docs   make sync   make configs   make readme   make reference   make env
 PYTHON = python3
 VENV = .venv
 RUN = $(VENV)/bin
 MODELS = xgboost,lightgbm,catboost,random_forest,logistic,svm
 
 .POSIX:
-.PHONY: help env train test slow lab docs sync configs readme sidebar
+.PHONY: help env train test slow lab docs sync configs readme sidebar reference
 
 help:
 	@echo "make train    train on the embedded S&P 500 and Nasdaq bars and print the leaderboards"
@@ -18,6 +18,7 @@ help:
 	@echo "make configs  write the shipped configurations from the models' defaults"
 	@echo "make readme   write README.md from nbs/index.ipynb"
 	@echo "make sidebar  write the site's navigation and the page of reference from nbs/contents.yml"
+	@echo "make reference  write the pages of all commands and all models"
 	@echo "make env      only the environment, in $(VENV)"
 
 env:
@@ -50,3 +51,6 @@ readme: env
 
 sidebar: env
 	@$(RUN)/python tools/make_sidebar.py
+
+reference: env
+	@$(RUN)/python tools/make_commands.py && $(RUN)/python tools/make_models.py

@@ -47,6 +47,6 @@ setup(
     include_package_data=True,
     install_requires=cfg["requirements"].split(),
     extras_require=read_extras(cfg["extras"]),
-    entry_points={"console_scripts": cfg["console_scripts"].split()},
+    entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False,
 )

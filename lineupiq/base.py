@@ -99,7 +99,7 @@ class StoreError(LineupIQError):
 
 
 class NotFound(StoreError, LookupError):
-    "No such artifact."
+    "The store, or a folder, has no artifact of that name."
 
 
 class IntegrityError(StoreError, ValueError):
@@ -159,7 +159,7 @@ def did_you_mean(
 def first_rows(
     mask: np.ndarray,  # (N,) bool: the offending rows
 ) -> str:  # "12 rows, first: 3, 9, 41"
-    "How many rows, and the first three of them, as errors print it."
+    "Count the rows of a mask and name the first three, as errors print them."
     rows = np.flatnonzero(np.asarray(mask))
     return f"{len(rows)} row{'s' * (len(rows) != 1)}, first: {', '.join(map(str, rows[:3]))}"
 
@@ -189,7 +189,7 @@ def set_global_seeds(
 # %% ../nbs/00_base.ipynb #066ea34d
 @lru_cache(maxsize=1)
 def cuda_devices() -> int:  # 0 where there is no driver
-    "How many CUDA devices the driver reports."
+    "Count the CUDA devices that the driver reports."
     import ctypes
     try:
         driver, n = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
@@ -346,11 +346,11 @@ Distribution = Literal["auto", "squared", "poisson", "tweedie"]
 
 @dataclass
 class ModelConfig:
-    "What every model can be told; a member adds its own fields by subclassing."
+    "The settings that every model has; a member adds its own fields by subclassing."
     model_name: str = ""  # filled in by the registry
     model_family: str = ""  # filled in by the registry
     horizon: Annotated[int, Bound(ge=1)] = 1  # steps ahead; any positive whole number
-    random_seed: Annotated[int, Bound(ge=0, lt=2**32)] = 42
+    random_seed: Annotated[int, Bound(ge=0, lt=2**32)] = 42  # of everything that is drawn in a fit
     verbose: bool = False  # print the losses while training
     early_stopping: bool = True  # stop on the validation rows, where they are given
     patience: Count = 10  # epochs or rounds without improvement
@@ -372,7 +372,7 @@ class ModelConfig:
         return self
 
     def contradictions(self) -> list[str]:  # one line a pair of values that cannot both hold
-        "What no single field can say; members whose fields depend on each other add to it."
+        "Values that cannot hold together; members whose fields depend on each other add to the list."
         asked = [] if self.resumable else [k for k in ("save_checkpoints", "checkpoint_dir") if getattr(self, k)]
         return [f"{k}: {getattr(self, k)}, but this model cannot go on from a checkpoint; leave it out" for k in asked]
 
@@ -393,7 +393,7 @@ class Threaded:
 
     @property
     def threads(self) -> int:
-        "Threads for the library."
+        "The number of threads that the library may use."
         return n_threads() if self.n_jobs < 1 else self.n_jobs
 
 # %% ../nbs/00_base.ipynb #4c937477
@@ -419,7 +419,7 @@ def build_config(
 # %% ../nbs/00_base.ipynb #8d37c1d4
 @dataclass
 class TrainingMetrics(Mapping):
-    "How training went. Losses and accuracies are None where they mean nothing."
+    "The account of a training. Losses and accuracies are None where they mean nothing."
     train_loss: float | None = None
     val_loss: float | None = None
     train_accuracy: float | None = None  # share of training rows that the fitted model gets right; classes only
@@ -552,7 +552,7 @@ class BaseModel(ABC):
 
     @property
     def n_features(self) -> int | None:
-        "How many inputs the model has; None before they are known."
+        "The number of the model's inputs; None before they are known."
         return None if self.feature_columns is None else len(self.feature_columns)
 
     @classmethod
@@ -560,7 +560,7 @@ class BaseModel(ABC):
         columns: Iterable[str],  # names of the panel's features
         games: bool,  # the panel has a log of games
     ) -> str:  # an `input_kind`
-        "What the model takes of a panel; a member that can take several kinds says which."
+        "The kind of input that the model takes of a panel; a member that can take several says which."
         return cls.input_kind
 
     @classmethod

@@ -63,7 +63,9 @@ class RuleModel(ArrayModel):
         self.native = load_json(folder / "rule.json")
 
 # %% ../nbs/05a_baselines.ipynb #4f4c7fc6
-@register("prior", family="baseline", description="mean or class shares of the training rows")
+@register("prior", family="baseline", description="mean or class shares of the training rows",
+          purpose="the least that a model must beat: it says what may be said without any feature",
+          not_for="for anything but the comparison")
 class PriorModel(RuleModel):
     "The average of the past."
     def _predict(self, X: Rows) -> np.ndarray:
@@ -71,7 +73,10 @@ class PriorModel(RuleModel):
         return np.full(len(X), prior[0]) if self.codec is None else np.tile(prior, (len(X), 1))
 
 # %% ../nbs/05a_baselines.ipynb #9c64684b
-@register("last_value", family="baseline", description="the symbol's last known outcome")
+@register("last_value", family="baseline", description="the symbol's last known outcome",
+          purpose="the naive forecast beside every model: what was, stays",
+          not_for="for anything but the comparison; where symbols have no earlier outcomes it is the prior",
+          paper="Hyndman and Athanasopoulos (2021), Forecasting: Principles and Practice, 5.2, https://otexts.com/fpp3/simple-methods.html")
 class LastValueModel(RuleModel):
     "The last known label of the symbol."
     input_kind: ClassVar[str] = "rule"
@@ -102,7 +107,10 @@ class EwmaConfig(RuleConfig):
     mix_step: NonNegative = 0.05  # grid of the mixture's weight, classes only
 
 # %% ../nbs/05a_baselines.ipynb #209c4e61
-@register("ewma", family="baseline", description="exponentially weighted mean of the symbol's own outcomes")
+@register("ewma", family="baseline", description="exponentially weighted mean of the symbol's own outcomes",
+          purpose="the rule that is hardest to beat where form matters, as with players",
+          not_for="for anything but the comparison; it knows nothing of what is special about the next row",
+          paper="Holt (1957), reprinted 2004, https://doi.org/10.1016/j.ijforecast.2003.09.015")
 class EwmaModel(RuleModel):
     "The symbol's own past, forgetting by half every six labels."
     Config: ClassVar[type[ModelConfig]] = EwmaConfig

@@ -59,7 +59,7 @@ class BoostingConfig(Threaded, ModelConfig):
 
     @property
     def stop_after(self) -> int:
-        "Rounds without improvement."
+        "The number of rounds without improvement after which training stops."
         return self.patience if self.early_stopping_rounds == 50 else self.early_stopping_rounds
 
 # %% ../nbs/03_boosting.ipynb #9aa78a98
@@ -245,9 +245,12 @@ def _xgb_outside(
     return data
 
 # %% ../nbs/03_boosting.ipynb #8138f69c
-@register("xgboost", family="boosting", description="gradient-boosted trees, histogram splits, native early stopping")
+@register("xgboost", family="boosting", description="gradient-boosted trees, histogram splits, native early stopping",
+          purpose="a first model of any table of features: nonlinear, quick, indifferent to scales and to missing values",
+          not_for="on some hundreds of noisy rows, where a penalised linear model says more; where the order of rows within a window is the signal",
+          paper="Chen and Guestrin (2016), https://arxiv.org/abs/1603.02754")
 class XGBoostModel(BoostingModel):
-    "XGBoost behind the contract."
+    "XGBoost's trees, trained by its own `train`, stopped on validation rows, stored as UBJSON."
     Config: ClassVar[type[ModelConfig]] = XGBoostConfig
     search_space: ClassVar[Space] = XGBOOST_SPACE
     file: ClassVar[str] = "model.ubj"
@@ -394,9 +397,12 @@ def _lgb_rows(
     return Blocks()
 
 # %% ../nbs/03_boosting.ipynb #2d002f60
-@register("lightgbm", family="boosting", description="gradient-boosted trees grown leaf by leaf")
+@register("lightgbm", family="boosting", description="gradient-boosted trees grown leaf by leaf",
+          purpose="long tables with many columns: leaf by leaf it is the quickest of the three boosters",
+          not_for="on short tables, where growing leaf by leaf fits the noise first",
+          paper="Ke and others (2017), LightGBM: A Highly Efficient Gradient Boosting Decision Tree, Advances in Neural Information Processing Systems 30")
 class LightGBMModel(BoostingModel):
-    "LightGBM behind the contract."
+    "LightGBM's trees, trained by its own `train`, stopped on validation rows, stored as text."
     Config: ClassVar[type[ModelConfig]] = LightGBMConfig
     search_space: ClassVar[Space] = LIGHTGBM_SPACE
     file: ClassVar[str] = "model.txt"
@@ -543,9 +549,12 @@ def _catboost_has_gpu() -> bool:
     return get_gpu_device_count() > 0
 
 
-@register("catboost", family="boosting", description="gradient-boosted symmetric trees")
+@register("catboost", family="boosting", description="gradient-boosted symmetric trees",
+          purpose="tables without time for tuning: symmetric trees do well with their defaults and predict quickly",
+          not_for="where the time of training is short: it is the slowest of the three boosters, and it holds the whole matrix in memory",
+          paper="Prokhorenkova and others (2018), https://arxiv.org/abs/1706.09516")
 class CatBoostModel(BoostingModel):
-    "CatBoost behind the contract."
+    "CatBoost's symmetric trees, stopped on validation rows, stored in its own binary format."
     Config: ClassVar[type[ModelConfig]] = CatBoostConfig
     search_space: ClassVar[Space] = CATBOOST_SPACE
     file: ClassVar[str] = "model.cbm"

@@ -296,7 +296,7 @@ class PathModel(ClassicalModel):
 # %% ../nbs/05_classical.ipynb #6673b4cb
 @dataclass
 class LogisticConfig(ClassicalConfig):
-    "Logistic regression's settings."
+    "The settings of logistic regression: penalty, mixture and solver."
     C: Positive | None = None  # inverse penalty; None: the best of C_path on validation rows, .01 without them
     C_path: list[float] | None = None  # None: 1e-4 … 1, half a decade apart
     l1_ratio: Annotated[float, Bound(ge=0, le=1)] = 0.0  # 0 ridge, 1 lasso; above 0 the solver is saga
@@ -305,7 +305,10 @@ class LogisticConfig(ClassicalConfig):
     newton_size: Count = 2_000_000  # values of a table (rows × columns) up to which Newton's method is used
 
 # %% ../nbs/05_classical.ipynb #c6765d31
-@register("logistic", family="classical", description="multinomial logistic regression with an elastic-net penalty")
+@register("logistic", family="classical", description="multinomial logistic regression with an elastic-net penalty",
+          purpose="noisy outcomes in classes: with a strong penalty it is often the one to beat, and its coefficients can be read",
+          not_for="where only the product of columns tells something, unless the panel has that product as a column",
+          paper="Zou and Hastie (2005) on the elastic net, https://doi.org/10.1111/j.1467-9868.2005.00503.x")
 class LogisticModel(PathModel):
     "Logistic regression behind the contract."
     Config: ClassVar[type[ModelConfig]] = LogisticConfig
@@ -338,14 +341,17 @@ class LogisticModel(PathModel):
 # %% ../nbs/05_classical.ipynb #ea6f5ddb
 @dataclass
 class RidgeConfig(ClassicalConfig):
-    "Linear regression's settings."
+    "The settings of the linear regression: its penalty and its loss."
     alpha: NonNegative | None = None  # penalty per row; None: the best of alpha_path on validation rows, .1 without them
     alpha_path: list[float] | None = None  # None: .001 … 3, half a decade apart
     distribution: Distribution = "auto"  # auto or squared: ridge; poisson: a log-linear count model; tweedie: power 1.5
     max_iter: Count = 300  # iterations of the count models' solver
 
 # %% ../nbs/05_classical.ipynb #96925c89
-@register("ridge", family="classical", description="ridge regression; Poisson regression for counts")
+@register("ridge", family="classical", description="ridge regression; Poisson regression for counts",
+          purpose="noisy numbers and counts: seconds on any table, and its coefficients can be read",
+          not_for="where the rule bends or jumps, unless the panel has columns that do",
+          paper="Hoerl and Kennard (1970), https://doi.org/10.1080/00401706.1970.10488634")
 class RidgeModel(PathModel):
     "Ridge or Poisson regression behind the contract."
     Config: ClassVar[type[ModelConfig]] = RidgeConfig
@@ -374,7 +380,7 @@ class RidgeModel(PathModel):
 # %% ../nbs/05_classical.ipynb #83ce67ea
 @dataclass
 class RandomForestConfig(ClassicalConfig):
-    "The forest's settings."
+    "The settings of the forest: trees, leaves, and rows a tree."
     n_estimators: Count = 200  # trees
     max_depth: Count | None = None  # levels; None: bounded by the leaves
     min_samples_leaf: Count | None = None  # least rows in a leaf; None: 20, or a twentieth of a table under 400 rows
@@ -386,7 +392,10 @@ class RandomForestConfig(ClassicalConfig):
         return replace(self, min_samples_leaf=self.min_samples_leaf or max(1, min(20, rows // 20)), max_samples=self.max_samples or min(0.5, 8_000 / rows))
 
 # %% ../nbs/05_classical.ipynb #86f51da4
-@register("random_forest", family="classical", description="bagged decision trees with large leaves")
+@register("random_forest", family="classical", description="bagged decision trees with large leaves",
+          purpose="a nonlinear model with one important setting and nothing to stop early",
+          not_for="where every bit of sharpness counts: boosting corrects its errors, a forest averages them; its files are the largest",
+          paper="Breiman (2001), https://doi.org/10.1023/A:1010933404324")
 class RandomForestModel(ClassicalModel):
     "scikit-learn's forests behind the contract."
     Config: ClassVar[type[ModelConfig]] = RandomForestConfig
@@ -455,7 +464,7 @@ class RandomForestModel(ClassicalModel):
 # %% ../nbs/05_classical.ipynb #8dd01083
 @dataclass
 class SVMConfig(ClassicalConfig):
-    "The kernel machine's settings."
+    "The settings of the kernel machine: penalty, kernel and landmarks."
     C: Positive = 0.1  # inverse penalty; small, because outcomes are noisy
     gamma: Positive | None = None  # width of the RBF kernel; None: 1 / number of columns
     epsilon: NonNegative = 0.05  # regression's tube, in standard deviations of the label
@@ -480,7 +489,10 @@ def two_parts(
     return np.sort(np.concatenate([np.setdiff1d(rows, late), alone])), late
 
 # %% ../nbs/05_classical.ipynb #9aa9781a
-@register("svm", family="classical", description="RBF support vector machine; landmarks above 3,000 rows")
+@register("svm", family="classical", description="RBF support vector machine; landmarks above 3,000 rows",
+          purpose="short tables with smooth borders between classes",
+          not_for="on long tables: above 3,000 rows it is an approximation, and still among the slowest; where probabilities must be good, since it learns none itself",
+          paper="Cortes and Vapnik (1995), https://doi.org/10.1007/BF00994018; Williams and Seeger (2000) on the landmarks")
 class SVMModel(ClassicalModel):
     "Support vector machines behind the contract."
     Config: ClassVar[type[ModelConfig]] = SVMConfig

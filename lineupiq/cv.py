@@ -33,7 +33,7 @@ __all__ = ['UNBOUNDED', 'FoldManifest', 'Fold', 'class_codes', 'check_fold', 'ro
 # %% ../nbs/02_cv.ipynb #a538697d
 @dataclass(frozen=True)
 class FoldManifest:
-    "What a fold consists of, in values that can be stored."
+    "The parts of a fold and their sizes, in values that can be stored."
     number: int  # 0 for the first fold
     cut: Any  # the training labels of a walk-forward fold end before this time
     test_from: Any  # first time of the test block
@@ -63,7 +63,7 @@ class Fold(Shown):
 
     @cached_property
     def manifest(self) -> FoldManifest:
-        "What was done, and the digest of the rows."
+        "A manifest of the fold: its parts, and the digest of their rows."
         sha = hashlib.sha256()
         for part in (self.train, self.val, self.test):
             rows = np.ascontiguousarray([] if part is None else part, dtype="<i8")
@@ -120,7 +120,7 @@ def row_count(
     rows: Any,  # a table, an array or a list
     name: str,  # what an error calls them
 ) -> int:
-    "How many rows there are, of whatever has rows."
+    "Count the rows of anything that has rows."
     shape = getattr(rows, "shape", None)
     try:
         return int(shape[0]) if shape else len(rows)
@@ -165,7 +165,7 @@ class Splitter(Shown):
             yield check_fold(fold, y, self.min_train, self.one_class, codes)
 
     def folds(self, y: ArrayLike | None = None) -> list[Fold]:
-        "All folds, with manifests."
+        "All folds in a list, each with its manifest."
         return list(self.iter_folds(y))
 
     def split(self, X: Rows | None = None, y: ArrayLike | None = None, groups: ArrayLike | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -178,7 +178,7 @@ class Splitter(Shown):
         for fold in self.iter_folds(y): yield fold.train, fold.test
 
     def get_n_splits(self, X: Rows | None = None, y: ArrayLike | None = None, groups: ArrayLike | None = None) -> int:
-        "How many folds there are."
+        "The number of folds that `split` gives."
         return len(self.blocks)
 
     def summary(self, y: ArrayLike | None = None) -> pd.DataFrame:
@@ -191,7 +191,7 @@ class Splitter(Shown):
         return plot_folds(self.iter_folds(), self.timeline, ax)
 
     def card(self) -> Card:
-        "How many folds of how many rows; in a notebook, the first of them."
+        "A card of the folds: how many of how many rows; in a notebook, the first of them."
         return Card(type(self).__name__, {"folds": str(len(self.blocks)), "rows": f"{len(self.timeline):,}", "embargo": str(self.embargo)})
 
     def _repr_html_(self) -> str:
@@ -392,7 +392,7 @@ class CombinatorialPurged(_TwoSided):
 
     @property
     def n_paths(self) -> int:
-        "How many complete paths the folds form."
+        "The number of complete paths through the rows that the folds form."
         return comb(self.n_blocks - 1, self.n_test - 1)
 
     def paths(self) -> list[list[tuple[int, np.ndarray]]]:

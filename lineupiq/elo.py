@@ -36,7 +36,7 @@ Reversion = Annotated[float, Bound(ge=0, le=1)]
 
 @dataclass
 class EloConfig(ModelConfig):
-    "The rating's constants."
+    "The constants of the rating; those that are left out are chosen on the past."
     k_factor: Positive | None = None  # rating points at stake per unit of surprise; None: the best of k_grid
     home_advantage: float | None = None  # rating points that a home field is worth; None: the best of home_grid, or learnt where ratings are given
     mean_reversion: Reversion | None = None  # share of the way back to the mean between seasons; None: the best of reversion_grid
@@ -93,7 +93,10 @@ def _win(diff: np.ndarray, scale: float) -> np.ndarray:
     return 1.0 / (1.0 + 10.0 ** (-np.clip(diff / scale, -15, 15)))
 
 # %% ../nbs/07_elo.ipynb #d0f3c06b
-@register("elo", family="rating", description="Elo ratings replayed through the log of games, constants chosen on the past")
+@register("elo", family="rating", description="Elo ratings replayed through the log of games, constants chosen on the past",
+          purpose="games: one number a team, from results alone; the model that every other model of games has to beat",
+          not_for="for anything that is not a game between two sides; where who plays changes more than a rating can follow",
+          paper="Elo (1978), The Rating of Chessplayers, Past and Present")
 class EloModel(ArrayModel):
     "A rating behind the contract."
     Config: ClassVar[type[ModelConfig]] = EloConfig
@@ -113,7 +116,7 @@ class EloModel(ArrayModel):
 
     @classmethod
     def idle_settings(cls, columns: Iterable[str], games: bool) -> tuple[str, ...]:
-        "Where ratings are given, whatever would move them."
+        "The constants that move ratings, where the table gives the ratings itself."
         return tuple(f.name for f in fields(cls.Config) if f.name not in _AT_WORK) if cls.input_for(columns, games) == "tabular" else ()
 
     def _inputs(self, X: Any, where: str) -> Any:  # Games, or (N, F) with the ratings among the columns
@@ -278,7 +281,7 @@ def plot_ratings(self: EloModel,
     teams: list[str] | None = None,  # None: the three best and the three worst by the last rating
     ax: Any = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
-    "Ratings through time."
+    "Plot the ratings of teams through time."
     table = self.ratings(X)
     if teams is None:
         last = table.groupby("team")["rating"].last().sort_values(ascending=False)

@@ -35,7 +35,7 @@ __all__ = ['SHARED', 'EnsembleConfig', 'default_members', 'member_configs', 'row
 # %% ../nbs/08_ensemble.ipynb #93fe3794
 @dataclass
 class EnsembleConfig(ModelConfig):
-    "What the three share."
+    "The settings that all three kinds of ensembles share."
     base_models: list[str] | None = None  # registered models; None: lightgbm, catboost, a linear one, and elo where there are games
     base_params: dict[str, Any] = field(default_factory=dict)  # model -> its parameters
     distribution: Distribution = "auto"  # of the members' loss
@@ -149,7 +149,7 @@ class EnsembleModel(ArrayModel):
 
     @property
     def remarks(self) -> list[str]:
-        "What a reader of the scores should know."
+        "Sentences that a reader of the scores should know, such as that a member does better alone."
         return list((self.level or {}).get("remarks", [])) if self.is_fitted else []
 
     def shares(self) -> pd.DataFrame:  # model, share, loss on the second level's rows, loss on validation rows
@@ -317,9 +317,12 @@ class VotingConfig(EnsembleConfig):
     weights: dict[str, float] | None = None  # member -> weight, not negative; None: equal
 
 
-@register("voting", family="ensemble", description="mean or majority of several models")
+@register("voting", family="ensemble", description="mean or majority of several models",
+          purpose="several models that err in different ways, with nothing more to learn",
+          not_for="where one member is clearly better than the others: the mean makes it worse, and the model says so",
+          paper="Clemen (1989), https://doi.org/10.1016/0169-2070(89)90012-5")
 class VotingModel(EnsembleModel):
-    "Members that vote."
+    "The mean of several models' forecasts, or a majority of their votes."
     Config: ClassVar[type[ModelConfig]] = VotingConfig
     search_space: ClassVar[Space] = Space({"voting": Choice(("soft", "hard"), doc="means of probabilities, or votes")}, note="the members are tuned on their own")
 
@@ -428,7 +431,10 @@ class StackingConfig(EnsembleConfig):
     meta_C: Positive = 0.1  # inverse penalty of the linear one
 
 
-@register("stacking", family="ensemble", description="a second level learnt on past-only predictions")
+@register("stacking", family="ensemble", description="a second level learnt on past-only predictions",
+          purpose="several models whose worth should be learnt, with rows enough for it",
+          not_for="on short tables: every member is trained once a block; where one booster is as good",
+          paper="Wolpert (1992), https://doi.org/10.1016/S0893-6080(05)80023-1")
 class StackingModel(LearntModel):
     "Members stacked in time (Wolpert, 1992), on an expanding walk instead of k-fold."
     Config: ClassVar[type[ModelConfig]] = StackingConfig
@@ -450,7 +456,10 @@ class BlendingConfig(EnsembleConfig):
     meta_C: Positive = 0.1  # inverse penalty of the linear one
 
 
-@register("blending", family="ensemble", description="a second level learnt on the latest training rows")
+@register("blending", family="ensemble", description="a second level learnt on the latest training rows",
+          purpose="the same as stacking, at the cost of two fits a member",
+          not_for="on short tables, whose latest rows are too few to learn weights from",
+          paper="Töscher, Jahrer and Bell (2009), The BigChaos Solution to the Netflix Grand Prize")
 class BlendingModel(LearntModel):
     "Members blended on one hold-out at the end of the training rows."
     Config: ClassVar[type[ModelConfig]] = BlendingConfig

@@ -185,7 +185,7 @@ class LineupIQEstimator(_Checked):
     def predict(self,
         X: Rows,  # (N, F) the columns of the fit
     ) -> np.ndarray:  # (N,) classes as they were named, or numbers
-        "Predict rows."
+        "Predict the class or the number of each row."
         codes = self._answer(X)[0]
         return self.classes_[codes] if self._classifies else codes
 
@@ -193,7 +193,7 @@ class LineupIQEstimator(_Checked):
     def predict_proba(self,
         X: Rows,  # (N, F) the columns of the fit
     ) -> np.ndarray:  # (N, C) in the order of `classes_`
-        "Class probabilities."
+        "Predict the probability of each class, row by row."
         return self._answer(X)[1]
 
     def score(self,

@@ -50,9 +50,12 @@ class NHiTSConfig(NeuralConfig):
         return out
 
 # %% ../nbs/06_forecasters.ipynb #566a3443
-@register("nhits", family="timeseries", description="N-HiTS: pooled blocks and interpolated knots, a head for the label")
+@register("nhits", family="timeseries", description="N-HiTS: pooled blocks and interpolated knots, a head for the label",
+          purpose="long windows whose slow and quick movements both count; the quickest of the forecasting nets",
+          not_for="with less than some thousands of windows; where current rows say it all",
+          paper="Challu and others (2023), https://arxiv.org/abs/2201.12886")
 class NHiTSModel(NeuralModel):
-    "N-HiTS behind the contract."
+    "N-HiTS over windows of rows, with a head for the label."
     Config: ClassVar[type[ModelConfig]] = NHiTSConfig
     search_space: ClassVar[Space] = Space({"learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"), "hidden_size": Choice((64, 128, 256), simpler="low", doc="units of a block's layers"), "num_layers": Int(1, 3, simpler="low", doc="layers of a block"), "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"),
         "channels": Choice((4, 8, 16), simpler="low", doc="series that more features are mixed into"), "seq_len": Choice((30, 60, 90), simpler="low", doc="rows of a window")})
@@ -82,7 +85,10 @@ class TFTConfig(NeuralConfig):
         return super().contradictions() + ([f"heads: {self.heads} does not divide hidden_size: {self.hidden_size}"] if self.hidden_size % self.heads else [])
 
 # %% ../nbs/06_forecasters.ipynb #06cefb10
-@register("tft", family="timeseries", description="Temporal Fusion Transformer: selects variables, attends to steps, says which")
+@register("tft", family="timeseries", description="Temporal Fusion Transformer: selects variables, attends to steps, says which",
+          purpose="windows of few columns where a reader wants to see which columns and steps were looked at",
+          not_for="with hundreds of columns: its cost grows with each of them; on a processor with long tables",
+          paper="Lim and others (2021), https://arxiv.org/abs/1912.09363")
 class TFTModel(NeuralModel):
     "The Temporal Fusion Transformer behind the contract."
     Config: ClassVar[type[ModelConfig]] = TFTConfig
@@ -144,7 +150,7 @@ class TFTModel(NeuralModel):
 def variable_weights(self: TFTModel,
     X: Rows,  # (N, F) or (N, T, F) rows to explain
 ) -> pd.DataFrame:  # (N, F), a column a feature, rows sum to 1
-    "How much each row's answer leans on each feature."
+    "The share of each row's answer that leans on each feature."
     import pandas as pd
     self.require_fitted("explain")
     return pd.DataFrame(self._weights(self._inputs(X, "the rows to explain"))[0], columns=self.feature_columns)
@@ -154,7 +160,7 @@ def variable_weights(self: TFTModel,
 def attention(self: TFTModel,
     X: Rows,  # (N, F) or (N, T, F) rows to explain
 ) -> pd.DataFrame:  # (N, T), columns t-59 … t, rows sum to 1
-    "How much of each row's answer was taken from each step."
+    "The share of each row's answer that was taken from each step."
     import pandas as pd
     self.require_fitted("explain")
     seen = self._weights(self._inputs(X, "the rows to explain"))[1]

@@ -99,7 +99,7 @@ class NeuralModel(ArrayModel):
 
     @property
     def squares(self) -> bool:
-        "Whether the loss is a mean of squares and nothing else."
+        "True: the loss is a mean of squares and nothing else."
         return self.loss_kind() == "squared" and not self.config.quantiles
 
     def refit_config(self) -> dict:
@@ -284,7 +284,10 @@ class SequenceConfig(NeuralConfig):
     dropout: Annotated[float, Bound(ge=0, lt=1)] = 0.2  # share of activations dropped while training
 
 
-@register("lstm", family="neural", description="long short-term memory over windows of rows")
+@register("lstm", family="neural", description="long short-term memory over windows of rows",
+          purpose="what depends on the order of earlier rows and cannot be written as columns",
+          not_for="before a booster on rolling columns was beaten; with less than some thousands of windows; where minutes of training are too many",
+          paper="Hochreiter and Schmidhuber (1997), https://doi.org/10.1162/neco.1997.9.8.1735")
 class LSTMModel(NeuralModel):
     "LSTM layers; the state after the newest row."
     Config: ClassVar[type[ModelConfig]] = SequenceConfig
@@ -296,7 +299,10 @@ class LSTMModel(NeuralModel):
         return RecurrentNet(self.name, n_features, n_out, c.hidden_size, c.num_layers, c.dropout)
 
 
-@register("gru", family="neural", description="gated recurrent units over windows of rows: a smaller LSTM")
+@register("gru", family="neural", description="gated recurrent units over windows of rows: a smaller LSTM",
+          purpose="the same as an LSTM, with a quarter fewer weights",
+          not_for="before a booster on rolling columns was beaten; with less than some thousands of windows",
+          paper="Cho and others (2014), https://arxiv.org/abs/1406.1078")
 class GRUModel(LSTMModel):
     "GRU layers; the state after the newest row."
 
@@ -309,7 +315,10 @@ class TCNConfig(SequenceConfig):
     kernel_size: Annotated[int, Bound(ge=2)] = 3  # steps that one convolution reads
 
 
-@register("tcn", family="neural", description="dilated causal convolutions over windows of rows")
+@register("tcn", family="neural", description="dilated causal convolutions over windows of rows",
+          purpose="patterns of a fixed length in long windows; all steps are computed at once",
+          not_for="where what matters is older than the window that its blocks see; with less than some thousands of windows",
+          paper="Bai, Kolter and Koltun (2018), https://arxiv.org/abs/1803.01271")
 class TCNModel(NeuralModel):
     "Residual blocks of dilated causal convolutions."
     Config: ClassVar[type[ModelConfig]] = TCNConfig
@@ -324,7 +333,7 @@ class TCNModel(NeuralModel):
 # %% ../nbs/04_neural.ipynb #1a69c188
 @dataclass
 class TransformerConfig(SequenceConfig):
-    "The Transformer's own."
+    "The settings of the Transformer: heads, layers and width."
     seq_len: Count = 60  # rows of history in a window
     learning_rate: Positive = 5e-4  # attention is less patient with large steps
     warmup_epochs: NonNegative = 1.0  # epochs in which the rate rises
@@ -337,7 +346,10 @@ class TransformerConfig(SequenceConfig):
         return super().contradictions() + odd
 
 
-@register("transformer", family="neural", description="self-attention over windows of rows")
+@register("transformer", family="neural", description="self-attention over windows of rows",
+          purpose="windows in which a few steps matter, wherever they are",
+          not_for="with less than tens of thousands of windows: of the four nets it needs the most rows",
+          paper="Vaswani and others (2017), https://arxiv.org/abs/1706.03762")
 class TransformerModel(NeuralModel):
     "A pre-norm encoder; the newest row's token."
     Config: ClassVar[type[ModelConfig]] = TransformerConfig

@@ -39,7 +39,7 @@ __all__ = ['TIMESFM', 'hub_answers', 'locate', 'make_backbone', 'read_backbone',
 def hub_answers(
     seconds: float = 3.0,  # to wait for it
 ) -> bool:
-    "Whether the hub may be asked, and answers."
+    "True: the hub may be asked, and answers."
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
     if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
@@ -54,7 +54,7 @@ def hub_answers(
 def locate(
     weights: str,  # a folder, or a repository of the hub
 ) -> tuple[str, bool]:  # what to read, and whether only from this machine
-    "Where weights can be read from; an EnvironmentFault where they cannot."
+    "Find the place that weights can be read from; an EnvironmentFault where there is none."
     from huggingface_hub import try_to_load_from_cache
     if Path(weights).is_dir():
         return str(Path(weights)), True
@@ -219,9 +219,12 @@ class BackboneModel(NeuralModel):
         super()._load_native(folder)
 
 # %% ../nbs/06a_pretrained.ipynb #b554699c
-@register("patchtst", family="timeseries", description="PatchTST: patches of each feature as tokens, by Hugging Face transformers")
+@register("patchtst", family="timeseries", description="PatchTST: patches of each feature as tokens, by Hugging Face transformers",
+          purpose="long windows of columns that each tell a story of their own, read in patches",
+          not_for="where columns matter only together, since it reads each by itself first; with less than some thousands of windows",
+          paper="Nie and others (2023), https://arxiv.org/abs/2211.14730")
 class PatchTSTModel(BackboneModel):
-    "PatchTST behind the contract."
+    "PatchTST, which reads each feature of a window in patches, under a head for the label."
     Config: ClassVar[type[ModelConfig]] = PatchTSTConfig
     search_space: ClassVar[Space] = Space({"learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"), "hidden_size": Choice((8, 16, 32), simpler="low", doc="width of a patch's vector"), "num_layers": Int(1, 3, simpler="low", doc="of the encoder"),
         "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"), "head_size": Choice((4, 8, 16), simpler="low", doc="numbers kept of each feature")}, note="sizes belong to a net from scratch; with stored weights search the rate, the dropout and the head alone")
@@ -294,9 +297,12 @@ def principal(
     return mean.astype(np.float32), basis.astype(np.float32)
 
 # %% ../nbs/06a_pretrained.ipynb #dfbf1cbf
-@register("timesfm", family="timeseries", description="TimesFM: a pretrained forecaster's states under a head, frozen or fine-tuned, by Hugging Face transformers")
+@register("timesfm", family="timeseries", description="TimesFM: a pretrained forecaster's states under a head, frozen or fine-tuned, by Hugging Face transformers",
+          purpose="few rows and long series: what a forecaster has learnt from other series stands under a small head",
+          not_for="without its weights, which are a download of their own; where the outcome is no continuation of a series",
+          paper="Das and others (2024), https://arxiv.org/abs/2310.10688")
 class TimesFMModel(BackboneModel):
-    "TimesFM behind the contract."
+    "TimesFM, a forecaster that was trained before, under a head for the label."
     Config: ClassVar[type[ModelConfig]] = TimesFMConfig
     search_space: ClassVar[Space] = Space({"learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"), "components": Choice((8, 16, 32), simpler="low", doc="numbers kept of each feature's state"), "hidden_size": Choice((32, 64, 128), simpler="low", doc="units of the head's layer"),
         "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training")}, note="the backbone is stored and not searched")

@@ -33,6 +33,9 @@ class Entry:
     requires_gpu: bool = False
     supports_multivariate: bool = True
     supports_horizon_multi: bool = False
+    purpose: str = ""  # what it is for
+    not_for: str = ""  # when not to take it
+    paper: str = ""  # where it comes from
     reason: str = ""  # why it is unavailable
     extra: str = ""  # what to install
     module: str = field(default="", repr=False)
@@ -40,13 +43,14 @@ class Entry:
 
     @property
     def full_name(self) -> str:
-        "`family:name`."
+        "The model's name with its family before it: `family:name`."
         return f"{self.family}:{self.name}"
 
     def metadata(self) -> dict:  # plain values
         "The entry as a dictionary."
         cls = self.cls
-        return {"name": self.name, "family": self.family, "description": self.description, "requires_gpu": self.requires_gpu,
+        return {"name": self.name, "family": self.family, "description": self.description, "purpose": self.purpose, "not_for": self.not_for, "paper": self.paper,
+                "requires_gpu": self.requires_gpu,
                 "supports_multivariate": self.supports_multivariate, "supports_horizon_multi": self.supports_horizon_multi,
                 "class": cls.__name__ if cls else "", "module": self.module, "available": cls is not None, "reason": self.reason, "extra": self.extra,
                 "tasks": list(cls.tasks) if cls else [], "input_kind": cls.input_kind if cls else "", "early_stopping": bool(cls and cls.stops_early), "is_rule": bool(cls and cls.is_rule),
@@ -116,11 +120,14 @@ class ModelRegistry(Shown):
         requires_gpu: bool = False,  # True: cannot run on a CPU
         supports_multivariate: bool = True,  # takes more than one feature
         supports_horizon_multi: bool = False,  # predicts several horizons at once
+        purpose: str = "",  # what it is for
+        not_for: str = "",  # when not to take it
+        paper: str = "",  # where it comes from: authors, year, address
     ) -> Callable[[type[BaseModel]], type[BaseModel]]:  # a class decorator
         "Register a class. `TypeError` unless it is a BaseModel, `AttributeError` if a method of the contract is missing."
         def decorate(cls: type[BaseModel]) -> type[BaseModel]:
             self._check_class(name, cls)
-            entry = Entry(name, family, cls, description, requires_gpu, supports_multivariate, supports_horizon_multi, module=cls.__module__, own=frozenset(vars(cls)) - {"name", "family"})
+            entry = Entry(name, family, cls, description, requires_gpu, supports_multivariate, supports_horizon_multi, purpose, not_for, paper, module=cls.__module__, own=frozenset(vars(cls)) - {"name", "family"})
             taken = self._entries.get(entry.full_name)
             if taken and taken.cls and not _same_class(taken, entry):
                 raise ConfigError(f"the model {entry.full_name} is registered already", found=f"{taken.module}.{taken.cls.__name__}", fix="choose another name")
@@ -190,12 +197,12 @@ class ModelRegistry(Shown):
     def get_metadata(self,
         name: str,  # short or full
     ) -> dict:  # plain values
-        "What is known of a model without building it."
+        "The facts about a model that are known without building it."
         return self.entry(name).metadata()
 
     @_Either
     def list_all(self) -> list[str]:  # full names
-        "Every registered model, sorted."
+        "The full names of all registered models, sorted."
         return sorted(self._entries)
 
     @_Either

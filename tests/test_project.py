@@ -284,3 +284,15 @@ def test_exit_codes_are_documented():
     listed = {int(n) for line in table.splitlines() if line.startswith("| ") for n in re.findall(r"\d+", line.split("|")[1])}
     assert used <= listed, f"not in the README: {sorted(used - listed)}"
     assert listed == {*range(11), 129, 130, 143}
+
+
+def test_docstrings_define():
+    "A public docstring is a sentence of more than four words, and no question that the reader has to answer."
+    short, riddles = [], []
+    for path in sorted((ROOT / "lineupiq").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith("_") and (said := ast.get_docstring(node)):
+                words = said.split()
+                short += [f"{path.name}: {node.name}: {said}"] if len(words) <= 4 else []
+                riddles += [f"{path.name}: {node.name}: {said}"] if words[0].strip(",.:") in ("What", "How", "Whether", "Where") else []
+    assert len(short) <= 20 and len(riddles) <= 20, "\n".join(short + riddles)

@@ -1,6 +1,7 @@
 """The project's own tools: the environment's stamp, the counting of `make test`, the checks of pages and notebooks."""
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -13,9 +14,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import check_docs  # noqa: E402
+import make_commands  # noqa: E402
 import make_configs  # noqa: E402
 import make_env  # noqa: E402
+import make_models  # noqa: E402
 import make_readme  # noqa: E402
+import reference  # noqa: E402
 import run_tests  # noqa: E402
 
 
@@ -226,10 +230,43 @@ def test_cells_become_markdown():
     assert "# T" in text and "1 + 1" not in text and "\n2\n" in text and "python\nx\n" in text and "shown" in text and "picture" in text
 
 
-def test_only_the_imports_of_a_mixed_cell_run():
-    assert check_docs.imports_only("import os\nfolder = os.getcwd()") == "import os"
-    assert check_docs.imports_only("import os") is None and check_docs.imports_only("#| export\nimport os\nx = 1") is None
-    assert check_docs.imports_only("!ls") is None
+def test_a_class_is_shown_with_its_fields_properties_and_methods():
+    "Type, default and comment of every field, inherited ones too; limits as signs; flags as code; a link to the line."
+    text = reference.describe("lineupiq.training.request", "SplitPlan", "https://git.host/x/blob/main")
+    assert "| `val` | `float ≥ 0, < 1` | `0.15` | Share of the rows for validation. |" in text and "where `--test` does not say it" in text
+    assert "#### SplitPlan.check {#splitplan.check}" in text and re.search(r"lineupiq/training/request.py#L\d+\)", text)
+    assert "| `calibrate` |" in reference.describe("lineupiq.training.request", "TrainSettings")  # of FitSettings
+    assert "[`full_name`]{#entry.full_name} | `str` |" in reference.describe("lineupiq.registry", "Entry")
+    assert "class DataError(" in reference.describe("lineupiq.base", "DataError")
+
+
+def test_a_class_without_its_fields_is_named():
+    whole = reference.describe("lineupiq.training.request", "SplitPlan")
+    assert reference.lacking("a.ipynb", whole, "lineupiq.training.request") == []
+    assert reference.lacking("a.ipynb", whole.replace("| `val` |", "| |"), "lineupiq.training.request") == ["a.ipynb: SplitPlan is shown without val"]
+
+
+def test_names_in_backticks_lead_to_their_page():
+    index = {"syms": {"lib.a": {"lib.a.Panel": ("01_data/a.html#panel", "lib/a.py"), "lib.a._secret": ("01_data/a.html#_secret", "lib/a.py"), "lib.a.train": ("01_data/a.html#train", "lib/a.py"),
+                                "lib.a.two": ("01_data/a.html#two", "lib/a.py")}, "lib.b": {"lib.b.two": ("b.html#two", "lib/b.py")}}}
+    link = lambda text, module="lib.b", here="b.html": reference.Names(index).link(text, module, here)  # noqa: E731
+    assert link("a `Panel`") == "a [`Panel`](01_data/a.html#panel)" and link("a `Panel`", "lib.a", "01_data/a.html") == "a [`Panel`](#panel)"
+    assert link("`train()`") == "[`train()`](01_data/a.html#train)" and link("`two()`") == "[`two()`](#two)" and link("`two()`", "lib.c", "x/c.html") == "`two()`"
+    assert link("say --wide, or `a\n--b` and\n\n```\n--c\n```") == "say `--wide`, or `a\n--b` and\n\n```\n--c\n```"
+    for same in ("`train`", "| `two` | x |", "`_secret`", "```python\n`Panel`\n```", "# `Panel`", "[`Panel`](c.html)"):
+        assert link(same) == same
+
+
+def test_cells_that_only_check_are_folded():
+    for source in ("from fastcore.test import test_eq", "x = f()\ntest_eq(x, 1)", "with ExceptionExpected(ValueError, 'a'): f()", "for a in b: assert a", "assert x"):
+        assert reference.only_checks(source), source
+    for source in ("x = f()\ny = g()\nassert x", "f()", "from fastcore.test import test_eq\nimport numpy as np", "!ls"):
+        assert not reference.only_checks(source), source
+
+
+def test_flags_that_became_dashes_are_found():
+    assert reference.dashes("<p>say –json or (–wide), 3–4 and a – b</p><pre>–code</pre>") == ["–json", "–wide"]
+    assert reference.plain("with --json, `--wide` and $5") == "with `--json`, `--wide` and \\$5"
 
 
 @pytest.mark.long
@@ -264,8 +301,22 @@ def test_shipped_configurations_are_those_of_the_classes():
     assert found == wanted, "run `make configs`"
 
 
+def test_the_pages_of_commands_and_models_are_those_of_the_program():
+    for tool in (make_commands, make_models):
+        assert tool.PAGE.read_text(encoding="utf-8") == tool.page(), "run `make reference`"
+
+
+def test_the_index_has_the_exit_codes_of_the_program():
+    from lineupiq.cli.program import EXIT_CODES, error_classes
+    import lineupiq.base as base
+    said = dict(re.findall(r"^\| (\d+) \| (.*) \|$", make_readme.readme(), re.M))
+    assert {int(k): v for k, v in said.items()} == {k: v for k, v in EXIT_CODES.items() if k < 129}
+    errors = {cls for cls in vars(base).values() if isinstance(cls, type) and issubclass(cls, base.LineupIQError)}
+    assert errors == {cls for code in EXIT_CODES for cls in error_classes(code)}, "an error ends with a code that has no words"
+
+
 def test_make_targets_are_there():
     text = (ROOT / "Makefile").read_text()
-    for target in ("env", "train", "test", "slow", "lab", "docs", "sync", "configs", "readme", "sidebar"):
+    for target in ("env", "train", "test", "slow", "lab", "docs", "sync", "configs", "readme", "sidebar", "reference"):
         assert f"\n{target}:" in text and f"make {target} " in text
     assert textwrap.dedent(text).count("$(shell") == 0  # portable: no GNU functions

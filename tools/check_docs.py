@@ -4,10 +4,10 @@
 
 The work is done in a copy, so nothing in the checkout changes. What is checked: each notebook survives nbdev's processing (a `show_doc`
 that fails is found here), pandoc makes a page of it, the page has a title, and every link inside the site leads to a page and to an
-anchor that exists; links into the repository lead to files that exist. Links to other sites are not followed.
+anchor that exists; links into the repository lead to files that exist. Links to other sites are not followed. The reference is whole: every
+class is shown with its fields, every page says how its names are imported, and no flag became a dash.
 """
 import argparse
-import ast
 import contextlib
 import io
 import os
@@ -18,6 +18,8 @@ import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
+
+import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("nbs", "lineupiq", "models", "settings.ini", "setup.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
@@ -43,43 +45,77 @@ def copy_project(root: Path, to: Path) -> Path:
     return to
 
 
-def signature_of(sym, *, eval_str: bool = True, **options):
-    "A signature; names that are imported for annotations alone stay as they are written."
-    import inspect
-    try:
-        return inspect.signature(sym, eval_str=eval_str, **options)
-    except NameError:
-        return inspect.signature(sym, **options)
+def module_of(path: Path) -> str:
+    "The module that a notebook exports, by its full name; empty where it exports none."
+    import json
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if found := re.search(r"^#\| *default_exp +(\S+)", "".join(cell["source"]), re.M):
+            name = found[1].removesuffix(".__init__")
+            return settings()["lib_name"] if name == "__init__" else f"{settings()['lib_name']}.{name}"
+    return ""
 
 
-def imports_only(source: str) -> str | None:
-    "The imports of a cell that also does something else; None for any other cell, and for what is exported."
-    if re.search(r"^ *#\| *export", source, re.M):
-        return None
-    try:
-        body = ast.parse(source).body
-    except SyntaxError:  # a line that only IPython understands
-        return None
-    lines = [ast.unparse(n) for n in body if isinstance(n, (ast.Import, ast.ImportFrom))]
-    return "\n".join(lines) if lines and len(lines) < len(body) else None
+class show_entries:
+    "In the place of nbdev's step that runs exported cells: the module is imported, and `show_doc` shows what its file says (tools/reference.py)."
+    def __init__(self, nb):
+        self.nb, self.module = nb, module_of(Path(nb.path_))
+
+    def __call__(self, cell) -> None:
+        asked = re.search(r"^show_doc\(([\w.]+)\)", cell.source or "", re.M) if cell.cell_type == "code" else None
+        if asked:
+            from execnb.nbio import dict2nb
+            text = reference.describe(self.module, asked[1], f"{settings()['git_url']}/blob/{settings()['branch']}")
+            made = {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": text.splitlines(keepends=True)}}
+            cell.outputs = dict2nb({"cells": [{"cell_type": "code", "source": "", "outputs": [made]}]}).cells[0].outputs
 
 
-def make_gentle() -> None:
-    """nbdev runs whole every cell that imports something, and evaluates every annotation. A page needs only the imports, and the
-    annotations as they are written; so examples are not run twice, and not without what they stand on."""
-    import fastcore.docments
-    from nbdev.processors import exec_show_docs
-    fastcore.docments.signature = signature_of
-    usual = exec_show_docs.__call__
+class add_names:
+    "The last step: a page begins with the line that imports its names, names in backticks lead to where they are explained, and cells that only check are folded."
+    names: "reference.Names"
 
-    def call(self, cell):
-        only = imports_only(cell.source) if cell.cell_type == "code" else None
-        if only is None:
-            return usual(self, cell)
-        if self.nb.has_docs_ and hasattr(self, "k"):
-            self.k.run_cell(only)
+    def __init__(self, nb):
+        self.nb, self.module = nb, module_of(Path(nb.path_))
 
-    exec_show_docs.__call__ = call
+    def begin(self) -> None:
+        from execnb.nbio import mk_cell
+        line = reference.import_line(self.module) if self.module else ""
+        if line:
+            shown = [i for i, c in enumerate(self.nb.cells) if not (c.cell_type == "raw" or c.source.startswith("<!--"))]
+            first = shown[0] if shown else len(self.nb.cells)
+            told = first < len(self.nb.cells) and self.nb.cells[first].cell_type == "markdown" and not self.nb.cells[first].source.startswith(("#", "```"))
+            self.nb.cells.insert(first + told, mk_cell(f"```python\n{line}\n```", "markdown"))
+
+    def __call__(self, cell) -> None:
+        here = address(Path(self.nb.path_))
+        if cell.cell_type == "code" and not cell.get("outputs") and "code-fold" not in cell.source and reference.only_checks(cell.source):
+            cell.source = f'#| code-fold: true\n#| code-summary: "Checks"\n{cell.source}'
+        if cell.cell_type == "markdown":
+            cell.source = self.names.link(cell.source, self.module, here)
+        for o in cell.get("outputs", []):
+            if "text/html" in o.get("data", {}):
+                o["data"]["text/html"] = [reference.FLAG.sub(lambda m: m[0].replace("--", "&#45;&#45;"), line) for line in o["data"]["text/html"]]
+            if "text/markdown" in o.get("data", {}):
+                o["data"]["text/markdown"] = self.names.link("".join(o["data"]["text/markdown"]), self.module, here).splitlines(keepends=True)
+
+
+def address(path: Path) -> str:
+    "Where a notebook's page stands, from the top of the site."
+    from nbdev.doclinks import _nbpath2html
+    return _nbpath2html(path.resolve().relative_to(Path("nbs").resolve())).as_posix()
+
+
+def set_steps() -> None:
+    "nbdev's steps with ours in the place of two of them."
+    import importlib
+    from nbdev import processors
+    add_names.names = reference.Names(importlib.import_module(f"{settings()['lib_name']}._modidx").d)
+    processors.exec_show_docs, processors.add_links = show_entries, lambda cell: None
+    usual = processors.FilterDefaults.base_procs
+    if getattr(usual, "ours", None) is None:
+        def base_procs(self):
+            return [*usual(self), add_names]
+        base_procs.ours = True
+        processors.FilterDefaults.base_procs = base_procs
 
 
 def process(project: Path) -> tuple[Path, list[str]]:
@@ -93,9 +129,9 @@ def process(project: Path) -> tuple[Path, list[str]]:
     from nbdev.serve import _proc_file
     from nbdev.serve_drv import main as process_one
     get_config.cache_clear()
-    make_gentle()
     refresh_quarto_yml()
     _build_modidx()
+    set_steps()
     nbs, cache, problems = Path("nbs"), Path("_proc"), []
     nbdev_sidebar.__wrapped__(path=nbs)
     shutil.rmtree(cache, ignore_errors=True)
@@ -210,6 +246,21 @@ def _link_problem(name: str, link: str, parsed: dict, addresses: dict, root: Pat
     return f"no such anchor: {link}" if anchor and anchor not in parsed[page].anchors else ""
 
 
+def reference_problems(cache: Path) -> list[str]:
+    "What the reference lacks: classes without the fields that they have, links to no line, pages without the line that imports their names."
+    import nbformat
+    out = []
+    for path in sorted(cache.rglob("*.ipynb")):
+        source = Path("nbs", path.relative_to(cache))
+        module = module_of(source) if source.exists() else ""
+        if module:
+            text = to_markdown(nbformat.read(path, 4).cells)
+            name = path.relative_to(cache).as_posix()
+            out += reference.lacking(name, text, module) + ([f"{name}: a link to a source without a line"] if "#LNone" in text else [])
+            out += [f"{name}: nothing says how its names are imported"] if reference.import_line(module) not in text else []
+    return out
+
+
 def check(root: Path = ROOT, keep: Path | None = None) -> tuple[int, list[str]]:
     "How many pages there are, and everything that is wrong with them."
     here, config = Path.cwd(), settings(root)
@@ -218,11 +269,13 @@ def check(root: Path = ROOT, keep: Path | None = None) -> tuple[int, list[str]]:
         try:
             cache, problems = process(copy_project(root, Path(scratch, "project")))
             pages, addresses, more = make_pages(cache.resolve())
+            more += reference_problems(cache)
         finally:
             os.chdir(here)
         for name, html in pages.items() if keep else ():
             (keep / name).parent.mkdir(parents=True, exist_ok=True)
             (keep / name).write_text(html, encoding="utf-8")
+        more += [f"{name}: a flag became a dash: {', '.join(found)}" for name, html in pages.items() if (found := reference.dashes(html))]
         return len(pages), problems + more + link_problems(pages, addresses, root, config["doc_host"] + base, config["git_url"])
 
 

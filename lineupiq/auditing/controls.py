@@ -102,7 +102,7 @@ SIGMAS = 3.0  # standard errors above no gain at all that are too many
 # %% ../../nbs/11_auditing/03_controls.ipynb #dc918b80
 @dataclass(frozen=True)
 class Gain:
-    "What a model gained where nothing was to be gained."
+    "The gain of a model over its rule on data without anything to gain."
     model: str
     metric: str
     value: float  # over the strongest rule

@@ -117,7 +117,7 @@ def splitter_factory(
 # %% ../../nbs/11_auditing/01_folds.ipynb #6b80189c
 @dataclass(repr=False)
 class AuditReport(Shown):
-    "What was found, and what was looked at."
+    "The findings of an audit, and a list of everything that was looked at."
     findings: list[Finding]
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -125,15 +125,15 @@ class AuditReport(Shown):
 
     @property
     def failed(self) -> list[Finding]:
-        "The findings that failed."
+        "The findings of the audit that failed."
         return [f for f in self.findings if f.verdict == "fail"]
 
     def counts(self) -> dict[str, int]:
-        "How many findings of each verdict."
+        "Count the findings of each verdict."
         return {v: sum(f.verdict == v for f in self.findings) for v in ("pass", "warn", "fail", "unknown")}
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The report as plain values for JSON."
         return {"verdict": "fail" if self.failed else "unknown" if self.unasked else "pass", "counts": self.counts(), "findings": [f.record() for f in self.findings], **({"unasked": self.unasked} if self.unasked else {}), **self.facts, "seconds": round(self.seconds, 1)}
 
     def table(self) -> pd.DataFrame:  # title, verdict, evidence, finding

@@ -153,7 +153,7 @@ def _apart(a: pd.DataFrame, b: pd.DataFrame) -> float:
 # %% ../../nbs/11_auditing/06_leaks.ipynb #30cfbb5c
 @dataclass
 class ModelAudit:
-    "What the walks of one model left for the questions that compare models."
+    "The findings and forecasts that the walks of one model left, for the questions that compare models."
     findings: list[Finding]
     frames: list[pd.DataFrame] = field(default_factory=list)  # predictions of each cut, as the world is
     others: list[pd.DataFrame] = field(default_factory=list)  # the same, with another future
@@ -236,7 +236,7 @@ def level_finding(
     stage: Stage,  # rows and worlds
     spec: ModelSpec,  # a model that learns a second level
 ) -> Finding:
-    "What the second level reads of rows, when labels that ended later are others."
+    "Compare the second level's training rows in two worlds that differ in labels that ended later."
     cut = stage.cuts[0]
     fold = cut.fold(stage.panel)
     known = np.sort(stage.panel.times[fold.train])

@@ -64,7 +64,7 @@ def cuts_of(
     n: int = 2,  # test blocks
     share: float = 0.3,  # of the units of time that are tested
 ) -> list[Cut]:
-    "Test blocks and moments."
+    "The test blocks of the walk, and the moments at which the future changes."
     grouped = panel.groups is not None
     unit = (panel.groups if grouped else panel.times)[panel.labelled]
     distinct = np.unique(unit)
@@ -97,7 +97,7 @@ def planted_panel(
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #6c074261
 class Seen(Exception):
-    "What the second level was about to be learnt on."
+    "Carries the rows that the second level was about to learn from out of the fit."
     def __init__(self, raw: np.ndarray, known: np.ndarray, times: np.ndarray, ends: np.ndarray):
         self.raw, self.known, self.times, self.ends = raw, known, times, ends
 
@@ -143,7 +143,7 @@ def _relabelled(y: np.ndarray, late: np.ndarray, classes: bool) -> np.ndarray:
 def learns_level(
     name: str,  # a registered model
 ) -> bool:
-    "Whether a model learns a second level from its members' predictions."
+    "True: a model learns a second level from its members' predictions."
     from lineupiq.ensemble import LearntModel
     return issubclass(registry().get_model(name), LearntModel)
 
@@ -155,7 +155,7 @@ def level_rows(
     plant: str | None = None,  # stack
     after: np.datetime64 | None = None,  # training labels that ended later are garbage
 ) -> Seen:
-    "What the second level would be learnt on."
+    "The rows that the second level of a model would learn from."
     try: fit_fold(panel, replace(fold, val=None), replace(spec, among=stacked(spec.name, True, plant, after)), FitSettings(refit=False))
     except Seen as seen: return seen
     raise DataError(f"{spec.name} did not reach its second level", expected="a model that learns one")
@@ -163,7 +163,7 @@ def level_rows(
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #3d430753
 @dataclass
 class Walk:
-    "What came out of one walk, for the rows up to a cut's moment."
+    "The results of one walk, for the rows up to a cut's moment."
     said: pd.DataFrame  # by split, symbol and time: what the model says, as numbers
     fitted: FittedFold
     fold: Fold
@@ -174,7 +174,7 @@ class Walk:
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #40541315
 def can_make_intervals() -> bool:
-    "Whether the library that intervals are built with is installed."
+    "True: the library that intervals are built with is installed."
     from importlib.util import find_spec
     return find_spec("crepes") is not None
 
@@ -239,7 +239,7 @@ def predict_again(
     other: Panel,  # of a world where one moment's outcome is another one
     at: np.datetime64,  # the moment
 ) -> tuple[int, float]:  # (rows at the moment, the largest difference)
-    "What a fitted model says of a moment's rows, from the inputs of two worlds."
+    "Predict a moment's rows twice, from the inputs of two worlds, with the same fitted model."
     values = []
     for p in (panel, other):
         rows = np.flatnonzero(p.times == at)

@@ -69,7 +69,7 @@ def spoil_bars(
     until: np.datetime64 | None,  # bars later than this stay
     rng: np.random.Generator,  # of the garbage
 ) -> pd.DataFrame:
-    "Bars with another future."
+    "The same bars with another future, after a moment."
     at = np.flatnonzero(_between(naive_utc(bars["time"]), after, until))
     out = bars.copy()
     n = len(at)
@@ -107,7 +107,7 @@ def spoil_nfl(
     rng: np.random.Generator,  # of the garbage
     at_kickoff: Sequence[str] = AT_KICKOFF,  # columns of the schedule that are known at kickoff
 ) -> dict[str, pd.DataFrame]:
-    "Tables of another future."
+    "The same tables of football with another future, after a moment."
     from lineupiq.data.games import GAME_HOURS
     out, games = dict(tables), tables["schedules"]
     kickoff = naive_utc(games["kickoff"])
@@ -354,7 +354,7 @@ def nfl_moment(
 def nfl_build(
     ask: DataRequest,  # nfl-players, nfl-games, nfl-usage, or the simulated league
 ) -> Callable[..., Panel]:  # tables, and upcoming=True for the coming week's rows too -> panel
-    "What a source of football makes of its tables."
+    "The panel that a source of football makes of its tables."
     as_of = nfl_moment(ask)
     if ask.data == "nfl-usage":
         from lineupiq.data.usage import usage_panel
@@ -390,7 +390,7 @@ def changes(
     other: Panel,  # with another future
     at: np.datetime64,  # the moment up to which both know the same
 ) -> dict[str, tuple[int, str]]:  # what -> (rows compared, what differs; empty where nothing does)
-    "What a different future changed in the past."
+    "Compare the past of two panels whose futures differ."
     key = ["symbol", "time"]
     past = panel.frame[panel.times <= at].set_index(key)
     there = other.frame[other.times <= at].set_index(key)

@@ -29,7 +29,7 @@ def check_plant(
 # %% ../../nbs/11_auditing/00_settings.ipynb #c378f476
 @dataclass(frozen=True)
 class AuditSettings(Settings):
-    "How thorough an audit is."
+    "The settings of an audit: its rows, cuts, trials and time."
     plant: str | None = None  # Plant a leak for real, to see it caught: scaler, feature, label, calibrator, stack or fold.
     rows: Annotated[int, Bound(ge=200)] | None = None  # Latest rows that are audited; default 1,500 for nets, 5,000 for others.
     cuts: Annotated[int, Bound(ge=1, le=1000)] = 2  # Test blocks, each with a moment after which everything is garbage.
@@ -39,7 +39,7 @@ class AuditSettings(Settings):
     time_limit: Positive | None = None  # Seconds for all models; those that it leaves out are unknown, and exit is 2 where they were named.
 
     def problems(self) -> list[str]:  # "name: what is wrong with it"
-        "What cannot be meant."
+        "List settings of the audit that cannot be meant."
         try:
             check_plant(self.plant)
         except ConfigError as err:

@@ -89,7 +89,7 @@ def unlike(
     columns: Iterable[str],  # of both frames
     near: float = 1e-9,  # relative difference of numbers that counts as none; sums in another order round differently
 ) -> tuple[int, list[str]]:  # (rows that both have, columns that differ, each with the first row)
-    "Where two panels say different things of the same rows."
+    "Compare two panels on the rows that both have, column by column."
     key = ["symbol", "time"]
     a, b = (p.frame.assign(time=p.times).set_index(key) for p in (panel, other))
     both = a.index.intersection(b.index)

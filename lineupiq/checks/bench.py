@@ -216,7 +216,7 @@ class Bench:
 
     @cached_property
     def answer(self) -> np.ndarray:
-        "What the shared model says of the new rows."
+        "The shared model's answers for the new rows."
         return self.raw(self.fitted)
 
     def raw(self,
@@ -228,12 +228,12 @@ class Bench:
 
     @property
     def near(self) -> float:
-        "How far answers that should be the same may lie apart: 0 for trees and tables, 1e-6 for nets, or the class's `tolerance`."
+        "The distance within which answers are the same: 0 for trees and tables, 1e-6 for nets, or the class's `tolerance`."
         return float(getattr(self.cls, "tolerance", 1e-6 if self.cls.input_kind == "window" else 0.0))
 
     @property
     def rounding(self) -> float:
-        "What another size or order of a batch may change: kernels round a sum differently."
+        "The difference that another size or order of a batch may make: kernels round a sum differently."
         return max(self.near, 1e-9 * float(np.nanmax(np.abs(self.answer))))
 
 # %% ../../nbs/02_checks/02_bench.ipynb #3fd65c1e
@@ -248,7 +248,7 @@ def gap(
     a: np.ndarray,  # one answer
     b: np.ndarray,  # another
 ) -> float:  # root mean square difference; infinite where the shapes differ or only one is missing
-    "How far two answers lie apart."
+    "The distance between two answers: the root of the mean squared difference."
     if a.shape != b.shape or (np.isnan(a) != np.isnan(b)).any():
         return float("inf")
     return float(np.sqrt(np.nanmean((a - b) ** 2))) if a.size else 0.0
@@ -355,7 +355,7 @@ def _hushed() -> Iterator[None]:
 def verdict_of(
     ask: Callable[[], str | tuple[str, str]],  # a check on whatever it looks at
 ) -> tuple[str, str]:  # (verdict, evidence)
-    "What a check says; whatever it raises is a failure, and the text the evidence."
+    "Ask a check; whatever it raises is a failure, and the text the evidence."
     try:
         with _hushed():
             said = ask()

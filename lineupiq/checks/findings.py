@@ -38,14 +38,14 @@ class Finding:
         if self.verdict not in VERDICTS: raise ConfigError("unknown verdict", found=repr(self.verdict), expected=", ".join(VERDICTS))
 
     def record(self) -> dict[str, str]:
-        "Plain values for JSON."
+        "The finding as plain values for JSON."
         return asdict(self)
 
 # %% ../../nbs/02_checks/01_findings.ipynb #b2515269
 def findings_table(
     findings: Iterable[Finding],  # what was found, in order
 ) -> pd.DataFrame:  # columns title, verdict, evidence, finding
-    "Findings as a table."
+    "The findings of several checks as a table."
     import pandas as pd
     return pd.DataFrame([f.record() for f in findings], columns=["title", "verdict", "evidence", "finding"])
 

@@ -110,7 +110,7 @@ def moved_towards(
     other: np.ndarray,  # (N,) other labels
     classes: list[int],  # in the order of the columns; empty for regression
 ) -> np.ndarray:  # (N,) as a share of what the two labels differ by
-    "How far predictions moved towards the labels that each model was told."
+    "The share of the difference between two labels by which predictions moved towards the one that was told."
     if not classes:
         return (a - b) / (y - other)
     rows, own, strange = np.arange(len(y)), np.searchsorted(classes, y), np.searchsorted(classes, other)

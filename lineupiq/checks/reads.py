@@ -93,6 +93,6 @@ def told_reads(
     cls: type[BaseModel],  # who read them
     when: str,  # for the sentence
 ) -> str:
-    "What was read, and what to do about it."
+    "A sentence that says which data a model read, and how to mend it."
     return (f"{', '.join(odd[:3])}{' and others' if len(odd) > 3 else ''} read {when}: {cls.__name__} may know what fit was given and what lies in its own folder; "
             "where a file holds no outcomes, such as weights, declare it in `reads`")

@@ -41,7 +41,7 @@ def _opcodes(data: bytes) -> tuple[list[str], bool]:
 def is_pickle(
     data: bytes,  # a file's content
 ) -> bool:
-    "Whether bytes are a pickle of any protocol, or an object array of NumPy's."
+    "True: the bytes are a pickle of any protocol, or an object array of NumPy's."
     if data[:6] == b"\x93NUMPY":
         return b"'descr': '|O'" in data[:256]
     names, whole = _opcodes(data)

@@ -34,7 +34,7 @@ def say(
     as_json: bool,  # one JSON line instead of text
     wide: bool = False,  # True: lines as long as they are, also on a terminal
 ) -> None:
-    "Print a result."
+    "Print a result, as text or as one JSON line."
     if not as_json:
         return Printer(wide)(str(value))
     from lineupiq.core.files import plain
@@ -91,7 +91,7 @@ class _Fresh:
 
 
 class StatusLine:
-    "What shows progress on a terminal."
+    "The changing line that shows progress on a terminal."
     status: Any = None  # rich's, while it is shown
 
     def show(self,
@@ -130,7 +130,8 @@ def _option(leaf: Leaf) -> inspect.Parameter:
     "A value of a request as an option of a command, or as its argument."
     flag = f"--{leaf.name.replace('_', '-')}"
     words = field_comments(leaf.owner).get(leaf.path[-1], "")
-    shown = "" if leaf.kind is bool or leaf.default in (None, "", ()) or "default" in words else f" \\[default: {leaf.default}]"  # escaped: rich takes brackets for its markup
+    default = "on" if leaf.default is True else leaf.default
+    shown = "" if default in (None, "", (), False) or "default" in words else f" \\[default: {default}]"  # escaped: rich takes brackets for its markup
     names = [f"{flag}/--no-{flag[2:]}" if leaf.kind is bool and leaf.default is not False else flag, *([f"-{leaf.short}"] if leaf.short else [])]
     kind = Annotated[_typed(leaf), typer.Argument(help=words, show_default=False) if leaf.argument else typer.Option(*names, help=words + shown, show_default=False)]
     return inspect.Parameter(_word(leaf.name), inspect.Parameter.KEYWORD_ONLY, default=inspect.Parameter.empty if leaf.needed else None, annotation=kind)

@@ -172,7 +172,7 @@ def track_sync(
 def track_status(
     as_json: Json = False,
 ) -> None:
-    "Where the tracker is, and what waits for it."
+    "Say which tracker is told, and what waits for it."
     from lineupiq.tracking.spool import waiting
     from lineupiq.tracking.tracker import shown, tracking_uri
     uri, files = tracking_uri(), waiting()

@@ -24,7 +24,7 @@ from ..workflows.requests import EvaluateRequest, ExportRequest, PredictRequest,
 def stopping(
     facts: Record,  # of a model that is done
 ) -> dict:  # best_epoch and val_loss; empty unless it stopped early
-    "Where a model stopped, if validation stopped it."
+    "The epoch at which validation stopped a model, and its loss there."
     t = facts.get("training") or {}
     return {"best_epoch": t["best_epoch"], "val_loss": round(t["val_loss"], 6)} if t.get("early_stopped") else {}
 
@@ -43,7 +43,7 @@ class Progress(StatusLine):
     def expect(self,
         total: int,  # models that are trained now
     ) -> None:
-        "A training begins."
+        "Note that a training of so many models begins."
         self.meter = Meter(total)
 
     def __call__(self, model: str, state: str, facts: Record) -> None:

@@ -26,7 +26,7 @@ class SearchProgress(StatusLine):
         model: str,  # that is searched
         n: int,  # trials
     ) -> None:
-        "A search begins."
+        "Note that a search of so many trials begins."
         self.stop()
         self.model, self.n = model, n
         if self.tty:

@@ -67,7 +67,7 @@ def take_rows(
     X: Rows,  # a frame, an array or a view
     rows: ArrayLike | slice,  # positions, a mask or a slice
 ) -> Any:  # the same kind
-    "Rows of an input."
+    "Choose rows of an input by their numbers."
     return X.iloc[rows] if hasattr(X, "iloc") else X.take(rows) if isinstance(X, View) else X[rows]
 
 # %% ../../nbs/00_core/07_arrays.ipynb #24fd6674

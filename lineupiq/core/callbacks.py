@@ -24,7 +24,7 @@ class Callback:
     stage: str = ""  # begun, running, or empty outside of a training; a CallbackList keeps it
 
     def on_train_begin(self, model: BaseModel) -> None:
-        "Before the first epoch."
+        "Called once, before the first epoch."
 
     def on_epoch_end(self,
         epoch: int,  # from 0
@@ -47,7 +47,7 @@ class TrackingCallback(Callback):
     def on_search_end(self,
         result: Mapping[str, Any],  # a TuningResult
     ) -> None:
-        "After a search."
+        "Tell the tracker the best settings of a search that ended."
 
 # %% ../../nbs/00_core/06_callbacks.ipynb #825fafe4
 class CallbackList(Callback):
@@ -64,7 +64,7 @@ class CallbackList(Callback):
         return len(self.callbacks)
 
     def on_train_begin(self, model: BaseModel) -> None:
-        "Tell all of them."
+        "Tell all callbacks of the list that a training begins."
         for c in self.callbacks:
             if getattr(c, "stage", "") != "begun":
                 c.on_train_begin(model)
@@ -97,11 +97,11 @@ class EarlyStoppingCallback(Callback):
         self.on_train_begin(None)
 
     def on_train_begin(self, model: BaseModel) -> None:
-        "Forget an earlier training."
+        "Forget an earlier training: its best loss and its epochs."
         self.best, self.best_epoch, self.stopped_epoch = float("inf"), -1, None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] | None = None) -> bool:
-        "Whether to stop."
+        "Note the epoch's loss; True asks the training to stop."
         if self.monitor not in logs:
             raise ConfigError(f"early stopping watches '{self.monitor}', which this training does not report", found=", ".join(logs), fix="give validation rows, or monitor train_loss")
         if logs[self.monitor] < self.best - self.min_delta:
@@ -167,7 +167,7 @@ def checkpoints_in(
 def wants_tracker(
     use_mlflow: bool | None = None,  # None: where MLflow is installed
 ) -> bool:
-    "Whether a run is told to MLflow; `True` without MLflow raises."
+    "True: a run is told to MLflow. `use_mlflow=True` without MLflow raises."
     there = find_spec("mlflow") is not None  # looked for, not imported: that takes a second
     if use_mlflow and not there:
         raise MissingExtra("MLflow is not installed", found="use_mlflow: true", fix="pip install 'lineupiq[mlflow]', or leave use_mlflow out")

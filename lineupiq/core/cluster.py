@@ -31,7 +31,7 @@ __all__ = ['QUEUES', 'EXPECTED', 'PATIENCE', 'ClusterPlan', 'Place', 'read_place
 # %% ../../nbs/00_core/12_cluster.ipynb #c65966a2
 @dataclass(frozen=True)
 class ClusterPlan:
-    "Where tasks run."
+    "The choice of the machine, or of the machines, on which tasks run."
     cluster: str | None = None  # Where tasks run: local:N for N processes, tcp://HOST:PORT, tls://HOST:PORT, or a YAML with keywords of dask-jobqueue; default here, one after the other.
     cluster_threads: Count = option(1, "cluster_threads")  # Threads of each task on a cluster.
     cluster_open: bool = option(False, "cluster_open")  # Use a scheduler at a public address that does not know its callers.
@@ -43,7 +43,7 @@ EXPECTED = "local:N, tcp://HOST:PORT, tls://HOST:PORT, or a YAML file"
 
 @dataclass(frozen=True)
 class Place:
-    "A place, read."
+    "The parts of a cluster's address, after it was read and checked."
     kind: str  # local, address or queue
     workers: int = 0  # processes of local
     address: str = ""
@@ -54,7 +54,7 @@ class Place:
 def read_place(
     plan: ClusterPlan,  # with a place
 ) -> Place:
-    "Read where tasks run."
+    "Read and check the place where tasks run."
     text = str(plan.cluster).strip()
     if found := re.fullmatch(r"local:(\d+)", text):
         if not int(found[1]):
@@ -97,7 +97,7 @@ def differing(
     ours: Mapping[str, Any],  # of `runtime_record`
     theirs: Mapping[str, Any],  # likewise, of a worker
 ) -> list[str]:  # one line a difference
-    "What a worker has in another version."
+    "The versions in which a worker differs from this process."
     a, b = ({"python": ".".join(r["python"].split(".")[:2]), "code": r["code"], **r["versions"]} for r in (ours, theirs))
     return [f"{k}: {a[k]} here, {b.get(k)} there" for k in a if a[k] != b.get(k)]
 
@@ -120,7 +120,7 @@ def check_versions(
 def thread_variables(
     threads: int,  # of a task
 ) -> dict[str, str]:
-    "What tells the libraries of a process how many threads to take."
+    "The environment variables that tell the libraries of a process how many threads to take."
     return dict.fromkeys(("OMP_NUM_THREADS", "LINEUPIQ_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
 
 
@@ -167,12 +167,12 @@ class Cluster:
 
     @property
     def plan_to_join(self) -> ClusterPlan:
-        "What another process of ours connects with."
+        "The plan by which another process of this run connects with the same cluster."
         return ClusterPlan(self.client.scheduler.address, self.threads, True)  # whether it may be open was decided when this one connected
 
     @property
     def workers(self) -> int:
-        "How many there are now."
+        "The number of workers that are connected now."
         return len(self.addresses)
 
     @property

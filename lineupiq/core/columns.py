@@ -57,7 +57,7 @@ def _lazy(on: bool) -> None:
 
 @contextmanager
 def lazy_copies() -> Iterator[None]:
-    "What is copied inside is copied when it is written to, as pandas 3 does anyway."
+    "Inside, a frame is copied only when it is written to, as pandas 3 does anyway."
     import pandas as pd
     if int(pd.__version__.split(".")[0]) > 2:
         yield
@@ -224,7 +224,7 @@ def check_values(
 def column_facts(
     X: np.ndarray,  # (N, F) float, N from 1 up
 ) -> np.ndarray:  # (4, F): share of missing values, least, greatest, middle of the sizes in a sample of rows; the last three NaN where all are missing
-    "What the checks of columns go by, in one pass through the rows; columns may be looked at one by one and their facts laid side by side."
+    "The facts that the checks of columns go by, in one pass through the rows; columns may be looked at one by one and their facts laid side by side."
     low, high, missing = np.full(X.shape[1], np.nan), np.full(X.shape[1], np.nan), np.zeros(X.shape[1], dtype=np.int64)
     for part in _blocks(X):
         low, high = np.fmin(low, np.fmin.reduce(part, axis=0)), np.fmax(high, np.fmax.reduce(part, axis=0))
@@ -379,5 +379,5 @@ class LabelCodec:
     def decode(self,
         codes: np.ndarray,  # (N,) int
     ) -> np.ndarray:  # (N,) labels
-        "Codes as labels."
+        "Turn codes back into the labels that they stand for."
         return self.classes[codes]

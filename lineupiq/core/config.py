@@ -327,7 +327,7 @@ def _class_lines(lines: list[str], name: str) -> Iterator[str]:
 
 # %% ../../nbs/00_core/03_config.ipynb #5582cadb
 class Settings:
-    "What a dataclass of settings extends: what it is given is held against the types of its fields as soon as it is given."
+    "The parent of dataclasses of settings: values are held against the types of their fields as soon as they are given."
     def __post_init__(self) -> None:
         cls, given = type(self), {}
         for f in fields(self):

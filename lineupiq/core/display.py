@@ -79,7 +79,7 @@ def fit_text(
 def terminal_width(
     stream: TextIO | None = None,  # what is printed to; None: standard output
 ) -> int | None:  # letters a line; None: it is no terminal, and whoever reads it can scroll
-    "How wide what is printed may be."
+    "The width of what may be printed, in letters."
     stream = sys.stdout if stream is None else stream
     if stream is None or not stream.isatty():
         return None
@@ -95,7 +95,7 @@ SCREEN, MOST = 25, 9  # rows and columns of a table in a notebook; a screenful
 
 @dataclass
 class Card:
-    "What an object says of itself."
+    "An object's account of itself: a title, facts and a table, for terminals and notebooks."
     title: str
     facts: dict[str, str] = field(default_factory=dict)  # name -> value, in one line
     frame: pd.DataFrame | None = None  # texts; its first rows are shown
@@ -112,7 +112,7 @@ class Card:
     def text(self,
         width: int | None = None,  # letters a line; None: the terminal's
     ) -> str:
-        "Lines for a terminal."
+        "The card as lines for a terminal."
         width = width or shutil.get_terminal_size((100, 24)).columns
         facts = ", ".join(f"{k} {v}" for k, v in self.facts.items())
         head = visible(f"{self.title}: {facts}" if facts and self.title else self.title or facts)
@@ -142,7 +142,7 @@ def _html_table(frame: pd.DataFrame | None, leave: Sequence[str] = ()) -> str:
 class Shown:
     "An object with a card: a table in a notebook, a few lines in a terminal."
     def card(self) -> Card:
-        "What it says of itself."
+        "The card by which the object shows itself."
         raise NotImplementedError
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ _APART: ContextVar[bool] = ContextVar("lineupiq_drawing_apart", default=False)
 
 @contextmanager
 def apart() -> Iterator[None]:
-    "What is drawn inside is no part of the caller's session."
+    "Inside, figures are drawn apart from the caller's own session and settings."
     import matplotlib
     from matplotlib.style.core import STYLE_BLACKLIST
     usual = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in STYLE_BLACKLIST}

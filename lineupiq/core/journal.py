@@ -200,7 +200,7 @@ HEAD_SIZE = 200  # bytes; three values and room
 
 @dataclass(frozen=True)
 class Head:
-    "What a journal's head says."
+    "The contents of a journal's head: how many lines there are, and the digest of the last."
     n: int = 0  # lines
     digest: str = GENESIS  # of line n
     settled: int = -1  # the disk has followed up to this line; -1: nobody knows
@@ -209,7 +209,7 @@ class Head:
 def head_path(
     journal: Journal,  # with a head
 ) -> Path:  # journal.head
-    "Where the head stands."
+    "The path of the head that belongs to a journal."
     return journal.path.with_suffix(".head")
 
 
@@ -257,7 +257,7 @@ def _write_head(journal: Journal, head: Head) -> None:
 def lost_lines(
     journal: Journal,  # with a head
 ) -> dict[str, Any] | None:  # had, has, digest; None: nothing is missing
-    "What the head knows and the journal does not: lines that were removed, or another journal altogether."
+    "Compare a journal with its head: lines that were removed, or another journal altogether."
     head = read_head(journal)  # before the journal: whoever appends meanwhile makes that longer
     records, last = journal._records()
     digests = [*(r["prev"] for r in records[1:]), last]

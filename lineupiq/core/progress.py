@@ -50,7 +50,7 @@ class Meter:
         state: str,  # running, epoch, task, done or failed
         facts: Record,  # of an epoch: fit, epoch, losses; of a task on a cluster: done, total, workers
     ) -> None:
-        "Note a state."
+        "Count a model's state into the line of progress."
         self.model = model
         if state == "epoch":
             losses = ", ".join(f"{k} {facts[k]:.4f}" for k in ("train_loss", "val_loss") if k in facts)
@@ -95,7 +95,7 @@ class NotebookProgress:
             self._put(f"<code>{html.escape(self.meter.line())}</code>")
 
     def stop(self) -> None:
-        "Take the line away."
+        "Take the line of progress out of the notebook."
         if self.shown is not None:
             self._put("")
             self.shown = None
@@ -113,7 +113,7 @@ def progress_for(
     asked: bool | Callable[[str, str, Record], None] | None,  # None: a line in a notebook, nothing elsewhere; False: nothing; a function is told itself
     total: int = 0,  # how many models
 ) -> Any:  # to be told each state; has stop()
-    "What shows a training's progress."
+    "The display of a training's progress that fits: a notebook's, a terminal's, or none."
     if callable(asked):
         return asked
     return NotebookProgress(total) if (in_notebook() if asked is None else asked) else None

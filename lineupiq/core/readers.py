@@ -222,7 +222,7 @@ def _read_csv(path: Path, text: Collection[str], decimal: str | None = None) -> 
 def folder_columns(
     path: Path,  # of a parquet file
 ) -> dict[str, str | int | None]:  # column -> the value of all rows
-    "What the names of a file's folders say of its rows."
+    "The values that the folders above a file give to all of its rows, such as `season=2020`."
     from urllib.parse import unquote
     out: dict[str, str | int | None] = {}
     for folder in Path(path).absolute().parents:

@@ -127,12 +127,12 @@ def fitted(
 def is_given(
     value: Any,  # of a request, from outside
 ) -> bool:  # False: None, or a list of nothing
-    "Whether a value was asked for."
+    "True: a value was asked for; None and an empty list are no values."
     return value is not None and not (isinstance(value, list) and not value)
 
 
 class Request:
-    "What is asked of the library; a frozen dataclass extends this."
+    "The parent of what is asked of the library; a frozen dataclass extends it."
     @classmethod
     def from_mapping(cls,
         values: Mapping[str, Any],  # by the names outside; None and an empty list count as not given
@@ -161,7 +161,7 @@ class Request:
     def completed(cls,
         asked: Mapping[str, Any],  # what was given, by the names outside
     ) -> Mapping[str, Any]:  # that, over what files say
-        "What was asked for, with what stands in for the rest."
+        "The values that were asked for, with what files and defaults say in the place of the rest."
         return asked
 
     def settled(self,
@@ -183,7 +183,7 @@ class Request:
         return self
 
     def record(self) -> dict[str, Any]:  # name -> value, in plain values; what is as the defaults have it is left out
-        "What was asked, as `from_mapping` reads it back."
+        "The request as plain values, as `from_mapping` reads it back."
         found = {leaf.name: self.value(leaf) for leaf in leaves(type(self)) if self.value(leaf) != leaf.default}
         return {k: list(map(_plain, v)) if isinstance(v, tuple) else _plain(v) for k, v in found.items()}
 

@@ -36,7 +36,7 @@ class Int:
     doc: str = ""  # one line for the reader
 
     def suggest(self, trial: optuna.Trial, name: str) -> int:
-        "Optuna's proposal."
+        "Ask a trial of Optuna for a whole number of the range."
         return trial.suggest_int(name, self.low, self.high, log=self.log)
 
     def nearest(self, value: float) -> int:
@@ -58,7 +58,7 @@ class Float:
     doc: str = ""  # one line for the reader
 
     def suggest(self, trial: optuna.Trial, name: str) -> float:
-        "Optuna's proposal."
+        "Ask a trial of Optuna for a number of the range."
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
     def nearest(self, value: float) -> float:
@@ -78,7 +78,7 @@ class Choice:
     doc: str = ""  # one line for the reader
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
-        "Optuna's proposal."
+        "Ask a trial of Optuna for one of the choices."
         return trial.suggest_categorical(name, list(self.options))
 
     def nearest(self, value: Any) -> Any:
@@ -188,7 +188,7 @@ def space_record(
 def space_digest(
     space: Space,  # any
 ) -> str:  # 16 hexadecimal digits
-    "What identifies the ranges, whatever is written about them."
+    "A digest that identifies the ranges, whatever is written about them."
     bare = {n: {k: v for k, v in r.items() if k not in ("doc", "simpler")} for n, r in space_record(space).items()}
     return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -244,7 +244,7 @@ def space_problems(
 def describe_space(
     space: Space,  # any
 ) -> pd.DataFrame:  # parameter, range, scale, simpler, what it is
-    "One line a parameter."
+    "A table of the space, one line a parameter."
     import pandas as pd
     rows = []
     for name, p in space.params.items():

@@ -41,7 +41,7 @@ class OneLine(logging.Filter):
 
 
 class VisibleFormatter(logging.Formatter):
-    "What a handler writes, tracebacks and other libraries' messages included."
+    "The formatter of log lines: control characters are shown, in tracebacks and other libraries' messages too."
     def format(self, record: logging.LogRecord) -> str:
         "The line, or the lines of a traceback."
         return visible(super().format(record))

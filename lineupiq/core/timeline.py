@@ -164,7 +164,7 @@ def block_bounds(
     block: tuple[Any, Any],  # first and last value, both inclusive; None: open on that side
     by: ArrayLike | None = None,  # (N,) column that the values belong to and that follows time, e.g. the season; None: the times
 ) -> tuple[int, int]:  # positions on the timeline: first, one past the last
-    "Where an inclusive range of times, or of another ordered column, lies on the timeline."
+    "Find the positions on the timeline of an inclusive range of times, or of another ordered column."
     keys = line.times if by is None else line.align(by, "by")
     kind = line.kind if by is None else "number"
     low, high = (None if value is None else _bound(value, kind, last) for value, last in zip(block, (False, True), strict=True))

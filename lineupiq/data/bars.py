@@ -126,7 +126,7 @@ def _clock(times: pd.Series) -> pd.Series:
 # %% ../../nbs/01_data/05_bars.ipynb #0262a0d0
 @dataclass(frozen=True)
 class Stamps:
-    "How the stamps of files are read."
+    "The form of the time stamps in files, and the zone they are in."
     timezone: str | None = None  # zone of naive stamps (IANA name); aware stamps are converted to it; None = leave as they are
     time_format: str | None = None  # strptime format of text; None = by the column
     time_unit: str | None = None  # s, ms, us or ns since 1970 UTC; None = by the size of the numbers
@@ -347,7 +347,7 @@ class Market:
     def columns(self,
         symbol_from: str | None,  # as in symbol_of
     ) -> dict[str, str]:  # role -> column
-        "Columns that are named."
+        "The columns that the options name: that of the symbol, and that of the contract."
         symbol = {SYMBOL: symbol_from.removeprefix(COLUMN)} if symbol_from is not None and symbol_from.startswith(COLUMN) else {}
         contract = roll_column(self.rolls) if self.rolls else None
         return symbol | ({CONTRACT: contract} if contract else {})

@@ -35,7 +35,7 @@ SPLITS_DIR = Path("data/splits")  # where split files are looked for, below the 
 
 @dataclass
 class DatasetConfig:
-    "Where the splits are and what to make of them."
+    "The paths of the splits, and the choices that make data sets of them."
     train_path: str | Path  # parquet or CSV with datetime, symbol, label columns and features
     val_path: str | Path | None = None  # None = no such split; a file that serves several splits needs a column `split`
     test_path: str | Path | None = None
@@ -53,7 +53,7 @@ class DatasetConfig:
 # %% ../../nbs/01_data/04_dataset.ipynb #6d2bb32b
 @patch(as_prop=True)
 def label(self: DatasetConfig) -> str:
-    "The label's column."
+    "The name of the label's column."
     return self.label_column or f"label_h{self.horizon}"
 
 
@@ -196,7 +196,7 @@ AUDITED_FROM = 200  # labelled training rows; of fewer the audit sees too little
 
 @dataclass(frozen=True)
 class ChosenFeatures:
-    "What an automatic choice of features came to."
+    "The outcome of an automatic choice of features: which stay, which go, and why."
     features: list[str]
     left_out: dict[str, str]  # column -> why
 
@@ -310,25 +310,25 @@ def get_split(self: TimeSeriesDataset,
 # %% ../../nbs/01_data/04_dataset.ipynb #67547935
 @patch
 def get_feature_columns(self: TimeSeriesDataset) -> list[str]:
-    "The features, in order."
+    "The names of the features, in the order of the matrix."
     return list(self.config.feature_columns)
 
 
 @patch(as_prop=True)
 def feature_columns(self: TimeSeriesDataset) -> list[str]:
-    "The features, in order."
+    "The names of the features, in the order of the matrix."
     return self.get_feature_columns()
 
 
 @patch(as_prop=True)
 def label_column(self: TimeSeriesDataset) -> str:
-    "The label's column."
+    "The name of the label's column."
     return self.config.label
 
 # %% ../../nbs/01_data/04_dataset.ipynb #11441b3e
 @patch
 def counts(self: TimeSeriesDataset) -> pd.DataFrame:  # a row a split: rows, targets, without a label, neutrals left out, short windows
-    "What became of every row."
+    "Count what became of every row, split by split."
     out = {}
     for s in self.config.paths:
         mine = (self.meta["split"] == s).to_numpy()

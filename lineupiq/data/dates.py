@@ -41,7 +41,7 @@ class CalendarEntry:
 def calendar_entries(
     said: object,  # of a YAML: ["weekday", {"holidays": "DE"}]
 ) -> tuple[tuple[CalendarEntry, ...], list[str]]:  # entries, and what is wrong
-    "What `calendar:` says."
+    "Read the entries of a table's `calendar:` and name everything that is wrong with them."
     if not isinstance(said, list) or not said:
         return (), [f"calendar: expected a list such as [weekday, month, holidays: DE], found {str(said)[:40]!r}"]
     out, problems, known = [], [], (*CALENDAR, "holidays")
@@ -78,7 +78,7 @@ def calendar_columns(
     entries: Sequence[CalendarEntry],  # which columns
     zone: str | None = None,  # in which days begin, where times have a zone; None: that of the times
 ) -> pd.DataFrame:  # rows as in `time`
-    "What the date of each row says by itself."
+    "Columns that the date of each row says by itself, such as the day of the week."
     local = local_times(time, zone)
     makers = {"weekday": local.day_name, "month": local.month_name, "quarter": lambda: "Q" + local.quarter.astype(str), "hour": lambda: local.hour.astype(np.float64),
               "day_of_month": lambda: local.day.astype(np.float64), "day_of_year": lambda: local.dayofyear.astype(np.float64)}

@@ -16,7 +16,7 @@ __all__ = ['SCALES', 'DrawCurve', 'fit_draws']
 
 # %% ../../nbs/01_data/08a_draws.ipynb #c14bbdef
 class DrawCurve(NamedTuple):
-    "What turns a difference into three probabilities."
+    "The curve that turns a difference of strength into three probabilities."
     scale: float  # rating points that make odds of ten to one
     edge: float  # rating points that a home field is worth beside the difference
     draw: float  # rating points from even to the end of the band of draws

@@ -46,7 +46,7 @@ def entry_ratings(
     start: float | Mapping[str, float],  # of the first season's teams, or team -> rating
     new_team: float,  # of all others
 ) -> np.ndarray:  # (teams,)
-    "What each team enters with."
+    "The rating with which each team enters the log."
     if isinstance(start, Mapping):
         return np.array([float(start.get(t, new_team)) for t in replay.teams])
     first = np.full(len(replay.teams), np.iinfo(np.int64).max)
@@ -58,7 +58,7 @@ def reset_ratings(
     replay: Replay,  # the log
     resets: Mapping[tuple[str, int], float] | None,  # (team, season) -> rating that replaces the reversion
 ) -> np.ndarray:  # (teams, seasons), NaN where there is none
-    "Restarts as a table."
+    "Turn the seasons' restarts into a table of teams and seasons."
     table, at = np.full((len(replay.teams), len(replay.seasons)), np.nan), {t: j for j, t in enumerate(replay.teams)}
     where = {s: j for j, s in enumerate(replay.seasons.tolist())}
     for (team, season), rating in (resets or {}).items():
@@ -128,7 +128,7 @@ def _compiled() -> Any:
 
 # %% ../../nbs/01_data/10_elo_replay.ipynb #10f88d4e
 class Walk(NamedTuple):
-    "What a replay gives, a column for each candidate."
+    "The ratings and chances that a replay gives, a column for each candidate of the constants."
     home: np.ndarray  # (N, G) rating of the home side before the game
     away: np.ndarray  # (N, G)
     prob: np.ndarray  # (N, G) probability that the home side wins
@@ -160,5 +160,5 @@ def walk(
 def grid_of(
     *values: Sequence[float],  # the candidates of each constant
 ) -> np.ndarray:  # (number of constants, G)
-    "Every combination."
+    "Every combination of the candidates for the constants, as columns."
     return np.array(list(product(*values)), dtype=np.float64).T.reshape(len(values), -1)

@@ -140,7 +140,7 @@ def same_division(
     games: pd.DataFrame,  # a clean schedule
     teams: pd.DataFrame,  # team, team_conf, team_division; may be empty
 ) -> pd.DataFrame:  # is_divisional_game, is_conference_game
-    "Whether the two sides share a division and a conference."
+    "Say of each game: do the two sides share a division, and a conference?"
     division = pd.Series({team: name for name, members in DIVISIONS.items() for team in members})
     conference = division.str[:3]
     if len(teams):

@@ -45,7 +45,7 @@ class _Clock:
 
     @property
     def base(self) -> int:
-        "More than any rank."
+        "A number that is larger than any rank of a row."
         return len(self.stamps) + 1
 
 
@@ -53,7 +53,7 @@ def local_times(
     time: pd.Series,  # datetime64, naive or with a zone
     zone: str | None = None,  # of weekdays and hours, where times have a zone; None: that of the times
 ) -> pd.DatetimeIndex:  # naive
-    "What the clock on the wall says."
+    "Read moments of the world's clock off the clock on the wall of a zone."
     return pd.DatetimeIndex((time if time.dt.tz is None or not zone else time.dt.tz_convert(zone)).dt.tz_localize(None))
 
 # %% ../../nbs/01_data/04b_history.ipynb #d97e1b3e
@@ -93,12 +93,12 @@ class _Events:
 
     @cached_property
     def own_stop(self) -> np.ndarray | int:  # (N,)
-        "Where what a row knows ends among the symbol's own values."
+        "The position, among the symbol's own values, at which what a row may know ends."
         return 0 if self.own is None else self.own.before(self.stop)
 
     @cached_property
     def known(self) -> np.ndarray:  # (N,)
-        "How many values each row knows."
+        "The number of values that each row may know."
         return self.stop - self.first - (0 if self.own is None else self.own_stop - self.own.first)
 
     @cached_property
@@ -120,21 +120,21 @@ class _Own:
     __repr__ = brief
 
     def before(self, position: np.ndarray) -> np.ndarray:  # (N,) index into `at`
-        "Where, in its pair, each row's values from a position of the group on begin."
+        "The index, within its pair, at which each row's values from a position of the group on begin."
         return np.searchsorted(self.line, self.row_pairs * self.size + position)
 
     def passed(self, number: np.ndarray) -> np.ndarray:  # (N,)
-        "How many of its own values each row passes over on the way to the others' value with a number."
+        "The number of its own values that each row passes over on the way to a numbered value of the others."
         return np.searchsorted(self.others, self.row_pairs * self.size + np.maximum(number, 0), side="right") - self.first
 
     @cached_property
     def line(self) -> np.ndarray:  # (P,) rising
-        "Positions, by pair."
+        "The positions of all values, pair by pair in rising order."
         return self.pairs * self.size + self.at
 
     @cached_property
     def others(self) -> np.ndarray:  # (P,) never falls
-        "How many others come before each own value, by pair."
+        "The number of others that come before each own value, by pair."
         rank = np.arange(len(self.at)) - np.searchsorted(self.pairs, self.pairs)
         return self.pairs * self.size + (self.at - self.group_first - rank)
 
@@ -376,7 +376,7 @@ def history_columns(
     outcomes: Collection[str] = ("label",),  # columns that are known at `label_end`
     zone: str | None = None,  # of weekdays and hours, where times have a zone
 ) -> pd.DataFrame:  # (N, columns) float64, rows as in `frame`; NaN: nothing is known
-    "What each row may know of the past."
+    "Features from the past alone: each row is given what had ended before its time."
     wanted = dict.fromkeys(c for h in entries for c in (h.column, h.beside) if c)
     if gone := [c for c in ("time", *wanted) if c not in frame]:
         raise DataError("columns of the history are missing", found="; ".join(f"'{c}'{did_you_mean(c, map(str, frame.columns))[1:]}" for c in gone), expected=f"columns: {', '.join(map(str, frame.columns[:20]))}")

@@ -56,7 +56,7 @@ class History:
 
     @property
     def features(self) -> list[Feature]:
-        "Entries of the manifest."
+        "The features that the entry makes, as the manifest lists them."
         whose = {"by": f"of the other rows of the same {self.beside}", "against": f"of all rows against the same {self.beside}"}.get(self.relation or "", "of the symbol")
         same = f", {self.same} the same" if self.same else ""
         return [Feature(self.name(s), "numeric", f"{self.column}: {s.text} {whose}{same}, known by then") for s in self.statistics]
@@ -65,7 +65,7 @@ class History:
 def history_entries(
     said: object,  # of a YAML: {"loaves": {"last": [1, 7], "same": "weekday"}, "loaves by city": {"mean": [7]}}
 ) -> tuple[tuple[History, ...], list[str]]:  # entries, and what is wrong, one line a problem
-    "What `history:` says."
+    "Read the entries of a table's `history:` and name everything that is wrong with them."
     if not isinstance(said, Mapping) or not said:
         return (), [f"history: expected column: {{last: [1], mean: [7]}}, found {str(said)[:40]!r}"]
     out, problems = [], []

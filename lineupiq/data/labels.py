@@ -392,7 +392,7 @@ class QualityWeights:
 # %% ../../nbs/01_data/07_labels.ipynb #9a234c91
 @dataclass(frozen=True)
 class SegmentRules:
-    "Where a run of bars ends, and how many bars at its start make no rows."
+    "The rules by which bars are cut into segments, and the number of bars at a segment's start that make no rows."
     max_gap: str | pd.Timedelta | None = None  # as in mark_segments
     contract_column: str = "contract"  # as in mark_segments
     session: bool = False  # as in mark_segments

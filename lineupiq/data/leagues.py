@@ -36,7 +36,7 @@ __all__ = ['log', 'ELO', 'PAUSE', 'MOST_POINTS', 'TOGETHER', 'MANY_POINTS', 'LEA
 # %% ../../nbs/01_data/13a_leagues.ipynb #796bcbac
 @dataclass
 class OddsConfig:
-    "Which columns are prices."
+    "The columns of a table that are prices, and the form they are written in."
     home: str  # column: price of the home side
     away: str  # column: price of the away side
     draw: str | None = None  # column: price of the draw, where it can be bet on
@@ -318,7 +318,7 @@ def price_prob(
     form: str,  # decimal, american or fractional
     name: str,  # the column, for messages
 ) -> pd.Series:  # 1 / decimal price; NaN where there is none
-    "What a price pays for, margin included."
+    "The probability that a price pays for, the bookmaker's margin included."
     if form == "fractional":
         parts = values.astype("string").str.strip().str.lower().replace({"evens": "1/1", "evs": "1/1", "even": "1/1"}).str.extract(r"^(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)$")
         if (odd := values.notna() & parts[0].isna()).any():

@@ -39,7 +39,7 @@ def list_status(
     asked: pd.DataFrame,  # player_id, team, season, week, decided
     rosters: pd.DataFrame,  # with known_at
 ) -> pd.DataFrame:  # status: a word of the rosters, GONE, or missing; own_week: the list is that of the week asked about
-    "What the roster in force says of a player."
+    "The roster's word on a player, from the list that was in force."
     keys = asked[["player_id", "team", "season", "week"]].assign(known_at=last_list(rosters, asked))
     listed = rosters[["player_id", "team", "season", "known_at", "status", "week"]].rename(columns={"week": "of"}).drop_duplicates(["player_id", "team", "known_at"], keep="last")
     found = keys.merge(listed.drop(columns="season"), on=["player_id", "team", "known_at"], how="left")
@@ -54,7 +54,7 @@ def reported(
     injuries: pd.DataFrame,  # reports with date_modified
     columns: Sequence[str] = ("report_status",),  # what they say
 ) -> pd.DataFrame:  # those columns and `listed`, index of `asked`
-    "What the week's report said when it was asked; missing where it had not been written."
+    "The week's injury report as it stood when it was asked; missing where it had not been written."
     has = [c for c in columns if c in injuries]
     seen = asked[["player_id", "season", "week", "decided"]].merge(injuries[["player_id", "season", "week", "date_modified", *has]].drop_duplicates(["player_id", "season", "week"], keep="last"), on=["player_id", "season", "week"], how="left")
     timely = pd.to_datetime(seen["date_modified"], utc=True) <= seen["decided"]
@@ -65,7 +65,7 @@ def is_out(
     asked: pd.DataFrame,  # player_id, team, season, week, decided
     tables: Mapping[str, pd.DataFrame],  # rosters and injuries among them
 ) -> pd.Series:  # bool, index of `asked`
-    "Whether it was known that a player would not play."
+    "True: it was known that a player would not play."
     said = list_status(asked, tables["rosters"])
     gone = said["status"].isin(["RES", "CUT", GONE]) | (said["status"].isin(["INA", "DEV"]) & said["own_week"])
     if not len(tables["injuries"]):
@@ -121,7 +121,7 @@ def passer_form(
     rows: pd.DataFrame,  # games of players, as `player_weeks` makes them
     starter: pd.Series,  # of `starters`
 ) -> pd.DataFrame:  # qb_…, index of `games`
-    "How the starter has thrown so far, and in how many games."
+    "The record so far of the quarterback who starts: his throws, and the number of his games."
     has = [c for c in PASSER if c in rows]
     thrown = rows[(rows["position"] == "QB") & ~rows["upcoming"]]
     state = after_each(thrown, has, PASSER_HALFLIFE).add_prefix("qb_").assign(qb_games=thrown.groupby("player_id").cumcount() + 1.0)
@@ -162,7 +162,7 @@ def free_work(
     games: pd.DataFrame,  # of `games_as_of`
     tables: Mapping[str, pd.DataFrame],  # rosters and injuries among them
 ) -> pd.DataFrame:  # index of `rows`: {carries}_out, {carries}_rivals, {carries}_given
-    "How much of a team's work is free, how much others of the position have, and what part would fall to the player."
+    "The share of a team's work that is free, the share that others of the position have, and the part that would fall to the player."
     pool = workers(rows, games)
     shares = [c for c in WORK if c in pool]
     pool["out"] = is_out(pool, tables)

@@ -262,7 +262,7 @@ def download_nfl(
     seasons: Sequence[int] | None = None,  # None: all that nflverse has
     kinds: Collection[str] = tuple(SIGNATURES),  # tables that are wanted
 ) -> dict[str, list[pd.DataFrame]]:  # table -> its parts, a season each
-    "The tables through nflreadpy."
+    "Download the tables through nflreadpy, a season at a time."
     source = _nflreadpy()
     whole = {"schedules": lambda: source.load_schedules(True if seasons is None else list(seasons)), "players": source.load_players, "teams": source.load_teams}
     parts = {kind: [_download(kind, call)] for kind, call in whole.items() if kind in kinds}
@@ -443,7 +443,7 @@ SPANS = (3, 5, 17)  # rows: about a month, a stretch, a season
 class _Windows(BaseIndexer):
     "Windows that are known: pandas finds those of groups anew for every column."
     def get_window_bounds(self, num_values: int = 0, min_periods: int | None = None, center: bool | None = None, closed: str | None = None, step: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        "Where each row's window begins and ends."
+        "The first and the last row of each row's window, as pandas asks for them."
         return self.starts, self.ends
 
 

@@ -63,7 +63,7 @@ KICKOFF, TUESDAY = AsOf("kickoff"), AsOf("tuesday", pd.Timedelta(0))
 def read_as_of(
     text: str | AsOf | None,  # kickoff, tuesday, or a time stamp; None: kickoff
 ) -> AsOf:
-    "What `--as-of` says."
+    "Read what `--as-of` says into a moment."
     if isinstance(text, AsOf) or text is None:
         return text or KICKOFF
     word = str(text).strip()

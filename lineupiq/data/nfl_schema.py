@@ -57,7 +57,7 @@ def table_kind(
 def not_quite(
     columns: Iterable[str],  # column names of a file that is none of the tables
 ) -> str:  # why it is none, for a message; "" where it is about something else
-    "What a file is that looks like an NFL table and is none."
+    "Recognise a file that looks like an NFL table and is none, and say why."
     have = set(columns)
     if have & ROSTER_COLUMNS and have & {"gsis_id"} and have & {"birth_date", "birthdate"}:
         return "a roster of a season: who was with which team that year, without the weeks; it is no table of players, and of rosters those by week are read"
@@ -107,7 +107,7 @@ def new_names(
 def vocabulary(
     **words: str,  # word as it is used here = its other spellings, separated by |
 ) -> dict[str, str]:  # folded spelling -> word
-    "A closed vocabulary."
+    "A closed vocabulary: words that a column may hold, and no others."
     return {folded(spelling): word for word, spellings in words.items() for spelling in (word, *spellings.split("|")) if spelling}
 
 
@@ -237,7 +237,7 @@ def _wall(match: re.Match | None) -> str | None:
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #4bd0734f
 @dataclass(frozen=True)
 class Column:
-    "What a column may hold."
+    "The rules for one column of a table: its type, its bounds, its words."
     kind: Literal["number", "share", "word", "code", "day", "instant", "clock"]
     low: float = -np.inf  # smallest number that is believed
     high: float = np.inf  # largest
@@ -287,7 +287,7 @@ def read_shares(
     season: pd.Series,  # (N,) of the row
     name: str,  # the column, for messages
 ) -> pd.Series:  # (N,) in 0-1
-    "Shares in one scale."
+    "Read shares that are written as percentages or as fractions into one scale, 0 to 1."
     odd = ((values < 0) | (values > 100 * ONE)).to_numpy()
     if odd.any():
         raise DataError("a share that cannot be one", where=f"column '{name}', {first_rows(odd)}", found=f"{values[odd].iloc[0]:g}", expected="0 to 1, or 0 to 100")
@@ -426,7 +426,7 @@ SHOWN = 8  # problems that one message prints
 def file_of(
     part: pd.DataFrame,  # a part of a table
 ) -> str:  # the file that it came from, "" where it came from none
-    "Where a part came from."
+    "The file that a part of a table came from."
     return str(part.attrs.get("file", ""))
 
 

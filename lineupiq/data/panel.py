@@ -184,7 +184,7 @@ class Panel(Shown):
 
     @property
     def clock(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:  # times, label ends, groups
-        "What a splitter goes by: `WalkForward(*panel.clock)`."
+        "The times that a splitter goes by: `WalkForward(*panel.clock)`."
         return self.times, self.label_ends, self.groups
 
     @property
@@ -204,7 +204,7 @@ class Panel(Shown):
 
     @cached_property
     def classes(self) -> np.ndarray | None:  # (C,) sorted, None for regression
-        "The distinct labels."
+        "The distinct labels in order; None for a regression."
         if self.task == "regression":
             return None
         if self.class_labels is not None:
@@ -275,7 +275,7 @@ LABEL_KINDS = ("numeric", "count", "class")
 # %% ../../nbs/01_data/01_panel.ipynb #fd1bdc34
 @dataclass(frozen=True, kw_only=True)
 class Cleaning(Settings):
-    "What is done about rows that cannot be taken as they are."
+    "The decisions about rows that cannot be taken as they are."
     sort: bool = False  # True: sort rows whose times run backwards, stably
     timezone: str | None = None  # the zone of naive times; None: they stay naive
     as_of: str | dt.date | pd.Timestamp | np.datetime64 | None = None  # no row may be later than this; None: any may
@@ -624,7 +624,7 @@ def panel_digest(
 def describe_panel(
     panel: Panel,  # any panel
 ) -> dict:  # rows, symbols, span, features, labels
-    "What a reader wants to know before training."
+    "The facts that a reader wants before training: rows, symbols, span, features, labels."
     labelled = panel.labelled
     out = {"name": panel.name, "task": panel.task, "horizon": panel.horizon, "rows": len(panel), "labelled": int(labelled.sum()),
            "symbols": int(panel.frame["symbol"].nunique()), "from": str(panel.frame["time"].min()), "to": str(panel.frame["time"].max()),

@@ -239,7 +239,7 @@ DESCRIPTIONS = {
 def describe_player_feature(
     name: str,  # a column that `player_panel` makes
 ) -> str:  # one line
-    "What a feature is, in words."
+    "Explain a player's feature in a line of words."
     if name in LINEUPS:
         return LINEUPS[name]
     if name in DESCRIPTIONS:
@@ -257,13 +257,13 @@ def describe_player_feature(
 # %% ../../nbs/01_data/12_players.ipynb #080f343b
 @dataclass(frozen=True)
 class View:
-    "What a row of a player knows of its own week."
+    "The moment of a week at which a player's row is made, and with it what the row may know."
     as_of: str | AsOf = "kickoff"  # kickoff, tuesday, or a time stamp, US Eastern where it has no zone
     lineups: bool = False  # who starts, who is out and who is listed where are features, as far as it was known
 
     @property
     def rosters(self) -> bool:
-        "Whether tables of rosters say where a player is."
+        "True: tables of rosters say which team a player belongs to."
         return self.lineups or read_as_of(self.as_of).into is not None
 
 
@@ -345,7 +345,7 @@ def first_games(
     new: pd.Series,  # (N,) bool: rows of players without an earlier one
     charts: pd.DataFrame,  # depth charts with known_at
 ) -> pd.DataFrame:  # debut: the mean that stands for him; debut_of: what it is of; index of `own`, missing where a player has a past, or nobody a first game
-    "What a coming first game is given: the mean of earlier ones."
+    "Features for a first game that is still to come: the mean of earlier first games."
     out = pd.DataFrame({"debut": np.nan, "debut_of": None}, index=own.index).astype({"debut_of": "object"})
     asked = own[new & own["upcoming"]]
     past = own[new & ~own["upcoming"] & own[target].notna() & (own["season"] > own["season"].min())]

@@ -29,7 +29,7 @@ __all__ = ['SYMBOL_COLUMN', 'INSIDE', 'OUTSIDE', 'DataRequest', 'source_files', 
 # %% ../../nbs/01_data/15_request.ipynb #bab4ede6
 @dataclass(frozen=True)
 class DataRequest(Request):
-    "Which rows are meant."
+    "A request for rows: the source, and everything that narrows them."
     data: str = "sp500"  # sp500, bars, nfl-players, nfl-games, league, noise-bars, a source of a package (see lineupiq sources), or a .yaml that describes your table.
     horizon: tuple[int, ...] = ()  # Horizons, e.g. 5,20. Each is a run of its own.
     symbol: tuple[str, ...] = ()  # Only these symbols.
@@ -56,7 +56,7 @@ class DataRequest(Request):
 
     @cached_property
     def table(self) -> TableConfig | None:
-        "What the YAML of a table says, read once: what was checked is what the rows are made by; None: a named source."
+        "The table that a YAML describes, read once, so that rows are made by what was checked; None: a named source."
         from lineupiq.data.sources import named_source
         from lineupiq.data.tables import table_config
         return table_config(self.data) if self.named is self and named_source(self.data) is None else None
@@ -95,7 +95,7 @@ def source_files(
 def described(
     ask: DataRequest,  # which rows
 ) -> DataRequest:  # of a named source; `ask` itself where its YAML says of no source
-    "What a YAML that names a source says, under what was asked for beside it."
+    "Complete a request by a YAML that names a source; what was asked for beside it wins."
     if not str(ask.data).lower().endswith((".yaml", ".yml")) or not (file := Path(ask.data).expanduser()).is_file():
         return ask
     said = read_yaml(file)
@@ -145,7 +145,7 @@ OUTSIDE = {"symbol": "symbols"}  # names that a source's builder uses, where the
 def own_options(
     ask: DataRequest,  # which rows
 ) -> dict[str, Any]:  # by name, as the source's function takes them
-    "What a source is told that only it can be told, in the types of its function's parameters."
+    "The options that only one source takes, in the types of its function's parameters."
     from lineupiq.data.sources import FLAGS, SOURCES
     out: dict[str, Any] = {}
     for text in ask.source_option:
@@ -177,7 +177,7 @@ def _typed(parameter: inspect.Parameter, value: str, called: str) -> Any:
 def source_options(
     ask: DataRequest,  # which rows
 ) -> dict[str, Any]:  # options of the builder, without the horizon
-    "What a source is told, by the names of its builder's parameters."
+    "The arguments of a source's builder, by the names of its parameters."
     from lineupiq.data.sources import SOURCES
     ask = ask.named
     given = {OUTSIDE.get(f.name, f.name): getattr(ask, f.name) for f in fields(ask) if f.name not in ("data", "horizon", "source_option")}
@@ -196,7 +196,7 @@ def source_options(
 def source_problem(
     ask: DataRequest,  # which rows
 ) -> str | None:  # what is wrong, as a message; None: nothing
-    "Whether there is such a source and whether it takes what was said; no rows are read."
+    "Say what is wrong with a source's name or its options; no rows are read."
     from lineupiq.data.sources import named_source
     try:
         if named_source(ask.named.data, source_options(ask)) is None:
@@ -212,7 +212,7 @@ def source_problem(
 def horizons(
     ask: DataRequest,  # which rows
 ) -> tuple[int | None, ...]:  # what to run; None where a source has no horizon
-    "What was asked for, or the source's own."
+    "The horizons to run: those that were asked for, or the source's own."
     from lineupiq.data.sources import SOURCES
     ask = ask.named
     if ask.data not in SOURCES:
@@ -248,7 +248,7 @@ def source_record(
     ask: DataRequest,  # which rows
     horizon: int | None = None,  # of `horizons`
 ) -> dict[str, Any]:  # as run folders and versions keep it
-    "Where the data came from."
+    "A record of the place that the data came from."
     from lineupiq.data.sources import SOURCES
     ask = ask.named
     told = source_options(replace(ask, source_option=())) | ({"source_option": list(ask.source_option)} if ask.source_option else {})
@@ -309,7 +309,7 @@ def source_rows() -> list[dict[str, Any]]:  # name, description, options, horizo
 def option_rows(
     name: str,  # a source
 ) -> list[dict[str, Any]]:  # name, how it is said, default, words
-    "What a source can be told, in words."
+    "The options that a source takes, as rows with words."
     from fastcore.docments import docments
     from lineupiq.core.config import field_comments
     from lineupiq.data.sources import FLAGS, named_source

@@ -42,7 +42,7 @@ def _is_date(text: object) -> bool:
 def roll_dates(
     rolls: Sequence[str],  # dates, or one file of dates
 ) -> pd.DataFrame:  # date, symbol (missing: of every symbol), in order
-    "When contracts change."
+    "Read the dates on which contracts change."
     if len(rolls) == 1 and not _is_date(rolls[0]):
         path = Path(rolls[0]).expanduser()
         table = read_table(path, text=("symbol",)).rename(columns=lambda c: str(c).strip().lower())

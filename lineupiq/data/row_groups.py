@@ -28,7 +28,7 @@ __all__ = ['BATCH', 'table_rows_of', 'is_large', 'map_tables']
 def table_rows_of(
     files: Sequence[Path],  # parquet
 ) -> int:
-    "How many rows files have, from their footers."
+    "Count the rows of files by their footers alone."
     import pyarrow.parquet as pq
     return sum(pq.read_metadata(f).num_rows for f in files)
 
@@ -37,7 +37,7 @@ def is_large(
     files: Sequence[Path],  # of a table
     columns: Sequence[str],  # that are wanted
 ) -> bool:
-    "Whether a table is parquet throughout, and its columns would be a matrix of `BLOCKS_FROM` bytes or more."
+    "True: a table is parquet throughout, and its columns would be a matrix of `BLOCKS_FROM` bytes or more."
     if not files or not all(f.name.lower().endswith(PARQUET) for f in files) or sum(f.stat().st_size for f in files) < BLOCKS_FROM // 100:
         return False
     from pyarrow import ArrowException
@@ -89,7 +89,7 @@ class _Column:
         return new
 
     def put(self, start: int, values: np.ndarray) -> _Column:
-        "Write some rows."
+        "Write some rows of the column to its file."
         kind = np.result_type(self.dtype, values.dtype)
         column = self if kind == self.dtype else self.widened(kind)
         column.open()[start:start + len(values)] = values

@@ -24,7 +24,7 @@ FEWEST = 20  # values of a file by which its scale is judged
 def signed(
     values: pd.Series,  # as read
 ) -> bool:
-    "Whether a column of text has per cent signs."
+    "True: a column of text has per cent signs."
     return _text(values) and bool(values.dropna().astype("string").str.strip().str.endswith("%").any())
 
 

@@ -36,7 +36,7 @@ FLAGS = ("path", "symbols", "horizon", "position", "target", "market", "barriers
 
 @dataclass(frozen=True)
 class RawRows:
-    "How the raw rows of a source are reached, and when what stands in them was known: what an audit needs to change the future."
+    "The raw rows of a source, and when what stands in them was known: an audit needs both to change the future."
     read: Callable[..., pd.DataFrame]  # takes those of the source's options that it names, and returns one table as it came
     time: str  # column: when a row's columns were known
     key: tuple[str, ...] = ()  # columns: whose row it is
@@ -61,7 +61,7 @@ class RawRows:
 def parameters(
     function: Callable,  # a builder, or what reads its raw rows
 ) -> dict[str, inspect.Parameter]:  # without `raw`
-    "What a source's function can be told."
+    "The parameters of a source's function that can be set from outside."
     found = {k: p for k, p in inspect.signature(function).parameters.items() if k != "raw"}
     if odd := [k for k, p in found.items() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY)]:
         raise ConfigError("a source's options have names", where=f"{function.__module__}.{function.__qualname__}", found=f"the parameter {odd[0]}", fix="name each option, or list them in source(…)")
@@ -82,7 +82,7 @@ class Source:
 
     @property
     def called(self) -> str:
-        "Its name in messages."
+        "The source's name as messages say it."
         return f"the source {self.name}" + (f" of the package {self.package}" if self.package not in ("", "lineupiq") else "")
 
     @property
@@ -97,7 +97,7 @@ class Source:
     def rows(self,
         given: Mapping[str, Any],  # options by name
     ) -> pd.DataFrame:
-        "Its raw rows."
+        "Read the source's raw rows, before anything is made of them."
         raw = self._called(self.raw.read, {k: v for k, v in given.items() if k in parameters(self.raw.read)})
         if not isinstance(raw, pd.DataFrame):
             raise DataError(f"{self.called} reads no table", found=type(raw).__name__, expected="a DataFrame")
@@ -306,7 +306,7 @@ def bars(path: str | Path | Sequence[str | Path] | None = None, symbols: str | S
 # %% ../../nbs/01_data/14_sources.ipynb #dc69ba59
 @source("noise-bars", ("symbols", "horizon", "weights", "barriers", "seed", "n"), "simulated bars without any signal: the null control", (5, 20))
 def noise(symbols: str | Sequence[str] | None = None, horizon: int = 20, weights: str = "none", barriers: str | Path | Mapping | None = None, seed: int = 0, n: int = 10_000) -> Panel:
-    "Triple-barrier labels on noise."
+    "Triple-barrier labels on simulated bars without any signal."
     from lineupiq.data.labels import bars_panel
     from lineupiq.data.simulate import noise_bars
     return bars_panel(noise_bars(n, seed=seed), horizon, symbols, barrier_config(barriers), weights, "noise-bars", keep_unlabelled=True)
@@ -327,7 +327,7 @@ def nfl_players(path: str | Path | Sequence[str | Path] | None = None, position:
 
 @source("nfl-usage", ("path", "position", "target", "as_of", "upcoming"), "who plays: everybody on an active roster and week, used (or started) or not, from nflverse or LINEUPIQ_DATA_DIR")
 def nfl_usage(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str = "used", as_of: str = "tuesday", upcoming: bool = False) -> Panel:
-    "Whether a player is used, or starts."
+    "A panel of who plays: is a player used, or does he start?"
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.data.usage import usage_panel
     return usage_panel(load_nfl_tables(path), target, position=position, upcoming=upcoming, as_of=as_of)
@@ -359,7 +359,7 @@ def named_source(
     given: Collection[str] = (),  # names of options
     flags: bool = True,  # how messages call them: --label-end, or label_end as in a file
 ) -> Source | None:  # None: a table
-    "What `--data` names, with options that a named source takes; nothing is read."
+    "Find the source that `--data` names and the options that it takes; nothing is read."
     if str(data) in SOURCES:
         entry = SOURCES[str(data)]
         if odd := sorted(set(given) - set(entry.options)):

@@ -37,7 +37,7 @@ __all__ = ['log', 'ROLES', 'OUTCOMES', 'EARLIER', 'TableConfig', 'table_config',
 # %% ../../nbs/01_data/13b_tables.ipynb #cdba6775
 @dataclass
 class TableConfig:
-    "What a YAML that describes a table may say."
+    "The keys that a YAML about a table may have."
     task: Literal["regression", "binary", "multiclass"]  # what the label is
     time: str  # column: when the prediction is made
     label: str  # column: what happened
@@ -93,7 +93,7 @@ OUTCOMES = ("label", "label_end", "known_at", "weight")  # names that the panel 
 def table_config(
     description: str | Path | Mapping[str, Any],  # a YAML, or its mapping
 ) -> TableConfig:
-    "What a YAML says of a table, with every problem in one error."
+    "Read a YAML that describes a table, with every problem in one error."
     in_file = isinstance(description, (str, Path))
     data = read_yaml(description) if in_file else dict(description)
     text = Path(description).expanduser().read_text(encoding="utf-8-sig") if in_file else ""

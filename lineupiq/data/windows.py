@@ -95,7 +95,7 @@ def real_rows(
     at: np.ndarray,  # (B,) positions of the windows' last rows
     length: int,  # T rows in a window
 ) -> np.ndarray:  # (B, T) bool: a row of history; False where the window is padding
-    "The mask of windows."
+    "The mask of windows: which of their steps are rows of the table."
     at = np.asarray(at, dtype=np.int64)
     return at[:, None] + np.arange(1 - length, 1) >= first[at][:, None]
 
@@ -171,7 +171,7 @@ def mask(self: Windows) -> np.ndarray:  # (N, T) bool
 
 @patch(as_prop=True)
 def short(self: Windows) -> int:
-    "How many windows have padding."
+    "Count the windows that are padded at their start."
     return int((self.at - self.first[self.at] + 1 < self.length).sum())
 
 # %% ../../nbs/01_data/03_windows.ipynb #4027e83b
@@ -204,7 +204,7 @@ def window_rows(
     names: Sequence[str],  # F feature names
     how: str = "current",  # "current" = the newest row; "flatten" = the window laid flat
 ) -> pd.DataFrame:  # (N, F) or (N, T·F) with names
-    "What a tabular model sees of windows."
+    "Turn windows into rows for a tabular model."
     if how not in ("current", "flatten"):
         raise ConfigError("unknown way of making rows", found=repr(how) + did_you_mean(str(how), ("current", "flatten")),
                           expected="current or flatten")
@@ -218,7 +218,7 @@ def window_rows(
 def row_windows(
     X: Rows,  # Windows, (N, T, F), or (N, F)
 ) -> Any:  # Windows or (N, T, F)
-    "What a sequence model sees: windows as they are, rows as windows of length one."
+    "Turn an input into windows for a sequence model: windows stay, rows become windows of length one."
     return np.asarray(X)[:, None, :] if np.ndim(X) == 2 and not isinstance(X, Windows) else X
 
 # %% ../../nbs/01_data/03_windows.ipynb #cae31add
@@ -273,7 +273,7 @@ def _misfits(
 def get_split(self: TimeSeriesDataContainer,
     name: str,  # train, val or test
 ) -> tuple[Any, np.ndarray, np.ndarray | None]:  # X, y, w
-    "One split."
+    "One split as features, labels and weights."
     there = [s for s in SPLITS if getattr(self, f"X_{s}") is not None]
     if name not in there:
         raise ConfigError("no such split", found=repr(name) + did_you_mean(str(name), there), expected=", ".join(there))
@@ -293,13 +293,13 @@ def reshaped(self: TimeSeriesDataContainer,
 def as_rows(self: TimeSeriesDataContainer,
     how: str = "current",  # the newest row, or "flatten" = the whole window laid flat
 ) -> TimeSeriesDataContainer:
-    "For tabular models."
+    "The container for tabular models: a row each."
     return self.reshaped(lambda X: window_rows(X, self.feature_names, how))
 
 
 @patch
 def as_windows(self: TimeSeriesDataContainer) -> TimeSeriesDataContainer:
-    "For sequence models."
+    "The container for sequence models: a window each."
     return self.reshaped(row_windows)
 
 # %% ../../nbs/01_data/03_windows.ipynb #522fec8a

@@ -77,7 +77,7 @@ class Graph:
         inputs: dict[str, tuple[type, list]],  # name -> type, shape; a letter stands for any length
         outputs: dict[str, tuple[str, type, list]],  # name -> node's output, type, shape
     ) -> Any:  # a ModelProto, not yet checked
-        "The finished model."
+        "The finished graph as a model of ONNX."
         from onnx import helper
         kind = lambda t: helper.TensorProto.STRING if t is str else helper.np_dtype_to_tensor_dtype(np.dtype(t))  # noqa: E731
         named = [helper.make_node("Identity", [source], [name], name=name) for name, (source, _, _) in outputs.items()]
@@ -163,7 +163,7 @@ XGB_LINKS = {"reg:squarederror": "identity", "reg:absoluteerror": "identity", "r
 def xgboost_trees(
     booster: Any,  # a fitted Booster
 ) -> tuple[list[Tree], np.ndarray, str]:  # trees, what each sum starts with, link
-    "The trees of XGBoost."
+    "Read the trees out of a booster of XGBoost."
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     objective, boost = learner["objective"]["name"], learner["gradient_booster"]
     if objective not in XGB_LINKS or boost["name"] != "gbtree":
@@ -187,7 +187,7 @@ LGB_LINKS = {"regression": "identity", "regression_l1": "identity", "huber": "id
 def lightgbm_trees(
     booster: Any,  # a fitted Booster
 ) -> tuple[list[Tree], float, str]:  # trees, factor of the sum before the link, link
-    "The trees of LightGBM."
+    "Read the trees out of a booster of LightGBM."
     head, *blocks = booster.model_to_string(num_iteration=-1).split("end of trees")[0].split("\nTree=")
     facts = dict(line.partition("=")[::2] for line in head.splitlines())
     objective, *extra = facts.get("objective", "custom").split()
@@ -231,7 +231,7 @@ def unfolded(
 def catboost_trees(
     model: Any,  # a fitted CatBoost
 ) -> tuple[list[Tree], np.ndarray]:  # trees, what each sum starts with
-    "The trees of CatBoost."
+    "Read the trees out of a model of CatBoost."
     with tempfile.TemporaryDirectory() as folder:
         model.save_model(str(Path(folder, "m.json")), format="json")
         data = json.loads(Path(folder, "m.json").read_text())
@@ -269,7 +269,7 @@ def linked(
     raw: str,  # (N, 1), or (N, C) for softmax
     link: str,  # identity, exp, sigmoid or softmax
 ) -> str:  # (N,) values, or (N, C) probabilities
-    "Sums as answers."
+    "Add the link that turns a model's sums into answers."
     if link == "softmax":
         return g("Softmax", raw, axis=1)
     if link == "sigmoid":
@@ -291,7 +291,7 @@ def booster_answer(
     x: str,  # (N, F) float64
     model: Any,  # a fitted member of the family
 ) -> str:  # (N,) values, or (N, C) probabilities
-    "A booster's answer."
+    "Add a booster's trees to the graph, and return their answer."
     width = model.n_classes if model.loss_kind() == "multiclass" else 1
     if model.name == "lightgbm":
         trees, slope, link = lightgbm_trees(model.native)
@@ -312,7 +312,7 @@ def prepared(
     steps: Iterable[Any],  # fitted transformers, in order
     bounds: np.ndarray | None = None,  # (2, F) where columns are cut off
 ) -> str:  # (N, columns)
-    "What reaches the estimator."
+    "Add the imputer and the scaler that stand before the estimator."
     out = _bounded(g, x, bounds)
     for step in steps:
         kind = type(step).__name__
@@ -363,7 +363,7 @@ def linear(
     coef: np.ndarray,  # (F,) or (K, F)
     intercept: Any,  # number or (K,)
 ) -> str:  # (N, K)
-    "x·coef + intercept."
+    "Add a linear map, x·coef + intercept."
     return g("Add", g("MatMul", x, np.ascontiguousarray(np.atleast_2d(coef).T, dtype=np.float64)), np.atleast_1d(np.asarray(intercept, dtype=np.float64)))
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #2beb7814
@@ -372,7 +372,7 @@ def svc_decision(
     x: str,  # (N, F)
     svc: Any,  # a fitted SVC with an RBF kernel
 ) -> str:  # (N, 1), or (N, C) for more than two classes
-    "What SVC decides."
+    "Add the decision values of a support vector machine."
     k, kernel = len(svc.classes_), rbf(g, x, svc.support_vectors_, svc.gamma)
     if k == 2:
         return linear(g, kernel, svc.dual_coef_, svc.intercept_)
@@ -418,7 +418,7 @@ def classical_answer(
     x: str,  # (N, F) float64
     model: Any,  # a fitted member of the family
 ) -> str:  # (N,) values, or (N, C) probabilities
-    "A pipeline's answer."
+    "Add a pipeline of scikit-learn to the graph, and return its answer."
     if isinstance(model.native, LinearModel):
         return _linear_answer(g, x, model.native, model._bounds)
     steps, bounds = [s for _, s in model.native.steps], model._bounds

@@ -98,7 +98,7 @@ def answer(
     x: str,  # (N, F) float64
     model: BaseModel,  # fitted, tabular
 ) -> str:  # (N,) values, or (N, C) probabilities in code order
-    "A tabular model's answer."
+    "Add a tabular model to the graph, and return its answer."
     from lineupiq.baselines import PriorModel
     from lineupiq.boosting import BoostingModel
     from lineupiq.classical import ClassicalModel
@@ -254,7 +254,7 @@ class OnnxModel:
         X: Rows,  # (N, F) frame or array, or (N, T, F) windows
         batch: int = 4096,  # rows at a time
     ) -> PredictionOutput:
-        "Predict rows."
+        "Predict rows with the exported file."
         a = self.about
         X = pick_columns(X, a["features"], where="the rows to predict").to_numpy(dtype=a["dtype"]) if hasattr(X, "columns") else X
         X = X if a["length"] is None or X.ndim == 3 else np.asarray(X)[:, None]
@@ -305,7 +305,7 @@ def onnx_differences(
     served: OnnxModel,  # of the same model
     X: Rows,  # (N, F) or (N, T, F) rows that it was not trained on, as the model takes them
 ) -> dict[str, Any]:  # n, largest, unit, tolerance, apart, labels_apart, agrees
-    "How far two readings of the same rows are from each other."
+    "Measure the distance between the answers of a model and of its exported file, on the same rows."
     if not len(X):
         raise DataError("no rows to compare on", expected="at least one")
     ours, theirs = model.predict(X), served.predict(_plain_rows(model, X))
@@ -334,7 +334,7 @@ def check_onnx(
     path: Path | str,  # its file
     X: Rows,  # rows that it was not trained on
 ) -> Finding:
-    "Whether a file says what its model says."
+    "Check that a file gives the answers of its model."
     return _finding(model, onnx_differences(model, load_onnx(path), X))
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #25d08fd0

@@ -68,7 +68,7 @@ class Lineups(Shown):
         return [p.iloc[x][["player_id", "player", "position", "team", "opponent", "salary", "play", "mean"]].assign(slot=self.program.rules.places).reset_index(drop=True) for x in self.picks]
 
     def figures(self) -> pd.DataFrame:  # a row a line-up
-        "What each is worth on the simulated Sundays."
+        "The value of each line-up on the simulated Sundays."
         scores = totals(self.program.slate.scores, np.array(self.picks))
         out = pd.DataFrame({"lineup": range(1, len(self.picks) + 1), "mean": scores.mean(axis=0, dtype=float)})
         for q, values in zip(QUANTILES, np.quantile(scores, QUANTILES, axis=0), strict=True):
@@ -86,7 +86,7 @@ class Lineups(Shown):
         return p.sort_values(["lineups", "mean"], ascending=False).reset_index(drop=True)
 
     def upload(self) -> pd.DataFrame:  # a row a line-up, a column a place
-        "The site's form."
+        "The line-ups in the form that the site reads."
         p, form = self.program.slate.players, self.program.rules.upload
         said = lambda i: form.format(name=p["site_name"].iloc[i], id=p["site_id"].iloc[i]) if p["site_id"].iloc[i] or "{id}" not in form else p["site_name"].iloc[i]  # noqa: E731
         return pd.DataFrame([[said(i) for i in x] for x in self.picks], columns=self.program.rules.places)
@@ -96,7 +96,7 @@ class Lineups(Shown):
         return pd.concat([self.upload(), self.figures().drop(columns="lineup").round(4)], axis=1)
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The line-ups as plain values for JSON."
         wishes, figures = self.program.wishes, self.figures().to_dict("records")
         paid = self.program.rules.cap is not None
         told = [{**f, "players": (t.assign(salary=t["salary"].astype(int)) if paid else t.drop(columns="salary")).to_dict("records")} for f, t in zip(figures, self.players, strict=True)]
@@ -104,7 +104,7 @@ class Lineups(Shown):
                       "lineups": told, "exposure": self.exposure().to_dict("records"), "notes": self.program.slate.notes})
 
     def card(self) -> Card:
-        "The best one."
+        "A card of the best line-up."
         facts = {"rules": self.program.rules.name, "objective": str(objective_of(self.program.wishes.objective)), "line-ups": len(self.picks)}
         return Card("Line-ups", facts, _texts(self.players[0], self.program.rules), self.program.slate.notes)
 
@@ -145,7 +145,7 @@ def best_lineups(
     seed: int = 0,
     tell: Callable[[int, int], None] | None = None,  # told how many line-ups of how many there are
 ) -> Lineups:
-    "Find line-ups."
+    "Find the best line-ups that keep rules and wishes."
     program, objective = Program(slate, rules, wishes), objective_of(wishes.objective)
     picks = [in_slots(program, x) for x in search(program, seed=seed, tell=tell)]
     return Lineups(program, picks, objective.value if reach is None and objective.kind == "chance" else reach)

@@ -130,7 +130,7 @@ class Program:
         return np.flatnonzero((self.slate.players["position"] == stack.anchor).to_numpy())
 
     def mates(self, stack: Stack) -> np.ndarray:  # (P, P) bool
-        "Who counts beside whom."
+        "The players that count beside each player, for a stack."
         fits = self.slate.players["position"].isin(stack.of).to_numpy()
         return (self.teams[:, None] == self.teams) & fits & ~np.eye(len(self), dtype=bool)
 
@@ -156,7 +156,7 @@ def later_rows(
     program: Program,
     earlier: Sequence[np.ndarray],  # line-ups, as row numbers
 ) -> list[Row]:
-    "What earlier line-ups forbid."
+    "The constraints by which earlier line-ups forbid their like."
     gone, wishes = np.flatnonzero(used_up(program, earlier)), program.wishes
     out = [_row(f"differ from the others by {wishes.differ}", lineup, 1, high=len(lineup) - wishes.differ) for lineup in earlier]
     return out + ([_row(f"max-exposure {wishes.max_exposure:g}", gone, 1, 0, 0)] if len(gone) else [])

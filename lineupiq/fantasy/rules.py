@@ -36,7 +36,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Rules:
-    "What a line-up has to keep."
+    "The rules that a line-up has to keep: slots, cap, and players a team."
     name: str
     scoring: Scoring
     slots: tuple[Slot, ...]
@@ -48,7 +48,7 @@ class Rules:
 
     @property
     def size(self) -> int:
-        "Players of a line-up."
+        "The number of players in a line-up."
         return sum(s.count for s in self.slots)
 
     @property
@@ -62,7 +62,7 @@ class Rules:
         return [s.name for s in self.slots for _ in range(s.count)]
 
     def shapes(self) -> list[tuple[int, ...]]:
-        "How many of each of `positions` a line-up may hold."
+        "The numbers of each of `positions` that a line-up may hold."
         at = {p: i for i, p in enumerate(self.positions)}
         ways = product(*(combinations_with_replacement([at[p] for p in s.positions], s.count) for s in self.slots))
         return sorted({tuple(sum(way.count(i) for way in taken) for i in at.values()) for taken in ways})
@@ -151,5 +151,5 @@ def check_places(
     rules: Rules,
     positions: Sequence[str],  # of everybody who can be picked
 ) -> list[str]:  # slots that nobody can fill
-    "Slots without a player."
+    "Name the slots that no player of the slate can fill."
     return [s.name for s in rules.slots if not set(s.positions) & set(positions)]

@@ -49,7 +49,7 @@ class Bonus:
 
 @dataclass(frozen=True)
 class Scoring:
-    "What a league pays for."
+    "The points that a league pays for each statistic."
     name: str
     statistics: Mapping[str, float]  # statistic -> points for each
     bonuses: tuple[Bonus, ...] = ()
@@ -84,7 +84,7 @@ class Scoring:
         line: Mapping[str, np.ndarray],  # of `DEFENCE` -> (…)
         allowed: np.ndarray | None = None,  # (…) points of the other side; None: not known, counts as nothing
     ) -> np.ndarray:  # (…) float64
-        "Points of defences."
+        "The points of a defence, for what it did and what it allowed."
         out = sum((self.defence.get(name, 0.0) * np.asarray(v, dtype=float) for name, v in line.items()), 0.0)
         if allowed is None or not self.points_allowed:
             return np.asarray(out)
@@ -122,7 +122,7 @@ def named_yaml(
 def number(
     value: object,  # as YAML has it
 ) -> bool:
-    "Whether it is a number, and neither true nor NaN."
+    "True: a value is a number, and neither true nor NaN."
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
@@ -176,7 +176,7 @@ def read_scoring(
     what: str | Path = "ppr",  # a shipped scoring's name, or a YAML
     beside: Path | None = None,  # folder that a file's name is relative to
 ) -> Scoring:
-    "Read a scoring."
+    "Read a scoring that ships, or one from a YAML."
     path = named_yaml(what, "scoring", beside)
     data = read_yaml(path)
     return scoring_of(data, str(path), path.read_text(encoding="utf-8-sig"))

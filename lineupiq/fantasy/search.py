@@ -40,7 +40,7 @@ def reached(
     aim: float,  # the score that is to be reached
     band: float,  # half width of the kernel in points; 0: the plain count
 ) -> np.ndarray:  # (N,)
-    "How often line-ups reach a score."
+    "The share of simulated Sundays on which line-ups reach a score."
     if band <= 0:
         return (total >= np.float32(aim)).mean(axis=1)
     return np.clip((total - np.float32(aim - band)) * np.float32(.5 / band), 0, 1).mean(axis=1, dtype=float)
@@ -48,7 +48,7 @@ def reached(
 # %% ../../nbs/16a_fantasy/06_search.ipynb #5dcf6a64
 @dataclass(frozen=True)
 class Judge:
-    "What line-ups are compared by."
+    "The measure by which line-ups are compared."
     objective: Objective  # a chance or a quantile
     scores: np.ndarray  # (S, P) in Fortran's order
     mean: np.ndarray  # (P,)
@@ -68,7 +68,7 @@ class Judge:
         return low
 
     def worth(self, lineups: np.ndarray, aim: float) -> np.ndarray:  # (N,)
-        "How often line-ups reach the aim; of two that are equal, the one with the higher mean is worth more."
+        "The share of Sundays on which line-ups reach the aim; of two that are equal, the one with the higher mean is worth more."
         parts = np.array_split(lineups, len(lineups) * len(self.scores) // 4_000_000 + 1)
         return np.concatenate([reached(totals(self.scores, p).T, aim, self.band) for p in parts if len(p)]) + 1e-7 * self.mean[lineups].sum(axis=1) if len(lineups) else np.zeros(0)
 
@@ -103,7 +103,7 @@ class Candidates:
         self.program, self.found = program, {}
 
     def add(self, lineup: np.ndarray | None) -> np.ndarray | None:
-        "Keep a line-up."
+        "Keep a line-up, unless it is there already."
         if lineup is not None:
             self.found[tuple(sorted(int(i) for i in lineup))] = None
         return lineup
@@ -128,7 +128,7 @@ def gather(
     rng: np.random.Generator,
     handfuls: int = 4,  # of each share
 ) -> None:
-    "Line-ups to begin with."
+    "Make the line-ups that the search begins with."
     if made.linear(scores.mean(axis=0, dtype=float), ()) is None:
         raise explained(made.program)
     for share in HANDFULS:
@@ -162,7 +162,7 @@ def exchanges(
     come: np.ndarray,  # (C, r) players who come for them
     earlier: Sequence[np.ndarray],  # line-ups that there are already
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # admitted line-ups (N, k), and for each the row of `leave` and of `come`
-    "Line-ups next to one."
+    "Find the admitted line-ups that differ from one by an exchange of players."
     out = np.repeat(lineup[None], len(leave) * len(come), axis=0)
     gone, new = np.repeat(np.arange(len(leave)), len(come)), np.tile(np.arange(len(come)), len(leave))
     out[np.arange(len(out))[:, None], leave[gone]] = come[new]
@@ -250,7 +250,7 @@ def judge_of(
     objective: Objective,  # a chance or a quantile
     smooth: float = SMOOTH,  # 0: by the plain count
 ) -> Judge | None:  # None: there is no line-up
-    "How line-ups are compared: the band is a share of how far the score of the one with the highest mean spreads."
+    "Make the measure by which line-ups are compared: its band is a share of the spread of the score of the one with the highest mean."
     scores = np.asfortranarray(program.slate.scores)
     if (first := solve(program, program.slate.mean)) is None:
         return None

@@ -58,14 +58,14 @@ class Slate(Shown):
         rows: np.ndarray,  # (P,) bool, or row numbers
         note: str = "",  # what is said of those who are left out
     ) -> Slate:
-        "Some of the players."
+        "A slate of some of the players."
         return replace(self, players=self.players[rows] if np.asarray(rows).dtype == bool else self.players.iloc[rows], scores=self.scores[:, rows], notes=self.notes + [note] * bool(note))
 
     def joined(self,
         players: pd.DataFrame,  # more of them
         scores: np.ndarray,  # (S, Q)
     ) -> Slate:
-        "With more players."
+        "A slate with more players and their scores."
         return replace(self, players=pd.concat([self.players, players], ignore_index=True), scores=np.hstack([self.scores, scores.astype(np.float32)]))
 
     def card(self) -> Card:

@@ -24,14 +24,14 @@ __all__ = ['MATES', 'RIVALS', 'Objective', 'objective_of', 'Stack', 'stack_of', 
 # %% ../../nbs/16a_fantasy/03_wishes.ipynb #478de908
 @dataclass(frozen=True)
 class Objective:
-    "What a line-up is judged by."
+    "The value by which a line-up is judged: a mean, a chance or a quantile."
     kind: Literal["mean", "chance", "quantile"] = "mean"
     value: float = float("nan")  # chance: the score that is to be reached; quantile: its level
 
     def of(self,
         totals: np.ndarray,  # (S, N) scores of N line-ups
     ) -> np.ndarray:  # (N,) larger is better
-        "The value of line-ups."
+        "The value of line-ups by their totals."
         if self.kind == "chance":
             return (totals >= np.float32(self.value)).mean(axis=0)
         return totals.mean(axis=0, dtype=float) if self.kind == "mean" else np.quantile(totals, self.value, axis=0)
@@ -96,7 +96,7 @@ def stack_of(
 # %% ../../nbs/16a_fantasy/03_wishes.ipynb #d2f2cb89
 @dataclass(frozen=True)
 class Wishes(Settings):
-    "What is wanted of line-ups beyond the rules."
+    "The wishes for line-ups beyond the rules: locks, exclusions, stacks, exposure."
     objective: str = "mean"  # mean, P(score>=180) or quantile .9
     count: int = 1  # line-ups
     lock: tuple[str, ...] = ()  # names or ids of players who are in every line-up
@@ -106,7 +106,7 @@ class Wishes(Settings):
     differ: int = 1  # players, at least, by which two line-ups differ
 
     def problems(self) -> list[str]:  # "name: what is wrong with it"
-        "What contradicts itself."
+        "List wishes that contradict each other."
         out = [] if 1 <= self.count <= 500 else [f"count: expected 1 to 500 line-ups, found {self.count}"]
         out += [] if 0 < self.max_exposure <= 1 else [f"max_exposure: expected a share above 0, at most 1, found {self.max_exposure}"]
         out += [] if self.differ >= 1 else [f"differ: expected at least 1 player, found {self.differ}"]
@@ -131,7 +131,7 @@ def find_player(
     text: str,  # a name, a name with the team, or an id
     role: str = "lock",  # the option, for messages
 ) -> int:  # his row
-    "Who is meant."
+    "Find the player that a text names."
     p, key = slate.players, name_key(text)
     same = (p["player_id"].astype(str) == text) | ((p["site_id"] != "") & (p["site_id"].astype(str) == text))
     keys = [p["player"].map(name_key), p["site_name"].astype(str).map(name_key), (p["player"] + p["team"].astype(str)).map(name_key), p["player_id"].astype(str).map(name_key)]

@@ -57,7 +57,7 @@ class MapChoice:
     left_out: dict[str, str] = field(default_factory=dict)  # method -> why
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The choice as plain values for JSON."
         return {"method": self.method, "scores": self.scores, "rows": self.rows, "left_out": self.left_out}
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #36f0dc80
@@ -104,7 +104,7 @@ def apply_map(
     learnt: ProbabilityMap,  # what to apply
     classes: ArrayLike,  # (C,) in the order of the columns
 ) -> pd.DataFrame:  # prob_… mapped, raw_prob_… as they were
-    "Predictions after a map."
+    "Apply a learnt map to predictions; the raw probabilities stay beside the mapped ones."
     names, p = [c for c in frame if c.startswith("prob_")], probabilities_of(frame)
     out = frame.assign(**{f"raw_{c}": p[:, k] for k, c in enumerate(names)})
     if learnt.method == "identity" or not len(frame): return out

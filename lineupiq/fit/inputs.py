@@ -29,7 +29,7 @@ __all__ = ['INPUTS', 'ModelSpec', 'kind_of', 'EncodedRows', 'RowInput', 'RuleInp
 # %% ../../nbs/03_fit/01_inputs.ipynb #605e73ae
 @dataclass
 class ModelSpec:
-    "What to build: a registered name and its parameters."
+    "A model to build: a registered name and its parameters."
     name: str  # short or full
     config: dict | None = None  # the model's parameters
     among: ModelRegistry | None = None  # None: the library's own registry
@@ -42,7 +42,7 @@ class ModelSpec:
     def fits(self,
         panel: Panel,  # the data
     ) -> bool:
-        "Whether the model can do the panel's task."
+        "True: the model can do the panel's task."
         return panel.task in self.cls.tasks
 
     def build(self,
@@ -50,7 +50,7 @@ class ModelSpec:
         columns: Sequence[str],  # names of the inputs
         changes: Mapping[str, Any] | None = None,  # parameters for this build only
     ) -> BaseModel:
-        "A new, unfitted model."
+        "Build a new model for a panel, not fitted yet."
         config = {**(self.config or {}), **(changes or {})}
         if panel.label_kind == "count" and panel.task == "regression" and "distribution" in self.cls.Config.__dataclass_fields__:
             config.setdefault("distribution", "poisson")
@@ -61,7 +61,7 @@ def kind_of(
     panel: Panel,  # all rows
     spec: ModelSpec,  # whose inputs
 ) -> str:  # an input kind
-    "What a model takes of this panel."
+    "The kind of input that a model takes of this panel."
     return spec.cls.input_for(panel.columns, panel.log is not None)
 
 
@@ -117,7 +117,7 @@ class RowInput:
 
     @property
     def columns(self) -> list[str]:
-        "Names of the inputs."
+        "The names of the model's inputs."
         return self.encoder.names
 
     def rows(self,
@@ -141,7 +141,7 @@ class RuleInput(RowInput):
 
     @property
     def columns(self) -> list[str]:
-        "Names of the inputs."
+        "The names of the rule's inputs."
         return list(self.table)
 
     def rows(self, rows: np.ndarray, where: str = "the rows") -> pd.DataFrame:
@@ -225,7 +225,7 @@ class Blocks(View):
         return len(next(iter(self.parts.values())))
 
     def take(self, rows: np.ndarray) -> Blocks:
-        "Some of the rows."
+        "Choose some of the rows, kept in blocks."
         done = {id(p): take_rows(p, rows) for p in self.parts.values()}
         return Blocks({k: done[id(p)] for k, p in self.parts.items()}, self.names)
 
@@ -234,7 +234,7 @@ class Blocks(View):
 
 # %% ../../nbs/03_fit/01_inputs.ipynb #6b8fd9d4
 class MixedInput(RowInput):
-    "What each member of an ensemble takes."
+    "The inputs of an ensemble: for each member the kind that it takes."
     def __init__(self, panel: Panel, spec: ModelSpec, seq_len: int | None = None):
         super().__init__(panel, spec, seq_len)
         self.parts: dict[str, RowInput] = {}

@@ -17,7 +17,7 @@ __all__ = ['FitSettings']
 # %% ../../nbs/03_fit/00_settings.ipynb #ed58e554
 @dataclass(frozen=True, kw_only=True)
 class FitSettings(Settings):
-    "How a model is fitted in a fold."
+    "The settings by which a model is fitted in a fold."
     seq_len: Count | None = None  # Rows of history that a model sees: 1 is the current row; default 1, and for sequence models what their configuration says.
     exclude_neutrals: bool = False  # Rows of class 0 do not train.
     refit: bool = True  # Train the tested model on train + validation.

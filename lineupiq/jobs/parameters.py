@@ -28,7 +28,7 @@ JOBS = ("train", "tune", "validate", "predict", "drift", "retrain", "experiment"
 def job_notebook(
     job: str,  # of `JOBS`, or a path that ends in .ipynb
 ) -> tuple[str, Path]:  # (the job's name, its notebook)
-    "Where a job's notebook is."
+    "Find the notebook of a job, by its name or its path."
     import lineupiq
     if str(job).endswith(".ipynb"):
         path = Path(job).expanduser().resolve()

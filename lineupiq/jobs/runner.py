@@ -264,7 +264,7 @@ def judge_end(
     job_id: str,  # that the result must carry
     error: BaseException | None,  # that ended the notebook
 ) -> tuple[int, str, dict[str, Any]]:  # exit code, state, what else to say
-    "What a notebook's end means."
+    "Judge the end of a notebook: the exit code, the state and the reason."
     kind = type(error).__name__
     if isinstance(error, TimeIsUp):
         return 8, "timeout", {"error": {"type": "TimeIsUp", "what": "the job took longer than its limit, and was stopped"}}
@@ -311,14 +311,14 @@ def _is_deeper(value: Any, most: int) -> bool:
 # %% ../../nbs/15_jobs/02_runner.ipynb #fec050a7
 @dataclass
 class JobEnd:
-    "How a job ended."
+    "The end of a job: its exit code, its state, and its results."
     code: int
     folder: Path
     status: dict[str, Any]
     told: list[Sent] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The end as plain values for JSON."
         return self.status | {"folder": str(self.folder), "notified": [{"where": s.where, "ok": s.ok, "reason": s.reason} for s in self.told]}
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #cb0ec203

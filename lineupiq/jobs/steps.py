@@ -31,7 +31,7 @@ class Lines:
         model: str,  # that is searched
         n: int,  # trials
     ) -> None:
-        "A search begins."
+        "Print that a search of so many trials begins."
         self.model = model
         self.show(f"{model}: {n} trials")
 
@@ -46,7 +46,7 @@ class Lines:
                 self.show(f"{self.model}: {facts['finished']} of {facts['of']}, best so far {facts['best']}")
 
     def stop(self) -> None:
-        "Nothing to take away."
+        "Do nothing: printed lines need not be taken away."
 
 # %% ../../nbs/15_jobs/03_steps.ipynb #65ad352e
 def predictions_digest(

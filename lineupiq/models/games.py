@@ -37,7 +37,7 @@ GAME_LASTS = pd.Timedelta(hours=4)  # after this its result is known
 def named_rows(
     X: np.ndarray | pd.DataFrame,  # (N, F)
 ) -> pd.DataFrame:  # nine columns without names are the nine features, others get numbers
-    "Rows with names."
+    "Give an array's columns the names of the nine features; others get numbers."
     if hasattr(X, "columns"):
         return X
     X = np.asarray(X)

@@ -20,7 +20,7 @@ __all__ = ['LEAGUES', 'League', 'train_all_models']
 # %% ../../nbs/16_models/02d_leagues.ipynb #b0000037
 @dataclass(frozen=True)
 class League:
-    "What is trained for a league."
+    "The settings with which the model of a league is trained: its games, its grid and its folds."
     model_name: str  # of the store, such as elo_nfl
     training_data_path: str | Path  # a CSV of its games
     model_class: str = "elo"

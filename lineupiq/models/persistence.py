@@ -138,7 +138,7 @@ def _rebuild(artifact: dict[str, Any], path: Path) -> Any:
 def list_models(
     models_dir: Path | None = None,  # None: MODELS_DIR
 ) -> list[tuple[str, str]]:  # (position, target), sorted
-    "Every saved model."
+    "The position and the target of every saved model."
     root = Path(models_dir or MODELS_DIR)
     names = [e.name for e in os.scandir(root)] if root.is_dir() else []
     return sorted((m[1], m[2]) for n in names if (m := _FILE.match(n)))

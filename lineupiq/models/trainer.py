@@ -147,7 +147,7 @@ def get_save_path(self: ModelTrainer,
     symbol: str,  # a symbol, or all
     horizon: int,  # steps ahead
 ) -> Path:
-    "Where the last run keeps a model."
+    "The path at which the last run keeps a model."
     if self.run_dir is None:
         raise StepOrderError("nothing was trained yet", expected="train_model before get_save_path")
     return self.run_dir / "models" / f"{check_name(model_name, 'model name')}_{check_name(symbol, 'symbol')}_h{horizon}"

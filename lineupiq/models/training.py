@@ -59,7 +59,7 @@ def cv_scores(
     params: dict[str, Any],  # of XGBRegressor
     n_splits: int = 5,  # folds; each is later than what it trains on
 ) -> np.ndarray:  # (n_splits,) negative RMSE
-    "Scores of expanding folds."
+    "The scores of a model on expanding folds."
     from sklearn.model_selection import TimeSeriesSplit, cross_val_score
     if isinstance(n_splits, bool) or not isinstance(n_splits, int) or n_splits < 2:
         raise ConfigError("n_splits must be a whole number from 2 up", found=repr(n_splits))

@@ -324,7 +324,7 @@ def series_states(
     values: Tensor,  # (N, T) one series a row, newest last
     real: Tensor,  # (N, T) bool: False at padding
 ) -> Tensor:  # (N, D+3): state of the newest patch, mean, deviation, newest value
-    "What the backbone knows of each series."
+    "The states that the backbone computes for each series."
     config = backbone.config
     values, real = values[:, -config.context_length :] * real[:, -config.context_length :], real[:, -config.context_length :]
     front = -values.shape[1] % config.patch_length

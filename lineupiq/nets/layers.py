@@ -234,7 +234,7 @@ class RowStore:
         part: int,  # number of the windows, as given
         which: torch.Tensor | slice,  # rows among them
     ) -> tuple[torch.Tensor, torch.Tensor]:  # x (B, T, F), mask (B, T)
-        "A batch of windows."
+        "A batch of windows and their mask, on the device."
         index = self.at[part][which][:, None] + self.steps
         mask = index >= self.start[part][which][:, None]
         index = torch.where(mask, index, 0)
@@ -273,7 +273,7 @@ REACH = 15.0  # most that a log rate may depart from the mean's: a factor of thr
 
 @dataclass
 class Head:
-    "What raw outputs mean."
+    "The meaning of a network's raw outputs, by task."
     kind: str  # classes, squared, poisson or tweedie
     offset: list[float] = field(default_factory=list)  # log shares of the classes; the log mean of rates
     mean: float = 0.0  # of the labels
@@ -301,12 +301,12 @@ class Head:
 
     @property
     def n_out(self) -> int:
-        "How many outputs a network needs."
+        "The number of outputs that a network needs."
         return len(self.offset) if self.kind == "classes" else 1 + len(self.levels)
 
     @property
     def unit(self) -> float:
-        "What one unit of the training loss is in the loss of the labels: their variance for squared error."
+        "The size of one unit of the training loss in the loss of the labels: their variance for squared error."
         return self.scale**2 if self.kind == "squared" else 1.0
 
 # %% ../../nbs/04_nets/01_layers.ipynb #7d4b76e2
@@ -337,7 +337,7 @@ def hits(
     out: torch.Tensor,  # (B, C) raw
     y: torch.Tensor,  # (B,) class codes
 ) -> torch.Tensor:  # (B,) bool
-    "Where the likeliest class is the true one."
+    "True for each row whose likeliest class is the true one."
     return (out.float() + out.new_tensor(head.offset, dtype=torch.float32)).argmax(1) == y
 
 
@@ -355,7 +355,7 @@ def answers(
     head: Head,  # fitted
     out: torch.Tensor,  # (B, n_out) raw
 ) -> np.ndarray:  # (B, C) probabilities, (B,) values, or (B, 1 + Q) with quantiles; float64
-    "What raw outputs say, in the labels' own unit."
+    "Turn raw outputs into answers, in the labels' own unit."
     out = out.detach().double().cpu()
     if head.kind == "classes":
         return torch.softmax(out + torch.tensor(head.offset, dtype=torch.float64), dim=1).numpy()

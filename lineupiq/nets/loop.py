@@ -79,7 +79,7 @@ def torch_session(
 
 @contextmanager
 def session_paused() -> Iterator[None]:
-    "What this thread's session has changed is given back for the length of a block, in which other threads may have sessions of their own."
+    "Give back the thread's session settings for the length of a block, in which other threads may have sessions of their own."
     if not SESSIONS.outside:
         yield
         return
@@ -96,7 +96,7 @@ def torch_device(
     wanted: str,  # auto, cpu or cuda
     predicting: bool = False,  # True: a missing GPU is no error
 ) -> str:  # cpu or cuda
-    "Where a net runs."
+    "Choose the device that a net runs on."
     usable = torch.cuda.is_available()
     if predicting and not usable:
         return "cpu"
@@ -111,7 +111,7 @@ PROBE_WIDTH = 64  # narrower products are slower in bfloat16 than in float32
 
 @lru_cache(maxsize=1)
 def cpu_has_bf16() -> bool:
-    "Whether the processor multiplies bfloat16 itself."
+    "True: the processor multiplies bfloat16 itself."
     info = Path("/proc/cpuinfo")
     return info.exists() and bool({"avx512_bf16", "amx_bf16"} & set(info.read_text().split()))
 
@@ -402,7 +402,7 @@ def run_digest(
     parts: Sequence[Windows],  # training and validation windows
     arrays: Sequence[np.ndarray | None],  # labels and weights
 ) -> str:  # 16 hexadecimal digits
-    "What a checkpoint belongs to."
+    "A digest of the fit that a checkpoint belongs to."
     h = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
     for X in parts:
         for k in range(0, len(X), 4096):

@@ -130,7 +130,7 @@ def memory(
     times: np.ndarray,  # (N,) their times
     current: np.ndarray,  # (N,) bool: rows of the current window
 ) -> int:  # timestamps
-    "How many timestamps a block needs."
+    "The number of timestamps over which the columns remember; a block is as long."
     codes, distinct = pd.factorize(times, sort=True)
     inside, lengths = len(np.unique(codes[current])), []
     for name in frame:
@@ -144,7 +144,7 @@ def stretch_variance(
     phi: ArrayLike,  # autocorrelation at one step
     n: int,  # steps in the stretch
 ) -> np.ndarray:  # ≥ 1 for φ ≥ 0; 1 for φ = 0
-    "How much a mean over a stretch varies, relative to independent values."
+    "The factor by which the mean of a stretch varies more than that of independent values."
     phi = np.clip(np.asarray(phi, dtype=float), 0, .98)
     return (1 + phi) / (1 - phi) - 2 * phi * (1 - phi**n) / (n * (1 - phi) ** 2)
 
@@ -194,7 +194,7 @@ def chance_levels(
     draws: int = 999,  # shuffles; with 999 the least p is .001
     seed: int = 0,  # of the shuffles
 ) -> tuple[np.ndarray, np.ndarray]:  # (C,) size that chance reaches, (C,) p of each column over the whole check
-    "How large each column's index must be before it is more than chance, over all columns together."
+    "The size that each column's index must have before it is more than chance, over all columns together."
     rng, k, n_now = np.random.default_rng(seed), len(blocks.current), int(blocks.current.sum())
     chosen = np.zeros((draws, k))
     for row in chosen:
@@ -221,7 +221,7 @@ class DriftSettings:
     seed: int = 0  # of the shuffles
 
     def problems(self) -> list[str]:  # one line each
-        "Everything that is wrong."
+        "List everything that is wrong with the settings."
         wrong = [] if 0 < self.warning <= self.critical else [f"warning: {self.warning} and critical: {self.critical} must be positive and in this order"]
         wrong += [] if 0 < self.false_alarms < 1 else [f"false_alarms: expected a share between 0 and 1, found {self.false_alarms!r}"]
         wrong += [] if (self.draws + 1) * self.false_alarms >= 1 else [f"draws: {self.draws} shuffles cannot show a p of {self.false_alarms}"]
@@ -237,7 +237,7 @@ class DriftSettings:
 # %% ../../nbs/13_production/04_drift.ipynb #a51fd70a
 @dataclass(frozen=True, repr=False)
 class DriftReport(Shown):
-    "What a check found."
+    "The results of a check of drift: each column's size, its chance, and the state of the whole."
     verdict: str  # stable, warning, critical or unknown
     table: pd.DataFrame  # a row a column: column, kind, psi, by_chance (the level of chance), p, verdict
     facts: dict[str, Any] = field(default_factory=dict)  # rows, spans, block length, reason where unknown
@@ -254,7 +254,7 @@ class DriftReport(Shown):
         return self.table.loc[self.table["verdict"].isin(["warning", "critical"]), "column"].tolist()
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The report as plain values for JSON."
         return {"verdict": self.verdict, "drifted": self.drifted, **self.facts, "columns": self.table.astype(object).where(self.table.notna(), None).to_dict("records")}
 
 # %% ../../nbs/13_production/04_drift.ipynb #9f0bf6f7
@@ -315,7 +315,7 @@ def alarm_rates(
     window: int = 126,  # timestamps of the current window
     settings: DriftSettings | None = None,  # None: the defaults with 499 shuffles
 ) -> dict[str, float]:  # phi, false_alarms, found
-    "How often a check calls a stationary panel, and how often it finds a shift."
+    "The rate at which a check calls a stationary panel drifted, and the rate at which it finds a shift."
     how, false, hit = settings or DriftSettings(draws=499), 0, 0
     for seed in range(checks):
         frame, times = moving_panel(seed, days, phi=phi)

@@ -28,7 +28,7 @@ __all__ = ['SHOWN', 'TRADING', 'GateConfig', 'window_problem', 'gate_config', 'g
 # %% ../../nbs/13_production/01_gate.ipynb #7b343aa2
 @dataclass(frozen=True)
 class GateConfig(Settings):
-    "What a challenger has to show."
+    "The evidence that a challenger has to show."
     metric: str | None = None  # null: the task's default
     level: float = 0.95  # of the intervals
     margin: float = 0.0  # least skill over the champion, at the lower end of the interval
@@ -51,7 +51,7 @@ class GateConfig(Settings):
 def window_problem(
     text: str,  # such as 90D
 ) -> str:  # what is wrong with it; empty where nothing is
-    "Whether a text is a length of time."
+    "Say why a text is no length of time; empty where it is one."
     try:
         return "" if pd.Timedelta(text) > pd.Timedelta(0) else f"expected a length of time greater than 0, found {text!r}"
     except ValueError:
@@ -99,7 +99,7 @@ class Contest:
 
     @property
     def y(self) -> np.ndarray:
-        "Outcomes."
+        "The outcomes of the contest's rows."
         return self.rows["y"].to_numpy()
 
     @property
@@ -108,7 +108,7 @@ class Contest:
         return self.rule if self.champion is None else self.champion
 
     def check(self) -> Contest:  # itself
-        "Everybody forecasts every row."
+        "Make sure that everybody forecasts every row."
         sizes = {n: len(f) for n, f in (("challenger", self.challenger), ("rule", self.rule), ("champion", self.champion)) if f is not None}
         if set(sizes.values()) != {len(self.rows)}:
             raise DataError("the forecasts are not of the same rows", found=", ".join(f"{n}: {s}" for n, s in sizes.items()), expected=f"{len(self.rows)} each")
@@ -117,7 +117,7 @@ class Contest:
 # %% ../../nbs/13_production/01_gate.ipynb #3a6a6098
 @dataclass(repr=False)
 class Judgement(Shown):
-    "What the gate says, and why."
+    "The gate's verdict, and the reasons for it."
     verdict: str  # PROMOTE, REJECT or INCONCLUSIVE
     reasons: list[str]  # in the order of their weight
     table: pd.DataFrame  # a row a metric: challenger, champion, rule, change in %
@@ -134,7 +134,7 @@ class Judgement(Shown):
         return Card(self.verdict, {k: str(self.facts[k]) for k in ("name", "version", "n") if self.facts.get(k) is not None}, self.table.astype(object).map(value), list(self.reasons))
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The judgement as plain values for JSON."
         frame = lambda t: t.astype(object).where(t.notna(), None).to_dict("records")  # noqa: E731
         return {"verdict": self.verdict, "reasons": self.reasons, "metric": self.metric, "level": self.level, "skill": self.skill.record(), "rule_skill": self.rule_skill.record(),
                 "metrics": frame(self.table), "segments": frame(self.segments), **self.facts}

@@ -107,7 +107,7 @@ POWER = GateConfig.power  # how often a difference is found that is there, as th
 
 @dataclass(repr=False)
 class LiveScore(Shown):
-    "What became of a model's forecasts."
+    "The scores of forecasts that were written down before their outcomes."
     who: Forecaster  # of the newest version
     versions: dict[str, int]  # version or run -> forecasts that were scored
     counts: dict[str, int]  # forecasts, late, waiting, gone, scored
@@ -120,7 +120,7 @@ class LiveScore(Shown):
     finds: float | None = None  # the smallest difference in skill that these rows find four times in five; None: not reckoned
 
     def sentence(self) -> str:
-        "What the record shows so far."
+        "A sentence on the record so far: how many forecasts, and how good."
         c = self.counts
         rest = "; ".join(f"{c[k]:,} {said}" for k, said in (("late", "late, which never score"), ("waiting", "without an outcome yet"), ("gone", "without a row in the source, such as players who did not play")) if c[k])
         told = f"{c['scored']:,} of {c['forecasts']:,} forecasts are scored" + (f" ({rest})" if rest else "")
@@ -134,7 +134,7 @@ class LiveScore(Shown):
         return f"{told}. Skill over {rule} {s.score:+.4f} [{s.low:+.4f}, {s.high:+.4f}]: {word}.{found}"
 
     def table(self) -> pd.DataFrame:  # texts
-        "The board for people."
+        "The board as texts, for people."
         if not len(self.board):
             return pd.DataFrame()
         b, span = self.board, lambda low, high: "" if low is None or low != low else f" [{number(float(low), 3)}, {number(float(high), 3)}]"
@@ -149,7 +149,7 @@ class LiveScore(Shown):
         return Card("Live", {"model": self.who.model, "versions": ", ".join(self.versions) or "–", "scored": f"{self.counts['scored']:,}"}, self.table().astype(str), [self.sentence()], ("n", "role"))
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The score as plain values for JSON."
         rows = lambda f: f.astype(object).where(f.notna(), None).to_dict("records")  # noqa: E731
         return {"model": self.who.model, "horizon": self.who.horizon, "versions": self.versions, **self.counts, "from": self.span[0], "to": self.span[1], "skill": None if self.skill is None else self.skill.record(),
                 "leaderboard": rows(self.board), "calibration": rows(self.calibration), "coverage": rows(self.coverage), "finds": self.finds, "sentence": self.sentence()}

@@ -39,7 +39,7 @@ __all__ = ['log', 'WINDOW_TIMES', 'ORDER', 'TABLE_NOTE', 'WatchConfig', 'watch_c
 # %% ../../nbs/13_production/05_monitor.ipynb #fd04fa91
 @dataclass(frozen=True)
 class WatchConfig:
-    "What to watch, how strictly, and whom to tell."
+    "The choice of columns and scores that are watched, of how strictly, and of whom to tell."
     features: list[str] | None = None  # columns to watch; null: all that the model uses
     window: str | None = None  # length of the current window, e.g. 180D; null: 90 days at least, 126 times where the predictions' reference leaves them
     seasonal: bool = False  # true: the reference is the same part of earlier years
@@ -175,7 +175,7 @@ def watch_model(
 def window_sentence(
     facts: Record,  # of a report of `watch_model`
 ) -> str:
-    "How long the current window is, why, and what unseen rows cost in training."
+    "A sentence that says how long the current window is, why, and what unseen rows cost in training."
     w = facts["window"]
     return f"Current window: {w['days']:,} days, {w['reason']}. What no training has seen costs {w['unseen']:,} labelled rows of training ({w['cost_in_training_rows']:.0%})."
 
@@ -203,7 +203,7 @@ def drift_folder(
     name: str,  # of a model
     output: Path | str = "experiments/drift",  # parent of all
 ) -> Path:
-    "Where the checks of a model are kept."
+    "The folder in which the checks of a model are kept."
     return Path(output) / check_name(name, "model name")
 
 

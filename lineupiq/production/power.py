@@ -25,7 +25,7 @@ __all__ = ['LEAST', 'Arena', 'smaller_noise', 'contest_in', 'verdict_shares', 't
 # %% ../../nbs/13_production/01a_power.ipynb #ea243cc9
 @dataclass(frozen=True)
 class Arena:
-    "Where two forecasters meet."
+    "A simulated contest of two forecasters, with a known difference between them."
     times: int = 200  # decision times
     sides: int = 10  # rows of each time
     improvement: float = 0.0  # share of the champion's log loss that the challenger saves
@@ -96,7 +96,7 @@ def verdict_shares(
     config: GateConfig | None = None,  # thresholds; None: the defaults, without the calibration's band
     seed: int = 0,  # of the first simulation
 ) -> dict[str, float]:  # share of PROMOTE, REJECT, INCONCLUSIVE
-    "What the gate says, over many simulated contests."
+    "The shares of the gate's verdicts over many simulated contests."
     config = config or GateConfig(draws=500, calibration=False)
     said = [judge(contest_in(arena, seed + i), config).verdict for i in range(simulations)]
     return {v: said.count(v) / simulations for v in ("PROMOTE", "REJECT", "INCONCLUSIVE")}
@@ -125,7 +125,7 @@ def times_needed(
     level: float = 0.95,  # of the gate
     at_least: int = 1,  # timestamps in a block: the horizon of the labels
 ) -> int:  # decision times
-    "How long a window must be to find a difference."
+    "The number of decision times that a window needs to find a difference."
     return int(np.ceil(_reach(level, power) ** 2 * _variance(differences, at_least) / delta**2))
 
 
@@ -160,7 +160,7 @@ def skill_by_time(
     times: np.ndarray,  # (N,) times or ordered groups
     classes: np.ndarray | None = None,  # (C,) for tasks with classes
 ) -> np.ndarray:  # (T,) whose mean is 0
-    "What each time adds to the skill over another forecast."
+    "The part of the skill over another forecast that each time adds."
     ours, theirs = (np.asarray(metric.row_terms(y, f, classes), dtype=float).reshape(len(y), -1) for f in (forecast, other))
     k = ours.shape[1]
     sums, counts = time_sums(np.hstack([ours, theirs]), times)
@@ -184,7 +184,7 @@ def times_within(
     times: np.ndarray,  # (N,) when each row was
     span: np.timedelta64 = LEAST,  # back from the newest
 ) -> int:
-    "How many times a span of the calendar holds."
+    "The number of decision times that a span of the calendar holds."
     return len(np.unique(units[times > times.max() - span]))
 
 
@@ -192,14 +192,14 @@ def times_of_rows(
     units: np.ndarray,  # (N,) times or ordered groups
     rows: int,  # that are needed
 ) -> int:  # one more than there are where the rows do not suffice
-    "How many of the newest times hold this many rows."
+    "The number of the newest times that together hold so many rows."
     counts = np.unique(units, return_counts=True)[1][::-1]
     return int(np.searchsorted(np.cumsum(counts), rows)) + 1
 
 # %% ../../nbs/13_production/01a_power.ipynb #2463a041
 @dataclass(frozen=True)
 class WindowPlan:
-    "How many of the newest decision times are compared, and why so many."
+    "The number of the newest decision times that are compared, and the reason for so many."
     times: int
     reason: str
     found: float | None = None  # the smallest improvement that they find; None: not reckoned
@@ -223,7 +223,7 @@ def verdict_window(
     at_least: int = 1,  # timestamps in a block: the horizon of the labels
     added: np.ndarray | None = None,  # of `skill_by_time`; None: the score has no such parts
 ) -> WindowPlan:
-    "How much of the newest unseen time a verdict should rest on."
+    "Choose the part of the newest unseen time that a verdict should rest on."
     there = len(np.unique(units))
     span = times.max() - times.min()
     ninety = times_within(units, times) if span >= LEAST else int(there * (LEAST / span)) + 1 if span else there + 1

@@ -47,7 +47,7 @@ class Forecaster:
 
     @property
     def key(self) -> tuple[str, str | None, str | None, int]:
-        "What tells forecasters apart."
+        "The names by which forecasters are told apart."
         return self.model, self.version, self.run, self.horizon
 
     def facts(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Forecaster:
 # %% ../../nbs/13_production/06_record.ipynb #64db657b
 @dataclass(frozen=True)
 class Forecast:
-    "What is said of one symbol at one time, beside what the rules and the references say."
+    "A forecast for one symbol at one time, beside those of the rules and the references."
     symbol: str
     at: np.datetime64  # the row's time, UTC
     deadline: np.datetime64  # UTC; what is written later is late
@@ -98,7 +98,7 @@ def references_of(
     panel: Panel,  # with references
     rows: np.ndarray,  # positions
 ) -> list[dict[str, Said]]:  # one a row; a reference that says nothing is left out
-    "What markets and ratings say of rows."
+    "The forecasts of markets and ratings for rows of a panel."
     from lineupiq.scoring.leaderboard import reference_frames
     out: list[dict[str, Said]] = [{} for _ in rows]
     place = {row: i for i, row in enumerate(rows.tolist())}
@@ -143,7 +143,7 @@ def record_file(
 # %% ../../nbs/13_production/06_record.ipynb #194f0663
 @dataclass(frozen=True)
 class Written:
-    "What a call of `write` has added."
+    "The lines that a call of `write` has added to the record."
     new: int  # forecasts that were not there
     same: int  # that stood there already
     revised: int  # that stood there with other numbers: kept, and never counted
@@ -263,7 +263,7 @@ def _row(r: Record) -> dict[str, Any]:
 def is_unchained(
     path: Path,  # of a record
 ) -> bool:  # False: a chain, or nothing at all
-    "Whether a file is a record of an earlier release, whose lines vouch for nothing."
+    "True: a file is a record of an earlier release, whose lines vouch for nothing."
     if not path.is_file() or path.with_suffix(".head").exists():
         return False
     with disk_errors(path), open(path, "rb") as f:

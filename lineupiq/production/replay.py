@@ -52,7 +52,7 @@ MONTH = np.timedelta64(30, "D")
 def check_policies(
     names: Sequence[str],  # of POLICIES
 ) -> tuple[str, ...]:  # the same, each once
-    "Refuse an unknown policy."
+    "Refuse an unknown policy of retraining, and keep each one once."
     if odd := [n for n in names if n not in POLICIES]:
         raise ConfigError(f"unknown policy '{odd[0]}'{did_you_mean(odd[0], POLICIES)}", expected=", ".join(POLICIES))
     return tuple(dict.fromkeys(names))
@@ -60,7 +60,7 @@ def check_policies(
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    "What is lived through, and how."
+    "The settings of a replay: the model, and the way it is trained, judged, watched and promoted."
     model: str  # registered name
     config: ModelParams = field(default_factory=dict)  # its parameters
     split: SplitPlan = field(default_factory=SplitPlan)  # shares of validation and test rows of every training
@@ -74,7 +74,7 @@ class ReplaySettings:
         panel: Panel,  # all rows
         last: np.datetime64,  # nothing later is forecast
     ) -> str:  # 12 hexadecimal digits
-        "What every training depends on."
+        "A digest of everything that the trainings depend on."
         said = {"panel": panel_digest(panel), "last": str(last), "model": self.model, "config": self.config, "split": asdict(self.split), "fit": asdict(self.fit), "gate": asdict(self.gate)}
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
@@ -87,7 +87,7 @@ class Week:
 
     @property
     def name(self) -> str:
-        "As files call it."
+        "The week's name, as files have it."
         return f"{pd.Timestamp(self.begin):%Y%m%d_%H%M}"
 
     __repr__ = brief
@@ -106,7 +106,7 @@ def weeks_of(
 # %% ../../nbs/13_production/08_replay.ipynb #d7187650
 @dataclass(frozen=True)
 class Trained:
-    "What a training at the beginning of a week has made."
+    "A training at the beginning of a week: its forecasts, its test rows and its cost."
     week: str  # its name
     said: pd.DataFrame  # predictions of its test rows and of all later rows, by row
     test: np.ndarray  # positions of its test rows
@@ -248,7 +248,7 @@ class Replay:
         return skill_interval(self.metric, self.panel.y[rows], forecast_of(said.loc[rows], self.metric), forecast_of(other.loc[rows], self.metric), units["times"], classes=self.panel.classes, how=how)
 
     def verdict(self, challenger: Trained, champion: Trained) -> str:
-        "What the gate says of a new version, on its test rows, which neither was trained on."
+        "The gate's verdict on a new version, on its test rows, which neither version was trained on."
         key = f"{challenger.week} over {champion.week}"
         if key not in self.verdicts:
             rows = challenger.test[np.isin(challenger.test, champion.said.index)]
@@ -282,7 +282,7 @@ def is_due(
     life: Life,  # so far
     week: Week,  # that begins
 ) -> bool:
-    "Whether a policy trains before a week."
+    "True: a policy trains before this week."
     if life.policy in ("weekly", "never"):
         return life.policy == "weekly"
     if life.policy == "monthly":
@@ -301,7 +301,7 @@ def has_drifted(
     now: np.datetime64,  # nothing later is looked at
     watch: WatchConfig,  # what is watched
 ) -> bool:  # False also where nothing can be said
-    "Whether what is known by now has moved critically from what a version was trained on."
+    "True: the rows known by now have moved critically from those that a version was trained on."
     known = panel.take(panel.labelled & (panel.label_ends < now))
     try:
         current = watch_window(known.times, trained, watch, known.labelled)[0]
@@ -316,7 +316,7 @@ def has_decayed(
     champion: Trained,  # in production
     now: np.datetime64,  # nothing later is looked at
 ) -> bool:  # False also where nothing can be said
-    "Whether the whole interval of the skill after the test lies below the test's by more than is allowed."
+    "True: the whole interval of the skill after the test lies below the test's by more than is allowed."
     panel = replay.panel
     since = panel.times[champion.test].max()
     rows = np.flatnonzero(panel.labelled & (panel.times > since) & (panel.label_ends < now))
@@ -371,7 +371,7 @@ class ReplayResult(Shown):
         return Card("Replay", {"rows": f"{self.rows:,}", "from": self.span[0], "to": self.span[1]}, shown.astype(str), [self.advice], ("seconds", self.metric))
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The comparison as plain values for JSON."
         return {"metric": self.metric, "rows": self.rows, "from": self.span[0], "to": self.span[1], "against": self.against, "best": self.best, "advice": self.advice, "seconds": self.seconds, "trainings_made": self.made,
                 "policies": self.table.astype(object).where(self.table.notna(), None).to_dict("records")}
 

@@ -97,7 +97,7 @@ class GateRows:
         return self.unseen / self.labelled
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The choice of rows as plain values for JSON."
         return {"rows": len(self.rows), "days": self.days, "reason": self.reason, "finds": self.found, "tested_on": self.tested, "later": len(self.rows) - self.tested, "unseen": self.unseen, "cost_in_training_rows": self.cost}
 
     def sentence(self,
@@ -128,7 +128,7 @@ def latency_ms(
     panel: Panel,  # of its source
     rows: np.ndarray,  # positions
 ) -> float:  # milliseconds for 1,000 rows, the best of three
-    "How long a thousand rows take, features at hand."
+    "The time that a model takes for a thousand rows, their features at hand."
     some = np.resize(rows, min(1000, len(rows)))
     took = []
     for _ in range(3):
@@ -265,7 +265,7 @@ def validate(
 def trading_note(
     found: Judgement,  # of `judge`
 ) -> str:  # empty where nothing trades
-    "How the figures of trading came about."
+    "A note on the way in which the figures of trading were computed."
     if (told := found.facts.get("trading")) is None:
         return ""
     trades = ", ".join(f"{who} {n:,}" for who, n in told["trades"].items() if n is not None)
@@ -291,7 +291,7 @@ def plot_contest(
 def comparison_document(
     found: Judgement,  # of `validate`
 ) -> Document:
-    "The comparison report."
+    "The report of a comparison of two versions, as a document."
     f, champion = found.facts, found.facts.get("champion")
     whom = f"version {champion}, in production" if champion and not f["first"] else "the simple rule (nothing is in production)"
     t = found.table.copy()

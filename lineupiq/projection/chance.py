@@ -28,7 +28,7 @@ def used_before(
     players: pd.DataFrame,  # player_id, team, position
     seasons: int = 3,  # of the past that are counted
 ) -> np.ndarray:  # (N,) chance to be used, by position and whether he was used in his team's last game
-    "How often players like this one were used."
+    "The frequency with which players like this one were used."
     stats, games = tables["player_stats"], tables["schedules"]
     used = stats[stats[list(USAGE)].fillna(0).sum(axis=1) > 0][["player_id", "team", "season", "week", "position"]]
     sides = pd.concat([games[games["home_score"].notna()][["season", "week", f"{s}_team"]].set_axis(["season", "week", "team"], axis=1) for s in ("home", "away")])

@@ -107,11 +107,11 @@ class Calibration:
 
     @property
     def holds(self) -> bool:
-        "Whether past forecasts were right on average and as bold as they should be, as far as can be seen; False where nothing can be."
+        "True: past forecasts were right on average and as bold as they should be, as far as can be seen; False where nothing can be."
         return bool(np.isfinite(self.walked).any()) and self.bias[0] <= 0 <= self.bias[1] and self.slope[0] <= 1 <= self.slope[1]
 
     def why_not(self) -> str:
-        "What is wrong, in words; empty where nothing is."
+        "A sentence that says why the forecasts are not calibrated; empty where they are."
         if not np.isfinite(self.walked).any():
             return f"fewer than {FIRST_LINE + 1} seasons of forecasts tell nothing of it"
         scale, unit = (100, "percentage points") if self.binary else (1, "points")
@@ -122,7 +122,7 @@ class Calibration:
     def mean(self,
         said: np.ndarray,  # (N,) chances or numbers
     ) -> np.ndarray:  # (N,)
-        "What is to be expected."
+        "The expected outcome after such forecasts."
         return _stretched(self.line, said, self.binary)
 
 
@@ -168,17 +168,17 @@ class GameForecast:
 
     @property
     def binary(self) -> bool:
-        "Whether chances are forecast."
+        "True: the forecasts are chances, and not numbers."
         return self.target == "home_win"
 
     @cached_property
     def calibration(self) -> Calibration:
-        "What past games say of such forecasts."
+        "The calibration of such forecasts in past games."
         return calibrate(self.past["said"].to_numpy(), self.past["y"].to_numpy(dtype=float), self.past["group"].to_numpy(), self.binary)
 
     @cached_property
     def distribution(self) -> OutcomeDistribution:
-        "What happens after such forecasts of a number; learnt once."
+        "The distribution of outcomes after such forecasts of a number; learnt once."
         return fit_distribution(self.past["said"], self.past["y"])
 
 
@@ -227,7 +227,7 @@ LEVELS_OF_AN_EDGE = (.1, .9)
 
 @dataclass(frozen=True)
 class Worth:
-    "How much of past differences to the line came true."
+    "The share of past differences to the line that came true."
     share: float  # of a difference of 1
     redrawn: np.ndarray  # (S,) the same on redrawn weeks
     games: int
@@ -243,7 +243,7 @@ class Worth:
     def edge(self,
         difference: np.ndarray,  # (N,) what is expected less the line
     ) -> np.ndarray:  # (N, 3) edge, lower and upper end
-        "What is to be expected beyond the line."
+        "The expected gain beyond the line, with its ends."
         low, high = np.quantile(np.clip(self.redrawn, 0, 1)[:, None] * difference[None], LEVELS_OF_AN_EDGE, axis=0)
         return np.column_stack([np.clip(self.share, 0, 1) * difference, low, high]) + 0.0  # no minus before a nought
 
@@ -272,7 +272,7 @@ def chance_interval(
     expected: np.ndarray,  # (M,) of past games; NaN: nothing was
     line: np.ndarray,  # (M,) the closing line's chances; NaN: there was none
 ) -> tuple[np.ndarray, np.ndarray]:  # (N,) lower and upper end; NaN: too few past games had a line
-    "Where the chance by the closing line ends in eight of ten games."
+    "The interval that held the chance by the closing line in eight of ten past games."
     there = np.isfinite(line) & np.isfinite(expected)
     if there.sum() < LEAST_GAMES:
         return np.full(len(chance), np.nan), np.full(len(chance), np.nan)
@@ -298,7 +298,7 @@ class WeekGames(Shown):
     sources: dict[str, pd.DataFrame] = field(default_factory=dict)  # outcome -> coming games with the rules and references of its panel, as a record keeps them
 
     def card(self) -> Card:
-        "The games in short."
+        "A card of the week's games, in short."
         shown = [c for c in ("away", "home", "p_home", "margin", "margin_low", "margin_high", "total", "total_low", "total_high", "margin_market", "total_market") if c in self.table]
         return Card(f"Games of week {self.week}, {self.season}", {"as of": self.as_of, "games": len(self.table)}, self.table[shown].round(2), self.notes)
 

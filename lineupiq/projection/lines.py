@@ -109,7 +109,7 @@ class Candidate:
 
     @property
     def title(self) -> str:
-        "What a page calls it."
+        "The candidate's name as a page writes it."
         return self.model + (" of all positions" if self.pooled else "") + (" with line-ups" if self.lineups else "")
 
     @property
@@ -121,7 +121,7 @@ class Candidate:
 def read_candidate(
     text: str,  # a model's name, with what is added to it: lightgbm, lightgbm+lineups, lightgbm+pooled, lightgbm+pooled+lineups
 ) -> Candidate:
-    "What `--model` says."
+    "Read a candidate from the text of `--model`."
     model, *more = text.split("+")
     words = ("lineups", "pooled")
     if odd := [w for w in more if w not in words]:
@@ -158,7 +158,7 @@ class LineRows:
         statistic: str,
         candidate: Candidate,
     ) -> Panel:
-        "What a candidate learns from and forecasts."
+        "The panel that a candidate learns from and forecasts."
         if not candidate.pooled:
             return self._own(position, statistic, candidate.lineups)
         key = (statistic, candidate.lineups)
@@ -213,12 +213,12 @@ class LineForecast:
 
     @property
     def name(self) -> str:
-        "Position and statistic."
+        "The name of the line: position and statistic."
         return f"{self.position} {self.statistic}"
 
     @cached_property
     def distribution(self) -> OutcomeDistribution:
-        "What happens after such forecasts; learnt once."
+        "The distribution of outcomes after such forecasts; learnt once."
         return fit_distribution(self.past["forecast"], self.past["y"])
 
 
@@ -271,7 +271,7 @@ class LiveLine:
 
     @property
     def title(self) -> str:
-        "What a page calls it."
+        "The name of the line's model as a page writes it."
         return f"{self.name} {self.version} ({self.bundle.model.name})"
 
 

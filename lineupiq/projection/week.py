@@ -31,7 +31,7 @@ LEVELS = (.1, .5, .9)
 
 @dataclass(repr=False)
 class Week(Shown):
-    "Projections of a week."
+    "The projections of a week: players, lines, draws, games."
     season: int
     week: int
     as_of: str

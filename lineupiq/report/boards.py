@@ -148,7 +148,7 @@ def plot_importance(
     top: int = 15,  # how many
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes
-    "The most important features."
+    "Plot the most important features of a model."
     b = importance.head(top)[::-1]
     ax = ax if check_axes(ax) is not None else subplots(figsize=(6, 0.28 * len(b) + 0.8))
     shuffled = "loss_rise" in b
@@ -200,7 +200,7 @@ def verdict(
     board: pd.DataFrame,  # of `leaderboard`
     best: str | None,  # what validation picked
 ) -> str:  # one sentence
-    "What the run says about the member that validation picked."
+    "A sentence of judgement on the member that validation picked."
     rule = board.loc[(board["skill"] == 0) & (board["role"] == "rule"), "model"].tolist()
     rule_name = rule[0] if rule else "the simple rule"
     if best is None:
@@ -263,7 +263,7 @@ def board_rows(
 def board_notes(
     board: pd.DataFrame,  # of `leaderboard`
 ) -> list[str]:  # "lightgbm: stopped by the time limit after 40 rounds …"
-    "What has to be said of single members, of the confidence set and of earlier looks, below the table."
+    "Remarks on single members, on the confidence set and on earlier looks, for below the table."
     told = board["note"].fillna("") if "note" in board else pd.Series("", index=board.index)
     notes = [f"{m}: {note}" for m, note in zip(board["model"], told, strict=True) if note]
     if "mcs" in board.attrs:

@@ -81,7 +81,7 @@ class Document:
 
     @property
     def figures(self) -> list[Figure]:
-        "Every figure, in order."
+        "Every figure of the document, in order."
         return [p for s in self.sections for p in s.parts if isinstance(p, Figure)]
 
 # %% ../../nbs/08_report/04_document.ipynb #004973cb
@@ -146,7 +146,7 @@ def _anchor(title: str, number: int) -> str:
 def page_html(
     document: Document,  # what to show
 ) -> str:  # a whole document
-    "One self-contained page."
+    "The document as one self-contained page of HTML."
     ids = [_anchor(s.title, i) for i, s in enumerate(document.sections, 1)]
     links = "".join(f'<li><a href="#{i}">{_html(s.title)}</a></li>' for i, s in zip(ids, document.sections, strict=True))
     alarms = "".join(f'<p class="alarm">{_html(a)}</p>' for a in document.alarms)
@@ -161,7 +161,7 @@ def page_html(
 def markdown_table(
     frame: pd.DataFrame,  # text or numbers
 ) -> str:  # a pipe table
-    "A table in Markdown."
+    "A frame as a table in Markdown."
     head = [markdown(str(c)) for c in frame.columns]
     rows = [[markdown(number(v)) for v in row] for row in frame.itertuples(index=False, name=None)]
     return "\n".join("| " + " | ".join(r) + " |" for r in [head, ["---"] * len(head), *rows])
@@ -171,7 +171,7 @@ def page_markdown(
     document: Document,  # what to show
     figures: str = "../artifacts",  # folder of the figures' files, seen from the Markdown file
 ) -> str:
-    "The document as Markdown."
+    "The document as text in Markdown."
     out = [f"# {markdown(document.title)}", markdown(document.about), f"> {markdown(document.lead)}", *(f"> **{markdown(a)}**" for a in document.alarms)]
     for section in document.sections:
         out.append(f"## {markdown(section.title)}")

@@ -155,7 +155,7 @@ def permutation_importance(
     max_rows: int = 1000,  # most rows to use; fewer where there are many features
     seed: int = 0,  # of the choice of rows and of the shuffles
 ) -> pd.DataFrame | None:  # feature, importance (share of all rises), loss_rise; None for a model without features
-    "What the loss rises by when a feature is shuffled."
+    "The rise of the loss when a feature is shuffled, feature by feature."
     import pandas as pd
     if isinstance(X, View) and not isinstance(X, (Windows, Blocks, RowBlocks)):
         return None

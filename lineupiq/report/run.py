@@ -44,7 +44,7 @@ FOREST = 60  # rows of a forest, whose trees are walked one by one
 # %% ../../nbs/08_report/05_run.ipynb #ddbb3f31
 @dataclass
 class Explanation:
-    "What drives a model's forecasts."
+    "The features that drive a model's forecasts, and by which method that was found."
     kind: str  # contributions, shuffling, own or none
     note: str  # how it was computed, on how many rows
     table: pd.DataFrame | None = None  # feature and size, largest first
@@ -56,7 +56,7 @@ class Explanation:
     __repr__ = brief
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The explanation as plain values for JSON."
         return {"kind": self.kind, "note": self.note, "features": None if self.table is None else self.table.to_dict("records")}
 
 # %% ../../nbs/08_report/05_run.ipynb #0bbe82d7
@@ -118,7 +118,7 @@ def ranked_importance(
 # %% ../../nbs/08_report/05_run.ipynb #46730f3e
 @dataclass
 class Facts:
-    "What is known of a run when its report is written."
+    "The facts of a run at the time when its report is written."
     panel: Panel
     board: pd.DataFrame  # of `leaderboard`, perhaps `with_confidence`
     predictions: Mapping[str, pd.DataFrame]  # name -> predictions with test rows
@@ -153,7 +153,7 @@ class Facts:
 
     @property
     def title(self) -> str:
-        "What it is a run of."
+        "The title of the report: data, target and horizon."
         meta = self.panel.meta
         return f"{self.panel.name}, horizon {self.panel.horizon} {meta.get('position', '')} {meta.get('target', '')}".strip()
 

@@ -64,7 +64,7 @@ class Histories:
     seed: int  # of the draws
 
     def starts(self) -> Iterator[np.ndarray]:  # (blocks,) of each history
-        "Where the blocks of each history begin."
+        "The starting rows of the blocks of each history."
         rng, blocks = np.random.default_rng(self.seed), -(-self.n_times // self.length)
         at_once = max(1, 500_000 // blocks)  # a call for each history would cost more than its numbers
         for done in range(0, self.draws, at_once): yield from rng.integers(self.n_times, size=(min(at_once, self.draws - done), blocks), dtype=np.int64)
@@ -72,7 +72,7 @@ class Histories:
     def sums(self,
         values: np.ndarray,  # (T, K)
     ) -> np.ndarray:  # (draws, K)
-        "What the values add up to in each history."
+        "The sums of the values in each of the drawn histories."
         n, (whole, rest) = self.n_times, divmod(self.n_times, self.length)
         ring = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(np.concatenate([values, values[:self.length]]), axis=0)])
         block, last = ring[self.length:self.length + n] - ring[:n], ring[rest:rest + n] - ring[:n]
@@ -83,7 +83,7 @@ class Histories:
         return out
 
     def counts(self) -> Iterator[np.ndarray]:  # (T,) of each history
-        "How often each timestamp was drawn: for statistics that are no sums."
+        "The number of times that each timestamp was drawn: for statistics that are no sums."
         n, rest = self.n_times, self.n_times % self.length
         for s in self.starts():
             size = np.full(len(s), self.length)

@@ -34,7 +34,7 @@ MIN_ROWS = 20  # fewer rows teach a map nothing but their own luck
 def log_scores(
     probabilities: np.ndarray,  # (N, C)
 ) -> np.ndarray:  # (N, C) logarithms; for two classes 0 and the log-odds of the second
-    "Logarithms of clipped probabilities."
+    "The logarithms of probabilities that are clipped away from 0 and 1."
     p = np.log(np.clip(probabilities, CLIP, 1 - CLIP))
     return p - p[:, :1] if p.shape[1] == 2 else p
 
@@ -66,7 +66,7 @@ class ProbabilityMap:
     def transform(self,
         probabilities: ArrayLike,  # (N, C), or (N,) for two classes
     ) -> np.ndarray:  # of the same shape
-        "Map probabilities."
+        "Map raw probabilities to calibrated ones."
         flat = np.ndim(probabilities) == 1
         if not len(probabilities): return np.asarray(probabilities, dtype=float)
         p = check_probabilities(probabilities)
@@ -161,7 +161,7 @@ METHODS |= {m.method: m for m in (Temperature, Sigmoid, Isotonic)}
 def check_method(
     method: str,  # identity, temperature, sigmoid or isotonic
 ) -> str:  # the same
-    "Refuse an unknown map."
+    "Refuse a calibration map that is not known."
     if method not in METHODS:
         raise ConfigError(f"unknown calibration '{method}'{did_you_mean(str(method), METHODS)}", expected=", ".join(METHODS))
     return method
@@ -174,7 +174,7 @@ def fit_map(
     weights: ArrayLike | None = None,  # (N,) weights; None: all alike
     classes: Sequence[Any] | None = None,  # (C,) in the order of the columns; None: 0, 1, 2, …
 ) -> ProbabilityMap:
-    "Learn a map."
+    "Learn a calibration map from forecasts and outcomes."
     cls = METHODS[check_method(method)]
     p = check_probabilities(probabilities, len(y))
     codes = encode(y, np.arange(p.shape[1]) if classes is None else classes)
@@ -227,7 +227,7 @@ def calibration_summary(
     classes: ArrayLike | None = None,  # (C,) class order
     how: Resampling = DRAWN,  # how the intervals are drawn
 ) -> dict[str, Any]:  # n, log_loss, brier_score, slope, intercept: Interval each; ece, null: NullBand, calibrated
-    "How good and how calibrated a forecast is, each figure with its own uncertainty."
+    "Measure the quality and the calibration of a forecast, each figure with its own uncertainty."
     interval = lambda metric: score_interval(metric, y, probabilities, times, classes=classes, how=how)  # noqa: E731
     band = calibration_null(probabilities)
     ece = get_metric("calibration")(y, probabilities, classes)
@@ -241,7 +241,7 @@ def reliability_band(
     level: float = 0.95,  # share of a perfect forecast's bins inside
     classes: ArrayLike | None = None,  # (C,) class order
 ) -> pd.DataFrame:  # a line a bin: low, high, n, stated, observed, null_low, null_high, outside
-    "What was stated, what came true, and where a perfect forecast would have been."
+    "Compare stated probabilities with outcomes, bin by bin, beside the range of a perfect forecast."
     from scipy.stats import binom
     table = reliability(y, probabilities, classes)
     null = [binom.ppf(q, table["n"], table["stated"]) / table["n"] for q in ((1 - level) / 2, (1 + level) / 2)]

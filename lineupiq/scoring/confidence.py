@@ -79,7 +79,7 @@ class ConfidenceSet:
 
     @property
     def members(self) -> list[str]:
-        "Names of the set."
+        "The names of the models that belong to the set."
         return [n for n, p in self.p_values.items() if p > 1 - self.level]
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #e1im1nat

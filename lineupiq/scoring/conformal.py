@@ -46,7 +46,7 @@ def support_of(
     y: np.ndarray,  # (N,) known labels
     label_kind: str = "numeric",  # of the panel: numeric or count
 ) -> str:  # real, nonnegative or count
-    "What labels can be, from their kind and from those that are known."
+    "The range of possible labels, from their kind and from those that are known."
     return "count" if label_kind == "count" else "nonnegative" if len(y) and np.min(y) >= 0 else "real"
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #5e14e1b6
@@ -92,7 +92,7 @@ def interval_of(
 # %% ../../nbs/02_scoring/05_conformal.ipynb #d2d5f8ad
 @dataclass(frozen=True)
 class IntervalSettings:
-    "What intervals are wanted, and how they are learnt."
+    "The share of outcomes that intervals should hold, and the way in which they are learnt."
     level: float = 0.8  # share of outcomes inside
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)  # columns q_0.1, q_0.5, q_0.9
     by: str | None = None  # column whose values are segments; None: one segment
@@ -227,7 +227,7 @@ class IntervalMaker:
         return values, excess, cells
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The learnt intervals as plain values for JSON."
         return {"how": asdict(self.how) | {"quantiles": list(self.how.quantiles)}, "support": self.support, "y": self.y.tolist(), "prediction": self.prediction.tolist(),
                 "segment": self.segment.tolist() if self.how.by else None, "shifts": self.shifts}
 

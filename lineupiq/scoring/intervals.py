@@ -36,11 +36,11 @@ class Interval:
     reason: str = ""  # why there is no interval
 
     def excludes(self, value: float) -> bool:
-        "Whether the interval exists and does not hold the value."
+        "True: the interval exists and does not hold the value."
         return self.low is not None and not self.low <= value <= self.high
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The interval as plain values for JSON."
         return asdict(self)
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ def label_horizon(
     times: ArrayLike,  # (N,) when each decision was made
     label_end: ArrayLike,  # (N,) when its label became known
 ) -> int:  # timestamps, >= 1
-    "How many timestamps the longest label covers, its own included."
+    "The number of timestamps that the longest label covers, its own included."
     line = Timeline(times, label_end)
     distinct = line.times[line.starts]
     return int((np.searchsorted(distinct, line.ends, "right") - np.searchsorted(distinct, line.times, "left")).max())
@@ -73,7 +73,7 @@ def score_units(
     panel: Panel,  # where the rows come from
     rows: np.ndarray,  # positions
 ) -> dict[str, np.ndarray]:  # times, and label_end where the blocks must hold whole labels
-    "What a block of the bootstrap is made of: whole groups, or timestamps with labels that are not cut."
+    "The units that the bootstrap's blocks are made of: whole groups, or timestamps with labels that are not cut."
     if panel.groups is not None:
         return {"times": panel.groups[rows]}
     return {"times": panel.times[rows], "label_end": panel.label_ends[rows]}
@@ -112,7 +112,7 @@ def _influence(statistic: Callable[[np.ndarray], np.ndarray], sums: np.ndarray, 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #ae812ac3
 @dataclass(frozen=True)
 class Resampling:
-    "How an interval is drawn."
+    "The settings by which an interval is drawn: draws, block length and level."
     level: float = .95  # share of redrawn scores inside
     draws: int = 1000  # 1,000 place the ends to about a twentieth of the width
     seed: int = 0
@@ -203,7 +203,7 @@ def skill(
     score: ArrayLike,  # of the model
     rule: ArrayLike,  # of the rule
 ) -> Any:  # 1 - score / rule for losses, score - rule otherwise; NaN if the rule's loss is 0
-    "How much better than a rule; positive is better."
+    "The improvement on a rule's score; positive is better."
     if metric.greater_is_better: return score - rule
     return 1 - np.divide(score, rule, out=np.full(np.shape(rule), np.nan), where=np.asarray(rule) > 0)
 

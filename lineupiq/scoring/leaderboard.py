@@ -164,7 +164,7 @@ def leaderboard(
 def role_of(
     name: str,  # of a row of the leaderboard
 ) -> str:  # model, rule or reference
-    "What a row is."
+    "The role of a row on the board, by its name."
     return "reference" if name.startswith("reference:") else "rule" if name in RULES else "model"
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #bab13b4f

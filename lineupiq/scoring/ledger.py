@@ -136,7 +136,7 @@ def _cells(panel: Panel, rows: np.ndarray) -> np.ndarray:
 # %% ../../nbs/02_scoring/09_ledger.ipynb #00a36688
 @dataclass(frozen=True)
 class Window:
-    "What is known of rows that were looked at."
+    "The facts that the ledger knows of rows that were looked at."
     start: str  # first time, UTC
     end: str  # last time
     n: int  # rows
@@ -183,7 +183,7 @@ def window_of(
     panel: Panel,  # where the rows come from
     rows: np.ndarray,  # positions, or a mask, of the rows that are scored; in any order
 ) -> Window:
-    "What the ledger keeps of some rows."
+    "Describe some rows as the ledger keeps them."
     rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
     if not len(rows):
         raise DataError("no rows to look at", found="0 rows")
@@ -199,7 +199,7 @@ LEDGER = "holdout_ledger.jsonl"
 def ledger_path(
     output: Path | str = "experiments/runs",  # the folder of the runs
 ) -> Path:  # need not exist
-    "Where looks are written down: `LINEUPIQ_LEDGER`, else beside the runs' folder."
+    "The file in which looks are written down: `LINEUPIQ_LEDGER`, else beside the runs' folder."
     if named := os.environ.get("LINEUPIQ_LEDGER"):
         return Path(named).expanduser().absolute()
     output = Path(output).expanduser().resolve()
@@ -219,7 +219,7 @@ class Look:
     outcomes: bool = True  # False: the same rows under another outcome, such as another horizon or target
 
     def record(self) -> dict[str, Any]:
-        "What a report says of it."
+        "The look as plain values for a report."
         return {"when": self.when, "command": self.command, "run": self.run, "models": list(self.models), "metric": self.metric, "from": self.window.start, "to": self.window.end, "n": self.window.n, "share": round(self.share, 3), "same_outcomes": self.outcomes}
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #a8ace71d
@@ -286,7 +286,7 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "
 def look_sentence(
     before: Sequence[Look],  # of `record_look`
 ) -> str:  # empty for a first look
-    "How often these test rows were looked at."
+    "A sentence that counts the earlier looks at these test rows."
     if not before:
         return ""
     again, first = [b for b in before if b.outcomes], before[0]

@@ -141,7 +141,7 @@ class Metric:
         return self.direction == "maximize"
 
     def better(self, score: float, than: float) -> bool:
-        "Whether a score is strictly better than another."
+        "True: a score is strictly better than another."
         return score > than if self.greater_is_better else score < than
 
     def row_terms(self, y: ArrayLike, forecast: ArrayLike, classes: ArrayLike | None = None) -> np.ndarray:
@@ -288,7 +288,7 @@ def calibration_pairs(
     y: np.ndarray,  # (N,) class numbers
     p: np.ndarray,  # (N, C) probabilities
 ) -> tuple[np.ndarray, np.ndarray]:  # (N,) stated probability, (N,) bool: did it come true
-    "What was stated and whether it came true: the second class of two, the top label of more."
+    "Pair each stated probability with its outcome: of the second class of two, of the top label of more."
     top = np.ones(len(y), int) if p.shape[1] == 2 else p.argmax(axis=1)
     return p[np.arange(len(y)), top], y == top
 
@@ -346,7 +346,7 @@ _register_probability_scores()
 # %% ../../nbs/02_scoring/01_metrics.ipynb #1015345e
 @dataclass(frozen=True)
 class NullBand:
-    "What a score looks like when the forecast is right."
+    "The range in which a score lies when the forecast is right."
     mean: float
     low: float
     high: float
@@ -380,7 +380,7 @@ def reliability(
     probabilities: ArrayLike,  # (N, C), or (N,) for two classes
     classes: ArrayLike | None = None,  # (C,) class order
 ) -> pd.DataFrame:  # a line a bin: low, high, n, stated, observed
-    "What was stated and what came true, bin by bin."
+    "Stated probabilities beside the outcomes' frequencies, bin by bin."
     import pandas as pd
     codes, p, _ = prepare("probabilities", y, probabilities, classes)
     stated, true = calibration_pairs(codes, p)

@@ -26,7 +26,7 @@ RIDGE = 1e-3  # of the variance of each column: it only keeps twins from blowing
 def past_columns(
     panel: Panel,  # of numbers, or of two classes
 ) -> tuple[np.ndarray, list[str]]:  # (N, K), NaN where nothing is known; names of those that were announced
-    "What was known of each row's label from its own past, and what was announced."
+    "The facts of each row's own past that may be known, and the names of columns announced beforehand."
     announced = [c for c in panel.meta.get("announced", ()) if c in panel.columns and pd.api.types.is_numeric_dtype(panel.frame[c])]
     past = [rule_columns(panel, "last_value").to_numpy(float)[:, -1], *(rule_columns(panel, "ewma", h).to_numpy(float)[:, -1] for h in HALFLIVES)]
     said = [panel.frame[c].to_numpy(dtype=float, na_value=np.nan) for c in announced]
@@ -35,7 +35,7 @@ def past_columns(
 # %% ../../nbs/02_scoring/05a_own_past.ipynb #20043bfc
 @dataclass(frozen=True)
 class PastForecast:
-    "What the plain model says."
+    "The forecast of a plain model of a row's own past."
     values: np.ndarray  # (n,) numbers, or the probability of the second class
     name: str  # what it knows
 

@@ -44,7 +44,7 @@ def class_positions(
     labels: ArrayLike,  # (N,) predicted classes
     sides: Mapping[Any, float] | None = None,  # class -> position; None: the sign of a numeric class
 ) -> np.ndarray:  # (N,) positions
-    "Positions from predicted classes."
+    "Positions in the market from predicted classes."
     classes, codes = np.unique(np.asarray(labels), return_inverse=True)
     return class_sides(classes, sides)[codes]
 
@@ -82,7 +82,7 @@ def non_overlapping(
 # %% ../../nbs/02_scoring/02_trading.ipynb #25dfe392
 @dataclass(frozen=True)
 class Ledger:
-    "What each decision earned and what it cost; (N,) arrays in the caller's row order."
+    "The earnings and the cost of each decision; (N,) arrays in the caller's row order."
     gross: np.ndarray  # position * return
     cost: np.ndarray  # what entering and leaving cost
     turnover: np.ndarray  # amount bought and sold
@@ -91,7 +91,7 @@ class Ledger:
 
     @property
     def net(self) -> np.ndarray:
-        "Return after costs."
+        "The returns after costs, decision by decision."
         return self.gross - self.cost
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #19497929
@@ -166,7 +166,7 @@ class TradingScores:
     notes: dict[str, str]  # why a figure is None
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The scores of trading as plain values for JSON."
         return asdict(self)
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #1dca627b

@@ -32,7 +32,7 @@ OUTCOME_NAMES = (r"(^|_)(label|outcome|mfe|mae|pnl|fwd|forward|future|ahead)(_|\
 def outcome_name(
     column: str,  # a feature's name
 ) -> bool:
-    "Whether a column is called like something that is known only afterwards."
+    "True: a column is called like something that is known only afterwards."
     return any(re.search(pattern, column.lower()) for pattern in OUTCOME_NAMES)
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #974b3569
@@ -135,7 +135,7 @@ def lesson(
     panel: Panel,  # rows in time order
     share: float = 0.6,  # of the rows that teach
 ) -> Lesson | None:  # None: too few rows
-    "What all columns of a panel are tried on."
+    "The rows and labels that all columns of a panel are tried on."
     rows = np.flatnonzero(panel.labelled)
     cut = panel.times[rows[int(share * len(rows))]]
     train, late = panel.label_ends[rows] < cut, panel.times[rows] >= cut
@@ -158,7 +158,7 @@ def single_gain(
     feature: Feature,  # of its manifest
     taught: Lesson | None = None,  # of `lesson`; None: made here
 ) -> tuple[float, float]:  # (gain over the simple rule, its lower bound), in the terms of PLAUSIBLE
-    "What one column can forecast alone."
+    "The gain over the simple rule that one column reaches alone."
     if (t := taught or lesson(panel)) is None: return float("nan"), float("nan")
     bins = t.bins(panel, feature)
     try: own = _score(panel, t.rows[t.late], _means(bins, t.outcome, t.train)[t.late])
@@ -174,7 +174,7 @@ def gain_on_level(
     feature: Feature,  # of its manifest
     taught: Lesson | None = None,  # of `lesson`; None: made here
 ) -> tuple[float, float]:  # (share of what the level leaves open, its lower bound)
-    "What one column adds to the best of the levels."
+    "The gain that one column adds to the best of the levels."
     if panel.task != "regression" or (t := taught or lesson(panel)) is None: return float("nan"), float("nan")
     bins = t.bins(panel, feature)
     open_ = t.outcome - t.level
@@ -236,13 +236,13 @@ def ended_before(
 # %% ../../nbs/02b_screening/01_columns.ipynb #53e414ef
 @dataclass(frozen=True)
 class Look:
-    "How a column goes along with labels."
+    "The correlation of a column with labels: with its own row's, and with those known before."
     own: float  # with its own row's
     past: float  # the strongest with one that had ended before the row
 
     @property
     def ahead(self) -> bool:
-        "Whether it knows its own row's label and none that was known."
+        "True: the column knows its own row's label and none that was known before."
         return self.own > LINK and self.own > RATIO * self.past
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #fd0f6f6f
@@ -251,7 +251,7 @@ def looks(
     backs: tuple[int, ...] = (0, 1, 2, 5, 10),  # ended labels, counted back from the latest
     level: np.ndarray | None = None,  # (N, K) what is known of each labelled row's outcome without the columns: also what it leaves open is looked at; None: not
 ) -> dict[str, Look]:  # by feature
-    "Whether each column goes along with its own row's label or with those that were known; the stronger of both looks where there is a level."
+    "Compare each column with its own row's label and with those that were known; the stronger of both where there is a level."
     rows = np.flatnonzero(panel.labelled)
     whole, out = outcome_columns(panel, rows), {}
     outcomes = [whole] if level is None else [whole, whole - level]
@@ -272,7 +272,7 @@ def cause_or_copy(
     feature: Feature,  # of its manifest
     taught: Lesson,  # of `lesson`
 ) -> str:  # "cause", "copy", or "" where there is no telling
-    "Whether a column goes along with what levels leave open alone, or with the levels as well, as a copy of the outcome would."
+    "Decide between a cause, which goes along with what levels leave open alone, and a copy of the outcome, which goes along with the levels as well."
     bins = taught.bins(panel, feature)
     parts = (taught.level, taught.outcome - taught.level, _means(bins, taught.outcome, taught.train, LIGHT))
     m, r, g = (x[taught.late] - x[taught.late].mean(axis=0) for x in parts)

@@ -87,7 +87,7 @@ def later_share(
     panel: Panel,  # in time order
     lags: int = LAGS,  # labels on each side
 ) -> pd.DataFrame:  # index column; past, own, later: what each step adds to the share of variance that is explained; error: of the last by chance; change: the own outcome's share of what is new
-    "How much of each numeric column past labels explain, what the own one adds, and what later ones add to both."
+    "The shares of each numeric column's variance that past labels, its own label and later labels explain."
     numeric = [f.name for f in panel.features if f.kind != "category"]
     if (t := labels_around(panel, lags)) is None or not numeric: return pd.DataFrame(columns=["past", "own", "later", "error", "change"], dtype=float)
     ranks = panel.frame[numeric].iloc[t.rows].replace([np.inf, -np.inf], np.nan).rank(pct=True).to_numpy(dtype=np.float64, na_value=np.nan)

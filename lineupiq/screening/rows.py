@@ -99,7 +99,7 @@ REACH = 60  # rows that a label is looked for
 
 @dataclass(frozen=True)
 class Overlap:
-    "How successive labels of a symbol go along."
+    "The correlation of a symbol's successive labels, by their distance."
     lag1: float  # autocorrelation of neighbours, measured from the symbol's mean
     rows: int  # distance of the deepest dip of the differences, and with it how long a label may last
     dip: float  # correlation of differences at that distance
@@ -108,7 +108,7 @@ class Overlap:
 
     @property
     def lasts(self) -> bool:
-        "Whether one distance stands out as it does where labels overlap."
+        "True: one distance stands out as it does where labels overlap."
         return self.errors < -6 and self.dip < (-0.2 if self.rows == 2 else -0.1) and -self.dip > 2.2 * self.others and self.lag1 > 0.2
 
 
@@ -116,7 +116,7 @@ def overlap(
     panel: Panel,  # in time order
     reach: int = REACH,  # rows
 ) -> Overlap | None:  # None: too few rows
-    "What the labels' own series says of how long each lasts."
+    "Estimate from the labels' own series how long each label lasts."
     rows, symbol = rows_by_symbol(panel)
     size = np.bincount(symbol)
     reach = min(reach, int(np.median(size[symbol])) // 4) if len(rows) else 0
@@ -144,7 +144,7 @@ SLOW, DEEP, BETTER = 0.8, -0.35, 0.15  # neighbours that go along this well warn
 def rows_until_known(
     panel: Panel,  # in time order
 ) -> float:  # median over rows
-    "How many later rows of its symbol come before a label is known."
+    "The number of later rows of its symbol that come before a label is known."
     rows, symbol = rows_by_symbol(panel)
     ticks, ends = panel.times[rows].astype(np.int64), panel.label_ends[rows].astype(np.int64)
     first = np.concatenate([[0], np.cumsum(np.bincount(symbol))])

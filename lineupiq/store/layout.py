@@ -64,7 +64,7 @@ class Store(Shown):
 
     @property
     def journal(self) -> Journal:
-        "What happened here."
+        "The journal of everything that happened in the store."
         return Journal(self.root / "journal.jsonl", headed=True)
 
     def card(self) -> Card:
@@ -88,14 +88,14 @@ class Store(Shown):
         return [e.name for e in scan(self.root / "archive") if NAME.match(e.name) and e.is_dir(follow_symlinks=False)]
 
     def strangers(self) -> list[str]:
-        "What stands in the archive and is no model's folder."
+        "Entries of the archive that are no model's folder."
         odd = [e for e in scan(self.root / "archive") if not NAME.match(e.name) or not e.is_dir(follow_symlinks=False)]
         return [e.name for e in odd if not (e.name.startswith(".") and e.is_file(follow_symlinks=False))]  # .gitkeep, .DS_Store
 
     def odd_entries(self,
         name: str,  # of a model
     ) -> list[str]:  # names in its folder
-        "What stands beside a model's versions and belongs to nobody."
+        "Entries of a model's folder that belong to none of its versions."
         return [e.name for e in scan(self.root / "archive" / check_name(name, "model name")) if not e.name.startswith(".") and _folder_version(e) is None]
 
     def versions(self,
@@ -109,7 +109,7 @@ class Store(Shown):
         name: str,  # of a model
         version: str | tuple[int, int, int],  # 1.2.0
     ) -> Path:  # the version's folder, which exists
-        "Where a version lives; an unknown one says what there is."
+        "The folder of a version; an unknown version is answered with those that exist."
         number = parse_version(version) if isinstance(version, str) else version
         there = self.versions(self.known(name))
         if number not in there:
@@ -235,7 +235,7 @@ def signed_statement(
     name: str,  # of the model
     version: str,  # 1.2.0
 ) -> dict[str, str]:  # name, version, manifest
-    "What a signature of a version says."
+    "The statement that a version's signature vouches for: name, version, and the digest of its manifest."
     return {"name": name, "version": text_of(parse_version(version)), "manifest": version_digest(folder)}
 
 # %% ../../nbs/12_store/02_layout.ipynb #f8e7cfd1

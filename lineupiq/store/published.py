@@ -97,7 +97,7 @@ def run_metadata(
     model: str,  # its name in the run
     live: str | None = None,  # the version in production at this moment
 ) -> dict[str, Any]:
-    "What a version says of itself."
+    "The facts that a version keeps of its run: data, split, settings, scores, libraries."
     from lineupiq.core.config import read_yaml
     from lineupiq.data.panel import panel_digest
     record, setup = load_json(run_dir / "metrics" / "leaderboard.json"), read_yaml(run_dir / "config.yaml")
@@ -144,7 +144,7 @@ class Published(Shown):
     folder: Path
 
     def card(self) -> Card:
-        "What the version says of itself."
+        "A card of the version's own facts."
         about, score = self.metadata, self.metadata.get("metrics") or {}
         facts = {"model": str(about.get("model")), "task": str(about.get("task")), "date": str(about.get("date"))[:10], **({str(score["metric"]): f"{score['score']:.4g}"} if score.get("metric") and score.get("score") is not None else {})}
         return Card(f"{self.name} {self.version}", facts, notes=[str(self.folder)])

@@ -130,7 +130,7 @@ def sweep(
 def orphans(
     store: Store,  # where
 ) -> int:  # versions; 0 where the journal has a line
-    "How many versions there are without any journal, which no crash leaves behind."
+    "Count the versions that have no journal at all, which no crash leaves behind."
     there = sum(len(store.versions(name)) for name in store.names())  # before the journal is read: whoever publishes the first meanwhile writes its line first
     return 0 if there and store.journal.read() else there
 
@@ -216,7 +216,7 @@ def drop_signatures(
 def remove_folder(
     path: Path,  # out of sight already
 ) -> None:
-    "Off the disk."
+    "Remove a folder from the disk, with everything below it."
     with disk_errors(path):
         shutil.rmtree(path)
 

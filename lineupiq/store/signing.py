@@ -97,7 +97,7 @@ def read_private(
 def read_public(
     path: Path | str,  # a PEM file
 ) -> Any:  # an Ed25519 public key
-    "A public key."
+    "Read a public key from its file."
     _, ser, _ = _crypto()
     path = Path(path).expanduser()
     return _read_key(path, _pem(path, "trusted key"), "public", ser.load_pem_public_key, "what stands in KEY.pub")

@@ -19,14 +19,14 @@ __all__ = ['version_lines', 'lineage', 'refresh_views']
 def version_lines(
     store: Store,  # where
 ) -> str:  # a line "name: version" each
-    "What VERSION says."
+    "The lines of the file VERSION, one for each model."
     return "".join(f"{n}: {text_of(v[-1])}\n" for n in store.names() if (v := store.versions(n)))
 
 
 def lineage(
     store: Store,  # where
 ) -> dict[str, Any]:  # name -> production, staging, versions with digest, run and the time of publishing
-    "Where every version came from."
+    "The origin of every version: its run, its digest, and the time of its publication."
     records, out = store.journal.read(), {}
     state = state_at(records)
     for name in store.names():

@@ -31,7 +31,7 @@ __all__ = ['log', 'is_tracked', 'report_run', 'failures_reported', 'report_searc
 def is_tracked(
     how: Tracking,  # whom a run is reported to
 ) -> bool:  # False: off, or MLflow is not installed
-    "Whether a tracker is told; raises for an address that cannot be right, and where MLflow was asked for and is not installed."
+    "True: a tracker is told; an address that cannot be right raises, and so does MLflow that was asked for and is not installed."
     return wants_tracker(how.mlflow) and tracking_uri(how.tracking_uri) is not None
 
 # %% ../../nbs/14_tracking/03_hooks.ipynb #4605e0e8

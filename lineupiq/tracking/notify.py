@@ -102,7 +102,7 @@ DESTINATIONS = ("github", "slack", "urls", "none")
 
 @dataclass(frozen=True)
 class Destination:
-    "Somebody to tell."
+    "An address that notifications are sent to."
     kind: str  # summary, comment, webhook or apprise
     address: str = field(repr=False)  # a path or a secret
     shown: str = ""  # how messages call it
@@ -189,7 +189,7 @@ def _pull_request() -> int | None:
 # %% ../../nbs/14_tracking/04_notify.ipynb #4a54a27b
 @dataclass(frozen=True)
 class Message:
-    "What is told."
+    "A notification's title, text and facts."
     title: str  # one line
     lines: Sequence[str] = ()  # below it
     facts: Mapping[str, Any] = field(default_factory=dict)  # metric -> value
@@ -218,7 +218,7 @@ def slack_text(
 def markdown_text(
     message: Message,  # what is told
 ) -> str:  # at most 20,000 characters
-    "A message in Markdown."
+    "A message as text in Markdown."
     rows = [f"| {markdown(_line(k, 80))} | {markdown(_number(v))} |" for k, v in list(message.facts.items())[:60]]
     table = ["", "| | |", "|---|---|", *rows] if rows else []
     return "\n".join([f"### {'✅' if message.ok else '❌'} {markdown(_line(message.title, 150))}", "", *(markdown(_line(t, 500)) + "  " for t in message.lines), *table])[:20_000] + "\n"
@@ -230,7 +230,7 @@ SECONDS, MOST, TRIES, MOST_WAIT = 10.0, 64 * 1024, 3, 30.0
 def public_address(
     text: str,  # an IP address
 ) -> bool:
-    "Whether an address belongs to the public internet, seen through the notations that hide an IPv4 address in an IPv6 one."
+    "True: an address belongs to the public internet, seen through the notations that hide an IPv4 address in an IPv6 one."
     ip = ipaddress.ip_address(text.split("%")[0])
     if ip.version == 6:
         if ip.sixtofour or ip.teredo:
@@ -347,7 +347,7 @@ def _by_apprise(url: str, message: Message) -> str:
 # %% ../../nbs/14_tracking/04_notify.ipynb #c83975ce
 @dataclass(frozen=True)
 class Sent:
-    "What became of a notification."
+    "The result of sending a notification."
     where: str  # without its secret
     ok: bool
     reason: str = ""  # why it was not delivered

@@ -163,7 +163,7 @@ def tracked_search(
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #42e4bb41
 def spool_dir() -> Path:
-    "Where undelivered runs wait: `LINEUPIQ_SPOOL`, else `experiments/tracking/spool`."
+    "The folder in which undelivered runs wait: `LINEUPIQ_SPOOL`, else `experiments/tracking/spool`."
     given = os.environ.get("LINEUPIQ_SPOOL") or "experiments/tracking/spool"
     try:
         return Path(given).expanduser().resolve()
@@ -186,7 +186,7 @@ def keep(
 def waiting(
     folder: Path | None = None,  # None: `spool_dir`
 ) -> list[Path]:  # oldest first
-    "Undelivered runs."
+    "The runs that wait for the tracker, oldest first."
     return [Path(e.path) for e in scan(folder or spool_dir()) if e.name.endswith(".json") and not e.name.startswith(".")]
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #7980a9df

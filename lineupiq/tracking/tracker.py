@@ -43,7 +43,7 @@ DEFAULT_DB = "experiments/mlflow.db"
 def tracking_uri(
     uri: str | None = None,  # None: from the environment
 ) -> str | None:  # None: tracking is off
-    "The tracker's address."
+    "The address of the tracker that is told."
     uri = uri or os.environ.get("LINEUPIQ_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(DEFAULT_DB).resolve()}"
     if uri == "off":
         return None
@@ -273,7 +273,7 @@ def _copying(path: Path) -> float:
 
 @dataclass(frozen=True)
 class Delivery:
-    "What became of a run."
+    "The result of delivering a run to the tracker."
     state: str  # delivered, was there, or waiting
     path: Path  # of the spool's file
     reason: str = ""  # why it waits
@@ -393,16 +393,16 @@ class MLflowCallback(TrackingCallback):
         self.training: Tracked | None = None  # what is known of the last training
 
     def on_train_begin(self, model: BaseModel) -> None:
-        "A new training."
+        "Forget the losses of an earlier training."
         self.losses, self.started, self.training = [], int(time.time() * 1000), None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] = None) -> bool:
-        "Note the losses."
+        "Note the losses of an epoch."
         self.losses += [(k, float(v), epoch) for k, v in logs.items() if v == v]
         return False
 
     def on_train_end(self, model: BaseModel, metrics: TrainingMetrics) -> None:
-        "Tell the tracker."
+        "Send the noted losses and metrics to the tracker."
         seen = getattr(model, "rows_seen", {})
         rows = {"n_train": seen.get("train"), "n_val": seen.get("val"), "seq_length": seen.get("length"), "n_features": model.n_features}
         params = {"model": model.name, "horizon": str(model.horizon), **flat_params(rows), **flat_params(model.config.to_dict(), "model."), **flat_params(self.params)}

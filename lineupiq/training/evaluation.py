@@ -38,7 +38,7 @@ __all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'rule_fr
 # %% ../../nbs/10_training/05_evaluation.ipynb #255f2a0f
 @dataclass(repr=False)
 class Evaluation(Shown):
-    "What an evaluation found."
+    "The results of an evaluation: scores beside the simple rules, and the rows that they are about."
     model: str
     board: pd.DataFrame  # the model and the rules, with intervals and the confidence set
     rows: np.ndarray  # positions that were scored
@@ -217,7 +217,7 @@ class Comparison:
         return wide.reindex(columns=list(dict.fromkeys(where))).fillna("–").reset_index().rename_axis(None, axis=1)
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The comparison as plain values for JSON."
         rows = self.cells.astype(object)
         return {"cells": rows.where(rows.notna(), None).to_dict("records"), "notes": self.notes}
 

@@ -208,7 +208,7 @@ def save_bundle(
     bundle: Bundle,  # what to keep
     path: Path | str,  # a folder; whole or absent
 ) -> Path:  # the folder
-    "Write a bundle, sealed."
+    "Write a bundle into a folder, sealed by a manifest of digests."
     with atomic_folder(path) as folder:
         bundle.model.save(folder / "model")
         extra = {name: part.record() for name in ("calibration", "intervals") if (part := getattr(bundle, name)) is not None}
@@ -246,7 +246,7 @@ def _check_texts(data: Record) -> None:
 # %% ../../nbs/10_training/01_fitting.ipynb #68889b73
 @dataclass
 class ModelRun:
-    "What one model did on the folds."
+    "The predictions, metrics and models that one model left on the folds."
     name: str
     predictions: pd.DataFrame
     folds: list[dict]  # manifest and training metrics of each

@@ -59,7 +59,7 @@ MARK = "job.digest"  # of a job's folder: two machines that see the same one see
 def mark_job(
     folder: Path,  # of `write_job`
 ) -> str:
-    "Write a job's mark."
+    "Write the mark by which a job's folder is recognised on another machine."
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*")):
         if path.suffix in (".arrow", ".npz", ".json"):
@@ -73,7 +73,7 @@ def sees_job(
     folder: str,  # as the process that asks calls it
     mark: str,  # of `mark_job`
 ) -> bool:
-    "Whether this machine sees the job's folder."
+    "True: this machine sees the job's folder."
     path = Path(folder, MARK)
     return path.is_file() and path.read_text() == mark
 
@@ -137,14 +137,14 @@ def folds_apart(
     how: FitSettings,
     folds: int,  # how many there are
 ) -> bool:
-    "Whether each fold of a model may be a task of its own."
+    "True: each fold of a model may be a task of its own."
     return folds > 1 and not spec.cls.is_rule and spec.cls.input_kind != "mixed" and how.time_limit is None and how.intervals is None and how.calibrate is None
 
 
 def joined(
     runs: Sequence[ModelRun],  # of one model, a fold each, in order
 ) -> ModelRun:  # with the last fold's model
-    "What a model did on all folds."
+    "Join the parts of a model's run that were made fold by fold."
     last, peaks = runs[-1], [r.peak_mb for r in runs if r.peak_mb is not None]
     return replace(last, predictions=pd.concat([r.predictions for r in runs], ignore_index=True), folds=[f for r in runs for f in r.folds], seconds=sum(r.seconds for r in runs), peak_mb=max(peaks, default=None), remarks=list(dict.fromkeys(m for r in runs for m in r.remarks)))
 

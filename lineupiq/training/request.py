@@ -23,7 +23,7 @@ __all__ = ['ENGINE', 'TRAINING_DEFAULTS', 'SplitPlan', 'TrainSettings', 'trainin
 # %% ../../nbs/10_training/00_request.ipynb #2d754a3e
 @dataclass(frozen=True)
 class SplitPlan(Settings):
-    "How the rows of a panel become folds."
+    "The plan by which rows of a panel become folds."
     train_until: str | int | None = None  # Last season or date that may train.
     test: str | None = None  # FROM:TO, seasons or dates, both inclusive.
     walk_forward: str | None = None  # FROM:TO; every season, or --n-splits blocks of dates.
@@ -36,7 +36,7 @@ class SplitPlan(Settings):
     edges: tuple[str, str] | None = None  # Three parts by time, to the instant: last time that trains, first time of the test.
 
     def problems(self) -> list[str]:
-        "Everything that contradicts itself."
+        "List everything in which the plan contradicts itself."
         out = []
         if self.walk_forward and (self.test or self.train_until):
             out.append("walk_forward and test/train_until contradict each other; give one of them")
@@ -63,7 +63,7 @@ class SplitPlan(Settings):
 # %% ../../nbs/10_training/00_request.ipynb #92d4d399
 @dataclass(frozen=True)
 class TrainSettings(FitSettings):
-    "How a set of models is trained, scored and kept."
+    "The settings by which a set of models is trained, scored and kept."
     output: Path | str = Path("experiments/runs")  # Where run folders go.
     metric: str | None = None  # Score of the leaderboard and of the choice.
     seed: Annotated[int, Bound(ge=0, lt=2**32)] = 42  # Seed of models, bootstraps and simulations.
@@ -155,7 +155,7 @@ def _training_problems(default: dict, given: dict, at: str = "") -> list[str]:
 # %% ../../nbs/10_training/00_request.ipynb #40ac4fbd
 @dataclass(frozen=True)
 class TrainingFile:
-    "What a training file changes."
+    "The changes of the defaults that a training file makes."
     values: dict[str, Any]  # of a request, by its names outside
     families: dict[str, dict[str, Any]]  # family -> settings that its models share
 

@@ -58,7 +58,7 @@ __all__ = ['log', 'ASKED_BESIDE', 'RunResult', 'board_records', 'train_models', 
 # %% ../../nbs/10_training/04_runs.ipynb #d39894a4
 @dataclass(repr=False)
 class RunResult(Shown):
-    "What a run found."
+    "The results of a run: its leaderboard, its choice, and the folder that holds the rest."
     run_id: str
     run_dir: Path
     board: pd.DataFrame
@@ -167,7 +167,7 @@ def write_status(
     err: BaseException | None = None,  # what ended it; None: it ended well
     best: str | None = None,  # what validation picked
 ) -> None:
-    "How a run ended; written last."
+    "Write the file that says how a run ended; it is the last one."
     if err is None:
         facts = {"status": "done", "exit_code": 0, "best": best}
     else:
@@ -334,7 +334,7 @@ def score_set(
 def efficiency(
     run: ModelRun,  # of one model
 ) -> dict[str, Any]:  # seconds_per_epoch, epochs_to_best, epochs, seconds, peak_mb
-    "What the training of a model cost."
+    "The cost of a model's training, in seconds, epochs and memory."
     t = run.training
     return {"seconds_per_epoch": t["training_time"] / max(t["total_epochs"], 1), "epochs_to_best": t["best_epoch"] + 1, "epochs": t["total_epochs"], "seconds": run.seconds, "peak_mb": run.peak_mb, "time_limited": t["time_limited"]}
 

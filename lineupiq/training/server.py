@@ -140,7 +140,7 @@ def serve(
 
 # %% ../../nbs/10_training/01a_server.ipynb #63e02105
 def can_fork() -> bool:
-    "Whether workers are forked from a server; else each is a fresh interpreter."
+    "True: workers are forked from a server; else each is a fresh interpreter."
     return sys.platform == "linux" and hasattr(os, "pidfd_open") and os.environ.get("LINEUPIQ_FORK_WORKERS", "1") != "0"
 
 # %% ../../nbs/10_training/01a_server.ipynb #26c54e93
@@ -156,7 +156,7 @@ class WorkerServer:
     def usable(self,
         env: dict[str, str],  # that a worker is to have
     ) -> bool:
-        "Whether a worker of this process, with this environment, can come from here."
+        "True: a worker of this process, with this environment, can come from here."
         return self.owner == os.getpid() and self.env == env and self.process.poll() is None
 
     def start(self,
@@ -164,7 +164,7 @@ class WorkerServer:
         argument: str,  # of the function
         log: Path,  # what the worker prints
     ) -> None:
-        "Begin a worker."
+        "Begin a worker and send its output to a file."
         self._send({"entry": entry, "argument": argument, "log": str(log), "cwd": os.getcwd()})
 
     def _send(self, order: Order | Signal) -> None:
@@ -190,7 +190,7 @@ class WorkerServer:
                 return
 
     def close(self) -> None:
-        "End the server."
+        "End the server and free its process."
         if self.owner != os.getpid():  # a copy of this process does not own it
             return
         self.process.stdin.close()

@@ -194,7 +194,7 @@ def as_panel(
 def parts_of(
     panel: Panel,  # of `as_panel`
 ) -> SplitPlan:  # the parts as they came
-    "How prepared parts are cut: not at all."
+    "The plan for prepared parts, which are cut by nobody else."
     return SplitPlan(parts=PARTS, val=0.15 if (panel.frame[PARTS] == "val").any() else 0.0)
 
 # %% ../../nbs/10_training/06_trainer.ipynb #0b5e48f4
@@ -211,7 +211,7 @@ class ModelEvaluator:
         meta: pd.DataFrame | None = None,  # datetime, symbol
         split_name: str = "test",  # for messages
     ) -> dict[str, Any]:  # every metric that the task has, by name
-        "Predict and score."
+        "Predict a split and compute every metric that the task has."
         if len(X) != len(y):
             raise DataError(f"{split_name}: X and y length mismatch", found=f"{len(X)} vs {len(y)}")
         if not len(y):
@@ -226,7 +226,7 @@ class ModelEvaluator:
 def tracker_ready(
     wanted: bool | None,  # True: it must be there; False: none; None: where MLflow is installed
 ) -> bool:
-    "Whether a run will be told to a tracker."
+    "True: the run will be told to a tracker."
     from importlib import import_module
     return wants_tracker(wanted) and import_module("lineupiq.tracking.tracker").tracking_uri() is not None  # an address that cannot be right is said here
 
@@ -321,7 +321,7 @@ class Trainer:
 
     @property
     def model_path(self) -> Path:
-        "Where the run keeps the model: a bundle, as a published version holds it."
+        "The folder in which the run keeps the model: a bundle, as a published version holds it."
         self._need(self.panel, "prepare_data", "model_path")
         return self.run_dir / "models" / bundle_name(self.panel, self.model_name)
 

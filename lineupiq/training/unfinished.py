@@ -43,7 +43,7 @@ def write_setup(
     how: TrainSettings,  # how to train
     skipped: Mapping[str, str],  # what is not trained -> why
 ) -> None:
-    "What a run is, before it starts; one that goes on has it already."
+    "Write a run's request down before it starts; a run that goes on has it already."
     import yaml
     if (run_dir / "config.yaml").exists():
         return
@@ -60,7 +60,7 @@ def write_setup(
 # %% ../../nbs/10_training/03a_unfinished.ipynb #f1016f9b
 @dataclass(frozen=True)
 class Setup:
-    "What a run wrote down before its first fit."
+    "The request that a run wrote down before its first fit."
     data: Record  # where the rows came from
     split: SplitPlan
     settings: TrainSettings  # the output is the folder that the run stands in
@@ -74,7 +74,7 @@ class Setup:
 def read_setup(
     run_dir: Path,  # of the run
 ) -> Setup:
-    "What `write_setup` wrote."
+    "Read back the request that `write_setup` wrote."
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise ConfigError("the run was stopped before it had written down what it was asked for", where=str(run_dir), found="no config.yaml", fix="train again")
@@ -107,7 +107,7 @@ def check_same_rows(
 def other_libraries(
     then: Record,  # of `runtime_record`
 ) -> list[str]:  # "numpy 2.3.1 → 2.4.0"; empty where nothing differs
-    "What is not as it was when a run began."
+    "The libraries whose versions are not those with which a run began."
     now = runtime_record()
     pairs = {"python": (then.get("python"), now["python"]), "threads": (then.get("threads"), now["threads"]), **{k: (v, now["versions"].get(k)) for k, v in then.get("versions", {}).items()}}
     return [f"{k} {a} → {b}" for k, (a, b) in pairs.items() if a != b]
@@ -134,7 +134,7 @@ def kept_result(
     name: str,  # a model
     bundle: Path,  # where its bundle belongs
 ) -> ModelRun | None:  # None: it has to be fitted
-    "What a model did before the run was stopped."
+    "A model's results from before the run was stopped, if they are whole."
     out = run_dir / UNFINISHED / f"{name}.json"
     if not (out.is_file() and (bundle / "manifest.json").is_file()):
         return None
@@ -158,7 +158,7 @@ def note_look(
 def looked_before(
     run_dir: Path,  # of the run
 ) -> bool:
-    "Whether the run had looked at its test rows when it was stopped."
+    "True: the run had looked at its test rows when it was stopped."
     return (run_dir / UNFINISHED / "looked").exists()
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #b4cada8c
@@ -204,7 +204,7 @@ def find_run(
 def run_end(
     run_dir: Path,  # of the run
 ) -> str | None:  # done or leak; None: it was stopped, it failed, or it is under way
-    "How a run ended, if everything that it could say is on disk."
+    "The end of a run, if everything that it could say is on disk."
     path = run_dir / "status.json"
     found = load_json(path) if path.is_file() else {}
     if not isinstance(found, dict) or not isinstance(found.get("status", ""), str):

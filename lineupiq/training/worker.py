@@ -62,7 +62,7 @@ def write_job(
 def read_job(
     folder: Path | str,  # of `write_job`
 ) -> tuple[Panel, list[Fold]]:
-    "What `write_job` wrote."
+    "Read back the rows and folds that `write_job` wrote."
     folder = Path(folder)
     with np.load(folder / "folds.npz", allow_pickle=False) as a:
         folds = [Fold(a[f"{i}_train"], a[f"{i}_test"], a[f"{i}_val"] if f"{i}_val" in a else None, m["number"], tuple(m["span"]), m["purged"], m["embargoed"])
@@ -104,7 +104,7 @@ class ProgressFile(Callback):
         self.path, self.about, self.began = path, {"fit": 0}, time.perf_counter()
 
     def step(self, name: str) -> None:
-        "A fit begins."
+        "Note that a fit of this name begins."
         self.about, self.began = {"fit": self.about["fit"] + 1, "step": name}, time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] = None) -> bool:
@@ -119,7 +119,7 @@ class ProgressFile(Callback):
 def read_progress(
     path: Path,  # the file
 ) -> dict[str, Any]:  # fit, step, epoch, seconds, train_loss, val_loss; empty before the first epoch
-    "Where a training is."
+    "Read the state of a training from its file of progress."
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
@@ -141,7 +141,7 @@ def read_result(
     out: Path,  # of `write_result`
     bundle: Path,  # where the model itself lies
 ) -> ModelRun:
-    "What `write_result` wrote."
+    "Read back the results that `write_result` wrote."
     found = load_json(out)
     with as_written(out):
         return _result_of(name, found, out, bundle)
@@ -185,7 +185,7 @@ def _divided(place: dict[str, Any] | None, table: Path) -> Iterator[None]:
 def takes_long(
     spec: ModelSpec,  # a model
 ) -> bool:
-    "Whether somebody wants to know where its training is; the others are done in seconds."
+    "True: a training takes long enough that somebody wants to see its progress; the others are done in seconds."
     return spec.cls.input_kind == "window"
 
 # %% ../../nbs/10_training/02_worker.ipynb #86444afe
@@ -252,17 +252,17 @@ class ForkedWorker:
         job: Path,  # the job's file
         log: Path,  # what it prints
     ) -> None:
-        "Begin it."
+        "Begin the worker on its job."
         self.server.start(ENTRY, str(job), log)
 
     def wait(self,
         seconds: float | None,  # None: as long as it takes
     ) -> int | None:  # exit code; None: not yet
-        "Wait for its end."
+        "Wait until the worker ends, or so many seconds."
         return self.server.wait(seconds)
 
     def end(self) -> None:
-        "Stop it."
+        "Stop the worker and whatever it began."
         self.server.end()
 
 
@@ -275,7 +275,7 @@ class FreshWorker:
         job: Path,  # the job's file
         log: Path,  # what it prints
     ) -> None:
-        "Begin it."
+        "Begin the worker on its job."
         module, function = ENTRY.split(":")
         code = f"import sys; from {module} import {function}; {function}(sys.argv[1]); from lineupiq.training.server import end_now; end_now(0)"
         with open(log, "wb") as sink:
@@ -284,14 +284,14 @@ class FreshWorker:
     def wait(self,
         seconds: float | None,  # None: as long as it takes
     ) -> int | None:  # exit code; None: not yet
-        "Wait for its end."
+        "Wait until the worker ends, or so many seconds."
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
 
     def end(self) -> None:
-        "Stop it."
+        "Stop the worker and whatever it began."
         self.process.terminate()
         if self.wait(5) is None:  # stuck where no signal reaches it
             self.process.kill()

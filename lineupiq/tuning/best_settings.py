@@ -45,7 +45,7 @@ class Comparison:
     verdict: str  # the same in a sentence
 
     def record(self) -> dict[str, Any]:
-        "Plain values."
+        "The comparison as plain values for JSON."
         return asdict(self)
 
 # %% ../../nbs/09_tuning/06_best_settings.ipynb #c7e4ca3f
@@ -60,7 +60,7 @@ def compare_settings(
     incumbent: Mapping[str, Any],  # parameters
     threads: int | None = None,  # of each fit
 ) -> Comparison:
-    "Whether one set of settings is better than another by more than the standard error of their difference."
+    "Compare two sets of settings: is one better by more than the standard error of their difference?"
     metric = objective.metric
     ours, theirs = (objective.as_trained(p).score(p, threads) for p in (new, incumbent))
     rows, y, forecast = _joined(ours)
@@ -89,7 +89,7 @@ def best_key(
 def read_best(
     path: Path | str,  # the file
 ) -> dict[str, dict[str, Any]]:  # key -> entry; empty where there is no file
-    "All entries."
+    "Read all entries of the file of best settings."
     path = Path(path).expanduser()
     if not path.is_file():
         return {}
@@ -170,7 +170,7 @@ def _entry(result: TuningResult, found: Comparison, over: str) -> dict[str, Any]
 def param_importance(
     result: TuningResult,  # of `tune_model`
 ) -> dict[str, float]:  # parameter -> share, largest first; empty where nothing can be said
-    "How much of the scores' variance each parameter explains."
+    "The share of the scores' variance that each parameter explains."
     import warnings
 
     import optuna

@@ -92,7 +92,7 @@ def _log_until(log: pd.DataFrame, cut: np.datetime64) -> pd.DataFrame:
 # %% ../../nbs/09_tuning/02_objective.ipynb #ba99feb9
 @dataclass
 class FoldScore:
-    "What a proposal did on one fold."
+    "The score and the cost of a proposal on one fold."
     score: float
     seconds: float
     rows: np.ndarray  # (n,) positions in the development panel
@@ -127,7 +127,7 @@ class KeptRows:
 
     @property
     def columns(self) -> list[str]:
-        "Names of the inputs."
+        "The names of the model's inputs."
         return self.maker.columns
 
     def rows(self,
@@ -204,7 +204,7 @@ def stops_on_rows(
     cls: type,  # a model's class
     names: Sequence[str],  # parameters that the search or the base configuration sets
 ) -> bool:
-    "Whether a fit needs rows to stop on: the model has rounds or epochs, and nobody fixes their number."
+    "True: a fit needs rows to stop on, since the model has rounds or epochs, and nobody fixes their number."
     known = {f.name for f in fields(cls.Config)}
     return any(many in known and fixed not in names for many, fixed in ROUNDS.items())
 
@@ -294,33 +294,33 @@ class Objective:
 
     @property
     def direction(self) -> str:
-        "minimize or maximize."
+        "The direction of the search: minimize or maximize."
         return self.metric.direction
 
     @property
     def costs(self) -> np.ndarray:
-        "What a fit of each fold costs, in training rows."
+        "The cost of a fit of each fold, in training rows."
         return np.array([len(f.train) for f in self.folds], dtype=float)
 
     @property
     def loads(self) -> np.ndarray:
-        "What a fit of each fold takes beside others, in training rows: a booster's histograms are searched whatever the rows."
+        "The load of a fit of each fold beside others, in training rows: a booster's histograms are searched whatever the rows."
         return self.costs + (SEARCHED if self.side_by_side else 0)
 
     @property
     def side_by_side(self) -> bool:
-        "Whether fits may run in threads beside each other: the boosters release the interpreter and keep their random numbers to themselves."
+        "True: fits may run in threads beside each other, since the model releases the interpreter and keeps its random numbers to itself."
         return self.spec.cls.runs_in_threads
 
     def identity(self) -> dict[str, Any]:
-        "What a study must not mix: data, folds, metric, model and the settings that stay as they are."
+        "The facts that a study must not mix: data, folds, metric, model and the settings that stay as they are."
         return {"data": panel_digest(self.panel), "folds": [f.fold.manifest.digest for f in self.folds], "metric": self.metric.name, "direction": self.direction,
                 "model": f"{self.spec.cls.family}:{self.spec.cls.name}", "config": {k: self.config[k] for k in sorted(self.config)}, "val_share": self.val_share,
                 "seq_len": self.seq_len, "exclude_neutrals": self.neutrals, **({"rounds": "read off"} if self.rounds else {})}
 
     @cached_property
     def digest(self) -> str:
-        "A digest of `identity`."
+        "A digest of the study's `identity`."
         return hashlib.sha256(json.dumps([self.identity(), self.searched], sort_keys=True, default=str).encode()).hexdigest()
 
     def units(self, number: int) -> np.ndarray:
@@ -330,7 +330,7 @@ class Objective:
 
     @property
     def judges_early(self) -> bool:
-        "Whether the losses that a fold reports are the search's metric, so that a trial can be given up by them."
+        "True: the losses that a fold reports are the search's metric, so that a trial can be given up by them."
         usual = all(self.config.get(k) is None for k in ("objective", "eval_metric")) and not self.config.get("extra_params") and self.config.get("distribution", "auto") in ("auto", "squared")
         return self.rounds is not None and usual and not self.neutrals and self.metric.name == ("rmse" if self.panel.task == "regression" else "log_loss")
 
@@ -342,7 +342,7 @@ class Objective:
     def turns(self,
         params: ModelParams,  # a proposal
     ) -> dict[str, int]:
-        "How the folds of a trial go together, as `Lockstep` takes it: boosters' rounds are many and cheap, an epoch is neither."
+        "The order in which the folds of a trial go together, as `Lockstep` takes it: boosters' rounds are many and cheap, an epoch is neither."
         if self.side_by_side:
             return {}
         return {"patience": {**self.config, **params}.get("patience", self.spec.cls.Config().patience), "ahead": 1}
@@ -351,7 +351,7 @@ class Objective:
         params: ModelParams,  # a proposal
         rounds: int,  # that its folds keep
     ) -> dict[str, Any]:
-        "What was read off, as settings under which a plain fit does the same: a rate that falls to the last epoch has to know which that would have been."
+        "Turn the rounds that were read off into settings under which a plain fit does the same: a rate that falls to the last epoch has to know which that would have been."
         config = {**self.config, **params}
         falls = config.get("schedule") == "cosine" and not config.get("schedule_epochs")
         return {self.rounds: rounds} | ({"schedule_epochs": self._most(params)} if falls else {})

@@ -48,7 +48,7 @@ def _masks(n_units: int, n_blocks: int, times: ArrayLike, label_end: ArrayLike, 
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #564c7150
 @dataclass(frozen=True)
 class Overfitting:
-    "How often what one half of the history chose was below the middle in the other half."
+    "The probability that the choice of one half of the history was below the middle in the other half."
     pbo: float  # probability of backtest overfitting, 0 to 1
     splits: int  # ways to choose half of the blocks
     trials: int  # that were compared
@@ -61,7 +61,7 @@ class Overfitting:
     __repr__ = brief
 
     def record(self) -> dict[str, Any]:
-        "Plain values."
+        "The estimate as plain values for JSON."
         out = {k: v for k, v in asdict(self).items() if k not in ("logits", "scores")}
         return out | {"slope": self.slope if np.isfinite(self.slope) else None}
 
@@ -159,7 +159,7 @@ def search_overfitting(
 def expected_best(
     n_trials: int,  # independent tries
 ) -> float:  # in standard deviations; 0 for one
-    "What the best of several standard normal numbers is expected to be."
+    "The expectation of the best of several standard normal numbers."
     from scipy.stats import norm
     n = whole_number(n_trials, "n_trials", 1)
     if n == 1:
@@ -181,7 +181,7 @@ class DeflatedSharpe:
     kurtosis: float  # 3 for the normal
 
     def record(self) -> dict[str, Any]:
-        "Plain values."
+        "The deflated ratio as plain values for JSON."
         return asdict(self)
 
     def __str__(self) -> str:
@@ -213,7 +213,7 @@ def trial_returns(
     result: TuningResult,  # of `tune_model`, on a panel of classes with return_to_end
     cost: float,  # share of the amount, when it is bought and again when it is sold
 ) -> tuple[list[int], np.ndarray]:  # numbers of the finished trials, (M, T) return of each in each period
-    "What the finished trials would have earned on the search's folds, after costs."
+    "The returns of the finished trials on the search's folds, after costs."
     o = result.objective
     if "return_to_end" not in o.panel.frame or o.panel.task == "regression":
         raise ConfigError("these rows cannot be traded", found=f"task {o.panel.task}, {'a' if 'return_to_end' in o.panel.frame else 'no'} column return_to_end", expected="classes and a column return_to_end, as the sources of bars have")

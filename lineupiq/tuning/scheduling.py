@@ -127,7 +127,7 @@ def _tried(work: Callable[[Job], Any], job: Job) -> Any:
 # %% ../../nbs/09_tuning/01_scheduling.ipynb #d0ab54a0
 @dataclass(frozen=True)
 class Jobs:
-    "How a search uses the machine."
+    "The number of fits that a search runs beside each other, and their threads."
     lanes: int = 1  # fits beside each other
     threads: int = 1  # of each fit
     batch: int = 1  # trials asked at once
@@ -135,12 +135,12 @@ class Jobs:
 
     @classmethod
     def of(cls, record: Record) -> Jobs:
-        "From plain values."
+        "Read the numbers back from plain values."
         return cls(**{f.name: record[f.name] for f in fields(cls)})
 
 
 def useful_lanes(
     costs: Sequence[float],  # of each fold
 ) -> int:  # at least 1
-    "How many lanes one trial keeps busy: its cost over that of its dearest fold."
+    "The number of lanes that one trial keeps busy: its cost over that of its dearest fold."
     return max(1, int(np.sum(costs) / np.max(costs) + 0.25))

@@ -56,7 +56,7 @@ class FunctionSpace(Space):
     def __iter__(self) -> Any: return iter(self.names)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        "Whatever the function proposes."
+        "Ask the user's function for a proposal."
         return dict(self.function(trial))
 
 
@@ -134,7 +134,7 @@ class TuningResult(Shown, Mapping):
         return Card("Search", {"": self.model}, self.table().iloc[1:], list(self.notes))
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The search's results as plain values for JSON."
         return {"model": self.model, "metric": self.metric, "direction": self.direction, "params": {k: plain_number(v) for k, v in self.params.items()}, "config": self.config,
                 "score": self.score, "fold_scores": self.fold_scores, "trials": self.counts, "seconds": round(self.seconds, 3), "jobs": vars(self.jobs),
                 "study": self.study.study_name, "storage": self.storage, "notes": self.notes}
@@ -320,7 +320,7 @@ class OptunaModelTuner:
         return sum(scores) / len(scores)
 
     def tune(self) -> TuningResult:
-        "Run the search."
+        "Run the search, or go on with one that was stopped."
         self.result = tune_model(self.panel, self.model_name, self.settings, among=self.among)
         if self.teller is not None:
             self.teller.on_search_end(self.result)
@@ -333,15 +333,15 @@ class OptunaModelTuner:
 
     @property
     def best_params(self) -> dict[str, Any]:
-        "The best proposal."
+        "The settings of the best proposal."
         return self._done().params
 
     @property
     def best_value(self) -> float:
-        "Its score."
+        "The score of the best proposal."
         return self._done().score
 
     @property
     def best_trial(self) -> Any:
-        "Its trial."
+        "The best trial, as Optuna keeps it."
         return self._done().study.best_trial

@@ -149,7 +149,7 @@ class SimplerChoice:
     how: str  # of the errors, or why there is no choice
 
     def record(self) -> dict[str, Any]:
-        "Plain values."
+        "The choice as plain values for JSON."
         return asdict(self)
 
     def __str__(self) -> str:
@@ -279,7 +279,7 @@ def _gap_interval(panel: Development, metric: Metric, parts: list[np.ndarray], n
 # %% ../../nbs/09_tuning/07_selection.ipynb #f30e91ad
 @dataclass
 class NestedEstimate:
-    "What a search and its choice are worth on rows that no search has seen."
+    "An estimate of a search and its choice on rows that no search has seen."
     model: str
     metric: str
     direction: str
@@ -297,7 +297,7 @@ class NestedEstimate:
     __repr__ = brief
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The estimate as plain values for JSON."
         out = {k: getattr(self, k) for k in ("model", "metric", "direction", "rule", "choice", "inner", "claimed")}
         table = self.blocks.astype({"from": str, "to": str})
         return out | {k: getattr(self, k).record() for k in ("outer", "skill", "gap")} | {"blocks": table.to_dict("records"), "seconds": round(self.seconds, 3)}

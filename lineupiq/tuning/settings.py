@@ -27,7 +27,7 @@ TRIALS = 50  # finished trials of a search that does not say how many
 # %% ../../nbs/09_tuning/00_settings.ipynb #b8763488
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan(Settings):
-    "How a search is run."
+    "The plan of a search: sampler, number of trials, folds, pruning and time."
     n_trials: Count | None = None  # Finished trials that the study should have, pruned ones included (default 50); not for a grid.
     method: str = "bayes"  # bayes, or grid: every combination of three values of each range; --space gives the ranges.
     timeout: Positive | None = None  # Seconds after which no trial begins.
@@ -53,7 +53,7 @@ class SearchPlan(Settings):
         return "grid" if self.method == "grid" else self.sampler or SAMPLERS[0]
 
     def problems(self) -> list[str]:  # "name: what is wrong with it"
-        "Everything that contradicts itself."
+        "List everything in which the plan contradicts itself."
         out = config_problems(SearchPlan, {f.name: getattr(self, f.name) for f in fields(SearchPlan)})
         idle = [k for k in ("n_trials", "sampler") if getattr(self, k) is not None] if self.method == "grid" else []
         out += [f"method: {' and '.join(idle)} would do nothing: a grid tries every combination once, in order; leave that out, or search with method bayes; timeout ends a grid early, and fewer ranges make it smaller"] if idle else []

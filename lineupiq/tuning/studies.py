@@ -80,19 +80,19 @@ class Reseeded(BaseSampler):
         self.inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: optuna.Trial) -> dict:
-        "As the sampler does."
+        "Ask the sampler, whose seed depends on the trial's number."
         return self.inner.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: optuna.Study, trial: optuna.Trial, search_space: dict) -> dict:
-        "As the sampler does."
+        "Ask the sampler, whose seed depends on the trial's number."
         return self.inner.sample_relative(study, trial, search_space)
 
     def sample_independent(self, study: optuna.Study, trial: optuna.Trial, param_name: str, param_distribution: optuna.distributions.BaseDistribution) -> Any:
-        "As the sampler does."
+        "Ask the sampler, whose seed depends on the trial's number."
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: optuna.Study, trial: optuna.Trial, state: optuna.trial.TrialState, values: Sequence[float] | None) -> None:
-        "As the sampler does."
+        "Tell the sampler that the trial has ended."
         self.inner.after_trial(study, trial, state, values)
 
 # %% ../../nbs/09_tuning/03_studies.ipynb #5cf1d64c
@@ -110,17 +110,17 @@ class Exhaustive(BaseSampler):
         return [k for k in range(len(self.points)) if k not in held]
 
     def before_trial(self, study: optuna.Study, trial: optuna.Trial) -> None:
-        "Take a combination."
+        "Take the next combination of the grid."
         left = self.left(study)
         self.taken[trial.number] = left[0] if left else 0
         study._storage.set_trial_user_attr(trial._trial_id, "point", self.taken[trial.number])
 
     def infer_relative_search_space(self, study: optuna.Study, trial: optuna.Trial) -> dict:
-        "Nothing is proposed together."
+        "An empty space: a grid proposes nothing together."
         return {}
 
     def sample_relative(self, study: optuna.Study, trial: optuna.Trial, search_space: dict) -> dict:
-        "Nothing is proposed together."
+        "An empty proposal: a grid proposes nothing together."
         return {}
 
     def sample_independent(self, study: optuna.Study, trial: optuna.Trial, param_name: str, param_distribution: optuna.distributions.BaseDistribution) -> Any:
@@ -141,7 +141,7 @@ class MarginPruner(BasePruner):
         self.margins, self.startup = tuple(margins), startup
 
     def prune(self, study: optuna.Study, trial: optuna.Trial) -> bool:
-        "Whether to give the trial up after its last reported fold."
+        "True: the trial is given up after its last reported fold."
         from optuna.trial import TrialState
         step = trial.last_step
         if step is None or study.direction.name != "MINIMIZE":
@@ -375,13 +375,13 @@ class Heart:
             self._thread.join()
 
     def add(self, trial: optuna.Trial) -> None:
-        "A trial begins."
+        "Note that a trial has begun."
         self.trials.add(trial._trial_id)
         if self.beats:
             self.storage.record_heartbeat(trial._trial_id)
 
     def drop(self, trial: optuna.Trial) -> None:
-        "A trial has ended."
+        "Note that a trial has ended."
         self.trials.discard(trial._trial_id)
 
     def _run(self) -> None:

@@ -47,7 +47,7 @@ def pack_sums(
 def unpack_sums(
     packed: Mapping[str, Any],  # of `pack_sums`
 ) -> np.ndarray:  # (T, K)
-    "What was packed."
+    "Unpack the sums of each time that a trial keeps."
     return np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), dtype="<f8").reshape(packed["shape"])
 
 
@@ -68,7 +68,7 @@ READ_OFF = "rounds"  # the attribute of a trial that holds what was read off its
 def settings_of(
     trial: optuna.trial.FrozenTrial,  # of a study of this page
 ) -> dict[str, Any]:  # as a model is built with
-    "What a trial proposed, and the number of rounds where it was read off."
+    "The settings that a trial proposed, and the number of rounds where it was read off."
     return {**trial.params, **trial.user_attrs.get(READ_OFF, {})}
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #c6cfe366

@@ -60,7 +60,7 @@ def predictions_file(
     name: str,  # of a model
     output: Path | str = "experiments/predictions",  # parent of all
 ) -> Path:
-    "Where a model's predictions at the close are kept."
+    "The file that keeps a model's predictions at the close."
     return Path(output).expanduser() / check_name(name, "model name") / FILE
 
 
@@ -70,7 +70,7 @@ COLUMNS = ("symbol", "version", "written", "late")  # that a record has, however
 def read_predictions(
     file: Path | str,  # of `predictions_file`
 ) -> pd.DataFrame:  # bar (UTC), symbol, horizon, prediction, prob_…, model, version, written (UTC), late, data; in the order of writing
-    "What was predicted at the close; a line of a chain that was altered is an `IntegrityError`."
+    "Read the predictions that were made at the close; a line of a chain that was altered is an `IntegrityError`."
     file = Path(file)
     if file.exists() and not file.is_file() or is_unchained(file):
         return _unchained(file)
@@ -126,7 +126,7 @@ def _due(panel: Panel, over: np.ndarray, done: pd.DataFrame, trained: np.datetim
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #4cafd5db
 @dataclass(frozen=True)
 class CloseRequest(Request):
-    "What the job `predict` is asked for."
+    "A request to the job `predict`."
     name: str | None = None  # A published model; default the first by name that is in production.
     version: str | None = None  # Default the one in production.
     data: str | None = None  # Another source than the recorded one.
@@ -206,7 +206,7 @@ def close_code(
 def close_text(
     told: Record,  # of `predict_at_close`
 ) -> str:
-    "What people read."
+    "The predictions at the close as text for people."
     more = [f"{told['late']} of them late" if told["late"] else "", f"{told['unfinished']} bar(s) not over yet, left out" if told["unfinished"] else "",
             f"{told['within_training']} missed bar(s) lie within the training of this version, left out" if told["within_training"] else ""]
     said = f"{told['predicted']} bar(s) predicted" if told["predicted"] else "nothing new: every bar that is over has its prediction"

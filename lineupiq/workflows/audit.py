@@ -39,7 +39,7 @@ __all__ = ['SHOWN', 'LESS', 'run_setup', 'run_folds', 'run_findings', 'audited_s
 def run_setup(
     run: Path | str,  # a run folder
 ) -> dict[str, Any]:  # data, split, models
-    "What a run was made of."
+    "The data, the split and the models of a run, from its folder."
     path = Path(run) / "config.yaml"
     if not path.is_file(): raise ConfigError("no such run", where=str(run), fix="give the folder that `lineupiq train` printed")
     return read_yaml(path)
@@ -59,7 +59,7 @@ def run_findings(
     panel: Panel,  # of its source
     setup: Record,  # of `run_setup`
 ) -> list[Finding]:
-    "What a run's own files say."
+    "Findings about a run from its own files: its board, its reports, its seeds."
     with as_written(run, sealed=False):
         return _own_findings(run, panel, setup)
 
@@ -162,7 +162,7 @@ def _configs(ask: AuditRequest) -> dict[str, dict[str, Any]]:
 def splitter_arguments(
     given: Sequence[str],  # name=value, the value as YAML has it
 ) -> dict[str, Any]:
-    "Arguments of somebody's splitter."
+    "Arguments for somebody else's splitter, read from `NAME=VALUE`."
     import yaml
     odd = [g for g in given if "=" not in g]
     if odd: raise ConfigError("a splitter's argument is name=value", where="arg, --arg", found=odd[0], expected="n_splits=5")
@@ -177,7 +177,7 @@ def splitter_arguments(
 def run_audit_cv(
     ask: FoldsRequest,  # what is asked for
 ) -> AuditReport:
-    "Ask folds."
+    "Hold the folds of a splitter to the ends of labels, as `lineupiq audit cv` does."
     source, horizon = audited_sources(ask.run, ask.check().source)[0]
     panel = read_source(source, horizon)
     if ask.splitter:

@@ -50,13 +50,13 @@ def request_key(
 
 @dataclass(frozen=True)
 class Task:
-    "A training of many."
+    "A training of one target, among many."
     title: str  # what people call it
     ask: TrainRequest
 
     @property
     def key(self) -> str:  # 16 hexadecimal digits
-        "What was asked, as a digest: the same question has the same key."
+        "A digest of the request: the same question has the same key."
         return request_key(self.ask, (*self.ask.config, *filter(None, [self.ask.training_config])))
 
 
@@ -139,7 +139,7 @@ def replace_engine(
     draws: int,  # of the bootstrap
     edges: Sequence[str] | None = None,  # of three files
 ) -> TrainRequest:
-    "What no record of a request holds."
+    "Give a request the settings of the engine, which no record of it holds."
     return replace(ask, settings=replace(ask.settings, isolate=isolate, draws=draws), split=replace(ask.split, edges=None if edges is None else tuple(edges)))
 
 

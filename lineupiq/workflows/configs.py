@@ -38,7 +38,7 @@ def _watch() -> str:
 
 
 def table_yaml() -> str:
-    "What the YAML of a table may say, each key with its words."
+    "A YAML with every key that may describe a table, each with its words."
     head = "# A table of your own: what its columns are. Take away the # of what you need; `lineupiq config check FILE` reads it.\n"
     games = ["# games:  # instead of time, label and features: which columns are a game; task: multiclass, binary (who wins) or regression (by how much)"]
     games += [f"#   {line}" for line in _keys(GamesConfig) if not line.startswith(("odds:", "# odds:"))]

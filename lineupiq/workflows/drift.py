@@ -33,7 +33,7 @@ def watched_model(
     name: str | None = None,  # None: the first by name that is in production
     version: str | None = None,  # None: the one in production
 ) -> Published:
-    "Which model is checked."
+    "Load the version of a model that is checked for drift."
     name = name or next((n for n in store.names() if store.linked(n)), None)
     if name is None:
         raise NotFound("nothing is in production", where=str(store.root), expected=", ".join(store.names()) or "an empty store", fix="lineupiq promote NAME, once it is validated")
@@ -76,7 +76,7 @@ def drift_text(
     told: Record,  # of `run_drift`
     width: int | None = None,  # letters a line of the table; None: as wide as it is
 ) -> str:
-    "What people read."
+    "The results of a check of drift as text for people."
     import pandas as pd
     table = pd.DataFrame(told["columns"], columns=["column", "kind", "psi", "by_chance", "verdict"]).head(10)
     for c in ("psi", "by_chance"):

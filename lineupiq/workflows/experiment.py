@@ -42,21 +42,21 @@ __all__ = ['SECTIONS', 'OF_THE_GRID', 'TRAINING', 'About', 'Member', 'DataSectio
 # %% ../../nbs/17_workflows/10_experiment.ipynb #f9224435
 @dataclass(frozen=True)
 class About:
-    "`experiment:`"
+    "The section `experiment:` of a file: its name and its description."
     name: str  # of the folder
     description: str = ""  # in the report
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #ed7fd480
 @dataclass(frozen=True)
 class Member:
-    "An entry of `models:`"
+    "An entry of the section `models:`: a model and its settings."
     name: str  # a registered model
     config_path: str | None = None  # its YAML; null: the defaults
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #0228e24c
 @dataclass(frozen=True)
 class DataSection:
-    "`data:`"
+    "The section `data:` of a file: the source and its options."
     source: str | None = None  # a source's name, or a YAML that describes a table; null: sp500, or the three files as split files
     path: list[str] | None = None  # its files
     train_path: str | None = None  # a table in three files: rows to train on,
@@ -68,14 +68,14 @@ class DataSection:
 # %% ../../nbs/17_workflows/10_experiment.ipynb #1217d099
 @dataclass(frozen=True)
 class Tracker:
-    "`mlflow:`"
+    "The section `mlflow:` of a file: the tracker that is told."
     tracking_uri: str | None = None  # null: of the environment; off: none
     experiment_name: str | None = None  # null: the experiment's name
 
 
 @dataclass(frozen=True)
 class Output:
-    "`output:`"
+    "The section `output:` of a file: where results go."
     base_dir: str = "experiments/runs"  # parent of the experiment's folder
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #7d28b09c
@@ -86,7 +86,7 @@ TRAINING = tuple(leaf.name for leaf in leaves(TrainRequest) if leaf.name not in 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #0125939d
 @dataclass(frozen=True)
 class Experiment:
-    "A whole file, checked."
+    "A whole file of an experiment, after it was checked."
     about: About
     models: tuple[Member, ...]
     horizons: tuple[int, ...] = ()  # none: the source's own
@@ -114,7 +114,7 @@ class Experiment:
 
     @property
     def folder(self) -> Path:
-        "Where the experiment's state and its comparison are."
+        "The folder of the experiment's state and of its comparison."
         return Path(self.output.base_dir).expanduser() / self.about.name
 
     def near(self, path: str) -> str:
@@ -215,7 +215,7 @@ def member_request(
     member: Member,  # a model of it
     table: Path | None = None,  # a table's YAML that was made for this experiment
 ) -> TrainRequest:
-    "What a model's cells have in common; the horizon and the symbol are added by each."
+    "The request that all cells of a model share; each cell adds its horizon and its symbol."
     data, source = found.data, found.source if found.source in SOURCES else found.near(found.source)
     shared = {"publish": False, **found.training, "data": source if table is None else str(table), "output": found.folder / "runs", "position": data.position, "target": data.target,
               "path": [found.near(p) for p in data.path or ()], "symbol": list(found.symbols), "horizon": list(found.horizons) if table is None else [], "model": [member.name],
@@ -240,12 +240,12 @@ class Cell:
 
     @property
     def title(self) -> str:
-        "What people call it."
+        "The cell's name for people: model, horizon, symbol."
         return " ".join(filter(None, [self.model.name, f"h{self.horizon}" if self.horizon else "", self.symbol or ""]))
 
     @property
     def key(self) -> str:
-        "What was asked, as a digest: the same question has the same key."
+        "A digest of the cell's request: the same question has the same key."
         return request_key(self.ask, self.ask.config, edges=self.ask.split.edges)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #ce5f1161
@@ -334,7 +334,7 @@ def _is_entry(entry: Any) -> bool:
 # %% ../../nbs/17_workflows/10_experiment.ipynb #915fbfe1
 @dataclass
 class ExperimentResult:
-    "What a grid found."
+    "The results of all cells of a grid, and the best of them."
     folder: Path
     cells: pd.DataFrame  # model, horizon, symbol, status, run_dir, error
     comparison: Comparison | None
@@ -343,7 +343,7 @@ class ExperimentResult:
     __repr__ = brief
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The results as plain values for JSON."
         rows = self.cells.astype(object).where(self.cells.notna(), None).to_dict("records")
         found = self.comparison.record() if self.comparison else {}
         return {**found, "scores": found.get("cells", []), "folder": str(self.folder), "cells": rows, "exit_code": self.exit_code, "leaderboard": str(self.folder / "comparison.md") if self.comparison else None}

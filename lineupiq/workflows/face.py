@@ -162,7 +162,7 @@ class Page(Shown):
         webbrowser.open(self.path.resolve().as_uri())
 
     def card(self) -> Card:
-        "Where it is."
+        "A card with the path of the page."
         return Card("Report", {"at": str(self.path)}, notes=["report.open() shows it in a browser."])
 
 # %% ../../nbs/17_workflows/13_face.ipynb #b65a37f8
@@ -199,12 +199,12 @@ class Run(Shown):
 
     @property
     def best(self) -> str | None:  # a member's name; None: there were no validation rows
-        "What validation rows picked."
+        "The member that validation rows picked."
         return self._record["best"]
 
     @property
     def verdict(self) -> str:
-        "What the run says about it, in a sentence or two."
+        "A sentence or two on the run's result: does anything beat the simple rule?"
         return self._record["verdict"]
 
     @property
@@ -218,7 +218,7 @@ class Run(Shown):
 
     @property
     def report(self) -> Page:
-        "The run's page."
+        "The run's report, a page that a notebook shows."
         return Page(report_path(self.folder))
 
     @property
@@ -231,7 +231,7 @@ class Run(Shown):
     def predictions(self,
         split: str = "test",  # or val
     ) -> pd.DataFrame:  # row, datetime, symbol, y, prediction, prob_…, model
-        "What every member said of rows that it had not seen."
+        "The forecasts of every member for rows that it had not seen."
         if not isinstance(split, str) or split not in ("val", "test"):
             raise ConfigError("predictions of which part?", where="predictions: split", found=in_short(split), expected="val or test", fix='run.predictions("test")')
         return load_rows(self.folder / "predictions" / f"{split}_predictions.parquet")
@@ -290,7 +290,7 @@ class Run(Shown):
         return name, version
 
     def card(self) -> Card:
-        "Board and verdict."
+        "A card of the run: its board and its verdict."
         made = self.published
         standing = [f"Published: {', '.join(made)}."] if made else ["Not published; run.publish() makes a version of it."] if candidate(self.leaderboard, self.best) else []
         return board_card(self.leaderboard, self.best, "Run", {"": self.folder.name}, [self.verdict, *standing], self.folder / "reports" / "report.html")

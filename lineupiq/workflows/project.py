@@ -46,7 +46,7 @@ def week_folder(
     as_of: str,
     positions: Sequence[str] = (),  # the only ones that are projected; (): all
 ) -> Path:  # need not exist
-    "Where a week is written; a page of some positions has a folder of its own."
+    "The folder that a week is written into; a page of some positions has one of its own."
     return Path(output).expanduser() / "_".join([f"{season}_w{week:02d}_{as_of}", *sorted(set(positions))])
 
 

@@ -36,14 +36,14 @@ __all__ = ['LESS', 'Scores', 'score_record', 'score_text', 'verify_text', 'list_
 # %% ../../nbs/17_workflows/14_record.ipynb #628d4706
 @dataclass
 class Scores:
-    "What became of the forecasts of a record."
+    "The scores of the forecasts of a record, and the rows behind them."
     live: list[LiveScore]
     failed: dict[str, str]  # model -> why it could not be scored
     verified: dict[str, Any]  # of `verify_record`
     tested: dict[str, float | None]  # model -> skill on its own test rows, where the store knows it
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The scores as plain values for JSON."
         return plain({"models": [s.record() | {"skill_on_test_rows": self.tested.get(s.who.model)} for s in self.live], "failed": self.failed, **self.verified})
 
 
@@ -90,7 +90,7 @@ def score_text(
     found: Scores,  # of `score_record`
     width: int | None = None,  # letters a line of a table; None: all columns
 ) -> str:
-    "What the terminal shows."
+    "The scores of a record as text for a terminal."
     parts = []
     for s in found.live:
         head = f"{s.who.model}, {', '.join(f'{v} ({n:,})' for v, n in s.versions.items()) or 'nothing scored yet'}" + (f", {s.span[0][:10]} to {s.span[1][:10]}" if s.span[0] else "")
@@ -113,7 +113,7 @@ def _coverage_lines(s: LiveScore) -> list[str]:
 def verify_text(
     told: Record,  # of `verify_record`
 ) -> str:
-    "Whether the record is whole, and its last digest."
+    "A text that says: is the record whole, and what is its last digest?"
     since = "" if told["since_expected"] is None else f" The expected digest is there, {told['since_expected']:,} line(s) before the last."
     back = f" {told['clock_went_back']} line(s) have an earlier time than the line above: a clock was wrong." if told["clock_went_back"] else ""
     return f"{told['record']}: {told['lines']:,} lines hold together, {told['forecasts']:,} forecasts, {told['revisions']:,} revisions, {told['late']:,} late.{since}{back}\nLast digest: {told['digest']}"
@@ -177,7 +177,7 @@ def _adds_up(s: LiveScore) -> Metric | None:
 def plot_lead(
     s: LiveScore,  # with forecasts
 ) -> Any:  # axes
-    "How far the model and the market are ahead of the rule, event by event."
+    "Plot the lead of the model and of the market over the rule, event by event."
     metric, rule = _adds_up(s), s.forecasts[SIMPLE_RULE[s.who.task]]
     ax = subplots(figsize=(7, 3))
     for name in (n for n in s.forecasts if n == s.who.model or n.startswith("reference:")):
@@ -234,7 +234,7 @@ def write_page(
     found: Scores,  # of `score_record`
     folder: Path | str,  # where it goes
 ) -> Path:  # the page
-    "`record.html` and `record.json`."
+    "Write the record's page, `record.html`, and its numbers, `record.json`."
     dump_json(found.record(), Path(folder) / "record.json")
     return atomic_write(Path(folder) / "record.html", page_html(record_page(found)))
 
@@ -244,7 +244,7 @@ def run_score(
     as_json: bool = False,  # values instead of text
     width: int | None = None,  # letters a line; None: all columns
 ) -> Any:  # what to print
-    "`lineupiq record score`."
+    "Score a record against the outcomes, as `lineupiq record score` does."
     found = score_record(ask)
     at = None if ask.page is None else write_page(found, ask.page)
     return found.record() | {"page": None if at is None else str(at)} if as_json else score_text(found, width) + (f"\nPage: {at}" if at is not None else "")

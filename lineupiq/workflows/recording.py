@@ -77,7 +77,7 @@ def rules_then(
     rows: np.ndarray,  # positions to forecast
     now: np.datetime64,  # UTC
 ) -> dict[str, pd.DataFrame]:  # rule -> predictions, in the order of `rows`; empty: nothing was known
-    "What the simple rules say of rows, from what is known now and was known before the first of them."
+    "The simple rules' forecasts for rows, from what is known now and was known before the first of them."
     known = panel.labelled & (panel.label_ends <= min(now, panel.times[rows].min()))
     if not known.any():
         log.warning("the rules are not recorded beside these forecasts: no outcome before them is among the rows that were read; they are reckoned when the record is scored")
@@ -90,7 +90,7 @@ def rules_then(
 
 # %% ../../nbs/17_workflows/02a_recording.ipynb #0ea4204b
 def utc_now() -> datetime:
-    "Now."
+    "The time now, in UTC and to the second."
     return datetime.now(timezone.utc)
 
 

@@ -101,12 +101,12 @@ class Step:
 
     @property
     def held(self) -> bool:
-        "Whether it went as it ought to."
+        "True: the step went as it ought to."
         return self.code in self.codes and self.verdict in (None, self.found)
 
 # %% ../../nbs/17_workflows/11_rehearsal.ipynb #0809a07d
 def month() -> list[Step]:  # in order
-    "What happens, day by day."
+    "The steps of the month that is rehearsed, in order."
     week = lambda n, **how: {"week": n, **how}  # noqa: E731
     return [
         Step(0, "a first model", ("train", "--data", "league.yaml", "--model", "lightgbm", "--test-share", "0.25"), feed=week(0)),
@@ -158,7 +158,7 @@ def rehearse(
     teams: int = 32,  # of the league
     seed: int = 0,  # of every number
 ) -> list[Step]:  # with what they found
-    "Live through the month."
+    "Live through the month, step by step, in a folder of its own."
     folder = Path(folder).resolve()
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError("a rehearsal begins in an empty folder", where=str(folder), fix="name another")

@@ -57,7 +57,7 @@ def run_replay(
     ask: ReplayRequest,  # what is asked for
     show: Callable[[str], None] | None = None,  # told how far it is; None: quiet
 ) -> ReplayResult:
-    "`lineupiq replay`."
+    "Compare schedules of training on past seasons, as `lineupiq replay` does."
     panel = read_source(ask.check().source, horizons(ask.source)[0])
     with on_cluster(ask.place, show):
         return replay_policies(panel, replay_settings(ask), *replay_span(panel, ask), ask.policy, ask.output, show)

@@ -38,7 +38,7 @@ __all__ = ['Reproduced', 'rows_of_then', 'trained_again', 'reproduce']
 # %% ../../nbs/17_workflows/15_reproduce.ipynb #e9b9082f
 @dataclass(repr=False)
 class Reproduced(Shown):
-    "What became of training a version once more."
+    "The result of training a version once more: does the new model say the same?"
     name: str
     version: str
     agrees: bool  # the same answers to the golden rows
@@ -51,14 +51,14 @@ class Reproduced(Shown):
     seconds: float
 
     def card(self) -> Card:
-        "Whether it agrees, and what is not as it was."
+        "A card that says: do they agree, and what is not as it was?"
         said = "reproduced to the bit" if self.agrees and self.difference == 0 else f"reproduced: answers differ by {self.difference:.2g} at most" if self.agrees else f"NOT reproduced: {self.off} of {self.rows} golden rows are answered otherwise, by up to {self.difference:.3g}"
         metric, then, now = self.score
         scores = [f"{metric} on the test rows: {then:.6g} then, {now:.6g} now"] if then is not None and now is not None else []
         return Card(f"{self.name} {self.version}: {said}", {}, None, [*scores, *self.notes, *([f"Differs: {d}" for d in self.differs] or ["Data, code, libraries and threads are as they were."])])
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The comparison as plain values for JSON."
         metric, then, now = self.score
         return {"name": self.name, "version": self.version, "agrees": self.agrees, "rows": self.rows, "off": self.off, "difference": self.difference, "metric": metric, "score_then": then, "score_now": now, "differs": self.differs, "notes": self.notes, "seconds": self.seconds}
 

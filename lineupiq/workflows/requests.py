@@ -70,7 +70,7 @@ def model_problems(
 def source_problems(
     ask: DataRequest,  # which rows
 ) -> list[str]:
-    "What is wrong with a source, as a request says it."
+    "List what is wrong with the source that a request names."
     wrong = source_problem(ask)
     return [] if wrong is None else [f"data: {wrong}"]
 
@@ -78,7 +78,7 @@ def source_problems(
 def file_values(
     files: tuple[Path, ...],  # models' YAML files
 ) -> dict[str, Any]:  # model, and what their `dataset` sections ask for
-    "What models' files say in place of what was not asked for."
+    "The values that models' files give where nothing else was asked for."
     from lineupiq.core.config import model_sections, read_yaml
     from lineupiq.workflows.configs import named_model
     out: dict[str, Any] = {}
@@ -101,7 +101,7 @@ def _own_length(name: str | None) -> bool:
 # %% ../../nbs/17_workflows/00a_requests.ipynb #c00bfce7
 @dataclass(frozen=True)
 class SearchFirst:
-    "Where models' settings come from, besides their files."
+    "The choice to search models' settings first, or to take those that a search found."
     optimize: bool = False  # Search each model's settings first, on rows before the test.
     use_best: bool = False  # Settings of the file that `lineupiq tune` keeps.
     best: Path = Path("tuning/best_hyperparameters.json")  # That file.
@@ -117,7 +117,7 @@ class SearchFirst:
 # %% ../../nbs/17_workflows/00a_requests.ipynb #f721a198
 @dataclass(frozen=True)
 class HowToTrain(Request):
-    "What is said of a training, whether of one target or of many."
+    "The part of a request that says how to train, for one target or for many."
     source: DataRequest = part(DataRequest, without=("n",))
     model: tuple[str, ...] = ("all",)  # A model, several, or `all`; default those of --config, else all.
     config: tuple[Path, ...] = ()  # A model's YAML, see `lineupiq config show MODEL`; once for each model that has one.
@@ -144,7 +144,7 @@ class HowToTrain(Request):
 # %% ../../nbs/17_workflows/00a_requests.ipynb #1597d48c
 @dataclass(frozen=True)
 class TrainRequest(HowToTrain):
-    "What `lineupiq train` is asked for."
+    "A request to train, as `lineupiq train` makes it."
     resume: Path | None = None  # A run's folder, or its id below --output: go on with it, as it was asked for then.
 
     @classmethod
@@ -156,7 +156,7 @@ class TrainRequest(HowToTrain):
 
     @classmethod
     def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        "What was asked for, over what models' files and the training file say; a run that goes on reads none of them again."
+        "Complete a request by models' files and the training file; a run that goes on reads none of them again."
         if "resume" in asked:
             return asked
         files = tuple(map(Path, [f] if isinstance(f := asked.get("config", ()), (str, Path)) else f))
@@ -223,7 +223,7 @@ def _score_problems(how: TrainSettings) -> list[str]:
 # %% ../../nbs/17_workflows/00a_requests.ipynb #0a56fd6f
 @dataclass(frozen=True)
 class TuneRequest(Request):
-    "What `lineupiq tune` is asked for."
+    "A request to search settings, as `lineupiq tune` makes it."
     source: DataRequest = part(DataRequest, without=("weights", "n"))
     model: tuple[str, ...] = option((), needed=True)  # A model, several, or `all`.
     search: SearchPlan = part(SearchPlan)
@@ -241,7 +241,7 @@ class TuneRequest(Request):
 
     @classmethod
     def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        "What was asked for, over what the file of ranges says."
+        "Complete a request by the file of ranges."
         given = {k: v for k, v in asked.items() if is_given(v)}
         return {**_file_limits(given), **given}
 
@@ -280,7 +280,7 @@ RECORDS = "experiments/record"  # the usual folder of a record of forecasts
 
 @dataclass(frozen=True)
 class PredictRequest(Request):
-    "What `lineupiq predict` is asked for."
+    "A request to predict, as `lineupiq predict` makes it."
     model: str = option("", needed=True)  # A published model: NAME (default what is in production), NAME@staging or NAME:1.2.0; a run folder: RUN (default what validation picked) or RUN:MODEL; or the path of a saved model.
     data: str | None = None  # Another source than the one that was recorded.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
@@ -293,7 +293,7 @@ class PredictRequest(Request):
 
     @property
     def record_folder(self) -> str | None:
-        "Where the predictions are put on the record; None: nowhere."
+        "The folder of the record that predictions are put on; None: no record."
         return self.record_to or (RECORDS if self.on_record else None)
 
     def problems(self) -> list[str]:
@@ -304,7 +304,7 @@ class PredictRequest(Request):
 # %% ../../nbs/17_workflows/00a_requests.ipynb #c7b48190
 @dataclass(frozen=True)
 class ProjectRequest(Request):
-    "What `lineupiq project` is asked for."
+    "A request to project a week, as `lineupiq project` makes it."
     season: int | None = None  # A season; with --week. Default the coming week.
     week: int | None = None  # A week of it; a past one is projected from what was known then.
     as_of: Literal["tuesday", "kickoff"] = "tuesday"  # What is known: Tuesday noon of the week, or all until its games begin.
@@ -327,7 +327,7 @@ class ProjectRequest(Request):
 # %% ../../nbs/17_workflows/00a_requests.ipynb #49d4df39
 @dataclass(frozen=True)
 class LineupRequest(Request):
-    "What `lineupiq lineup` is asked for."
+    "A request for line-ups, as `lineupiq lineup` makes it."
     season: int | None = None  # A season; with --week. Default the week that was projected last.
     week: int | None = None  # A week of it, as lineupiq project has written it.
     as_of: Literal["tuesday", "kickoff"] = "tuesday"  # Which projection of the week.
@@ -345,7 +345,7 @@ class LineupRequest(Request):
     csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
 
     def problems(self) -> list[str]:
-        "What cannot be."
+        "List wishes that no line-up can keep."
         out = [*super().problems()] + ([] if (self.season is None) == (self.week is None) else ["week: a season and a week belong together; give both, or none for the week that was projected last"])
         for name, ends in (("output", (".csv", ".parquet")), ("upload", (".csv",))):
             if (path := getattr(self, name)) is not None and path.suffix not in ends:
@@ -358,7 +358,7 @@ class LineupRequest(Request):
 # %% ../../nbs/17_workflows/00a_requests.ipynb #290d7360
 @dataclass(frozen=True)
 class EvaluateRequest(Request):
-    "What `lineupiq evaluate` is asked for."
+    "A request to score a run on later rows, as `lineupiq evaluate` makes it."
     run: Path | None = option(None, needed=True)  # A run folder of `lineupiq train`.
     model: str | None = None  # A model of the run; default what validation picked.
     data: str | None = None  # Another source than the run's.
@@ -366,13 +366,13 @@ class EvaluateRequest(Request):
     since: str | None = None  # First time to score; default all that is later than the run's test rows.
 
     def problems(self) -> list[str]:
-        "Which run."
+        "Say what is wrong with the run's folder, before anything is read."
         return [] if self.run else ["run: the folder that `lineupiq train` printed is missing"]
 
 
 @dataclass(frozen=True)
 class ExportRequest(Request):
-    "What `lineupiq export` is asked for."
+    "A request to export a model, as `lineupiq export` makes it."
     run: Path | None = option(None, needed=True)  # A run folder of `lineupiq train`.
     output: Path | None = option(None, needed=True)  # The file to write, ending in .onnx; what it says of itself stands beside it.
     model: str | None = None  # A model of the run; default what validation picked.
@@ -394,7 +394,7 @@ def _one_place(run: Path | None, source: DataRequest) -> list[str]:
 
 @dataclass(frozen=True)
 class AuditRequest(Request):
-    "What `lineupiq audit leak` is asked for."
+    "A request for an audit of the whole way, as `lineupiq audit leak` makes it."
     source: DataRequest = part(DataRequest, without=("weights", "seed", "n"))
     run: Path | None = None  # A run folder, instead of --data: its data, folds, models and predictions.
     model: tuple[str, ...] = ()  # Registered models, or all (default).
@@ -407,7 +407,7 @@ class AuditRequest(Request):
 
 @dataclass(frozen=True)
 class FoldsRequest(Request):
-    "What `lineupiq audit cv` is asked for."
+    "A request to hold folds to their labels, as `lineupiq audit cv` makes it."
     source: DataRequest = part(DataRequest, without=("weights", "seed", "n"))
     run: Path | None = None  # A run folder, instead of --data: its data, folds, models and predictions.
     splitter: str | None = None  # module:Class, anybody's; also from the current folder; default the folds that training would make. It runs without a time limit.
@@ -418,7 +418,7 @@ class FoldsRequest(Request):
     n_splits: Annotated[int, Bound(ge=2)] | None = None  # Blocks of the walk.
 
     def problems(self) -> list[str]:
-        "What would be ignored."
+        "List options that would be ignored beside the others."
         elsewhere = "give a splitter's arguments as arg (--arg name=value)" if self.splitter else "leave it out"
         idle = [k for k in ("n_splits", "walk_forward") if getattr(self, k) is not None] if self.splitter or self.run is not None else []
         out = [f"{k}: it would be ignored; the folds are those of splitter (--splitter) or of run (--run): {elsewhere}" for k in idle]
@@ -437,7 +437,7 @@ def _version_problems(ask: ValidateRequest | DriftRequest) -> list[str]:
 
 @dataclass(frozen=True)
 class ValidateRequest(Request):
-    "What `lineupiq validate` is asked for."
+    "A request to judge a candidate, as `lineupiq validate` makes it."
     name: str | None = option(None, argument=True)  # A published model; default the one that was published last.
     version: str | None = None  # The candidate; default the one in staging.
     data: str | None = None  # Another source than the recorded one.
@@ -449,13 +449,13 @@ class ValidateRequest(Request):
 
     @cached_property
     def thresholds(self) -> GateConfig:
-        "What the file says, read once, under the window that was asked for."
+        "The gate's settings: those of the file, read once, under the window that was asked for."
         from lineupiq.production.gate import gate_config
         found = gate_config(self.config)
         return found if self.window is None else replace(found, window=self.window)
 
     def problems(self) -> list[str]:
-        "What is not there, and two answers to which rows."
+        "List files that do not exist, and options that answer the same question twice."
         from lineupiq.training.runs import moment_of
         out = super().problems() + _version_problems(self) + told_by("config", lambda: self.thresholds)
         out += told_by("since", lambda: moment_of(self.since)) if self.since is not None else []
@@ -464,7 +464,7 @@ class ValidateRequest(Request):
 
 @dataclass(frozen=True)
 class DriftRequest(Request):
-    "What `lineupiq drift` is asked for."
+    "A request to check for drift, as `lineupiq drift` makes it."
     name: str | None = option(None, needed=True, argument=True)  # A published model; see `lineupiq version list`.
     version: str | None = None  # Default the one in production.
     data: str | None = None  # Another source than the recorded one.
@@ -476,19 +476,19 @@ class DriftRequest(Request):
 
     @cached_property
     def watched(self) -> WatchConfig:
-        "What the file says, read once, under the window that was asked for."
+        "The settings of the watch: those of the file, read once, under the window that was asked for."
         from lineupiq.production.monitor import watch_config
         found = watch_config(self.config)
         return found if self.window is None else replace(found, window=self.window)
 
     def problems(self) -> list[str]:
-        "What is not there."
+        "List the files that are named and do not exist."
         return super().problems() + _version_problems(self) + told_by("config", lambda: self.watched)
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #5e45638b
 @dataclass(frozen=True)
 class RetrainRequest(Request):
-    "What `lineupiq retrain` is asked for."
+    "A request to train anew, as `lineupiq retrain` makes it."
     name: str = option("", argument=True)  # A model in production; see `lineupiq version list`.
     drift: bool = False  # Where drift is critical.
     schedule: str | None = None  # Where the version in production is older than this, e.g. 7D.
@@ -502,7 +502,7 @@ class RetrainRequest(Request):
     seed: Annotated[int, Bound(ge=0, lt=2**32)] | None = None  # Seed of the training.
 
     def problems(self) -> list[str]:
-        "What contradicts itself, or names what is not there."
+        "List options that contradict each other, and files that do not exist."
         from lineupiq.production.gate import gate_config, window_problem
         from lineupiq.production.monitor import watch_config
         out = super().problems()
@@ -517,7 +517,7 @@ class RetrainRequest(Request):
 # %% ../../nbs/17_workflows/00a_requests.ipynb #61b72527
 @dataclass(frozen=True)
 class TrainAllRequest(HowToTrain):
-    "What `lineupiq train-all` is asked for."
+    "A request to train every target of a source, as `lineupiq train-all` makes it."
     source: DataRequest = part(DataRequest, without=("n", "position", "target"))
     position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
     target: tuple[str, ...] = ()  # Only these targets; default all of the source.
@@ -538,13 +538,13 @@ class TrainAllRequest(HowToTrain):
         return replace(made, settings=replace(made.settings, isolate=self.settings.isolate, draws=self.settings.draws))
 
     def problems(self) -> list[str]:
-        "What can be said before it is known which targets there are; the rest is said of each training."
+        "List what is wrong before it is known which targets there are; the rest is said of each training."
         return super().problems() + place_problems(self.source.data, self.source.path)
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #692989d9
 @dataclass(frozen=True)
 class RecordRequest(Request):
-    "What `lineupiq record score` is asked for."
+    "A request to score a record, as `lineupiq record score` makes it."
     folder: str = option(RECORDS, argument=True)  # Folder of the record; default experiments/record.
     model: tuple[str, ...] = ()  # Only these models.
     version: str | None = None  # Only this version, or this run; default all, of which the first that was in time counts.
@@ -559,7 +559,7 @@ class RecordRequest(Request):
 
 @dataclass(frozen=True)
 class ReproduceRequest(Request):
-    "What `lineupiq reproduce` is asked for."
+    "A request to train a version again, as `lineupiq reproduce` makes it."
     name: str = option("", argument=True, needed=True)  # A published model; see `lineupiq version list`.
     version: str | None = option(None, argument=True)  # MAJOR.MINOR.PATCH; default what is in production, else in staging.
     data: str | None = None  # Another source than the recorded one.
@@ -573,20 +573,20 @@ class ReproduceRequest(Request):
 # %% ../../nbs/17_workflows/00a_requests.ipynb #efebaa95
 @dataclass(frozen=True)
 class ExperimentRequest(Request):
-    "What `lineupiq experiment` is asked for."
+    "A request to run a grid, as `lineupiq experiment` makes it."
     config: str = option("", needed=True)  # A YAML, or one that ships: baseline, production.
     fresh: bool = False  # Run the cells that are done again, too.
     jobs: Count = 1  # Cells beside each other, each in a process of its own; they share the threads, or a cluster's workers.
     place: ClusterPlan = part(ClusterPlan)
 
     def problems(self) -> list[str]:
-        "What can be said before the file is read."
+        "List what is wrong with the options, before the grid's file is read."
         return super().problems() + ([] if self.config else ["config: which experiment is meant is not said"])
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #f610d706
 @dataclass(frozen=True)
 class ReplayRequest(Request):
-    "What `lineupiq replay` is asked for."
+    "A request to live through past seasons, as `lineupiq replay` makes it."
     source: DataRequest = part(DataRequest, without=("weights", "n"))
     model: str = option("", needed=True)  # A registered model.
     first: str = option("", "from", needed=True)  # First season or date that is lived through.

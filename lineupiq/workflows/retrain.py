@@ -154,7 +154,7 @@ STEPS = ("check", "train", "validate", "promote", "notify")
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #a9ad1a9f
 class RetrainState:
-    "What was done so far, kept on disk after every step."
+    "The steps that are done so far, kept on disk after every one."
     def __init__(self,
         folder: Path,  # of this model's retrainings
         ask: RetrainRequest,  # another request begins anew
@@ -170,11 +170,11 @@ class RetrainState:
 
     @property
     def runs(self) -> Path:
-        "Where the run folders of this retraining go."
+        "The folder for the runs of this retraining."
         return self.folder / self.value["id"] / "runs"
 
     def done(self, step: str) -> Any:
-        "What a step found; None where it is still to do."
+        "The result of a step; None where the step is still to do."
         return self.value["steps"].get(step)
 
     def keep(self,
@@ -191,7 +191,7 @@ class RetrainState:
         self.value["steps"] = {k: v for k, v in self.value["steps"].items() if k not in steps}
 
     def close(self, status: str) -> None:
-        "The retraining has ended."
+        "Note that the retraining has ended, and with which status."
         self.value |= {"status": status, "ended": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         dump_json(self.value, self.path)
         append_line(self.folder / "history.jsonl", json.dumps({k: self.value[k] for k in ("id", "started", "ended", "status", "steps")}, default=str))
@@ -335,7 +335,7 @@ def retrain_message(
 def retrain_text(
     told: Record,  # of `run_retrain`
 ) -> str:
-    "What the terminal shows."
+    "The retraining's steps and its verdict as text for a terminal."
     word = {True: "a reason", False: "no reason", None: "cannot be judged"}
     lines = [f"{told['name']}: {told['status']}", *(f"  {r['condition']}, {word[r['holds']]}: {r['evidence']}" for r in told["reasons"])]
     if told.get("dry_run") and told["steps"]:

@@ -79,7 +79,7 @@ def history_table(
     name: str | None = None,  # None: every model
     at: str | None = None,  # a day or a moment; None: everything that happened
 ) -> pd.DataFrame:  # events, oldest first; or the state at that moment
-    "What happened, or what was live at a moment."
+    "The events of the store, or its state at a moment, as a table."
     store = Store()
     if name is not None:
         check_name(name, "model name")
@@ -111,7 +111,7 @@ def run_promote(
     reason: str,  # needed with force
     root: Path | str | None = None,  # of the store; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> dict[str, Any]:  # name, version, changed
-    "`lineupiq promote`."
+    "Put a version into production, as `lineupiq promote` does."
     version, changed = promote(Store() if root is None else Store(Path(root)), name, version, force, reason)
     return {"name": name, "production": version, "changed": changed}
 
@@ -122,7 +122,7 @@ def run_rollback(
     reason: str,  # for the journal
     root: Path | str | None = None,  # of the store; None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> dict[str, Any]:  # name, version, changed
-    "`lineupiq rollback`."
+    "Put an earlier version back into production, as `lineupiq rollback` does."
     version, changed = rollback(Store() if root is None else Store(Path(root)), name, version, reason)
     return {"name": name, "production": version, "changed": changed}
 
@@ -214,7 +214,7 @@ def run_sign(
     key: Path | None,  # a private key's file; None: LINEUPIQ_SIGNING_KEY
     new: Path | None,  # write a pair of keys here instead
 ) -> dict[str, Any]:  # name, version, key; or key, private, public
-    "`lineupiq sign`."
+    "Sign a version, or make a pair of keys, as `lineupiq sign` does."
     if new is not None:
         if name is not None or key is not None:
             raise ConfigError("new keys are written, and nothing is signed with them at once", where="new, --new-key", fix="sign in a second call, without it")

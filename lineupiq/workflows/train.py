@@ -105,7 +105,7 @@ def searched_configs(
     configs: Mapping[str, dict[str, Any]],  # model -> parameters that stay
     show: Callable[[str], None] | None = None,  # prints a line a search; None: quiet
 ) -> dict[str, dict[str, Any]]:  # model -> parameters; empty where neither a search nor its file was asked for
-    "What `--optimize` and `--use-best` add to the models' settings."
+    "The settings that `--optimize` and `--use-best` add to the models' own."
     if not ask.search.use_best and not ask.search.optimize:
         return {}
     from lineupiq.workflows.tune import best_configs, optimized_configs  # with it comes Optuna, which most trainings do without
@@ -254,7 +254,7 @@ def _tell(result: RunResult, panel: Panel, say: Callable[[str], None]) -> None:
 def run_record(
     run: Path,  # of a run that has ended
 ) -> dict[str, Any]:  # what `RunResult.record` said, and the status
-    "What a run found, from its folder."
+    "The record of a run, from its folder: the results and the status."
     return {**load_json(run / "metrics" / "leaderboard.json"), "status": run_end(run)}
 
 # %% ../../nbs/17_workflows/02_train.ipynb #50b4770b

@@ -50,7 +50,7 @@ class Target:
     def title(self,
         data: str = "",  # the source, for what has no other name
     ) -> str:
-        "What people call it."
+        "The target's name for people: position, statistic and horizon."
         return " ".join(filter(None, [self.position, self.target, f"h{self.horizon}" if self.horizon else ""])) or name_from(data)
 
 
@@ -86,7 +86,7 @@ def _of_players(ask: TrainAllRequest, source: DataRequest) -> list[Target]:
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #2573266e
 @dataclass
 class TrainAllResult:
-    "How every target stands."
+    "The state of every target: trained, failed, or still to do."
     folder: Path
     rows: list[dict[str, Any]] = field(default_factory=list)  # target, key, state, and what `train_task` returns
 
@@ -99,13 +99,13 @@ class TrainAllResult:
 
     @property
     def sentence(self) -> str:
-        "How many are where."
+        "A sentence that counts the targets in each state."
         count = pd.Series([r["state"] for r in self.rows]).value_counts()
         better = sum(r.get("verdict") == "better" for r in self.rows)
         return f"{count.get('done', 0)} of {len(self.rows)} targets are trained" + "".join(f", {n} {state}" for state, n in count.items() if state != "done") + f"; {better} shown to be better than the simple rule"
 
     def record(self) -> dict[str, Any]:
-        "Plain values for JSON."
+        "The states of all targets as plain values for JSON."
         return plain({"folder": str(self.folder), "page": str(self.folder / "status.html"), "sentence": self.sentence, "exit_code": self.exit_code, "targets": self.rows})
 
 
@@ -167,7 +167,7 @@ def rows_changed(
     ask: TrainRequest,  # of a target
     then: Record,  # the rows of its run, as `describe_panel` says them
 ) -> str | None:  # what they were and are; None: they are the same
-    "Whether today's rows are other ones than those that a target was trained on."
+    "Compare today's rows with those that a target was trained on."
     now = describe_panel(read_source(ask.source, next(iter(horizons(ask.source)))))
     span = lambda p: f"{p['labelled']:,} known outcomes, rows to {p['to']}"  # noqa: E731
     if now["digest"] == then["digest"]:

@@ -71,7 +71,7 @@ def judged(
     choice: str = CHOICES[0],  # how it was made
     trading_cost: float | None = None,  # share of the amount, each way; None: no deflated Sharpe ratio
 ) -> dict[str, Any]:  # selection, overfitting, trading
-    "What is said of a search's choice, for the printed result and JSON."
+    "Judge a search's choice: selection bias, overfitting, and trading where there are prices."
     simpler, (luck, why) = one_standard_error(result), search_overfitting(result)
     out = {"selection": {"choice": choice, **simpler.record(), "text": str(simpler)}, "overfitting": {"reason": why} if luck is None else {**luck.record(), "text": str(luck)}}
     if trading_cost is not None:
@@ -95,7 +95,7 @@ def grid_of(
     model: str,  # a registered name
     space: Space | None = None,  # None: what the model declares
 ) -> dict[str, list[Any]]:  # values by parameter
-    "What a grid search of a model tries: three values of each range, choices whole."
+    "The grid of a model: three values of each range, and every choice."
     return (search_space(model) if space is None else space).grid(3)
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #4f196712
@@ -106,7 +106,7 @@ def search_settings(
     space: Space | None = None,  # None: what the model declares
     config: Mapping[str, Any] | None = None,  # parameters that stay as they are
 ) -> SearchSettings:
-    "What a model's search is told; its study is a file of the data and the model unless the request names a storage."
+    "The settings of a model's search; its study is a file of the data and the model unless the request names a storage."
     plan = replace(ask.search, storage=ask.search.storage or sqlite_url(best_key(dev, model).replace("/", "_")))
     return SearchSettings(**vars(plan), metric=ask.metric, space=space, config=config)
 
@@ -182,7 +182,7 @@ def _one_search(dev: Development, name: str, ask: TuneRequest, space: Space | No
 def describe_choice(
     told: Record,  # of `search_model`
 ) -> list[str]:  # lines
-    "What is said of the choice as the terminal shows it."
+    "The judgement of a search's choice as lines for a terminal."
     lines = [f"one standard error: {told['selection']['text']}", f"probability of backtest overfitting: {told['overfitting'].get('text') or told['overfitting']['reason']}"]
     if "trading" in told:
         lines.append(f"trading at {told['trading']['cost_each_way']:g} each way: {told['trading'].get('text') or told['trading']['reason']}")

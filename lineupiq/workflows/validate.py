@@ -39,7 +39,7 @@ def validate_text(
     told: Record,  # of `run_validate`
     width: int | None = None,  # letters a line of the table; None: all columns
 ) -> str:
-    "What people read."
+    "The gate's judgement as text for people."
     import pandas as pd
     table = pd.DataFrame(told["metrics"]).astype(object)
     shown = fit_text(table.map(lambda v: "–" if v is None or v != v else f"{v:.4f}" if isinstance(v, float) else v), width, LESS)
