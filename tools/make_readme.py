@@ -35,7 +35,7 @@ def page(root: Path = ROOT) -> tuple[str, list[bytes]]:
         alt = re.search(r"^#\| *fig-alt: *\"?(.+?)\"?$", cell.source, re.M)
         for output in cell.outputs:
             if "image/png" in output.get("data", {}):
-                out.append(f'<img src="nbs/{name(len(pictures))}" width="640" alt="{html.escape(alt[1] if alt else "")}">')
+                out.append(f'<img src="nbs/{name(len(pictures))}" width="{output.get("metadata", {}).get("image/png", {}).get("width", 640)}" alt="{html.escape(alt[1] if alt else "")}">')
                 pictures.append(output["data"]["image/png"])
             elif text := shown(output):
                 out.append(text)
