@@ -194,8 +194,8 @@ def run(path: Path, slow: bool = False) -> dict:
         cell.outputs = [] if UNSEEN.search(cell.source) else [nbformat.from_dict(k) for o in done.outputs if (k := kept(o))]
         for output in cell.outputs:
             seen = "".join(str(v) for v in (output.get("text", ""), *[v for k, v in output.get("data", {}).items() if k.startswith("text/")]))
-            if found := volatile(seen):
-                raise SystemExit(f"{path.relative_to(ROOT)}: an output that the next run will not repeat\n  where: {cell.source[:160]}\n  found: {found}\n  fix: show something else, or begin the cell with #| hide or #| output: false")
+            if line := next((text for text in seen.splitlines() if volatile(text)), ""):
+                raise SystemExit(f"{path.relative_to(ROOT)}: an output that the next run will not repeat\n  where: {cell.source[:160]}\n  found: {line.strip()[:400]}\n  fix: show something else, or begin the cell with #| hide or #| output: false")
             if output.get("name") == "stderr":
                 print(f"  {path.name} says on stderr: {output['text'][:300]}", file=sys.stderr)
     return nb

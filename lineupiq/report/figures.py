@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import DataError
-from ..core.drawing import BLUE, GREY, PALE, RED, SERIES, subplots
+from ..core.drawing import BLUE, GREY, PALE, RED, SERIES, SKY, subplots
 from ..data.panel import Panel
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import get_metric, reliability
@@ -120,7 +120,7 @@ def plot_deciles(
     axes[0].set(xlabel="forecast (mean of the tenth)", ylabel="outcome (mean of the tenth)")
     said, left = own["prediction"].to_numpy(dtype=np.float64), (own["y"] - own["prediction"]).to_numpy(dtype=np.float64)
     shown = np.random.default_rng(0).choice(len(said), min(most, len(said)), replace=False)
-    axes[1].scatter(said[shown], left[shown], s=6, alpha=.25, color=BLUE, linewidths=0)
+    axes[1].scatter(said[shown], left[shown], s=6, alpha=.5, color=SKY, linewidths=0)
     edges = np.unique(np.quantile(said, np.linspace(0, 1, 11)))
     middle = pd.DataFrame({"said": said, "left": left}).groupby(np.clip(np.searchsorted(edges, said, side="right") - 1, 0, max(len(edges) - 2, 0))).median()
     axes[1].plot(middle["said"], middle["left"], "o-", color=RED, lw=1, ms=4, label="median of the tenth")
