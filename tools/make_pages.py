@@ -31,6 +31,7 @@ UNSEEN = re.compile(r"^#\| *(hide|export|exporti|exports|default_exp|include: *f
 UNRUN = re.compile(r"^#\| *(slow|notest|eval: *false)\b", re.M)
 ALT = re.compile(r"^#\| *fig-alt: *(.+)$", re.M)
 TODAY = time.strftime("%Y-%m-%d", time.gmtime())
+PROGRESS = re.compile(r"^\[\d+\] .*: done, [\d.]+ s\n?", re.M)  # what a command says while it works
 STYLE = """import os
 import matplotlib
 from lineupiq.core.drawing import page_style
@@ -165,7 +166,8 @@ def plain(text: str) -> str:
 def kept(output: dict) -> dict | None:
     "An output as it is stored; None for one that shows nothing."
     if output["output_type"] == "stream":
-        return {**output, "text": plain(output["text"])} if output["text"].strip() else None
+        text = PROGRESS.sub("", output["text"]) if output["name"] == "stderr" else output["text"]
+        return {**output, "text": plain(text)} if text.strip() else None
     data = {k: v for k, v in output.get("data", {}).items() if k.startswith(("text/", "image/"))}
     if "image/png" in data:
         data = {"image/png": small(data["image/png"]), "text/plain": data.get("text/plain", "")}
