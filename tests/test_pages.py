@@ -224,6 +224,7 @@ def tab(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
 def test_a_tutorial_runs_in_jupyterlab_and_shows_its_pictures(tab, path):
+    tab.call("Emulation.setFocusEmulationEnabled", enabled=True)  # what nobody looks at has no current notebook
     tab.call("Page.navigate", url=f"{tab.lab}/workspaces/{path.stem}/tree/tutorials/{path.name}?token=seen&reset")
     panel = "globalThis.jupyterapp?.shell?.currentWidget"
     tab.wait(f"{panel}?.context?.isReady && {panel}.sessionContext?.session?.kernel?.status === 'idle'")
