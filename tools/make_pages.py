@@ -32,14 +32,15 @@ UNRUN = re.compile(r"^#\| *(slow|notest|eval: *false)\b", re.M)
 ALT = re.compile(r"^#\| *fig-alt: *(.+)$", re.M)
 TODAY = time.strftime("%Y-%m-%d", time.gmtime())
 PROGRESS = re.compile(r"^\[\d+\] .*: done, [\d.]+ s\n?", re.M)  # what a command says while it works
-STYLE = """import os
+STYLE = """import warnings
 import matplotlib
 from lineupiq.core.drawing import page_style
 from matplotlib_inline.config import InlineBackend
 get_ipython().run_line_magic("matplotlib", "inline")
 InlineBackend.instance().figure_formats = {"retina"}
 matplotlib.rcParams.update(page_style())
-del os, matplotlib, page_style, InlineBackend"""
+warnings.formatwarning = lambda message, category, *place, **line: f"{category.__name__}: {message}\\n"  # without this machine's folders
+del warnings, matplotlib, page_style, InlineBackend"""
 
 
 def pages(root: Path = ROOT) -> list[Path]:
