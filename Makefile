@@ -6,13 +6,14 @@ RUN = $(VENV)/bin
 MODELS = xgboost,lightgbm,catboost,random_forest,logistic,svm
 
 .POSIX:
-.PHONY: help env train test slow lab docs sync configs readme sidebar reference
+.PHONY: help env train test slow lab docs pages sync configs readme sidebar reference
 
 help:
 	@echo "make train    train on the embedded S&P 500 and Nasdaq bars and print the leaderboards"
 	@echo "make test     check, test every notebook, run the tests; ends with: N passed, N failed"
 	@echo "make slow     the cells and tests that are too long for every commit"
 	@echo "make lab      JupyterLab on the notebooks"
+	@echo "make pages    run the pages whose pictures are older than their code, and store what they show"
 	@echo "make docs     the pages: rendered where Quarto is installed, proved without it otherwise"
 	@echo "make sync     export the notebooks to the package and clean them"
 	@echo "make configs  write the shipped configurations from the models' defaults"
@@ -39,6 +40,9 @@ lab: env
 
 docs: env
 	@$(RUN)/python tools/make_docs.py
+
+pages: env
+	@$(RUN)/python tools/make_pages.py
 
 sync: env
 	@PATH="$$PWD/$(RUN):$$PATH"; nbdev_export && nbdev_clean

@@ -6,9 +6,12 @@
 __all__ = []
 
 # %% ../nbs/19_api.ipynb #f353b500
+import warnings
 from typing import Any
 
 __version__ = "0.1.0"
+
+warnings.filterwarnings("ignore", "IProgress not found")  # of a bar that nobody sees, asked for by libraries; a notebook would show a red box
 
 # %% ../nbs/19_api.ipynb #8738eeeb
 _HOMES = {  # module -> names
@@ -33,13 +36,10 @@ def __getattr__(name: str) -> Any:
         from difflib import get_close_matches
         near = get_close_matches(name, _HOME, 1)
         raise AttributeError(f"module 'lineupiq' has no attribute '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
-    import warnings
     from importlib import import_module
 
     from lineupiq.core.words import with_words
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "IProgress not found")  # of a bar that nobody sees: in a notebook it would be a red box
-        found = globals()[name] = with_words(getattr(import_module(f"lineupiq.{_HOME[name]}"), name))
+    found = globals()[name] = with_words(getattr(import_module(f"lineupiq.{_HOME[name]}"), name))
     return found
 
 

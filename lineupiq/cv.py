@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .base import ConfigError, DataError, LineupIQError, Rows
-from .core.drawing import check_axes, subplots
+from .core.drawing import BLUE, ORANGE, PALE, RED, check_axes, subplots
 from .core.display import Card, Shown
 from .core.timeline import Distance, Timeline, block_bounds, to_duration, whole_number
 
@@ -484,7 +484,7 @@ def plot_folds(
             if rows is not None: row[place[rows]] = code
         picture.append(row)
     if check_axes(ax) is None: ax = subplots(figsize=(8, .4 * len(picture) + 1.2))
-    colours = ["white", "#dddddd", "#4c78a8", "#eeca3b", "#e45756"]
+    colours = ["none", PALE, BLUE, ORANGE, RED]
     ax.imshow(picture, aspect="auto", interpolation="nearest", cmap=ListedColormap(colours), vmin=0, vmax=4)
     at = np.linspace(0, bins - 1, 5)
     labels = [line.stamp(line.times[0] + width * (x / (bins - 1))) for x in at]

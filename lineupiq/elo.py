@@ -15,7 +15,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .base import Bound, ConfigError, DataError, IntegrityError, ModelConfig, Positive, TrainingMetrics, did_you_mean, first_rows
-from .core.drawing import subplots
+from .core.drawing import GREY, subplots
 from .core.arrays import ArrayModel
 from .core.files import dump_json, load_json
 from .core.space import Float, Space
@@ -292,7 +292,7 @@ def plot_ratings(self: EloModel,
     for team in teams:
         own = table[table["team"] == team]
         ax.plot(own["time"], own["rating"], label=team, lw=1)
-    ax.axhline(self.config.mean, color="grey", lw=0.8, ls=":")
+    ax.axhline(self.config.mean, color=GREY, lw=0.8, ls=":")
     ax.set(ylabel="rating before the game", title=f"K {self.native['k_factor']:g}, home {self.native['home_advantage']:g}, reversion {self.native['mean_reversion']:g}")
     ax.legend(ncols=3, fontsize="small", frameon=False)
     return ax

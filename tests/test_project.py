@@ -125,7 +125,7 @@ def test_notebook_outputs_are_small():
     for path in (ROOT / "nbs").rglob("*.ipynb"):
         if ".ipynb_checkpoints" not in path.parts:
             size = sum(len(json.dumps(c.get("outputs", []))) for c in json.loads(path.read_text(encoding="utf-8"))["cells"])
-            assert size < 100_000, f"{path.name}: {size} bytes of outputs"
+            assert size < 200_000, f"{path.name}: {size} bytes of outputs"  # a picture has at most 100,000 (test_pages)
 
 
 def test_nothing_of_one_machine_is_tracked():

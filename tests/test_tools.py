@@ -225,9 +225,15 @@ def test_a_page_without_a_title_is_named():
 
 def test_cells_become_markdown():
     cells = [{"cell_type": "markdown", "source": "# T"}, {"cell_type": "code", "source": "#| echo: false\n1 + 1", "outputs": [{"data": {"text/plain": "2"}}]},
-             {"cell_type": "code", "source": "x", "outputs": [{"text": "shown"}, {"data": {"image/png": "…"}}]}]
+             {"cell_type": "code", "source": "x", "outputs": [{"text": "shown"}]}, {"cell_type": "code", "source": '#| fig-alt: "Lines <1>"\ny', "outputs": [{"data": {"image/png": "AA=="}}]}]
     text = check_docs.to_markdown(cells)
-    assert "# T" in text and "1 + 1" not in text and "\n2\n" in text and "python\nx\n" in text and "shown" in text and "picture" in text
+    assert "# T" in text and "1 + 1" not in text and "\n2\n" in text and "python\nx\n" in text and "shown" in text
+    assert '<img src="data:image/png;base64,AA==" alt="Lines &lt;1&gt;">' in text and "fig-alt" not in text
+
+
+def test_a_picture_without_words_is_named():
+    page = "<h1>T</h1><img src='x.png'{}>"
+    assert "1 picture(s) without an alt text" in check_docs.link_problems({"a.html": page.format("")}, {})[0] and check_docs.link_problems({"a.html": page.format(" alt='a line'")}, {}) == []
 
 
 def test_a_class_is_shown_with_its_fields_properties_and_methods():
@@ -317,6 +323,6 @@ def test_the_index_has_the_exit_codes_of_the_program():
 
 def test_make_targets_are_there():
     text = (ROOT / "Makefile").read_text()
-    for target in ("env", "train", "test", "slow", "lab", "docs", "sync", "configs", "readme", "sidebar", "reference"):
+    for target in ("env", "train", "test", "slow", "lab", "docs", "sync", "configs", "readme", "sidebar", "reference", "pages"):
         assert f"\n{target}:" in text and f"make {target} " in text
     assert textwrap.dedent(text).count("$(shell") == 0  # portable: no GNU functions

@@ -3,12 +3,13 @@
     python tools/check_docs.py [--keep FOLDER]
 
 The work is done in a copy, so nothing in the checkout changes. What is checked: each notebook survives nbdev's processing (a `show_doc`
-that fails is found here), pandoc makes a page of it, the page has a title, and every link inside the site leads to a page and to an
+that fails is found here), pandoc makes a page of it, the page has a title, its pictures have words, and every link inside the site leads to a page and to an
 anchor that exists; links into the repository lead to files that exist. Links to other sites are not followed. The reference is whole: every
 class is shown with its fields, every page says how its names are imported, and no flag became a dash.
 """
 import argparse
 import contextlib
+import html
 import io
 import os
 import re
@@ -165,18 +166,21 @@ def to_markdown(cells: list) -> str:
         if shown.strip() and not re.search(r"^#\| *(echo: *false|include: *false)", source, re.M):
             out.append(f"```` python\n{shown}\n````")
         if not re.search(r"^#\| *(output: *false|include: *false)", source, re.M):
-            out += [text for o in cell.get("outputs", []) if (text := output_text(o))]
+            alt = re.search(r"^#\| *fig-alt: *[\"']?(.+?)[\"']?$", source, re.M)
+            out += [text for o in cell.get("outputs", []) if (text := output_text(o, alt[1] if alt else ""))]
     return "\n\n".join(out) + "\n"
 
 
-def output_text(output: dict) -> str:
-    "An output as Markdown; pictures become a mark of their kind."
+def output_text(output: dict, alt: str = "") -> str:
+    "An output as Markdown; a picture gets the words of its cell."
     data = output.get("data", {})
     for kind in ("text/markdown", "text/html"):
         if kind in data:
             return "".join(data[kind])
-    if any(k.startswith("image/") for k in data):
-        return "*(a picture)*"
+    if "image/png" in data:
+        width = output.get("metadata", {}).get("image/png", {}).get("width")
+        size = f' width="{width}"' if width else ""
+        return f'<img src="data:image/png;base64,{"".join(data["image/png"]).strip()}"{size} alt="{html.escape(alt)}">'
     text = "".join(output.get("text", data.get("text/plain", "")))
     return f"````\n{text}\n````" if text.strip() else ""
 
@@ -188,12 +192,14 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.anchors: set[str] = set()
         self.headings = 0
+        self.wordless = 0  # pictures without an alt text
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         given = dict(attrs)
         self.anchors |= {given[k] for k in ("id", "name") if given.get(k)}
         self.headings += tag == "h1"
+        self.wordless += tag == "img" and not given.get("alt")
         if tag == "a" and given.get("href") is not None:
             self.links.append(given["href"])
 
@@ -208,20 +214,21 @@ def make_pages(cache: Path) -> tuple[dict[str, str], dict[str, str], list[str]]:
         name = page_name(path.relative_to(cache), cells).as_posix()
         addresses[path.relative_to(cache).as_posix()] = name
         try:
-            html = pypandoc.convert_text(to_markdown(cells), "html5", "markdown+autolink_bare_uris+lists_without_preceding_blankline", extra_args=["--standalone", "--wrap=none", "--mathml"])
+            text = pypandoc.convert_text(to_markdown(cells), "html5", "markdown+autolink_bare_uris+lists_without_preceding_blankline", extra_args=["--standalone", "--wrap=none", "--mathml"])
         except Exception as err:
             problems.append(f"{path.name}: pandoc: {str(err)[:300]}")
             continue
         if name in pages:
             problems.append(f"{path.name}: another notebook makes {name} as well")
-        pages[name] = html
+        pages[name] = text
     return pages, addresses, problems
 
 
 def link_problems(pages: dict[str, str], addresses: dict[str, str], root: Path = ROOT, host: str = "", repo: str = "") -> list[str]:
     "Every link that leads nowhere. `host`: where the site will be; `repo`: the repository's address."
-    parsed = {name: Page(html) for name, html in pages.items()}
+    parsed = {name: Page(text) for name, text in pages.items()}
     out = [f"{name}: no title" for name, page in parsed.items() if not page.headings]
+    out += [f"{name}: {page.wordless} picture(s) without an alt text" for name, page in parsed.items() if page.wordless]
     for name, page in parsed.items():
         for link in sorted(set(page.links)):
             problem = _link_problem(name, link, parsed, addresses, root, host.rstrip("/"), repo.rstrip("/"))
@@ -272,9 +279,9 @@ def check(root: Path = ROOT, keep: Path | None = None) -> tuple[int, list[str]]:
             more += reference_problems(cache)
         finally:
             os.chdir(here)
-        for name, html in pages.items() if keep else ():
+        for name, text in pages.items() if keep else ():
             (keep / name).parent.mkdir(parents=True, exist_ok=True)
-            (keep / name).write_text(html, encoding="utf-8")
+            (keep / name).write_text(text, encoding="utf-8")
         more += [f"{name}: a flag became a dash: {', '.join(found)}" for name, html in pages.items() if (found := reference.dashes(html))]
         return len(pages), problems + more + link_problems(pages, addresses, root, config["doc_host"] + base, config["git_url"])
 

@@ -1,7 +1,11 @@
-"""Write README.md from nbs/index.ipynb: the same text and outputs, with links that work on the repository's page.
+"""Write README.md from nbs/index.ipynb: the same text, outputs and pictures, with links that work on the repository's page.
 
     python tools/make_readme.py
+
+The repository's page shows no picture that is written into the text, so each becomes a file of nbs/images.
 """
+import base64
+import html
 import re
 import sys
 from pathlib import Path
@@ -10,10 +14,15 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD = "<!-- Made from nbs/index.ipynb with `make readme`; edit that. -->\n"
 
 
-def readme(root: Path = ROOT) -> str:
-    "The page as Markdown."
+def name(number: int) -> str:
+    "The file of a picture, below nbs."
+    return f"images/index-{number + 1}.png"
+
+
+def page(root: Path = ROOT) -> tuple[str, list[bytes]]:
+    "The page as Markdown, and its pictures in their order."
     import nbformat
-    out = []
+    out, pictures = [], []
     for cell in nbformat.read(root / "nbs" / "index.ipynb", 4).cells:
         if cell.cell_type != "code":
             out.append(relink(cell.source))
@@ -23,8 +32,19 @@ def readme(root: Path = ROOT) -> str:
         code = "\n".join(line for line in cell.source.splitlines() if not line.startswith("#|"))
         if not re.search(r"^#\| *echo: *false", cell.source, re.M):
             out.append(f"```python\n{code}\n```")
-        out += [text for o in cell.outputs if (text := shown(o))]
-    return HEAD + "\n" + "\n\n".join(out) + "\n"
+        alt = re.search(r"^#\| *fig-alt: *\"?(.+?)\"?$", cell.source, re.M)
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                out.append(f'<img src="nbs/{name(len(pictures))}" width="{output.get("metadata", {}).get("image/png", {}).get("width", 640)}" alt="{html.escape(alt[1] if alt else "")}">')
+                pictures.append(output["data"]["image/png"])
+            elif text := shown(output):
+                out.append(text)
+    return HEAD + "\n" + "\n\n".join(out) + "\n", [base64.b64decode(p) for p in pictures]
+
+
+def readme(root: Path = ROOT) -> str:
+    "The page as Markdown."
+    return page(root)[0]
 
 
 def relink(text: str) -> str:
@@ -47,10 +67,13 @@ def shown(output: dict) -> str:
 
 
 def main() -> int:
-    path, text = ROOT / "README.md", readme()
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
-        print("wrote README.md")
+    text, pictures = page()
+    files = {ROOT / "README.md": text.encode(), **{ROOT / "nbs" / name(k): data for k, data in enumerate(pictures)}}
+    for path, data in files.items():
+        if not path.exists() or path.read_bytes() != data:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+            print(f"wrote {path.relative_to(ROOT)}")
     return 0
 
 

@@ -13,7 +13,21 @@ from typing import Any
 from ..base import ConfigError
 
 # %% auto #0
-__all__ = ['apart', 'check_axes', 'subplots']
+__all__ = ['BLUE', 'ORANGE', 'GREEN', 'RED', 'PURPLE', 'SKY', 'GREY', 'PALE', 'SERIES', 'page_style', 'apart', 'check_axes',
+           'subplots']
+
+# %% ../../nbs/00_core/00b_drawing.ipynb #45584c06
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
+GREY, PALE = "#808080", "#c4c4c4"  # lines and text; what was not used, what is far behind
+SERIES = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)  # of lines, in this order
+
+
+def page_style() -> dict[str, Any]:  # matplotlib's parameters
+    "The style of the pictures on these pages: no background, grey text, so that a light page and a dark one can hold them."
+    from cycler import cycler
+    ink = {name: "#777777" for name in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")}
+    plain = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False}
+    return ink | plain | {"axes.prop_cycle": cycler(color=SERIES), "figure.dpi": 72, "font.size": 10, "axes.titlesize": 10, "legend.frameon": False}
 
 # %% ../../nbs/00_core/00b_drawing.ipynb #b8200e03
 _APART: ContextVar[bool] = ContextVar("lineupiq_drawing_apart", default=False)
@@ -23,11 +37,12 @@ _APART: ContextVar[bool] = ContextVar("lineupiq_drawing_apart", default=False)
 def apart() -> Iterator[None]:
     "Inside, figures are drawn apart from the caller's own session and settings."
     import matplotlib
-    from matplotlib.style.core import STYLE_BLACKLIST
-    usual = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in STYLE_BLACKLIST}
+    from cycler import cycler
     token = _APART.set(True)
     try:
-        with matplotlib.rc_context(usual):
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams["axes.prop_cycle"] = cycler(color=SERIES)
             yield
     finally:
         _APART.reset(token)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import ConfigError, DataError
-from ..core.drawing import subplots
+from ..core.drawing import GREY, ORANGE, PALE, RED, SKY, subplots
 from ..core.display import Card, Shown, brief
 from ..scoring.blocks import MIN_BLOCKS, block_length
 
@@ -350,16 +350,16 @@ def plot_drift(
 ) -> Any:  # axes
     "The index of each column beside what chance gives, with the customary lines."
     how, t = settings or DriftSettings(), report.table.head(most).iloc[::-1]
-    colours = {"stable": "#9aa5b1", "warning": "#eeca3b", "critical": "#e45756", "unknown": "#dddddd"}
+    colours = {"stable": SKY, "warning": ORANGE, "critical": RED, "unknown": PALE}
     ax = subplots(figsize=(7, .28 * len(t) + 1.2))
     ax.barh(t["column"], t["psi"], color=[colours[v] for v in t["verdict"]])
     edge = 1.1 * max(how.critical, float(t["psi"].max()) if len(t) else 0, 1e-3)
     beyond = t["by_chance"].to_numpy(dtype=float) > edge
-    for mark, which, label in (("k|", ~beyond, "what chance reaches"), ("k>", beyond, "what chance reaches, farther out")):
+    for mark, which, label in (("|", ~beyond, "what chance reaches"), (">", beyond, "what chance reaches, farther out")):
         if which.any():
-            ax.plot(np.minimum(t["by_chance"], edge)[which], np.arange(len(t))[which], mark, ms=5, label=label)
+            ax.plot(np.minimum(t["by_chance"], edge)[which], np.arange(len(t))[which], mark, color=GREY, ms=7, mew=2, ls="", label=label)
     for value, style in ((how.warning, ":"), (how.critical, "--")):
-        ax.axvline(value, color="k", lw=.8, ls=style)
+        ax.axvline(value, color=GREY, lw=.8, ls=style)
     ax.set(xlabel="population stability index", title=f"{report.verdict}: {len(report.drifted)} of {len(report.table)} columns have moved")
     ax.legend(frameon=False, loc="lower right")
     return ax

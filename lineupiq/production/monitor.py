@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, IntegrityError, MissingExtra, Record, config_problems, did_you_mean
-from ..core.drawing import apart, subplots
+from ..core.drawing import GREY, apart, subplots
 from ..core.config import raise_problems, read_yaml, settings_yaml
 from ..core.files import append_line, check_name, plain
 from ..core.timeline import to_duration
@@ -254,7 +254,7 @@ def plot_history(
     for name in values.max().sort_values(ascending=False).index[:most]:
         ax.plot(values.index, values[name], marker="o", ms=3, label=name)
     for value, style in ((how.warning, ":"), (how.critical, "--")):
-        ax.axhline(value, color="k", lw=.8, ls=style)
+        ax.axhline(value, color=GREY, lw=.8, ls=style)
     ax.set(ylabel="population stability index", xlabel="check (UTC)")
     ax.tick_params(axis="x", rotation=30)
     ax.legend(frameon=False, fontsize=8)

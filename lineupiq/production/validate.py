@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, NotFound
-from ..core.drawing import apart, subplots
+from ..core.drawing import BLUE, GREY, PALE, apart, subplots
 from ..core.display import brief
 from ..core.files import atomic_write, parse_version
 from ..core.timeline import to_duration
@@ -280,8 +280,8 @@ def plot_contest(
     parts += [(f"{s.by} {s.segment}", s.skill, s.low, s.high, s.judged) for s in found.segments.itertuples() if s.low is not None and s.low == s.low][:30]
     ax = subplots(figsize=(7, .3 * len(parts) + 1.2))
     for i, (_, score, low, high, judged) in enumerate(reversed(parts)):
-        ax.errorbar(score, i, xerr=[[max(0, score - low)], [max(0, high - score)]], fmt="o", ms=4, color="#4c78a8" if judged else "#9aa5b1")
-    ax.axvline(0, color="k", lw=.8)
+        ax.errorbar(score, i, xerr=[[max(0, score - low)], [max(0, high - score)]], fmt="o", ms=4, color=BLUE if judged else PALE)
+    ax.axvline(0, color=GREY, lw=.8)
     ax.set_yticks(range(len(parts)), [p[0] for p in reversed(parts)])
     ax.set_xlabel("skill of the challenger: right of the line is better")
     return ax

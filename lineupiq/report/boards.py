@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import Record
-from ..core.drawing import check_axes, subplots
+from ..core.drawing import BLUE, GREY, RED, check_axes, subplots
 from ..core.display import Card, fit_text
 from ..data.panel import Panel
 from ..scoring.confidence import MARKET, PROPER
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['TRAINING_FIELDS', 'COST', 'LEAVE', 'LEGEND', 'scores_of', 'model_report', 'trading_of', 'trade_curve',
+__all__ = ['TRAINING_FIELDS', 'COST', 'ROLE_MARKS', 'LEAVE', 'LEGEND', 'scores_of', 'model_report', 'trading_of', 'trade_curve',
            'plot_leaderboard', 'plot_learning', 'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows',
            'board_notes', 'leaving', 'board_card', 'who_is_who', 'board_text', 'set_sentence']
 
@@ -103,6 +103,9 @@ def trade_curve(
     return curve.assign(**{"before costs": equity_curve(book.gross, panel.times[rows])["equity"]})
 
 # %% ../../nbs/08_report/02_boards.ipynb #015f4770
+ROLE_MARKS = {"model": (BLUE, "o"), "rule": (GREY, "s"), "reference": (RED, "D")}  # told apart without their colours, too
+
+
 def plot_leaderboard(
     board: pd.DataFrame,  # of `leaderboard`
     ax: Axes | None = None,  # matplotlib axes; None: new ones
@@ -111,14 +114,15 @@ def plot_leaderboard(
     if check_axes(ax) is None:
         ax = subplots(figsize=(7, 0.35 * len(board) + 1))
     b = board[::-1].reset_index(drop=True)
-    colours = b["role"].map({"model": "#1f77b4", "rule": "#888888", "reference": "#ff7f0e"})
     low, high = b["skill_low"].astype(float).fillna(b["skill"]), b["skill_high"].astype(float).fillna(b["skill"])
     for i, row in b.iterrows():
-        ax.plot([low[i], high[i]], [i, i], color=colours[i], lw=2)
-        ax.plot(row["skill"], i, "o", color=colours[i])
-    ax.axvline(0, color="black", lw=0.8)
+        colour, mark = ROLE_MARKS[row["role"]]
+        ax.plot([low[i], high[i]], [i, i], color=colour, lw=2)
+        ax.plot(row["skill"], i, mark, color=colour, label=row["role"] if row["role"] not in b["role"][:i].tolist() else None)
+    ax.axvline(0, color=GREY, lw=0.8)
     ax.set_yticks(range(len(b)), b["model"])
     ax.set_xlabel(f"skill over the simple rule ({b['metric'].iloc[0]}), 95 % interval")
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 # %% ../../nbs/08_report/02_boards.ipynb #dc4c677f
@@ -134,7 +138,7 @@ def plot_learning(
         if name in history:
             ax.plot(history[path] if path else range(len(history[name])), history[name], label=name.replace("_", " "))
     kept = history[path][best] if path else best
-    ax.axvline(kept, color="black", lw=0.8, ls="--", label=f"kept: {kept:g}")
+    ax.axvline(kept, color=GREY, lw=0.8, ls="--", label=f"kept: {kept:g}")
     ax.set_xlabel(f"penalty: {path}" if path else "epoch")
     ax.set_title("loss along the path of penalties" if path else "learning curve", fontsize=10)
     if path:
@@ -152,7 +156,7 @@ def plot_importance(
     b = importance.head(top)[::-1]
     ax = ax if check_axes(ax) is not None else subplots(figsize=(6, 0.28 * len(b) + 0.8))
     shuffled = "loss_rise" in b
-    ax.barh(b["feature"], b["loss_rise" if shuffled else "importance"], color="#1f77b4")
+    ax.barh(b["feature"], b["loss_rise" if shuffled else "importance"], color=BLUE)
     ax.set_xlabel("rise of the loss" if shuffled else "share of importance")
     ax.set_title("what shuffling a feature among the test rows costs" if shuffled else "importance on the training rows", fontsize=10)
     return ax
@@ -180,8 +184,8 @@ def plot_fit(
         ax.set(xlabel="stated probability", ylabel="observed frequency")
     ax.set_title("test rows", fontsize=10)
     ends = [float(means.min().min()), float(means.max().max())]
-    ax.plot(ends, ends, color="black", lw=0.8)
-    ax.plot(means["said"], means["was"], "o-")
+    ax.plot(ends, ends, color=GREY, lw=0.8)
+    ax.plot(means["said"], means["was"], "o-", color=BLUE)
     return ax
 
 # %% ../../nbs/08_report/02_boards.ipynb #9a6ac48e

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 import pandas as pd
 
 from ..base import DataError
-from ..core.drawing import subplots
+from ..core.drawing import BLUE, GREY, PALE, RED, SERIES, SKY, subplots
 from ..data.panel import Panel
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import get_metric, reliability
@@ -22,13 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['BLUE', 'GREY', 'RED', 'GREEN', 'reliability_bands', 'plot_reliability', 'plot_confusion', 'decile_table',
-           'plot_deciles', 'plot_contributions', 'plot_equity', 'plot_segments']
+__all__ = ['reliability_bands', 'plot_reliability', 'plot_confusion', 'decile_table', 'plot_deciles', 'plot_contributions',
+           'plot_equity', 'plot_segments']
 
 # %% ../../nbs/08_report/03_figures.ipynb #b0481829
-BLUE, GREY, RED, GREEN = "#1f77b4", "#888888", "#d62728", "#2ca02c"
-
-
 def _binomial_quantile(q: float, n: np.ndarray, p: np.ndarray) -> np.ndarray:
     "The least count that a share q of binomial draws does not exceed; scipy.stats has it, and takes half a second to import."
     from scipy.special import bdtr, bdtrik
@@ -57,10 +54,10 @@ def plot_reliability(
 ) -> Any:  # the axes
     "Observed frequency against stated probability, with the null band and the number of rows."
     ax = ax if ax is not None else subplots(figsize=(5.2, 4.4))
-    ax.plot([0, 1], [0, 1], color="black", lw=.8)
+    ax.plot([0, 1], [0, 1], color=GREY, lw=.8)
     ax.vlines(bands["stated"], bands["band_low"], bands["band_high"], color=GREY, alpha=.35, lw=9, label="a right forecast lies here, 95 %")
     ax.plot(bands["stated"], bands["observed"], "-", color=BLUE, lw=1)
-    ax.scatter(bands["stated"], bands["observed"], s=28, zorder=3, color=np.where(bands["inside"], BLUE, RED), label="observed (red: outside)")
+    ax.scatter(bands["stated"], bands["observed"], s=28, zorder=3, color=np.where(bands["inside"], BLUE, RED), label="observed (orange: outside)")
     many = bands[bands["n"] >= max(5, .01 * bands["n"].sum())]  # a bin of three rows, whose band is nearly everything, would shrink the others to a spot
     many = many if len(many) else bands
     low, high = (float(f(np.concatenate([many[["stated", "observed", "band_low", "band_high"]].to_numpy().ravel(), bands[["stated", "observed"]].to_numpy().ravel()]))) for f in (np.min, np.max))
@@ -118,16 +115,16 @@ def plot_deciles(
     axes = axes if axes is not None else subplots(1, 2, figsize=(10, 4))
     own, t = frame[frame["split"] == split], decile_table(frame, split)
     ends = [float(t[["forecast", "outcome"]].min().min()), float(t[["forecast", "outcome"]].max().max())]
-    axes[0].plot(ends, ends, color="black", lw=.8)
+    axes[0].plot(ends, ends, color=GREY, lw=.8)
     axes[0].errorbar(t["forecast"], t["outcome"], t["error"], fmt="o-", color=BLUE, lw=1, capsize=2)
     axes[0].set(xlabel="forecast (mean of the tenth)", ylabel="outcome (mean of the tenth)")
     said, left = own["prediction"].to_numpy(dtype=np.float64), (own["y"] - own["prediction"]).to_numpy(dtype=np.float64)
     shown = np.random.default_rng(0).choice(len(said), min(most, len(said)), replace=False)
-    axes[1].scatter(said[shown], left[shown], s=6, alpha=.25, color=BLUE, linewidths=0)
+    axes[1].scatter(said[shown], left[shown], s=6, alpha=.5, color=SKY, linewidths=0)
     edges = np.unique(np.quantile(said, np.linspace(0, 1, 11)))
     middle = pd.DataFrame({"said": said, "left": left}).groupby(np.clip(np.searchsorted(edges, said, side="right") - 1, 0, max(len(edges) - 2, 0))).median()
     axes[1].plot(middle["said"], middle["left"], "o-", color=RED, lw=1, ms=4, label="median of the tenth")
-    axes[1].axhline(0, color="black", lw=.8)
+    axes[1].axhline(0, color=GREY, lw=.8)
     axes[1].set(xlabel="forecast", ylabel="outcome − forecast")
     axes[1].legend(frameon=False, fontsize=8)
     axes[0].figure.tight_layout()
@@ -150,7 +147,7 @@ def plot_contributions(
     if values.ndim == 3:
         left = np.zeros(len(order))
         for c in range(values.shape[2]):
-            ax.barh(range(len(order)), size[order, c], left=left, label=f"class {classes[c] if len(classes) else c}")
+            ax.barh(range(len(order)), size[order, c], left=left, label=f"class {classes[c] if len(classes) else c}", color=SERIES[c % len(SERIES)])
             left += size[order, c]
         ax.legend(frameon=False, fontsize=8)
         ax.set_xlabel(f"mean size of the contribution ({units})")
@@ -171,9 +168,9 @@ def _swarm(ax: Axes, values: np.ndarray, data: np.ndarray, order: np.ndarray) ->
         spread = rng.uniform(-1, 1, len(v)) * .38 * crowd / max(crowd.max(), 1)
         rank = x.rank(pct=True).to_numpy()
         known = np.isfinite(rank)
-        ax.scatter(v[~known], place + spread[~known], s=7, color="#bbbbbb", linewidths=0)
+        ax.scatter(v[~known], place + spread[~known], s=7, color=PALE, linewidths=0)
         dots = ax.scatter(v[known], place + spread[known], c=rank[known], s=7, cmap="coolwarm", vmin=0, vmax=1, linewidths=0)
-    ax.axvline(0, color="black", lw=.8)
+    ax.axvline(0, color=GREY, lw=.8)
     bar = ax.figure.colorbar(dots, ax=ax, ticks=[0, 1], pad=.01, aspect=30)
     bar.ax.set_yticklabels(["low", "high"])
     bar.set_label("value of the feature", fontsize=8)
@@ -187,7 +184,7 @@ def plot_equity(
     axes = axes if axes is not None else subplots(2, 1, figsize=(8, 4.4), sharex=True, height_ratios=[2.4, 1])
     axes[0].plot(curve.index, curve["before costs"], color=GREY, lw=1, label="before costs")
     axes[0].plot(curve.index, curve["equity"], color=BLUE, lw=1.5, label="after costs")
-    axes[0].axhline(1, color="black", lw=.8)
+    axes[0].axhline(1, color=GREY, lw=.8)
     axes[0].set_ylabel("equity (start = 1)")
     axes[0].legend(frameon=False, fontsize=8)
     axes[1].fill_between(curve.index, curve["drawdown"] * 100, 0, color=RED, alpha=.4)
@@ -207,8 +204,8 @@ def plot_segments(
         known = pd.notna(r["skill_low"])
         if known:
             ax.plot([r["skill_low"], r["skill_high"]], [i, i], color=BLUE, lw=2)
-        ax.plot(r["skill"], i, "o", color=BLUE, mfc=BLUE if known else "white")
-    ax.axvline(0, color="black", lw=.8)
+        ax.plot(r["skill"], i, "o", color=BLUE, mfc=BLUE if known else "none")
+    ax.axvline(0, color=GREY, lw=.8)
     ax.set_yticks(range(len(b)), [f"{v} ({n:,})" for v, n in zip(b["value"].astype(str), b["n"], strict=True)])
     ax.set_xlabel("skill over the simple rule, 95 % interval")
     return ax

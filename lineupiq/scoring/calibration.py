@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..base import ConfigError, DataError, did_you_mean
-from ..core.drawing import subplots
+from ..core.drawing import GREY, PALE, SERIES, subplots
 from .intervals import DRAWN, Resampling, score_interval
 from .metrics import Metric, calibration_null, calibration_pairs, check_probabilities, encode, finite, get_metric, reliability
 
@@ -258,9 +258,9 @@ def plot_reliability(
     ax = subplots(figsize=(5, 5)) if ax is None else ax
     for k, (name, p) in enumerate(forecasts.items()):
         t = reliability_band(y, p, classes=classes)
-        if k == 0: ax.fill_between(t["stated"], t["null_low"], t["null_high"], color="0.88", label="95 % of perfect forecasts")
-        ax.plot(t["stated"], t["observed"], marker="o", label=name)
-    ax.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+        if k == 0: ax.fill_between(t["stated"], t["null_low"], t["null_high"], color=PALE, alpha=.5, lw=0, label="95 % of perfect forecasts")
+        ax.plot(t["stated"], t["observed"], marker="o", color=SERIES[k % len(SERIES)], label=name)
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     ax.set(xlabel="stated probability", ylabel="share that came true", xlim=(0, 1), ylim=(0, 1))
     ax.legend(loc="upper left", frameon=False)
     return ax

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import ConfigError, DataError, IntegrityError, config_problems, did_you_mean
-from ..core.drawing import apart, subplots
+from ..core.drawing import BLUE, PALE, apart, subplots
 from ..core.files import atomic_write, dump_json, load_json, load_rows
 from ..scoring.intervals import Interval, Resampling, score_units, skill_interval
 from .objective import FoldScore, Objective
@@ -191,7 +191,7 @@ def plot_importance(
 ) -> Any:  # the axes
     "Importance of the parameters as bars."
     ax, found = ax or subplots(figsize=(7, 3)), param_importance(result)
-    ax.barh(list(found)[::-1], list(found.values())[::-1])
+    ax.barh(list(found)[::-1], list(found.values())[::-1], color=BLUE)
     ax.set(xlabel="share of the scores' variance", title="importance" if found else "importance: too few trials")
     return ax
 
@@ -223,8 +223,8 @@ def plot_fold_scores(
     "Scores of every trial by fold, and the best trial's."
     ax, folds = ax or subplots(figsize=(7, 3)), [f"fold_{k}" for k in range(len(result.fold_scores))]
     for row in result.trials[folds].to_numpy(dtype=float):
-        ax.plot(range(len(folds)), row, color="0.8", marker=".", zorder=0)
-    ax.plot(range(len(folds)), result.fold_scores, marker="o", label="the best trial")
+        ax.plot(range(len(folds)), row, color=PALE, marker=".", zorder=0)
+    ax.plot(range(len(folds)), result.fold_scores, marker="o", color=BLUE, label="the best trial")
     ax.set(xticks=range(len(folds)), xlabel="fold", ylabel=result.metric, title="scores by fold")
     ax.legend(frameon=False)
     return ax

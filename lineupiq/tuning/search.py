@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..base import ConfigError, JobError, ModelParams, build_config, did_you_mean
-from ..core.drawing import subplots
+from ..core.drawing import BLUE, PALE, RED, subplots
 from ..core.display import Card, Shown
 from ..core.callbacks import tracker_of
 from ..core.cluster import current_cluster
@@ -248,10 +248,10 @@ def plot_history(
     t = result.trials
     done = t[t["state"] == "COMPLETE"]
     best = done["score"].cummax() if result.direction == "maximize" else done["score"].cummin()
-    ax.scatter(done["number"], done["score"], s=18, label="complete")
-    ax.step(done["number"], best, where="post", label="best so far")
+    ax.scatter(done["number"], done["score"], s=18, color=BLUE, label="complete")
+    ax.step(done["number"], best, where="post", color=RED, label="best so far")
     for number in t.loc[t["state"] == "PRUNED", "number"]:
-        ax.axvline(number, color="0.85", zorder=0, label="given up" if number == t.loc[t["state"] == "PRUNED", "number"].iloc[0] else None)
+        ax.axvline(number, color=PALE, zorder=0, label="given up" if number == t.loc[t["state"] == "PRUNED", "number"].iloc[0] else None)
     ax.set(xlabel="trial", ylabel=result.metric, title=f"{result.model}: {result.score:.5g}")
     ax.legend(frameon=False)
     return ax

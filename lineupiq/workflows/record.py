@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..base import DataError, LineupIQError, Record
 from ..core.display import fit_text
-from ..core.drawing import apart, subplots
+from ..core.drawing import GREY, apart, subplots
 from ..core.files import atomic_write, dump_json, plain, plain_rows
 from ..data.nfl import tables_held
 from ..data.request import source_panel
@@ -186,7 +186,7 @@ def plot_lead(
         own = own[np.isin(own["row"], rule["row"])]
         loss = lambda f: metric.row_loss(f["y"].to_numpy(), forecast_of(f, metric), s.who.classes)  # noqa: E731, B023 - called at once
         ax.plot(np.arange(1, len(own) + 1), np.cumsum(loss(base) - loss(own)), label=name)
-    ax.axhline(0, color="0.5", lw=.8)
+    ax.axhline(0, color=GREY, lw=.8)
     ax.set(xlabel="events in order of time", ylabel=f"{metric.name} saved so far")
     ax.legend(frameon=False)
     return ax
