@@ -1,5 +1,5 @@
 # Everything a developer does with this project. Each target makes the environment first, or finds it ready.
-#   make train   make test   make slow   make lab   make docs   make sync   make configs   make readme   make reference   make env
+#   make train   make test   make slow   make lab   make docs   make sync   make configs   make readme   make pages   make sidebar   make reference   make env
 PYTHON = python3
 VENV = .venv
 RUN = $(VENV)/bin
