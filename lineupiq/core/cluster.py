@@ -232,9 +232,10 @@ def dividing_cluster() -> Cluster | None:  # None: a fit holds its rows itself
 
 # %% ../../nbs/00_core/12_cluster.ipynb #207848a0
 def _hush() -> None:
-    "On a process of ours: what a library writes to the standard output is not part of this command's."
+    "Keep what a library prints in a worker of ours out of this command's output; errors come back as results."
     import os
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 @contextmanager
