@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,8 @@ log = logging.getLogger("lineupiq")
 # %% auto #0
 __all__ = ['log', 'POSITIONS', 'USAGE', 'SHARES', 'SEASONS_ACTIVE', 'ACTIVE', 'FORM_STATS', 'ALLOWED_STATS', 'TEAM_STATS',
            'ROLE_STATS', 'COUNT_TARGETS', 'ALLOWED_HALFLIFE', 'TEAM_HALFLIFE', 'SETTING', 'UNDRAFTED', 'REPORT',
-           'DESCRIPTIONS', 'DEBUTS', 'DEEPEST', 'player_weeks', 'describe_player_feature', 'View', 'first_games',
-           'player_panel']
+           'DESCRIPTIONS', 'DEBUTS', 'DEEPEST', 'player_weeks', 'describe_player_feature', 'View', 'PlayerHistory',
+           'first_games', 'panel_of', 'player_panel']
 
 # %% ../../nbs/01_data/12_players.ipynb #2652ec9a
 POSITIONS = ("QB", "RB", "WR", "TE")
@@ -307,20 +308,51 @@ def _check_target(tables: Mapping[str, pd.DataFrame], position: str, target: str
                           expected="a numeric column of player_stats: " + ", ".join(numeric[:40]))
 
 # %% ../../nbs/01_data/12_players.ipynb #dcf21cb8
-def _features(rows: pd.DataFrame, games: pd.DataFrame, tables: Mapping, position: str, target: str, spans: Sequence[int],
-              halflife: float, lineups: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+class PlayerHistory:
+    "Tables as they stood at a moment, with what all positions and statistics share of them; each part is made when it is first asked for."
+    def __init__(self,
+        tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
+        *,
+        upcoming: bool = False,  # append the coming week's players, label NaN
+        rosters: Mapping[str, str] | None = None,  # player_id -> team of today, for upcoming rows
+        view: View = View(),  # what is known of the week: as of when, and whether who plays is a feature
+        debuts: bool = False,  # the coming week also has players of the lists who have never been used, with what stands for them in the column debut
+    ):
+        self.as_of, self.view, self.upcoming, self.debuts = read_as_of(view.as_of), view, upcoming, debuts
+        self.tables = tables_until(tables, self.as_of.until)
+        self.listed = _teams_now(self.tables["rosters"]) if (view.rosters or debuts) and rosters is None else None
+        self.rosters = self.listed if self.listed is not None else rosters
+
+    @cached_property
+    def weeks(self) -> tuple[pd.DataFrame, pd.DataFrame]:  # of `player_weeks`
+        "Rows of all players, and the two-sided schedule."
+        return player_weeks(self.tables, self.upcoming, self.rosters, self.as_of, self.debuts)
+
+    @cached_property
+    def team_form(self) -> pd.DataFrame:
+        "The past of each row's team."
+        return _team_form(*self.weeks)
+
+    @cached_property
+    def lineups(self) -> pd.DataFrame:
+        "Who starts, who is out and who is listed where, for each row."
+        return lineup_features(*self.weeks, self.tables)
+
+# %% ../../nbs/01_data/12_players.ipynb #c496dbc8
+def _features(history: PlayerHistory, position: str, target: str, spans: Sequence[int], halflife: float, lineups: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Rows of everybody who ever played the position, and their features."
+    (rows, games), tables = history.weeks, history.tables
     mine = rows["player_id"].isin(rows.loc[rows["position"] == position, "player_id"])
     own = rows[mine].reset_index(drop=True)
     form = [s for s in dict.fromkeys([*FORM_STATS[position], target]) if s in rows]
     given = [s for s in dict.fromkeys([*ALLOWED_STATS[position], target]) if s in rows]
     blocks = [_form(own, form, target, spans, halflife), _allowed(rows, games, position, given)[mine.to_numpy()].reset_index(drop=True),
-              _team_form(rows, games)[mine.to_numpy()].reset_index(drop=True), own[list(SETTING)].astype(float),
+              history.team_form[mine.to_numpy()].reset_index(drop=True), own[list(SETTING)].astype(float),
               _person(own, tables["players"])]
     if len(tables["injuries"]):
         blocks.append(_injury(own, tables["injuries"]))
     if lineups:
-        blocks.append(lineup_features(rows, games, tables)[mine.to_numpy()].reset_index(drop=True))
+        blocks.append(history.lineups[mine.to_numpy()].reset_index(drop=True))
     return own, pd.concat(blocks, axis=1)
 
 # %% ../../nbs/01_data/12_players.ipynb #7940ef4e
@@ -361,36 +393,30 @@ def first_games(
     return out
 
 # %% ../../nbs/01_data/12_players.ipynb #1a2256dd
-def player_panel(
-    tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
+def panel_of(
+    history: PlayerHistory,  # of the tables
     position: str,  # QB, RB, WR or TE; fullbacks are running backs
     target: str,  # a numeric column of player_stats, e.g. passing_yards
     *,
     first_season: int = 2012,  # first season of rows; earlier ones serve as history only
-    upcoming: bool = False,  # append the coming week's players, label NaN
-    rosters: Mapping[str, str] | None = None,  # player_id -> team of today, for upcoming rows
-    view: View = View(),  # what is known of the week: as of when, and whether who plays is a feature
     spans: Sequence[int] = SPANS,  # games of the plain means
     halflife: float = 6.0,  # games of the exponential mean
-    debuts: bool = False,  # the coming week also has players of the lists who have never been used, with what stands for them in the column debut
-) -> Panel:  # a regression panel; symbol = player_id, time = kickoff or the week's moment, group = season * 100 + week
-    "One row per player and game: the label is a statistic, the features were known at kickoff, or at another moment of the week."
-    as_of = read_as_of(view.as_of)
-    tables = tables_until(tables, as_of.until)
+    lineups: bool | None = None,  # whether who plays is a feature; None: as the history's view says
+) -> Panel:  # as of `player_panel`
+    "One panel of a history that may serve many."
+    tables, as_of, listed = history.tables, history.as_of, history.listed
     _check_target(tables, position, target)
-    listed = _teams_now(tables["rosters"]) if (view.rosters or debuts) and rosters is None else None
-    rosters = listed if listed is not None else rosters
-    rows, games = player_weeks(tables, upcoming, rosters, as_of, debuts)
+    rows = history.weeks[0]
     if not (rows["position"] == position).any():
         raise DataError(f"There are no {position} rows.", where="table player_stats", found=f"{len(rows)} rows of other positions", fix="add the weeks of such players, or a players table with their positions")
-    own, features = _features(rows, games, tables, position, target, spans, halflife, view.lineups)
+    own, features = _features(history, position, target, spans, halflife, history.view.lineups if lineups is None else lineups)
     elsewhere = _elsewhere(own, tables["rosters"], as_of)
     inside = (own["position"] == position) & (own["season"] >= first_season) & own["ready"] & ~elsewhere
     if listed is not None:
         inside &= ~own["upcoming"] | own["player_id"].isin(list(listed))  # who is on no roster does not play
     unlabelled = inside & own[target].isna() & ~own["upcoming"]
     new = inside & (features["games_played"] == 0)
-    begins = first_games(own, target, new & (own["position"] == position), tables["depth_charts"]) if debuts else None
+    begins = first_games(own, target, new & (own["position"] == position), tables["depth_charts"]) if history.debuts else None
     keep = inside & ~unlabelled & (~new if begins is None else ~new | begins["debut"].notna())
     if not keep.any():
         raise DataError(f"There are no {position} rows from {first_season} on.", where="table player_stats",
@@ -411,3 +437,21 @@ def player_panel(
     panel.shown = {name: column for name, column in (("player", "player_display_name" if "player_display_name" in own else "player_name"), ("team", "team"), ("opponent", "opponent")) if column in panel.frame}
     rule = f"{target}_ewma{halflife:g}"
     return with_notes(panel, {"position": position, "target": target, **counts}, {"ewma": rule} if halflife == HALFLIFE and rule in features else None)
+
+
+def player_panel(
+    tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
+    position: str,  # QB, RB, WR or TE; fullbacks are running backs
+    target: str,  # a numeric column of player_stats, e.g. passing_yards
+    *,
+    first_season: int = 2012,  # first season of rows; earlier ones serve as history only
+    upcoming: bool = False,  # append the coming week's players, label NaN
+    rosters: Mapping[str, str] | None = None,  # player_id -> team of today, for upcoming rows
+    view: View = View(),  # what is known of the week: as of when, and whether who plays is a feature
+    spans: Sequence[int] = SPANS,  # games of the plain means
+    halflife: float = 6.0,  # games of the exponential mean
+    debuts: bool = False,  # the coming week also has players of the lists who have never been used, with what stands for them in the column debut
+) -> Panel:  # a regression panel; symbol = player_id, time = kickoff or the week's moment, group = season * 100 + week
+    "One row per player and game: the label is a statistic, the features were known at kickoff, or at another moment of the week."
+    history = PlayerHistory(tables, upcoming=upcoming, rosters=rosters, view=view, debuts=debuts)
+    return panel_of(history, position, target, first_season=first_season, spans=spans, halflife=halflife)

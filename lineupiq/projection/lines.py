@@ -18,7 +18,7 @@ from ..core.display import brief
 from ..cv import Fold
 from ..data.nfl_as_of import TUESDAY, tables_until, week_moments
 from ..data.panel import Cleaning, Feature, Panel, make_panel, panel_digest
-from ..data.players import View, player_panel
+from ..data.players import PlayerHistory, View, panel_of
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold
 from ..fit.settings import FitSettings
@@ -190,10 +190,15 @@ class LineRows:
             for lineups in (False, True):
                 self.made.pop((position, statistic, lineups), None)
 
+    @cached_property
+    def history(self) -> PlayerHistory:
+        "What the lines share."
+        return PlayerHistory(self.tables, upcoming=True, view=View(self.as_of), debuts=True)
+
     def _own(self, position: str, statistic: str, lineups: bool) -> Panel:
         key = (position, statistic, lineups)
         if key not in self.made:
-            self.made[key] = player_panel(self.tables, position, statistic, first_season=self.first_season, upcoming=True, view=View(self.as_of, lineups), debuts=True)
+            self.made[key] = panel_of(self.history, position, statistic, first_season=self.first_season, lineups=lineups)
         return self.made[key]
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #27b4d04f
