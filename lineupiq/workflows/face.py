@@ -365,7 +365,7 @@ def audit(
 ) -> AuditReport:
     "Poison the future of the data and look whether features, folds, models or scores notice; or hold folds to the ends of the labels."
     if isinstance(folds, str):
-        raise ConfigError("folds are no text", where="audit: folds", found=in_short(folds), expected="a splitter, or pairs of training and test rows", fix="folds=WalkForward(*panel.clock)")
+        raise ConfigError("folds are no text", where="audit: folds", found=in_short(folds), expected="a splitter, or pairs of training and test rows", fix="folds=WalkForward(*panel.take(panel.labelled).clock)")
     if folds is not None:
         return audit_cv(folds, _panel(data))
     record, names = _panel(data).source, _names(models, "models")
