@@ -20,7 +20,7 @@ from .base import (Bound, ConfigError, Count, Distribution, EnvironmentFault, Mo
                            Threaded, TrainingMetrics, cuda_devices, pick_device)
 from .core.cluster import Cluster, dividing_cluster
 from .core.space import Float, Int, Space
-from .distributed import Crew, Divided, divide, fit_lightgbm, fit_xgboost, with_crew
+from .distributed import Crew, Divided, check_no_limit, divide, fit_lightgbm, fit_xgboost, with_crew
 from .registry import register
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ class BoostingModel(ArrayModel):
 
     def _fit_divided(self, cluster: Cluster, X: RowBlocks, y: np.ndarray, X_val: RowBlocks | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         "A fit whose rows are divided among the workers of a cluster."
-        if self.config.time_limit is not None:
-            raise ConfigError("time_limit and distributed (--distributed) contradict each other: workers with clocks of their own would not stop at the same round", found=f"time_limit: {self.config.time_limit}", fix="leave one of them out")
+        check_no_limit(self.config.time_limit)
         has_val = X_val is not None
         rounds, stop = self._rounds(has_val)
         self.native, history, best = with_crew(cluster, lambda crew: self._fit_crew(crew, {"train": divide(crew, X, y, w), **({"val": divide(crew, X_val, y_val)} if has_val else {})}, rounds, stop))

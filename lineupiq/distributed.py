@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import DataError, JobError, ModelParams
+from .base import ConfigError, DataError, JobError, ModelParams
 from .core.arrays import RowBlocks
 from .core.cluster import Cluster, check_versions
+from .core.softmax import log_loss_rows
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'RUN', 'ATTEMPTS', 'ROW_LOSSES', 'deal_rows', 'Crew', 'with_crew', 'Divided', 'divide', 'fit_xgboost',
-           'losses_by_round', 'stopping_round', 'fit_lightgbm']
+__all__ = ['log', 'RUN', 'ATTEMPTS', 'ROW_LOSSES', 'deal_rows', 'Crew', 'check_no_limit', 'with_crew', 'Divided', 'divide',
+           'fit_xgboost', 'losses_by_round', 'stopping_round', 'fit_lightgbm']
 
 # %% ../nbs/02c_distributed.ipynb #a9bbe435
 RUN = 4_096  # most rows of a run
@@ -51,6 +52,14 @@ class Crew:
     threads: int  # of each
 
 
+def check_no_limit(
+    seconds: float | None,  # time_limit
+) -> None:
+    "Raise `ConfigError` where a divided fit has a limit of time."
+    if seconds is not None:
+        raise ConfigError("time_limit and distributed (--distributed) contradict each other: workers with clocks of their own would not stop at the same round", found=f"time_limit: {seconds:g}", fix="leave one of them out")
+
+
 ATTEMPTS = 3  # times that a fit begins before lost workers are an error
 
 
@@ -62,8 +71,6 @@ def with_crew(
     for _ in range(ATTEMPTS):
         outcome = _attempt(cluster, work)
         if outcome is not None:
-            if isinstance(outcome[0], BaseException):
-                raise outcome[0]
             return outcome[0]
         log.warning("a worker of the cluster was lost; the fit begins again with %d", cluster.workers)
     raise JobError("workers were lost each time that the fit began", where=str(cluster.plan.cluster), found=f"{ATTEMPTS} times", fix="the machines may have run out of memory; give the rows to more workers")
@@ -87,6 +94,7 @@ def _attempt(cluster: Cluster, work: Callable[[Crew], Any]) -> tuple[Any] | None
             time.sleep(2)  # a lost worker is an error of its peers before the scheduler knows of it
             if _is_short(cluster, crew):
                 return None
+            raise said[0]
     return said[0],
 
 
@@ -100,8 +108,7 @@ def _tell(work: Callable[[Crew], Any], crew: Crew, said: list[Any]) -> None:
 
 def _is_short(cluster: Cluster, crew: Crew) -> bool:
     "Whether a worker of a crew is gone."
-    if cluster.client.status != "running":
-        raise JobError("the cluster's scheduler is gone", where=str(cluster.plan.cluster), fix="what is finished is kept; start the scheduler and go on with the run (--resume)")
+    cluster.check_running()
     return not set(crew.workers) <= set(cluster.addresses)
 
 # %% ../nbs/02c_distributed.ipynb #4953b26a
@@ -154,10 +161,7 @@ def _itself(values: np.ndarray) -> np.ndarray:
 
 def _made(X: RowBlocks, ends: np.ndarray) -> np.ndarray:
     "On a worker: the rows of its part."
-    out, start = np.empty(X.shape, np.float32), 0
-    for block in X.blocks():
-        out[start:start + len(block)] = block
-        start += len(block)
+    out = np.asarray(X, dtype=np.float32)
     if not np.array_equal(out[[0, -1]], ends, equal_nan=True):
         raise JobError("a worker reads other rows than the process that asked", fix="the run's folder must lie where every machine sees the same files")
     return out
@@ -182,17 +186,16 @@ def fit_xgboost(
     return done["booster"], {name: list(next(iter(losses.values()))) for name, losses in done["history"].items()}
 
 # %% ../nbs/02c_distributed.ipynb #04e76563
-def _softmax_loss(raw: np.ndarray, y: np.ndarray) -> np.ndarray:
-    top = raw.max(axis=1, keepdims=True)
-    return np.log(np.exp(raw - top).sum(axis=1)) + top[:, 0] - raw[np.arange(len(y)), y.astype(int)]
+def _log_loss(raw: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return log_loss_rows(np.ascontiguousarray(raw.reshape(len(y), -1)), y.astype(int))[0]
 
 
 ROW_LOSSES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # of scores before the link, as LightGBM's metrics of the same losses
     "squared": lambda raw, y: (raw - y) ** 2,
     "poisson": lambda raw, y: np.exp(raw) - y * raw,
     "tweedie": lambda raw, y: 2 * y * np.exp(-raw / 2) + 2 * np.exp(raw / 2),  # power 1.5
-    "binary": lambda raw, y: np.logaddexp(0, raw) - y * raw,
-    "multiclass": _softmax_loss,
+    "binary": _log_loss,
+    "multiclass": _log_loss,
 }
 
 

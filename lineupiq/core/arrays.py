@@ -105,8 +105,13 @@ class RowBlocks(View):
         return (self.make(self.at[start:start + self.size]) for start in range(0, len(self), self.size))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        made = self.make(self.at)
-        return made if dtype is None else made.astype(dtype, copy=False)
+        if dtype is None:
+            return self.make(self.at)
+        out, start = np.empty(self.shape, dtype), 0  # filled block by block: the rows are never there twice
+        for block in self.blocks():
+            out[start:start + len(block)] = block
+            start += len(block)
+        return out
 
     def check(self, names: Sequence[str], allow_nan: bool, where: str) -> None:
         "Look at every row once."

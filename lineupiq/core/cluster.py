@@ -180,6 +180,13 @@ class Cluster:
         "Of the workers, in order."
         return sorted(self.client.scheduler_info(n_workers=-1)["workers"])
 
+    def check_running(self,
+        lost: bool = False,  # True: what was asked of the scheduler is lost, whatever the connection says
+    ) -> None:
+        "Raise `JobError` where the scheduler is gone."
+        if lost or self.client.status != "running":
+            raise JobError("the cluster's scheduler is gone", where=str(self.plan.cluster), fix="what is finished is kept; start the scheduler and go on with the run (--resume)")
+
     def run(self,
         function: Callable[..., Any],  # pure: the same arguments, the same result
         tasks: Mapping[str, tuple],  # name -> arguments
@@ -199,8 +206,7 @@ class Cluster:
     def _outcome(self, future: Any) -> Any:
         "A task's result, or what became of it."
         from distributed import KilledWorker
-        if future.status == "cancelled" or self.client.status != "running":
-            raise JobError("the cluster's scheduler is gone", where=str(self.plan.cluster), fix="what is finished is kept; start the scheduler and go on with the run (--resume)")
+        self.check_running(future.status == "cancelled")
         err = future.exception()
         if err is None:
             return future.result()
@@ -234,8 +240,9 @@ def dividing_cluster() -> Cluster | None:  # None: a fit holds its rows itself
 def _hush() -> None:
     "Keep what a library prints in a worker of ours out of this command's output; errors come back as results."
     import os
-    for stream in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    with open(os.devnull, "wb") as nothing:
+        for stream in (1, 2):
+            os.dup2(nothing.fileno(), stream)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -306,7 +306,9 @@ def write_rows(
 
 def map_rows(
     path: Path | str,  # of `write_rows`
+    columns: Sequence[str] | None = None,  # those that are wanted; None: all
 ) -> pd.DataFrame:  # its numbers cannot be written to
     "The same table; its numbers stay in the file until they are looked at."
     import pyarrow as pa
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all().to_pandas(split_blocks=True)
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    return (table if columns is None else table.select(list(columns))).to_pandas(split_blocks=True)

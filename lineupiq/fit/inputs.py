@@ -89,7 +89,7 @@ class EncodedRows:
 
     def __setstate__(self, told: dict[str, Any]) -> None:
         "Map the table."
-        self.__init__(map_rows(told["table"]), **told)
+        self.__init__(map_rows(told["table"], [f.name for f in told["encoder"].features]), **told)
 
 
 class RowInput:

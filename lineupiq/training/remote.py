@@ -120,16 +120,27 @@ def fit_members(
 def fit_divided(
     cluster: Cluster,  # connected
     folder: Path,  # of `write_job`
-    spec: ModelSpec,  # a model that divides its rows
-    path: Path,  # where its bundle goes
+    specs: Mapping[str, ModelSpec],  # models that divide their rows, by name
+    paths: Mapping[str, Path],  # where each one's bundle goes
     how: FitSettings,
-) -> ModelRun | LineupIQError:  # what it did, or why it did not
-    "Fit one model on rows that the workers of a cluster divide among themselves."
+    tell: Callable[[str], None] | None = None,  # told whose fit begins
+) -> Iterator[tuple[str, ModelRun | LineupIQError]]:  # what each did, or why it did not
+    "Fit models, one after the other, on rows that the workers of a cluster divide among themselves."
+    where, _, blind = _job_seen(cluster, folder) if specs else ("", "", [])
+    for name, spec in specs.items():
+        if tell is not None:
+            tell(name)
+        if blind:
+            done = EnvironmentFault("a worker does not see the run's folder, and rows that no machine holds are not sent", where=where, found=f"{len(blind)} of {cluster.workers} workers, e.g. {blind[0]}", fix="put --output on storage that every machine sees under the same path")
+        else:
+            [done] = run_together(folder, [(spec, paths[name])], how, place=cluster.plan_to_join)
+        yield name, done
+
+
+def _job_seen(cluster: Cluster, folder: Path) -> tuple[str, str, list[str]]:
+    "A job's folder, its mark, and the workers that do not see it."
     mark, where = mark_job(folder), str(folder.resolve())
-    if blind := [worker for worker, sees in cluster.client.run(sees_job, where, mark).items() if not sees]:
-        return EnvironmentFault("a worker does not see the run's folder, and rows that no machine holds are not sent", where=where, found=f"{len(blind)} of {cluster.workers} workers, e.g. {blind[0]}", fix="put --output on storage that every machine sees under the same path")
-    [done] = run_together(folder, [(spec, path)], how, place=cluster.plan_to_join)
-    return done
+    return where, mark, [worker for worker, sees in cluster.client.run(sees_job, where, mark).items() if not sees]
 
 # %% ../../nbs/10_training/02b_remote.ipynb #c379a502
 def folds_apart(
@@ -160,15 +171,14 @@ def run_on(
     tell: Callable[[str, int, int], None] | None = None,  # told whose task is done, how many are, and of how many
 ) -> Iterator[tuple[str, ModelRun | LineupIQError]]:  # as they are done
     "Fit members on a cluster, each fold a task where that may be; their files are written here."
-    mark, where = mark_job(folder), str(folder.resolve())
-    shared = all(cluster.client.run(sees_job, where, mark).values())
+    where, mark, blind = _job_seen(cluster, folder)
     told = {k: getattr(how, k) for k in FitSettings.__dataclass_fields__}
     parts = {n: range(folds) if len(names) == 1 and folds_apart(specs[n], how, folds) else (None,) for names in groups for n in names}
     work = {f"{'+'.join(names)}#{'' if k is None else k}": (names, k) for names in groups for k in parts[names[0]]}
     tasks = {task: (where, mark, [(f"{specs[n].cls.family}:{specs[n].cls.name}", specs[n].config or {}) for n in names], told, k) for task, (names, k) in work.items()}
     there: dict[str, dict[int | None, ModelRun]] = {n: {} for n in parts}
     failed: set[str] = set()
-    for number, (task, done) in enumerate(cluster.run(fit_members, tasks, None if shared else packed(folder)), 1):
+    for number, (task, done) in enumerate(cluster.run(fit_members, tasks, packed(folder) if blind else None), 1):
         names, k = work[task]
         if tell is not None:
             tell(names[0], number, len(tasks))

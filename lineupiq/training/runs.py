@@ -259,9 +259,7 @@ def _elsewhere(cluster: Cluster, work: Path, rows: tuple[Panel, list[Fold]], spe
     rules, together = [n for n in specs if n in RULES], _divided(specs, rows[0], how)
     try:
         write_job(work, *rows)
-        for name in together:
-            progress(name, "running", {})
-            yield name, fit_divided(cluster, work, specs[name], paths[name], how)
+        yield from fit_divided(cluster, work, {n: specs[n] for n in together}, paths, how, lambda name: progress(name, "running", {}))
         specs = {n: s for n, s in specs.items() if n not in together}
         for name in specs:
             progress(name, "running", {})
@@ -276,8 +274,8 @@ def _divided(specs: dict[str, ModelSpec], panel: Panel, how: TrainSettings) -> l
     "The members whose fits divide their rows among the workers."
     if not how.distributed:
         return []
-    if how.time_limit is not None:
-        raise ConfigError("time_limit and distributed (--distributed) contradict each other: workers with clocks of their own would not stop at the same round", fix="leave one of them out")
+    from lineupiq.distributed import check_no_limit
+    check_no_limit(how.time_limit)
     found = [n for n, s in specs.items() if getattr(s.cls, "divides", False) and kind_of(panel, s) == "tabular" and (how.seq_len or 1) == 1]
     if not found:
         raise ConfigError("no model of these can divide its rows among workers", where="distributed (--distributed)", found=", ".join(n for n in specs if n not in RULES), expected="xgboost or lightgbm, of single rows (--seq-len 1)", fix="add one of them, or leave distributed out: other models are whole tasks of the cluster")
