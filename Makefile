@@ -6,7 +6,7 @@ RUN = $(VENV)/bin
 MODELS = xgboost,lightgbm,catboost,random_forest,logistic,svm
 
 .POSIX:
-.PHONY: help env train test slow lab docs pages sync configs readme sidebar reference
+.PHONY: help env train test slow lab docs pages format sync configs readme sidebar reference
 
 help:
 	@echo "make train    train on the embedded S&P 500 and Nasdaq bars and print the leaderboards"
@@ -20,6 +20,7 @@ help:
 	@echo "make readme   write README.md from nbs/index.ipynb"
 	@echo "make sidebar  write the site's navigation and the page of reference from nbs/contents.yml"
 	@echo "make reference  write the pages of all commands and all models"
+	@echo "make format   format pages, tests and tools as the checks expect it"
 	@echo "make env      only the environment, in $(VENV)"
 
 env:
@@ -43,6 +44,9 @@ docs: env
 
 pages: env
 	@$(RUN)/python tools/make_pages.py
+
+format: env
+	@$(RUN)/python tools/format_code.py
 
 sync: env
 	@PATH="$$PWD/$(RUN):$$PATH"; nbdev_export && nbdev_clean

@@ -11,11 +11,26 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-warnings.filterwarnings("ignore", "IProgress not found")  # of a bar that nobody sees, asked for by libraries; a notebook would show a red box
+# of a bar that nobody sees, asked for by libraries; a notebook would show a red box
+warnings.filterwarnings("ignore", "IProgress not found")
 
 # %% ../nbs/19_api.ipynb #8738eeeb
 _HOMES = {  # module -> names
-    "workflows.face": ("load_panel", "train", "tune", "audit", "predict", "validate", "promote", "rollback", "open_run", "list_models", "register", "Run", "Leaderboard"),
+    "workflows.face": (
+        "load_panel",
+        "train",
+        "tune",
+        "audit",
+        "predict",
+        "validate",
+        "promote",
+        "rollback",
+        "open_run",
+        "list_models",
+        "register",
+        "Run",
+        "Leaderboard",
+    ),
     "data.panel": ("make_panel", "Panel", "Feature"),
     "checks.contract": ("check_model",),
     "store.layout": ("Store",),
@@ -34,11 +49,13 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         from difflib import get_close_matches
+
         near = get_close_matches(name, _HOME, 1)
         raise AttributeError(f"module 'lineupiq' has no attribute '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
     from importlib import import_module
 
     from lineupiq.core.words import with_words
+
     found = globals()[name] = with_words(getattr(import_module(f"lineupiq.{_HOME[name]}"), name))
     return found
 

@@ -35,9 +35,11 @@ __all__ = ['Positive', 'NonNegative', 'Share', 'Count', 'ModelParams', 'Record',
 # %% ../nbs/00_base.ipynb #a511ec5d
 class LineupIQError(Exception):
     "The parent of every error that the library raises on purpose."
+
     exit_code: ClassVar[int] = 1
 
-    def __init__(self,
+    def __init__(
+        self,
         what: str,  # what went wrong, in one sentence
         where: str = "",  # the field, column, path, or the count and first three rows
         found: str = "",  # the offending value
@@ -54,47 +56,56 @@ class LineupIQError(Exception):
 # %% ../nbs/00_base.ipynb #cc5d65e1
 class ConfigError(LineupIQError, ValueError):
     "A configuration or an argument that cannot be used; nothing was executed."
+
     exit_code = 2
 
 
 class ModelTypeError(LineupIQError, TypeError):
     "Something of the wrong type was given where a model or a dictionary belongs."
+
     exit_code = 2
 
 
 class MissingMethod(LineupIQError, AttributeError):
     "A model class that lacks a method of the contract."
+
     exit_code = 2
 
 
 class BuildError(LineupIQError, RuntimeError):
     "A registered model that could not be built; the cause is chained."
+
     exit_code = 2
 
 # %% ../nbs/00_base.ipynb #6175844a
 class StepOrderError(LineupIQError, RuntimeError):
     "A training step was called before the step that it needs."
+
     exit_code = 2
 
 
 class NotFitted(LineupIQError, RuntimeError):
     "A model was asked to predict, explain or save before it was fitted."
+
     exit_code = 2
 
 
 class DataError(LineupIQError, ValueError):
     "Rows, columns or labels that cannot be used as they are."
+
     exit_code = 3
 
 
 class LeakError(LineupIQError, ValueError):
     "Something in the data knows the future, or a score is too good to be believed."
+
     exit_code = 10
     result: Any = None  # of a training that was written whole before the alarm
 
 # %% ../nbs/00_base.ipynb #b8cea1e5
 class StoreError(LineupIQError):
     "The parent of what can go wrong with stored artifacts."
+
     exit_code = 4
 
 
@@ -112,21 +123,25 @@ class UntrustedArtifact(StoreError, ValueError):
 
 class Busy(StoreError, RuntimeError):
     "Another process holds the lock."
+
     exit_code = 6
 
 # %% ../nbs/00_base.ipynb #6c64f057
 class BadName(StoreError, ValueError):
     "A name that may not become a path."
+
     exit_code = 2
 
 
 class GateRejected(LineupIQError, RuntimeError):
     "A candidate that a gate has not passed; not a failure of the machinery."
+
     exit_code = 5
 
 # %% ../nbs/00_base.ipynb #7efc0de6
 class EnvironmentFault(LineupIQError, RuntimeError):
     "The machine is not able: disk, permission, memory, network."
+
     exit_code = 7
 
 
@@ -136,11 +151,13 @@ class MissingExtra(EnvironmentFault, ImportError):
 
 class JobError(LineupIQError, RuntimeError):
     "A job or a worker process failed."
+
     exit_code = 8
 
 
 class NotifyError(LineupIQError, ValueError):
     "A destination of notifications that may not be used; said before anything runs, so it never changes how a training ends."
+
     exit_code = 2
 
 # %% ../nbs/00_base.ipynb #380168a8
@@ -150,6 +167,7 @@ def did_you_mean(
 ) -> str:  # "; did you mean 'x'?" or an empty string
     "The nearest known word as the tail of a message; one edit or a transposition is always found."
     from difflib import SequenceMatcher
+
     options = [str(o) for o in options]
     ranked = sorted(options, key=lambda o: (-SequenceMatcher(None, word.lower(), o.lower()).ratio(), o))
     close = [o for o in ranked[:1] if SequenceMatcher(None, word.lower(), o.lower()).ratio() >= 0.6]
@@ -169,7 +187,9 @@ def n_threads() -> int:  # at least 1
     text = os.environ.get("LINEUPIQ_NUM_THREADS", "")
     if text:
         if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) < 1:
-            raise ConfigError("not a thread count", where="LINEUPIQ_NUM_THREADS", found=ascii(text)[:40], expected="a whole number from 1 to 9999")
+            raise ConfigError(
+                "not a thread count", where="LINEUPIQ_NUM_THREADS", found=ascii(text)[:40], expected="a whole number from 1 to 9999"
+            )
         return int(text)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -191,6 +211,7 @@ def set_global_seeds(
 def cuda_devices() -> int:  # 0 where there is no driver
     "Count the CUDA devices that the driver reports."
     import ctypes
+
     try:
         driver, n = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
         return n.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(n)) == 0 else 0
@@ -213,7 +234,9 @@ def pick_device(
 # %% ../nbs/00_base.ipynb #4b698c10
 class Bound:
     "Bounds of a number, in pydantic's vocabulary, without importing pydantic until something is validated."
-    def __init__(self,
+
+    def __init__(
+        self,
         *,
         ge: float | None = None,  # smallest value that is allowed
         gt: float | None = None,  # values are greater
@@ -238,6 +261,7 @@ Rows: TypeAlias = "np.ndarray | pd.DataFrame"  # what models are given: (N, F), 
 def _pydantic_type(hint: Any) -> Any:
     "The same type with every `Bound` replaced by pydantic's `Field`."
     from pydantic import Field
+
     meta = getattr(hint, "__metadata__", ())
     if not meta:
         return hint
@@ -253,6 +277,7 @@ def params_schema(
     import warnings
 
     from pydantic import ConfigDict, create_model
+
     hints = get_type_hints(cls, include_extras=True)
     spec = {}
     for f in fields(cls):
@@ -265,7 +290,11 @@ def params_schema(
         spec[f.name] = (_pydantic_type(hint), default)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Field name .* shadows an attribute")  # a setting may be called copy
-        return create_model(cls.__name__, __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False, arbitrary_types_allowed=True), **spec)
+        return create_model(
+            cls.__name__,
+            __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False, arbitrary_types_allowed=True),
+            **spec,
+        )
 
 # %% ../nbs/00_base.ipynb #92038fd1
 SHORT_FORMS = {"lr": "learning_rate"}
@@ -277,7 +306,9 @@ def own_names(
 ) -> dict:  # the same values under the fields' names
     "Values under a class's own names; a short name beside the long one stays, so that it can be refused."
     known = {f.name for f in fields(cls)}
-    return {SHORT_FORMS[k] if k in SHORT_FORMS and k not in known and SHORT_FORMS[k] in known - set(values) else k: v for k, v in values.items()}
+    return {
+        SHORT_FORMS[k] if k in SHORT_FORMS and k not in known and SHORT_FORMS[k] in known - set(values) else k: v for k, v in values.items()
+    }
 
 # %% ../nbs/00_base.ipynb #6b5cf4a4
 def config_problems(
@@ -287,10 +318,18 @@ def config_problems(
 ) -> list[str]:  # one line a problem; empty when all is well
     "Everything that is wrong with a set of values, at once."
     from pydantic import ValidationError
+
     try:
         params_schema(cls).model_validate(own_names(cls, values))
     except ValidationError as err:
-        return _problem_lines(cls, [e for e in err.errors(include_url=False) if not (types_only and e["type"].startswith(("greater_than", "less_than", "finite_number")))])
+        return _problem_lines(
+            cls,
+            [
+                e
+                for e in err.errors(include_url=False)
+                if not (types_only and e["type"].startswith(("greater_than", "less_than", "finite_number")))
+            ],
+        )
     return [f"{k}: expected a whole number of at most 64 bits, found one of {n}" for k, v in values.items() if (n := _bits(v)) > 63]
 
 
@@ -307,7 +346,17 @@ def _problem_lines(cls: type, found: list[dict]) -> list[str]:
         key = e["loc"][0] if e["loc"] else ""
         one = len([a for a in get_args(hints.get(key)) if a is not type(None)]) < 2 or get_origin(hints[key]) not in (Union, UnionType)
         out.setdefault(e["loc"] if one else (key,), []).append(e)
-    return [_problem_line(cls, {**same[0], "loc": loc, "msg": " or ".join(dict.fromkeys(e["msg"].removeprefix("Input should be ") if i else e["msg"] for i, e in enumerate(same)))}) for loc, same in out.items()]
+    return [
+        _problem_line(
+            cls,
+            {
+                **same[0],
+                "loc": loc,
+                "msg": " or ".join(dict.fromkeys(e["msg"].removeprefix("Input should be ") if i else e["msg"] for i, e in enumerate(same))),
+            },
+        )
+        for loc, same in out.items()
+    ]
 
 
 def in_short(
@@ -347,6 +396,7 @@ Distribution = Literal["auto", "squared", "poisson", "tweedie"]
 @dataclass
 class ModelConfig:
     "The settings that every model has; a member adds its own fields by subclassing."
+
     model_name: str = ""  # filled in by the registry
     model_family: str = ""  # filled in by the registry
     horizon: Annotated[int, Bound(ge=1)] = 1  # steps ahead; any positive whole number
@@ -376,7 +426,8 @@ class ModelConfig:
         asked = [] if self.resumable else [k for k in ("save_checkpoints", "checkpoint_dir") if getattr(self, k)]
         return [f"{k}: {getattr(self, k)}, but this model cannot go on from a checkpoint; leave it out" for k in asked]
 
-    def for_rows(self,
+    def for_rows(
+        self,
         rows: int,  # training rows
     ) -> ModelConfig:  # itself, or a copy
         "The configuration with what follows from the number of rows filled in; members that have such settings say how."
@@ -389,6 +440,7 @@ class ModelConfig:
 # %% ../nbs/00_base.ipynb #3288e95a
 class Threaded:
     "Threads by `n_jobs`: -1 is all that the process may use."
+
     n_jobs: int
 
     @property
@@ -420,6 +472,7 @@ def build_config(
 @dataclass
 class TrainingMetrics(Mapping):
     "The account of a training. Losses and accuracies are None where they mean nothing."
+
     train_loss: float | None = None
     val_loss: float | None = None
     train_accuracy: float | None = None  # share of training rows that the fitted model gets right; classes only
@@ -431,7 +484,11 @@ class TrainingMetrics(Mapping):
     training_time: float = 0.0  # seconds
     history: dict[str, list[float]] = field(default_factory=dict)  # per epoch, by name
 
-    _ALIASES: ClassVar[dict[str, str]] = {"final_train_acc": "train_accuracy", "final_val_acc": "val_accuracy", "best_iteration": "best_epoch"}
+    _ALIASES: ClassVar[dict[str, str]] = {
+        "final_train_acc": "train_accuracy",
+        "final_val_acc": "val_accuracy",
+        "best_iteration": "best_epoch",
+    }
 
     def __getitem__(self, key: str) -> Any:  # the dictionary view
         name = self._ALIASES.get(key, key)
@@ -453,6 +510,7 @@ SHORT_NAMES = {-1: "prob_short", 0: "prob_neutral", 1: "prob_long"}  # the colum
 @dataclass
 class PredictionOutput:
     "Predictions of one model, row by row."
+
     predictions: np.ndarray  # (N,) labels or values
     probabilities: np.ndarray | None = None  # (N, C) in the order of `classes`
     timestamps: Any = None  # (N,) times of the rows, or None
@@ -468,20 +526,30 @@ class PredictionOutput:
         self.probabilities = np.asarray(self.probabilities)
         n = 0 if self.classes is None else len(self.classes)
         if self.probabilities.shape[:1] != (len(self),) or self.probabilities.ndim != 2 or n not in (0, self.probabilities.shape[1]):
-            raise DataError("probabilities that do not fit the predictions", found=f"shape {self.probabilities.shape}", expected=f"({len(self)}, {n or 'C'}), a column a class")
+            raise DataError(
+                "probabilities that do not fit the predictions",
+                found=f"shape {self.probabilities.shape}",
+                expected=f"({len(self)}, {n or 'C'}), a column a class",
+            )
         if self.classes is None:
             self.classes = np.arange(self.probabilities.shape[1]) - self._is_short()
 
     def _is_short(self) -> bool:
         "Whether three unnamed columns are those of -1, 0 and 1."
         told = np.asarray(self.predictions)
-        return self.probabilities.shape[1] == 3 and bool(np.isin(told, (-1, 0, 1)).all()) and not (len(told) and (told == self.probabilities.argmax(axis=1)).all())
+        return (
+            self.probabilities.shape[1] == 3
+            and bool(np.isin(told, (-1, 0, 1)).all())
+            and not (len(told) and (told == self.probabilities.argmax(axis=1)).all())
+        )
 
     def __len__(self) -> int:
         return len(self.predictions)
 
     def __repr__(self) -> str:
-        own = [k for k in ("probabilities", "timestamps", "symbols", "horizons", "uncertainty", "quantiles") if getattr(self, k) is not None]
+        own = [
+            k for k in ("probabilities", "timestamps", "symbols", "horizons", "uncertainty", "quantiles") if getattr(self, k) is not None
+        ]
         return f"{type(self).__name__}({len(self):,} rows{', with ' + ', '.join(own) if own else ''}; to_dataframe() has them)"
 
     @property
@@ -500,11 +568,15 @@ class PredictionOutput:
     def to_dataframe(self) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, uncertainty, q_…
         "The documented columns, one row a prediction."
         import pandas as pd
+
         n = len(self)
         missing = np.full(n, np.nan)
-        out = {"datetime": pd.Series(pd.NaT, index=range(n)) if self.timestamps is None else pd.Series(self.timestamps).reset_index(drop=True),
-               "symbol": np.full(n, None) if self.symbols is None else np.asarray(self.symbols),
-               "horizon": missing if self.horizons is None else self.horizons, "prediction": self.predictions}
+        out = {
+            "datetime": pd.Series(pd.NaT, index=range(n)) if self.timestamps is None else pd.Series(self.timestamps).reset_index(drop=True),
+            "symbol": np.full(n, None) if self.symbols is None else np.asarray(self.symbols),
+            "horizon": missing if self.horizons is None else self.horizons,
+            "prediction": self.predictions,
+        }
         if self.probabilities is not None:
             out |= {name: self.probabilities[:, j] for j, name in enumerate(self.probability_columns())}
         out["uncertainty"] = missing if self.uncertainty is None else self.uncertainty
@@ -514,24 +586,29 @@ class PredictionOutput:
 # %% ../nbs/00_base.ipynb #26763e30
 class BaseModel(ABC):
     "The contract of every model: build, fit, predict, save, load."
+
     name: ClassVar[str] = ""  # set by the registry
     family: ClassVar[str] = ""
     tasks: ClassVar[tuple[str, ...]] = TASKS  # what it can honestly do
-    input_kind: ClassVar[str] = "tabular"  # tabular (N, F), window (N, T, F), rule (past-only columns), game (a log of games), mixed (what each member takes)
+    # tabular (N, F), window (N, T, F), rule (past-only columns), game (a log of games), mixed (what each member takes)
+    input_kind: ClassVar[str] = "tabular"
     handles_nan: ClassVar[bool] = False  # True where the model, or its own imputer, takes NaN
     stops_early: ClassVar[bool] = True  # False: validation rows change nothing that is learnt
     is_rule: ClassVar[bool] = False  # True: a simple rule that models are compared with; never tuned, calibrated or published
-    explains_cheaply: ClassVar[bool] = False  # True: `native` is a pipeline that ends in a forest or a linear model, of which exact contributions take seconds
-    runs_in_threads: ClassVar[bool] = False  # True: a fit lets other threads run and keeps its random numbers to itself, so fits may run beside each other
+    # True: `native` is a pipeline that ends in a forest or a linear model, of which exact contributions take seconds
+    explains_cheaply: ClassVar[bool] = False
+    # True: a fit lets other threads run and keeps its random numbers to itself, so fits may run beside each other
+    runs_in_threads: ClassVar[bool] = False
     native_format: ClassVar[str] = ""  # what `save` writes, e.g. UBJSON
     check_config: ClassVar[dict[str, Any] | None] = None  # settings small enough for the battery of checks; None: the usual ones
     iterates: ClassVar[bool] = False  # True: rounds or epochs, after each of which `callbacks` are told
-    grows: ClassVar[bool] = False  # True: tells `callbacks` its loss on the validation rows, and can go back to an earlier round or epoch (`keep_rounds`), so that a search may read off how many there should be
+    grows: ClassVar[bool] = False  # tells `callbacks` its loss on validation rows and can go back to an earlier round (`keep_rounds`)
     callbacks: Any = None  # a CallbackList that a fit tells; None: nobody listens
     keep_from: int | None = None  # the first epoch whose state may be asked for by `keep_rounds`; None: none will
     squares: bool = False  # True: the loss that callbacks are told is a mean of squares and not its root
 
-    def __init__(self,
+    def __init__(
+        self,
         config: dict | ModelConfig | None = None,  # parameters by name; unknown ones raise
         horizon: int | None = None,  # steps ahead, from 1 up
         feature_columns: list[str] | None = None,  # names in column order; None: taken from the first fit
@@ -541,7 +618,9 @@ class BaseModel(ABC):
         if feature_columns is not None and not len(feature_columns):
             raise ConfigError("feature_columns cannot be empty", expected="the names of the model's inputs, or None to learn them at fit")
         if task not in self.tasks:
-            raise ConfigError(f"{type(self).__name__} cannot do the task '{task}'", expected=" or ".join(self.tasks) + did_you_mean(task, TASKS))
+            raise ConfigError(
+                f"{type(self).__name__} cannot do the task '{task}'", expected=" or ".join(self.tasks) + did_you_mean(task, TASKS)
+            )
         self.task = task
         merged = {**(config if isinstance(config, dict) else {}), **params} if config is None or isinstance(config, dict) else config
         self.config = self._build_config(merged, horizon).validate()
@@ -556,7 +635,8 @@ class BaseModel(ABC):
         return None if self.feature_columns is None else len(self.feature_columns)
 
     @classmethod
-    def input_for(cls,
+    def input_for(
+        cls,
         columns: Iterable[str],  # names of the panel's features
         games: bool,  # the panel has a log of games
     ) -> str:  # an `input_kind`
@@ -564,7 +644,8 @@ class BaseModel(ABC):
         return cls.input_kind
 
     @classmethod
-    def idle_settings(cls,
+    def idle_settings(
+        cls,
         columns: Iterable[str],  # names of the panel's features
         games: bool,  # the panel has a log of games
     ) -> tuple[str, ...]:  # names of settings
@@ -580,7 +661,8 @@ class BaseModel(ABC):
         "Prepare the underlying model; called once, after the configuration was validated."
 
     @abstractmethod
-    def fit(self,
+    def fit(
+        self,
         X_train: Any,  # (N, F) or (N, T, F)
         y_train: np.ndarray,  # (N,)
         X_val: Any = None,  # rows to stop on; never trained on
@@ -593,7 +675,8 @@ class BaseModel(ABC):
         "Train on rows; validation rows only stop the training."
 
     @abstractmethod
-    def predict(self,
+    def predict(
+        self,
         X: Any,  # (N, F) or (N, T, F)
         metadata: pd.DataFrame | None = None,  # datetime and symbol, passed through
     ) -> PredictionOutput:
@@ -609,10 +692,12 @@ class BaseModel(ABC):
         "Read a model that `save` wrote."
 
     def paused(self) -> AbstractContextManager:
-        "While a callback waits for other fits: what a fit holds of the process, such as its random numbers, is given back until it goes on."
+        """While a callback waits for other fits: what a fit holds of the process, such as its random numbers, is given back until it goes
+        on."""
         return nullcontext()
 
-    def validate_inputs(self,
+    def validate_inputs(
+        self,
         X: Any,  # (N, F) or (N, T, F)
         y: np.ndarray | None = None,  # (N,) labels
     ) -> None:

@@ -24,11 +24,13 @@ __all__ = ['RuleConfig', 'RuleModel', 'PriorModel', 'LastValueModel', 'EwmaConfi
 @dataclass
 class RuleConfig(ModelConfig):
     "Settings that the rules share."
+
     max_nan_share: float = 1.0  # a symbol without a past has no value; the prior stands in
 
 # %% ../nbs/05a_baselines.ipynb #aeb88c77
 class RuleModel(ArrayModel):
     "A rule: what it learns are the training labels' mean or shares, which stand in where the rule has nothing to say."
+
     Config: ClassVar[type[ModelConfig]] = RuleConfig
     search_space: ClassVar[Space] = Space(note="a rule that models are compared with stays as it is")
     handles_nan: ClassVar[bool] = True
@@ -54,7 +56,11 @@ class RuleModel(ArrayModel):
 
     def _loss(self, X: np.ndarray, y: np.ndarray) -> float:
         raw = self._predict(X)
-        return float(np.sqrt(np.mean((raw - y) ** 2))) if self.codec is None else float(-np.log(np.clip(raw[np.arange(len(y)), y], 1e-15, 1)).mean())
+        return (
+            float(np.sqrt(np.mean((raw - y) ** 2)))
+            if self.codec is None
+            else float(-np.log(np.clip(raw[np.arange(len(y)), y], 1e-15, 1)).mean())
+        )
 
     def _save_native(self, folder: Path) -> None:
         dump_json(self.native, folder / "rule.json")
@@ -63,22 +69,32 @@ class RuleModel(ArrayModel):
         self.native = load_json(folder / "rule.json")
 
 # %% ../nbs/05a_baselines.ipynb #4f4c7fc6
-@register("prior", family="baseline", description="mean or class shares of the training rows",
-          purpose="the least that a model must beat: it says what may be said without any feature",
-          not_for="for anything but the comparison")
+@register(
+    "prior",
+    family="baseline",
+    description="mean or class shares of the training rows",
+    purpose="the least that a model must beat: it says what may be said without any feature",
+    not_for="for anything but the comparison",
+)
 class PriorModel(RuleModel):
     "The average of the past."
+
     def _predict(self, X: Rows) -> np.ndarray:
         prior = np.array(self.native["prior"])
         return np.full(len(X), prior[0]) if self.codec is None else np.tile(prior, (len(X), 1))
 
 # %% ../nbs/05a_baselines.ipynb #9c64684b
-@register("last_value", family="baseline", description="the symbol's last known outcome",
-          purpose="the naive forecast beside every model: what was, stays",
-          not_for="for anything but the comparison; where symbols have no earlier outcomes it is the prior",
-          paper="Hyndman and Athanasopoulos (2021), Forecasting: Principles and Practice, 5.2, https://otexts.com/fpp3/simple-methods.html")
+@register(
+    "last_value",
+    family="baseline",
+    description="the symbol's last known outcome",
+    purpose="the naive forecast beside every model: what was, stays",
+    not_for="for anything but the comparison; where symbols have no earlier outcomes it is the prior",
+    paper="Hyndman and Athanasopoulos (2021), Forecasting: Principles and Practice, 5.2, https://otexts.com/fpp3/simple-methods.html",
+)
 class LastValueModel(RuleModel):
     "The last known label of the symbol."
+
     input_kind: ClassVar[str] = "rule"
 
     def _learn(self, X: Rows, y: np.ndarray, w: np.ndarray | None) -> dict:
@@ -103,16 +119,22 @@ class LastValueModel(RuleModel):
 @dataclass
 class EwmaConfig(RuleConfig):
     "The half-life belongs to the column; the step of the mixture to the model."
+
     halflife: Positive = 6.0  # labels of the same symbol; six games
     mix_step: NonNegative = 0.05  # grid of the mixture's weight, classes only
 
 # %% ../nbs/05a_baselines.ipynb #209c4e61
-@register("ewma", family="baseline", description="exponentially weighted mean of the symbol's own outcomes",
-          purpose="the rule that is hardest to beat where form matters, as with players",
-          not_for="for anything but the comparison; it knows nothing of what is special about the next row",
-          paper="Holt (1957), reprinted 2004, https://doi.org/10.1016/j.ijforecast.2003.09.015")
+@register(
+    "ewma",
+    family="baseline",
+    description="exponentially weighted mean of the symbol's own outcomes",
+    purpose="the rule that is hardest to beat where form matters, as with players",
+    not_for="for anything but the comparison; it knows nothing of what is special about the next row",
+    paper="Holt (1957), reprinted 2004, https://doi.org/10.1016/j.ijforecast.2003.09.015",
+)
 class EwmaModel(RuleModel):
     "The symbol's own past, forgetting by half every six labels."
+
     Config: ClassVar[type[ModelConfig]] = EwmaConfig
     input_kind: ClassVar[str] = "rule"
 

@@ -16,8 +16,22 @@ from collections.abc import Callable
 
 from .base import Rows
 from .core.arrays import ArrayModel, RowBlocks
-from .base import (Bound, ConfigError, Count, Distribution, EnvironmentFault, ModelConfig, ModelParams, NonNegative, Positive, Share,
-                           Threaded, TrainingMetrics, cuda_devices, pick_device)
+from lineupiq.base import (
+    Bound,
+    ConfigError,
+    Count,
+    Distribution,
+    EnvironmentFault,
+    ModelConfig,
+    ModelParams,
+    NonNegative,
+    Positive,
+    Share,
+    Threaded,
+    TrainingMetrics,
+    cuda_devices,
+    pick_device,
+)
 from .core.cluster import Cluster, dividing_cluster
 from .core.space import Float, Int, Space
 from .distributed import Crew, Divided, check_no_limit, divide, fit_lightgbm, fit_xgboost, with_crew
@@ -35,6 +49,7 @@ __all__ = ['XGBOOST_SPACE', 'XGB_OBJECTIVES', 'LIGHTGBM_SPACE', 'LGB_OBJECTIVES'
 @dataclass
 class BoostingConfig(Threaded, ModelConfig):
     "Settings that mean the same in all three libraries."
+
     n_estimators: Count = 100  # rounds when there are no validation rows to stop on
     num_boost_round: Count = 1000  # most rounds when there are
     early_stopping_rounds: Count = 50  # rounds without improvement on validation
@@ -55,7 +70,11 @@ class BoostingConfig(Threaded, ModelConfig):
     def contradictions(self) -> list[str]:
         "Two names for one setting."
         twice = 50 not in (self.patience, self.early_stopping_rounds) and self.patience != self.early_stopping_rounds
-        return super().contradictions() + ([f"patience: {self.patience} and early_stopping_rounds: {self.early_stopping_rounds} are two names for one setting; set one"] if twice else [])
+        return super().contradictions() + (
+            [f"patience: {self.patience} and early_stopping_rounds: {self.early_stopping_rounds} are two names for one setting; set one"]
+            if twice
+            else []
+        )
 
     @property
     def stop_after(self) -> int:
@@ -65,6 +84,7 @@ class BoostingConfig(Threaded, ModelConfig):
 # %% ../nbs/03_boosting.ipynb #9aa78a98
 class BoostingModel(ArrayModel):
     "Shared by the three: rounds, contributions, importance."
+
     Config: ClassVar[type[ModelConfig]] = BoostingConfig
     handles_nan: ClassVar[bool] = True  # the trees learn a direction for NaN
     runs_in_threads: ClassVar[bool] = True
@@ -83,12 +103,19 @@ class BoostingModel(ArrayModel):
             return "binary" if self.n_classes == 2 else "multiclass"
         return "squared" if self.config.distribution == "auto" else self.config.distribution
 
-    def _fit_divided(self, cluster: Cluster, X: RowBlocks, y: np.ndarray, X_val: RowBlocks | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
+    def _fit_divided(
+        self, cluster: Cluster, X: RowBlocks, y: np.ndarray, X_val: RowBlocks | None, y_val: np.ndarray | None, w: np.ndarray | None
+    ) -> TrainingMetrics:
         "A fit whose rows are divided among the workers of a cluster."
         check_no_limit(self.config.time_limit)
         has_val = X_val is not None
         rounds, stop = self._rounds(has_val)
-        self.native, history, best = with_crew(cluster, lambda crew: self._fit_crew(crew, {"train": divide(crew, X, y, w), **({"val": divide(crew, X_val, y_val)} if has_val else {})}, rounds, stop))
+        self.native, history, best = with_crew(
+            cluster,
+            lambda crew: self._fit_crew(
+                crew, {"train": divide(crew, X, y, w), **({"val": divide(crew, X_val, y_val)} if has_val else {})}, rounds, stop
+            ),
+        )
         return self._metrics(history, best, has_val, rounds)
 
     def _rounds(self, has_val: bool) -> tuple[int, int | None]:
@@ -111,7 +138,10 @@ class BoostingModel(ArrayModel):
     def _check_counts(self, y: np.ndarray) -> None:
         if self.loss_kind() in ("poisson", "tweedie") and y.min() < 0:
             from lineupiq.base import DataError
-            raise DataError(f"negative labels with distribution: {self.loss_kind()}", found=f"minimum {y.min():g}", fix="use distribution: squared")
+
+            raise DataError(
+                f"negative labels with distribution: {self.loss_kind()}", found=f"minimum {y.min():g}", fix="use distribution: squared"
+            )
 
     def refit_config(self) -> dict:
         "The number of rounds that validation chose."
@@ -126,6 +156,7 @@ class BoostingModel(ArrayModel):
     def get_feature_importance(self) -> pd.DataFrame:  # feature, importance (shares that sum to 1)
         "Share of the total gain by feature, largest first."
         import pandas as pd
+
         self.require_fitted("explain")
         gain = np.asarray(self._gain(), dtype=np.float64)
         out = pd.DataFrame({"feature": self.input_columns, "importance": gain / gain.sum() if gain.sum() > 0 else gain})
@@ -140,7 +171,8 @@ class BoostingModel(ArrayModel):
         "Whether the loss on the training rows is wanted; a search is spared it."
         return self.shared is None
 
-    def keep_rounds(self,
+    def keep_rounds(
+        self,
         rounds: int,  # at least 1
     ) -> None:
         "Forget the trees after so many rounds."
@@ -157,7 +189,8 @@ class BoostingModel(ArrayModel):
         return self.codec is not None and self.shared is None
 
     def _hit(self, metrics: TrainingMetrics, *seen: tuple[np.ndarray, np.ndarray]) -> TrainingMetrics:
-        "Note accuracies on training and validation rows, each predictions and codes, where the library predicts from what it holds already."
+        """Note accuracies on training and validation rows, each predictions and codes, where the library predicts from what it holds
+        already."""
         for name, (raw, y) in zip(("train_accuracy", "val_accuracy"), seen, strict=False):  # perhaps no validation rows
             setattr(metrics, name, float((self._columns(raw).argmax(axis=1) == y).mean()))
         return metrics
@@ -165,13 +198,21 @@ class BoostingModel(ArrayModel):
     def _metrics(self, history: dict[str, list[float]], best: int, has_val: bool, rounds: int) -> TrainingMetrics:
         total = len(history.get("train_loss") or history.get("val_loss") or ()) or best + 1
         limited = self._late and total < rounds
-        return TrainingMetrics(history["train_loss"][best] if history.get("train_loss") else None, history["val_loss"][best] if has_val else None, best_epoch=best, total_epochs=total,
-                               early_stopped=has_val and total < rounds and not limited, time_limited=limited, history=history)
+        return TrainingMetrics(
+            history["train_loss"][best] if history.get("train_loss") else None,
+            history["val_loss"][best] if has_val else None,
+            best_epoch=best,
+            total_epochs=total,
+            early_stopped=has_val and total < rounds and not limited,
+            time_limited=limited,
+            history=history,
+        )
 
 # %% ../nbs/03_boosting.ipynb #f779e6e3
 @dataclass
 class XGBoostConfig(BoostingConfig):
     "XGBoost's settings, under the library's own names."
+
     min_child_weight: NonNegative = 1.0  # least sum of instance weight in a leaf
     gamma: NonNegative = 0.0  # least loss reduction of a split
     tree_method: Literal["hist"] = "hist"  # the only method with CUDA; gpu_hist no longer exists
@@ -179,19 +220,27 @@ class XGBoostConfig(BoostingConfig):
     num_class: Annotated[int, Bound(ge=2)] | None = None  # None: the classes of the labels
     eval_metric: str | None = None  # None: the loss of the objective
 
-XGBOOST_SPACE = Space({
-    "max_depth": Int(3, 9, simpler="low", doc="levels of a tree"),
-    "learning_rate": Float(0.01, 0.3, log=True, doc="shrinkage of each round"),
-    "n_estimators": Int(100, 500, simpler="low", doc="rounds; a search over them needs no rows to stop on"),
-    "min_child_weight": Int(1, 20, simpler="high", doc="least sum of instance weight in a leaf"),
-    "subsample": Float(0.6, 1.0, doc="share of rows per tree"),
-    "colsample_bytree": Float(0.6, 1.0, doc="share of columns per tree"),
-    "reg_alpha": Float(1e-8, 10.0, log=True, simpler="high", doc="L1 penalty"),
-    "reg_lambda": Float(1e-8, 10.0, log=True, simpler="high", doc="L2 penalty"),
-})
 
-XGB_OBJECTIVES = {"squared": ("reg:squarederror", "rmse"), "poisson": ("count:poisson", "poisson-nloglik"), "tweedie": ("reg:tweedie", "tweedie-nloglik@1.5"),
-                  "binary": ("binary:logistic", "logloss"), "multiclass": ("multi:softprob", "mlogloss")}
+XGBOOST_SPACE = Space(
+    {
+        "max_depth": Int(3, 9, simpler="low", doc="levels of a tree"),
+        "learning_rate": Float(0.01, 0.3, log=True, doc="shrinkage of each round"),
+        "n_estimators": Int(100, 500, simpler="low", doc="rounds; a search over them needs no rows to stop on"),
+        "min_child_weight": Int(1, 20, simpler="high", doc="least sum of instance weight in a leaf"),
+        "subsample": Float(0.6, 1.0, doc="share of rows per tree"),
+        "colsample_bytree": Float(0.6, 1.0, doc="share of columns per tree"),
+        "reg_alpha": Float(1e-8, 10.0, log=True, simpler="high", doc="L1 penalty"),
+        "reg_lambda": Float(1e-8, 10.0, log=True, simpler="high", doc="L2 penalty"),
+    }
+)
+
+XGB_OBJECTIVES = {
+    "squared": ("reg:squarederror", "rmse"),
+    "poisson": ("count:poisson", "poisson-nloglik"),
+    "tweedie": ("reg:tweedie", "tweedie-nloglik@1.5"),
+    "binary": ("binary:logistic", "logloss"),
+    "multiclass": ("multi:softprob", "mlogloss"),
+}
 
 # %% ../nbs/03_boosting.ipynb #df6e21c2
 def _xgb_on_gpu(params: ModelParams, train: Any) -> None:
@@ -199,8 +248,13 @@ def _xgb_on_gpu(params: ModelParams, train: Any) -> None:
     import json
 
     import xgboost as xgb
+
     if json.loads(xgb.Booster(dict(params), [train]).save_config())["learner"]["generic_param"]["device"] == "cpu":
-        raise EnvironmentFault("this XGBoost cannot use the GPU", found=f"xgboost {xgb.__version__} finds none", fix="use device: cpu or auto, or install a build that fits the driver")
+        raise EnvironmentFault(
+            "this XGBoost cannot use the GPU",
+            found=f"xgboost {xgb.__version__} finds none",
+            fix="use device: cpu or auto, or install a build that fits the driver",
+        )
 
 # %% ../nbs/03_boosting.ipynb #65bfd4a6
 def _xgb_watcher(model: BoostingModel) -> Any:
@@ -209,7 +263,10 @@ def _xgb_watcher(model: BoostingModel) -> Any:
 
     class Watcher(xgb.callback.TrainingCallback):
         def after_iteration(self, booster: object, epoch: int, evals_log: dict) -> bool:
-            return model._told(epoch, evals_log, lambda path: booster.save_model(path.with_suffix(".ubj")) or path.with_suffix(".ubj").replace(path))
+            return model._told(
+                epoch, evals_log, lambda path: booster.save_model(path.with_suffix(".ubj")) or path.with_suffix(".ubj").replace(path)
+            )
+
     return Watcher()
 
 # %% ../nbs/03_boosting.ipynb #3900c9db
@@ -224,6 +281,7 @@ def _xgb_outside(
     import tempfile
 
     import xgboost as xgb
+
     folder = tempfile.TemporaryDirectory(prefix="lineupiq-bins-", ignore_cleanup_errors=True)
 
     class Blocks(xgb.DataIter):
@@ -238,18 +296,27 @@ def _xgb_outside(
             self.start = part.stop
             give(data=np.ascontiguousarray(block, dtype=np.float32), label=y[part], **({} if w is None else {"weight": w[part]}))
             return True
+
     outside = device == "cpu"
-    data = (xgb.ExtMemQuantileDMatrix if outside else xgb.QuantileDMatrix)(Blocks(cache_prefix=f"{folder.name}/bins" if outside else None), **bins)
+    data = (xgb.ExtMemQuantileDMatrix if outside else xgb.QuantileDMatrix)(
+        Blocks(cache_prefix=f"{folder.name}/bins" if outside else None), **bins
+    )
     data.folder = folder  # removed with the data
     return data
 
 # %% ../nbs/03_boosting.ipynb #8138f69c
-@register("xgboost", family="boosting", description="gradient-boosted trees, histogram splits, native early stopping",
-          purpose="a first model of any table of features: nonlinear, quick, indifferent to scales and to missing values",
-          not_for="on some hundreds of noisy rows, where a penalised linear model says more; where the order of rows within a window is the signal",
-          paper="Chen and Guestrin (2016), https://arxiv.org/abs/1603.02754")
+@register(
+    "xgboost",
+    family="boosting",
+    description="gradient-boosted trees, histogram splits, native early stopping",
+    purpose="a first model of any table of features: nonlinear, quick, indifferent to scales and to missing values",
+    not_for="on some hundreds of noisy rows, where a penalised linear model says more; where the order of rows within a window is the "
+    "signal",
+    paper="Chen and Guestrin (2016), https://arxiv.org/abs/1603.02754",
+)
 class XGBoostModel(BoostingModel):
     "XGBoost's trees, trained by its own `train`, stopped on validation rows, stored as UBJSON."
+
     Config: ClassVar[type[ModelConfig]] = XGBoostConfig
     search_space: ClassVar[Space] = XGBOOST_SPACE
     file: ClassVar[str] = "model.ubj"
@@ -260,43 +327,101 @@ class XGBoostModel(BoostingModel):
 
     def _library_params(self) -> dict:
         import xgboost as xgb
+
         c, (objective, metric) = self.config, XGB_OBJECTIVES[self.loss_kind()]
-        if c.objective and (c.objective.startswith("multi:") != (self.loss_kind() == "multiclass") or (c.objective.startswith("binary:") != (self.loss_kind() == "binary"))):
-            raise ConfigError(f"objective: {c.objective} does not fit task: {self.task}", expected=objective, fix="leave objective out; it follows the task")
+        if c.objective and (
+            c.objective.startswith("multi:") != (self.loss_kind() == "multiclass")
+            or (c.objective.startswith("binary:") != (self.loss_kind() == "binary"))
+        ):
+            raise ConfigError(
+                f"objective: {c.objective} does not fit task: {self.task}",
+                expected=objective,
+                fix="leave objective out; it follows the task",
+            )
         if c.num_class and self.n_classes and c.num_class != self.n_classes:
-            raise ConfigError(f"num_class: {c.num_class} does not fit the labels", found=f"{self.n_classes} classes", fix="leave num_class out")
+            raise ConfigError(
+                f"num_class: {c.num_class} does not fit the labels", found=f"{self.n_classes} classes", fix="leave num_class out"
+            )
         auto_ok = bool(xgb.build_info().get("USE_CUDA"))
-        params = {"objective": c.objective or objective, "eval_metric": c.eval_metric or metric, "max_depth": c.max_depth, "learning_rate": c.learning_rate,
-                  "subsample": c.subsample, "colsample_bytree": c.colsample_bytree, "min_child_weight": c.min_child_weight, "gamma": c.gamma, "reg_alpha": c.reg_alpha,
-                  "reg_lambda": c.reg_lambda, "tree_method": c.tree_method, "max_bin": c.max_bin, "seed": c.random_seed, "nthread": c.threads,
-                  "device": pick_device(c.device, auto_detect=auto_ok), "verbosity": 0}
+        params = {
+            "objective": c.objective or objective,
+            "eval_metric": c.eval_metric or metric,
+            "max_depth": c.max_depth,
+            "learning_rate": c.learning_rate,
+            "subsample": c.subsample,
+            "colsample_bytree": c.colsample_bytree,
+            "min_child_weight": c.min_child_weight,
+            "gamma": c.gamma,
+            "reg_alpha": c.reg_alpha,
+            "reg_lambda": c.reg_lambda,
+            "tree_method": c.tree_method,
+            "max_bin": c.max_bin,
+            "seed": c.random_seed,
+            "nthread": c.threads,
+            "device": pick_device(c.device, auto_detect=auto_ok),
+            "verbosity": 0,
+        }
         return params | ({"num_class": self.n_classes} if self.loss_kind() == "multiclass" else {}) | c.extra_params
 
     def _fit_crew(self, crew: Crew, sets: dict[str, Divided], rounds: int, stop: int | None) -> tuple[Any, dict[str, list[float]], int]:
         "The booster, losses and the best round of a divided fit."
         import xgboost as xgb
-        stopping = [xgb.callback.EarlyStopping(rounds=stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
+
+        stopping = (
+            [xgb.callback.EarlyStopping(rounds=stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
+        )
         booster, losses = fit_xgboost(crew, self._library_params(), sets, rounds, stopping)
-        return booster, {f"{name}_loss": values for name, values in losses.items()}, booster.best_iteration if stop else booster.num_boosted_rounds() - 1
+        return (
+            booster,
+            {f"{name}_loss": values for name, values in losses.items()},
+            booster.best_iteration if stop else booster.num_boosted_rounds() - 1,
+        )
 
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         import xgboost as xgb
+
         self._check_counts(y)
         if isinstance(X, RowBlocks) and (cluster := dividing_cluster()) is not None:
             return self._fit_divided(cluster, X, y, X_val, y_val, w)
         params, has_val = self._library_params(), X_val is not None
         rounds, stop = self._rounds(has_val)
         bins = {"max_bin": self.config.max_bin, "nthread": self.config.threads}
-        train = self.once(("xgboost", self.config.max_bin, has_val), lambda: _xgb_outside(X, y, w, params["device"], **bins) if isinstance(X, RowBlocks) else xgb.QuantileDMatrix(X, y, weight=w, **bins))
+        train = self.once(
+            ("xgboost", self.config.max_bin, has_val),
+            lambda: (
+                _xgb_outside(X, y, w, params["device"], **bins) if isinstance(X, RowBlocks) else xgb.QuantileDMatrix(X, y, weight=w, **bins)
+            ),
+        )
         if self.config.device == "cuda":
             _xgb_on_gpu(params, train)
         evals, result = [(train, "train")] if self._wants_train_loss else [], {}
         if has_val:
-            evals.append((self.once(("xgboost val", self.config.max_bin), lambda: _xgb_outside(X_val, y_val, None, params["device"], ref=train, **bins) if isinstance(X_val, RowBlocks) else xgb.QuantileDMatrix(X_val, y_val, ref=train, **bins)), "val"))
-        stopping = [xgb.callback.EarlyStopping(rounds=stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
+            evals.append(
+                (
+                    self.once(
+                        ("xgboost val", self.config.max_bin),
+                        lambda: (
+                            _xgb_outside(X_val, y_val, None, params["device"], ref=train, **bins)
+                            if isinstance(X_val, RowBlocks)
+                            else xgb.QuantileDMatrix(X_val, y_val, ref=train, **bins)
+                        ),
+                    ),
+                    "val",
+                )
+            )
+        stopping = (
+            [xgb.callback.EarlyStopping(rounds=stop, min_delta=self.config.min_delta, data_name="val", save_best=True)] if stop else []
+        )
         stopping += [_xgb_watcher(self)] if self._watched else []  # last: whoever asks to stop silences those behind it
-        self.native = xgb.train(params, train, num_boost_round=rounds, evals=evals, evals_result=result, callbacks=stopping,
-                                verbose_eval=self.config.verbose_eval if self.config.verbose else False)
+        self.native = xgb.train(
+            params,
+            train,
+            num_boost_round=rounds,
+            evals=evals,
+            evals_result=result,
+            callbacks=stopping,
+            verbose_eval=self.config.verbose_eval if self.config.verbose else False,
+        )
         history = {f"{name}_loss": list(next(iter(values.values()))) for name, values in result.items()}
         best = self.native.best_iteration if stop else self.native.num_boosted_rounds() - 1
         metrics = self._metrics(history, best, has_val, rounds)
@@ -321,6 +446,7 @@ class XGBoostModel(BoostingModel):
 
     def _contributions(self, X: Rows) -> np.ndarray:
         import xgboost as xgb
+
         return self.native.predict(xgb.DMatrix(X), pred_contribs=True)
 
     def _gain(self) -> list[float]:
@@ -332,18 +458,21 @@ class XGBoostModel(BoostingModel):
 
     def _load_native(self, folder: Path) -> None:
         import xgboost as xgb
+
         self.native = xgb.Booster(model_file=str(folder / self.file))
 
 # %% ../nbs/03_boosting.ipynb #c7bf0b17
 @dataclass
 class LightGBMConfig(BoostingConfig):
     "LightGBM's settings; `num_leaves` is what bounds its trees."
+
     learning_rate: Positive = 0.02  # shrinkage of each round
     num_boost_round: Count = 2000  # most rounds on validation; the rate is small
     n_estimators: Count = 300  # rounds without validation rows
     num_leaves: Annotated[int, Bound(ge=2)] = 8  # most leaves of a tree; outcomes are noisy, so trees are small
     max_depth: Annotated[int, Bound(ge=-1)] = -1  # -1: bounded by num_leaves alone
-    min_child_samples: Count | None = None  # least rows in a leaf; None: 100, because noisy outcomes need many, or a twentieth of a table under 2,000 rows
+    # least rows in a leaf; None: 100, because noisy outcomes need many, or a twentieth of a table under 2,000 rows
+    min_child_samples: Count | None = None
     subsample: Share = 0.7  # share of rows per tree
     colsample_bytree: Share = 0.4  # share of columns per tree; lagged features repeat each other
     reg_lambda: NonNegative = 10.0  # L2 penalty of leaf values
@@ -354,19 +483,27 @@ class LightGBMConfig(BoostingConfig):
         "The least rows in a leaf, where nobody said."
         return self if self.min_child_samples else replace(self, min_child_samples=max(1, min(100, rows // 20)))
 
-LIGHTGBM_SPACE = Space({
-    "num_leaves": Int(4, 128, log=True, simpler="low", doc="most leaves of a tree"),
-    "learning_rate": Float(0.01, 0.2, log=True, doc="shrinkage of each round"),
-    "n_estimators": Int(50, 600, log=True, simpler="low", doc="rounds; a search over them needs no rows to stop on"),
-    "min_child_samples": Int(10, 300, log=True, simpler="high", doc="least rows in a leaf"),
-    "subsample": Float(0.5, 1.0, doc="share of rows per tree"),
-    "colsample_bytree": Float(0.2, 1.0, doc="share of columns per tree"),
-    "reg_alpha": Float(1e-8, 10.0, log=True, simpler="high", doc="L1 penalty"),
-    "reg_lambda": Float(1e-3, 100.0, log=True, simpler="high", doc="L2 penalty of leaf values"),
-})
 
-LGB_OBJECTIVES = {"squared": ("regression", "rmse"), "poisson": ("poisson", "poisson"), "tweedie": ("tweedie", "tweedie"),
-                  "binary": ("binary", "binary_logloss"), "multiclass": ("multiclass", "multi_logloss")}
+LIGHTGBM_SPACE = Space(
+    {
+        "num_leaves": Int(4, 128, log=True, simpler="low", doc="most leaves of a tree"),
+        "learning_rate": Float(0.01, 0.2, log=True, doc="shrinkage of each round"),
+        "n_estimators": Int(50, 600, log=True, simpler="low", doc="rounds; a search over them needs no rows to stop on"),
+        "min_child_samples": Int(10, 300, log=True, simpler="high", doc="least rows in a leaf"),
+        "subsample": Float(0.5, 1.0, doc="share of rows per tree"),
+        "colsample_bytree": Float(0.2, 1.0, doc="share of columns per tree"),
+        "reg_alpha": Float(1e-8, 10.0, log=True, simpler="high", doc="L1 penalty"),
+        "reg_lambda": Float(1e-3, 100.0, log=True, simpler="high", doc="L2 penalty of leaf values"),
+    }
+)
+
+LGB_OBJECTIVES = {
+    "squared": ("regression", "rmse"),
+    "poisson": ("poisson", "poisson"),
+    "tweedie": ("tweedie", "tweedie"),
+    "binary": ("binary", "binary_logloss"),
+    "multiclass": ("multiclass", "multi_logloss"),
+}
 
 # %% ../nbs/03_boosting.ipynb #b49eb296
 def _lgb_rows(
@@ -393,15 +530,22 @@ def _lgb_rows(
             if number != self.number:
                 self.number, self.block = number, np.ascontiguousarray(np.asarray(X.take(slice(number * X.size, (number + 1) * X.size))))
             return self.block[at - number * X.size]
+
     return Blocks()
 
 # %% ../nbs/03_boosting.ipynb #2d002f60
-@register("lightgbm", family="boosting", description="gradient-boosted trees grown leaf by leaf",
-          purpose="long tables with many columns: leaf by leaf it is the quickest of the three boosters",
-          not_for="on short tables, where growing leaf by leaf fits the noise first",
-          paper="Ke and others (2017), LightGBM: A Highly Efficient Gradient Boosting Decision Tree, Advances in Neural Information Processing Systems 30")
+@register(
+    "lightgbm",
+    family="boosting",
+    description="gradient-boosted trees grown leaf by leaf",
+    purpose="long tables with many columns: leaf by leaf it is the quickest of the three boosters",
+    not_for="on short tables, where growing leaf by leaf fits the noise first",
+    paper="Ke and others (2017), LightGBM: A Highly Efficient Gradient Boosting Decision Tree, Advances in Neural Information Processing "
+    "Systems 30",
+)
 class LightGBMModel(BoostingModel):
     "LightGBM's trees, trained by its own `train`, stopped on validation rows, stored as text."
+
     Config: ClassVar[type[ModelConfig]] = LightGBMConfig
     search_space: ClassVar[Space] = LIGHTGBM_SPACE
     file: ClassVar[str] = "model.txt"
@@ -413,41 +557,82 @@ class LightGBMModel(BoostingModel):
         c, (objective, metric) = self.config.for_rows(rows), LGB_OBJECTIVES[self.loss_kind()]
         if c.device == "cuda":
             pick_device("cuda")
-        params = {"objective": objective, "metric": metric, "learning_rate": c.learning_rate, "num_leaves": c.num_leaves, "max_depth": c.max_depth,
-                  "min_child_samples": c.min_child_samples, "min_split_gain": c.min_split_gain, "bagging_fraction": c.subsample, "bagging_freq": int(c.subsample < 1),
-                  "feature_fraction": c.colsample_bytree, "lambda_l1": c.reg_alpha, "lambda_l2": c.reg_lambda, "max_bin": c.max_bin, "seed": c.random_seed,
-                  "num_threads": c.threads, "deterministic": True, "force_row_wise": True, "feature_pre_filter": False, "verbosity": -1,
-                  "device_type": "cuda" if c.device == "cuda" else "cpu"}
+        params = {
+            "objective": objective,
+            "metric": metric,
+            "learning_rate": c.learning_rate,
+            "num_leaves": c.num_leaves,
+            "max_depth": c.max_depth,
+            "min_child_samples": c.min_child_samples,
+            "min_split_gain": c.min_split_gain,
+            "bagging_fraction": c.subsample,
+            "bagging_freq": int(c.subsample < 1),
+            "feature_fraction": c.colsample_bytree,
+            "lambda_l1": c.reg_alpha,
+            "lambda_l2": c.reg_lambda,
+            "max_bin": c.max_bin,
+            "seed": c.random_seed,
+            "num_threads": c.threads,
+            "deterministic": True,
+            "force_row_wise": True,
+            "feature_pre_filter": False,
+            "verbosity": -1,
+            "device_type": "cuda" if c.device == "cuda" else "cpu",
+        }
         return params | ({"num_class": self.n_classes} if self.loss_kind() == "multiclass" else {}) | c.extra_params
 
     def _fit_crew(self, crew: Crew, sets: dict[str, Divided], rounds: int, stop: int | None) -> tuple[Any, dict[str, list[float]], int]:
         "The booster, losses and the best round of a divided fit."
         import lightgbm as lgb
-        booster, losses, best = fit_lightgbm(crew, self._library_params(sum(sets["train"].sizes)), sets, rounds, stop, self.config.min_delta, self.loss_kind())
+
+        booster, losses, best = fit_lightgbm(
+            crew, self._library_params(sum(sets["train"].sizes)), sets, rounds, stop, self.config.min_delta, self.loss_kind()
+        )
         return lgb.Booster(model_str=booster.model_to_string(num_iteration=best + 1)), {"val_loss": losses} if losses else {}, best
 
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         import lightgbm as lgb
+
         self._check_counts(y)
         if isinstance(X, RowBlocks) and (cluster := dividing_cluster()) is not None:
             return self._fit_divided(cluster, X, y, X_val, y_val, w)
         params, has_val, result = self._library_params(len(y)), X_val is not None, {}
         rounds, stop = self._rounds(has_val)
-        even = np.full(len(y_val), 2.0) if w is not None and isinstance(X_val, RowBlocks) else None  # rows pushed to a set of weighted rows have weights that nobody has set, and the library takes ones for none
+        # rows pushed to a set of weighted rows have weights that nobody has set, and the library takes ones for none
+        even = np.full(len(y_val), 2.0) if w is not None and isinstance(X_val, RowBlocks) else None
         key = (self.config.max_bin, str(sorted(self.config.extra_params.items())), has_val)
         train = self.once(("lightgbm", *key), lambda: lgb.Dataset(_lgb_rows(X), y, weight=w, params=params, free_raw_data=True).construct())
         sets = [train] if self._wants_train_loss else []
-        sets += [self.once(("lightgbm val", *key), lambda: lgb.Dataset(_lgb_rows(X_val), y_val, weight=even, reference=train, params=params).construct())] if has_val else []
+        sets += (
+            [
+                self.once(
+                    ("lightgbm val", *key),
+                    lambda: lgb.Dataset(_lgb_rows(X_val), y_val, weight=even, reference=train, params=params).construct(),
+                )
+            ]
+            if has_val
+            else []
+        )
         callbacks = [lgb.record_evaluation(result)] + ([lgb.log_evaluation(self.config.verbose_eval)] if self.config.verbose else [])
         if self._watched:
             callbacks.append(self._watch(result))
         if stop:
             callbacks.append(lgb.early_stopping(stop, first_metric_only=True, verbose=False, min_delta=self.config.min_delta))
         try:
-            self.native = lgb.train(params, train, rounds, valid_sets=sets or None, valid_names=(["train"] * self._wants_train_loss + ["val"] * has_val) or None, callbacks=callbacks, keep_training_booster=not self._blind(has_val))
+            self.native = lgb.train(
+                params,
+                train,
+                rounds,
+                valid_sets=sets or None,
+                valid_names=(["train"] * self._wants_train_loss + ["val"] * has_val) or None,
+                callbacks=callbacks,
+                keep_training_booster=not self._blind(has_val),
+            )
         except lgb.basic.LightGBMError as err:
             if "CUDA" in str(err) or "GPU" in str(err):
-                raise EnvironmentFault("this LightGBM cannot use the GPU", found=str(err).splitlines()[0], fix="use device: cpu or auto, or a CUDA build") from err
+                raise EnvironmentFault(
+                    "this LightGBM cannot use the GPU", found=str(err).splitlines()[0], fix="use device: cpu or auto, or a CUDA build"
+                ) from err
             raise
         history = {f"{name}_loss": list(next(iter(values.values()))) for name, values in result.items()}
         best = self.native.best_iteration - 1 if stop and self.native.best_iteration > 0 else self.native.current_iteration() - 1
@@ -456,18 +641,21 @@ class LightGBMModel(BoostingModel):
         metrics, trained = self._metrics(history, best, has_val, rounds), self.native
         if not self._blind(has_val):
             self.native = lgb.Booster(model_str=trained.model_to_string(num_iteration=best + 1))  # what is stored is what predicts
-        if self._counts_hits and not self.config.extra_params and self.config.device != "cuda":  # another kind of boosting may not roll back
+        # another kind of boosting may not roll back
+        if self._counts_hits and not self.config.extra_params and self.config.device != "cuda":
             self._hit(metrics, *self._scores(trained, best, y, y_val))
         return metrics
 
     def _keep_rounds(self, rounds: int) -> None:
         if rounds < self.native.current_iteration():
             import lightgbm as lgb
+
             self.native = lgb.Booster(model_str=self.native.model_to_string(num_iteration=rounds))
 
     @staticmethod
     def _scores(trained: Any, best: int, y: np.ndarray, y_val: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
-        "Predictions and codes of the training and the validation rows, from the sums that the library trained with: the rounds after the best one are taken off again."
+        """Predictions and codes of the training and the validation rows, from the sums that the library trained with: the rounds after the
+        best one are taken off again."""
         seen: list[tuple[np.ndarray, np.ndarray]] = []
         while trained.current_iteration() > best + 1:
             trained.rollback_one_iter()
@@ -483,6 +671,7 @@ class LightGBMModel(BoostingModel):
             if self._told(env.iteration, result, lambda path: env.model.save_model(path)):
                 self._halted = True
                 raise EarlyStopException(env.iteration, env.evaluation_result_list)
+
         watch.order = 25  # after the losses were recorded
         return watch
 
@@ -501,12 +690,14 @@ class LightGBMModel(BoostingModel):
 
     def _load_native(self, folder: Path) -> None:
         import lightgbm as lgb
+
         self.native = lgb.Booster(model_str=(folder / self.file).read_text())
 
 # %% ../nbs/03_boosting.ipynb #262223a9
 @dataclass
 class CatBoostConfig(BoostingConfig):
     "CatBoost's settings, under the shared names."
+
     max_depth: Annotated[int, Bound(ge=1, le=16)] = 4  # levels of the symmetric trees
     learning_rate: Positive = 0.03  # shrinkage of each round
     n_estimators: Count = 300  # rounds without validation rows
@@ -517,27 +708,46 @@ class CatBoostConfig(BoostingConfig):
     max_bin: Annotated[int, Bound(ge=2, le=65535)] = 254  # borders per column
     reg_alpha: Annotated[float, Bound(ge=0, le=0)] = 0.0  # CatBoost has no L1 penalty; only 0 is accepted
 
-CATBOOST_SPACE = Space({
-    "max_depth": Int(3, 8, simpler="low", doc="levels of the symmetric trees"),
-    "learning_rate": Float(0.01, 0.3, log=True, doc="shrinkage of each round"),
-    "n_estimators": Int(100, 500, simpler="low", doc="rounds; a search over them needs no rows to stop on"),
-    "subsample": Float(0.5, 1.0, doc="share of rows per tree"),
-    "colsample_bytree": Float(0.2, 1.0, doc="share of columns per tree"),
-    "reg_lambda": Float(1.0, 100.0, log=True, simpler="high", doc="L2 penalty of leaf values"),
-    "random_strength": Float(0.01, 10.0, log=True, simpler="high", doc="noise in the scores of splits"),
-}, note="CatBoost has no L1 penalty")
 
-CAT_LOSSES = {"squared": "RMSE", "poisson": "Poisson", "tweedie": "Tweedie:variance_power=1.5", "binary": "Logloss", "multiclass": "MultiClass"}
-CAT_OUTPUTS = {"squared": "RawFormulaVal", "poisson": "Exponent", "tweedie": "Exponent", "binary": "Probability", "multiclass": "Probability"}
+CATBOOST_SPACE = Space(
+    {
+        "max_depth": Int(3, 8, simpler="low", doc="levels of the symmetric trees"),
+        "learning_rate": Float(0.01, 0.3, log=True, doc="shrinkage of each round"),
+        "n_estimators": Int(100, 500, simpler="low", doc="rounds; a search over them needs no rows to stop on"),
+        "subsample": Float(0.5, 1.0, doc="share of rows per tree"),
+        "colsample_bytree": Float(0.2, 1.0, doc="share of columns per tree"),
+        "reg_lambda": Float(1.0, 100.0, log=True, simpler="high", doc="L2 penalty of leaf values"),
+        "random_strength": Float(0.01, 10.0, log=True, simpler="high", doc="noise in the scores of splits"),
+    },
+    note="CatBoost has no L1 penalty",
+)
+
+CAT_LOSSES = {
+    "squared": "RMSE",
+    "poisson": "Poisson",
+    "tweedie": "Tweedie:variance_power=1.5",
+    "binary": "Logloss",
+    "multiclass": "MultiClass",
+}
+CAT_OUTPUTS = {
+    "squared": "RawFormulaVal",
+    "poisson": "Exponent",
+    "tweedie": "Exponent",
+    "binary": "Probability",
+    "multiclass": "Probability",
+}
 
 # %% ../nbs/03_boosting.ipynb #ded20b0b
 class _CatWatcher:
     "The model's callbacks as CatBoost's, which cannot write a state and exist on the CPU only."
+
     def __init__(self, model: BoostingModel):
         self.model = model
 
     def after_iteration(self, info: Any) -> bool:  # True: go on
-        return not self.model._told(info.iteration - 1, {n.replace("learn", "train").replace("validation", "val"): v for n, v in info.metrics.items()})
+        return not self.model._told(
+            info.iteration - 1, {n.replace("learn", "train").replace("validation", "val"): v for n, v in info.metrics.items()}
+        )
 
 # %% ../nbs/03_boosting.ipynb #3f3b0a2c
 def _catboost_has_gpu() -> bool:
@@ -545,15 +755,21 @@ def _catboost_has_gpu() -> bool:
     if not cuda_devices():  # else CatBoost would complain of the driver on every machine without one
         return False
     from catboost.utils import get_gpu_device_count
+
     return get_gpu_device_count() > 0
 
 
-@register("catboost", family="boosting", description="gradient-boosted symmetric trees",
-          purpose="tables without time for tuning: symmetric trees do well with their defaults and predict quickly",
-          not_for="where the time of training is short: it is the slowest of the three boosters, and it holds the whole matrix in memory",
-          paper="Prokhorenkova and others (2018), https://arxiv.org/abs/1706.09516")
+@register(
+    "catboost",
+    family="boosting",
+    description="gradient-boosted symmetric trees",
+    purpose="tables without time for tuning: symmetric trees do well with their defaults and predict quickly",
+    not_for="where the time of training is short: it is the slowest of the three boosters, and it holds the whole matrix in memory",
+    paper="Prokhorenkova and others (2018), https://arxiv.org/abs/1706.09516",
+)
 class CatBoostModel(BoostingModel):
     "CatBoost's symmetric trees, stopped on validation rows, stored in its own binary format."
+
     Config: ClassVar[type[ModelConfig]] = CatBoostConfig
     search_space: ClassVar[Space] = CATBOOST_SPACE
     file: ClassVar[str] = "model.cbm"
@@ -563,17 +779,35 @@ class CatBoostModel(BoostingModel):
         c = self.config
         device = pick_device(c.device, auto_detect=(usable := _catboost_has_gpu()))
         if c.device == "cuda" and not usable:
-            raise EnvironmentFault("this CatBoost cannot use the GPU", found="it counts no device", fix="use device: cpu or auto, or a CatBoost that fits the driver")
-        params = {"loss_function": CAT_LOSSES[self.loss_kind()], "iterations": rounds, "depth": c.max_depth, "learning_rate": c.learning_rate, "l2_leaf_reg": c.reg_lambda / mean_weight,
-                  "random_strength": c.random_strength, "border_count": c.max_bin, "random_seed": c.random_seed, "thread_count": c.threads, "allow_writing_files": False,
-                  "verbose": c.verbose_eval if c.verbose else False, "task_type": "GPU" if device == "cuda" else "CPU"}
+            raise EnvironmentFault(
+                "this CatBoost cannot use the GPU",
+                found="it counts no device",
+                fix="use device: cpu or auto, or a CatBoost that fits the driver",
+            )
+        params = {
+            "loss_function": CAT_LOSSES[self.loss_kind()],
+            "iterations": rounds,
+            "depth": c.max_depth,
+            "learning_rate": c.learning_rate,
+            "l2_leaf_reg": c.reg_lambda / mean_weight,
+            "random_strength": c.random_strength,
+            "border_count": c.max_bin,
+            "random_seed": c.random_seed,
+            "thread_count": c.threads,
+            "allow_writing_files": False,
+            "verbose": c.verbose_eval if c.verbose else False,
+            "task_type": "GPU" if device == "cuda" else "CPU",
+        }
         params |= {"bootstrap_type": "Bernoulli", "subsample": c.subsample} if c.subsample < 1 else {"bootstrap_type": "No"}
         if device == "cpu":  # the GPU learner takes no column shares but in pairwise modes
             params["rsm"] = c.colsample_bytree
-        return params | ({"od_type": "Iter", "od_wait": stop, "use_best_model": True} if stop else {"use_best_model": False}) | c.extra_params
+        return (
+            params | ({"od_type": "Iter", "od_wait": stop, "use_best_model": True} if stop else {"use_best_model": False}) | c.extra_params
+        )
 
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         from catboost import CatBoost, Pool
+
         self._check_counts(y)
         has_val = X_val is not None
         rounds, stop = self._rounds(has_val)
@@ -581,7 +815,11 @@ class CatBoostModel(BoostingModel):
         self.native = CatBoost(self._library_params(rounds, stop, 1.0 if w is None else float(w.mean())) | quiet)
         watching = {"callbacks": [_CatWatcher(self)]} if self._watched and self.native.get_param("task_type") == "CPU" else {}
         if self.callbacks and not watching:
-            warnings.warn("CatBoost calls nobody back while it trains on a GPU: callbacks hear of its beginning and its end only", UserWarning, stacklevel=2)
+            warnings.warn(
+                "CatBoost calls nobody back while it trains on a GPU: callbacks hear of its beginning and its end only",
+                UserWarning,
+                stacklevel=2,
+            )
         pool, pool_val = self._pool(X, y, w), Pool(X_val, y_val) if has_val else None
         self.native.fit(pool, eval_set=pool_val, **watching)
         result = self.native.get_evals_result()
@@ -606,6 +844,7 @@ class CatBoostModel(BoostingModel):
             pool = Pool(X, y, weight=w)
             pool.quantize(border_count=self.config.max_bin)
             return pool
+
         alone = self.shared is None or self.config.extra_params or self.native.get_param("task_type") != "CPU"
         return Pool(X, y, weight=w) if alone else self.once(("catboost", self.config.max_bin), quantised)
 
@@ -618,6 +857,7 @@ class CatBoostModel(BoostingModel):
 
     def _contributions(self, X: Rows) -> np.ndarray:
         from catboost import Pool
+
         return np.asarray(self.native.get_feature_importance(Pool(X), type="ShapValues", thread_count=self.config.threads))
 
     def _gain(self) -> np.ndarray:
@@ -628,4 +868,5 @@ class CatBoostModel(BoostingModel):
 
     def _load_native(self, folder: Path) -> None:
         from catboost import CatBoost
+
         self.native = CatBoost().load_model(str(folder / self.file))

@@ -14,7 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from .base import Bound, Count, DataError, Distribution, IntegrityError, ModelConfig, NonNegative, Positive, Rows, Share, Threaded, TrainingMetrics, UntrustedArtifact
+from lineupiq.base import (
+    Bound,
+    Count,
+    DataError,
+    Distribution,
+    IntegrityError,
+    ModelConfig,
+    NonNegative,
+    Positive,
+    Rows,
+    Share,
+    Threaded,
+    TrainingMetrics,
+    UntrustedArtifact,
+)
 from .core.arrays import ArrayModel, log
 from .core.columns import FLOAT32_MAX, say_once
 from .core.files import dump_json, load_json
@@ -36,8 +50,12 @@ __all__ = ['TRUSTED', 'MAX_INFLATION', 'dump_estimator', 'load_estimator', 'Clas
 
 # %% ../nbs/05_classical.ipynb #3d256606
 TRUSTED = (  # what the members below are made of, beyond what skops itself trusts
-    "numpy.dtype", "sklearn._loss.loss.HalfPoissonLoss", "sklearn._loss.loss.HalfTweedieLoss", "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration", "sklearn.tree._tree.Tree",
+    "numpy.dtype",
+    "sklearn._loss.loss.HalfPoissonLoss",
+    "sklearn._loss.loss.HalfTweedieLoss",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.tree._tree.Tree",
 )
 
 
@@ -47,6 +65,7 @@ def dump_estimator(
 ) -> None:
     "Write an estimator with skops."
     import skops.io as sio
+
     sio.dump(estimator, path)
 
 # %% ../nbs/05_classical.ipynb #ce0ce40f
@@ -56,6 +75,7 @@ MAX_INFLATION = 20  # times its own size that a file may take unpacked; skops wr
 def _check_room(path: Path) -> None:
     "Refuse an archive that is none, or that inflates."
     import zipfile
+
     try:
         with zipfile.ZipFile(path) as found:
             there, size = found.infolist(), sum(i.file_size for i in found.infolist())
@@ -63,9 +83,16 @@ def _check_room(path: Path) -> None:
         raise IntegrityError("not a skops file", where=str(path), found=str(err)[:80], expected="an archive that skops wrote") from None
     limit = MAX_INFLATION * max(path.stat().st_size, 4096)
     if size > limit or any(i.flag_bits & 1 for i in there):
-        raise UntrustedArtifact("a skops file that inflates", where=str(path), found=f"{size:,} bytes unpacked of {path.stat().st_size:,}", expected=f"at most {MAX_INFLATION} times its size, and no passwords")
+        raise UntrustedArtifact(
+            "a skops file that inflates",
+            where=str(path),
+            found=f"{size:,} bytes unpacked of {path.stat().st_size:,}",
+            expected=f"at most {MAX_INFLATION} times its size, and no passwords",
+        )
     if "schema.json" not in {i.filename for i in there}:
-        raise IntegrityError("not a skops file", where=str(path), found=f"an archive of {len(there)} files", expected="one with schema.json")
+        raise IntegrityError(
+            "not a skops file", where=str(path), found=f"an archive of {len(there)} files", expected="one with schema.json"
+        )
 
 # %% ../nbs/05_classical.ipynb #a704c586
 def load_estimator(
@@ -73,6 +100,7 @@ def load_estimator(
 ) -> Any:  # the estimator
     "Read an estimator; a type that is not on this module's list is refused by name."
     import skops.io as sio
+
     _check_room(path)
     unknown = sorted(set(sio.get_untrusted_types(file=path)) - set(TRUSTED))
     if unknown:
@@ -83,7 +111,9 @@ def load_estimator(
 @dataclass
 class ClassicalConfig(Threaded, ModelConfig):
     "Settings that the scikit-learn members share."
-    clip: Positive | None = 4.0  # standard deviations beyond which a column is cut off, so that one odd row cannot move a linear model far; null: not at all
+
+    # standard deviations beyond which a column is cut off, so that one odd row cannot move a linear model far; null: not at all
+    clip: Positive | None = 4.0
     impute: bool = True  # medians of the training rows for NaN, with a column that says where; False: NaN is an error
     n_jobs: Annotated[int, Bound(ge=-1)] = -1  # threads; -1: all that the process may use
 
@@ -116,12 +146,14 @@ def fitted_imputer(
 ) -> SimpleImputer:
     "A fitted imputer of medians, with indicators of the columns that have gaps."
     from sklearn.impute import SimpleImputer
+
     middle, gaps = column_medians(X)
     return SimpleImputer(strategy="median", add_indicator=True).fit(np.vstack([middle, np.where(gaps, np.nan, middle)]))
 
 # %% ../nbs/05_classical.ipynb #96ee4de8
 class ClassicalModel(ArrayModel):
     "A scikit-learn pipeline behind the contract."
+
     Config: ClassVar[type[ModelConfig]] = ClassicalConfig
     scale: ClassVar[bool] = True  # standardise columns first
     native_format: ClassVar[str] = "skops"
@@ -136,13 +168,19 @@ class ClassicalModel(ArrayModel):
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
-        steps = [SimpleImputer(strategy="median", add_indicator=True)] if self.config.impute and self.scale else []  # trees learn where NaN goes
+
+        # trees learn where NaN goes
+        steps = [SimpleImputer(strategy="median", add_indicator=True)] if self.config.impute and self.scale else []
         return make_pipeline(*steps, *([StandardScaler()] if self.scale else []), estimator)
 
     @staticmethod
     def _fit_pipeline(pipeline: Pipeline, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         "Fit; weights reach the scaler and the estimator, since both are part of the model."
-        weighted = {} if w is None else {f"{name}__sample_weight": w for name in ({"standardscaler"} & set(pipeline.named_steps)) | {pipeline.steps[-1][0]}}
+        weighted = (
+            {}
+            if w is None
+            else {f"{name}__sample_weight": w for name in ({"standardscaler"} & set(pipeline.named_steps)) | {pipeline.steps[-1][0]}}
+        )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*converge.*|.*max_iter.*")  # the history says it instead
             pipeline.fit(X, y, **weighted)
@@ -174,8 +212,10 @@ class ClassicalModel(ArrayModel):
         return pipeline.predict(X) if self.codec is None else pipeline.predict_proba(X)
 
     def _judge(self, pipeline: Pipeline, X: np.ndarray, y: np.ndarray, w: np.ndarray | None = None) -> tuple[float, float | None]:
-        "The loss that validation is judged by — log loss for classes, Poisson deviance for counts, RMSE otherwise — and the share of classes hit, from one prediction."
+        """The loss that validation is judged by — log loss for classes, Poisson deviance for counts, RMSE otherwise — and the share of
+        classes hit, from one prediction."""
         from sklearn.metrics import mean_poisson_deviance, root_mean_squared_error
+
         raw = self._raw(pipeline, X)
         if self.codec is not None:
             return log_loss_of(raw, y, w), float((raw.argmax(axis=1) == y).mean())
@@ -202,6 +242,7 @@ class ClassicalModel(ArrayModel):
     def _by_column(self, values: np.ndarray) -> pd.DataFrame:
         "Importance by feature; an indicator's share is added to its column."
         import pandas as pd
+
         names = [self.input_columns[j] for j in self._owners()]
         total = pd.Series(np.asarray(values, dtype=np.float64)).groupby(names).sum().reindex(self.input_columns)
         out = pd.DataFrame({"feature": self.input_columns, "importance": (total / total.sum() if total.sum() > 0 else total).to_numpy()})
@@ -210,6 +251,7 @@ class ClassicalModel(ArrayModel):
 # %% ../nbs/05_classical.ipynb #e44f980c
 class PathModel(ClassicalModel):
     "A linear model whose one penalty validation chooses."
+
     explains_cheaply: ClassVar[bool] = True
     native_format: ClassVar[str] = "safetensors"
 
@@ -225,25 +267,47 @@ class PathModel(ClassicalModel):
             warnings.filterwarnings("ignore", message=".*converge.*|.*max_iter.*")  # the history says it instead
             return estimator.fit(Z, y, sample_weight=w)
 
-    def _choose(self, name: str, grid: list[float], build: Callable[[float], Any], X: np.ndarray, y: np.ndarray,
-                X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
+    def _choose(
+        self,
+        name: str,
+        grid: list[float],
+        build: Callable[[float], Any],
+        X: np.ndarray,
+        y: np.ndarray,
+        X_val: np.ndarray | None,
+        y_val: np.ndarray | None,
+        w: np.ndarray | None,
+    ) -> TrainingMetrics:
         "Fit a path of one penalty, from strong to weak, and keep the value with the least validation loss."
         from threadpoolctl import threadpool_limits
-        with threadpool_limits(1, "blas"):  # long thin products wait for memory and not for a processor; and a sum on one thread is the same everywhere
+
+        # long thin products wait for memory and not for a processor; and a sum on one thread is the same everywhere
+        with threadpool_limits(1, "blas"):
             return self._path(name, grid, build, X, y, X_val, y_val, w)
 
     def _prepared(self, X: np.ndarray, w: np.ndarray | None) -> tuple[Pipeline, np.ndarray]:
         "Imputer and scaler, fitted on these rows, and what they make of them."
         from sklearn.pipeline import Pipeline
+
         steps = self._pipeline(None)[:-1].steps
         if "simpleimputer" in dict(steps):
             steps[0] = ("simpleimputer", imputer := fitted_imputer(X))
             X = imputer.transform(X) if len(imputer.indicator_.features_) else X  # it copies a table without gaps twice
         return Pipeline(steps), steps[-1][1].fit_transform(X, sample_weight=w)
 
-    def _path(self, name: str, grid: list[float], build: Callable[[float], Any], X: np.ndarray, y: np.ndarray,
-              X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
+    def _path(
+        self,
+        name: str,
+        grid: list[float],
+        build: Callable[[float], Any],
+        X: np.ndarray,
+        y: np.ndarray,
+        X_val: np.ndarray | None,
+        y_val: np.ndarray | None,
+        w: np.ndarray | None,
+    ) -> TrainingMetrics:
         from sklearn.pipeline import Pipeline
+
         started, limit, last, best, k, least = time.perf_counter(), self.config.time_limit, None, None, 0, np.inf
         X, grid = self._learn_bounds(X, w), sorted(grid, reverse=name == "alpha")
         prepare, Z = self._prepared(X, w)
@@ -264,8 +328,16 @@ class PathModel(ClassicalModel):
         self.native, self.chosen = linear_model(Pipeline([*prepare.steps, (type(best).__name__.lower(), best)])), {name: grid[k]}
         if history["iterations"][k] >= (getattr(best, "max_iter", None) or np.inf):
             log.warning(f"{self.name}: {name} = {grid[k]:g} stopped at max_iter = {best.max_iter} before it converged")
-        return TrainingMetrics(history["train_loss"][k], None if Z_val is None else least, train_accuracy=hits, val_accuracy=hits_val, best_epoch=k, total_epochs=len(history[name]),
-                               time_limited=len(history[name]) < len(grid), history={n: v for n, v in history.items() if n != "val_loss" or Z_val is not None})
+        return TrainingMetrics(
+            history["train_loss"][k],
+            None if Z_val is None else least,
+            train_accuracy=hits,
+            val_accuracy=hits_val,
+            best_epoch=k,
+            total_epochs=len(history[name]),
+            time_limited=len(history[name]) < len(grid),
+            history={n: v for n, v in history.items() if n != "val_loss" or Z_val is not None},
+        )
 
     def _predict(self, X: Rows) -> np.ndarray:
         return self.native.predict(self._cut(X))
@@ -297,6 +369,7 @@ class PathModel(ClassicalModel):
 @dataclass
 class LogisticConfig(ClassicalConfig):
     "The settings of logistic regression: penalty, mixture and solver."
+
     C: Positive | None = None  # inverse penalty; None: the best of C_path on validation rows, .01 without them
     C_path: list[float] | None = None  # None: 1e-4 … 1, half a decade apart
     l1_ratio: Annotated[float, Bound(ge=0, le=1)] = 0.0  # 0 ridge, 1 lasso; above 0 the solver is saga
@@ -305,14 +378,24 @@ class LogisticConfig(ClassicalConfig):
     newton_size: Count = 2_000_000  # values of a table (rows × columns) up to which Newton's method is used
 
 # %% ../nbs/05_classical.ipynb #c6765d31
-@register("logistic", family="classical", description="multinomial logistic regression with an elastic-net penalty",
-          purpose="noisy outcomes in classes: with a strong penalty it is often the one to beat, and its coefficients can be read",
-          not_for="where only the product of columns tells something, unless the panel has that product as a column",
-          paper="Zou and Hastie (2005) on the elastic net, https://doi.org/10.1111/j.1467-9868.2005.00503.x")
+@register(
+    "logistic",
+    family="classical",
+    description="multinomial logistic regression with an elastic-net penalty",
+    purpose="noisy outcomes in classes: with a strong penalty it is often the one to beat, and its coefficients can be read",
+    not_for="where only the product of columns tells something, unless the panel has that product as a column",
+    paper="Zou and Hastie (2005) on the elastic net, https://doi.org/10.1111/j.1467-9868.2005.00503.x",
+)
 class LogisticModel(PathModel):
     "Logistic regression behind the contract."
+
     Config: ClassVar[type[ModelConfig]] = LogisticConfig
-    search_space: ClassVar[Space] = Space({"C": Float(1e-5, 10.0, log=True, simpler="low", doc="inverse penalty"), "clip": Float(2.0, 8.0, simpler="low", doc="standard deviations beyond which a column is cut off")})
+    search_space: ClassVar[Space] = Space(
+        {
+            "C": Float(1e-5, 10.0, log=True, simpler="low", doc="inverse penalty"),
+            "clip": Float(2.0, 8.0, simpler="low", doc="standard deviations beyond which a column is cut off"),
+        }
+    )
     tasks: ClassVar[tuple[str, ...]] = ("binary", "multiclass")
 
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
@@ -322,8 +405,13 @@ class LogisticModel(PathModel):
 
     def _estimator(self, C: float) -> Any:
         from sklearn.linear_model import LogisticRegression
+
         c = self.config
-        mix = {"l1_ratio": c.l1_ratio, "solver": "saga", "tol": c.tol or 1e-3} if c.l1_ratio > 0 else {"solver": "newton-cholesky", "tol": c.tol or 1e-5}
+        mix = (
+            {"l1_ratio": c.l1_ratio, "solver": "saga", "tol": c.tol or 1e-3}
+            if c.l1_ratio > 0
+            else {"solver": "newton-cholesky", "tol": c.tol or 1e-5}
+        )
         return LogisticRegression(C=C, max_iter=c.max_iter, random_state=c.random_seed, **mix)
 
     def _step(self, estimator: BaseEstimator, last: BaseEstimator, Z: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
@@ -331,43 +419,61 @@ class LogisticModel(PathModel):
             return super()._step(estimator, last, Z, y, w)
         self._basis = principal_basis(Z) if last is None else self._basis
         start = None if last is None else (last.coef_, last.intercept_)
-        coef, intercept, steps = fit_softmax(Z, y, len(self.codec.classes), estimator.C, w, start, estimator.tol, estimator.max_iter, self._basis)
+        coef, intercept, steps = fit_softmax(
+            Z, y, len(self.codec.classes), estimator.C, w, start, estimator.tol, estimator.max_iter, self._basis
+        )
         estimator.coef_, estimator.intercept_, estimator.n_iter_ = coef, intercept, np.array([steps])
         estimator.classes_, estimator.n_features_in_ = np.arange(len(self.codec.classes)), Z.shape[1]
         return estimator
-
-
 
 # %% ../nbs/05_classical.ipynb #ea6f5ddb
 @dataclass
 class RidgeConfig(ClassicalConfig):
     "The settings of the linear regression: its penalty and its loss."
+
     alpha: NonNegative | None = None  # penalty per row; None: the best of alpha_path on validation rows, .1 without them
     alpha_path: list[float] | None = None  # None: .001 … 3, half a decade apart
     distribution: Distribution = "auto"  # auto or squared: ridge; poisson: a log-linear count model; tweedie: power 1.5
     max_iter: Count = 300  # iterations of the count models' solver
 
 # %% ../nbs/05_classical.ipynb #96925c89
-@register("ridge", family="classical", description="ridge regression; Poisson regression for counts",
-          purpose="noisy numbers and counts: seconds on any table, and its coefficients can be read",
-          not_for="where the rule bends or jumps, unless the panel has columns that do",
-          paper="Hoerl and Kennard (1970), https://doi.org/10.1080/00401706.1970.10488634")
+@register(
+    "ridge",
+    family="classical",
+    description="ridge regression; Poisson regression for counts",
+    purpose="noisy numbers and counts: seconds on any table, and its coefficients can be read",
+    not_for="where the rule bends or jumps, unless the panel has columns that do",
+    paper="Hoerl and Kennard (1970), https://doi.org/10.1080/00401706.1970.10488634",
+)
 class RidgeModel(PathModel):
     "Ridge or Poisson regression behind the contract."
+
     Config: ClassVar[type[ModelConfig]] = RidgeConfig
-    search_space: ClassVar[Space] = Space({"alpha": Float(1e-4, 10.0, log=True, simpler="high", doc="penalty per row"), "clip": Float(2.0, 8.0, simpler="low", doc="standard deviations beyond which a column is cut off")})
+    search_space: ClassVar[Space] = Space(
+        {
+            "alpha": Float(1e-4, 10.0, log=True, simpler="high", doc="penalty per row"),
+            "clip": Float(2.0, 8.0, simpler="low", doc="standard deviations beyond which a column is cut off"),
+        }
+    )
     tasks: ClassVar[tuple[str, ...]] = ("regression",)
 
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         c = self.config
         if c.distribution in ("poisson", "tweedie") and y.min() < 0:
-            raise DataError(f"negative labels with distribution: {c.distribution}", found=f"minimum {y.min():g}", fix="use distribution: squared")
-        path = [c.alpha] if c.alpha is not None else ((c.alpha_path or [round(10 ** (k / 2), 8) for k in range(-6, 2)]) if X_val is not None else [0.1])
+            raise DataError(
+                f"negative labels with distribution: {c.distribution}", found=f"minimum {y.min():g}", fix="use distribution: squared"
+            )
+        path = (
+            [c.alpha]
+            if c.alpha is not None
+            else ((c.alpha_path or [round(10 ** (k / 2), 8) for k in range(-6, 2)]) if X_val is not None else [0.1])
+        )
         self._rows = len(y) if w is None else float(w.sum())
         return self._choose("alpha", path, self._estimator, X, y, X_val, y_val, w)
 
     def _estimator(self, alpha: float) -> Any:
         from sklearn.linear_model import PoissonRegressor, Ridge, TweedieRegressor
+
         c = self.config
         if c.distribution == "poisson":
             return PoissonRegressor(alpha=alpha, max_iter=c.max_iter, solver="newton-cholesky")
@@ -375,33 +481,48 @@ class RidgeModel(PathModel):
             return TweedieRegressor(power=1.5, link="log", alpha=alpha, max_iter=c.max_iter, solver="newton-cholesky")
         return Ridge(alpha=alpha * self._rows)  # per row, as the count models have it
 
-
-
 # %% ../nbs/05_classical.ipynb #83ce67ea
 @dataclass
 class RandomForestConfig(ClassicalConfig):
     "The settings of the forest: trees, leaves, and rows a tree."
+
     n_estimators: Count = 200  # trees
     max_depth: Count | None = None  # levels; None: bounded by the leaves
     min_samples_leaf: Count | None = None  # least rows in a leaf; None: 20, or a twentieth of a table under 400 rows
     max_features: Share = 0.33  # share of columns tried at each split
-    max_samples: Share | None = None  # share of rows drawn per tree; None: half, but at most 8,000 rows. 1: every row once, nothing is drawn
+    # share of rows drawn per tree; None: half, but at most 8,000 rows. 1: every row once, nothing is drawn
+    max_samples: Share | None = None
 
     def for_rows(self, rows: int) -> RandomForestConfig:
         "Leaves and draws, where nobody said."
-        return replace(self, min_samples_leaf=self.min_samples_leaf or max(1, min(20, rows // 20)), max_samples=self.max_samples or min(0.5, 8_000 / rows))
+        return replace(
+            self,
+            min_samples_leaf=self.min_samples_leaf or max(1, min(20, rows // 20)),
+            max_samples=self.max_samples or min(0.5, 8_000 / rows),
+        )
 
 # %% ../nbs/05_classical.ipynb #86f51da4
-@register("random_forest", family="classical", description="bagged decision trees with large leaves",
-          purpose="a nonlinear model with one important setting and nothing to stop early",
-          not_for="where every bit of sharpness counts: boosting corrects its errors, a forest averages them; its files are the largest",
-          paper="Breiman (2001), https://doi.org/10.1023/A:1010933404324")
+@register(
+    "random_forest",
+    family="classical",
+    description="bagged decision trees with large leaves",
+    purpose="a nonlinear model with one important setting and nothing to stop early",
+    not_for="where every bit of sharpness counts: boosting corrects its errors, a forest averages them; its files are the largest",
+    paper="Breiman (2001), https://doi.org/10.1023/A:1010933404324",
+)
 class RandomForestModel(ClassicalModel):
     "scikit-learn's forests behind the contract."
+
     Config: ClassVar[type[ModelConfig]] = RandomForestConfig
-    search_space: ClassVar[Space] = Space({"max_depth": Int(3, 20, simpler="low", doc="levels of a tree"), "min_samples_leaf": Int(2, 200, log=True, simpler="high", doc="least rows in a leaf"),
-        "max_features": Float(0.1, 1.0, doc="share of columns tried at each split"), "max_samples": Float(0.2, 1.0, doc="share of rows drawn per tree")},
-        note="more trees are never worse, so their number is a matter of time and not of tuning")
+    search_space: ClassVar[Space] = Space(
+        {
+            "max_depth": Int(3, 20, simpler="low", doc="levels of a tree"),
+            "min_samples_leaf": Int(2, 200, log=True, simpler="high", doc="least rows in a leaf"),
+            "max_features": Float(0.1, 1.0, doc="share of columns tried at each split"),
+            "max_samples": Float(0.2, 1.0, doc="share of rows drawn per tree"),
+        },
+        note="more trees are never worse, so their number is a matter of time and not of tuning",
+    )
     scale: ClassVar[bool] = False
     explains_cheaply: ClassVar[bool] = True
 
@@ -411,15 +532,31 @@ class RandomForestModel(ClassicalModel):
         grown = self._grow(X, y, w, started)
         val, hits_val = self._judge(self.native, X_val, y_val) if X_val is not None else (None, None)
         loss, hits = self._judge(self.native, X, y, w)
-        return TrainingMetrics(loss, val, train_accuracy=hits, val_accuracy=hits_val, best_epoch=grown[-1] - 1, total_epochs=grown[-1], time_limited=grown[-1] < c.n_estimators,
-                               history={"trees": [float(n) for n in grown]} if c.time_limit else {})
+        return TrainingMetrics(
+            loss,
+            val,
+            train_accuracy=hits,
+            val_accuracy=hits_val,
+            best_epoch=grown[-1] - 1,
+            total_epochs=grown[-1],
+            time_limited=grown[-1] < c.n_estimators,
+            history={"trees": [float(n) for n in grown]} if c.time_limit else {},
+        )
 
     def _forest(self, rows: int) -> Any:
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
         c, cls = self.config.for_rows(rows), RandomForestRegressor if self.codec is None else RandomForestClassifier
         drawn = {"max_samples": c.max_samples} if c.max_samples < 1 else {"bootstrap": False}
-        return cls(n_estimators=c.n_estimators, max_depth=c.max_depth, min_samples_leaf=c.min_samples_leaf,
-                   max_features=c.max_features, n_jobs=c.threads, random_state=c.random_seed, **drawn)
+        return cls(
+            n_estimators=c.n_estimators,
+            max_depth=c.max_depth,
+            min_samples_leaf=c.min_samples_leaf,
+            max_features=c.max_features,
+            n_jobs=c.threads,
+            random_state=c.random_seed,
+            **drawn,
+        )
 
     def _grow(self, X: np.ndarray, y: np.ndarray, w: np.ndarray | None, started: float) -> list[int]:
         "All trees at once or, under a time limit, as many at a time as should fit; numbers of trees after each step."
@@ -440,8 +577,10 @@ class RandomForestModel(ClassicalModel):
         return grown
 
     def _raw(self, pipeline: Pipeline, X: np.ndarray) -> np.ndarray:
-        "Blocks of rows beside each other, each adding its trees in order: the same sum with any number of threads, and the trees are asked themselves."
+        """Blocks of rows beside each other, each adding its trees in order: the same sum with any number of threads, and the trees are
+        asked themselves."""
         from joblib import Parallel, delayed
+
         trees, threads = [e.tree_ for e in pipeline.steps[-1][1].estimators_], self.config.threads
 
         def ask(rows: np.ndarray) -> np.ndarray:
@@ -449,6 +588,7 @@ class RandomForestModel(ClassicalModel):
             for tree in trees:
                 total += tree.predict(rows)
             return total / len(trees)
+
         if any(t.n_features != X.shape[1] for t in trees):  # a tree that is asked itself does not look
             raise ValueError(f"trees of {trees[0].n_features} columns, rows of {X.shape[1]}")
         X = np.ascontiguousarray(X, dtype=np.float32)  # what a tree compares
@@ -465,6 +605,7 @@ class RandomForestModel(ClassicalModel):
 @dataclass
 class SVMConfig(ClassicalConfig):
     "The settings of the kernel machine: penalty, kernel and landmarks."
+
     C: Positive = 0.1  # inverse penalty; small, because outcomes are noisy
     gamma: Positive | None = None  # width of the RBF kernel; None: 1 / number of columns
     epsilon: NonNegative = 0.05  # regression's tube, in standard deviations of the label
@@ -485,31 +626,48 @@ def two_parts(
     alone = np.concatenate([r for r in of if len(r) == 1] or [rows[:0]])
     if len(alone):
         say_once(f"svm: {len(alone)} class(es) of one row are fitted and calibrated on the same row; their probabilities mean little")
-    late = np.sort(np.concatenate([r[-max(1, len(r) // 5):] for r in of]))
+    late = np.sort(np.concatenate([r[-max(1, len(r) // 5) :] for r in of]))
     return np.sort(np.concatenate([np.setdiff1d(rows, late), alone])), late
 
 # %% ../nbs/05_classical.ipynb #9aa9781a
-@register("svm", family="classical", description="RBF support vector machine; landmarks above 3,000 rows",
-          purpose="short tables with smooth borders between classes",
-          not_for="on long tables: above 3,000 rows it is an approximation, and still among the slowest; where probabilities must be good, since it learns none itself",
-          paper="Cortes and Vapnik (1995), https://doi.org/10.1007/BF00994018; Williams and Seeger (2000) on the landmarks")
+@register(
+    "svm",
+    family="classical",
+    description="RBF support vector machine; landmarks above 3,000 rows",
+    purpose="short tables with smooth borders between classes",
+    not_for="on long tables: above 3,000 rows it is an approximation, and still among the slowest; where probabilities must be good, since "
+    "it learns none itself",
+    paper="Cortes and Vapnik (1995), https://doi.org/10.1007/BF00994018; Williams and Seeger (2000) on the landmarks",
+)
 class SVMModel(ClassicalModel):
     "Support vector machines behind the contract."
+
     Config: ClassVar[type[ModelConfig]] = SVMConfig
-    search_space: ClassVar[Space] = Space({"C": Float(1e-3, 10.0, log=True, simpler="low", doc="inverse penalty"), "gamma": Float(1e-4, 1.0, log=True, simpler="low", doc="width of the RBF kernel"),
-        "epsilon": Float(0.01, 0.5, log=True, simpler="high", doc="regression's tube, in standard deviations of the label")})
+    search_space: ClassVar[Space] = Space(
+        {
+            "C": Float(1e-3, 10.0, log=True, simpler="low", doc="inverse penalty"),
+            "gamma": Float(1e-4, 1.0, log=True, simpler="low", doc="width of the RBF kernel"),
+            "epsilon": Float(0.01, 0.5, log=True, simpler="high", doc="regression's tube, in standard deviations of the label"),
+        }
+    )
 
     def _machine(self, n_rows: int) -> Any:
         from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
+
         c, exact = self.config, n_rows <= self.config.exact_rows
         linear = {"C": c.C, "max_iter": c.max_iter, "random_state": c.random_seed, "dual": False}
         if self.codec is not None:
             return SVC(C=c.C, gamma=self._gamma, random_state=c.random_seed) if exact else LinearSVC(**linear)
-        return SVR(C=c.C * 10, gamma=self._gamma, epsilon=c.epsilon, tol=1e-9) if exact else LinearSVR(epsilon=c.epsilon, loss="squared_epsilon_insensitive", **linear)
+        return (
+            SVR(C=c.C * 10, gamma=self._gamma, epsilon=c.epsilon, tol=1e-9)
+            if exact
+            else LinearSVR(epsilon=c.epsilon, loss="squared_epsilon_insensitive", **linear)
+        )
 
     def _full(self, n_rows: int) -> Any:
         from sklearn.kernel_approximation import Nystroem
         from sklearn.pipeline import Pipeline
+
         p = self._pipeline(self._machine(n_rows))
         if n_rows > self.config.exact_rows:
             marks = Nystroem(gamma=self._gamma, n_components=min(self.config.n_landmarks, n_rows), random_state=self.config.random_seed)
@@ -518,14 +676,23 @@ class SVMModel(ClassicalModel):
 
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         self._gamma, n = self.config.gamma or 1.0 / X.shape[1], len(y)
-        self._target = (0.0, 1.0) if self.codec is not None else (float(np.average(y, weights=w)), float(np.sqrt(np.cov(y, aweights=w, ddof=0))))
+        self._target = (
+            (0.0, 1.0) if self.codec is not None else (float(np.average(y, weights=w)), float(np.sqrt(np.cov(y, aweights=w, ddof=0))))
+        )
         keep = self._affordable(X, y)
         X, y, w = X[keep], y[keep], None if w is None else w[keep]
         X, X_val = self._learn_bounds(X, w), self._cut(X_val)
         self.native = self._plain(X, y, w) if self.codec is None else self._calibrated(X, y, w)
         val, hits_val = self._judge(self.native, X_val, y_val) if X_val is not None else (None, None)
         loss, hits = self._judge(self.native, X, y, w)
-        return TrainingMetrics(loss, val, train_accuracy=hits if len(y) == n else None, val_accuracy=hits_val, time_limited=len(y) < n, history={"rows": [float(len(y))]} if self.config.time_limit else {})
+        return TrainingMetrics(
+            loss,
+            val,
+            train_accuracy=hits if len(y) == n else None,
+            val_accuracy=hits_val,
+            time_limited=len(y) < n,
+            history={"rows": [float(len(y))]} if self.config.time_limit else {},
+        )
 
     def _plain(self, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
         "The machine alone; a regression learns the label in standard deviations."
@@ -555,6 +722,7 @@ class SVMModel(ClassicalModel):
         from sklearn.calibration import CalibratedClassifierCV
         from sklearn.frozen import FrozenEstimator
         from sklearn.pipeline import Pipeline
+
         early, late = two_parts(y, len(self.codec.classes))
         fitted = self._plain(X[early], y[early], None if w is None else w[early])
         every = np.arange(len(late))  # one fold: the machine is frozen, and its sigmoid sees all late rows
@@ -568,5 +736,6 @@ class SVMModel(ClassicalModel):
 
     def _load_native(self, folder: Path) -> None:
         super()._load_native(folder)
-        known = load_json(folder / "target.json") if (folder / "target.json").exists() else {"mean": 0.0, "deviation": 1.0}  # older files scale inside
+        # older files scale inside
+        known = load_json(folder / "target.json") if (folder / "target.json").exists() else {"mean": 0.0, "deviation": 1.0}
         self._target = (known["mean"], known["deviation"])

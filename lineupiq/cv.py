@@ -34,6 +34,7 @@ __all__ = ['UNBOUNDED', 'FoldManifest', 'Fold', 'class_codes', 'check_fold', 'ro
 @dataclass(frozen=True)
 class FoldManifest:
     "The parts of a fold and their sizes, in values that can be stored."
+
     number: int  # 0 for the first fold
     cut: Any  # the training labels of a walk-forward fold end before this time
     test_from: Any  # first time of the test block
@@ -53,6 +54,7 @@ class FoldManifest:
 @dataclass(frozen=True, eq=False, repr=False)
 class Fold(Shown):
     "Row numbers to train on, to test on and, for a hold-out, to choose by."
+
     train: np.ndarray  # (n,) int64, in time order
     test: np.ndarray
     val: np.ndarray | None = None
@@ -68,14 +70,29 @@ class Fold(Shown):
         for part in (self.train, self.val, self.test):
             rows = np.ascontiguousarray([] if part is None else part, dtype="<i8")
             sha.update(str(len(rows)).encode() + b":" + rows.tobytes())
-        return FoldManifest(self.number, *self.span, len(self.train), len(self.test), 0 if self.val is None else len(self.val),
-                            self.purged, self.embargoed, sha.hexdigest()[:16])
+        return FoldManifest(
+            self.number,
+            *self.span,
+            len(self.train),
+            len(self.test),
+            0 if self.val is None else len(self.val),
+            self.purged,
+            self.embargoed,
+            sha.hexdigest()[:16],
+        )
 
     def card(self) -> Card:
         "Its sizes and its time."
         sizes = {"train": self.train, "val": self.val, "test": self.test}
-        return Card(f"Fold {self.number}", {**{k: f"{len(v):,}" for k, v in sizes.items() if v is not None}, **({"from": str(self.span[1])[:16], "to": str(self.span[2])[:16]} if self.span[1] is not None else {}),
-                                            "purged": f"{self.purged:,}", "embargoed": f"{self.embargoed:,}"})
+        return Card(
+            f"Fold {self.number}",
+            {
+                **{k: f"{len(v):,}" for k, v in sizes.items() if v is not None},
+                **({"from": str(self.span[1])[:16], "to": str(self.span[2])[:16]} if self.span[1] is not None else {}),
+                "purged": f"{self.purged:,}",
+                "embargoed": f"{self.embargoed:,}",
+            },
+        )
 
 # %% ../nbs/02_cv.ipynb #f255265c
 def class_codes(
@@ -83,8 +100,10 @@ def class_codes(
 ) -> np.ndarray | None:  # (N,) a number per class, -1 where unknown; None if the labels are quantities
     "Labels as class numbers, if they look like classes."
     import pandas as pd
+
     y = np.asarray(y)
-    if y.dtype.kind == "f" and (y[:1000][np.isfinite(y[:1000])] % 1).any(): return None  # the first rows tell
+    if y.dtype.kind == "f" and (y[:1000][np.isfinite(y[:1000])] % 1).any():
+        return None  # the first rows tell
     codes, found = pd.factorize(y)
     quantities = found.dtype.kind in "fiu" and (len(found) > 10 or (found != np.round(found.astype(float))).any())
     return None if quantities else codes
@@ -104,15 +123,22 @@ def check_fold(
         if rows is not None and len(rows) < least:
             lost = f"cut {fold.span[0]}, {fold.purged} purged, {fold.embargoed} embargoed"
             raise DataError(f"{name} has {len(rows)} {part} rows", found=lost, expected=f"at least {least}", fix=remedy)
-    if y is None: return fold
+    if y is None:
+        return fold
     codes = class_codes(y) if codes is None else codes
     for part, (rows, _) in parts.items():
-        if rows is None or (part != "training" and (codes is None or one_class == "allow")): continue
+        if rows is None or (part != "training" and (codes is None or one_class == "allow")):
+            continue
         values = np.asarray(y)[rows] if codes is None else codes[rows]
         if (values == values[0]).all():
             label = np.asarray(y)[rows[0]]
-            raise DataError(f"{name} has only class {label}; use fewer splits / larger test", where=f"{len(rows)} {part} rows",
-                            found=f"every label is {label}", expected="at least two classes", fix=remedy)
+            raise DataError(
+                f"{name} has only class {label}; use fewer splits / larger test",
+                where=f"{len(rows)} {part} rows",
+                found=f"every label is {label}",
+                expected="at least two classes",
+                fix=remedy,
+            )
     return fold
 
 # %% ../nbs/02_cv.ipynb #78a46341
@@ -125,12 +151,20 @@ def row_count(
     try:
         return int(shape[0]) if shape else len(rows)
     except TypeError:
-        raise ConfigError(f"{name} has no rows", where=f"split: {name}", found=f"{type(rows).__name__} {ascii(rows)[:40]}", expected="the rows that belong to the splitter's times, or None", fix="n_splits belongs into the splitter's constructor; split() needs no argument") from None
+        raise ConfigError(
+            f"{name} has no rows",
+            where=f"split: {name}",
+            found=f"{type(rows).__name__} {ascii(rows)[:40]}",
+            expected="the rows that belong to the splitter's times, or None",
+            fix="n_splits belongs into the splitter's constructor; split() needs no argument",
+        ) from None
 
 
 class Splitter(Shown):
     "Folds over a timeline; members say which blocks are tested and which rows may train."
-    def __init__(self,
+
+    def __init__(
+        self,
         times: ArrayLike,  # (N,) when each prediction is made; any order
         label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
         groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
@@ -147,8 +181,11 @@ class Splitter(Shown):
             raise ConfigError("one_class is unknown", found=repr(one_class), expected="'raise' or 'allow'")
         self.one_class, span = one_class, int(self.timeline.times[-1] - self.timeline.times[0])
         if self.embargo and self.embargo >= span:
-            raise ConfigError("embargo leaves nothing between the first and the last of times", found=f"embargo={embargo!r}",
-                              expected=f"less than {span} ticks")
+            raise ConfigError(
+                "embargo leaves nothing between the first and the last of times",
+                found=f"embargo={embargo!r}",
+                expected=f"less than {span} ticks",
+            )
         self.blocks = self._blocks()
 
     def iter_folds(self, y: ArrayLike | None = None) -> Iterator[Fold]:
@@ -168,14 +205,20 @@ class Splitter(Shown):
         "All folds in a list, each with its manifest."
         return list(self.iter_folds(y))
 
-    def split(self, X: Rows | None = None, y: ArrayLike | None = None, groups: ArrayLike | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def split(
+        self, X: Rows | None = None, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         "scikit-learn's interface: (train, test) row numbers."
         if X is not None and (n := row_count(X, "X")) != self.timeline.n_rows:
-            raise DataError("X has another number of rows than the times that the splitter was built with", found=f"{n}",
-                            expected=f"{self.timeline.n_rows}")
+            raise DataError(
+                "X has another number of rows than the times that the splitter was built with",
+                found=f"{n}",
+                expected=f"{self.timeline.n_rows}",
+            )
         if groups is not None:
             raise ConfigError("groups belong into the splitter's constructor", fix="WalkForward(times, label_end, groups, ...)")
-        for fold in self.iter_folds(y): yield fold.train, fold.test
+        for fold in self.iter_folds(y):
+            yield fold.train, fold.test
 
     def get_n_splits(self, X: Rows | None = None, y: ArrayLike | None = None, groups: ArrayLike | None = None) -> int:
         "The number of folds that `split` gives."
@@ -184,6 +227,7 @@ class Splitter(Shown):
     def summary(self, y: ArrayLike | None = None) -> pd.DataFrame:
         "One line a fold: its manifest."
         import pandas as pd
+
         return pd.DataFrame([asdict(fold.manifest) for fold in self.iter_folds(y)]).set_index("number")
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -198,12 +242,30 @@ class Splitter(Shown):
         import itertools
 
         import pandas as pd
+
         try:
             first = list(itertools.islice(self.iter_folds(), 8))
         except LineupIQError as err:  # it is shown before anybody has asked for folds
             return replace(self.card(), notes=[str(err)]).html()
-        table = pd.DataFrame([{"fold": f.number, "train": f"{len(f.train):,}", "test": f"{len(f.test):,}", "purged": f"{f.purged:,}", "embargoed": f"{f.embargoed:,}", "test from": str(f.span[1])[:16], "to": str(f.span[2])[:16]} for f in first])
-        return replace(self.card(), frame=table, notes=["plot() draws them."] + ([f"The first {len(first)} of {len(self.blocks)}."] if len(first) < len(self.blocks) else [])).html()
+        table = pd.DataFrame(
+            [
+                {
+                    "fold": f.number,
+                    "train": f"{len(f.train):,}",
+                    "test": f"{len(f.test):,}",
+                    "purged": f"{f.purged:,}",
+                    "embargoed": f"{f.embargoed:,}",
+                    "test from": str(f.span[1])[:16],
+                    "to": str(f.span[2])[:16],
+                }
+                for f in first
+            ]
+        )
+        return replace(
+            self.card(),
+            frame=table,
+            notes=["plot() draws them."] + ([f"The first {len(first)} of {len(self.blocks)}."] if len(first) < len(self.blocks) else []),
+        ).html()
 
 # %% ../nbs/02_cv.ipynb #8371b44f
 def past_rows(
@@ -222,7 +284,19 @@ def past_rows(
 # %% ../nbs/02_cv.ipynb #08083b65
 class _PastOnly(Splitter):
     "Training rows lie before the block, and their labels end before it, an embargo earlier."
-    def __init__(self, times: ArrayLike, label_end: ArrayLike | None = None, groups: ArrayLike | None = None, *, train_size: int | float | None = None, embargo: Distance = 0, min_train: int = 1, one_class: str = "raise", unlabelled: bool = False):
+
+    def __init__(
+        self,
+        times: ArrayLike,
+        label_end: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        *,
+        train_size: int | float | None = None,
+        embargo: Distance = 0,
+        min_train: int = 1,
+        one_class: str = "raise",
+        unlabelled: bool = False,
+    ):
         self.train_size = train_size
         super().__init__(times, label_end, groups, embargo=embargo, min_train=min_train, one_class=one_class, unlabelled=unlabelled)
         self._window(self.blocks[0][0][0])  # an impossible train_size is refused before anything runs
@@ -230,7 +304,8 @@ class _PastOnly(Splitter):
     def _window(self, first: int) -> int:
         "Position at which the training window of the block at `first` begins."
         line, size = self.timeline, self.train_size
-        if size is None: return 0
+        if size is None:
+            return 0
         if isinstance(size, (int, np.integer, float)):
             return int(line.starts[max(0, np.searchsorted(line.starts, first) - whole_number(size, "train_size", 1))])
         return int(np.searchsorted(line.times, line.times[first] - to_duration(size, line.kind, "train_size")))
@@ -242,7 +317,9 @@ class _PastOnly(Splitter):
 # %% ../nbs/02_cv.ipynb #5fd44a9a
 class WalkForward(_PastOnly):
     "Equal test blocks at the end of the history, each predicted from its past: expanding, or rolling with `train_size`."
-    def __init__(self,
+
+    def __init__(
+        self,
         times: ArrayLike,  # (N,) when each prediction is made; any order
         label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
         groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
@@ -257,23 +334,37 @@ class WalkForward(_PastOnly):
     ):
         self.n_splits = whole_number(n_splits, "n_splits", 2)
         self.test_size = test_size if test_size is None else whole_number(test_size, "test_size", 1)
-        super().__init__(times, label_end, groups, train_size=train_size, embargo=embargo, min_train=min_train, one_class=one_class, unlabelled=unlabelled)
+        super().__init__(
+            times,
+            label_end,
+            groups,
+            train_size=train_size,
+            embargo=embargo,
+            min_train=min_train,
+            one_class=one_class,
+            unlabelled=unlabelled,
+        )
 
     def _blocks(self) -> list[list[tuple[int, int]]]:
         units, k = len(self.timeline.starts), self.n_splits
         size = self.test_size or units // (k + 1)
         least = k * (self.test_size or 1) + 1
         if units < least:
-            raise DataError(f"too little history for {k} test blocks of {self.test_size or 'at least 1'} units",
-                            found=f"{units} different times or groups in {len(self.timeline)} rows",
-                            expected=f"at least {least} rows with different times or groups", fix="use fewer splits / smaller test")
-        edges = np.append(self.timeline.starts, len(self.timeline))[units - k * size::size].tolist()
+            raise DataError(
+                f"too little history for {k} test blocks of {self.test_size or 'at least 1'} units",
+                found=f"{units} different times or groups in {len(self.timeline)} rows",
+                expected=f"at least {least} rows with different times or groups",
+                fix="use fewer splits / smaller test",
+            )
+        edges = np.append(self.timeline.starts, len(self.timeline))[units - k * size :: size].tolist()
         return [[block] for block in zip(edges[:-1], edges[1:], strict=True)]
 
 # %% ../nbs/02_cv.ipynb #323dfc98
 class WalkForwardBlocks(_PastOnly):
     "Test blocks that the caller names, each predicted from its past."
-    def __init__(self,
+
+    def __init__(
+        self,
         times: ArrayLike,  # (N,) when each prediction is made; any order
         label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
         groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
@@ -287,8 +378,18 @@ class WalkForwardBlocks(_PastOnly):
         unlabelled: bool = False,  # True: rows whose label is not known yet may be in a test block (to be predicted)
     ):
         self.wanted, self.by = list(blocks), by
-        if not self.wanted: raise ConfigError("blocks names no test block", found="[]", expected="[(2018, 2018), (2019, 2019)]")
-        super().__init__(times, label_end, groups, train_size=train_size, embargo=embargo, min_train=min_train, one_class=one_class, unlabelled=unlabelled)
+        if not self.wanted:
+            raise ConfigError("blocks names no test block", found="[]", expected="[(2018, 2018), (2019, 2019)]")
+        super().__init__(
+            times,
+            label_end,
+            groups,
+            train_size=train_size,
+            embargo=embargo,
+            min_train=min_train,
+            one_class=one_class,
+            unlabelled=unlabelled,
+        )
 
     def _blocks(self) -> list[list[tuple[int, int]]]:
         bounds = [block_bounds(self.timeline, block, self.by) for block in self.wanted]
@@ -313,12 +414,24 @@ def walk_forward_seasons(
     "Every season from `first` to `last`, each predicted from the seasons before it."
     if whole_number(first, "first", 0) > whole_number(last, "last", 0):
         raise ConfigError("first and last contradict each other", found=f"first={first}, last={last}", expected="first <= last")
-    return WalkForwardBlocks(times, label_end, blocks=[(s, s) for s in range(first, last + 1)], by=seasons, groups=groups, embargo=embargo, min_train=min_train)
+    return WalkForwardBlocks(
+        times, label_end, blocks=[(s, s) for s in range(first, last + 1)], by=seasons, groups=groups, embargo=embargo, min_train=min_train
+    )
 
 # %% ../nbs/02_cv.ipynb #e5b87e80
 class _TwoSided(Splitter):
     "Training rows lie on both sides of the test blocks, and their spans touch none of them."
-    def __init__(self, times: ArrayLike, label_end: ArrayLike | None = None, groups: ArrayLike | None = None, embargo: Distance = 0, min_train: int = 1, one_class: str = "raise", unlabelled: bool = False):
+
+    def __init__(
+        self,
+        times: ArrayLike,
+        label_end: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        embargo: Distance = 0,
+        min_train: int = 1,
+        one_class: str = "raise",
+        unlabelled: bool = False,
+    ):
         if unlabelled:
             raise ConfigError("unlabelled rows have no place in a k-fold", found="unlabelled=True", fix="use WalkForward")
         super().__init__(times, label_end, groups, embargo=embargo, min_train=min_train, one_class=one_class)
@@ -326,8 +439,13 @@ class _TwoSided(Splitter):
     def _parts(self, k: int) -> list[tuple[int, int]]:
         "The timeline in k parts of whole units whose sizes differ by at most one, the larger first."
         units = len(self.timeline.starts)
-        if units < k: raise DataError(f"too little history for {k} blocks", found=f"{units} different times or groups",
-                                      expected=f"at least {k} rows with different times or groups", fix="use fewer splits")
+        if units < k:
+            raise DataError(
+                f"too little history for {k} blocks",
+                found=f"{units} different times or groups",
+                expected=f"at least {k} rows with different times or groups",
+                fix="use fewer splits",
+            )
         counts = np.full(k, units // k) + (np.arange(k) < units % k)
         edges = np.append(self.timeline.starts, len(self.timeline))[np.concatenate([[0], counts.cumsum()])].tolist()
         return list(zip(edges[:-1], edges[1:], strict=True))
@@ -338,24 +456,27 @@ class _TwoSided(Splitter):
         for first, end in blocks:
             keep[first:end] = False
             keep[:first] &= line.ends[:first] < line.times[first]
-            keep[end:np.searchsorted(line.times, line.ends[first:end].max(), "right")] = False
+            keep[end : np.searchsorted(line.times, line.ends[first:end].max(), "right")] = False
         purged = len(line) - tested - int(np.count_nonzero(keep))
         for first, end in blocks if self.embargo else []:
             known = line.ends[first:end].max()
-            keep[end:max(end, np.searchsorted(line.times, known + self.embargo, "right"))] = False
+            keep[end : max(end, np.searchsorted(line.times, known + self.embargo, "right"))] = False
         train = np.flatnonzero(keep)
         return train, purged, len(line) - tested - purged - len(train)
 
 # %% ../nbs/02_cv.ipynb #20a7020f
 class PurgedKFold(_TwoSided):
     "Every row is tested once; rows on both sides train unless their labels touch the test block."
-    def __init__(self,
+
+    def __init__(
+        self,
         times: ArrayLike,  # (N,) when each prediction is made; any order
         label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
         groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
         *,
         n_splits: int = 5,  # number of blocks
-        embargo: Distance = 0,  # distance in time after each block, never in rows: a Timedelta beside datetimes, a number beside numbered times
+        # distance in time after each block, never in rows: a Timedelta beside datetimes, a number beside numbered times
+        embargo: Distance = 0,
         min_train: int = 1,  # fewest training rows a fold may have after the purge
         one_class: str = "raise",  # "allow": test blocks of one class pass, for scores that are pooled over folds
         unlabelled: bool = False,  # refused: such rows have no place in a k-fold
@@ -363,27 +484,32 @@ class PurgedKFold(_TwoSided):
         self.n_splits = whole_number(n_splits, "n_splits", 2)
         super().__init__(times, label_end, groups, embargo, min_train, one_class, unlabelled)
 
-    def _blocks(self) -> list[list[tuple[int, int]]]: return [[part] for part in self._parts(self.n_splits)]
+    def _blocks(self) -> list[list[tuple[int, int]]]:
+        return [[part] for part in self._parts(self.n_splits)]
 
 # %% ../nbs/02_cv.ipynb #c2d52f2b
 class CombinatorialPurged(_TwoSided):
     "Every choice of `n_test` blocks out of `n_blocks` is tested once; the predictions form several whole paths."
-    def __init__(self,
+
+    def __init__(
+        self,
         times: ArrayLike,  # (N,) when each prediction is made; any order
         label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
         groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split; None: the timestamp
         *,
         n_blocks: int = 6,  # blocks of the history; 6 and 2 give 15 folds and 5 paths, the book's example
         n_test: int = 2,  # blocks in a test set
-        embargo: Distance = 0,  # distance in time after each block, never in rows: a Timedelta beside datetimes, a number beside numbered times
+        # distance in time after each block, never in rows: a Timedelta beside datetimes, a number beside numbered times
+        embargo: Distance = 0,
         min_train: int = 1,  # fewest training rows a fold may have after the purge
         one_class: str = "raise",  # "allow": test blocks of one class pass, for scores that are pooled over folds
         unlabelled: bool = False,  # refused: such rows have no place in a k-fold
     ):
         self.n_blocks, self.n_test = whole_number(n_blocks, "n_blocks", 3), whole_number(n_test, "n_test", 1)
         if n_test >= n_blocks:
-            raise ConfigError("n_test and n_blocks contradict each other", found=f"n_test={n_test}, n_blocks={n_blocks}",
-                              expected="n_test < n_blocks")
+            raise ConfigError(
+                "n_test and n_blocks contradict each other", found=f"n_test={n_test}, n_blocks={n_blocks}", expected="n_test < n_blocks"
+            )
         super().__init__(times, label_end, groups, embargo, min_train, one_class, unlabelled)
 
     def _blocks(self) -> list[list[tuple[int, int]]]:
@@ -399,13 +525,15 @@ class CombinatorialPurged(_TwoSided):
         "Each path as (fold number, row numbers) pairs, one for each block of the history, in time order."
         parts, by_block = self._parts(self.n_blocks), [[] for _ in range(self.n_blocks)]
         for number, chosen in enumerate(combinations(range(self.n_blocks), self.n_test)):
-            for j in chosen: by_block[j].append(number)
+            for j in chosen:
+                by_block[j].append(number)
         return [[(by_block[j][p], self.timeline.rows(slice(*parts[j]))) for j in range(self.n_blocks)] for p in range(self.n_paths)]
 
 # %% ../nbs/02_cv.ipynb #3dad75cf
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PartBounds:
     "Seasons or dates where the parts of a hold-out end and begin."
+
     by: ArrayLike | None = None  # (N,) the column that the bounds speak of, e.g. the season; None: the times
     train_until: str | int | np.datetime64 | None = None  # last time (or season) that may train, inclusive
     test_from: str | int | np.datetime64 | None = None  # first time (or season) of the test part
@@ -420,8 +548,8 @@ def holdout(
     label_end: ArrayLike | None = None,  # (N,) when each label became known; None is honest only if labels end in the same instant
     groups: ArrayLike | None = None,  # (N,) ordered number of the unit that parts may not split; None: the timestamp
     *,
-    val: float = .15,  # share of rows for validation; 0: no validation part
-    test: float = .15,  # share of rows for test, where the bounds do not say it
+    val: float = 0.15,  # share of rows for validation; 0: no validation part
+    test: float = 0.15,  # share of rows for test, where the bounds do not say it
     embargo: Distance = 0,  # distance in time that training labels keep from validation, and both from test
     bounds: PartBounds = UNBOUNDED,  # seasons or dates where parts end and begin
     min_train: int = 1,  # fewest training rows that are accepted
@@ -432,8 +560,9 @@ def holdout(
         if not (isinstance(share, (int, float)) and 0 <= share < 1):
             raise ConfigError(f"{name} must be a share", found=repr(share), expected="0 <= share < 1")
     if val + test >= 1 or (test == 0 and bounds.test_from is None):
-        raise ConfigError("val and test leave no training rows, or test is empty", found=f"val={val}, test={test}",
-                          expected="test > 0, val + test < 1")
+        raise ConfigError(
+            "val and test leave no training rows, or test is empty", found=f"val={val}, test={test}", expected="test > 0, val + test < 1"
+        )
     line = Timeline(times, label_end, groups)
     distance = to_duration(embargo, line.kind)
     (stop, middle), start, end = _holdout_edges(line, val, test, bounds)
@@ -447,20 +576,27 @@ def holdout(
 # %% ../nbs/02_cv.ipynb #b2d31753
 def _holdout_edges(line: Timeline, val: float, test: float, bounds: PartBounds) -> tuple[tuple[int, int], int, int]:
     "Positions: (end of train, start of validation), start of test, end of test."
+
     def unit_at(row: float) -> int:  # the start of a unit that is nearest to a row
         after = min(int(np.searchsorted(line.starts, row)), len(line.starts) - 1)
-        return int(min(line.starts[max(after - 1, 0):after + 1], key=lambda start: abs(start - row)))
+        return int(min(line.starts[max(after - 1, 0) : after + 1], key=lambda start: abs(start - row)))
+
     by, train_until, test_from, test_to = bounds.by, bounds.train_until, bounds.test_from, bounds.test_to
     end = block_bounds(line, (None, test_to), by)[1]
     stop = None if train_until is None else block_bounds(line, (None, train_until), by)[1]
-    if test_from is not None: start = block_bounds(line, (test_from, None), by)[0]
-    else: start = unit_at((1 - test) * end) if stop is None else unit_at(stop + (end - stop) * val / (val + test))
+    if test_from is not None:
+        start = block_bounds(line, (test_from, None), by)[0]
+    else:
+        start = unit_at((1 - test) * end) if stop is None else unit_at(stop + (end - stop) * val / (val + test))
     split = stop if stop is not None and stop < start else unit_at(start - val * end)
     if stop is not None and stop > start or start >= end:
-        raise ConfigError("train_until, test_from and test_to contradict each other, or name rows that do not exist",
-                          found=f"train_until={train_until}, test_from={test_from}, test_to={test_to}",
-                          expected="train_until < test_from <= test_to")
-    if not val: return (start if stop is None else stop, start), start, end
+        raise ConfigError(
+            "train_until, test_from and test_to contradict each other, or name rows that do not exist",
+            found=f"train_until={train_until}, test_from={test_from}, test_to={test_to}",
+            expected="train_until < test_from <= test_to",
+        )
+    if not val:
+        return (start if stop is None else stop, start), start, end
     return (split, split), start, end
 
 # %% ../nbs/02_cv.ipynb #b58274fd
@@ -473,6 +609,7 @@ def plot_folds(
     "Folds as bars over time: training, left out, validation, test."
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
+
     place = np.zeros(line.n_rows, int)
     width = max(1, int(line.times[-1] - line.times[0]))
     place[line.rows(slice(0, len(line)))] = np.minimum((line.times - line.times[0]) / width * bins, bins - 1)
@@ -481,15 +618,22 @@ def plot_folds(
         row = np.zeros(bins)
         row[occupied] = 1
         for code, rows in ((2, fold.train), (3, fold.val), (4, fold.test)):
-            if rows is not None: row[place[rows]] = code
+            if rows is not None:
+                row[place[rows]] = code
         picture.append(row)
-    if check_axes(ax) is None: ax = subplots(figsize=(8, .4 * len(picture) + 1.2))
+    if check_axes(ax) is None:
+        ax = subplots(figsize=(8, 0.4 * len(picture) + 1.2))
     colours = ["none", PALE, BLUE, ORANGE, RED]
     ax.imshow(picture, aspect="auto", interpolation="nearest", cmap=ListedColormap(colours), vmin=0, vmax=4)
     at = np.linspace(0, bins - 1, 5)
     labels = [line.stamp(line.times[0] + width * (x / (bins - 1))) for x in at]
     ax.set_xticks(at, [str(v)[:10] for v in labels])
     ax.set(ylabel="fold", yticks=range(len(picture)))
-    ax.legend(handles=[Patch(color=c, label=t) for c, t in zip(colours[1:], ("not used", "train", "validation", "test"), strict=True)],
-              ncols=4, loc="lower center", bbox_to_anchor=(.5, 1), frameon=False)
+    ax.legend(
+        handles=[Patch(color=c, label=t) for c, t in zip(colours[1:], ("not used", "train", "validation", "test"), strict=True)],
+        ncols=4,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        frameon=False,
+    )
     return ax

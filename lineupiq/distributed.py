@@ -47,6 +47,7 @@ def deal_rows(
 @dataclass(frozen=True)
 class Crew:
     "The workers that share one fit."
+
     client: Client  # connected, for this fit alone
     workers: tuple[str, ...]  # addresses, in order
     threads: int  # of each
@@ -57,7 +58,12 @@ def check_no_limit(
 ) -> None:
     "Raise `ConfigError` where a divided fit has a limit of time."
     if seconds is not None:
-        raise ConfigError("time_limit and distributed (--distributed) contradict each other: workers with clocks of their own would not stop at the same round", found=f"time_limit: {seconds:g}", fix="leave one of them out")
+        raise ConfigError(
+            "time_limit and distributed (--distributed) contradict each other: workers with clocks of their own would not stop at the same "
+            "round",
+            found=f"time_limit: {seconds:g}",
+            fix="leave one of them out",
+        )
 
 
 ATTEMPTS = 3  # times that a fit begins before lost workers are an error
@@ -73,21 +79,29 @@ def with_crew(
         if outcome is not None:
             return outcome[0]
         log.warning("a worker of the cluster was lost; the fit begins again with %d", cluster.workers)
-    raise JobError("workers were lost each time that the fit began", where=str(cluster.plan.cluster), found=f"{ATTEMPTS} times", fix="the machines may have run out of memory; give the rows to more workers")
+    raise JobError(
+        "workers were lost each time that the fit began",
+        where=str(cluster.plan.cluster),
+        found=f"{ATTEMPTS} times",
+        fix="the machines may have run out of memory; give the rows to more workers",
+    )
 
 # %% ../nbs/02c_distributed.ipynb #56ee5b26
 def _attempt(cluster: Cluster, work: Callable[[Crew], Any]) -> tuple[Any] | None:
     "What the work returned or raised; None where a worker was lost."
     from distributed import Client
+
     with Client(cluster.client.scheduler.address, timeout=30, set_as_default=False) as client:
         check_versions(client)
         crew, said = Crew(client, tuple(cluster.addresses), cluster.threads), []
         if not crew.workers:
-            raise JobError("the cluster has no workers", where=str(cluster.plan.cluster), fix="start workers, and go on with the run (--resume)")
+            raise JobError(
+                "the cluster has no workers", where=str(cluster.plan.cluster), fix="start workers, and go on with the run (--resume)"
+            )
         worker = threading.Thread(target=copy_context().run, args=(_tell, work, crew, said), daemon=True)
         worker.start()
         while worker.is_alive():
-            worker.join(.5)
+            worker.join(0.5)
             if _is_short(cluster, crew):
                 return None
         if isinstance(said[0], BaseException):
@@ -95,7 +109,7 @@ def _attempt(cluster: Cluster, work: Callable[[Crew], Any]) -> tuple[Any] | None
             if _is_short(cluster, crew):
                 return None
             raise said[0]
-    return said[0],
+    return (said[0],)
 
 
 def _tell(work: Callable[[Crew], Any], crew: Crew, said: list[Any]) -> None:
@@ -115,6 +129,7 @@ def _is_short(cluster: Cluster, crew: Crew) -> bool:
 @dataclass(frozen=True)
 class Divided:
     "Rows and labels, a part on each worker."
+
     rows: list[Any]  # futures of (n, F) float32
     labels: list[Any]  # futures of (n,) float32
     weights: list[Any] | None  # likewise
@@ -124,7 +139,10 @@ class Divided:
     def arrays(self) -> tuple[Any, Any, Any]:  # (N, F), (N,), (N,) or None
         "The parts as Dask's arrays, which the libraries take."
         import dask.array as da
-        joined = lambda parts, more: da.concatenate([da.from_delayed(p, (n, *more), np.float32) for p, n in zip(parts, self.sizes, strict=True)])  # noqa: E731
+
+        joined = lambda parts, more: da.concatenate(
+            [da.from_delayed(p, (n, *more), np.float32) for p, n in zip(parts, self.sizes, strict=True)]
+        )  # noqa: E731
         return joined(self.rows, (self.width,)), joined(self.labels, ()), None if self.weights is None else joined(self.weights, ())
 
 
@@ -137,17 +155,31 @@ def divide(
     "Give each worker its rows; raises DataError where there are fewer rows than workers."
     dealt = deal_rows(len(X), len(crew.workers))
     if len(X) < len(crew.workers):
-        raise DataError("fewer rows than workers", found=f"{len(X):,} rows, {len(crew.workers)} workers", fix="train on one machine, without distributed (--distributed)")
+        raise DataError(
+            "fewer rows than workers",
+            found=f"{len(X):,} rows, {len(crew.workers)} workers",
+            fix="train on one machine, without distributed (--distributed)",
+        )
     parts = [X.take(at) for at in dealt]
     ends = [np.asarray(part.take(np.array([0, len(part) - 1])), dtype=np.float32) for part in parts]
     own = lambda values: [v.astype(np.float32) for v in (values[at] for at in dealt)]  # noqa: E731
-    return Divided(_placed(crew, _made, list(zip(parts, ends, strict=True))), _placed(crew, _itself, [(v,) for v in own(y)]), None if w is None else _placed(crew, _itself, [(v,) for v in own(w)]), [len(at) for at in dealt], len(X.columns))
+    return Divided(
+        _placed(crew, _made, list(zip(parts, ends, strict=True))),
+        _placed(crew, _itself, [(v,) for v in own(y)]),
+        None if w is None else _placed(crew, _itself, [(v,) for v in own(w)]),
+        [len(at) for at in dealt],
+        len(X.columns),
+    )
 
 # %% ../nbs/02c_distributed.ipynb #3ee9bbb8
 def _placed(crew: Crew, function: Callable[..., np.ndarray], tasks: Sequence[tuple]) -> list[Any]:
     "One task on each worker; its result stays there."
     from distributed import wait
-    futures = [crew.client.submit(function, *args, workers=[worker], allow_other_workers=False, pure=False, retries=0) for worker, args in zip(crew.workers, tasks, strict=True)]
+
+    futures = [
+        crew.client.submit(function, *args, workers=[worker], allow_other_workers=False, pure=False, retries=0)
+        for worker, args in zip(crew.workers, tasks, strict=True)
+    ]
     wait(futures)
     for future in futures:
         if (err := future.exception()) is not None:
@@ -163,7 +195,9 @@ def _made(X: RowBlocks, ends: np.ndarray) -> np.ndarray:
     "On a worker: the rows of its part."
     out = np.asarray(X, dtype=np.float32)
     if not np.array_equal(out[[0, -1]], ends, equal_nan=True):
-        raise JobError("a worker reads other rows than the process that asked", fix="the run's folder must lie where every machine sees the same files")
+        raise JobError(
+            "a worker reads other rows than the process that asked", fix="the run's folder must lie where every machine sees the same files"
+        )
     return out
 
 # %% ../nbs/02c_distributed.ipynb #ad7e5906
@@ -177,12 +211,23 @@ def fit_xgboost(
     "Train XGBoost on rows that are divided."
     import xgboost
     from xgboost import dask
+
     data: dict[str, Any] = {}
     for name, part in sets.items():
         X, y, w = part.arrays()
-        data[name] = dask.DaskQuantileDMatrix(crew.client, X, y, weight=w, max_bin=params["max_bin"], **({"ref": data["train"]} if data else {}))
+        data[name] = dask.DaskQuantileDMatrix(
+            crew.client, X, y, weight=w, max_bin=params["max_bin"], **({"ref": data["train"]} if data else {})
+        )
     with xgboost.config_context(verbosity=0):  # of the workers, too: those of a local cluster print where this process prints
-        done = dask.train(crew.client, {**params, "nthread": crew.threads}, data["train"], num_boost_round=rounds, evals=[(d, name) for name, d in data.items()], callbacks=list(callbacks), verbose_eval=False)
+        done = dask.train(
+            crew.client,
+            {**params, "nthread": crew.threads},
+            data["train"],
+            num_boost_round=rounds,
+            evals=[(d, name) for name, d in data.items()],
+            callbacks=list(callbacks),
+            verbose_eval=False,
+        )
     return done["booster"], {name: list(next(iter(losses.values()))) for name, losses in done["history"].items()}
 
 # %% ../nbs/02c_distributed.ipynb #04e76563
@@ -190,7 +235,8 @@ def _log_loss(raw: np.ndarray, y: np.ndarray) -> np.ndarray:
     return log_loss_rows(np.ascontiguousarray(raw.reshape(len(y), -1)), y.astype(int))[0]
 
 
-ROW_LOSSES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # of scores before the link, as LightGBM's metrics of the same losses
+# of scores before the link, as LightGBM's metrics of the same losses
+ROW_LOSSES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "squared": lambda raw, y: (raw - y) ** 2,
     "poisson": lambda raw, y: np.exp(raw) - y * raw,
     "tweedie": lambda raw, y: 2 * y * np.exp(-raw / 2) + 2 * np.exp(raw / 2),  # power 1.5
@@ -202,6 +248,7 @@ ROW_LOSSES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # of 
 def _sums_by_round(model: str, X: np.ndarray, y: np.ndarray, first: int, kind: str) -> np.ndarray:
     "On a worker: the sum of its rows' losses after each round from `first` on."
     import lightgbm as lgb
+
     booster = lgb.Booster(model_str=model)
     raw, out = booster.predict(X, raw_score=True, num_iteration=first) if first else 0.0, []
     for k in range(first, booster.current_iteration()):
@@ -219,7 +266,12 @@ def losses_by_round(
 ) -> list[float]:
     "The loss of divided rows after each round."
     model = booster.model_to_string(num_iteration=-1)
-    sums = crew.client.gather([crew.client.submit(_sums_by_round, model, X, y, first, kind, workers=[worker], pure=False) for worker, X, y in zip(crew.workers, rows.rows, rows.labels, strict=True)])
+    sums = crew.client.gather(
+        [
+            crew.client.submit(_sums_by_round, model, X, y, first, kind, workers=[worker], pure=False)
+            for worker, X, y in zip(crew.workers, rows.rows, rows.labels, strict=True)
+        ]
+    )
     mean = np.sum(sums, axis=0) / sum(rows.sizes)
     return (np.sqrt(mean) if kind == "squared" else mean).tolist()
 
@@ -250,11 +302,13 @@ def fit_lightgbm(
 ) -> tuple[Any, list[float], int]:  # the booster, validation losses by round, and the best round
     "Train LightGBM on rows that are divided, in stages where validation rows may stop it."
     import lightgbm as lgb
+
     (X, y, w), val = sets["train"].arrays(), sets.get("val")
     booster, losses, best, stopped = None, [], rounds - 1, False
     while not stopped and (done := 0 if booster is None else booster.current_iteration()) < rounds:
         stage = min(rounds - done, rounds if val is None or patience is None else max(patience, done))
-        learner = lgb.DaskLGBMRegressor(client=crew.client, n_estimators=stage, **{k: v for k, v in params.items() if k != "num_threads"})  # of any loss: codes are numbers, and the classifier would learn each worker's classes apart
+        # of any loss: codes are numbers, and the classifier would learn each worker's classes apart
+        learner = lgb.DaskLGBMRegressor(client=crew.client, n_estimators=stage, **{k: v for k, v in params.items() if k != "num_threads"})
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Parameter n_jobs will be ignored")  # which nobody has set
             booster = learner.fit(X, y, sample_weight=w, **({} if booster is None else {"init_model": booster})).booster_
@@ -265,4 +319,4 @@ def fit_lightgbm(
             best, stopped = stopping_round(losses, patience or len(losses) + 1, min_delta)
     if val is None or patience is None:
         best = booster.current_iteration() - 1
-    return booster, losses[:best + 1 + (patience or 0)], best
+    return booster, losses[: best + 1 + (patience or 0)], best

@@ -37,8 +37,10 @@ Reversion = Annotated[float, Bound(ge=0, le=1)]
 @dataclass
 class EloConfig(ModelConfig):
     "The constants of the rating; those that are left out are chosen on the past."
+
     k_factor: Positive | None = None  # rating points at stake per unit of surprise; None: the best of k_grid
-    home_advantage: float | None = None  # rating points that a home field is worth; None: the best of home_grid, or learnt where ratings are given
+    # rating points that a home field is worth; None: the best of home_grid, or learnt where ratings are given
+    home_advantage: float | None = None
     mean_reversion: Reversion | None = None  # share of the way back to the mean between seasons; None: the best of reversion_grid
     k_grid: list[float] | None = None  # None: 16, 20, 24, 28
     home_grid: list[float] | None = None  # None: 30, 40, 50, 60, 70; home fields are worth less than they were
@@ -52,7 +54,11 @@ class EloConfig(ModelConfig):
 
     def grids(self) -> list[list[float]]:
         "The candidates of the three constants."
-        given = ((self.k_factor, self.k_grid, (16.0, 20.0, 24.0, 28.0)), (self.home_advantage, self.home_grid, (30.0, 40.0, 50.0, 60.0, 70.0)), (self.mean_reversion, self.reversion_grid, (0.2, 0.33, 0.45)))
+        given = (
+            (self.k_factor, self.k_grid, (16.0, 20.0, 24.0, 28.0)),
+            (self.home_advantage, self.home_grid, (30.0, 40.0, 50.0, 60.0, 70.0)),
+            (self.mean_reversion, self.reversion_grid, (0.2, 0.33, 0.45)),
+        )
         return [[fixed] if fixed is not None else list(own or usual) for fixed, own, usual in given]
 
     def contradictions(self) -> list[str]:
@@ -62,7 +68,15 @@ class EloConfig(ModelConfig):
             return [*super().contradictions(), "k_grid, home_grid, reversion_grid: expected at least one candidate, found an empty list"]
         out = [f"k_grid: expected numbers greater than 0, found {min(k)}"] if min(k) <= 0 else []
         out += [f"reversion_grid: expected shares from 0 to 1, found {reversion}"] if not 0 <= min(reversion) <= max(reversion) <= 1 else []
-        return super().contradictions() + out + [f"resets: expected 'TEAM SEASON', found {name!r}" for name in self.resets or {} if not (name.rpartition(" ")[2].isascii() and name.rpartition(" ")[2].isdigit()) or not name.rpartition(" ")[0]]
+        return (
+            super().contradictions()
+            + out
+            + [
+                f"resets: expected 'TEAM SEASON', found {name!r}"
+                for name in self.resets or {}
+                if not (name.rpartition(" ")[2].isascii() and name.rpartition(" ")[2].isdigit()) or not name.rpartition(" ")[0]
+            ]
+        )
 
 # %% ../nbs/07_elo.ipynb #0c8801ea
 GIVEN = ("home_elo", "away_elo")  # columns of a table that brings its ratings along
@@ -78,12 +92,14 @@ def given_curve(
 ) -> tuple[float, float]:  # (home advantage in rating points, points that make odds of ten to one)
     "The two constants under which given ratings have the least log loss."
     from scipy.optimize import minimize
+
     low, high = np.log([40.0, 40_000.0])  # from a rating that decides nearly everything to one that says nearly nothing
 
     def loss(at: np.ndarray) -> float:
         advantage = home_advantage if home_advantage is not None else 100 * at[1]
         p = _win(diff + advantage, np.exp(at[0]))
         return _log_loss(np.column_stack([1 - p, p]), y, w)
+
     bounds = [(low, high)] + ([(-5.0, 5.0)] if home_advantage is None else [])
     best = minimize(loss, [np.log(400.0), 0.5][: len(bounds)], method="L-BFGS-B", bounds=bounds).x
     return float(home_advantage if home_advantage is not None else 100 * best[1]), float(np.exp(best[0]))
@@ -93,15 +109,25 @@ def _win(diff: np.ndarray, scale: float) -> np.ndarray:
     return 1.0 / (1.0 + 10.0 ** (-np.clip(diff / scale, -15, 15)))
 
 # %% ../nbs/07_elo.ipynb #d0f3c06b
-@register("elo", family="rating", description="Elo ratings replayed through the log of games, constants chosen on the past",
-          purpose="games: one number a team, from results alone; the model that every other model of games has to beat",
-          not_for="for anything that is not a game between two sides; where who plays changes more than a rating can follow",
-          paper="Elo (1978), The Rating of Chessplayers, Past and Present")
+@register(
+    "elo",
+    family="rating",
+    description="Elo ratings replayed through the log of games, constants chosen on the past",
+    purpose="games: one number a team, from results alone; the model that every other model of games has to beat",
+    not_for="for anything that is not a game between two sides; where who plays changes more than a rating can follow",
+    paper="Elo (1978), The Rating of Chessplayers, Past and Present",
+)
 class EloModel(ArrayModel):
     "A rating behind the contract."
+
     Config: ClassVar[type[ModelConfig]] = EloConfig
-    search_space: ClassVar[Space] = Space({"k_factor": Float(10.0, 40.0, simpler="low", doc="rating points at stake per unit of surprise"), "home_advantage": Float(0.0, 100.0, doc="rating points that a home field is worth"),
-        "mean_reversion": Float(0.0, 0.6, doc="share of the way back to the mean between seasons")})
+    search_space: ClassVar[Space] = Space(
+        {
+            "k_factor": Float(10.0, 40.0, simpler="low", doc="rating points at stake per unit of surprise"),
+            "home_advantage": Float(0.0, 100.0, doc="rating points that a home field is worth"),
+            "mean_reversion": Float(0.0, 0.6, doc="share of the way back to the mean between seasons"),
+        }
+    )
     tasks: ClassVar[tuple[str, ...]] = ("binary", "multiclass")
     input_kind: ClassVar[str] = "game"
     handles_nan: ClassVar[bool] = True  # a game without scores is one that has not been played
@@ -122,12 +148,19 @@ class EloModel(ArrayModel):
     def _inputs(self, X: Any, where: str) -> Any:  # Games, or (N, F) with the ratings among the columns
         "Games of a log, a frame of games, which is its own log, or rows with given ratings."
         if self.is_fitted and isinstance(X, Games) and "scale" in self.native:
-            raise DataError("a rating that was fitted on given ratings is asked about games", where=where, expected="rows with home_elo and away_elo")
+            raise DataError(
+                "a rating that was fitted on given ratings is asked about games", where=where, expected="rows with home_elo and away_elo"
+            )
         if set(GIVEN) <= set(self.feature_columns or getattr(X, "columns", ())) and not isinstance(X, Games):
             return self._rated(X, where)
         if not isinstance(X, Games):
             if not hasattr(X, "columns"):
-                raise DataError("a rating needs games", where=where, found=type(X).__name__, expected="Games, a frame with home, away, home_score, away_score, time and known, or one with home_elo and away_elo")
+                raise DataError(
+                    "a rating needs games",
+                    where=where,
+                    found=type(X).__name__,
+                    expected="Games, a frame with home, away, home_score, away_score, time and known, or one with home_elo and away_elo",
+                )
             log = make_log(X)
             X = Games(log, np.arange(len(log)))
         self.feature_columns = self.input_columns = ["home", "away"]
@@ -139,7 +172,12 @@ class EloModel(ArrayModel):
         rows = super()._inputs(X, where)
         missing = np.isnan(rows[:, [self.feature_columns.index(c) for c in GIVEN]]).any(axis=1)
         if missing.any():
-            raise DataError("a side without a rating", where=f"{where}: {first_rows(missing)}", found="NaN in home_elo or away_elo", fix="drop the rows, or give the games' results, from which ratings are made")
+            raise DataError(
+                "a side without a rating",
+                where=f"{where}: {first_rows(missing)}",
+                found="NaN in home_elo or away_elo",
+                fix="drop the rows, or give the games' results, from which ratings are made",
+            )
         return rows
 
     def _diff(self, X: np.ndarray) -> np.ndarray:
@@ -150,7 +188,9 @@ class EloModel(ArrayModel):
         "Teams of the settings are teams of the log."
         named = {*(self.config.starts or {}), *(r.rpartition(" ")[0] for r in self.config.resets or {})}
         if odd := sorted(named - {*log["home"].astype(str), *log["away"].astype(str)}):
-            raise ConfigError(f"starts or resets name a team without a game: {odd[0]}{did_you_mean(odd[0], sorted(set(log['home'].astype(str))))}")
+            raise ConfigError(
+                f"starts or resets name a team without a game: {odd[0]}{did_you_mean(odd[0], sorted(set(log['home'].astype(str))))}"
+            )
 
     def _walk(self, log: pd.DataFrame, k: Any, advantage: Any, reversion: Any) -> Walk:
         c = self.config
@@ -180,7 +220,12 @@ class EloModel(ArrayModel):
     def _results(self, y: np.ndarray) -> np.ndarray:  # (N,) 1, 0, -1
         "What the classes say of a game."
         if not set(self.codec.classes.tolist()) <= {-1, 0, 1}:
-            raise DataError("classes that are no results of a game", where="the labels", found=str(self.codec.classes.tolist()[:6])[1:-1], expected="1: the home side won, 0: a draw, -1: the away side won")
+            raise DataError(
+                "classes that are no results of a game",
+                where="the labels",
+                found=str(self.codec.classes.tolist()[:6])[1:-1],
+                expected="1: the home side won, 0: a draw, -1: the away side won",
+            )
         return self.codec.classes[y]
 
     def _shares(self, curve: DrawCurve, diff: np.ndarray, field: np.ndarray) -> np.ndarray:  # (N, C)
@@ -202,13 +247,17 @@ class EloModel(ArrayModel):
         val = None if X_val is None else _log_loss(self._predict(X_val), y_val, None)
         return TrainingMetrics(losses[best], val, best_epoch=best, total_epochs=len(losses), history={"train_loss": losses})
 
-    def _judged(self, X: Games, walked: Walk, advantage: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> tuple[list[DrawCurve], list[float]]:
+    def _judged(
+        self, X: Games, walked: Walk, advantage: np.ndarray, y: np.ndarray, w: np.ndarray | None
+    ) -> tuple[list[DrawCurve], list[float]]:
         "The log loss of each candidate on the training games; where draws are a class, under its own curve."
         if self.task != "multiclass":
             return [], [_log_loss(np.column_stack([1 - p, p]), y, w) for p in walked.prob[X.at].T]
         field, results, curves, losses = _field(X), self._results(y), [], []
         for j, points in enumerate(advantage):
-            curve, loss = fit_draws(_gap(X, walked, j, points), field, results, w, begin=curves[-1] if curves else DrawCurve(400.0, 30.0, 60.0))
+            curve, loss = fit_draws(
+                _gap(X, walked, j, points), field, results, w, begin=curves[-1] if curves else DrawCurve(400.0, 30.0, 60.0)
+            )
             curves, losses = [*curves, curve], [*losses, loss]
         return curves, losses
 
@@ -219,7 +268,9 @@ class EloModel(ArrayModel):
 
     def _predict(self, X) -> np.ndarray:
         if "draw" in self.native:
-            return self._shares(DrawCurve(self.native["scale"], self.native["home_advantage"], self.native["draw"]), self._diff(X), np.ones(len(X)))
+            return self._shares(
+                DrawCurve(self.native["scale"], self.native["home_advantage"], self.native["draw"]), self._diff(X), np.ones(len(X))
+            )
         if "scale" in self.native:
             p = _win(self._diff(X) + self.native["home_advantage"], self.native["scale"])
             return np.column_stack([1 - p, p])
@@ -243,8 +294,16 @@ class EloModel(ArrayModel):
     def _load_native(self, folder: Path) -> None:
         state = load_json(folder / "elo.json")
         self.native, self.final = state["constants"], state["ratings"]
-        if not isinstance(self.native, dict) or not isinstance(self.final, dict) or not ("scale" in self.native or set(CONSTANTS) <= set(self.native)):
-            raise IntegrityError("ratings that are none", where=str(folder / "elo.json"), expected=f"{', '.join(CONSTANTS)}, or a scale, and each side's rating")
+        if (
+            not isinstance(self.native, dict)
+            or not isinstance(self.final, dict)
+            or not ("scale" in self.native or set(CONSTANTS) <= set(self.native))
+        ):
+            raise IntegrityError(
+                "ratings that are none",
+                where=str(folder / "elo.json"),
+                expected=f"{', '.join(CONSTANTS)}, or a scale, and each side's rating",
+            )
 
 
 def _log_loss(p: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> float:
@@ -255,28 +314,37 @@ def _field(X: Games) -> np.ndarray:  # (N,) 1 where a side is at home, 0 on neut
     return 1.0 - X.rows["neutral"].to_numpy(dtype=np.float64)
 
 
-def _gap(X: Games, walked: Walk, candidate: int, advantage: float) -> np.ndarray:  # (N,) rating points, the rating's own home advantage among them
+def _gap(
+    X: Games, walked: Walk, candidate: int, advantage: float
+) -> np.ndarray:  # (N,) rating points, the rating's own home advantage among them
     return walked.home[X.at, candidate] - walked.away[X.at, candidate] + advantage * _field(X)
 
 # %% ../nbs/07_elo.ipynb #46eda1ef
 @patch
-def ratings(self: EloModel,
+def ratings(
+    self: EloModel,
     X: Any,  # Games or a frame of games
 ) -> pd.DataFrame:  # time, team, rating (before the game), opponent, expected (probability of winning)
     "Every team's rating before each of its games."
     import pandas as pd
+
     self.require_fitted("explain")
     games = self._inputs(X, "the games")
     if not isinstance(games, Games):
         raise DataError("given ratings have no history", found="a table with home_elo and away_elo", fix="its columns are the ratings")
     w, rows = self._walk(self._until(games), *self._constants()), games.rows
-    home, away = [pd.DataFrame({"time": rows["time"], "team": rows[side], "rating": r[games.at, 0], "opponent": rows[other], "expected": p[games.at, 0]})
-                  for side, other, r, p in (("home", "away", w.home, w.prob), ("away", "home", w.away, 1 - w.prob))]
+    home, away = [
+        pd.DataFrame(
+            {"time": rows["time"], "team": rows[side], "rating": r[games.at, 0], "opponent": rows[other], "expected": p[games.at, 0]}
+        )
+        for side, other, r, p in (("home", "away", w.home, w.prob), ("away", "home", w.away, 1 - w.prob))
+    ]
     return pd.concat([home, away]).sort_values("time", kind="stable", ignore_index=True)
 
 
 @patch
-def plot_ratings(self: EloModel,
+def plot_ratings(
+    self: EloModel,
     X: Any,  # Games or a frame of games
     teams: list[str] | None = None,  # None: the three best and the three worst by the last rating
     ax: Any = None,  # matplotlib axes; None: new ones
@@ -293,6 +361,9 @@ def plot_ratings(self: EloModel,
         own = table[table["team"] == team]
         ax.plot(own["time"], own["rating"], label=team, lw=1)
     ax.axhline(self.config.mean, color=GREY, lw=0.8, ls=":")
-    ax.set(ylabel="rating before the game", title=f"K {self.native['k_factor']:g}, home {self.native['home_advantage']:g}, reversion {self.native['mean_reversion']:g}")
+    ax.set(
+        ylabel="rating before the game",
+        title=f"K {self.native['k_factor']:g}, home {self.native['home_advantage']:g}, reversion {self.native['mean_reversion']:g}",
+    )
     ax.legend(ncols=3, fontsize="small", frameon=False)
     return ax

@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from fastcore.basics import patch
 
-from .base import BaseModel, Bound, ConfigError, DataError, Distribution, IntegrityError, ModelConfig, ModelParams, Positive, Rows, TrainingMetrics, did_you_mean
+from lineupiq.base import (
+    BaseModel,
+    Bound,
+    ConfigError,
+    DataError,
+    Distribution,
+    IntegrityError,
+    ModelConfig,
+    ModelParams,
+    Positive,
+    Rows,
+    TrainingMetrics,
+    did_you_mean,
+)
 from .core.arrays import ArrayModel, take_rows
 from .core.files import dump_json, load_json
 from .core.pooling import combine, fit_convex, fit_linear, shares
@@ -36,6 +49,7 @@ __all__ = ['SHARED', 'EnsembleConfig', 'default_members', 'member_configs', 'row
 @dataclass
 class EnsembleConfig(ModelConfig):
     "The settings that all three kinds of ensembles share."
+
     base_models: list[str] | None = None  # registered models; None: lightgbm, catboost, a linear one, and elo where there are games
     base_params: dict[str, Any] = field(default_factory=dict)  # model -> its parameters
     distribution: Distribution = "auto"  # of the members' loss
@@ -51,7 +65,12 @@ class EnsembleConfig(ModelConfig):
             return out
         doubled = sorted({n for n in names if names.count(n) > 1})
         odd = sorted(set(self.base_params) - {n.split(":")[-1] for n in names})
-        return out + (["base_models: at least one"] if not names else []) + [f"base_models: {n} is listed twice" for n in doubled] + [f"base_params: {n} is no member" for n in odd]
+        return (
+            out
+            + (["base_models: at least one"] if not names else [])
+            + [f"base_models: {n} is listed twice" for n in doubled]
+            + [f"base_params: {n} is no member" for n in odd]
+        )
 
 # %% ../nbs/08_ensemble.ipynb #33fa590e
 SHARED = ("random_seed", "n_jobs", "device", "distribution", "verbose")  # settings that the members take over, where they know them
@@ -77,11 +96,19 @@ def member_configs(
         if cls.name in out:
             raise ConfigError(f"base_models: {name} is listed twice")
         if cls.input_kind == "mixed" or task not in cls.tasks:
-            raise ConfigError(f"base_models: {name} cannot be a member", found=f"family {cls.family}, tasks {', '.join(cls.tasks)}", expected=f"a model of another family for the task '{task}'")
+            raise ConfigError(
+                f"base_models: {name} cannot be a member",
+                found=f"family {cls.family}, tasks {', '.join(cls.tasks)}",
+                expected=f"a model of another family for the task '{task}'",
+            )
         known = {k: config[k] for k in SHARED if k in config and k in cls.Config.__dataclass_fields__}
         own = given.get(cls.name, {})
         if not isinstance(own, Mapping) or "horizon" in own:
-            raise ConfigError(f"base_params: the parameters of {cls.name} cannot be used", found=repr(own)[:100], expected="a mapping of its settings; the horizon is the ensemble's")
+            raise ConfigError(
+                f"base_params: the parameters of {cls.name} cannot be used",
+                found=repr(own)[:100],
+                expected="a mapping of its settings; the horizon is the ensemble's",
+            )
         out[cls.name] = known | dict(own)
     if odd := sorted(set(given) - set(out)):
         raise ConfigError(f"base_params: {odd[0]} is no member{did_you_mean(odd[0], out)}", expected=", ".join(out))
@@ -105,7 +132,9 @@ def row_clock(
     for symbol in dict.fromkeys(names.tolist()):  # steps are a symbol's own
         mine = names == symbol
         distinct, at = np.unique(times[mine], return_inverse=True)
-        step = np.diff(distinct).max() if len(distinct) > 1 else distinct[-1] - distinct[-1] + (1 if about is None else np.timedelta64(1, "D"))
+        step = (
+            np.diff(distinct).max() if len(distinct) > 1 else distinct[-1] - distinct[-1] + (1 if about is None else np.timedelta64(1, "D"))
+        )
         ends[mine] = np.append(distinct, distinct[-1] + step * np.arange(1, horizon + 1))[at + horizon]
     return times, ends, groups
 
@@ -113,6 +142,7 @@ def row_clock(
 def _stamps(values: pd.Series) -> np.ndarray:
     "Times in one unit, in UTC where they have a zone; whole numbers as they are."
     import pandas as pd
+
     if not pd.api.types.is_datetime64_any_dtype(values):
         if not pd.api.types.is_numeric_dtype(values):
             raise DataError("metadata whose times are not times", found=str(values.dtype), expected="datetimes or whole numbers")
@@ -129,17 +159,32 @@ def _loss(out: np.ndarray, y: np.ndarray, w: np.ndarray | None = None) -> float:
 # %% ../nbs/08_ensemble.ipynb #3cf37e38
 class EnsembleModel(ArrayModel):
     "Members, and a second level that was learnt from their predictions of later rows."
+
     Config: ClassVar[type[ModelConfig]] = EnsembleConfig
     input_kind: ClassVar[str] = "mixed"
     handles_nan: ClassVar[bool] = True  # each member has its own rule for missing values
     stops_early: ClassVar[bool] = False  # its members do
     native_format: ClassVar[str] = "each member's own, and JSON"
-    check_config: ClassVar[dict[str, Any] | None] = {"base_models": ["xgboost", "catboost"], "n_jobs": 1, "base_params": {  # members that draw nothing
-        "xgboost": {"num_boost_round": 60, "n_estimators": 40, "subsample": 1.0, "colsample_bytree": 1.0},
-        "catboost": {"num_boost_round": 60, "n_estimators": 40, "subsample": 1.0, "colsample_bytree": 1.0, "random_strength": 0.0, "extra_params": {"boosting_type": "Plain"}}}}
+    # members that draw nothing
+    check_config: ClassVar[dict[str, Any] | None] = {
+        "base_models": ["xgboost", "catboost"],
+        "n_jobs": 1,
+        "base_params": {
+            "xgboost": {"num_boost_round": 60, "n_estimators": 40, "subsample": 1.0, "colsample_bytree": 1.0},
+            "catboost": {
+                "num_boost_round": 60,
+                "n_estimators": 40,
+                "subsample": 1.0,
+                "colsample_bytree": 1.0,
+                "random_strength": 0.0,
+                "extra_params": {"boosting_type": "Plain"},
+            },
+        },
+    }
 
     @classmethod
-    def members(cls,
+    def members(
+        cls,
         config: Mapping[str, Any] | None,  # of the ensemble
         task: str,  # regression, binary or multiclass
         games: bool = False,  # True: there is a log of games
@@ -155,6 +200,7 @@ class EnsembleModel(ArrayModel):
     def shares(self) -> pd.DataFrame:  # model, share, loss on the second level's rows, loss on validation rows
         "Each member's share, beside how it does alone; the last row is the ensemble."
         import pandas as pd
+
         self.require_fitted("explain")
         return pd.DataFrame(self.level["table"])
 
@@ -170,13 +216,19 @@ class EnsembleModel(ArrayModel):
         names = self.members(self.config.to_dict(), self.task)
         kinds = {n: registry().get_model(n).input_kind for n in names}
         if odd := [n for n, k in kinds.items() if k not in ("tabular", "window")]:
-            raise DataError(f"{', '.join(odd)} cannot read plain rows", where=where, expected="rows of a panel", fix="train the ensemble through the pipeline, or leave these members out")
+            raise DataError(
+                f"{', '.join(odd)} cannot read plain rows",
+                where=where,
+                expected="rows of a panel",
+                fix="train the ensemble through the pipeline, or leave these members out",
+            )
         if getattr(X, "ndim", 2) == 3:
             self.feature_columns = self.feature_columns or [f"f{j}" for j in range(X.shape[-1])]
             flat, deep = window_rows(X, self.feature_columns), X
         else:
             flat = super()._inputs(X, where)
             import pandas as pd
+
             flat = pd.DataFrame(flat, columns=self.feature_columns)
             deep = row_windows(flat.to_numpy())
         self.input_columns = self.feature_columns
@@ -197,7 +249,9 @@ class EnsembleModel(ArrayModel):
         if X_val is not None:
             raw = self._raw(X_val)
             val = self._compare(raw, combine(self.level, raw), y_val)
-        return TrainingMetrics(self.level.get("loss"), val, time_limited=self._limited, history={"val_loss": [val]} if val is not None else {})
+        return TrainingMetrics(
+            self.level.get("loss"), val, time_limited=self._limited, history={"val_loss": [val]} if val is not None else {}
+        )
 
     def _blocks(self) -> int:
         "How many times each member is trained before the last time."
@@ -208,7 +262,16 @@ class EnsembleModel(ArrayModel):
 
 # %% ../nbs/08_ensemble.ipynb #39b52835
 @patch
-def _member(self: EnsembleModel, name: str, X: Blocks, y: np.ndarray, w: np.ndarray | None, rows: np.ndarray, stop: tuple[Any, np.ndarray] | None, part: bool = False) -> BaseModel:
+def _member(
+    self: EnsembleModel,
+    name: str,
+    X: Blocks,
+    y: np.ndarray,
+    w: np.ndarray | None,
+    rows: np.ndarray,
+    stop: tuple[Any, np.ndarray] | None,
+    part: bool = False,
+) -> BaseModel:
     "Train a member on rows; it stops on others, if it can. In a part of the history a column may not have begun."
     config = self.members(self.config.to_dict(), self.task, "elo" in X.parts)[name]
     if self.config.time_limit is not None:
@@ -246,7 +309,9 @@ def _predict(self: EnsembleModel, X: Blocks) -> np.ndarray:
 
 # %% ../nbs/08_ensemble.ipynb #03ce71e1
 @patch
-def _compare(self: EnsembleModel, raw: np.ndarray, out: np.ndarray, y: np.ndarray, column: str = "validation loss", rows: str = "validation") -> float:
+def _compare(
+    self: EnsembleModel, raw: np.ndarray, out: np.ndarray, y: np.ndarray, column: str = "validation loss", rows: str = "validation"
+) -> float:
     "Losses of the members and of the whole; remembers who does better alone."
     names, table = list(self.bases or self.level["names"]), {r["model"]: r for r in self.level["table"]}
     own, whole = {n: _loss(raw[:, m], y) for m, n in enumerate(names)}, _loss(out, y)
@@ -254,7 +319,9 @@ def _compare(self: EnsembleModel, raw: np.ndarray, out: np.ndarray, y: np.ndarra
         table[name][column] = loss
     best = min(own, key=own.get)
     kept = [r for r in self.level["remarks"] if "does better" not in r]
-    self.level["remarks"] = kept + ([f"the member {best} alone does better on {rows} rows: {own[best]:.4f} against {whole:.4f}"] if own[best] < whole else [])
+    self.level["remarks"] = kept + (
+        [f"the member {best} alone does better on {rows} rows: {own[best]:.4f} against {whole:.4f}"] if own[best] < whole else []
+    )
     return whole
 
 
@@ -291,13 +358,18 @@ def refit_share(self: EnsembleModel) -> float:
 def refit_config(self: EnsembleModel) -> dict:
     "The members' rounds and penalties, and the second level."
     given = self.config.base_params
-    return {"level_two": self.level, "base_params": {n: {**given.get(n, {}), **m.refit_config()} for n, m in self.bases.items()}, "base_models": list(self.bases)}
+    return {
+        "level_two": self.level,
+        "base_params": {n: {**given.get(n, {}), **m.refit_config()} for n, m in self.bases.items()},
+        "base_models": list(self.bases),
+    }
 
 
 @patch
 def get_feature_importance(self: EnsembleModel) -> pd.DataFrame | None:  # feature, importance
     "The members' importances, weighted by their shares; None where no member has any."
     import pandas as pd
+
     self.require_fitted("explain")
     share = dict(zip(self.level["names"], shares(self.level, len(self.bases)), strict=True))
     tables = {n: m.get_feature_importance() for n, m in self.bases.items()}
@@ -313,18 +385,26 @@ def get_feature_importance(self: EnsembleModel) -> pd.DataFrame | None:  # featu
 @dataclass
 class VotingConfig(EnsembleConfig):
     "A mean or a count of votes."
+
     voting: Literal["soft", "hard"] = "soft"  # soft: mean of probabilities or values; hard: one vote each, or the median
     weights: dict[str, float] | None = None  # member -> weight, not negative; None: equal
 
 
-@register("voting", family="ensemble", description="mean or majority of several models",
-          purpose="several models that err in different ways, with nothing more to learn",
-          not_for="where one member is clearly better than the others: the mean makes it worse, and the model says so",
-          paper="Clemen (1989), https://doi.org/10.1016/0169-2070(89)90012-5")
+@register(
+    "voting",
+    family="ensemble",
+    description="mean or majority of several models",
+    purpose="several models that err in different ways, with nothing more to learn",
+    not_for="where one member is clearly better than the others: the mean makes it worse, and the model says so",
+    paper="Clemen (1989), https://doi.org/10.1016/0169-2070(89)90012-5",
+)
 class VotingModel(EnsembleModel):
     "The mean of several models' forecasts, or a majority of their votes."
+
     Config: ClassVar[type[ModelConfig]] = VotingConfig
-    search_space: ClassVar[Space] = Space({"voting": Choice(("soft", "hard"), doc="means of probabilities, or votes")}, note="the members are tuned on their own")
+    search_space: ClassVar[Space] = Space(
+        {"voting": Choice(("soft", "hard"), doc="means of probabilities, or votes")}, note="the members are tuned on their own"
+    )
 
     def _learn(self, X: Rows, y: np.ndarray, w: np.ndarray | None) -> dict[str, Any]:
         names, c = list(X.parts), self.config
@@ -334,14 +414,19 @@ class VotingModel(EnsembleModel):
             return self._described({"kind": "votes"}, names)
         given = c.weights or dict.fromkeys(names, 1.0)
         if set(given) != set(names) or min(given.values()) < 0 or not 0 < sum(given.values()) < float("inf"):
-            raise ConfigError("weights do not fit the members", found=str(given), expected=f"a weight of 0 or more for each of {', '.join(names)}")
+            raise ConfigError(
+                "weights do not fit the members", found=str(given), expected=f"a weight of 0 or more for each of {', '.join(names)}"
+            )
         total = sum(given.values())
         return self._described({"kind": "convex", "weights": [given[n] / total for n in names]}, names)
 
 # %% ../nbs/08_ensemble.ipynb #b36c4a78
 @patch
-def _past_predictions(self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarray | None, folds: Sequence[Fold], clock: tuple) -> tuple[np.ndarray, np.ndarray]:
-    "Out-of-sample predictions (N, M) or (N, M, C), and which rows have them; a member that cannot do a block is left out there, and said to be."
+def _past_predictions(
+    self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarray | None, folds: Sequence[Fold], clock: tuple
+) -> tuple[np.ndarray, np.ndarray]:
+    """Out-of-sample predictions (N, M) or (N, M, C), and which rows have them; a member that cannot do a block is left out there, and said
+    to be."""
     times, ends, groups = clock
     left_out: dict[str, list[str]] = {}
     shape = (len(y), len(X.parts)) + (() if self.codec is None else (len(self.codec.classes),))
@@ -365,7 +450,9 @@ def _past_predictions(self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarr
 
 
 @patch
-def _inner(self: EnsembleModel, rows: np.ndarray, y: np.ndarray, times: np.ndarray, ends: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+def _inner(
+    self: EnsembleModel, rows: np.ndarray, y: np.ndarray, times: np.ndarray, ends: np.ndarray, groups: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
     "A block's past, cut into rows that train and later ones to stop on; uncut where it is too short for that."
     if not self.config.inner_val:
         return rows, None
@@ -380,7 +467,9 @@ def _inner(self: EnsembleModel, rows: np.ndarray, y: np.ndarray, times: np.ndarr
 
 # %% ../nbs/08_ensemble.ipynb #489fd2a0
 @patch
-def _second_level(self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarray | None, folds: Sequence[Fold], clock: tuple) -> dict[str, Any]:
+def _second_level(
+    self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarray | None, folds: Sequence[Fold], clock: tuple
+) -> dict[str, Any]:
     "Learn the second level from past-only predictions."
     raw, known = self._past_predictions(X, y, w, folds, clock)
     about = self._about[1]
@@ -390,10 +479,18 @@ def _second_level(self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarray |
     rows, names = np.flatnonzero(known), list(X.parts)
     classes = 0 if self.codec is None else len(self.codec.classes)
     if len(rows) < max(20, 5 * len(names)) or (classes and len(np.unique(y[rows])) < classes):
-        raise DataError("too few rows for a second level", found=f"{len(rows)} of {len(y)} rows have a prediction of every member", expected=f"at least {max(20, 5 * len(names))}, with every class",
-                        fix="use voting, fewer n_splits, or a longer history")
+        raise DataError(
+            "too few rows for a second level",
+            found=f"{len(rows)} of {len(y)} rows have a prediction of every member",
+            expected=f"at least {max(20, 5 * len(names))}, with every class",
+            fix="use voting, fewer n_splits, or a longer history",
+        )
     weight = None if w is None else w[rows]
-    level = self._described(self._fit_level(raw[rows], y[rows], weight), names, [f"{len(y) - len(rows):,} of {len(y):,} training rows have no base prediction: they trained the members only", *self._left_out])
+    level = self._described(
+        self._fit_level(raw[rows], y[rows], weight),
+        names,
+        [f"{len(y) - len(rows):,} of {len(y):,} training rows have no base prediction: they trained the members only", *self._left_out],
+    )
     self.level = level
     cut = np.quantile(clock[0][rows].astype("int64"), 2 / 3)
     early, late = rows[clock[1][rows].astype("int64") < cut], rows[clock[0][rows].astype("int64") >= cut]
@@ -413,6 +510,7 @@ def _fit_level(self: EnsembleModel, raw: np.ndarray, y: np.ndarray, w: np.ndarra
 # %% ../nbs/08_ensemble.ipynb #595f4f6c
 class LearntModel(EnsembleModel):
     "An ensemble whose second level is learnt on past-only predictions; members of the family say on which blocks."
+
     weights_exact: ClassVar[bool] = False  # a row twice moves the blocks' edges, a weight does not
 
     def _folds(self, clock: tuple) -> list[Fold]:
@@ -426,20 +524,32 @@ class LearntModel(EnsembleModel):
 @dataclass
 class StackingConfig(EnsembleConfig):
     "Blocks of the walk, and the second level."
+
     n_splits: Annotated[int, Bound(ge=2)] = 4  # blocks that members predict; the history is cut into one more
     meta: Literal["linear", "convex"] = "linear"  # the second level
     meta_C: Positive = 0.1  # inverse penalty of the linear one
 
 
-@register("stacking", family="ensemble", description="a second level learnt on past-only predictions",
-          purpose="several models whose worth should be learnt, with rows enough for it",
-          not_for="on short tables: every member is trained once a block; where one booster is as good",
-          paper="Wolpert (1992), https://doi.org/10.1016/S0893-6080(05)80023-1")
+@register(
+    "stacking",
+    family="ensemble",
+    description="a second level learnt on past-only predictions",
+    purpose="several models whose worth should be learnt, with rows enough for it",
+    not_for="on short tables: every member is trained once a block; where one booster is as good",
+    paper="Wolpert (1992), https://doi.org/10.1016/S0893-6080(05)80023-1",
+)
 class StackingModel(LearntModel):
     "Members stacked in time (Wolpert, 1992), on an expanding walk instead of k-fold."
+
     Config: ClassVar[type[ModelConfig]] = StackingConfig
-    search_space: ClassVar[Space] = Space({"n_splits": Int(2, 6, doc="blocks that members predict"), "meta": Choice(("convex", "linear"), simpler="low", doc="the second level"),
-        "meta_C": Float(1e-3, 10.0, log=True, simpler="low", doc="inverse penalty of the linear one")}, note="the members are tuned on their own")
+    search_space: ClassVar[Space] = Space(
+        {
+            "n_splits": Int(2, 6, doc="blocks that members predict"),
+            "meta": Choice(("convex", "linear"), simpler="low", doc="the second level"),
+            "meta_C": Float(1e-3, 10.0, log=True, simpler="low", doc="inverse penalty of the linear one"),
+        },
+        note="the members are tuned on their own",
+    )
 
     def _blocks(self) -> int:
         return self.config.n_splits
@@ -451,20 +561,32 @@ class StackingModel(LearntModel):
 @dataclass
 class BlendingConfig(EnsembleConfig):
     "The share that is held out, and the second level."
+
     holdout: Annotated[float, Bound(gt=0, lt=1)] = 0.25  # latest share of the training rows, which the second level is learnt on
     meta: Literal["linear", "convex"] = "convex"  # the second level
     meta_C: Positive = 0.1  # inverse penalty of the linear one
 
 
-@register("blending", family="ensemble", description="a second level learnt on the latest training rows",
-          purpose="the same as stacking, at the cost of two fits a member",
-          not_for="on short tables, whose latest rows are too few to learn weights from",
-          paper="Töscher, Jahrer and Bell (2009), The BigChaos Solution to the Netflix Grand Prize")
+@register(
+    "blending",
+    family="ensemble",
+    description="a second level learnt on the latest training rows",
+    purpose="the same as stacking, at the cost of two fits a member",
+    not_for="on short tables, whose latest rows are too few to learn weights from",
+    paper="Töscher, Jahrer and Bell (2009), The BigChaos Solution to the Netflix Grand Prize",
+)
 class BlendingModel(LearntModel):
     "Members blended on one hold-out at the end of the training rows."
+
     Config: ClassVar[type[ModelConfig]] = BlendingConfig
-    search_space: ClassVar[Space] = Space({"holdout": Float(0.1, 0.4, doc="latest share of the training rows"), "meta": Choice(("convex", "linear"), simpler="low", doc="the second level"),
-        "meta_C": Float(1e-3, 10.0, log=True, simpler="low", doc="inverse penalty of the linear one")}, note="the members are tuned on their own")
+    search_space: ClassVar[Space] = Space(
+        {
+            "holdout": Float(0.1, 0.4, doc="latest share of the training rows"),
+            "meta": Choice(("convex", "linear"), simpler="low", doc="the second level"),
+            "meta_C": Float(1e-3, 10.0, log=True, simpler="low", doc="inverse penalty of the linear one"),
+        },
+        note="the members are tuned on their own",
+    )
 
     def _blocks(self) -> int:
         return 1

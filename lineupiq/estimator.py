@@ -45,19 +45,23 @@ def model_defaults(
 # %% ../nbs/05b_estimator.ipynb #4027fa13
 class _Parameters(BaseEstimator):
     "A model's name and parameters, as scikit-learn wants them stored."
-    def __init__(self,
+
+    def __init__(
+        self,
         model: str = "xgboost",  # a registered tabular model, short or full name
         **params: Any,  # fields of its configuration; what is left out keeps the model's default
     ):
         self.model, self._given = model, params
 
-    def get_params(self,
+    def get_params(
+        self,
         deep: bool = True,  # part of the protocol; there is nothing below
     ) -> dict[str, Any]:  # name -> value
         "The model's name and all of its parameters, defaults included."
         return super().get_params(deep) | model_defaults(self.model) | self._given
 
-    def set_params(self,
+    def set_params(
+        self,
         **params: Any,  # name -> value; a model is set before its parameters
     ) -> _Parameters:  # itself
         "Set parameters; one that the model does not have is refused."
@@ -77,7 +81,9 @@ class _Parameters(BaseEstimator):
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         own = {k: getattr(self, k) for k in self._get_param_names() if k != "model"}
-        return f"{type(self).__name__}({', '.join([repr(self.model), *(f'{k}={v!r}' for k, v in (own | self._given).items())])})"[:N_CHAR_MAX]
+        return f"{type(self).__name__}({', '.join([repr(self.model), *(f'{k}={v!r}' for k, v in (own | self._given).items())])})"[
+            :N_CHAR_MAX
+        ]
 
 # %% ../nbs/05b_estimator.ipynb #4c1a6e82
 TASK_WORDS = ("classification", "binary", "multiclass", "regression")
@@ -85,7 +91,9 @@ TASK_WORDS = ("classification", "binary", "multiclass", "regression")
 
 class _Checked(_Parameters):
     "What an estimator says of itself, and what its rows and labels have to be."
-    def __init__(self,
+
+    def __init__(
+        self,
         model: str = "xgboost",  # a registered tabular model, short or full name
         task: str = "classification",  # classification (binary or multiclass, as the labels say), binary, multiclass or regression
         **params: Any,  # fields of the model's configuration
@@ -101,9 +109,21 @@ class _Checked(_Parameters):
     def _build(self, n_classes: int = 2) -> ArrayModel:
         "An unfitted model with the parameters that were set; everything wrong with them is said here."
         if not isinstance(self.task, str) or self.task not in TASK_WORDS:
-            raise ConfigError(f"unknown task {in_short(self.task)}", where=f"{type(self).__name__}: task", found=in_short(self.task), expected=", ".join(TASK_WORDS), fix='task="classification"')
+            raise ConfigError(
+                f"unknown task {in_short(self.task)}",
+                where=f"{type(self).__name__}: task",
+                found=in_short(self.task),
+                expected=", ".join(TASK_WORDS),
+                fix='task="classification"',
+            )
         if not isinstance(self.model, str):
-            raise ConfigError("a model is called by its name", where=f"{type(self).__name__}: model", found=in_short(self.model), expected="a registered tabular model", fix="lineupiq.list_models() lists them")
+            raise ConfigError(
+                "a model is called by its name",
+                where=f"{type(self).__name__}: model",
+                found=in_short(self.model),
+                expected="a registered tabular model",
+                fix="lineupiq.list_models() lists them",
+            )
         cls = registry().get_model(self.model)
         if cls.input_kind != "tabular":
             raise ConfigError(f"{self.model} takes no table of features", found=f"input_kind: {cls.input_kind}", expected="a tabular model")
@@ -125,10 +145,13 @@ class _Checked(_Parameters):
         return hasattr(self, "constant_")
 
     def _rows(self, X: Rows, y: ArrayLike | None = None, learn: bool = False) -> Any:
-        "Rows as float64, checked in scikit-learn's words, with labels where they are learnt; else columns are matched with those of the fit."
+        """Rows as float64, checked in scikit-learn's words, with labels where they are learnt; else columns are matched with those of the
+        fit."""
         finite = "allow-nan" if self.__sklearn_tags__().input_tags.allow_nan else True
         if learn:
-            return validate_data(self, X, y=y, dtype=np.float64, ensure_all_finite=finite, ensure_min_samples=2, y_numeric=not self._classifies)
+            return validate_data(
+                self, X, y=y, dtype=np.float64, ensure_all_finite=finite, ensure_min_samples=2, y_numeric=not self._classifies
+            )
         return validate_data(self, X, dtype=np.float64, ensure_all_finite=finite, reset=False)
 
     def _codes(self, y: np.ndarray, learn: bool = False) -> np.ndarray:
@@ -146,7 +169,9 @@ class _Checked(_Parameters):
 # %% ../nbs/05b_estimator.ipynb #42581d29
 class LineupIQEstimator(_Checked):
     "A registered tabular model as a scikit-learn estimator; `task` says of which kind."
-    def fit(self,
+
+    def fit(
+        self,
         X: Rows,  # (N, F) numbers; NaN where the model takes it
         y: ArrayLike,  # (N,) classes of any type, or numbers
         sample_weight: ArrayLike | None = None,  # (N,) weights of the training loss; 0 is the row's absence
@@ -182,7 +207,8 @@ class LineupIQEstimator(_Checked):
         P[:, out.classes] = out.probabilities / out.probabilities.sum(axis=1, keepdims=True)  # float32 sums to 1 within 1e-7
         return out.predictions, P
 
-    def predict(self,
+    def predict(
+        self,
         X: Rows,  # (N, F) the columns of the fit
     ) -> np.ndarray:  # (N,) classes as they were named, or numbers
         "Predict the class or the number of each row."
@@ -190,13 +216,15 @@ class LineupIQEstimator(_Checked):
         return self.classes_[codes] if self._classifies else codes
 
     @available_if(lambda self: self._classifies)
-    def predict_proba(self,
+    def predict_proba(
+        self,
         X: Rows,  # (N, F) the columns of the fit
     ) -> np.ndarray:  # (N, C) in the order of `classes_`
         "Predict the probability of each class, row by row."
         return self._answer(X)[1]
 
-    def score(self,
+    def score(
+        self,
         X: Rows,  # (N, F)
         y: ArrayLike,  # (N,)
         sample_weight: ArrayLike | None = None,  # (N,)
@@ -218,16 +246,19 @@ class LineupIQEstimator(_Checked):
 # %% ../nbs/05b_estimator.ipynb #0ee23308
 class _OfOneKind(LineupIQEstimator):
     "An estimator whose class says the task."
+
     __init__ = _Parameters.__init__  # without the task
 
 
 class LineupIQClassifier(ClassifierMixin, _OfOneKind):
     "A registered tabular model as a classifier: two classes or more, of any type."
+
     task: ClassVar[str] = "classification"
 
 # %% ../nbs/05b_estimator.ipynb #30170c36
 class LineupIQRegressor(RegressorMixin, _OfOneKind):
     "A registered tabular model as a regressor."
+
     task: ClassVar[str] = "regression"
 
 # %% ../nbs/05b_estimator.ipynb #13e1285d
@@ -237,7 +268,9 @@ EXPECTED_FAILURES = {  # model -> check -> why it cannot apply
     "lightgbm": {WEIGHTS_CHECK: "rows are drawn by their number, and bins and min_child_samples count rows, not weights"},
     "catboost": {WEIGHTS_CHECK: "rows are drawn by their number, and borders count rows, not weights"},
     "random_forest": {WEIGHTS_CHECK: "each tree draws its rows, so a weight of 2 is twice on average only; with max_samples: 1 it holds"},
-    "svm": {WEIGHTS_CHECK: "the classifier's sigmoid is learnt on the last fifth of the rows, so their order matters; the regressor passes"},
+    "svm": {
+        WEIGHTS_CHECK: "the classifier's sigmoid is learnt on the last fifth of the rows, so their order matters; the regressor passes"
+    },
 }
 
 

@@ -29,6 +29,7 @@ __all__ = ['NHiTSConfig', 'NHiTSModel', 'TFTConfig', 'TFTModel']
 @dataclass
 class NHiTSConfig(NeuralConfig):
     "Settings of N-HiTS; how it is trained is the neural family's."
+
     seq_len: Count = 60  # rows of a window
     hidden_size: Count = 256  # units of a block's layers
     num_layers: Count = 2  # layers of a block
@@ -44,34 +45,71 @@ class NHiTSConfig(NeuralConfig):
         "Lists that do not name the same stacks."
         out = super().contradictions()
         if len(self.pool_sizes) != len(self.steps_per_knot) or not self.pool_sizes:
-            out.append(f"pool_sizes has {len(self.pool_sizes)} stacks, steps_per_knot has {len(self.steps_per_knot)}; both need one number a stack")
-        out += [f"{name}: expected whole numbers from 1 up, found {values}" for name in ("pool_sizes", "steps_per_knot")
-                if min(values := getattr(self, name), default=1) < 1]
+            out.append(
+                f"pool_sizes has {len(self.pool_sizes)} stacks, steps_per_knot has {len(self.steps_per_knot)}; both need one number a stack"
+            )
+        out += [
+            f"{name}: expected whole numbers from 1 up, found {values}"
+            for name in ("pool_sizes", "steps_per_knot")
+            if min(values := getattr(self, name), default=1) < 1
+        ]
         return out
 
 # %% ../nbs/06_forecasters.ipynb #566a3443
-@register("nhits", family="timeseries", description="N-HiTS: pooled blocks and interpolated knots, a head for the label",
-          purpose="long windows whose slow and quick movements both count; the quickest of the forecasting nets",
-          not_for="with less than some thousands of windows; where current rows say it all",
-          paper="Challu and others (2023), https://arxiv.org/abs/2201.12886")
+@register(
+    "nhits",
+    family="timeseries",
+    description="N-HiTS: pooled blocks and interpolated knots, a head for the label",
+    purpose="long windows whose slow and quick movements both count; the quickest of the forecasting nets",
+    not_for="with less than some thousands of windows; where current rows say it all",
+    paper="Challu and others (2023), https://arxiv.org/abs/2201.12886",
+)
 class NHiTSModel(NeuralModel):
     "N-HiTS over windows of rows, with a head for the label."
+
     Config: ClassVar[type[ModelConfig]] = NHiTSConfig
-    search_space: ClassVar[Space] = Space({"learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"), "hidden_size": Choice((64, 128, 256), simpler="low", doc="units of a block's layers"), "num_layers": Int(1, 3, simpler="low", doc="layers of a block"), "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"),
-        "channels": Choice((4, 8, 16), simpler="low", doc="series that more features are mixed into"), "seq_len": Choice((30, 60, 90), simpler="low", doc="rows of a window")})
-    check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 16, "channels": 2, "forecast_steps": 4, "learning_rate": 0.01, "batch_size": 512}
+    search_space: ClassVar[Space] = Space(
+        {
+            "learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"),
+            "hidden_size": Choice((64, 128, 256), simpler="low", doc="units of a block's layers"),
+            "num_layers": Int(1, 3, simpler="low", doc="layers of a block"),
+            "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"),
+            "channels": Choice((4, 8, 16), simpler="low", doc="series that more features are mixed into"),
+            "seq_len": Choice((30, 60, 90), simpler="low", doc="rows of a window"),
+        }
+    )
+    check_config: ClassVar[dict[str, Any] | None] = {
+        "hidden_size": 16,
+        "channels": 2,
+        "forecast_steps": 4,
+        "learning_rate": 0.01,
+        "batch_size": 512,
+    }
     memory_factor: ClassVar[float] = 4.0  # of NumPy's memory; torch's own is that of a batch
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
         from lineupiq.nets.forecasting import NHiTS
+
         c = self.config
-        return NHiTS(n_features, length, n_out, c.channels, c.forecast_steps, c.pool_sizes, c.steps_per_knot, c.blocks,
-                     (c.hidden_size,) * c.num_layers, c.dropout, c.interpolation)
+        return NHiTS(
+            n_features,
+            length,
+            n_out,
+            c.channels,
+            c.forecast_steps,
+            c.pool_sizes,
+            c.steps_per_knot,
+            c.blocks,
+            (c.hidden_size,) * c.num_layers,
+            c.dropout,
+            c.interpolation,
+        )
 
 # %% ../nbs/06_forecasters.ipynb #37a62245
 @dataclass
 class TFTConfig(NeuralConfig):
     "Settings of the Temporal Fusion Transformer; how it is trained is the neural family's."
+
     seq_len: Count = 60  # rows of a window
     hidden_size: Annotated[int, Bound(ge=2)] = 16  # width of everything; the paper's range is 10 to 320
     num_layers: Count = 1  # of the LSTM, as in the paper
@@ -82,18 +120,32 @@ class TFTConfig(NeuralConfig):
 
     def contradictions(self) -> list[str]:
         "Heads that do not divide the width."
-        return super().contradictions() + ([f"heads: {self.heads} does not divide hidden_size: {self.hidden_size}"] if self.hidden_size % self.heads else [])
+        return super().contradictions() + (
+            [f"heads: {self.heads} does not divide hidden_size: {self.hidden_size}"] if self.hidden_size % self.heads else []
+        )
 
 # %% ../nbs/06_forecasters.ipynb #06cefb10
-@register("tft", family="timeseries", description="Temporal Fusion Transformer: selects variables, attends to steps, says which",
-          purpose="windows of few columns where a reader wants to see which columns and steps were looked at",
-          not_for="with hundreds of columns: its cost grows with each of them; on a processor with long tables",
-          paper="Lim and others (2021), https://arxiv.org/abs/1912.09363")
+@register(
+    "tft",
+    family="timeseries",
+    description="Temporal Fusion Transformer: selects variables, attends to steps, says which",
+    purpose="windows of few columns where a reader wants to see which columns and steps were looked at",
+    not_for="with hundreds of columns: its cost grows with each of them; on a processor with long tables",
+    paper="Lim and others (2021), https://arxiv.org/abs/1912.09363",
+)
 class TFTModel(NeuralModel):
     "The Temporal Fusion Transformer behind the contract."
+
     Config: ClassVar[type[ModelConfig]] = TFTConfig
-    search_space: ClassVar[Space] = Space({"learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"), "hidden_size": Choice((8, 16, 32), simpler="low", doc="width of everything"), "heads": Choice((1, 2, 4), simpler="low", doc="of attention"), "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"),
-        "seq_len": Choice((15, 30, 60), simpler="low", doc="rows of a window")})
+    search_space: ClassVar[Space] = Space(
+        {
+            "learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"),
+            "hidden_size": Choice((8, 16, 32), simpler="low", doc="width of everything"),
+            "heads": Choice((1, 2, 4), simpler="low", doc="of attention"),
+            "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"),
+            "seq_len": Choice((15, 30, 60), simpler="low", doc="rows of a window"),
+        }
+    )
     check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 4, "heads": 2, "learning_rate": 0.01, "batch_size": 512}
     memory_factor: ClassVar[float] = 4.0
     explained_rows: ClassVar[int] = 2048  # training windows, spread evenly, that the importance is averaged over
@@ -104,11 +156,14 @@ class TFTModel(NeuralModel):
         unknown = [n for n in names if n not in self.feature_columns]
         if unknown or len(names) >= len(self.feature_columns):
             hint = did_you_mean(unknown[0], self.feature_columns) if unknown else ""
-            raise ConfigError("static_features that cannot be" + hint, found=str(unknown or names), expected="some, but not all, of the features")
+            raise ConfigError(
+                "static_features that cannot be" + hint, found=str(unknown or names), expected="some, but not all, of the features"
+            )
         return tuple(self.feature_columns.index(n) for n in dict.fromkeys(names))
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
         from lineupiq.nets.forecasting import TFT
+
         c = self.config
         return TFT(n_features, n_out, c.hidden_size, c.heads, c.num_layers, c.dropout, self._static())
 
@@ -123,6 +178,7 @@ class TFTModel(NeuralModel):
         "Weights of variables, averaged over the real rows of each window, and of steps, averaged over heads."
         from lineupiq.nets.layers import RowStore, as_windows, narrowed
         from lineupiq.nets.loop import torch_device, torch_session
+
         X, device, variables, steps = as_windows(X), torch_device(self.config.device, predicting=True), [], []
         with torch_session(self.config, device) as torch, torch.inference_mode():
             net = self.native.to(device).eval()
@@ -147,21 +203,25 @@ class TFTModel(NeuralModel):
 
 # %% ../nbs/06_forecasters.ipynb #03a9d2d0
 @patch
-def variable_weights(self: TFTModel,
+def variable_weights(
+    self: TFTModel,
     X: Rows,  # (N, F) or (N, T, F) rows to explain
 ) -> pd.DataFrame:  # (N, F), a column a feature, rows sum to 1
     "The share of each row's answer that leans on each feature."
     import pandas as pd
+
     self.require_fitted("explain")
     return pd.DataFrame(self._weights(self._inputs(X, "the rows to explain"))[0], columns=self.feature_columns)
 
 
 @patch
-def attention(self: TFTModel,
+def attention(
+    self: TFTModel,
     X: Rows,  # (N, F) or (N, T, F) rows to explain
 ) -> pd.DataFrame:  # (N, T), columns t-59 … t, rows sum to 1
     "The share of each row's answer that was taken from each step."
     import pandas as pd
+
     self.require_fitted("explain")
     seen = self._weights(self._inputs(X, "the rows to explain"))[1]
     return pd.DataFrame(seen, columns=[f"t-{k}" if k else "t" for k in range(seen.shape[1] - 1, -1, -1)])
@@ -171,6 +231,7 @@ def attention(self: TFTModel,
 def get_feature_importance(self: TFTModel) -> pd.DataFrame:  # feature, importance (shares that sum to 1)
     "Mean weight of each variable over training windows, largest first."
     import pandas as pd
+
     self.require_fitted("explain")
     table = pd.DataFrame({"feature": self.feature_columns, "importance": self.importance})
     return table.sort_values("importance", ascending=False, kind="stable", ignore_index=True)

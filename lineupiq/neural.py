@@ -14,8 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from fastcore.basics import patch
 
-from .base import (Bound, ConfigError, Count, Distribution, IntegrityError, ModelConfig, NonNegative, NotFitted, Positive, PredictionOutput, Rows,
-                           Threaded, TrainingMetrics)
+from lineupiq.base import (
+    Bound,
+    ConfigError,
+    Count,
+    Distribution,
+    IntegrityError,
+    ModelConfig,
+    NonNegative,
+    NotFitted,
+    Positive,
+    PredictionOutput,
+    Rows,
+    Threaded,
+    TrainingMetrics,
+)
 from .core.arrays import ArrayModel
 from .core.files import atomic_write, dump_json, load_json
 from .core.space import Choice, Float, Int, Space
@@ -36,6 +49,7 @@ __all__ = ['APART', 'NeuralConfig', 'NeuralModel', 'read_weights', 'SequenceConf
 @dataclass
 class NeuralConfig(Threaded, ModelConfig):
     "Settings of the loop; members add those of their networks."
+
     seq_len: Count = 30  # rows of history in a window: what a pipeline gathers; windows that are handed in keep their own length
     max_epochs: Count = 200  # most epochs when there are validation rows to stop on
     epochs: Count = 20  # epochs when there are none; a refit takes the number that validation chose
@@ -60,7 +74,11 @@ class NeuralConfig(Threaded, ModelConfig):
     def contradictions(self) -> list[str]:
         "Levels outside of (0, 1), and settings of a schedule that is not the chosen one."
         levels, out = self.quantiles or [], super().contradictions()
-        out += [f"quantiles: {levels}, expected different levels between 0 and 1"] if len(set(levels)) < len(levels) or not all(0 < q < 1 for q in levels) else []
+        out += (
+            [f"quantiles: {levels}, expected different levels between 0 and 1"]
+            if len(set(levels)) < len(levels) or not all(0 < q < 1 for q in levels)
+            else []
+        )
         out += ["schedule_epochs: only schedule: cosine has an end"] if self.schedule_epochs and self.schedule != "cosine" else []
         return out + (["rate_cuts: only schedule: plateau cuts the rate"] if self.rate_cuts and self.schedule != "plateau" else [])
 
@@ -70,13 +88,15 @@ APART = ("verbose", "checkpoint_dir", "save_checkpoints", "checkpoint_every", "t
 
 class NeuralModel(ArrayModel):
     "A network over windows behind the contract; members give the network."
+
     Config: ClassVar[type[ModelConfig]] = NeuralConfig
     input_kind: ClassVar[str] = "window"
     handles_nan: ClassVar[bool] = True  # 0 after scaling
     iterates: ClassVar[bool] = True
     grows: ClassVar[bool] = True
     native_format: ClassVar[str] = "safetensors"
-    check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 8, "num_layers": 1, "batch_size": 1024, "learning_rate": 0.01}  # a batch holds all rows
+    # a batch holds all rows
+    check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 8, "num_layers": 1, "batch_size": 1024, "learning_rate": 0.01}
     memory_factor: ClassVar[float] = 4.0  # NumPy's bytes a byte of gathered windows; rows that are handed in as Windows cost once
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
@@ -112,6 +132,7 @@ class NeuralModel(ArrayModel):
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
         from lineupiq.nets.layers import Head, RowStore, Scaler, as_windows
         from lineupiq.nets.loop import TrainingRun, torch_device, torch_session
+
         c, started, device = self.config, time.perf_counter(), torch_device(self.config.device)
         parts = [as_windows(X)] + ([] if X_val is None else [as_windows(X_val)])
         labels = [y] if X_val is None else [y, y_val]
@@ -119,11 +140,15 @@ class NeuralModel(ArrayModel):
             self.scaler, self.head = Scaler.fit(parts[0], w), Head.fit(self.loss_kind(), y, w, c.quantiles or ())
             self.length = parts[0].length
             self.native, self._kept = self._net(parts[0].shape[2], self.length, self.head.n_out).to(device), {}
-            run = TrainingRun(self.native, self._parameter_groups(self.native), self.head, RowStore(parts, self.scaler, device), labels, w, c, device)
+            run = TrainingRun(
+                self.native, self._parameter_groups(self.native), self.head, RowStore(parts, self.scaler, device), labels, w, c, device
+            )
             path = self._checkpoint(parts, [*labels, w])
             if path is not None and path.exists():
                 run.from_bytes(path.read_bytes())
-            run.run(self._tell, lambda: path and atomic_write(path, run.to_bytes()), None if c.time_limit is None else started + c.time_limit)
+            run.run(
+                self._tell, lambda: path and atomic_write(path, run.to_bytes()), None if c.time_limit is None else started + c.time_limit
+            )
             if path is not None and run.ended in ("", "patience"):
                 atomic_write(path, run.to_bytes(done=True))
             self.native.eval()
@@ -134,9 +159,14 @@ class NeuralModel(ArrayModel):
 def _checkpoint(self: NeuralModel, parts: list[Windows], arrays: list[np.ndarray | None]) -> Path | None:
     "Where the run's checkpoint lies; None where none is kept."
     from lineupiq.nets.loop import run_digest
+
     c = self.config
     if c.save_checkpoints and not c.checkpoint_dir:
-        raise ConfigError("checkpoints without a folder", found="save_checkpoints: true, checkpoint_dir: null", fix="name a checkpoint_dir; a run names one by itself")
+        raise ConfigError(
+            "checkpoints without a folder",
+            found="save_checkpoints: true, checkpoint_dir: null",
+            fix="name a checkpoint_dir; a run names one by itself",
+        )
     if c.save_checkpoints is False or not c.checkpoint_dir:
         return None
     settings = {k: v for k, v in c.to_dict().items() if k not in APART}
@@ -148,6 +178,7 @@ def _checkpoint(self: NeuralModel, parts: list[Windows], arrays: list[np.ndarray
 def _tell(self: NeuralModel, epoch: int, logs: dict[str, float]) -> bool:
     if self.keep_from is not None:
         from lineupiq.nets.loop import moving_state
+
         self._kept[epoch] = {k: v.clone() for k, v in moving_state(self.native).items()}
         self._kept = {k: v for k, v in self._kept.items() if k >= self.keep_from}
     return bool(self.callbacks and self.callbacks.on_epoch_end(epoch, logs, lambda path: atomic_write(path, self._state_bytes())))
@@ -157,11 +188,13 @@ def _tell(self: NeuralModel, epoch: int, logs: dict[str, float]) -> bool:
 def paused(self: NeuralModel) -> AbstractContextManager:
     "Torch's random numbers, threads and determinism are given back until the fit goes on."
     from lineupiq.nets.loop import session_paused
+
     return session_paused()
 
 
 @patch
-def keep_rounds(self: NeuralModel,
+def keep_rounds(
+    self: NeuralModel,
     rounds: int,  # epochs, from 1 up; no earlier than `keep_from`
 ) -> None:
     "Go back to the state after so many epochs."
@@ -175,8 +208,17 @@ def keep_rounds(self: NeuralModel,
 def _metrics(self: NeuralModel, run: TrainingRun) -> TrainingMetrics:
     f, self.rate_cuts, self.precision = run.facts, run.facts["cuts"], run.precision
     at = lambda name: f["history"][name][f["best_epoch"]] if name in f["history"] else None  # noqa: E731
-    m = TrainingMetrics(at("train_loss"), at("val_loss"), at("train_accuracy"), at("val_accuracy"), best_epoch=f["best_epoch"], total_epochs=f["epoch"],
-                        early_stopped=run.ended in ("patience", "callback", "diverged"), history=f["history"], time_limited=run.ended == "time")
+    m = TrainingMetrics(
+        at("train_loss"),
+        at("val_loss"),
+        at("train_accuracy"),
+        at("val_accuracy"),
+        best_epoch=f["best_epoch"],
+        total_epochs=f["epoch"],
+        early_stopped=run.ended in ("patience", "callback", "diverged"),
+        history=f["history"],
+        time_limited=run.ended == "time",
+    )
     return m
 
 # %% ../nbs/04_neural.ipynb #c07fe804
@@ -186,6 +228,7 @@ def _predict(self: NeuralModel, X: Rows) -> np.ndarray:  # (N,), (N, C), or (N, 
 
     from lineupiq.nets.layers import RowStore, answers, as_windows, narrowed
     from lineupiq.nets.loop import torch_device, torch_session
+
     device, out = torch_device(self.config.device, predicting=True), None
     order = np.argsort(X.at, kind="stable") if hasattr(X, "at") else np.arange(len(X))
     size = max(1, min(1024, 2**22 // (X.shape[1] * X.shape[2])))
@@ -221,20 +264,30 @@ def predict(self: NeuralModel, X: Rows, metadata: pd.DataFrame | None = None) ->
 @patch
 def _state_bytes(self: NeuralModel) -> bytes:
     from safetensors.torch import save
+
     return save({k: v.detach().cpu().contiguous().clone() for k, v in self.native.state_dict().items()})
 
 
 @patch
 def _save_native(self: NeuralModel, folder: Path) -> None:
     atomic_write(folder / "weights.safetensors", self._state_bytes())
-    dump_json({"length": self.length, "scaler": asdict(self.scaler), "head": asdict(self.head), "rate_cuts": self.rate_cuts, "precision": self.precision},
-              folder / "net.json")
+    dump_json(
+        {
+            "length": self.length,
+            "scaler": asdict(self.scaler),
+            "head": asdict(self.head),
+            "rate_cuts": self.rate_cuts,
+            "precision": self.precision,
+        },
+        folder / "net.json",
+    )
 
 
 @patch
 def _load_native(self: NeuralModel, folder: Path) -> None:
     from lineupiq.nets.layers import Head, Scaler
     from lineupiq.nets.loop import torch_session
+
     facts = load_json(folder / "net.json")
     self.length, self.rate_cuts, self.precision = facts["length"], facts["rate_cuts"], facts["precision"]
     self.scaler, self.head = Scaler(**facts["scaler"]), Head(**facts["head"])
@@ -251,6 +304,7 @@ def read_weights(
     "Tensors that are all there, fit, and are numbers."
     from safetensors import SafetensorError
     from safetensors.torch import load
+
     try:
         found = load(path.read_bytes())
     except (SafetensorError, OSError, ValueError) as err:
@@ -259,50 +313,68 @@ def read_weights(
     odd += [f"{k} {tuple(found[k].shape)} for {tuple(v.shape)}" for k, v in expected.items() if k in found and found[k].shape != v.shape]
     odd += [f"{k} is not finite" for k, v in found.items() if v.is_floating_point() and not bool(v.isfinite().all())]
     if odd:
-        raise IntegrityError("weights that do not fit the net", where=str(path), found="; ".join(odd[:3]), fix="restore the folder from a good copy")
+        raise IntegrityError(
+            "weights that do not fit the net", where=str(path), found="; ".join(odd[:3]), fix="restore the folder from a good copy"
+        )
     return found
 
 # %% ../nbs/04_neural.ipynb #da40e516
 def _net_space(own: dict[str, Any], *, lengths: tuple[int, ...] = (10, 20, 30, 60)) -> Space:
     "What every net is tuned by, and a member's own."
-    return Space({
-        "learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"),
-        "hidden_size": Choice((16, 32, 64, 128), simpler="low", doc="width"),
-        "num_layers": Int(1, 3, simpler="low", doc="layers on top of each other"),
-        "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"),
-        "weight_decay": Float(1e-6, 1e-2, log=True, simpler="high", doc="penalty of the optimiser"),
-        "batch_size": Choice((128, 256, 512), doc="rows a step"),
-        "seq_len": Choice(lengths, simpler="low", doc="rows of history in a window"),
-        **own}, note="a search reads the number of epochs off its folds; where it may not, rows inside the training rows stop a fit")
+    return Space(
+        {
+            "learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"),
+            "hidden_size": Choice((16, 32, 64, 128), simpler="low", doc="width"),
+            "num_layers": Int(1, 3, simpler="low", doc="layers on top of each other"),
+            "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"),
+            "weight_decay": Float(1e-6, 1e-2, log=True, simpler="high", doc="penalty of the optimiser"),
+            "batch_size": Choice((128, 256, 512), doc="rows a step"),
+            "seq_len": Choice(lengths, simpler="low", doc="rows of history in a window"),
+            **own,
+        },
+        note="a search reads the number of epochs off its folds; where it may not, rows inside the training rows stop a fit",
+    )
 
 
 @dataclass
 class SequenceConfig(NeuralConfig):
     "Sizes that the four nets share."
+
     hidden_size: Count = 128  # width
     num_layers: Count = 2  # layers on top of each other
     dropout: Annotated[float, Bound(ge=0, lt=1)] = 0.2  # share of activations dropped while training
 
 
-@register("lstm", family="neural", description="long short-term memory over windows of rows",
-          purpose="what depends on the order of earlier rows and cannot be written as columns",
-          not_for="before a booster on rolling columns was beaten; with less than some thousands of windows; where minutes of training are too many",
-          paper="Hochreiter and Schmidhuber (1997), https://doi.org/10.1162/neco.1997.9.8.1735")
+@register(
+    "lstm",
+    family="neural",
+    description="long short-term memory over windows of rows",
+    purpose="what depends on the order of earlier rows and cannot be written as columns",
+    not_for="before a booster on rolling columns was beaten; with less than some thousands of windows; where minutes of training are too "
+    "many",
+    paper="Hochreiter and Schmidhuber (1997), https://doi.org/10.1162/neco.1997.9.8.1735",
+)
 class LSTMModel(NeuralModel):
     "LSTM layers; the state after the newest row."
+
     Config: ClassVar[type[ModelConfig]] = SequenceConfig
     search_space: ClassVar[Space] = _net_space({})
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
         from lineupiq.nets.layers import RecurrentNet
+
         c = self.config
         return RecurrentNet(self.name, n_features, n_out, c.hidden_size, c.num_layers, c.dropout)
 
 
-@register("gru", family="neural", description="gated recurrent units over windows of rows: a smaller LSTM",
-          purpose="the same as an LSTM, with a quarter fewer weights",
-          not_for="before a booster on rolling columns was beaten; with less than some thousands of windows",
-          paper="Cho and others (2014), https://arxiv.org/abs/1406.1078")
+@register(
+    "gru",
+    family="neural",
+    description="gated recurrent units over windows of rows: a smaller LSTM",
+    purpose="the same as an LSTM, with a quarter fewer weights",
+    not_for="before a booster on rolling columns was beaten; with less than some thousands of windows",
+    paper="Cho and others (2014), https://arxiv.org/abs/1406.1078",
+)
 class GRUModel(LSTMModel):
     "GRU layers; the state after the newest row."
 
@@ -310,23 +382,35 @@ class GRUModel(LSTMModel):
 @dataclass
 class TCNConfig(SequenceConfig):
     "The TCN's own: what it sees is 1 + 2 (kernel_size − 1)(2^num_layers − 1) rows."
+
     seq_len: Count = 60  # rows of history in a window
     num_layers: Count = 4  # blocks: 61 rows with a kernel of 3
     kernel_size: Annotated[int, Bound(ge=2)] = 3  # steps that one convolution reads
 
 
-@register("tcn", family="neural", description="dilated causal convolutions over windows of rows",
-          purpose="patterns of a fixed length in long windows; all steps are computed at once",
-          not_for="where what matters is older than the window that its blocks see; with less than some thousands of windows",
-          paper="Bai, Kolter and Koltun (2018), https://arxiv.org/abs/1803.01271")
+@register(
+    "tcn",
+    family="neural",
+    description="dilated causal convolutions over windows of rows",
+    purpose="patterns of a fixed length in long windows; all steps are computed at once",
+    not_for="where what matters is older than the window that its blocks see; with less than some thousands of windows",
+    paper="Bai, Kolter and Koltun (2018), https://arxiv.org/abs/1803.01271",
+)
 class TCNModel(NeuralModel):
     "Residual blocks of dilated causal convolutions."
+
     Config: ClassVar[type[ModelConfig]] = TCNConfig
-    search_space: ClassVar[Space] = _net_space({"num_layers": Int(2, 5, simpler="low", doc="blocks; each doubles what is seen"), "kernel_size": Int(2, 5, simpler="low", doc="steps that one convolution reads")})
+    search_space: ClassVar[Space] = _net_space(
+        {
+            "num_layers": Int(2, 5, simpler="low", doc="blocks; each doubles what is seen"),
+            "kernel_size": Int(2, 5, simpler="low", doc="steps that one convolution reads"),
+        }
+    )
     check_config: ClassVar[dict[str, Any] | None] = {**NeuralModel.check_config, "num_layers": 2}
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
         from lineupiq.nets.layers import TCNNet
+
         c = self.config
         return TCNNet(n_features, n_out, c.hidden_size, c.num_layers, c.dropout, c.kernel_size)
 
@@ -334,6 +418,7 @@ class TCNModel(NeuralModel):
 @dataclass
 class TransformerConfig(SequenceConfig):
     "The settings of the Transformer: heads, layers and width."
+
     seq_len: Count = 60  # rows of history in a window
     learning_rate: Positive = 5e-4  # attention is less patient with large steps
     warmup_epochs: NonNegative = 1.0  # epochs in which the rate rises
@@ -346,17 +431,23 @@ class TransformerConfig(SequenceConfig):
         return super().contradictions() + odd
 
 
-@register("transformer", family="neural", description="self-attention over windows of rows",
-          purpose="windows in which a few steps matter, wherever they are",
-          not_for="with less than tens of thousands of windows: of the four nets it needs the most rows",
-          paper="Vaswani and others (2017), https://arxiv.org/abs/1706.03762")
+@register(
+    "transformer",
+    family="neural",
+    description="self-attention over windows of rows",
+    purpose="windows in which a few steps matter, wherever they are",
+    not_for="with less than tens of thousands of windows: of the four nets it needs the most rows",
+    paper="Vaswani and others (2017), https://arxiv.org/abs/1706.03762",
+)
 class TransformerModel(NeuralModel):
     "A pre-norm encoder; the newest row's token."
+
     Config: ClassVar[type[ModelConfig]] = TransformerConfig
     search_space: ClassVar[Space] = _net_space({"heads": Choice((2, 4), simpler="low", doc="attention heads; they share the width")})
     check_config: ClassVar[dict[str, Any] | None] = {**NeuralModel.check_config, "heads": 2}
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
         from lineupiq.nets.layers import TransformerNet
+
         c = self.config
         return TransformerNet(n_features, n_out, length, c.hidden_size, c.num_layers, c.dropout, c.heads, c.causal)

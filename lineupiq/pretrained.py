@@ -17,8 +17,22 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from .base import Rows
-from .base import (Bound, ConfigError, Count, EnvironmentFault, IntegrityError, LineupIQError, MissingExtra, ModelConfig, ModelParams, NotFitted, Share,
-                           TrainingMetrics, UntrustedArtifact, did_you_mean)
+from lineupiq.base import (
+    Bound,
+    ConfigError,
+    Count,
+    EnvironmentFault,
+    IntegrityError,
+    LineupIQError,
+    MissingExtra,
+    ModelConfig,
+    ModelParams,
+    NotFitted,
+    Share,
+    TrainingMetrics,
+    UntrustedArtifact,
+    did_you_mean,
+)
 from .core.files import atomic_write, dump_json, load_json
 from .core.space import Choice, Float, Int, Space
 from .data.windows import Windows
@@ -42,6 +56,7 @@ def hub_answers(
     "True: the hub may be asked, and answers."
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
+
     if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
     try:
@@ -56,16 +71,28 @@ def locate(
 ) -> tuple[str, bool]:  # what to read, and whether only from this machine
     "Find the place that weights can be read from; an EnvironmentFault where there is none."
     from huggingface_hub import try_to_load_from_cache
+
     if Path(weights).is_dir():
         return str(Path(weights)), True
     if weights.startswith((".", "/", "~")) or weights.count("/") > 1:
-        raise ConfigError("no such folder of weights", where="weights", found=weights, expected="a folder that save_pretrained wrote, or owner/name of the hub")
-    cached = [isinstance(try_to_load_from_cache(weights, f), str) for f in ("config.json", "model.safetensors", "model.safetensors.index.json")]
+        raise ConfigError(
+            "no such folder of weights",
+            where="weights",
+            found=weights,
+            expected="a folder that save_pretrained wrote, or owner/name of the hub",
+        )
+    cached = [
+        isinstance(try_to_load_from_cache(weights, f), str) for f in ("config.json", "model.safetensors", "model.safetensors.index.json")
+    ]
     if cached[0] and any(cached[1:]):
         return weights, True
     if not hub_answers():
-        raise EnvironmentFault("the weights are not on this machine and the hub cannot be reached", where="weights", found=weights,
-                               fix=f"where there is a network: hf download {weights} --local-dir FOLDER; then weights: FOLDER")
+        raise EnvironmentFault(
+            "the weights are not on this machine and the hub cannot be reached",
+            where="weights",
+            found=weights,
+            fix=f"where there is a network: hf download {weights} --local-dir FOLDER; then weights: FOLDER",
+        )
     return weights, False
 
 # %% ../nbs/06a_pretrained.ipynb #2e5713a2
@@ -73,6 +100,7 @@ def locate(
 def _quietly() -> Iterator[None]:
     "What the library prints while it reads weights is said better by an error, or not worth saying."
     from transformers.utils import logging
+
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -90,6 +118,7 @@ def _known(
 ) -> None:
     "Raise ConfigError for a setting that the library would swallow without using it."
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
     if kind not in CONFIG_MAPPING:
         raise MissingExtra(f"this transformers has no {kind}", fix="pip install -U 'lineupiq[forecasters]'")
     names = [f.name for f in fields(CONFIG_MAPPING[kind])]
@@ -104,6 +133,7 @@ def make_backbone(
 ) -> torch.nn.Module:
     "A backbone with weights drawn at random, from the present state of torch's generator."
     from transformers import AutoConfig, AutoModel
+
     _known(kind, settings)
     try:
         with _quietly():
@@ -123,6 +153,7 @@ def read_backbone(
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel
+
     name, local = locate(weights)
     try:
         with _quietly():
@@ -131,21 +162,40 @@ def read_backbone(
                 raise ConfigError("weights of another model", where=weights, found=config.model_type, expected=" or ".join(kinds))
             _known(config.model_type, settings or {})
             config = AutoConfig.from_pretrained(name, local_files_only=local, trust_remote_code=False, **(settings or {}))
-            net, told = AutoModel.from_pretrained(name, config=config, local_files_only=local, use_safetensors=True, dtype=torch.float32, trust_remote_code=False,
-                                                  ignore_mismatched_sizes=True, output_loading_info=True)
+            net, told = AutoModel.from_pretrained(
+                name,
+                config=config,
+                local_files_only=local,
+                use_safetensors=True,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
     except LineupIQError:
         raise
     except OSError as err:
-        raise EnvironmentFault("weights that cannot be read", where=weights, found=str(err)[:300], expected="config.json and safetensors") from err
+        raise EnvironmentFault(
+            "weights that cannot be read", where=weights, found=str(err)[:300], expected="config.json and safetensors"
+        ) from err
     except (SafetensorError, RuntimeError) as err:
         raise IntegrityError("weights that cannot be read", where=weights, found=str(err)[:300]) from err
     except (ValueError, StrictDataclassError) as err:
         if "custom code" in str(err) or "trust_remote_code" in str(err):
-            raise UntrustedArtifact("a backbone that brings code of its own", where=weights, expected="a model that transformers itself knows", fix="use other weights; code from a folder or the hub is never run") from err
+            raise UntrustedArtifact(
+                "a backbone that brings code of its own",
+                where=weights,
+                expected="a model that transformers itself knows",
+                fix="use other weights; code from a folder or the hub is never run",
+            ) from err
         raise ConfigError("the stored backbone cannot be used like that", where=weights, found=str(err)[:300]) from err
     odd = [n for n in (*told["missing_keys"], *(m[0] for m in told["mismatched_keys"])) if not n.endswith(tuple(may_differ) or "\0")]
     if odd:
-        raise IntegrityError("weights that do not fit the backbone", where=weights, found=f"{len(odd)} missing or of another size: {', '.join(sorted(odd)[:3])}")
+        raise IntegrityError(
+            "weights that do not fit the backbone",
+            where=weights,
+            found=f"{len(odd)} missing or of another size: {', '.join(sorted(odd)[:3])}",
+        )
     return net.train()
 
 # %% ../nbs/06a_pretrained.ipynb #8ec4dbd0
@@ -158,6 +208,7 @@ def _changed(config: Any, names: Sequence[str]) -> list[str]:
 @dataclass
 class PatchTSTConfig(NeuralConfig):
     "Settings of PatchTST; how it is trained is the neural family's. `backbone_params` go to the library's configuration."
+
     seq_len: Count = 60  # rows of a window
     weights: str | None = None  # a folder or a repository of the hub; None: from scratch
     backbone_rate: Share = 0.1  # of the learning rate, for stored weights
@@ -176,12 +227,17 @@ class PatchTSTConfig(NeuralConfig):
     def contradictions(self) -> list[str]:
         "Sizes beside stored weights, which have their own, and heads that do not divide the width."
         if self.weights is not None:
-            return super().contradictions() + _changed(self, ("hidden_size", "num_layers", "heads", "patch_length", "patch_stride", "norm", "channel_attention"))
-        return super().contradictions() + ([f"heads: {self.heads} does not divide hidden_size: {self.hidden_size}"] if self.hidden_size % self.heads else [])
+            return super().contradictions() + _changed(
+                self, ("hidden_size", "num_layers", "heads", "patch_length", "patch_stride", "norm", "channel_attention")
+            )
+        return super().contradictions() + (
+            [f"heads: {self.heads} does not divide hidden_size: {self.hidden_size}"] if self.hidden_size % self.heads else []
+        )
 
 # %% ../nbs/06a_pretrained.ipynb #e12c8732
 class BackboneModel(NeuralModel):
     "Shared by the two: a backbone that is built again from its stored configuration."
+
     described: dict | None = None  # the backbone's configuration: of the last fit, or as it was stored
     memory_factor: ClassVar[float] = 4.0  # of NumPy's memory; torch's own is that of a batch
 
@@ -194,6 +250,7 @@ class BackboneModel(NeuralModel):
             return make_backbone(self.described["model_type"], {k: v for k, v in self.described.items() if k != "model_type"})
         net = self._new_backbone(n_features, length)
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
         names = [f.name for f in fields(CONFIG_MAPPING[net.config.model_type])]
         self.described = {"model_type": net.config.model_type} | {k: v for k, v in net.config.to_dict().items() if k in names}
         return net
@@ -219,28 +276,61 @@ class BackboneModel(NeuralModel):
         super()._load_native(folder)
 
 # %% ../nbs/06a_pretrained.ipynb #b554699c
-@register("patchtst", family="timeseries", description="PatchTST: patches of each feature as tokens, by Hugging Face transformers",
-          purpose="long windows of columns that each tell a story of their own, read in patches",
-          not_for="where columns matter only together, since it reads each by itself first; with less than some thousands of windows",
-          paper="Nie and others (2023), https://arxiv.org/abs/2211.14730")
+@register(
+    "patchtst",
+    family="timeseries",
+    description="PatchTST: patches of each feature as tokens, by Hugging Face transformers",
+    purpose="long windows of columns that each tell a story of their own, read in patches",
+    not_for="where columns matter only together, since it reads each by itself first; with less than some thousands of windows",
+    paper="Nie and others (2023), https://arxiv.org/abs/2211.14730",
+)
 class PatchTSTModel(BackboneModel):
     "PatchTST, which reads each feature of a window in patches, under a head for the label."
+
     Config: ClassVar[type[ModelConfig]] = PatchTSTConfig
-    search_space: ClassVar[Space] = Space({"learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"), "hidden_size": Choice((8, 16, 32), simpler="low", doc="width of a patch's vector"), "num_layers": Int(1, 3, simpler="low", doc="of the encoder"),
-        "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"), "head_size": Choice((4, 8, 16), simpler="low", doc="numbers kept of each feature")}, note="sizes belong to a net from scratch; with stored weights search the rate, the dropout and the head alone")
-    check_config: ClassVar[dict[str, Any] | None] = {"hidden_size": 8, "heads": 2, "num_layers": 1, "learning_rate": 0.01, "batch_size": 512, "patch_length": 2, "patch_stride": 1}
+    search_space: ClassVar[Space] = Space(
+        {
+            "learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"),
+            "hidden_size": Choice((8, 16, 32), simpler="low", doc="width of a patch's vector"),
+            "num_layers": Int(1, 3, simpler="low", doc="of the encoder"),
+            "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"),
+            "head_size": Choice((4, 8, 16), simpler="low", doc="numbers kept of each feature"),
+        },
+        note="sizes belong to a net from scratch; with stored weights search the rate, the dropout and the head alone",
+    )
+    check_config: ClassVar[dict[str, Any] | None] = {
+        "hidden_size": 8,
+        "heads": 2,
+        "num_layers": 1,
+        "learning_rate": 0.01,
+        "batch_size": 512,
+        "patch_length": 2,
+        "patch_stride": 1,
+    }
 
     def _new_backbone(self, n_features: int, length: int) -> torch.nn.Module:
         c = self.config
         if length < 2:
-            raise ConfigError("a window of one row has no patches", found=f"length {length}", fix="use seq_len from 2 up, or a tabular model")
+            raise ConfigError(
+                "a window of one row has no patches", found=f"length {length}", fix="use seq_len from 2 up, or a tabular model"
+            )
         fixed = {"num_input_channels": n_features, "context_length": length, "scaling": None, "do_mask_input": False}
         if c.weights is not None:
             return self._stored_backbone(c.weights, {**c.backbone_params, **fixed})
         patch = min(c.patch_length, max(1, length // 2))
-        sizes = {"patch_length": patch, "patch_stride": min(c.patch_stride, patch), "d_model": c.hidden_size, "num_hidden_layers": c.num_layers,
-                 "num_attention_heads": c.heads, "ffn_dim": 4 * c.hidden_size, "norm_type": c.norm, "channel_attention": c.channel_attention,
-                 "attention_dropout": c.dropout, "ff_dropout": c.dropout, "path_dropout": c.dropout}
+        sizes = {
+            "patch_length": patch,
+            "patch_stride": min(c.patch_stride, patch),
+            "d_model": c.hidden_size,
+            "num_hidden_layers": c.num_layers,
+            "num_attention_heads": c.heads,
+            "ffn_dim": 4 * c.hidden_size,
+            "norm_type": c.norm,
+            "channel_attention": c.channel_attention,
+            "attention_dropout": c.dropout,
+            "ff_dropout": c.dropout,
+            "path_dropout": c.dropout,
+        }
         return make_backbone("patchtst", {**sizes, **c.backbone_params, **fixed})
 
     def _stored_backbone(self, weights: str, settings: ModelParams) -> torch.nn.Module:
@@ -252,6 +342,7 @@ class PatchTSTModel(BackboneModel):
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
         from lineupiq.nets.forecasting import PatchNet
+
         c = self.config
         return PatchNet(self._backbone(n_features, length), n_features, n_out, c.head_size, c.dropout)
 
@@ -262,6 +353,7 @@ TIMESFM = "google/timesfm-2.5-200m-transformers"  # 231 million weights, 0.9 GB
 @dataclass
 class TimesFMConfig(NeuralConfig):
     "Settings of TimesFM behind a head; how the head is trained is the neural family's."
+
     seq_len: Count = 60  # rows of a window
     weights: str = TIMESFM  # a folder, a repository of the hub, or "random"
     finetune: bool = False  # True: the backbone learns too
@@ -281,7 +373,9 @@ class TimesFMConfig(NeuralConfig):
         if self.weights != "random":
             return super().contradictions() + _changed(self, ("num_layers", "heads", "patch_length"))
         odd = self.hidden_size % self.heads or self.hidden_size // self.heads % 2
-        return super().contradictions() + ([f"heads: {self.heads} does not divide hidden_size: {self.hidden_size} into even parts"] if odd else [])
+        return super().contradictions() + (
+            [f"heads: {self.heads} does not divide hidden_size: {self.hidden_size} into even parts"] if odd else []
+        )
 
 # %% ../nbs/06a_pretrained.ipynb #98975d52
 def principal(
@@ -297,16 +391,36 @@ def principal(
     return mean.astype(np.float32), basis.astype(np.float32)
 
 # %% ../nbs/06a_pretrained.ipynb #dfbf1cbf
-@register("timesfm", family="timeseries", description="TimesFM: a pretrained forecaster's states under a head, frozen or fine-tuned, by Hugging Face transformers",
-          purpose="few rows and long series: what a forecaster has learnt from other series stands under a small head",
-          not_for="without its weights, which are a download of their own; where the outcome is no continuation of a series",
-          paper="Das and others (2024), https://arxiv.org/abs/2310.10688")
+@register(
+    "timesfm",
+    family="timeseries",
+    description="TimesFM: a pretrained forecaster's states under a head, frozen or fine-tuned, by Hugging Face transformers",
+    purpose="few rows and long series: what a forecaster has learnt from other series stands under a small head",
+    not_for="without its weights, which are a download of their own; where the outcome is no continuation of a series",
+    paper="Das and others (2024), https://arxiv.org/abs/2310.10688",
+)
 class TimesFMModel(BackboneModel):
     "TimesFM, a forecaster that was trained before, under a head for the label."
+
     Config: ClassVar[type[ModelConfig]] = TimesFMConfig
-    search_space: ClassVar[Space] = Space({"learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"), "components": Choice((8, 16, 32), simpler="low", doc="numbers kept of each feature's state"), "hidden_size": Choice((32, 64, 128), simpler="low", doc="units of the head's layer"),
-        "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training")}, note="the backbone is stored and not searched")
-    check_config: ClassVar[dict[str, Any] | None] = {"weights": "random", "hidden_size": 8, "heads": 2, "num_layers": 1, "learning_rate": 0.01, "batch_size": 512, "patch_length": 4}
+    search_space: ClassVar[Space] = Space(
+        {
+            "learning_rate": Float(1e-4, 1e-2, log=True, doc="of the optimiser"),
+            "components": Choice((8, 16, 32), simpler="low", doc="numbers kept of each feature's state"),
+            "hidden_size": Choice((32, 64, 128), simpler="low", doc="units of the head's layer"),
+            "dropout": Float(0.0, 0.5, simpler="high", doc="share of activations dropped while training"),
+        },
+        note="the backbone is stored and not searched",
+    )
+    check_config: ClassVar[dict[str, Any] | None] = {
+        "weights": "random",
+        "hidden_size": 8,
+        "heads": 2,
+        "num_layers": 1,
+        "learning_rate": 0.01,
+        "batch_size": 512,
+        "patch_length": 4,
+    }
     memory_factor: ClassVar[float] = 12.0  # the frozen states' components stand beside the windows
     basis_series: ClassVar[int] = 8192  # training series, spread evenly, that the components are found on
 
@@ -314,12 +428,20 @@ class TimesFMModel(BackboneModel):
         c = self.config
         if c.weights != "random":
             return read_backbone(c.weights, ["timesfm2_5", "timesfm"], settings=c.backbone_params)
-        sizes = {"patch_length": c.patch_length, "hidden_size": c.hidden_size, "intermediate_size": c.hidden_size, "num_hidden_layers": c.num_layers,
-                 "num_attention_heads": c.heads, "num_key_value_heads": c.heads, "head_dim": c.hidden_size // c.heads}
+        sizes = {
+            "patch_length": c.patch_length,
+            "hidden_size": c.hidden_size,
+            "intermediate_size": c.hidden_size,
+            "num_hidden_layers": c.num_layers,
+            "num_attention_heads": c.heads,
+            "num_key_value_heads": c.heads,
+            "head_dim": c.hidden_size // c.heads,
+        }
         return make_backbone("timesfm2_5", {**sizes, **c.backbone_params})
 
     def _net(self, n_features: int, length: int, n_out: int) -> torch.nn.Module:
         from lineupiq.nets.forecasting import RowNet, SeriesNet
+
         c = self.config
         if c.finetune:
             return SeriesNet(self._backbone(n_features, length), n_features, n_out, c.components, c.dropout)
@@ -329,6 +451,7 @@ class TimesFMModel(BackboneModel):
         if self.config.finetune:
             return super()._fit(X, y, X_val, y_val, w)
         from lineupiq.nets.loop import torch_session
+
         self.described = None
         with torch_session(self.config):
             self.frozen = self._backbone(X.shape[2], X.shape[1]).eval().requires_grad_(False)
@@ -339,26 +462,33 @@ class TimesFMModel(BackboneModel):
         "Components of the states of some training windows."
         some = np.unique(np.linspace(0, len(X) - 1, min(len(X), max(1, self.basis_series // X.shape[2]))).astype(int))
         states = np.concatenate(list(self._asked(X.take(some) if hasattr(X, "at") else X[some])))
-        self.centre, self.basis = principal(states[..., :-3].reshape(-1, states.shape[2] - 3), np.repeat(w[some], X.shape[2]), self.config.components)
+        self.centre, self.basis = principal(
+            states[..., :-3].reshape(-1, states.shape[2] - 3), np.repeat(w[some], X.shape[2]), self.config.components
+        )
 
     def _asked(self, X: Rows) -> Iterator[np.ndarray]:  # (B, F, D + 3) at a time
         "The frozen backbone's states, batch by batch."
         from lineupiq.nets.forecasting import known_series, series_states
         from lineupiq.nets.layers import as_windows
         from lineupiq.nets.loop import torch_device, torch_session
+
         X, device = as_windows(X), torch_device(self.config.device, predicting=True)
         size = max(1, self.config.series_per_batch // X.shape[2])
         with torch_session(self.config, device) as torch, torch.inference_mode():
             net = self.frozen.to(device).eval()
             for k in range(0, len(X), size):
                 some = X.take(np.arange(k, min(k + size, len(X))))
-                rows, mask = (torch.as_tensor(np.ascontiguousarray(a), device=device) for a in (np.asarray(some, dtype=np.float32), some.mask))
+                rows, mask = (
+                    torch.as_tensor(np.ascontiguousarray(a), device=device) for a in (np.asarray(some, dtype=np.float32), some.mask)
+                )
                 states = series_states(net, *known_series(rows, mask))
                 yield states.unflatten(0, (len(some), -1)).float().cpu().numpy()
 
     def _states(self, X: Rows) -> Windows:  # (N, 1, F·(components + 3)): a row a window
         "Each window as components of its series' states, their means, deviations and newest values."
-        parts = [np.concatenate([(s[..., :-3] - self.centre) @ self.basis, s[..., -3:]], axis=2).reshape(len(s), -1) for s in self._asked(X)]
+        parts = [
+            np.concatenate([(s[..., :-3] - self.centre) @ self.basis, s[..., -3:]], axis=2).reshape(len(s), -1) for s in self._asked(X)
+        ]
         rows = np.concatenate(parts)
         return Windows(rows, np.arange(len(rows)), np.arange(len(rows)), 1)
 
@@ -366,9 +496,7 @@ class TimesFMModel(BackboneModel):
         return super()._predict(X if self.config.finetune else self._states(X))
 
 # %% ../nbs/06a_pretrained.ipynb #1201c1fe
-def weights_digest(
-    net: torch.nn.Module,
-) -> str:  # 64 hexadecimal digits
+def weights_digest(net: torch.nn.Module) -> str:  # 64 hexadecimal digits
     "The sha256 of all weights, by name."
     h = hashlib.sha256()
     for name, value in sorted(net.state_dict().items()):
@@ -383,10 +511,12 @@ from fastcore.basics import patch
 @patch
 def _save_native(self: TimesFMModel, folder: Path) -> None:
     from safetensors.torch import save
+
     BackboneModel._save_native(self, folder)
     if self.config.finetune:
         return
     import torch
+
     parts = {"centre": torch.from_numpy(self.centre), "basis": torch.from_numpy(self.basis).contiguous()}
     atomic_write(folder / "components.safetensors", save(parts))
     dump_json({"weights": self.config.weights, "digest": weights_digest(self.frozen)}, folder / "frozen.json")
@@ -402,14 +532,21 @@ def _load_native(self: TimesFMModel, folder: Path) -> None:
     import torch
 
     from lineupiq.nets.loop import torch_session
+
     kept, facts = folder / "backbone.safetensors", load_json(folder / "frozen.json")
     with torch_session(self.config):
         self.frozen = self._backbone(0, 0) if kept.exists() else self._new_backbone(0, 0)
     if kept.exists():
         self.frozen.load_state_dict(read_weights(kept, self.frozen.state_dict()))
     if weights_digest(self.frozen) != facts["digest"]:
-        raise IntegrityError("another backbone than the one that the model was trained on", where=facts["weights"], fix="point weights to the same files as then")
+        raise IntegrityError(
+            "another backbone than the one that the model was trained on",
+            where=facts["weights"],
+            fix="point weights to the same files as then",
+        )
     self.frozen.eval().requires_grad_(False)
     wide = self.frozen.config.hidden_size
-    found = read_weights(folder / "components.safetensors", {"centre": torch.empty(wide), "basis": torch.empty(wide, min(wide, self.config.components))})
+    found = read_weights(
+        folder / "components.safetensors", {"centre": torch.empty(wide), "basis": torch.empty(wide, min(wide, self.config.components))}
+    )
     self.centre, self.basis = found["centre"].numpy(), found["basis"].numpy()

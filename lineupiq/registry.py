@@ -26,6 +26,7 @@ REQUIRED = ("fit", "predict", "save", "load")
 @dataclass
 class Entry:
     "One model of a registry; `cls` is None where it could not be imported."
+
     name: str
     family: str
     cls: type[BaseModel] | None = None
@@ -49,13 +50,30 @@ class Entry:
     def metadata(self) -> dict:  # plain values
         "The entry as a dictionary."
         cls = self.cls
-        return {"name": self.name, "family": self.family, "description": self.description, "purpose": self.purpose, "not_for": self.not_for, "paper": self.paper,
-                "requires_gpu": self.requires_gpu,
-                "supports_multivariate": self.supports_multivariate, "supports_horizon_multi": self.supports_horizon_multi,
-                "class": cls.__name__ if cls else "", "module": self.module, "available": cls is not None, "reason": self.reason, "extra": self.extra,
-                "tasks": list(cls.tasks) if cls else [], "input_kind": cls.input_kind if cls else "", "early_stopping": bool(cls and cls.stops_early), "is_rule": bool(cls and cls.is_rule),
-                "gpu": bool(cls and "device" in _settings(cls)), "quantiles": bool(cls and "quantiles" in _settings(cls)), "native_format": cls.native_format if cls else "",
-                "handles_nan": bool(cls and (cls.handles_nan is True or isinstance(cls.handles_nan, property)))}
+        return {
+            "name": self.name,
+            "family": self.family,
+            "description": self.description,
+            "purpose": self.purpose,
+            "not_for": self.not_for,
+            "paper": self.paper,
+            "requires_gpu": self.requires_gpu,
+            "supports_multivariate": self.supports_multivariate,
+            "supports_horizon_multi": self.supports_horizon_multi,
+            "class": cls.__name__ if cls else "",
+            "module": self.module,
+            "available": cls is not None,
+            "reason": self.reason,
+            "extra": self.extra,
+            "tasks": list(cls.tasks) if cls else [],
+            "input_kind": cls.input_kind if cls else "",
+            "early_stopping": bool(cls and cls.stops_early),
+            "is_rule": bool(cls and cls.is_rule),
+            "gpu": bool(cls and "device" in _settings(cls)),
+            "quantiles": bool(cls and "quantiles" in _settings(cls)),
+            "native_format": cls.native_format if cls else "",
+            "handles_nan": bool(cls and (cls.handles_nan is True or isinstance(cls.handles_nan, property))),
+        }
 
 # %% ../nbs/01_registry.ipynb #c05061f0
 def _settings(cls: type[BaseModel]) -> dict:
@@ -66,11 +84,14 @@ def _settings(cls: type[BaseModel]) -> dict:
 def _same_class(old: Entry, new: Entry) -> bool:
     "The same class again: a reloaded module, or a page that defines what it exports, attribute by attribute."
     a, b = old.cls, new.cls
-    return a.__qualname__ == b.__qualname__ and (a.__module__ == b.__module__ or ("__main__" in (a.__module__, b.__module__) and old.own == new.own))
+    return a.__qualname__ == b.__qualname__ and (
+        a.__module__ == b.__module__ or ("__main__" in (a.__module__, b.__module__) and old.own == new.own)
+    )
 
 # %% ../nbs/01_registry.ipynb #81bc93a1
 class _Either:
     "A method of a registry; asked of the class, it means the registry of this process."
+
     def __init__(self, method: Callable):
         self.method = method
         self.__doc__ = method.__doc__
@@ -83,6 +104,7 @@ class _Either:
 
 class _OfProcess:
     "The registry of this process, looked for when something of it is used, and not while it is being filled."
+
     def __getattr__(self, name: str) -> Any:
         return getattr(_of_process(), name)
 
@@ -100,20 +122,26 @@ def _of_process() -> ModelRegistry:
 # %% ../nbs/01_registry.ipynb #24318a6d
 class ModelRegistry(Shown):
     "Models by `family:name`. Registering a name twice raises."
+
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
 
     def card(self) -> Card:
         "Its models, and what each can do."
         import pandas as pd
-        rows = [{"model": k, "tasks": ", ".join(m["tasks"]), "what it is": m["description"]} for k, m in ((k, e.metadata()) for k, e in sorted(self._entries.items()))]
+
+        rows = [
+            {"model": k, "tasks": ", ".join(m["tasks"]), "what it is": m["description"]}
+            for k, m in ((k, e.metadata()) for k, e in sorted(self._entries.items()))
+        ]
         return Card("Models", {"": str(len(rows))}, pd.DataFrame(rows) if rows else None, leave=("what it is",))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self._entries)} models)"
 
     @_Either
-    def register(self,
+    def register(
+        self,
         name: str,  # short name, unique within its family
         family: str,  # boosting, neural, …
         description: str = "",  # one line for the overview
@@ -125,15 +153,34 @@ class ModelRegistry(Shown):
         paper: str = "",  # where it comes from: authors, year, address
     ) -> Callable[[type[BaseModel]], type[BaseModel]]:  # a class decorator
         "Register a class. `TypeError` unless it is a BaseModel, `AttributeError` if a method of the contract is missing."
+
         def decorate(cls: type[BaseModel]) -> type[BaseModel]:
             self._check_class(name, cls)
-            entry = Entry(name, family, cls, description, requires_gpu, supports_multivariate, supports_horizon_multi, purpose, not_for, paper, module=cls.__module__, own=frozenset(vars(cls)) - {"name", "family"})
+            entry = Entry(
+                name,
+                family,
+                cls,
+                description,
+                requires_gpu,
+                supports_multivariate,
+                supports_horizon_multi,
+                purpose,
+                not_for,
+                paper,
+                module=cls.__module__,
+                own=frozenset(vars(cls)) - {"name", "family"},
+            )
             taken = self._entries.get(entry.full_name)
             if taken and taken.cls and not _same_class(taken, entry):
-                raise ConfigError(f"the model {entry.full_name} is registered already", found=f"{taken.module}.{taken.cls.__name__}", fix="choose another name")
+                raise ConfigError(
+                    f"the model {entry.full_name} is registered already",
+                    found=f"{taken.module}.{taken.cls.__name__}",
+                    fix="choose another name",
+                )
             cls.name, cls.family = name, family
             self._entries[entry.full_name] = entry
             return cls
+
         return decorate
 
     @staticmethod
@@ -144,7 +191,8 @@ class ModelRegistry(Shown):
         if lacking:
             raise MissingMethod(f"Model {name} missing required method: {', '.join(lacking)}", expected=", ".join(REQUIRED))
 
-    def unavailable(self,
+    def unavailable(
+        self,
         name: str,  # short name
         family: str,  # its family
         reason: str,  # what the import said
@@ -155,7 +203,8 @@ class ModelRegistry(Shown):
         self._entries.setdefault(f"{family}:{name}", Entry(name, family, None, description, reason=reason, extra=extra))
 
     @_Either
-    def resolve(self,
+    def resolve(
+        self,
         name: str,  # `xgboost` or `boosting:xgboost`
     ) -> str:  # `boosting:xgboost`
         "The full name; an unknown or ambiguous one is a ValueError that lists what there is."
@@ -169,32 +218,45 @@ class ModelRegistry(Shown):
         raise ConfigError(f"Ambiguous name '{name}'", found=f"matches: {', '.join(matches)}", fix="use the full name, family:name")
 
     @_Either
-    def entry(self,
+    def entry(
+        self,
         name: str,  # short or full
     ) -> Entry:
         "The entry of a model."
         return self._entries[self.resolve(name)]
 
     @_Either
-    def get_model(self,
+    def get_model(
+        self,
         name: str,  # short or full
     ) -> type[BaseModel]:  # its class
         "The class of a model; one that could not be imported says what to install."
         entry = self.entry(name)
         if entry.cls is None:
             from lineupiq.base import MissingExtra
-            raise MissingExtra(f"{entry.full_name} is not available", found=entry.reason, fix="" if not entry.extra else f"pip install '{entry.extra}'" if entry.family != "plugin" else f"it comes with the package {entry.extra}: mend that one's import")
+
+            raise MissingExtra(
+                f"{entry.full_name} is not available",
+                found=entry.reason,
+                fix=""
+                if not entry.extra
+                else f"pip install '{entry.extra}'"
+                if entry.family != "plugin"
+                else f"it comes with the package {entry.extra}: mend that one's import",
+            )
         return entry.cls
 
     @_Either
-    def get_family(self,
+    def get_family(
+        self,
         name: str,  # short or full
     ) -> str:  # its family
         "The family of a model."
         return self.entry(name).family
 
     @_Either
-    def get_metadata(self,
+    def get_metadata(
+        self,
         name: str,  # short or full
     ) -> dict:  # plain values
         "The facts about a model that are known without building it."
@@ -206,14 +268,16 @@ class ModelRegistry(Shown):
         return sorted(self._entries)
 
     @_Either
-    def list_models(self,
+    def list_models(
+        self,
         family: str | None = None,  # only this family
     ) -> list[dict]:  # one dictionary a model
         "The metadata of every model."
         return [self._entries[k].metadata() for k in self.list_all() if family in (None, self._entries[k].family)]
 
     @_Either
-    def create(self,
+    def create(
+        self,
         model_name: str,  # short or full
         config: dict | None = None,  # the model's parameters
         horizon: int = 1,  # steps ahead
@@ -282,6 +346,7 @@ def _import_members(into: ModelRegistry, rooms: dict) -> None:
 # %% ../nbs/01_registry.ipynb #dfe07ca8
 def _entry_points() -> Iterable[Any]:
     from importlib.metadata import entry_points
+
     return entry_points(group="lineupiq.models")
 
 
@@ -297,6 +362,7 @@ def load_model(
 ) -> BaseModel:  # fitted
     "Load a saved model of any registered kind; digests are checked before anything is parsed."
     from lineupiq.core.files import load_json, verify_manifest
+
     verify_manifest(path)
     name = load_json(Path(path, "model.json")).get("model", "")
     return (among or registry()).get_model(str(name)).load(path)

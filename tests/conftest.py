@@ -1,4 +1,5 @@
 """Small tables, a command line that runs in this process, and what every refusal has in common."""
+
 import json
 import os
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ def _own_store(tmp_path, monkeypatch):
 @dataclass
 class Answer:
     "What a command said and did."
+
     code: int
     out: str
     err: str
@@ -63,6 +65,7 @@ def refused(answer: Answer, code: int, kind: str, *words: str) -> Answer:
 def in_process(monkeypatch):
     "Trainings of commands stay in this process, with a coarser interval."
     from lineupiq.workflows import train as commands
+
     settings = commands.run_settings
     monkeypatch.setattr(commands, "run_settings", lambda *asked: replace(settings(*asked), isolate=False, draws=100))
 
@@ -94,21 +97,38 @@ def good_frame(n: int = 240, task: str = "regression", seed: int = 0) -> pd.Data
     "Two shops, a day a row: a label that leans on x1."
     rng = np.random.default_rng(seed)
     day = np.repeat(pd.date_range("2021-01-01", periods=n // 2), 2)
-    frame = pd.DataFrame({"day": day.strftime("%Y-%m-%d"), "shop": ["a", "b"] * (n // 2), "x1": rng.normal(size=n), "x2": rng.normal(size=n),
-                          "place": rng.choice(["in", "out"], n)})
+    frame = pd.DataFrame(
+        {
+            "day": day.strftime("%Y-%m-%d"),
+            "shop": ["a", "b"] * (n // 2),
+            "x1": rng.normal(size=n),
+            "x2": rng.normal(size=n),
+            "place": rng.choice(["in", "out"], n),
+        }
+    )
     score = frame["x1"] + 3 * rng.normal(size=n)
-    frame["y"] = score.round(3) if task == "regression" else (score > 0).astype(int) if task == "binary" else np.digitize(score, [-1.5, 1.5]) - 1
+    frame["y"] = (
+        score.round(3) if task == "regression" else (score > 0).astype(int) if task == "binary" else np.digitize(score, [-1.5, 1.5]) - 1
+    )
     return frame
 
 
 @pytest.fixture
 def table(tmp_path):
     "Write a frame and the YAML that describes it; keywords change the YAML, None removes a key."
+
     def write(frame: pd.DataFrame, task: str = "regression", form: str = "csv", folder: Path | None = None, **changes) -> Path:
         folder = folder or tmp_path
         path = folder / f"rows.{form}"
         frame.to_csv(path, index=False) if form == "csv" else frame.to_parquet(path, index=False)
-        about = {"path": path.name, "task": task, "time": "day", "symbol": "shop", "label": "y", "features": {"x1": "numeric", "x2": "numeric"}} | changes
+        about = {
+            "path": path.name,
+            "task": task,
+            "time": "day",
+            "symbol": "shop",
+            "label": "y",
+            "features": {"x1": "numeric", "x2": "numeric"},
+        } | changes
         out = folder / "table.yaml"
         out.write_text(yaml.safe_dump({k: v for k, v in about.items() if v is not None}, sort_keys=False))
         return out
@@ -119,6 +139,7 @@ def table(tmp_path):
 @pytest.fixture
 def train(cli, table):
     "`lineupiq train` on a frame, with a quick model."
+
     def run(frame, task="regression", flags=(), **changes) -> Answer:
         about = table(frame, task, **changes)
         model = [] if "--model" in flags else ["--model", "ridge" if task == "regression" else "logistic"]

@@ -1,4 +1,5 @@
 """The pieces of the forecasting nets that are held against published implementations: built small, filled by a formula."""
+
 import torch
 
 from lineupiq.nets.forecasting import GRN, TFT, NHiTS, NHiTSBlock, ReadableAttention, StaticEncoder, VariableSelection, knot_matrix

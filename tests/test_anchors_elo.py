@@ -1,4 +1,5 @@
 """The Elo recursion against FiveThirtyEight's published table, game by game."""
+
 import os
 from pathlib import Path
 
@@ -12,9 +13,19 @@ from lineupiq.scoring.leaderboard import forecast_of, reference_frames
 from lineupiq.scoring.metrics import get_metric
 
 # The franchises that FiveThirtyEight restarts instead of reverting (nfl-elo-game, forecast.py).
-RESETS = {("CBD", 1925): 1502.032, ("RAC", 1926): 1403.384, ("LOU", 1926): 1307.201, ("CIB", 1927): 1362.919,
-          ("MNN", 1929): 1306.702, ("BFF", 1929): 1331.943, ("LAR", 1944): 1373.977, ("PHI", 1944): 1497.988,
-          ("ARI", 1945): 1353.939, ("PIT", 1945): 1353.939, ("CLE", 1999): 1300.0}
+RESETS = {
+    ("CBD", 1925): 1502.032,
+    ("RAC", 1926): 1403.384,
+    ("LOU", 1926): 1307.201,
+    ("CIB", 1927): 1362.919,
+    ("MNN", 1929): 1306.702,
+    ("BFF", 1929): 1331.943,
+    ("LAR", 1944): 1373.977,
+    ("PHI", 1944): 1497.988,
+    ("ARI", 1945): 1353.939,
+    ("PIT", 1945): 1353.939,
+    ("CLE", 1999): 1300.0,
+}
 
 
 def _find(name: str) -> Path:
@@ -65,17 +76,38 @@ def test_another_constant_is_told_apart(table):
 
 def _log(table: pd.DataFrame) -> pd.DataFrame:
     from lineupiq.data.game_log import make_log
+
     when = pd.to_datetime(table.date)
-    return make_log(pd.DataFrame({"home": table.team1, "away": table.team2, "home_score": table.score1.astype(float), "away_score": table.score2.astype(float),
-                                  "neutral": table.neutral.astype(bool), "season": table.season, "time": when, "known": when + pd.Timedelta("4h")}))
+    return make_log(
+        pd.DataFrame(
+            {
+                "home": table.team1,
+                "away": table.team2,
+                "home_score": table.score1.astype(float),
+                "away_score": table.score2.astype(float),
+                "neutral": table.neutral.astype(bool),
+                "season": table.season,
+                "time": when,
+                "known": when + pd.Timedelta("4h"),
+            }
+        )
+    )
 
 
 def test_the_model_reproduces_every_game(table):
     "`rating:elo` with FiveThirtyEight's constants, through fit, save, load and predict."
     from lineupiq.elo import EloModel
     from lineupiq.data.game_log import Games
+
     start = pd.read_csv(_find("elo_538_initial.csv")).set_index("team").elo.to_dict()
-    model = EloModel(task="binary", k_factor=20.0, home_advantage=65.0, mean_reversion=1 / 3, starts=start, resets={f"{t} {s}": r for (t, s), r in RESETS.items()})
+    model = EloModel(
+        task="binary",
+        k_factor=20.0,
+        home_advantage=65.0,
+        mean_reversion=1 / 3,
+        starts=start,
+        resets={f"{t} {s}": r for (t, s), r in RESETS.items()},
+    )
     games = Games(_log(table), np.arange(len(table)))
     decided = np.flatnonzero(table.score1 != table.score2)
     model.fit(games.take(decided), (table.score1 > table.score2).to_numpy().astype(int)[decided])
@@ -86,6 +118,7 @@ def test_the_model_reproduces_every_game(table):
 def test_the_compiled_walk_is_the_recursion(table):
     "Bit by bit the same history, for one set of constants out of a grid of 27."
     from lineupiq.data.elo_replay import as_replay, grid_of, walk
+
     grid = grid_of([24, 32, 40], [50, 55, 60], [0.25, 0.33, 0.5])
     fast, slow = walk(as_replay(_log(table)), *grid), _rate(table, EloRules(k=24, home_advantage=50, mean_reversion=0.25))
     assert np.abs(fast.prob[:, 0] - slow.prob_home).max() < 1e-10
@@ -93,7 +126,8 @@ def test_the_compiled_walk_is_the_recursion(table):
 
 
 def test_base_rate_elo_and_market_on_the_same_games():
-    "Brier scores of the seasons 2006 to 2023, ties left out, against the numbers that are known: base rate .2466, Elo .2207, closing line .2117."
+    """Brier scores of the seasons 2006 to 2023, ties left out, against the numbers that are known: base rate .2466, Elo .2207, closing line
+    .2117."""
     _find("games_1999-2023.parquet")
     panel = load_panel("nfl-games")
     season = panel.frame["season"].to_numpy()
@@ -103,4 +137,4 @@ def test_base_rate_elo_and_market_on_the_same_games():
     earlier = np.array([panel.y[panel.labelled & (season < s)].mean() for s in season[rows]])
     found["base rate"] = brier(panel.y[rows], np.column_stack([1 - earlier, earlier]), panel.classes)
     assert len(rows) == 4848
-    assert abs(found["base rate"] - .2466) < .0005 and abs(found["elo"] - .2207) < .001 and abs(found["market"] - .2117) < .0005
+    assert abs(found["base rate"] - 0.2466) < 0.0005 and abs(found["elo"] - 0.2207) < 0.001 and abs(found["market"] - 0.2117) < 0.0005

@@ -1,4 +1,5 @@
 """The leak audit: folds of anybody, worlds with another future, planted leaks, and how often it cries wolf."""
+
 import json
 import sys
 from dataclasses import replace
@@ -13,7 +14,16 @@ import lineupiq.cli.audit  # noqa: F401 - it registers its commands
 from lineupiq.screening.columns import audit_columns, outcome_name
 from lineupiq.auditing.controls import SIGMAS, gain_on_rules, noise_features, permuted_labels
 from lineupiq.auditing.folds import AuditReport, audit_cv, splitter_factory
-from lineupiq.auditing.leaks import AuditSettings, Stage, audit_config, audit_leak, audit_model, control_finding, data_findings, poison_model
+from lineupiq.auditing.leaks import (
+    AuditSettings,
+    Stage,
+    audit_config,
+    audit_leak,
+    audit_model,
+    control_finding,
+    data_findings,
+    poison_model,
+)
 from lineupiq.auditing.pipeline import cuts_of, planted_panel
 from lineupiq.auditing.poison import changes, panel_world, world_of
 from lineupiq.auditing.settings import PLANTS
@@ -29,8 +39,14 @@ from lineupiq.fit.inputs import ModelSpec
 from lineupiq.scoring.metrics import get_metric
 from lineupiq.workflows.audit import audited_models
 
-CLEAN = {"scaler": "future poison: features", "feature": "future poison: features", "label": "future poison: labels and their ends", "calibrator": "future poison: ",
-         "stack": "second level: ", "fold": "folds"}  # plant -> the question that ought to see it
+CLEAN = {
+    "scaler": "future poison: features",
+    "feature": "future poison: features",
+    "label": "future poison: labels and their ends",
+    "calibrator": "future poison: ",
+    "stack": "second level: ",
+    "fold": "folds",
+}  # plant -> the question that ought to see it
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +61,38 @@ def stage(sp500):
 
 # -- folds --------------------------------------------------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope="module")
 def panel(sp500):
     made = sp500.panel()
     return made.take(np.arange(3001))
 
 
-@pytest.mark.parametrize("splitter, past_only, args", [(WalkForward, True, {"n_splits": 4}), (PurgedKFold, False, {"n_splits": 4}), (CombinatorialPurged, False, {"n_blocks": 5, "n_test": 2})])
+@pytest.mark.parametrize(
+    "splitter, past_only, args",
+    [
+        (WalkForward, True, {"n_splits": 4}),
+        (PurgedKFold, False, {"n_splits": 4}),
+        (CombinatorialPurged, False, {"n_blocks": 5, "n_test": 2}),
+    ],
+)
 def test_own_splitters_hold(panel, splitter, past_only, args):
     report = audit_cv(splitter_factory(f"lineupiq.cv:{splitter.__name__}", args), panel, past_only=past_only)
     assert not report.failed, report.failed
 
 
-@pytest.mark.parametrize("where, args, titles", [
-    ("sklearn.model_selection:TimeSeriesSplit", {"n_splits": 5}, {"purge"}),
-    ("sklearn.model_selection:KFold", {"n_splits": 5, "shuffle": True, "random_state": 0}, {"purge", "whole units", "order", "row order"}),
-    ("sklearn.model_selection:StratifiedKFold", {"n_splits": 5}, {"purge", "order"}),
-])
+@pytest.mark.parametrize(
+    "where, args, titles",
+    [
+        ("sklearn.model_selection:TimeSeriesSplit", {"n_splits": 5}, {"purge"}),
+        (
+            "sklearn.model_selection:KFold",
+            {"n_splits": 5, "shuffle": True, "random_state": 0},
+            {"purge", "whole units", "order", "row order"},
+        ),
+        ("sklearn.model_selection:StratifiedKFold", {"n_splits": 5}, {"purge", "order"}),
+    ],
+)
 def test_splitters_that_know_no_label_ends_fail(panel, where, args, titles):
     report = audit_cv(splitter_factory(where, args, panel.y[panel.labelled]), panel)
     assert titles <= {f.title for f in report.failed}, report.failed
@@ -74,7 +105,8 @@ def test_another_librarys_purged_folds(panel):
     one = panel.take(panel.frame["symbol"].to_numpy() == "SP500")
     rows = one.labelled
     folds = splitter_factory("purgedcv:PurgedKFold", {"n_splits": 4})(pd.Series(one.times[rows]), pd.Series(one.label_ends[rows]))
-    assert {f.title for f in audit_cv(folds, one, past_only=False).failed} == {"purge", "embargo"}  # it keeps labels that end in the very instant in which the block begins
+    # it keeps labels that end in the very instant in which the block begins
+    assert {f.title for f in audit_cv(folds, one, past_only=False).failed} == {"purge", "embargo"}
     sooner = replace(one, frame=one.frame.assign(label_end=(one.frame["label_end"] - pd.Timedelta(1, "ns")).clip(lower=one.frame["time"])))
     assert not audit_cv(folds, sooner, past_only=False).failed
 
@@ -143,7 +175,26 @@ def theirs(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", ["Half", "Mask", "Far", "Neg", "Text", "Bare", "Single", "Seven", "Boom", "Leaves", "Never", "Unbuilt", "Splitless", "function", "NoSuch"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Half",
+        "Mask",
+        "Far",
+        "Neg",
+        "Text",
+        "Bare",
+        "Single",
+        "Seven",
+        "Boom",
+        "Leaves",
+        "Never",
+        "Unbuilt",
+        "Splitless",
+        "function",
+        "NoSuch",
+    ],
+)
 def test_a_splitter_that_misbehaves_is_named(cli, theirs, name):
     refused(cli("audit", "cv", "--data", "league", "--splitter", f"{theirs}:{name}"), 2, "ConfigError", f"{theirs}:{name}")
 
@@ -168,7 +219,9 @@ def test_arguments_that_cannot_be_meant_are_refused(cli, arg):
 
 @pytest.mark.parametrize("flags", [("--n-splits", "3"), ("--walk-forward", "2018:2019")])
 def test_a_plan_beside_a_splitter_is_refused(cli, flags):
-    refused(cli("audit", "cv", "--data", "league", "--splitter", "sklearn.model_selection:KFold", *flags), 2, "ConfigError", flags[0], "ignored")
+    refused(
+        cli("audit", "cv", "--data", "league", "--splitter", "sklearn.model_selection:KFold", *flags), 2, "ConfigError", flags[0], "ignored"
+    )
 
 
 def test_flags_that_a_run_answers_are_refused(cli):
@@ -188,8 +241,17 @@ def test_folds_by_hand_are_not_rounded(panel):
 
 # -- worlds -------------------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
-@pytest.mark.parametrize("data, options", [("sp500", {"horizon": (20,)}), ("noise-bars", {"n": 1500}), ("league", {}), ("league", {"position": "WR", "target": "receiving_yards"})])
+@pytest.mark.parametrize(
+    "data, options",
+    [
+        ("sp500", {"horizon": (20,)}),
+        ("noise-bars", {"n": 1500}),
+        ("league", {}),
+        ("league", {"position": "WR", "target": "receiving_yards"}),
+    ],
+)
 def test_the_past_does_not_know_the_future(data, options, share):
     world = world_of(DataRequest(data, **options), *options.get("horizon", ()))
     panel = world.panel()
@@ -220,26 +282,43 @@ def test_a_tables_labels_are_altered_only_where_they_ended_later():
 
 # -- columns ------------------------------------------------------------------------------------------------------------------------
 
+
 def everything_but_labels(horizon: int = 5) -> pd.DataFrame:
-    "Bars with features and outcomes side by side, as a table for training has them, and the rule that takes every column whose name does not begin with label_."
+    """Bars with features and outcomes side by side, as a table for training has them, and the rule that takes every column whose name does
+    not begin with label_."""
     bars = bar_features(sp500_bars())
     table = bars.copy()
     close, by = bars["close"], bars["symbol"]
     for h in (5, 20):
         made = label_bars(bars, h)
         last = made["bars_held"].max()
-        ahead = lambda column, how, h=int(last): bars.groupby("symbol")[column].transform(lambda s: getattr(s[::-1].shift(1).rolling(h, min_periods=1), how)()[::-1])  # noqa: E731
+        ahead = lambda column, how, h=int(last): bars.groupby("symbol")[column].transform(
+            lambda s: getattr(s[::-1].shift(1).rolling(h, min_periods=1), how)()[::-1]
+        )  # noqa: E731
         table[f"label_h{h}"], table[f"label_end_h{h}"] = made["label"], made["label_end"]
-        table[f"bars_to_hit_h{h}"], table[f"quality_h{h}"], table[f"sample_weight_h{h}"] = made["bars_held"], made["label_quality"], made["uniqueness"]
+        table[f"bars_to_hit_h{h}"], table[f"quality_h{h}"], table[f"sample_weight_h{h}"] = (
+            made["bars_held"],
+            made["label_quality"],
+            made["uniqueness"],
+        )
         table[f"mfe_h{h}"], table[f"mae_h{h}"] = ahead("high", "max") / close - 1, ahead("low", "min") / close - 1
         table[f"touch_type_h{h}"] = made["label"].map({1.0: 1, -1.0: 2, 0.0: 0})
     assert by.notna().all()
-    return table.dropna(subset=["label_h5", "label_h20", "natr_14"]).drop(columns="segment").rename(columns={"time": "datetime"}).assign(split="train")
+    return (
+        table.dropna(subset=["label_h5", "label_h20", "natr_14"])
+        .drop(columns="segment")
+        .rename(columns={"time": "datetime"})
+        .assign(split="train")
+    )
 
 
 def autodetected(table: pd.DataFrame) -> list[str]:
     "Everything that is neither metadata nor called label_…"
-    return [c for c in table if c not in ("datetime", "symbol", "split") and not c.startswith("label_") and pd.api.types.is_numeric_dtype(table[c])]
+    return [
+        c
+        for c in table
+        if c not in ("datetime", "symbol", "split") and not c.startswith("label_") and pd.api.types.is_numeric_dtype(table[c])
+    ]
 
 
 @pytest.fixture
@@ -249,9 +328,18 @@ def lot(tmp_path):
     table.to_parquet(tmp_path / "all.parquet", index=False)
 
     def write(columns=None, name="my.yaml"):
-        about = {"path": "all.parquet", "task": "multiclass", "time": "datetime", "symbol": "symbol", "label": "label_h5", "label_end": "label_end_h5", "features": columns or autodetected(table)}
+        about = {
+            "path": "all.parquet",
+            "task": "multiclass",
+            "time": "datetime",
+            "symbol": "symbol",
+            "label": "label_h5",
+            "label_end": "label_end_h5",
+            "features": columns or autodetected(table),
+        }
         (tmp_path / name).write_text(yaml.safe_dump(about))
         return tmp_path / name
+
     return write
 
 
@@ -270,7 +358,12 @@ def test_automatically_detected_columns_fail(cli, lot):
 
 
 def test_honest_columns_pass():
-    for data, options in [("sp500", {"horizon": 5}), ("sp500", {"horizon": 20}), ("league", {"market": True}), ("league", {"position": "QB", "target": "passing_yards"})]:
+    for data, options in [
+        ("sp500", {"horizon": 5}),
+        ("sp500", {"horizon": 20}),
+        ("league", {"market": True}),
+        ("league", {"position": "QB", "target": "passing_yards"}),
+    ]:
         bad = [f for f in audit_columns(load_panel(data, **options)) if f.verdict == "fail"]
         assert not bad, (data, options, bad)
 
@@ -287,12 +380,15 @@ def test_an_outcome_with_noise_on_it_fails(noise):
 
 def test_a_name_alone_only_warns():
     panel = load_panel("sp500", horizon=5)
-    renamed = make_panel(panel.frame[panel.labelled].rename(columns={"rsi_14": "exit_score"}), ["exit_score", "return_1"], task="multiclass")
+    renamed = make_panel(
+        panel.frame[panel.labelled].rename(columns={"rsi_14": "exit_score"}), ["exit_score", "return_1"], task="multiclass"
+    )
     assert outcome_name("exit_score")
     assert [(f.title, f.verdict) for f in audit_columns(renamed)] == [("column exit_score", "warn")]
 
 
 # -- controls -----------------------------------------------------------------------------------------------------------------------
+
 
 def test_controls_keep_what_they_promise():
     for data, options in [("sp500", {}), ("league", {"position": "WR", "target": "receiving_yards"})]:
@@ -318,7 +414,8 @@ def test_a_gain_is_what_the_metric_says(stage):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["logistic", "xgboost"])
 def test_false_alarms_on_noise(model):
-    "Twenty seeds of bars without any signal, two controls each: 40 comparisons at three standard errors, and each alarm asked again; .05 single alarms and no confirmed one are expected."
+    """Twenty seeds of bars without any signal, two controls each: 40 comparisons at three standard errors, and each alarm asked again; .05
+    single alarms and no confirmed one are expected."""
     single, confirmed = [], []
     for seed in range(20):
         stage = Stage(world_of(DataRequest("noise-bars", n=3000, seed=seed)), AuditSettings(seed=seed), 4000)
@@ -332,6 +429,7 @@ def test_false_alarms_on_noise(model):
 
 
 # -- the whole audit ----------------------------------------------------------------------------------------------------------------
+
 
 def test_the_data_of_sp500_pass(stage):
     assert {f.verdict for f in data_findings(stage)} == {"pass"}
@@ -372,19 +470,33 @@ def test_a_future_that_reaches_the_model_alone_is_seen(sp500):
     assert [f.verdict for f in found] == ["fail"], found
 
 
-@pytest.mark.parametrize("flags", [("--plant", "featur"), ("--rows", "10"), ("--model", "xgbost"), ("--time-limit", "0"), ("--run", "nowhere")])
+@pytest.mark.parametrize(
+    "flags", [("--plant", "featur"), ("--rows", "10"), ("--model", "xgbost"), ("--time-limit", "0"), ("--run", "nowhere")]
+)
 def test_what_cannot_be_meant_is_refused(cli, flags):
     assert cli("audit", "leak", *flags).code == 2
 
 
-@pytest.mark.parametrize("flags", [("--n-trials", "-1"), ("--seed", "-1"), ("--seed", str(2**32)), ("--cuts", "0"), ("--model", "ridge"), ("--model", "elo", "--position", "WR", "--target", "receiving_yards")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--n-trials", "-1"),
+        ("--seed", "-1"),
+        ("--seed", str(2**32)),
+        ("--cuts", "0"),
+        ("--model", "ridge"),
+        ("--model", "elo", "--position", "WR", "--target", "receiving_yards"),
+    ],
+)
 def test_a_mistake_is_no_leak(cli, flags):
     refused(cli("audit", "leak", "--data", "league", *(flags if "--model" in flags else ("--model", "logistic", *flags))), 2, "ConfigError")
 
 
 def test_a_named_model_that_was_not_asked_is_no_pass(cli):
     found = cli("audit", "leak", "--data", "league", "--model", "logistic", "--time-limit", "0.0001")
-    assert found.code == found.value["exit_code"] == 2 and found.value["verdict"] == "unknown" and list(found.value["unasked"]) == ["logistic"]
+    assert (
+        found.code == found.value["exit_code"] == 2 and found.value["verdict"] == "unknown" and list(found.value["unasked"]) == ["logistic"]
+    )
     with pytest.raises(ConfigError, match="logistic"):
         AuditReport([], unasked={"logistic": "no time"}).raise_if_failed()
     assert cli("audit", "leak", "--data", "league", "--model", "all", "--time-limit", "0.0001").code == 2  # all, and not one was asked
@@ -395,6 +507,7 @@ def test_a_refused_setting_is_unknown_and_no_leak(stage, monkeypatch):
 
     def refuse(*_):
         raise ConfigError("not this way")
+
     monkeypatch.setattr(audit, "audit_model", refuse)
     found = audit._one(stage, audit.registry().get_model("logistic"), None, None).findings
     assert [f.verdict for f in found] == ["unknown"] and "not this way" in found[0].evidence
@@ -413,7 +526,9 @@ def test_a_model_that_cannot_do_the_task_is_unknown(sp500):
 @pytest.mark.slow
 def test_the_stack_plant_is_caught(cli):
     found = cli("audit", "leak", "--data", "sp500", "--model", "logistic", "--plant", "stack", "--rows", "2000", "--n-trials", "0")
-    assert found.code == 10 and [f["title"] for f in found.value["findings"] if f["verdict"] == "fail" and f["title"].startswith("second level")] == ["second level: stacking"]
+    assert found.code == 10 and [
+        f["title"] for f in found.value["findings"] if f["verdict"] == "fail" and f["title"].startswith("second level")
+    ] == ["second level: stacking"]
 
 
 @pytest.mark.slow
@@ -421,7 +536,21 @@ def test_the_stack_plant_is_caught(cli):
 def test_numbers_and_plants(cli, plant):
     "Player statistics: the same plants, where outcomes are numbers."
     flags = ["--plant", plant] if plant else []
-    found = cli("audit", "leak", "--data", "league", "--position", "WR", "--target", "receiving_yards", "--model", "ridge", "--n-trials", "0", *flags)
+    found = cli(
+        "audit",
+        "leak",
+        "--data",
+        "league",
+        "--position",
+        "WR",
+        "--target",
+        "receiving_yards",
+        "--model",
+        "ridge",
+        "--n-trials",
+        "0",
+        *flags,
+    )
     assert found.code == (10 if plant else 0), found.value
 
 
@@ -439,11 +568,16 @@ def test_a_model_without_a_search_space_is_audited():
     from lineupiq.auditing.poison import panel_world
     from lineupiq.checks.bench import TinyModel, check_panel
     from lineupiq.registry import REGISTRY, register, registry
+
     registry()
-    class Plain(TinyModel): "As somebody's package has it: nothing is said of a search."
+
+    class Plain(TinyModel):
+        "As somebody's package has it: nothing is said of a search."
+
     register("plain", family="example")(Plain)
     try:
-        report = audit_leak(panel_world(check_panel("binary", sizes=(500, 100, 0))), ["plain"], AuditSettings(rows=500, n_trials=1))  # the rows that the battery asks about
+        # the rows that the battery asks about
+        report = audit_leak(panel_world(check_panel("binary", sizes=(500, 100, 0))), ["plain"], AuditSettings(rows=500, n_trials=1))
     finally:
         del REGISTRY._entries["example:plain"]
     found = {f.title: f for f in report.findings}

@@ -1,4 +1,5 @@
 """Calibration in time order: maps against scikit-learn, windows that never touch the future, and bundles that say what was tested."""
+
 import json
 
 import numpy as np
@@ -25,6 +26,7 @@ MAPS = [m for m in METHODS if m != "identity"]
 
 
 # -- maps ---------------------------------------------------------------------------------------------------------------------------
+
 
 def draw(n: int, sure: float, shift: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     "Labels, and probabilities that are `sure` times as sure as they should be."
@@ -105,6 +107,7 @@ def test_scikit_learn_agrees(method):
 
 # -- time ---------------------------------------------------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope="module")
 def games():
     return load_panel("league")
@@ -118,6 +121,7 @@ def poison(panel, after):
         if f.kind != "category":
             frame[f.name] = frame[f.name].where(~late, 7.0)
     from dataclasses import replace
+
     return replace(panel, frame=frame)
 
 
@@ -180,6 +184,7 @@ def test_folds_like_out_of_fold(games):
 
 # -- what is kept -------------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("model", ["elo", "logistic", "xgboost"])
 def test_a_calibrated_bundle_says_what_was_tested(games, model, tmp_path):
     fold = plan_folds(games, SplitPlan(val=0.3, test_share=0.2))
@@ -211,7 +216,16 @@ def test_refusals(games):
         run_model(games, folds, ModelSpec("logistic"), how=FitSettings(calibrate="isotonc"))
     with pytest.raises(ConfigError, match="no intervals"):
         run_model(games, folds, ModelSpec("logistic"), how=FitSettings(intervals=0.8))
-    few = make_panel(pd.DataFrame({"symbol": "a", "time": pd.date_range("2020", periods=60), "x": np.arange(60.0) % 7, "label": np.arange(60) % 2}), ["x"], task="binary")
+    few = make_panel(
+        pd.DataFrame({"symbol": "a", "time": pd.date_range("2020", periods=60), "x": np.arange(60.0) % 7, "label": np.arange(60) % 2}),
+        ["x"],
+        task="binary",
+    )
     with pytest.raises(DataError, match="too little to learn"):
         run_model(few, plan_folds(few, SplitPlan()), ModelSpec("logistic"), how=FitSettings(calibrate="sigmoid"))
-    assert run_model(few, plan_folds(few, SplitPlan()), ModelSpec("logistic"), how=FitSettings(calibrate="auto")).folds[0]["calibration"]["method"] == "identity"
+    assert (
+        run_model(few, plan_folds(few, SplitPlan()), ModelSpec("logistic"), how=FitSettings(calibrate="auto")).folds[0]["calibration"][
+            "method"
+        ]
+        == "identity"
+    )

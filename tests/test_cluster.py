@@ -1,4 +1,5 @@
 """A set on other processes: the same numbers, and what a lost worker, a lost scheduler and a wrong address cost."""
+
 import json
 import math
 import os
@@ -34,7 +35,14 @@ def alone(cli, tmp_path, monkeypatch):
 def begun(tmp_path, address, *more):
     "A command that trains on a scheduler, and is not waited for."
     command = [sys.executable, "-m", "lineupiq", *ASK, "--output", str(tmp_path / "there"), "--cluster", address, *more]
-    return subprocess.Popen(command, env={**os.environ, **ENV, "LINEUPIQ_LEDGER": str(tmp_path / "looks.jsonl")}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **ENV, "LINEUPIQ_LEDGER": str(tmp_path / "looks.jsonl")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
 
 
 def at_work(cluster, seconds=120):
@@ -44,7 +52,7 @@ def at_work(cluster, seconds=120):
         for state in cluster.scheduler.workers.values():
             if state.processing:
                 return next(n for n in cluster.workers.values() if n.worker_address == state.address)
-        time.sleep(.02)
+        time.sleep(0.02)
     raise AssertionError("no task began")
 
 
@@ -63,8 +71,12 @@ def test_a_search_finds_the_same(tmp_path):
     from lineupiq.tuning.objective import development_panel
     from lineupiq.tuning.search import tune_model
     from lineupiq.tuning.settings import SearchSettings
+
     dev = development_panel(load_panel("league"), "2019-01-01")
-    ask = {model: SearchSettings(n_trials=6, n_splits=3, config=config, storage=f"sqlite:///{tmp_path}/there.db") for model, config in (("xgboost", {"num_boost_round": 60}), ("logistic", {}))}
+    ask = {
+        model: SearchSettings(n_trials=6, n_splits=3, config=config, storage=f"sqlite:///{tmp_path}/there.db")
+        for model, config in (("xgboost", {"num_boost_round": 60}), ("logistic", {}))
+    }
     with on_cluster(ClusterPlan("local:2")):
         found = {model: tune_model(dev, model, how) for model, how in ask.items()}
     for model, there in found.items():
@@ -78,7 +90,15 @@ def test_a_search_finds_the_same(tmp_path):
         assert (there.params, there.score) == (alone.params, alone.score)
 
 
-@pytest.mark.parametrize(("place", "code", "words"), [("local:0", 2, "no processes"), ("eight machines", 2, "cannot be read"), ("tcp://8.8.8.8:8786", 2, "can run anything"), ("nothing.yaml", 2, "nothing.yaml")])
+@pytest.mark.parametrize(
+    ("place", "code", "words"),
+    [
+        ("local:0", 2, "no processes"),
+        ("eight machines", 2, "cannot be read"),
+        ("tcp://8.8.8.8:8786", 2, "can run anything"),
+        ("nothing.yaml", 2, "nothing.yaml"),
+    ],
+)
 def test_wrong_places_are_refused_before_anything_is_read(cli, tmp_path, place, code, words):
     done = cli(*ASK, "--output", tmp_path / "there", "--cluster", place)
     assert (done.code, words in done.err, (tmp_path / "there").exists()) == (code, True, False), done.err
@@ -87,7 +107,10 @@ def test_wrong_places_are_refused_before_anything_is_read(cli, tmp_path, place, 
 @pytest.fixture
 def scheduler():
     from distributed import LocalCluster
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0", env=ENV) as cluster:
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0", env=ENV
+    ) as cluster:
         yield cluster
 
 
@@ -102,13 +125,22 @@ def test_a_killed_worker_costs_time_alone(alone, tmp_path, scheduler):
 
 @pytest.mark.slow
 def test_a_run_goes_on_after_its_scheduler_was_killed(alone, cli, tmp_path):
-    script = "from distributed import LocalCluster; import time; c = LocalCluster(n_workers=2, threads_per_worker=1, host='127.0.0.1', dashboard_address='127.0.0.1:0'); print(c.scheduler_address, flush=True); time.sleep(600)"
-    owner = subprocess.Popen([sys.executable, "-c", f"if __name__ == '__main__':\n    {script}"], env={**os.environ, **ENV}, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    script = (
+        "from distributed import LocalCluster; import time; c = LocalCluster(n_workers=2, threads_per_worker=1, host='127.0.0.1', "
+        "dashboard_address='127.0.0.1:0'); print(c.scheduler_address, flush=True); time.sleep(600)"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", f"if __name__ == '__main__':\n    {script}"],
+        env={**os.environ, **ENV},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
         process = begun(tmp_path, owner.stdout.readline().strip())
         end = time.monotonic() + 300
         while time.monotonic() < end and not list((tmp_path / "there").glob("*/models/*")):
-            time.sleep(.05)
+            time.sleep(0.05)
     finally:
         os.killpg(owner.pid, signal.SIGKILL)
     said, errors = process.communicate(timeout=300)
@@ -125,7 +157,11 @@ def test_a_replay_lives_through_the_same(cli, tmp_path, monkeypatch):
     for k, v in ENV.items():
         monkeypatch.setenv(k, v)
     ask = ["replay", "--data", "league", "--model", "logistic", "--from", "2020", "--to", "2020", "--policy", "monthly,never", "--json"]
-    told = [json.loads(done.out) for where in ([], ["--cluster", "local:2"]) if (done := cli(*ask, "--output", tmp_path / f"r{len(where)}", *where)).code == 0]
+    told = [
+        json.loads(done.out)
+        for where in ([], ["--cluster", "local:2"])
+        if (done := cli(*ask, "--output", tmp_path / f"r{len(where)}", *where)).code == 0
+    ]
     assert len(told) == 2
     for said in told:
         del said["seconds"]
@@ -141,7 +177,10 @@ def test_an_experiment_finds_the_same(cli, tmp_path, monkeypatch):
     boards = []
     for where in ([], ["--cluster", "local:2", "--jobs", "2"]):  # cells are processes that share the workers
         folder = tmp_path / f"e{len(where)}"
-        (file := tmp_path / f"e{len(where)}.yaml").write_text(f"experiment: {{name: grid}}\nmodels: [logistic, xgboost]\ndata: {{source: league}}\ntraining: {{walk_forward: '2018:2020'}}\nmlflow: {{tracking_uri: 'off'}}\noutput: {{base_dir: {folder}}}\n")
+        (file := tmp_path / f"e{len(where)}.yaml").write_text(
+            f"experiment: {{name: grid}}\nmodels: [logistic, xgboost]\ndata: {{source: league}}\ntraining: {{walk_forward: "
+            f"'2018:2020'}}\nmlflow: {{tracking_uri: 'off'}}\noutput: {{base_dir: {folder}}}\n"
+        )
         done = cli("experiment", "--config", file, "--json", *where)
         assert done.code == 0, done.err
         boards.append(pd.DataFrame(json.loads(done.out)["scores"])[["model", "score", "skill", "skill_low", "skill_high"]])
@@ -156,13 +195,16 @@ def logloss(frame):
 
 
 def test_a_fit_that_divides_its_rows(cli, tmp_path, alone):
-    "Each booster is fitted by both workers on half of the rows each; the other model is a task as ever. Beside one machine, the same loss but for the bins."
+    """Each booster is fitted by both workers on half of the rows each; the other model is a task as ever. Beside one machine, the same loss
+    but for the bins."""
     done = cli(*ASK, "--output", tmp_path / "one", "--cluster", "local:2", "--distributed")
     assert done.code == 0, done.err
     one, same = predictions(tmp_path / "one"), ["logistic", "prior", "ewma"]
-    pd.testing.assert_frame_equal(one[one["model"].isin(same)].reset_index(drop=True), alone[alone["model"].isin(same)].reset_index(drop=True), check_exact=True)
+    pd.testing.assert_frame_equal(
+        one[one["model"].isin(same)].reset_index(drop=True), alone[alone["model"].isin(same)].reset_index(drop=True), check_exact=True
+    )
     apart = (logloss(one) - logloss(alone)).abs()
-    assert (apart < .02).all(), apart
+    assert (apart < 0.02).all(), apart
     assert (apart[["xgboost", "lightgbm"]] > 0).all(), "the rows were not divided"
 
 
@@ -174,7 +216,14 @@ def test_a_divided_fit_repeats(cli, tmp_path):
     pd.testing.assert_frame_equal(predictions(tmp_path / "one"), predictions(tmp_path / "two"), rtol=1e-3)
 
 
-@pytest.mark.parametrize(("more", "words"), [((), "without a cluster"), (("--cluster", "local:1"), "no model of these can divide"), (("--cluster", "local:1", "--time-limit", "5"), "contradict each other")])
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((), "without a cluster"),
+        (("--cluster", "local:1"), "no model of these can divide"),
+        (("--cluster", "local:1", "--time-limit", "5"), "contradict each other"),
+    ],
+)
 def test_what_cannot_be_divided_is_said(cli, tmp_path, more, words):
     ask = [a.replace("xgboost,lightgbm,", "") for a in ASK] if "no model" in words else ASK
     done = cli(*ask, "--output", tmp_path, "--distributed", *more)

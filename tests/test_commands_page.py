@@ -1,4 +1,5 @@
 """The examples on the page of commands run, in the order in which they stand, from an empty folder on."""
+
 import glob
 import shlex
 import sys
@@ -25,11 +26,22 @@ def test_each_command_has_an_example_of_its_own():
 def place(tmp_path, monkeypatch, table, in_process):
     "A folder with the files that the page speaks of."
     from lineupiq.data.football import football_tables
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BROWSER", "true")
     all_rows = good_frame(900)
     for name, rows in (("shop", all_rows[:840]), ("shop_later", all_rows)):
-        about = {"name": "shop", "path": f"{name}.csv", "task": "regression", "time": "day", "symbol": "shop", "label": "y", "label_lag": "12h", "upcoming": True, "features": {"x1": "numeric", "x2": "numeric"}}
+        about = {
+            "name": "shop",
+            "path": f"{name}.csv",
+            "task": "regression",
+            "time": "day",
+            "symbol": "shop",
+            "label": "y",
+            "label_lag": "12h",
+            "upcoming": True,
+            "features": {"x1": "numeric", "x2": "numeric"},
+        }
         rows.assign(y=rows["y"].where(rows.index < len(rows) - 2)).to_csv(f"{name}.csv", index=False)
         Path(f"{name}.yaml").write_text(yaml.safe_dump(about, sort_keys=False))
     Path("grid.yaml").write_text(yaml.safe_dump({"experiment": {"name": "grid"}, "data": {"source": "shop.yaml"}, "models": ["ridge"]}))
@@ -45,6 +57,7 @@ def place(tmp_path, monkeypatch, table, in_process):
 @pytest.mark.long
 def test_the_examples_run(place, capsys):
     from lineupiq.cli.program import exit_code
+
     for name, (lines, codes) in make_commands.EXAMPLES.items():
         for line in lines.splitlines():
             words = [w for word in shlex.split(line)[1:] for w in (sorted(glob.glob(word)) if "*" in word else [word])]

@@ -1,4 +1,5 @@
 """Splitters against brute force, scikit-learn and their own rules."""
+
 import time
 import tracemalloc
 from itertools import combinations
@@ -17,7 +18,7 @@ def random_panel(rng, groups=True):
     n, days = int(rng.integers(30, 90)), int(rng.integers(12, 40))
     times = rng.integers(0, days, n)
     ends = times + rng.integers(0, int(rng.integers(1, 6)), n)
-    return times, ends, times // int(rng.integers(1, 3)) if groups and rng.random() < .5 else None
+    return times, ends, times // int(rng.integers(1, 3)) if groups and rng.random() < 0.5 else None
 
 
 def units_of(times, groups):
@@ -32,7 +33,7 @@ def oracle_walk(times, ends, groups, k, size, train_size, embargo):
     folds = []
     for i in range(k):
         at = len(units) - (k - i) * size
-        tested, allowed = set(units[at:at + size]), set(units[:at] if train_size is None else units[max(0, at - train_size):at])
+        tested, allowed = set(units[at : at + size]), set(units[:at] if train_size is None else units[max(0, at - train_size) : at])
         test = [r for r in range(len(times)) if unit[r] in tested]
         cut = min(times[r] for r in test)
         train = [r for r in range(len(times)) if unit[r] in allowed and ends[r] + embargo < cut]
@@ -49,13 +50,16 @@ def oracle_two_sided(times, ends, groups, n_blocks, n_test, embargo):
         blocks = [[r for r in range(len(times)) if unit[r] in parts[j]] for j in chosen]
         tested = {r for block in blocks for r in block}
         spans = [(min(times[r] for r in b), max(ends[r] for r in b)) for b in blocks]
+
         def free(r, spans=spans, tested=tested):
             return r not in tested and all(ends[r] < a or times[r] > b + embargo for a, b in spans)
+
         folds.append(({r for r in range(len(times)) if free(r)}, tested))
     return folds
 
 
-def as_sets(folds): return [(set(f.train.tolist()), set(f.test.tolist())) for f in folds]
+def as_sets(folds):
+    return [(set(f.train.tolist()), set(f.test.tolist())) for f in folds]
 
 
 def test_equal_to_brute_force_on_200_panels():
@@ -72,12 +76,15 @@ def test_equal_to_brute_force_on_200_panels():
                 assert as_sets(walk.folds()) == want
                 compared += 1
             else:
-                with pytest.raises(DataError, match="training rows"): walk.folds()
+                with pytest.raises(DataError, match="training rows"):
+                    walk.folds()
         want = oracle_two_sided(times, ends, groups, 5, 2, embargo)
         splitter = CombinatorialPurged(times, ends, groups, n_blocks=5, n_test=2, embargo=embargo)
-        if all(train for train, _ in want): assert as_sets(splitter.folds()) == want
+        if all(train for train, _ in want):
+            assert as_sets(splitter.folds()) == want
         want = oracle_two_sided(times, ends, groups, k, 1, embargo)
-        if all(train for train, _ in want): assert as_sets(PurgedKFold(times, ends, groups, n_splits=k, embargo=embargo).folds()) == want
+        if all(train for train, _ in want):
+            assert as_sets(PurgedKFold(times, ends, groups, n_splits=k, embargo=embargo).folds()) == want
     assert compared > 120
 
 
@@ -87,14 +94,18 @@ def test_rules_hold_on_1000_panels():
     for _ in range(1000):
         times, ends, groups = random_panel(rng)
         k, embargo = int(rng.integers(2, 5)), int(rng.integers(0, 3))
-        stamp = pd.Timestamp("2020-01-01") if rng.random() < .3 and groups is None else None
+        stamp = pd.Timestamp("2020-01-01") if rng.random() < 0.3 and groups is None else None
         given = (times, ends) if stamp is None else (stamp + pd.to_timedelta(times, "D"), stamp + pd.to_timedelta(ends, "D"))
         distance = embargo if stamp is None else pd.Timedelta(days=embargo)
-        kinds = [(lambda t, e, g=None: WalkForward(t, e, g, n_splits=k, embargo=distance), True),  # noqa: B023
-                 (lambda t, e, g=None: PurgedKFold(t, e, g, n_splits=k, embargo=distance), False)]  # noqa: B023
+        kinds = [
+            (lambda t, e, g=None: WalkForward(t, e, g, n_splits=k, embargo=distance), True),
+            (lambda t, e, g=None: PurgedKFold(t, e, g, n_splits=k, embargo=distance), False),
+        ]
         factory, past_only = kinds[int(rng.integers(2))]
-        try: factory(*given, groups).folds()
-        except DataError: continue  # a purge that leaves nothing is refused, never returned
+        try:
+            factory(*given, groups).folds()
+        except DataError:
+            continue  # a purge that leaves nothing is refused, never returned
         found = check_splitter(factory, *given, groups, past_only=past_only, embargo=distance)
         assert {f.verdict for f in found} == {"pass"}
         tried += 1
@@ -106,8 +117,9 @@ def test_classes_are_checked_on_random_labels():
     rng, refused = np.random.default_rng(2), 0
     for _ in range(300):
         times, ends, _ = random_panel(rng, groups=False)
-        y = (rng.random(len(times)) < rng.choice([.05, .3, .5])).astype(int)
-        try: folds = WalkForward(times, ends, n_splits=3).folds(y)
+        y = (rng.random(len(times)) < rng.choice([0.05, 0.3, 0.5])).astype(int)
+        try:
+            folds = WalkForward(times, ends, n_splits=3).folds(y)
         except DataError as error:
             refused += "has only class" in str(error)
             continue
@@ -118,6 +130,7 @@ def test_classes_are_checked_on_random_labels():
 @pytest.mark.parametrize("k, size, gap, limit", [(5, None, 0, None), (3, 7, 0, None), (4, None, 5, None), (2, 10, 0, 20), (9, 3, 1, None)])
 def test_scikit_learn_is_the_special_case(k, size, gap, limit):
     from sklearn.model_selection import TimeSeriesSplit
+
     for n in (60, 101, 237):
         ours = WalkForward(np.arange(n), n_splits=k, test_size=size, embargo=gap, train_size=limit)
         theirs = TimeSeriesSplit(k, test_size=size, gap=gap, max_train_size=limit)
@@ -164,8 +177,11 @@ def test_time_zones_units_and_numbers_give_the_same_folds(anchor):
     start = pd.Timestamp("2020-01-01", tz="US/Eastern")
     stamp = lambda d: start.tz_convert("UTC") + pd.to_timedelta(d, "D")  # noqa: E731
     plain = WalkForward(day, ends, embargo=3).folds()
-    forms = [(stamp(day), stamp(ends)), (pd.Series(stamp(day).tz_convert("US/Eastern")), pd.Series(stamp(ends))),
-             (stamp(day).tz_localize(None).to_numpy().astype("M8[s]"), stamp(ends).tz_localize(None).to_numpy().astype("M8[ms]"))]
+    forms = [
+        (stamp(day), stamp(ends)),
+        (pd.Series(stamp(day).tz_convert("US/Eastern")), pd.Series(stamp(ends))),
+        (stamp(day).tz_localize(None).to_numpy().astype("M8[s]"), stamp(ends).tz_localize(None).to_numpy().astype("M8[ms]")),
+    ]
     for t, e in forms:
         for f, g in zip(plain, WalkForward(t, e, embargo="3D").folds(), strict=True):
             assert f.manifest.digest == g.manifest.digest
@@ -175,12 +191,15 @@ def test_unlabelled_rows_never_train():
     rng = np.random.default_rng(4)
     for _ in range(50):
         times, ends, groups = random_panel(rng)
-        missing = np.where(rng.random(len(times)) < .2, np.nan, ends)
+        missing = np.where(rng.random(len(times)) < 0.2, np.nan, ends)
         for unlabelled in (False, True):
-            try: folds = WalkForward(times, missing, groups, n_splits=2, unlabelled=unlabelled).folds()
-            except DataError: continue
+            try:
+                folds = WalkForward(times, missing, groups, n_splits=2, unlabelled=unlabelled).folds()
+            except DataError:
+                continue
             assert not any(np.isnan(missing[f.train]).any() for f in folds)
-            if not unlabelled: assert not any(np.isnan(missing[f.test]).any() for f in folds)
+            if not unlabelled:
+                assert not any(np.isnan(missing[f.test]).any() for f in folds)
 
 
 def test_holdout_on_random_panels():
@@ -188,8 +207,10 @@ def test_holdout_on_random_panels():
     for _ in range(300):
         times, ends, groups = random_panel(rng)
         embargo = int(rng.integers(0, 2))
-        try: f = holdout(times, ends, groups, embargo=embargo)
-        except DataError: continue
+        try:
+            f = holdout(times, ends, groups, embargo=embargo)
+        except DataError:
+            continue
         assert ends[f.train].max() + embargo < times[f.val].min() and ends[f.val].max() + embargo < times[f.test].min()
         parts = np.concatenate([f.train, f.val, f.test])
         assert len(set(parts.tolist())) == len(parts) == len(times) - f.purged - f.embargoed
@@ -212,13 +233,14 @@ def test_seasons_and_dates_agree():
 def test_cross_val_score_and_grid_search(anchor):
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, cross_val_score
+
     day, ends = anchor
     rng = np.random.default_rng(6)
     X = pd.DataFrame(rng.normal(size=(len(day), 2)), columns=["a", "b"])
     y = (X["a"] + rng.normal(size=len(day)) > 0).astype(int)
     walk = WalkForward(day, ends, n_splits=3)
     assert len(cross_val_score(LogisticRegression(), X, y, cv=walk)) == 3
-    assert GridSearchCV(LogisticRegression(), {"C": [.1, 1]}, cv=walk).fit(X, y).n_splits_ == 3
+    assert GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=walk).fit(X, y).n_splits_ == 3
 
 
 def test_a_million_rows_are_quick_and_small():
@@ -232,7 +254,7 @@ def test_a_million_rows_are_quick_and_small():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(folds) == 5 and peak < 40e6
-    assert best < .1
+    assert best < 0.1
 
 
 def _seconds(call):

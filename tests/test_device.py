@@ -1,4 +1,5 @@
 """`--device auto` where a driver reports a GPU: each model takes it if its library can, and falls back by itself if not."""
+
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ def faked_gpu(monkeypatch):
     "A driver that reports a device which no library here can use."
     from lineupiq import base, boosting
     from lineupiq.nets import loop
+
     for place in (base, boosting, loop):
         monkeypatch.setattr(place, "cuda_devices", lambda: 1)
     monkeypatch.setattr("catboost.utils.get_gpu_device_count", lambda: 0)

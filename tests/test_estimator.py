@@ -1,4 +1,6 @@
-"""scikit-learn's own estimator checks, each a test, over every tabular model with coefficients or trees; and what scikit-learn does not ask."""
+"""scikit-learn's own estimator checks, each a test, over every tabular model with coefficients or trees; and what scikit-learn does not
+ask."""
+
 import io
 
 import joblib
@@ -62,6 +64,7 @@ def test_a_class_without_weight_keeps_its_column(rows):
 
 def test_the_estimator_says_what_the_model_says(rows):
     from lineupiq.boosting import LightGBMModel
+
     X, y = rows
     model = LightGBMModel(task="regression", n_jobs=1, num_leaves=5)
     model.fit(X, y)

@@ -1,4 +1,5 @@
 """`import lineupiq`: what people meet first is quick, complete, stable, and leaves everything else as it was."""
+
 import importlib
 import inspect
 import json
@@ -39,7 +40,9 @@ def in_a_new_process(code):
 
 
 def test_names_and_signatures_are_those_that_were_promised():
-    assert face() == json.loads(FROZEN.read_text()), "a change that is meant belongs into CHANGELOG.md: python tests/test_face.py writes the file anew"
+    assert face() == json.loads(FROZEN.read_text()), (
+        "a change that is meant belongs into CHANGELOG.md: python tests/test_face.py writes the file anew"
+    )
 
 
 def test_nothing_heavy_is_imported():
@@ -89,8 +92,18 @@ def test_no_object_prints_its_arrays():
         if module.name.endswith("__main__"):
             continue
         for name, thing in vars(importlib.import_module(module.name)).items():
-            if inspect.isclass(thing) and thing.__module__ == module.name and is_dataclass(thing) and hasattr(thing.__repr__, "__wrapped__"):  # written by dataclass
-                holds = [f.name for f in fields(thing) if f.repr and re.search(rf"\b({'|'.join(big)})\b", str(f.type)) and "Callable" not in str(f.type)]
+            # written by dataclass
+            if (
+                inspect.isclass(thing)
+                and thing.__module__ == module.name
+                and is_dataclass(thing)
+                and hasattr(thing.__repr__, "__wrapped__")
+            ):
+                holds = [
+                    f.name
+                    for f in fields(thing)
+                    if f.repr and re.search(rf"\b({'|'.join(big)})\b", str(f.type)) and "Callable" not in str(f.type)
+                ]
                 auto += [f"{module.name}.{name}: {', '.join(holds)}"] if holds else []
     assert auto == []
 
@@ -107,7 +120,18 @@ def things(tmp_path_factory):
     panel = lq.load_panel("league")
     run = lq.train(panel, "logistic", settings=lq.TrainSettings(output=place, isolate=False, draws=100))
     times = pd.date_range("2020", periods=40)
-    return {"lq": lq, "run": run, "panel": panel, "bars": lq.load_panel("noise-bars", n=400, horizon=5), "place": place, "D": pd.DataFrame({"a": [1.0, 2.0]}), "A": np.zeros((2, 2)), "t": times, "WF": lq.WalkForward(times), "rows": panel.frame}
+    return {
+        "lq": lq,
+        "run": run,
+        "panel": panel,
+        "bars": lq.load_panel("noise-bars", n=400, horizon=5),
+        "place": place,
+        "D": pd.DataFrame({"a": [1.0, 2.0]}),
+        "A": np.zeros((2, 2)),
+        "t": times,
+        "WF": lq.WalkForward(times),
+        "rows": panel.frame,
+    }
 
 
 FIVE_PARTS = """
@@ -218,7 +242,11 @@ def test_a_list_of_models_is_printed_whole(capsys):
 def test_a_run_says_whether_it_was_published(things, tmp_path, monkeypatch):
     monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path))
     run = lq.open_run(things["run"].folder)
-    assert run.published == [] and "Not published; run.publish() makes a version of it." in repr(run) and "Nothing is published" in lq.train.__doc__
+    assert (
+        run.published == []
+        and "Not published; run.publish() makes a version of it." in repr(run)
+        and "Nothing is published" in lq.train.__doc__
+    )
     name, version = run.publish("logistic")
     assert lq.open_run(run.folder).published == [f"{name} {version}"] and f"Published: {name} {version}." in repr(lq.open_run(run.folder))
 
@@ -227,15 +255,20 @@ def test_a_table_is_published_under_its_own_name_whoever_does_it(tmp_path, monke
     "The command and the notebook publish the same run under one name: the one that the YAML gives the table."
     from lineupiq.workflows.requests import TrainRequest
     from lineupiq.workflows.train import run_training
+
     monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "models"))
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"day": pd.date_range("2020", periods=200), "x": rng.normal(size=200)})
     table.assign(sold=0.2 * table["x"] + rng.normal(size=200)).to_csv(tmp_path / "rows.csv", index=False)
-    (tmp_path / "file.yaml").write_text("name: corner_shop\npath: rows.csv\ntask: regression\ntime: day\nlabel: sold\nlabel_lag: 1h\nfeatures: [x]\n")
+    (tmp_path / "file.yaml").write_text(
+        "name: corner_shop\npath: rows.csv\ntask: regression\ntime: day\nlabel: sold\nlabel_lag: 1h\nfeatures: [x]\n"
+    )
     ask = TrainRequest.from_mapping({"data": str(tmp_path / "file.yaml"), "model": "ridge", "output": str(tmp_path / "runs")}).in_process()
     by_command = run_training(ask)[0]
     run = lq.train(str(tmp_path / "file.yaml"), "ridge", settings=lq.TrainSettings(output=tmp_path / "more", isolate=False, draws=100))
-    assert [by_command.published["name"], run.publish("ridge")[0], lq.open_run(by_command.run_dir).publish("ridge")[0]] == ["corner_shop_h1_ridge"] * 3
+    assert [by_command.published["name"], run.publish("ridge")[0], lq.open_run(by_command.run_dir).publish("ridge")[0]] == [
+        "corner_shop_h1_ridge"
+    ] * 3
 
 
 if __name__ == "__main__":

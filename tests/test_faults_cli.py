@@ -1,4 +1,5 @@
 """The command line itself: every row of the fault table L1–L5 and S1."""
+
 import json
 import os
 import re
@@ -29,7 +30,12 @@ def run(*argv, cwd=None, env=None, **kwargs):
 
 
 def test_L1_unknown_option(cli):
-    for argv, word in ((["train", "--modle", "ridge"], "--model"), (["trian"], "train"), (["config", "chekc", "x.yaml"], "check"), (["evaluate", "--rum", "x"], "--run")):
+    for argv, word in (
+        (["train", "--modle", "ridge"], "--model"),
+        (["trian"], "train"),
+        (["config", "chekc", "x.yaml"], "check"),
+        (["evaluate", "--rum", "x"], "--run"),
+    ):
         answer = cli(*argv)
         assert answer.code == 2 and answer.error["type"] == "UsageError" and word in answer.error["what"], answer.out
         assert "Usage: lineupiq" in answer.err and word in answer.err and "Traceback" not in answer.err
@@ -52,7 +58,9 @@ BAD_VERSIONS = ["1.2", "v01.2.0", "1.2.0-rc1", "01.2.0", "1.2.0.0", "1.2.x", "",
 def test_L2_strict_versions(cli, version):
     with pytest.raises(ConfigError, match="not a version[\\s\\S]*MAJOR.MINOR.PATCH"):
         parse_version(version)
-    refused(cli("predict", f"--model=mine:{version}", "--path", "x.csv"), 2, "ConfigError", "not a version", "MAJOR.MINOR.PATCH such as 1.2.0")
+    refused(
+        cli("predict", f"--model=mine:{version}", "--path", "x.csv"), 2, "ConfigError", "not a version", "MAJOR.MINOR.PATCH such as 1.2.0"
+    )
 
 
 def test_L2_versions_that_are_fine(cli):
@@ -88,13 +96,32 @@ def test_L3_signals(tmp_path, table, name, code):
     about = table(good_frame(20_000))
     slow = tmp_path / "slow.yaml"
     slow.write_text("n_estimators: 100000\nnum_boost_round: 100000\nearly_stopping: false\n")
-    command = subprocess.Popen([*LINEUPIQ, "train", "--data", str(about), "--model", "xgboost", "--config", str(slow), "--output", str(tmp_path / "out"), "--json"], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), "LINEUPIQ_NUM_THREADS": "1"}, start_new_session=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # whoever began the tests may have turned it off
+    command = subprocess.Popen(
+        [
+            *LINEUPIQ,
+            "train",
+            "--data",
+            str(about),
+            "--model",
+            "xgboost",
+            "--config",
+            str(slow),
+            "--output",
+            str(tmp_path / "out"),
+            "--json",
+        ],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LINEUPIQ_NUM_THREADS": "1"},
+        start_new_session=True,
+        # whoever began the tests may have turned it off
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
     try:
         deadline = time.monotonic() + 60
         while not list((tmp_path / "out").glob("*/.work/*.job.json")) and time.monotonic() < deadline:
-            time.sleep(.05)
+            time.sleep(0.05)
         time.sleep(1.5)
         below = children(command.pid)
         assert below, "no worker began"
@@ -122,12 +149,30 @@ def test_killed_outright(tmp_path, table, victim):
     "SIGKILL, as the kernel sends it where memory is short: whoever is left says so and ends, and nobody is orphaned."
     about, slow = table(good_frame(20_000)), tmp_path / "slow.yaml"
     slow.write_text("n_estimators: 100000\nnum_boost_round: 100000\nearly_stopping: false\n")
-    command = subprocess.Popen([*LINEUPIQ, "train", "--data", str(about), "--model", "xgboost", "--config", str(slow), "--output", str(tmp_path / "out"), "--json", "--no-mlflow"], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), "LINEUPIQ_NUM_THREADS": "1"})
+    command = subprocess.Popen(
+        [
+            *LINEUPIQ,
+            "train",
+            "--data",
+            str(about),
+            "--model",
+            "xgboost",
+            "--config",
+            str(slow),
+            "--output",
+            str(tmp_path / "out"),
+            "--json",
+            "--no-mlflow",
+        ],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LINEUPIQ_NUM_THREADS": "1"},
+    )
     try:
         deadline, pids = time.monotonic() + 60, []
         while len(pids) < 2 and time.monotonic() < deadline:
-            time.sleep(.05)
+            time.sleep(0.05)
             pids = children(command.pid)
         server, worker = pids
         os.kill({"worker": worker, "server": server, "command": command.pid}[victim], signal.SIGKILL)
@@ -136,13 +181,18 @@ def test_killed_outright(tmp_path, table, victim):
         command.kill()
     deadline = time.monotonic() + 5
     while any(map(alive, pids)) and time.monotonic() < deadline:
-        time.sleep(.05)
+        time.sleep(0.05)
     assert not [pid for pid in pids if alive(pid)]
     if victim == "command":
         assert command.returncode == -9
     else:
         said = json.loads(out)
-        assert said["error"]["type"] == "JobError" and "killed by signal 9" in said["error"]["found"] and "memory" in said["error"]["fix"] and command.returncode == said["exit_code"] != 0
+        assert (
+            said["error"]["type"] == "JobError"
+            and "killed by signal 9" in said["error"]["found"]
+            and "memory" in said["error"]["fix"]
+            and command.returncode == said["exit_code"] != 0
+        )
 
 
 def test_L4_closed_stdout(tmp_path, table):
@@ -153,8 +203,13 @@ def test_L4_closed_stdout(tmp_path, table):
         err = command.stderr.read()
         assert command.wait(60) == 0 and err == "", err
     about = table(good_frame())
-    command = subprocess.Popen([*LINEUPIQ, "train", "--data", str(about), "--model", "prior", "--output", str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               env=environment, text=True)
+    command = subprocess.Popen(
+        [*LINEUPIQ, "train", "--data", str(about), "--model", "prior", "--output", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        text=True,
+    )
     command.stdout.close()
     err = command.stderr.read()
     assert command.wait(120) == 0 and "Traceback" not in err and "BrokenPipe" not in err
@@ -169,7 +224,9 @@ def test_L4_closed_stdout(tmp_path, table):
 def shell(line, tmp_path):
     "A command line with its streams as a shell closes them."
     env = {**os.environ, "PYTHONPATH": str(ROOT), "LINEUPIQ_NUM_THREADS": "1", "LINEUPIQ_MODELS_DIR": str(tmp_path / "models")}
-    return subprocess.run(["sh", "-c", line.replace("lineupiq", shlex.join(LINEUPIQ), 1)], cwd=tmp_path, env=env, capture_output=True, timeout=120)
+    return subprocess.run(
+        ["sh", "-c", line.replace("lineupiq", shlex.join(LINEUPIQ), 1)], cwd=tmp_path, env=env, capture_output=True, timeout=120
+    )
 
 
 @pytest.mark.parametrize("streams", ["2>&-", "2>/dev/full", ">&- 2>&-", "<&- >&- 2>&-"])
@@ -181,7 +238,13 @@ def test_L4_closed_and_full_streams_change_no_code(tmp_path, streams):
 
 
 def test_paths_and_texts_that_are_no_utf8(tmp_path):
-    for line, code in (("verify '\udce4bc'", 2), ("train --data '\udce4.yaml' --model ridge", 2), ("history --at '\udce4'", 2), ("train --data noise-bars --model 'ri\udce4dge'", 2), ("predict --model 'd\udce4r/x' --path x.csv", 2)):
+    for line, code in (
+        ("verify '\udce4bc'", 2),
+        ("train --data '\udce4.yaml' --model ridge", 2),
+        ("history --at '\udce4'", 2),
+        ("train --data noise-bars --model 'ri\udce4dge'", 2),
+        ("predict --model 'd\udce4r/x' --path x.csv", 2),
+    ):
         said = shell(f"lineupiq {line}", tmp_path)
         assert said.returncode == code and b"Traceback" not in said.stderr, (line, said)
     assert list(tmp_path.iterdir()) == []
@@ -191,8 +254,15 @@ def test_what_cannot_work_is_said_before_training(cli, tmp_path, monkeypatch, ta
     (tmp_path / "file").touch()
     monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "file"))
     monkeypatch.chdir(tmp_path)
-    refused(cli("train", "--data", table(good_frame()), "--model", "ridge", "--output", tmp_path / "out"), 7, "EnvironmentFault", "a file where the folder of models belongs")
-    refused(cli("train", "--data", table(good_frame()), "--model", "", "--output", tmp_path / "out"), 2, "ConfigError", "which one is trained")
+    refused(
+        cli("train", "--data", table(good_frame()), "--model", "ridge", "--output", tmp_path / "out"),
+        7,
+        "EnvironmentFault",
+        "a file where the folder of models belongs",
+    )
+    refused(
+        cli("train", "--data", table(good_frame()), "--model", "", "--output", tmp_path / "out"), 2, "ConfigError", "which one is trained"
+    )
     monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "models"))
     refused(cli("retrain", "nobody", "--output", tmp_path / "states"), 4, "NotFound", "no model 'nobody'")
     assert not (tmp_path / "out").exists() and not (tmp_path / "states").exists() and not (tmp_path / "models").exists()
@@ -200,20 +270,35 @@ def test_what_cannot_work_is_said_before_training(cli, tmp_path, monkeypatch, ta
 
 def test_a_model_that_fails_its_checks_is_no_bug(cli, monkeypatch):
     from lineupiq.workflows import configs
+
     monkeypatch.setattr(configs, "check_report", lambda name, show, as_json: show({"model": name, "fail": 1}) or 1)
     assert cli("models", "--check", "ridge").code == 10
 
 
 def test_L5_bare_environment(tmp_path, table):
-    bare = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LANG": "C", "LC_ALL": "C", "HOME": "/proc/nonexistent", "LINEUPIQ_NUM_THREADS": "1", "TERM": "dumb"}
+    bare = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "LANG": "C",
+        "LC_ALL": "C",
+        "HOME": "/proc/nonexistent",
+        "LINEUPIQ_NUM_THREADS": "1",
+        "TERM": "dumb",
+    }
     frame = good_frame()
     frame["shop"] = frame["shop"].map({"a": "Zürich", "b": "東京"})
     about = table(frame)
-    said = subprocess.run([*LINEUPIQ, "train", "--data", str(about), "--model", "prior", "--output", str(tmp_path / "out")], stdin=subprocess.DEVNULL, capture_output=True,
-                          env=bare, timeout=120)
+    said = subprocess.run(
+        [*LINEUPIQ, "train", "--data", str(about), "--model", "prior", "--output", str(tmp_path / "out")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=bare,
+        timeout=120,
+    )
     assert said.returncode == 0 and b"Traceback" not in said.stderr, said.stderr.decode()
     told = said.stderr.decode()
-    assert "] prior: done, " in told and "{" not in told and "\x1b" not in said.stdout.decode() + said.stderr.decode()  # no terminal, no colours
+    # no terminal, no colours
+    assert "] prior: done, " in told and "{" not in told and "\x1b" not in said.stdout.decode() + said.stderr.decode()
 
 
 def test_L5_unwritable_places(cli, table, tmp_path):
@@ -232,21 +317,69 @@ def test_L5_no_permission(tmp_path, table):
             folder.chmod(folder.stat().st_mode | 0o055)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
-    said = subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *LINEUPIQ, "train", "--data", str(about), "--model", "prior", "--output", str(closed / "runs"),
-                           "--json"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/proc/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}, timeout=120)
+    said = subprocess.run(
+        [
+            "setpriv",
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            *LINEUPIQ,
+            "train",
+            "--data",
+            str(about),
+            "--model",
+            "prior",
+            "--output",
+            str(closed / "runs"),
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/proc/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
+        timeout=120,
+    )
     if "Permission denied" in said.stderr and str(ROOT) in said.stderr:
         pytest.skip("the library's own folder is closed to others")
     assert said.returncode == 7 and "Permission denied" in said.stdout and str(closed) in said.stdout and "Traceback" not in said.stderr
     assert list(closed.iterdir()) == []
 
 
-BAD_NAMES = ["../../etc/passwd", "/abs", "a\x00b", "", "..", ".", "-rf", "QB points", "QB_points\n", "ＱＢ", "a" * 300, "a__b", "_a", "a_", "1a", "a/b", "a\\b", "a.b", "ä", "a\u202eb"]
+BAD_NAMES = [
+    "../../etc/passwd",
+    "/abs",
+    "a\x00b",
+    "",
+    "..",
+    ".",
+    "-rf",
+    "QB points",
+    "QB_points\n",
+    "ＱＢ",
+    "a" * 300,
+    "a__b",
+    "_a",
+    "a_",
+    "1a",
+    "a/b",
+    "a\\b",
+    "a.b",
+    "ä",
+    "a\u202eb",
+]
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_S1_names(cli, name):
     touched = []
-    sys.addaudithook(lambda event, args: touched.append((event, args)) if watching and event in ("open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remove") else None)
+    sys.addaudithook(
+        lambda event, args: (
+            touched.append((event, args))
+            if watching and event in ("open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remove")
+            else None
+        )
+    )
     watching = [True]
     try:
         with pytest.raises(BadName, match="cannot become a path"):
@@ -262,7 +395,9 @@ def test_S1_names(cli, name):
 def test_S1_what_names_a_model_is_a_name_or_a_path(cli, name):
     "With a slash, or where it begins with a dot, it is a path, and there is no model; everything else is held to the rules of names."
     answer = cli("predict", f"--model={name}", "--path", "x.csv")
-    assert answer.code == 2 and answer.error["type"] == ("ConfigError" if "/" in name or name.startswith(".") or not name else "BadName"), answer.out
+    assert answer.code == 2 and answer.error["type"] == ("ConfigError" if "/" in name or name.startswith(".") or not name else "BadName"), (
+        answer.out
+    )
 
 
 def test_S1_names_of_tables(cli, table):

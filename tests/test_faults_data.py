@@ -1,4 +1,5 @@
 """Bad data: every row of the fault table D1–D22, through the functions and through the command."""
+
 import json
 import logging
 import shutil
@@ -30,7 +31,12 @@ from lineupiq.scoring.metrics import default_metric
 from lineupiq.training.fitting import SplitPlan, plan_folds
 from lineupiq.training.runs import TrainSettings, train_models
 
-QUICK = {"xgboost": {"n_estimators": 3}, "lightgbm": {"n_estimators": 3, "min_child_samples": 2}, "catboost": {"n_estimators": 3}, "random_forest": {"n_estimators": 5}}
+QUICK = {
+    "xgboost": {"n_estimators": 3},
+    "lightgbm": {"n_estimators": 3, "min_child_samples": 2},
+    "catboost": {"n_estimators": 3},
+    "random_forest": {"n_estimators": 5},
+}
 FAMILIES = ("xgboost", "lightgbm", "catboost", "random_forest", "logistic", "svm", "ridge")
 NAMES = ["x1", "x2"]
 
@@ -55,7 +61,9 @@ def fitted(name, X=None, y=None, **config):
 
 def panel_of(frame, task="regression", features=("x1", "x2"), **how):
     "The frame as a panel."
-    return make_panel(frame.rename(columns={"day": "time", "shop": "symbol", "y": "label"}), list(features), task=task, cleaning=Cleaning(**how))
+    return make_panel(
+        frame.rename(columns={"day": "time", "shop": "symbol", "y": "label"}), list(features), task=task, cleaning=Cleaning(**how)
+    )
 
 
 def spoil(frame, column, row, value):
@@ -74,7 +82,14 @@ def shop(tmp_path_factory):
         folder = root / task
         folder.mkdir()
         good_frame(task=task).to_csv(folder / "rows.csv", index=False)
-        about = {"path": "rows.csv", "task": task, "time": "day", "symbol": "shop", "label": "y", "features": {"x1": "numeric", "x2": "numeric", "place": "category"}}
+        about = {
+            "path": "rows.csv",
+            "task": task,
+            "time": "day",
+            "symbol": "shop",
+            "label": "y",
+            "features": {"x1": "numeric", "x2": "numeric", "place": "category"},
+        }
         (folder / "table.yaml").write_text(yaml.safe_dump(about))
         how = TrainSettings(output=folder / "runs", isolate=False, draws=100, config={"data": str(folder / "table.yaml")})
         train_models(table_panel(folder / "table.yaml"), [model], settings=how)
@@ -84,6 +99,7 @@ def shop(tmp_path_factory):
 @pytest.fixture
 def predict(shop, cli, tmp_path):
     "`lineupiq predict` with the regression's run on rows of a new file."
+
     def run(frame, *flags, form="csv", raw=None, command="predict", task="regression", model=None):
         path = tmp_path / f"new.{form}"
         if raw is not None:
@@ -106,6 +122,7 @@ def new_rows(n=6, **changes):
 
 # --- D1 … D5: values ---------------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 def test_D1_infinite_feature(name, value):
@@ -119,7 +136,9 @@ def test_D1_infinite_feature(name, value):
 
 @pytest.mark.parametrize("value", ["inf", "-inf"])
 def test_D1_cli(train, value):
-    answer = refused(train(spoil(good_frame(), "x2", 7, value)), 3, "DataError", "infinite values in a feature", "column 'x2' (1 row, first: ")
+    answer = refused(
+        train(spoil(good_frame(), "x2", 7, value)), 3, "DataError", "infinite values in a feature", "column 'x2' (1 row, first: "
+    )
     assert answer.error["fix"] and answer.error["expected"] and answer.runs() == []
 
 
@@ -134,7 +153,7 @@ def test_D2_missing_feature(name):
     assert np.isfinite(fitted(name, holes).predict(holes).predictions).all()
     assert np.isfinite(fitted(name).predict(holes).predictions).all()  # the training rows had none
     with pytest.raises(DataError, match=r"too many missing values[\s\S]*x1 \(15\.0%\)[\s\S]*max_nan_share = 10%"):
-        fitted(name, holes, max_nan_share=.1)
+        fitted(name, holes, max_nan_share=0.1)
 
 
 @pytest.mark.parametrize("name", ["ridge", "logistic", "svm"])
@@ -188,7 +207,7 @@ def test_D4_empty_and_constant_columns():
     with pytest.raises(DataError, match=r"1 column\(s\) without any value[\s\S]*x2[\s\S]*drop them from the manifest"):
         fitted("ridge", X.assign(x2=np.nan))
     with pytest.warns(UserWarning, match="1 constant column.*x2"):
-        assert fitted("ridge", X.assign(x2=5.)).constant_columns == ["x2"]
+        assert fitted("ridge", X.assign(x2=5.0)).constant_columns == ["x2"]
 
 
 def test_D4_cli(train):
@@ -215,6 +234,7 @@ def test_D5_cli(train):
 
 
 # --- D6 … D9: time -----------------------------------------------------------------------------------------------------------------------
+
 
 def test_D6_duplicate_rows():
     frame = good_frame()
@@ -265,10 +285,21 @@ def test_D8_time_zones():
 
 def test_D8_cli(train):
     frame = good_frame()
-    refused(train(frame.assign(day=frame["day"] + np.where(frame.index == 9, "T00:00:00Z", "T00:00:00"))), 3, "DataError", "with and without a zone", "naive 239 rows")
+    refused(
+        train(frame.assign(day=frame["day"] + np.where(frame.index == 9, "T00:00:00Z", "T00:00:00"))),
+        3,
+        "DataError",
+        "with and without a zone",
+        "naive 239 rows",
+    )
     refused(train(frame.assign(day=frame["day"].where(frame.index != 9, "yesterday"))), 3, "DataError", "not a time", "ISO dates")
     refused(train(frame.assign(day=np.arange(240))), 3, "DataError", "times are numbers")
-    refused(train(frame.assign(day=frame["day"].where(frame["day"] != "2021-03-14", "2021-03-14 02:30")), timezone="America/New_York"), 3, "DataError", "clock change")
+    refused(
+        train(frame.assign(day=frame["day"].where(frame["day"] != "2021-03-14", "2021-03-14 02:30")), timezone="America/New_York"),
+        3,
+        "DataError",
+        "clock change",
+    )
     refused(train(frame, timezone="Mars/Olympus"), 2, "ConfigError", "unknown time zone", "America/New_York")
     assert train(frame, timezone="America/New_York").code == 0
 
@@ -289,6 +320,7 @@ def test_D9_cli(train):
 
 
 # --- D10 … D12: leaks --------------------------------------------------------------------------------------------------------------------
+
 
 def test_D10_feature_is_the_label():
     frame = good_frame()
@@ -328,7 +360,9 @@ def check_folds(seed):
     times, ends = times[order], ends[order]
     k = int(rng.integers(2, 5))
     past = WalkForward(times, ends, n_splits=k, embargo=embargo).folds()
-    past += WalkForwardBlocks(times, ends, blocks=[(30, 39), (40, 59)], embargo=embargo).folds() + [holdout(times, ends, val=0, embargo=embargo)]
+    past += WalkForwardBlocks(times, ends, blocks=[(30, 39), (40, 59)], embargo=embargo).folds() + [
+        holdout(times, ends, val=0, embargo=embargo)
+    ]
     for fold in past:
         assert ends[fold.train].max() + embargo < times[fold.test].min()
         assert not set(fold.train) & set(fold.test)
@@ -367,7 +401,7 @@ def test_D12_leakage_canary(tmp_path):
     [run] = [r.predictions for n, r in result.runs.items() if n == "logistic"]
     test = run[run["split"] == "test"]
     hits, n = (test["prediction"] == test["y"]).mean(), len(test)
-    assert abs(hits - .5) <= 3 * np.sqrt(.25 / n), (hits, n)
+    assert abs(hits - 0.5) <= 3 * np.sqrt(0.25 / n), (hits, n)
     future = frame["y"].shift(-1, fill_value=0)
     time = pd.to_datetime(frame["day"])
     with pytest.raises(LeakError, match="known only after"):  # the time check
@@ -375,7 +409,7 @@ def test_D12_leakage_canary(tmp_path):
     with pytest.raises(LeakError, match="a feature is the label"):  # the correlation check
         panel_of(frame.assign(x2=frame["y"] + 0.0), "binary")
     with pytest.raises(LeakError, match="too good to be true: logistic"):  # and what only the score gives away
-        leaking = frame.assign(x2=frame["y"] + .5 * rng.normal(size=600))
+        leaking = frame.assign(x2=frame["y"] + 0.5 * rng.normal(size=600))
         train_models(panel_of(leaking, "binary"), ["logistic"], settings=TrainSettings(output=tmp_path, isolate=False, draws=100))
 
 
@@ -383,23 +417,38 @@ def test_D12_cli(train):
     frame = good_frame(600, "binary")
     rng = np.random.default_rng(5)
     frame["y"] = rng.permutation(np.arange(600) % 2)
-    answer = train(frame.assign(x2=frame["y"] + .5 * rng.normal(size=600)), "binary")
-    assert answer.code == 10 and answer.error["type"] == "LeakError" and "too good to be true: logistic" in answer.error["what"] and "Traceback" not in answer.err
+    answer = train(frame.assign(x2=frame["y"] + 0.5 * rng.normal(size=600)), "binary")
+    assert (
+        answer.code == 10
+        and answer.error["type"] == "LeakError"
+        and "too good to be true: logistic" in answer.error["what"]
+        and "Traceback" not in answer.err
+    )
     [run] = answer.runs()
     assert json.loads((run / "status.json").read_text())["status"] == "leak"
     shutil.rmtree(answer.folder)
     early = (pd.to_datetime(frame["day"]) + pd.Timedelta("1D")).astype(str)
-    refused(train(frame.assign(x2=frame["y"].shift(-2, fill_value=0), seen=early), "binary", known_at="seen"), 10, "LeakError", "known only after")
+    refused(
+        train(frame.assign(x2=frame["y"].shift(-2, fill_value=0), seen=early), "binary", known_at="seen"),
+        10,
+        "LeakError",
+        "known only after",
+    )
 
 
 # --- D13 … D18: labels, classes, sizes, kinds --------------------------------------------------------------------------------------------
+
 
 def test_D13_labels_differ():
     frame = good_frame(task="multiclass")
     frame["y"] = np.where((frame.index < 210) & (frame["y"] == 1), 0, frame["y"])  # 1 comes only at the end
     frame.loc[228:, "y"] = [1, 0, -1] * 4
-    with pytest.raises(DataError, match=r"labels that its training rows do not have[\s\S]*added in the test rows: \[1.*missing in training: \[1"):
-        out_of_fold((panel := panel_of(frame, "multiclass")), plan_folds(panel, SplitPlan(val=0.)), ModelSpec("logistic"), FitSettings(val_share=0))
+    with pytest.raises(
+        DataError, match=r"labels that its training rows do not have[\s\S]*added in the test rows: \[1.*missing in training: \[1"
+    ):
+        out_of_fold(
+            (panel := panel_of(frame, "multiclass")), plan_folds(panel, SplitPlan(val=0.0)), ModelSpec("logistic"), FitSettings(val_share=0)
+        )
     with pytest.raises(DataError, match=r"labels that the training rows do not have[\s\S]*added: \[2\], missing: \[0\]"):
         fitted("logistic").codec.encode([1, 2])
 
@@ -425,7 +474,7 @@ def test_D14_constant_target():
         with pytest.raises(DataError, match="a constant target: every label is"):
             fitted(name, X, np.ones(80))
     with pytest.raises(DataError, match="constant target"):
-        panel_of(good_frame().assign(y=3.))
+        panel_of(good_frame().assign(y=3.0))
 
 
 def test_D14_cli(train):
@@ -441,7 +490,13 @@ def test_D15_one_class_fold():
 
 def test_D15_cli(train):
     frame = good_frame(task="binary")
-    answer = refused(train(frame.assign(y=frame["y"].where(frame.index < 200, 1)), "binary"), 3, "DataError", "fold 0 has only class 1", "use fewer splits / larger test")
+    answer = refused(
+        train(frame.assign(y=frame["y"].where(frame.index < 200, 1)), "binary"),
+        3,
+        "DataError",
+        "fold 0 has only class 1",
+        "use fewer splits / larger test",
+    )
     assert answer.runs() == []
 
 
@@ -489,13 +544,28 @@ def test_D18_not_numbers():
 
 def test_D18_cli(train):
     frame = good_frame()
-    refused(train(frame.assign(x2=frame["x2"].astype(str)), form="parquet"), 3, "DataError", "1 column(s) are not numeric", "'x2' (", "as a category")
-    refused(train(frame.assign(x2=frame["x2"].astype(str).where(frame.index != 3, "1,5"))), 3, "DataError", "commas and points before the decimals", "'x2'", "first: 3")
+    refused(
+        train(frame.assign(x2=frame["x2"].astype(str)), form="parquet"),
+        3,
+        "DataError",
+        "1 column(s) are not numeric",
+        "'x2' (",
+        "as a category",
+    )
+    refused(
+        train(frame.assign(x2=frame["x2"].astype(str).where(frame.index != 3, "1,5"))),
+        3,
+        "DataError",
+        "commas and points before the decimals",
+        "'x2'",
+        "first: 3",
+    )
     refused(train(good_frame(task="binary").assign(y="win"), "binary"), 3, "DataError", "class labels are not numbers", "'win'")
     refused(train(frame.assign(y=frame["y"].astype(str)), form="parquet"), 3, "DataError", "labels are not numbers")
 
 
 # --- D19 … D22: prediction and files -----------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_D19_columns_by_name(name):
@@ -558,11 +628,17 @@ def test_D21_kinds_changed(caplog):
 
 
 def test_D21_cli(predict, caplog):
-    assert predict(new_rows(x1=[1, 2, 3, 4, 5, 6])).value["predictions"] == predict(new_rows(x1=[1., 2, 3, 4, 5, 6]), form="parquet").value["predictions"]
+    assert (
+        predict(new_rows(x1=[1, 2, 3, 4, 5, 6])).value["predictions"]
+        == predict(new_rows(x1=[1.0, 2, 3, 4, 5, 6]), form="parquet").value["predictions"]
+    )
     refused(predict(new_rows(x1=list("abcdef"))), 3, "DataError", "not numeric", "'x1'")
     columns._TOLD.clear()
     moved = predict(new_rows(place=["in", "out", "roof", "in", "out", "roof"]))  # a new place stops nobody else's predictions
-    assert moved.code == 0 and "category 'place': 2 of 6 rows have a value that training did not have, and count as unknown: roof" in caplog.text
+    assert (
+        moved.code == 0
+        and "category 'place': 2 of 6 rows have a value that training did not have, and count as unknown: roof" in caplog.text
+    )
     told, gap = (a.value["predictions"] for a in (moved, predict(new_rows(place=["in", "out", None, "in", "out", None]))))
     assert told == gap
 
@@ -570,7 +646,9 @@ def test_D21_cli(predict, caplog):
 def test_D21_strict(cli, table):
     frame = good_frame()
     late = frame["day"] > sorted(frame["day"].unique())[-20]
-    about = table(frame.assign(place=np.where(late, "roof", frame["place"])), features={"x1": "numeric", "place": "category"}, unseen="error")
+    about = table(
+        frame.assign(place=np.where(late, "roof", frame["place"])), features={"x1": "numeric", "place": "category"}, unseen="error"
+    )
     refused(cli("train", "--data", about, "--model", "ridge", "--test-share", ".2"), 3, "DataError", "values of category 'place'", "roof")
 
 
@@ -584,8 +662,11 @@ def test_D22_files(tmp_path):
     (tmp_path / "wide.csv").write_text(",".join(f"c{i}" for i in range(10**6)) + "\n")
     with pytest.raises(DataError, match="too many columns[\\s\\S]*1000000"):
         read_table(tmp_path / "wide.csv")
-    for name, data in {"semi.csv": frame.to_csv(index=False, sep=";").encode(), "bom.csv": frame.to_csv(index=False).encode("utf-8-sig"),
-                       "latin.csv": frame.replace("in", "Café").to_csv(index=False).encode("latin-1")}.items():
+    for name, data in {
+        "semi.csv": frame.to_csv(index=False, sep=";").encode(),
+        "bom.csv": frame.to_csv(index=False).encode("utf-8-sig"),
+        "latin.csv": frame.replace("in", "Café").to_csv(index=False).encode("latin-1"),
+    }.items():
         (tmp_path / name).write_bytes(data)
         assert list(read_table(tmp_path / name)) == list(frame)
     with pytest.raises(DataError, match="no rows to fit"):
@@ -605,19 +686,43 @@ def test_D22_cli(train, predict, cli, table, tmp_path):
     assert empty.value["rows"] == 0 and "prediction" in (tmp_path / "p.csv").read_text()
     about = table(good_frame(), form="parquet")
     whole = (tmp_path / "rows.parquet").read_bytes()
-    (tmp_path / "rows.parquet").write_bytes(whole[:len(whole) // 2])
+    (tmp_path / "rows.parquet").write_bytes(whole[: len(whole) // 2])
     refused(cli("train", "--data", about, "--model", "ridge"), 3, "DataError", "not a readable table", "rows.parquet", "truncated")
-    for text, words in {b"day shop x1\n1;2;3\n": "delimiter", b"": "empty file", b"\x00\x01": "null bytes", b"day,shop,x1,x2,y\n1,2,3,4,5,6\n": "more fields than the header"}.items():
+    for text, words in {
+        b"day shop x1\n1;2;3\n": "delimiter",
+        b"": "empty file",
+        b"\x00\x01": "null bytes",
+        b"day,shop,x1,x2,y\n1,2,3,4,5,6\n": "more fields than the header",
+    }.items():
         (tmp_path / "bad.csv").write_bytes(text)
         refused(cli("train", "--data", table(good_frame(), path="bad.csv"), "--model", "ridge"), 3, "DataError", "bad.csv", words)
-    refused(cli("train", "--data", table(good_frame(), path="none.csv"), "--model", "ridge"), 3, "DataError", "no such file or folder", "none.csv")
+    refused(
+        cli("train", "--data", table(good_frame(), path="none.csv"), "--model", "ridge"),
+        3,
+        "DataError",
+        "no such file or folder",
+        "none.csv",
+    )
     (tmp_path / "latin.csv").write_bytes(good_frame().replace("in", "Café").to_csv(index=False, sep=";").encode("latin-1"))
-    assert cli("train", "--data", table(good_frame(), path="latin.csv", features={"x1": "numeric", "place": "category"}), "--model", "ridge").code == 0
+    assert (
+        cli(
+            "train", "--data", table(good_frame(), path="latin.csv", features={"x1": "numeric", "place": "category"}), "--model", "ridge"
+        ).code
+        == 0
+    )
 
 
 # --- anything at all ---------------------------------------------------------------------------------------------------------------------
 
-CELLS = st.one_of(st.floats(width=32), st.floats(-3, 3), st.sampled_from([np.nan, np.inf, 0.0, 1e39, 1e13]), st.integers(-3, 3), st.booleans(), st.none(), st.text(max_size=3))
+CELLS = st.one_of(
+    st.floats(width=32),
+    st.floats(-3, 3),
+    st.sampled_from([np.nan, np.inf, 0.0, 1e39, 1e13]),
+    st.integers(-3, 3),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=3),
+)
 
 
 @st.composite
@@ -627,7 +732,10 @@ def frames(draw):
     task = draw(st.sampled_from(["regression", "binary", "multiclass"]))
     frame = good_frame(90, task, seed)[:n].reset_index(drop=True)
     for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
-        column, kind = draw(st.sampled_from(["x1", "x2", "y", "x1", "x2", "day", "place"])), draw(st.sampled_from(["cell", "column", "zone", "twice", "order", "name", "constant"]))
+        column, kind = (
+            draw(st.sampled_from(["x1", "x2", "y", "x1", "x2", "day", "place"])),
+            draw(st.sampled_from(["cell", "column", "zone", "twice", "order", "name", "constant"])),
+        )
         if list(frame.columns).count(column) != 1:  # renamed or doubled by an earlier change
             continue
         if kind == "cell" and n:
@@ -635,9 +743,14 @@ def frames(draw):
         elif kind == "column":
             frame[column] = pd.Series([draw(CELLS)] * n, dtype=object).infer_objects()
         elif kind == "zone" and n and "day" in frame:
-            frame = spoil(frame, "day", draw(st.integers(0, n - 1)), draw(st.sampled_from(["2021-01-05T00:00Z", "2021-01-05T00:00", "9999-01-01", "", None, "12:30"])))
+            frame = spoil(
+                frame,
+                "day",
+                draw(st.integers(0, n - 1)),
+                draw(st.sampled_from(["2021-01-05T00:00Z", "2021-01-05T00:00", "9999-01-01", "", None, "12:30"])),
+            )
         elif kind == "twice":
-            frame = pd.concat([frame, frame[:draw(st.integers(0, 2))]], ignore_index=True)
+            frame = pd.concat([frame, frame[: draw(st.integers(0, 2))]], ignore_index=True)
         elif kind == "order":
             frame = frame.sample(frac=1, random_state=seed).reset_index(drop=True)
         elif kind == "name":

@@ -1,4 +1,5 @@
 """N-HiTS and the Temporal Fusion Transformer against numbers that published implementations gave with the same weights."""
+
 import json
 from pathlib import Path
 

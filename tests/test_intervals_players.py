@@ -1,4 +1,5 @@
 """Intervals around player projections: they hold on seasons that no model has seen, in every target, and know nothing of the future."""
+
 import os
 from dataclasses import replace
 
@@ -16,7 +17,16 @@ from lineupiq.training.fitting import SplitPlan, load_bundle, plan_folds, run_mo
 DATA = os.environ.get("LINEUPIQ_DATA_DIR")
 needs_data = pytest.mark.skipif(not DATA, reason="LINEUPIQ_DATA_DIR is not set: real NFL tables are needed")
 YARDS = [("QB", "passing_yards"), ("RB", "rushing_yards"), ("RB", "receiving_yards"), ("WR", "receiving_yards"), ("TE", "receiving_yards")]
-COUNTS = [("QB", "passing_tds"), ("RB", "rushing_tds"), ("RB", "carries"), ("RB", "receptions"), ("WR", "receiving_tds"), ("WR", "receptions"), ("TE", "receiving_tds"), ("TE", "receptions")]
+COUNTS = [
+    ("QB", "passing_tds"),
+    ("RB", "rushing_tds"),
+    ("RB", "carries"),
+    ("RB", "receptions"),
+    ("WR", "receiving_tds"),
+    ("WR", "receptions"),
+    ("TE", "receiving_tds"),
+    ("TE", "receptions"),
+]
 
 
 def projected(source: str, position: str, target: str, plan: SplitPlan, model: str = "lightgbm", **config):
@@ -40,8 +50,12 @@ def test_intervals_hold_on_real_players(position, target):
     assert abs(line["coverage"] - line["promised"]) < 0.03  # what lumps bring beyond 80 % is promised as well
     if (position, target) in YARDS:
         assert abs(line["coverage"] - 0.8) < 0.03
-        fifths = coverage_table(panel, test, pd.qcut(test["prediction"], 5, labels=False).to_numpy(), naive_sd=sd, how=Resampling(draws=100)).drop("all")
-        assert (abs(fifths["coverage"] - 0.8) < (0.1 if position == "QB" else 0.06)).all() and (abs(fifths["coverage"] - 0.8).max() < abs(fifths["naive_coverage"] - 0.8).max())
+        fifths = coverage_table(
+            panel, test, pd.qcut(test["prediction"], 5, labels=False).to_numpy(), naive_sd=sd, how=Resampling(draws=100)
+        ).drop("all")
+        assert (abs(fifths["coverage"] - 0.8) < (0.1 if position == "QB" else 0.06)).all() and (
+            abs(fifths["coverage"] - 0.8).max() < abs(fifths["naive_coverage"] - 0.8).max()
+        )
     else:
         assert line["coverage"] >= 0.8 - 0.03 and (test["low_0.8"] >= 0).all() and (test[["low_0.8", "high_0.8"]] % 1 == 0).all().all()
 
@@ -96,5 +110,7 @@ def test_a_stored_maker_says_what_was_tested(model, target, tmp_path):
         assert got["row"].tolist() == rows.tolist()
         np.testing.assert_array_equal(got[columns], said.loc[rows, columns])
     assert bundle.predict(panel, folds[0].train[:5])[columns].isna().all().all()
-    upcoming = replace(panel, frame=panel.frame.assign(label_end=panel.frame["label_end"].mask(np.isin(np.arange(len(panel)), folds[0].test[-7:]))))
+    upcoming = replace(
+        panel, frame=panel.frame.assign(label_end=panel.frame["label_end"].mask(np.isin(np.arange(len(panel)), folds[0].test[-7:])))
+    )
     np.testing.assert_array_equal(bundle.predict(upcoming, folds[0].test[-7:])[columns], said.loc[folds[0].test[-7:], columns])

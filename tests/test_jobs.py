@@ -1,4 +1,6 @@
-"""Jobs that fail, hang, are killed and stopped: what a schedule sees of them, and what they leave behind. Table J of the faults, J-term and N-leak."""
+"""Jobs that fail, hang, are killed and stopped: what a schedule sees of them, and what they leave behind. Table J of the faults, J-term and
+N-leak."""
+
 import json
 import os
 import random
@@ -29,11 +31,15 @@ FINISH = "from lineupiq.jobs.runner import finish\nfinish(result, job_id, 0, {'n
 @pytest.fixture
 def book(tmp_path):
     "A notebook of some cells, with a parameters cell."
+
     def make(*cells, name="own_job", parameters=PARAMETERS) -> str:
-        nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, cells)])
+        nb = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, cells)]
+        )
         path = tmp_path / f"{name}.ipynb"
         nbformat.write(nb, path)
         return str(path)
+
     return make
 
 
@@ -53,14 +59,22 @@ def none_left(marker: str, within: float = 5.0) -> list[psutil.Process]:
     "What is still there after some seconds."
     until = time.monotonic() + within
     while (left := marked(marker)) and time.monotonic() < until:
-        time.sleep(.1)
+        time.sleep(0.1)
     return left
 
 
 def start(tmp_path: Path, *argv: str, mark: str = "") -> subprocess.Popen:
     "The command in a process of its own."
     env = {**os.environ, "LINEUPIQ_TEST_MARK": mark, "PYTHONDONTWRITEBYTECODE": ""}
-    return subprocess.Popen([sys.executable, "-m", "lineupiq", *argv], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "lineupiq", *argv],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(path: Path, pattern: str, text: str, seconds: float = 120) -> None:
@@ -69,11 +83,12 @@ def wait_for(path: Path, pattern: str, text: str, seconds: float = 120) -> None:
     while time.monotonic() < until:
         if any(text in p.read_text(errors="replace") for p in path.glob(pattern) if p.is_file()):
             return
-        time.sleep(.05)
+        time.sleep(0.05)
     raise AssertionError(f"no {text!r} in {pattern}")
 
 
 # ---- the notebooks that ship
+
 
 @pytest.mark.parametrize("job", JOBS)
 def test_job_notebooks_hold_parameters_and_calls_only(job):
@@ -88,6 +103,7 @@ def test_job_notebooks_hold_parameters_and_calls_only(job):
 
 def test_the_parameters_tag_survives_cleaning(tmp_path):
     from nbdev.clean import clean_nb
+
     for job in JOBS:
         nb = nbformat.read(job_notebook(job)[1], as_version=4)
         clean_nb(nb, allowed_cell_metadata_keys=["tags"])
@@ -102,13 +118,19 @@ def test_a_wheel_contains_the_notebooks_and_configurations(tmp_path):
         shutil.copytree(ROOT / part, copy / part, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("setup.py", "settings.ini", "pyproject.toml", "README.md"):
         shutil.copy2(ROOT / part, copy / part)
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", tmp_path, copy], check=True, timeout=300)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", tmp_path, copy], check=True, timeout=300
+    )
     [wheel] = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"lineupiq/notebooks/{job}.ipynb" for job in JOBS} | {"lineupiq/configs/experiments/baseline.yaml", "lineupiq/configs/experiments/production.yaml"} <= inside
+    assert {f"lineupiq/notebooks/{job}.ipynb" for job in JOBS} | {
+        "lineupiq/configs/experiments/baseline.yaml",
+        "lineupiq/configs/experiments/production.yaml",
+    } <= inside
 
 
 # ---- table J, in this process
+
 
 def test_J7_wrong_parameters_stop_before_anything_runs(book, tmp_path):
     for given, said in ((["numbr=2"], "did you mean 'number'"), (["number=two"], "expected int"), (["result=x"], "unknown parameter")):
@@ -126,23 +148,47 @@ def test_J7_wrong_parameters_stop_before_anything_runs(book, tmp_path):
 
 
 def test_J1_a_failing_cell(book, tmp_path):
-    end = run_job(book("print('before')", "for i in range(40): print('line', i)\nraise ZeroDivisionError('no')", FINISH), output=tmp_path / "jobs", to=["none"])
+    end = run_job(
+        book("print('before')", "for i in range(40): print('line', i)\nraise ZeroDivisionError('no')", FINISH),
+        output=tmp_path / "jobs",
+        to=["none"],
+    )
     cell = end.status["failed_cell"]
     assert end.code == 8 and cell["number"] is not None and "ZeroDivisionError" in cell["tail"][-1] and len(cell["tail"]) <= 20
-    assert sorted(p.name for p in end.folder.iterdir()) == ["log.jsonl", "notebook.ipynb", "status.json"] and not list((tmp_path / "jobs").glob(".*.tmp"))
+    assert sorted(p.name for p in end.folder.iterdir()) == ["log.jsonl", "notebook.ipynb", "status.json"] and not list(
+        (tmp_path / "jobs").glob(".*.tmp")
+    )
     message = jobs.job_message(end)
     assert not message.ok and any("ZeroDivisionError" in line for line in message.lines)
     lines = [json.loads(t) for t in (end.folder / "log.jsonl").read_text().splitlines()]
-    assert [x["event"] for x in lines][0] == "started" and lines[-1] | {"time": 0} == {"time": 0, "job": "own_job", "event": "ended", "status": "failed", "exit_code": 8, "seconds": lines[-1]["seconds"]}
+    assert [x["event"] for x in lines][0] == "started" and lines[-1] | {"time": 0} == {
+        "time": 0,
+        "job": "own_job",
+        "event": "ended",
+        "status": "failed",
+        "exit_code": 8,
+        "seconds": lines[-1]["seconds"],
+    }
     assert all(x["time"].endswith("+00:00") for x in lines) and re.fullmatch(r"own_job_\d{8}_\d{6}", end.status["job_id"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell, code, kind", [
-    ("from lineupiq.base import DataError; raise DataError('no rows')", 3, "DataError"), ("from lineupiq.base import LeakError; raise LeakError('x')", 10, "LeakError"),
-    ("from lineupiq.jobs.runner import finish; finish(result, job_id, 5)", 5, None), ("from lineupiq.jobs.runner import finish; finish(result, job_id, 9)", 9, None),
-    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 8, "DeadKernel"), ("number", 8, "NoResult"), ("from lineupiq.jobs.runner import finish; finish(result, 'another_1')", 8, "NoResult"),
-    ("open(result, 'w').write('{')", 8, "NoResult"), ("from lineupiq.jobs.runner import finish; finish(result, job_id, 77)", 2, "ConfigError"), ("from lineupiq.core.files import dump_json; dump_json({'job_id': job_id, 'exit_code': 77}, result)", 8, "NoResult"), ("raise SystemExit(3)", 8, "SystemExit")])
+@pytest.mark.parametrize(
+    "cell, code, kind",
+    [
+        ("from lineupiq.base import DataError; raise DataError('no rows')", 3, "DataError"),
+        ("from lineupiq.base import LeakError; raise LeakError('x')", 10, "LeakError"),
+        ("from lineupiq.jobs.runner import finish; finish(result, job_id, 5)", 5, None),
+        ("from lineupiq.jobs.runner import finish; finish(result, job_id, 9)", 9, None),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 8, "DeadKernel"),
+        ("number", 8, "NoResult"),
+        ("from lineupiq.jobs.runner import finish; finish(result, 'another_1')", 8, "NoResult"),
+        ("open(result, 'w').write('{')", 8, "NoResult"),
+        ("from lineupiq.jobs.runner import finish; finish(result, job_id, 77)", 2, "ConfigError"),
+        ("from lineupiq.core.files import dump_json; dump_json({'job_id': job_id, 'exit_code': 77}, result)", 8, "NoResult"),
+        ("raise SystemExit(3)", 8, "SystemExit"),
+    ],
+)
 def test_J2_J3_what_a_job_says_of_itself(book, tmp_path, cell, code, kind):
     end = run_job(book(cell), output=tmp_path / "jobs", to=["none"])
     assert end.code == code and (end.status.get("error") or {}).get("type") == kind, end.status
@@ -151,7 +197,10 @@ def test_J2_J3_what_a_job_says_of_itself(book, tmp_path, cell, code, kind):
 @pytest.mark.slow
 def test_J8_a_job_that_hangs_leaves_no_child(book, tmp_path, monkeypatch):
     monkeypatch.setenv("LINEUPIQ_TEST_MARK", mark := f"hang{os.getpid()}")
-    cell = "import signal, subprocess, sys, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nsubprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(300)'])\nwhile True: time.sleep(1)"
+    cell = (
+        "import signal, subprocess, sys, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nsubprocess.Popen([sys.executable, '-c', "
+        "'import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(300)'])\nwhile True: time.sleep(1)"
+    )
     started = time.monotonic()
     end = run_job(book(cell), output=tmp_path / "jobs", timeout=6, to=["none"])
     left = [p for p in none_left(mark) if p.pid != os.getpid()]
@@ -162,8 +211,15 @@ DETACHED = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'imp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cells, timeout, status", [((DETACHED, FINISH), None, "done"), ((DETACHED + "\nimport time; time.sleep(300)",), 6, "timeout"), ((DETACHED + "\n1 / 0",), None, "failed"),
-                                                    ((DETACHED + "\nimport os, signal, time; time.sleep(3); os.kill(os.getpid(), signal.SIGKILL)",), None, "failed")])
+@pytest.mark.parametrize(
+    "cells, timeout, status",
+    [
+        ((DETACHED, FINISH), None, "done"),
+        ((DETACHED + "\nimport time; time.sleep(300)",), 6, "timeout"),
+        ((DETACHED + "\n1 / 0",), None, "failed"),
+        ((DETACHED + "\nimport os, signal, time; time.sleep(3); os.kill(os.getpid(), signal.SIGKILL)",), None, "failed"),
+    ],
+)
 def test_a_child_in_a_session_of_its_own_ends_with_the_job(book, tmp_path, monkeypatch, cells, timeout, status):
     monkeypatch.setenv("LINEUPIQ_TEST_MARK", mark := f"apart{os.getpid()}")
     end = run_job(book(*cells), output=tmp_path / "jobs", timeout=timeout, to=["none"])
@@ -171,15 +227,29 @@ def test_a_child_in_a_session_of_its_own_ends_with_the_job(book, tmp_path, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", [
-    "import pathlib, shutil; shutil.rmtree(pathlib.Path(result).parent)", "import pathlib, shutil; place = pathlib.Path(result).parent; shutil.rmtree(place); place.write_text('')",
-    "import os; os.mkdir(result)", "import pathlib; pathlib.Path(result).parent.joinpath('status.json').mkdir()", "open(result, 'w').write('[' * 100_000)", "open(result, 'w').write('[' * 400 + ']' * 400)",
-    "open(result, 'w').write('{\"job_id\": \"' + job_id + '\", \"exit_code\": true}')", "from lineupiq.jobs.runner import finish; finish(result, job_id, True)", "raise ValueError('\\udcff')"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import pathlib, shutil; shutil.rmtree(pathlib.Path(result).parent)",
+        "import pathlib, shutil; place = pathlib.Path(result).parent; shutil.rmtree(place); place.write_text('')",
+        "import os; os.mkdir(result)",
+        "import pathlib; pathlib.Path(result).parent.joinpath('status.json').mkdir()",
+        "open(result, 'w').write('[' * 100_000)",
+        "open(result, 'w').write('[' * 400 + ']' * 400)",
+        "open(result, 'w').write('{\"job_id\": \"' + job_id + '\", \"exit_code\": true}')",
+        "from lineupiq.jobs.runner import finish; finish(result, job_id, True)",
+        "raise ValueError('\\udcff')",
+    ],
+)
 def test_whatever_a_notebook_does_to_its_folder_has_an_end(book, tmp_path, monkeypatch, cell):
     told = []
     monkeypatch.setattr(jobs, "notify", lambda message, whom: told.append(message) or [])
     end = run_job(book(cell), output=tmp_path / "jobs", to=["none"])
-    assert end.code in ((8, 2) if "finish" in cell else (8,)) and load_json(end.folder / "status.json")["status"] == "failed" and not told[0].ok
+    assert (
+        end.code in ((8, 2) if "finish" in cell else (8,))
+        and load_json(end.folder / "status.json")["status"] == "failed"
+        and not told[0].ok
+    )
     assert [p.name for p in (tmp_path / "jobs").iterdir() if not p.name.endswith(".lock")] == [end.status["job_id"]]
 
 
@@ -207,6 +277,7 @@ def test_J9_durations_are_monotonic(book, tmp_path, monkeypatch):
         def now(cls, tz=None):
             Jumpy.hours -= 1
             return super().now(tz) + __import__("datetime").timedelta(hours=Jumpy.hours)
+
     Jumpy.hours = 0
     monkeypatch.setattr(jobs, "datetime", Jumpy)
     end = run_job(book(FINISH), output=tmp_path / "jobs", to=["none"])
@@ -214,6 +285,7 @@ def test_J9_durations_are_monotonic(book, tmp_path, monkeypatch):
 
 
 # ---- stopping, from outside
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -249,9 +321,27 @@ KILLS = int(os.environ.get("LINEUPIQ_TEST_JOB_KILLS", 20))
 def test_J_term_a_search_that_is_stopped_again_and_again(tmp_path):
     "SIGTERM, SIGINT and SIGKILL at random times in a search of 40 trials: 40 finished in the end, nothing running, nothing left."
     import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rng, mark, storage = random.Random(11), f"term{os.getpid()}", f"sqlite:///{tmp_path}/study.db"
-    argv = ["job", "tune", "-p", "data=league", "-p", "model=logistic", "-p", "n_trials=40", "-p", f"storage={storage}", "-p", 'flags={"study": "stopped", "n_jobs": 1, "pruner": "none"}', "-p", "mlflow=false", "--notify", "none"]
+    argv = [
+        "job",
+        "tune",
+        "-p",
+        "data=league",
+        "-p",
+        "model=logistic",
+        "-p",
+        "n_trials=40",
+        "-p",
+        f"storage={storage}",
+        "-p",
+        'flags={"study": "stopped", "n_jobs": 1, "pruner": "none"}',
+        "-p",
+        "mlflow=false",
+        "--notify",
+        "none",
+    ]
     codes, best = [], []
     for k in range(KILLS):
         child = start(tmp_path, *argv, mark=mark)
@@ -276,8 +366,13 @@ def test_J_term_a_search_that_is_stopped_again_and_again(tmp_path):
 
 # ---- secrets
 
-CANARIES = {"LINEUPIQ_SLACK_WEBHOOK": "https://hooks.slack.com/services/T0/B0/canaryslack", "LINEUPIQ_NOTIFY_URLS": "discord://123456789012345678/canarydiscordcanarydiscord", "GITHUB_TOKEN": "canarytoken1",
-            "DB_PASSWORD": "canarypassword1", "TRACKER_URL": "postgresql://me:canarydb12@db.test/x"}
+CANARIES = {
+    "LINEUPIQ_SLACK_WEBHOOK": "https://hooks.slack.com/services/T0/B0/canaryslack",
+    "LINEUPIQ_NOTIFY_URLS": "discord://123456789012345678/canarydiscordcanarydiscord",
+    "GITHUB_TOKEN": "canarytoken1",
+    "DB_PASSWORD": "canarypassword1",
+    "TRACKER_URL": "postgresql://me:canarydb12@db.test/x",
+}
 
 
 def canaries(folder: Path, *texts: str) -> list[str]:
@@ -286,8 +381,15 @@ def canaries(folder: Path, *texts: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", ["import os; print(sorted(os.environ.items()))\n" + FINISH, "import os; raise ValueError(os.environ['DB_PASSWORD'] + os.environ['TRACKER_URL'])",
-                                  "import os; from lineupiq.jobs.runner import finish; finish(result, job_id, 0, {'where': os.environ['TRACKER_URL']})", "import os; from lineupiq.base import DataError; raise DataError(os.environ['DB_PASSWORD'])"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import os; print(sorted(os.environ.items()))\n" + FINISH,
+        "import os; raise ValueError(os.environ['DB_PASSWORD'] + os.environ['TRACKER_URL'])",
+        "import os; from lineupiq.jobs.runner import finish; finish(result, job_id, 0, {'where': os.environ['TRACKER_URL']})",
+        "import os; from lineupiq.base import DataError; raise DataError(os.environ['DB_PASSWORD'])",
+    ],
+)
 def test_N_leak_no_secret_in_anything_that_a_job_writes(book, tmp_path, monkeypatch, cell, capsys):
     for k, v in CANARIES.items():
         monkeypatch.setenv(k, v)
@@ -299,27 +401,50 @@ def test_N_leak_no_secret_in_anything_that_a_job_writes(book, tmp_path, monkeypa
     end = run_job(book(cell), output=tmp_path / "jobs", to=["github"], say=lines.append)
     said = capsys.readouterr()
     assert summary.exists() and canaries(tmp_path / "jobs", json.dumps(end.record()), *lines, said.out, said.err) == []
-    assert "canary" not in subprocess.run([sys.executable, "-m", "lineupiq", "job", "--status", "--json"], cwd=tmp_path, capture_output=True, text=True).stdout
+    assert (
+        "canary"
+        not in subprocess.run(
+            [sys.executable, "-m", "lineupiq", "job", "--status", "--json"], cwd=tmp_path, capture_output=True, text=True
+        ).stdout
+    )
 
 
 # ---- from the command line
 
+
 def test_the_command_says_what_a_job_takes(cli):
     told = cli("job", "validate", "--parameters").value
     assert {"name", "window", "promote"} <= {p["name"] for p in told["parameters"]}
-    assert cli("job").code == 2 and cli("job", "trian").code == 2 and cli("retrain").code == 2 and cli("job", "train", "-p", "modle=x").code == 2
-    assert cli("track", "status").value["tracker"] == "off" and cli("track", "sync").code == 2 and cli("experiment", "--config", "nothing.yaml").code == 2
+    assert (
+        cli("job").code == 2
+        and cli("job", "trian").code == 2
+        and cli("retrain").code == 2
+        and cli("job", "train", "-p", "modle=x").code == 2
+    )
+    assert (
+        cli("track", "status").value["tracker"] == "off"
+        and cli("track", "sync").code == 2
+        and cli("experiment", "--config", "nothing.yaml").code == 2
+    )
 
 
 def test_experiments_that_ship_are_valid():
     from lineupiq.workflows.experiment import experiment_config, grid
+
     assert [len(grid(experiment_config(name))) for name in ("baseline", "production")] == [10, 4]
 
 
 def test_an_experiment_says_what_is_wrong_before_its_first_cell(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file, state = tmp_path / "e.yaml", tmp_path / "experiments" / "runs" / "n" / "state.json"
-    for more in ("data: {source: noise-barz}", "data: {source: nowhere.yaml}", "training: {test_share: 7}", "training: {time_limit: -1}", "training: 0", "horizons: 0"):
+    for more in (
+        "data: {source: noise-barz}",
+        "data: {source: nowhere.yaml}",
+        "training: {test_share: 7}",
+        "training: {time_limit: -1}",
+        "training: 0",
+        "horizons: 0",
+    ):
         file.write_text(f"experiment: {{name: n}}\nmodels: [prior]\n{more}\n")
         assert cli("experiment", "--config", file).code == 2 and not state.parent.exists(), more
     file.write_text("experiment: {name: n}\nmodels: [prior]\ndata: {source: noise-bars}\n")
@@ -329,4 +454,6 @@ def test_an_experiment_says_what_is_wrong_before_its_first_cell(cli, tmp_path, m
         assert "--fresh" in cli("experiment", "--config", file).error["fix"]
     assert cli("experiment", "--config", file).code == 4
     state.unlink()
-    assert {c["horizon"] for c in cli("experiment", "--config", file).value["cells"]} == {5, 20} and len(load_json(state)["cells"]) == 2, "the source's own horizons"
+    assert {c["horizon"] for c in cli("experiment", "--config", file).value["cells"]} == {5, 20} and len(load_json(state)["cells"]) == 2, (
+        "the source's own horizons"
+    )

@@ -1,4 +1,5 @@
 """Tables larger than the memory: a folder of parquet by symbol is trained on from disk, with what comes out of a training in memory."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,12 @@ from lineupiq.training.request import TrainSettings
 from lineupiq.training.runs import train_models
 
 SEES = ["lineupiq.data.row_groups", "lineupiq.fit.inputs", "lineupiq.core.arrays"]  # whoever asks what is large
-SMALL = {"xgboost": {"num_boost_round": 30, "n_estimators": 30}, "lightgbm": {"num_boost_round": 30, "n_estimators": 30}, "ridge": {}, "gru": {"hidden_size": 4, "num_layers": 1, "seq_len": 4, "max_epochs": 2, "learning_rate": .01}}
+SMALL = {
+    "xgboost": {"num_boost_round": 30, "n_estimators": 30},
+    "lightgbm": {"num_boost_round": 30, "n_estimators": 30},
+    "ridge": {},
+    "gru": {"hidden_size": 4, "num_layers": 1, "seq_len": 4, "max_epochs": 2, "learning_rate": 0.01},
+}
 
 
 @pytest.fixture
@@ -28,7 +34,15 @@ def folder(tmp_path):
     rows.loc[::17, "q"] = np.nan
     rows["y"] = x[:, 0] + rng.normal(size=3 * n)
     rows.to_parquet(tmp_path / "rows", partition_cols=["who"], row_group_size=50)
-    about = {"path": "rows", "task": "regression", "time": "day", "symbol": "who", "label": "y", "label_lag": "1D", "features": ["p", "q", "r", "s"]}
+    about = {
+        "path": "rows",
+        "task": "regression",
+        "time": "day",
+        "symbol": "who",
+        "label": "y",
+        "label_lag": "1D",
+        "features": ["p", "q", "r", "s"],
+    }
     (tmp_path / "rows.yaml").write_text(yaml.safe_dump(about))
     return tmp_path
 
@@ -39,7 +53,7 @@ def everything_is_large(monkeypatch):
 
 
 def fitted(panel, model):
-    fold = holdout(*panel.clock, val=.2, test=.2)
+    fold = holdout(*panel.clock, val=0.2, test=0.2)
     return fit_fold(panel, fold, ModelSpec(model, SMALL[model]), FitSettings())
 
 
@@ -51,7 +65,9 @@ def test_models_fit_the_same_from_disk(folder, model, everything_is_large):
     a, b = (f.predictions["prediction"].to_numpy() for f in (before, after))
     assert before.predictions[["row", "symbol", "y"]].equals(after.predictions[["row", "symbol", "y"]])
     if model == "xgboost":  # the borders of bins are merged from the blocks
-        assert np.abs(a - b).max() < .1 * a.std() and abs(before.metrics.val_loss - after.metrics.val_loss) < 5e-3 * before.metrics.val_loss
+        assert (
+            np.abs(a - b).max() < 0.1 * a.std() and abs(before.metrics.val_loss - after.metrics.val_loss) < 5e-3 * before.metrics.val_loss
+        )
     else:
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-9 * a.std())
 
@@ -65,7 +81,7 @@ def _imputed(folder, model):
 def test_what_comes_later_changes_nothing_that_was_learnt(folder, everything_is_large):
     everything_is_large()
     panel = table_panel(folder / "rows.yaml")
-    fold = holdout(*panel.clock, val=.2, test=.2)
+    fold = holdout(*panel.clock, val=0.2, test=0.2)
     cut = pd.Timestamp(panel.times[fold.test].min())
     for file in (folder / "rows").rglob("*.parquet"):
         rows = pd.read_parquet(file, partitioning=None)
@@ -82,5 +98,11 @@ def test_what_comes_later_changes_nothing_that_was_learnt(folder, everything_is_
 def test_a_run_trains_scores_and_predicts_from_disk(folder, tmp_path, everything_is_large):
     everything_is_large(8 * 4 * 600)  # bytes of 600 rows: those that train, not those that are explained
     panel = table_panel(folder / "rows.yaml")
-    run = train_models(panel, ["xgboost", "lightgbm"], None, {n: SMALL[n] for n in ("xgboost", "lightgbm")}, TrainSettings(output=str(tmp_path / "runs"), isolate=False, acknowledged=("xgboost", "lightgbm")))
+    run = train_models(
+        panel,
+        ["xgboost", "lightgbm"],
+        None,
+        {n: SMALL[n] for n in ("xgboost", "lightgbm")},
+        TrainSettings(output=str(tmp_path / "runs"), isolate=False, acknowledged=("xgboost", "lightgbm")),
+    )
     assert set(run.board["model"]) >= {"xgboost", "lightgbm", "ewma"} and run.board["score"].notna().all()

@@ -1,4 +1,5 @@
 """A look at a test window is recognised by what its rows hold, counted once each, and cannot be taken back quietly."""
+
 import json
 import multiprocessing
 import os
@@ -17,7 +18,12 @@ from lineupiq.base import IntegrityError
 from lineupiq.data.panel import Cleaning, make_panel
 from lineupiq.scoring.ledger import LEDGER, ledger_path, look_sentence, looks_at, read_ledger, record_look, window_of
 
-KIND = {"binary": lambda r, n: r.integers(0, 2, n), "multiclass": lambda r, n: r.integers(-1, 2, n), "regression": lambda r, n: r.normal(size=n), "counts": lambda r, n: r.poisson(30, n)}
+KIND = {
+    "binary": lambda r, n: r.integers(0, 2, n),
+    "multiclass": lambda r, n: r.integers(-1, 2, n),
+    "regression": lambda r, n: r.normal(size=n),
+    "counts": lambda r, n: r.poisson(30, n),
+}
 
 
 def league(seed, kind, symbols=8, days=260, features=("x", "z"), start="2021-01-04", names=None):
@@ -30,7 +36,13 @@ def league(seed, kind, symbols=8, days=260, features=("x", "z"), start="2021-01-
         for name in ("x", "z", "v"):
             frame[name] = rng.normal(size=900).cumsum()
         parts.append(frame[(frame["time"] >= start)].iloc[:days])
-    return make_panel(pd.concat(parts), list(features), task="regression" if kind == "counts" else kind, name=f"league {seed}", cleaning=Cleaning(sort=True))
+    return make_panel(
+        pd.concat(parts),
+        list(features),
+        task="regression" if kind == "counts" else kind,
+        name=f"league {seed}",
+        cleaning=Cleaning(sort=True),
+    )
 
 
 def every(panel):
@@ -38,7 +50,12 @@ def every(panel):
 
 
 def look(panel, path, rows=None, **how):
-    return record_look(panel, every(panel) if rows is None else rows, path=path, **({"command": "train", "run": "r", "models": ["m"], "metric": "rmse"} | how))
+    return record_look(
+        panel,
+        every(panel) if rows is None else rows,
+        path=path,
+        **({"command": "train", "run": "r", "models": ["m"], "metric": "rmse"} | how),
+    )
 
 
 @pytest.mark.parametrize("kind", list(KIND))
@@ -61,11 +78,16 @@ def test_the_same_rows_are_known_whatever_they_are_called(kind, tmp_path):
 def test_overlapping_windows_count_by_the_shared_part(kind):
     panel = league(0, kind)
     window = window_of(panel, every(panel))
-    cases = {"shifted by a week": (league(0, kind, start="2021-01-11"), 253 / 260), "two symbols more": (league(0, kind, symbols=10), .8), "half the symbols": (league(0, kind, symbols=4), 1.0),
-             "twelve weeks more": (league(0, kind, days=344), 260 / 344), "the last half": (league(0, kind, start="2021-05-14", days=130), 1.0)}
+    cases = {
+        "shifted by a week": (league(0, kind, start="2021-01-11"), 253 / 260),
+        "two symbols more": (league(0, kind, symbols=10), 0.8),
+        "half the symbols": (league(0, kind, symbols=4), 1.0),
+        "twelve weeks more": (league(0, kind, days=344), 260 / 344),
+        "the last half": (league(0, kind, start="2021-05-14", days=130), 1.0),
+    }
     for what, (other, expected) in cases.items():
         share, outcomes = window_of(other, every(other)).same_as(window)
-        assert outcomes and abs(share - expected) < .09, (what, share, expected)
+        assert outcomes and abs(share - expected) < 0.09, (what, share, expected)
 
 
 @pytest.mark.parametrize("kind", list(KIND))
@@ -102,7 +124,8 @@ def test_what_the_sentence_says(tmp_path):
 def test_where_it_lies(tmp_path, monkeypatch):
     monkeypatch.delenv("LINEUPIQ_LEDGER", raising=False)
     assert ledger_path(tmp_path / "experiments" / "runs") == (tmp_path / "experiments" / LEDGER).resolve()
-    assert ledger_path(tmp_path / "experiments" / "b") == ledger_path(tmp_path / "experiments" / "a")  # a new output does not make old rows new
+    # a new output does not make old rows new
+    assert ledger_path(tmp_path / "experiments" / "b") == ledger_path(tmp_path / "experiments" / "a")
     monkeypatch.setenv("LINEUPIQ_LEDGER", str(tmp_path / "mine.jsonl"))
     assert ledger_path("anything") == tmp_path / "mine.jsonl"
 
@@ -113,7 +136,15 @@ def test_a_changed_ledger_is_noticed_and_a_torn_line_is_not_counted(tmp_path):
         look(panel, path, run=f"r{k}")
     whole = path.read_text()
     lines = whole.splitlines()
-    for bad in ([lines[0], *lines[2:]], [lines[0].replace("r0", "rx"), *lines[1:]], [lines[1], lines[0], *lines[2:]], lines[1:], [lines[0], "{}", *lines[1:]], [lines[0], "[1]", *lines[1:]], ["nonsense", *lines]):
+    for bad in (
+        [lines[0], *lines[2:]],
+        [lines[0].replace("r0", "rx"), *lines[1:]],
+        [lines[1], lines[0], *lines[2:]],
+        lines[1:],
+        [lines[0], "{}", *lines[1:]],
+        [lines[0], "[1]", *lines[1:]],
+        ["nonsense", *lines],
+    ):
         path.write_text("\n".join(bad) + "\n")
         with pytest.raises(IntegrityError, match="the ledger of looks was changed") as err:
             look(panel, path)
@@ -156,7 +187,7 @@ def test_killed_writers_leave_a_ledger_that_can_be_read(tmp_path):
     for _ in range(4):
         worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         worker.stdout.readline()
-        time.sleep(float(rng.uniform(.02, .3)))
+        time.sleep(float(rng.uniform(0.02, 0.3)))
         worker.send_signal(signal.SIGKILL)
         worker.wait()
         entries = read_ledger(path)

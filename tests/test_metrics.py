@@ -1,4 +1,5 @@
 """Scores, trading figures and intervals against independent libraries and simulations."""
+
 import json
 import os
 import time
@@ -51,7 +52,7 @@ def test_probability_scores_equal_scikit_learn(n_classes):
 
 
 def test_class_order_is_the_callers():
-    y, p = np.array([-1, 0, 1, 1]), np.array([[.6, .3, .1], [.2, .5, .3], [.1, .1, .8], [.3, .3, .4]])
+    y, p = np.array([-1, 0, 1, 1]), np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]])
     swapped = [2, 0, 1]
     for name in ("log_loss", "brier_score", "auc", "calibration"):
         assert np.isclose(get_metric(name)(y, p, [-1, 0, 1]), get_metric(name)(y, p[:, swapped], np.array([-1, 0, 1])[swapped]))
@@ -60,19 +61,25 @@ def test_class_order_is_the_callers():
 
 def test_number_scores_equal_scikit_learn_and_scipy():
     from scipy.stats import spearmanr
+
     y, point = rng.poisson(4, 400).astype(float), rng.gamma(4, 1, 400)
-    for name, oracle in (("rmse", skm.root_mean_squared_error), ("mae", skm.mean_absolute_error), ("r2", skm.r2_score),
-                         ("poisson_deviance", skm.mean_poisson_deviance), ("spearman", lambda a, b: spearmanr(a, b).statistic)):
+    for name, oracle in (
+        ("rmse", skm.root_mean_squared_error),
+        ("mae", skm.mean_absolute_error),
+        ("r2", skm.r2_score),
+        ("poisson_deviance", skm.mean_poisson_deviance),
+        ("spearman", lambda a, b: spearmanr(a, b).statistic),
+    ):
         assert np.isclose(get_metric(name)(y, point), oracle(y, point))
 
 
 def test_distribution_scores_equal_scoringrules():
     sr = pytest.importorskip("scoringrules", reason="scoringrules is not installed (extra: test)")
-    y, mean, sd = rng.normal(size=200), rng.normal(size=200), rng.uniform(.5, 2, 200)
+    y, mean, sd = rng.normal(size=200), rng.normal(size=200), rng.uniform(0.5, 2, 200)
     members = rng.normal(mean[:, None], sd[:, None], (200, 31))
     assert np.allclose(get_metric("crps").row_loss(y, members), sr.crps_ensemble(y, members, estimator="nrg"))
     assert np.allclose(get_metric("crps_normal").row_loss(y, (mean, sd)), sr.crps_normal(y, mean, sd))
-    levels = np.array([.1, .25, .5, .9])
+    levels = np.array([0.1, 0.25, 0.5, 0.9])
     quantiles = dict(zip(levels.tolist(), np.quantile(members, levels, axis=1), strict=True))
     stacked = np.column_stack(list(quantiles.values()))
     assert np.allclose(get_metric("crps_quantile").row_loss(y, quantiles), sr.crps_quantile(y, stacked, levels))
@@ -86,9 +93,14 @@ def test_direction_is_right(name):
     metric = METRICS[name]
     y = rng.integers(0, 3, 500) if metric.needs in ("labels", "probabilities") else rng.poisson(5, 500).astype(float)
     noise = rng.permutation(y)
-    forms = {"labels": lambda v: v, "point": lambda v: v + .1, "probabilities": lambda v: .9 * np.eye(3)[v.astype(int)] + .1 / 3,
-             "quantiles": lambda v: {.1: v - 1, .9: v + 1}, "samples": lambda v: v[:, None] + [-.5, 0, .5],
-             "normal": lambda v: (v, np.ones(500))}
+    forms = {
+        "labels": lambda v: v,
+        "point": lambda v: v + 0.1,
+        "probabilities": lambda v: 0.9 * np.eye(3)[v.astype(int)] + 0.1 / 3,
+        "quantiles": lambda v: {0.1: v - 1, 0.9: v + 1},
+        "samples": lambda v: v[:, None] + [-0.5, 0, 0.5],
+        "normal": lambda v: (v, np.ones(500)),
+    }
     good, bad = metric(y, forms[metric.needs](y)), metric(y, forms[metric.needs](noise))
     assert metric.better(good, bad) and not metric.better(bad, good)
     found = skill_interval(metric, y, forms[metric.needs](y), forms[metric.needs](noise), np.arange(500) // 2, how=Resampling(draws=100))
@@ -96,19 +108,29 @@ def test_direction_is_right(name):
     assert found.low > 0 if not metric.no_interval else (found.low is None and found.reason)
 
 
-@pytest.mark.parametrize("y, p, message", [
-    ([0, 1, 1], [.5, np.nan, .5], "not finite"), ([0, 1], [.5, .5, .5], "wrong shape"), ([0, 2], [.5, .5], "not among the classes"),
-    ([0, 1], [-.1, .5], "no distributions"), ([], [], "is empty"), ([0, np.nan], [.5, .5], "not among the classes")])
+@pytest.mark.parametrize(
+    "y, p, message",
+    [
+        ([0, 1, 1], [0.5, np.nan, 0.5], "not finite"),
+        ([0, 1], [0.5, 0.5, 0.5], "wrong shape"),
+        ([0, 2], [0.5, 0.5], "not among the classes"),
+        ([0, 1], [-0.1, 0.5], "no distributions"),
+        ([], [], "is empty"),
+        ([0, np.nan], [0.5, 0.5], "not among the classes"),
+    ],
+)
 def test_bad_input_is_refused(y, p, message):
-    with pytest.raises(DataError, match=message): get_metric("log_loss")(y, p)
+    with pytest.raises(DataError, match=message):
+        get_metric("log_loss")(y, p)
 
 
 def test_no_report_holds_nan():
     for y in ([1, 1, 1, 1], [0, 1, 1, 1]):
-        json.dumps(evaluate("binary", y, probabilities=[.2, .4, .6, .8]), allow_nan=False)
-    flat = evaluate("regression", [2., 2., 2.], [1., 2., 3.])
+        json.dumps(evaluate("binary", y, probabilities=[0.2, 0.4, 0.6, 0.8]), allow_nan=False)
+    flat = evaluate("regression", [2.0, 2.0, 2.0], [1.0, 2.0, 3.0])
     assert flat["r2"] is None and flat["spearman"] is None and set(flat["notes"]) == {"r2", "spearman"}
-    with pytest.raises(ConfigError, match="unknown task"): evaluate("ranking", [1], [1])
+    with pytest.raises(ConfigError, match="unknown task"):
+        evaluate("ranking", [1], [1])
 
 
 def test_calibration_null_rejects_what_is_off():
@@ -120,25 +142,26 @@ def test_calibration_null_rejects_what_is_off():
         sure = 1 / (1 + (1 / p - 1) ** 2.5)
         for k, stated in enumerate((p, sure)):
             out[k] += get_metric("calibration")(y, stated) > calibration_null(stated, draws=300, seed=trial).high
-    assert out[0] / 200 < .07 and out[1] / 200 > .8
+    assert out[0] / 200 < 0.07 and out[1] / 200 > 0.8
 
 
 def test_calibration_anchor_on_real_games():
     folder = os.environ.get("LINEUPIQ_DATA_DIR")
     found = sorted(Path(folder).rglob("reference_probs*.parquet")) if folder else []
-    if not found: pytest.skip("LINEUPIQ_DATA_DIR holds no reference_probs*.parquet")
+    if not found:
+        pytest.skip("LINEUPIQ_DATA_DIR holds no reference_probs*.parquet")
     games = pd.read_parquet(found[0]).dropna(subset=["pml", "y"]).query("season >= 2006 and season <= 2023 and y in (0, 1)")
-    assert np.isclose(get_metric("brier_score")(games["y"].astype(int), games["pml"]), .2117, atol=2e-4)
-    band = calibration_null(games["pml"].to_numpy()[:272], level=.9)
-    assert np.allclose([band.mean, band.low, band.high], [.061, .036, .088], atol=.006)
+    assert np.isclose(get_metric("brier_score")(games["y"].astype(int), games["pml"]), 0.2117, atol=2e-4)
+    band = calibration_null(games["pml"].to_numpy()[:272], level=0.9)
+    assert np.allclose([band.mean, band.low, band.high], [0.061, 0.036, 0.088], atol=0.006)
 
 
 def test_trading_figures_equal_quantstats():
     qs = pytest.importorskip("quantstats", reason="quantstats is not installed (extra: test)")
     day = pd.date_range("2020-01-01", periods=600, freq="B")
-    market, position = rng.normal(2e-4, .01, 600), rng.choice([-1, 1], 600)
-    scores = trading_scores(position, market, day, periods_per_year=252, cost_entry=.0002, cost_exit=.0003)
-    net = pd.Series(position * market - .0005, index=day)
+    market, position = rng.normal(2e-4, 0.01, 600), rng.choice([-1, 1], 600)
+    scores = trading_scores(position, market, day, periods_per_year=252, cost_entry=0.0002, cost_exit=0.0003)
+    net = pd.Series(position * market - 0.0005, index=day)
     assert np.isclose(scores.sharpe, qs.stats.sharpe(net, periods=252))
     assert np.isclose(scores.win_rate, qs.stats.win_rate(net))
     assert np.isclose(scores.profit_factor, qs.stats.profit_factor(net))
@@ -150,16 +173,19 @@ def test_carried_positions_pay_for_changes_only():
     "Against a loop that keeps the book by hand."
     rng = np.random.default_rng(2)
     times, symbols = np.tile(np.arange(50), 3), np.repeat(["a", "b", "c"], 50)
-    position, returns = rng.choice([-1, -.5, 0, .5, 1], 150), rng.normal(0, .01, 150)
+    position, returns = rng.choice([-1, -0.5, 0, 0.5, 1], 150), rng.normal(0, 0.01, 150)
     order = rng.permutation(150)
-    book = ledger(position[order], returns[order], cost_entry=.001, cost_exit=.002, times=times[order], symbols=symbols[order], hold=True)
+    book = ledger(position[order], returns[order], cost_entry=0.001, cost_exit=0.002, times=times[order], symbols=symbols[order], hold=True)
     cost = 0.0
     for symbol in "abc":
         held = 0.0
         for now in [*position[symbols == symbol], 0.0]:
-            if now * held < 0: cost += abs(held) * .002 + abs(now) * .001
-            elif abs(now) > abs(held): cost += (abs(now) - abs(held)) * .001
-            else: cost += (abs(held) - abs(now)) * .002
+            if now * held < 0:
+                cost += abs(held) * 0.002 + abs(now) * 0.001
+            elif abs(now) > abs(held):
+                cost += (abs(now) - abs(held)) * 0.001
+            else:
+                cost += (abs(held) - abs(now)) * 0.002
             held = now
     assert np.isclose(book.cost.sum(), cost)
     assert np.allclose(book.gross, (position * returns)[order])
@@ -180,8 +206,8 @@ def test_kept_trades_never_overlap():
 def test_interval_on_independent_rows_is_the_textbook_one():
     error = np.random.default_rng(4).normal(size=5000)
     found = score_interval("mae", error, np.zeros(5000), np.arange(5000))
-    half = 1.96 * np.abs(error).std() / 5000 ** .5
-    assert abs((found.high - found.low) / 2 / half - 1) < .15
+    half = 1.96 * np.abs(error).std() / 5000**0.5
+    assert abs((found.high - found.low) / 2 / half - 1) < 0.15
     assert found == score_interval("mae", error, np.zeros(5000), np.arange(5000))
     assert found != score_interval("mae", error, np.zeros(5000), np.arange(5000), how=Resampling(seed=1))
 
@@ -189,10 +215,11 @@ def test_interval_on_independent_rows_is_the_textbook_one():
 def test_interval_agrees_with_arch_on_the_mean():
     "The same draws through arch's own confidence interval, without the small-sample expansion."
     from arch.bootstrap import CircularBlockBootstrap
+
     loss = np.abs(np.convolve(np.random.default_rng(5).normal(size=1009), np.ones(10), "valid"))
     ours = score_interval("mae", loss, np.zeros(1000), np.arange(1000), how=Resampling(block_length=10, draws=1000))
     theirs = CircularBlockBootstrap(10, loss, seed=np.random.default_rng(0)).conf_int(np.mean, 1000, method="percentile")[:, 0]
-    assert np.allclose([ours.low, ours.high], theirs, rtol=.02)
+    assert np.allclose([ours.low, ours.high], theirs, rtol=0.02)
 
 
 def test_intervals_cover():
@@ -203,8 +230,8 @@ def test_intervals_cover():
         noise = rng.normal(size=(404, 1)) + rng.normal(size=(404, 4))
         error = np.apply_along_axis(np.convolve, 0, noise, np.ones(5) / 5, "valid").ravel()
         found = score_interval("rmse", error, 0 * error, day, how=Resampling(label_end=day + 4, draws=200, seed=trial))
-        held += found.low <= .4 ** .5 <= found.high
-    assert held / n > .86
+        held += found.low <= 0.4**0.5 <= found.high
+    assert held / n > 0.86
     short = score_interval("rmse", error[:120], 0 * error[:120], day[:120], how=Resampling(label_end=day[:120] + 4))
     assert short.low is None and "blocks" in short.reason
 
@@ -213,13 +240,19 @@ def test_intervals_cover():
 def test_interval_holds_its_own_score(name):
     metric, rng = METRICS[name], np.random.default_rng(11)
     y = rng.integers(0, 3, 600) if metric.needs in ("labels", "probabilities") else rng.poisson(5, 600).astype(float)
-    noisy = np.abs(y + rng.normal(0, 2, 600)) + .1
-    forms = {"labels": np.where(rng.random(600) < .5, y, 0), "probabilities": rng.dirichlet([1, 1, 1], 600), "point": noisy,
-             "quantiles": {.1: noisy - 1, .9: noisy + 1}, "samples": noisy[:, None] + [-.5, 0, .5], "normal": (noisy, np.ones(600))}
+    noisy = np.abs(y + rng.normal(0, 2, 600)) + 0.1
+    forms = {
+        "labels": np.where(rng.random(600) < 0.5, y, 0),
+        "probabilities": rng.dirichlet([1, 1, 1], 600),
+        "point": noisy,
+        "quantiles": {0.1: noisy - 1, 0.9: noisy + 1},
+        "samples": noisy[:, None] + [-0.5, 0, 0.5],
+        "normal": (noisy, np.ones(600)),
+    }
     found = score_interval(metric, y, forms[metric.needs], np.arange(600) // 3, how=Resampling(draws=300))
     middle = (found.low + found.high) / 2
     assert found.low < found.score < found.high
-    assert abs(found.score - middle) < .25 * (found.high - found.low)
+    assert abs(found.score - middle) < 0.25 * (found.high - found.low)
 
 
 def test_an_equal_challenger_is_inconclusive():
@@ -228,9 +261,9 @@ def test_an_equal_challenger_is_inconclusive():
     for trial in range(n):
         p = rng.beta(3.6, 2.7, week.size)
         y = (rng.random(week.size) < p).astype(int)
-        one, two = (np.clip(p + rng.normal(0, .03, week.size), .01, .99) for _ in range(2))
+        one, two = (np.clip(p + rng.normal(0, 0.03, week.size), 0.01, 0.99) for _ in range(2))
         wrong += skill_interval("log_loss", y, one, two, week, how=Resampling(draws=200, seed=trial)).excludes(0)
-    assert wrong / n < .1
+    assert wrong / n < 0.1
 
 
 def test_label_horizon_floors_the_block():

@@ -1,4 +1,6 @@
-"""The battery over every registered model, in as many fresh processes as there are models, and over faults that only a file on disk can show."""
+"""The battery over every registered model, in as many fresh processes as there are models, and over faults that only a file on disk can
+show."""
+
 import os
 import sqlite3
 import subprocess
@@ -31,7 +33,8 @@ def one_thread(monkeypatch):
 @pytest.fixture
 def shelf(tmp_path, monkeypatch):
     """A module on disk with models that inherit from the tiny one."""
-    (tmp_path / "shelf_models.py").write_text(textwrap.dedent('''
+    (tmp_path / "shelf_models.py").write_text(
+        textwrap.dedent("""
         import pickle
         import numpy as np
         from lineupiq.checks.bench import TinyModel
@@ -52,9 +55,11 @@ def shelf(tmp_path, monkeypatch):
             def _load_native(self, folder):
                 super()._load_native(folder)
                 self.codec.classes = np.arange(len(self.codec.classes))
-    '''))
+    """)
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     import shelf_models
+
     yield shelf_models
     del sys.modules["shelf_models"]
 
@@ -65,8 +70,12 @@ def verdicts(findings: list[Finding], verdict: str) -> list[str]:
 
 def test_the_members_are_there():
     assert {"boosting:xgboost", "boosting:lightgbm", "boosting:catboost", "classical:ridge", "baseline:prior"} <= set(AVAILABLE)
-    assert {f"neural:{n}" for n in ("lstm", "gru", "tcn", "transformer")} | {f"ensemble:{n}" for n in ("voting", "stacking", "blending")} <= set(AVAILABLE)
-    assert {"timeseries:nhits", "timeseries:tft", "rating:elo", "classical:logistic", "classical:svm", "classical:random_forest"} <= set(AVAILABLE)
+    assert {f"neural:{n}" for n in ("lstm", "gru", "tcn", "transformer")} | {
+        f"ensemble:{n}" for n in ("voting", "stacking", "blending")
+    } <= set(AVAILABLE)
+    assert {"timeseries:nhits", "timeseries:tft", "rating:elo", "classical:logistic", "classical:svm", "classical:random_forest"} <= set(
+        AVAILABLE
+    )
 
 
 def _keeps(name: str, tasks: list[str] | None) -> None:
@@ -90,18 +99,33 @@ def test_every_task_of_the_long_ones(name):
 
 def test_weights_are_exact_where_nothing_is_drawn():
     """Boosters, linear models and rules: the ratio in the evidence is rounding, and far from the allowance."""
-    for name, tasks in {"boosting:xgboost": None, "boosting:catboost": None, "classical:logistic": None, "classical:ridge": None, "baseline:ewma": None}.items():
+    for name, tasks in {
+        "boosting:xgboost": None,
+        "boosting:catboost": None,
+        "classical:logistic": None,
+        "classical:ridge": None,
+        "baseline:ewma": None,
+    }.items():
         for f in check_model(name, tasks, only=[t for t in CHECKS if t.startswith("a weight of")]):
             assert float(f.evidence.split("stand for ")[1].split()[0]) < 1e-6, (name, f)
 
 
 def test_other_seeds_ask_the_same_questions():
     for seed in (1, 2):
-        assert not verdicts(check_model(TinyModel, seed=seed), "fail") and not verdicts(check_model("xgboost", ["multiclass"], seed=seed), "fail")
+        assert not verdicts(check_model(TinyModel, seed=seed), "fail") and not verdicts(
+            check_model("xgboost", ["multiclass"], seed=seed), "fail"
+        )
 
 
-@pytest.mark.parametrize("fault, title", [("SavesPickle", "saved without a pickle"), ("Forgetful", "loads in a fresh process"),
-                                          ("ClassesLostOnDisk", "saved without a pickle"), ("ClassesLostOnDisk", "loads in a fresh process")])
+@pytest.mark.parametrize(
+    "fault, title",
+    [
+        ("SavesPickle", "saved without a pickle"),
+        ("Forgetful", "loads in a fresh process"),
+        ("ClassesLostOnDisk", "saved without a pickle"),
+        ("ClassesLostOnDisk", "loads in a fresh process"),
+    ],
+)
 def test_faults_on_disk_are_caught(shelf, fault, title):
     assert not verdicts(check_model(shelf.Keeps, ["multiclass"]), "fail")
     assert any(title in t for t in verdicts(check_model(getattr(shelf, fault), ["multiclass"]), "fail"))
@@ -115,9 +139,11 @@ def test_raise_on_fail_names_the_first_failure(shelf):
 
 def test_checks_hold_under_optimised_python():
     """`python -O` removes assert statements; the battery must not depend on them."""
-    code = ("from lineupiq.checks.bench import TinyModel\nfrom lineupiq.checks.contract import check_model\n"
-            "class Ignores(TinyModel):\n    def _fit(self, X, y, Xv, yv, w): return super()._fit(X, y, Xv, yv, None)\n"
-            "print(sorted(f.title for f in check_model(Ignores, ['binary']) if f.verdict == 'fail'))")
+    code = (
+        "from lineupiq.checks.bench import TinyModel\nfrom lineupiq.checks.contract import check_model\n"
+        "class Ignores(TinyModel):\n    def _fit(self, X, y, Xv, yv, w): return super()._fit(X, y, Xv, yv, None)\n"
+        "print(sorted(f.title for f in check_model(Ignores, ['binary']) if f.verdict == 'fail'))"
+    )
     out = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, env=os.environ, timeout=120, check=True).stdout
     assert out.strip() == "['binary: a weight of 2 is the row twice']"
 
@@ -125,8 +151,13 @@ def test_checks_hold_under_optimised_python():
 # Models that know labels which they did not learn, for a share of the rows that the rows themselves decide.
 
 SHARES = (1.0, 0.5, 0.12, 0.05, 0.02)
-KNOWS = {"labels of another fit are forgotten", "validation labels are not given back", "labels within reach change nothing",
-         "rows of a batch do not see each other", "no data is read beside what is handed in"}
+KNOWS = {
+    "labels of another fit are forgotten",
+    "validation labels are not given back",
+    "labels within reach change nothing",
+    "rows of a batch do not see each other",
+    "no data is read beside what is handed in",
+}
 
 
 def chosen(X: np.ndarray, share: float) -> np.ndarray:
@@ -135,6 +166,7 @@ def chosen(X: np.ndarray, share: float) -> np.ndarray:
 
 class Peeks(TinyModel):
     """Says what it has been told of a row, where it has been told anything and the row is among its share."""
+
     share: ClassVar[float] = 0.12
 
     def told(self, X, y):
@@ -161,6 +193,7 @@ class EveryFit(Peeks):
 
 class ByName(Peeks):
     """Finds labels by symbol and time, and is not moved by other features."""
+
     KNOWN: ClassVar[dict] = {}
 
     def fit(self, X_train, y_train, *args, metadata_train=None, **kw):
@@ -208,8 +241,13 @@ class Neighbour(Peeks):
         return out
 
 
-PLANTS = {EveryFit: "labels of another fit are forgotten", ByName: "labels of another fit are forgotten", Validation: "validation labels are not given back",
-          Caller: "labels within reach change nothing", Neighbour: "rows of a batch do not see each other"}
+PLANTS = {
+    EveryFit: "labels of another fit are forgotten",
+    ByName: "labels of another fit are forgotten",
+    Validation: "validation labels are not given back",
+    Caller: "labels within reach change nothing",
+    Neighbour: "rows of a batch do not see each other",
+}
 
 
 @pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
@@ -242,9 +280,13 @@ def test_a_table_of_labels_is_heard(tmp_path):
     np.save(tmp_path / "labels.npy", np.zeros(3))
     sqlite3.connect(tmp_path / "labels.db").close()
     title = "no data is read beside what is handed in"
-    reads = {"labels.npy": lambda: np.load(tmp_path / "labels.npy"), "labels.db": lambda: sqlite3.connect(tmp_path / "labels.db").close(),
-             "noise-bars, a panel": lambda: load_panel("noise-bars", n=300)}
+    reads = {
+        "labels.npy": lambda: np.load(tmp_path / "labels.npy"),
+        "labels.db": lambda: sqlite3.connect(tmp_path / "labels.db").close(),
+        "noise-bars, a panel": lambda: load_panel("noise-bars", n=300),
+    }
     for name, read in reads.items():
+
         class AtPredict(TinyModel):
             def _predict(self, X, read=read):
                 read()
@@ -279,19 +321,24 @@ def test_what_is_read_once_and_early_is_heard_all_the_same(tmp_path):
 
 def test_a_table_beside_a_plugin_is_heard_while_it_is_imported(tmp_path, monkeypatch):
     (tmp_path / "labels.csv").write_text("key,label\n")
-    (tmp_path / "table_models.py").write_text("from pathlib import Path\nfrom lineupiq.checks.bench import TinyModel\n"
-                                              "KNOWN = Path(__file__).with_name('labels.csv').read_text()\nclass HasATable(TinyModel): pass\n"
-                                              f"class Declared(TinyModel): reads = ({str(tmp_path)!r},)\n")
+    (tmp_path / "table_models.py").write_text(
+        "from pathlib import Path\nfrom lineupiq.checks.bench import TinyModel\n"
+        "KNOWN = Path(__file__).with_name('labels.csv').read_text()\nclass HasATable(TinyModel): pass\n"
+        f"class Declared(TinyModel): reads = ({str(tmp_path)!r},)\n"
+    )
     (tmp_path / "plugin-0.1.dist-info").mkdir()
-    (tmp_path / "plugin-0.1.dist-info" / "entry_points.txt").write_text("[other]\nplugin = table_models\n")  # Python reads it, and no model does
+    # Python reads it, and no model does
+    (tmp_path / "plugin-0.1.dist-info" / "entry_points.txt").write_text("[other]\nplugin = table_models\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     import table_models
+
     for cls, failed in ((table_models.HasATable, ["binary: loads in a fresh process"]), (table_models.Declared, [])):
         assert [f.title for f in check_model(cls, ["binary"]) if f.verdict == "fail"] == failed
 
 
 class Nearest(ArrayModel):
     """Knows its training rows by heart, as it may."""
+
     def _fit(self, X, y, X_val, y_val, w):
         self.X, self.y = X.copy(), y.copy()
         return TrainingMetrics()
@@ -303,8 +350,10 @@ class Nearest(ArrayModel):
 
 class Tree(ArrayModel):
     """A leaf for every training row."""
+
     def _fit(self, X, y, X_val, y_val, w):
         from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
         self.tree = (DecisionTreeRegressor if self.codec is None else DecisionTreeClassifier)(random_state=0).fit(X, y, w)
         return TrainingMetrics()
 

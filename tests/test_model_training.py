@@ -1,4 +1,5 @@
 """The position × target door: parameters, time-ordered folds, tuning, persistence."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +18,16 @@ def table():
 
 def test_get_xgb_params_returns_valid_dict():
     params = get_xgb_params(create_study().ask())
-    assert set(params) == {"max_depth", "learning_rate", "n_estimators", "min_child_weight", "subsample", "colsample_bytree", "reg_alpha", "reg_lambda"}
+    assert set(params) == {
+        "max_depth",
+        "learning_rate",
+        "n_estimators",
+        "min_child_weight",
+        "subsample",
+        "colsample_bytree",
+        "reg_alpha",
+        "reg_lambda",
+    }
     assert 3 <= params["max_depth"] <= 9 and 100 <= params["n_estimators"] <= 500 and 1 <= params["min_child_weight"] <= 20
     assert 0.01 <= params["learning_rate"] <= 0.3 and 0.6 <= params["subsample"] <= 1 and 0.6 <= params["colsample_bytree"] <= 1
     assert 1e-8 <= params["reg_alpha"] <= 10 and 1e-8 <= params["reg_lambda"] <= 10
@@ -25,6 +35,7 @@ def test_get_xgb_params_returns_valid_dict():
 
 def test_train_model_returns_model_and_scores(table):
     import xgboost as xgb
+
     model, scores = train_model(*table, QUICK, n_splits=4)
     assert isinstance(model, xgb.XGBRegressor) and scores.shape == (4,) and np.isfinite(scores).all() and (scores < 0).all()
     assert model.predict(table[0]).shape == (150,)
@@ -73,6 +84,7 @@ def test_list_models_finds_saved(table, tmp_path):
 def test_overwriting_keeps_a_readable_model_at_every_step(table, tmp_path, monkeypatch):
     """Killed between any two writes, the file still matches its manifest."""
     import lineupiq.models.persistence as p
+
     X, y = table
     first, _ = train_model(X, y, QUICK, n_splits=2)
     second, _ = train_model(X, -y, QUICK, n_splits=2)
@@ -86,6 +98,7 @@ def test_overwriting_keeps_a_readable_model_at_every_step(table, tmp_path, monke
             if calls["n"] == (1 if real.__name__ == "atomic_write" else 2):
                 raise KeyboardInterrupt
             return real(*a, **k)
+
         with monkeypatch.context() as m:
             m.setattr(p, stop_at, dying)
             with pytest.raises(KeyboardInterrupt):

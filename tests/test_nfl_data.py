@@ -1,4 +1,5 @@
 """The NFL builders on the real tables: population, clocks, leaks, and the figures that models on them must reach."""
+
 import os
 import warnings
 from pathlib import Path
@@ -17,11 +18,20 @@ pytestmark = pytest.mark.skipif(not os.environ.get("LINEUPIQ_DATA_DIR"), reason=
 
 N_TEST = {"QB": 2020, "RB": 4469, "WR": 6712, "TE": 3276}  # rows of 2021-23
 ANCHORS = {  # target -> RMSE of the EWMA rule, RMSE of the LightGBM to beat, test seasons 2021-23
-    ("QB", "passing_yards"): (87.246, 82.675), ("QB", "passing_tds"): (1.042, 1.036), ("RB", "rushing_yards"): (28.753, 28.345),
-    ("RB", "rushing_tds"): (0.516, 0.507), ("RB", "carries"): (5.033, 4.888), ("RB", "receiving_yards"): (16.385, 16.249),
-    ("RB", "receptions"): (1.662, 1.643), ("WR", "receiving_yards"): (31.330, 31.244), ("WR", "receiving_tds"): (0.486, 0.474),
-    ("WR", "receptions"): (2.032, 2.036), ("TE", "receiving_yards"): (22.318, 22.547), ("TE", "receiving_tds"): (0.457, 0.447),
-    ("TE", "receptions"): (1.695, 1.728)}
+    ("QB", "passing_yards"): (87.246, 82.675),
+    ("QB", "passing_tds"): (1.042, 1.036),
+    ("RB", "rushing_yards"): (28.753, 28.345),
+    ("RB", "rushing_tds"): (0.516, 0.507),
+    ("RB", "carries"): (5.033, 4.888),
+    ("RB", "receiving_yards"): (16.385, 16.249),
+    ("RB", "receptions"): (1.662, 1.643),
+    ("WR", "receiving_yards"): (31.330, 31.244),
+    ("WR", "receiving_tds"): (0.486, 0.474),
+    ("WR", "receptions"): (2.032, 2.036),
+    ("TE", "receiving_yards"): (22.318, 22.547),
+    ("TE", "receiving_tds"): (0.457, 0.447),
+    ("TE", "receptions"): (1.695, 1.728),
+}
 MAIN = {"QB": "passing_yards", "RB": "rushing_yards", "WR": "receiving_yards", "TE": "receptions"}
 
 
@@ -43,10 +53,12 @@ def linear(model):
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+
     return make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), model)
 
 
 # -- tables -------------------------------------------------------------------------------------------------------------------------
+
 
 def test_tables_are_whole(tables):
     assert len(tables["schedules"]) == 6706 and len(tables["teams"]) == 32
@@ -76,8 +88,10 @@ def test_old_and_new_column_names_give_one_panel(tables):
     parts = read_nfl_files(os.environ["LINEUPIQ_DATA_DIR"])
     new = {"recent_team": "team", "interceptions": "passing_interceptions", "sacks": "sacks_suffered", "sack_yards": "sack_yards_lost"}
     parts["player_stats"] = [part.rename(columns=new) for part in parts["player_stats"]]
-    parts["players"] = [part.drop(columns=["draft_pick"]).rename(
-        columns={"birthdate": "birth_date", "name": "display_name", "draft_ovr": "draft_pick"}) for part in parts["players"]]
+    parts["players"] = [
+        part.drop(columns=["draft_pick"]).rename(columns={"birthdate": "birth_date", "name": "display_name", "draft_ovr": "draft_pick"})
+        for part in parts["players"]
+    ]
     old, renamed = (player_panel(t, "QB", "passing_yards") for t in (tables, nfl_tables(parts)))
     assert old.columns == renamed.columns
     pd.testing.assert_frame_equal(old.frame, renamed.frame)
@@ -91,6 +105,7 @@ def test_a_truncated_file_is_named(tmp_path):
 
 
 # -- players ------------------------------------------------------------------------------------------------------------------------
+
 
 def test_population_is_exact(panels):
     for (position, _), panel in panels.items():
@@ -112,11 +127,25 @@ def _fit_and_pick(panel, seasons=(2018, 2020)):
     "Ridge and LightGBM, chosen on the last training seasons, refitted, and read once on the test seasons."
     import lightgbm as lgb
     from sklearn.linear_model import Ridge
+
     count = panel.label_kind == "count"
-    make = {"ridge": lambda: linear(Ridge(alpha=1000.0)),
-            "lightgbm": lambda: lgb.LGBMRegressor(
-                objective="poisson" if count else "regression", n_estimators=300, learning_rate=0.03, num_leaves=8, min_child_samples=100,
-                subsample=0.7, subsample_freq=1, colsample_bytree=0.4, reg_lambda=10.0, n_jobs=1, verbose=-1, random_state=0)}
+    make = {
+        "ridge": lambda: linear(Ridge(alpha=1000.0)),
+        "lightgbm": lambda: lgb.LGBMRegressor(
+            objective="poisson" if count else "regression",
+            n_estimators=300,
+            learning_rate=0.03,
+            num_leaves=8,
+            min_child_samples=100,
+            subsample=0.7,
+            subsample_freq=1,
+            colsample_bytree=0.4,
+            reg_lambda=10.0,
+            n_jobs=1,
+            verbose=-1,
+            random_state=0,
+        ),
+    }
     X, y, s = panel.frame[panel.columns], panel.y, panel.frame["season"].to_numpy()
     train, val, full, test = s <= seasons[0], (s > seasons[0]) & (s <= seasons[1]), s <= seasons[1], s > seasons[1]
     with warnings.catch_warnings():
@@ -184,9 +213,11 @@ def test_upcoming_rows_equal_a_later_build(tables, panels, season, week):
 
 # -- games --------------------------------------------------------------------------------------------------------------------------
 
+
 def _walk_forward(panel, C=0.1, first=2006, last=2023) -> tuple[float, int]:
     "Train on all earlier seasons, forecast one, next."
     from sklearn.linear_model import LogisticRegression
+
     frame, forecasts = panel.frame, []
     for season in range(first, last + 1):
         train, test = frame["season"] < season, frame["season"] == season
@@ -244,15 +275,20 @@ def test_a_poisoned_score_changes_no_earlier_row_of_margin_or_total(tables, targ
     upto, now = (p.frame[p.frame["group"] <= 201506].set_index("game_id") for p in (clean, bad))
     pd.testing.assert_frame_equal(upto[lines], now[lines])
     assert (upto["label"][upto["group"] < 201506] == now["label"][now["group"] < 201506]).all()
-    after, later = (p.frame[p.frame["group"] > 201506].set_index("game_id")["form_total" if target == "total" else "form_margin"] for p in (clean, bad))
+    after, later = (
+        p.frame[p.frame["group"] > 201506].set_index("game_id")["form_total" if target == "total" else "form_margin"] for p in (clean, bad)
+    )
     assert (after.drop(later.index.symmetric_difference(after.index)) != later.reindex(after.index).dropna()).mean() > 0.99
     assert as_of == "kickoff" or "market" not in clean.references
 
 
-@pytest.mark.parametrize("target, market, at_most", [("margin", False, 13.12), ("margin", True, 12.85), ("total", False, 13.66), ("total", True, 13.33)])
+@pytest.mark.parametrize(
+    "target, market, at_most", [("margin", False, 13.12), ("margin", True, 12.85), ("total", False, 13.66), ("total", True, 13.33)]
+)
 def test_margin_and_total_beat_the_rule_and_not_the_market(tables, target, market, at_most):
     "Walk-forward 2015-2023: between the closing line and the mean of both sides' own past; none looks too good."
     from sklearn.linear_model import Ridge
+
     panel = game_panel(tables, target=target, market=market)
     frame, parts = panel.frame, []
     for season in range(2015, 2024):
@@ -261,7 +297,11 @@ def test_margin_and_total_beat_the_rule_and_not_the_market(tables, target, marke
         parts.append(pd.Series(model.predict(frame.loc[test, panel.columns]), index=frame.index[test]))
     said = pd.concat(parts)
     late = frame.loc[said.index]
-    error, rule, line = rmse(late["label"], said), rmse(late["label"], late[panel.rules["ewma"]]), rmse(late["label"], late[panel.references["market"]])
+    error, rule, line = (
+        rmse(late["label"], said),
+        rmse(late["label"], late[panel.rules["ewma"]]),
+        rmse(late["label"], late[panel.references["market"]]),
+    )
     assert len(said) == 2458 and line - 0.05 < error <= at_most < rule
 
 
@@ -277,25 +317,35 @@ def test_upcoming_games_equal_a_later_build(tables):
 
 # -- as of when, and who plays ------------------------------------------------------------------------------------------------------
 
+
 def test_lists_are_whole(tables):
     "Everybody on a reserve list, a practice squad or the inactive list of a Sunday was used in none of its games."
-    used = tables["player_stats"].query("attempts.fillna(0) + carries.fillna(0) + targets.fillna(0) > 0")[["player_id", "season", "week", "team"]]
+    used = tables["player_stats"].query("attempts.fillna(0) + carries.fillna(0) + targets.fillna(0) > 0")[
+        ["player_id", "season", "week", "team"]
+    ]
     rosters = tables["rosters"].merge(used.assign(used=1.0), on=["player_id", "season", "week", "team"], how="left")
     assert rosters["known_at"].notna().all() and set(rosters["status"]) == {"ACT", "INA", "DEV", "RES", "CUT"}
-    assert rosters.loc[rosters["status"] != "ACT", "used"].isna().all() and rosters.loc[rosters["status"] == "ACT", "used"].notna().mean() > 0.6
+    assert (
+        rosters.loc[rosters["status"] != "ACT", "used"].isna().all()
+        and rosters.loc[rosters["status"] == "ACT", "used"].notna().mean() > 0.6
+    )
     assert set(tables["depth_charts"]["position"]) == {"QB", "RB", "WR", "TE"} and tables["depth_charts"]["depth_rank"].between(1, 9).all()
 
 
 def test_who_plays_is_told_better_than_by_last_week(tables):
-    "2023 after 2021 and 2022: Brier against the frequency given last week and position, at least 12 % lower on Tuesday and 22 % at kickoff."
+    """2023 after 2021 and 2022: Brier against the frequency given last week and position, at least 12 % lower on Tuesday and 22 % at
+    kickoff."""
     from lightgbm import LGBMClassifier
 
     from lineupiq.data.usage import usage_panel
+
     for as_of, least in (("tuesday", 0.12), ("kickoff", 0.22)):
         panel = usage_panel(tables, as_of=as_of)
         frame, late = panel.frame, panel.frame["season"] == 2023
         X = frame[panel.columns].assign(position=frame["position"].astype("category").cat.codes)
-        model = LGBMClassifier(n_estimators=150, learning_rate=0.05, num_leaves=15, min_child_samples=60, verbose=-1, n_jobs=1, random_state=0).fit(X[~late], frame["label"][~late])
+        model = LGBMClassifier(
+            n_estimators=150, learning_rate=0.05, num_leaves=15, min_child_samples=60, verbose=-1, n_jobs=1, random_state=0
+        ).fit(X[~late], frame["label"][~late])
         brier = ((model.predict_proba(X[late])[:, 1] - frame["label"][late]) ** 2).mean()
         rule = ((frame["frequency"] - frame["label"])[late] ** 2).mean()
         assert 0.16 < rule < 0.18 and brier < (1 - least) * rule, (as_of, brier, rule)
@@ -305,15 +355,37 @@ def test_a_moment_of_the_week_hides_what_comes_later(tables):
     "Lines, weather, roofs, starters, inactive players and reports of 2023's tenth week change no row of its Tuesday."
     from lineupiq.data.players import View
     from lineupiq.data.usage import usage_panel
+
     now = {kind: (t["season"] == 2023) & (t["week"] == 10) for kind, t in tables.items() if {"season", "week"} <= set(t)}
     games = tables["schedules"]
-    worse = {**tables, "schedules": games.assign(**{c: games[c].mask(now["schedules"], bad) for c, bad in {"spread_line": 20.0, "total_line": 70.0, "temp": 0.0, "wind": 50.0, "home_qb_id": "x", "away_qb_id": "x"}.items()},
-                                                 roof=games["roof"].mask(now["schedules"] & games["roof"].isin(["open", "closed"]), "open")),
-             "rosters": tables["rosters"].assign(status=tables["rosters"]["status"].mask(now["rosters"], "INA")), "depth_charts": tables["depth_charts"].assign(depth_rank=tables["depth_charts"]["depth_rank"].mask(now["depth_charts"], 8.0)),
-             "injuries": tables["injuries"].assign(report_status=tables["injuries"]["report_status"].mask(now["injuries"], "Out"))}
-    for make in (lambda t: player_panel(t, "RB", "carries", view=View("tuesday", lineups=True), first_season=2021), lambda t: usage_panel(t, as_of="tuesday")):
+    worse = {
+        **tables,
+        "schedules": games.assign(
+            **{
+                c: games[c].mask(now["schedules"], bad)
+                for c, bad in {
+                    "spread_line": 20.0,
+                    "total_line": 70.0,
+                    "temp": 0.0,
+                    "wind": 50.0,
+                    "home_qb_id": "x",
+                    "away_qb_id": "x",
+                }.items()
+            },
+            roof=games["roof"].mask(now["schedules"] & games["roof"].isin(["open", "closed"]), "open"),
+        ),
+        "rosters": tables["rosters"].assign(status=tables["rosters"]["status"].mask(now["rosters"], "INA")),
+        "depth_charts": tables["depth_charts"].assign(depth_rank=tables["depth_charts"]["depth_rank"].mask(now["depth_charts"], 8.0)),
+        "injuries": tables["injuries"].assign(report_status=tables["injuries"]["report_status"].mask(now["injuries"], "Out")),
+    }
+    for make in (
+        lambda t: player_panel(t, "RB", "carries", view=View("tuesday", lineups=True), first_season=2021),
+        lambda t: usage_panel(t, as_of="tuesday"),
+    ):
         right, wrong = make(tables), make(worse)
         upto = right.frame["group"] <= 202310
         then = wrong.frame.set_index(["symbol", "group"]).reindex(pd.MultiIndex.from_frame(right.frame.loc[upto, ["symbol", "group"]]))
-        pd.testing.assert_frame_equal(right.frame.loc[upto, right.columns].reset_index(drop=True), then[right.columns].reset_index(drop=True), check_exact=True)
+        pd.testing.assert_frame_equal(
+            right.frame.loc[upto, right.columns].reset_index(drop=True), then[right.columns].reset_index(drop=True), check_exact=True
+        )
         assert upto.sum() > 3000

@@ -1,4 +1,5 @@
 """Notifications against servers that misbehave: rules N1 to N7, seen through an audit hook that counts every socket."""
+
 import http.server
 import json
 import logging
@@ -16,14 +17,34 @@ from lineupiq.tracking import notify as page
 from lineupiq.tracking.notify import Destination, Message, destinations, notify, post
 
 SLACK = "https://hooks.slack.com/services/T00/B00/canarycanary"
-FORBIDDEN = ["http://hooks.slack.com/services/T/B/X", "file:///etc/passwd", "https://127.0.0.1/services/T/B/X", "https://[::1]/services/T/B/X", "https://169.254.169.254/services/T/B/X",
-             "https://0x7f000001/services/T/B/X", "https://hooks.slack.com@evil.tld/services/T/B/X", "https://hooks.slack.com.evil.tld/services/T/B/X", "https://hooks.slack.com:22/services/T/B/X",
-             "https://user:pw@hooks.slack.com/services/T/B/X", "https://hooks.slack.com/api/x", "https://hooks.slack.com/services/", "https://2130706433/services/x", "https://hooks.slack.com\\.evil.tld/services/x",
-             "https://hooks.slack.com/services/x\r\nHost: evil", "https://ĥooks.slack.com/services/x", "ftp://hooks.slack.com/services/x", "https://hooks.slack.com:99999/services/x", "https://", "http://[bad", "https://[::1"]
+FORBIDDEN = [
+    "http://hooks.slack.com/services/T/B/X",
+    "file:///etc/passwd",
+    "https://127.0.0.1/services/T/B/X",
+    "https://[::1]/services/T/B/X",
+    "https://169.254.169.254/services/T/B/X",
+    "https://0x7f000001/services/T/B/X",
+    "https://hooks.slack.com@evil.tld/services/T/B/X",
+    "https://hooks.slack.com.evil.tld/services/T/B/X",
+    "https://hooks.slack.com:22/services/T/B/X",
+    "https://user:pw@hooks.slack.com/services/T/B/X",
+    "https://hooks.slack.com/api/x",
+    "https://hooks.slack.com/services/",
+    "https://2130706433/services/x",
+    "https://hooks.slack.com\\.evil.tld/services/x",
+    "https://hooks.slack.com/services/x\r\nHost: evil",
+    "https://ĥooks.slack.com/services/x",
+    "ftp://hooks.slack.com/services/x",
+    "https://hooks.slack.com:99999/services/x",
+    "https://",
+    "http://[bad",
+    "https://[::1",
+]
 
 
 class Sockets:
     "Counts connections and look-ups of names."
+
     def __init__(self):
         self.seen, self.on = [], False
         sys.addaudithook(self.hook)
@@ -47,6 +68,7 @@ def sockets():
 @pytest.fixture
 def server(monkeypatch):
     "A local server behind the allowed name; its answers are given as (status, headers, body) or a function."
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -62,6 +84,7 @@ def server(monkeypatch):
             self.wfile.write(text)
 
         def log_message(self, *a): ...
+
     box = {"got": [], "answers": [(200, {}, b"ok")], "waits": []}
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.daemon_threads = True
@@ -74,6 +97,7 @@ def server(monkeypatch):
 
 
 # ---- N1: config time, no socket
+
 
 @pytest.mark.parametrize("url", FORBIDDEN)
 def test_N1_forbidden_addresses_open_no_socket(url, monkeypatch, sockets):
@@ -96,12 +120,14 @@ def test_N1_other_hosts_only_by_name(monkeypatch, sockets):
 
 def test_a_wrong_address_stops_a_job_before_anything_runs(tmp_path, sockets):
     from lineupiq.jobs.runner import run_job
+
     with pytest.raises(NotifyError):
         run_job("train", output=tmp_path / "jobs", to=["http://hooks.slack.com/services/x"])
     assert sockets.seen == [] and not (tmp_path / "jobs").exists() and NotifyError("x").exit_code == 2
 
 
 # ---- N2 to N4
+
 
 def test_N2_redirects_are_not_followed(server):
     server["answers"] = [(302, {"Location": f"http://127.0.0.1:{server['port']}/internal"}, b"")]
@@ -118,12 +144,13 @@ def test_N3_slow_and_endless_answers(server, monkeypatch, kind):
             return hold.wait(20)
         h.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 100000000\r\n\r\n" if kind == "endless" else b""))
         for _ in range(2000):
-            if hold.wait(.01 if kind == "drip" else 0):
+            if hold.wait(0.01 if kind == "drip" else 0):
                 return
             try:
                 h.wfile.write(b"X: y\r\n" if kind == "drip" else b"x" * 65536)
             except OSError:
                 return
+
     server["answers"] = [answer]
     started = time.monotonic()
     said = post(SLACK, {"text": "x"})
@@ -140,7 +167,16 @@ def test_N3_at_most_64_KiB_are_read(server, monkeypatch):
     assert post(SLACK, {"text": "x"}) == "" and taken == [65536]
 
 
-@pytest.mark.parametrize("status, headers, tries, waits", [(429, {"Retry-After": "7"}, 3, [7, 7]), (503, {"Retry-After": "900"}, 3, [30, 30]), (500, {}, 3, [1, 2]), (404, {}, 1, []), (429, {"Retry-After": "-5"}, 3, [1, 2])])
+@pytest.mark.parametrize(
+    "status, headers, tries, waits",
+    [
+        (429, {"Retry-After": "7"}, 3, [7, 7]),
+        (503, {"Retry-After": "900"}, 3, [30, 30]),
+        (500, {}, 3, [1, 2]),
+        (404, {}, 1, []),
+        (429, {"Retry-After": "-5"}, 3, [1, 2]),
+    ],
+)
 def test_N4_tries_and_patience(server, status, headers, tries, waits):
     server["answers"] = [(status, headers, b"")]
     assert f"HTTP {status}" in post(SLACK, {"text": "x"}) and len(server["got"]) == tries and server["waits"] == waits
@@ -159,6 +195,7 @@ def test_N4_notify_never_raises(monkeypatch, caplog):
 
 
 # ---- N5, N6
+
 
 def test_N5_no_secret_in_what_is_said(monkeypatch):
     monkeypatch.setenv("LINEUPIQ_SLACK_WEBHOOK", SLACK)
@@ -179,10 +216,20 @@ def test_N6_messages_cannot_call_or_flood(server):
 
 # ---- N7
 
-@pytest.mark.parametrize("address", ["10.0.0.5", "127.0.0.1", "169.254.169.254", "192.168.1.1", "::1", "fd00::1", "::ffff:10.0.0.1", "100.64.0.1", "0.0.0.0"])
+
+@pytest.mark.parametrize(
+    "address", ["10.0.0.5", "127.0.0.1", "169.254.169.254", "192.168.1.1", "::1", "fd00::1", "::ffff:10.0.0.1", "100.64.0.1", "0.0.0.0"]
+)
 def test_N7_a_name_that_leads_inside_is_refused(monkeypatch, address, sockets):
     monkeypatch.setenv("LINEUPIQ_NOTIFY_HOSTS", "chat.example.org")
-    monkeypatch.setattr(page.socket, "getaddrinfo", lambda host, port, **k: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", port)), (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))])
+    monkeypatch.setattr(
+        page.socket,
+        "getaddrinfo",
+        lambda host, port, **k: [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", port)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)),
+        ],
+    )
     [to] = destinations(["https://chat.example.org/hooks/1"])
     [sent] = notify(Message("x"), [to])
     assert not sent.ok and "not public" in sent.reason and not [s for s in sockets.seen if s[0] == "socket.connect"]
@@ -190,11 +237,12 @@ def test_N7_a_name_that_leads_inside_is_refused(monkeypatch, address, sockets):
 
 # ---- apprise
 
+
 def test_apprise_may_not_reach_inside():
     "Its process refuses private addresses, and says so within the limit."
     pytest.importorskip("apprise")
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(.2)
+    listener.settimeout(0.2)
     [to] = [Destination("apprise", f"json://127.0.0.1:{listener.getsockname()[1]}/x", "json://***")]
     [sent] = notify(Message("x"), [to])
     assert not sent.ok
@@ -216,30 +264,57 @@ def test_apprise_addresses_are_checked_without_a_socket(monkeypatch, sockets):
 
 # ---- GitHub
 
+
 def test_github_summary_and_comment(tmp_path, monkeypatch, server):
     event = tmp_path / "event.json"
     event.write_text(json.dumps({"pull_request": {"number": 12}}))
-    env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "GITHUB_REPOSITORY": "some/where", "GITHUB_TOKEN": "canarytoken", "GITHUB_EVENT_PATH": str(event)}
+    env = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        "GITHUB_REPOSITORY": "some/where",
+        "GITHUB_TOKEN": "canarytoken",
+        "GITHUB_EVENT_PATH": str(event),
+    }
     for k, v in env.items():
         monkeypatch.setenv(k, v)
     found = destinations()
     assert [d.kind for d in found] == ["summary", "comment"]
-    assert all(s.ok for s in notify(Message("train: done", facts={"log_loss": .5}), found))
+    assert all(s.ok for s in notify(Message("train: done", facts={"log_loss": 0.5}), found))
     path, headers, body = server["got"][0]
-    assert path == "/repos/some/where/issues/12/comments" and headers["Authorization"] == "Bearer canarytoken" and "| log_loss | 0.5 |" in (tmp_path / "summary.md").read_text()
+    assert (
+        path == "/repos/some/where/issues/12/comments"
+        and headers["Authorization"] == "Bearer canarytoken"
+        and "| log_loss | 0.5 |" in (tmp_path / "summary.md").read_text()
+    )
     monkeypatch.setenv("GITHUB_API_URL", "https://169.254.169.254/api")
     with pytest.raises(NotifyError):
         destinations()
 
 
 def test_W2_without_a_token_there_is_only_the_summary(tmp_path, monkeypatch):
-    for k, v in {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "s.md"), "GITHUB_REF": "refs/pull/3/merge", "GITHUB_REPOSITORY": "a/b"}.items():
+    for k, v in {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "s.md"),
+        "GITHUB_REF": "refs/pull/3/merge",
+        "GITHUB_REPOSITORY": "a/b",
+    }.items():
         monkeypatch.setenv(k, v)
     monkeypatch.delenv("GITHUB_TOKEN", raising=False)
     assert [d.kind for d in destinations()] == ["summary"]
 
 
-@pytest.mark.parametrize("text", ['{"issue": {"number": 1e999}}', '{"issue": {"number": true}}', '{"issue": {"number": -3}}', "[" * 100_000, '{"a":' * 100_000, "[]", None])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"issue": {"number": 1e999}}',
+        '{"issue": {"number": true}}',
+        '{"issue": {"number": -3}}',
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "[]",
+        None,
+    ],
+)
 def test_an_odd_event_is_no_pull_request(tmp_path, monkeypatch, text):
     event = tmp_path / "event.json"
     event.write_text(text) if text else os.mkfifo(event)
@@ -257,7 +332,12 @@ def test_a_summary_that_is_a_pipe_is_not_waited_for(tmp_path):
 
 @pytest.mark.parametrize("url", ["http://[bad", "http://api.github.com", "https://evil.test"])
 def test_a_wrong_interface_of_github_is_named(monkeypatch, url):
-    for k, v in {"GITHUB_API_URL": url, "GITHUB_REF": "refs/pull/3/merge", "GITHUB_REPOSITORY": "a/b", "GITHUB_TOKEN": "canarytoken"}.items():
+    for k, v in {
+        "GITHUB_API_URL": url,
+        "GITHUB_REF": "refs/pull/3/merge",
+        "GITHUB_REPOSITORY": "a/b",
+        "GITHUB_TOKEN": "canarytoken",
+    }.items():
         monkeypatch.setenv(k, v)
     with pytest.raises(NotifyError, match="GITHUB_API_URL") as err:
         destinations(["github"])
@@ -268,4 +348,15 @@ def test_arguments_show_no_address():
     "What `ps` shows of the process that sends must not have the address in it."
     source = open(page.__file__, encoding="utf-8").read()
     assert "input=told" in source and "str(url)" not in source
-    assert subprocess.run([sys.executable, "-c", "import lineupiq.tracking.notify, sys; assert 'apprise' not in sys.modules and 'requests' not in sys.modules"], env=os.environ, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import lineupiq.tracking.notify, sys; assert 'apprise' not in sys.modules and 'requests' not in sys.modules",
+            ],
+            env=os.environ,
+            check=False,
+        ).returncode
+        == 0
+    )

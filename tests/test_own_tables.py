@@ -1,4 +1,5 @@
 """Tables as people have them: less than a year, a new shop, decimal commas, old gaps, seasons of two years."""
+
 import logging
 
 import numpy as np
@@ -11,15 +12,36 @@ from lineupiq.auditing import leaks, pipeline
 from lineupiq.base import DataError
 from lineupiq.data.tables import table_panel
 
-ABOUT = {"name": "rides", "path": "rides.csv", "task": "regression", "label_kind": "count", "symbol": "Station", "time": "Tag", "label": "Fahrten", "label_lag": "20h", "upcoming": True,
-         "history": {"Fahrten": {"last": [1], "same": "weekday"}}, "calendar": ["weekday", "month"], "features": {"Station": "category", "Temperatur": "numeric"}}
+ABOUT = {
+    "name": "rides",
+    "path": "rides.csv",
+    "task": "regression",
+    "label_kind": "count",
+    "symbol": "Station",
+    "time": "Tag",
+    "label": "Fahrten",
+    "label_lag": "20h",
+    "upcoming": True,
+    "history": {"Fahrten": {"last": [1], "same": "weekday"}},
+    "calendar": ["weekday", "month"],
+    "features": {"Station": "category", "Temperatur": "numeric"},
+}
 
 
 def rides(days=130, seed=0):
     "Three stations from February on, as a German Excel writes them."
     rng, tag = np.random.default_rng(seed), pd.date_range("2025-02-01", periods=days)
-    parts = [pd.DataFrame({"Tag": tag, "Station": s, "Fahrten": rng.poisson(level * (1 + .3 * (tag.dayofweek == 5))), "Temperatur": (8 + rng.normal(0, 4, days)).round(1)})
-             for s, level in (("Hafen", 40), ("Messe", 25), ("Süd", 60))]
+    parts = [
+        pd.DataFrame(
+            {
+                "Tag": tag,
+                "Station": s,
+                "Fahrten": rng.poisson(level * (1 + 0.3 * (tag.dayofweek == 5))),
+                "Temperatur": (8 + rng.normal(0, 4, days)).round(1),
+            }
+        )
+        for s, level in (("Hafen", 40), ("Messe", 25), ("Süd", 60))
+    ]
     return pd.concat(parts).sort_values(["Tag", "Station"], ignore_index=True)
 
 
@@ -33,6 +55,7 @@ def write(folder, frame, **changes):
 
 
 # --- categories: closed vocabularies, and values that come later --------------------------------------------------------------------------
+
 
 def test_less_than_a_year_is_tuned_and_audited_without_extras(cli, tmp_path, monkeypatch):
     for module in (leaks, pipeline):
@@ -56,15 +79,27 @@ def test_a_model_that_refuses_new_values_is_no_leak(cli, tmp_path):
 
 # --- decimal commas -----------------------------------------------------------------------------------------------------------------------
 
+
 def test_decimal_commas_are_read_and_mixed_ones_refused(cli, tmp_path, caplog):
     frame = rides()
     with caplog.at_level(logging.WARNING, "lineupiq"):
         panel = table_panel(write(tmp_path, frame))
-    assert np.array_equal(panel.frame["Temperatur"], frame["Temperatur"]) and "390 value(s) have a comma before the decimals and were read so, in Temperatur" in caplog.text
+    assert (
+        np.array_equal(panel.frame["Temperatur"], frame["Temperatur"])
+        and "390 value(s) have a comma before the decimals and were read so, in Temperatur" in caplog.text
+    )
     text = (tmp_path / "rides.csv").read_text("latin-1").splitlines()
     text[5] = text[5].replace(",", ".")
     (tmp_path / "rides.csv").write_text("\n".join(text), "latin-1")
-    refused(cli("train", "--data", tmp_path / "rides.yaml", "--model", "ridge"), 3, "DataError", "rides.csv, column 'Temperatur', 1 row, first: 4", "commas and points", "write a point", 'decimal: \\",\\"')
+    refused(
+        cli("train", "--data", tmp_path / "rides.yaml", "--model", "ridge"),
+        3,
+        "DataError",
+        "rides.csv, column 'Temperatur', 1 row, first: 4",
+        "commas and points",
+        "write a point",
+        'decimal: \\",\\"',
+    )
 
 
 def test_three_decimals_are_thousands_or_not(tmp_path):
@@ -78,9 +113,24 @@ def test_three_decimals_are_thousands_or_not(tmp_path):
 def test_a_league_with_decimal_commas(tmp_path):
     rng, days = np.random.default_rng(0), pd.date_range("2021-08-01", periods=120, freq="2D")
     sides = [rng.choice(list("ABCDEF"), 2, replace=False) for _ in days]
-    games = pd.DataFrame({"Tag": days, "Heim": [a for a, _ in sides], "Gast": [b for _, b in sides], "Ergebnis": [f"{a}:{b}" for a, b in rng.poisson(1.4, (120, 2))],
-                          "Q1": rng.uniform(2, 3, 120).round(2), "QX": 3.5, "Q2": rng.uniform(2, 3, 120).round(2), "Saison": "2021/22"})
-    about = {"name": "liga", "path": "liga.csv", "task": "multiclass", "games": {"date": "Tag", "home": "Heim", "away": "Gast", "score": "Ergebnis", "odds": {"home": "Q1", "draw": "QX", "away": "Q2"}}}
+    games = pd.DataFrame(
+        {
+            "Tag": days,
+            "Heim": [a for a, _ in sides],
+            "Gast": [b for _, b in sides],
+            "Ergebnis": [f"{a}:{b}" for a, b in rng.poisson(1.4, (120, 2))],
+            "Q1": rng.uniform(2, 3, 120).round(2),
+            "QX": 3.5,
+            "Q2": rng.uniform(2, 3, 120).round(2),
+            "Saison": "2021/22",
+        }
+    )
+    about = {
+        "name": "liga",
+        "path": "liga.csv",
+        "task": "multiclass",
+        "games": {"date": "Tag", "home": "Heim", "away": "Gast", "score": "Ergebnis", "odds": {"home": "Q1", "draw": "QX", "away": "Q2"}},
+    }
     (tmp_path / "liga.yaml").write_text(yaml.safe_dump(about))
     panels = []
     for decimal in (",", "."):
@@ -91,9 +141,12 @@ def test_a_league_with_decimal_commas(tmp_path):
 
 # --- seasons ------------------------------------------------------------------------------------------------------------------------------
 
+
 def test_seasons_of_two_years_are_read_or_refused(tmp_path):
     days = pd.date_range("2021-08-01", periods=60, freq="2D")
-    games = pd.DataFrame({"date": days, "home": ["A", "B"] * 30, "away": ["B", "A"] * 30, "score": ["2-1", "0-0", "1-3"] * 20, "season": "2021/22"})
+    games = pd.DataFrame(
+        {"date": days, "home": ["A", "B"] * 30, "away": ["B", "A"] * 30, "score": ["2-1", "0-0", "1-3"] * 20, "season": "2021/22"}
+    )
     about = tmp_path / "liga.yaml"
     about.write_text(yaml.safe_dump({"name": "liga", "path": "liga.csv", "task": "multiclass", "games": {k: k for k in games}}))
     for form in ("2021/22", "2021-22", "2021-2022", "2021"):
@@ -105,6 +158,7 @@ def test_seasons_of_two_years_are_read_or_refused(tmp_path):
 
 
 # --- tomorrow, and cells that somebody forgot ---------------------------------------------------------------------------------------------
+
 
 def test_tomorrow_and_old_gaps(cli, tmp_path, caplog):
     frame = rides()
@@ -121,15 +175,19 @@ def test_tomorrow_and_old_gaps(cli, tmp_path, caplog):
         assert cli("predict", "--model", made["run_dir"], "--output", out).value["rows"] == 3
     assert "1 row(s) without an outcome are no later than the last known one (2025-06-10) and are left out" in caplog.text
     text = out.read_text().splitlines()
-    assert text[0].startswith("Tag,Station,horizon,prediction") and all(len(line.split(",")[3].replace(".", "").lstrip("0")) <= 6 for line in text[1:])
+    assert text[0].startswith("Tag,Station,horizon,prediction") and all(
+        len(line.split(",")[3].replace(".", "").lstrip("0")) <= 6 for line in text[1:]
+    )
     later = cli("predict", "--model", made["run_dir"], "--all-later").value["predictions"]
     assert ("2025-06-05", "Messe") in {(p["datetime"][:10], p["symbol"]) for p in later} and len(later) > 4
 
 
 # --- what the command says ----------------------------------------------------------------------------------------------------------------
 
+
 def test_in_a_pipe_lines_are_plain_and_the_keys_of_a_table_are_told(tmp_path, capsys):
     from lineupiq.cli.program import exit_code
+
     about = write(tmp_path, rides())
     assert exit_code(["train", "--data", str(about), "--model", "prior", "--output", str(tmp_path / "runs")]) == 0
     said = capsys.readouterr()

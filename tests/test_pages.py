@@ -1,4 +1,5 @@
 """The pages as readers see them: pictures that are there, fresh and described; tutorials that fit a page, lead on, and run in JupyterLab."""
+
 import base64
 import json
 import os
@@ -25,6 +26,7 @@ DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAW
 
 # ---- pictures
 
+
 def test_every_picture_is_there_and_fresh_and_described():
     assert make_pages.problems() == []
 
@@ -48,14 +50,19 @@ def site(tmp_path):
         page.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
         make_pages.plot_functions.cache_clear()
         if stamp:
-            (tmp_path / make_pages.STAMPS).write_text(json.dumps({"nbs/tutorials/01_a.ipynb": make_pages.digest(make_pages.read(page), tmp_path)}))
+            (tmp_path / make_pages.STAMPS).write_text(
+                json.dumps({"nbs/tutorials/01_a.ipynb": make_pages.digest(make_pages.read(page), tmp_path)})
+            )
         return make_pages.problems(tmp_path)
 
     assert write(cells, stamp=True) == []
     return tmp_path, cells, write
 
 
-@pytest.mark.parametrize("source, old", [("x = 1  # why", False), ("x=1", False), ("'a word on it'\nx = 1", False), ("x = 2", True), ("%matplotlib inline\nx = 1", True)])
+@pytest.mark.parametrize(
+    "source, old",
+    [("x = 1  # why", False), ("x=1", False), ("'a word on it'\nx = 1", False), ("x = 2", True), ("%matplotlib inline\nx = 1", True)],
+)
 def test_a_picture_is_old_when_its_code_has_changed(site, source, old):
     _, cells, write = site
     found = write([code(source), *cells[1:]])
@@ -90,10 +97,15 @@ def test_missing_pictures_and_words_are_named(site):
 
 def test_outputs_keep_nothing_of_one_run():
     import tempfile
+
     stamp = f"{make_pages.TODAY}T10:11:12.5+00:00"
     text = make_pages.plain(f"{tempfile.gettempdir()}/tmpabc/runs/logistic_{make_pages.TODAY.replace('-', '')}_101112 at {stamp}")
     assert text == "…/runs/logistic_… at …" and make_pages.volatile(text) == ""
-    assert make_pages.volatile("<object at 0x7f00aa11bb22>") and make_pages.volatile(f"written {make_pages.TODAY}") and make_pages.volatile(str(ROOT))
+    assert (
+        make_pages.volatile("<object at 0x7f00aa11bb22>")
+        and make_pages.volatile(f"written {make_pages.TODAY}")
+        and make_pages.volatile(str(ROOT))
+    )
     assert make_pages.kept({"output_type": "display_data", "data": {"text/html": "", "text/plain": ""}}) is None
     assert make_pages.kept({"output_type": "stream", "name": "stdout", "text": "\n"}) is None
     said = {"output_type": "stream", "name": "stderr", "text": "[1] logistic: done, 5.9 s\na shop is new\n[2] prior: done, 1 s\n"}
@@ -104,7 +116,12 @@ def test_no_stored_output_has_an_address_a_temporary_folder_or_a_stamp():
     found = []
     for path in make_pages.pages():
         for cell in make_pages.read(path)["cells"]:
-            text = json.dumps([{k: v for k, v in o.get("data", {}).items() if k.startswith("text/")} | {"text": o.get("text", "")} for o in cell.get("outputs", [])])
+            text = json.dumps(
+                [
+                    {k: v for k, v in o.get("data", {}).items() if k.startswith("text/")} | {"text": o.get("text", "")}
+                    for o in cell.get("outputs", [])
+                ]
+            )
             if wrong := re.search(r"\b0x[0-9a-f]{8,}|(?<![\w.])/tmp/\w|(?<!\d)20\d{6}_\d{6}(?!\d)", text):
                 found.append(f"{path.name}: {wrong[0]}")
     assert found == []
@@ -119,6 +136,7 @@ def test_pictures_of_the_readme_are_those_of_the_index():
 
 
 # ---- tutorials
+
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
 def test_a_tutorial_fits_a_page_and_leads_on(path):
@@ -139,11 +157,13 @@ def test_every_tutorial_is_reached_from_the_one_before():
 
 # ---- in a browser
 
+
 class Tab:
     "A tab of a headless browser, by the DevTools protocol."
 
     def __init__(self, address: str):
         from websocket import create_connection
+
         self.socket, self.number = create_connection(address, suppress_origin=True, timeout=3000), 0
 
     def call(self, method: str, **params) -> dict:
@@ -163,7 +183,7 @@ class Tab:
         limit = time.monotonic() + seconds
         while not self.value(f"!!({expression})"):
             assert time.monotonic() < limit, f"not seen within {seconds} s: {expression}"
-            time.sleep(.2)
+            time.sleep(0.2)
 
 
 @contextmanager
@@ -189,7 +209,7 @@ def answers(address: str, seconds: float = 60) -> bytes:
                 return reply.read()
         except OSError:
             assert time.monotonic() < limit, f"no answer from {address}"
-            time.sleep(.2)
+            time.sleep(0.2)
 
 
 def free_port() -> int:
@@ -207,13 +227,43 @@ def tab(tmp_path_factory):
     box = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "nbs" / "tutorials", box / "tutorials", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     env = {k: v for k, v in os.environ.items() if k not in ("LINEUPIQ_DATA_DIR", "IN_TEST")} | {
-        "JUPYTER_CONFIG_DIR": str(box / "config"), "JUPYTER_RUNTIME_DIR": str(box / "runtime"), "IPYTHONDIR": str(box / "ipython"), "TMPDIR": str(box),
-        "LINEUPIQ_TRACKING_URI": "off", "LINEUPIQ_LEDGER": str(box / "looks.jsonl")}
+        "JUPYTER_CONFIG_DIR": str(box / "config"),
+        "JUPYTER_RUNTIME_DIR": str(box / "runtime"),
+        "IPYTHONDIR": str(box / "ipython"),
+        "TMPDIR": str(box),
+        "LINEUPIQ_TRACKING_URI": "off",
+        "LINEUPIQ_LEDGER": str(box / "looks.jsonl"),
+    }
     port, debug = free_port(), free_port()
-    lab = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={box}", "--IdentityProvider.token=seen",
-           "--expose-app-in-browser", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None"]
-    look = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--remote-debugging-port={debug}", f"--user-data-dir={box / 'browser'}", "--window-size=1280,1600", "about:blank"]
-    with running(lab, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), running(look, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+    lab = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={box}",
+        "--IdentityProvider.token=seen",
+        "--expose-app-in-browser",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.news_url=None",
+    ]
+    look = [
+        browser,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        f"--remote-debugging-port={debug}",
+        f"--user-data-dir={box / 'browser'}",
+        "--window-size=1280,1600",
+        "about:blank",
+    ]
+    with (
+        running(lab, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+        running(look, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+    ):
         answers(f"http://127.0.0.1:{port}/api?token=seen")
         first = next(t for t in json.loads(answers(f"http://127.0.0.1:{debug}/json/list")) if t["type"] == "page")
         page = Tab(first["webSocketDebuggerUrl"])
@@ -232,11 +282,20 @@ def test_a_tutorial_runs_in_jupyterlab_and_shows_its_pictures(tab, path):
     tab.value("jupyterapp.commands.execute('notebook:run-all-cells').then(() => 1)")
     tab.wait(f"{panel}.sessionContext.session.kernel.status === 'idle'", 3000)
     cells = [c for c in tab.value(f"{panel}.content.model.toJSON()")["cells"] if c["cell_type"] == "code"]
-    told = {c["id"] for c in make_pages.read(path)["cells"] if any(o.get("name") == "stderr" for o in c.get("outputs", []))}  # warnings that the page is about
-    said = [(c["source"], o) for c in cells for o in c["outputs"] if o["output_type"] == "error" or o.get("name") == "stderr" and make_pages.kept(o) and c["id"] not in told]
+    # warnings that the page is about
+    told = {c["id"] for c in make_pages.read(path)["cells"] if any(o.get("name") == "stderr" for o in c.get("outputs", []))}
+    said = [
+        (c["source"], o)
+        for c in cells
+        for o in c["outputs"]
+        if o["output_type"] == "error" or o.get("name") == "stderr" and make_pages.kept(o) and c["id"] not in told
+    ]
     assert said == [], "a red box"
     assert all(c["execution_count"] for c in cells if "".join(c["source"]).strip()), "a cell did not run"
-    shown, stored = ([len(make_pages.images(c)) for c in some if make_pages.ALT.search(make_pages.source(c))] for some in (cells, make_pages.read(path)["cells"]))
+    shown, stored = (
+        [len(make_pages.images(c)) for c in some if make_pages.ALT.search(make_pages.source(c))]
+        for some in (cells, make_pages.read(path)["cells"])
+    )
     assert shown == stored and sum(shown) >= 1
     assert tab.value("document.querySelectorAll('.jp-OutputArea-output img').length") >= 1
     tab.value(f"{panel}.sessionContext.shutdown().then(() => 1)")

@@ -1,4 +1,5 @@
 """The project as a whole: metadata, pins, workflows, what is tracked, the order of the notebooks, and what an import costs."""
+
 import ast
 import json
 import os
@@ -43,6 +44,7 @@ def tracked() -> list[Path]:
 
 # ---- metadata and pins
 
+
 @pytest.mark.parametrize("group", ["requirements", *extras()])
 def test_every_requirement_is_pinned_within_its_bounds(group):
     wanted = settings()["requirements"].split() if group == "requirements" else extras()[group]
@@ -56,6 +58,7 @@ def test_every_requirement_is_pinned_within_its_bounds(group):
 
 def test_installed_metadata_is_that_of_the_settings():
     from importlib.metadata import entry_points, metadata
+
     meta, s = metadata("lineupiq"), settings()
     assert (meta["Name"], meta["Version"], meta["Summary"]) == (s["lib_name"], s["version"], s["description"])
     found = {canonicalize_name(Requirement(r).name) for r in meta.get_all("Requires-Dist") if "extra ==" not in r}
@@ -67,16 +70,29 @@ def test_installed_metadata_is_that_of_the_settings():
 
 def test_setup_fills_every_dynamic_field():
     import tomllib
+
     dynamic = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dynamic"])
-    keywords = {k.arg for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
-                for k in node.keywords}
-    gives = {"dependencies": "install_requires", "optional-dependencies": "extras_require", "readme": "long_description", "authors": "author",
-             "entry-points": "entry_points", "scripts": "entry_points", "urls": "url"}
+    keywords = {
+        k.arg
+        for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
+        for k in node.keywords
+    }
+    gives = {
+        "dependencies": "install_requires",
+        "optional-dependencies": "extras_require",
+        "readme": "long_description",
+        "authors": "author",
+        "entry-points": "entry_points",
+        "scripts": "entry_points",
+        "urls": "url",
+    }
     assert {gives.get(d, d) for d in dynamic} <= keywords
 
 
 def test_version_is_the_same_everywhere():
     import lineupiq
+
     assert lineupiq.__version__ == settings()["version"] and f"## {settings()['version']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
@@ -117,6 +133,7 @@ def test_ci_calls_make_test():
 
 # ---- what is tracked
 
+
 def test_no_tracked_file_is_large():
     assert [f"{p.relative_to(ROOT)}" for p in tracked() if p.stat().st_size > 2**20] == []
 
@@ -129,7 +146,9 @@ def test_notebook_outputs_are_small():
 
 
 def test_nothing_of_one_machine_is_tracked():
-    places = re.compile(r"(?<![\w.])/(home|root|Users)/\w|index-url|extra-index|find-links|https?://[\w.-]*(pypi|artifactory|nexus|devpi)[\w.-]*[:/]")
+    places = re.compile(
+        r"(?<![\w.])/(home|root|Users)/\w|index-url|extra-index|find-links|https?://[\w.-]*(pypi|artifactory|nexus|devpi)[\w.-]*[:/]"
+    )
     found = []
     for path in tracked():
         if path.suffix in (".png", ".parquet") or path == Path(__file__).resolve():
@@ -151,7 +170,8 @@ def test_modules_come_from_notebooks():
 # ---- the order of the notebooks
 
 NBS = ROOT / "nbs"
-PAGE_MODULES = {"16_models/03_models.ipynb": "models.__init__", "19_api.ipynb": "__init__", "18_cli/10_main.ipynb": "__main__"}  # a page that is not named after its module
+# a page that is not named after its module
+PAGE_MODULES = {"16_models/03_models.ipynb": "models.__init__", "19_api.ipynb": "__init__", "18_cli/10_main.ipynb": "__main__"}
 
 
 def code_of(path: Path) -> list[str]:
@@ -197,7 +217,9 @@ def imports_of(path: Path) -> set[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lineupiq":
                 package = node.module.partition(".")[2]
-                found |= {package} - {""} | {f"{package}.{a.name}".lstrip(".") for a in node.names if f"{package}.{a.name}".lstrip(".") in BOOKS}
+                found |= {package} - {""} | {
+                    f"{package}.{a.name}".lstrip(".") for a in node.names if f"{package}.{a.name}".lstrip(".") in BOOKS
+                }
             elif isinstance(node, ast.Import):
                 found |= {a.name.partition(".")[2] for a in node.names if a.name.startswith("lineupiq.")}
     return found
@@ -205,16 +227,24 @@ def imports_of(path: Path) -> set[str]:
 
 def test_a_page_imports_only_pages_that_sort_before_it():
     assert len(BOOKS) > 20
-    back = [f"{own} imports {name} of {BOOKS[name]}" for module, own in BOOKS.items() for name in imports_of(NBS / own)
-            if name in BOOKS and name != module and BOOKS[name] > own]
+    back = [
+        f"{own} imports {name} of {BOOKS[name]}"
+        for module, own in BOOKS.items()
+        for name in imports_of(NBS / own)
+        if name in BOOKS and name != module and BOOKS[name] > own
+    ]
     assert back == []
 
 
 def test_a_folder_imports_only_what_sorts_before_it():
     "A chapter is one place: nothing of it may need a folder, or a page outside of folders, that comes later."
     chapter = lambda own: own.split("/")[0]  # noqa: E731
-    back = [f"{own} imports {name} of {BOOKS[name]}" for module, own in BOOKS.items() for name in imports_of(NBS / own)
-            if name in BOOKS and chapter(BOOKS[name]) > chapter(own)]
+    back = [
+        f"{own} imports {name} of {BOOKS[name]}"
+        for module, own in BOOKS.items()
+        for name in imports_of(NBS / own)
+        if name in BOOKS and chapter(BOOKS[name]) > chapter(own)
+    ]
     assert back == []
 
 
@@ -225,7 +255,12 @@ def test_a_page_is_named_after_its_module():
 
 
 def test_imports_are_seen_however_they_are_written(tmp_path):
-    cells = ["from lineupiq.store import versions as v", "import lineupiq.cv", "from lineupiq import registry, __version__", "def f():\n    from lineupiq.core.files import shown"]
+    cells = [
+        "from lineupiq.store import versions as v",
+        "import lineupiq.cv",
+        "from lineupiq import registry, __version__",
+        "def f():\n    from lineupiq.core.files import shown",
+    ]
     path = tmp_path / "page.ipynb"
     path.write_text(json.dumps({"cells": [{"cell_type": "code", "source": [c]} for c in cells]}))
     assert imports_of(path) >= {"store.versions", "cv", "registry", "core.files"} and "__version__" not in imports_of(path)
@@ -242,7 +277,18 @@ def test_every_module_is_tracked_and_every_package_importable():
 
 # ---- what an import costs
 
-@pytest.mark.parametrize("code", ["import lineupiq", "import lineupiq.base", *(f"from lineupiq.cli.program import exit_code; assert exit_code({argv}) == 0" for argv in (["--help"], ["train", "--help"], ["predict", "--help"]))])
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import lineupiq",
+        "import lineupiq.base",
+        *(
+            f"from lineupiq.cli.program import exit_code; assert exit_code({argv}) == 0"
+            for argv in (["--help"], ["train", "--help"], ["predict", "--help"])
+        ),
+    ],
+)
 def test_heavy_libraries_are_not_imported(code):
     script = f"{code}\nimport sys\nprint('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
@@ -264,23 +310,30 @@ def test_a_published_linear_model_predicts_without_heavy_libraries(tmp_path, mon
     from lineupiq.store.published import publish_run
     from lineupiq.training.request import TrainSettings
     from lineupiq.training.runs import train_models
+
     monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / "store"))
     panel = load_panel("noise-bars", n=600, horizon=5)
-    how = TrainSettings(tmp_path / "runs", isolate=False, draws=100, acknowledged=("logistic",), config={"data": "noise-bars", "horizon": [5], "n": 600})
+    how = TrainSettings(
+        tmp_path / "runs", isolate=False, draws=100, acknowledged=("logistic",), config={"data": "noise-bars", "horizon": [5], "n": 600}
+    )
     publish_run(Store(), train_models(panel, "logistic", settings=how).run_dir, panel, "logistic", "noise")
     lazy = (*[m for m in HEAVY if m != "pandas"], "skops", "joblib", "optuna", "pyarrow.dataset")
-    done = subprocess.run([sys.executable, "-c", PREDICT, "noise@staging", ",".join(lazy)], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT, "noise@staging", ",".join(lazy)], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip().splitlines()[-1] == "HEAVY []"
 
 
 # ---- exit codes
 
+
 def test_exit_codes_are_documented():
     from lineupiq import base
+
     used = {c.exit_code for c in vars(base).values() if isinstance(c, type) and issubclass(c, base.LineupIQError)} | {0, 129, 130, 143}
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text[text.index("## Exit codes"):].split("\n\n##")[0]
+    table = text[text.index("## Exit codes") :].split("\n\n##")[0]
     listed = {int(n) for line in table.splitlines() if line.startswith("| ") for n in re.findall(r"\d+", line.split("|")[1])}
     assert used <= listed, f"not in the README: {sorted(used - listed)}"
     assert listed == {*range(11), 129, 130, 143}
@@ -291,7 +344,11 @@ def test_docstrings_define():
     short, riddles = [], []
     for path in sorted((ROOT / "lineupiq").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith("_") and (said := ast.get_docstring(node)):
+            if (
+                isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+                and not node.name.startswith("_")
+                and (said := ast.get_docstring(node))
+            ):
                 words = said.split()
                 short += [f"{path.name}: {node.name}: {said}"] if len(words) <= 4 else []
                 riddles += [f"{path.name}: {node.name}: {said}"] if words[0].strip(",.:") in ("What", "How", "Whether", "Where") else []

@@ -1,4 +1,6 @@
-"""The record of forecasts, lived through: a league week by week, bars and a table; sealed before, scored after, one late, one altered; and what is built on it."""
+"""The record of forecasts, lived through: a league week by week, bars and a table; sealed before, scored after, one late, one altered; and
+what is built on it."""
+
 import json
 
 import numpy as np
@@ -33,10 +35,21 @@ def league(cli, tmp_path, monkeypatch):
         order = rng.permutation(sides)
         for home, away in zip(order[:6], order[6:], strict=True):
             margin = strength[home] - strength[away] + 2 + rng.normal(0, 12)
-            rows.append({"week": week, "date": f"{pd.Timestamp('2022-01-02') + pd.Timedelta(weeks=week):%Y-%m-%d} 18:00", "home": home, "away": away, "hs": int(50 + max(margin, 0)), "as": int(50 + max(-margin, 0))})
+            rows.append(
+                {
+                    "week": week,
+                    "date": f"{pd.Timestamp('2022-01-02') + pd.Timedelta(weeks=week):%Y-%m-%d} 18:00",
+                    "home": home,
+                    "away": away,
+                    "hs": int(50 + max(margin, 0)),
+                    "as": int(50 + max(-margin, 0)),
+                }
+            )
     games = pd.DataFrame(rows)
     games.loc[games["hs"] == games["as"], "hs"] += 1
-    (tmp_path / "cup.yaml").write_text("name: cup\npath: games.csv\ntask: binary\ngames: {date: date, home: home, away: away, home_score: hs, away_score: as}\n")
+    (tmp_path / "cup.yaml").write_text(
+        "name: cup\npath: games.csv\ntask: binary\ngames: {date: date, home: home, away: away, home_score: hs, away_score: as}\n"
+    )
 
     def upto(week):
         seen = games[games["week"] <= week].drop(columns="week").astype({"hs": object, "as": object})
@@ -55,7 +68,9 @@ def live(upto, folder, late_week=None):
     "Every week's games the evening before; those of one week the evening after."
     for week in range(LIVE, WEEKS):
         kickoff = upto(week)
-        run_predict(PredictRequest(NAME, record_to=str(folder)), True, clock=moment(kickoff + pd.Timedelta(hours=24 if week == late_week else -24)))
+        run_predict(
+            PredictRequest(NAME, record_to=str(folder)), True, clock=moment(kickoff + pd.Timedelta(hours=24 if week == late_week else -24))
+        )
 
 
 def test_a_season_on_the_record(league, cli, tmp_path):
@@ -69,7 +84,9 @@ def test_a_season_on_the_record(league, cli, tmp_path):
     found = cli("record", "score", folder, "--page", tmp_path / "page")
     [told] = found.value["models"]
     assert (told["scored"], told["late"], told["waiting"], told["gone"]) == (6 * (WEEKS - LIVE - 1), 6, 0, 0)
-    assert {m["model"] for m in told["leaderboard"]} >= {NAME, "prior", "ewma"} and told["skill"]["low"] < told["skill"]["score"] < told["skill"]["high"]
+    assert {m["model"] for m in told["leaderboard"]} >= {NAME, "prior", "ewma"} and told["skill"]["low"] < told["skill"]["score"] < told[
+        "skill"
+    ]["high"]
     assert {c["member"] for c in told["calibration"]} >= {NAME, "prior"} and "finds" in told
     page = (tmp_path / "page" / "record.html").read_text()
     assert sealed.value["digest"] in page and "http" not in page.replace("http-equiv", "")
@@ -82,7 +99,8 @@ def test_a_season_on_the_record(league, cli, tmp_path):
     rows = record.frame()
     again = predict_recorded(stored_model(NAME), everything=True, folder=tmp_path / "other", clock=moment("2030-01-01"))[0]
     own = again.set_index(["symbol", "datetime"])["prob_1"]
-    assert np.allclose(rows["prob_1"], own.loc[[(r.symbol, r.time.tz_localize(None)) for r in rows.itertuples()]])  # a row knows nothing of what came later
+    # a row knows nothing of what came later
+    assert np.allclose(rows["prob_1"], own.loc[[(r.symbol, r.time.tz_localize(None)) for r in rows.itertuples()]])
 
     # an entry that is improved, one that is taken away, and a tail that is lost together with what knew of it
     whole, head = folder.joinpath("predictions.jsonl").read_bytes(), folder.joinpath("predictions.head").read_bytes()
@@ -111,7 +129,11 @@ def test_a_forecast_once(league, tmp_path):
     second = run_predict(ask, True, clock=moment(kickoff - pd.Timedelta(hours=1)))["record"]
     assert second["new"] == 0 and second["revised"] > 0
     frame = ForecastRecord(tmp_path / "record").frame()
-    assert frame["counts"].sum() == 6 and frame["data"].nunique() == 2 and verify_record(ForecastRecord(tmp_path / "record"))["revisions"] == second["revised"]
+    assert (
+        frame["counts"].sum() == 6
+        and frame["data"].nunique() == 2
+        and verify_record(ForecastRecord(tmp_path / "record"))["revisions"] == second["revised"]
+    )
 
 
 def test_decay_by_the_record(league, cli, tmp_path):
@@ -127,7 +149,9 @@ def test_decay_by_the_record(league, cli, tmp_path):
     gate.write_text("min_rows: 600\n")
     [few] = plan(0.0).value["reasons"]
     assert few["holds"] is None and "a verdict needs 600" in few["evidence"]
-    folder.joinpath("predictions.jsonl").write_bytes(folder.joinpath("predictions.jsonl").read_bytes().replace(b'"late": false', b'"late": true', 1))
+    folder.joinpath("predictions.jsonl").write_bytes(
+        folder.joinpath("predictions.jsonl").read_bytes().replace(b'"late": false', b'"late": true', 1)
+    )
     assert plan(0.0).code == 4
     assert cli("retrain", NAME, "--record", folder).code == 2
 
@@ -153,9 +177,14 @@ def test_bars_and_a_table(cli, table, tmp_path):
     assert predict_recorded(shops, folder=tmp_path / "record", clock=eve.to_pydatetime)[1].new == 2
     upto(700), frame.to_csv(tmp_path / "rows.csv", index=False)
     scores = score_record(RecordRequest(str(tmp_path / "record")), draws=100)
-    assert write_page(scores, tmp_path / "page").read_text().count("<img") == 2  # numbers are scored by a root, which does not add up, and have a picture all the same
+    # numbers are scored by a root, which does not add up, and have a picture all the same
+    assert write_page(scores, tmp_path / "page").read_text().count("<img") == 2
     found = {s.who.model: s for s in scores.live}
-    assert set(found) == {"bars_h3_logistic", "shops_h1_ridge"} and found["shops_h1_ridge"].counts["scored"] == 2 and found["bars_h3_logistic"].counts["late"] >= 1
+    assert (
+        set(found) == {"bars_h3_logistic", "shops_h1_ridge"}
+        and found["shops_h1_ridge"].counts["scored"] == 2
+        and found["bars_h3_logistic"].counts["late"] >= 1
+    )
     assert found["shops_h1_ridge"].skill.low is None and "without an interval" in found["shops_h1_ridge"].sentence()
 
 
@@ -172,11 +201,29 @@ def test_a_version_comes_out_again(league, cli, tmp_path):
 
 def test_schedules_lived_through(cli, tmp_path):
     "Two schedules over a season of a simulated league; the second call trains nothing."
-    ask = ("replay", "--data", "league", "--model", "logistic", "--from", 2020, "--to", 2020, "--policy", "monthly,never", "--output", tmp_path / "replay")
+    ask = (
+        "replay",
+        "--data",
+        "league",
+        "--model",
+        "logistic",
+        "--from",
+        2020,
+        "--to",
+        2020,
+        "--policy",
+        "monthly,never",
+        "--output",
+        tmp_path / "replay",
+    )
     first, again = cli(*ask), cli(*ask)
     assert first.code == again.code == 0, first.err
     told = {p["policy"]: p for p in first.value["policies"]}
-    assert told["monthly"]["trainings"] > told["never"]["trainings"] == 1 and first.value["trainings_made"] == told["monthly"]["trainings"] and again.value["trainings_made"] == 0
+    assert (
+        told["monthly"]["trainings"] > told["never"]["trainings"] == 1
+        and first.value["trainings_made"] == told["monthly"]["trainings"]
+        and again.value["trainings_made"] == 0
+    )
     assert json.dumps(first.value["policies"]) == json.dumps(again.value["policies"])
     assert cli(*ask[:-4], "--policy", "yearly", "--output", tmp_path).code == 2
 

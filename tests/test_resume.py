@@ -1,4 +1,5 @@
 """A run that was killed goes on where it was, and ends as if nobody had killed it."""
+
 import hashlib
 import os
 import signal
@@ -14,7 +15,10 @@ from conftest import Answer, good_frame
 
 from lineupiq.core.files import load_json
 
-GRU = {"model": {"name": "gru"}, "hyperparameters": {"hidden_size": 4, "num_layers": 1, "seq_len": 3, "early_stopping": False, "epochs": 40, "n_jobs": 1}}
+GRU = {
+    "model": {"name": "gru"},
+    "hyperparameters": {"hidden_size": 4, "num_layers": 1, "seq_len": 3, "early_stopping": False, "epochs": 40, "n_jobs": 1},
+}
 BOOSTER = {"model": {"name": "lightgbm"}, "hyperparameters": {"num_boost_round": 20, "n_jobs": 1}}
 
 
@@ -37,6 +41,7 @@ def said(answer: Answer, code: int, kind: str, *words: str) -> None:
 def stopped(table, cli, tmp_path, monkeypatch):
     "A run that was stopped before it was scored."
     from lineupiq.training import runs
+
     about, score = table(good_frame()), runs.score_set
     with monkeypatch.context() as broken:
         broken.setattr(runs, "score_set", lambda *asked: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -48,23 +53,51 @@ def stopped(table, cli, tmp_path, monkeypatch):
 
 def test_the_request_is_recorded_before_the_first_fit(table, cli, tmp_path, monkeypatch):
     from lineupiq.training import runs
+
     seen = []
-    monkeypatch.setattr(runs, "run_model", lambda *asked, **more: (seen.append(yaml.safe_load(next((tmp_path / "out").glob("*/config.yaml")).read_text())), (_ for _ in ()).throw(KeyboardInterrupt))[1])
+    monkeypatch.setattr(
+        runs,
+        "run_model",
+        lambda *asked, **more: (
+            seen.append(yaml.safe_load(next((tmp_path / "out").glob("*/config.yaml")).read_text())),
+            (_ for _ in ()).throw(KeyboardInterrupt),
+        )[1],
+    )
     cli("train", "--data", table(good_frame()), "--model", "ridge", "--seed", 7, "--no-mlflow")
-    assert len(seen) == 1 and seen[0]["request"] | {"output": "", "data": ""} == {"data": "", "model": ["ridge"], "output": "", "seed": 7, "mlflow": False}
+    assert len(seen) == 1 and seen[0]["request"] | {"output": "", "data": ""} == {
+        "data": "",
+        "model": ["ridge"],
+        "output": "",
+        "seed": 7,
+        "mlflow": False,
+    }
     assert seen[0]["given"]["ridge"] == {"random_seed": 7}
 
 
 def test_what_contradicts_the_record_is_refused(stopped, cli):
     before = contents(stopped)
-    said(cli("train", "--resume", stopped.name, "--seed", 8, "--model", "gru"), 2, "ConfigError", "--seed: 8 contradicts", "asked for 7", "--model: gru contradicts")
-    said(cli("train", "--resume", stopped, "--walk-forward", "2021-02-01:2021-03-01"), 2, "ConfigError", "--walk-forward: 2021-02-01:2021-03-01 contradicts")
+    said(
+        cli("train", "--resume", stopped.name, "--seed", 8, "--model", "gru"),
+        2,
+        "ConfigError",
+        "--seed: 8 contradicts",
+        "asked for 7",
+        "--model: gru contradicts",
+    )
+    said(
+        cli("train", "--resume", stopped, "--walk-forward", "2021-02-01:2021-03-01"),
+        2,
+        "ConfigError",
+        "--walk-forward: 2021-02-01:2021-03-01 contradicts",
+    )
     said(cli("train", "--resume", stopped.name, output=stopped.parent.parent / "elsewhere"), 2, "ConfigError", "no such run")
     assert contents(stopped) == before
 
 
 def test_what_repeats_the_record_is_no_contradiction(stopped, cli):
-    answer = cli("train", "--resume", stopped.name, "--seed", 7, "--model", "ridge", "--no-publish", "--data", stopped.parent.parent / "table.yaml")
+    answer = cli(
+        "train", "--resume", stopped.name, "--seed", 7, "--model", "ridge", "--no-publish", "--data", stopped.parent.parent / "table.yaml"
+    )
     assert answer.code == 0 and Path(answer.value["run_dir"]) == stopped and load_json(stopped / "status.json")["status"] == "done"
 
 
@@ -89,6 +122,7 @@ def test_other_rows_are_refused(stopped, cli, table):
 
 def test_a_run_that_is_under_way_is_left_alone(stopped, cli):
     from lineupiq.training.unfinished import one_process
+
     with one_process(stopped):
         said(cli("train", "--resume", stopped), 6, "Busy", "under way in another process")
 
@@ -96,6 +130,7 @@ def test_a_run_that_is_under_way_is_left_alone(stopped, cli):
 def test_a_look_is_written_once(stopped, cli, monkeypatch):
     "Stopped after the look, before the pages."
     from lineupiq.training import runs
+
     with monkeypatch.context() as broken:
         broken.setattr(runs, "_write_pages", lambda *asked: (_ for _ in ()).throw(KeyboardInterrupt))
         assert cli("train", "--resume", stopped).code == 130
@@ -121,6 +156,7 @@ run_training(TrainRequest.from_mapping({"data": "table.yaml", "model": "gru", "c
 def test_a_killed_network_goes_on_from_its_checkpoint(table, cli, tmp_path, monkeypatch):
     "SIGKILL in its sixth epoch, and the command goes on at the fifth."
     from lineupiq.nets.loop import TrainingRun
+
     about, config = table(good_frame()), tmp_path / "gru.yaml"
     config.write_text(yaml.safe_dump(GRU))
     done = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, capture_output=True, text=True)
@@ -142,7 +178,14 @@ def test_a_killed_network_goes_on_from_its_checkpoint(table, cli, tmp_path, monk
 
 
 def lineupiq(*argv, cwd: Path) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "lineupiq", *map(str, argv)], cwd=cwd, env={**os.environ, "LINEUPIQ_LEDGER": str(cwd / "ledger")}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "lineupiq", *map(str, argv)],
+        cwd=cwd,
+        env={**os.environ, "LINEUPIQ_LEDGER": str(cwd / "ledger")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.slow
@@ -151,15 +194,30 @@ def test_a_killed_training_ends_like_one_that_was_not(table, tmp_path):
     about = table(good_frame())
     for name, config in (("gru", GRU), ("booster", BOOSTER)):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
-    asked = ["--data", about.name, "--model", "ridge,gru,lightgbm", "--config", "gru.yaml", "--config", "booster.yaml", "--no-mlflow", "--no-publish"]
+    asked = [
+        "--data",
+        about.name,
+        "--model",
+        "ridge,gru,lightgbm",
+        "--config",
+        "gru.yaml",
+        "--config",
+        "booster.yaml",
+        "--no-mlflow",
+        "--no-publish",
+    ]
     running = lineupiq("train", *asked, "--output", "killed", cwd=tmp_path)
     while not (found := list(tmp_path.glob("killed/*/checkpoints/gru_*.safetensors"))):
         assert running.poll() is None, running.communicate()
-        time.sleep(.01)
+        time.sleep(0.01)
     os.kill(running.pid, signal.SIGKILL)
     running.communicate()
     run = found[0].parent.parent
-    assert not (run / "status.json").exists() and (run / ".unfinished" / "ridge.json").exists() and not (run / ".unfinished" / "gru.json").exists()
+    assert (
+        not (run / "status.json").exists()
+        and (run / ".unfinished" / "ridge.json").exists()
+        and not (run / ".unfinished" / "gru.json").exists()
+    )
     (tmp_path / "gru.yaml").write_text("model: {name: gru}\nhyperparameters: {hidden_size: 8}\n")  # is not read again
     going = lineupiq("train", "--resume", run.name, "--output", "killed", cwd=tmp_path)
     told, errors = going.communicate()

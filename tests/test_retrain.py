@@ -1,4 +1,5 @@
 """A retraining from its reason to production: a better challenger is promoted, decay is seen, a killed one goes on."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,14 @@ def live(table, in_process, tmp_path, monkeypatch):
     monkeypatch.setenv("LINEUPIQ_LEDGER", str(tmp_path / "looks.jsonl"))
     monkeypatch.chdir(tmp_path)
     frame = good_frame(1600)
-    frame["y"] = frame["x1"] + .5 * frame["x2"] + 3.2 * np.random.default_rng(1).normal(size=len(frame))
+    frame["y"] = frame["x1"] + 0.5 * frame["x2"] + 3.2 * np.random.default_rng(1).normal(size=len(frame))
     wrong = frame.head(800).assign(x1=-frame["x1"])
     about = table(wrong)
-    [run] = commands.run_training(TrainRequest.from_mapping({"data": str(about), "model": "ridge", "output": tmp_path / "runs", "val": .2, "test_share": .3}))
+    [run] = commands.run_training(
+        TrainRequest.from_mapping({"data": str(about), "model": "ridge", "output": tmp_path / "runs", "val": 0.2, "test_share": 0.3})
+    )
     from lineupiq.store.versions import promote
+
     promote(Store(), run.published["name"], force=True, reason="a trial")
     newer = tmp_path / "newer.csv"
     frame.to_csv(newer, index=False)
@@ -34,7 +38,7 @@ def live(table, in_process, tmp_path, monkeypatch):
 
 
 def test_a_better_challenger_is_promoted_once(live, tmp_path):
-    told = run_retrain(replace(live, decay=.1))
+    told = run_retrain(replace(live, decay=0.1))
     assert told["status"] == "promoted" and told["exit_code"] == 0, told
     assert told["reasons"][0]["condition"] == "decay" and told["reasons"][0]["holds"] is True
     store = Store()
@@ -48,12 +52,14 @@ def test_a_better_challenger_is_promoted_once(live, tmp_path):
 @pytest.mark.parametrize("step", ["_train_step", "_validate_step", "_promote_step"])
 def test_a_killed_retraining_goes_on_at_its_step(live, monkeypatch, step):
     from lineupiq.workflows import retrain as here
+
     true = getattr(here, step)
 
     def killed(*a):
         if step != "_promote_step":  # the work was done, and the power went before it was written down
             true(*a)
         raise KeyboardInterrupt
+
     monkeypatch.setattr(here, step, killed)
     with pytest.raises(KeyboardInterrupt):
         run_retrain(live)
@@ -80,7 +86,14 @@ def test_too_few_rows_for_the_gate_is_not_a_pass(live):
 
 def test_requests_that_a_schedule_must_not_keep(live, tmp_path):
     "A typo is said at once, not in the week in which something is due."
-    for wrong in ({"schedule": "7"}, {"schedule": "soon"}, {"seed": -1}, {"data": "nosuch"}, {"path": ("/nonexist",)}, {"watch": "nope.yaml"}):
+    for wrong in (
+        {"schedule": "7"},
+        {"schedule": "soon"},
+        {"seed": -1},
+        {"data": "nosuch"},
+        {"path": ("/nonexist",)},
+        {"watch": "nope.yaml"},
+    ):
         with pytest.raises(ConfigError):
             RetrainRequest.from_mapping({"name": live.name, **wrong})
 
@@ -108,11 +121,18 @@ def test_a_test_too_short_for_a_verdict_is_made_longer(table, in_process, tmp_pa
     monkeypatch.setenv("LINEUPIQ_LEDGER", str(tmp_path / "looks.jsonl"))
     monkeypatch.chdir(tmp_path)
     from lineupiq.store.versions import promote
+
     frame = good_frame(1600)
     frame.to_csv(tmp_path / "newer.csv", index=False)
-    [run] = commands.run_training(TrainRequest.from_mapping({"data": str(table(frame.head(1200))), "model": "ridge", "output": tmp_path / "runs", "test_share": .05}))
+    [run] = commands.run_training(
+        TrainRequest.from_mapping({"data": str(table(frame.head(1200))), "model": "ridge", "output": tmp_path / "runs", "test_share": 0.05})
+    )
     promote(Store(), run.published["name"], force=True, reason="a trial")
     said = []
     told = run_retrain(RetrainRequest(run.published["name"], path=(str(tmp_path / "newer.csv"),)), show=said.append)
-    assert told["validate"]["window"]["days"] >= 90 and told["validate"]["verdict"] in ("PROMOTE", "REJECT", "INCONCLUSIVE") and told["exit_code"] in (0, 5)
+    assert (
+        told["validate"]["window"]["days"] >= 90
+        and told["validate"]["verdict"] in ("PROMOTE", "REJECT", "INCONCLUSIVE")
+        and told["exit_code"] in (0, 5)
+    )
     assert any("are kept for the verdict instead of 5%" in line and "rows do not train for it" in line for line in said)

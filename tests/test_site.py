@@ -1,4 +1,5 @@
 """The site's order: one list of pages, what is written from it, what a search finds first, and the check of a rendered site."""
+
 import json
 import re
 import shutil
@@ -15,10 +16,13 @@ import make_card  # noqa: E402
 import make_sidebar  # noqa: E402
 
 TOLD = make_sidebar.contents()
-GUIDES = [p for p in make_sidebar.listed(TOLD) if p.split("/")[0] in ("start", "howto", "understand") or p in ("glossary.ipynb", "faq.ipynb")]
+GUIDES = [
+    p for p in make_sidebar.listed(TOLD) if p.split("/")[0] in ("start", "howto", "understand") or p in ("glossary.ipynb", "faq.ipynb")
+]
 
 
 # ---- the list
+
 
 def test_every_page_is_in_the_list_once_and_titles_are_unique():
     assert make_sidebar.problems(TOLD) == []
@@ -53,6 +57,7 @@ def test_bar_names_the_sections_the_version_and_the_repository():
 def test_nbdev_leaves_the_sidebar_alone(monkeypatch):
     from nbdev.config import get_config
     from nbdev.quarto import nbdev_sidebar
+
     monkeypatch.chdir(ROOT)
     get_config.cache_clear()
     before = (ROOT / "nbs" / "sidebar.yml").read_bytes()
@@ -63,13 +68,18 @@ def test_nbdev_leaves_the_sidebar_alone(monkeypatch):
 @pytest.fixture
 def project(tmp_path):
     "A project of three pages and its list."
+
     def page(name, title, line="> What it is"):
         path = tmp_path / "nbs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": [f"# {title}\n", "\n", line]}]}))
+
     page("index.ipynb", "Home"), page("00_core/01_files.ipynb", "Files"), page("benchmarks/a.ipynb", "Speed")
-    told = {"guide": [{"section": "Start", "pages": ["index"]}], "reference": [{"section": "Packages", "sections": [{"section": "Core", "folder": "00_core", "pages": ["01_files"]}]}],
-            "evidence": [{"section": "Benchmarks", "pages": ["benchmarks/a"]}]}
+    told = {
+        "guide": [{"section": "Start", "pages": ["index"]}],
+        "reference": [{"section": "Packages", "sections": [{"section": "Core", "folder": "00_core", "pages": ["01_files"]}]}],
+        "evidence": [{"section": "Benchmarks", "pages": ["benchmarks/a"]}],
+    }
     assert make_sidebar.problems(told, tmp_path) == []
     return tmp_path, told, page
 
@@ -79,7 +89,10 @@ def test_a_page_that_is_missing_or_twice_or_gone_is_named(project):
     page("start/01_new.ipynb", "New")
     assert make_sidebar.problems(told, root) == ["start/01_new.ipynb: not in nbs/contents.yml; add it where it is read"]
     told["guide"][0]["pages"] += ["start/01_new", "start/01_new", "start/02_gone"]
-    assert make_sidebar.problems(told, root) == ["start/02_gone.ipynb: in nbs/contents.yml and not in nbs/", "start/01_new.ipynb: 2 times in nbs/contents.yml"]
+    assert make_sidebar.problems(told, root) == [
+        "start/02_gone.ipynb: in nbs/contents.yml and not in nbs/",
+        "start/01_new.ipynb: 2 times in nbs/contents.yml",
+    ]
 
 
 def test_two_pages_of_one_title_and_a_page_without_words_are_named(project):
@@ -87,30 +100,54 @@ def test_two_pages_of_one_title_and_a_page_without_words_are_named(project):
     page("benchmarks/a.ipynb", "FILES")
     page("index.ipynb", "Home", "no line of description")
     found = make_sidebar.problems(told, root)
-    assert "benchmarks/a.ipynb: titled 'FILES' as 00_core/01_files.ipynb is" in found and any(f.startswith("index.ipynb: its first text") for f in found) and len(found) == 2
+    assert (
+        "benchmarks/a.ipynb: titled 'FILES' as 00_core/01_files.ipynb is" in found
+        and any(f.startswith("index.ipynb: its first text") for f in found)
+        and len(found) == 2
+    )
 
 
 # ---- what is found
 
+
 def test_words_that_people_look_for_are_answered_first_by_their_page():
-    assert set(TOLD["search"]) >= {"own data", "custom model", "purging", "leakage", "walk-forward", "GPU", "Docker-free install", "exit codes"}
+    assert set(TOLD["search"]) >= {
+        "own data",
+        "custom model",
+        "purging",
+        "leakage",
+        "walk-forward",
+        "GPU",
+        "Docker-free install",
+        "exit codes",
+    }
     assert check_site.search_problems(TOLD["search"], check_site.source_entries()) == []
 
 
 def test_a_title_counts_more_than_a_text_and_a_short_one_more_than_a_long_one():
     entry = lambda name, **parts: {"href": f"{name}.html", "title": "", "section": "", "text": ""} | parts  # noqa: E731
-    entries = [entry("text", text="about purging"), entry("long", title="Many words and purging"), entry("short", title="Purging"), entry("none", title="Other"), entry("section", section="Purging")]
+    entries = [
+        entry("text", text="about purging"),
+        entry("long", title="Many words and purging"),
+        entry("short", title="Purging"),
+        entry("none", title="Other"),
+        entry("section", section="Purging"),
+    ]
     assert check_site.answers("purging", entries) == ["short.html", "section.html", "long.html", "text.html"]
     assert check_site.search_problems({"purging": ["text"], "embargo": ["short"]}, entries, lambda p: f"{p}.html") == [
-        "search 'purging': first is short.html, expected text", "search 'embargo': first is nothing, expected short"]
+        "search 'purging': first is short.html, expected text",
+        "search 'embargo': first is nothing, expected short",
+    ]
 
 
 # ---- pages that readers begin with
+
 
 def test_flags_and_commands_on_the_pages_exist():
     from typer.main import get_command
 
     from lineupiq.cli.program import app
+
     root = get_command(app)
     seen = 0
     for page in GUIDES:
@@ -142,10 +179,13 @@ def test_pages_are_short_and_have_a_description_and_an_example_with_output():
 
 # ---- how it looks
 
+
 def test_both_themes_icon_and_card_are_there():
     told = yaml.safe_load((ROOT / "nbs" / "_quarto.yml").read_text(encoding="utf-8"))
     theme = told["format"]["html"]["theme"]
-    assert set(theme) == {"light", "dark"} and all((ROOT / "nbs" / f).is_file() for files in theme.values() for f in files if f.endswith(".scss"))
+    assert set(theme) == {"light", "dark"} and all(
+        (ROOT / "nbs" / f).is_file() for files in theme.values() for f in files if f.endswith(".scss")
+    )
     assert (ROOT / "nbs" / told["website"]["favicon"]).read_text().startswith("<svg") and told["website"]["image"] == "card.png"
     assert set(told["metadata-files"]) == {"nbdev.yml", "sidebar.yml"} and {"favicon.svg", "card.png"} <= set(told["project"]["resources"])
 
@@ -160,23 +200,45 @@ def test_the_card_is_drawn_by_its_tool_in_the_size_that_is_expected(tmp_path):
 # ---- the check of a rendered site
 
 RENDERED = Path(__file__).parent / "cases" / "rendered_site"
-SMALL = {"guide": [{"section": "Start", "pages": ["index", "start/01_why"]}], "reference": [{"section": "Packages", "sections": [{"section": "Core", "folder": "00_core", "pages": ["01_files"]}]}],
-         "evidence": [], "search": {"why": ["start/01_why"], "files": ["00_core/01_files"]}}
+SMALL = {
+    "guide": [{"section": "Start", "pages": ["index", "start/01_why"]}],
+    "reference": [{"section": "Packages", "sections": [{"section": "Core", "folder": "00_core", "pages": ["01_files"]}]}],
+    "evidence": [],
+    "search": {"why": ["start/01_why"], "files": ["00_core/01_files"]},
+}
 
 
 def test_a_rendered_site_passes():
     assert check_site.check(RENDERED, SMALL) == []
 
 
-@pytest.mark.parametrize("name, old, new, said", [
-    ("index.html", 'data-mode="dark"', 'data-mode="night"', "index.html: themes ['light', 'night'], expected light and dark"),
-    ("index.html", 'property="og:image"', 'property="og:picture"', "index.html: no card (og:image)"),
-    ("index.html", 'rel="icon"', 'rel="sign"', "index.html: no favicon"),
-    ("start/why.html", '"../index.html" class="pagination-link', '"../00_core/files.html" class="pagination-link', "start/why.html: previous is 00_core/files.html, expected index.html"),
-    ("index.html", '"./start/why.html" class="pagination-link', '"" class="pagination-link', "index.html: next is missing, expected start/why.html"),
-    ("start/why.html", 'class="sidebar-item-text sidebar-link', 'class="other', "start/why.html: not in its sidebar: index.html, start/why.html"),
-    ("search.json", '"Why"', '"Because"', "search 'why': first is nothing, expected start/01_why"),
-])
+@pytest.mark.parametrize(
+    "name, old, new, said",
+    [
+        ("index.html", 'data-mode="dark"', 'data-mode="night"', "index.html: themes ['light', 'night'], expected light and dark"),
+        ("index.html", 'property="og:image"', 'property="og:picture"', "index.html: no card (og:image)"),
+        ("index.html", 'rel="icon"', 'rel="sign"', "index.html: no favicon"),
+        (
+            "start/why.html",
+            '"../index.html" class="pagination-link',
+            '"../00_core/files.html" class="pagination-link',
+            "start/why.html: previous is 00_core/files.html, expected index.html",
+        ),
+        (
+            "index.html",
+            '"./start/why.html" class="pagination-link',
+            '"" class="pagination-link',
+            "index.html: next is missing, expected start/why.html",
+        ),
+        (
+            "start/why.html",
+            'class="sidebar-item-text sidebar-link',
+            'class="other',
+            "start/why.html: not in its sidebar: index.html, start/why.html",
+        ),
+        ("search.json", '"Why"', '"Because"', "search 'why': first is nothing, expected start/01_why"),
+    ],
+)
 def test_what_is_wrong_with_a_rendered_site_is_said(tmp_path, name, old, new, said):
     site = shutil.copytree(RENDERED, tmp_path / "site")
     text = (site / name).read_text(encoding="utf-8")
@@ -193,8 +255,16 @@ def test_a_page_that_was_not_rendered_is_said(tmp_path):
 
 
 def test_addresses_are_those_of_nbdev():
-    assert [check_site.address(p) for p in ("index.ipynb", "00_core/03a_words.ipynb", "16_models/02ab_classifier.ipynb", "start/01_why.ipynb", "benchmarks/alarm.ipynb")] == [
-        "index.html", "00_core/words.html", "16_models/classifier.html", "start/why.html", "benchmarks/alarm.html"]
+    assert [
+        check_site.address(p)
+        for p in (
+            "index.ipynb",
+            "00_core/03a_words.ipynb",
+            "16_models/02ab_classifier.ipynb",
+            "start/01_why.ipynb",
+            "benchmarks/alarm.ipynb",
+        )
+    ] == ["index.html", "00_core/words.html", "16_models/classifier.html", "start/why.html", "benchmarks/alarm.html"]
 
 
 def test_main_counts_and_says_that_widths_were_not_looked_at(capsys, monkeypatch):
@@ -222,7 +292,7 @@ def test_a_page_wider_than_a_phone_is_found(tmp_path):
 import make_docs  # noqa: E402
 import nbformat  # noqa: E402
 
-QUARTO = '''#!/usr/bin/env python3
+QUARTO = """#!/usr/bin/env python3
 "What Quarto does to a project's pages, as far as the tool depends on it."
 import json, os, pathlib, re, sys
 words = sys.argv[2:]
@@ -244,7 +314,7 @@ for path in files:
 docs.mkdir(exist_ok=True)
 (docs / "search.json").write_text(json.dumps(index))
 (docs / "sitemap.xml").write_text("".join(f"<url><loc>https://a.b/{e['href']}</loc></url>" for e in index))
-'''
+"""
 
 
 @pytest.fixture
@@ -261,6 +331,7 @@ def processed(tmp_path, monkeypatch):
     def page(name, text):
         (proc / name).parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]), proc / name)
+
     for name in ("index.ipynb", "start/01_why.ipynb", "00_core/01_files.ipynb"):
         page(name, "as it was")
     (proc / "styles.css").write_text("p {}")
@@ -271,6 +342,7 @@ def processed(tmp_path, monkeypatch):
         site, problems = make_docs.make_site(proc, tmp_path / "kept", SMALL, "1.9", **options)
         assert problems == [], problems
         return site, sorted(line.split()[0] for line in log.read_text().splitlines())
+
     return make, page, proc
 
 
@@ -281,9 +353,15 @@ def test_only_pages_that_changed_are_rendered_again(processed):
     assert make()[1] == []
     page("start/01_why.ipynb", "as it is now")
     site, asked = make()
-    assert asked == ["start/01_why.ipynb"] and (site / "start" / "why.html").read_text().endswith("as it is now") and (site / "index.html").read_text().endswith("as it was")
+    assert (
+        asked == ["start/01_why.ipynb"]
+        and (site / "start" / "why.html").read_text().endswith("as it is now")
+        and (site / "index.html").read_text().endswith("as it was")
+    )
     hrefs = [e["href"] for e in json.loads((site / "search.json").read_text())]
-    assert sorted(hrefs) == ["00_core/files.html", "index.html", "start/why.html"] and (site / "sitemap.xml").read_text().count("<loc>") == 3
+    assert (
+        sorted(hrefs) == ["00_core/files.html", "index.html", "start/why.html"] and (site / "sitemap.xml").read_text().count("<loc>") == 3
+    )
     (proc / "styles.css").write_text("p { color: red }")
     assert len(make()[1]) == 3, "what every page shares has changed"
 

@@ -1,4 +1,6 @@
-"""Sources: those of installed packages, from the entry point to every command, and the battery that the library's own pass and planted faults do not."""
+"""Sources: those of installed packages, from the entry point to every command, and the battery that the library's own pass and planted
+faults do not."""
+
 import json
 import os
 import subprocess
@@ -19,7 +21,7 @@ from lineupiq.data.request import DataRequest, source_record, source_rows
 from lineupiq.data.simulate import noise_bars
 from lineupiq.data.sources import SOURCES, RawRows, source
 
-BREAD = '''
+BREAD = """
 "Bread of shops."
 from pathlib import Path
 from typing import Literal
@@ -66,9 +68,13 @@ def none(path: str = ""):
 def falls(path: str = ""):
     "falls over"
     return {}["a key"]
-'''
+"""
 PACKAGES = {  # name -> (module's text, entry points)
-    "lineupiq-bread": ("bread_source", BREAD, {"bread": "bread_source:bread", "nothing": "bread_source:none", "falls": "bread_source:falls"}),
+    "lineupiq-bread": (
+        "bread_source",
+        BREAD,
+        {"bread": "bread_source:bread", "nothing": "bread_source:none", "falls": "bread_source:falls"},
+    ),
     "lineupiq-broken": ("broken_source", "import a_module_that_nobody_has\n", {"broken": "broken_source:make"}),
     "lineupiq-thief": ("thief_source", "def sp500(): 'not the index'\n", {"sp500": "thief_source:sp500"}),
     "lineupiq-exits": ("exits_source", "raise SystemExit(0)\n", {"exits": "exits_source"}),
@@ -89,7 +95,13 @@ def install(site, names=tuple(PACKAGES)):
 
 def sales(n=220, seed=0):
     rng, days = np.random.default_rng(seed), pd.date_range("2024-01-01", periods=n)
-    return pd.concat([pd.DataFrame({"day": days.astype(str), "shop": s, "price": 3 + rng.random(n).round(2), "loaves": rng.poisson(m, n)}) for s, m in (("inn", 55), ("mill", 45))], ignore_index=True)
+    return pd.concat(
+        [
+            pd.DataFrame({"day": days.astype(str), "shop": s, "price": 3 + rng.random(n).round(2), "loaves": rng.poisson(m, n)})
+            for s, m in (("inn", 55), ("mill", 45))
+        ],
+        ignore_index=True,
+    )
 
 
 def forget():
@@ -128,9 +140,11 @@ def tills(tmp_path):
 
 # --- packages ---
 
+
 def test_names_are_known_without_importing_anything(site, cli):
     assert {"bread", "broken", "exits"} <= set(SOURCES) and "bread" in SOURCES
     from lineupiq.cli.program import exit_code
+
     assert exit_code(["train", "--help"]) == exit_code(["sources", "--help"]) == 0
     refused(cli("train", "--data", "bred", "--model", "ridge"), 2, "ConfigError", "did you mean 'bread'")
     assert not (site / "imported").exists()
@@ -140,7 +154,10 @@ def test_a_fresh_process_finds_an_installed_package(tmp_path, tills):
     env = os.environ | {"PYTHONPATH": str(install(tmp_path, ["lineupiq-bread"])), "LINEUPIQ_MODELS_DIR": str(tmp_path / "models")}
     run = lambda *a: subprocess.run([sys.executable, "-m", "lineupiq", *map(str, a)], env=env, capture_output=True, text=True, cwd=tmp_path)  # noqa: E731
     listed = {r["name"]: r for r in json.loads(run("sources", "--json").stdout)["sources"]}
-    assert listed["bread"] | {"package": "lineupiq-bread", "available": True, "options": ["path", "days", "label"]} == listed["bread"] and "league" in listed
+    assert (
+        listed["bread"] | {"package": "lineupiq-bread", "available": True, "options": ["path", "days", "label"]} == listed["bread"]
+        and "league" in listed
+    )
     done = run("sources", "--check", "bread", "--path", tills, "--source-option", "days=14", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["fail"] == 0, done.stderr
 
@@ -177,7 +194,13 @@ def test_every_command_takes_it(site, cli, tills, tmp_path):
     leaks = cli("audit", "leak", *flags, "--model", "ridge", "--n-trials", "0", "--rows", "400")
     assert leaks.code == 0 and "every column of the raw rows" in leaks.out, leaks.out
     assert cli("audit", "cv", *flags).code == 0
-    about = {"experiment": {"name": "bread"}, "data": {"source": "bread", "path": [str(tills)]}, "models": [{"name": "ridge"}], "training": {"source_option": ["days=14"]}, "output": {"base_dir": str(tmp_path / "grid")}}
+    about = {
+        "experiment": {"name": "bread"},
+        "data": {"source": "bread", "path": [str(tills)]},
+        "models": [{"name": "ridge"}],
+        "training": {"source_option": ["days=14"]},
+        "output": {"base_dir": str(tmp_path / "grid")},
+    }
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(about))
     grid = cli("experiment", "--config", tmp_path / "grid.yaml")
     assert grid.code == 0, (grid.err, grid.out)
@@ -192,7 +215,10 @@ def test_options_are_typed_and_refused(site, cli, tills):
     refused(cli("train", "--data", "bread", "--model", "ridge"), 2, "ConfigError", "needs path")
     assert cli("train", "--data", "bread", "--path", tills, "--model", "logistic", "--source-option", "label=many").code == 0
     told = {o["name"]: o for o in cli("sources", "bread").value["told"]}
-    assert told["days"] | {"flag": "--source-option days=VALUE", "default": 7, "words": "of the mean"} == told["days"] and told["path"]["words"] == "the CSV of the tills"
+    assert (
+        told["days"] | {"flag": "--source-option days=VALUE", "default": 7, "words": "of the mean"} == told["days"]
+        and told["path"]["words"] == "the CSV of the tills"
+    )
     assert source_record(DataRequest("bread", path=(str(tills),), source_option=("days=14",)))["source_option"] == ["days=14"]
 
 
@@ -205,10 +231,13 @@ def test_two_packages_of_one_name(site, monkeypatch):
     forget()
     with pytest.raises(ConfigError, match="several packages call a source bread"):
         SOURCES["bread"]
-    assert [r["available"] for r in source_rows() if r["name"] in ("bread", "league")] == [True, False] or not next(r for r in source_rows() if r["name"] == "bread")["available"]
+    assert [r["available"] for r in source_rows() if r["name"] in ("bread", "league")] == [True, False] or not next(
+        r for r in source_rows() if r["name"] == "bread"
+    )["available"]
 
 
 # --- the battery ---
+
 
 def fails(found):
     return [f"{f.title}: {f.evidence}" for f in found if f.verdict == "fail"]
@@ -221,7 +250,11 @@ def test_a_source_by_others_passes_in_every_way_of_asking(site, cli, tills):
     assert said.code == 0 and said.value["fail"] == 0 and len(said.value["checks"]) == len(found)
 
 
-@pytest.mark.parametrize("ask", [DataRequest("noise-bars", n=600), DataRequest("league"), DataRequest("league", position="WR", target="receiving_yards")], ids=["noise-bars", "league", "league players"])
+@pytest.mark.parametrize(
+    "ask",
+    [DataRequest("noise-bars", n=600), DataRequest("league"), DataRequest("league", position="WR", target="receiving_yards")],
+    ids=["noise-bars", "league", "league players"],
+)
 def test_simulated_sources_pass(ask):
     found = check_source(ask)
     assert not fails(found) and {f.title: f.verdict for f in found}["rows of tomorrow"] == "pass"
@@ -236,9 +269,25 @@ def test_own_bars_pass(tmp_path):
 HISTORY = {"loaves": {"last": [1, 7], "mean": [7], "ewma": [6], "sd": [28], "same": "weekday", "since": True}}
 
 
-@pytest.mark.parametrize("more", [{"features": {"price": "numeric", "shop": "category"}}, {"features": {"price": "numeric"}, "history": HISTORY, "calendar": ["weekday"]}], ids=["as they come", "history"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"features": {"price": "numeric", "shop": "category"}},
+        {"features": {"price": "numeric"}, "history": HISTORY, "calendar": ["weekday"]},
+    ],
+    ids=["as they come", "history"],
+)
 def test_own_tables_pass(tills, tmp_path, more):
-    about = {"name": "bread", "path": "tills.csv", "task": "regression", "symbol": "shop", "time": "day", "label": "loaves", "label_lag": "14h", **more}
+    about = {
+        "name": "bread",
+        "path": "tills.csv",
+        "task": "regression",
+        "symbol": "shop",
+        "time": "day",
+        "label": "loaves",
+        "label_lag": "14h",
+        **more,
+    }
     (tmp_path / "table.yaml").write_text(yaml.safe_dump(about))
     found = check_source(tmp_path / "table.yaml")
     assert not fails(found) and [f.title for f in found if f.verdict == "unknown"] == ["the same on another day"]
@@ -248,15 +297,21 @@ def test_a_table_of_games_passes(tmp_path):
     rng, rows = np.random.default_rng(0), []
     for k in range(100):
         p = rng.permutation(list("ABCDEF"))
-        rows += [(pd.Timestamp("2020-01-01") + pd.Timedelta(days=3 * k), p[i], p[i + 1], rng.poisson(1.6), rng.poisson(1.2)) for i in (0, 2, 4)]
+        rows += [
+            (pd.Timestamp("2020-01-01") + pd.Timedelta(days=3 * k), p[i], p[i + 1], rng.poisson(1.6), rng.poisson(1.2)) for i in (0, 2, 4)
+        ]
     pd.DataFrame(rows, columns=["date", "home", "away", "hs", "as"]).to_csv(tmp_path / "games.csv", index=False)
-    (tmp_path / "cup.yaml").write_text("name: cup\npath: games.csv\ntask: multiclass\ngames: {date: date, home: home, away: away, home_score: hs, away_score: as}\n")
+    (tmp_path / "cup.yaml").write_text(
+        "name: cup\npath: games.csv\ntask: multiclass\ngames: {date: date, home: home, away: away, home_score: hs, away_score: as}\n"
+    )
     assert not fails(check_source(tmp_path / "cup.yaml"))
 
 
 def test_a_table_of_games_without_rows_is_refused(tmp_path, cli):
     (tmp_path / "games.csv").write_text("date,home,away,hs,as\n")
-    (tmp_path / "cup.yaml").write_text("name: cup\npath: games.csv\ntask: multiclass\ngames: {date: date, home: home, away: away, home_score: hs, away_score: as}\n")
+    (tmp_path / "cup.yaml").write_text(
+        "name: cup\npath: games.csv\ntask: multiclass\ngames: {date: date, home: home, away: away, home_score: hs, away_score: as}\n"
+    )
     refused(cli("train", "--data", tmp_path / "cup.yaml", "--model", "logistic"), 3, "DataError", "no rows")
 
 
@@ -278,7 +333,13 @@ def panel_of(raw, missing="upcoming", early=False, **features) -> Panel:
         raise DataError("columns missing", found=", ".join(sorted(lacking)))
     f = raw.assign(time=pd.to_datetime(raw["day"]), symbol=raw["shop"], label=raw["loaves"])
     f["label_end"] = (f["time"] + pd.Timedelta("14h")).where(f["label"].notna())
-    return make_panel(f.assign(**{k: make(f) for k, make in features.items()}), [*features], task="regression", name="bread", cleaning=Cleaning(sort=True, missing_target=missing))
+    return make_panel(
+        f.assign(**{k: make(f) for k, make in features.items()}),
+        [*features],
+        task="regression",
+        name="bread",
+        cleaning=Cleaning(sort=True, missing_target=missing),
+    )
 
 
 def week(f):
@@ -289,21 +350,63 @@ def sorted_roll(f, column, **how):
     return f.sort_values("time").groupby("shop")[column].transform(lambda s: s.rolling(7, min_periods=1, **how).mean())
 
 
-def whole(raw): return panel_of(raw, week=week, level=lambda f: f.groupby("shop")["price"].transform("mean"))
-def ordered(raw): return panel_of(raw, week=lambda f: f.groupby("shop")["price"].transform(lambda s: s.rolling(7, min_periods=1).mean()))
-def dropped(raw): return panel_of(raw, "drop", week=week)
-def dated(raw): return panel_of(raw, week=week, age=lambda f: (pd.Timestamp.now() - f["time"]).dt.days)
-def centred(raw): return panel_of(raw, week=lambda f: sorted_roll(f, "price", center=True))
-def early(raw): return panel_of(raw, week=lambda f: sorted_roll(f, "loaves"))
-def scaled(raw): return panel_of(raw, week=week, scaled=lambda f: (f["price"] - f["price"].mean()) / f["price"].std())
-def ranked(raw): return panel_of(raw, week=week, rank=lambda f: f["price"].rank(pct=True))
-def careless(raw): return panel_of(raw.assign(price=raw["prise"] if "prise" in raw else raw["price"]), week=week) if len(raw) else {}["nothing"]
-def ended(raw): return panel_of(raw[: len(raw) // 2 * 2], week=week, last=lambda f: (f["time"].max() - f["time"]).dt.days)
-def chance(raw): return panel_of(raw, week=week, luck=lambda f: np.random.default_rng().normal(size=len(f)))
+def whole(raw):
+    return panel_of(raw, week=week, level=lambda f: f.groupby("shop")["price"].transform("mean"))
 
 
-PLANTED = {whole: "another future", ordered: "rows in another order", dropped: "rows of tomorrow", dated: "the same on another day", centred: "another future", early: "rows of tomorrow",
-           scaled: "another future", ranked: "another future", careless: "no rows, or too few columns", ended: "a file that ends earlier", chance: "the same twice"}
+def ordered(raw):
+    return panel_of(raw, week=lambda f: f.groupby("shop")["price"].transform(lambda s: s.rolling(7, min_periods=1).mean()))
+
+
+def dropped(raw):
+    return panel_of(raw, "drop", week=week)
+
+
+def dated(raw):
+    return panel_of(raw, week=week, age=lambda f: (pd.Timestamp.now() - f["time"]).dt.days)
+
+
+def centred(raw):
+    return panel_of(raw, week=lambda f: sorted_roll(f, "price", center=True))
+
+
+def early(raw):
+    return panel_of(raw, week=lambda f: sorted_roll(f, "loaves"))
+
+
+def scaled(raw):
+    return panel_of(raw, week=week, scaled=lambda f: (f["price"] - f["price"].mean()) / f["price"].std())
+
+
+def ranked(raw):
+    return panel_of(raw, week=week, rank=lambda f: f["price"].rank(pct=True))
+
+
+def careless(raw):
+    return panel_of(raw.assign(price=raw["prise"] if "prise" in raw else raw["price"]), week=week) if len(raw) else {}["nothing"]
+
+
+def ended(raw):
+    return panel_of(raw[: len(raw) // 2 * 2], week=week, last=lambda f: (f["time"].max() - f["time"]).dt.days)
+
+
+def chance(raw):
+    return panel_of(raw, week=week, luck=lambda f: np.random.default_rng().normal(size=len(f)))
+
+
+PLANTED = {
+    whole: "another future",
+    ordered: "rows in another order",
+    dropped: "rows of tomorrow",
+    dated: "the same on another day",
+    centred: "another future",
+    early: "rows of tomorrow",
+    scaled: "another future",
+    ranked: "another future",
+    careless: "no rows, or too few columns",
+    ended: "a file that ends earlier",
+    chance: "the same twice",
+}
 
 
 @pytest.mark.parametrize("made", PLANTED, ids=lambda f: f.__name__)
@@ -316,7 +419,8 @@ def test_a_planted_fault_is_found(made, own):
         check_source("trial", raise_on_fail=True)
 
 
-def honest(raw): return panel_of(raw, week=week, price=lambda f: f["price"], weekday=lambda f: f["time"].dt.dayofweek)
+def honest(raw):
+    return panel_of(raw, week=week, price=lambda f: f["price"], weekday=lambda f: f["time"].dt.dayofweek)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -330,6 +434,7 @@ def test_what_is_not_declared_is_not_known(own):
     def plain():
         "rows from nowhere"
         return panel_of(sales(), week=week)
+
     found = {f.title: f for f in check_source(plain)}
     assert not fails(found.values()) and found["another future"].verdict == "unknown" and "RawRows" in found["another future"].evidence
     with pytest.raises(ConfigError, match="no source"):

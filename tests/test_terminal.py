@@ -1,4 +1,5 @@
 """A terminal of 80 columns: what commands print fits it, errors too; in a pipe a line stays a line."""
+
 import ast
 import io
 import re
@@ -35,6 +36,7 @@ def shown(monkeypatch, in_process, tmp_path):
         with redirect_stdout(out), redirect_stderr(err):
             code = exit_code([str(a) for a in argv])
         return code, re.split(r"[\n\r]", re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", out.getvalue() + err.getvalue()))
+
     return run
 
 
@@ -64,9 +66,19 @@ def test_what_commands_print_fits(shown, about):
         lq.predict(NAME)
     with pytest.raises(ConfigError, match="not a version"):
         lq.validate(version=1.5)
-    for argv, codes in ((["runs", "--output", "runs"], (0,)), (["version", "list"], (0,)), (["history"], (0,)), (["verify"], (0,)), (["predict", "--model", f"{NAME}@staging", "--all-later"], (0,)), (["validate"], (0, 5)),
-                        (["promote", NAME, "--force", "--reason", "x"], (0,)), (["drift", NAME], (0, 3, 9)), (["retrain", NAME, "--dry-run"], (0,)), (["audit", "cv", "--data", about], (0, 10)),
-                        (["tune", "--data", about, "--model", "ridge", "--n-trials", "2", "--n-splits", "2", "--output", "tuning"], (0,))):
+    for argv, codes in (
+        (["runs", "--output", "runs"], (0,)),
+        (["version", "list"], (0,)),
+        (["history"], (0,)),
+        (["verify"], (0,)),
+        (["predict", "--model", f"{NAME}@staging", "--all-later"], (0,)),
+        (["validate"], (0, 5)),
+        (["promote", NAME, "--force", "--reason", "x"], (0,)),
+        (["drift", NAME], (0, 3, 9)),
+        (["retrain", NAME, "--dry-run"], (0,)),
+        (["audit", "cv", "--data", about], (0, 10)),
+        (["tune", "--data", about, "--model", "ridge", "--n-trials", "2", "--n-splits", "2", "--output", "tuning"], (0,)),
+    ):
         assert_fits(shown(*argv), codes)
     for argv in (["audit", "cv", "--data", about], ["version", "list"]):
         assert_fits(shown(*argv, width=40), width=40)
@@ -100,8 +112,13 @@ def test_what_python_says_is_not_only_of_the_command_line():
     for wrong in (lambda: lq.audit(panel, 3), lambda: lq.audit(panel, [3]), lambda: lq.audit(panel, None)):
         with pytest.raises(ConfigError, match="given by their names"):
             wrong()
-    asked = {requests.TrainRequest: {"optimize": True, "use_best": True}, requests.FoldsRequest: {"run": "r", "n_splits": 3, "arg": "x=1"}, requests.AuditRequest: {"run": "r", "data": "league"},
-             requests.ValidateRequest: {"window": "5D", "since": "2020"}, requests.TuneRequest: {"model": "ridge,logistic", "config": "x.yaml", "no_prune": True, "pruner": "median"}}
+    asked = {
+        requests.TrainRequest: {"optimize": True, "use_best": True},
+        requests.FoldsRequest: {"run": "r", "n_splits": 3, "arg": "x=1"},
+        requests.AuditRequest: {"run": "r", "data": "league"},
+        requests.ValidateRequest: {"window": "5D", "since": "2020"},
+        requests.TuneRequest: {"model": "ridge,logistic", "config": "x.yaml", "no_prune": True, "pruner": "median"},
+    }
     for kind, values in asked.items():
         with pytest.raises(ConfigError) as raised:
             kind.from_mapping(values)
@@ -118,7 +135,12 @@ def test_errors_and_warnings_name_more_than_flags(package):
         for call in [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)]:
             name = getattr(call.func, "id", getattr(call.func, "attr", ""))
             if name.endswith(("Error", "NotFound", "Rejected", "Fault")) or name == "warning":
-                said = "".join(str(n.value) for a in [*call.args, *(k.value for k in call.keywords)] for n in ast.walk(a) if isinstance(n, ast.Constant))
+                said = "".join(
+                    str(n.value)
+                    for a in [*call.args, *(k.value for k in call.keywords)]
+                    for n in ast.walk(a)
+                    if isinstance(n, ast.Constant)
+                )
                 said = re.sub(r"\([^()]*\)|\w+, --[a-z-]+|lineupiq [a-z ]+--[a-z-]+", "", said)
                 bare += [(file.name, call.lineno, said)] if re.search(r"--[a-z]", said) else []
     assert bare == []

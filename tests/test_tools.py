@@ -1,4 +1,5 @@
 """The project's own tools: the environment's stamp, the counting of `make test`, the checks of pages and notebooks."""
+
 import json
 import os
 import re
@@ -24,6 +25,7 @@ import run_tests  # noqa: E402
 
 
 # ---- the environment
+
 
 @pytest.fixture
 def project(tmp_path):
@@ -67,6 +69,7 @@ def test_pins_as_they_stand_only_on_their_platform(project, monkeypatch):
 def test_failing_pip_shows_what_it_said_without_the_harmless(project, monkeypatch):
     class Done:
         returncode, stdout = 1, "WARNING: a mirror\nerror: no such package\n"
+
     monkeypatch.setattr(make_env.subprocess, "run", lambda *a, **k: Done)
     with pytest.raises(SystemExit) as stop:
         make_env.pip(project / ".venv", ["install", "x"], project)
@@ -81,7 +84,10 @@ def test_old_python_is_told_what_to_do(monkeypatch):
 
 # ---- counting
 
-@pytest.mark.parametrize("count, line", [((3, 0, 0), "3 passed, 0 failed"), ((3, 1, 0), "3 passed, 1 failed"), ((3, 0, 2), "3 passed, 0 failed, 2 skipped")])
+
+@pytest.mark.parametrize(
+    "count, line", [((3, 0, 0), "3 passed, 0 failed"), ((3, 1, 0), "3 passed, 1 failed"), ((3, 0, 2), "3 passed, 0 failed, 2 skipped")]
+)
 def test_closing_line(count, line):
     assert run_tests.Count(*count).line() == line
 
@@ -112,22 +118,27 @@ def test_notebooks_of_every_folder_are_counted(tmp_path):
 
 def test_counted_notebooks_are_those_of_nbdev(monkeypatch):
     from nbdev.doclinks import nbglob
+
     monkeypatch.chdir(ROOT)
     assert {Path(p).resolve() for p in nbglob(as_path=True)} == set(run_tests.notebooks())
 
 
 def test_a_process_that_hangs_is_ended_with_its_children():
-    code, text = run_tests.run([sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"], timeout=1)
+    code, text = run_tests.run(
+        [sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"], timeout=1
+    )
     assert code == 124 and "ended after 1 s" in text
 
 
 @pytest.fixture
 def page(tmp_path):
     "A page of one cell."
+
     def write(name, cell):
         path = tmp_path / f"{name}.ipynb"
         nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), path)
         return path
+
     return write
 
 
@@ -136,13 +147,18 @@ def test_pages_are_processes_of_their_own(page, tmp_path):
     "What one page does, another does not see; a page that fails, hangs or takes the server with it is that page's failure."
     left = tmp_path / "left"
     with run_tests.page_servers(1) as servers:
+
         def run(path, timeout=60):
             return run_tests.run_page(path, "", timeout, servers)
+
         assert run(page("a", "import sys, this; sys.mark = 1; print('printed', sys.stdin.read() == '')"))[0] == 0
         assert run(page("b", "import sys; assert 'this' not in sys.modules and not hasattr(sys, 'mark')"))[0] == 0
         code, text = run(page("c", "raise ValueError('not this')"))
         assert code == 1 and "not this" in text
-        hung = f"import subprocess, sys; subprocess.run([sys.executable, '-c', 'import sys, time; time.sleep(5); open(sys.argv[1], chr(119))', {str(left)!r}])"
+        hung = (
+            "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import sys, time; time.sleep(5); open(sys.argv[1], "
+            f"chr(119))', {str(left)!r}])"
+        )
         code, text = run(page("d", hung), timeout=1)
         assert code == 124 and "ended after 1 s" in text
         code, text = run(page("e", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"))
@@ -153,6 +169,7 @@ def test_pages_are_processes_of_their_own(page, tmp_path):
 
 
 # ---- clean and in sync
+
 
 @pytest.fixture
 def small_project(tmp_path):
@@ -208,11 +225,27 @@ def test_an_unclean_notebook_and_a_missing_module_are_named(small_project):
 PAGE = "<h1 id='top'>A</h1><h2 id='part'>P</h2>{}"
 
 
-@pytest.mark.parametrize("link, problem", [
-    ("b.html", ""), ("b.html#part", ""), ("#part", ""), ("sub/c.html", ""), ("01_b.ipynb#part", ""), ("https://else.where/x#y", ""), ("mailto:a@b.c", ""),
-    ("https://me.io/lib/b.html#part", ""), ("https://git.host/me/lib/blob/main/settings.ini", ""),
-    ("nowhere.html", "no such page"), ("b.html#gone", "no such anchor"), ("#gone", "no such anchor"), ("sub/b.html", "no such page"),
-    ("http://else.where/x", "not https"), ("https://me.io/lib/gone.html", "no such page"), ("https://git.host/me/lib/blob/main/gone.py", "the repository has no")])
+@pytest.mark.parametrize(
+    "link, problem",
+    [
+        ("b.html", ""),
+        ("b.html#part", ""),
+        ("#part", ""),
+        ("sub/c.html", ""),
+        ("01_b.ipynb#part", ""),
+        ("https://else.where/x#y", ""),
+        ("mailto:a@b.c", ""),
+        ("https://me.io/lib/b.html#part", ""),
+        ("https://git.host/me/lib/blob/main/settings.ini", ""),
+        ("nowhere.html", "no such page"),
+        ("b.html#gone", "no such anchor"),
+        ("#gone", "no such anchor"),
+        ("sub/b.html", "no such page"),
+        ("http://else.where/x", "not https"),
+        ("https://me.io/lib/gone.html", "no such page"),
+        ("https://git.host/me/lib/blob/main/gone.py", "the repository has no"),
+    ],
+)
 def test_links(link, problem):
     pages = {"a.html": PAGE.format(f"<a href='{link}'>x</a>"), "b.html": PAGE.format(""), "sub/c.html": PAGE.format("")}
     found = check_docs.link_problems(pages, {"01_b.ipynb": "b.html"}, ROOT, "https://me.io/lib", "https://git.host/me/lib")
@@ -224,8 +257,12 @@ def test_a_page_without_a_title_is_named():
 
 
 def test_cells_become_markdown():
-    cells = [{"cell_type": "markdown", "source": "# T"}, {"cell_type": "code", "source": "#| echo: false\n1 + 1", "outputs": [{"data": {"text/plain": "2"}}]},
-             {"cell_type": "code", "source": "x", "outputs": [{"text": "shown"}]}, {"cell_type": "code", "source": '#| fig-alt: "Lines <1>"\ny', "outputs": [{"data": {"image/png": "AA=="}}]}]
+    cells = [
+        {"cell_type": "markdown", "source": "# T"},
+        {"cell_type": "code", "source": "#| echo: false\n1 + 1", "outputs": [{"data": {"text/plain": "2"}}]},
+        {"cell_type": "code", "source": "x", "outputs": [{"text": "shown"}]},
+        {"cell_type": "code", "source": '#| fig-alt: "Lines <1>"\ny', "outputs": [{"data": {"image/png": "AA=="}}]},
+    ]
     text = check_docs.to_markdown(cells)
     assert "# T" in text and "1 + 1" not in text and "\n2\n" in text and "python\nx\n" in text and "shown" in text
     assert '<img src="data:image/png;base64,AA==" alt="Lines &lt;1&gt;">' in text and "fig-alt" not in text
@@ -233,7 +270,10 @@ def test_cells_become_markdown():
 
 def test_a_picture_without_words_is_named():
     page = "<h1>T</h1><img src='x.png'{}>"
-    assert "1 picture(s) without an alt text" in check_docs.link_problems({"a.html": page.format("")}, {})[0] and check_docs.link_problems({"a.html": page.format(" alt='a line'")}, {}) == []
+    assert (
+        "1 picture(s) without an alt text" in check_docs.link_problems({"a.html": page.format("")}, {})[0]
+        and check_docs.link_problems({"a.html": page.format(" alt='a line'")}, {}) == []
+    )
 
 
 def test_a_class_is_shown_with_its_fields_properties_and_methods():
@@ -249,22 +289,45 @@ def test_a_class_is_shown_with_its_fields_properties_and_methods():
 def test_a_class_without_its_fields_is_named():
     whole = reference.describe("lineupiq.training.request", "SplitPlan")
     assert reference.lacking("a.ipynb", whole, "lineupiq.training.request") == []
-    assert reference.lacking("a.ipynb", whole.replace("| `val` |", "| |"), "lineupiq.training.request") == ["a.ipynb: SplitPlan is shown without val"]
+    assert reference.lacking("a.ipynb", whole.replace("| `val` |", "| |"), "lineupiq.training.request") == [
+        "a.ipynb: SplitPlan is shown without val"
+    ]
 
 
 def test_names_in_backticks_lead_to_their_page():
-    index = {"syms": {"lib.a": {"lib.a.Panel": ("01_data/a.html#panel", "lib/a.py"), "lib.a._secret": ("01_data/a.html#_secret", "lib/a.py"), "lib.a.train": ("01_data/a.html#train", "lib/a.py"),
-                                "lib.a.two": ("01_data/a.html#two", "lib/a.py")}, "lib.b": {"lib.b.two": ("b.html#two", "lib/b.py")}}}
+    index = {
+        "syms": {
+            "lib.a": {
+                "lib.a.Panel": ("01_data/a.html#panel", "lib/a.py"),
+                "lib.a._secret": ("01_data/a.html#_secret", "lib/a.py"),
+                "lib.a.train": ("01_data/a.html#train", "lib/a.py"),
+                "lib.a.two": ("01_data/a.html#two", "lib/a.py"),
+            },
+            "lib.b": {"lib.b.two": ("b.html#two", "lib/b.py")},
+        }
+    }
     link = lambda text, module="lib.b", here="b.html": reference.Names(index).link(text, module, here)  # noqa: E731
-    assert link("a `Panel`") == "a [`Panel`](01_data/a.html#panel)" and link("a `Panel`", "lib.a", "01_data/a.html") == "a [`Panel`](#panel)"
-    assert link("`train()`") == "[`train()`](01_data/a.html#train)" and link("`two()`") == "[`two()`](#two)" and link("`two()`", "lib.c", "x/c.html") == "`two()`"
+    assert (
+        link("a `Panel`") == "a [`Panel`](01_data/a.html#panel)" and link("a `Panel`", "lib.a", "01_data/a.html") == "a [`Panel`](#panel)"
+    )
+    assert (
+        link("`train()`") == "[`train()`](01_data/a.html#train)"
+        and link("`two()`") == "[`two()`](#two)"
+        and link("`two()`", "lib.c", "x/c.html") == "`two()`"
+    )
     assert link("say --wide, or `a\n--b` and\n\n```\n--c\n```") == "say `--wide`, or `a\n--b` and\n\n```\n--c\n```"
     for same in ("`train`", "| `two` | x |", "`_secret`", "```python\n`Panel`\n```", "# `Panel`", "[`Panel`](c.html)"):
         assert link(same) == same
 
 
 def test_cells_that_only_check_are_folded():
-    for source in ("from fastcore.test import test_eq", "x = f()\ntest_eq(x, 1)", "with ExceptionExpected(ValueError, 'a'): f()", "for a in b: assert a", "assert x"):
+    for source in (
+        "from fastcore.test import test_eq",
+        "x = f()\ntest_eq(x, 1)",
+        "with ExceptionExpected(ValueError, 'a'): f()",
+        "for a in b: assert a",
+        "assert x",
+    ):
         assert reference.only_checks(source), source
     for source in ("x = f()\ny = g()\nassert x", "f()", "from fastcore.test import test_eq\nimport numpy as np", "!ls"):
         assert not reference.only_checks(source), source
@@ -279,6 +342,7 @@ def test_flags_that_became_dashes_are_found():
 def test_the_pages_hold():
     "nbdev processes every notebook, pandoc makes a page of each, and no link is dead."
     import subprocess
+
     done = subprocess.run([sys.executable, ROOT / "tools" / "check_docs.py"], capture_output=True, text=True, timeout=1500)
     n = len(run_tests.notebooks())
     assert done.returncode == 0 and f"{n} pages, 0 problems" in done.stdout, f"{n} notebooks\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
@@ -286,17 +350,27 @@ def test_the_pages_hold():
 
 # ---- what is generated
 
+
 def test_readme_is_that_of_the_index():
     assert (ROOT / "README.md").read_text(encoding="utf-8") == make_readme.readme(), "run `make readme`"
 
 
-@pytest.mark.parametrize("link, there", [("tutorials/01_a.ipynb", "nbs/tutorials/01_a.ipynb"), ("../CONTRIBUTING.md", "CONTRIBUTING.md"), ("https://a.b/c", "https://a.b/c"), ("#x", "#x")])
+@pytest.mark.parametrize(
+    "link, there",
+    [
+        ("tutorials/01_a.ipynb", "nbs/tutorials/01_a.ipynb"),
+        ("../CONTRIBUTING.md", "CONTRIBUTING.md"),
+        ("https://a.b/c", "https://a.b/c"),
+        ("#x", "#x"),
+    ],
+)
 def test_readme_links_lead_from_the_project(link, there):
     assert make_readme.relink(f"see [it]({link}).") == f"see [it]({there})."
 
 
 def test_readme_links_exist():
     import re
+
     for target in re.findall(r"\]\(([^)#\s]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
         assert target.startswith("https:") or (ROOT / target).exists(), target
 
@@ -315,6 +389,7 @@ def test_the_pages_of_commands_and_models_are_those_of_the_program():
 def test_the_index_has_the_exit_codes_of_the_program():
     from lineupiq.cli.program import EXIT_CODES, error_classes
     import lineupiq.base as base
+
     said = dict(re.findall(r"^\| (\d+) \| (.*) \|$", make_readme.readme(), re.M))
     assert {int(k): v for k, v in said.items()} == {k: v for k, v in EXIT_CODES.items() if k < 129}
     errors = {cls for cls in vars(base).values() if isinstance(cls, type) and issubclass(cls, base.LineupIQError)}

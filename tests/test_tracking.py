@@ -1,4 +1,5 @@
 """Table M: trackers that are not there, locked, old or damaged, and eight processes on a fresh database."""
+
 import json
 import multiprocessing
 import os
@@ -34,6 +35,7 @@ def closed_port() -> str:
 def test_M_down_a_training_goes_on(cli, table, tmp_path, monkeypatch, blackhole):
     "A closed port and a server that never answers: exit 0, at most ten seconds and the start of a process later, and the run waits."
     from conftest import good_frame
+
     pytest.importorskip("mlflow")
     about = table(good_frame())
     monkeypatch.setenv("LINEUPIQ_TRACKING_URI", "off")
@@ -51,6 +53,7 @@ def test_M_down_a_training_goes_on(cli, table, tmp_path, monkeypatch, blackhole)
     assert cli("track", "status").value["tracker"] == uri
     assert cli("track", "sync").code == 0 and waiting() == [] and cli("track", "sync").code == 0
     from mlflow.tracking import MlflowClient
+
     client = MlflowClient(uri)
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.`lineupiq.whole` = 'yes'")
     assert len(runs) == 2 and all(r.info.status == "FINISHED" for r in runs)
@@ -72,10 +75,12 @@ def test_M2_a_locked_database(tmp_path):
                 ready.set()
                 time.sleep(seconds)
                 db.execute("ROLLBACK")
+
         thread = threading.Thread(target=body)
         thread.start()
         ready.wait()
         return thread
+
     thread = hold(30)
     began = time.monotonic()
     found = track(Tracked("second", **RUN), "demo", uri)
@@ -88,6 +93,7 @@ def test_M2_a_locked_database(tmp_path):
     thread.join()
     assert [d.state for d in sync(uri)] == ["delivered"] and sync(uri) == []
     from mlflow.tracking import MlflowClient
+
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("demo").experiment_id], "tags.`lineupiq.whole` = 'yes'")
     assert sorted(r.info.run_name for r in runs) == ["first", "second", "third"]
@@ -96,6 +102,7 @@ def test_M2_a_locked_database(tmp_path):
 def deliver_many(uri: str, spool: str, number: int, runs: int, metrics: int, told: str) -> None:
     "A process that delivers runs; the seconds of each run, and of each writing of metrics, are noted."
     from mlflow.tracking import MlflowClient
+
     os.environ["LINEUPIQ_SPOOL"] = spool
     took, failed, calls, plain = [], [], [], MlflowClient.log_batch
 
@@ -103,9 +110,12 @@ def deliver_many(uri: str, spool: str, number: int, runs: int, metrics: int, tol
         began = time.monotonic()
         plain(*args, **kw)
         calls.append(time.monotonic() - began)
+
     MlflowClient.log_batch = timed
     for k in range(runs):
-        path = keep(Tracked(f"p{number} r{k}", {"k": str(k)}, [(f"m{j}", float(j), 0) for j in range(metrics)], start=1000, end=2000), "crowd")
+        path = keep(
+            Tracked(f"p{number} r{k}", {"k": str(k)}, [(f"m{j}", float(j), 0) for j in range(metrics)], start=1000, end=2000), "crowd"
+        )
         began = time.monotonic()
         try:
             deliver(path, uri)
@@ -120,7 +130,10 @@ def test_M_conc_eight_processes_on_a_fresh_database(tmp_path, capsys):
     "No process destroys another's tables; every metric arrives."
     pytest.importorskip("mlflow")
     uri, context = f"sqlite:///{tmp_path}/ml.db", multiprocessing.get_context("spawn")
-    crowd = [context.Process(target=deliver_many, args=(uri, str(tmp_path / f"spool{i}"), i, 20, 20, str(tmp_path / f"told{i}"))) for i in range(8)]
+    crowd = [
+        context.Process(target=deliver_many, args=(uri, str(tmp_path / f"spool{i}"), i, 20, 20, str(tmp_path / f"told{i}")))
+        for i in range(8)
+    ]
     for p in crowd:
         p.start()
     for p in crowd:
@@ -128,12 +141,21 @@ def test_M_conc_eight_processes_on_a_fresh_database(tmp_path, capsys):
     told = [json.loads((tmp_path / f"told{i}").read_text()) for i in range(8)]
     assert [f for t in told for f in t["failed"]] == []
     from mlflow.tracking import MlflowClient
+
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("crowd").experiment_id], max_results=1000)
-    first, later, calls = [t["took"][0] for t in told], sorted(s for t in told for s in t["took"][1:]), sorted(s for t in told for s in t["calls"])
+    first, later, calls = (
+        [t["took"][0] for t in told],
+        sorted(s for t in told for s in t["took"][1:]),
+        sorted(s for t in told for s in t["calls"]),
+    )
     with capsys.disabled():
-        print(f"M-conc: {sum(len(r.data.metrics) for r in runs)} of 3200 metrics, {len(runs)} runs; the first run of a process {max(first):.1f} s with the tables' layout, "
-              f"later ones p50 {later[len(later) // 2]:.2f} s, p99 {later[int(.99 * len(later))]:.2f} s; a writing of metrics p50 {calls[len(calls) // 2]:.3f} s, p99 {calls[int(.99 * len(calls))]:.2f} s")
+        print(
+            f"M-conc: {sum(len(r.data.metrics) for r in runs)} of 3200 metrics, {len(runs)} runs; the first run of a process "
+            f"{max(first):.1f} s with the tables' layout, "
+            f"later ones p50 {later[len(later) // 2]:.2f} s, p99 {later[int(0.99 * len(later))]:.2f} s; a writing of metrics p50 "
+            f"{calls[len(calls) // 2]:.3f} s, p99 {calls[int(0.99 * len(calls))]:.2f} s"
+        )
     assert len(runs) == 160 and all(len(r.data.metrics) == 20 and r.info.status == "FINISHED" for r in runs)
 
 
@@ -174,8 +196,10 @@ def test_M4_M5_old_and_damaged_stores(tmp_path, cli):
 
 
 def test_a_run_says_its_rows_its_losses_and_where_its_model_is(cli, table, tmp_path):
-    "Of a boosted model the losses are those of the fit that validation stopped, though the model that is kept was trained on more rows without any."
+    """Of a boosted model the losses are those of the fit that validation stopped, though the model that is kept was trained on more rows
+    without any."""
     from conftest import good_frame
+
     answer = cli("train", "--data", table(good_frame(400, "binary"), "binary"), "--model", "xgboost", "--no-publish")
     assert answer.code == 0, answer.err
     run_dir = Path(answer.value["run_dir"])
@@ -184,8 +208,14 @@ def test_a_run_says_its_rows_its_losses_and_where_its_model_is(cli, table, tmp_p
     told = tracked_run(run_dir)
     losses = {name: [(v, step) for k, v, step in told.metrics if k == name] for name in ("train_loss", "val_loss")}
     assert "val_loss" not in kept and len(losses["val_loss"]) == len(losses["train_loss"]) == report["training_metrics"]["total_epochs"] > 1
-    assert [step for _, step in losses["val_loss"]] == list(range(len(losses["val_loss"]))) and min(losses["val_loss"])[0] == report["training_metrics"]["val_loss"]
-    assert (int(told.params["n_train"]), int(told.params["n_val"])) == (report["folds"][-1]["rows_train"], report["folds"][-1]["rows_val"]) and told.params["seq_length"] == "1" and told.params["n_features"] == "2"
+    assert [step for _, step in losses["val_loss"]] == list(range(len(losses["val_loss"]))) and min(losses["val_loss"])[0] == report[
+        "training_metrics"
+    ]["val_loss"]
+    assert (
+        (int(told.params["n_train"]), int(told.params["n_val"])) == (report["folds"][-1]["rows_train"], report["folds"][-1]["rows_val"])
+        and told.params["seq_length"] == "1"
+        and told.params["n_features"] == "2"
+    )
     names = {Path(a).name for a in told.artifacts}
     assert {"predictions", "xgboost_report.json"} <= names and any(n.startswith("xgboost_") and n.endswith("_h1") for n in names), names
     assert {"val_accuracy", "test_accuracy", "val_log_loss", "test_log_loss"} <= {k for k, _, _ in told.metrics}

@@ -1,4 +1,5 @@
 """From data to a believable number, through the classes and through the command."""
+
 import json
 import os
 import subprocess
@@ -27,7 +28,18 @@ def bars_like(n=400, features=4, seed=0):
 def container():
     X, y = bars_like()
     w = np.random.default_rng(1).uniform(0.5, 1.5, 250)
-    return TimeSeriesDataContainer(X[:250], y[:250], X[250:325], y[250:325], X[325:], y[325:], w, feature_names=["rsi_14", "atr", "macd", "gap"], symbol="MES", horizon=20)
+    return TimeSeriesDataContainer(
+        X[:250],
+        y[:250],
+        X[250:325],
+        y[250:325],
+        X[325:],
+        y[325:],
+        w,
+        feature_names=["rsi_14", "atr", "macd", "gap"],
+        symbol="MES",
+        horizon=20,
+    )
 
 
 def lineupiq(*args, **kw):
@@ -77,22 +89,39 @@ def test_end_to_end_training(container, tmp_path):
 def test_sample_weights_reach_the_fit_and_not_the_score(container, tmp_path):
     heavy = np.where(container.y_train == 1, 20.0, 1.0)
     from dataclasses import replace
-    plain = Trainer("logistic", {"C": 1.0}, replace(container, w_train=None), output_dir=tmp_path, acknowledged=["logistic"]).run_full_pipeline()
-    skewed = Trainer("logistic", {"C": 1.0}, replace(container, w_train=heavy), output_dir=tmp_path, acknowledged=["logistic"]).run_full_pipeline()
+
+    plain = Trainer(
+        "logistic", {"C": 1.0}, replace(container, w_train=None), output_dir=tmp_path, acknowledged=["logistic"]
+    ).run_full_pipeline()
+    skewed = Trainer(
+        "logistic", {"C": 1.0}, replace(container, w_train=heavy), output_dir=tmp_path, acknowledged=["logistic"]
+    ).run_full_pipeline()
     assert skewed["evaluation"]["test_tables"]["confusion_matrix"] != plain["evaluation"]["test_tables"]["confusion_matrix"]
-    scored = Trainer("logistic", {"C": 1.0}, replace(container, w_train=None, w_test=np.linspace(0.1, 9, 75)), output_dir=tmp_path, acknowledged=["logistic"]).run_full_pipeline()
+    scored = Trainer(
+        "logistic",
+        {"C": 1.0},
+        replace(container, w_train=None, w_test=np.linspace(0.1, 9, 75)),
+        output_dir=tmp_path,
+        acknowledged=["logistic"],
+    ).run_full_pipeline()
     assert scored["evaluation"]["test_metrics"]["accuracy"] == plain["evaluation"]["test_metrics"]["accuracy"]
 
 
 def test_split_files_train(tmp_path):
     """Three parquet files, windows of history, a tabular model on the newest row."""
     from lineupiq.data.dataset import DatasetConfig
+
     X, y = bars_like(600)
     table = pd.DataFrame(X, columns=list("abcd")).assign(datetime=pd.date_range("2021", periods=600, freq="h"), symbol="MES", label_h5=y)
     for split, part in {"train": table[:400], "val": table[400:500], "test": table[500:]}.items():
         part.assign(split=split).to_parquet(tmp_path / f"{split}.parquet")
-    config = DatasetConfig(*(tmp_path / f"{s}.parquet" for s in ("train", "val", "test")), sequence_length=8, horizon=5, feature_columns=list("abcd"))
-    result = Trainer("random_forest", {"n_estimators": 20, "n_jobs": 1}, config, output_dir=tmp_path / "runs", acknowledged=["random_forest"]).run_full_pipeline()  # bars_like plants a signal
+    config = DatasetConfig(
+        *(tmp_path / f"{s}.parquet" for s in ("train", "val", "test")), sequence_length=8, horizon=5, feature_columns=list("abcd")
+    )
+    # bars_like plants a signal
+    result = Trainer(
+        "random_forest", {"n_estimators": 20, "n_jobs": 1}, config, output_dir=tmp_path / "runs", acknowledged=["random_forest"]
+    ).run_full_pipeline()
     assert result["evaluation"]["test_metrics"]["n"] == 100 and result["evaluation"]["test_metrics"]["accuracy"] > 0.4
 
 
@@ -115,8 +144,22 @@ def test_command_trains_predicts_and_evaluates(tmp_path):
     done = lineupiq("train", "--data", table, "--model", "ridge", "--output", tmp_path / "runs", "--json")
     assert done.returncode == 0, done.stderr
     out = json.loads(done.stdout)
-    assert set(out["leaderboard"][0]) >= {"model", "metric", "score", "low", "high", "skill", "skill_low", "skill_high", "n", "seconds", "peak_mb"}
-    assert {r["model"] for r in out["leaderboard"]} == {"ridge", "prior", "last_value", "ewma"} and len({r["n"] for r in out["leaderboard"]}) == 1
+    assert set(out["leaderboard"][0]) >= {
+        "model",
+        "metric",
+        "score",
+        "low",
+        "high",
+        "skill",
+        "skill_low",
+        "skill_high",
+        "n",
+        "seconds",
+        "peak_mb",
+    }
+    assert {r["model"] for r in out["leaderboard"]} == {"ridge", "prior", "last_value", "ewma"} and len(
+        {r["n"] for r in out["leaderboard"]}
+    ) == 1
     assert all(json.loads(line) for line in done.stderr.splitlines())  # progress off a terminal: one object per line
     later = pd.concat([frame, noisy(60, 1).assign(day=pd.date_range("2020-06-01", periods=60).astype(str))])
     write_table(tmp_path, later, ["x", "z"])
@@ -129,7 +172,14 @@ def test_command_trains_predicts_and_evaluates(tmp_path):
 
 def test_same_command_twice_gives_the_same_predictions(tmp_path):
     table = write_table(tmp_path, noisy(), ["x", "z"])
-    runs = [json.loads(lineupiq("train", "--data", table, "--model", "lightgbm,xgboost,catboost,random_forest,svm", "--output", tmp_path / "runs", "--json").stdout) for _ in range(2)]
+    runs = [
+        json.loads(
+            lineupiq(
+                "train", "--data", table, "--model", "lightgbm,xgboost,catboost,random_forest,svm", "--output", tmp_path / "runs", "--json"
+            ).stdout
+        )
+        for _ in range(2)
+    ]
     a, b = (pd.read_parquet(f"{r['run_dir']}/predictions/test_predictions.parquet") for r in runs)
     pd.testing.assert_frame_equal(a, b)
 
@@ -137,22 +187,30 @@ def test_same_command_twice_gives_the_same_predictions(tmp_path):
 def test_unshifted_rolling_mean_trips_the_alarm(tmp_path):
     """The classic leak, planted by the simulator: the run stops with exit 10, and only by name it goes on."""
     from lineupiq.data.simulate import league
+
     stats = league(seasons=3, seed=1, leak="unshifted_mean").player_stats
     rows = stats[stats["position"] == "WR"].sort_values(["season", "week"]).reset_index(drop=True)
     day = pd.to_datetime(rows["season"].astype(str) + "-09-01") + pd.to_timedelta(7 * rows["week"], unit="D")
     rows.assign(day=day.astype(str)).to_csv(tmp_path / "w.csv", index=False)
-    text = "path: w.csv\ntask: regression\ntime: day\nsymbol: player_id\nlabel: receiving_yards\nlabel_lag: 4h\nfeatures: [receiving_yards_mean_3]\n"
+    text = (
+        "path: w.csv\ntask: regression\ntime: day\nsymbol: player_id\nlabel: receiving_yards\nlabel_lag: 4h\nfeatures: "
+        "[receiving_yards_mean_3]\n"
+    )
     (tmp_path / "w.yaml").write_text(text)
     leak = lineupiq("train", "--data", tmp_path / "w.yaml", "--model", "ridge", "--output", tmp_path / "runs", "--json")
     assert leak.returncode == 10, leak.stderr
     assert "too good to be true: ridge" in leak.stderr and json.loads(leak.stdout)["exit_code"] == 10
-    vouched = lineupiq("train", "--data", tmp_path / "w.yaml", "--model", "ridge", "--output", tmp_path / "runs", "--json", "--acknowledge", "ridge")
+    vouched = lineupiq(
+        "train", "--data", tmp_path / "w.yaml", "--model", "ridge", "--output", tmp_path / "runs", "--json", "--acknowledge", "ridge"
+    )
     assert vouched.returncode == 0 and json.loads(vouched.stdout)["findings"][0]["verdict"] == "warn"
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_noise_has_no_skill(seed, tmp_path):
-    done = lineupiq("train", "--data", "noise-bars", "--horizon", "20", "--model", "logistic", "--seed", seed, "--output", tmp_path, "--json")
+    done = lineupiq(
+        "train", "--data", "noise-bars", "--horizon", "20", "--model", "logistic", "--seed", seed, "--output", tmp_path, "--json"
+    )
     assert done.returncode == 0, done.stderr
     for row in json.loads(done.stdout)["leaderboard"]:
         assert row["skill_low"] is None or row["skill_low"] <= 0.005, row

@@ -1,4 +1,5 @@
 """Searches that are killed: exactly as many finished trials as were asked for, nothing running, no number twice."""
+
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 KILLS = int(os.environ.get("LINEUPIQ_TEST_KILLS", 80))
-WORKER = '''
+WORKER = """
 import os, random, signal, sys, time
 import numpy as np, pandas as pd
 from lineupiq.base import ModelConfig, TrainingMetrics
@@ -63,14 +64,16 @@ for k in range(int(sys.argv[3])):  # children that begin with everything importe
 print("ended by themselves:", lived, flush=True)
 if sys.argv[3] == "0":
     print("done", run().counts, flush=True)
-'''
+"""
 
 
 def start(url: str, n: int, folder: Path, kills: int = 0) -> subprocess.Popen:
     "A process that searches, or one whose children do and are killed."
     script = folder / "worker.py"
     script.write_text(WORKER)
-    return subprocess.Popen([sys.executable, str(script), url, str(n), str(kills)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
+    return subprocess.Popen(
+        [sys.executable, str(script), url, str(n), str(kills)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
+    )
 
 
 def finish(url: str, n: int, folder: Path) -> str:
@@ -84,6 +87,7 @@ def finish(url: str, n: int, folder: Path) -> str:
 def check(url: str, n: int, ended: tuple[str, ...] = ("lost", "surplus")) -> dict:
     "N finished, none running, numbers once each and without gaps, the same proposals as without kills."
     import optuna
+
     trials = optuna.load_study(study_name="killed", storage=url).trials
     states = [t.state.name for t in trials]
     assert states.count("COMPLETE") + states.count("PRUNED") == n, {s: states.count(s) for s in set(states)}
@@ -96,7 +100,9 @@ def check(url: str, n: int, ended: tuple[str, ...] = ("lost", "surplus")) -> dic
 @pytest.fixture
 def postgres():
     "A throw-away server; skipped where there are no binaries."
-    found = [p for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))] or ([Path(shutil.which("initdb"))] if shutil.which("initdb") else [])
+    found = [p for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))] or (
+        [Path(shutil.which("initdb"))] if shutil.which("initdb") else []
+    )
     pytest.importorskip("psycopg")
     if not found:
         pytest.skip("no PostgreSQL server here")
@@ -115,7 +121,17 @@ def postgres():
                 folder.chmod(folder.stat().st_mode | 0o011)
     run = lambda *a: subprocess.run([*as_user, *a], check=True, capture_output=True, cwd="/")  # noqa: E731
     run(str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-N", "-U", "postgres")
-    run(str(binaries / "pg_ctl"), "-D", str(data), "-w", "-l", str(data / "log"), "-o", f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data} -c fsync=off", "start")
+    run(
+        str(binaries / "pg_ctl"),
+        "-D",
+        str(data),
+        "-w",
+        "-l",
+        str(data / "log"),
+        "-o",
+        f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data} -c fsync=off",
+        "start",
+    )
     yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
     run(str(binaries / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
     shutil.rmtree(home, ignore_errors=True)
@@ -138,6 +154,7 @@ def test_killed_on_sqlite(tmp_path, capsys):
     "80 kills over a file."
     found = kill_and_finish(f"sqlite:///{tmp_path}/s.db", tmp_path, KILLS, KILLS * 12)
     import sqlite3
+
     assert sqlite3.connect(tmp_path / "s.db").execute("pragma integrity_check").fetchone() == ("ok",)
     with capsys.disabled():
         print("sqlite:", found)
@@ -173,6 +190,7 @@ def test_killed_a_few_times(tmp_path):
 def test_parts_are_the_whole(tmp_path):
     "12 + 13 trials in two processes are the 25 of one."
     import optuna
+
     a, b = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db"
     finish(a, 25, tmp_path)
     finish(b, 12, tmp_path)
@@ -185,9 +203,30 @@ def test_parts_are_the_whole(tmp_path):
 def test_signals(tmp_path, sent):
     "Ctrl-C and SIGTERM on the command: the trial under way has failed, the others are kept, the rerun ends with N."
     import optuna
+
     url = f"sqlite:///{tmp_path}/s.db"
     code = "import lineupiq.cli.tune; from lineupiq.cli.program import main; main()"
-    args = [sys.executable, "-c", code, "tune", "--model", "logistic", "--data", "sp500", "--horizon", "20", "--n-splits", "3", "--storage", url, "--study", "killed", "--output", str(tmp_path / "out"), "--json"]
+    args = [
+        sys.executable,
+        "-c",
+        code,
+        "tune",
+        "--model",
+        "logistic",
+        "--data",
+        "sp500",
+        "--horizon",
+        "20",
+        "--n-splits",
+        "3",
+        "--storage",
+        url,
+        "--study",
+        "killed",
+        "--output",
+        str(tmp_path / "out"),
+        "--json",
+    ]
     p = subprocess.Popen([*args, "--n-trials", "400"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     for line in p.stderr:
         if '"event": "trial"' in line:

@@ -1,4 +1,5 @@
 """Workflows: pinned, with least permissions, nothing from outside inside a script; and each script parses and calls commands that exist."""
+
 import re
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ def test_all_are_there():
 
 
 # ---- W1
+
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_W1_actions_are_pinned_with_their_tag_beside_them(name):
@@ -63,6 +65,7 @@ def test_W1_nothing_from_outside_stands_in_a_script(name):
 
 # ---- W2
 
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_W2_a_fork_gets_no_secret_and_promotes_nothing(name):
     text, flow = FLOWS[name].read_text(), load(name)
@@ -77,13 +80,17 @@ def test_W2_a_fork_gets_no_secret_and_promotes_nothing(name):
 
 # ---- what the requirements ask for
 
+
 def test_train_model_is_what_was_asked_for():
     flow = load("train-model.yml")
     assert flow["on"]["schedule"] == [{"cron": "0 2 * * 0"}] and "workflow_dispatch" in flow["on"]
     names = [s.get("id") or s.get("name") or s.get("uses") for s in steps("train-model.yml")]
     assert names.index("Install") < names.index("train") < names.index("Validate")
     uploads = {s["with"]["name"]: s for s in steps("train-model.yml") if s.get("uses", "").startswith("actions/upload-artifact@")}
-    assert uploads["model-${{ github.run_number }}"]["with"]["path"] == "models/" and "reports/" in uploads["comparison-${{ github.run_number }}"]["with"]["path"]
+    assert (
+        uploads["model-${{ github.run_number }}"]["with"]["path"] == "models/"
+        and "reports/" in uploads["comparison-${{ github.run_number }}"]["with"]["path"]
+    )
     validate = next(s for s in steps("train-model.yml") if s.get("name") == "Validate")
     assert "continue-on-error" not in validate and "||" not in validate["run"], "a failed gate fails the workflow"
     assert "GITHUB_TOKEN" in validate["env"] and "LINEUPIQ_SLACK_WEBHOOK" in validate["env"]
@@ -93,8 +100,14 @@ def test_drift_check_starts_a_training():
     flow = load("drift-check.yml")
     assert re.fullmatch(r"\d+ \d+ \* \* \*", flow["on"]["schedule"][0]["cron"])
     train = flow["jobs"]["train"]
-    assert "critical == 'true'" in train["if"] and train["permissions"] == {"contents": "read", "actions": "write"} and "gh workflow run train-model.yml" in train["steps"][0]["run"]
-    restored, saved = ([s for s in steps("drift-check.yml") if f"cache/{w}@" in s.get("uses", "")][0]["with"]["path"] for w in ("restore", "save"))
+    assert (
+        "critical == 'true'" in train["if"]
+        and train["permissions"] == {"contents": "read", "actions": "write"}
+        and "gh workflow run train-model.yml" in train["steps"][0]["run"]
+    )
+    restored, saved = (
+        [s for s in steps("drift-check.yml") if f"cache/{w}@" in s.get("uses", "")][0]["with"]["path"] for w in ("restore", "save")
+    )
     assert restored == saved and "experiments/drift" in saved
 
 
@@ -102,6 +115,7 @@ def test_drift_check_starts_a_training():
 def test_the_ledger_of_looks_travels_with_the_store(name):
     "A cache of a file that nothing writes would make every look a first one."
     from lineupiq.scoring.ledger import LEDGER
+
     for step in steps(name):
         if "actions/cache/" in step.get("uses", ""):
             assert {"models", "tuning", "experiments/drift", f"experiments/{LEDGER}"} == set(step["with"]["path"].split())
@@ -129,6 +143,7 @@ def commands() -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("argv", commands(), ids=" ".join)
 def test_commands_exist(argv, cli, capsys):
     from lineupiq.cli.program import exit_code
+
     if argv[0] == "job":
         assert {"name"} <= set(cli("job", argv[1], "--parameters").value["parameters"][0])
     else:
@@ -137,6 +152,7 @@ def test_commands_exist(argv, cli, capsys):
 
 def test_parameters_of_the_jobs_exist():
     from lineupiq.jobs.parameters import job_notebook, parameters_of
+
     for _, _, script in SCRIPTS:
         for job, rest in re.findall(r"lineupiq job (\w+)([^\n]*)", script):
             known = parameters_of(job_notebook(job)[1])
@@ -152,15 +168,39 @@ sys.exit(3 if word == "unknown" else int(word))
 """
 
 
-@pytest.mark.parametrize("settings, said", [("defaults", "optimize=false -p use_best=false"), ("use-best", "optimize=false -p use_best=true"), ("optimize", "optimize=true -p use_best=false")])
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ("defaults", "optimize=false -p use_best=false"),
+        ("use-best", "optimize=false -p use_best=true"),
+        ("optimize", "optimize=true -p use_best=false"),
+    ],
+)
 def test_dry_run_of_the_training(tmp_path, settings, said):
     log = dry(tmp_path, "0 0")
     script = next(s["run"] for s in steps("train-model.yml") if s.get("id") == "train")
-    done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", script], cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "DATA": "sp500; touch canary", "MODEL": "$(touch canary)", "SETTINGS": settings}, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "DATA": "sp500; touch canary", "MODEL": "$(touch canary)", "SETTINGS": settings},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and said in log.read_text() and not (tmp_path / "canary").exists(), done.stderr
 
 
-@pytest.mark.parametrize("codes, critical, ends", [("0 0", "false", 0), ("0 9", "true", 0), ("3 9", "true", 3), ("8 0", "false", 8), ("unknown 0", "false", 0), ("unknown 9", "true", 0), ("unknown unknown", "false", 0)])
+@pytest.mark.parametrize(
+    "codes, critical, ends",
+    [
+        ("0 0", "false", 0),
+        ("0 9", "true", 0),
+        ("3 9", "true", 3),
+        ("8 0", "false", 8),
+        ("unknown 0", "false", 0),
+        ("unknown 9", "true", 0),
+        ("unknown unknown", "false", 0),
+    ],
+)
 def test_dry_run_of_the_drift_check(tmp_path, codes, critical, ends):
     log = dry(tmp_path, codes)
     for name in ("good", "bad"):
@@ -168,8 +208,16 @@ def test_dry_run_of_the_drift_check(tmp_path, codes, critical, ends):
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text("{}")
     script = next(s["run"] for s in steps("drift-check.yml") if s.get("id") == "drift")
-    done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", script], cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "GITHUB_OUTPUT": str(tmp_path / "out"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}, capture_output=True, text=True)
-    assert done.returncode == ends and (tmp_path / "out").read_text() == f"critical={critical}\n" and len(log.read_text().splitlines()) == 2, done.stderr
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "GITHUB_OUTPUT": str(tmp_path / "out"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")},
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        done.returncode == ends and (tmp_path / "out").read_text() == f"critical={critical}\n" and len(log.read_text().splitlines()) == 2
+    ), done.stderr
     said = (tmp_path / "summary").read_text() if (tmp_path / "summary").exists() else ""
     assert done.stdout.count("::warning") == said.count("**unknown**") == codes.count("unknown"), "what could not be said is reported"
 

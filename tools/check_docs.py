@@ -7,6 +7,7 @@ that fails is found here), pandoc makes a page of it, the page has a title, its 
 anchor that exists; links into the repository lead to files that exist. Links to other sites are not followed. The reference is whole: every
 class is shown with its fields, every page says how its names are imported, and no flag became a dash.
 """
+
 import argparse
 import contextlib
 import html
@@ -23,13 +24,25 @@ from urllib.parse import unquote, urljoin, urlsplit
 import reference
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("nbs", "lineupiq", "models", "settings.ini", "setup.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
+PARTS = (
+    "nbs",
+    "lineupiq",
+    "models",
+    "settings.ini",
+    "setup.py",
+    "pyproject.toml",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "LICENSE",
+)
 SITE = "https://site.test/"  # stands for the place where the pages will be
 
 
 def settings(root: Path = ROOT) -> dict[str, str]:
     "The project's settings."
     from configparser import ConfigParser
+
     parser = ConfigParser(delimiters=["="])
     parser.read(root / "settings.ini", encoding="utf-8")
     return dict(parser["DEFAULT"])
@@ -40,7 +53,12 @@ def copy_project(root: Path, to: Path) -> Path:
     to.mkdir(parents=True)
     for part in PARTS:
         if (root / part).is_dir():
-            shutil.copytree(root / part, to / part, symlinks=True, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", "_proc", "experiments"))
+            shutil.copytree(
+                root / part,
+                to / part,
+                symlinks=True,
+                ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", "_proc", "experiments"),
+            )
         elif (root / part).exists():
             shutil.copy2(root / part, to / part)
     return to
@@ -49,6 +67,7 @@ def copy_project(root: Path, to: Path) -> Path:
 def module_of(path: Path) -> str:
     "The module that a notebook exports, by its full name; empty where it exports none."
     import json
+
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if found := re.search(r"^#\| *default_exp +(\S+)", "".join(cell["source"]), re.M):
             name = found[1].removesuffix(".__init__")
@@ -57,7 +76,9 @@ def module_of(path: Path) -> str:
 
 
 class show_entries:
-    "In the place of nbdev's step that runs exported cells: the module is imported, and `show_doc` shows what its file says (tools/reference.py)."
+    """In the place of nbdev's step that runs exported cells: the module is imported, and `show_doc` shows what its file says
+    (tools/reference.py)."""
+
     def __init__(self, nb):
         self.nb, self.module = nb, module_of(Path(nb.path_))
 
@@ -65,13 +86,16 @@ class show_entries:
         asked = re.search(r"^show_doc\(([\w.]+)\)", cell.source or "", re.M) if cell.cell_type == "code" else None
         if asked:
             from execnb.nbio import dict2nb
+
             text = reference.describe(self.module, asked[1], f"{settings()['git_url']}/blob/{settings()['branch']}")
             made = {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": text.splitlines(keepends=True)}}
             cell.outputs = dict2nb({"cells": [{"cell_type": "code", "source": "", "outputs": [made]}]}).cells[0].outputs
 
 
 class add_names:
-    "The last step: a page begins with the line that imports its names, names in backticks lead to where they are explained, and cells that only check are folded."
+    """The last step: a page begins with the line that imports its names, names in backticks lead to where they are explained, and cells
+    that only check are folded."""
+
     names: "reference.Names"
 
     def __init__(self, nb):
@@ -79,11 +103,16 @@ class add_names:
 
     def begin(self) -> None:
         from execnb.nbio import mk_cell
+
         line = reference.import_line(self.module) if self.module else ""
         if line:
             shown = [i for i, c in enumerate(self.nb.cells) if not (c.cell_type == "raw" or c.source.startswith("<!--"))]
             first = shown[0] if shown else len(self.nb.cells)
-            told = first < len(self.nb.cells) and self.nb.cells[first].cell_type == "markdown" and not self.nb.cells[first].source.startswith(("#", "```"))
+            told = (
+                first < len(self.nb.cells)
+                and self.nb.cells[first].cell_type == "markdown"
+                and not self.nb.cells[first].source.startswith(("#", "```"))
+            )
             self.nb.cells.insert(first + told, mk_cell(f"```python\n{line}\n```", "markdown"))
 
     def __call__(self, cell) -> None:
@@ -94,14 +123,19 @@ class add_names:
             cell.source = self.names.link(cell.source, self.module, here)
         for o in cell.get("outputs", []):
             if "text/html" in o.get("data", {}):
-                o["data"]["text/html"] = [reference.FLAG.sub(lambda m: m[0].replace("--", "&#45;&#45;"), line) for line in o["data"]["text/html"]]
+                o["data"]["text/html"] = [
+                    reference.FLAG.sub(lambda m: m[0].replace("--", "&#45;&#45;"), line) for line in o["data"]["text/html"]
+                ]
             if "text/markdown" in o.get("data", {}):
-                o["data"]["text/markdown"] = self.names.link("".join(o["data"]["text/markdown"]), self.module, here).splitlines(keepends=True)
+                o["data"]["text/markdown"] = self.names.link("".join(o["data"]["text/markdown"]), self.module, here).splitlines(
+                    keepends=True
+                )
 
 
 def address(path: Path) -> str:
     "Where a notebook's page stands, from the top of the site."
     from nbdev.doclinks import _nbpath2html
+
     return _nbpath2html(path.resolve().relative_to(Path("nbs").resolve())).as_posix()
 
 
@@ -109,12 +143,15 @@ def set_steps() -> None:
     "nbdev's steps with ours in the place of two of them."
     import importlib
     from nbdev import processors
+
     add_names.names = reference.Names(importlib.import_module(f"{settings()['lib_name']}._modidx").d)
     processors.exec_show_docs, processors.add_links = show_entries, lambda cell: None
     usual = processors.FilterDefaults.base_procs
     if getattr(usual, "ours", None) is None:
+
         def base_procs(self):
             return [*usual(self), add_names]
+
         base_procs.ours = True
         processors.FilterDefaults.base_procs = base_procs
 
@@ -129,6 +166,7 @@ def process(project: Path) -> tuple[Path, list[str]]:
     from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
     from nbdev.serve import _proc_file
     from nbdev.serve_drv import main as process_one
+
     get_config.cache_clear()
     refresh_quarto_yml()
     _build_modidx()
@@ -187,6 +225,7 @@ def output_text(output: dict, alt: str = "") -> str:
 
 class Page(HTMLParser):
     "Links and anchors of a page."
+
     def __init__(self, text: str):
         super().__init__()
         self.links: list[str] = []
@@ -208,13 +247,19 @@ def make_pages(cache: Path) -> tuple[dict[str, str], dict[str, str], list[str]]:
     "Every page's HTML by its address, the address of every notebook, and what went wrong."
     import nbformat
     import pypandoc
+
     pages, addresses, problems = {}, {}, []
     for path in sorted(cache.rglob("*.ipynb")):
         cells = nbformat.read(path, 4).cells
         name = page_name(path.relative_to(cache), cells).as_posix()
         addresses[path.relative_to(cache).as_posix()] = name
         try:
-            text = pypandoc.convert_text(to_markdown(cells), "html5", "markdown+autolink_bare_uris+lists_without_preceding_blankline", extra_args=["--standalone", "--wrap=none", "--mathml"])
+            text = pypandoc.convert_text(
+                to_markdown(cells),
+                "html5",
+                "markdown+autolink_bare_uris+lists_without_preceding_blankline",
+                extra_args=["--standalone", "--wrap=none", "--mathml"],
+            )
         except Exception as err:
             problems.append(f"{path.name}: pandoc: {str(err)[:300]}")
             continue
@@ -239,9 +284,9 @@ def link_problems(pages: dict[str, str], addresses: dict[str, str], root: Path =
 
 def _link_problem(name: str, link: str, parsed: dict, addresses: dict, root: Path, host: str, repo: str) -> str:
     if repo and link.startswith(f"{repo}/blob/"):
-        file = unquote(urlsplit(link[len(repo) + 6:]).path).partition("/")[2]
+        file = unquote(urlsplit(link[len(repo) + 6 :]).path).partition("/")[2]
         return "" if (root / file).exists() else f"the repository has no {file} ({link})"
-    target = SITE + link[len(host):].lstrip("/") if host and link.startswith(host) else urljoin(SITE + name, link)
+    target = SITE + link[len(host) :].lstrip("/") if host and link.startswith(host) else urljoin(SITE + name, link)
     parts = urlsplit(target)
     if not target.startswith(SITE):
         return "" if parts.scheme in ("https", "mailto", "data") else f"not https: {link}"
@@ -254,8 +299,10 @@ def _link_problem(name: str, link: str, parsed: dict, addresses: dict, root: Pat
 
 
 def reference_problems(cache: Path) -> list[str]:
-    "What the reference lacks: classes without the fields that they have, links to no line, pages without the line that imports their names."
+    """What the reference lacks: classes without the fields that they have, links to no line, pages without the line that imports their
+    names."""
     import nbformat
+
     out = []
     for path in sorted(cache.rglob("*.ipynb")):
         source = Path("nbs", path.relative_to(cache))

@@ -6,6 +6,7 @@ Every page of nbs/contents.yml is there; its sidebar, previous and next are thos
 words that people look for are answered first by the page that nbs/contents.yml names. With a browser, no page is wider than a phone or a
 laptop. Without --browser the widths are not looked at, and the last line says so.
 """
+
 import argparse
 import json
 import posixpath
@@ -19,12 +20,13 @@ from urllib.parse import unquote, urlsplit
 
 from make_sidebar import ROOT, SIDEBARS, contents, head_of, listed, walk
 
-WEIGHTS = {"title": .4, "section": .4, "text": .2}  # those of Quarto's search: 20, 20 and 10
-EXACT = .001  # what fuse.js counts a match without an error as
+WEIGHTS = {"title": 0.4, "section": 0.4, "text": 0.2}  # those of Quarto's search: 20, 20 and 10
+EXACT = 0.001  # what fuse.js counts a match without an error as
 WIDTHS = (390, 1280)  # a phone and a laptop
 
 
 # ---- search
+
 
 def relevance(query: str, entry: dict) -> float:
     "How well an entry answers, as fuse.js counts matches without an error: the smaller the better, 1 where nothing matches."
@@ -32,7 +34,7 @@ def relevance(query: str, entry: dict) -> float:
     for key, weight in WEIGHTS.items():
         text = entry.get(key) or ""
         if query.casefold() in text.casefold():
-            out *= EXACT ** (weight / max(len(text.split()), 1) ** .5)
+            out *= EXACT ** (weight / max(len(text.split()), 1) ** 0.5)
     return out
 
 
@@ -71,11 +73,15 @@ def source_entries(root: Path = ROOT) -> list[dict]:
                     parts.append(part := {"section": found[1].strip(), "text": []})
                 elif not re.match(r"(# |> )", line) or cell["cell_type"] != "markdown":
                     part["text"].append(line)
-        out += [{"href": page.removesuffix(".ipynb"), "title": head_of(path)[0], "section": p["section"], "text": " ".join(p["text"])} for p in parts]
+        out += [
+            {"href": page.removesuffix(".ipynb"), "title": head_of(path)[0], "section": p["section"], "text": " ".join(p["text"])}
+            for p in parts
+        ]
     return out
 
 
 # ---- pages
+
 
 class Rendered(HTMLParser):
     "What a rendered page links: styles by mode, icon, card, previous, next, and its sidebar."
@@ -130,7 +136,11 @@ def page_problems(site: Path, bars: list[list[str]]) -> list[str]:
             page = Rendered((site / name).read_text(encoding="utf-8"))
             if not {"light", "dark"} <= page.modes:
                 out.append(f"{name}: themes {sorted(page.modes)}, expected light and dark")
-            out += [f"{name}: no {what}" for what, there in (("favicon", page.icon), ("card (og:image)", page.card), ("viewport", page.viewport)) if not there]
+            out += [
+                f"{name}: no {what}"
+                for what, there in (("favicon", page.icon), ("card (og:image)", page.card), ("viewport", page.viewport))
+                if not there
+            ]
             for kind, other in (("previous", made[k - 1] if k else ""), ("next", made[k + 1] if k + 1 < len(made) else "")):
                 if (found := target(name, page.turn.get(kind, ""))) != other:
                     out.append(f"{name}: {kind} is {found or 'missing'}, expected {other or 'none'}")
@@ -140,7 +150,6 @@ def page_problems(site: Path, bars: list[list[str]]) -> list[str]:
 
 
 # ---- widths
-
 
 
 FRAME = """<body><iframe id=f width=%d height=800></iframe><script>
@@ -160,8 +169,22 @@ def needed_widths(site: Path, names: list[str], browser: str, width: int) -> lis
     frame.write_text(FRAME % (width, json.dumps(names)), encoding="utf-8")
     try:
         with tempfile.TemporaryDirectory() as profile:
-            done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", f"--user-data-dir={profile}",
-                                   f"--virtual-time-budget={1000 + 1000 * len(names)}", "--dump-dom", frame.resolve().as_uri()], capture_output=True, text=True, timeout=900)
+            done = subprocess.run(
+                [
+                    browser,
+                    "--headless",
+                    "--no-sandbox",
+                    "--disable-gpu",
+                    "--allow-file-access-from-files",
+                    f"--user-data-dir={profile}",
+                    f"--virtual-time-budget={1000 + 1000 * len(names)}",
+                    "--dump-dom",
+                    frame.resolve().as_uri(),
+                ],
+                capture_output=True,
+                text=True,
+                timeout=900,
+            )
         found = re.search(r'data-widths="([\d ]+)"', done.stdout)
         return [int(n) for n in found[1].split()] if found else []
     finally:
@@ -180,6 +203,7 @@ def width_problems(site: Path, pages: list[str], browser: str, widths: tuple[int
 
 
 # ---- all of it
+
 
 def check(site: Path, told: dict, browser: str | None = None) -> list[str]:
     "Everything that is wrong with a rendered site."

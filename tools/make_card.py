@@ -1,25 +1,41 @@
 """Draw nbs/card.png, the picture that a link to the site shows: the name, what it is for, and skill with intervals beside the simple rule.
 
-    python tools/make_card.py
+python tools/make_card.py
 """
+
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "nbs" / "card.png"
 SIZE = (1200, 630)  # pixels: what services that show links expect
-ROWS = (("market", .098, -.002, .185), ("ewma", .025, .005, .045), ("logistic", .022, -.032, .060), ("elo", .015, -.076, .091), ("catboost", -.027, -.072, .015))  # skill of the page index
+# skill of the page index
+ROWS = (
+    ("market", 0.098, -0.002, 0.185),
+    ("ewma", 0.025, 0.005, 0.045),
+    ("logistic", 0.022, -0.032, 0.060),
+    ("elo", 0.015, -0.076, 0.091),
+    ("catboost", -0.027, -0.072, 0.015),
+)
 
 
 def draw(path: Path = CARD) -> None:
     "Write the picture."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=(SIZE[0] / 100, SIZE[1] / 100), dpi=100, facecolor="#0b2a3f")
     FigureCanvasAgg(figure)
-    figure.text(.06, .84, "LineupIQ", color="white", size=52, weight="bold")
-    figure.text(.06, .72, "Train models of time-ordered outcomes and learn honestly\nwhether they beat a simple rule", color="#dbe7ee", size=21, va="center")
-    ax = figure.add_axes((.2, .1, .74, .48), facecolor="none")
+    figure.text(0.06, 0.84, "LineupIQ", color="white", size=52, weight="bold")
+    figure.text(
+        0.06,
+        0.72,
+        "Train models of time-ordered outcomes and learn honestly\nwhether they beat a simple rule",
+        color="#dbe7ee",
+        size=21,
+        va="center",
+    )
+    ax = figure.add_axes((0.2, 0.1, 0.74, 0.48), facecolor="none")
     ax.axvline(0, color="#e69f00", lw=2)
     for k, (_, skill, low, high) in enumerate(ROWS):
         ax.plot([low, high], [-k, -k], color="#56b4e9", lw=6, solid_capstyle="round")

@@ -5,6 +5,7 @@
 What a command takes is asked of the command: its text, its arguments and flags with types and defaults. Here stand only the examples, one or
 a few lines a command. A test runs them in this order, from an empty folder on, and another compares the page with what this would write.
 """
+
 import json
 import re
 import sys
@@ -40,7 +41,10 @@ EXAMPLES: dict[str, tuple[str, tuple[int, ...]]] = {
     "version list": ("lineupiq version list", (0,)),
     "version show": (f"lineupiq version show {NAME}", (0,)),
     "version bump": (f"lineupiq version bump {NAME} --part minor", (0,)),
-    "rollback": (f"lineupiq promote {NAME} --force --reason 'the next one'\nlineupiq rollback {NAME} --reason 'the next one was worse'", (0,)),
+    "rollback": (
+        f"lineupiq promote {NAME} --force --reason 'the next one'\nlineupiq rollback {NAME} --reason 'the next one was worse'",
+        (0,),
+    ),
     "history": (f"lineupiq history {NAME}", (0,)),
     "sign": (f"lineupiq sign --new-key key.pem\nlineupiq sign {NAME} --key key.pem", (0,)),
     "verify": ("lineupiq verify", (0,)),
@@ -57,7 +61,10 @@ EXAMPLES: dict[str, tuple[str, tuple[int, ...]]] = {
     "track sync": ("lineupiq track sync --uri sqlite:///mlflow.db", (0,)),
     "track status": ("lineupiq track status", (0,)),
     "project": ("lineupiq project --position QB --model ridge --path tables --draws 200", (0,)),
-    "lineup": ("lineupiq lineup --projection week --season 2023 --week 5 --salaries salaries.csv --objective 'P(score>=120)' --count 2", (0,)),
+    "lineup": (
+        "lineupiq lineup --projection week --season 2023 --week 5 --salaries salaries.csv --objective 'P(score>=120)' --count 2",
+        (0,),
+    ),
 }
 HEAD = """# Commands
 
@@ -80,6 +87,7 @@ def commands() -> list[tuple[str, Any]]:
     "The program's commands."
     import typer
     from lineupiq.cli.program import app
+
     return leaf_commands(typer.main.get_command(app))
 
 
@@ -104,7 +112,7 @@ def words_and_default(param: Any) -> tuple[str, str]:
     text = one_line(param.help)
     found = re.search(r" ?\[default: (.*)\]\.?$", text)
     if found:
-        return text[:found.start()].strip(), found[1]
+        return text[: found.start()].strip(), found[1]
     if getattr(param, "is_flag", False):
         return text, "" if param.secondary_opts else "off"  # a pair says its default in its words
     return text, "" if param.default in (None, "", (), []) or callable(param.default) or param.required else str(param.default)
@@ -132,10 +140,27 @@ def section(name: str, command: Any) -> str:
     "A command: what it does, how it is typed, an example, its arguments and flags."
     told = plain(one_line(command.help))
     ends = sorted(set(map(int, re.findall(r"(?:\bexit|,) (\d+)(?= (?:at|where|unless)\b)", told))) - {0})
-    codes = "It ends with " + " or ".join([f"[{c}](#exit-codes)" for c in (0, *ends)]) + ", or with another code of the table where something is wrong." if ends else ""
+    codes = (
+        "It ends with "
+        + " or ".join([f"[{c}](#exit-codes)" for c in (0, *ends)])
+        + ", or with another code of the table where something is wrong."
+        if ends
+        else ""
+    )
     shown = [p for p in command.params if not getattr(p, "hidden", False)]
     options = table(("", "Takes", "Default", "What it does"), [row(p) for p in shown]) if shown else ""
-    return "\n\n".join(part for part in [f"## lineupiq {name}", told, codes, f"```sh\n{synopsis(name, command)}\n```", f"For example:\n\n```sh\n{EXAMPLES[name][0]}\n```", options] if part)
+    return "\n\n".join(
+        part
+        for part in [
+            f"## lineupiq {name}",
+            told,
+            codes,
+            f"```sh\n{synopsis(name, command)}\n```",
+            f"For example:\n\n```sh\n{EXAMPLES[name][0]}\n```",
+            options,
+        ]
+        if part
+    )
 
 
 def one_line(text: str | None) -> str:
@@ -152,9 +177,16 @@ def overview(found: list[tuple[str, Any]]) -> str:
 def endings() -> str:
     "The table of exit codes, with the errors that each stands for."
     from lineupiq.cli.program import EXIT_CODES, error_classes
-    rows = [(code(str(c)), cell(words), ", ".join(f"`{cls.__name__}`" for cls in error_classes(c)) if c != 1 else "") for c, words in EXIT_CODES.items()]
-    return "## Exit codes\n\nThe number with which a command ends says how it went, so that a schedule can act on it; the last column names the errors that Python code gets instead.\n\n" + "\n".join(
-        ["| code | meaning | errors |", "| --- | -------- | ------ |", *("| " + " | ".join(r) + " |" for r in rows)])
+
+    rows = [
+        (code(str(c)), cell(words), ", ".join(f"`{cls.__name__}`" for cls in error_classes(c)) if c != 1 else "")
+        for c, words in EXIT_CODES.items()
+    ]
+    return (
+        "## Exit codes\n\nThe number with which a command ends says how it went, so that a schedule can act on it; the last column names "
+        "the errors that Python code gets instead.\n\n"
+        + "\n".join(["| code | meaning | errors |", "| --- | -------- | ------ |", *("| " + " | ".join(r) + " |" for r in rows)])
+    )
 
 
 def page() -> str:
@@ -162,9 +194,15 @@ def page() -> str:
     found = commands()
     texts = [HEAD, overview(found), endings(), *(section(name, command) for name, command in found)]
     names = ["head", "in-short", "exit-codes", *(re.sub(r"\W+", "-", name) for name, _ in found)]
-    cells = [{"cell_type": "markdown", "id": f"commands-{name}", "metadata": {}, "source": text.splitlines(keepends=True)} for name, text in zip(names, texts, strict=True)]
+    cells = [
+        {"cell_type": "markdown", "id": f"commands-{name}", "metadata": {}, "source": text.splitlines(keepends=True)}
+        for name, text in zip(names, texts, strict=True)
+    ]
     kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
-    return json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    return (
+        json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1, ensure_ascii=False, sort_keys=True)
+        + "\n"
+    )
 
 
 def main() -> int:

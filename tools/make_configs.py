@@ -4,6 +4,7 @@
 
 A test compares what is shipped with what this would write, so the files are never edited by hand.
 """
+
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ def shipped() -> dict[str, str]:
     from lineupiq.core.config import common_yaml
     from lineupiq.workflows.configs import SETTINGS, default_yaml
     from lineupiq.registry import registry
+
     out = {f"{name}.yaml": default_yaml(name) for name in SETTINGS if name != "default"} | {"models/default.yaml": common_yaml()}
     for entry in registry().list_models():
         if entry["available"] and entry["module"].startswith("lineupiq."):

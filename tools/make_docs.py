@@ -6,6 +6,7 @@ A page is rendered where it is not the same as the last time, and several at onc
 comes out is held against the list of pages, the way through them and the search (tools/check_site.py); where something is missing, all
 of it is rendered once more in one piece. --whole does that from the beginning. What was rendered last is kept in _site_cache/.
 """
+
 import argparse
 import hashlib
 import json
@@ -44,7 +45,11 @@ def digests(proc: Path, version: str) -> dict[str, str]:
     for path in files:
         if path.suffix != ".ipynb":
             common.update(f"{path.relative_to(proc)} {digest(path)}\n".encode())
-    return {p.relative_to(proc).as_posix(): hashlib.sha256(f"{common.hexdigest()} {digest(p)}".encode()).hexdigest() for p in files if p.suffix == ".ipynb"}
+    return {
+        p.relative_to(proc).as_posix(): hashlib.sha256(f"{common.hexdigest()} {digest(p)}".encode()).hexdigest()
+        for p in files
+        if p.suffix == ".ipynb"
+    }
 
 
 def parts(pages: list[str], known: list[str], jobs: int) -> list[list[str]]:
@@ -88,7 +93,10 @@ def merge(made: list[Path], site: Path, pages: list[str]) -> None:
     site.mkdir(parents=True, exist_ok=True)
     (site / "search.json").write_text(json.dumps(entries, ensure_ascii=False, indent=1), encoding="utf-8")
     lines = "\n  ".join(dict.fromkeys(places))
-    (site / "sitemap.xml").write_text(f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n  {lines}\n</urlset>\n', encoding="utf-8")
+    (site / "sitemap.xml").write_text(
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n  {lines}\n</urlset>\n',
+        encoding="utf-8",
+    )
 
 
 def render_new(proc: Path, site: Path, pages: list[str], known: list[str], jobs: int) -> list[str]:
@@ -120,7 +128,10 @@ def make_site(proc: Path, kept: Path, told: dict, version: str, jobs: int = 2, w
         shutil.rmtree(site, ignore_errors=True)
         pages = list(now)
     problems = ["asked for"] if whole else (render_new(proc, site, pages, list(now), jobs) if pages else []) or check(site, told)
-    print(f"{len(pages)} of {len(now)} pages rendered, the others are those of last time" if not whole else "all pages rendered in one piece", flush=True)
+    print(
+        f"{len(pages)} of {len(now)} pages rendered, the others are those of last time" if not whole else "all pages rendered in one piece",
+        flush=True,
+    )
     if problems:
         if not whole:
             print("\n".join([*problems[:10], "so all of it is rendered in one piece"]), flush=True)
@@ -150,7 +161,10 @@ def render(jobs: int, whole: bool) -> int:
         return 1
     shutil.rmtree(ROOT / "_docs", ignore_errors=True)
     shutil.copytree(site, ROOT / "_docs")
-    print(f"{sum(1 for _ in (ROOT / '_docs').rglob('*.html'))} pages in _docs after {time.monotonic() - started:.0f} s, the first is _docs/index.html")
+    print(
+        f"{sum(1 for _ in (ROOT / '_docs').rglob('*.html'))} pages in _docs after {time.monotonic() - started:.0f} s, the first is "
+        "_docs/index.html"
+    )
     return 0
 
 
@@ -161,7 +175,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if shutil.which("quarto"):
         return render(max(args.jobs, 1), args.whole)
-    print("Quarto is not installed (https://quarto.org/docs/get-started), so nothing is rendered; proving the pages without it instead.", flush=True)
+    print(
+        "Quarto is not installed (https://quarto.org/docs/get-started), so nothing is rendered; proving the pages without it instead.",
+        flush=True,
+    )
     return prove([])
 
 

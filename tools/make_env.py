@@ -5,6 +5,7 @@
 The environment carries a stamp: the digest of the files that decide what is installed. As long as the stamp fits, nothing is
 done and the call takes a fraction of a second. Only the standard library is used, because nothing else is there yet.
 """
+
 import hashlib
 import os
 import platform
@@ -60,18 +61,30 @@ def fits_pins(root: Path = ROOT) -> bool:
 def commands(root: Path = ROOT) -> list[list[str]]:
     "The pip commands that fill the environment."
     if fits_pins(root):
-        return [["install", "--no-deps", "--no-compile", "-r", "constraints.txt"],
-                ["install", "--no-deps", "--no-build-isolation", "-e", "."], ["check"]]
-    return [["install", "-c", "constraints.txt", "setuptools", "wheel"],
-            ["install", "-c", "constraints.txt", "--no-build-isolation", "-e", ".[dev,test]"]]
+        return [
+            ["install", "--no-deps", "--no-compile", "-r", "constraints.txt"],
+            ["install", "--no-deps", "--no-build-isolation", "-e", "."],
+            ["check"],
+        ]
+    return [
+        ["install", "-c", "constraints.txt", "setuptools", "wheel"],
+        ["install", "-c", "constraints.txt", "--no-build-isolation", "-e", ".[dev,test]"],
+    ]
 
 
 def pip(folder: Path, args: list[str], root: Path = ROOT) -> None:
     "Run pip quietly; its whole output is shown only where it fails."
     quiet = [] if args == ["check"] else ["-q"]
     env = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
-    done = subprocess.run([str(python_of(folder)), "-m", "pip", *args, *quiet], cwd=root, env=env, text=True, errors="replace",
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        [str(python_of(folder)), "-m", "pip", *args, *quiet],
+        cwd=root,
+        env=env,
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if done.returncode:
         shown = [line for line in done.stdout.splitlines() if not line.lstrip().startswith(HARMLESS)]
         sys.exit("\n".join([f"error: pip {' '.join(args)} ended with {done.returncode}", *shown[-40:]]))
@@ -99,6 +112,7 @@ def lock(folder: Path):
     handle = open(folder / ".lock", "w")
     try:
         import fcntl
+
         fcntl.flock(handle, fcntl.LOCK_EX)
     except ImportError:  # no such thing on Windows: there the calls are simply not made at once
         pass
@@ -107,8 +121,10 @@ def lock(folder: Path):
 
 def main(argv: list[str]) -> None:
     if sys.version_info < MIN_PYTHON:
-        sys.exit(f"error: Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer is needed, this is {platform.python_version()}; "
-                 "say which one with: make PYTHON=python3.11 …")
+        sys.exit(
+            f"error: Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer is needed, this is {platform.python_version()}; "
+            "say which one with: make PYTHON=python3.11 …"
+        )
     folder = Path(argv[0] if argv else ROOT / ".venv").resolve()
     if is_current(folder):
         return

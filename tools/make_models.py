@@ -5,6 +5,7 @@
 What a model is for, when not to take it and where it comes from stand where the model is registered; defaults and their reasons in its class of
 settings; what it costs in nbs/benchmarks/results. A test compares the page with what this would write.
 """
+
 import importlib
 import json
 import sys
@@ -15,9 +16,22 @@ from reference import Row, cell, code, fields_of, plain, table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, RESULTS = ROOT / "nbs" / "models_index.ipynb", ROOT / "nbs" / "benchmarks" / "results"
-INPUTS = {"tabular": "the current row: one line of features", "window": "a window of rows, the newest last", "rule": "the symbol's own earlier outcomes",
-          "game": "the log of games", "mixed": "what each of its members reads"}
-FAMILIES = {"baseline": "Rules", "classical": "Classical", "boosting": "Boosting", "neural": "Networks over windows", "timeseries": "Forecasting networks", "rating": "Ratings", "ensemble": "Ensembles"}
+INPUTS = {
+    "tabular": "the current row: one line of features",
+    "window": "a window of rows, the newest last",
+    "rule": "the symbol's own earlier outcomes",
+    "game": "the log of games",
+    "mixed": "what each of its members reads",
+}
+FAMILIES = {
+    "baseline": "Rules",
+    "classical": "Classical",
+    "boosting": "Boosting",
+    "neural": "Networks over windows",
+    "timeseries": "Forecasting networks",
+    "rating": "Ratings",
+    "ensemble": "Ensembles",
+}
 HEAD = """# Models
 
 > A card for each model: what it is for, when not to take it, what it reads, its settings with their defaults and reasons, and what it costs
@@ -33,34 +47,58 @@ def costs() -> dict[str, str]:
     out = {}
     for name, found in json.loads((RESULTS / "models.json").read_text(encoding="utf-8")).items():
         fit = found["shipped"]  # as people get it, without a benchmark's agreement on rounds and penalties
-        out[name] = f"{fit['seconds']:.1f} s and {fit['peak_mb']:,.0f} MB for {found['rows']:,} rows of 180 columns, on two cores ([benchmark](benchmarks/models.ipynb))"
+        out[name] = (
+            f"{fit['seconds']:.1f} s and {fit['peak_mb']:,.0f} MB for {found['rows']:,} rows of 180 columns, on two cores "
+            "([benchmark](benchmarks/models.ipynb))"
+        )
     for name, found in json.loads((RESULTS / "nets.json").read_text(encoding="utf-8"))["nets"].items():
         if whole := found.get("whole"):
-            out[name] = (f"{whole['epoch_s']:.0f} s an epoch and {whole['peak_mb']:,} MB for {found['rows']:,} rows of {found['features']} columns in windows of {found['length']}, "
-                         f"on two cores ([benchmark](benchmarks/nets.ipynb))")
+            out[name] = (
+                f"{whole['epoch_s']:.0f} s an epoch and {whole['peak_mb']:,} MB for {found['rows']:,} rows of {found['features']} columns "
+                f"in windows of {found['length']}, "
+                f"on two cores ([benchmark](benchmarks/nets.ipynb))"
+            )
     return out
 
 
 def facts(entry: dict[str, Any], cls: type, cost: str) -> list[tuple[str, str]]:
     "What is said of a model, a line a fact."
     stops = "on the validation rows" if entry["early_stopping"] else "no: validation rows change nothing that is learnt"
-    told = [("What it is for", cell(entry["purpose"])), ("When not to take it", cell(entry["not_for"])), ("Tasks", ", ".join(entry["tasks"])), ("Reads", INPUTS[entry["input_kind"]]),
-            ("Missing values", "are taken as they are, or filled by its own imputer" if entry["handles_nan"] else "must be filled before"), ("Stops early", stops),
-            ("GPU", "used where there is one" if entry["gpu"] else ""), ("Quantiles", "beside the value, where asked for" if entry["quantiles"] else ""),
-            ("Stored as", cell(entry["native_format"])), ("Cost", cost), ("Paper", cell(entry["paper"])),
-            ("Needs", code(f"pip install '{entry['extra']}'") if entry["extra"] else ""), ("Class", f"{code(cls.__name__)} of {code(entry['module'])}")]
+    told = [
+        ("What it is for", cell(entry["purpose"])),
+        ("When not to take it", cell(entry["not_for"])),
+        ("Tasks", ", ".join(entry["tasks"])),
+        ("Reads", INPUTS[entry["input_kind"]]),
+        ("Missing values", "are taken as they are, or filled by its own imputer" if entry["handles_nan"] else "must be filled before"),
+        ("Stops early", stops),
+        ("GPU", "used where there is one" if entry["gpu"] else ""),
+        ("Quantiles", "beside the value, where asked for" if entry["quantiles"] else ""),
+        ("Stored as", cell(entry["native_format"])),
+        ("Cost", cost),
+        ("Paper", cell(entry["paper"])),
+        ("Needs", code(f"pip install '{entry['extra']}'") if entry["extra"] else ""),
+        ("Class", f"{code(cls.__name__)} of {code(entry['module'])}"),
+    ]
     return [line for line in told if line[1]]
 
 
 def shared() -> list[Row]:
     "The settings that every model has."
     from lineupiq.base import ModelConfig
+
     return fields_of(ModelConfig)
 
 
 def setting_rows(rows: list[Row]) -> str:
     "Settings as a table."
-    return table(("Setting", "Type", "Default", "What it is, and why"), [(code(r.name), code(r.kind), code(r.default), cell(r.words)) for r in rows]) if rows else "It has none of its own."
+    return (
+        table(
+            ("Setting", "Type", "Default", "What it is, and why"),
+            [(code(r.name), code(r.kind), code(r.default), cell(r.words)) for r in rows],
+        )
+        if rows
+        else "It has none of its own."
+    )
 
 
 def card(entry: dict[str, Any], cost: str) -> str:
@@ -68,21 +106,35 @@ def card(entry: dict[str, Any], cost: str) -> str:
     cls = getattr(importlib.import_module(entry["module"]), entry["class"])
     settings = setting_rows([r for r in fields_of(cls.Config) if r not in shared()])
     lines = "\n".join(["| | |", "| ---- | ------------------ |", *(f"| {name} | {text} |" for name, text in facts(entry, cls, cost))])
-    return f"### {entry['name']}\n\n{plain(entry['description'])[:1].upper()}{plain(entry['description'])[1:]}.\n\n{lines}" + f"\n\nSettings, {code(cls.Config.__name__)}; besides them [those of every model](#settings-of-every-model):\n\n{settings}"
+    return (
+        f"### {entry['name']}\n\n{plain(entry['description'])[:1].upper()}{plain(entry['description'])[1:]}.\n\n{lines}"
+        + f"\n\nSettings, {code(cls.Config.__name__)}; besides them [those of every model](#settings-of-every-model):\n\n{settings}"
+    )
 
 
 def page() -> str:
     "The notebook's text."
     from lineupiq.registry import registry
+
     entries, cost = [e for e in registry().list_models() if e["module"].startswith("lineupiq.")], costs()
     texts = [("head", HEAD)]
     for family, title in FAMILIES.items():
         texts.append((family, f"## {title}"))
         texts += [(e["name"].replace("_", "-"), card(e, cost.get(e["name"], ""))) for e in entries if e["family"] == family]
-    texts.append(("shared", "## Settings of every model\n\nWhere a model changes one of these defaults, its card says so.\n\n" + setting_rows(shared())))
-    cells = [{"cell_type": "markdown", "id": f"models-{name}", "metadata": {}, "source": text.splitlines(keepends=True)} for name, text in texts]
+    texts.append(
+        (
+            "shared",
+            "## Settings of every model\n\nWhere a model changes one of these defaults, its card says so.\n\n" + setting_rows(shared()),
+        )
+    )
+    cells = [
+        {"cell_type": "markdown", "id": f"models-{name}", "metadata": {}, "source": text.splitlines(keepends=True)} for name, text in texts
+    ]
     kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
-    return json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    return (
+        json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1, ensure_ascii=False, sort_keys=True)
+        + "\n"
+    )
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ more are run; `--all` runs every page with a picture, `--slow` the cells marked 
 A page is run in a kernel of its own, in the style of `lineupiq.core.drawing.page_style`. Its cells keep what they print, without what differs
 from one run to the next: paths of temporary folders and today's stamps become …, and an output with an address, the machine's name or today's date is refused.
 """
+
 import argparse
 import ast
 import base64
@@ -60,7 +61,12 @@ def source(cell: dict) -> str:
 
 def images(cell: dict) -> list[bytes]:
     "The pictures that a cell holds, PNG or SVG."
-    found = [(kind, "".join(v)) for o in cell.get("outputs", []) for kind, v in o.get("data", {}).items() if kind in ("image/png", "image/svg+xml")]
+    found = [
+        (kind, "".join(v))
+        for o in cell.get("outputs", [])
+        for kind, v in o.get("data", {}).items()
+        if kind in ("image/png", "image/svg+xml")
+    ]
     return [base64.b64decode(v) if kind == "image/png" else v.encode() for kind, v in found]
 
 
@@ -73,7 +79,9 @@ def bare(code: str) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and isinstance(n.value.value, str))] or [ast.Pass()]
+            node.body = [
+                n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and isinstance(n.value.value, str))
+            ] or [ast.Pass()]
     return ast.unparse(tree)
 
 
@@ -94,7 +102,7 @@ def digest(nb: dict, root: Path = ROOT) -> str:
     "What a page's pictures are made by, in sixteen hexadecimal digits."
     cells = [c for c in nb["cells"] if c["cell_type"] == "code"]
     last = max((k for k, c in enumerate(cells) if images(c)), default=-1)
-    code = [bare(source(c)) for c in cells[:last + 1]]
+    code = [bare(source(c)) for c in cells[: last + 1]]
     names = sorted(set(re.findall(r"\bplot_\w+", "\n".join(code))))
     parts = code + [plot_functions(root)[n] for n in names if n in plot_functions(root)]
     return hashlib.sha256("\n\n".join(parts).encode()).hexdigest()[:16]
@@ -124,7 +132,7 @@ def cell_problems(cell: dict) -> list[str]:
     said = alt[1].strip().strip("\"'") if alt else ""
     out = ["a text for the picture, but no picture: run `make pages`"] if alt and not shown else []
     if shown and len(said) < 30:
-        out.append("a picture without words: begin the cell with #| fig-alt: \"what it shows\"")
+        out.append('a picture without words: begin the cell with #| fig-alt: "what it shows"')
     return out + [f"a picture of {len(data):,} bytes; at most {LARGEST:,}" for data in shown if len(data) > LARGEST]
 
 
@@ -153,8 +161,11 @@ def problems(root: Path = ROOT) -> list[str]:
 def small(png: str) -> str:
     "A picture of plain colours, as a palette of them: a third of the size."
     from PIL import Image
+
     out = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA").quantize(96, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA").quantize(
+        96, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+    ).save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
 
 
@@ -188,17 +199,27 @@ def run(path: Path, slow: bool = False) -> dict:
     "A page with the outputs of a fresh run."
     import nbformat
     from nbclient import NotebookClient
+
     nb = nbformat.read(path, 4)
-    some = [c for c in nb.cells if c.cell_type == "code" and (not UNRUN.search(c.source) or slow and re.search(r"^#\| *slow", c.source, re.M))]
+    some = [
+        c for c in nb.cells if c.cell_type == "code" and (not UNRUN.search(c.source) or slow and re.search(r"^#\| *slow", c.source, re.M))
+    ]
     first = nbformat.v4.new_code_cell(STYLE)
     work = nbformat.v4.new_notebook(cells=[first, *[nbformat.v4.new_code_cell(c.source) for c in some]])
-    NotebookClient(work, timeout=3600, kernel_name="python3", extra_arguments=["--log-level=ERROR"], resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(
+        work, timeout=3600, kernel_name="python3", extra_arguments=["--log-level=ERROR"], resources={"metadata": {"path": str(path.parent)}}
+    ).execute()
     for cell, done in zip(some, work.cells[1:], strict=True):
         cell.outputs = [] if UNSEEN.search(cell.source) else [nbformat.from_dict(k) for o in done.outputs if (k := kept(o))]
         for output in cell.outputs:
-            seen = "".join(str(v) for v in (output.get("text", ""), *[v for k, v in output.get("data", {}).items() if k.startswith("text/")]))
+            seen = "".join(
+                str(v) for v in (output.get("text", ""), *[v for k, v in output.get("data", {}).items() if k.startswith("text/")])
+            )
             if line := next((text for text in seen.splitlines() if volatile(text)), ""):
-                raise SystemExit(f"{path.relative_to(ROOT)}: an output that the next run will not repeat\n  where: {cell.source[:160]}\n  found: {line.strip()[:400]}\n  fix: show something else, or begin the cell with #| hide or #| output: false")
+                raise SystemExit(
+                    f"{path.relative_to(ROOT)}: an output that the next run will not repeat\n  where: {cell.source[:160]}\n  found: "
+                    f"{line.strip()[:400]}\n  fix: show something else, or begin the cell with #| hide or #| output: false"
+                )
             if output.get("name") == "stderr":
                 print(f"  {path.name} says on stderr: {output['text'][:300]}", file=sys.stderr)
     return nb
@@ -208,6 +229,7 @@ def store(path: Path, nb: dict) -> None:
     "Write a page back, clean, and its stamp."
     import nbformat
     from nbdev.clean import clean_nb
+
     text = nbformat.writes(nb)
     whole = json.loads(text)
     clean_nb(whole, allowed_cell_metadata_keys=["tags"])

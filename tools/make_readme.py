@@ -4,6 +4,7 @@
 
 The repository's page shows no picture that is written into the text, so each becomes a file of nbs/images.
 """
+
 import base64
 import html
 import re
@@ -22,6 +23,7 @@ def name(number: int) -> str:
 def page(root: Path = ROOT) -> tuple[str, list[bytes]]:
     "The page as Markdown, and its pictures in their order."
     import nbformat
+
     out, pictures = [], []
     for cell in nbformat.read(root / "nbs" / "index.ipynb", 4).cells:
         if cell.cell_type != "code":
@@ -35,7 +37,10 @@ def page(root: Path = ROOT) -> tuple[str, list[bytes]]:
         alt = re.search(r"^#\| *fig-alt: *\"?(.+?)\"?$", cell.source, re.M)
         for output in cell.outputs:
             if "image/png" in output.get("data", {}):
-                out.append(f'<img src="nbs/{name(len(pictures))}" width="{output.get("metadata", {}).get("image/png", {}).get("width", 640)}" alt="{html.escape(alt[1] if alt else "")}">')
+                out.append(
+                    f'<img src="nbs/{name(len(pictures))}" width="{output.get("metadata", {}).get("image/png", {}).get("width", 640)}" '
+                    f'alt="{html.escape(alt[1] if alt else "")}">'
+                )
                 pictures.append(output["data"]["image/png"])
             elif text := shown(output):
                 out.append(text)
@@ -49,11 +54,13 @@ def readme(root: Path = ROOT) -> str:
 
 def relink(text: str) -> str:
     "Links that are relative to nbs/, made relative to the project."
+
     def one(match: re.Match) -> str:
         label, target = match[1], match[2]
         if re.match(r"[a-z]+:|#", target):
             return match[0]
         return f"[{label}]({target[3:] if target.startswith('../') else 'nbs/' + target})"
+
     return re.sub(r"\[([^\]]*)\]\(([^)\s]+)\)", one, text)
 
 

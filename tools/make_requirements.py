@@ -4,6 +4,7 @@
 
 A test compares the page with what this would write, and follows every pointer of the map: pages, files, names, commands and tests.
 """
+
 import ast
 import json
 import re
@@ -26,6 +27,7 @@ This page is written by `python tools/make_requirements.py` from `tests/document
 def read_map(path: Path = SOURCE) -> tuple[dict[str, str], dict[str, dict]]:
     "(documents by number, requirements by id); tests that bear a requirement's number stand before those that the file names."
     import yaml
+
     told = yaml.safe_load(path.read_text(encoding="utf-8"))
     for key, tests in numbered_tests().items():
         if key in told["requirements"]:
@@ -69,9 +71,15 @@ def page() -> str:
     "The notebook's text."
     documents, requirements = read_map()
     texts = [HEAD] + [section(d, t, {k: e for k, e in requirements.items() if k.split("-")[0] == d}) for d, t in documents.items()]
-    cells = [{"cell_type": "markdown", "id": f"requirements-{i}", "metadata": {}, "source": text.splitlines(keepends=True)} for i, text in enumerate(texts)]
+    cells = [
+        {"cell_type": "markdown", "id": f"requirements-{i}", "metadata": {}, "source": text.splitlines(keepends=True)}
+        for i, text in enumerate(texts)
+    ]
     kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
-    return json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    return (
+        json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1, ensure_ascii=False, sort_keys=True)
+        + "\n"
+    )
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ Written are nbs/sidebar.yml (navigation bar, sidebars and with them previous and
 text is its title, so that title, sidebar and navigation agree. What is not written is refused: a page that is missing in the list, listed
 twice or not there, and two pages with one title. A test compares the two files with what this would write.
 """
+
 import json
 import re
 import sys
@@ -18,7 +19,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = "# Made from nbs/contents.yml with `python tools/make_sidebar.py`; edit that.\n"
 SIDEBARS = ("guide", "reference", "evidence")
-BAR = ("Start", "Tutorials", "How to", "Understand", "Reference", "Commands", "Models", "Benchmarks")  # sections that the bar names; the rest stands under More
+# sections that the bar names; the rest stands under More
+BAR = ("Start", "Tutorials", "How to", "Understand", "Reference", "Commands", "Models", "Benchmarks")
 REFERENCE = """# Reference
 
 > Every module, a line each: what it holds and where its page is
@@ -70,7 +72,11 @@ def module_of(path: Path) -> str:
 def problems(told: dict, root: Path = ROOT) -> list[str]:
     "What is wrong with the list, a line each."
     nbs, names = root / "nbs", listed(told)
-    there = {p.relative_to(nbs).as_posix() for p in nbs.rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(nbs).parts)}
+    there = {
+        p.relative_to(nbs).as_posix()
+        for p in nbs.rglob("*.ipynb")
+        if not any(part.startswith((".", "_")) for part in p.relative_to(nbs).parts)
+    }
     out = [f"{name}: not in nbs/contents.yml; add it where it is read" for name in sorted(there - set(names))]
     out += [f"{name}: in nbs/contents.yml and not in nbs/" for name in names if name not in there]
     out += [f"{name}: {names.count(name)} times in nbs/contents.yml" for name in sorted({n for n in names if names.count(n) > 1})]
@@ -101,10 +107,24 @@ def navigation(told: dict, root: Path = ROOT) -> dict:
     first = dict(sections)
     left = [link(text, first[text]) for text in BAR if text in first]
     more = [link(text, page) for text, page in told["more"].items()]
-    right = [{"text": about["version"], "href": f"{about['git_url']}/blob/{about['branch']}/CHANGELOG.md"}, {"icon": "github", "href": about["git_url"], "aria-label": "The repository"}]
-    bars = [{"id": name, "style": "docked", "collapse-level": 1 if name == "reference" else 2,
-             "contents": [{"section": node["section"], "contents": entries(node, root / "nbs")} for node in told[name] if next(walk([node]), None)]} for name in SIDEBARS]
-    return {"website": {"page-navigation": True, "navbar": {"left": [*left, {"text": "More", "menu": more}], "right": right}, "sidebar": bars}}
+    right = [
+        {"text": about["version"], "href": f"{about['git_url']}/blob/{about['branch']}/CHANGELOG.md"},
+        {"icon": "github", "href": about["git_url"], "aria-label": "The repository"},
+    ]
+    bars = [
+        {
+            "id": name,
+            "style": "docked",
+            "collapse-level": 1 if name == "reference" else 2,
+            "contents": [
+                {"section": node["section"], "contents": entries(node, root / "nbs")} for node in told[name] if next(walk([node]), None)
+            ],
+        }
+        for name in SIDEBARS
+    ]
+    return {
+        "website": {"page-navigation": True, "navbar": {"left": [*left, {"text": "More", "menu": more}], "right": right}, "sidebar": bars}
+    }
 
 
 def sidebar(told: dict, root: Path = ROOT) -> str:
@@ -115,6 +135,7 @@ def sidebar(told: dict, root: Path = ROOT) -> str:
 def reference(told: dict, root: Path = ROOT) -> str:
     "The text of nbs/reference.ipynb."
     import nbformat
+
     nbs = root / "nbs"
     cells = [REFERENCE.format(face="19_api.ipynb")]
     for node in told["reference"]:
@@ -122,7 +143,10 @@ def reference(told: dict, root: Path = ROOT) -> str:
         for group in groups:
             cells.append(f"## {group['section']}\n\n" + "\n".join(_line(nbs, page) for page in pages_of(group)))
     book = nbformat.v4.new_notebook(metadata={"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}})
-    book.cells = [{"cell_type": "markdown", "id": f"reference{i:02}", "metadata": {}, "source": text.splitlines(keepends=True)} for i, text in enumerate(cells)]
+    book.cells = [
+        {"cell_type": "markdown", "id": f"reference{i:02}", "metadata": {}, "source": text.splitlines(keepends=True)}
+        for i, text in enumerate(cells)
+    ]
     return json.dumps(book, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

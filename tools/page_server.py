@@ -7,6 +7,7 @@ process, in the moment that it begins, and its exit code, in the moment that it 
 numpy, pandas, matplotlib and IPython; here they are made once, and a page's process is a fork of this one. What must be seen to be imported
 late, or what begins threads, is not among them: the package itself, torch and the boosters.
 """
+
 import gc
 import importlib
 import json
@@ -15,9 +16,29 @@ import signal
 import sys
 from contextlib import suppress
 
-LIBRARIES = ("nbdev.test", "IPython.core.interactiveshell", "fastcore.test", "matplotlib.pyplot", "numpy", "pandas", "pyarrow.parquet", "pydantic", "yaml",
-             "scipy.stats", "scipy.optimize", "sklearn.linear_model", "sklearn.metrics", "sklearn.model_selection", "typer", "rich.console", "rich.table",
-             "cloudpickle", "joblib", "narwhals", "psutil")
+LIBRARIES = (
+    "nbdev.test",
+    "IPython.core.interactiveshell",
+    "fastcore.test",
+    "matplotlib.pyplot",
+    "numpy",
+    "pandas",
+    "pyarrow.parquet",
+    "pydantic",
+    "yaml",
+    "scipy.stats",
+    "scipy.optimize",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "typer",
+    "rich.console",
+    "rich.table",
+    "cloudpickle",
+    "joblib",
+    "narwhals",
+    "psutil",
+)
 
 
 def become(order: dict) -> None:
@@ -53,6 +74,7 @@ def main() -> None:
     order = orders()
     if order is not None:
         from nbdev.test import nbdev_test
+
         nbdev_test(path=order["path"], n_workers=0, flags=order["flags"])
 
 

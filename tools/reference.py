@@ -4,6 +4,7 @@ nbdev reads the source of a class from the module that the class says it is of. 
 classes are of `__main__`, and there is nothing to read: dataclasses stood there without a word. Here the module is imported instead of run
 again, and everything is read from its file. tools/check_docs.py puts this into nbdev's processing.
 """
+
 import ast
 import dataclasses
 import html
@@ -30,7 +31,11 @@ WIDTH = 100  # of a line of code on a page
 def source_of(module: str) -> tuple[str, ast.Module, dict[int, str]]:
     "A module's text, its tree, and its comments by line."
     text = Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
-    comments = {t.start[0]: t.string.lstrip("# ").strip() for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT}
+    comments = {
+        t.start[0]: t.string.lstrip("# ").strip()
+        for t in tokenize.generate_tokens(io.StringIO(text).readline)
+        if t.type == tokenize.COMMENT
+    }
     return text, ast.parse(text), comments
 
 
@@ -49,8 +54,16 @@ def node_of(module: str, name: str) -> ast.AST | None:
 def _patched(body: list[ast.stmt], name: str) -> ast.AST | None:
     "A method that a later cell gives to a class: `@patch def method(self: Class)`."
     owner, _, method = name.rpartition(".")
-    found = [n for n in body if isinstance(n, FUNCTIONS) and n.name == method and n.args.args and n.args.args[0].annotation is not None
-             and owner in ast.unparse(n.args.args[0].annotation) and any("patch" in ast.unparse(d) for d in n.decorator_list)]
+    found = [
+        n
+        for n in body
+        if isinstance(n, FUNCTIONS)
+        and n.name == method
+        and n.args.args
+        and n.args.args[0].annotation is not None
+        and owner in ast.unparse(n.args.args[0].annotation)
+        and any("patch" in ast.unparse(d) for d in n.decorator_list)
+    ]
     return found[-1] if owner and found else None
 
 
@@ -69,9 +82,11 @@ def noted(module: str, node: ast.AST) -> str:
 
 # ---- fields
 
+
 @dataclass(frozen=True)
 class Row:
     "A field of a class, as the table shows it."
+
     name: str
     kind: str
     default: str
@@ -82,7 +97,13 @@ class Row:
 def bounds(metadata: list[ast.expr]) -> str:
     "What stands beside a type in `Annotated`: limits as signs, without those that only a computer reaches; anything else as nothing."
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    return ", ".join(f"{signs[k.arg]} {ast.unparse(k.value)}" for m in metadata if isinstance(m, ast.Call) for k in m.keywords if k.arg in signs and "**" not in ast.unparse(k.value))
+    return ", ".join(
+        f"{signs[k.arg]} {ast.unparse(k.value)}"
+        for m in metadata
+        if isinstance(m, ast.Call)
+        for k in m.keywords
+        if k.arg in signs and "**" not in ast.unparse(k.value)
+    )
 
 
 def kind_of(annotation: ast.expr) -> str:
@@ -105,7 +126,11 @@ def kind_of(annotation: ast.expr) -> str:
 def aliases() -> dict[str, ast.expr]:
     "Names that the library gives to types with limits, such as Count, and what stands behind them."
     tree = source_of("lineupiq.base")[1]
-    return {target(n): n.value for n in tree.body if target(n) and isinstance(n.value, ast.Subscript) and ast.unparse(n.value.value) in ("Annotated", "Literal")}
+    return {
+        target(n): n.value
+        for n in tree.body
+        if target(n) and isinstance(n.value, ast.Subscript) and ast.unparse(n.value.value) in ("Annotated", "Literal")
+    }
 
 
 def default_of(cls: type, statement: ast.AST) -> str:
@@ -146,7 +171,9 @@ def fields_of(cls: type) -> list[Row]:
             name, words = target(s), noted(c.__module__, s) if target(s) else ""
             before = rows.get(name, Row(name, "", "", ""))
             if name and not name.startswith("_") and (isinstance(s, ast.AnnAssign) or words or name in rows or _is_enum(cls)):
-                rows[name] = Row(name, kind_of(s.annotation) if isinstance(s, ast.AnnAssign) else before.kind, default_of(cls, s), words or before.words)
+                rows[name] = Row(
+                    name, kind_of(s.annotation) if isinstance(s, ast.AnnAssign) else before.kind, default_of(cls, s), words or before.words
+                )
                 if not (c is cls or shown and name in known):
                     rows[name] = dataclasses.replace(rows[name], of_parent=True)
     return [r for r in rows.values() if not r.of_parent]
@@ -154,17 +181,21 @@ def fields_of(cls: type) -> list[Row]:
 
 def _is_enum(cls: type) -> bool:
     from enum import Enum
+
     return issubclass(cls, Enum)
 
 
 # ---- text
 
+
 def plain(text: str) -> str:
     "Words for a page: nothing outside of code is markup, and a flag is code, so that no printer makes a dash of it."
+
     def words(part: str) -> str:
         part = re.sub(r"([*<$\\~^])", r"\\\1", part)
         part = re.sub(r"(?<=\W)_|_(?=\W)|^_", r"\\_", part)
         return FLAG.sub(lambda m: f"`{m[0]}`", part)
+
     return "".join(part if part.startswith("`") else words(part) for part in CODE.split(text))
 
 
@@ -226,7 +257,14 @@ def methods_of(module: str, name: str, node: ast.ClassDef) -> str:
     properties = [n for n in public if marks[n] & {"property", "cached_property", "functools.cached_property"}]
     out = []
     if properties:
-        rows = [(f"[{code(n.name)}]{{#{anchor(f'{name}.{n.name}')}}}", code(kind_of(n.returns)) if n.returns else "", cell(ast.get_docstring(n) or "")) for n in properties]
+        rows = [
+            (
+                f"[{code(n.name)}]{{#{anchor(f'{name}.{n.name}')}}}",
+                code(kind_of(n.returns)) if n.returns else "",
+                cell(ast.get_docstring(n) or ""),
+            )
+            for n in properties
+        ]
         out.append("**Properties**\n\n" + table(("Property", "Type", "What it is"), rows))
     for n in public:
         if n in properties or any(m.endswith((".setter", "overload")) for m in marks[n]):
@@ -242,19 +280,26 @@ def describe(module: str, name: str, repository: str = "") -> str:
     if node is None:
         raise LookupError(f"{module} defines no {name}")
     file = module.replace(".", "/") + ("/__init__" if importlib.util.find_spec(module).submodule_search_locations else "")
-    where = f'[source]({repository}/{file}.py#L{node.lineno}){{target="_blank" style="float:right; font-size:smaller"}}\n\n' if repository else ""
+    where = (
+        f'[source]({repository}/{file}.py#L{node.lineno}){{target="_blank" style="float:right; font-size:smaller"}}\n\n'
+        if repository
+        else ""
+    )
     parts = [f"---\n\n{where}### {name} {{#{anchor(name)}}}"]
     if not isinstance(node, ast.ClassDef):
         return "\n\n".join([*parts, f"```python\n{header(module, node)}\n```", said(node)])
     cls = getattr(importlib.import_module(module), name)
     parts += [f"```python\n{class_head(cls, node)}\n```", said(node)]
     if rows := fields_of(cls):
-        parts.append(table(("Field", "Type", "Default", "What it is"), [(code(r.name), code(r.kind), code(r.default), cell(r.words)) for r in rows]))
+        parts.append(
+            table(("Field", "Type", "Default", "What it is"), [(code(r.name), code(r.kind), code(r.default), cell(r.words)) for r in rows])
+        )
     return "\n\n".join(p for p in [*parts, methods_of(module, name, node)] if p)
 
 
 class Entry:
     "What `show_doc` returns while pages are made."
+
     def __init__(self, text: str):
         self.text = text
 
@@ -264,13 +309,15 @@ class Entry:
 
 # ---- links, and the line that imports
 
+
 class Names:
     "Where each public name stands, from nbdev's index."
+
     def __init__(self, index: dict):
         self.by_name: dict[str, list[tuple[str, str]]] = {}
         for module, names in index["syms"].items():
             for full, (page, _) in names.items():
-                short = full[len(module) + 1:]
+                short = full[len(module) + 1 :]
                 if any(p.startswith("_") for p in short.split(".")):
                     continue
                 for each in {full, short}:
@@ -305,7 +352,8 @@ class Names:
     def _names(self, line: str, module: str, here: str) -> str:
         if line.startswith("#"):
             return line
-        first = line.index("|", 1) if line.startswith("| `") and line.count("|") > 1 else 0  # a table's own names, such as fields, are no links
+        # a table's own names, such as fields, are no links
+        first = line.index("|", 1) if line.startswith("| `") and line.count("|") > 1 else 0
         return line[:first] + NAME.sub(lambda m: self._link(m, module, here), line[first:])
 
     def _link(self, match: re.Match, module: str, here: str) -> str:
@@ -324,7 +372,12 @@ def import_line(module: str) -> str:
     if module.count(".") == 0:
         return f"import {module} as lq"
     line = f"from {module} import {', '.join(names)}"
-    return line if len(line) <= WIDTH else f"from {module} import (\n{textwrap.fill(', '.join(names), WIDTH, initial_indent='    ', subsequent_indent='    ', break_on_hyphens=False)}\n)"
+    return (
+        line
+        if len(line) <= WIDTH
+        else f"from {module} import "
+        f"(\n{textwrap.fill(', '.join(names), WIDTH, initial_indent='    ', subsequent_indent='    ', break_on_hyphens=False)}\n)"
+    )
 
 
 def lacking(page: str, text: str, module: str) -> list[str]:
@@ -359,7 +412,9 @@ def is_check(statement: ast.stmt) -> bool:
         return any("ExceptionExpected" in ast.unparse(i.context_expr) for i in statement.items) or all(map(is_check, statement.body))
     if isinstance(statement, (ast.For, ast.If)):
         return all(map(is_check, statement.body))
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) and bool(CHECKS.match(ast.unparse(statement.value.func)))
+    return (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) and bool(CHECKS.match(ast.unparse(statement.value.func)))
+    )
 
 
 def only_checks(source: str) -> bool:

@@ -5,6 +5,7 @@
 Four steps: the notebooks are clean and the package is in sync with them; ruff; `nbdev_test` over every notebook, each in a process of
 its own (page_server.py); pytest over tests/. Notebooks and tests are counted. A failed step of the first two counts as one failure.
 """
+
 import argparse
 import atexit
 import filecmp
@@ -36,6 +37,7 @@ TIMEOUT = 600  # seconds a notebook may take; slow cells get an hour
 @dataclass
 class Count:
     "What was seen."
+
     passed: int = 0
     failed: int = 0
     skipped: int = 0
@@ -57,7 +59,8 @@ def scratch_folder() -> str:
 
 
 def environment() -> dict:
-    "One thread a process, since two processes run at once; an absolute data folder, since notebooks run in their own; the venv's scripts first."
+    """One thread a process, since two processes run at once; an absolute data folder, since notebooks run in their own; the venv's scripts
+    first."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "LINEUPIQ_NUM_THREADS": "1", "DO_NOT_TRACK": "true", "MPLBACKEND": "agg"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     env["PYTHONDONTWRITEBYTECODE"] = ""  # compiling the libraries anew in every process would take most of the time
@@ -74,8 +77,17 @@ def say(text: str) -> None:
 
 def run(args: list, cwd: Path = ROOT, timeout: float | None = None) -> tuple[int, str]:
     "A command's exit code and what it printed; 124 where it took too long."
-    with subprocess.Popen([str(a) for a in args], cwd=cwd, env=environment(), text=True, errors="replace", stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as child:
+    with subprocess.Popen(
+        [str(a) for a in args],
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as child:
         try:
             out, _ = child.communicate(timeout=timeout)
             return child.returncode, out
@@ -93,7 +105,11 @@ def tree(root: Path) -> dict[str, Path]:
     for part in PARTS:
         top = root / part
         files = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file())
-        out |= {str(p.relative_to(root)): p for p in files if not set(p.parts) & {".ipynb_checkpoints", "__pycache__", "experiments", "catboost_info"}}
+        out |= {
+            str(p.relative_to(root)): p
+            for p in files
+            if not set(p.parts) & {".ipynb_checkpoints", "__pycache__", "experiments", "catboost_info"}
+        }
     return {k: v for k, v in out.items() if k.endswith((".ipynb", ".py", ".toml", ".md"))}
 
 
@@ -132,6 +148,9 @@ def check_sync() -> Count:
 def check_lint() -> Count:
     "Step 2."
     code, text = run([Path(sys.executable).with_name("ruff"), "check", "--output-format", "concise", "."])
+    unformatted, names = run([sys.executable, ROOT / "tools" / "format_code.py", "--check"])
+    if unformatted:
+        code, text = 1, f"{text}{names}Run `make format`, look at the difference and commit it."
     say("lint: ruff is content" if not code else f"lint: FAILED\n{text}")
     return Count(failed=int(bool(code)))
 
@@ -152,8 +171,15 @@ class PageServer:
 
     def begin(self) -> None:
         "Start the process."
-        self.process = subprocess.Popen([sys.executable, ROOT / "tools" / "page_server.py"], cwd=ROOT, env=environment(), text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        self.process = subprocess.Popen(
+            [sys.executable, ROOT / "tools" / "page_server.py"],
+            cwd=ROOT,
+            env=environment(),
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
 
     def run(self, path: Path, flags: str, timeout: float) -> tuple[int, str]:
         "As `run` with nbdev_test: the page's exit code and what it printed; 124 where it took too long."
@@ -247,7 +273,9 @@ def junit_count(path: Path) -> Count:
     "What pytest's XML says."
     suite = ET.parse(path).getroot()
     suites = [suite] if suite.tag == "testsuite" else list(suite)
-    total, bad, skipped = (sum(int(s.get(k, 0)) for s in suites for k in keys) for keys in (("tests",), ("failures", "errors"), ("skipped",)))
+    total, bad, skipped = (
+        sum(int(s.get(k, 0)) for s in suites for k in keys) for keys in (("tests",), ("failures", "errors"), ("skipped",))
+    )
     return Count(total - bad - skipped, bad, skipped)
 
 
@@ -255,7 +283,23 @@ def check_tests(jobs: int, slow: bool = False) -> Count:
     "Step 4."
     with tempfile.TemporaryDirectory(prefix="lineupiq-tests-") as scratch:
         report = Path(scratch, "junit.xml")
-        args = [sys.executable, "-m", "pytest", "tests", "-q", "-rs", "-n", jobs, "-m", "slow" if slow else "not slow", f"--junitxml={report}", "-p", "no:cacheprovider", "--durations=40", "--durations-min=4"]
+        args = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "tests",
+            "-q",
+            "-rs",
+            "-n",
+            jobs,
+            "-m",
+            "slow" if slow else "not slow",
+            f"--junitxml={report}",
+            "-p",
+            "no:cacheprovider",
+            "--durations=40",
+            "--durations-min=4",
+        ]
         code = subprocess.run([str(a) for a in args], cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL).returncode
         if not report.exists():
             say(f"tests: FAILED, pytest ended with {code} and no report")
@@ -276,9 +320,15 @@ def main(argv: list[str] | None = None) -> int:
     chosen = args.only.split(",")
     if odd := set(chosen) - set(STEPS):
         parser.error(f"unknown step {', '.join(sorted(odd))}; expected {', '.join(STEPS)}")
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would hand "ignored" down to the tests of interruption
+    # a shell's background job would hand "ignored" down to the tests of interruption
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     started, total = time.monotonic(), Count()
-    todo = {"sync": check_sync, "lint": check_lint, "notebooks": lambda: check_notebooks(args.jobs, args.slow), "tests": lambda: check_tests(args.jobs, args.slow)}
+    todo = {
+        "sync": check_sync,
+        "lint": check_lint,
+        "notebooks": lambda: check_notebooks(args.jobs, args.slow),
+        "tests": lambda: check_tests(args.jobs, args.slow),
+    }
     for name in STEPS:
         if name in chosen:
             total += todo[name]()

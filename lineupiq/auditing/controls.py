@@ -54,13 +54,15 @@ def _memory(x: np.ndarray) -> float:
     "Correlation of a series with itself one row later; 0 where it has none."
     a, b = x[:-1], x[1:]
     ok = np.isfinite(a) & np.isfinite(b)
-    if ok.sum() < 10 or np.std(a[ok]) == 0 or np.std(b[ok]) == 0: return 0.0
+    if ok.sum() < 10 or np.std(a[ok]) == 0 or np.std(b[ok]) == 0:
+        return 0.0
     return float(np.clip(np.corrcoef(a[ok], b[ok])[0, 1], -0.99, 0.99))
 
 # %% ../../nbs/11_auditing/03_controls.ipynb #1c19186f
 def _wander(n: int, memory: float, rng: np.random.Generator) -> np.ndarray:
     "A first-order autoregression."
     from scipy.signal import lfilter
+
     return lfilter([1.0], [1.0, -memory], rng.normal(size=n + 200))[200:]
 
 # %% ../../nbs/11_auditing/03_controls.ipynb #273221fb
@@ -73,21 +75,27 @@ def noise_features(
     own = list(panel.frame.groupby("symbol", sort=False).indices.values())
     for f in panel.features:
         x = frame[f.name]
-        numbers = pd.factorize(x, sort=True)[0].astype(np.float64) if f.kind == "category" else x.to_numpy(dtype=np.float64, na_value=np.nan)
+        numbers = (
+            pd.factorize(x, sort=True)[0].astype(np.float64) if f.kind == "category" else x.to_numpy(dtype=np.float64, na_value=np.nan)
+        )
         longest = max(own, key=len)
         memory, path = _memory(numbers[longest]), np.empty(len(panel))
-        for rows in own: path[rows] = _wander(len(rows), memory, rng)
+        for rows in own:
+            path[rows] = _wander(len(rows), memory, rng)
         source = np.argsort(numbers, kind="stable")  # missing values last
         mixed = np.empty(len(panel), dtype=np.int64)
         mixed[np.argsort(path, kind="stable")] = source
         frame[f.name] = x.to_numpy()[mixed] if f.kind != "category" else x.iloc[mixed].to_numpy()
     kept = {rule: f"rule_{rule}" for rule in panel.rules}  # a rule that reads a feature goes on reading what it was
-    return replace(panel, frame=frame.assign(**{kept[r]: panel.frame[c] for r, c in panel.rules.items()}), rules=kept, log=_noise_log(panel.log, rng))
+    return replace(
+        panel, frame=frame.assign(**{kept[r]: panel.frame[c] for r, c in panel.rules.items()}), rules=kept, log=_noise_log(panel.log, rng)
+    )
 
 # %% ../../nbs/11_auditing/03_controls.ipynb #12c47da5
 def _noise_log(log: pd.DataFrame | None, rng: np.random.Generator) -> pd.DataFrame | None:
     "A log whose results are those of other games."
-    if log is None: return None
+    if log is None:
+        return None
     played = np.flatnonzero(log["home_score"].notna().to_numpy())
     out, mixed = log.copy(), rng.permutation(played)
     for column in ("home_score", "away_score"):
@@ -103,6 +111,7 @@ SIGMAS = 3.0  # standard errors above no gain at all that are too many
 @dataclass(frozen=True)
 class Gain:
     "The gain of a model over its rule on data without anything to gain."
+
     model: str
     metric: str
     value: float  # over the strongest rule
@@ -116,7 +125,11 @@ class Gain:
         return self.value / self.error if self.error else float("-inf")
 
     def __str__(self) -> str:
-        return f"{self.metric} gains {self.value:+.4f} ± {self.error:.4f} on {self.rule}, {self.n} rows" if self.error else f"{self.metric} gains {self.value:+.4f} on {self.rule}; too few stretches of time for an error"
+        return (
+            f"{self.metric} gains {self.value:+.4f} ± {self.error:.4f} on {self.rule}, {self.n} rows"
+            if self.error
+            else f"{self.metric} gains {self.value:+.4f} on {self.rule}; too few stretches of time for an error"
+        )
 
 # %% ../../nbs/11_auditing/03_controls.ipynb #958e30a9
 def gain_on_rules(
@@ -129,9 +142,20 @@ def gain_on_rules(
     metric = get_metric(PLAUSIBLE[panel.task][0])
     rows = common_rows(predictions, "test")
     rule = strongest_rule(panel, predictions, metric, rows)
-    if rule is None: return None
+    if rule is None:
+        return None
     units = score_units(panel, rows)
     times, own, base = units.pop("times"), on_rows(predictions[model], "test", rows), on_rows(predictions[rule], "test", rows)
-    try: found = skill_interval(metric, own["y"].to_numpy(), forecast_of(own, metric), forecast_of(base, metric), times, classes=panel.classes, how=Resampling(draws=draws, **units))
-    except UndefinedScore: return None
+    try:
+        found = skill_interval(
+            metric,
+            own["y"].to_numpy(),
+            forecast_of(own, metric),
+            forecast_of(base, metric),
+            times,
+            classes=panel.classes,
+            how=Resampling(draws=draws, **units),
+        )
+    except UndefinedScore:
+        return None
     return Gain(model, metric.name, found.score, None if found.low is None else (found.high - found.low) / 3.92, rule, found.n)

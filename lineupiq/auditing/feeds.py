@@ -29,9 +29,11 @@ __all__ = ['Feed', 'feed_of']
 @dataclass(frozen=True)
 class Feed:
     "Raw rows of a source, and what is done to them."
+
     world: World
     until: Callable[[Any, np.datetime64], Any] | None = None  # raw rows as they were at a moment; None: they cannot be reached
-    coming: Callable[[Any, np.datetime64], Panel] | None = None  # the panel of a morning: rows up to the moment, without what was known later; None: the source has no such rows
+    # the panel of a morning: rows up to the moment, without what was known later; None: the source has no such rows
+    coming: Callable[[Any, np.datetime64], Panel] | None = None
     every: bool = True  # False: some of the coming rows are not known beforehand, such as who will play
     columns: bool = False  # True: the raw rows are one table, and the builder says which columns it needs
     sorting: Callable[[Any], Panel] | None = None  # the builder told to sort, where it refuses rows out of order otherwise
@@ -42,7 +44,12 @@ def _declared_feed(ask: DataRequest, horizon: int | None) -> Feed:
     entry = SOURCES[ask.data]
     about, given = entry.raw, source_options(ask) | ({"horizon": horizon} if horizon else {})
     more = {"upcoming": True} if "upcoming" in entry.options else {}
-    return Feed(world_of(ask, horizon), lambda raw, at: raw[about.times(raw) <= at], lambda raw, at: entry.panel(given | more, _unknown(raw, at, about)), columns=True)
+    return Feed(
+        world_of(ask, horizon),
+        lambda raw, at: raw[about.times(raw) <= at],
+        lambda raw, at: entry.panel(given | more, _unknown(raw, at, about)),
+        columns=True,
+    )
 
 
 def _unknown(raw: pd.DataFrame, at: np.datetime64, about: RawRows) -> pd.DataFrame:
@@ -73,7 +80,11 @@ def _nfl_feed(ask: DataRequest, horizon: int | None) -> Feed:
 def _weeks_until(raw: Mapping[str, pd.DataFrame], at: np.datetime64, as_of: AsOf = KICKOFF) -> dict[str, pd.DataFrame]:
     "Every table up to the week of a moment."
     games = raw["schedules"]
-    began = games["kickoff"] if as_of.into is None else games[["season", "week"]].merge(week_moments(games, as_of), on=["season", "week"], how="left")["decided"].set_axis(games.index)
+    began = (
+        games["kickoff"]
+        if as_of.into is None
+        else games[["season", "week"]].merge(week_moments(games, as_of), on=["season", "week"], how="left")["decided"].set_axis(games.index)
+    )
     weeks = (games["season"] * 100 + games["week"])[naive_utc(began) <= at]
     last = weeks.max()
     return {k: t[t["season"] * 100 + t["week"] <= last] if {"season", "week"} <= set(t) else t for k, t in raw.items()}
@@ -84,8 +95,15 @@ def _without_results(raw: Mapping[str, pd.DataFrame], at: np.datetime64) -> dict
     games = raw["schedules"]
     week = games["season"] * 100 + games["week"]
     coming = week == week.max()
-    out = {**raw, "schedules": games.assign(**{c: games[c].where(~coming) for c in ("home_score", "away_score", "result", "total") if c in games})}
-    return out | {k: t[t["season"] * 100 + t["week"] < week.max()] for k in ("player_stats", "snap_counts") if (t := raw.get(k)) is not None and {"season", "week"} <= set(t)}
+    out = {
+        **raw,
+        "schedules": games.assign(**{c: games[c].where(~coming) for c in ("home_score", "away_score", "result", "total") if c in games}),
+    }
+    return out | {
+        k: t[t["season"] * 100 + t["week"] < week.max()]
+        for k in ("player_stats", "snap_counts")
+        if (t := raw.get(k)) is not None and {"season", "week"} <= set(t)
+    }
 
 # %% ../../nbs/11_auditing/06a_feeds.ipynb #975ebe54
 def _table_feed(ask: DataRequest, cfg: TableConfig) -> Feed:
@@ -96,12 +114,14 @@ def _table_feed(ask: DataRequest, cfg: TableConfig) -> Feed:
     kept = replace(cfg, upcoming=True, drop_missing_target=False)
     world = World(raw, partial(rows_panel, cfg=cfg), partial(spoil_table, cfg=cfg), "the file's outcomes and columns")
     until = lambda raw, at: raw[row_times(raw, cfg)[0] <= at]  # noqa: E731
+
     def coming(raw: pd.DataFrame, at: np.datetime64) -> Panel:
         out = until(raw, at).copy()
         late = ~(row_times(out, cfg)[1] <= at)
         for column in dict.fromkeys([cfg.label, *(h.column for h in cfg.history if h.outcome and h.column != cfg.label)]):
             out[column] = out[column].where(~late)
         return rows_panel(out, kept, to_fit=False)
+
     return Feed(world, until, coming, columns=True, sorting=partial(rows_panel, cfg=replace(cfg, sort=True)))
 
 
@@ -109,6 +129,7 @@ def _league_feed(ask: DataRequest, cfg: TableConfig) -> Feed:
     "A table of games."
     from lineupiq.core.readers import read_table
     from lineupiq.data.leagues import league_panel
+
     raw, games = game_rows(cfg.games, table_files(ask.data, cfg, source_files(ask)), cfg.decimal), cfg.games
     scores = [c for c in (games.home_score, games.away_score, games.score) if c]
     about = RawRows(read_table, games.date, tuple(c for c in raw if c not in scores), dict.fromkeys(scores, games.lasts or "6h"))

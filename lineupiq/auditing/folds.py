@@ -29,7 +29,12 @@ from ..data.panel import Panel
 __all__ = ['ROLES', 'MOST_FOLDS', 'MOST_NUMBERS', 'checked_folds', 'splitter_factory', 'AuditReport', 'audit_cv']
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #33a861fb
-ROLES = {"times": ("times", "time", "prediction_times", "pred_times", "t0"), "label_end": ("label_end", "label_ends", "evaluation_times", "eval_times", "t1"), "groups": ("groups",), "y": ("y",)}
+ROLES = {
+    "times": ("times", "time", "prediction_times", "pred_times", "t0"),
+    "label_end": ("label_end", "label_ends", "evaluation_times", "eval_times", "t1"),
+    "groups": ("groups",),
+    "y": ("y",),
+}
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #12b73096
 def _given(call: Callable, have: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,12 +48,20 @@ MOST_FOLDS, MOST_NUMBERS = 10_000, 100_000_000  # a splitter that yields more, f
 # %% ../../nbs/11_auditing/01_folds.ipynb #b447274e
 def _row_numbers(value: Any, n: int, where: str) -> np.ndarray:
     "Row numbers as they were given, or an error: nothing is rounded."
-    try: rows = np.asarray(value)
-    except (TypeError, ValueError): rows = np.empty((0, 0))
+    try:
+        rows = np.asarray(value)
+    except (TypeError, ValueError):
+        rows = np.empty((0, 0))
     if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
-        raise ConfigError("a fold is not made of row numbers", where=where, found=repr(value)[:80], expected="one-dimensional whole numbers, a pair (train, test) for each fold")
+        raise ConfigError(
+            "a fold is not made of row numbers",
+            where=where,
+            found=repr(value)[:80],
+            expected="one-dimensional whole numbers, a pair (train, test) for each fold",
+        )
     odd = rows[(rows < 0) | (rows >= n)] if rows.size else rows
-    if len(odd): raise ConfigError("a fold names a row that does not exist", where=where, found=f"row {odd[0]}", expected=f"0 to {n - 1}")
+    if len(odd):
+        raise ConfigError("a fold names a row that does not exist", where=where, found=f"row {odd[0]}", expected=f"0 to {n - 1}")
     return rows.astype(np.int64)
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #feca347d
@@ -59,15 +72,31 @@ def checked_folds(
 ) -> list[tuple[np.ndarray, np.ndarray]]:  # (train, test) row numbers
     "Folds that are row numbers, each of a row that exists, and not without end."
     out, numbers = [], 0
-    try: each = iter(folds)
-    except TypeError: raise ConfigError("a splitter has to yield folds", where=where, found=repr(folds)[:80], expected="a pair (train, test) of row numbers for each fold") from None
+    try:
+        each = iter(folds)
+    except TypeError:
+        raise ConfigError(
+            "a splitter has to yield folds",
+            where=where,
+            found=repr(folds)[:80],
+            expected="a pair (train, test) of row numbers for each fold",
+        ) from None
     for fold in each:
-        try: pair = (fold.train, fold.test) if hasattr(fold, "train") else tuple(fold)[:2]
-        except TypeError: pair = ()
-        if len(pair) < 2: raise ConfigError("a fold is not a pair", where=where, found=repr(fold)[:80], expected="(train, test), row numbers each")
+        try:
+            pair = (fold.train, fold.test) if hasattr(fold, "train") else tuple(fold)[:2]
+        except TypeError:
+            pair = ()
+        if len(pair) < 2:
+            raise ConfigError("a fold is not a pair", where=where, found=repr(fold)[:80], expected="(train, test), row numbers each")
         out.append(tuple(_row_numbers(part, n, f"{where}, fold {len(out)}") for part in pair))
         numbers += sum(map(len, out[-1]))
-        if len(out) > MOST_FOLDS or numbers > MOST_NUMBERS: raise ConfigError("the splitter does not come to an end", where=where, found=f"{len(out)} folds, {numbers} row numbers so far", expected=f"at most {MOST_FOLDS} folds")
+        if len(out) > MOST_FOLDS or numbers > MOST_NUMBERS:
+            raise ConfigError(
+                "the splitter does not come to an end",
+                where=where,
+                found=f"{len(out)} folds, {numbers} row numbers so far",
+                expected=f"at most {MOST_FOLDS} folds",
+            )
     return out
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #ec532958
@@ -77,25 +106,44 @@ def _theirs(where: str, doing: str) -> Iterator[None]:
     here = os.getcwd()
     sys.path.insert(0, here)
     try:
-        with redirect_stdout(sys.stderr): yield
-    except (LineupIQError, KeyboardInterrupt, MemoryError): raise
+        with redirect_stdout(sys.stderr):
+            yield
+    except (LineupIQError, KeyboardInterrupt, MemoryError):
+        raise
     except BaseException as err:  # a sys.exit(0) would otherwise end the audit as if all were well
-        if getattr(err, "exit_code", 0) > 128: raise  # SIGTERM or SIGHUP, as the command line hands it on
-        raise ConfigError(f"the splitter cannot be {doing}", where=where, found=f"{type(err).__name__}: {err}"[:300], fix="mend the splitter, or give it other arguments (args, --arg name=value)") from err
+        if getattr(err, "exit_code", 0) > 128:
+            raise  # SIGTERM or SIGHUP, as the command line hands it on
+        raise ConfigError(
+            f"the splitter cannot be {doing}",
+            where=where,
+            found=f"{type(err).__name__}: {err}"[:300],
+            fix="mend the splitter, or give it other arguments (args, --arg name=value)",
+        ) from err
     finally:
-        if here in sys.path: sys.path.remove(here)
+        if here in sys.path:
+            sys.path.remove(here)
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #9ae97cb2
 def _splitter_class(where: str) -> Callable:
     "The class behind module:Class."
     module, colon, name = where.partition(":")
     looked = ", ".join([*dict.fromkeys([os.getcwd(), *[p for p in sys.path if p and not p.endswith(".zip")]])][:8])
-    wrong = lambda found: ConfigError("no such splitter", where="splitter, --splitter", found=found, expected="module:Class, e.g. sklearn.model_selection:TimeSeriesSplit", fix=f"it is looked for in {looked}")  # noqa: E731
-    if not (module and colon and name): raise wrong(where)
+    wrong = lambda found: ConfigError(
+        "no such splitter",
+        where="splitter, --splitter",
+        found=found,
+        expected="module:Class, e.g. sklearn.model_selection:TimeSeriesSplit",
+        fix=f"it is looked for in {looked}",
+    )  # noqa: E731
+    if not (module and colon and name):
+        raise wrong(where)
     with _theirs(where, "imported"):
-        try: cls = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as err: raise wrong(f"{where}: {err}") from None
-    if not isinstance(cls, type): raise wrong(f"{where} is a {type(cls).__name__}, not a class")
+        try:
+            cls = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as err:
+            raise wrong(f"{where}: {err}") from None
+    if not isinstance(cls, type):
+        raise wrong(f"{where} is a {type(cls).__name__}, not a class")
     return cls
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #ab2afd37
@@ -106,18 +154,33 @@ def splitter_factory(
 ) -> Callable[..., list]:  # (times, label_end, groups) -> folds
     "Anybody's splitter as a function of the rows."
     cls = _splitter_class(where)
+
     def folds(times: ArrayLike, label_end: ArrayLike | None = None, groups: ArrayLike | None = None) -> list:
-        have = {"times": pd.Series(times).reset_index(drop=True), "label_end": None if label_end is None else pd.Series(label_end).reset_index(drop=True), "groups": groups}
-        with _theirs(where, "built"): made = cls(**{k: v for k, v in _given(cls.__init__, have).items() if k not in (args or {})}, **(args or {}))
-        if not callable(getattr(made, "split", None)): raise ConfigError("the splitter has no split", where=where, expected="a class with split(X), as scikit-learn's have")
+        have = {
+            "times": pd.Series(times).reset_index(drop=True),
+            "label_end": None if label_end is None else pd.Series(label_end).reset_index(drop=True),
+            "groups": groups,
+        }
+        with _theirs(where, "built"):
+            made = cls(**{k: v for k, v in _given(cls.__init__, have).items() if k not in (args or {})}, **(args or {}))
+        if not callable(getattr(made, "split", None)):
+            raise ConfigError("the splitter has no split", where=where, expected="a class with split(X), as scikit-learn's have")
         with _theirs(where, "asked for folds"):
-            return checked_folds(made.split(np.zeros((len(times), 1)), **{k: v for k, v in _given(made.split, have | {"y": y}).items() if k not in ("X", "times")}), len(times), where)
+            return checked_folds(
+                made.split(
+                    np.zeros((len(times), 1)), **{k: v for k, v in _given(made.split, have | {"y": y}).items() if k not in ("X", "times")}
+                ),
+                len(times),
+                where,
+            )
+
     return folds
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #6b80189c
 @dataclass(repr=False)
 class AuditReport(Shown):
     "The findings of an audit, and a list of everything that was looked at."
+
     findings: list[Finding]
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -134,7 +197,14 @@ class AuditReport(Shown):
 
     def record(self) -> dict[str, Any]:
         "The report as plain values for JSON."
-        return {"verdict": "fail" if self.failed else "unknown" if self.unasked else "pass", "counts": self.counts(), "findings": [f.record() for f in self.findings], **({"unasked": self.unasked} if self.unasked else {}), **self.facts, "seconds": round(self.seconds, 1)}
+        return {
+            "verdict": "fail" if self.failed else "unknown" if self.unasked else "pass",
+            "counts": self.counts(),
+            "findings": [f.record() for f in self.findings],
+            **({"unasked": self.unasked} if self.unasked else {}),
+            **self.facts,
+            "seconds": round(self.seconds, 1),
+        }
 
     def table(self) -> pd.DataFrame:  # title, verdict, evidence, finding
         "The findings as a table."
@@ -144,16 +214,36 @@ class AuditReport(Shown):
         "The findings, the loudest first."
         order = {"fail": 0, "unknown": 1, "warn": 2, "pass": 3}
         import pandas as pd
-        rows = [{"verdict": f.verdict, "asked": f.title, "evidence": f.evidence[:90] + ("…" if len(f.evidence) > 90 else "")} for f in sorted(self.findings, key=lambda f: order[f.verdict])]
-        return Card("Audit", {v: str(n) for v, n in self.counts().items() if n}, pd.DataFrame(rows, columns=["verdict", "asked", "evidence"]), ["Nothing leaked." if not self.failed else f"Failed: {', '.join(f.title for f in self.failed[:6])}."])
+
+        rows = [
+            {"verdict": f.verdict, "asked": f.title, "evidence": f.evidence[:90] + ("…" if len(f.evidence) > 90 else "")}
+            for f in sorted(self.findings, key=lambda f: order[f.verdict])
+        ]
+        return Card(
+            "Audit",
+            {v: str(n) for v, n in self.counts().items() if n},
+            pd.DataFrame(rows, columns=["verdict", "asked", "evidence"]),
+            ["Nothing leaked." if not self.failed else f"Failed: {', '.join(f.title for f in self.failed[:6])}."],
+        )
 
     def raise_if_failed(self) -> None:
         "Stop with exit code 10 where something leaked, and with 2 where a model that was named could not be asked."
         if not self.failed:
-            if self.unasked: raise ConfigError(f"nothing was asked of {', '.join(self.unasked)}", found=next(iter(self.unasked.values())), fix="name models that can be trained here, or give them more time")
+            if self.unasked:
+                raise ConfigError(
+                    f"nothing was asked of {', '.join(self.unasked)}",
+                    found=next(iter(self.unasked.values())),
+                    fix="name models that can be trained here, or give them more time",
+                )
             return
-        raise LeakError(f"the audit failed: {', '.join(f.title for f in self.failed[:6])}" + (f" and {len(self.failed) - 6} more" if len(self.failed) > 6 else ""),
-                        where=self.failed[0].title, found=self.failed[0].evidence[:400], expected="nothing that is known only later", fix="the findings say what moved; mend it and audit again")
+        raise LeakError(
+            f"the audit failed: {', '.join(f.title for f in self.failed[:6])}"
+            + (f" and {len(self.failed) - 6} more" if len(self.failed) > 6 else ""),
+            where=self.failed[0].title,
+            found=self.failed[0].evidence[:400],
+            expected="nothing that is known only later",
+            fix="the findings say what moved; mend it and audit again",
+        )
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #1f660956
 def audit_cv(
@@ -167,24 +257,57 @@ def audit_cv(
     started, rows = time.perf_counter(), np.flatnonzero(panel.labelled)
     times, ends = panel.times[rows], panel.label_ends[rows]
     groups = None if panel.groups is None else panel.groups[rows]
-    if not callable(splitter) and not hasattr(splitter, "split"): splitter = checked_folds(splitter, len(rows))
+    if not callable(splitter) and not hasattr(splitter, "split"):
+        splitter = checked_folds(splitter, len(rows))
     findings = check_splitter(splitter, times, ends, groups, past_only=past_only, embargo=embargo, raise_on_leak=False)
-    findings = [replace(f, verdict="warn", finding="refuses rows that are not in order") if f.title == "row order" and f.evidence.startswith("shuffled rows raise") else f for f in findings]
+    findings = [
+        replace(f, verdict="warn", finding="refuses rows that are not in order")
+        if f.title == "row order" and f.evidence.startswith("shuffled rows raise")
+        else f
+        for f in findings
+    ]
     folds = folds_of(splitter, times, ends, groups)
-    if panel.task != "regression": findings.append(_every_class(panel.y[rows], panel.classes, folds))
-    return AuditReport(findings, {"folds": [_fold_facts(k, train, test, times, ends) for k, (train, test) in enumerate(folds)]}, time.perf_counter() - started)
+    if panel.task != "regression":
+        findings.append(_every_class(panel.y[rows], panel.classes, folds))
+    return AuditReport(
+        findings,
+        {"folds": [_fold_facts(k, train, test, times, ends) for k, (train, test) in enumerate(folds)]},
+        time.perf_counter() - started,
+    )
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #33653d37
 def _every_class(y: np.ndarray, classes: np.ndarray, folds: Sequence[tuple]) -> Finding:
     "Each class among each fold's training rows, and more than one among its test rows."
-    said = [f"fold {k}: classes {np.setdiff1d(classes, y[train]).tolist()} are not in training" for k, (train, _) in enumerate(folds) if len(np.unique(y[train])) < len(classes)]
-    said += [f"fold {k}: every test label is {y[test][0]}" for k, (_, test) in enumerate(folds) if len(test) and len(np.unique(y[test])) == 1]
-    return Finding("every class", "fail" if said else "pass", "; ".join(said[:3]) or f"{len(folds)} folds, {len(classes)} classes", f"{len(said)} folds" if said else "")
+    said = [
+        f"fold {k}: classes {np.setdiff1d(classes, y[train]).tolist()} are not in training"
+        for k, (train, _) in enumerate(folds)
+        if len(np.unique(y[train])) < len(classes)
+    ]
+    said += [
+        f"fold {k}: every test label is {y[test][0]}" for k, (_, test) in enumerate(folds) if len(test) and len(np.unique(y[test])) == 1
+    ]
+    return Finding(
+        "every class",
+        "fail" if said else "pass",
+        "; ".join(said[:3]) or f"{len(folds)} folds, {len(classes)} classes",
+        f"{len(said)} folds" if said else "",
+    )
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #4d0b8bf4
 def _fold_facts(number: int, train: np.ndarray, test: np.ndarray, times: np.ndarray, ends: np.ndarray) -> dict[str, Any]:
     "A fold in figures."
-    if not (len(train) and len(test)): return {"fold": number, "train": len(train), "test": len(test)}
-    touch = touching((times[train].astype(np.int64), ends[train].astype(np.int64)), (times[test].astype(np.int64), ends[test].astype(np.int64)))
-    return {"fold": number, "train": len(train), "test": len(test), "from": str(times[test].min())[:19], "to": str(times[test].max())[:19], "overlapping": int(touch.sum()),
-            "at a test time": int(np.isin(times[train], times[test]).sum()), "later": int((times[train] > times[test].max()).sum())}
+    if not (len(train) and len(test)):
+        return {"fold": number, "train": len(train), "test": len(test)}
+    touch = touching(
+        (times[train].astype(np.int64), ends[train].astype(np.int64)), (times[test].astype(np.int64), ends[test].astype(np.int64))
+    )
+    return {
+        "fold": number,
+        "train": len(train),
+        "test": len(test),
+        "from": str(times[test].min())[:19],
+        "to": str(times[test].max())[:19],
+        "overlapping": int(touch.sum()),
+        "at a test time": int(np.isin(times[train], times[test]).sum()),
+        "later": int((times[train] > times[test].max()).sum()),
+    }

@@ -16,7 +16,18 @@ import pandas as pd
 from ..screening.screen import audit_table
 from .controls import SIGMAS, Gain, gain_on_rules, noise_features, permuted_labels
 from .folds import AuditReport
-from .pipeline import Cut, Walk, can_make_intervals, cuts_of, learns_level, level_rows, planted_panel, predict_again, short_search, walk
+from lineupiq.auditing.pipeline import (
+    Cut,
+    Walk,
+    can_make_intervals,
+    cuts_of,
+    learns_level,
+    level_rows,
+    planted_panel,
+    predict_again,
+    short_search,
+    walk,
+)
 from .poison import World, changes
 from .settings import AuditSettings
 from ..base import ConfigError, DataError, EnvironmentFault, LineupIQError
@@ -52,16 +63,23 @@ def audit_config(
     known = cls.Config.__dataclass_fields__
     if cls.input_kind == "mixed":
         own = dict(given or {})
-        if usual: return EXACT | own
+        if usual:
+            return EXACT | own
         members = cls.members(own, task, games)
-        return EXACT | own | {"base_models": list(members), "base_params": {m: audit_config(m, task, games, given=c) for m, c in members.items()}}
+        return (
+            EXACT
+            | own
+            | {"base_models": list(members), "base_params": {m: audit_config(m, task, games, given=c) for m, c in members.items()}}
+        )
     small = {} if usual else {**(cls.check_config or {}), **SMALL}
     return {k: v for k, v in {**small, **EXACT}.items() if k in known} | dict(given or {})
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #671cb7cb
 class Stage:
     "The rows that models of one kind are audited on, in every world that is needed; each is made once."
-    def __init__(self,
+
+    def __init__(
+        self,
         world: World,  # raw rows
         how: AuditSettings,  # plant, cuts, seed
         rows: int,  # latest labelled rows
@@ -79,11 +97,16 @@ class Stage:
     def _latest(self, panel: Panel) -> Panel:
         "The latest rows, with one manifest and one set of classes for all worlds."
         same = panel.features if any(f.name not in panel.frame for f in self.features) else self.features
-        return replace(panel.take(panel.times >= self.start), features=same, class_labels=None if self.classes is None else tuple(self.classes.tolist()))
+        return replace(
+            panel.take(panel.times >= self.start),
+            features=same,
+            class_labels=None if self.classes is None else tuple(self.classes.tolist()),
+        )
 
     def other(self, after: np.datetime64, until: np.datetime64 | None = None) -> Panel:
         "The rows in a world where what became known after one moment, and not after another, is garbage."
-        if (after, until) not in self.made: self.made[after, until] = self._latest(planted_panel(self.world.other(after, until, self.how.seed), self.how.plant))
+        if (after, until) not in self.made:
+            self.made[after, until] = self._latest(planted_panel(self.world.other(after, until, self.how.seed), self.how.plant))
         return self.made[after, until]
 
     def local(self, at: np.datetime64) -> Panel:
@@ -100,7 +123,12 @@ class Stage:
         return self.made[name, seed]
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #7b56b1c7
-TITLES = {"rows": "future poison: rows", "features": "future poison: features", "labels": "future poison: labels and their ends", "weights": "future poison: weights"}
+TITLES = {
+    "rows": "future poison: rows",
+    "features": "future poison: features",
+    "labels": "future poison: labels and their ends",
+    "weights": "future poison: weights",
+}
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #c7fc20e5
 def data_findings(
@@ -112,8 +140,24 @@ def data_findings(
     for key, title in TITLES.items():
         said, n = [t[key][1] for t in told if t[key][1]], sum(t[key][0] for t in told)
         if not said and not world.rebuilt and key != "rows":
-            out.append(Finding(title, "unknown", f"{world.depth} are all there is: how they were made cannot be repeated", "the columns are judged by their content instead"))
-        else: out.append(Finding(title, "fail" if said else "pass", "; ".join(said[:3]) or f"{n} rows up to {len(told)} moments, equal to the last bit" + (f", after garbage in {world.depth}" if key == "features" else "")))
+            out.append(
+                Finding(
+                    title,
+                    "unknown",
+                    f"{world.depth} are all there is: how they were made cannot be repeated",
+                    "the columns are judged by their content instead",
+                )
+            )
+        else:
+            out.append(
+                Finding(
+                    title,
+                    "fail" if said else "pass",
+                    "; ".join(said[:3])
+                    or f"{n} rows up to {len(told)} moments, equal to the last bit"
+                    + (f", after garbage in {world.depth}" if key == "features" else ""),
+                )
+            )
     out.append(_lag_of_features(stage))
     out.append(_folds_finding(stage))
     return out + audit_table(stage.panel, [(f.train, f.test) for f in (c.fold(stage.panel) for c in stage.cuts)], strict=True)
@@ -122,9 +166,19 @@ def data_findings(
 def _lag_of_features(stage: Stage) -> Finding:
     "Features up to a moment whose outcome is another one."
     title = "lag: features"
-    if not stage.world.rebuilt: return Finding(title, "unknown", "a table's columns do not change with its labels: how they were made cannot be repeated", "the columns are judged by their content instead")
+    if not stage.world.rebuilt:
+        return Finding(
+            title,
+            "unknown",
+            "a table's columns do not change with its labels: how they were made cannot be repeated",
+            "the columns are judged by their content instead",
+        )
     said = [s for at in stage.moments if (s := changes(stage.panel, stage.local(at), at)["features"][1])]
-    return Finding(title, "fail" if said else "pass", "; ".join(said) or f"the outcome of {len(stage.moments)} moments altered; no feature up to them moved")
+    return Finding(
+        title,
+        "fail" if said else "pass",
+        "; ".join(said) or f"the outcome of {len(stage.moments)} moments altered; no feature up to them moved",
+    )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #2ec18a2b
 def _folds_finding(stage: Stage) -> Finding:
@@ -132,20 +186,32 @@ def _folds_finding(stage: Stage) -> Finding:
     at, rows = np.cumsum(stage.panel.labelled) - 1, stage.panel.labelled
     folds = [c.fold(stage.panel, purge=stage.how.plant != "fold") for c in stage.cuts]
     groups = None if stage.panel.groups is None else stage.panel.groups[rows]
-    found = check_splitter([(at[f.train], at[f.test[rows[f.test]]]) for f in folds], stage.panel.times[rows], stage.panel.label_ends[rows], groups, raise_on_leak=False)
+    found = check_splitter(
+        [(at[f.train], at[f.test[rows[f.test]]]) for f in folds],
+        stage.panel.times[rows],
+        stage.panel.label_ends[rows],
+        groups,
+        raise_on_leak=False,
+    )
     bad = [f for f in found if f.verdict == "fail"]
-    return Finding("folds", "fail" if bad else "pass", "; ".join(f"{f.title}: {f.evidence}" for f in bad) or f"{found[0].evidence}: {', '.join(f.title for f in found)}")
+    return Finding(
+        "folds",
+        "fail" if bad else "pass",
+        "; ".join(f"{f.title}: {f.evidence}" for f in bad) or f"{found[0].evidence}: {', '.join(f.title for f in found)}",
+    )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #c4fa9506
 def _ways(spec: ModelSpec, task: str, number: int) -> list[bool]:
     "Which ways are walked for a cut: plain, calibrated or both; the slow models take them in turn."
-    if task == "regression" or spec.cls.is_rule: return [False]
+    if task == "regression" or spec.cls.is_rule:
+        return [False]
     return [False, True] if spec.cls.input_kind in ("tabular", "game") else [number % 2 == 1]
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #5e8f6260
 def _apart(a: pd.DataFrame, b: pd.DataFrame) -> float:
     "The largest difference of two tables of predictions; infinite where one of them lacks something."
-    if not a.index.sort_values().equals(b.index.sort_values()) or set(a) != set(b): return float("inf")
+    if not a.index.sort_values().equals(b.index.sort_values()) or set(a) != set(b):
+        return float("inf")
     x, y = a.to_numpy(), b.loc[a.index, list(a)].to_numpy()
     gone = np.isnan(x) != np.isnan(y)
     return float("inf") if gone.any() else float(np.nanmax(np.abs(x - y), initial=0.0))
@@ -154,6 +220,7 @@ def _apart(a: pd.DataFrame, b: pd.DataFrame) -> float:
 @dataclass
 class ModelAudit:
     "The findings and forecasts that the walks of one model left, for the questions that compare models."
+
     findings: list[Finding]
     frames: list[pd.DataFrame] = field(default_factory=list)  # predictions of each cut, as the world is
     others: list[pd.DataFrame] = field(default_factory=list)  # the same, with another future
@@ -170,10 +237,14 @@ def poison_model(
     for cut in stage.cuts:
         other = stage.other(cut.at)
         for calibrated in [*_ways(spec, stage.panel.task, cut.number), False]:
-            if not calibrated and cut.number in plain: continue  # the plain way again is for cuts that have none
-            try: a = walk(stage.panel, cut, spec, calibrated, plant)
-            except DataError as err:  # too few rows to calibrate on, or a class among them that comes later; the world as it is refuses, so no future decides
-                if not calibrated and not cut.number: raise
+            if not calibrated and cut.number in plain:
+                continue  # the plain way again is for cuts that have none
+            try:
+                a = walk(stage.panel, cut, spec, calibrated, plant)
+            # too few rows to calibrate on, or a class among them that comes later; the world as it is refuses, so no future decides
+            except DataError as err:
+                if not calibrated and not cut.number:
+                    raise
                 skipped.append(f"no {'calibrated' if calibrated else 'plain'} way for block {cut.number}: {err.what}")
                 continue
             b, refused = _in_other_world(other, cut, spec, calibrated, plant)
@@ -181,19 +252,36 @@ def poison_model(
             unrest = _apart(a.said, walk(stage.panel, cut, spec, calibrated, plant).said) if apart else 0.0
             most, odd = max(most, apart), odd or refused
             if apart > 2 * unrest or a.facts != b.facts:
-                said.append(f"{'calibrated' if calibrated else 'plain'} way, garbage after {str(cut.at)[:19]}: predictions before it move by {apart:.3g}" + (f", map {a.facts} became {b.facts}" if a.facts != b.facts else ""))
-            if cut.number not in plain: audit.frames, audit.others = [*audit.frames, a.frame.assign(fold=cut.number)], [*audit.others, b.frame.assign(fold=cut.number)]
+                said.append(
+                    f"{'calibrated' if calibrated else 'plain'} way, garbage after {str(cut.at)[:19]}: predictions before it move by "
+                    f"{apart:.3g}" + (f", map {a.facts} became {b.facts}" if a.facts != b.facts else "")
+                )
+            if cut.number not in plain:
+                audit.frames, audit.others = (
+                    [*audit.frames, a.frame.assign(fold=cut.number)],
+                    [*audit.others, b.frame.assign(fold=cut.number)],
+                )
             plain.add(cut.number)
     tied = "equal to the last bit" if not most else f"within the model's own unrest, {most:.2g} at most"
-    rest = "".join(f"; {s}" for s in skipped) + (f"; rows after the moment were refused in another future and left out: {odd}" if odd else "")
-    audit.findings = [Finding(f"future poison: {spec.cls.name}", "fail" if said else "unknown" if odd else "pass", "; ".join(said[:3]) or f"{n} predictions up to {len(stage.cuts)} moments, {tied}" + rest)]
+    rest = "".join(f"; {s}" for s in skipped) + (
+        f"; rows after the moment were refused in another future and left out: {odd}" if odd else ""
+    )
+    audit.findings = [
+        Finding(
+            f"future poison: {spec.cls.name}",
+            "fail" if said else "unknown" if odd else "pass",
+            "; ".join(said[:3]) or f"{n} predictions up to {len(stage.cuts)} moments, {tied}" + rest,
+        )
+    ]
     return audit, a
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #6a3566f9
 def _in_other_world(other: Panel, cut: Cut, spec: ModelSpec, calibrated: bool, plant: str | None) -> tuple[Walk, str]:
     "A walk in another future, and why rows after the moment had to be left out of it; empty where none were."
-    try: return walk(other, cut, spec, calibrated, plant), ""
-    except DataError as err: return walk(other.take(other.times <= cut.at), cut, spec, calibrated, plant), f"{err.what} {err.found}".strip()
+    try:
+        return walk(other, cut, spec, calibrated, plant), ""
+    except DataError as err:
+        return walk(other.take(other.times <= cut.at), cut, spec, calibrated, plant), f"{err.what} {err.found}".strip()
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #80da0c98
 def lag_finding(
@@ -202,19 +290,30 @@ def lag_finding(
 ) -> Finding:
     "A moment's own prediction when its outcome is another one."
     name = done.fitted.model.name
-    try: told = [predict_again(done, stage.panel, stage.local(at), at) for at in stage.moments]
+    try:
+        told = [predict_again(done, stage.panel, stage.local(at), at) for at in stage.moments]
     except DataError as err:
-        if not _refused_at_home(done, stage): raise
+        if not _refused_at_home(done, stage):
+            raise
         return Finding(f"lag: {name}", "unknown", f"refused in the world as it is, too: {err.what} {err.found}".strip())
     moved, n = [d for k, d in told if k and d > 0], sum(k for k, _ in told)
-    if not n: return Finding(f"lag: {name}", "unknown", "no row of these moments exists in both worlds")
-    return Finding(f"lag: {name}", "fail" if moved else "pass", f"the prediction moves by {max(moved):.3g} with its own outcome" if moved else f"{n} predictions of {len(told)} moments do not depend on their own outcomes")
+    if not n:
+        return Finding(f"lag: {name}", "unknown", "no row of these moments exists in both worlds")
+    return Finding(
+        f"lag: {name}",
+        "fail" if moved else "pass",
+        f"the prediction moves by {max(moved):.3g} with its own outcome"
+        if moved
+        else f"{n} predictions of {len(told)} moments do not depend on their own outcomes",
+    )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #0cc14226
 def _refused_at_home(done: Walk, stage: Stage) -> bool:
     "Whether the rows of the moments cannot be predicted in the world as it is."
-    try: [predict_again(done, stage.panel, stage.panel, at) for at in stage.moments]
-    except DataError: return True
+    try:
+        [predict_again(done, stage.panel, stage.panel, at) for at in stage.moments]
+    except DataError:
+        return True
     return False
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #60df2853
@@ -225,11 +324,21 @@ def search_finding(
     "A search in both worlds."
     title, cut = f"search: {spec.cls.name}", stage.cuts[0]
     trials = stage.how.n_trials if spec.cls.input_kind in ("tabular", "game") else 0
-    try: a = short_search(stage.panel, cut, spec, trials)
-    except LineupIQError as err: return Finding(title, "unknown", f"refused in the world as it is, too: {type(err).__name__}: {err.what} {err.found}".strip())
+    try:
+        a = short_search(stage.panel, cut, spec, trials)
+    except LineupIQError as err:
+        return Finding(title, "unknown", f"refused in the world as it is, too: {type(err).__name__}: {err.what} {err.found}".strip())
     b = short_search(stage.other(cut.at), cut, spec, trials)
-    ran = f"{trials} trials found {a[1]}" if a[1] else "not searched: it has nothing to search, or searches would be long; they see these rows alone"
-    return Finding(title, "pass" if a == b else "fail", f"development rows {a[0]}; {ran}" if a == b else f"rows {a[0]} became {b[0]}; {a[1]} became {b[1]}")
+    ran = (
+        f"{trials} trials found {a[1]}"
+        if a[1]
+        else "not searched: it has nothing to search, or searches would be long; they see these rows alone"
+    )
+    return Finding(
+        title,
+        "pass" if a == b else "fail",
+        f"development rows {a[0]}; {ran}" if a == b else f"rows {a[0]} became {b[0]}; {a[1]} became {b[1]}",
+    )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #28fc8d57
 def level_finding(
@@ -248,9 +357,17 @@ def level_finding(
         apart = clean.raw[rows] != other.raw[rows]
         moved = apart.any(axis=tuple(range(1, apart.ndim)))
         n += int(rows.sum())
-        if moved.any(): said.append(f"{int(moved.sum())} of {int(rows.sum())} rows up to {str(after)[:19]} are read otherwise when later labels are others")
-    if not n: return Finding(f"second level: {spec.cls.name}", "unknown", "the second level begins later than the moments that were tried")
-    return Finding(f"second level: {spec.cls.name}", "fail" if said else "pass", "; ".join(said) or f"{n} rows that the second level reads are past-only")
+        if moved.any():
+            said.append(
+                f"{int(moved.sum())} of {int(rows.sum())} rows up to {str(after)[:19]} are read otherwise when later labels are others"
+            )
+    if not n:
+        return Finding(f"second level: {spec.cls.name}", "unknown", "the second level begins later than the moments that were tried")
+    return Finding(
+        f"second level: {spec.cls.name}",
+        "fail" if said else "pass",
+        "; ".join(said) or f"{n} rows that the second level reads are past-only",
+    )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #2e6cb20a
 def control_finding(
@@ -264,13 +381,24 @@ def control_finding(
         try:
             panel, cut, rules = stage.control(name, seed)
             frame = walk(panel, cut, spec, False, stage.how.plant).frame
-        except DataError as err: return Finding(f"{name}: {spec.cls.name}", "unknown", f"cannot be trained without anything to learn: {err.what} {err.found}".strip())  # no future is in it
+        # no future is in it
+        except DataError as err:
+            return Finding(
+                f"{name}: {spec.cls.name}", "unknown", f"cannot be trained without anything to learn: {err.what} {err.found}".strip()
+            )
         gains.append(gain_on_rules(panel, rules | {spec.cls.name: frame}, spec.cls.name))
-        if gains[-1] is None or gains[-1].sigmas <= SIGMAS: break
+        if gains[-1] is None or gains[-1].sigmas <= SIGMAS:
+            break
     last = gains[-1]
-    if last is None or last.error is None: return Finding(f"{name}: {spec.cls.name}", "unknown", "no score" if last is None else str(last))
+    if last is None or last.error is None:
+        return Finding(f"{name}: {spec.cls.name}", "unknown", "no score" if last is None else str(last))
     bad = last.sigmas > SIGMAS
-    return Finding(f"{name}: {spec.cls.name}", "fail" if bad else "pass", "; ".join(str(g) for g in gains), f"more than {SIGMAS:g} standard errors, twice" if bad else "")
+    return Finding(
+        f"{name}: {spec.cls.name}",
+        "fail" if bad else "pass",
+        "; ".join(str(g) for g in gains),
+        f"more than {SIGMAS:g} standard errors, twice" if bad else "",
+    )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #18f5a015
 def audit_model(
@@ -280,11 +408,15 @@ def audit_model(
     "All questions to one model."
     audit, done = poison_model(stage, spec)
     audit.findings.append(lag_finding(stage, done))
-    if spec.cls.is_rule: return audit
+    if spec.cls.is_rule:
+        return audit
     if stage.panel.task == "regression" and not can_make_intervals():
-        audit.findings.append(Finding(f"intervals: {spec.cls.name}", "unknown", "skip: intervals cannot be made here; pip install 'lineupiq[intervals]'"))
+        audit.findings.append(
+            Finding(f"intervals: {spec.cls.name}", "unknown", "skip: intervals cannot be made here; pip install 'lineupiq[intervals]'")
+        )
     audit.findings.append(search_finding(stage, spec))
-    if learns_level(spec.name): audit.findings.append(level_finding(stage, spec))
+    if learns_level(spec.name):
+        audit.findings.append(level_finding(stage, spec))
     audit.findings += [control_finding(stage, spec, name) for name in ("permuted labels", "noise for features")]
     return audit
 
@@ -299,54 +431,124 @@ def audit_leak(
     "All questions to the data and to every model."
     how, started, tell = (settings or AuditSettings()).check(), time.perf_counter(), tell or (lambda *a: None)
     names = [*dict.fromkeys(registry().get_model(m).name for m in models if m not in RULES)]
-    if how.plant == "stack" and not any(learns_level(m) for m in names): names.append("stacking")
+    if how.plant == "stack" and not any(learns_level(m) for m in names):
+        names.append("stacking")
     stages: dict[int, Stage] = {}
+
     def stage_of(cls: Any) -> Stage:
         rows = how.rows or (NET_ROWS if cls.input_kind == "window" else ROWS)
         return stages.setdefault(rows, stages.get(rows) or Stage(world, how, rows))
+
     first = stages.setdefault(how.rows or ROWS, Stage(world, how, how.rows or ROWS))
     if how.plant == "fold" and all(np.isin(c.fold(first.panel, purge=False).train, c.fold(first.panel).train).all() for c in first.cuts):
-        raise ConfigError("the plant 'fold' changes nothing here", found="no label reaches into a test block", fix="plant another leak, or take data whose labels last longer")
+        raise ConfigError(
+            "the plant 'fold' changes nothing here",
+            found="no label reaches into a test block",
+            fix="plant another leak, or take data whose labels last longer",
+        )
     findings, audits = data_findings(first), {}
     for name in [*names, *RULES]:
         tell(name, "running", {})
         began, cls = time.perf_counter(), registry().get_model(name)
-        audit = _one(stage_of(cls), cls, (configs or {}).get(name), None if how.time_limit is None or name in RULES else how.time_limit - (began - started))
+        audit = _one(
+            stage_of(cls),
+            cls,
+            (configs or {}).get(name),
+            None if how.time_limit is None or name in RULES else how.time_limit - (began - started),
+        )
         findings, audits[name] = findings + audit.findings, (stage_of(cls), audit)
-        tell(name, "done", {"seconds": time.perf_counter() - began, **{v: sum(f.verdict == v for f in audit.findings) for v in ("pass", "fail", "unknown")}})
-    for stage in stages.values(): findings += _between_models(stage, {n: a for n, (s, a) in audits.items() if s is stage}, audits)
-    facts = {"panel": first.panel.name, "task": first.panel.task, "depth": world.depth, "plant": how.plant, "models": names, "rows": {str(k): len(s.panel) for k, s in stages.items()}, "moments": [str(c.at)[:19] for c in first.cuts]}
+        tell(
+            name,
+            "done",
+            {
+                "seconds": time.perf_counter() - began,
+                **{v: sum(f.verdict == v for f in audit.findings) for v in ("pass", "fail", "unknown")},
+            },
+        )
+    for stage in stages.values():
+        findings += _between_models(stage, {n: a for n, (s, a) in audits.items() if s is stage}, audits)
+    facts = {
+        "panel": first.panel.name,
+        "task": first.panel.task,
+        "depth": world.depth,
+        "plant": how.plant,
+        "models": names,
+        "rows": {str(k): len(s.panel) for k, s in stages.items()},
+        "moments": [str(c.at)[:19] for c in first.cuts],
+    }
     return AuditReport(findings, facts, time.perf_counter() - started)
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #43e9b8b9
 def _one(stage: Stage, cls: Any, given: Mapping[str, Any] | None, left: float | None) -> ModelAudit:
     "One model's audit; what cannot be trained here is unknown, with the reason."
     title = f"future poison: {cls.name}"
-    if left is not None and left <= 0: return ModelAudit([Finding(title, "unknown", "not looked at: the time limit was reached before")])
-    if stage.panel.task not in cls.tasks: return ModelAudit([Finding(title, "unknown", f"does not apply: the model cannot do {stage.panel.task}")])
-    if cls.input_kind == "game" and stage.panel.log is None: return ModelAudit([Finding(title, "unknown", "does not apply: the panel has no games")])
+    if left is not None and left <= 0:
+        return ModelAudit([Finding(title, "unknown", "not looked at: the time limit was reached before")])
+    if stage.panel.task not in cls.tasks:
+        return ModelAudit([Finding(title, "unknown", f"does not apply: the model cannot do {stage.panel.task}")])
+    if cls.input_kind == "game" and stage.panel.log is None:
+        return ModelAudit([Finding(title, "unknown", "does not apply: the panel has no games")])
     spec = ModelSpec(cls.name, audit_config(cls.name, stage.panel.task, stage.panel.log is not None, stage.how.usual, given))
-    try: walk(stage.panel, stage.cuts[0], spec, False, stage.how.plant)
-    except LineupIQError as err: return ModelAudit([Finding(title, "unknown", f"cannot be trained on these rows: {type(err).__name__}: {err.what}")])
-    try: return audit_model(stage, spec)
-    except (ConfigError, EnvironmentFault) as err: return ModelAudit([Finding(title, "unknown", f"cannot be asked: {type(err).__name__}: {err.what} {err.found}".strip())])  # a mistake, or the machine: no leak
-    except LineupIQError as err: return ModelAudit([Finding(title, "fail", f"{type(err).__name__}: {err.what} {err.found}".strip(), "what is possible depends on the future")])
+    try:
+        walk(stage.panel, stage.cuts[0], spec, False, stage.how.plant)
+    except LineupIQError as err:
+        return ModelAudit([Finding(title, "unknown", f"cannot be trained on these rows: {type(err).__name__}: {err.what}")])
+    try:
+        return audit_model(stage, spec)
+    # a mistake, or the machine: no leak
+    except (ConfigError, EnvironmentFault) as err:
+        return ModelAudit([Finding(title, "unknown", f"cannot be asked: {type(err).__name__}: {err.what} {err.found}".strip())])
+    except LineupIQError as err:
+        return ModelAudit(
+            [Finding(title, "fail", f"{type(err).__name__}: {err.what} {err.found}".strip(), "what is possible depends on the future")]
+        )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #478670b9
 def _between_models(stage: Stage, own: Mapping[str, ModelAudit], audits: Mapping[str, Any]) -> list[Finding]:
     "Questions that compare models: who is chosen, and who is too good."
     trained = {n: a for n, a in own.items() if a.frames}
-    if not any(n not in RULES for n in trained): return []
+    if not any(n not in RULES for n in trained):
+        return []
     for rule in RULES:  # audited once, on their own stage
-        if rule not in trained: trained[rule] = poison_model(stage, ModelSpec(rule))[0]
+        if rule not in trained:
+            trained[rule] = poison_model(stage, ModelSpec(rule))[0]
     out, metric, size = [], default_metric(stage.panel.task), f"{len(stage.panel)} rows"
     now, then = ({n: pd.concat(getattr(a, which), ignore_index=True) for n, a in trained.items()} for which in ("frames", "others"))
-    picks = [best_on_validation(validation_scores(p, f, metric), metric) for p, f in ((stage.panel, now), (stage.panel, _at_home(stage, then)))]
-    out.append(Finding(f"selection of models ({size})", "pass" if picks[0] == picks[1] else "fail", f"validation rows choose {picks[0]}" + (" in both worlds" if picks[0] == picks[1] else f", and {picks[1]} when the future is another one")))
+    picks = [
+        best_on_validation(validation_scores(p, f, metric), metric) for p, f in ((stage.panel, now), (stage.panel, _at_home(stage, then)))
+    ]
+    out.append(
+        Finding(
+            f"selection of models ({size})",
+            "pass" if picks[0] == picks[1] else "fail",
+            f"validation rows choose {picks[0]}"
+            + (" in both worlds" if picks[0] == picks[1] else f", and {picks[1]} when the future is another one"),
+        )
+    )
     alarms = leak_alarm(stage.panel, now)
-    for f in alarms: out.append(Finding(f.title, f.verdict, f"{f.evidence['metric']} gains {f.evidence['gain']:.3f} (at least {f.evidence['low']:.3f}) on {f.evidence['rule']}, plausible up to {f.evidence['limit']}", f.finding))
+    for f in alarms:
+        out.append(
+            Finding(
+                f.title,
+                f.verdict,
+                f"{f.evidence['metric']} gains {f.evidence['gain']:.3f} (at least {f.evidence['low']:.3f}) on {f.evidence['rule']}, "
+                f"plausible up to {f.evidence['limit']}",
+                f.finding,
+            )
+        )
     models = [n for n in now if n not in RULES]
-    return out if alarms else [*out, Finding(f"implausible skill ({size})", "pass", f"{len(models)} models on {int((now[models[0]]['split'] == 'test').sum())} test rows gain no more than is plausible")]
+    return (
+        out
+        if alarms
+        else [
+            *out,
+            Finding(
+                f"implausible skill ({size})",
+                "pass",
+                f"{len(models)} models on {int((now[models[0]]['split'] == 'test').sum())} test rows gain no more than is plausible",
+            ),
+        ]
+    )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #af1a50ea
 def _at_home(stage: Stage, frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -356,5 +558,9 @@ def _at_home(stage: Stage, frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.D
     for name, frame in frames.items():
         val = frame[frame["split"] == "val"]
         stamps = pd.to_datetime(val["datetime"], utc=True).dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
-        out[name] = val.assign(row=at.reindex(pd.MultiIndex.from_arrays([val["symbol"], stamps])).to_numpy()).dropna(subset="row").astype({"row": np.int64})
+        out[name] = (
+            val.assign(row=at.reindex(pd.MultiIndex.from_arrays([val["symbol"], stamps])).to_numpy())
+            .dropna(subset="row")
+            .astype({"row": np.int64})
+        )
     return out

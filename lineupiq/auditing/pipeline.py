@@ -35,20 +35,28 @@ __all__ = ['Cut', 'cuts_of', 'planted_panel', 'Seen', 'in_sample_predictions', '
 @dataclass(frozen=True)
 class Cut:
     "A test block, and the moment within it after which the future is replaced."
+
     number: int
     first: Any  # first time, or group, of the test block
     last: Any  # its last
     at: np.datetime64  # rows up to here must come out the same
     grouped: bool = False  # True: the block is told in groups
 
-    def fold(self,
+    def fold(
+        self,
         panel: Panel,  # of either world
         purge: bool = True,  # False: plant the leak of a fold that forgets
     ) -> Fold:
         "The fold of the block: everything known before it, and the block."
-        if not purge: return self._forgetful(panel)
+        if not purge:
+            return self._forgetful(panel)
         how = {"by": panel.groups} if self.grouped else {}
-        return replace(WalkForwardBlocks(panel.times, panel.label_ends, panel.groups, blocks=[(self.first, self.last)], min_train=10, **how).folds()[0], number=self.number)
+        return replace(
+            WalkForwardBlocks(panel.times, panel.label_ends, panel.groups, blocks=[(self.first, self.last)], min_train=10, **how).folds()[
+                0
+            ],
+            number=self.number,
+        )
 
     def _forgetful(self, panel: Panel) -> Fold:
         "The mistake: labels count as known at once, and a block of games may begin in the middle of a week."
@@ -68,13 +76,27 @@ def cuts_of(
     grouped = panel.groups is not None
     unit = (panel.groups if grouped else panel.times)[panel.labelled]
     distinct = np.unique(unit)
-    tested = distinct[int((1 - share) * len(distinct)):]
-    if len(tested) < 4 * n: raise DataError("too few times to audit", found=f"{len(distinct)} of them", expected=f"at least {int(4 * n / share) + 1}", fix="use a longer history")
+    tested = distinct[int((1 - share) * len(distinct)) :]
+    if len(tested) < 4 * n:
+        raise DataError(
+            "too few times to audit",
+            found=f"{len(distinct)} of them",
+            expected=f"at least {int(4 * n / share) + 1}",
+            fix="use a longer history",
+        )
     out = []
     for k, part in enumerate(np.array_split(tested, n)):
         inside = np.unique(panel.times[panel.labelled][(unit >= part[0]) & (unit <= part[-1])])
         first, last = (part[0], part[-1]) if not grouped else (int(part[0]), int(part[-1]))
-        out.append(Cut(k, pd.Timestamp(first) if not grouped else first, pd.Timestamp(last) if not grouped else last, inside[len(inside) // 2], grouped))
+        out.append(
+            Cut(
+                k,
+                pd.Timestamp(first) if not grouped else first,
+                pd.Timestamp(last) if not grouped else last,
+                inside[len(inside) // 2],
+                grouped,
+            )
+        )
     return out
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #d797e155
@@ -87,10 +109,16 @@ def planted_panel(
     numeric = [f.name for f in panel.features if f.kind != "category"]
     if plant == "scaler":
         values = frame[numeric].astype(np.float64)
-        return replace(panel, frame=frame.assign(**((values - values.mean()) / values.std().replace(0.0, 1.0))), features=[Feature(f.name, "numeric" if f.kind == "count" else f.kind) for f in panel.features])
+        return replace(
+            panel,
+            frame=frame.assign(**((values - values.mean()) / values.std().replace(0.0, 1.0))),
+            features=[Feature(f.name, "numeric" if f.kind == "count" else f.kind) for f in panel.features],
+        )
     if plant == "feature":
         ahead = frame[numeric[0]].groupby(frame["symbol"]).shift(-1).astype(np.float64)
-        return replace(panel, frame=frame.assign(planted_next=ahead.fillna(ahead.mean())), features=[*panel.features, Feature("planted_next")])
+        return replace(
+            panel, frame=frame.assign(planted_next=ahead.fillna(ahead.mean())), features=[*panel.features, Feature("planted_next")]
+        )
     if plant == "label":
         return replace(panel, frame=frame.assign(label_end=frame["time"].where(panel.labelled)))
     return panel
@@ -98,11 +126,14 @@ def planted_panel(
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #6c074261
 class Seen(Exception):
     "Carries the rows that the second level was about to learn from out of the fit."
+
     def __init__(self, raw: np.ndarray, known: np.ndarray, times: np.ndarray, ends: np.ndarray):
         self.raw, self.known, self.times, self.ends = raw, known, times, ends
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #31ad6d30
-def in_sample_predictions(self: Any, X: Rows, y: np.ndarray, w: np.ndarray | None, folds: Sequence[Fold], clock: tuple) -> tuple[np.ndarray, np.ndarray]:
+def in_sample_predictions(
+    self: Any, X: Rows, y: np.ndarray, w: np.ndarray | None, folds: Sequence[Fold], clock: tuple
+) -> tuple[np.ndarray, np.ndarray]:
     "The mistake: what members say of the rows that they were trained on."
     every = np.arange(len(y))
     self._fits_left = len(X.parts) * 2
@@ -119,11 +150,15 @@ def stacked(
     "A registry whose ensemble is watched, or does it wrong."
     base = registry().get_model(name)
     how = in_sample_predictions if plant == "stack" else base._past_predictions
+
     def past(self: Any, X: Rows, y: np.ndarray, w: np.ndarray, folds: Sequence[Fold], clock: tuple) -> tuple[np.ndarray, np.ndarray]:
-        if after is not None: y = _relabelled(y, clock[1] > after, self.codec is not None)
+        if after is not None:
+            y = _relabelled(y, clock[1] > after, self.codec is not None)
         raw, known = how(self, X, y, w, folds, clock)
-        if watched: raise Seen(raw, known, clock[0], clock[1])
+        if watched:
+            raise Seen(raw, known, clock[0], clock[1])
         return raw, known
+
     made = ModelRegistry()
     made._entries.update(registry()._entries)  # its members are the library's own
     made.register(base.name, base.family)(type(base.__name__, (base,), {"_past_predictions": past, "__module__": base.__module__}))
@@ -145,6 +180,7 @@ def learns_level(
 ) -> bool:
     "True: a model learns a second level from its members' predictions."
     from lineupiq.ensemble import LearntModel
+
     return issubclass(registry().get_model(name), LearntModel)
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #2d9c13cf
@@ -156,14 +192,17 @@ def level_rows(
     after: np.datetime64 | None = None,  # training labels that ended later are garbage
 ) -> Seen:
     "The rows that the second level of a model would learn from."
-    try: fit_fold(panel, replace(fold, val=None), replace(spec, among=stacked(spec.name, True, plant, after)), FitSettings(refit=False))
-    except Seen as seen: return seen
+    try:
+        fit_fold(panel, replace(fold, val=None), replace(spec, among=stacked(spec.name, True, plant, after)), FitSettings(refit=False))
+    except Seen as seen:
+        return seen
     raise DataError(f"{spec.name} did not reach its second level", expected="a model that learns one")
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #3d430753
 @dataclass
 class Walk:
     "The results of one walk, for the rows up to a cut's moment."
+
     said: pd.DataFrame  # by split, symbol and time: what the model says, as numbers
     fitted: FittedFold
     fold: Fold
@@ -176,6 +215,7 @@ class Walk:
 def can_make_intervals() -> bool:
     "True: the library that intervals are built with is installed."
     from importlib.util import find_spec
+
     return find_spec("crepes") is not None
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #d5884b06
@@ -189,19 +229,24 @@ def walk(
     "Train, choose and predict one test block."
     panel = replace(panel, frame=panel.frame.assign(weight=panel.frame["weight"].round(9)))  # see futures.DIGITS
     fold = cut.fold(panel, purge=plant != "fold")
-    if plant == "stack" and learns_level(spec.name): spec = replace(spec, among=stacked(spec.name, plant=plant))
+    if plant == "stack" and learns_level(spec.name):
+        spec = replace(spec, among=stacked(spec.name, plant=plant))
     mapped = calibrated and panel.task != "regression" and not spec.cls.is_rule
     fitted = fit_calibrated(panel, fold, spec) if mapped else fit_fold(panel, with_validation(panel, fold), spec)
     frame, facts = fitted.predictions, {"map": fitted.map.method} if mapped else {}
-    if plant == "calibrator" and not spec.cls.is_rule: frame = _learnt_on_test(panel, frame)
-    if panel.task == "regression" and not spec.cls.is_rule and can_make_intervals(): frame = add_intervals(panel, frame)[0]
+    if plant == "calibrator" and not spec.cls.is_rule:
+        frame = _learnt_on_test(panel, frame)
+    if panel.task == "regression" and not spec.cls.is_rule and can_make_intervals():
+        frame = add_intervals(panel, frame)[0]
     return Walk(_said(panel, frame, cut), fitted, fold, frame, facts)
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #1b7bbafb
 def _said(panel: Panel, frame: pd.DataFrame, cut: Cut) -> pd.DataFrame:
     "All that a model says of rows up to the moment."
     keep = frame[panel.times[frame["row"]] <= cut.at]
-    values = [c for c in keep if c.startswith(("prob_", "raw_prob_", "q_", "low_", "high_"))] + (["prediction"] if panel.task == "regression" else [])
+    values = [c for c in keep if c.startswith(("prob_", "raw_prob_", "q_", "low_", "high_"))] + (
+        ["prediction"] if panel.task == "regression" else []
+    )
     return keep.assign(time=panel.times[keep["row"]]).set_index(["split", "symbol", "time"])[values].astype(np.float64)
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #71e5d265
@@ -225,10 +270,12 @@ def short_search(
     "The rows that a search may see, and what a short one finds."
     from lineupiq.tuning.search import tune_model
     from lineupiq.tuning.settings import SearchSettings
+
     fold = cut.fold(panel)
     panel = replace(panel, frame=panel.frame.assign(weight=panel.frame["weight"].round(9)))
     dev = development_panel(panel, [fold])
-    if not n_trials or not len(getattr(spec.cls, "search_space", ())): return panel_digest(dev), ""
+    if not n_trials or not len(getattr(spec.cls, "search_space", ())):
+        return panel_digest(dev), ""
     found = tune_model(dev, spec.name, SearchSettings(n_trials=n_trials, n_splits=2, config=spec.config, n_jobs=1, pruner="none"))
     return panel_digest(dev), f"{found.params} {found.score!r}"
 
@@ -248,7 +295,8 @@ def predict_again(
         names = [c for c in frame if c.startswith("prob_")] or ["prediction"]
         values.append(frame.set_index("symbol")[names].astype(np.float64))
     both = values[0].index.intersection(values[1].index)
-    if not len(both): return 0, float("nan")
+    if not len(both):
+        return 0, float("nan")
     return len(both), float((values[0].loc[both] - values[1].loc[both]).abs().max().max())
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #1ba5b587

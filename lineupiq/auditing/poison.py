@@ -28,6 +28,7 @@ __all__ = ['USAGE', 'AT_KICKOFF', 'LATER_ROLES', 'DIGITS', 'World', 'spoil_bars'
 @dataclass(frozen=True)
 class World:
     "Raw rows, how a panel is made of them, and how their future is replaced."
+
     raw: Any
     build: Callable[[Any], Panel]
     spoil: Callable[..., Any]  # (raw, after, until, rng) -> raw in which all that became known in (after, until] is garbage
@@ -38,7 +39,8 @@ class World:
         "The panel as it is."
         return self.build(self.raw)
 
-    def other(self,
+    def other(
+        self,
         after: np.datetime64,  # what was known at this moment stays
         until: np.datetime64 | None = None,  # what became known later than this stays too; None: nothing does
         seed: int = 0,  # of the garbage
@@ -56,9 +58,11 @@ def _between(times: np.ndarray, after: np.datetime64, until: np.datetime64 | Non
 def _garbage(values: pd.Series, rng: np.random.Generator) -> pd.Series:
     "Other values of the same kind: whole numbers stay whole and not negative, text and flags are shuffled, missing values move."
     mixed = values.iloc[rng.permutation(len(values))].set_axis(values.index)
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values): return mixed
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return mixed
     known = values.dropna()
-    if len(known) and (known % 1 == 0).all(): return mixed + rng.integers(1, 4, len(values)) if known.nunique() > 2 else mixed
+    if len(known) and (known % 1 == 0).all():
+        return mixed + rng.integers(1, 4, len(values)) if known.nunique() > 2 else mixed
     scale = float(known.std()) if len(known) > 1 else 1.0
     return mixed * rng.choice([0.2, 3.0], len(values)) + scale * rng.normal(size=len(values))
 
@@ -86,7 +90,19 @@ def spoil_bars(
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #b4a296e7
 USAGE = ("attempts", "carries", "targets")  # what makes a row of a player
-AT_KICKOFF = ("home_moneyline", "away_moneyline", "spread_line", "total_line", "temp", "wind", "home_rest", "away_rest", "home_qb_id", "away_qb_id", "roof")
+AT_KICKOFF = (
+    "home_moneyline",
+    "away_moneyline",
+    "spread_line",
+    "total_line",
+    "temp",
+    "wind",
+    "home_rest",
+    "away_rest",
+    "home_qb_id",
+    "away_qb_id",
+    "roof",
+)
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f637fdc1
 def _spoiled(table: pd.DataFrame, rows: np.ndarray, columns: Any, rng: np.random.Generator) -> pd.DataFrame:
@@ -109,6 +125,7 @@ def spoil_nfl(
 ) -> dict[str, pd.DataFrame]:
     "The same tables of football with another future, after a moment."
     from lineupiq.data.games import GAME_HOURS
+
     out, games = dict(tables), tables["schedules"]
     kickoff = naive_utc(games["kickoff"])
     known = kickoff + np.timedelta64(GAME_HOURS, "h")
@@ -118,29 +135,45 @@ def spoil_nfl(
     home, away = rng.integers(0, 60, len(late)).astype(float), rng.integers(0, 60, len(late)).astype(float)
     away += home == away  # a tie would leave a row out
     for column, values in {"home_score": home, "away_score": away, "result": home - away, "total": home + away}.items():
-        if column not in made: continue
+        if column not in made:
+            continue
         whole = made[column].to_numpy(dtype=np.float64, copy=True)
         whole[late] = values
         made[column] = whole
     out["schedules"] = made
-    sides = pd.concat([pd.DataFrame({"season": games["season"], "week": games["week"], "team": games[f"{s}_team"], "known": known}) for s in ("home", "away")])
+    sides = pd.concat(
+        [
+            pd.DataFrame({"season": games["season"], "week": games["week"], "team": games[f"{s}_team"], "known": known})
+            for s in ("home", "away")
+        ]
+    )
     return out | _spoil_people(tables, sides.drop_duplicates(["season", "week", "team"]), after, until, rng)
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f15ba68b
-def _spoil_people(tables: Mapping[str, pd.DataFrame], sides: pd.DataFrame, after: np.datetime64, until: np.datetime64 | None, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+def _spoil_people(
+    tables: Mapping[str, pd.DataFrame], sides: pd.DataFrame, after: np.datetime64, until: np.datetime64 | None, rng: np.random.Generator
+) -> dict[str, pd.DataFrame]:
     "Box scores, snaps, injury reports, rosters and depth charts of another future."
     out = {}
     for name in ("player_stats", "snap_counts"):
         table = tables.get(name)
-        if table is None or not len(table): continue
-        known = table[["season", "week", "team"]].merge(sides, on=["season", "week", "team"], how="left")["known"].to_numpy().astype("datetime64[ns]")
+        if table is None or not len(table):
+            continue
+        known = (
+            table[["season", "week", "team"]]
+            .merge(sides, on=["season", "week", "team"], how="left")["known"]
+            .to_numpy()
+            .astype("datetime64[ns]")
+        )
         numbers = [c for c in table.select_dtypes("number") if c not in ("season", "week")]
         made = _spoiled(table, _between(known, after, until), numbers, rng)
         out[name] = made.assign(**{c: _as_used(table[c], made[c], c in USAGE) for c in numbers})
     reports = tables.get("injuries")
     if reports is not None and len(reports) and "date_modified" in reports:
         written = naive_utc(reports["date_modified"])
-        out["injuries"] = _spoiled(reports, _between(written, after, until), ["report_status", "practice_status", "report_primary_injury"], rng)
+        out["injuries"] = _spoiled(
+            reports, _between(written, after, until), ["report_status", "practice_status", "report_primary_injury"], rng
+        )
     for name, column in (("rosters", "status"), ("depth_charts", "depth_rank")):
         table = tables.get(name)
         if table is not None and len(table) and "known_at" in table:
@@ -163,7 +196,12 @@ def spoil_panel(
     "A panel with another future: features of later rows, and labels, ends and weights that became known later."
     frame, late = panel.frame.copy(), _between(panel.times, after, until)
     beside = [*panel.references.values(), *panel.rules.values()]
-    frame = _spoiled(frame, late, dict.fromkeys([*panel.columns, *[c for c in beside if panel.task != "binary" or c not in panel.references.values()]]), rng)
+    frame = _spoiled(
+        frame,
+        late,
+        dict.fromkeys([*panel.columns, *[c for c in beside if panel.task != "binary" or c not in panel.references.values()]]),
+        rng,
+    )
     for column in panel.references.values() if panel.task == "binary" else ():  # probabilities stay probabilities
         whole = frame[column].to_numpy(dtype=np.float64, copy=True)
         whole[late] = rng.random(int(late.sum()))
@@ -185,9 +223,12 @@ def _other_labels(panel: Panel, rows: np.ndarray, rng: np.random.Generator) -> n
     return panel.classes[other_codes(at, len(panel.classes), rng)]
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f8cca9e1
-def _spoil_log(log: pd.DataFrame | None, after: np.datetime64, until: np.datetime64 | None, rng: np.random.Generator) -> pd.DataFrame | None:
+def _spoil_log(
+    log: pd.DataFrame | None, after: np.datetime64, until: np.datetime64 | None, rng: np.random.Generator
+) -> pd.DataFrame | None:
     "A log of games with other results."
-    if log is None: return None
+    if log is None:
+        return None
     late = np.flatnonzero(_between(naive_utc(log["known"]), after, until) & log["home_score"].notna().to_numpy())
     out = log.copy()
     for column in ("home_score", "away_score"):
@@ -211,16 +252,24 @@ def spoil_table(
     times, ends = row_times(raw, cfg)
     late, ended = _between(times, after, until), _between(ends, after, until)
     fixed = {getattr(cfg, role) for role in ROLES if role not in LATER_ROLES}
-    known_late = [c for c in dict.fromkeys([cfg.weight, *(h.column for h in cfg.history if h.outcome)]) if c and c != cfg.label and c not in fixed]
+    known_late = [
+        c for c in dict.fromkeys([cfg.weight, *(h.column for h in cfg.history if h.outcome)]) if c and c != cfg.label and c not in fixed
+    ]
     columns = dict.fromkeys([*(cfg.features or []), *(c for h in cfg.history for c in (h.column, h.beside) if c)])
     chances = [c for c in cfg.references.values() if c in raw]
     out = _spoiled(raw, late, [c for c in columns if c not in fixed and c not in (cfg.label, *known_late, *chances)], rng)
     out = _spoiled(out, ended, [c for c in known_late if c != cfg.weight], rng)
     for column in chances:  # probabilities stay probabilities, and other references numbers of their own kind
-        out = out.assign(**{column: np.where(late, rng.random(len(out)), raw[column])}) if cfg.task == "binary" else _spoiled(out, late, [column], rng)
+        out = (
+            out.assign(**{column: np.where(late, rng.random(len(out)), raw[column])})
+            if cfg.task == "binary"
+            else _spoiled(out, late, [column], rng)
+        )
     if cfg.weight in out:
         out[cfg.weight] = np.where(ended, rng.uniform(0.1, 3.0, len(out)), out[cfg.weight])
-    return out.assign(**{cfg.label: _other_outcomes(raw[cfg.label], np.flatnonzero(ended & raw[cfg.label].notna().to_numpy()), cfg.task, rng)})
+    return out.assign(
+        **{cfg.label: _other_outcomes(raw[cfg.label], np.flatnonzero(ended & raw[cfg.label].notna().to_numpy()), cfg.task, rng)}
+    )
 
 
 def _other_outcomes(label: pd.Series, rows: np.ndarray, task: str, rng: np.random.Generator) -> pd.Series:
@@ -276,8 +325,13 @@ def spoil_games(
     more = rng.integers(0, 3, key.max(initial=0) + 1)[key]  # a game that is there twice is spoiled in one way
     flip = (home == away) & (cfg.task != "binary")
     scores = np.where(ended, away + more + flip, home), np.where(ended, home + more, away)
-    out = raw.assign(**{which.home_score: scores[0], which.away_score: scores[1]}) if which.score is None else raw.assign(
-        **{which.score: [f"{h:g}-{a:g}" if e else was for h, a, e, was in zip(*scores, ended, raw[which.score], strict=True)]})
+    out = (
+        raw.assign(**{which.home_score: scores[0], which.away_score: scores[1]})
+        if which.score is None
+        else raw.assign(
+            **{which.score: [f"{h:g}-{a:g}" if e else was for h, a, e, was in zip(*scores, ended, raw[which.score], strict=True)]}
+        )
+    )
     prices = [c for c in (which.odds.home, which.odds.draw, which.odds.away) if c] if which.odds else []
     rows = np.flatnonzero(late)
     other = rng.permutation(rows)
@@ -300,7 +354,15 @@ def world_of(
     horizon: int | None = None,  # of `horizons`; None: the source's own
 ) -> World:
     "The world behind `--data`, as deep as the source allows."
-    makers = {"sp500": _bar_world, "bars": _bar_world, "noise-bars": _bar_world, "nfl-games": _nfl_world, "nfl-players": _nfl_world, "nfl-usage": _nfl_world, "league": _nfl_world}
+    makers = {
+        "sp500": _bar_world,
+        "bars": _bar_world,
+        "noise-bars": _bar_world,
+        "nfl-games": _nfl_world,
+        "nfl-players": _nfl_world,
+        "nfl-usage": _nfl_world,
+        "league": _nfl_world,
+    }
     ask = ask.named
     given = {*source_options(ask), *(["horizon"] if horizon else [])}
     if ask.data not in SOURCES and ask.table is not None and ask.table.history and given <= {"path"}:
@@ -317,30 +379,53 @@ def world_of(
 def _declared_world(ask: DataRequest, horizon: int | None) -> World:
     entry, given = SOURCES[ask.data], source_options(ask) | ({"horizon": horizon} if horizon else {})
     fixed = ", ".join((entry.raw.time, *entry.raw.key))
-    return World(entry.rows(given), lambda raw: entry.panel(given, raw), partial(spoil_rows, about=entry.raw), f"every column of the raw rows but {fixed}")
+    return World(
+        entry.rows(given),
+        lambda raw: entry.panel(given, raw),
+        partial(spoil_rows, about=entry.raw),
+        f"every column of the raw rows but {fixed}",
+    )
 
 
 def _table_world(ask: DataRequest, cfg: TableConfig) -> World:
     raw = table_rows(cfg, table_files(ask.data, cfg, source_files(ask)))
-    return World(raw, partial(rows_panel, cfg=cfg), partial(spoil_table, cfg=cfg), "the file's outcomes and columns, from which histories are made again; its own features are as they came")
+    return World(
+        raw,
+        partial(rows_panel, cfg=cfg),
+        partial(spoil_table, cfg=cfg),
+        "the file's outcomes and columns, from which histories are made again; its own features are as they came",
+    )
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #0ec3065d
 def _league_world(ask: DataRequest, cfg: TableConfig) -> World:
     raw = game_rows(cfg.games, table_files(ask.data, cfg, source_files(ask)), cfg.decimal)
     build = partial(league_panel, cfg=cfg.games, task=cfg.task, name=cfg.name, root=table_root(ask.data), timezone=cfg.timezone)
-    return World(raw, build, partial(spoil_games, cfg=cfg), "results and prices of the file, from which ratings, form and meetings are made again")
+    return World(
+        raw, build, partial(spoil_games, cfg=cfg), "results and prices of the file, from which ratings, form and meetings are made again"
+    )
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #1f1a8c6a
 def _bar_world(ask: DataRequest, horizon: int | None) -> World:
     from lineupiq.data.bars import READING, read_as, sp500_bars
     from lineupiq.data.labels import bars_panel
     from lineupiq.data.simulate import noise_bars
+
     symbols = list(ask.symbol) or None
-    if ask.data == "sp500": raw = sp500_bars()
-    elif ask.data == "bars": raw, symbols = read_as(source_files(ask), symbols, {k: getattr(ask, k) for k in READING}), None
-    else: raw = noise_bars(ask.n or 10_000, seed=ask.seed or 0)
-    build = partial(bars_panel, horizon=horizon or SOURCES[ask.data].horizons[-1 if ask.data == "noise-bars" else 0], symbols=symbols, barriers=barrier_config(ask.barriers),
-                    weights="none" if ask.weights in (None, "quality") else ask.weights, name=ask.data, keep_unlabelled=True)
+    if ask.data == "sp500":
+        raw = sp500_bars()
+    elif ask.data == "bars":
+        raw, symbols = read_as(source_files(ask), symbols, {k: getattr(ask, k) for k in READING}), None
+    else:
+        raw = noise_bars(ask.n or 10_000, seed=ask.seed or 0)
+    build = partial(
+        bars_panel,
+        horizon=horizon or SOURCES[ask.data].horizons[-1 if ask.data == "noise-bars" else 0],
+        symbols=symbols,
+        barriers=barrier_config(ask.barriers),
+        weights="none" if ask.weights in (None, "quality") else ask.weights,
+        name=ask.data,
+        keep_unlabelled=True,
+    )
     return World(raw, build, spoil_bars, "open, high, low, close and volume of every bar")
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #c102db14
@@ -358,10 +443,13 @@ def nfl_build(
     as_of = nfl_moment(ask)
     if ask.data == "nfl-usage":
         from lineupiq.data.usage import usage_panel
+
         return partial(usage_panel, outcome=ask.target or "used", position=ask.position, as_of=as_of)
     from lineupiq.data.games import TARGETS, game_panel
+
     if ask.data == "nfl-players" or ask.position or (ask.target or "home_win") not in TARGETS:
         from lineupiq.data.players import View, player_panel
+
         return partial(player_panel, position=ask.position or "WR", target=ask.target or "receiving_yards", view=View(as_of, ask.lineups))
     return partial(game_panel, target=ask.target or "home_win", market=ask.market, as_of=as_of)
 
@@ -369,11 +457,23 @@ def nfl_build(
 def _nfl_world(ask: DataRequest, horizon: int | None) -> World:
     from lineupiq.data.nfl import load_nfl_tables, nfl_tables
     from lineupiq.data.simulate import league
-    if ask.data == "nfl-players" and not (ask.position and ask.target): read_source(ask, horizon)  # says what is missing
+
+    if ask.data == "nfl-players" and not (ask.position and ask.target):
+        read_source(ask, horizon)  # says what is missing
     raw = nfl_tables(league(seed=ask.seed or 0).parts) if ask.data == "league" else load_nfl_tables(source_files(ask))
     build = nfl_build(ask)
-    spoil = spoil_nfl if nfl_moment(ask) == "kickoff" else partial(spoil_nfl, at_kickoff=tuple(c for c in AT_KICKOFF if c not in ("home_rest", "away_rest", "roof")))  # days of rest are the calendar's, a dome is a dome on Tuesday too
-    return World(raw, lambda tables: replace(build(tables), name="league (simulated)" if ask.data == "league" else ask.data), spoil, "results, box scores, injury reports and betting lines" + ", rosters and depth charts" * bool(len(raw["rosters"])))
+    # days of rest are the calendar's, a dome is a dome on Tuesday too
+    spoil = (
+        spoil_nfl
+        if nfl_moment(ask) == "kickoff"
+        else partial(spoil_nfl, at_kickoff=tuple(c for c in AT_KICKOFF if c not in ("home_rest", "away_rest", "roof")))
+    )
+    return World(
+        raw,
+        lambda tables: replace(build(tables), name="league (simulated)" if ask.data == "league" else ask.data),
+        spoil,
+        "results, box scores, injury reports and betting lines" + ", rosters and depth charts" * bool(len(raw["rosters"])),
+    )
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #87766ba8
 DIGITS = 9  # decimals of weights that count
@@ -410,7 +510,8 @@ def changes(
 def _differing(a: pd.DataFrame, b: pd.DataFrame, columns: list[str], rows: np.ndarray) -> str:
     "The columns that differ, and the first row where one does."
     bad = {c: where for c in columns if (where := ~_same(a[c], b[c]) & rows).any()}
-    if not bad: return ""
+    if not bad:
+        return ""
     name, where = next(iter(bad.items()))
     symbol, time = a.index[np.flatnonzero(where)[0]]
     more = f" and {len(bad) - 1} more columns" if len(bad) > 1 else ""

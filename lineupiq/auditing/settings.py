@@ -30,6 +30,7 @@ def check_plant(
 @dataclass(frozen=True)
 class AuditSettings(Settings):
     "The settings of an audit: its rows, cuts, trials and time."
+
     plant: str | None = None  # Plant a leak for real, to see it caught: scaler, feature, label, calibrator, stack or fold.
     rows: Annotated[int, Bound(ge=200)] | None = None  # Latest rows that are audited; default 1,500 for nets, 5,000 for others.
     cuts: Annotated[int, Bound(ge=1, le=1000)] = 2  # Test blocks, each with a moment after which everything is garbage.

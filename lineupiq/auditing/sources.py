@@ -38,7 +38,9 @@ __all__ = ['SOURCE_CHECKS', 'UNREACHED', 'AHEAD', 'LEAKS', 'SourceBench', 'sourc
 # %% ../../nbs/11_auditing/07_sources.ipynb #487d4770
 class SourceBench:
     "One source on its own data."
-    def __init__(self,
+
+    def __init__(
+        self,
         ask: DataRequest,  # which rows
         horizon: int | None = None,  # of `horizons`; None: the source's first
     ):
@@ -74,9 +76,11 @@ def source_check(
     fix: str,  # what to do where it does not hold
 ) -> Callable:  # a decorator
     "Add a function to the battery."
+
     def add(function: Callable[[SourceBench], str | tuple[str, str]]) -> Callable:
         SOURCE_CHECKS[title] = (function, fix)
         return function
+
     return add
 
 
@@ -114,7 +118,10 @@ def refusal(
 ) -> str:  # the evidence
     "An honest refusal, or `Broken` where something else than data was the reason."
     raw = err.__cause__ is not None and not isinstance(err.__cause__, LineupIQError)
-    expect(not (raw and isinstance(err, DataError) and err.what.endswith("failed")), f"{err.found} instead of a DataError that says what is wrong with the rows")
+    expect(
+        not (raw and isinstance(err, DataError) and err.what.endswith("failed")),
+        f"{err.found} instead of a DataError that says what is wrong with the rows",
+    )
     return f"refused: {type(err).__name__}: {err.what}"
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #67611242
@@ -122,7 +129,10 @@ def refusal(
 def _described(b: SourceBench) -> str:
     words = b.entry.description if b.entry is not None else b.panel.name
     expect(words.strip(), "no description")
-    expect(b.panel.task in ("regression", "binary", "multiclass") and b.panel.features, f"task {b.panel.task!r}, {len(b.panel.features)} features")
+    expect(
+        b.panel.task in ("regression", "binary", "multiclass") and b.panel.features,
+        f"task {b.panel.task!r}, {len(b.panel.features)} features",
+    )
     gone = [c for c in b.panel.columns if c not in b.panel.frame]
     expect(not gone, f"features that are no columns: {', '.join(gone)}")
     return f"{b.panel.task}, {len(b.panel)} rows, {len(b.panel.features)} features: {words}"
@@ -131,12 +141,18 @@ def _described(b: SourceBench) -> str:
 @source_check("one row a key, in order of time", "make the panel with make_panel, which refuses doubled rows and sorts")
 def _in_order(b: SourceBench) -> str:
     key = pd.MultiIndex.from_arrays([b.panel.frame["symbol"], b.panel.times])
-    expect(not key.has_duplicates, f"{int(key.duplicated().sum())} rows are there twice, first {key[key.duplicated()][0] if key.has_duplicates else ''}")
+    expect(
+        not key.has_duplicates,
+        f"{int(key.duplicated().sum())} rows are there twice, first {key[key.duplicated()][0] if key.has_duplicates else ''}",
+    )
     expect((np.diff(b.panel.times) >= np.timedelta64(0)).all(), "times run backwards")
     return f"{len(b.panel)} rows of {b.panel.frame['symbol'].nunique()} symbols"
 
 
-@source_check("a label ends after its row begins", "label_end says when the outcome was known: never before the row's time, and missing where it is not known yet")
+@source_check(
+    "a label ends after its row begins",
+    "label_end says when the outcome was known: never before the row's time, and missing where it is not known yet",
+)
 def _label_ends(b: SourceBench) -> str:
     rows = b.panel.labelled
     early = b.panel.label_ends[rows] < b.panel.times[rows]
@@ -162,6 +178,7 @@ AHEAD = dt.timedelta(days=400)
 
 def _later_clock() -> tuple[types.SimpleNamespace, types.SimpleNamespace, dict[int, Any]]:
     "Modules `datetime` and `time` of another day, and what stands for what."
+
     class IsInstance(type):
         def __instancecheck__(cls, x: object) -> bool:
             return isinstance(x, cls.__mro__[1])
@@ -183,10 +200,18 @@ def _later_clock() -> tuple[types.SimpleNamespace, types.SimpleNamespace, dict[i
         @classmethod
         def utcnow(cls) -> dt.datetime:
             return dt.datetime.now(dt.timezone.utc).replace(tzinfo=None) + AHEAD
+
     clock = lambda: time.time() + AHEAD.total_seconds()  # noqa: E731
     days = types.SimpleNamespace(**{**vars(dt), "date": Date, "datetime": DateTime})
-    ticks = types.SimpleNamespace(**{**vars(time), "time": clock, "localtime": lambda s=None: time.localtime(clock() if s is None else s), "gmtime": lambda s=None: time.gmtime(clock() if s is None else s),
-                                     "strftime": lambda form, t=None: time.strftime(form, time.localtime(clock()) if t is None else t)})
+    ticks = types.SimpleNamespace(
+        **{
+            **vars(time),
+            "time": clock,
+            "localtime": lambda s=None: time.localtime(clock() if s is None else s),
+            "gmtime": lambda s=None: time.gmtime(clock() if s is None else s),
+            "strftime": lambda form, t=None: time.strftime(form, time.localtime(clock()) if t is None else t),
+        }
+    )
     return days, ticks, {id(dt): days, id(dt.date): Date, id(dt.datetime): DateTime, id(time): ticks, id(time.time): clock}
 
 
@@ -197,7 +222,13 @@ def another_day(
     "The clock put forward, for some modules."
     _, _, instead = _later_clock()
     tops = {f.__module__.split(".")[0] for f in functions}
-    spaces = {id(g): g for g in [*(f.__globals__ for f in functions if hasattr(f, "__globals__")), *(vars(m) for n, m in list(sys.modules.items()) if m is not None and n.split(".")[0] in tops and n != "__main__")]}
+    spaces = {
+        id(g): g
+        for g in [
+            *(f.__globals__ for f in functions if hasattr(f, "__globals__")),
+            *(vars(m) for n, m in list(sys.modules.items()) if m is not None and n.split(".")[0] in tops and n != "__main__"),
+        ]
+    }
     changed = [(g, k, v) for g in spaces.values() for k, v in list(g.items()) if id(v) in instead and g is not globals()]
     kept = {k: vars(pd.Timestamp)[k] for k in ("now", "today", "utcnow") if k in vars(pd.Timestamp)}
     real = pd.Timestamp.now
@@ -255,7 +286,11 @@ def _shuffled(b: SourceBench) -> str | tuple[str, str]:
     return _same_panel(b, other)
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #00afe87f
-@source_check("another future", "use past rows only: shift(1) before rolling, expanding instead of whole-table means, no centred windows, and outcomes only after they were known")
+@source_check(
+    "another future",
+    "use past rows only: shift(1) before rolling, expanding instead of whole-table means, no centred windows, and outcomes only after they "
+    "were known",
+)
 def _poisoned(b: SourceBench) -> str | tuple[str, str]:
     if b.feed.until is None:
         return UNREACHED
@@ -297,7 +332,11 @@ def _truncated(b: SourceBench) -> str | tuple[str, str]:
     return "; ".join(out)
 
 
-@source_check("rows of tomorrow", "make rows without an outcome by the same code: label and label_end missing, missing_target=\"upcoming\", and no row left out for lack of a label")
+@source_check(
+    "rows of tomorrow",
+    'make rows without an outcome by the same code: label and label_end missing, missing_target="upcoming", and no row left out for lack '
+    "of a label",
+)
 def _tomorrow(b: SourceBench) -> str | tuple[str, str]:
     if b.feed.coming is None:
         return UNREACHED
@@ -311,12 +350,23 @@ def _tomorrow(b: SourceBench) -> str | tuple[str, str]:
         if not rows.any():
             continue
         expected, coming = b.panel.take(rows), other.take(~other.labelled)
-        both, said = unlike(expected, coming, b.panel.columns if set(b.panel.columns) <= set(other.frame) else [c for c in b.panel.columns if c in other.columns])
+        both, said = unlike(
+            expected,
+            coming,
+            b.panel.columns if set(b.panel.columns) <= set(other.frame) else [c for c in b.panel.columns if c in other.columns],
+        )
         expect(both, f"of {len(expected)} rows whose outcome was not known at {str(at)[:19]} none is there to be predicted")
-        expect(not b.feed.every or both == len(expected), f"{len(expected) - both} of {len(expected)} rows are left out while their outcome is not known at {str(at)[:19]}")
+        expect(
+            not b.feed.every or both == len(expected),
+            f"{len(expected) - both} of {len(expected)} rows are left out while their outcome is not known at {str(at)[:19]}",
+        )
         expect(not said, f"a row says something else while its outcome is not known: {'; '.join(said[:3])}")
         out.append(f"{both} at {str(at)[:19]}")
-    return f"rows without an outcome as they were with it: {', '.join(out)}" if out else ("unknown", "every label is known at once: no row is ever without its outcome")
+    return (
+        f"rows without an outcome as they were with it: {', '.join(out)}"
+        if out
+        else ("unknown", "every label is known at once: no row is ever without its outcome")
+    )
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #61581edb
 @source_check("no rows, or too few columns", "check the columns that are needed before they are used, and raise DataError with their names")
@@ -347,7 +397,7 @@ def _broken_file(b: SourceBench) -> str | tuple[str, str]:
         return "unknown", "give one file as path to see what a part of it does"
     whole, ending, out = Path(files[0]).read_bytes(), "".join(Path(files[0]).suffixes), []
     with tempfile.TemporaryDirectory(prefix="check_source_") as folder:
-        for what, part in (("empty", b""), ("half of it", whole[:len(whole) // 2]), ("bytes that are no text", bytes(range(256)) * 8)):
+        for what, part in (("empty", b""), ("half of it", whole[: len(whole) // 2]), ("bytes that are no text", bytes(range(256)) * 8)):
             path = Path(folder, f"part{ending}")
             path.write_bytes(part)
             try:
@@ -363,6 +413,7 @@ def _broken_file(b: SourceBench) -> str | tuple[str, str]:
 # %% ../../nbs/11_auditing/07_sources.ipynb #44ad720d
 class BrokenSource(LineupIQError, AssertionError):
     "A source that fails the battery."
+
     exit_code = 3
 
 
@@ -372,13 +423,16 @@ def _request(data: str | Path | Callable | DataRequest) -> DataRequest:
     if callable(data):
         name = next((n for n in SOURCES if n not in SOURCES.claims and SOURCES[n].build is data), None)
         if name is None:
-            raise ConfigError("a function that is no source", found=getattr(data, "__qualname__", repr(data))[:80], fix="decorate it with @source(name)")
+            raise ConfigError(
+                "a function that is no source", found=getattr(data, "__qualname__", repr(data))[:80], fix="decorate it with @source(name)"
+            )
         return DataRequest(name)
     return DataRequest(str(data))
 
 
 def check_source(
-    data: str | Path | Callable | DataRequest,  # a source's name, a table's YAML, a decorated function, or a request with the source's options
+    # a source's name, a table's YAML, a decorated function, or a request with the source's options
+    data: str | Path | Callable | DataRequest,
     horizon: int | None = None,  # None: the source's first
     only: Iterable[str] | None = None,  # titles of SOURCE_CHECKS; None: all
     raise_on_fail: bool = False,  # True: raise BrokenSource where anything fails
@@ -395,22 +449,31 @@ def check_source(
         verdict, evidence = verdict_of(lambda check=check: check(bench))
         findings.append(Finding(title, verdict, evidence, fix if verdict == "fail" else ""))
     if raise_on_fail and (bad := [f for f in findings if f.verdict == "fail"]):
-        raise BrokenSource(f"{bench.ask.data} fails {len(bad)} of {len(findings)} checks of sources", where="; ".join(f.title for f in bad), found=bad[0].evidence,
-                           expected="no 'fail' among the findings", fix=bad[0].finding)
+        raise BrokenSource(
+            f"{bench.ask.data} fails {len(bad)} of {len(findings)} checks of sources",
+            where="; ".join(f.title for f in bad),
+            found=bad[0].evidence,
+            expected="no 'fail' among the findings",
+            fix=bad[0].finding,
+        )
     return findings
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #8aa6b418
-LEAKS = ("another future", "a file that ends earlier", "no column knows the outcome", "rows of tomorrow", "the same on another day")  # checks of what a row knows
+# checks of what a row knows
+LEAKS = ("another future", "a file that ends earlier", "no column knows the outcome", "rows of tomorrow", "the same on another day")
 
 
 def source_report(
     ask: DataRequest,  # which rows
     horizon: int | None = None,  # None: the source's first
-) -> tuple[dict[str, Any], str, int]:  # plain values, text, exit code: 10 where a row knows what it cannot, 3 where something else is broken, 0
+) -> tuple[dict[str, Any], str, int]:  # plain values, text, exit code: 10 for a leak, 3 for another fault, else 0
     "The battery on one source, for a command."
     found = check_source(ask, horizon)
     counts = {v: sum(f.verdict == v for f in found) for v in ("pass", "warn", "fail", "unknown")}
     bad = [f.title for f in found if f.verdict == "fail"]
-    lines = [f"{ask.data}: {counts['pass'] + counts['warn']} held, {counts['fail']} failed, {counts['unknown']} do not apply", *(f"  {f.verdict:7} {f.title}: {f.evidence}" + (f"; {f.finding}" if f.finding else "") for f in found)]
+    lines = [
+        f"{ask.data}: {counts['pass'] + counts['warn']} held, {counts['fail']} failed, {counts['unknown']} do not apply",
+        *(f"  {f.verdict:7} {f.title}: {f.evidence}" + (f"; {f.finding}" if f.finding else "") for f in found),
+    ]
     code = 0 if not bad else 10 if any(t in LEAKS for t in bad) else 3
     return {"source": ask.data, **counts, "checks": [f.record() for f in found]}, "\n".join(lines), code

@@ -42,6 +42,7 @@ SIZES = (240, 80, 60)  # rows to train on, to stop on, to predict
 @dataclass(frozen=True)
 class CheckData:
     "One task's rows, in time order."
+
     task: str  # regression, binary or multiclass
     names: list[str]  # columns
     X: Any  # (240, F) frame or (240, 8, F) array
@@ -59,7 +60,7 @@ def _labels(task: str, signal: np.ndarray) -> tuple[np.ndarray, list[int]]:
     "Labels of a task from one underlying number; classes about 20, 30 and 50 %, or 40 and 60 %."
     if task == "regression":
         return 5 + signal, []
-    cuts, first = (([0.4], 0) if task == "binary" else ([0.2, 0.5], -1))
+    cuts, first = ([0.4], 0) if task == "binary" else ([0.2, 0.5], -1)
     return np.digitize(signal, np.quantile(signal, cuts)) + first, list(range(first, first + len(cuts) + 1))
 
 # %% ../../nbs/02_checks/02_bench.ipynb #bf8b9de0
@@ -75,6 +76,7 @@ def _rule_columns(rng: np.random.Generator, y: np.ndarray, classes: list[int]) -
 def _game_data(rng: np.random.Generator, sizes: tuple[int, int, int], task: str) -> CheckData:
     "Games of one log, in order; for several classes some are drawn."
     import pandas as pd
+
     n, a, b = sum(sizes), sizes[0], sizes[0] + sizes[1]
     pairs = np.concatenate([rng.permutation(8) for _ in range(n // 4)]).reshape(-1, 2)
     margin = rng.normal(3.0 * (pairs[:, 1] - pairs[:, 0]) + 2, 9).round()
@@ -82,8 +84,19 @@ def _game_data(rng: np.random.Generator, sizes: tuple[int, int, int], task: str)
     if task == "multiclass":
         margin[np.abs(margin) < 3.5] = 0.0
     when = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(n) // 4, "D")
-    log = make_log(pd.DataFrame({"home": [f"T{j}" for j in pairs[:, 0]], "away": [f"T{j}" for j in pairs[:, 1]], "home_score": 60 + margin, "away_score": 60.0,
-                                 "season": 2020 + np.arange(n) // 200, "time": when, "known": when + pd.Timedelta("4h")}))
+    log = make_log(
+        pd.DataFrame(
+            {
+                "home": [f"T{j}" for j in pairs[:, 0]],
+                "away": [f"T{j}" for j in pairs[:, 1]],
+                "home_score": 60 + margin,
+                "away_score": 60.0,
+                "season": 2020 + np.arange(n) // 200,
+                "time": when,
+                "known": when + pd.Timedelta("4h"),
+            }
+        )
+    )
     y = np.sign(margin).astype(np.int64) if task == "multiclass" else (margin > 0).astype(np.int64)
     X = [Games(log, np.arange(*ends)) for ends in ((0, a), (a, b), (b, n))]
     return CheckData(task, ["home", "away"], X[0], y[:a], X[1], y[a:b], X[2], y[b:], np.unique(y).tolist())
@@ -99,8 +112,15 @@ def spoiled(
     if isinstance(X, Games):
         late = np.arange(len(X.log)) >= (X.at[t] if t < len(X) else X.at[-1] + 1)
         scores = rng.integers(0, 999, (2, len(X.log))).astype(np.float64)
-        return Games(X.log.assign(home_score=np.where(late, scores[0], X.log["home_score"]), away_score=np.where(late, scores[1], X.log["away_score"])), X.at)
-    garbage = rng.permutation(np.asarray(take_rows(X, slice(t, None))).ravel()).reshape(np.shape(take_rows(X, slice(t, None)))) * 1e4 + 777.0
+        return Games(
+            X.log.assign(
+                home_score=np.where(late, scores[0], X.log["home_score"]), away_score=np.where(late, scores[1], X.log["away_score"])
+            ),
+            X.at,
+        )
+    garbage = (
+        rng.permutation(np.asarray(take_rows(X, slice(t, None))).ravel()).reshape(np.shape(take_rows(X, slice(t, None)))) * 1e4 + 777.0
+    )
     bad = np.concatenate([np.asarray(take_rows(X, slice(t))), garbage])
     return X.__class__(bad, columns=X.columns, index=X.index) if hasattr(X, "columns") else bad
 
@@ -113,6 +133,7 @@ def check_data(
 ) -> CheckData:
     "The small seeded data that a model is checked on."
     import pandas as pd
+
     rng, n = np.random.default_rng([seed, TASKS.index(task)]), sum(sizes)
     if input_kind == "game":
         return _game_data(rng, sizes, task)
@@ -121,7 +142,7 @@ def check_data(
     now = X[:, -1] if input_kind == "window" else X
     y, classes = _labels(task, 1.5 * now[:, 0] - now[:, 1] + rng.normal(0, 0.5, n))
     X = _rule_columns(rng, y, classes) if input_kind == "rule" else X
-    names = list(NAMES[:X.shape[-1]]) if input_kind != "rule" else [f"past_{c}" for c in classes] or ["past"]
+    names = list(NAMES[: X.shape[-1]]) if input_kind != "rule" else [f"past_{c}" for c in classes] or ["past"]
     X = X if input_kind == "window" else pd.DataFrame(X, columns=names)
     a, b = sizes[0], sizes[0] + sizes[1]
     return CheckData(task, names, X[:a], y[:a], X[a:b], y[a:b], X[b:], y[b:], classes)
@@ -133,6 +154,7 @@ def row_times(
 ) -> pd.DataFrame:  # datetime, symbol, label_end
     "When and of whom the rows of the small data are: four symbols a day, each label known the next day."
     import pandas as pd
+
     day = pd.Timestamp("2020-01-01") + pd.to_timedelta(first_day + np.arange(n) // 4, "D")
     return pd.DataFrame({"datetime": day, "symbol": [f"S{k % 4}" for k in range(n)], "label_end": day + pd.Timedelta("1D")})
 
@@ -144,6 +166,7 @@ def check_panel(
 ) -> Panel:
     "The table of the small data as a panel, for audits."
     import pandas as pd
+
     d, about = check_data(task, seed=seed, sizes=sizes), row_times(sum(sizes))
     table = pd.concat([d.X, d.X_val, d.X_new], ignore_index=True).assign(label=np.concatenate([d.y, d.y_val, d.y_new]))
     return make_panel(pd.concat([about.rename(columns={"datetime": "time"}), table], axis=1), d.names, task=task, name="bench")
@@ -176,7 +199,9 @@ def expect(
 # %% ../../nbs/02_checks/02_bench.ipynb #a39edd30
 class Bench:
     "One model class on one task's data."
-    def __init__(self,
+
+    def __init__(
+        self,
         cls: type[BaseModel],  # the class under test
         task: str,  # one that the class declares
         seed: int = 0,  # of data and models
@@ -189,7 +214,8 @@ class Bench:
         settings = cls(self.config, task=task).config if self.config else cls(task=task).config
         self.known = set(settings) if isinstance(settings, dict) else {f.name for f in fields(settings)}
 
-    def build(self,
+    def build(
+        self,
         names: list[str] | None = None,  # inputs; None: those of the data
         settings: ModelParams | None = None,  # go before QUICK and the bench's own; unknown ones are left out
     ) -> BaseModel:  # not fitted
@@ -197,7 +223,8 @@ class Bench:
         wanted = {"random_seed": 7 + self.seed, **QUICK, **self.config, **(settings or {})}
         return self.cls({k: v for k, v in wanted.items() if k in self.known}, feature_columns=names or self.data.names, task=self.task)
 
-    def fit(self,
+    def fit(
+        self,
         X: Rows | None = None,  # None: the training rows
         y: ArrayLike | None = None,  # (N,); None: their labels
         weights: ArrayLike | None = None,  # (N,)
@@ -219,7 +246,8 @@ class Bench:
         "The shared model's answers for the new rows."
         return self.raw(self.fitted)
 
-    def raw(self,
+    def raw(
+        self,
         model: BaseModel,  # fitted
         X: Rows | None = None,  # None: the new rows
     ) -> np.ndarray:  # (N,) or (N, C)
@@ -272,12 +300,14 @@ def agree(
 @dataclass
 class TinyConfig(ModelConfig):
     "Settings of the tiny model."
+
     epochs: Count = 60  # steps of gradient descent
     learning_rate: Positive = 0.3  # their size
 
 # %% ../../nbs/02_checks/02_bench.ipynb #0c5c646a
 class TinyModel(ArrayModel):
     "Linear or softmax regression by gradient descent."
+
     Config: ClassVar[type[ModelConfig]] = TinyConfig
 
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
@@ -297,8 +327,14 @@ class TinyModel(ArrayModel):
                 break
         self._restore(kept)
         losses = {n: v for n, v in history.items() if n == "train_loss" or X_val is not None}
-        return TrainingMetrics(history["train_loss"][best], None if X_val is None else best_loss, best_epoch=best, total_epochs=k + 1,
-                               early_stopped=k + 1 < c.epochs, history=losses)
+        return TrainingMetrics(
+            history["train_loss"][best],
+            None if X_val is None else best_loss,
+            best_epoch=best,
+            total_epochs=k + 1,
+            early_stopped=k + 1 < c.epochs,
+            history=losses,
+        )
 
     def _patience_over(self, waited: int) -> bool:
         return waited >= self.config.patience
@@ -332,9 +368,11 @@ def model_check(
     title: str,  # the rule, in a few words
 ) -> Callable:  # a decorator
     "Add a function to the battery under a title."
+
     def add(function: Callable[[Bench], str | tuple[str, str]]) -> Callable:
         CHECKS[title] = function
         return function
+
     return add
 
 # %% ../../nbs/02_checks/02_bench.ipynb #400ed2e2
@@ -397,6 +435,7 @@ def peak_bytes(
 ) -> int:  # bytes beyond what was there before
     "Peak of Python's and NumPy's allocations during a call."
     import tracemalloc
+
     own = not tracemalloc.is_tracing()
     if own:
         tracemalloc.start()

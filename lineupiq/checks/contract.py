@@ -13,7 +13,20 @@ import numpy as np
 
 from ..base import BaseModel, ConfigError, DataError, LineupIQError, ModelTypeError, NotFitted, PredictionOutput, TrainingMetrics
 from ..base import did_you_mean, in_short
-from .bench import CHECKS, Bench, Broken, agree, expect, gap, model_check, peak_bytes, raw_output, refused, run_check, spoiled
+from lineupiq.checks.bench import (
+    CHECKS,
+    Bench,
+    Broken,
+    agree,
+    expect,
+    gap,
+    model_check,
+    peak_bytes,
+    raw_output,
+    refused,
+    run_check,
+    spoiled,
+)
 from .findings import Finding
 from .reads import hear_reads
 from .reload import fresh_process, pickles_in
@@ -42,8 +55,10 @@ def _importance(b: Bench) -> str:
     table = b.fitted.get_feature_importance()
     if table is None:
         return "None: it has no meaning for this model"
-    expect({"feature", "importance"} <= set(getattr(table, "columns", [])),
-           f"expected a frame with feature and importance, found {type(table).__name__}")
+    expect(
+        {"feature", "importance"} <= set(getattr(table, "columns", [])),
+        f"expected a frame with feature and importance, found {type(table).__name__}",
+    )
     expect(sorted(table["feature"]) == sorted(b.data.names), f"features {sorted(table['feature'])[:6]}, expected {sorted(b.data.names)}")
     expect(np.isfinite(table["importance"]).all(), "an importance that is not finite")
     return f"{len(table)} features, first {table['feature'].iloc[0]}"
@@ -52,14 +67,17 @@ def _importance(b: Bench) -> str:
 @model_check("shapes, types and metadata")
 def _output_shape(b: Bench) -> str:
     import pandas as pd
+
     d, n = b.data, len(b.data.X_new)
     meta = pd.DataFrame({"datetime": pd.date_range("2024-01-01", periods=n), "symbol": [f"S{k % 4}" for k in range(n)]})
     out = b.fitted.predict(d.X_new, meta)
-    expect(isinstance(out, PredictionOutput) and np.shape(out.predictions) == (n,),
-           f"predictions {np.shape(out.predictions)}, expected ({n},)")
+    expect(
+        isinstance(out, PredictionOutput) and np.shape(out.predictions) == (n,), f"predictions {np.shape(out.predictions)}, expected ({n},)"
+    )
     kind, want = np.asarray(out.predictions).dtype.kind, "iu" if d.classes else "f"
-    expect(kind in want,
-           f"predictions of type {np.asarray(out.predictions).dtype}, expected {'labels as given' if d.classes else 'floats'}")
+    expect(
+        kind in want, f"predictions of type {np.asarray(out.predictions).dtype}, expected {'labels as given' if d.classes else 'floats'}"
+    )
     expect(np.isfinite(raw_output(out)).all(), "a prediction that is not finite")
     expect(d.classes or out.probabilities is None, "probabilities of a regression")
     table = out.to_dataframe()
@@ -76,18 +94,26 @@ def _class_order(b: Bench) -> str | tuple[str, str]:
     for left_out in (None, *d.classes):  # the whole batch, then one without each class
         out = b.fitted.predict(take_rows(d.X, d.y != left_out)) if left_out is not None else b.fitted.predict(d.X)
         P = out.probabilities
-        expect(np.shape(P) == (len(out), len(d.classes)),
-               f"without class {left_out}: probabilities {np.shape(P)}, expected {len(d.classes)} columns")
-        expect(np.abs(P.sum(axis=1) - 1).max() < 1e-6 and P.min() >= 0,
-               f"without class {left_out}: rows sum to {P.sum(axis=1).min():.6f} … {P.sum(axis=1).max():.6f}")
+        expect(
+            np.shape(P) == (len(out), len(d.classes)),
+            f"without class {left_out}: probabilities {np.shape(P)}, expected {len(d.classes)} columns",
+        )
+        expect(
+            np.abs(P.sum(axis=1) - 1).max() < 1e-6 and P.min() >= 0,
+            f"without class {left_out}: rows sum to {P.sum(axis=1).min():.6f} … {P.sum(axis=1).max():.6f}",
+        )
         expect(list(out.classes) == d.classes, f"classes {np.asarray(out.classes).tolist()}, expected {d.classes}")
-        expect((out.predictions == np.array(d.classes)[P.argmax(axis=1)]).all(),
-               f"a prediction is not the class of its largest probability, of {d.classes}")
+        expect(
+            (out.predictions == np.array(d.classes)[P.argmax(axis=1)]).all(),
+            f"a prediction is not the class of its largest probability, of {d.classes}",
+        )
         evidence = evidence or [P]
     truth, shares = np.searchsorted(d.classes, d.y), np.array([np.mean(d.y == c) for c in d.classes])
-    given, floor = evidence[0][np.arange(len(truth)), truth].mean(), (shares ** 2).sum()
-    expect(given > floor - 0.02,
-           f"the true class gets {given:.3f} on average, class shares alone give {floor:.3f}: are the columns in another order?")
+    given, floor = evidence[0][np.arange(len(truth)), truth].mean(), (shares**2).sum()
+    expect(
+        given > floor - 0.02,
+        f"the true class gets {given:.3f} on average, class shares alone give {floor:.3f}: are the columns in another order?",
+    )
     return f"classes {d.classes}; the true class gets {given:.3f} on average, class shares alone {floor:.3f}"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #dc4e1238
@@ -103,8 +129,16 @@ def _class_missing_in_validation(b: Bench) -> str | tuple[str, str]:
     return f"{keep.sum()} validation rows without class {d.classes[0]}: {b.answer.shape[1]} columns"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #66aa40bd
-NEUTRAL = {"subsample": 1.0, "colsample_bytree": 1.0, "max_samples": 1.0, "max_features": 1.0, "dropout": 0.0,  # draws
-           "random_strength": 0.0, "min_child_samples": 1, "min_samples_leaf": 1}  # counts of rows
+NEUTRAL = {
+    "subsample": 1.0,
+    "colsample_bytree": 1.0,
+    "max_samples": 1.0,
+    "max_features": 1.0,
+    "dropout": 0.0,  # draws
+    "random_strength": 0.0,
+    "min_child_samples": 1,
+    "min_samples_leaf": 1,
+}  # counts of rows
 
 # %% ../../nbs/02_checks/04_contract.ipynb #e97e2282
 def _chosen_rows(
@@ -116,7 +150,7 @@ def _chosen_rows(
     cut = int(len(d.y) * 0.8)
     early, late = high[high < cut], high[high >= cut]
     k = min(len(early) // 4, len(late) - 1, 14)  # one at least stays unweighted
-    return np.concatenate([early[:4 * k], late[:k]])
+    return np.concatenate([early[: 4 * k], late[:k]])
 
 # %% ../../nbs/02_checks/04_contract.ipynb #8438d7e0
 def _same_table(b: Bench, weight: float, rows: np.ndarray) -> str | tuple[str, str]:
@@ -129,10 +163,16 @@ def _same_table(b: Bench, weight: float, rows: np.ndarray) -> str | tuple[str, s
     moved = gap(plain, table)
     if moved < 1e-9:
         return "unknown", f"the {len(rows)} rows change no prediction, weighted or not"
-    expect(gap(weighted, plain) > 0,
-           f"{len(rows)} rows with weight {weight:g} change nothing; the table they stand for moves predictions by {moved:.3g}")
+    expect(
+        gap(weighted, plain) > 0,
+        f"{len(rows)} rows with weight {weight:g} change nothing; the table they stand for moves predictions by {moved:.3g}",
+    )
     if weight > 1 and not getattr(b.cls, "weights_exact", True):
-        return "unknown", f"does not apply: rows are cut into blocks by their number; {len(rows)} rows with weight {weight:g} move predictions by {gap(weighted, plain):.2g}"
+        return (
+            "unknown",
+            f"does not apply: rows are cut into blocks by their number; {len(rows)} rows with weight {weight:g} move predictions by "
+            f"{gap(weighted, plain):.2g}",
+        )
     ratio, allowed = gap(weighted, table) / moved, float(getattr(b.cls, "weight_tolerance", 0.1))
     said = f"{len(rows)} rows; distance to the table they stand for {ratio:.2g} of what ignoring them leaves (allowed {allowed:g})"
     if ratio <= allowed:
@@ -165,7 +205,7 @@ def possible_losses(
         P = out.probabilities[np.arange(len(y)), np.searchsorted(out.classes, y)]
         return [float(-np.log(np.clip(P, 1e-15, 1)).mean())]
     p, mse = np.asarray(out.predictions), float(np.mean((out.predictions - y) ** 2))
-    losses = [mse ** 0.5, mse, mse / 2, float(np.abs(p - y).mean())]
+    losses = [mse**0.5, mse, mse / 2, float(np.abs(p - y).mean())]
     if p.min() > 0 and y.min() >= 0:
         xlogy = np.where(y > 0, y * np.log(np.where(y > 0, y, 1) / p), 0.0)
         losses += [float((p - y * np.log(p)).mean()), float(2 * (xlogy - y + p).mean())]
@@ -193,8 +233,10 @@ def _stopped(b: Bench, m: TrainingMetrics, losses: np.ndarray, patience: int) ->
     if not set(ROUNDS) & b.known:
         return f"{len(losses)} candidates"
     after = len(losses) - 1 - int(losses.argmin())
-    expect(after <= patience + 1,
-           f"{after} epochs after the best one, patience is {patience}: it did not stop ({len(losses)} epochs of at most 120)")
+    expect(
+        after <= patience + 1,
+        f"{after} epochs after the best one, patience is {patience}: it did not stop ({len(losses)} epochs of at most 120)",
+    )
     expect(len(losses) == 120 or m.early_stopped, f"{len(losses)} of 120 epochs, but early_stopped is {m.early_stopped}")
     expect(m.total_epochs == len(losses), f"total_epochs {m.total_epochs}, but {len(losses)} in the history")
     return f"stopped after {len(losses)} of 120 epochs"
@@ -204,8 +246,10 @@ def _restored(m: TrainingMetrics, losses: np.ndarray, own: list[float], min_delt
     "Evidence that what predicts is the best epoch."
     best = int(m.best_epoch)
     expect(0 <= best < len(losses), f"best_epoch {best} outside the history of {len(losses)}")
-    expect(losses[best] <= losses.min() + min_delta + 1e-12,
-           f"best_epoch {best} has loss {losses[best]:.6g}, epoch {losses.argmin()} has {losses.min():.6g}")
+    expect(
+        losses[best] <= losses.min() + min_delta + 1e-12,
+        f"best_epoch {best} has loss {losses[best]:.6g}, epoch {losses.argmin()} has {losses.min():.6g}",
+    )
     told = m.val_loss is not None and abs(m.val_loss - losses[best]) <= 1e-9 + 1e-6 * abs(losses[best])
     expect(told, f"val_loss {m.val_loss}, but epoch {best} had {losses[best]:.6g}")
     close = lambda loss: any(abs(x - loss) <= 1e-4 * max(abs(loss), 1e-3) for x in own)  # noqa: E731
@@ -218,6 +262,7 @@ def _restored(m: TrainingMetrics, losses: np.ndarray, own: list[float], min_delt
 @model_check("two runs agree")
 def _two_runs(b: Bench) -> str:
     import random
+
     first = b.answer
     random.seed(12345)
     np.random.seed(54321)  # noqa: NPY002 - a model that leans on the global generator must be seen
@@ -241,7 +286,11 @@ def _inputs_untouched(b: Bench) -> str:
     model.predict(handed[5])
     names, before = ("X_train", "y_train", "X_val", "y_val", "weights", "X"), (d.X, d.y, d.X_val, d.y_val, w, d.X_new)
     for name, a, z in zip(names, before, handed, strict=True):
-        same = a.log.equals(z.log) and np.array_equal(a.at, z.at) if isinstance(a, View) else np.array_equal(np.asarray(a), np.asarray(z), equal_nan=True)
+        same = (
+            a.log.equals(z.log) and np.array_equal(a.at, z.at)
+            if isinstance(a, View)
+            else np.array_equal(np.asarray(a), np.asarray(z), equal_nan=True)
+        )
         expect(same and list(getattr(a, "columns", [])) == list(getattr(z, "columns", [])), f"{name} was changed")
     return "six inputs of fit and predict"
 
@@ -277,6 +326,7 @@ def _one_row(b: Bench) -> str:
 @model_check("training sees its slice alone")
 def _fit_on_slice(b: Bench) -> str:
     import pandas as pd
+
     d, n = b.data, len(b.data.y)
     if isinstance(d.X, View):
         return agree(b.answer, b.raw(b.fit(spoiled(d.X, n, b.seed))), 0.0, "the results of later games replaced while it was fitted")
@@ -404,12 +454,14 @@ def _saved(b: Bench) -> str | tuple[str, str]:
 # %% ../../nbs/02_checks/04_contract.ipynb #5b4442bf
 class BrokenContract(LineupIQError, AssertionError):
     "A model that fails the battery."
+
     exit_code = 1
 
 # %% ../../nbs/02_checks/04_contract.ipynb #ef6d0eac
 def _class_of(model: str | type[BaseModel]) -> type[BaseModel]:
     if isinstance(model, str):
         from lineupiq.registry import registry
+
         return registry().get_model(model)
     if not isinstance(model, type) or not issubclass(model, BaseModel):
         raise ModelTypeError("check_model takes a registered name or a class", found=repr(model)[:80], expected="a subclass of BaseModel")
@@ -420,7 +472,13 @@ def _asked(given: Iterable[str] | None, known: Iterable[str], name: str) -> list
     "Which of what there is was asked for; nothing at all is no question."
     out = list(known) if given is None else [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
     if not out or not all(isinstance(t, str) for t in out):
-        raise ConfigError("nothing to check", where=f"check_model: {name}", found=repr(given)[:60], expected=f"some of {', '.join(known)}", fix=f"leave {name} out for all of them")
+        raise ConfigError(
+            "nothing to check",
+            where=f"check_model: {name}",
+            found=repr(given)[:60],
+            expected=f"some of {', '.join(known)}",
+            fix=f"leave {name} out for all of them",
+        )
     return out
 
 
@@ -434,25 +492,45 @@ def check_model(
 ) -> list[Finding]:  # in the order of CHECKS, task by task
     "Hold a model to the contract."
     import tempfile
+
     cls = _class_of(model)
     config = getattr(cls, "check_config", None) if config is None else config
     tasks, titles = _asked(tasks, cls.tasks, "tasks"), _asked(only, CHECKS, "only")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ConfigError("a seed is a whole number", where="check_model: seed", found=in_short(seed), expected="a whole number from 0 up", fix="seed=0")
+        raise ConfigError(
+            "a seed is a whole number", where="check_model: seed", found=in_short(seed), expected="a whole number from 0 up", fix="seed=0"
+        )
     if not (config is None or isinstance(config, dict)):
-        raise ConfigError("settings of a model are a dictionary", where="check_model: config", found=type(config).__name__, expected="a dictionary of settings by name", fix='config={"n_estimators": 20}')
+        raise ConfigError(
+            "settings of a model are a dictionary",
+            where="check_model: config",
+            found=type(config).__name__,
+            expected="a dictionary of settings by name",
+            fix='config={"n_estimators": 20}',
+        )
     odd = [t for t in tasks if t not in cls.tasks] + [t for t in titles if t not in CHECKS]
     if odd:
         hint = did_you_mean(odd[0], [*cls.tasks, *CHECKS])
-        raise ConfigError(f"nothing to check under '{odd[0]}'{hint}", where="check_model", found=odd[0], expected=f"{', '.join(cls.tasks)}, or a title of CHECKS", fix="list(CHECKS) has the titles")
+        raise ConfigError(
+            f"nothing to check under '{odd[0]}'{hint}",
+            where="check_model",
+            found=odd[0],
+            expected=f"{', '.join(cls.tasks)}, or a title of CHECKS",
+            fix="list(CHECKS) has the titles",
+        )
     with tempfile.TemporaryDirectory(prefix="check_model_") as folder, hear_reads() as heard:
         benches = [Bench(cls, task, seed, config, folder) for task in tasks]
-        for b in benches: b.heard = heard
+        for b in benches:
+            b.heard = heard
         findings = [run_check(title, b) for b in benches for title in titles]
         findings += fresh_process(benches) if only is None else []
     failed = [f for f in findings if f.verdict == "fail"]
     if failed and raise_on_fail:
-        raise BrokenContract(f"{cls.__name__} breaks the contract in {len(failed)} of {len(findings)} checks",
-                             where="; ".join(f.title for f in failed[:6]), found=failed[0].evidence,
-                             expected="no 'fail' among the findings", fix="findings_table(check_model(...)) shows all of them")
+        raise BrokenContract(
+            f"{cls.__name__} breaks the contract in {len(failed)} of {len(findings)} checks",
+            where="; ".join(f.title for f in failed[:6]),
+            found=failed[0].evidence,
+            expected="no 'fail' among the findings",
+            fix="findings_table(check_model(...)) shows all of them",
+        )
     return findings

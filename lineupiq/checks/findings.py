@@ -28,6 +28,7 @@ VERDICTS = ("pass", "warn", "fail", "unknown")
 @dataclass(frozen=True)
 class Finding:
     "One thing that was looked at, and how it came out."
+
     title: str  # the rule, in a few words
     verdict: str  # pass, warn, fail or unknown
     evidence: str  # the figures it rests on
@@ -35,7 +36,8 @@ class Finding:
     subject: str = ""  # the model or column that it is about, as `--acknowledge` names it
 
     def __post_init__(self):
-        if self.verdict not in VERDICTS: raise ConfigError("unknown verdict", found=repr(self.verdict), expected=", ".join(VERDICTS))
+        if self.verdict not in VERDICTS:
+            raise ConfigError("unknown verdict", found=repr(self.verdict), expected=", ".join(VERDICTS))
 
     def record(self) -> dict[str, str]:
         "The finding as plain values for JSON."
@@ -47,6 +49,7 @@ def findings_table(
 ) -> pd.DataFrame:  # columns title, verdict, evidence, finding
     "The findings of several checks as a table."
     import pandas as pd
+
     return pd.DataFrame([f.record() for f in findings], columns=["title", "verdict", "evidence", "finding"])
 
 # %% ../../nbs/02_checks/01_findings.ipynb #e1ea447a
@@ -57,8 +60,10 @@ def folds_of(
     groups: ArrayLike | None = None,  # (N,) given to a factory if not None
 ) -> list[tuple[np.ndarray, np.ndarray]]:  # (train, test) row numbers
     "The folds of whatever was handed in, as pairs."
-    if callable(splitter): splitter = splitter(times, label_end) if groups is None else splitter(times, label_end, groups)
-    if hasattr(splitter, "split"): splitter = splitter.split(np.zeros((len(np.asarray(times)), 1)))
+    if callable(splitter):
+        splitter = splitter(times, label_end) if groups is None else splitter(times, label_end, groups)
+    if hasattr(splitter, "split"):
+        splitter = splitter.split(np.zeros((len(np.asarray(times)), 1)))
     pairs = [(f.train, f.test) if hasattr(f, "train") else tuple(f)[:2] for f in splitter]
     return [(np.asarray(train, dtype=np.int64), np.asarray(test, dtype=np.int64)) for train, test in pairs]
 
@@ -80,6 +85,7 @@ def touching(
 # %% ../../nbs/02_checks/01_findings.ipynb #6f63adcd
 class _Battery:
     "One fold after the other against the rules; counts what breaks them."
+
     def __init__(self, line: Timeline, units: np.ndarray, past_only: bool, embargo: int):
         self.line, self.past_only, self.embargo, self.rows, self.last = line, past_only, embargo, 0, None
         n = line.n_rows
@@ -91,10 +97,13 @@ class _Battery:
     def rule(self, title: str, bad: np.ndarray, rows: np.ndarray, number: int, text: str) -> None:
         "Note a rule, and what breaks it in this fold."
         said = self.broken.setdefault(title, [])
-        if not bad.any(): return
+        if not bad.any():
+            return
         one = rows[bad][0]
-        said.append(f"fold {number}: {bad.sum()} of {len(rows)} rows {text}, first row {one} "
-                    f"(time {self.line.stamp(self.times[one])}, label_end {self.line.stamp(self.ends[one])})")
+        said.append(
+            f"fold {number}: {bad.sum()} of {len(rows)} rows {text}, first row {one} "
+            f"(time {self.line.stamp(self.times[one])}, label_end {self.line.stamp(self.ends[one])})"
+        )
 
     def fold(self, number: int, train: np.ndarray, test: np.ndarray) -> None:
         "All rules on one fold."
@@ -135,30 +144,44 @@ def check_splitter(
         raise ConfigError("check_splitter needs every label", found=f"{line.n_rows - len(line)} rows without label_end")
     battery = _Battery(line, line.units, past_only, to_duration(embargo, line.kind))
     folds = folds_of(splitter, times, label_end, groups)
-    for number, (train, test) in enumerate(folds): battery.fold(number, train, test)
-    if not folds: battery.broken["no empty fold"] = ["there are no folds at all"]
+    for number, (train, test) in enumerate(folds):
+        battery.fold(number, train, test)
+    if not folds:
+        battery.broken["no empty fold"] = ["there are no folds at all"]
     battery.broken.setdefault("no empty fold", [])
-    if callable(splitter): battery.broken["row order"] = _shuffled(splitter, folds, times, label_end, groups)
+    if callable(splitter):
+        battery.broken["row order"] = _shuffled(splitter, folds, times, label_end, groups)
     counted = f"{len(folds)} folds, {battery.rows} training rows"
     share = {title: f"{len(said)} of {len(folds)} folds" if said else "" for title, said in battery.broken.items()}
-    findings = [Finding(title, "fail" if said else "pass", "; ".join(said[:3]) or counted, share[title])
-                for title, said in battery.broken.items()]
+    findings = [
+        Finding(title, "fail" if said else "pass", "; ".join(said[:3]) or counted, share[title]) for title, said in battery.broken.items()
+    ]
     failed = [f for f in findings if f.verdict == "fail"]
     if failed and raise_on_leak:
-        raise LeakError(f"the splitter breaks: {', '.join(f.title for f in failed)}", where=failed[0].evidence, found=failed[-1].evidence,
-                        expected="max(training label_end) + embargo < min(test time) in every fold, whole units, any row order",
-                        fix="use a splitter of lineupiq.cv, with times and label_end")
+        raise LeakError(
+            f"the splitter breaks: {', '.join(f.title for f in failed)}",
+            where=failed[0].evidence,
+            found=failed[-1].evidence,
+            expected="max(training label_end) + embargo < min(test time) in every fold, whole units, any row order",
+            fix="use a splitter of lineupiq.cv, with times and label_end",
+        )
     return findings
 
 # %% ../../nbs/02_checks/01_findings.ipynb #93568e8f
-def _shuffled(factory: Any, folds: list[tuple[np.ndarray, np.ndarray]], times: ArrayLike, label_end: ArrayLike, groups: ArrayLike) -> list[str]:
+def _shuffled(
+    factory: Any, folds: list[tuple[np.ndarray, np.ndarray]], times: ArrayLike, label_end: ArrayLike, groups: ArrayLike
+) -> list[str]:
     "Folds that come out otherwise when the rows are shuffled."
     import pandas as pd
+
     order = np.random.default_rng(0).permutation(len(np.asarray(times)))
     moved = [None if v is None else (v.iloc[order] if isinstance(v, pd.Series) else pd.Index(v)[order]) for v in (times, label_end, groups)]
-    try: again = folds_of(factory, *moved)
-    except Exception as error: return [f"shuffled rows raise {type(error).__name__}: {error}"]
-    if len(again) != len(folds): return [f"{len(folds)} folds, but {len(again)} when the rows are shuffled"]
+    try:
+        again = folds_of(factory, *moved)
+    except Exception as error:
+        return [f"shuffled rows raise {type(error).__name__}: {error}"]
+    if len(again) != len(folds):
+        return [f"{len(folds)} folds, but {len(again)} when the rows are shuffled"]
     same = lambda one, two: all(np.array_equal(np.sort(a), np.sort(order[b])) for a, b in zip(one, two, strict=True))  # noqa: E731
     changed = [k for k, (one, two) in enumerate(zip(folds, again, strict=True)) if not same(one, two)]
     return [f"fold {k} changes when the rows are shuffled" for k in changed]

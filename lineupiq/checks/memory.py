@@ -14,7 +14,19 @@ import numpy as np
 
 from ..base import BaseModel, Rows
 from ..core.display import brief
-from .bench import Bench, Broken, agree, check_data, check_panel, expect, model_check, other_codes, raw_output, row_times, spoiled
+from lineupiq.checks.bench import (
+    Bench,
+    Broken,
+    agree,
+    check_data,
+    check_panel,
+    expect,
+    model_check,
+    other_codes,
+    raw_output,
+    row_times,
+    spoiled,
+)
 from .reads import foreign_reads, hear_reads, told_reads
 from ..core.arrays import View, take_rows
 from ..data.panel import Panel
@@ -33,6 +45,7 @@ GAMES = 240  # of a rating, which replays all of them at each fit
 @dataclass(frozen=True)
 class Strangers:
     "Rows that a model was not shown."
+
     X: Any  # as the model takes them
     y: np.ndarray  # (N,) labels that the rows do not explain
     other: np.ndarray  # (N,) for each row another label
@@ -65,6 +78,7 @@ def strangers(
 def _stacked(a: Rows, b: Rows) -> Rows:
     "One input after the other."
     import pandas as pd
+
     return pd.concat([a, b], ignore_index=True) if hasattr(a, "columns") else np.concatenate([a, b])
 
 
@@ -93,7 +107,14 @@ def _other_fit(b: Bench) -> str:
     ask = lambda model: raw_output(model.predict(s.X, s.meta[["datetime", "symbol"]]))  # noqa: E731
     before, other, half = ask(b.fitted), b.build(), len(s.y) // 2
     one, two = slice(half), slice(half, None)
-    other.fit(take_rows(s.X, one), s.y[one], take_rows(s.X, two), s.y[two], metadata_train=s.meta[one], metadata_val=s.meta[two].reset_index(drop=True))
+    other.fit(
+        take_rows(s.X, one),
+        s.y[one],
+        take_rows(s.X, two),
+        s.y[two],
+        metadata_train=s.meta[one],
+        metadata_val=s.meta[two].reset_index(drop=True),
+    )
     fix = f"{b.cls.__name__} must keep what it learns in the object alone, and learn it anew at each fit"
     said = _same(before, ask(b.fitted), 0.0, "after another model was told the labels of these rows", fix)
     other.fit(b.data.X, b.data.y)
@@ -128,9 +149,16 @@ def _validation(b: Bench) -> str | tuple[str, str]:
         said.append(raw_output(model.predict(s.X, s.meta[["datetime", "symbol"]])))
     pairs = moved_towards(*said, s.y, s.other, b.data.classes).reshape(2, -1).sum(axis=0)
     bad = np.abs(pairs) > PAIR
-    expect(not bad.any(), f"validation labels were swapped within {len(pairs)} pairs of like rows, and predictions of {bad.sum()} pairs went with single labels, by up to {np.abs(pairs).max():.2g} of what "
-                          f"labels differ by ({b.cls.__name__} may use validation rows to stop, not to answer)")
-    return f"labels swapped within {len(pairs)} pairs of like rows; no pair goes with them by more than {np.abs(pairs).max():.2g} of what labels differ by (allowed {PAIR:g})"
+    expect(
+        not bad.any(),
+        f"validation labels were swapped within {len(pairs)} pairs of like rows, and predictions of {bad.sum()} pairs went with single "
+        f"labels, by up to {np.abs(pairs).max():.2g} of what "
+        f"labels differ by ({b.cls.__name__} may use validation rows to stop, not to answer)",
+    )
+    return (
+        f"labels swapped within {len(pairs)} pairs of like rows; no pair goes with them by more than {np.abs(pairs).max():.2g} of what "
+        f"labels differ by (allowed {PAIR:g})"
+    )
 
 # %% ../../nbs/02_checks/03a_memory.ipynb #ac61dfca
 @model_check("labels within reach change nothing")
@@ -172,14 +200,16 @@ def _batch(b: Bench) -> str:
     fix = f"{b.cls.__name__} must predict each row from itself and from what it learnt"
     mixed, halves = np.empty_like(whole), np.empty_like(whole)
     mixed[order] = b.raw(b.fitted, take_rows(X, order))
-    for part in (np.arange(0, n, 2), np.arange(1, n, 2)): halves[part] = b.raw(b.fitted, take_rows(X, part))
+    for part in (np.arange(0, n, 2), np.arange(1, n, 2)):
+        halves[part] = b.raw(b.fitted, take_rows(X, part))
     return f"{_same(whole, mixed, b.rounding, 'in another order', fix)}; {_same(whole, halves, b.rounding, 'every other row', fix)}"
 
 # %% ../../nbs/02_checks/03a_memory.ipynb #e4fb56c5
 @model_check("no data is read beside what is handed in")
 def _own_data(b: Bench) -> str:
     s, own = _strangers(b), [Path(b.folder)] if b.folder else []
-    with hear_reads() as heard: b.fitted.predict(s.X, s.meta[["datetime", "symbol"]])  # the fit was heard, here or before
+    with hear_reads() as heard:
+        b.fitted.predict(s.X, s.meta[["datetime", "symbol"]])  # the fit was heard, here or before
     odd = foreign_reads([*dict.fromkeys([*b.heard, *heard])], b.cls, own)
     expect(not odd, told_reads(odd, b.cls, "while it was fitted and asked"))
     return f"fitted, and asked for {len(s.y)} rows; nothing was read but code, libraries and its own folder"

@@ -21,7 +21,9 @@ PANEL = "panel:"  # how a panel that was made is written down, with its name beh
 _EARS: list[tuple[list[str], set[str]]] = []  # (what was read, what was written) of those who listen
 
 # %% ../../nbs/02_checks/02a_reads.ipynb #bffb888d
-def _hear(event: str, args: tuple, ears: list[tuple[list[str], set[str]]] = _EARS) -> None:  # bound here, because at exit a module loses its names before its hooks
+def _hear(
+    event: str, args: tuple, ears: list[tuple[list[str], set[str]]] = _EARS
+) -> None:  # bound here, because at exit a module loses its names before its hooks
     "Note what is opened; an audit hook of Python."
     if not ears or event not in ("open", "sqlite3.connect", "lineupiq.panel"):
         return
@@ -57,7 +59,27 @@ def hear_reads() -> Iterator[list[str]]:
 # %% ../../nbs/02_checks/02a_reads.ipynb #8448b2b7
 _CODE = (".py", ".pyc", ".pyi", ".so", ".dll", ".pyd", ".dylib", ".nbi", ".nbc", ".pth", ".egg-link", ".toml", ".cfg", ".mo")
 _ABOUT = (".dist-info", ".egg-info")  # folders in which packages say what they are
-TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".feather", ".npy", ".npz", ".xlsx", ".db", ".sqlite", ".h5", ".pkl", ".gz", ".zip", ".bz2", ".xz")  # endings of what may hold labels
+# endings of what may hold labels
+TABLES = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".json",
+    ".jsonl",
+    ".parquet",
+    ".feather",
+    ".npy",
+    ".npz",
+    ".xlsx",
+    ".db",
+    ".sqlite",
+    ".h5",
+    ".pkl",
+    ".gz",
+    ".zip",
+    ".bz2",
+    ".xz",
+)
 OWN_PANEL = "bench"  # the name of the battery's own panels
 
 # %% ../../nbs/02_checks/02a_reads.ipynb #a9196deb
@@ -68,10 +90,15 @@ def foreign_reads(
 ) -> list[str]:  # what neither Python, its libraries nor the battery read
     "Files and panels that a model has no reason to read."
     import lineupiq
+
     where = getattr(sys.modules.get(cls.__module__), "__file__", None)
     beside = None if where is None or cls.__module__.split(".")[0] == "lineupiq" else Path(where).absolute().parent
     libraries = [_there(p) for p in sys.path if any(Path(p or ".").glob("*.dist-info"))]
-    quiet = [*libraries, *map(_there, (sys.prefix, sys.base_prefix, Path(lineupiq.__file__).parent, "/proc", "/sys", "/dev", "/etc", "/usr")), *(p for path in own for p in (_there(path), path.absolute()))]
+    quiet = [
+        *libraries,
+        *map(_there, (sys.prefix, sys.base_prefix, Path(lineupiq.__file__).parent, "/proc", "/sys", "/dev", "/etc", "/usr")),
+        *(p for path in own for p in (_there(path), path.absolute())),
+    ]
     declared = [_there(p) for p in getattr(cls, "reads", ())]
     out = [p.removeprefix(PANEL) + ", a panel" for p in heard if p.startswith(PANEL) and p != PANEL + OWN_PANEL]
     for path in (Path(p) for p in heard if not p.startswith(PANEL)):
@@ -94,5 +121,8 @@ def told_reads(
     when: str,  # for the sentence
 ) -> str:
     "A sentence that says which data a model read, and how to mend it."
-    return (f"{', '.join(odd[:3])}{' and others' if len(odd) > 3 else ''} read {when}: {cls.__name__} may know what fit was given and what lies in its own folder; "
-            "where a file holds no outcomes, such as weights, declare it in `reads`")
+    return (
+        f"{', '.join(odd[:3])}{' and others' if len(odd) > 3 else ''} read {when}: {cls.__name__} may know what fit was given and what "
+        "lies in its own folder; "
+        "where a file holds no outcomes, such as weights, declare it in `reads`"
+    )

@@ -20,8 +20,15 @@ from ..data.game_log import Games
 __all__ = ['is_pickle', 'pickles_in', 'serve_reload', 'fresh_process']
 
 # %% ../../nbs/02_checks/03_reload.ipynb #e4c72757
-_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma",  # first bytes of what is compressed, and who unpacks it
-           b"\x78\x01": "zlib", b"\x78\x5e": "zlib", b"\x78\x9c": "zlib", b"\x78\xda": "zlib"}
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ": "lzma",  # first bytes of what is compressed, and who unpacks it
+    b"\x78\x01": "zlib",
+    b"\x78\x5e": "zlib",
+    b"\x78\x9c": "zlib",
+    b"\x78\xda": "zlib",
+}
 
 # %% ../../nbs/02_checks/03_reload.ipynb #6d80ca21
 def _opcodes(data: bytes) -> tuple[list[str], bool]:
@@ -54,6 +61,7 @@ def _unpacked(data: bytes) -> Iterator[tuple[str, bytes]]:
     "The bytes, and what is inside of them where they are an archive or compressed."
     import io
     import zipfile
+
     yield "", data
     if data[:4] == b"PK\x03\x04":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -83,14 +91,20 @@ def _job(b: Bench) -> dict:
     if isinstance(X, Games):
         X.log.to_parquet(Path(b.folder, f"{b.task}_log.parquet"))
     np.save(Path(b.folder, f"{b.task}_rows.npy"), X.at if isinstance(X, Games) else np.asarray(X))
-    return {"task": b.task, "folder": str(Path(b.folder, b.task)), "rows": str(Path(b.folder, f"{b.task}_rows.npy")),
-            "log": str(Path(b.folder, f"{b.task}_log.parquet")) if isinstance(X, Games) else None,
-            "columns": [str(c) for c in getattr(X, "columns", [])] or None, "out": str(Path(b.folder, f"{b.task}_answer.npy"))}
+    return {
+        "task": b.task,
+        "folder": str(Path(b.folder, b.task)),
+        "rows": str(Path(b.folder, f"{b.task}_rows.npy")),
+        "log": str(Path(b.folder, f"{b.task}_log.parquet")) if isinstance(X, Games) else None,
+        "columns": [str(c) for c in getattr(X, "columns", [])] or None,
+        "out": str(Path(b.folder, f"{b.task}_answer.npy")),
+    }
 
 # %% ../../nbs/02_checks/03_reload.ipynb #ff7627d6
 def _importing() -> bool:
     "Whether a module is being imported, or a function compiled, further up the stack: both may unpickle what they made themselves."
     import sys
+
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_globals.get("__name__", "").startswith("numba."):
@@ -110,11 +124,13 @@ def serve_reload(
     import pandas as pd
 
     from lineupiq.core.files import dump_json, load_json
+
     order, heard, said = Path(order), [], {}
     what = load_json(order)
     with hear_reads() as begun:
         cls = reduce(getattr, what["class"].split("."), importlib.import_module(what["module"]))
-    begun = [p for p in foreign_reads(begun, cls, []) if Path(p).suffix in TABLES or p.endswith("a panel")]  # a library may look up its own version
+    # a library may look up its own version
+    begun = [p for p in foreign_reads(begun, cls, []) if Path(p).suffix in TABLES or p.endswith("a panel")]
 
     def hear(event: str, args: tuple) -> None:
         if event == "pickle.find_class" and not _importing():
@@ -142,6 +158,7 @@ def _ask_child(benches: list[Bench], timeout: float) -> dict | str:
     import sys
 
     from lineupiq.core.files import dump_json, load_json
+
     cls, folder = benches[0].cls, Path(benches[0].folder)
     dump_json({"module": cls.__module__, "class": cls.__qualname__, "jobs": [_job(b) for b in benches]}, folder / "order.json")
     code = "import sys; from lineupiq.checks.reload import serve_reload; serve_reload(sys.argv[1])"

@@ -23,8 +23,13 @@ from ..core.text import visible, wrapped
 from ..core.requests import Leaf, Request, leaves
 
 # %% ../../nbs/18_cli/01_app.ipynb #4df06434
-app = typer.Typer(name="lineupiq", help="Train models of time-ordered outcomes and learn honestly whether they beat a simple rule.", invoke_without_command=True,
-                  pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    name="lineupiq",
+    help="Train models of time-ordered outcomes and learn honestly whether they beat a simple rule.",
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 config_app = typer.Typer(help="Show and check configurations.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
@@ -38,6 +43,7 @@ def say(
     if not as_json:
         return Printer(wide)(str(value))
     from lineupiq.core.files import plain
+
     out(json.dumps(plain(value), allow_nan=False, ensure_ascii=False))
 
 # %% ../../nbs/18_cli/01_app.ipynb #15e08efe
@@ -66,7 +72,9 @@ def closed_pipe(
 # %% ../../nbs/18_cli/01_app.ipynb #e8483146
 class Printer:
     "Prints what people read, and knows how wide it may be."
-    def __init__(self,
+
+    def __init__(
+        self,
         wide: bool = False,  # True: all columns, however wide the terminal is
         stream: TextIO | None = None,  # where to; None: standard output
         hang: int = 0,  # blanks before what goes on of a line
@@ -82,19 +90,23 @@ Wide = Annotated[bool, typer.Option("--wide", help="All columns of a table and l
 # %% ../../nbs/18_cli/01_app.ipynb #aa87422c
 class _Fresh:
     "A line that is made anew each time that it is drawn."
+
     def __init__(self, line: Callable[[], str]):
         self.line = line
 
     def __rich__(self) -> Any:
         from rich.text import Text
+
         return Text(visible(self.line(), lines=False), overflow="ellipsis", no_wrap=True)
 
 
 class StatusLine:
     "The changing line that shows progress on a terminal."
+
     status: Any = None  # rich's, while it is shown
 
-    def show(self,
+    def show(
+        self,
         text: str | Callable[[], str],  # one line, or what says it each time that it is drawn
     ) -> None:
         "Begin the changing line, or change it."
@@ -102,6 +114,7 @@ class StatusLine:
         if self.status is not None:
             return self.status.update(line)
         from rich.console import Console
+
         self.status = Console(stderr=True).status(line)
         self.status.start()
 
@@ -116,7 +129,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON line instead 
 
 # %% ../../nbs/18_cli/01_app.ipynb #b9cb41e0
 def _typed(leaf: Leaf) -> Any:
-    "The type that a terminal's text is turned into; None is \"not given\"."
+    'The type that a terminal\'s text is turned into; None is "not given".'
     single = leaf.one if leaf.one in (int, float, bool, Path) else str
     return Optional[list[Path if single is Path else str]] if leaf.many else Optional[single]
 
@@ -131,10 +144,19 @@ def _option(leaf: Leaf) -> inspect.Parameter:
     flag = f"--{leaf.name.replace('_', '-')}"
     words = field_comments(leaf.owner).get(leaf.path[-1], "")
     default = "on" if leaf.default is True else leaf.default
-    shown = "" if default in (None, "", (), False) or "default" in words else f" \\[default: {default}]"  # escaped: rich takes brackets for its markup
-    names = [f"{flag}/--no-{flag[2:]}" if leaf.kind is bool and leaf.default is not False else flag, *([f"-{leaf.short}"] if leaf.short else [])]
-    kind = Annotated[_typed(leaf), typer.Argument(help=words, show_default=False) if leaf.argument else typer.Option(*names, help=words + shown, show_default=False)]
-    return inspect.Parameter(_word(leaf.name), inspect.Parameter.KEYWORD_ONLY, default=inspect.Parameter.empty if leaf.needed else None, annotation=kind)
+    # escaped: rich takes brackets for its markup
+    shown = "" if default in (None, "", (), False) or "default" in words else f" \\[default: {default}]"
+    names = [
+        f"{flag}/--no-{flag[2:]}" if leaf.kind is bool and leaf.default is not False else flag,
+        *([f"-{leaf.short}"] if leaf.short else []),
+    ]
+    kind = Annotated[
+        _typed(leaf),
+        typer.Argument(help=words, show_default=False) if leaf.argument else typer.Option(*names, help=words + shown, show_default=False),
+    ]
+    return inspect.Parameter(
+        _word(leaf.name), inspect.Parameter.KEYWORD_ONLY, default=inspect.Parameter.empty if leaf.needed else None, annotation=kind
+    )
 
 
 def asks(
@@ -142,6 +164,7 @@ def asks(
     unless: str = "",  # an option of the function's own; where it is given there is nothing to ask for, and the request is None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:  # a decorator; the function's first parameter becomes the request
     "Options from a request's fields, and the request from what was typed."
+
     def decorate(body: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
         taken = {p.name for p in own}
@@ -150,9 +173,13 @@ def asks(
         def command(**given: Any) -> None:
             values = {name: given.pop(_word(name)) for name in options}
             body(None if given.get(unless) else request.from_mapping(values, flags=True), **given)
+
         parameters = [*options.values(), *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own)]
-        command.__signature__ = inspect.Signature(sorted(parameters, key=lambda p: not isinstance(p.annotation.__metadata__[0], typer.models.ArgumentInfo)))
+        command.__signature__ = inspect.Signature(
+            sorted(parameters, key=lambda p: not isinstance(p.annotation.__metadata__[0], typer.models.ArgumentInfo))
+        )
         command.__annotations__ = {p.name: p.annotation for p in command.__signature__.parameters.values()}
         command.__name__, command.__doc__, command.__module__ = body.__name__, body.__doc__, body.__module__
         return command
+
     return decorate

@@ -17,46 +17,44 @@ from ..workflows.requests import AuditRequest, FoldsRequest
 audit_app = typer.Typer(help="Look for leaks: in folds, and on the whole way from raw rows to predictions.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 
-
-
 # %% ../../nbs/18_cli/05_audit.ipynb #ec704aba
 def _told(reports: list[Any], wide: bool, as_json: bool) -> None:
     "Print reports; exit with 10 where one failed, with 2 where a named model could not be asked."
     from lineupiq.workflows.audit import audit_text
+
     failed = [r for r in reports if r.failed]
     if as_json:
         records = [r.record() for r in reports]
         code = 10 if failed else 2 if any(r.unasked for r in reports) else 0
         say({**(records[0] if len(records) == 1 else {"audits": records}), "exit_code": code}, True)
-        if code: raise typer.Exit(code)
+        if code:
+            raise typer.Exit(code)
         return
-    for report in reports: say(audit_text(report, Printer(wide).width), False, wide)
-    for report in failed + reports: report.raise_if_failed()
+    for report in reports:
+        say(audit_text(report, Printer(wide).width), False, wide)
+    for report in failed + reports:
+        report.raise_if_failed()
 
 # %% ../../nbs/18_cli/05_audit.ipynb #cb7b233a
 @audit_app.command("cv")
 @asks(FoldsRequest)
-def audit_cv_command(
-    ask: FoldsRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def audit_cv_command(ask: FoldsRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Hold folds to the ends of labels; exit 10 where a training row knows its test block."
     from lineupiq.workflows.audit import run_audit_cv
+
     _told([run_audit_cv(ask)], wide, as_json)
 
 # %% ../../nbs/18_cli/05_audit.ipynb #de9bc21a
 @audit_app.command("leak")
 @asks(AuditRequest)
-def audit_leak_command(
-    ask: AuditRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def audit_leak_command(ask: AuditRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Walk the whole way in a world with another future, and ask six questions; exit 10 where something leaked."
     from lineupiq.cli.train import Progress
     from lineupiq.workflows.audit import run_audit_leak
+
     progress = Progress(as_json=as_json)
-    try: reports = run_audit_leak(ask, progress)
-    finally: progress.stop()
+    try:
+        reports = run_audit_leak(ask, progress)
+    finally:
+        progress.stop()
     _told(reports, wide, as_json)

@@ -14,13 +14,10 @@ from ..workflows.requests import DriftRequest
 # %% ../../nbs/18_cli/07_drift.ipynb #3eb92b03
 @app.command()
 @asks(DriftRequest)
-def drift(
-    ask: DriftRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def drift(ask: DriftRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Compare new rows with those that a model was trained on; exit 9 at critical, 3 where nothing can be said."
     from lineupiq.workflows.drift import drift_text, run_drift
+
     told = run_drift(ask)
     say(told if as_json else drift_text(told, Printer(wide).width), as_json, wide)
     if code := {"critical": 9, "unknown": 3}.get(told["verdict"]):

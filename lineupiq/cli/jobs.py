@@ -17,12 +17,20 @@ from ..core.display import fit_text
 from ..workflows.requests import ExperimentRequest, RetrainRequest, TrainAllRequest
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #976c7aad
-Notify = Annotated[Optional[list[str]], typer.Option("--notify", help="Whom to tell: github, slack, urls, none, or an address; default all that the environment offers.")]
+Notify = Annotated[
+    Optional[list[str]],
+    typer.Option("--notify", help="Whom to tell: github, slack, urls, none, or an address; default all that the environment offers."),
+]
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #39f61556
 @app.command()
 def job(
-    name: Annotated[Optional[str], typer.Argument(help="train, tune, validate, predict, drift, retrain, experiment, rehearsal, weekly_projections, train_all, or a notebook of yours.")] = None,
+    name: Annotated[
+        Optional[str],
+        typer.Argument(
+            help="train, tune, validate, predict, drift, retrain, experiment, rehearsal, weekly_projections, train_all, or a notebook of yours."
+        ),
+    ] = None,
     parameter: Annotated[Optional[list[str]], typer.Option("--parameter", "-p", help="name=value, a parameter of the notebook.")] = None,
     output: Annotated[Path, typer.Option("--output", help="Parent of the jobs' folders.")] = Path("experiments/jobs"),
     timeout: Annotated[Optional[float], typer.Option("--timeout", help="Seconds after which the job is stopped, with exit code 8.")] = None,
@@ -34,10 +42,14 @@ def job(
     "Run a job notebook: locked, limited in time, its report kept; the exit code is the job's own word."
     from lineupiq.base import ConfigError
     from lineupiq.jobs.runner import job_table, run_job
+
     if status:
         return _show_status(job_table(output, name), as_json)
     if name is None:
-        raise ConfigError("which job?", expected="train, tune, validate, predict, drift, retrain, experiment, rehearsal, weekly_projections, train_all, or a notebook")
+        raise ConfigError(
+            "which job?",
+            expected="train, tune, validate, predict, drift, retrain, experiment, rehearsal, weekly_projections, train_all, or a notebook",
+        )
     if parameters:
         return _show_parameters(name, as_json)
     end = run_job(name, parameter or [], output, timeout, notify, None if sys.stderr.isatty() else lambda line: out(line, sys.stderr))
@@ -48,12 +60,17 @@ def job(
 # %% ../../nbs/18_cli/08_jobs.ipynb #10ef759d
 def _show_status(rows: list, as_json: bool) -> None:
     import pandas as pd
+
     frame = pd.DataFrame(rows).astype(object)
-    say({"jobs": rows} if as_json else fit_text(frame.where(frame.notna(), "–"), Printer().width, ("seconds",)) if rows else "no jobs yet", as_json)
+    say(
+        {"jobs": rows} if as_json else fit_text(frame.where(frame.notna(), "–"), Printer().width, ("seconds",)) if rows else "no jobs yet",
+        as_json,
+    )
 
 
 def _show_parameters(name: str, as_json: bool) -> None:
     from lineupiq.jobs.parameters import KEPT, job_notebook, parameters_of
+
     known = [p for p in parameters_of(job_notebook(name)[1]).values() if p.name not in KEPT]
     if as_json:
         return say({"parameters": [vars(p) for p in known]}, True)
@@ -63,8 +80,14 @@ def _show_parameters(name: str, as_json: bool) -> None:
 def _job_text(end: Any) -> str:
     "What people read of a job that ended."
     from lineupiq.jobs.runner import job_message
+
     told = job_message(end)
-    lines = [told.title, *told.lines, *(f"{k}: {v}" for k, v in told.facts.items()), *(f"notification to {s.where}: {'sent' if s.ok else s.reason}" for s in end.told)]
+    lines = [
+        told.title,
+        *told.lines,
+        *(f"{k}: {v}" for k, v in told.facts.items()),
+        *(f"notification to {s.where}: {'sent' if s.ok else s.reason}" for s in end.told),
+    ]
     return "\n".join([*lines, f"Report: {end.folder / 'notebook.ipynb'}"])
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #111c9d31
@@ -83,6 +106,7 @@ def retrain(
     from lineupiq.base import ConfigError
     from lineupiq.tracking.notify import destinations
     from lineupiq.workflows.retrain import retrain_text, run_retrain
+
     if everything == bool(ask.name):
         raise ConfigError("retrain takes a NAME or --all", found="both" if everything else "neither")
     if everything:
@@ -94,15 +118,24 @@ def retrain(
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #fb965844
 def _retrain_all(ask: RetrainRequest, output: Path, dry_run: bool, wide: bool, as_json: bool, to: list) -> None:
-    "All models; the worst exit code that is not \"not promoted\" wins."
+    'All models; the worst exit code that is not "not promoted" wins.'
     from lineupiq.base import ConfigError
     from lineupiq.tracking.notify import Message, notify
     from lineupiq.workflows.retrain import train_all_models
+
     if dry_run:
         raise ConfigError("--dry-run is for one model", fix="name it")
     table = train_all_models(output=output, ask=ask)
     shown = table.astype(object)
-    say({"models": shown.where(table.notna(), None).to_dict("records")} if as_json else "nothing is in production" if table.empty else fit_text(shown.where(table.notna(), "–"), Printer(wide).width, ("source", "version"), "left"), as_json, wide)
+    say(
+        {"models": shown.where(table.notna(), None).to_dict("records")}
+        if as_json
+        else "nothing is in production"
+        if table.empty
+        else fit_text(shown.where(table.notna(), "–"), Printer(wide).width, ("source", "version"), "left"),
+        as_json,
+        wide,
+    )
     codes = {int(c) for c in table["exit_code"]} - {0}
     if (table["status"] != "not needed").any():
         notify(Message("retrain --all", [f"{r.name}: {r.status}, {r.detail}" for r in table.itertuples()], ok=not codes), to)
@@ -112,13 +145,10 @@ def _retrain_all(ask: RetrainRequest, output: Path, dry_run: bool, wide: bool, a
 # %% ../../nbs/18_cli/08_jobs.ipynb #4dcc6f8b
 @app.command()
 @asks(ExperimentRequest)
-def experiment(
-    ask: ExperimentRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def experiment(ask: ExperimentRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Run a grid of models × horizons × symbols; the same command again does what is not done yet."
     from lineupiq.workflows.experiment import run_experiment
+
     found = run_experiment(ask.check().config, None if as_json else Printer(wide), ask.fresh, ask.place, ask.jobs)
     say(found.record() if as_json else _experiment_text(found, Printer(wide).width), as_json, wide)
     if found.exit_code:
@@ -127,23 +157,32 @@ def experiment(
 # %% ../../nbs/18_cli/08_jobs.ipynb #21e6edd5
 def _experiment_text(found: Any, width: int | None = None) -> str:
     "The leaderboard over all, and the cells that failed."
-    bad = [f"failed: {r.model} {'' if r.horizon is None else f'h{r.horizon}'} {r.symbol or ''}: {str(r.error).splitlines()[0]}" for r in found.cells.itertuples() if r.status != "done"]
+    bad = [
+        f"failed: {r.model} {'' if r.horizon is None else f'h{r.horizon}'} {r.symbol or ''}: {str(r.error).splitlines()[0]}"
+        for r in found.cells.itertuples()
+        if r.status != "done"
+    ]
     if found.comparison is None:
         return "\n".join(bad)
     board = found.comparison.cells[["model", "horizon", "symbol", "metric", "score", "skill", "skill_low", "skill_high"]].round(4)
     board = board.drop(columns=[c for c in ("horizon", "symbol") if board[c].isna().all()]).astype(object)
-    return "\n".join([fit_text(board.where(board.notna(), "–"), width, ("metric", "score")), *found.comparison.notes, *bad, f"Report: {found.folder / 'comparison.html'}"])
+    return "\n".join(
+        [
+            fit_text(board.where(board.notna(), "–"), width, ("metric", "score")),
+            *found.comparison.notes,
+            *bad,
+            f"Report: {found.folder / 'comparison.html'}",
+        ]
+    )
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #b3f07429
 @app.command("train-all")
 @asks(TrainAllRequest)
-def train_all(
-    ask: TrainAllRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
-    "Train every target of a source, several beside each other; the same command goes on where it was stopped, and does not train again what is done."
+def train_all(ask: TrainAllRequest, wide: Wide = False, as_json: Json = False) -> None:
+    """Train every target of a source, several beside each other; the same command goes on where it was stopped, and does not train again
+    what is done."""
     from lineupiq.workflows.train_all import run_train_all, status_text
+
     found = run_train_all(ask, Printer(stream=sys.stderr, hang=4))
     say(found.record() if as_json else status_text(found, Printer(wide).width), as_json, wide)
     if found.exit_code:
@@ -156,25 +195,37 @@ app.add_typer(track_app, name="track")
 # %% ../../nbs/18_cli/08_jobs.ipynb #888726ae
 @track_app.command("sync")
 def track_sync(
-    uri: Annotated[Optional[str], typer.Option("--uri", help="The tracker; default LINEUPIQ_TRACKING_URI, else experiments/mlflow.db.")] = None,
+    uri: Annotated[
+        Optional[str], typer.Option("--uri", help="The tracker; default LINEUPIQ_TRACKING_URI, else experiments/mlflow.db.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     "Deliver everything that waits; exit 7 where something still does."
     from lineupiq.tracking.tracker import sync
+
     found = sync(uri, show=None if as_json else lambda line: out(line, sys.stderr))
     rows = [{"file": d.path.name, "state": d.state, "reason": d.reason} for d in found]
-    say({"runs": rows} if as_json else "\n".join([f"{r['file']}: {r['state']}" + (f", {r['reason']}" if r["reason"] else "") for r in rows] or ["nothing waits"]), as_json)
+    say(
+        {"runs": rows}
+        if as_json
+        else "\n".join([f"{r['file']}: {r['state']}" + (f", {r['reason']}" if r["reason"] else "") for r in rows] or ["nothing waits"]),
+        as_json,
+    )
     if any(d.state == "waiting" for d in found):
         raise typer.Exit(7)
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #8a2f075f
 @track_app.command("status")
-def track_status(
-    as_json: Json = False,
-) -> None:
+def track_status(as_json: Json = False) -> None:
     "Say which tracker is told, and what waits for it."
     from lineupiq.tracking.spool import waiting
     from lineupiq.tracking.tracker import shown, tracking_uri
+
     uri, files = tracking_uri(), waiting()
     told = {"tracker": shown(uri) if uri else "off", "waiting": [p.name for p in files]}
-    say(told if as_json else "\n".join([f"tracker: {told['tracker']}", f"{len(files)} runs wait" if files else "nothing waits", *told["waiting"]]), as_json)
+    say(
+        told
+        if as_json
+        else "\n".join([f"tracker: {told['tracker']}", f"{len(files)} runs wait" if files else "nothing waits", *told["waiting"]]),
+        as_json,
+    )

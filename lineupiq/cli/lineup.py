@@ -15,13 +15,10 @@ from ..workflows.requests import LineupRequest
 # %% ../../nbs/18_cli/05b_lineup.ipynb #37491e47
 @app.command()
 @asks(LineupRequest)
-def lineup(
-    ask: LineupRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def lineup(ask: LineupRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Find the best line-ups of a week: under a salary cap, or whom to start in a season-long league."
     from lineupiq.workflows.lineup import run_lineup
+
     line = StatusLine()
     tell: Any = (lambda n, of: line.show(f"line-up {n} of {of}")) if sys.stderr is not None and sys.stderr.isatty() else None
     try:

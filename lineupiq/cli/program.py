@@ -21,11 +21,58 @@ from ..base import ConfigError, LineupIQError
 from ..core.journal import IN_PLACE
 from ..core.display import terminal_width
 from ..core.text import VisibleFormatter, wrapped
-from . import audit as cli_audit, sources as cli_sources, drift as cli_drift, jobs as cli_jobs, project as cli_project, record as cli_record, replay as cli_replay, tune as cli_search, store as cli_store, train as cli_train, validate as cli_validate, reproduce as cli_reproduce, lineup as cli_lineup  # noqa: F401 - they register their commands
+from lineupiq.cli import (
+    audit as cli_audit,
+    sources as cli_sources,
+    drift as cli_drift,
+    jobs as cli_jobs,
+    project as cli_project,
+    record as cli_record,
+    replay as cli_replay,
+    tune as cli_search,
+    store as cli_store,
+    train as cli_train,
+    validate as cli_validate,
+    reproduce as cli_reproduce,
+    lineup as cli_lineup,
+)  # noqa: F401 - they register their commands
 from .app import Printer, app, closed_pipe, out
 
 # %% ../../nbs/18_cli/09_program.ipynb #b4819b18
-LIFE = ("train", "tune", "experiment", "runs", "open", "models", "sources", "predict", "lineup", "project", "record", "evaluate", "audit", "export", "validate", "promote", "rollback", "version", "history", "sign", "verify", "reproduce", "doctor", "archive", "prune", "drift", "retrain", "replay", "job", "train-all", "track", "config")
+LIFE = (
+    "train",
+    "tune",
+    "experiment",
+    "runs",
+    "open",
+    "models",
+    "sources",
+    "predict",
+    "lineup",
+    "project",
+    "record",
+    "evaluate",
+    "audit",
+    "export",
+    "validate",
+    "promote",
+    "rollback",
+    "version",
+    "history",
+    "sign",
+    "verify",
+    "reproduce",
+    "doctor",
+    "archive",
+    "prune",
+    "drift",
+    "retrain",
+    "replay",
+    "job",
+    "train-all",
+    "track",
+    "config",
+)
 
 
 def _place(entry: Any) -> int:
@@ -69,6 +116,7 @@ def error_classes(
 # %% ../../nbs/18_cli/09_program.ipynb #cd0ce68f
 class Terminated(BaseException):
     "A signal that ends the process arrived: SIGTERM, or SIGHUP where a terminal is closed."
+
     def __init__(self, signum: int = signal.SIGTERM):
         super().__init__(signal.Signals(signum).name)
         self.signum, self.exit_code = int(signum), 128 + int(signum)
@@ -98,6 +146,7 @@ def _again(unraisable: Any) -> None:
 def _version(value: bool) -> None:
     if value:
         from importlib.metadata import version
+
         out(version("lineupiq"))
         raise typer.Exit
 
@@ -137,6 +186,7 @@ def exit_code(
 ) -> int:  # what the process should end with
     "Run a command and return its exit code; messages go to standard error."
     import click
+
     as_json, debug = "--json" in argv, "--debug" in argv
     IN_PLACE.clear()
     try:
@@ -179,21 +229,27 @@ def _fail(err: BaseException, code: int, as_json: bool) -> int:
 
 def _stopped(word: str, code: int, as_json: bool) -> int:
     done = "; ".join(IN_PLACE)
-    fix = f"that need not be repeated: {done}" if done else "nothing half-written was left; run the command again, or go on with it where a line above says how"
+    fix = (
+        f"that need not be repeated: {done}"
+        if done
+        else "nothing half-written was left; run the command again, or go on with it where a line above says how"
+    )
     return _fail(LineupIQError(f"{word}, after {done}" if done else word, fix=fix), code, as_json)
 
 # %% ../../nbs/18_cli/09_program.ipynb #549bf7ba
-MEANT = {"predict": ("--model", "--path"), "evaluate": ("--run", "--path"), "export": ("--run", "--path")}  # what a word without a flag is meant as: the first, and the others
+# what a word without a flag is meant as: the first, and the others
+MEANT = {"predict": ("--model", "--path"), "evaluate": ("--run", "--path"), "export": ("--run", "--path")}
 
 
 def _meant(err: Any, argv: list[str]) -> str:
     "How the words are said that were typed without a flag; empty where the command takes them, or there are none."
     import shlex
+
     context = getattr(err, "ctx", None)
     if context is None or context.info_name not in MEANT or context.info_name not in argv:
         return ""
     context.resilient_parsing = True  # the words are asked for once more, not the mistakes
-    given, words, _ = context.command.make_parser(context).parse_args(argv[argv.index(context.info_name) + 1:])
+    given, words, _ = context.command.make_parser(context).parse_args(argv[argv.index(context.info_name) + 1 :])
     first, others = MEANT[context.info_name]
     flags = [*([] if given.get(first[2:]) else [first]), *[others] * len(words)]
     return " ".join(f"{flag} {shlex.quote(word)}" for flag, word in zip(flags, words, strict=False))
@@ -217,7 +273,9 @@ def _no_path(err: Exception) -> LineupIQError | None:
     if isinstance(err, RuntimeError) and "home directory" in said:
         return ConfigError("a path that begins with ~ names nobody's home", fix="write the path out")
     if isinstance(err, RuntimeError) and said.startswith("Symlink loop"):
-        return ConfigError("a path of links that lead to each other", found=said.removeprefix("Symlink loop from ")[:200], fix="give the file itself")
+        return ConfigError(
+            "a path of links that lead to each other", found=said.removeprefix("Symlink loop from ")[:200], fix="give the file itself"
+        )
     if isinstance(err, ValueError) and "embedded null" in said:
         return ConfigError("a path with a character of number zero in it", fix="write the path out")
     return None
@@ -226,15 +284,21 @@ def _no_path(err: Exception) -> LineupIQError | None:
 def _of_the_machine(err: BaseException) -> LineupIQError:
     "Memory, disk and permissions, with the path where there is one."
     from lineupiq.base import EnvironmentFault
+
     if isinstance(err, MemoryError):
         return EnvironmentFault("not enough memory", found=str(err)[:160], fix="use fewer rows or columns, or a larger machine")
-    return EnvironmentFault("the machine refused", where=str(getattr(err, "filename", None) or ""), found=getattr(err, "strerror", None) or str(err),
-                            fix="check the disk and the permissions")
+    return EnvironmentFault(
+        "the machine refused",
+        where=str(getattr(err, "filename", None) or ""),
+        found=getattr(err, "strerror", None) or str(err),
+        fix="check the disk and the permissions",
+    )
 
 # %% ../../nbs/18_cli/09_program.ipynb #0ab70645
 def _bug(err: BaseException, debug: bool, as_json: bool) -> int:
     "A traceback belongs into a file, unless it was asked for."
     import traceback
+
     if as_json:
         out(json.dumps({"error": {"type": type(err).__name__, "what": f"a bug: {err}"}, "exit_code": 1}, ensure_ascii=False))
     text = "".join(traceback.format_exception(err))
@@ -242,14 +306,21 @@ def _bug(err: BaseException, debug: bool, as_json: bool) -> int:
         out(text, sys.stderr)
         return 1
     import tempfile
-    with tempfile.NamedTemporaryFile("w", prefix="lineupiq-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace") as f:
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="lineupiq-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+    ) as f:
         f.write(text)
-    Printer(stream=sys.stderr, hang=4)(f"error: a bug: {type(err).__name__}: {err}\n  traceback: {f.name}\n  fix: please report it with this file, or run again with --debug")
+    Printer(stream=sys.stderr, hang=4)(
+        f"error: a bug: {type(err).__name__}: {err}\n  traceback: {f.name}\n  fix: please report it with this file, or run again with "
+        "--debug"
+    )
     return 1
 
 # %% ../../nbs/18_cli/09_program.ipynb #5eac4e7b
 def _open_streams() -> None:
-    "Standard streams that were closed lead nowhere; else the next file to be opened would take their number, and a message would be written into it."
+    """Standard streams that were closed lead nowhere; else the next file to be opened would take their number, and a message would be
+    written into it."""
     for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(fd)
@@ -294,6 +365,7 @@ def main() -> None:
 # %% ../../nbs/18_cli/09_program.ipynb #22efc29b
 class _Lines(VisibleFormatter):
     "What the library logs, in lines that fit a terminal."
+
     def format(self, record: logging.LogRecord) -> str:
         return wrapped(super().format(record), terminal_width(sys.stderr), 4)
 

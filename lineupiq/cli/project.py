@@ -12,18 +12,20 @@ from ..workflows.requests import ProjectRequest
 # %% ../../nbs/18_cli/05c_project.ipynb #8c9860ca
 @app.command()
 @asks(ProjectRequest)
-def project(
-    ask: ProjectRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def project(ask: ProjectRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Project a week of the NFL: the chance to play, every line as a distribution, and one page."
     import sys
 
     from lineupiq.workflows.project import run_project
+
     line = StatusLine() if sys.stderr.isatty() and not as_json else None
     try:
-        said = run_project(ask, as_json, Printer(wide).width, tell=None if line is None else lambda name, number, count: line.show(f"{name} ({number} of {count})"))
+        said = run_project(
+            ask,
+            as_json,
+            Printer(wide).width,
+            tell=None if line is None else lambda name, number, count: line.show(f"{name} ({number} of {count})"),
+        )
     finally:
         if line is not None:
             line.stop()

@@ -14,7 +14,9 @@ from .app import Json, Printer, Wide, app, asks, say
 from ..workflows.requests import RECORDS, RecordRequest
 
 # %% ../../nbs/18_cli/08a_record.ipynb #da7b4949
-record_app = typer.Typer(help="What was forecast before the events, and what became of it: written by predict --record.", no_args_is_help=True)
+record_app = typer.Typer(
+    help="What was forecast before the events, and what became of it: written by predict --record.", no_args_is_help=True
+)
 app.add_typer(record_app, name="record")
 
 Folder = Annotated[str, typer.Argument(help=f"Folder of the record \\[default: {RECORDS}].", show_default=False)]
@@ -22,25 +24,25 @@ Folder = Annotated[str, typer.Argument(help=f"Folder of the record \\[default: {
 
 @record_app.command()
 @asks(RecordRequest)
-def score(
-    ask: RecordRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def score(ask: RecordRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Join outcomes and score model, rule and market by what they said beforehand; exit 4 where the record was touched."
     from lineupiq.workflows.record import run_score
+
     say(run_score(ask, as_json, Printer(wide).width), as_json, wide)
 
 # %% ../../nbs/18_cli/08a_record.ipynb #9c99c10b
 @record_app.command()
 def verify(
     folder: Folder = RECORDS,
-    expect: Annotated[Optional[str], typer.Option("--expect", help="A digest that was published before: it must be that of a line.")] = None,
+    expect: Annotated[
+        Optional[str], typer.Option("--expect", help="A digest that was published before: it must be that of a line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     "Check the chain and print its last digest; exit 4 where a line was altered or taken away."
     from lineupiq.production.record import ForecastRecord, verify_record
     from lineupiq.workflows.record import verify_text
+
     told = verify_record(ForecastRecord(folder), expect)
     say(told if as_json else verify_text(told), as_json, wide=True)  # a digest is copied whole
 
@@ -49,7 +51,12 @@ def verify(
 def record_list(folder: Folder = RECORDS, wide: Wide = False, as_json: Json = False) -> None:
     "List who has forecast how much."
     from lineupiq.workflows.record import list_record, table_text
-    say(table_text(list_record(folder), as_json, Printer(wide).width, "no forecasts yet: lineupiq predict --model NAME --record"), as_json, wide)
+
+    say(
+        table_text(list_record(folder), as_json, Printer(wide).width, "no forecasts yet: lineupiq predict --model NAME --record"),
+        as_json,
+        wide,
+    )
 
 
 @record_app.command()
@@ -63,4 +70,5 @@ def show(
 ) -> None:
     "Show forecasts as they were written, the newest last."
     from lineupiq.workflows.record import show_record, table_text
+
     say(table_text(show_record(folder, model, symbol, last), as_json, Printer(wide).width, "no forecasts of that kind"), as_json, wide)

@@ -12,13 +12,10 @@ from ..workflows.requests import ReplayRequest
 # %% ../../nbs/18_cli/08b_replay.ipynb #ba472dd0
 @app.command()
 @asks(ReplayRequest)
-def replay(
-    ask: ReplayRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def replay(ask: ReplayRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Live through past seasons under schedules of training, and compare skill and cost; the same command again goes on where it was."
     from lineupiq.workflows.replay import run_replay
+
     printer = Printer(wide)
     found = run_replay(ask, None if as_json else printer)
     say(found.record() if as_json else found.card().text(printer.width or 200), as_json, wide)

@@ -14,13 +14,10 @@ from ..workflows.requests import ReproduceRequest
 # %% ../../nbs/18_cli/08c_reproduce.ipynb #ddea4369
 @app.command()
 @asks(ReproduceRequest)
-def reproduce(
-    ask: ReproduceRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def reproduce(ask: ReproduceRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Train a version again from what it says of itself and compare its answers; exit 4 where they do not agree."
     from lineupiq.workflows.reproduce import reproduce as run_reproduce
+
     found = run_reproduce(ask)
     say(found.record() if as_json else found.card().text(200), as_json, wide)
     if not found.agrees:

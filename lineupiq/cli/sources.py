@@ -22,16 +22,47 @@ LESS = ("comes with", "horizons")  # columns that go where there is no room, the
 def _overview(rows: list[dict[str, Any]], width: int | None = None) -> str:
     "One line a source."
     import pandas as pd
-    table = pd.DataFrame([{"--data": r["name"], "comes with": r["package"] or "this program", "horizons": ",".join(map(str, r["horizons"])),
-                           "what it is": r["description"] if r["available"] else f"unavailable: {r['reason']}"} for r in rows])
-    return "\n".join([fit_text(table, width, LESS, "left"), "FILE.yaml describes a table of your own (lineupiq config show table). lineupiq sources NAME says what a source can be told; --check NAME tries it."])
+
+    table = pd.DataFrame(
+        [
+            {
+                "--data": r["name"],
+                "comes with": r["package"] or "this program",
+                "horizons": ",".join(map(str, r["horizons"])),
+                "what it is": r["description"] if r["available"] else f"unavailable: {r['reason']}",
+            }
+            for r in rows
+        ]
+    )
+    return "\n".join(
+        [
+            fit_text(table, width, LESS, "left"),
+            "FILE.yaml describes a table of your own (lineupiq config show table). lineupiq sources NAME says what a source can be told; "
+            "--check NAME tries it.",
+        ]
+    )
 
 
 def _one(about: dict[str, Any], width: int | None = None) -> str:
     "A source and its options in words."
-    said = [wrapped(line, width, 35) for line in (f"  {o['flag']:32} {o['words']}" + (" (needed)" if o["needed"] else f" [default: {o['default']}]" if o["default"] is not None else "") for o in about["told"] if o["flag"])]
+    said = [
+        wrapped(line, width, 35)
+        for line in (
+            f"  {o['flag']:32} {o['words']}"
+            + (" (needed)" if o["needed"] else f" [default: {o['default']}]" if o["default"] is not None else "")
+            for o in about["told"]
+            if o["flag"]
+        )
+    ]
     coming = "rows without an outcome yet can be predicted" if any(o["name"] == "upcoming" for o in about["told"]) else ""
-    return "\n".join([f"{about['name']}: {about['description']}", f"  comes with {about['package'] or 'this program'}", *said, *([f"  {coming}"] if coming else [])])
+    return "\n".join(
+        [
+            f"{about['name']}: {about['description']}",
+            f"  comes with {about['package'] or 'this program'}",
+            *said,
+            *([f"  {coming}"] if coming else []),
+        ]
+    )
 
 # %% ../../nbs/18_cli/05a_sources.ipynb #4b3b3808
 @app.command()
@@ -39,7 +70,14 @@ def _one(about: dict[str, Any], width: int | None = None) -> str:
 def sources(
     ask: DataRequest,
     data: Annotated[Optional[str], typer.Argument(metavar="[NAME]", help="A source: what it can be told.", show_default=False)] = None,
-    check: Annotated[Optional[str], typer.Option("--check", help="Hold a source, or a table's YAML, to the checks that every source keeps; the other options are its own. Exit 10 where a row knows what it cannot, 3 where something else fails.", show_default=False)] = None,
+    check: Annotated[
+        Optional[str],
+        typer.Option(
+            "--check",
+            help="Hold a source, or a table's YAML, to the checks that every source keeps; the other options are its own. Exit 10 where a row knows what it cannot, 3 where something else fails.",
+            show_default=False,
+        ),
+    ] = None,
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
@@ -48,10 +86,12 @@ def sources(
 
     from lineupiq.base import ConfigError
     from lineupiq.data.request import option_rows, source_problem, source_rows
+
     if check is None and (odd := [f.name for f in fields(ask) if f.name != "data" and getattr(ask, f.name) != f.default]):
         raise ConfigError(f"--{odd[0].replace('_', '-')} is for a source that is checked", fix="--check NAME")
     if check is not None:
         from lineupiq.auditing.sources import source_report
+
         if data is not None:
             raise ConfigError("a source to show and one to check", found=f"{data} and --check {check}", fix="give one of them")
         asked = replace(ask, data=check)

@@ -32,16 +32,22 @@ LESS = ("n", "digest", "low", "high", "run_id", "key", "by")  # columns that go 
 def _table(frame: Any, as_json: bool, key: str, empty: str, wide: bool = False) -> None:
     "A table for people, or its rows for programs."
     from lineupiq.core.files import plain_rows
+
     if as_json:
         say({key: plain_rows(frame)}, True)
     else:
-        say(empty if frame.empty else fit_text(frame.astype(object).where(frame.notna(), ""), Printer(wide).width, LESS, "left"), False, wide)
+        say(
+            empty if frame.empty else fit_text(frame.astype(object).where(frame.notna(), ""), Printer(wide).width, LESS, "left"),
+            False,
+            wide,
+        )
 
 # %% ../../nbs/18_cli/04_store.ipynb #9a343dbd
 @version_app.command("list")
 def version_list(name: AnyName = None, wide: Wide = False, as_json: Json = False) -> None:
     "List versions, newest first, and where they are."
     from lineupiq.workflows.store import version_table
+
     frame = version_table(name)
     _table(frame if as_json else frame.round(4), as_json, "versions", "no versions yet: lineupiq train publishes one", wide)
 
@@ -53,9 +59,11 @@ def version_show(name: Name, version: Version = None, as_json: Json = False) -> 
 
     from lineupiq.core.files import plain
     from lineupiq.store.layout import Store, read_metadata, text_of
+
     store = Store()
     about = read_metadata(store, store.known(name), store.folder(name, version or text_of(store.versions(name)[-1])).name[1:])
-    say(about if as_json else yaml.safe_dump(plain(about), sort_keys=False, allow_unicode=True).rstrip(), as_json, wide=True)  # a file's text
+    # a file's text
+    say(about if as_json else yaml.safe_dump(plain(about), sort_keys=False, allow_unicode=True).rstrip(), as_json, wide=True)
 
 
 @version_app.command("bump")
@@ -68,6 +76,7 @@ def version_bump(
     "Give a version's content the next number, for instance to call it a major release."
     from lineupiq.store.layout import Store
     from lineupiq.store.versions import bump
+
     new = bump(Store(), name, part, version)
     say({"name": name, "version": new} if as_json else f"{name} {new} is published and in staging", as_json)
 
@@ -82,6 +91,7 @@ def promote(
 ) -> None:
     "Put a validated version into production; default the one in staging."
     from lineupiq.workflows.store import run_promote
+
     _moved(run_promote(name, version, force, reason), as_json)
 
 
@@ -89,6 +99,7 @@ def promote(
 def rollback(name: Name, version: Version = None, reason: Reason = "", as_json: Json = False) -> None:
     "Put an earlier version back into production; default the one before."
     from lineupiq.workflows.store import run_rollback
+
     _moved(run_rollback(name, version, reason), as_json)
 
 
@@ -101,8 +112,12 @@ def archive(name: Name, reason: Reason = "", as_json: Json = False) -> None:
     "Take a model's candidate out of staging; its version stays in the archive."
     from lineupiq.store.layout import Store
     from lineupiq.store.versions import archive as unstage
+
     was = unstage(Store(), name, reason)
-    say({"name": name, "was": was} if as_json else f"{name}: {was} is no longer in staging" if was else f"{name}: nothing was in staging", as_json)
+    say(
+        {"name": name, "was": was} if as_json else f"{name}: {was} is no longer in staging" if was else f"{name}: nothing was in staging",
+        as_json,
+    )
 
 
 @app.command()
@@ -110,13 +125,23 @@ def sign(
     name: Annotated[Optional[str], typer.Argument(help="A published model; see `lineupiq version list`.")] = None,
     version: Version = None,
     key: Annotated[Optional[Path], typer.Option("--key", help="The private key's PEM file; default LINEUPIQ_SIGNING_KEY.")] = None,
-    new_key: Annotated[Optional[Path], typer.Option("--new-key", help="Write a new pair of keys here, FILE and FILE.pub, and stop.")] = None,
+    new_key: Annotated[
+        Optional[Path], typer.Option("--new-key", help="Write a new pair of keys here, FILE and FILE.pub, and stop.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     "Sign a version; readers demand signatures where LINEUPIQ_TRUSTED_KEYS names public keys."
     from lineupiq.workflows.store import run_sign
+
     told = run_sign(name, version, key, new_key)
-    say(told if as_json else f"keys {told['key']} written: {told['private']}, {told['public']}" if "private" in told else f"{told['name']} {told['version']} is signed by key {told['key']}", as_json)
+    say(
+        told
+        if as_json
+        else f"keys {told['key']} written: {told['private']}, {told['public']}"
+        if "private" in told
+        else f"{told['name']} {told['version']} is signed by key {told['key']}",
+        as_json,
+    )
 
 
 @app.command()
@@ -129,8 +154,12 @@ def prune(
     "Remove old versions for good; what is in use, in staging or was in use before stays."
     from lineupiq.store.layout import Store
     from lineupiq.store.versions import prune as remove
+
     gone = remove(Store(), name, version, keep)
-    say({"name": name, "removed": gone} if as_json else f"{name}: removed {', '.join(gone)}" if gone else f"{name}: nothing to remove", as_json)
+    say(
+        {"name": name, "removed": gone} if as_json else f"{name}: removed {', '.join(gone)}" if gone else f"{name}: nothing to remove",
+        as_json,
+    )
 
 # %% ../../nbs/18_cli/04_store.ipynb #12d20075
 @app.command()
@@ -142,13 +171,21 @@ def history(
 ) -> None:
     "Say what happened to models, or what was live on a day."
     from lineupiq.workflows.store import history_table
-    _table(history_table(name, at), as_json, "history" if at is None else "state", "nothing happened" if at is None else f"nothing was live at {at}", wide)
+
+    _table(
+        history_table(name, at),
+        as_json,
+        "history" if at is None else "state",
+        "nothing happened" if at is None else f"nothing was live at {at}",
+        wide,
+    )
 
 
 @app.command()
 def verify(name: AnyName = None, wide: Wide = False, as_json: Json = False) -> None:
     "Compare every file, link and journal line of the store with its digest; exit 4 where one is damaged, 0 where a change is only pending."
     from lineupiq.workflows.store import verify_table
+
     found = verify_table(name)
     bad = found[found["verdict"] != "ok"]  # a change that is pending is shown, and is no damage
     if as_json:
@@ -164,6 +201,7 @@ def doctor(name: AnyName = None, wide: Wide = False, as_json: Json = False) -> N
     "Say which versions still predict their golden rows under the installed libraries; exit 4 where one does not."
     from lineupiq.store.published import doctor as examine
     from lineupiq.store.layout import Store
+
     found = examine(Store(), name)
     _table(found, as_json, "versions", "no versions yet", wide)
     if (found["verdict"] != "ok").any():

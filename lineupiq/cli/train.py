@@ -31,7 +31,9 @@ def stopping(
 # %% ../../nbs/18_cli/02_train.ipynb #49e4b1a0
 class Progress(StatusLine):
     "States of models as they come: a rich line on a terminal, plain lines elsewhere, JSON lines where JSON was asked for."
-    def __init__(self,
+
+    def __init__(
+        self,
         total: int = 0,  # how many models; 0: not known
         verbose: bool = False,  # True: also losses by epoch
         as_json: bool = False,  # True: lines for programs where there is no terminal
@@ -40,7 +42,8 @@ class Progress(StatusLine):
         self.tty, self.verbose, self.meter = sys.stderr.isatty(), verbose, Meter(total)
         self.told = time.monotonic()
 
-    def expect(self,
+    def expect(
+        self,
         total: int,  # models that are trained now
     ) -> None:
         "Note that a training of so many models begins."
@@ -55,7 +58,9 @@ class Progress(StatusLine):
         if state == "task":
             return self.show(self.meter.line) if self.tty else None
         if not self.tty and self.as_json:
-            shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error", "kept")} | stopping(facts)
+            shown = {
+                k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error", "kept")
+            } | stopping(facts)
             return out(json.dumps({"event": "model", "model": model, "state": state, **shown}), sys.stderr)
         self.stop()
         if state != "running":
@@ -66,9 +71,17 @@ class Progress(StatusLine):
     def _ended(self, model: str, state: str, facts: Record) -> None:
         "One line of a model that is done, or failed."
         early = stopping(facts)
-        tail = "before the stop" if "kept" in facts else f"{facts['seconds']:.1f} s" if state == "done" else (facts.get("error", "").splitlines() or [""])[0]
+        tail = (
+            "before the stop"
+            if "kept" in facts
+            else f"{facts['seconds']:.1f} s"
+            if state == "done"
+            else (facts.get("error", "").splitlines() or [""])[0]
+        )
         tail += f", stopped early, best epoch {early['best_epoch']} (val_loss {early['val_loss']:.4g})" if early else ""
-        Printer(stream=sys.stderr, hang=4)(f"[{self.meter.done}{f'/{self.meter.total}' if self.meter.total else ''}] {model}: {state}, {tail}")
+        Printer(stream=sys.stderr, hang=4)(
+            f"[{self.meter.done}{f'/{self.meter.total}' if self.meter.total else ''}] {model}: {state}, {tail}"
+        )
 
     def _epoch(self, model: str, facts: Record) -> None:
         "Where a long training is: the changing line on a terminal, a line every ten seconds elsewhere."
@@ -83,7 +96,9 @@ class Progress(StatusLine):
         train, val = history.get("train_loss", []), history.get("val_loss", [])
         for epoch in [e for e in range(0, len(train), 50)] + [best]:
             tail = f", val_loss={val[epoch]:.4f}" if epoch < len(val) else ""
-            Printer(stream=sys.stderr, hang=4)(f"{model} epoch {epoch}: train_loss={train[epoch]:.4f}{tail}{' (kept)' if epoch == best else ''}")
+            Printer(stream=sys.stderr, hang=4)(
+                f"{model} epoch {epoch}: train_loss={train[epoch]:.4f}{tail}{' (kept)' if epoch == best else ''}"
+            )
 
 # %% ../../nbs/18_cli/02_train.ipynb #100686c2
 @app.command()
@@ -99,6 +114,7 @@ def train(
     if list_models:
         return models(family=None, check=None, wide=wide, as_json=as_json)
     from lineupiq.workflows.train import run_record, run_training
+
     results = run_training(ask, Progress(verbose=verbose, as_json=as_json), None if as_json else Printer(wide))
     if as_json:
         records = [r.record() | {"published": r.published} for r in results] or [run_record(ask.resume)]
@@ -108,12 +124,15 @@ def train(
 @app.command()
 def models(
     family: Annotated[Optional[str], typer.Option("--family", help="Only this family.")] = None,
-    check: Annotated[Optional[str], typer.Option("--check", help="Run the battery of checks on a model, or on `all`; exit 10 where one fails.")] = None,
+    check: Annotated[
+        Optional[str], typer.Option("--check", help="Run the battery of checks on a model, or on `all`; exit 10 where one fails.")
+    ] = None,
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     "List the registered models, what they can do, and why one is unavailable; or check one."
     from lineupiq.workflows.configs import check_report, model_table
+
     if check is not None:
         if check_report(check, lambda text: say(text, as_json, wide), as_json):
             raise typer.Exit(10)
@@ -123,36 +142,28 @@ def models(
 # %% ../../nbs/18_cli/02_train.ipynb #0c6de253
 @app.command()
 @asks(PredictRequest)
-def predict(
-    ask: PredictRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def predict(ask: PredictRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Predict rows that have no outcome yet, with a published model, a run's or a saved one; digests are checked first."
     from lineupiq.workflows.predict import run_predict
+
     say(run_predict(ask, as_json, Printer(wide).width), as_json, wide)
 
 # %% ../../nbs/18_cli/02_train.ipynb #ffcf9544
 @app.command()
 @asks(EvaluateRequest)
-def evaluate(
-    ask: EvaluateRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def evaluate(ask: EvaluateRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Score a run's model beside its simple rules on rows later than everything it was trained on."
     from lineupiq.workflows.predict import run_evaluate
+
     say(run_evaluate(ask, as_json, Printer(wide).width), as_json, wide)
 
 # %% ../../nbs/18_cli/02_train.ipynb #f149002c
 @app.command()
 @asks(ExportRequest)
-def export(
-    ask: ExportRequest,
-    as_json: Json = False,
-) -> None:
+def export(ask: ExportRequest, as_json: Json = False) -> None:
     "Write a run's model for other runtimes, if it says the same as the model on rows later than its training."
     from lineupiq.workflows.predict import run_export
+
     say(run_export(ask, as_json), as_json)
 
 # %% ../../nbs/18_cli/02_train.ipynb #b9d8203b
@@ -165,6 +176,7 @@ def runs(
 ) -> None:
     "List what was trained: data, target, best model, skill over the simple rule, date."
     from lineupiq.workflows.runs import list_runs, runs_text
+
     found = list_runs(output, last)
     say({"runs": found} if as_json else runs_text(found, output, Printer(wide).width), as_json, wide)
 
@@ -175,11 +187,17 @@ def latest_run(
     "The run that was begun last and has a report, or an error that names those that were begun at the same time."
     from lineupiq.base import ConfigError
     from lineupiq.workflows.runs import list_runs
+
     there = [r["run"] for r in list_runs(output)]
     found = [n for n in there if (output.expanduser() / n / "reports" / "report.html").is_file()]
     if not found:
-        raise ConfigError("none of the latest runs has a report" if there else "there is no run yet", where=str(output), found=", ".join(there[:5]),
-                          expected="the folder that `lineupiq train` printed, or its name", fix="lineupiq train --data league --model logistic makes a run; --output says where runs are")
+        raise ConfigError(
+            "none of the latest runs has a report" if there else "there is no run yet",
+            where=str(output),
+            found=", ".join(there[:5]),
+            expected="the folder that `lineupiq train` printed, or its name",
+            fix="lineupiq train --data league --model logistic makes a run; --output says where runs are",
+        )
     if len(same := [n for n in found if n[-15:] == found[0][-15:]]) > 1:  # names end with their time
         raise ConfigError("which of the latest runs?", where=str(output), found=", ".join(same), fix=f"lineupiq open {output / same[0]}")
     return found[0]
@@ -187,14 +205,19 @@ def latest_run(
 
 @app.command("open")
 def open_report(
-    run: Annotated[Optional[str], typer.Argument(help="A run's folder, or its name below --output; default the latest that has a report.", show_default=False)] = None,
+    run: Annotated[
+        Optional[str],
+        typer.Argument(help="A run's folder, or its name below --output; default the latest that has a report.", show_default=False),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", help="Where run folders are.")] = Path("experiments/runs"),
     as_json: Json = False,
 ) -> None:
     "Show a run's report in a browser; where there is none, say where it is."
     from lineupiq.workflows.runs import report_path
+
     page = report_path(latest_run(output) if run is None else run, output)
     import webbrowser
+
     opened = not as_json and webbrowser.open(page.resolve().as_uri())
     which = "" if run is not None else f"The latest run: {page.parent.parent.name}\n"
     say({"report": str(page), "opened": opened} if as_json else f"{which}Report: {page}", as_json)
@@ -202,10 +225,16 @@ def open_report(
 # %% ../../nbs/18_cli/02_train.ipynb #91b2742d
 @config_app.command("show")
 def config_show(
-    name: Annotated[str, typer.Argument(help="A model, or `training`, `tuning`, `gate`, `drift`; `table`: what a table's YAML may say; `rules`, `scoring`: of line-ups.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A model, or `training`, `tuning`, `gate`, `drift`; `table`: what a table's YAML may say; `rules`, `scoring`: of line-ups."
+        ),
+    ],
 ) -> None:
     "Print the defaults as YAML that can be edited and passed with --config."
     from lineupiq.workflows.configs import default_yaml
+
     out(default_yaml(name).rstrip("\n"))
 
 # %% ../../nbs/18_cli/02_train.ipynb #26bfe1fb
@@ -217,5 +246,6 @@ def config_check(
 ) -> None:
     "Read a file strictly and say everything that is wrong with it, without running anything."
     from lineupiq.workflows.configs import check_config_file
+
     kind = check_config_file(file, model)
     say({"file": str(file), "ok": True, "kind": kind} if as_json else f"{file}: a valid configuration of {kind}", as_json)

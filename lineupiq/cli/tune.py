@@ -16,13 +16,16 @@ from ..workflows.requests import TuneRequest
 # %% ../../nbs/18_cli/03_tune.ipynb #5d795ede
 class SearchProgress(StatusLine):
     "Trials as they end: a rich line on a terminal, plain lines elsewhere, JSON lines where JSON was asked for."
-    def __init__(self,
+
+    def __init__(
+        self,
         as_json: bool = False,  # True: lines for programs where there is no terminal
     ) -> None:
         self.as_json = as_json
         self.tty, self.model, self.n = sys.stderr.isatty(), "", 0
 
-    def begin(self,
+    def begin(
+        self,
         model: str,  # that is searched
         n: int,  # trials
     ) -> None:
@@ -32,7 +35,10 @@ class SearchProgress(StatusLine):
         if self.tty:
             self.show(f"tuning {model}: {n:,} trials, measuring …")
         else:
-            out(json.dumps({"event": "search", "model": model, "trials": n}) if self.as_json else f"tuning {model}: {n:,} trials", sys.stderr)
+            out(
+                json.dumps({"event": "search", "model": model, "trials": n}) if self.as_json else f"tuning {model}: {n:,} trials",
+                sys.stderr,
+            )
 
     def __call__(self, facts: Record) -> None:
         if not self.tty and self.as_json:
@@ -40,7 +46,10 @@ class SearchProgress(StatusLine):
             return out(json.dumps({"event": "trial", "model": self.model, **shown}), sys.stderr)
         best = "" if facts["best"] is None else f", best so far {facts['best']:.6g}"
         block = f", outer block {facts['block']} of {facts['blocks']}" if "block" in facts else ""
-        line = f"tuning {self.model}{block}: {facts['finished']} of {facts['of']}{best}; trial {facts['trial']} {facts['state']} in {facts['seconds']:.1f} s"
+        line = (
+            f"tuning {self.model}{block}: {facts['finished']} of {facts['of']}{best}; trial {facts['trial']} {facts['state']} in "
+            f"{facts['seconds']:.1f} s"
+        )
         if not self.tty:
             out(line, sys.stderr)
         elif self.status is not None:
@@ -49,12 +58,10 @@ class SearchProgress(StatusLine):
 # %% ../../nbs/18_cli/03_tune.ipynb #f938e48e
 @app.command()
 @asks(TuneRequest)
-def tune(
-    ask: TuneRequest,
-    as_json: Json = False,
-) -> None:
+def tune(ask: TuneRequest, as_json: Json = False) -> None:
     "Search a model's settings on rows before the test; the same command again continues where it was."
     from lineupiq.workflows.tune import run_tuning
+
     records = run_tuning(ask, SearchProgress(as_json), None if as_json else Printer())
     if as_json:
         say(records[0] if len(records) == 1 else {"searches": records}, True)

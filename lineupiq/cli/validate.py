@@ -14,13 +14,10 @@ from ..workflows.requests import ValidateRequest
 # %% ../../nbs/18_cli/06_validate.ipynb #b982168a
 @app.command()
 @asks(ValidateRequest)
-def validate(
-    ask: ValidateRequest,
-    wide: Wide = False,
-    as_json: Json = False,
-) -> None:
+def validate(ask: ValidateRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Judge a candidate against the version in production, on rows that neither has seen; exit 5 unless PROMOTE."
     from lineupiq.workflows.validate import run_validate, validate_text
+
     told = run_validate(ask)
     say(told if as_json else validate_text(told, Printer(wide).width), as_json, wide)
     if told["verdict"] != "PROMOTE":

@@ -18,10 +18,36 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..base import (BaseModel, DataError, EnvironmentFault, IntegrityError, ModelConfig, NotFitted, NotFound,
-                           PredictionOutput, Record, Rows, TrainingMetrics, UntrustedArtifact, build_config, own_names, set_global_seeds)
-from .columns import (LabelCodec, check_columns, check_labels, check_values, check_weights, column_facts, judge_columns, noted, numeric_frame,
-                                   pick_columns, raise_all)
+from lineupiq.base import (
+    BaseModel,
+    DataError,
+    EnvironmentFault,
+    IntegrityError,
+    ModelConfig,
+    NotFitted,
+    NotFound,
+    PredictionOutput,
+    Record,
+    Rows,
+    TrainingMetrics,
+    UntrustedArtifact,
+    build_config,
+    own_names,
+    set_global_seeds,
+)
+from lineupiq.core.columns import (
+    LabelCodec,
+    check_columns,
+    check_labels,
+    check_values,
+    check_weights,
+    column_facts,
+    judge_columns,
+    noted,
+    numeric_frame,
+    pick_columns,
+    raise_all,
+)
 from .files import as_fitted, atomic_folder, disk_errors, dump_json, load_json, verify_manifest
 from .runtime import free_memory, runtime_record
 
@@ -44,18 +70,21 @@ def flat_names(
 # %% ../../nbs/00_core/07_arrays.ipynb #7a2f6194
 class View(ABC):
     "Rows of an input that are gathered when they are read."
+
     @abstractmethod
     def __len__(self) -> int:
         "How many rows."
 
     @abstractmethod
-    def take(self,
+    def take(
+        self,
         rows: np.ndarray,  # positions, a mask or a slice
     ) -> View:
         "Some of the rows, still ungathered."
 
     @abstractmethod
-    def check(self,
+    def check(
+        self,
         names: Sequence[str],  # names of the inputs
         allow_nan: bool,  # False: a missing value is an error
         where: str,  # for the message
@@ -77,9 +106,11 @@ BLOCK_BYTES = 2**27  # of one block: small beside the data, and large enough tha
 
 class RowBlocks(View):
     "Rows of a matrix (N, F) that is never there at once."
+
     ndim = 2
 
-    def __init__(self,
+    def __init__(
+        self,
         columns: Sequence[str],  # F names
         at: np.ndarray,  # (N,) positions of the rows, as `make` knows them
         make: Callable[[np.ndarray], np.ndarray],  # positions -> (n, F) float64
@@ -102,14 +133,14 @@ class RowBlocks(View):
 
     def blocks(self) -> Iterator[np.ndarray]:  # (n, F) float64 each
         "All rows, some at a time."
-        return (self.make(self.at[start:start + self.size]) for start in range(0, len(self), self.size))
+        return (self.make(self.at[start : start + self.size]) for start in range(0, len(self), self.size))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if dtype is None:
             return self.make(self.at)
         out, start = np.empty(self.shape, dtype), 0  # filled block by block: the rows are never there twice
         for block in self.blocks():
-            out[start:start + len(block)] = block
+            out[start : start + len(block)] = block
             start += len(block)
         return out
 
@@ -123,9 +154,17 @@ class RowBlocks(View):
         parts = [(len(b), column_facts(b)) for b in self.blocks()]
         sample = np.asarray(self.take(slice(None, None, 1 + len(self) // 5_000)))
         known = np.array([f for _, f in parts])
-        return np.vstack([np.average(known[:, 0], axis=0, weights=[n for n, _ in parts]), np.fmin.reduce(known[:, 1]), np.fmax.reduce(known[:, 2]), column_facts(sample)[3]])
+        return np.vstack(
+            [
+                np.average(known[:, 0], axis=0, weights=[n for n, _ in parts]),
+                np.fmin.reduce(known[:, 1]),
+                np.fmax.reduce(known[:, 2]),
+                column_facts(sample)[3],
+            ]
+        )
 
-    def named(self,
+    def named(
+        self,
         names: Sequence[str],  # the columns that are wanted, in their order
         strict: bool = False,  # True: other columns are an error
         where: str = "the input",  # for the message
@@ -134,6 +173,7 @@ class RowBlocks(View):
         if self.columns == list(names):
             return self
         import pandas as pd
+
         pick_columns(pd.DataFrame(columns=self.columns), names, strict, where)
         cols = [self.columns.index(n) for n in names]
         return RowBlocks(names, self.at, lambda at: self.make(at)[:, cols], self.size)
@@ -153,7 +193,9 @@ def wide_zeros(
 def _check_width(model: ArrayModel) -> None:
     "A length of windows that the names of the inputs bear out: names are made of it before any row is compared."
     width = model._width
-    if width is not None and (type(width) is not int or model.input_kind != "window" and len(model.input_columns) != width * len(model.feature_columns)):
+    if width is not None and (
+        type(width) is not int or model.input_kind != "window" and len(model.input_columns) != width * len(model.feature_columns)
+    ):
         raise ValueError(f"windows of {width!r:.40}, {len(model.feature_columns)} features and {len(model.input_columns)} inputs")
 
 
@@ -170,32 +212,56 @@ def _check_kinds(state: Record, mixed: bool) -> None:
 
 class ArrayModel(BaseModel):
     "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
+
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     column_checks: ClassVar[bool] = True  # False for rules, whose one column may be empty or constant
     takes_blocks: ClassVar[bool] = False  # True: `_fit` takes `RowBlocks`; for others the matrix is made of them
     divides: ClassVar[bool] = False  # True: a fit can divide its rows among the workers of a cluster
     read_from: Path | None = None  # the folder that a loaded model came from; None: it was fitted here
-    columns_known: bool = False  # True: somebody has looked at the columns of the whole training period, and in these rows, a part of it, one may not have begun
-    shared: dict | None = None  # what fits on the same rows may keep for each other; only a search that fits the same rows again and again gives one
+    # True: somebody has looked at the columns of the whole training period, and in these rows, a part of it, one may not have begun
+    columns_known: bool = False
+    # what fits on the same rows may keep for each other; only a search that fits the same rows again and again gives one
+    shared: dict | None = None
 
     def _build_config(self, config: dict | ModelConfig | None, horizon: int | None) -> ModelConfig:
         return build_config(self.Config, config, horizon=horizon, model_name=self.name or None, model_family=self.family or None)
 
     def _build_model(self) -> None:
-        self.native, self.codec, self.input_columns, self.constant_columns, self._positional, self._width = None, None, None, [], False, None
+        self.native, self.codec, self.input_columns, self.constant_columns, self._positional, self._width = (
+            None,
+            None,
+            None,
+            [],
+            False,
+            None,
+        )
         self._about: tuple[Any, Any] = (None, None)
         self.rows_seen: dict[str, int] = {}  # train, val, length (rows of history in an input): of the last fit
 
-    def _fit(self, X: np.ndarray, y: np.ndarray, X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
+    def _fit(
+        self, X: np.ndarray, y: np.ndarray, X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None
+    ) -> TrainingMetrics:
         raise NotFitted(f"{type(self).__name__} does not say how to fit", expected="a _fit method")
 
     def _predict(self, X: np.ndarray) -> np.ndarray:  # (N,) values, or (N, C) probabilities in code order
         raise NotFitted(f"{type(self).__name__} does not say how to predict", expected="a _predict method")
 
-    def fit(self, X_train: Rows, y_train: ArrayLike, X_val: Rows | None = None, y_val: np.ndarray | None = None, sample_weights: ArrayLike | None = None, metadata_train: pd.DataFrame | None = None, metadata_val: pd.DataFrame | None = None, config: ModelConfig | dict | None = None) -> TrainingMetrics:
+    def fit(
+        self,
+        X_train: Rows,
+        y_train: ArrayLike,
+        X_val: Rows | None = None,
+        y_val: np.ndarray | None = None,
+        sample_weights: ArrayLike | None = None,
+        metadata_train: pd.DataFrame | None = None,
+        metadata_val: pd.DataFrame | None = None,
+        config: ModelConfig | dict | None = None,
+    ) -> TrainingMetrics:
         "Check everything, then train; see the contract."
         if config:
-            self.config = self._build_config({**{f.name: getattr(self.config, f.name) for f in fields(self.config)}, **own_names(self.Config, config)}, None)
+            self.config = self._build_config(
+                {**{f.name: getattr(self.config, f.name) for f in fields(self.config)}, **own_names(self.Config, config)}, None
+            )
         started = time.perf_counter()
         self._about = (metadata_train, metadata_val)  # for members that need to know when rows were; forgotten below
         try:
@@ -229,7 +295,10 @@ class ArrayModel(BaseModel):
         self.is_fitted = False
         self._learn_shape(X_train)
         problems: list[DataError] = []
-        X, y = noted(problems, lambda: self._checked(X_train, y_train, "the training rows", "the labels", False, coded=False)) or (X_train, None)
+        X, y = noted(problems, lambda: self._checked(X_train, y_train, "the training rows", "the labels", False, coded=False)) or (
+            X_train,
+            None,
+        )
         w = noted(problems, lambda: check_weights(weights, len(X)))
         raise_all(problems, "the training rows")
         if not len(X):
@@ -237,7 +306,8 @@ class ArrayModel(BaseModel):
         if w is not None and (w == 0).any():  # no weight is no row, also for medians, bootstraps and samples
             X, y = take_rows(X, w > 0), check_labels(y[w > 0], self.task)
             self._about, w = (None if self._about[0] is None else self._about[0][w > 0], self._about[1]), w[w > 0]
-        if self.column_checks and self.shared is None and not self.columns_known and self.input_kind in ("tabular", "window"):  # a search's panel was checked, too
+        # a search's panel was checked, too
+        if self.column_checks and self.shared is None and not self.columns_known and self.input_kind in ("tabular", "window"):
             self.constant_columns = self._constant(X)
         self.codec = None if self.task == "regression" else LabelCodec(y)
         return X, (y if self.codec is None else self.codec.encode(y)), w
@@ -246,7 +316,11 @@ class ArrayModel(BaseModel):
         "Names of the constant columns of training rows, or of the newest rows of windows."
         if self.input_kind == "window":
             large = isinstance(X, View) and 8 * len(X) * X.shape[-1] >= BLOCKS_FROM
-            X = RowBlocks(self.input_columns, X.at, lambda at, values=X.values: values[at]) if large else np.asarray(X[:, -1] if isinstance(X, np.ndarray) else X.values[X.at])
+            X = (
+                RowBlocks(self.input_columns, X.at, lambda at, values=X.values: values[at])
+                if large
+                else np.asarray(X[:, -1] if isinstance(X, np.ndarray) else X.values[X.at])
+            )
         if isinstance(X, RowBlocks):
             return judge_columns(X.facts(), self.input_columns, self.config.max_nan_share, stacklevel=4)
         return check_columns(X, self.input_columns, self.config.max_nan_share)
@@ -254,7 +328,13 @@ class ArrayModel(BaseModel):
     def _inputs(self, X: Rows, where: str) -> Any:  # float64 (N, F), (N, T, F), or a View
         "Rows as float64 (N, F) — or windows as they are — with names, widths and values checked."
         if isinstance(X, View):
-            X = self._unnamed(X, where) if getattr(X, "ndim", 0) == 3 else X.named(self.feature_columns, self.config.strict_columns, where) if isinstance(X, RowBlocks) else X
+            X = (
+                self._unnamed(X, where)
+                if getattr(X, "ndim", 0) == 3
+                else X.named(self.feature_columns, self.config.strict_columns, where)
+                if isinstance(X, RowBlocks)
+                else X
+            )
             self.input_columns = self.feature_columns
             X.check(self.feature_columns, self.handles_nan, where)
             return X
@@ -284,8 +364,12 @@ class ArrayModel(BaseModel):
     def _unnamed(self, X: Rows, where: str) -> np.ndarray:
         "An array without names: its dimensions and width must be those of the fit."
         if not (self._positional or self.config.allow_positional):
-            raise DataError("an array without column names", where=where, expected="a DataFrame, since the model was fitted on one",
-                            fix="pass a DataFrame, or set allow_positional: true if the columns are in the fitted order")
+            raise DataError(
+                "an array without column names",
+                where=where,
+                expected="a DataFrame, since the model was fitted on one",
+                fix="pass a DataFrame, or set allow_positional: true if the columns are in the fitted order",
+            )
         X = X if isinstance(X, View) else np.asarray(X)
         if X.dtype.kind not in "fiub":
             raise DataError("the array is not numeric", where=where, found=str(X.dtype), expected="numbers")
@@ -296,8 +380,12 @@ class ArrayModel(BaseModel):
             self.feature_columns = [f"f{j}" for j in range(X.shape[-1])]
         want = (self.n_features,) if self._width is None else (self._width, self.n_features)
         if X.shape[1:] != want:
-            raise DataError("wrong width", where=where, found=f"X has {X.shape[-1]} features (shape {X.shape})",
-                            expected=f"expected {self.n_features} features (N, {', '.join(map(str, want))})")
+            raise DataError(
+                "wrong width",
+                where=where,
+                found=f"X has {X.shape[-1]} features (shape {X.shape})",
+                expected=f"expected {self.n_features} features (N, {', '.join(map(str, want))})",
+            )
         return X
 
     def _tell_begin(self) -> None:
@@ -306,7 +394,11 @@ class ArrayModel(BaseModel):
             return
         self.callbacks.on_train_begin(self)
         if not self.iterates and self.shared is None:
-            warnings.warn(f"{self.name or type(self).__name__} has no rounds or epochs: callbacks hear of its beginning and its end only", UserWarning, stacklevel=3)
+            warnings.warn(
+                f"{self.name or type(self).__name__} has no rounds or epochs: callbacks hear of its beginning and its end only",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _length(self, X: Rows) -> int:
         "Rows of history in each input."
@@ -324,7 +416,8 @@ class ArrayModel(BaseModel):
         return rows, y
 
     def validate_inputs(self, X: Rows, y: np.ndarray | None = None) -> None:
-        "Raise one error with everything that is wrong with rows and labels, as `fit` and `predict` do; an unfitted model takes the names and the width of these rows."
+        """Raise one error with everything that is wrong with rows and labels, as `fit` and `predict` do; an unfitted model takes the names
+        and the width of these rows."""
         known = self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted
         try:
             if not self.is_fitted:
@@ -343,7 +436,8 @@ class ArrayModel(BaseModel):
             self.feature_columns = [str(c) for c in X.columns]
         self._width = np.shape(X)[1] if not hasattr(X, "columns") and getattr(X, "ndim", 2) == 3 else None
 
-    def once(self,
+    def once(
+        self,
         key: tuple,  # what the value depends on beside the training rows
         make: Callable[[], Any],  # makes it
     ) -> Any:
@@ -385,8 +479,11 @@ class ArrayModel(BaseModel):
             return X
         need, free = 8 * len(X) * len(X.columns), free_memory()
         if free is not None and need > free:
-            raise EnvironmentFault(f"{self.name or type(self).__name__} needs all rows in memory at once, and they do not fit", found=f"{len(X):,} rows of {len(X.columns)} columns: {need / 1e9:.1f} GB, {free / 1e9:.1f} GB free",
-                                   fix="train xgboost or lightgbm, which take rows in blocks, or fewer rows or columns")
+            raise EnvironmentFault(
+                f"{self.name or type(self).__name__} needs all rows in memory at once, and they do not fit",
+                found=f"{len(X):,} rows of {len(X.columns)} columns: {need / 1e9:.1f} GB, {free / 1e9:.1f} GB free",
+                fix="train xgboost or lightgbm, which take rows in blocks, or fewer rows or columns",
+            )
         return np.asarray(X)
 
     def _more(self) -> tuple[int, ...]:
@@ -399,8 +496,14 @@ class ArrayModel(BaseModel):
         X = self._inputs(X, "the rows to predict")
         n_classes = 0 if self.codec is None else len(self.codec.classes)
         raw = self._answer(X, n_classes) if len(X) else np.empty((0, n_classes) if n_classes else 0)
-        meta = {} if metadata is None else {"timestamps": metadata["datetime"].to_numpy() if "datetime" in metadata else None,
-                                            "symbols": metadata["symbol"].to_numpy() if "symbol" in metadata else None}
+        meta = (
+            {}
+            if metadata is None
+            else {
+                "timestamps": metadata["datetime"].to_numpy() if "datetime" in metadata else None,
+                "symbols": metadata["symbol"].to_numpy() if "symbol" in metadata else None,
+            }
+        )
         horizons = np.full(len(X), self.horizon)
         if self.codec is None:
             return PredictionOutput(np.asarray(raw, dtype=np.float64), horizons=horizons, **meta)
@@ -412,11 +515,24 @@ class ArrayModel(BaseModel):
         self.require_fitted("save")
         with atomic_folder(path) as folder:
             self._save_native(folder)
-            dump_json({"format": 1, "model": f"{self.family}:{self.name}", "class": type(self).__name__, "task": self.task,
-                       "config": self.config.to_dict() | {"checkpoint_dir": None}, "feature_columns": self.feature_columns, "input_columns": self.input_columns,
-                       "width": self._width, "positional": self._positional, "constant_columns": self.constant_columns,
-                       "classes": None if self.codec is None else self.codec.classes.tolist(), "metrics": dict(self.metrics),
-                       "runtime": runtime_record(self.config.random_seed)}, folder / "model.json")
+            dump_json(
+                {
+                    "format": 1,
+                    "model": f"{self.family}:{self.name}",
+                    "class": type(self).__name__,
+                    "task": self.task,
+                    "config": self.config.to_dict() | {"checkpoint_dir": None},
+                    "feature_columns": self.feature_columns,
+                    "input_columns": self.input_columns,
+                    "width": self._width,
+                    "positional": self._positional,
+                    "constant_columns": self.constant_columns,
+                    "classes": None if self.codec is None else self.codec.classes.tolist(),
+                    "metrics": dict(self.metrics),
+                    "runtime": runtime_record(self.config.random_seed),
+                },
+                folder / "model.json",
+            )
 
     @classmethod
     def load(cls, path: Path | str) -> ArrayModel:
@@ -426,10 +542,16 @@ class ArrayModel(BaseModel):
         if not isinstance(state, dict):
             raise IntegrityError("not a model file", where=str(path), found=type(state).__name__, expected="a JSON object")
         if state.get("class") != cls.__name__ or state.get("format") != 1:
-            raise IntegrityError("not a model of this class", where=str(path), found=f"{state.get('class')}, format {state.get('format')}",
-                                 expected=f"{cls.__name__}, format 1", fix="load it with lineupiq.registry.load_model")
+            raise IntegrityError(
+                "not a model of this class",
+                where=str(path),
+                found=f"{state.get('class')}, format {state.get('format')}",
+                expected=f"{cls.__name__}, format 1",
+                fix="load it with lineupiq.registry.load_model",
+            )
         try:
-            config = state["config"] if cls.Config.resumable else {**state["config"], "save_checkpoints": None}  # files of earlier versions say true for every model
+            # files of earlier versions say true for every model
+            config = state["config"] if cls.Config.resumable else {**state["config"], "save_checkpoints": None}
             model = cls(config, feature_columns=state["feature_columns"], task=state["task"])
             model.input_columns, model._width, model._positional = state["input_columns"], state["width"], state["positional"]
             model.constant_columns = state["constant_columns"]

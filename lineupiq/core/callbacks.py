@@ -21,12 +21,14 @@ __all__ = ['TRACKER', 'Callback', 'TrackingCallback', 'CallbackList', 'EarlyStop
 # %% ../../nbs/00_core/06_callbacks.ipynb #9d13a28d
 class Callback:
     "Hooks of a training loop; all of them do nothing."
+
     stage: str = ""  # begun, running, or empty outside of a training; a CallbackList keeps it
 
     def on_train_begin(self, model: BaseModel) -> None:
         "Called once, before the first epoch."
 
-    def on_epoch_end(self,
+    def on_epoch_end(
+        self,
         epoch: int,  # from 0
         logs: dict[str, float],  # train_loss, and val_loss where there are validation rows
         save: Callable[[Path], None] | None = None,  # writes the present state
@@ -34,17 +36,19 @@ class Callback:
         "After each epoch or round."
         return False
 
-    def on_train_end(self,
+    def on_train_end(
+        self,
         model: BaseModel,  # fitted
         metrics: TrainingMetrics,  # its TrainingMetrics
     ) -> None:
         "After the best state was restored."
 
-
 # %% ../../nbs/00_core/06_callbacks.ipynb #d5cc1c65
 class TrackingCallback(Callback):
     "A callback that reports a training to an experiment tracker."
-    def on_search_end(self,
+
+    def on_search_end(
+        self,
         result: Mapping[str, Any],  # a TuningResult
     ) -> None:
         "Tell the tracker the best settings of a search that ended."
@@ -52,7 +56,9 @@ class TrackingCallback(Callback):
 # %% ../../nbs/00_core/06_callbacks.ipynb #825fafe4
 class CallbackList(Callback):
     "Several callbacks as one; the loop stops when any of them asks it to."
-    def __init__(self,
+
+    def __init__(
+        self,
         callbacks: Iterable[Callback] | None = None,  # told in this order
     ):
         self.callbacks = list(callbacks or [])
@@ -86,13 +92,17 @@ class CallbackList(Callback):
 # %% ../../nbs/00_core/06_callbacks.ipynb #745ec583
 class EarlyStoppingCallback(Callback):
     "Ask the loop to stop when the monitored loss no longer falls."
-    def __init__(self,
+
+    def __init__(
+        self,
         patience: int = 10,  # epochs without improvement
         min_delta: float = 1e-4,  # least fall that counts
         monitor: str = "val_loss",  # a key of the logs
     ):
         if patience < 1 or min_delta < 0:
-            raise ConfigError("early stopping cannot work so", found=f"patience={patience}, min_delta={min_delta}", expected="patience ≥ 1, min_delta ≥ 0")
+            raise ConfigError(
+                "early stopping cannot work so", found=f"patience={patience}, min_delta={min_delta}", expected="patience ≥ 1, min_delta ≥ 0"
+            )
         self.patience, self.min_delta, self.monitor = patience, min_delta, monitor
         self.on_train_begin(None)
 
@@ -103,7 +113,11 @@ class EarlyStoppingCallback(Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] | None = None) -> bool:
         "Note the epoch's loss; True asks the training to stop."
         if self.monitor not in logs:
-            raise ConfigError(f"early stopping watches '{self.monitor}', which this training does not report", found=", ".join(logs), fix="give validation rows, or monitor train_loss")
+            raise ConfigError(
+                f"early stopping watches '{self.monitor}', which this training does not report",
+                found=", ".join(logs),
+                fix="give validation rows, or monitor train_loss",
+            )
         if logs[self.monitor] < self.best - self.min_delta:
             self.best, self.best_epoch = logs[self.monitor], epoch
         if epoch - self.best_epoch >= self.patience:
@@ -113,7 +127,9 @@ class EarlyStoppingCallback(Callback):
 # %% ../../nbs/00_core/06_callbacks.ipynb #530b894d
 class CheckpointCallback(Callback):
     "Write the model's state every few epochs, and at the best one."
-    def __init__(self,
+
+    def __init__(
+        self,
         folder: Path | str,  # where checkpoints go
         every: int = 10,  # epochs
         keep: int = 2,  # regular checkpoints that stay, besides the best
@@ -170,7 +186,9 @@ def wants_tracker(
     "True: a run is told to MLflow. `use_mlflow=True` without MLflow raises."
     there = find_spec("mlflow") is not None  # looked for, not imported: that takes a second
     if use_mlflow and not there:
-        raise MissingExtra("MLflow is not installed", found="use_mlflow: true", fix="pip install 'lineupiq[mlflow]', or leave use_mlflow out")
+        raise MissingExtra(
+            "MLflow is not installed", found="use_mlflow: true", fix="pip install 'lineupiq[mlflow]', or leave use_mlflow out"
+        )
     return there if use_mlflow is None else bool(use_mlflow)
 
 # %% ../../nbs/00_core/06_callbacks.ipynb #53747fa1

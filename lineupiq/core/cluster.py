@@ -32,18 +32,32 @@ __all__ = ['QUEUES', 'EXPECTED', 'PATIENCE', 'ClusterPlan', 'Place', 'read_place
 @dataclass(frozen=True)
 class ClusterPlan:
     "The choice of the machine, or of the machines, on which tasks run."
-    cluster: str | None = None  # Where tasks run: local:N for N processes, tcp://HOST:PORT, tls://HOST:PORT, or a YAML with keywords of dask-jobqueue; default here, one after the other.
+
+    # Where tasks run: local:N for N processes, tcp://HOST:PORT, tls://HOST:PORT, or a YAML with keywords of dask-jobqueue; default here,
+    # one after the other.
+    cluster: str | None = None
     cluster_threads: Count = option(1, "cluster_threads")  # Threads of each task on a cluster.
     cluster_open: bool = option(False, "cluster_open")  # Use a scheduler at a public address that does not know its callers.
 
 
-QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster", "oar": "OARCluster", "moab": "MoabCluster", "htcondor": "HTCondorCluster", "local": "LocalCluster"}  # of a YAML -> dask-jobqueue's class
+# of a YAML -> dask-jobqueue's class
+QUEUES = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "sge": "SGECluster",
+    "lsf": "LSFCluster",
+    "oar": "OARCluster",
+    "moab": "MoabCluster",
+    "htcondor": "HTCondorCluster",
+    "local": "LocalCluster",
+}
 EXPECTED = "local:N, tcp://HOST:PORT, tls://HOST:PORT, or a YAML file"
 
 
 @dataclass(frozen=True)
 class Place:
     "The parts of a cluster's address, after it was read and checked."
+
     kind: str  # local, address or queue
     workers: int = 0  # processes of local
     address: str = ""
@@ -72,11 +86,21 @@ def _read_queue(path: Path) -> Place:
     "The keywords of a queue's class, under the queue's name."
     data = read_yaml(path)
     if len(data) != 1 or next(iter(data)) not in QUEUES or not isinstance(next(iter(data.values())), Mapping):
-        raise ConfigError("not the keywords of a queue", where=str(path), found=", ".join(map(str, data)) or "nothing", expected=f"one of {', '.join(QUEUES)}, and below it the keywords of dask-jobqueue's class",
-                          fix="slurm: {cores: 4, memory: 16GB, walltime: '02:00:00', n_workers: 10}")
+        raise ConfigError(
+            "not the keywords of a queue",
+            where=str(path),
+            found=", ".join(map(str, data)) or "nothing",
+            expected=f"one of {', '.join(QUEUES)}, and below it the keywords of dask-jobqueue's class",
+            fix="slurm: {cores: 4, memory: 16GB, walltime: '02:00:00', n_workers: 10}",
+        )
     queue, keywords = next(iter(data.items()))
     if not isinstance(keywords.get("n_workers"), int) or keywords["n_workers"] < 1:
-        raise ConfigError("a queue that is asked for no workers", where=str(path), found=f"n_workers: {keywords.get('n_workers')!r}", expected="a whole number from 1 up")
+        raise ConfigError(
+            "a queue that is asked for no workers",
+            where=str(path),
+            found=f"n_workers: {keywords.get('n_workers')!r}",
+            expected="a whole number from 1 up",
+        )
     return Place("queue", queue=queue, keywords=dict(keywords))
 
 # %% ../../nbs/00_core/12_cluster.ipynb #4e8f9a3b
@@ -89,8 +113,13 @@ def _check_public(address: str, is_open: bool) -> None:
     except (OSError, ValueError):
         raise EnvironmentFault("the scheduler's name is not known", where=address, fix="check the address") from None
     if scheme == "tcp" and not is_open and (public := [str(ip) for ip in found if ip.is_global]):
-        raise ConfigError("a scheduler at a public address that does not know its callers: whoever reaches it can run anything", where=address, found=", ".join(public), expected="tls://, or an address of a private network",
-                          fix="use TLS (Dask's configuration distributed.comm.tls), or allow it with cluster_open (--cluster-open)")
+        raise ConfigError(
+            "a scheduler at a public address that does not know its callers: whoever reaches it can run anything",
+            where=address,
+            found=", ".join(public),
+            expected="tls://, or an address of a private network",
+            fix="use TLS (Dask's configuration distributed.comm.tls), or allow it with cluster_open (--cluster-open)",
+        )
 
 # %% ../../nbs/00_core/12_cluster.ipynb #66480460
 def differing(
@@ -114,7 +143,13 @@ def check_versions(
     said = client.run(_agree, dict(runtime_record()))
     if wrong := {address: lines for address, lines in said.items() if lines}:
         address, lines = next(iter(wrong.items()))
-        raise EnvironmentFault("a worker has other versions than this process", where=f"{len(wrong)} of {len(said)} workers, e.g. {address}", found="; ".join(lines[:6]), expected="the same code and libraries everywhere", fix="install the same environment on every machine")
+        raise EnvironmentFault(
+            "a worker has other versions than this process",
+            where=f"{len(wrong)} of {len(said)} workers, e.g. {address}",
+            found="; ".join(lines[:6]),
+            expected="the same code and libraries everywhere",
+            fix="install the same environment on every machine",
+        )
 
 # %% ../../nbs/00_core/12_cluster.ipynb #1980139a
 def thread_variables(
@@ -135,30 +170,49 @@ def _started(place: Place, threads: int) -> Iterator[Any]:
         yield place.address
     elif place.kind == "local":
         from distributed import LocalCluster
-        with LocalCluster(n_workers=place.workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0", env=env, silence_logs=logging.CRITICAL) as cluster:
+
+        with LocalCluster(
+            n_workers=place.workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            env=env,
+            silence_logs=logging.CRITICAL,
+        ) as cluster:
             yield cluster
     else:
         try:
             import dask_jobqueue
         except ImportError:
             raise MissingExtra("a queue needs dask-jobqueue", fix="pip install dask-jobqueue") from None
-        kind = getattr(dask_jobqueue, QUEUES[place.queue], None) or __import__("dask_jobqueue.local", fromlist=["LocalCluster"]).LocalCluster
+        kind = (
+            getattr(dask_jobqueue, QUEUES[place.queue], None) or __import__("dask_jobqueue.local", fromlist=["LocalCluster"]).LocalCluster
+        )
         try:
             cluster = kind(**{"job_script_prologue": [f"export {k}={v}" for k, v in env.items()], **place.keywords})
         except (TypeError, ValueError) as err:
-            raise ConfigError("keywords that the queue's class refuses", where=place.queue, found=str(err).splitlines()[0][:200], fix="see the class in dask-jobqueue's documentation") from None
+            raise ConfigError(
+                "keywords that the queue's class refuses",
+                where=place.queue,
+                found=str(err).splitlines()[0][:200],
+                fix="see the class in dask-jobqueue's documentation",
+            ) from None
         with cluster:
             yield cluster
 
 # %% ../../nbs/00_core/12_cluster.ipynb #19fadcb9
 class Cluster:
     "A connection, and what is done with it."
-    def __init__(self,
+
+    def __init__(
+        self,
         client: Client,  # connected
         plan: ClusterPlan,
     ):
         self.client, self.plan, self.threads = client, plan, plan.cluster_threads
-        self.table: Path | None = None  # of `write_rows`, seen by every worker: the rows that one fit divides among them; None: a fit is one task's
+        # of `write_rows`, seen by every worker: the rows that one fit divides among them; None: a fit is one task's
+        self.table: Path | None = None
 
     @property
     def dashboard(self) -> str:
@@ -180,23 +234,35 @@ class Cluster:
         "Of the workers, in order."
         return sorted(self.client.scheduler_info(n_workers=-1)["workers"])
 
-    def check_running(self,
+    def check_running(
+        self,
         lost: bool = False,  # True: what was asked of the scheduler is lost, whatever the connection says
     ) -> None:
         "Raise `JobError` where the scheduler is gone."
         if lost or self.client.status != "running":
-            raise JobError("the cluster's scheduler is gone", where=str(self.plan.cluster), fix="what is finished is kept; start the scheduler and go on with the run (--resume)")
+            raise JobError(
+                "the cluster's scheduler is gone",
+                where=str(self.plan.cluster),
+                fix="what is finished is kept; start the scheduler and go on with the run (--resume)",
+            )
 
-    def run(self,
+    def run(
+        self,
         function: Callable[..., Any],  # pure: the same arguments, the same result
         tasks: Mapping[str, tuple],  # name -> arguments
         common: Any = None,  # one more argument, the same for all; sent once
     ) -> Iterator[tuple[str, Any]]:  # (name, result or exception), as they come
         "Run tasks; a worker that dies costs its task, which begins again elsewhere."
         from distributed import as_completed
+
         expected = dict(runtime_record())
         sent = self.client.scatter(common, broadcast=True, hash=False) if common is not None else None
-        futures = {self.client.submit(_task, function, args, sent, expected, self.threads, key=f"{name}-{id(tasks):x}", pure=False, retries=0): name for name, args in tasks.items()}
+        futures = {
+            self.client.submit(
+                _task, function, args, sent, expected, self.threads, key=f"{name}-{id(tasks):x}", pure=False, retries=0
+            ): name
+            for name, args in tasks.items()
+        }
         try:
             for future in as_completed(list(futures), loop=self.client.loop):
                 yield futures[future], self._outcome(future)
@@ -206,20 +272,31 @@ class Cluster:
     def _outcome(self, future: Any) -> Any:
         "A task's result, or what became of it."
         from distributed import KilledWorker
+
         self.check_running(future.status == "cancelled")
         err = future.exception()
         if err is None:
             return future.result()
         if isinstance(err, KilledWorker):
-            return JobError("a task killed every worker that it was given to", where=str(self.plan.cluster), found=str(err).splitlines()[0][:200], fix="the machines may have run out of memory; give fewer tasks to each")
+            return JobError(
+                "a task killed every worker that it was given to",
+                where=str(self.plan.cluster),
+                found=str(err).splitlines()[0][:200],
+                fix="the machines may have run out of memory; give fewer tasks to each",
+            )
         return err
 
 # %% ../../nbs/00_core/12_cluster.ipynb #2087e374
 def _task(function: Callable[..., Any], args: tuple, common: Any, expected: Mapping[str, Any], threads: int) -> Any:
     "On a worker: agree, then do it."
     import os
+
     if lines := _agree(expected):
-        raise EnvironmentFault("a worker has other versions than the process that asked", found="; ".join(lines[:6]), fix="install the same environment on every machine")
+        raise EnvironmentFault(
+            "a worker has other versions than the process that asked",
+            found="; ".join(lines[:6]),
+            fix="install the same environment on every machine",
+        )
     os.environ |= thread_variables(threads)  # for processes that the task begins
     return function(*args) if common is None else function(*args, common)
 
@@ -240,6 +317,7 @@ def dividing_cluster() -> Cluster | None:  # None: a fit holds its rows itself
 def _hush() -> None:
     "Keep what a library prints in a worker of ours out of this command's output; errors come back as results."
     import os
+
     with open(os.devnull, "wb") as nothing:
         for stream in (1, 2):
             os.dup2(nothing.fileno(), stream)
@@ -250,7 +328,8 @@ def on_cluster(
     plan: ClusterPlan | None,  # None, or one without a place: tasks run here
     say: Callable[[str], None] | None = None,  # told where it is
 ) -> Iterator[Cluster | None]:  # None: tasks run here
-    "A connection for as long as the block lasts; whoever asks `current_cluster` inside finds it. Without a place it is the one that is there already."
+    """A connection for as long as the block lasts; whoever asks `current_cluster` inside finds it. Without a place it is the one that is
+    there already."""
     if plan is None or plan.cluster is None:
         yield current_cluster()
         return
@@ -266,14 +345,23 @@ def on_cluster(
             client = stack.enter_context(Client(target, timeout=30, set_as_default=False))
             client.wait_for_workers(1, timeout=PATIENCE[place.kind])
         except (OSError, TimeoutError) as err:
-            raise EnvironmentFault("the cluster cannot be reached" if isinstance(err, OSError) and not isinstance(err, TimeoutError) else "no worker of the cluster appeared", where=str(plan.cluster), found=str(err).splitlines()[0][:200] if str(err) else "",
-                                   fix="check the address, its certificates and that workers are running") from None
+            raise EnvironmentFault(
+                "the cluster cannot be reached"
+                if isinstance(err, OSError) and not isinstance(err, TimeoutError)
+                else "no worker of the cluster appeared",
+                where=str(plan.cluster),
+                found=str(err).splitlines()[0][:200] if str(err) else "",
+                fix="check the address, its certificates and that workers are running",
+            ) from None
         check_versions(client)
         if place.kind == "local":
             client.run(_hush)
         cluster = Cluster(client, plan)
         if say is not None:
-            say(f"Cluster {plan.cluster}: {cluster.workers} workers, {plan.cluster_threads} thread{'s' * (plan.cluster_threads > 1)} a task, {cluster.dashboard}")
+            say(
+                f"Cluster {plan.cluster}: {cluster.workers} workers, {plan.cluster_threads} thread{'s' * (plan.cluster_threads > 1)} a "
+                f"task, {cluster.dashboard}"
+            )
         mark = _current.set(cluster)
         try:
             yield cluster

@@ -46,6 +46,7 @@ _LAZY, _INSIDE = threading.Lock(), {"blocks": 0, "before": False}
 def _lazy(on: bool) -> None:
     "One more block, or one less: the first one changes the mode and the last one restores it, in whichever thread they are."
     import pandas as pd
+
     with _LAZY:
         if on and not _INSIDE["blocks"]:
             _INSIDE["before"] = pd.get_option("mode.copy_on_write")
@@ -59,6 +60,7 @@ def _lazy(on: bool) -> None:
 def lazy_copies() -> Iterator[None]:
     "Inside, a frame is copied only when it is written to, as pandas 3 does anyway."
     import pandas as pd
+
     if int(pd.__version__.split(".")[0]) > 2:
         yield
         return
@@ -114,9 +116,18 @@ def pick_columns(
     extra = [str(c) for c in frame.columns if c not in set(columns)]
     if missing:
         hints = "; ".join(f"'{c}'{did_you_mean(str(c), extra)[1:]}" for c in missing[:5])
-        problems.append(DataError(f"{len(missing)} column(s) missing", where=where, found=hints, expected=f"{len(columns)} columns by name"))
+        problems.append(
+            DataError(f"{len(missing)} column(s) missing", where=where, found=hints, expected=f"{len(columns)} columns by name")
+        )
     if extra and strict:
-        problems.append(DataError("columns that the model was not fitted on", where=where, found=", ".join(extra[:5]), fix="drop them, or set strict_columns: false"))
+        problems.append(
+            DataError(
+                "columns that the model was not fitted on",
+                where=where,
+                found=", ".join(extra[:5]),
+                fix="drop them, or set strict_columns: false",
+            )
+        )
     raise_all(problems, where)
     if extra and not quiet:
         say_once(f"dropped {len(extra)} column(s) that the model was not fitted on: {', '.join(extra[:5])}")
@@ -126,7 +137,8 @@ def pick_columns(
 def distinct(
     values: np.ndarray,  # (N,) numbers or times without missing ones
 ) -> np.ndarray:  # sorted
-    "Distinct values by sorting: NumPy's `unique` counts numbers in a hash table, which takes ten times as long where most of a million are different."
+    """Distinct values by sorting: NumPy's `unique` counts numbers in a hash table, which takes ten times as long where most of a million
+    are different."""
     ordered = np.sort(values, axis=None)
     return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
 
@@ -157,12 +169,20 @@ def check_numeric(
 ) -> None:
     "Refuse columns that are no numbers; nothing is copied."
     import pandas as pd
+
     number = pd.api.types.is_numeric_dtype
     bad = [c for c in columns if not (number(frame[c]) or pd.api.types.is_bool_dtype(frame[c])) or pd.api.types.is_complex_dtype(frame[c])]
     if bad:
-        examples = ", ".join(f"'{c}' ({frame[c].dtype}, e.g. {frame[c].dropna().iloc[0] if frame[c].notna().any() else None!r})" for c in bad[:3])
-        raise DataError(f"{len(bad)} column(s) are not numeric", where=where, found=examples, expected="numbers or booleans",
-                        fix="write numbers; or list a column of words as a category under features: of the table's YAML, or leave it out")
+        examples = ", ".join(
+            f"'{c}' ({frame[c].dtype}, e.g. {frame[c].dropna().iloc[0] if frame[c].notna().any() else None!r})" for c in bad[:3]
+        )
+        raise DataError(
+            f"{len(bad)} column(s) are not numeric",
+            where=where,
+            found=examples,
+            expected="numbers or booleans",
+            fix="write numbers; or list a column of words as a category under features: of the table's YAML, or leave it out",
+        )
 
 # %% ../../nbs/00_core/06a_columns.ipynb #de6d63a6
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -183,7 +203,7 @@ def _square(X: np.ndarray) -> float:
 def _blocks(X: np.ndarray) -> Iterator[np.ndarray]:
     "The rows in blocks that stay in a core's cache, so that a second look at one costs no second way through the memory."
     step = min(max(131_072 // max(X.shape[1], 1), 1), 8_192)
-    return (X[start:start + step] for start in range(0, len(X), step))
+    return (X[start : start + step] for start in range(0, len(X), step))
 
 
 def _usable(X: np.ndarray, allow_nan: bool) -> bool:
@@ -193,7 +213,8 @@ def _usable(X: np.ndarray, allow_nan: bool) -> bool:
             continue
         if not allow_nan and np.isnan(part).any():
             return False
-        if part.size and (np.fmin.reduce(part, axis=None) < -FLOAT32_MAX or np.fmax.reduce(part, axis=None) > FLOAT32_MAX):  # these pass over NaN
+        # these pass over NaN
+        if part.size and (np.fmin.reduce(part, axis=None) < -FLOAT32_MAX or np.fmax.reduce(part, axis=None) > FLOAT32_MAX):
             return False
     return True
 
@@ -209,22 +230,42 @@ def check_values(
         return X
     infinite, missing, problems = np.isinf(X), np.isnan(X), []
     if infinite.any():
-        problems.append(DataError("infinite values in a feature", where=f"{where}: {_column_report(infinite, names)}", found="±inf",
-                                  expected="finite numbers or NaN", fix="replace them with NaN, or drop the rows"))
+        problems.append(
+            DataError(
+                "infinite values in a feature",
+                where=f"{where}: {_column_report(infinite, names)}",
+                found="±inf",
+                expected="finite numbers or NaN",
+                fix="replace them with NaN, or drop the rows",
+            )
+        )
     huge = (np.abs(X) > FLOAT32_MAX) & ~infinite
     if huge.any():
-        problems.append(DataError("a value exceeds float32", where=f"{where}: {_column_report(huge, names)}", expected=f"|x| ≤ {FLOAT32_MAX:.3g}", fix="rescale"))
+        problems.append(
+            DataError(
+                "a value exceeds float32",
+                where=f"{where}: {_column_report(huge, names)}",
+                expected=f"|x| ≤ {FLOAT32_MAX:.3g}",
+                fix="rescale",
+            )
+        )
     if not allow_nan and missing.any():
-        problems.append(DataError("NaN in a feature of a model that does not impute", where=f"{where}: {_column_report(missing, names)}",
-                                  fix="set impute: true, add an imputer, or choose a model that takes NaN (xgboost, lightgbm, catboost, random_forest)"))
+        problems.append(
+            DataError(
+                "NaN in a feature of a model that does not impute",
+                where=f"{where}: {_column_report(missing, names)}",
+                fix="set impute: true, add an imputer, or choose a model that takes NaN (xgboost, lightgbm, catboost, random_forest)",
+            )
+        )
     raise_all(problems, where)
     return X
 
 # %% ../../nbs/00_core/06a_columns.ipynb #c22a9a80
 def column_facts(
     X: np.ndarray,  # (N, F) float, N from 1 up
-) -> np.ndarray:  # (4, F): share of missing values, least, greatest, middle of the sizes in a sample of rows; the last three NaN where all are missing
-    "The facts that the checks of columns go by, in one pass through the rows; columns may be looked at one by one and their facts laid side by side."
+) -> np.ndarray:  # (4, F): share missing; least, greatest and middle size in a sample, NaN where all are missing
+    """The facts that the checks of columns go by, in one pass through the rows; columns may be looked at one by one and their facts laid
+    side by side."""
     low, high, missing = np.full(X.shape[1], np.nan), np.full(X.shape[1], np.nan), np.zeros(X.shape[1], dtype=np.int64)
     for part in _blocks(X):
         low, high = np.fmin(low, np.fmin.reduce(part, axis=0)), np.fmax(high, np.fmax.reduce(part, axis=0))
@@ -258,10 +299,14 @@ def judge_columns(
     share, low, high, middle = facts
     empty = [names[j] for j in np.flatnonzero(share == 1)]
     if empty:
-        raise DataError(f"{len(empty)} column(s) without any value", where=where, found=", ".join(empty[:5]), fix="drop them from the manifest")
+        raise DataError(
+            f"{len(empty)} column(s) without any value", where=where, found=", ".join(empty[:5]), fix="drop them from the manifest"
+        )
     scarce = [f"{names[j]} ({share[j]:.1%})" for j in np.flatnonzero(share > max_nan_share)]
     if scarce:
-        raise DataError("too many missing values", where=where, found=", ".join(scarce[:5]), expected=f"at most max_nan_share = {max_nan_share:.0%}")
+        raise DataError(
+            "too many missing values", where=where, found=", ".join(scarce[:5]), expected=f"at most max_nan_share = {max_nan_share:.0%}"
+        )
     constant = [names[j] for j in np.flatnonzero(low == high)]
     wild = [names[j] for j in np.flatnonzero((middle > 0) & (np.maximum(np.abs(low), np.abs(high)) > 1e12 * middle))]
     if constant:
@@ -280,6 +325,7 @@ def check_labels(
 ) -> np.ndarray:  # (N,) float64 for regression, as given for classes
     "Refuse missing, infinite, constant or misshapen labels; all problems are named at once."
     import pandas as pd
+
     y = np.asarray(y)
     problems = [f"y must be 1D, got shape {y.shape}"] if y.ndim != 1 else []
     if n_rows is not None and y.shape[:1] != (n_rows,):
@@ -288,7 +334,9 @@ def check_labels(
         if missing := pd.isna(y).any():
             problems.append(f"missing labels: {first_rows(pd.isna(y))} (drop_missing_target drops them and logs the count)")
         elif y.dtype.kind not in "fiub" and (task == "regression" or len({type(v) for v in y}) > 1):
-            problems.append(f"labels are not numbers: {y.dtype}, e.g. {y[0]!r}" if task == "regression" else "labels of several kinds: text and numbers")
+            problems.append(
+                f"labels are not numbers: {y.dtype}, e.g. {y[0]!r}" if task == "regression" else "labels of several kinds: text and numbers"
+            )
             missing = True  # nothing more can be said of them
         elif y.dtype.kind == "f" and np.isinf(y).any():
             problems.append(f"infinite labels: {first_rows(np.isinf(y))}")
@@ -322,7 +370,9 @@ def check_weights(
         raise DataError("weights do not match the rows", found=str(w.shape), expected=f"({n_rows},)")
     bad = ~np.isfinite(w) | (w < 0)
     if bad.any() or not w.sum() > 0:
-        raise DataError("weights must be finite, ≥ 0 and not all zero", where=first_rows(bad) if bad.any() else "all rows", found=str(w[bad][:3]))
+        raise DataError(
+            "weights must be finite, ≥ 0 and not all zero", where=first_rows(bad) if bad.any() else "all rows", found=str(w[bad][:3])
+        )
     return w
 
 # %% ../../nbs/00_core/06a_columns.ipynb #4809d7fb
@@ -332,27 +382,39 @@ def check_balance(
 ) -> dict:  # class -> rows
     "Refuse a minority class that the folds cannot carry: fewer than max(2 · n_splits, 10) rows."
     import pandas as pd
+
     rows = pd.Series(y).value_counts().sort_index()  # ten times as fast as NumPy's `unique`
     classes, counts = rows.index.to_numpy(), rows.to_numpy()
     need = max(2 * n_splits, 10)
     if counts.min() < need:
-        raise DataError("too few rows of a class", found=f"class {classes[counts.argmin()]}: {counts.min()} rows", expected=f"at least {need}",
-                        fix="use fewer splits, a longer history, or merge the class")
+        raise DataError(
+            "too few rows of a class",
+            found=f"class {classes[counts.argmin()]}: {counts.min()} rows",
+            expected=f"at least {need}",
+            fix="use fewer splits, a longer history, or merge the class",
+        )
     if counts.min() < 0.05 * counts.sum():
-        warnings.warn(f"class {classes[counts.argmin()]} has {counts.min() / counts.sum():.1%} of the rows: judge by log loss and balanced accuracy, "
-                      "not by accuracy, and set a decision threshold on validation rows", UserWarning, stacklevel=2)
+        warnings.warn(
+            f"class {classes[counts.argmin()]} has {counts.min() / counts.sum():.1%} of the rows: judge by log loss and balanced accuracy, "
+            "not by accuracy, and set a decision threshold on validation rows",
+            UserWarning,
+            stacklevel=2,
+        )
     return dict(zip(classes.tolist(), counts.tolist(), strict=True))
 
 # %% ../../nbs/00_core/06a_columns.ipynb #3e9975f0
 def _few(labels: np.ndarray) -> np.ndarray:
     "The distinct values of labels, of which there are few, sorted; ten times as fast as NumPy's `unique`."
     import pandas as pd
+
     return np.sort(pd.unique(labels))
 
 # %% ../../nbs/00_core/06a_columns.ipynb #ed7cd6b3
 class LabelCodec:
     "Classes as they are named, and as libraries want them: 0 … k−1 in sorted order."
-    def __init__(self,
+
+    def __init__(
+        self,
         classes: ArrayLike,  # the distinct labels
     ):
         classes = np.asarray(classes)
@@ -362,7 +424,8 @@ class LabelCodec:
         if self.classes.dtype == bool:
             self.classes = self.classes.astype(np.int64)
 
-    def encode(self,
+    def encode(
+        self,
         y: ArrayLike,  # (N,) labels
         where: str = "the labels",  # for the message
     ) -> np.ndarray:  # (N,) int64 in 0 … k−1
@@ -372,11 +435,17 @@ class LabelCodec:
         unknown = self.classes[codes] != y
         if unknown.any():
             missing = sorted(set(self.classes.tolist()) - set(_few(y).tolist()))
-            raise DataError("labels that the training rows do not have", where=f"{where}: {first_rows(unknown)}", fix="retrain on rows with every class",
-                            found=f"added: {np.unique(y[unknown]).tolist()[:5]}, missing: {missing}", expected=str(self.classes.tolist()))
+            raise DataError(
+                "labels that the training rows do not have",
+                where=f"{where}: {first_rows(unknown)}",
+                fix="retrain on rows with every class",
+                found=f"added: {np.unique(y[unknown]).tolist()[:5]}, missing: {missing}",
+                expected=str(self.classes.tolist()),
+            )
         return codes
 
-    def decode(self,
+    def decode(
+        self,
         codes: np.ndarray,  # (N,) int
     ) -> np.ndarray:  # (N,) labels
         "Turn codes back into the labels that they stand for."

@@ -42,8 +42,12 @@ def _loader() -> type:
         pass
 
     Strict.yaml_implicit_resolvers, Strict.yaml_constructors = {}, {}
-    for tag, pattern, first in [("bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF"), ("int", _INT, "-+0123456789"),
-                                ("float", _FLOAT, "-+0123456789."), ("null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])]:
+    for tag, pattern, first in [
+        ("bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF"),
+        ("int", _INT, "-+0123456789"),
+        ("float", _FLOAT, "-+0123456789."),
+        ("null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    ]:
         Strict.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, list(first))
     Strict.add_constructor("tag:yaml.org,2002:float", lambda ld, node: _to_float(ld.construct_scalar(node)))
     Strict.add_constructor("tag:yaml.org,2002:int", lambda ld, node: _to_int(ld.construct_scalar(node), node))
@@ -60,7 +64,9 @@ def _to_float(text: str) -> float | str:
 
 def _to_int(text: str, node: Any) -> int:
     if len(text) > 19 or abs(int(text)) >= 2**63:
-        raise ConfigError("a whole number out of range", where=_at(node), found=f"{text[:24]}{'…' if len(text) > 24 else ''}", expected="at most 64 bits")
+        raise ConfigError(
+            "a whole number out of range", where=_at(node), found=f"{text[:24]}{'…' if len(text) > 24 else ''}", expected="at most 64 bits"
+        )
     return int(text)
 
 # %% ../../nbs/00_core/03_config.ipynb #ae214d4d
@@ -90,12 +96,15 @@ def _unique_map(loader: Any, node: Any) -> dict:
 def _guard(text: str, name: str) -> None:
     "Bound depth, aliases and values (an alias counts as all that it stands for) on the events, before any object exists."
     import yaml
+
     depth = aliases = values = 0
     open_, sizes = [], {}
     for event in yaml.parse(text, Loader=_loader()):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise ConfigError("an alias of what is not there yet", where=f"{name}:{event.start_mark.line + 1}", found=f"*{event.anchor}"[:40])
+                raise ConfigError(
+                    "an alias of what is not there yet", where=f"{name}:{event.start_mark.line + 1}", found=f"*{event.anchor}"[:40]
+                )
             aliases, values = aliases + 1, values + sizes[event.anchor]
         elif isinstance(event, yaml.CollectionEndEvent):
             depth, (anchor, before) = depth - 1, open_.pop()
@@ -105,10 +114,18 @@ def _guard(text: str, name: str) -> None:
             if isinstance(event, yaml.CollectionStartEvent):
                 sizes.pop(event.anchor)  # known when it ends: what contains itself has no size
                 depth, open_ = depth + 1, [*open_, (event.anchor, values - 1)]
-        what = f"that is nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else f"with more than {MAX_ALIASES} aliases" if aliases > MAX_ALIASES else ""
+        what = (
+            f"that is nested deeper than {MAX_DEPTH}"
+            if depth > MAX_DEPTH
+            else f"with more than {MAX_ALIASES} aliases"
+            if aliases > MAX_ALIASES
+            else ""
+        )
         what = what or (f"with more than {MAX_VALUES} values" if values > MAX_VALUES else "")
         if what:
-            raise ConfigError(f"a YAML file {what}", where=f"{name}:{event.start_mark.line + 1}", fix="a configuration is small and flat; write it out")
+            raise ConfigError(
+                f"a YAML file {what}", where=f"{name}:{event.start_mark.line + 1}", fix="a configuration is small and flat; write it out"
+            )
 
 # %% ../../nbs/00_core/03_config.ipynb #dd85de97
 def read_yaml(
@@ -117,6 +134,7 @@ def read_yaml(
 ) -> dict:  # the mapping at the top
     "Read a YAML mapping strictly; every failure is a `ConfigError` with file and line."
     import yaml
+
     name = str(source)
     if text is None:
         text = _yaml_text(Path(source).expanduser())
@@ -132,7 +150,12 @@ def read_yaml(
             loader.dispose()
     except yaml.reader.ReaderError as err:
         line = text.count("\n", 0, err.position) + 1
-        raise ConfigError("not a text file", where=f"{name}:{line}", found=f"the character {text[err.position:err.position + 1]!r}", expected="YAML in UTF-8") from None
+        raise ConfigError(
+            "not a text file",
+            where=f"{name}:{line}",
+            found=f"the character {text[err.position : err.position + 1]!r}",
+            expected="YAML in UTF-8",
+        ) from None
     except yaml.YAMLError as err:
         raise _not_yaml(err, name) from None
     except RecursionError:
@@ -140,21 +163,35 @@ def read_yaml(
     if value is None:
         raise ConfigError("an empty configuration", where=f"{name}:1", expected="key: value")
     if not isinstance(value, dict):
-        raise ConfigError("no mapping at the top", where=f"{name}:1", found={"list": "a list", "str": "text"}.get(type(value).__name__, repr(value)[:40]), expected="key: value")
+        raise ConfigError(
+            "no mapping at the top",
+            where=f"{name}:1",
+            found={"list": "a list", "str": "text"}.get(type(value).__name__, repr(value)[:40]),
+            expected="key: value",
+        )
     return _environment(value, name)
 
 # %% ../../nbs/00_core/03_config.ipynb #dd81ed19
 def _not_yaml(err: Any, name: str) -> ConfigError:
     mark = getattr(err, "problem_mark", None) or getattr(err, "context_mark", None)
-    return ConfigError("not YAML", where=name + (f":{mark.line + 1}" if mark else ""), found=str(getattr(err, "problem", err) or err).splitlines()[0][:160],
-                       fix="indent with spaces, and quote text that has a colon")
+    return ConfigError(
+        "not YAML",
+        where=name + (f":{mark.line + 1}" if mark else ""),
+        found=str(getattr(err, "problem", err) or err).splitlines()[0][:160],
+        fix="indent with spaces, and quote text that has a colon",
+    )
 
 # %% ../../nbs/00_core/03_config.ipynb #a19864cb
 def _yaml_text(path: Path) -> str:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for, a device read for ever
-            raise ConfigError("cannot read the configuration", where=str(path), found="Is a directory" if stat.S_ISDIR(about.st_mode) else "not a regular file", expected="a YAML file")
+            raise ConfigError(
+                "cannot read the configuration",
+                where=str(path),
+                found="Is a directory" if stat.S_ISDIR(about.st_mode) else "not a regular file",
+                expected="a YAML file",
+            )
         if about.st_size > MAX_BYTES:
             raise ConfigError("a YAML file over 1 MiB", where=str(path))
         raw = path.read_bytes()
@@ -163,8 +200,10 @@ def _yaml_text(path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as err:
-        line = raw[:err.start].count(b"\n") + 1
-        raise ConfigError("not UTF-8 text", where=f"{path}:{line}", found=f"byte 0x{raw[err.start]:02x}", expected="a YAML file in UTF-8") from None
+        line = raw[: err.start].count(b"\n") + 1
+        raise ConfigError(
+            "not UTF-8 text", where=f"{path}:{line}", found=f"byte 0x{raw[err.start]:02x}", expected="a YAML file in UTF-8"
+        ) from None
 
 # %% ../../nbs/00_core/03_config.ipynb #8f940378
 _SECRET = re.compile(r"(^|[_.-])(password|passwd|secret|token|api[_-]?key|webhook|access[_-]?key|private[_-]?key)($|[_.[-])", re.I)
@@ -174,6 +213,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 class _FromEnvironment(str):
     "Text from the environment; errors show where it came from instead of what it is."
+
     source = ""
 
     def __repr__(self) -> str:
@@ -204,6 +244,7 @@ def yaml_lines(
 ) -> dict[str, int]:  # a.b.c -> line, from 1 up
     "The line of every key of a document."
     import yaml
+
     out: dict[str, int] = {}
 
     def walk(node: Any, path: str) -> None:
@@ -258,7 +299,11 @@ def model_sections(
     problems = [f"{k}: unknown section{did_you_mean(k, MODEL_SECTIONS)}" for k in data if k not in MODEL_SECTIONS]
     if "model_params" in data and "hyperparameters" in data:
         problems.append("model_params and hyperparameters: the same section under two names; keep one")
-    problems += [f"{k}: expected a mapping, found {v!r}" for k, v in data.items() if k in MODEL_SECTIONS and v is not None and not isinstance(v, dict)]
+    problems += [
+        f"{k}: expected a mapping, found {v!r}"
+        for k, v in data.items()
+        if k in MODEL_SECTIONS and v is not None and not isinstance(v, dict)
+    ]
     parts = {k: v if isinstance(v, dict) else {} for k, v in data.items()}
     problems += [f"model.{k}: unknown key{did_you_mean(k, MODEL_KEYS)}" for k in parts.get("model", {}) if k not in MODEL_KEYS]
     merged: dict = {}
@@ -272,7 +317,8 @@ def model_sections(
 def _dataset_problems(dataset: dict) -> list[str]:
     known = {k: v for k, v in dataset.items() if k in DATASET_KEYS}
     return [f"dataset.{k}: unknown key{did_you_mean(k, DATASET_KEYS)}" for k in dataset if k not in known] + [
-        f"dataset.{k}: expected {DATASET_KEYS[k][0]}, found {v!r}" for k, v in known.items() if not DATASET_KEYS[k][1](v)]
+        f"dataset.{k}: expected {DATASET_KEYS[k][0]}, found {v!r}" for k, v in known.items() if not DATASET_KEYS[k][1](v)
+    ]
 
 
 def model_params(
@@ -304,14 +350,17 @@ INTERNAL = ("model_name", "model_family", "horizon", "checkpoint_dir", "extra_pa
 @cache
 def field_comments(
     cls: type,  # a dataclass
-) -> dict[str, str]:  # field -> the comment on its line
+) -> dict[str, str]:  # field -> the comment on its line, or on the lines above it
     "The comments beside the fields of a class and of its parents; a class typed into a session has no file, and none."
     out: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         file = getattr(sys.modules.get(base.__module__), "__file__", None)
+        above: list[str] = []
         for line in _class_lines(linecache.getlines(file), base.__name__) if file and is_dataclass(base) else ():
-            if m := re.match(r" {4}(\w+)\s*:.*?\s#\s*(.+)$", line):
-                out[m[1]] = m[2].strip()
+            if m := re.match(r" {4}(\w+)\s*:(?:.*?\s#\s*(.+))?", line):
+                if words := m[2] or " ".join(above):
+                    out[m[1]] = words.strip()
+            above = [*above, m[1].strip()] if (m := re.match(r" {4}#\s*(.+)$", line)) else []
     return out
 
 
@@ -328,6 +377,7 @@ def _class_lines(lines: list[str], name: str) -> Iterator[str]:
 # %% ../../nbs/00_core/03_config.ipynb #5582cadb
 class Settings:
     "The parent of dataclasses of settings: values are held against the types of their fields as soon as they are given."
+
     def __post_init__(self) -> None:
         cls, given = type(self), {}
         for f in fields(self):
@@ -337,11 +387,16 @@ class Settings:
             given[f.name] = _plain_form(f, value)
             if given[f.name] is not value:
                 object.__setattr__(self, f.name, given[f.name])
-        if given and (wrong := config_problems(cls, given, types_only=hasattr(cls, "problems"))):  # what has `problems` says bounds there, beside what contradicts itself
+        # what has `problems` says bounds there, beside what contradicts itself
+        if given and (wrong := config_problems(cls, given, types_only=hasattr(cls, "problems"))):
             words, named = field_comments(cls), [f for f in fields(self) if any(p.startswith((f"{f.name}:", f"{f.name}.")) for p in wrong)]
-            raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in wrong), where=cls.__name__, found=", ".join(f"{f.name}={in_short(given[f.name])}" for f in named),
-                              expected="; ".join(f"{f.name}: {_kind_of(f)}" for f in named),
-                              fix="; ".join(f"{f.name}: {words[f.name]}" if f.name in words else f"leave {f.name} out for its default" for f in named))
+            raise ConfigError(
+                "Config validation failed:\n" + "\n".join(f"  - {p}" for p in wrong),
+                where=cls.__name__,
+                found=", ".join(f"{f.name}={in_short(given[f.name])}" for f in named),
+                expected="; ".join(f"{f.name}: {_kind_of(f)}" for f in named),
+                fix="; ".join(f"{f.name}: {words[f.name]}" if f.name in words else f"leave {f.name} out for its default" for f in named),
+            )
 
 
 def _kind_of(f: Field) -> str:
@@ -363,6 +418,7 @@ def yaml_value(
 ) -> str:  # how YAML writes it
     "A value in the YAML that `read_yaml` reads back as the same value."
     import yaml
+
     text = yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
     return re.sub(r"^(-?\d+)e", r"\1.0e", text)
 
@@ -393,19 +449,31 @@ def config_yaml(
         value = f.default if f.default is not MISSING else f.default_factory()
         note = f"  # {comments[f.name]}" if f.name in comments else ""
         lines["training" if f.name in training else "hyperparameters"].append(f"  {f.name}: {yaml_value(value)}{note}")
-    head = f"# Defaults of {family}:{name}, written from its parameter class. Edit a copy and pass it with --config.\nmodel:\n  name: {name}\n  family: {family}\n"
+    head = (
+        f"# Defaults of {family}:{name}, written from its parameter class. Edit a copy and pass it with --config.\nmodel:\n  name: "
+        f"{name}\n  family: {family}\n"
+    )
     body = "".join(f"\n{section}:\n" + "\n".join(rows) + "\n" for section, rows in lines.items() if rows)
     if "seq_len" in cls.__dataclass_fields__:  # a sequence model says its length among its own settings
         return head + body
     return head + body + f"\ndataset:\n  sequence_length: {sequence_length}  # rows of history that the model sees; 1 is the current row\n"
 
 # %% ../../nbs/00_core/03_config.ipynb #d2822971
-COMMON = ("random_seed", "verbose", "early_stopping", "time_limit", "save_checkpoints", "strict_columns", "allow_positional")  # settings that mean the same, and have the same default, everywhere
+# settings that mean the same, and have the same default, everywhere
+COMMON = ("random_seed", "verbose", "early_stopping", "time_limit", "save_checkpoints", "strict_columns", "allow_positional")
 
 
 def common_yaml() -> str:  # a commented YAML file
     "The defaults that all models share, as an editable file."
     comments = field_comments(ModelConfig)
-    rows = [f"  {f.name}: {yaml_value(f.default)}" + (f"  # {comments[f.name]}" if f.name in comments else "") for f in fields(ModelConfig) if f.name in COMMON]
-    return ("# Defaults that all models share. Edit a copy and pass it with --model NAME --config FILE; NAME's own file has the rest.\ntraining:\n" + "\n".join(rows)
-            + "\n\ndataset:\n  exclude_neutrals: false  # rows of class 0 do not train\n  include_symbols: null  # null: all symbols\n")
+    rows = [
+        f"  {f.name}: {yaml_value(f.default)}" + (f"  # {comments[f.name]}" if f.name in comments else "")
+        for f in fields(ModelConfig)
+        if f.name in COMMON
+    ]
+    return (
+        "# Defaults that all models share. Edit a copy and pass it with --model NAME --config FILE; NAME's own file has the "
+        "rest.\ntraining:\n"
+        + "\n".join(rows)
+        + "\n\ndataset:\n  exclude_neutrals: false  # rows of class 0 do not train\n  include_symbols: null  # null: all symbols\n"
+    )

@@ -31,13 +31,21 @@ def _short(
     if isinstance(shape, tuple) and shape:
         return f"<{type(value).__name__} {' × '.join(f'{n:,}' for n in shape)}>"
     if isinstance(value, Mapping):
-        return f"<{len(value)} by name>" if len(value) > 4 or any(not _plain(v) for v in value.values()) else "{" + ", ".join(f"{k}: {_short(v, 20)}" for k, v in value.items()) + "}"
+        return (
+            f"<{len(value)} by name>"
+            if len(value) > 4 or any(not _plain(v) for v in value.values())
+            else "{" + ", ".join(f"{k}: {_short(v, 20)}" for k, v in value.items()) + "}"
+        )
     if isinstance(value, Collection) and not isinstance(value, (str, bytes)):
-        return f"<{len(value)} in a {type(value).__name__}>" if len(value) > 6 or any(not _plain(v) for v in value) else "[" + ", ".join(_short(v, 20) for v in value) + "]"
+        return (
+            f"<{len(value)} in a {type(value).__name__}>"
+            if len(value) > 6 or any(not _plain(v) for v in value)
+            else "[" + ", ".join(_short(v, 20) for v in value) + "]"
+        )
     if callable(value) and hasattr(value, "__qualname__"):
         return value.__qualname__
     text = visible(repr(value), lines=False)
-    return text if len(text) <= room else f"{text[:room - 1]}…"
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def _plain(value: Any) -> bool:
@@ -70,7 +78,7 @@ def fit_text(
             break
         widest = sizes.index(max(sizes))
         room, name = max(8, sizes[widest] - over), shown.columns[widest]
-        shown = shown.assign(**{name: [c if len(c) <= room else f"{c[:room - 1]}…" for c in shown[name]]})
+        shown = shown.assign(**{name: [c if len(c) <= room else f"{c[: room - 1]}…" for c in shown[name]]})
     if justify == "left":
         shown = shown.apply(lambda column: column.str.ljust(max(column.str.len().max(), len(str(column.name)))))
     return "\n".join(line.rstrip() for line in shown.to_string(index=False, justify=justify).splitlines()) if len(shown.columns) else ""
@@ -96,6 +104,7 @@ SCREEN, MOST = 25, 9  # rows and columns of a table in a notebook; a screenful
 @dataclass
 class Card:
     "An object's account of itself: a title, facts and a table, for terminals and notebooks."
+
     title: str
     facts: dict[str, str] = field(default_factory=dict)  # name -> value, in one line
     frame: pd.DataFrame | None = None  # texts; its first rows are shown
@@ -109,7 +118,8 @@ class Card:
         more = 0 if self.frame is None else len(self.frame) - SCREEN
         return ([f"… and {more:,} more rows"] if more > 0 else []) + self.notes
 
-    def text(self,
+    def text(
+        self,
         width: int | None = None,  # letters a line; None: the terminal's
     ) -> str:
         "The card as lines for a terminal."
@@ -123,9 +133,12 @@ class Card:
         "The same as HTML, in the colours of the page that it stands on."
         said = lambda text: html.escape(visible(str(text)))  # noqa: E731
         facts = " · ".join(f"{said(k)} <b>{said(v)}</b>" for k, v in self.facts.items())
-        wide = [] if self.frame is None else [c for c in self.leave if c in self.frame][:max(0, len(self.frame.columns) - MOST)]
+        wide = [] if self.frame is None else [c for c in self.leave if c in self.frame][: max(0, len(self.frame.columns) - MOST)]
         rest = "".join(f"<p style='margin:.3em 0'>{said(n)}</p>" for n in self._rest())
-        return f"<div><p style='margin:.3em 0'><b>{said(self.title)}</b>{'&ensp;' if facts else ''}{facts}</p>{_html_table(self.frame, wide)}{rest}</div>"
+        return (
+            "<div><p style='margin:.3em "
+            f"0'><b>{said(self.title)}</b>{'&ensp;' if facts else ''}{facts}</p>{_html_table(self.frame, wide)}{rest}</div>"
+        )
 
 
 def _html_table(frame: pd.DataFrame | None, leave: Sequence[str] = ()) -> str:
@@ -133,14 +146,20 @@ def _html_table(frame: pd.DataFrame | None, leave: Sequence[str] = ()) -> str:
     if frame is None or frame.empty:
         return ""
     frame = frame.drop(columns=list(leave))
-    side = ["right" if frame.iloc[:, i].astype(str).str.match(r"[-+–\[(]?[\d.]|[-–]?$").mean() > 0.5 else "left" for i in range(len(frame.columns))]
-    cell = lambda text, i, kind: f"<{kind} style='text-align:{side[i]};white-space:nowrap'>{html.escape(visible(str(text), lines=False))}</{kind}>"  # noqa: E731
+    side = [
+        "right" if frame.iloc[:, i].astype(str).str.match(r"[-+–\[(]?[\d.]|[-–]?$").mean() > 0.5 else "left"
+        for i in range(len(frame.columns))
+    ]
+    cell = lambda text, i, kind: (
+        f"<{kind} style='text-align:{side[i]};white-space:nowrap'>{html.escape(visible(str(text), lines=False))}</{kind}>"
+    )  # noqa: E731
     rows = "".join(f"<tr>{''.join(cell(v, i, 'td') for i, v in enumerate(row))}</tr>" for row in frame.head(SCREEN).itertuples(index=False))
     return f"<div style='overflow-x:auto'><table><thead><tr>{''.join(cell(c, i, 'th') for i, c in enumerate(frame.columns))}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 # %% ../../nbs/00_core/00a_display.ipynb #5722b3ee
 class Shown:
     "An object with a card: a table in a notebook, a few lines in a terminal."
+
     def card(self) -> Card:
         "The card by which the object shows itself."
         raise NotImplementedError

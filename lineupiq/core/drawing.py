@@ -25,9 +25,20 @@ SERIES = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)  # of lines, in this order
 def page_style() -> dict[str, Any]:  # matplotlib's parameters
     "The style of the pictures on these pages: no background, grey text, so that a light page and a dark one can hold them."
     from cycler import cycler
+
     ink = {name: "#777777" for name in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")}
-    plain = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False}
-    return ink | plain | {"axes.prop_cycle": cycler(color=SERIES), "figure.dpi": 72, "font.size": 10, "axes.titlesize": 10, "legend.frameon": False}
+    plain = {
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    return (
+        ink
+        | plain
+        | {"axes.prop_cycle": cycler(color=SERIES), "figure.dpi": 72, "font.size": 10, "axes.titlesize": 10, "legend.frameon": False}
+    )
 
 # %% ../../nbs/00_core/00b_drawing.ipynb #b8200e03
 _APART: ContextVar[bool] = ContextVar("lineupiq_drawing_apart", default=False)
@@ -38,6 +49,7 @@ def apart() -> Iterator[None]:
     "Inside, figures are drawn apart from the caller's own session and settings."
     import matplotlib
     from cycler import cycler
+
     token = _APART.set(True)
     try:
         with matplotlib.rc_context():
@@ -53,7 +65,13 @@ def check_axes(
 ) -> Any:  # the same
     "Axes, or None for new ones; anything else is refused before something is drawn."
     if ax is not None and not hasattr(ax, "set_xlabel"):
-        raise ConfigError("that is nothing to draw on", where="ax", found=f"{type(ax).__name__} {ascii(ax)[:40]}", expected="matplotlib axes, or None for new ones", fix="ax = plt.subplots()[1]; of several, one of them")
+        raise ConfigError(
+            "that is nothing to draw on",
+            where="ax",
+            found=f"{type(ax).__name__} {ascii(ax)[:40]}",
+            expected="matplotlib axes, or None for new ones",
+            fix="ax = plt.subplots()[1]; of several, one of them",
+        )
     return ax
 
 
@@ -67,9 +85,11 @@ def subplots(
     "New axes: of pyplot, or, inside `apart`, of a figure that nobody else sees."
     if not _APART.get():
         import matplotlib.pyplot as plt
+
         return plt.subplots(rows, columns, figsize=figsize, **layout)[1]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=figsize)
     FigureCanvasAgg(figure)
     return figure.subplots(rows, columns, **layout)

@@ -39,8 +39,11 @@ def check_name(
 ) -> str:  # the same name
     "Return a name that is safe in a path, or raise `BadName` without touching the disk."
     if not isinstance(name, str) or len(name) > MAX_NAME or not NAME.match(name):
-        raise BadName(f"{what} cannot become a path", found=ascii(name)[:80],
-                      expected=f"letters and digits joined by single underscores, from a letter, at most {MAX_NAME} characters")
+        raise BadName(
+            f"{what} cannot become a path",
+            found=ascii(name)[:80],
+            expected=f"letters and digits joined by single underscores, from a letter, at most {MAX_NAME} characters",
+        )
     return name
 
 
@@ -67,7 +70,9 @@ def parse_version(
     "A version as three whole numbers; anything else is a `ConfigError`."
     match = VERSION.match(text) if isinstance(text, str) else None
     if not match:
-        raise ConfigError("not a version", found=ascii(text)[:80], expected="MAJOR.MINOR.PATCH such as 1.2.0, without leading zeros or a suffix")
+        raise ConfigError(
+            "not a version", found=ascii(text)[:80], expected="MAJOR.MINOR.PATCH such as 1.2.0, without leading zeros or a suffix"
+        )
     return int(match[1]), int(match[2]), int(match[3])
 
 # %% ../../nbs/00_core/01_files.ipynb #fa814130
@@ -80,7 +85,9 @@ def disk_errors(
         yield
     except OSError as err:
         fix = {28: "free some space and run again", 13: "give the user write permission", 30: "choose a folder that is not read-only"}
-        raise EnvironmentFault("cannot write", where=str(path), found=f"{err.strerror or err}", fix=fix.get(err.errno or 0, "check the disk")) from err
+        raise EnvironmentFault(
+            "cannot write", where=str(path), found=f"{err.strerror or err}", fix=fix.get(err.errno or 0, "check the disk")
+        ) from err
 
 # %% ../../nbs/00_core/01_files.ipynb #41aec890
 def sync_path(
@@ -126,6 +133,7 @@ def one_at_a_time(
 ) -> Iterator[None]:
     "Hold a lock file, or raise `Busy`."
     from filelock import FileLock, Timeout
+
     with disk_errors(lock.parent):
         lock.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(lock)
@@ -216,8 +224,10 @@ def load_json(
     path: Path | str,  # a JSON file
 ) -> Any:  # its value
     "Read JSON strictly; a broken file is an `IntegrityError` that names the path."
+
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is not JSON")
+
     try:
         _check_plain(path)
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse)
@@ -234,6 +244,7 @@ def load_rows(
 ) -> Any:  # a pandas DataFrame
     "Read rows that this library has written; a broken file is an `IntegrityError` that names the path."
     import pandas as pd
+
     if not os.path.exists(path):
         raise NotFound("no such file", where=str(path))
     _check_plain(path)
@@ -273,8 +284,10 @@ def folder_files(
     folder: Path | str,  # a folder
 ) -> list[Path]:  # every file below it but the manifest, sorted
     "Files of a folder; a link is refused, because its target is outside the digest's reach."
+
     def stop(err: OSError) -> None:
         raise err
+
     out = []
     for root, dirs, names in os.walk(folder, onerror=stop):  # which passes over folders that it cannot read, if it is not told otherwise
         links = [n for n in dirs + names if os.path.islink(os.path.join(root, n))]
@@ -301,7 +314,8 @@ def write_manifest(
 @contextmanager
 def as_written(
     path: Path | str,  # what is being read
-    sealed: bool = True,  # True: digests were compared, so nothing that it says can be a user's mistake; False: this library's own errors stay what they are
+    # True: digests were compared, so nothing that it says can be a user's mistake; False: this library's own errors stay what they are
+    sealed: bool = True,
 ) -> Iterator[None]:
     "Turn what a reader stumbles over into an `IntegrityError` that names the path."
     try:
@@ -311,8 +325,12 @@ def as_written(
     except Exception as err:
         if isinstance(err, LineupIQError) and not sealed:
             raise
-        raise IntegrityError("a file that this library did not write so", where=str(path), found=f"{type(err).__name__}: {ascii(str(err))[1:-1]}"[:200],
-                             fix="restore it from a good copy, or train again") from err
+        raise IntegrityError(
+            "a file that this library did not write so",
+            where=str(path),
+            found=f"{type(err).__name__}: {ascii(str(err))[1:-1]}"[:200],
+            fix="restore it from a good copy, or train again",
+        ) from err
 
 # %% ../../nbs/00_core/01_files.ipynb #c838420a
 @contextmanager
@@ -330,13 +348,22 @@ def as_fitted(
         said = f"{type(err).__name__}: {' '.join(str(err).split())}"
         if "OutOfMemory" in said or "allocate memory" in said:  # torch has an error of its own
             raise MemoryError(said[:200]) from err
-        raise IntegrityError("a model that cannot answer rows of its own columns", where=str(path), found=said[:200], expected="weights of the model that its files describe",
-                             fix="restore it from a good copy, or train again") from err
+        raise IntegrityError(
+            "a model that cannot answer rows of its own columns",
+            where=str(path),
+            found=said[:200],
+            expected="weights of the model that its files describe",
+            fix="restore it from a good copy, or train again",
+        ) from err
 
 # %% ../../nbs/00_core/01_files.ipynb #bc44b110
 def _empty_folders(folder: Path) -> list[str]:
     "Folders without anything in them, which no manifest can name."
-    return [f"{Path(at).relative_to(folder).as_posix()}/" for at, dirs, files in os.walk(folder) if not dirs and not files and Path(at) != folder]
+    return [
+        f"{Path(at).relative_to(folder).as_posix()}/"
+        for at, dirs, files in os.walk(folder)
+        if not dirs and not files and Path(at) != folder
+    ]
 
 # %% ../../nbs/00_core/01_files.ipynb #d423622b
 def verify_manifest(
@@ -353,7 +380,11 @@ def verify_manifest(
     try:
         _compare(folder, listed)
     except FileNotFoundError as err:
-        raise IntegrityError("a file went away while it was being compared", where=str(err.filename), fix="look again: another process may have removed it with its folder") from err
+        raise IntegrityError(
+            "a file went away while it was being compared",
+            where=str(err.filename),
+            fix="look again: another process may have removed it with its folder",
+        ) from err
     return manifest
 
 
@@ -361,7 +392,9 @@ def _compare(folder: Path, listed: Record) -> None:
     there = {p.relative_to(folder).as_posix(): p for p in folder_files(folder)}
     odd = sorted(set(listed) ^ set(there)) or _empty_folders(folder)
     if odd:
-        raise IntegrityError("files do not match the manifest", where=str(folder), found=", ".join(odd[:3]), fix="restore the folder from a good copy")
+        raise IntegrityError(
+            "files do not match the manifest", where=str(folder), found=", ".join(odd[:3]), fix="restore the folder from a good copy"
+        )
     for name, entry in listed.items():
         if not isinstance(entry, dict) or sha256_file(there[name]) != entry.get("sha256"):
             raise IntegrityError("a file does not match its digest", where=str(there[name]), fix="restore the folder from a good copy")

@@ -45,18 +45,33 @@ def _line(n: int, prev: str, at: datetime, op: str, facts: Record) -> bytes:
     if taken := {"n", "time", "op", "prev"} & set(facts):
         raise ConfigError("a fact may not be called like a part of the record", found=", ".join(sorted(taken)), expected="another name")
     short = {k: v[:TEXT_LIMIT] if isinstance(v, str) else v for k, v in plain(dict(facts)).items() if v is not None}
-    text = json.dumps({"n": n, "time": at.isoformat(timespec="microseconds"), "op": op, **short, "prev": prev}, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        {"n": n, "time": at.isoformat(timespec="microseconds"), "op": op, **short, "prev": prev}, ensure_ascii=False, allow_nan=False
+    )
     return text.encode("utf-8", "backslashreplace")  # half a character, of a path that is no UTF-8, as JSON's own escape
 
 # %% ../../nbs/00_core/02_journal.ipynb #d23f7862
-MOVES = {"promote": "production", "rollback": "production", "observed_production": "production", "stage": "staging", "unstage": "staging", "observed_staging": "staging"}
-TEXTS = ("time", "op", "prev", "name", "version", "digest", "changed", "verdict", "champion", "replaced", "was")  # parts of a record that are read again
+MOVES = {
+    "promote": "production",
+    "rollback": "production",
+    "observed_production": "production",
+    "stage": "staging",
+    "unstage": "staging",
+    "observed_staging": "staging",
+}
+# parts of a record that are read again
+TEXTS = ("time", "op", "prev", "name", "version", "digest", "changed", "verdict", "champion", "replaced", "was")
 NUMBERS = ("n", "cancels", "had", "has")
 
 
 def _changed(what: str, path: Path, number: int, found: str) -> IntegrityError:
-    return IntegrityError(f"the {what} was changed", where=f"{path}, line {number}", found=found[:120], expected="lines as they were appended, each with the digest of the one before",
-                          fix="restore the file from a copy; if there is none, move it away by hand and note that what it said is lost")
+    return IntegrityError(
+        f"the {what} was changed",
+        where=f"{path}, line {number}",
+        found=found[:120],
+        expected="lines as they were appended, each with the digest of the one before",
+        fix="restore the file from a copy; if there is none, move it away by hand and note that what it said is lost",
+    )
 
 
 def _parsed(line: bytes, number: int, path: Path, what: str) -> dict[str, Any]:
@@ -83,6 +98,7 @@ _READ: dict[Path, tuple[bytes, list[dict[str, Any]], str]] = {}  # whole lines, 
 @dataclass(frozen=True)
 class Journal:
     "An append-only, hash-chained file of events. Whoever appends holds a lock."
+
     path: Path
     what: str = "journal"  # what messages call it
     headed: bool = False  # True: a file beside it says which line was the last, and which are carried out
@@ -99,7 +115,7 @@ class Journal:
         if not lines.startswith(seen):
             seen, out, prev = b"", [], GENESIS
         out = list(out)
-        for number, line in enumerate(lines[len(seen):].splitlines(), len(out) + 1):
+        for number, line in enumerate(lines[len(seen) :].splitlines(), len(out) + 1):
             record = _parsed(line, number, self.path, self.what)
             if record["prev"] != prev or record["n"] != number:
                 raise _changed(self.what, self.path, number, "a digest that does not follow from the line before")
@@ -110,21 +126,28 @@ class Journal:
         _READ[self.path] = lines, out, prev
         return out, prev
 
-    def of(self,
+    def of(
+        self,
         name: str,  # of a model
     ) -> list[dict[str, Any]]:  # oldest first
         "The records of one model."
         return [dict(r) for r in self._records()[0] if r.get("name") == name]
 
-    def digest_of(self,
+    def digest_of(
+        self,
         name: str,  # of a model
         version: str,  # 1.2.0
     ) -> str | None:  # of the manifest; None: the journal has none
         "The digest with which a version came into the store."
-        found = [r for r in self._records()[0] if r["op"] in ("publish", "observed_version") and r.get("name") == name and r.get("version") == version]
+        found = [
+            r
+            for r in self._records()[0]
+            if r["op"] in ("publish", "observed_version") and r.get("name") == name and r.get("version") == version
+        ]
         return found[-1].get("digest") if found else None
 
-    def append(self,
+    def append(
+        self,
         op: str,  # what happened
         facts: Record | None = None,  # name, version, digest, reason, …; a value None is left out
         ahead: bool = False,  # True: what the line says is still to be done; `settle` follows
@@ -132,7 +155,8 @@ class Journal:
         "Add a line, durably; what was torn is cut off first."
         return self._append([(op, {**(facts or {}), **({"ahead": True} if ahead else {})})], None, ahead)[0]
 
-    def append_all(self,
+    def append_all(
+        self,
         events: Sequence[tuple[str, Record]],  # what happened, and its facts, in order
         at: datetime | None = None,  # when, with a zone; None: now
     ) -> list[dict[str, Any]]:  # the records
@@ -176,13 +200,29 @@ def _plain_file(journal: Journal) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         if not journal.path.is_symlink():
             return False
-        raise UntrustedArtifact(f"the {journal.what} is a link to nothing", where=str(journal.path), expected="a file", fix="remove the link") from None
+        raise UntrustedArtifact(
+            f"the {journal.what} is a link to nothing", where=str(journal.path), expected="a file", fix="remove the link"
+        ) from None
     except OSError as err:
-        raise EnvironmentFault(f"cannot read the {journal.what}", where=str(journal.path), found=err.strerror or str(err), fix="give the user read permission") from err
+        raise EnvironmentFault(
+            f"cannot read the {journal.what}", where=str(journal.path), found=err.strerror or str(err), fix="give the user read permission"
+        ) from err
     if not stat.S_ISREG(about.st_mode):
-        raise UntrustedArtifact(f"the {journal.what} is no plain file", where=str(journal.path), found=stat.filemode(about.st_mode), expected="a file, not a folder, a pipe or a device", fix="move it away")
+        raise UntrustedArtifact(
+            f"the {journal.what} is no plain file",
+            where=str(journal.path),
+            found=stat.filemode(about.st_mode),
+            expected="a file, not a folder, a pipe or a device",
+            fix="move it away",
+        )
     if journal.headed and journal.path.resolve().parent != journal.path.parent.resolve():
-        raise UntrustedArtifact(f"the {journal.what} is a link that leads elsewhere", where=str(journal.path), found=str(journal.path.resolve()), expected="a file of its folder", fix="put the file itself there")
+        raise UntrustedArtifact(
+            f"the {journal.what} is a link that leads elsewhere",
+            where=str(journal.path),
+            found=str(journal.path.resolve()),
+            expected="a file of its folder",
+            fix="put the file itself there",
+        )
     return True
 
 
@@ -192,7 +232,9 @@ def _bytes_of(journal: Journal) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as err:
-        raise EnvironmentFault(f"cannot read the {journal.what}", where=str(journal.path), found=err.strerror or str(err), fix="give the user read permission") from err
+        raise EnvironmentFault(
+            f"cannot read the {journal.what}", where=str(journal.path), found=err.strerror or str(err), fix="give the user read permission"
+        ) from err
 
 # %% ../../nbs/00_core/02_journal.ipynb #dfeb9cc5
 HEAD_SIZE = 200  # bytes; three values and room
@@ -201,6 +243,7 @@ HEAD_SIZE = 200  # bytes; three values and room
 @dataclass(frozen=True)
 class Head:
     "The contents of a journal's head: how many lines there are, and the digest of the last."
+
     n: int = 0  # lines
     digest: str = GENESIS  # of line n
     settled: int = -1  # the disk has followed up to this line; -1: nobody knows
@@ -247,7 +290,9 @@ def _write_head(journal: Journal, head: Head) -> None:
     try:
         fd = os.open(head_path(journal), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            os.pwrite(fd, json.dumps({"n": head.n, "digest": head.digest, "settled": head.settled}).encode().ljust(HEAD_SIZE - 1) + b"\n", 0)
+            os.pwrite(
+                fd, json.dumps({"n": head.n, "digest": head.digest, "settled": head.settled}).encode().ljust(HEAD_SIZE - 1) + b"\n", 0
+            )
         finally:
             os.close(fd)
     except OSError:
@@ -285,7 +330,7 @@ def _tail(fd: int) -> tuple[int, bytes]:
         end = data.rfind(b"\n")
         start = data.rfind(b"\n", 0, max(end, 0))
         if begin == 0 or (end > 0 and start >= 0):
-            return (0, b"") if end < 0 else (begin + end + 1, data[start + 1:end])
+            return (0, b"") if end < 0 else (begin + end + 1, data[start + 1 : end])
         span *= 4
 
 # %% ../../nbs/00_core/02_journal.ipynb #77f4086f
@@ -300,7 +345,7 @@ def _append(fd: int, journal: Journal, events: Sequence[tuple[str, Record]], now
     left = memoryview(b"".join(line + b"\n" for line in lines))
     try:
         while left:
-            left = left[os.write(fd, left):]
+            left = left[os.write(fd, left) :]
         os.fsync(fd)
     except OSError:
         _take_back(fd, end)

@@ -28,6 +28,7 @@ LINKS = ("identity", "log", "logit", "softmax")
 @dataclass
 class LinearModel:
     "Columns are filled, marked where they were missing, standardised, and summed with weights."
+
     kept: np.ndarray  # (K,) int64: input columns that are used
     fill: np.ndarray  # (K,) what stands for a missing value; empty: nothing does
     marked: np.ndarray  # (M,) int64: input columns whose gaps are a column of their own
@@ -44,28 +45,31 @@ class LinearModel:
         "Whose value or gap a transformed column is."
         return np.concatenate([self.kept, self.marked])
 
-    def transform(self,
+    def transform(
+        self,
         X: np.ndarray,  # (N, F)
     ) -> np.ndarray:  # (N, K+M) float64
         "Filled, marked and standardised columns."
         X = np.asarray(X, dtype=np.float64)
         Z = np.empty((len(X), len(self.centre)))
-        kept = Z[:, :len(self.kept)]
+        kept = Z[:, : len(self.kept)]
         kept[:] = X if len(self.kept) == X.shape[1] else X[:, self.kept]
         if len(self.fill):
             np.copyto(kept, self.fill, where=np.isnan(kept))
-        Z[:, len(self.kept):] = np.isnan(X[:, self.marked])
+        Z[:, len(self.kept) :] = np.isnan(X[:, self.marked])
         Z -= self.centre
         Z /= self.spread
         return Z
 
-    def margin(self,
+    def margin(
+        self,
         X: np.ndarray,  # (N, F)
     ) -> np.ndarray:  # (N, 1 or C)
         "The linear part, in units of the link."
         return self.transform(X) @ self.coef.T + self.intercept
 
-    def predict(self,
+    def predict(
+        self,
         X: np.ndarray,  # (N, F)
     ) -> np.ndarray:  # (N,) values, or (N, C) probabilities
         "Values, or shares of classes."
@@ -102,7 +106,16 @@ def linear_model(
         kept, fill = np.flatnonzero(known), imputer.statistics_.astype(float)[known]
         marked = imputer.indicator_.features_ if imputer.add_indicator else none
     centre, spread = (np.zeros(coef.shape[1]), np.ones(coef.shape[1])) if scaler is None else (scaler.mean_, scaler.scale_)
-    return LinearModel(kept.astype(np.int64), fill, marked.astype(np.int64), centre, spread, coef, np.atleast_1d(last.intercept_).astype(np.float64), "logit" if link == "softmax" and len(coef) == 1 else link)
+    return LinearModel(
+        kept.astype(np.int64),
+        fill,
+        marked.astype(np.int64),
+        centre,
+        spread,
+        coef,
+        np.atleast_1d(last.intercept_).astype(np.float64),
+        "logit" if link == "softmax" and len(coef) == 1 else link,
+    )
 
 # %% ../../nbs/00_core/09a_linear.ipynb #9468c5d6
 ARRAYS = tuple(f.name for f in fields(LinearModel) if f.name != "link")
@@ -117,7 +130,10 @@ def save_linear(
     from safetensors.numpy import save
 
     from lineupiq.core.files import atomic_write
-    arrays = {name: np.ascontiguousarray(getattr(model, name)) for name in ARRAYS} | {f"more.{k}": np.ascontiguousarray(v) for k, v in (more or {}).items()}
+
+    arrays = {name: np.ascontiguousarray(getattr(model, name)) for name in ARRAYS} | {
+        f"more.{k}": np.ascontiguousarray(v) for k, v in (more or {}).items()
+    }
     atomic_write(path, save(arrays, {"link": model.link}))
 
 
@@ -126,6 +142,7 @@ def load_linear(
 ) -> tuple[LinearModel, dict[str, np.ndarray]]:  # the model, further arrays
     "Read the arrays; shapes that do not fit together are refused."
     from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, "numpy") as file:
             link, arrays = (file.metadata() or {}).get("link", ""), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -133,9 +150,21 @@ def load_linear(
         raise IntegrityError("not a file of a linear model", where=str(path), found=str(err)[:160]) from None
     if missing := [name for name in ARRAYS if name not in arrays] or ([] if link in LINKS else ["link"]):
         raise IntegrityError("not a file of a linear model", where=str(path), found=f"without {', '.join(missing)}")
-    model, more = LinearModel(**{name: arrays[name] for name in ARRAYS}, link=link), {k[5:]: v for k, v in arrays.items() if k.startswith("more.")}
+    model, more = (
+        LinearModel(**{name: arrays[name] for name in ARRAYS}, link=link),
+        {k[5:]: v for k, v in arrays.items() if k.startswith("more.")},
+    )
     width, kinds = len(model.owner), [getattr(model, name).dtype.kind == ("i" if name in ("kept", "marked") else "f") for name in ARRAYS]
-    shapes = [a.shape for a in (model.centre, model.spread)] == [(width,)] * 2 and model.coef.shape == (len(model.intercept), width) and model.intercept.ndim == 1 and model.kept.ndim == model.marked.ndim == 1
+    shapes = (
+        [a.shape for a in (model.centre, model.spread)] == [(width,)] * 2
+        and model.coef.shape == (len(model.intercept), width)
+        and model.intercept.ndim == 1
+        and model.kept.ndim == model.marked.ndim == 1
+    )
     if not shapes or not all(kinds) or model.fill.shape not in ((0,), model.kept.shape) or (len(model.owner) and model.owner.min() < 0):
-        raise IntegrityError("arrays of a linear model that do not fit together", where=str(path), found=", ".join(f"{name} {getattr(model, name).shape}" for name in ARRAYS))
+        raise IntegrityError(
+            "arrays of a linear model that do not fit together",
+            where=str(path),
+            found=", ".join(f"{name} {getattr(model, name).shape}" for name in ARRAYS),
+        )
     return model, more

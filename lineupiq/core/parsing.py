@@ -36,8 +36,11 @@ def to_numbers(
 ) -> pd.Series:  # (N,) float64; an empty cell and `NA` are NaN
     "A column as numbers; raises DataError with the first row that holds something else."
     import pandas as pd
+
     if pd.api.types.is_bool_dtype(values):
-        raise DataError("true and false where numbers belong", where=f"column '{name}'", found=repr(bool(values.iloc[0])), expected="numbers")
+        raise DataError(
+            "true and false where numbers belong", where=f"column '{name}'", found=repr(bool(values.iloc[0])), expected="numbers"
+        )
     if pd.api.types.is_numeric_dtype(values):
         return values.astype(float)
     text = values.astype("string").str.strip().str.replace("\u2212", "-")
@@ -46,17 +49,34 @@ def to_numbers(
     read = text.map(lambda t: str(words[t.lower()]) if words and t is not None and t.lower() in words else t)
     percent = np.array([t is not None and t.endswith("%") for t in read], dtype=bool)
     if percent.any() and not (percent | ~known).all():
-        raise DataError("numbers with and without a percent sign in one column", where=f"column '{name}', {first_rows(known & ~percent)}", found=f"{text[known & ~percent].iloc[0]!r} beside {text[percent].iloc[0]!r}",
-                        fix="write all of them in one form")
+        raise DataError(
+            "numbers with and without a percent sign in one column",
+            where=f"column '{name}', {first_rows(known & ~percent)}",
+            found=f"{text[known & ~percent].iloc[0]!r} beside {text[percent].iloc[0]!r}",
+            fix="write all of them in one form",
+        )
     read = read.map(lambda t: t.rstrip("% ") if t is not None else None)
     odd = known & ~read.astype("string").str.fullmatch(NUMBER).fillna(False).to_numpy(dtype=bool)
     if odd.any():
         comma = bool(read[odd].str.fullmatch(r"[+-]?[\d.]+,\d+").all())
-        raise DataError("a value that is no number", where=f"column '{name}', {first_rows(odd)}", found=f"{str(values[odd].iloc[0])[:40]!r}, {int(odd.sum())} such value(s)", expected="numbers, with a point before the decimals",
-                        fix='write a point for the comma, throughout, or say decimal: "," in the YAML of the table' if comma else "leave the cell empty where nothing is known, and write 0 where it is nothing")
+        raise DataError(
+            "a value that is no number",
+            where=f"column '{name}', {first_rows(odd)}",
+            found=f"{str(values[odd].iloc[0])[:40]!r}, {int(odd.sum())} such value(s)",
+            expected="numbers, with a point before the decimals",
+            fix='write a point for the comma, throughout, or say decimal: "," in the YAML of the table'
+            if comma
+            else "leave the cell empty where nothing is known, and write 0 where it is nothing",
+        )
     numbers = read.map(lambda t: float(t) if t is not None else np.nan).astype(float)
     if (huge := np.isinf(numbers.to_numpy())).any():
-        raise DataError("a number that is too large", where=f"column '{name}', {first_rows(huge)}", found=f"{str(values[huge].iloc[0])[:40]!r}", expected=f"at most {np.finfo(float).max:.1e}", fix="leave the cell empty where nothing is known")
+        raise DataError(
+            "a number that is too large",
+            where=f"column '{name}', {first_rows(huge)}",
+            found=f"{str(values[huge].iloc[0])[:40]!r}",
+            expected=f"at most {np.finfo(float).max:.1e}",
+            fix="leave the cell empty where nothing is known",
+        )
     if percent.any():
         log.warning("column '%s': %d value(s) have a per cent sign and were divided by 100", name, int(percent.sum()))
     return numbers / (100.0 if percent.any() else 1.0)
@@ -71,6 +91,7 @@ def to_seasons(
 ) -> pd.Series:  # (N,) float64, whole numbers; an empty cell is NaN
     "The year in which each season begins; raises DataError with the first row that is no season."
     import pandas as pd
+
     if pd.api.types.is_numeric_dtype(values):
         return to_numbers(values, name)
     text = values.astype("string").str.strip()
@@ -80,8 +101,13 @@ def to_seasons(
     follows = last.isna() | (last == first + 1) | ((parts["last"].str.len() == 2).fillna(False) & (last == (first + 1) % 100))
     odd = (text.notna() & (first.isna() | ~follows)).to_numpy(dtype=bool)
     if odd.any():
-        raise DataError("a season that cannot be read", where=f"column '{name}', {first_rows(odd)}", found=f"{str(values[odd].iloc[0])[:40]!r}, {int(odd.sum())} such value(s)",
-                        expected="the year in which it begins: 2019, 2019/20, 2019-20, 2019/2020 or 2019-2020", fix="write one of these, or leave season out: it is then found by the pauses")
+        raise DataError(
+            "a season that cannot be read",
+            where=f"column '{name}', {first_rows(odd)}",
+            found=f"{str(values[odd].iloc[0])[:40]!r}, {int(odd.sum())} such value(s)",
+            expected="the year in which it begins: 2019, 2019/20, 2019-20, 2019/2020 or 2019-2020",
+            fix="write one of these, or leave season out: it is then found by the pauses",
+        )
     return first
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #f3e5899b
@@ -99,6 +125,7 @@ def _unit_of(numbers: np.ndarray) -> np.ndarray:  # (N,) of s, ms, us, ns; "" wh
 def _days_as_numbers(numbers: np.ndarray) -> bool:
     "Whether every number is a date written as eight digits."
     import pandas as pd
+
     if (numbers % 1 != 0).any() or not ((numbers >= YEARS[0] * 10_000) & (numbers < (YEARS[1] + 1) * 10_000)).all():
         return False
     return bool(pd.to_datetime(pd.Series(numbers.astype(np.int64)).astype(str), format="%Y%m%d", errors="coerce").notna().all())
@@ -111,6 +138,7 @@ def times_of_numbers(
 ) -> pd.Series:  # datetime64[ns], UTC; naive for dates of eight digits
     "Counts since 1970, or dates of eight digits."
     import pandas as pd
+
     if unit is not None and unit not in PER_SECOND:
         raise ConfigError("unknown unit of time", found=repr(unit), expected=", ".join(PER_SECOND))
     known = values.notna().to_numpy()
@@ -120,19 +148,39 @@ def times_of_numbers(
         return pd.to_datetime(values)
     if _days_as_numbers(numbers):
         if unit is not None:
-            raise DataError("dates of eight digits, and a unit of time beside them", where=where, found=f"{numbers[0]:.0f}, unit {unit}", expected="20200101 is 2020-01-01 by itself", fix="leave the unit out")
+            raise DataError(
+                "dates of eight digits, and a unit of time beside them",
+                where=where,
+                found=f"{numbers[0]:.0f}, unit {unit}",
+                expected="20200101 is 2020-01-01 by itself",
+                fix="leave the unit out",
+            )
         return pd.to_datetime(values.astype("Int64").astype("string"), format="%Y%m%d")
     units = _unit_of(numbers)
     told = units[0]
     if (units != told).any():
         at = int(np.flatnonzero(units != told)[0])
-        raise DataError("times of two units in one column", where=f"{where}, {first_rows(_spread(known, units != told))}", found=f"{numbers[0]:.0f} ({told or 'no unit'}) and {numbers[at]:.0f} ({units[at] or 'no unit'})",
-                        fix="write all of them in one unit, e.g. milliseconds")
+        raise DataError(
+            "times of two units in one column",
+            where=f"{where}, {first_rows(_spread(known, units != told))}",
+            found=f"{numbers[0]:.0f} ({told or 'no unit'}) and {numbers[at]:.0f} ({units[at] or 'no unit'})",
+            fix="write all of them in one unit, e.g. milliseconds",
+        )
     if told != (unit or told) or not told:
-        raise DataError("times are numbers that no unit fits" if not told else "the numbers do not have the stated unit of time", where=where, found=f"{numbers[0]:.15g}" + (f", unit {unit}" if unit else ""),
-                        expected=f"s, ms, us or ns since 1970 that give years from 1973 to {YEARS[1]}, or dates such as 20200101", fix=f"their size says {told}: say so, or leave the unit out" if told else "write dates, such as 2021-09-12")
+        raise DataError(
+            "times are numbers that no unit fits" if not told else "the numbers do not have the stated unit of time",
+            where=where,
+            found=f"{numbers[0]:.15g}" + (f", unit {unit}" if unit else ""),
+            expected=f"s, ms, us or ns since 1970 that give years from 1973 to {YEARS[1]}, or dates such as 20200101",
+            fix=f"their size says {told}: say so, or leave the unit out" if told else "write dates, such as 2021-09-12",
+        )
     whole = pd.api.types.is_integer_dtype(values)
-    return pd.to_datetime(values, unit=told, utc=True) if whole else pd.to_datetime((values * (10**6 / PER_SECOND[told])).round().astype("Int64"), unit="us", utc=True)  # a float holds microseconds, no more
+    # a float holds microseconds, no more
+    return (
+        pd.to_datetime(values, unit=told, utc=True)
+        if whole
+        else pd.to_datetime((values * (10**6 / PER_SECOND[told])).round().astype("Int64"), unit="us", utc=True)
+    )
 
 
 def _spread(known: np.ndarray, odd: np.ndarray) -> np.ndarray:
@@ -142,9 +190,14 @@ def _spread(known: np.ndarray, odd: np.ndarray) -> np.ndarray:
     return out
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #2c5a3c2e
-_DAY = (r"(?:(?P<y>\d{4})[-./](?P<m>\d{1,2})[-./](?P<d>\d{1,2})|(?P<c>\d{8})|(?P<a>\d{1,2})[-./](?P<b>\d{1,2})[-./](?P<e>\d{4})"
-        r"|(?P<f>\d{1,2})[ -](?P<g>[A-Za-z]{3,9})[ ,-]+(?P<h>\d{4})|(?P<k>[A-Za-z]{3,9})\.? (?P<l>\d{1,2}),? +(?P<n>\d{4}))")
-_CLOCK = r"(?:(?:T| +)(?P<H>\d{1,2})(?::(?P<M>\d{2})(?::(?P<S>\d{2})(?P<r>\.\d{1,9})?)?)? *(?P<p>[AaPp]\.?[Mm]\.?)? *(?P<z>Z|UTC|GMT|[+-]\d{2}:?\d{2})?)?"
+_DAY = (
+    r"(?:(?P<y>\d{4})[-./](?P<m>\d{1,2})[-./](?P<d>\d{1,2})|(?P<c>\d{8})|(?P<a>\d{1,2})[-./](?P<b>\d{1,2})[-./](?P<e>\d{4})"
+    r"|(?P<f>\d{1,2})[ -](?P<g>[A-Za-z]{3,9})[ ,-]+(?P<h>\d{4})|(?P<k>[A-Za-z]{3,9})\.? (?P<l>\d{1,2}),? +(?P<n>\d{4}))"
+)
+_CLOCK = (
+    r"(?:(?:T| +)(?P<H>\d{1,2})(?::(?P<M>\d{2})(?::(?P<S>\d{2})(?P<r>\.\d{1,9})?)?)? *(?P<p>[AaPp]\.?[Mm]\.?)? "
+    r"*(?P<z>Z|UTC|GMT|[+-]\d{2}:?\d{2})?)?"
+)
 _ZONE = r"\d{2}:?\d{2}.*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$"
 MONTHS = {name: k + 1 for k, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split())}
 
@@ -157,8 +210,13 @@ def _day_first(parts: pd.DataFrame, name: str) -> bool | None:
     first, second = bool((pair["a"] > 12).any()), bool((pair["b"] > 12).any())
     if first == second:
         example = pair.iloc[0]
-        raise DataError("days and months that cannot be told apart" if not first else "some rows have the day first and some the month", where=f"column '{name}'", found=f"{example['a']:02d}/{example['b']:02d}/{parts['e'].dropna().iloc[0]}",
-                        expected="ISO dates such as 2021-09-12, or a number above 12 in one of the two places", fix="write ISO dates, or say the form, e.g. %d/%m/%Y (time_format, --time-format)")
+        raise DataError(
+            "days and months that cannot be told apart" if not first else "some rows have the day first and some the month",
+            where=f"column '{name}'",
+            found=f"{example['a']:02d}/{example['b']:02d}/{parts['e'].dropna().iloc[0]}",
+            expected="ISO dates such as 2021-09-12, or a number above 12 in one of the two places",
+            fix="write ISO dates, or say the form, e.g. %d/%m/%Y (time_format, --time-format)",
+        )
     return first
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #f2d9ab72
@@ -179,8 +237,6 @@ def _iso(parts: pd.DataFrame, day_first: bool | None) -> pd.Series:
     zone = parts["z"].replace({"UTC": "Z", "GMT": "Z"}).fillna("")
     return (year + "-" + months.str.zfill(2) + "-" + days.str.zfill(2) + "T" + clock + zone).mask(wrong)
 
-
-
 # %% ../../nbs/00_core/04a_parsing.ipynb #e5e4b8d6
 def times_of_text(
     values: pd.Series,  # (N,) text; missing stays missing
@@ -188,23 +244,38 @@ def times_of_text(
 ) -> pd.Series:  # datetime64[ns], naive, or UTC where the text says a zone
     "Texts as times, the whole column in one reading."
     import pandas as pd
+
     text = values.astype("string").str.strip()
     text = text.mask((text == "") | text.isin(GAPS))
     known, zoned = text.notna().to_numpy(), text.str.contains(_ZONE).fillna(False).to_numpy(dtype=bool)
     if (zoned & known).any() and (~zoned & known).any():
-        raise DataError("times with and without a zone in one column", where=f"column '{name}': naive {first_rows(~zoned & known)}", found=f"{values[~zoned & known].iloc[0]!r} and {values[zoned & known].iloc[0]!r}", fix="give all of them a zone, or none and `timezone:`")
-    plain = lambda column: pd.to_datetime(column.astype("object").where(column.notna(), None), format="ISO8601", errors="coerce", utc=bool(zoned.any()))
+        raise DataError(
+            "times with and without a zone in one column",
+            where=f"column '{name}': naive {first_rows(~zoned & known)}",
+            found=f"{values[~zoned & known].iloc[0]!r} and {values[zoned & known].iloc[0]!r}",
+            fix="give all of them a zone, or none and `timezone:`",
+        )
+    plain = lambda column: pd.to_datetime(
+        column.astype("object").where(column.notna(), None), format="ISO8601", errors="coerce", utc=bool(zoned.any())
+    )
     out = plain(text.where(text.str.match("[0-9]")))  # pandas reads "now" and "today" as the moment of reading
     if (known & out.isna().to_numpy()).any():  # only now the slow way
         parts = text.str.extract(f"^{_DAY}{_CLOCK}$", flags=re.ASCII).astype("string")
         out = plain(_iso(parts, _day_first(parts, name)))
     odd = known & out.isna().to_numpy()
     if odd.any():
-        raise DataError("not a time", where=f"column '{name}', {first_rows(odd)}", found=f"{str(values[odd].iloc[0])[:60]!r}", expected="ISO dates such as 2021-09-12 or 2021-09-12T13:00:00Z", fix="write ISO dates, or say the form, e.g. %d.%m.%Y %H:%M (time_format, --time-format)")
+        raise DataError(
+            "not a time",
+            where=f"column '{name}', {first_rows(odd)}",
+            found=f"{str(values[odd].iloc[0])[:60]!r}",
+            expected="ISO dates such as 2021-09-12 or 2021-09-12T13:00:00Z",
+            fix="write ISO dates, or say the form, e.g. %d.%m.%Y %H:%M (time_format, --time-format)",
+        )
     return out
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #fa7a41b6
-UNSEEN = " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u200c\u200d\u2060\ufeff"  # space, and characters of no width
+# space, and characters of no width
+UNSEEN = " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u200c\u200d\u2060\ufeff"
 
 
 def _look(code: str) -> str:
@@ -219,6 +290,7 @@ def to_codes(
 ) -> pd.Series:  # (N,) text; missing stays missing
     "A column of codes as text, without the space around them."
     import pandas as pd
+
     known = values.notna()
     if pd.api.types.is_float_dtype(values) and (values[known] % 1 == 0).all():
         values = values.astype("Int64")
@@ -234,5 +306,10 @@ def to_codes(
     folded: dict[str, str] = {}
     for code in dict.fromkeys(codes):
         if (other := folded.setdefault(_look(code), code)) != code:
-            raise DataError("codes that differ only in case, in inner space, in quotes or in characters that nobody sees", where=f"column '{name}'", found=f"{other!r} and {code!r}", fix="write one of them throughout")
+            raise DataError(
+                "codes that differ only in case, in inner space, in quotes or in characters that nobody sees",
+                where=f"column '{name}'",
+                found=f"{other!r} and {code!r}",
+                fix="write one of them throughout",
+            )
     return out

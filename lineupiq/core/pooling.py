@@ -48,6 +48,7 @@ def fit_convex(
     members = raw.shape[1]
     if raw.ndim == 2:
         from scipy.optimize import nnls
+
         root, size = np.sqrt(w)[:, None], 1e4 * np.sqrt(w.sum()) * max(np.abs(raw).max(), 1e-12)  # a heavy row makes the sum one
         a = nnls(np.vstack([raw * root, np.full((1, members), size)]), np.append(y * root[:, 0], size))[0]
         return {"kind": "convex", "weights": (a / a.sum()).tolist()}
@@ -70,6 +71,7 @@ def fit_linear(
 ) -> dict:  # {"kind": "linear", "coef", "intercept", "mean", "scale", "floor"}
     "A penalised linear second level."
     from sklearn.linear_model import LogisticRegression, Ridge
+
     Z = _log_ratios(raw) if raw.ndim == 3 else raw
     mean = np.average(Z, axis=0, weights=w)
     scale = np.sqrt(np.average((Z - mean) ** 2, axis=0, weights=w))
@@ -83,7 +85,14 @@ def fit_linear(
         coef, intercept = fitted.coef_, fitted.intercept_
         if len(coef) == 1:  # two classes: scikit-learn keeps the second one's half
             coef, intercept = np.vstack([-coef, coef]) / 2, np.r_[-intercept, intercept] / 2
-    return {"kind": "linear", "coef": np.asarray(coef).tolist(), "intercept": np.asarray(intercept).tolist(), "mean": mean.tolist(), "scale": scale.tolist(), "floor": floor}
+    return {
+        "kind": "linear",
+        "coef": np.asarray(coef).tolist(),
+        "intercept": np.asarray(intercept).tolist(),
+        "mean": mean.tolist(),
+        "scale": scale.tolist(),
+        "floor": floor,
+    }
 
 # %% ../../nbs/00_core/10_pooling.ipynb #6580eb8a
 def shares(

@@ -33,19 +33,28 @@ def span(
 ) -> str:  # "8 s", "2 min 05 s", "1 h 10 min"
     "A length of time as people say it."
     whole = int(round(seconds))
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return (
+        f"{whole} s"
+        if whole < 60
+        else f"{whole // 60} min {whole % 60:02d} s"
+        if whole < 3600
+        else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    )
 
 # %% ../../nbs/00_core/06b_progress.ipynb #9e1f7ae2
 class Meter:
     "States of models as they come, and the line that says where a training is."
-    def __init__(self,
+
+    def __init__(
+        self,
         total: int = 0,  # how many models; 0: not known
         clock: Callable[[], float] = time.monotonic,  # seconds
     ):
         self.total, self.clock, self.done, self.model, self.detail = total, clock, 0, "", ""
         self.began = clock()
 
-    def told(self,
+    def told(
+        self,
         model: str,  # its name
         state: str,  # running, epoch, task, done or failed
         facts: Record,  # of an epoch: fit, epoch, losses; of a task on a cluster: done, total, workers
@@ -74,17 +83,21 @@ class Meter:
 def in_notebook() -> bool:
     "True where a kernel shows what is displayed."
     import sys
+
     if "IPython" not in sys.modules:
         return False
     from IPython import get_ipython
+
     return getattr(get_ipython(), "kernel", None) is not None
 
 # %% ../../nbs/00_core/06b_progress.ipynb #5950ccf5
 class NotebookProgress:
     "A line in the output of a cell that changes and goes."
+
     every = 0.2  # seconds between two versions of the line
 
-    def __init__(self,
+    def __init__(
+        self,
         total: int = 0,  # how many models; 0: not known
     ):
         self.meter, self.shown, self.at = Meter(total), None, 0.0
@@ -102,6 +115,7 @@ class NotebookProgress:
 
     def _put(self, text: str) -> None:
         from IPython.display import display
+
         self.at, page = time.monotonic(), {"text/html": text, "text/plain": ""}
         if self.shown is None:
             self.shown = display(page, raw=True, display_id=True)
@@ -110,7 +124,8 @@ class NotebookProgress:
 
 
 def progress_for(
-    asked: bool | Callable[[str, str, Record], None] | None,  # None: a line in a notebook, nothing elsewhere; False: nothing; a function is told itself
+    # None: a line in a notebook, nothing elsewhere; False: nothing; a function is told itself
+    asked: bool | Callable[[str, str, Record], None] | None,
     total: int = 0,  # how many models
 ) -> Any:  # to be told each state; has stop()
     "The display of a training's progress that fits: a notebook's, a terminal's, or none."

@@ -45,7 +45,9 @@ def find_tables(
 
 # %% ../../nbs/00_core/04_readers.ipynb #8cd2c936
 def _raise(err: OSError) -> None:
-    raise EnvironmentFault("cannot read the folder", where=str(err.filename), found=err.strerror or str(err), fix="check its permissions") from err
+    raise EnvironmentFault(
+        "cannot read the folder", where=str(err.filename), found=err.strerror or str(err), fix="check its permissions"
+    ) from err
 
 
 def _as_path(path: str | Path) -> Path:
@@ -54,7 +56,12 @@ def _as_path(path: str | Path) -> Path:
         path = Path(path).expanduser()
         path.exists()
     except (OSError, RuntimeError, ValueError) as err:  # too long, a user that is not there, a null byte
-        raise DataError("no path of a file", where=repr(str(path)[:80]), found=(str(err).splitlines() or ["?"])[0][:80], expected="a parquet or CSV file, or a folder of them") from None
+        raise DataError(
+            "no path of a file",
+            where=repr(str(path)[:80]),
+            found=(str(err).splitlines() or ["?"])[0][:80],
+            expected="a parquet or CSV file, or a folder of them",
+        ) from None
     return path
 
 
@@ -62,7 +69,13 @@ def _regular(path: Path) -> Path:
     "The path of a file that can be read to its end; a pipe would wait for a writer for ever, a link to nothing would leave rows out."
     if not path.is_file():
         found = "a link to nothing" if path.is_symlink() and not path.exists() else "not a regular file"
-        raise DataError("cannot read the file" if path.is_symlink() or path.exists() else "no such file", where=str(path), found=found, expected="a parquet or CSV file", fix="remove it from the folder, or put the file there")
+        raise DataError(
+            "cannot read the file" if path.is_symlink() or path.exists() else "no such file",
+            where=str(path),
+            found=found,
+            expected="a parquet or CSV file",
+            fix="remove it from the folder, or put the file there",
+        )
     return path
 
 # %% ../../nbs/00_core/04_readers.ipynb #a2088d10
@@ -72,7 +85,13 @@ def _decode(raw: bytes, path: Path) -> str:
         log.warning("%s is UTF-16; read as such (save it as UTF-8 to be spared this line)", path)
         return raw.decode("utf-16")
     if b"\x00" in raw[:4096]:
-        raise DataError("not a text file", where=str(path), found="null bytes", expected="CSV", fix="save it as UTF-8 text, or give it its real ending, e.g. .parquet")
+        raise DataError(
+            "not a text file",
+            where=str(path),
+            found="null bytes",
+            expected="CSV",
+            fix="save it as UTF-8 text, or give it its real ending, e.g. .parquet",
+        )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -87,23 +106,47 @@ def _line_ends(text: str) -> str:
 
 TOP = 1 << 20  # bytes that a header may take
 MAX_COLUMNS = 10_000  # more is a transposed or broken file, and would take minutes to say so
-KLINES = ("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades", "taker_base_volume", "taker_quote_volume", "ignore")  # Binance's columns
+# Binance's columns
+KLINES = (
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "close_time",
+    "quote_volume",
+    "trades",
+    "taker_base_volume",
+    "taker_quote_volume",
+    "ignore",
+)
 VALUE = re.compile(r"\s*[+-]?(\d[\d.,:/eE+ -]*)?(T[\d:.]+)?(Z|[+-]\d\d:?\d\d)?\s*")  # a number, a date or nothing
 
 
 def _fields(line: str, path: Path) -> tuple[str, list[str]]:
     "The delimiter that gives a line most fields, and the fields."
     if max(map(line.count, ",;\t|")) > MAX_COLUMNS:
-        raise DataError("too many columns", where=str(path), found=f"{max(map(line.count, ',;' + chr(9) + '|')) + 1}", expected=f"at most {MAX_COLUMNS}", fix="is the table transposed?")
+        raise DataError(
+            "too many columns",
+            where=str(path),
+            found=f"{max(map(line.count, ',;' + chr(9) + '|')) + 1}",
+            expected=f"at most {MAX_COLUMNS}",
+            fix="is the table transposed?",
+        )
     bare = re.sub(r'"[^"]*"', "", line)  # a delimiter within quotes is text
     sep = max(",;\t|", key=bare.count)
     try:
         return sep, next(csv.reader([line], delimiter=sep))
     except csv.Error as err:
-        raise DataError("a line that is no row of a table", where=str(path), found=f"{line[:60]!r}: {err}", expected="names between delimiters") from None
+        raise DataError(
+            "a line that is no row of a table", where=str(path), found=f"{line[:60]!r}: {err}", expected="names between delimiters"
+        ) from None
 
 # %% ../../nbs/00_core/04_readers.ipynb #d38de412
-def _header(lines: list[str], path: Path) -> tuple[int, str, list[str], bool]:  # line of the header, or of the first row; delimiter, names, whether there is no header
+def _header(
+    lines: list[str], path: Path
+) -> tuple[int, str, list[str], bool]:  # line of the header, or of the first row; delimiter, names, whether there is no header
     "Where the table begins, and under which names."
     at = 0
     while at < len(lines) and (not lines[at].strip() or re.match(r"\s*(https?://|#)", lines[at])):
@@ -116,18 +159,30 @@ def _header(lines: list[str], path: Path) -> tuple[int, str, list[str], bool]:  
     if len(names) == len(KLINES) and all(VALUE.fullmatch(n) for n in names) and names[0].strip().isdigit() and len(names[0].strip()) >= 13:
         return at, sep, list(KLINES), True
     if any(n.strip() for n in names) and all(VALUE.fullmatch(n) for n in names):
-        raise DataError("the first line is not a header", where=str(path), found=repr(lines[at][:60]), expected="the names of the columns", fix="add a first line with the names, e.g. time,open,high,low,close,volume")
+        raise DataError(
+            "the first line is not a header",
+            where=str(path),
+            found=repr(lines[at][:60]),
+            expected="the names of the columns",
+            fix="add a first line with the names, e.g. time,open,high,low,close,volume",
+        )
     return at, sep, [n.strip() for n in names], False
 
 # %% ../../nbs/00_core/04_readers.ipynb #3ddd31f9
 def _yfinance(lines: list[str], at: int, sep: str, names: list[str], path: Path) -> tuple[list[str], str | None]:
     "The names and the ticker where a file has yfinance's three header rows; else the names as they are."
-    rows = [next(csv.reader([line], delimiter=sep), []) for line in lines[at + 1:at + 3]]
+    rows = [next(csv.reader([line], delimiter=sep), []) for line in lines[at + 1 : at + 3]]
     if names[0] != "Price" or len(rows) < 2 or not rows[0] or rows[0][0] != "Ticker" or rows[1][:1] not in (["Date"], ["Datetime"]):
         return names, None
     tickers = sorted(set(rows[0][1:]))
     if len(tickers) != 1:
-        raise DataError("three header rows as yfinance writes them, of several tickers", where=str(path), found=", ".join(tickers[:5]), expected="one ticker a file", fix="download them one by one, or write .stack(level='Ticker').reset_index() to the file")
+        raise DataError(
+            "three header rows as yfinance writes them, of several tickers",
+            where=str(path),
+            found=", ".join(tickers[:5]),
+            expected="one ticker a file",
+            fix="download them one by one, or write .stack(level='Ticker').reset_index() to the file",
+        )
     log.warning("%s: three header rows as yfinance writes them, read as one; ticker %s", path, tickers[0])
     return [rows[1][0], *names[1:]], tickers[0]
 
@@ -154,6 +209,7 @@ GAPS = {"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A"}
 def _numbers_with_gaps(frame: pd.DataFrame, text: set[str]) -> pd.DataFrame:
     "`NA` among numbers is a missing number; `NA` among words is a word, such as a continent or a team."
     import pandas as pd
+
     for name in frame.columns:
         if name in text or pd.api.types.is_numeric_dtype(frame[name]) or not frame[name].isin(GAPS).any():
             continue
@@ -163,7 +219,8 @@ def _numbers_with_gaps(frame: pd.DataFrame, text: set[str]) -> pd.DataFrame:
     return frame
 
 # %% ../../nbs/00_core/04_readers.ipynb #21b5ed28
-COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?")  # a number with a comma before its decimals, perhaps with points between its thousands
+# a number with a comma before its decimals, perhaps with points between its thousands
+COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?")
 
 
 def _comma_column(texts: pd.Series, said: bool) -> str:  # certain, possible, or empty: the column stays as it is
@@ -179,8 +236,10 @@ def _comma_column(texts: pd.Series, said: bool) -> str:  # certain, possible, or
 
 
 def _decimal_commas(frame: pd.DataFrame, text: set[str], path: Path, said: bool) -> pd.DataFrame:
-    "Columns of numbers with a comma before the decimals as numbers; 1,234 alone may be a thousand and stays text, unless the file has another such column or the comma was said."
+    """Columns of numbers with a comma before the decimals as numbers; 1,234 alone may be a thousand and stays text, unless the file has
+    another such column or the comma was said."""
     import pandas as pd
+
     found = {}
     for name in (n for n in frame.columns if n not in text and not pd.api.types.is_numeric_dtype(frame[n])):
         values = frame[name].astype("string").str.strip().str.replace("\u2212", "-")
@@ -200,6 +259,7 @@ def _read_csv(path: Path, text: Collection[str], decimal: str | None = None) -> 
     import gzip
 
     import pandas as pd
+
     body = _decode(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes(), path)
     body = _line_ends(body)
     lines = body.split("\n", 60)[:60]
@@ -207,12 +267,21 @@ def _read_csv(path: Path, text: Collection[str], decimal: str | None = None) -> 
     names, ticker = _yfinance(lines, at, sep, names, path)
     as_text = {n for n in names if n.lower() in text}
     form = {"header": None, "names": names, "skiprows": at + (0 if bare else 3)} if bare or ticker else {"skiprows": at}
-    frame = pd.read_csv(io.StringIO(body), sep=sep, low_memory=False, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(as_text, str), **form)
+    frame = pd.read_csv(
+        io.StringIO(body), sep=sep, low_memory=False, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(as_text, str), **form
+    )
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what stands before the first name for an index, and shifts every column
-        raise DataError("rows have more fields than the header has names", where=str(path), found=f"{len(names)} names", expected="one name for each field",
-                        fix="check the delimiter, and quote text that has one in it")
+        raise DataError(
+            "rows have more fields than the header has names",
+            where=str(path),
+            found=f"{len(names)} names",
+            expected="one name for each field",
+            fix="check the delimiter, and quote text that has one in it",
+        )
     if frame.shape[1] == 1 and len(frame) and any(c in str(frame.iloc[0, 0]) for c in ",;\t|"):
-        raise DataError("the delimiter is not that of the header", where=str(path), found=repr(lines[at][:60]), expected="one of , ; tab | throughout")
+        raise DataError(
+            "the delimiter is not that of the header", where=str(path), found=repr(lines[at][:60]), expected="one of , ; tab | throughout"
+        )
     frame = _numbers_with_gaps(_once(frame, names, path), as_text)
     if decimal == "," or (decimal is None and sep != ","):
         frame = _decimal_commas(frame, as_text, path, decimal == ",")
@@ -224,6 +293,7 @@ def folder_columns(
 ) -> dict[str, str | int | None]:  # column -> the value of all rows
     "The values that the folders above a file give to all of its rows, such as `season=2020`."
     from urllib.parse import unquote
+
     out: dict[str, str | int | None] = {}
     for folder in Path(path).absolute().parents:
         name, equals, value = folder.name.partition("=")
@@ -242,14 +312,21 @@ def read_table(
 ) -> pd.DataFrame:  # the table as it is in the file
     "Read one table; whatever is wrong with the file is a `DataError` with its path."
     import pandas as pd
+
     path = _regular(_as_path(path))
     try:
         if not path.name.lower().endswith(PARQUET):
             return _read_csv(path, set(text), decimal)
         import pyarrow.parquet as pq
+
         names = pq.read_schema(path).names  # the footer alone, before any row
         if len(names) > MAX_COLUMNS or len(set(names)) < len(names):
-            raise DataError("too many columns, or one that is there twice", where=str(path), found=f"{len(names)} columns, {len(set(names))} names", expected=f"at most {MAX_COLUMNS}, each with its own name")
+            raise DataError(
+                "too many columns, or one that is there twice",
+                where=str(path),
+                found=f"{len(names)} columns, {len(set(names))} names",
+                expected=f"at most {MAX_COLUMNS}, each with its own name",
+            )
         beside = {k: v for k, v in folder_columns(path).items() if k not in names and (columns is None or k in columns)}
         table = pd.read_parquet(path, columns=columns if columns is None else [c for c in columns if c not in beside])
         return table.assign(**beside) if beside else table
@@ -258,8 +335,12 @@ def read_table(
     except PermissionError as err:
         raise EnvironmentFault("cannot read the file", where=str(path), found=str(err.strerror), fix="check its permissions") from err
     except Exception as err:  # pyarrow and pandas raise a dozen classes for one cause: the bytes are not a table
-        raise DataError("not a readable table", where=str(path), found=(str(err).splitlines() or [type(err).__name__])[0][:160],
-                        fix="write the file again; it may be truncated") from None
+        raise DataError(
+            "not a readable table",
+            where=str(path),
+            found=(str(err).splitlines() or [type(err).__name__])[0][:160],
+            fix="write the file again; it may be truncated",
+        ) from None
 
 # %% ../../nbs/00_core/04_readers.ipynb #3b48611d
 def read_header(
@@ -267,23 +348,33 @@ def read_header(
 ) -> list[str]:  # the names of the columns
     "The names of a table's columns, without its rows; raises DataError where there are none."
     import gzip
+
     path = _regular(_as_path(path))
     if path.name.lower().endswith(PARQUET):
         from pyarrow import ArrowException
         from pyarrow.parquet import read_schema
+
         try:
             names = read_schema(path).names
             return [*names, *(k for k in folder_columns(path) if k not in names)]
         except (OSError, ArrowException):  # let the common reader word the error
             return list(read_table(path).columns)
     try:
-        with (gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             raw = file.read(TOP)
     except (OSError, EOFError) as err:
-        raise DataError("not a readable table", where=str(path), found=str(err)[:160], fix="write the file again; it may be truncated") from None
+        raise DataError(
+            "not a readable table", where=str(path), found=str(err)[:160], fix="write the file again; it may be truncated"
+        ) from None
     mark = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
     if b"\x00" in raw[:4096] and not mark:
-        raise DataError("not a text file", where=str(path), found="null bytes", expected="CSV", fix="save it as UTF-8 text, or give it its real ending, e.g. .parquet")
+        raise DataError(
+            "not a text file",
+            where=str(path),
+            found="null bytes",
+            expected="CSV",
+            fix="save it as UTF-8 text, or give it its real ending, e.g. .parquet",
+        )
     lines = _line_ends(raw.decode("utf-16" if mark else "utf-8-sig", errors="replace")).split("\n", 60)[:60]
     return _header([line for line in lines if line.strip() and not re.match(r"\s*(https?://|#)", line)], path)[2]
 
@@ -295,6 +386,7 @@ def write_rows(
     "A table, uncompressed."
     import numpy as np
     import pyarrow as pa
+
     table = pa.Table.from_pandas(frame, preserve_index=False)
     for i, (_, column) in enumerate(frame.items()):
         if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
@@ -310,5 +402,6 @@ def map_rows(
 ) -> pd.DataFrame:  # its numbers cannot be written to
     "The same table; its numbers stay in the file until they are looked at."
     import pyarrow as pa
+
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     return (table if columns is None else table.select(list(columns))).to_pandas(split_blocks=True)

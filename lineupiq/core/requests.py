@@ -42,6 +42,7 @@ def option(
 @dataclass(frozen=True)
 class Leaf:
     "A field that takes a value, and the way to it."
+
     name: str  # outside
     owner: type  # the dataclass that it is a field of
     path: tuple[str, ...]  # names of parts from the request down, the field's own last
@@ -78,7 +79,15 @@ def _leaf(cls: type, f: Field, hint: Any, path: tuple[str, ...]) -> Leaf:
     kind, optional = _without_none(hint)
     kind = kind.__origin__ if hasattr(kind, "__metadata__") else kind
     default = f.default_factory() if f.default_factory is not MISSING else f.default
-    return Leaf(f.metadata.get("option") or f.name, cls, (*path, f.name), kind, optional, default, **{k: f.metadata[k] for k in ("short", "whole", "needed", "argument") if k in f.metadata})
+    return Leaf(
+        f.metadata.get("option") or f.name,
+        cls,
+        (*path, f.name),
+        kind,
+        optional,
+        default,
+        **{k: f.metadata[k] for k in ("short", "whole", "needed", "argument") if k in f.metadata},
+    )
 
 
 @cache
@@ -133,8 +142,10 @@ def is_given(
 
 class Request:
     "The parent of what is asked of the library; a frozen dataclass extends it."
+
     @classmethod
-    def from_mapping(cls,
+    def from_mapping(
+        cls,
         values: Mapping[str, Any],  # by the names outside; None and an empty list count as not given
         where: str = "",  # the file or the command, for messages
         text: str = "",  # the file's text, to find lines
@@ -142,11 +153,15 @@ class Request:
     ) -> Any:  # a checked request
         "A request from a command line, a YAML, a job's parameters or a record."
         if not isinstance(values, Mapping):
-            raise ConfigError("a request is made of names and values", where=where or cls.__name__, found=type(values).__name__, expected="a mapping")
+            raise ConfigError(
+                "a request is made of names and values", where=where or cls.__name__, found=type(values).__name__, expected="a mapping"
+            )
         asked = {k: v for k, v in values.items() if is_given(v)}
         known = {leaf.name: leaf for leaf in leaves(cls)}
         unknown = lambda given: [f"{k}: unknown key{did_you_mean(str(k), known)}" for k in given if k not in known]  # noqa: E731
-        tell = lambda found: raise_problems([_as_flag(p, known) for p in dict.fromkeys(found)] if flags else list(dict.fromkeys(found)), where, text)  # noqa: E731
+        tell = lambda found: raise_problems(
+            [_as_flag(p, known) for p in dict.fromkeys(found)] if flags else list(dict.fromkeys(found)), where, text
+        )  # noqa: E731
         if wrong := _build(cls, asked)[1]:  # before files that it names are read
             tell(unknown(asked) + wrong)
         given = cls.completed(asked)
@@ -158,13 +173,15 @@ class Request:
         return made
 
     @classmethod
-    def completed(cls,
+    def completed(
+        cls,
         asked: Mapping[str, Any],  # what was given, by the names outside
     ) -> Mapping[str, Any]:  # that, over what files say
         "The values that were asked for, with what files and defaults say in the place of the rest."
         return asked
 
-    def settled(self,
+    def settled(
+        self,
         asked: Mapping[str, Any],  # what was given, by the names outside
     ) -> Any:  # itself, or another
         "The request with what follows from what was asked for and what was not."
@@ -187,7 +204,8 @@ class Request:
         found = {leaf.name: self.value(leaf) for leaf in leaves(type(self)) if self.value(leaf) != leaf.default}
         return {k: list(map(_plain, v)) if isinstance(v, tuple) else _plain(v) for k, v in found.items()}
 
-    def value(self,
+    def value(
+        self,
         leaf: Leaf,  # of `leaves`
     ) -> Any:
         "The value of a leaf."
@@ -210,12 +228,22 @@ def _as_flag(problem: str, known: Mapping[str, Leaf]) -> str:
 
 def _of_other_types(ask: Any) -> list[str]:
     "What a request holds that its fields do not: one that was made by hand has been through no schema."
-    parts = [f"{f.name}: expected a {f.metadata['part'].__name__}, found {type(getattr(ask, f.name)).__name__}" for f in fields(ask) if "part" in f.metadata and not isinstance(getattr(ask, f.name), f.metadata["part"])]
+    parts = [
+        f"{f.name}: expected a {f.metadata['part'].__name__}, found {type(getattr(ask, f.name)).__name__}"
+        for f in fields(ask)
+        if "part" in f.metadata and not isinstance(getattr(ask, f.name), f.metadata["part"])
+    ]
     if parts:
         return parts
     held = {leaf.name: ask.value(leaf) for leaf in leaves(type(ask))}
-    single = [f"{leaf.name}: expected a tuple, such as ({held[leaf.name]!r},), found {type(held[leaf.name]).__name__}" for leaf in leaves(type(ask)) if leaf.many and not isinstance(held[leaf.name], (tuple, list, type(None)))]
-    return single or list(dict.fromkeys(_build(type(ask), {k: v for k, v in held.items() if v is not None and not (isinstance(v, tuple) and not v)})[1]))
+    single = [
+        f"{leaf.name}: expected a tuple, such as ({held[leaf.name]!r},), found {type(held[leaf.name]).__name__}"
+        for leaf in leaves(type(ask))
+        if leaf.many and not isinstance(held[leaf.name], (tuple, list, type(None)))
+    ]
+    return single or list(
+        dict.fromkeys(_build(type(ask), {k: v for k, v in held.items() if v is not None and not (isinstance(v, tuple) and not v)})[1])
+    )
 
 
 def _build(cls: type, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> tuple[Any, list[str]]:

@@ -47,7 +47,14 @@ def runtime_record(
     seed: int | None = None,  # the seed of the run
 ) -> dict[str, Any]:  # seed, threads, python, platform, code, versions
     "The facts of this machine that somebody needs to repeat a run."
-    return {"seed": seed, "threads": n_threads(), "python": platform.python_version(), "platform": platform.system(), "code": code_digest(), "versions": dict(_versions())}
+    return {
+        "seed": seed,
+        "threads": n_threads(),
+        "python": platform.python_version(),
+        "platform": platform.system(),
+        "code": code_digest(),
+        "versions": dict(_versions()),
+    }
 
 # %% ../../nbs/00_core/02a_runtime.ipynb #43a65914
 def free_memory() -> int | None:  # bytes; None: this system does not say

@@ -26,8 +26,10 @@ def log_loss_rows(
     "Log loss of each row, and its derivative by the margins."
     if raw.shape[1] == 1:
         from scipy.special import expit
+
         return np.logaddexp(0, raw[:, 0]) - y * raw[:, 0], expit(raw) - y[:, None]
-    by_class, rows = np.ascontiguousarray(raw.T), np.arange(len(y))  # classes below each other: three numbers in a row are no work for a processor
+    # classes below each other: three numbers in a row are no work for a processor
+    by_class, rows = np.ascontiguousarray(raw.T), np.arange(len(y))
     by_class -= by_class.max(axis=0)
     own = by_class[y, rows]
     np.exp(by_class, out=by_class)
@@ -49,10 +51,10 @@ def loss_and_slope(
     "Summed log loss and its derivative by the coefficients."
     total, slope, step = 0.0, np.zeros_like(B), max(64, BLOCK // B.size)
     for at in range(0, len(y), step):
-        rows = X[at:at + step]
-        losses, residual = log_loss_rows(rows @ B[:-1] + B[-1], y[at:at + step])
+        rows = X[at : at + step]
+        losses, residual = log_loss_rows(rows @ B[:-1] + B[-1], y[at : at + step])
         if w is not None:
-            losses, residual = losses * w[at:at + step], residual * w[at:at + step, None]
+            losses, residual = losses * w[at : at + step], residual * w[at : at + step, None]
         total += float(losses.sum())
         slope[:-1] += rows.T @ residual
         slope[-1] += residual.sum(axis=0)
@@ -72,6 +74,7 @@ def fit_softmax(
 ) -> tuple[np.ndarray, np.ndarray, int]:  # coefficients (1 or C, F), intercepts, steps
     "Penalised multinomial logistic regression, in the shapes that scikit-learn's has."
     from scipy.optimize import minimize
+
     (values, V), total = basis or principal_basis(X), float(len(y) if w is None else w.sum())
     share = np.bincount(y, w, minlength=n_classes) / total
     bend = float((share * (1 - share)).mean())  # one for all classes: then every step, like the solution, sums to 0 over them
@@ -87,7 +90,12 @@ def fit_softmax(
         return loss + 0.5 / C * float((b[:-1] ** 2).sum()), (slope * scale).ravel()
 
     u0 = np.zeros(scale.shape) if start is None else V1.T @ np.vstack([start[0].T, start[1]]) / scale
-    found = minimize(objective, u0.ravel(), jac=True, method="L-BFGS-B",
-                     options={"maxiter": max_iter, "gtol": tol * np.sqrt(total), "ftol": 1e-15, "maxcor": 20})
+    found = minimize(
+        objective,
+        u0.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": max_iter, "gtol": tol * np.sqrt(total), "ftol": 1e-15, "maxcor": 20},
+    )
     B = V1 @ (found.x.reshape(scale.shape) * scale)
     return B[:-1].T, B[-1], int(found.nit)

@@ -29,6 +29,7 @@ __all__ = ['Param', 'Int', 'Float', 'Choice', 'Space', 'space_record', 'space_di
 @dataclass(frozen=True)
 class Int:
     "A whole number between two bounds, both included."
+
     low: int
     high: int
     log: bool = False  # True: proposals are even on a logarithmic scale
@@ -51,6 +52,7 @@ class Int:
 @dataclass(frozen=True)
 class Float:
     "A number between two bounds, both included."
+
     low: float
     high: float
     log: bool = False  # True: proposals are even on a logarithmic scale
@@ -73,6 +75,7 @@ class Float:
 @dataclass(frozen=True)
 class Choice:
     "One of several values, listed from the simplest model to the richest where they have an order."
+
     options: tuple[Any, ...]
     simpler: str = ""  # low: the first option is the simplest, high: the last
     doc: str = ""  # one line for the reader
@@ -117,7 +120,11 @@ def _wrong(name: str, p: Any) -> list[str]:
     out = [] if p.simpler in ("", "low", "high") else [f"{name}.simpler: expected low, high or nothing, found {p.simpler!r}"]
     if isinstance(p, Choice):
         plain = p.options and all(o is None or isinstance(o, (bool, int, float, str)) for o in p.options)
-        return out + ([] if plain and len(set(map(repr, p.options))) == len(p.options) else [f"{name}.options: expected different plain values, found {p.options!r}"])
+        return out + (
+            []
+            if plain and len(set(map(repr, p.options))) == len(p.options)
+            else [f"{name}.options: expected different plain values, found {p.options!r}"]
+        )
     kind = int if isinstance(p, Int) else (int, float)
     if any(isinstance(v, bool) or not isinstance(v, kind) or not np.isfinite(v) for v in (p.low, p.high)):
         return out + [f"{name}: expected {'whole numbers' if kind is int else 'numbers'} for low and high, found {p.low!r} and {p.high!r}"]
@@ -128,6 +135,7 @@ def _wrong(name: str, p: Any) -> list[str]:
 @dataclass(frozen=True)
 class Space:
     "The parameters of a search, in order; or none, with the reason."
+
     params: Mapping[str, Param] = field(default_factory=dict)
     note: str = ""  # why there is nothing to search, or what was left out on purpose
 
@@ -145,7 +153,8 @@ class Space:
         "This space with the parameters of another in place of its own."
         return Space({**self.params, **other.params}, other.note or self.note)
 
-    def nearest(self,
+    def nearest(
+        self,
         values: Mapping[str, Any],  # by parameter; others are left out
     ) -> dict[str, Any]:  # a point of the space, or part of one where an option is none of a choice's
         "The point of this space that is nearest to some settings."
@@ -180,7 +189,9 @@ def space_record(
     out = {}
     for name, p in space.params.items():
         kind = next(k for k, cls in _KINDS.items() if isinstance(p, cls))
-        told = {f.name: float(v) if isinstance(p, Float) and f.name in ("low", "high") else v for f in fields(p) for v in [getattr(p, f.name)]}
+        told = {
+            f.name: float(v) if isinstance(p, Float) and f.name in ("low", "high") else v for f in fields(p) for v in [getattr(p, f.name)]
+        }
         out[name] = {"type": kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in told.items() if v is not False and v != ""}}
     return out
 
@@ -199,16 +210,31 @@ def _read_param(name: str, given: Any) -> tuple[Param | None, list[str]]:
         return None, [f"{name}: expected a mapping with type and bounds, found {given!r}"]
     kind = _KINDS.get(str(given.get("type")))
     if kind is None:
-        return None, [f"{name}.type: unknown type {given.get('type')!r}{did_you_mean(str(given.get('type')), _KINDS)}; expected int, float or choice"]
+        return None, [
+            f"{name}.type: unknown type {given.get('type')!r}{did_you_mean(str(given.get('type')), _KINDS)}; expected int, float or choice"
+        ]
     known = {f.name for f in fields(kind)}
     problems = [f"{name}.{k}: unknown key{did_you_mean(str(k), known)}" for k in given if k not in known | {"type"}]
     problems += [f"{name}.{k}: missing" for k in (("options",) if kind is Choice else ("low", "high")) if k not in given]
     problems += [f"{name}.log: expected true or false, found {given['log']!r}"] if not isinstance(given.get("log", False), bool) else []
-    problems += [f"{name}.options: expected a list, found {given['options']!r}"] if "options" in given and not isinstance(given["options"], list) else []
+    problems += (
+        [f"{name}.options: expected a list, found {given['options']!r}"]
+        if "options" in given and not isinstance(given["options"], list)
+        else []
+    )
     if problems:
         return None, problems
-    made = kind(**{k: tuple(v) if isinstance(v, list) else float(v) if isinstance(v, int) and kind is Float and k in ("low", "high") and not isinstance(v, bool) else v
-                   for k, v in given.items() if k != "type"})
+    made = kind(
+        **{
+            k: tuple(v)
+            if isinstance(v, list)
+            else float(v)
+            if isinstance(v, int) and kind is Float and k in ("low", "high") and not isinstance(v, bool)
+            else v
+            for k, v in given.items()
+            if k != "type"
+        }
+    )
     return made, _wrong(name, made)
 
 # %% ../../nbs/00_core/08_space.ipynb #c021f31b
@@ -233,6 +259,7 @@ def space_problems(
 ) -> list[str]:  # one line a problem
     "Parameters that the model's configuration does not have, and ends of ranges that it would refuse."
     from lineupiq.base import config_problems
+
     known = [f.name for f in fields(cls.Config)]
     out = [f"{name}: {cls.__name__} has no such parameter{did_you_mean(name, known)}" for name in space if name not in known]
     for name, p in space.params.items():
@@ -246,12 +273,20 @@ def describe_space(
 ) -> pd.DataFrame:  # parameter, range, scale, simpler, what it is
     "A table of the space, one line a parameter."
     import pandas as pd
+
     rows = []
     for name, p in space.params.items():
         of = ", ".join(map(str, p.options)) if isinstance(p, Choice) else f"{p.low:g} – {p.high:g}"
-        ends = p.options[::len(p.options) - 1 or 1] if isinstance(p, Choice) else (p.low, p.high)
-        rows.append({"parameter": name, "range": of, "scale": "log" if getattr(p, "log", False) else "choice" if isinstance(p, Choice) else "linear",
-                     "simpler": {"low": str(ends[0]), "high": str(ends[-1])}.get(p.simpler, ""), "what it is": p.doc})
+        ends = p.options[:: len(p.options) - 1 or 1] if isinstance(p, Choice) else (p.low, p.high)
+        rows.append(
+            {
+                "parameter": name,
+                "range": of,
+                "scale": "log" if getattr(p, "log", False) else "choice" if isinstance(p, Choice) else "linear",
+                "simpler": {"low": str(ends[0]), "high": str(ends[-1])}.get(p.simpler, ""),
+                "what it is": p.doc,
+            }
+        )
     return pd.DataFrame(rows, columns=["parameter", "range", "scale", "simpler", "what it is"])
 
 # %% ../../nbs/00_core/08_space.ipynb #a342f1bf
@@ -271,7 +306,9 @@ def check_grid(
     if not isinstance(grid, Mapping) or not grid:
         raise ConfigError("a grid names parameters and their values", found=repr(grid)[:80], expected="{'max_depth': [3, 6]}")
     if bad := [k for k, v in grid.items() if isinstance(v, (str, bytes)) or not hasattr(v, "__len__") or not len(v)]:
-        raise ConfigError("the grid has a parameter without values", found=", ".join(map(str, bad)), expected="a list of values for each parameter")
+        raise ConfigError(
+            "the grid has a parameter without values", found=", ".join(map(str, bad)), expected="a list of values for each parameter"
+        )
     doubled = [k for k, v in grid.items() if len({repr(plain_number(x)) for x in v}) != len(v)]
     if doubled:
         raise ConfigError("the grid has a value twice", found=", ".join(doubled), fix="keep one of them")

@@ -32,6 +32,7 @@ def visible(
 # %% ../../nbs/00_core/00_text.ipynb #f1a619e1
 class OneLine(logging.Filter):
     "Messages of a logger as one visible line each."
+
     def filter(self, record: logging.LogRecord) -> bool:
         "Let every record pass, its text made visible."
         said = record.getMessage()
@@ -42,6 +43,7 @@ class OneLine(logging.Filter):
 
 class VisibleFormatter(logging.Formatter):
     "The formatter of log lines: control characters are shown, in tracebacks and other libraries' messages too."
+
     def format(self, record: logging.LogRecord) -> str:
         "The line, or the lines of a traceback."
         return visible(super().format(record))
@@ -63,7 +65,10 @@ def wrapped(
     def one(line: str) -> str:
         lead = len(line) - len(line.lstrip(" "))
         after = min(max(hang, lead + 2 if lead else 0), width // 2)
-        return line if len(line) <= width else fill(line, width, subsequent_indent=" " * after, break_long_words=False, break_on_hyphens=False)
+        return (
+            line if len(line) <= width else fill(line, width, subsequent_indent=" " * after, break_long_words=False, break_on_hyphens=False)
+        )
+
     return "\n".join(map(one, text.split("\n")))
 
 # %% ../../nbs/00_core/00_text.ipynb #caa244b3
@@ -106,6 +111,7 @@ def csv_text(
     "A table as CSV that a spreadsheet may open."
     import pandas as pd
     from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
+
     if escape:
         cells = [c if is_numeric_dtype(c) or is_datetime64_any_dtype(c) else c.astype(object).map(plain_cell) for _, c in frame.items()]
         frame = pd.DataFrame(dict(enumerate(cells)), index=frame.index).set_axis([plain_cell(n) for n in frame.columns], axis=1)

@@ -28,6 +28,7 @@ def to_ticks(
 ) -> tuple[np.ndarray, str]:  # (N,) int64, and "naive", "utc" or "number"
     "Times as int64: nanoseconds for datetimes, the numbers themselves for whole numbers."
     import pandas as pd
+
     zoned = getattr(getattr(values, "dtype", None), "tz", None) is not None
     if not zoned:
         if not isinstance(values, np.ndarray) and pd.api.types.is_numeric_dtype(getattr(values, "dtype", object)):
@@ -42,21 +43,29 @@ def to_ticks(
             raise TypeError("not a column of datetimes")
         index = pd.DatetimeIndex(values)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} are neither datetimes nor whole numbers",
-                        found=f"dtype {values.dtype}, shape {np.shape(values)} ({error})",
-                        expected="one zone, or none, for all rows", fix="convert with pandas.to_datetime(..., utc=True)") from None
+        raise DataError(
+            f"{name} are neither datetimes nor whole numbers",
+            found=f"dtype {values.dtype}, shape {np.shape(values)} ({error})",
+            expected="one zone, or none, for all rows",
+            fix="convert with pandas.to_datetime(..., utc=True)",
+        ) from None
     return index.as_unit("ns").asi8, "utc" if index.tz is not None else "naive"
 
 # %% ../../nbs/00_core/05_timeline.ipynb #ffa8c971
 def _whole_ticks(values: np.ndarray, name: str) -> np.ndarray:
     "Numbers as int64, NaN as NAT; fractions and infinities are refused."
-    if values.dtype.kind in "iu": return values.astype(np.int64, copy=False)
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64, copy=False)
     missing = np.isnan(values)
     whole = np.where(missing, 0, values)
     odd = ~np.isfinite(whole) | (whole != np.round(whole))
     if odd.any():
-        raise DataError(f"{name} given as numbers must be whole", where=first_rows(odd), found=repr(float(values[odd][0])),
-                        expected="an ordered unit such as a day's index or season * 100 + week")
+        raise DataError(
+            f"{name} given as numbers must be whole",
+            where=first_rows(odd),
+            found=repr(float(values[odd][0])),
+            expected="an ordered unit such as a day's index or season * 100 + week",
+        )
     return np.where(missing, NAT, whole.astype(np.int64))
 
 # %% ../../nbs/00_core/05_timeline.ipynb #fe0cf1da
@@ -67,17 +76,22 @@ def to_duration(
 ) -> int:  # ticks, >= 0
     "A length of time in ticks."
     import pandas as pd
+
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.timedelta64))
     fits = number and (value == 0 or kind == "number" and np.isfinite(value) and value == int(value))
     ticks = int(value) if fits else None
-    bare = isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit()  # pandas takes a number without a unit for nanoseconds
+    # pandas takes a number without a unit for nanoseconds
+    bare = isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit()
     if not number and not bare and kind != "number":
-        try: ticks = pd.Timedelta(value).as_unit("ns").value
-        except (TypeError, ValueError, AttributeError): pass  # NaT has no unit
+        try:
+            ticks = pd.Timedelta(value).as_unit("ns").value
+        except (TypeError, ValueError, AttributeError):
+            pass  # NaT has no unit
     if ticks is None or ticks < 0:
         expected, example = ("a whole number >= 0", "5") if kind == "number" else ("a Timedelta >= 0", "pandas.Timedelta('5D')")
-        raise ConfigError(f"{name} is not a length of time that fits the times", found=repr(value), expected=expected,
-                          fix=f"{name}={example}")
+        raise ConfigError(
+            f"{name} is not a length of time that fits the times", found=repr(value), expected=expected, fix=f"{name}={example}"
+        )
     return ticks
 
 # %% ../../nbs/00_core/05_timeline.ipynb #df3f3cf5
@@ -94,21 +108,26 @@ def whole_number(
 # %% ../../nbs/00_core/05_timeline.ipynb #2ec736bc
 class Timeline:
     "Rows in time order: int64 times and label ends, where each fold unit starts, and the way back to row numbers."
-    def __init__(self,
+
+    def __init__(
+        self,
         times: ArrayLike,  # (N,) when each row's prediction is made; any order
         label_end: ArrayLike | None = None,  # (N,) when its label became known; None: at once, honest only for labels of zero length
-        groups: ArrayLike | None = None,  # (N,) ordered number of the unit that folds may not split, e.g. season * 100 + week; None: the timestamp
+        # (N,) ordered number of the unit that folds may not split, e.g. season * 100 + week; None: the timestamp
+        groups: ArrayLike | None = None,
         unlabelled: bool = False,  # keep rows without label_end as rows to predict
     ):
         ticks, self.kind = to_ticks(times)
         ends = ticks if label_end is None else _label_ends(label_end, ticks, self.kind)
-        if not len(ticks): raise DataError("there are no rows to split", found="0 rows", expected="at least 2 rows")
+        if not len(ticks):
+            raise DataError("there are no rows to split", found="0 rows", expected="at least 2 rows")
         if ticks.min() == NAT:
             raise DataError("times are missing", where=first_rows(ticks == NAT), fix="a row without a time cannot be placed")
         self.n_rows, keep = len(ticks), None if unlabelled or ends.max() != NEVER else ends != NEVER
         ordered = (ticks[1:] >= ticks[:-1]).all()
         order = None if ordered else np.argsort(ticks, kind="stable")
-        if keep is not None: order = np.flatnonzero(keep) if order is None else order[keep[order]]
+        if keep is not None:
+            order = np.flatnonzero(keep) if order is None else order[keep[order]]
         if order is not None and not len(order):
             raise DataError("no row has a known label", found=f"{self.n_rows} rows, label_end missing in all")
         self.order = order  # None: row numbers are positions in time
@@ -116,43 +135,57 @@ class Timeline:
         self.units = self.times if groups is None else self.align(groups, "groups")
         self.starts = np.concatenate([[0], np.flatnonzero(self.units[1:] != self.units[:-1]) + 1])
 
-    def __len__(self) -> int: return len(self.times)
+    def __len__(self) -> int:
+        return len(self.times)
 
     def rows(self, positions: np.ndarray | slice) -> np.ndarray:
         "Row numbers of the caller, in time order."
-        if self.order is not None: return self.order[positions]
+        if self.order is not None:
+            return self.order[positions]
         return np.arange(positions.start, positions.stop) if isinstance(positions, slice) else positions
 
     def align(self, values: ArrayLike, name: str) -> np.ndarray:
         "An ordered column (groups, seasons) in time order; one that runs against time or cuts through an instant is refused."
         column, kind = to_ticks(values, name)
-        if len(column) != self.n_rows: raise DataError(f"{name} and times differ in length", found=f"{len(column)} and {self.n_rows}")
-        if self.order is not None: column = column[self.order]
+        if len(column) != self.n_rows:
+            raise DataError(f"{name} and times differ in length", found=f"{len(column)} and {self.n_rows}")
+        if self.order is not None:
+            column = column[self.order]
         step, still = column[1:] != column[:-1], self.times[1:] == self.times[:-1]
         bad = np.flatnonzero((column[1:] < column[:-1]) | (step & still))
         if len(bad) or column.min() == NAT:
             at = bad[:1].tolist() or [int(column.argmin())]
-            raise DataError(f"{name} do not follow time", where=f"at {self.stamp(self.times[at[0]])}",
-                            found=f"{column[at[0]:at[0] + 2].tolist()}, {len(bad)} breaks",
-                            expected="all rows of one before the first row of the next, none at the same instant",
-                            fix=f"number the {name} in the order of time")
+            raise DataError(
+                f"{name} do not follow time",
+                where=f"at {self.stamp(self.times[at[0]])}",
+                found=f"{column[at[0] : at[0] + 2].tolist()}, {len(bad)} breaks",
+                expected="all rows of one before the first row of the next, none at the same instant",
+                fix=f"number the {name} in the order of time",
+            )
         return column
 
     def stamp(self, tick: int) -> Any:
         "A tick as a reader knows it: a Timestamp, or the number."
         import pandas as pd
+
         return int(tick) if self.kind == "number" else pd.Timestamp(int(tick), tz="UTC" if self.kind == "utc" else None)
 
 # %% ../../nbs/00_core/05_timeline.ipynb #cccb9aa3
 def _label_ends(label_end: ArrayLike, ticks: np.ndarray, kind: str) -> np.ndarray:
     "Label ends as ticks, NEVER where unknown; they must be of the times' kind and not before them."
     ends, ends_kind = to_ticks(label_end, "label_end")
-    if len(ends) != len(ticks): raise DataError("label_end and times differ in length", found=f"{len(ends)} and {len(ticks)}")
+    if len(ends) != len(ticks):
+        raise DataError("label_end and times differ in length", found=f"{len(ends)} and {len(ticks)}")
     missing = ends == NAT
     if ends_kind != kind and not missing.all():
-        raise DataError("times and label_end are of different kinds", found=f"times are {kind}, label_end is {ends_kind}",
-                        expected="both with a zone, both without, or both numbers", fix="localise one of them: nothing is guessed")
-    if missing.any(): ends = np.where(missing, NEVER, ends)
+        raise DataError(
+            "times and label_end are of different kinds",
+            found=f"times are {kind}, label_end is {ends_kind}",
+            expected="both with a zone, both without, or both numbers",
+            fix="localise one of them: nothing is guessed",
+        )
+    if missing.any():
+        ends = np.where(missing, NEVER, ends)
     early = ends < ticks
     if early.any():
         raise DataError("label_end is before time", where=first_rows(early), fix="a label cannot be known before the decision is made")
@@ -172,8 +205,11 @@ def block_bounds(
     end = len(line) if high is None else int(np.searchsorted(keys, high, "right"))
     for edge in {first, end} - {0, len(line)}:
         if line.units[edge] == line.units[edge - 1]:
-            raise DataError(f"the bounds {block} cut through a group", where=f"group {line.units[edge]}, at {line.stamp(line.times[edge])}",
-                            fix="give bounds that lie between groups, or blocks in groups with by=groups")
+            raise DataError(
+                f"the bounds {block} cut through a group",
+                where=f"group {line.units[edge]}, at {line.stamp(line.times[edge])}",
+                fix="give bounds that lie between groups, or blocks in groups with by=groups",
+            )
     return first, max(first, end)
 
 # %% ../../nbs/00_core/05_timeline.ipynb #57a0c226
@@ -182,12 +218,18 @@ def _bound(value: Any, kind: str, last: bool) -> int:
     import datetime as dt
 
     import pandas as pd
-    if kind == "number": return whole_number(value, "a bound", NAT)
+
+    if kind == "number":
+        return whole_number(value, "a bound", NAT)
     whole_day = isinstance(value, str) and len(value) <= 10 or isinstance(value, dt.date) and not isinstance(value, dt.datetime)
-    try: moment = pd.Timestamp(value)
+    try:
+        moment = pd.Timestamp(value)
     except (TypeError, ValueError):
         raise ConfigError("a bound is not a time", found=repr(value), expected="'2021-12-31' or a Timestamp") from None
-    if kind == "utc": moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
-    elif moment.tzinfo is not None: raise ConfigError("a bound has a zone, the times have none", found=repr(value), fix="drop the zone")
-    if whole_day and last: moment = pd.Period(value if isinstance(value, str) else str(value)).end_time.tz_localize(moment.tzinfo)
+    if kind == "utc":
+        moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+    elif moment.tzinfo is not None:
+        raise ConfigError("a bound has a zone, the times have none", found=repr(value), fix="drop the zone")
+    if whole_day and last:
+        moment = pd.Period(value if isinstance(value, str) else str(value)).end_time.tz_localize(moment.tzinfo)
     return moment.as_unit("ns").value

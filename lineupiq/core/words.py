@@ -21,6 +21,7 @@ def words_of(
 ) -> dict[str, str]:  # parameter -> its words; `return` for what comes back
     "The comments beside parameters, or beside the fields of a dataclass."
     from fastcore.docments import docments
+
     if is_dataclass(thing):
         return field_comments(thing)
     function = thing.__init__ if inspect.isclass(thing) else thing
@@ -28,9 +29,13 @@ def words_of(
         found, source = docments(function, full=True), inspect.getsource(function)
     except (OSError, TypeError, ValueError):  # without a source, or of another language
         return {}
-    words = {k: str(v["docment"]) for k, v in found.items() if k != "self" and isinstance(v, dict) and v.get("docment")}
+    words = {k: " ".join(v["docment"].split()) for k, v in found.items() if k != "self" and isinstance(v, dict) and v.get("docment")}
     if rest := re.search(r"\*\*(\w+)[^#\n]*#[ ]*(.+)", source):  # docments leaves the other options out
-        words = {**{k: v for k, v in words.items() if k != "return"}, rest[1]: rest[2].strip(), **({"return": words["return"]} if "return" in words else {})}
+        words = {
+            **{k: v for k, v in words.items() if k != "return"},
+            rest[1]: rest[2].strip(),
+            **({"return": words["return"]} if "return" in words else {}),
+        }
     return words
 
 

@@ -32,8 +32,14 @@ __all__ = ['log', 'ALIASES', 'NOTHING', 'EARLIER', 'COLUMN', 'SYMBOL', 'CONTRACT
 
 # %% ../../nbs/01_data/05_bars.ipynb #8c1c4796
 ALIASES = {
-    "time": ("datetime", "date_time", "timestamp", "time", "date", "open_time", "gmt_time", "local_time", "unix", "unix_timestamp"), "symbol": ("symbol", "ticker", "instrument"),
-    "open": ("open",), "high": ("high",), "low": ("low",), "close": ("close",), "volume": ("volume", "vol", "tick_volume", "tickvol", "real_volume"), "contract": ("contract",),
+    "time": ("datetime", "date_time", "timestamp", "time", "date", "open_time", "gmt_time", "local_time", "unix", "unix_timestamp"),
+    "symbol": ("symbol", "ticker", "instrument"),
+    "open": ("open",),
+    "high": ("high",),
+    "low": ("low",),
+    "close": ("close",),
+    "volume": ("volume", "vol", "tick_volume", "tickvol", "real_volume"),
+    "contract": ("contract",),
 }
 _DATED = r"(?:19|20)\d\d(?:[-_](?:0[1-9]|1[0-2])(?:[-_](?:0[1-9]|[12]\d|3[01]))?)?|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 NOTHING: Mapping[str, str] = MappingProxyType({})  # no column was named
@@ -44,9 +50,10 @@ _LENGTH = r"\d+(?:s|m|h|d|w|mo)|\d*(?:sec|min|minute|hour|day|week|month|tick)s?
 
 def symbol_of(
     path: str | Path,  # a file's path
-    symbol_from: str | None = None,  # None: the rule below; "folder": the folder's name; "column:NAME": that column, not the name; else a pattern with one group, searched in the file's name
+    symbol_from: str | None = None,  # None: the rule below; folder: its name; column:NAME: that column; else a pattern with one group
 ) -> str:  # "data/BTCUSDT_5min.parquet" → "BTCUSDT"
-    "The symbol that a file name states: the name without its ending, and without dates (2023, 2023-01, 20230115) and bar lengths (5min, 1h, daily) at its end."
+    """The symbol that a file name states: the name without its ending, and without dates (2023, 2023-01, 20230115) and bar lengths (5min,
+    1h, daily) at its end."""
     path = Path(path)
     if symbol_from == "folder":
         return path.absolute().parent.name
@@ -63,12 +70,28 @@ def _by_pattern(path: Path, pattern: str) -> str:
     try:
         compiled = re.compile(pattern)
     except re.error as err:
-        raise ConfigError("a pattern that cannot be read", where="symbol_from, --symbol-from", found=f"{pattern!r}: {err}", expected="folder, column:NAME, or a pattern with one group, e.g. '^([A-Z]+)_'") from None
+        raise ConfigError(
+            "a pattern that cannot be read",
+            where="symbol_from, --symbol-from",
+            found=f"{pattern!r}: {err}",
+            expected="folder, column:NAME, or a pattern with one group, e.g. '^([A-Z]+)_'",
+        ) from None
     if compiled.groups != 1:
-        raise ConfigError("a pattern without its one group", where="symbol_from, --symbol-from", found=repr(pattern), expected="folder, column:NAME, or a pattern with one group, e.g. '^([A-Z]+)_'")
+        raise ConfigError(
+            "a pattern without its one group",
+            where="symbol_from, --symbol-from",
+            found=repr(pattern),
+            expected="folder, column:NAME, or a pattern with one group, e.g. '^([A-Z]+)_'",
+        )
     found = compiled.search(path.name)
     if found is None or not found.group(1):
-        raise DataError("a file name that the pattern does not fit", where=str(path), found=path.name, expected=pattern, fix="see symbol_from, --symbol-from")
+        raise DataError(
+            "a file name that the pattern does not fit",
+            where=str(path),
+            found=path.name,
+            expected=pattern,
+            fix="see symbol_from, --symbol-from",
+        )
     return found.group(1)
 
 # %% ../../nbs/01_data/05_bars.ipynb #30cfe39b
@@ -78,7 +101,9 @@ def _volume_of(
 ) -> str | None:  # a column
     "The column of volume: by its name, else by a name that begins or ends with volume; one that has any comes first."
     near = [n for n in by_name if re.fullmatch(r"(volume|vol)[_( ].*|.*[_ ](volume|vol|qty|quantity)|qty|quantity", n)]
-    candidates = [by_name[n] for n in dict.fromkeys([*(a for a in ALIASES["volume"] if a in by_name), *sorted(near, key=list(by_name).index)])]
+    candidates = [
+        by_name[n] for n in dict.fromkeys([*(a for a in ALIASES["volume"] if a in by_name), *sorted(near, key=list(by_name).index)])
+    ]
     some = [c for c in candidates if pd.api.types.is_numeric_dtype(table[c]) and (table[c] > 0).any()]
     return next(iter([*some, *candidates]), None)
 
@@ -99,7 +124,11 @@ def _canonical(
     found |= {role: _named_column(table, column, role, where) for role, column in named.items()}
     found["volume"] = _volume_of(table, by_name)
     if found["volume"] is None:
-        log.warning("%s: no column was taken for volume, so the features of volume are left out; columns: %s", where or "bars", ", ".join(map(str, table.columns[:12])))
+        log.warning(
+            "%s: no column was taken for volume, so the features of volume are left out; columns: %s",
+            where or "bars",
+            ", ".join(map(str, table.columns[:12])),
+        )
     elif str(found["volume"]).strip(" <>").lower() not in ("volume", "vol"):
         log.warning("%s: volume is taken from the column '%s'", where or "bars", found["volume"])
     out = pd.DataFrame({k: table[c] for k, c in found.items() if c is not None})
@@ -112,7 +141,12 @@ def _named_column(table: pd.DataFrame, column: str, role: str, where: str) -> st
     "A column by the name that was said, whatever its case."
     by_name = {str(c).strip().lower(): c for c in table.columns}
     if (found := by_name.get(column.strip().lower())) is None:
-        raise DataError("a column that is not in the bars", where=where, found=f"{column!r}{did_you_mean(column, list(map(str, table.columns)))}", expected=f"the column of each bar's {role}; there are {', '.join(map(str, table.columns[:12]))}")
+        raise DataError(
+            "a column that is not in the bars",
+            where=where,
+            found=f"{column!r}{did_you_mean(column, list(map(str, table.columns)))}",
+            expected=f"the column of each bar's {role}; there are {', '.join(map(str, table.columns[:12]))}",
+        )
     return found
 
 
@@ -127,6 +161,7 @@ def _clock(times: pd.Series) -> pd.Series:
 @dataclass(frozen=True)
 class Stamps:
     "The form of the time stamps in files, and the zone they are in."
+
     timezone: str | None = None  # zone of naive stamps (IANA name); aware stamps are converted to it; None = leave as they are
     time_format: str | None = None  # strptime format of text; None = by the column
     time_unit: str | None = None  # s, ms, us or ns since 1970 UTC; None = by the size of the numbers
@@ -154,7 +189,9 @@ def _parse_times(
     except ConfigError:  # an unknown zone, which is a ValueError, too
         raise
     except (ValueError, OverflowError) as e:
-        raise DataError("times do not have the stated format", where=path, found=str(e).splitlines()[0][:120], expected=str(how.time_format)) from None
+        raise DataError(
+            "times do not have the stated format", where=path, found=str(e).splitlines()[0][:120], expected=str(how.time_format)
+        ) from None
     return times.dt.tz_convert(how.timezone) if how.timezone else times
 
 # %% ../../nbs/01_data/05_bars.ipynb #697f6281
@@ -197,8 +234,12 @@ def _read_one(
     bars = _canonical(table, str(path), columns)
     if bars is None:
         if named:
-            raise DataError("not a table of bars", where=str(path), found=", ".join(map(str, table.columns[:12])),
-                            expected="open, high, low, close and a time column")
+            raise DataError(
+                "not a table of bars",
+                where=str(path),
+                found=", ".join(map(str, table.columns[:12])),
+                expected="open, high, low, close and a time column",
+            )
         log.log(logging.WARNING if path.name.lower().endswith(".txt") else logging.INFO, "not a table of bars, passed over: %s", path)
         return None
     if bars.empty:
@@ -226,9 +267,13 @@ def _agree(
     "Files have a zone or none, and files of one symbol bars of one length."
     zones = {str(t["time"].dt.tz) for t in tables}
     if len(zones) > 1 and "None" in zones:
-        raise DataError("files with and without a time zone are mixed", found=", ".join(sorted(zones)), expected="one kind",
-                        where=", ".join(f"{t['symbol'].iloc[0]} {t['time'].dt.tz}" for t in tables[:6]),
-                        fix="pass timezone=... (--timezone) to give naive stamps a zone, or symbols=... (--symbol) to read fewer")
+        raise DataError(
+            "files with and without a time zone are mixed",
+            found=", ".join(sorted(zones)),
+            expected="one kind",
+            where=", ".join(f"{t['symbol'].iloc[0]} {t['time'].dt.tz}" for t in tables[:6]),
+            fix="pass timezone=... (--timezone) to give naive stamps a zone, or symbols=... (--symbol) to read fewer",
+        )
     if len(zones) > 1:
         tables = [t.assign(time=t["time"].dt.tz_convert("UTC")) for t in tables]
     steps: dict[str, pd.Timedelta] = {}
@@ -236,8 +281,12 @@ def _agree(
         for symbol, group in t.groupby("symbol"):
             step = nominal_step(group["time"])
             if len(group) > 2 and steps.setdefault(symbol, step) != step:
-                raise DataError("files of one symbol have bars of different lengths", where=symbol, found=f"{steps[symbol]} and {step}",
-                                fix="read one bar length at a time")
+                raise DataError(
+                    "files of one symbol have bars of different lengths",
+                    where=symbol,
+                    found=f"{steps[symbol]} and {step}",
+                    fix="read one bar length at a time",
+                )
     return tables
 
 
@@ -260,8 +309,14 @@ def _join(
     if (odd := once.duplicated(["symbol", "time"], keep=False).to_numpy()).any():
         pair = once[odd].sort_values(["symbol", "time"], kind="stable")
         files = [list(tables)[k] for k in pair["_file"].iloc[:2]]
-        raise DataError("two files give one symbol with different prices", where=", ".join(map(str, files)), found=f"{odd.sum() // 2} bar(s), first: {pair['symbol'].iloc[0]} {pair['time'].iloc[0]}: close {pair['close'].iloc[0]:g} and {pair['close'].iloc[1]:g}",
-                        expected="one price for each symbol and time", fix="say where the symbol's name stands with symbol_from (--symbol-from folder, or a pattern), or leave one of the files out")
+        raise DataError(
+            "two files give one symbol with different prices",
+            where=", ".join(map(str, files)),
+            found=f"{odd.sum() // 2} bar(s), first: {pair['symbol'].iloc[0]} {pair['time'].iloc[0]}: close {pair['close'].iloc[0]:g} and "
+            f"{pair['close'].iloc[1]:g}",
+            expected="one price for each symbol and time",
+            fix="say where the symbol's name stands with symbol_from (--symbol-from folder, or a pattern), or leave one of the files out",
+        )
     if CONTRACT in both and len(once) < len(both):
         _one_contract(both, list(tables))
     if len(once) < len(both):
@@ -278,8 +333,13 @@ def _one_contract(
     twice = both[both.duplicated(["symbol", "time"], keep=False)]
     odd = twice[twice.groupby(["symbol", "time"])[CONTRACT].transform("nunique") > 1].sort_values(["symbol", "time"], kind="stable")
     if len(odd):
-        raise DataError("two files call the contract of a bar differently", where=", ".join(str(files[k]) for k in odd["_file"].iloc[:2]), found=f"{odd['symbol'].iloc[0]} {odd['time'].iloc[0]}: {odd[CONTRACT].iloc[0]} and {odd[CONTRACT].iloc[1]}",
-                        expected="one contract for each symbol and time", fix="cut the files where the contract rolls")
+        raise DataError(
+            "two files call the contract of a bar differently",
+            where=", ".join(str(files[k]) for k in odd["_file"].iloc[:2]),
+            found=f"{odd['symbol'].iloc[0]} {odd['time'].iloc[0]}: {odd[CONTRACT].iloc[0]} and {odd[CONTRACT].iloc[1]}",
+            expected="one contract for each symbol and time",
+            fix="cut the files where the contract rolls",
+        )
 
 
 def _contract_gaps(bars: pd.DataFrame) -> None:
@@ -287,8 +347,13 @@ def _contract_gaps(bars: pd.DataFrame) -> None:
     gone = bars[CONTRACT].isna()
     some = gone & bars.groupby("symbol")[CONTRACT].transform("count").gt(0)
     if some.any():
-        raise DataError("bars whose contract is not said, beside others whose contract is", where=f"column '{CONTRACT}', symbol '{bars['symbol'][some].iloc[0]}'", found=f"{int(some.sum())} rows, first {bars['time'][some].iloc[0]}",
-                        expected="a contract for every bar, or for none", fix="fill it, take the column out, or say where contracts change (rolls, --rolls)")
+        raise DataError(
+            "bars whose contract is not said, beside others whose contract is",
+            where=f"column '{CONTRACT}', symbol '{bars['symbol'][some].iloc[0]}'",
+            found=f"{int(some.sum())} rows, first {bars['time'][some].iloc[0]}",
+            expected="a contract for every bar, or for none",
+            fix="fill it, take the column out, or say where contracts change (rolls, --rolls)",
+        )
 
 # %% ../../nbs/01_data/05_bars.ipynb #073c24d0
 def pick_symbols(
@@ -332,19 +397,28 @@ def _read_all(
 @dataclass(frozen=True)
 class Market:
     "When a market is open, and where its contracts change."
+
     session: str | None = None  # rth, eth, 24x7, a clock, or an exchange's calendar; None = every bar
     labels_within: str | None = None  # "session": no label and no return reaches from one session into the next; None: they do
-    rolls: tuple[str, ...] = ()  # a column that names the contract, a CSV of dates, or dates; none: contracts are not looked at, beyond a column called contract
+    # a column that names the contract, a CSV of dates, or dates; none: contracts are not looked at, beyond a column called contract
+    rolls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels_within not in (None, "session"):
-            raise ConfigError("unknown limit of labels", where="labels_within, --labels-within", found=repr(self.labels_within), expected="session")
+            raise ConfigError(
+                "unknown limit of labels", where="labels_within, --labels-within", found=repr(self.labels_within), expected="session"
+            )
         if self.labels_within is not None and self.session is None:
-            raise ConfigError("labels within the session, but no session is said", where="labels_within, --labels-within", expected="session: rth, eth, 24x7, a clock or an exchange's calendar")
+            raise ConfigError(
+                "labels within the session, but no session is said",
+                where="labels_within, --labels-within",
+                expected="session: rth, eth, 24x7, a clock or an exchange's calendar",
+            )
         if self.session is not None:
             session_of(self.session)
 
-    def columns(self,
+    def columns(
+        self,
         symbol_from: str | None,  # as in symbol_of
     ) -> dict[str, str]:  # role -> column
         "The columns that the options name: that of the symbol, and that of the contract."
@@ -378,7 +452,8 @@ def _by_market(
     return bars[[*BAR_COLUMNS, *made]]
 
 # %% ../../nbs/01_data/05_bars.ipynb #0e0e1f22
-READING = ("timezone", "sort", "stamp", "time_format", "time_unit", "symbol_from", "session", "labels_within", "rolls")  # how files are read, as sources and commands pass it on
+# how files are read, as sources and commands pass it on
+READING = ("timezone", "sort", "stamp", "time_format", "time_unit", "symbol_from", "session", "labels_within", "rolls")
 
 
 def _joined_bars(
@@ -425,7 +500,9 @@ def read_as(
     "Read bars by options that are told by name."
     own = {k: v for k, v in reading.items() if v is not None}
     earlier, rolls = list(own.pop("earlier", None) or ()), own.pop("rolls", None) or ()
-    market = Market(own.pop("session", None), own.pop("labels_within", None), (rolls,) if isinstance(rolls, str) else tuple(map(str, rolls)))
+    market = Market(
+        own.pop("session", None), own.pop("labels_within", None), (rolls,) if isinstance(rolls, str) else tuple(map(str, rolls))
+    )
     if not earlier:
         return read_bars(paths, symbols=symbols, market=market, **own)
     how = Stamps(own.get("timezone"), own.get("time_format"), own.get("time_unit"), own.get("stamp", "close"))
@@ -433,7 +510,13 @@ def read_as(
     read = (bool(own.get("sort")), how, own.get("symbol_from"), market)
     new = _joined_bars(paths, wanted, *read)
     old = None if _history_gone(new, earlier) else _past_of(new, earlier, *read)
-    both = new if old is None else pd.concat([old.assign(**{EARLIER: True}), new.assign(**{EARLIER: False})], ignore_index=True).sort_values(["symbol", "time"], kind="stable", ignore_index=True)
+    both = (
+        new
+        if old is None
+        else pd.concat([old.assign(**{EARLIER: True}), new.assign(**{EARLIER: False})], ignore_index=True).sort_values(
+            ["symbol", "time"], kind="stable", ignore_index=True
+        )
+    )
     return _by_market(both, how.stamp, market)
 
 # %% ../../nbs/01_data/05_bars.ipynb #e7944b75
@@ -444,28 +527,44 @@ def _history_gone(new: pd.DataFrame, earlier: list[str | Path]) -> bool:
         return False
     short = [str(s) for s, n in new.groupby("symbol").size().items() if n <= HISTORY]
     if short:
-        raise DataError("the history of these bars cannot be made: the file that they follow is not there", where=", ".join(map(str, gone)), found=f"{', '.join(short[:5])}: no more than {HISTORY} bars of their own",
-                        expected="the bars that the model was trained on", fix="put it back, or give it along with the new bars: --path OLD --path NEW")
+        raise DataError(
+            "the history of these bars cannot be made: the file that they follow is not there",
+            where=", ".join(map(str, gone)),
+            found=f"{', '.join(short[:5])}: no more than {HISTORY} bars of their own",
+            expected="the bars that the model was trained on",
+            fix="put it back, or give it along with the new bars: --path OLD --path NEW",
+        )
     log.warning("the history comes from the given files alone: %s is not there", ", ".join(map(str, gone)))
     return True
 
 
-def _past_of(new: pd.DataFrame, earlier: list[str | Path], sort: bool, how: Stamps, symbol_from: str | None, market: Market) -> pd.DataFrame | None:
+def _past_of(
+    new: pd.DataFrame, earlier: list[str | Path], sort: bool, how: Stamps, symbol_from: str | None, market: Market
+) -> pd.DataFrame | None:
     "What known files have of the symbols before their first new bars; None: nothing."
     first = new.groupby("symbol")["time"].min()
     tables = _read_all(_bar_files(earlier), set(first.index), sort, how, symbol_from, market.columns(symbol_from))
     parts = {f: part for f, t in tables.items() if len(part := t[t["symbol"].isin(first.index)])}
     there = sorted({str(s) for t in tables.values() for s in t["symbol"].unique()})
     if strange := [str(s) for s, n in new.groupby("symbol").size().items() if n <= HISTORY and s not in there]:
-        raise DataError("the history of these bars cannot be made: the files that they follow do not have their symbol", where=", ".join(map(str, earlier)), found=", ".join(strange[:5]), expected=", ".join(there[:20]),
-                        fix="call the new file as the old one was called, or say where the symbol stands with symbol_from (--symbol-from)")
+        raise DataError(
+            "the history of these bars cannot be made: the files that they follow do not have their symbol",
+            where=", ".join(map(str, earlier)),
+            found=", ".join(strange[:5]),
+            expected=", ".join(there[:20]),
+            fix="call the new file as the old one was called, or say where the symbol stands with symbol_from (--symbol-from)",
+        )
     if not parts:
         return None
     old = _join(parts)
     _agree([old, new])  # one zone or none, bars of one length
     old = old.assign(time=old["time"].dt.tz_convert(new["time"].dt.tz)) if new["time"].dt.tz is not None else old
     if (CONTRACT in old) != (CONTRACT in new):
-        raise DataError("a column contract is in the new bars or in those that they follow, but not in both", where=", ".join(map(str, parts)), expected="the same columns")
+        raise DataError(
+            "a column contract is in the new bars or in those that they follow, but not in both",
+            where=", ".join(map(str, parts)),
+            expected="the same columns",
+        )
     old = old[old["time"] < old["symbol"].map(first)]
     return old if len(old) else None
 
@@ -473,6 +572,7 @@ def _past_of(new: pd.DataFrame, earlier: list[str | Path], sort: bool, how: Stam
 def _shipped(name: str) -> pd.DataFrame:
     "A table of the `arch` package, read without importing it, which takes two seconds."
     from importlib.util import find_spec
+
     if (found := find_spec("arch")) is None:
         raise ModuleNotFoundError("No module named 'arch'", name="arch")
     table = pd.read_csv(Path(found.origin).parent / "data" / name / f"{name}.csv.gz")

@@ -36,6 +36,7 @@ SPLITS_DIR = Path("data/splits")  # where split files are looked for, below the 
 @dataclass
 class DatasetConfig:
     "The paths of the splits, and the choices that make data sets of them."
+
     train_path: str | Path  # parquet or CSV with datetime, symbol, label columns and features
     val_path: str | Path | None = None  # None = no such split; a file that serves several splits needs a column `split`
     test_path: str | Path | None = None
@@ -74,7 +75,7 @@ def problems(self: DatasetConfig) -> list[str]:
     out += [f"{s}_path: no such file: {p}" for s, p in self.paths.items() if not p.is_file()]
     given = [] if self.feature_columns in (None, "auto") else list(self.feature_columns)
     if (isinstance(self.feature_columns, str) and self.feature_columns != "auto") or len(set(given)) < len(given):
-        out.append(f"feature_columns={self.feature_columns!r}: a list of different names, or \"auto\"")
+        out.append(f'feature_columns={self.feature_columns!r}: a list of different names, or "auto"')
         given = []
     out += [f"feature_columns: '{c}' is not a feature" for c in given if c in META or str(c).startswith("label_") or c == self.label]
     if self.include_symbols is not None and (isinstance(self.include_symbols, str) or not len(self.include_symbols)):
@@ -118,8 +119,12 @@ def _check_names(
     if missing:
         raise DataError("columns are missing", where=str(path), found=", ".join(missing), expected=", ".join(needed))
     if config.feature_columns is None or not len(config.feature_columns):
-        raise ConfigError("feature_columns is empty: features are never chosen automatically", where=str(path), found="candidates: " + ", ".join(candidates[:40]),
-                          fix='list the columns that were known at `datetime`, or say "auto" for those that the audit of columns clears')
+        raise ConfigError(
+            "feature_columns is empty: features are never chosen automatically",
+            where=str(path),
+            found="candidates: " + ", ".join(candidates[:40]),
+            fix='list the columns that were known at `datetime`, or say "auto" for those that the audit of columns clears',
+        )
     if config.feature_columns != "auto" and not set(config.feature_columns) <= set(candidates):
         pick_columns(table[candidates], config.feature_columns, where=str(path))  # raises, with the nearest names
 
@@ -134,8 +139,13 @@ def _read_split(
     _check_names(table, config, split)
     mine = (table["split"].astype(str) == split).to_numpy() if "split" in table else np.ones(len(table), dtype=bool)
     if _own(config, split) and mine.any() and not mine.all():
-        raise DataError("rows of other splits in the file of one", where=f"{path}: {first_rows(~mine)}", found=repr(str(table["split"][~mine].iloc[0])), expected=split,
-                        fix="give each split its own file, or name this one for all of them")
+        raise DataError(
+            "rows of other splits in the file of one",
+            where=f"{path}: {first_rows(~mine)}",
+            found=repr(str(table["split"][~mine].iloc[0])),
+            expected=split,
+            fix="give each split its own file, or name this one for all of them",
+        )
     table = table.assign(index=np.arange(len(table)), split=split)[mine]
     table = table.assign(datetime=clean_time(table["datetime"], "datetime"), symbol=table["symbol"].astype(str))
     if config.include_symbols is not None:
@@ -152,14 +162,20 @@ def _check_order(
     double = table.duplicated(["symbol", "datetime"]).to_numpy()
     if double.any():
         row = table[double].iloc[0]
-        raise LeakError("a row is there twice", where=first_rows(double), found=f"{row['symbol']} at {row['datetime']}",
-                        expected="each row in one split")
+        raise LeakError(
+            "a row is there twice",
+            where=first_rows(double),
+            found=f"{row['symbol']} at {row['datetime']}",
+            expected="each row in one split",
+        )
     span = table.groupby("split", sort=False)["datetime"].agg(["min", "max"])
     for before, after in zip(span.index[:-1], span.index[1:], strict=True):
         if span.loc[before, "max"] >= span.loc[after, "min"]:
-            raise LeakError(f"{before} rows are not before the {after} rows",
-                            found=f"{span.loc[before, 'max']} and {span.loc[after, 'min']}",
-                            expected="splits that follow each other in time")
+            raise LeakError(
+                f"{before} rows are not before the {after} rows",
+                found=f"{span.loc[before, 'max']} and {span.loc[after, 'min']}",
+                expected="splits that follow each other in time",
+            )
 
 
 def _labels(
@@ -170,8 +186,12 @@ def _labels(
     known = np.nan_to_num(numbers)
     odd = (np.isnan(numbers) & values.notna().to_numpy()) | (known != np.round(known)) | (np.abs(known) > 127)
     if odd.any():
-        raise DataError("labels are not classes", where=f"column '{values.name}', {first_rows(odd)}", found=repr(values[odd].iloc[0]),
-                        expected="small whole numbers such as -1, 0, 1")
+        raise DataError(
+            "labels are not classes",
+            where=f"column '{values.name}', {first_rows(odd)}",
+            found=repr(values[odd].iloc[0]),
+            expected="small whole numbers such as -1, 0, 1",
+        )
     return numbers
 
 # %% ../../nbs/01_data/04_dataset.ipynb #c9dfe575
@@ -197,6 +217,7 @@ AUDITED_FROM = 200  # labelled training rows; of fewer the audit sees too little
 @dataclass(frozen=True)
 class ChosenFeatures:
     "The outcome of an automatic choice of features: which stay, which go, and why."
+
     features: list[str]
     left_out: dict[str, str]  # column -> why
 
@@ -225,7 +246,13 @@ def choose_features(
 ) -> ChosenFeatures:
     "The candidates that the audit of columns clears."
     if (n := int(train[config.label].notna().sum())) < AUDITED_FROM:
-        raise DataError("too few rows for an automatic choice of features", where=f"{config.train_path}: labelled rows", found=str(n), expected=f"{AUDITED_FROM} or more", fix="list feature_columns")
+        raise DataError(
+            "too few rows for an automatic choice of features",
+            where=f"{config.train_path}: labelled rows",
+            found=str(n),
+            expected=f"{AUDITED_FROM} or more",
+            fix="list feature_columns",
+        )
     looked = _usable(train, _candidates(train, config), config.label)
     if found := [name for name, why in looked.items() if not why]:
         audit = getattr(import_module(AUDIT[0]), AUDIT[1])
@@ -233,14 +260,19 @@ def choose_features(
         looked |= {f.title.removeprefix("column "): f.evidence for f in said if f.verdict != "pass"}
     left = {name: why for name, why in looked.items() if why}
     if len(left) == len(looked):
-        raise ConfigError("feature_columns: auto found no column that the audit clears", where=str(config.train_path), found="; ".join(f"{k}: {v}" for k, v in left.items())[:500], fix="list feature_columns")
+        raise ConfigError(
+            "feature_columns: auto found no column that the audit clears",
+            where=str(config.train_path),
+            found="; ".join(f"{k}: {v}" for k, v in left.items())[:500],
+            fix="list feature_columns",
+        )
     return ChosenFeatures([name for name in looked if name not in left], left)
 
 # %% ../../nbs/01_data/04_dataset.ipynb #4a0889aa
 def read_splits(
     config: DatasetConfig,  # valid
     splits: Sequence[str] | None = None,  # None: all that there are
-) -> tuple[pd.DataFrame, DatasetConfig, ChosenFeatures | None]:  # the rows; the configuration with its features; how they were chosen, where they were
+) -> tuple[pd.DataFrame, DatasetConfig, ChosenFeatures | None]:  # rows, configuration, how features were chosen
     "The rows of split files, checked; an automatic choice of features is made, and printed."
     parts, choice = {s: _read_split(config, s) for s in config.paths if splits is None or s in splits}, None
     if len({str(p["datetime"].dt.tz) for p in parts.values()}) > 1:
@@ -260,6 +292,7 @@ def _keep_rows(
 ) -> np.memmap:  # the same rows, mapped read-only
     "Move rows into a file named by their content."
     import hashlib
+
     path = folder / f"rows_{hashlib.sha256(repr(rows.shape).encode() + rows.tobytes()).hexdigest()[:16]}.npy"
     with disk_errors(path):
         if not path.exists():
@@ -272,7 +305,9 @@ def _keep_rows(
 # %% ../../nbs/01_data/04_dataset.ipynb #4165f64c
 class TimeSeriesDataset:
     "Windows, labels and metadata of split files."
-    def __init__(self,
+
+    def __init__(
+        self,
         config: DatasetConfig,  # validated here
     ):
         table, config, self.choice = read_splits(config.validate())
@@ -286,7 +321,8 @@ class TimeSeriesDataset:
 
 # %% ../../nbs/01_data/04_dataset.ipynb #f1cc3f6a
 @patch
-def targets(self: TimeSeriesDataset,
+def targets(
+    self: TimeSeriesDataset,
     split: str,  # train, val or test
 ) -> np.ndarray:  # (N,) row numbers of the joined table
     "The labelled rows of a split; without neutral ones in training if so configured."
@@ -299,7 +335,8 @@ def targets(self: TimeSeriesDataset,
 
 # %% ../../nbs/01_data/04_dataset.ipynb #1246ddaf
 @patch
-def get_split(self: TimeSeriesDataset,
+def get_split(
+    self: TimeSeriesDataset,
     split: str,  # train, val or test
 ) -> tuple[Windows, np.ndarray, pd.DataFrame]:  # X (N, T, F) float32, y (N,) int8, metadata: datetime, symbol, index
     "One split; X is gathered when it is read."
@@ -333,8 +370,13 @@ def counts(self: TimeSeriesDataset) -> pd.DataFrame:  # a row a split: rows, tar
     for s in self.config.paths:
         mine = (self.meta["split"] == s).to_numpy()
         X, missing = self.get_split(s)[0], int(np.isnan(self.labels[mine]).sum())
-        out[s] = {"rows": int(mine.sum()), "targets": len(X), "without label": missing,
-                  "neutrals left out": int(mine.sum()) - missing - len(X), "short windows": X.short}
+        out[s] = {
+            "rows": int(mine.sum()),
+            "targets": len(X),
+            "without label": missing,
+            "neutrals left out": int(mine.sum()) - missing - len(X),
+            "short windows": X.short,
+        }
     return pd.DataFrame(out).T
 
 # %% ../../nbs/01_data/04_dataset.ipynb #6d012417
@@ -345,8 +387,13 @@ def to_container(self: TimeSeriesDataset) -> TimeSeriesDataContainer:
     for s in self.config.paths:
         parts[f"X_{s}"], parts[f"y_{s}"], parts["metadata"][s] = self.get_split(s)
     symbols = self.meta["symbol"].unique()
-    return TimeSeriesDataContainer(**parts, feature_names=self.get_feature_columns(), symbol=symbols[0] if len(symbols) == 1 else "all",
-                                   horizon=self.config.horizon, seq_len=self.config.sequence_length)
+    return TimeSeriesDataContainer(
+        **parts,
+        feature_names=self.get_feature_columns(),
+        symbol=symbols[0] if len(symbols) == 1 else "all",
+        horizon=self.config.horizon,
+        seq_len=self.config.sequence_length,
+    )
 
 # %% ../../nbs/01_data/04_dataset.ipynb #cc249ab8
 @patch
@@ -356,7 +403,8 @@ def __repr__(self: TimeSeriesDataset) -> str:
 
 # %% ../../nbs/01_data/04_dataset.ipynb #3318e186
 @patch
-def dataloader(self: TimeSeriesDataset,
+def dataloader(
+    self: TimeSeriesDataset,
     split: str,  # of `paths`
     batch_size: int = 256,  # windows in a batch
     shuffle: bool | None = None,  # a new order every epoch; None: for the training rows alone
@@ -379,6 +427,7 @@ def make_loader(
     "A DataLoader that gathers a whole batch at once."
     import torch
     from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+
     if batch_size < 1:
         raise ConfigError("a batch needs at least one window", found=f"batch_size={batch_size}", expected="1 or more")
 

@@ -20,13 +20,22 @@ from .panel import Feature
 __all__ = ['CALENDAR', 'VALUES', 'CalendarEntry', 'calendar_entries', 'calendar_columns']
 
 # %% ../../nbs/01_data/04c_dates.ipynb #06c50c26
-CALENDAR = {"weekday": "category", "month": "category", "quarter": "category", "hour": "numeric", "day_of_month": "numeric", "day_of_year": "numeric"}
-VALUES = {"weekday": tuple(calendar.day_name), "month": tuple(calendar.month_name[1:]), "quarter": ("Q1", "Q2", "Q3", "Q4")}  # all that there are: half a year of rows knows of the other half
+CALENDAR = {
+    "weekday": "category",
+    "month": "category",
+    "quarter": "category",
+    "hour": "numeric",
+    "day_of_month": "numeric",
+    "day_of_year": "numeric",
+}
+# all that there are: half a year of rows knows of the other half
+VALUES = {"weekday": tuple(calendar.day_name), "month": tuple(calendar.month_name[1:]), "quarter": ("Q1", "Q2", "Q3", "Q4")}
 
 
 @dataclass(frozen=True)
 class CalendarEntry:
     "One column of the calendar."
+
     word: str  # of CALENDAR, or holidays
     region: str | None = None  # of holidays: DE, DE-BY
 
@@ -50,10 +59,15 @@ def calendar_entries(
         if word not in known:
             problems.append(f"calendar: unknown word {str(word)[:40]!r}{did_you_mean(str(word), known)}")
         elif region is not None if word != "holidays" else not (isinstance(region, str) and region.strip()):
-            problems.append(f"calendar: {word} takes {'a country, e.g. holidays: DE or DE-BY' if word == 'holidays' else 'nothing'}, found {str(region)[:40]!r}")
+            problems.append(
+                f"calendar: {word} takes {'a country, e.g. holidays: DE or DE-BY' if word == 'holidays' else 'nothing'}, found "
+                f"{str(region)[:40]!r}"
+            )
         else:
             out.append(CalendarEntry(word, region))
-    problems += [f"calendar: {f.name} is there twice" for f in dict.fromkeys(c.feature for c in out) if [c.feature for c in out].count(f) > 1]
+    problems += [
+        f"calendar: {f.name} is there twice" for f in dict.fromkeys(c.feature for c in out) if [c.feature for c in out].count(f) > 1
+    ]
     return tuple(out), problems
 
 # %% ../../nbs/01_data/04c_dates.ipynb #0fd18f25
@@ -62,14 +76,22 @@ def _holidays(days: pd.DatetimeIndex, region: str) -> np.ndarray:  # (N,) 0 or 1
     try:
         import holidays
     except ImportError as err:
-        raise MissingExtra("holidays are not installed", where=f"calendar: holidays: {region}", found=str(err), fix="pip install 'lineupiq[holidays]'") from err
+        raise MissingExtra(
+            "holidays are not installed", where=f"calendar: holidays: {region}", found=str(err), fix="pip install 'lineupiq[holidays]'"
+        ) from err
     country, dash, part = region.partition("-")
     known = holidays.list_supported_countries(include_aliases=True)
     if country not in known or (dash and part not in known[country]):
         options = known if country not in known else [f"{country}-{p}" for p in known[country]]
-        raise ConfigError(f"no holidays of '{region}' are known{did_you_mean(region, options)}", where="calendar: holidays", expected=", ".join(sorted(options)[:12]) + ", …")
+        raise ConfigError(
+            f"no holidays of '{region}' are known{did_you_mean(region, options)}",
+            where="calendar: holidays",
+            expected=", ".join(sorted(options)[:12]) + ", …",
+        )
     dates = pd.DatetimeIndex(days.normalize().unique())
-    made = holidays.country_holidays(country, subdiv=part or None, years=range(dates.year.min(), dates.year.max() + 1)) if len(dates) else {}
+    made = (
+        holidays.country_holidays(country, subdiv=part or None, years=range(dates.year.min(), dates.year.max() + 1)) if len(dates) else {}
+    )
     return days.normalize().isin(pd.DatetimeIndex(list(made))).astype(np.float64) if len(made) else np.zeros(len(days))
 
 
@@ -80,7 +102,13 @@ def calendar_columns(
 ) -> pd.DataFrame:  # rows as in `time`
     "Columns that the date of each row says by itself, such as the day of the week."
     local = local_times(time, zone)
-    makers = {"weekday": local.day_name, "month": local.month_name, "quarter": lambda: "Q" + local.quarter.astype(str), "hour": lambda: local.hour.astype(np.float64),
-              "day_of_month": lambda: local.day.astype(np.float64), "day_of_year": lambda: local.dayofyear.astype(np.float64)}
+    makers = {
+        "weekday": local.day_name,
+        "month": local.month_name,
+        "quarter": lambda: "Q" + local.quarter.astype(str),
+        "hour": lambda: local.hour.astype(np.float64),
+        "day_of_month": lambda: local.day.astype(np.float64),
+        "day_of_year": lambda: local.dayofyear.astype(np.float64),
+    }
     made = {e.feature.name: _holidays(local, e.region) if e.region else np.asarray(makers[e.word]()) for e in entries}
     return pd.DataFrame(made, index=time.index)

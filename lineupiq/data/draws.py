@@ -17,16 +17,19 @@ __all__ = ['SCALES', 'DrawCurve', 'fit_draws']
 # %% ../../nbs/01_data/08a_draws.ipynb #c14bbdef
 class DrawCurve(NamedTuple):
     "The curve that turns a difference of strength into three probabilities."
+
     scale: float  # rating points that make odds of ten to one
     edge: float  # rating points that a home field is worth beside the difference
     draw: float  # rating points from even to the end of the band of draws
 
-    def probabilities(self,
+    def probabilities(
+        self,
         diff: np.ndarray,  # (N,) home rating minus away rating
         field: np.ndarray,  # (N,) 1 where a side is at home, 0 on neutral ground
     ) -> np.ndarray:  # (N, 3) away, draw, home
         "The three chances of each game."
         from scipy.special import expit
+
         eta, band = _line(self, diff, field)
         away, home = expit(-eta - band), expit(eta - band)
         return np.column_stack([away, 1 - away - home, home])
@@ -51,14 +54,29 @@ def fit_draws(
 ) -> tuple[DrawCurve, float]:  # the curve, and its mean log loss
     "The curve under which results of training games are likeliest."
     from scipy.optimize import minimize
+
     if not len(result) or not np.isin(result, (-1, 0, 1)).all():
-        raise DataError("results that are neither 1, 0 nor -1", found=str(np.unique(result)[:5].tolist()), expected="1: home, 0: draw, -1: away")
+        raise DataError(
+            "results that are neither 1, 0 nor -1", found=str(np.unique(result)[:5].tolist()), expected="1: home, 0: draw, -1: away"
+        )
     x, held = np.asarray(diff, float) / 100, field * (0.0 if edge is None else edge / 100)
     unit = 100 * np.log(10) / begin.scale
     low, high = (100 * np.log(10) / s for s in SCALES[::-1])
-    args = (x + held, np.asarray(field, float) if edge is None else np.zeros(len(x)), np.asarray(result), np.ones(len(x)) if w is None else np.asarray(w, float))
-    best = minimize(_draw_loss, [unit, unit * begin.edge / 100 if edge is None else 0.0, unit * begin.draw / 100], args, "L-BFGS-B", True,
-                    bounds=[(low, high), (-20, 20), (1e-9, 20)], options={"ftol": 1e-13, "gtol": 1e-8, "maxiter": 500})
+    args = (
+        x + held,
+        np.asarray(field, float) if edge is None else np.zeros(len(x)),
+        np.asarray(result),
+        np.ones(len(x)) if w is None else np.asarray(w, float),
+    )
+    best = minimize(
+        _draw_loss,
+        [unit, unit * begin.edge / 100 if edge is None else 0.0, unit * begin.draw / 100],
+        args,
+        "L-BFGS-B",
+        True,
+        bounds=[(low, high), (-20, 20), (1e-9, 20)],
+        options={"ftol": 1e-13, "gtol": 1e-8, "maxiter": 500},
+    )
     slope, shift, band = best.x.tolist()
     return DrawCurve(float(100 * np.log(10) / slope), 100 * shift / slope if edge is None else edge, 100 * band / slope), float(best.fun)
 
@@ -66,6 +84,7 @@ def fit_draws(
 def _draw_loss(at: np.ndarray, x: np.ndarray, field: np.ndarray, result: np.ndarray, w: np.ndarray) -> tuple[float, np.ndarray]:
     "Mean negative log likelihood and its slope in (unit, edge, band)."
     from scipy.special import expit, log_expit
+
     eta, band = at[0] * x + at[1] * field, at[2]
     low, high = expit(eta + band), expit(eta - band)  # not away, home
     drawn = log_expit(eta + band) + log_expit(band - eta) + np.log(-np.expm1(-2 * band))

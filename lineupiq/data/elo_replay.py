@@ -21,6 +21,7 @@ __all__ = ['Replay', 'as_replay', 'entry_ratings', 'reset_ratings', 'Walk', 'wal
 # %% ../../nbs/01_data/10_elo_replay.ipynb #904e4277
 class Replay(NamedTuple):
     "A log of games as arrays."
+
     teams: list[str]  # names, in order of appearance
     home: np.ndarray  # (N,) team numbers
     away: np.ndarray  # (N,)
@@ -38,7 +39,15 @@ def as_replay(
     codes, teams = pd.factorize(sides)
     seasons, season = np.unique(log["season"].to_numpy(), return_inverse=True)
     margin = log["home_score"].to_numpy(dtype=np.float64) - log["away_score"].to_numpy(dtype=np.float64)
-    return Replay([str(t) for t in teams], codes[::2].astype(np.int64), codes[1::2].astype(np.int64), margin, log["neutral"].to_numpy(dtype=bool), season.astype(np.int64), seasons)
+    return Replay(
+        [str(t) for t in teams],
+        codes[::2].astype(np.int64),
+        codes[1::2].astype(np.int64),
+        margin,
+        log["neutral"].to_numpy(dtype=bool),
+        season.astype(np.int64),
+        seasons,
+    )
 
 # %% ../../nbs/01_data/10_elo_replay.ipynb #9a3140a0
 def entry_ratings(
@@ -69,6 +78,7 @@ def reset_ratings(
 # %% ../../nbs/01_data/10_elo_replay.ipynb #85390378
 class _Log(NamedTuple):
     "What the loop reads of a log; arrays alone, because numba compiles it."
+
     home: np.ndarray  # (N,) team numbers
     away: np.ndarray  # (N,)
     margin: np.ndarray  # (N,) NaN where not played
@@ -80,6 +90,7 @@ class _Log(NamedTuple):
 
 class _Constants(NamedTuple):
     "The candidates' constants."
+
     k: np.ndarray  # (G,)
     advantage: np.ndarray  # (G,)
     reversion: np.ndarray  # (G,)
@@ -124,11 +135,13 @@ def _walk(log: _Log, constants: _Constants) -> tuple[np.ndarray, np.ndarray, np.
 def _compiled() -> Any:
     "The loop as machine code."
     import numba
+
     return numba.njit(_walk)
 
 # %% ../../nbs/01_data/10_elo_replay.ipynb #10f88d4e
 class Walk(NamedTuple):
     "The ratings and chances that a replay gives, a column for each candidate of the constants."
+
     home: np.ndarray  # (N, G) rating of the home side before the game
     away: np.ndarray  # (N, G)
     prob: np.ndarray  # (N, G) probability that the home side wins
@@ -148,9 +161,15 @@ def walk(
     resets: Mapping[tuple[str, int], float] | None = None,  # (team, season) -> rating
 ) -> Walk:
     "Ratings and probabilities before each game; the constants are those of `EloRules`."
-    k, advantage, reversion = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (k, home_advantage, mean_reversion)))
+    k, advantage, reversion = np.broadcast_arrays(
+        *(np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (k, home_advantage, mean_reversion))
+    )
     if (k <= 0).any() or (reversion < 0).any() or (reversion > 1).any():
-        raise ConfigError("Elo's constants are out of range", found=f"k from {k.min():g}, mean_reversion {reversion.min():g} to {reversion.max():g}", expected="k > 0 and 0 <= mean_reversion <= 1")
+        raise ConfigError(
+            "Elo's constants are out of range",
+            found=f"k from {k.min():g}, mean_reversion {reversion.min():g} to {reversion.max():g}",
+            expected="k > 0 and 0 <= mean_reversion <= 1",
+        )
     entry, table = entry_ratings(replay, start, new_team), reset_ratings(replay, resets)
     given = [np.ascontiguousarray(x) for x in (k, advantage, reversion)]
     log = _Log(replay.home, replay.away, replay.margin, replay.neutral, replay.season, entry, table)

@@ -53,7 +53,7 @@ def _write_past(
 ) -> None:
     "Each row of a symbol gets the value of the last label that had ended strictly before it; some rows at a time."
     for start in range(0, len(rows) if len(ends) else 0, BLOCK):
-        part = rows[start:start + BLOCK]
+        part = rows[start : start + BLOCK]
         last = np.searchsorted(ends, times[part], side="left") - 1
         out[part[last >= 0]] = values[last[last >= 0]]
 
@@ -110,18 +110,25 @@ def _level_text(values: pd.Series) -> pd.Series:
 # %% ../../nbs/01_data/02_encoder.ipynb #194ba819
 class Encoder:
     "Manifest rows → float matrix; categories are learnt from the training rows."
-    def __init__(self,
+
+    def __init__(
+        self,
         features: Sequence[Feature],  # the manifest
         levels: Mapping[str, list[str]] | None = None,  # category -> values, when already learnt
     ):
         self.features, self.levels = list(features), {k: list(v) for k, v in (levels or {}).items()}
 
-    def fit(self,
+    def fit(
+        self,
         frame: pd.DataFrame,  # training rows
         rows: np.ndarray | None = None,  # positions of the training rows in `frame`; None: all of them
     ) -> Encoder:
         "Learn the values of each category."
-        self.levels = {f.name: list(f.levels) or sorted(_level_text(_some(frame[f.name], rows)).dropna().unique()) for f in self.features if f.kind == "category"}
+        self.levels = {
+            f.name: list(f.levels) or sorted(_level_text(_some(frame[f.name], rows)).dropna().unique())
+            for f in self.features
+            if f.kind == "category"
+        }
         return self
 
     @property
@@ -129,7 +136,8 @@ class Encoder:
         "Columns of the matrix: the feature, or `feature=value`."
         return [n for f in self.features for n in ([f.name] if f.kind != "category" else [f"{f.name}={v}" for v in self.levels[f.name]])]
 
-    def transform(self,
+    def transform(
+        self,
         frame: pd.DataFrame,  # rows with the manifest's columns
         where: str = "the rows",  # for messages
         rows: np.ndarray | None = None,  # positions of some rows of `frame`; None: all of them
@@ -169,6 +177,14 @@ def _tell_unseen(feature: Feature, text: pd.Series, unseen: pd.Series, known: Se
     values = sorted(text[unseen].unique())
     named = ", ".join(values[:5]) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
     if feature.strict:
-        raise DataError(f"values of category '{feature.name}' that training did not have", where=f"{where}: {first_rows(unseen)}", found=named, expected=", ".join(known[:10]),
-                        fix="retrain, map them to a known value, or let them count as unknown (unseen: unknown in a table's YAML)")
-    say_once(f"category '{feature.name}': {int(unseen.sum()):,} of {len(text):,} rows have a value that training did not have, and count as unknown: {named}")
+        raise DataError(
+            f"values of category '{feature.name}' that training did not have",
+            where=f"{where}: {first_rows(unseen)}",
+            found=named,
+            expected=", ".join(known[:10]),
+            fix="retrain, map them to a known value, or let them count as unknown (unseen: unknown in a table's YAML)",
+        )
+    say_once(
+        f"category '{feature.name}': {int(unseen.sum()):,} of {len(text):,} rows have a value that training did not have, and count as "
+        f"unknown: {named}"
+    )

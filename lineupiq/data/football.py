@@ -14,28 +14,56 @@ import pandas as pd
 __all__ = ['SQUAD', 'TEAMS', 'football_tables']
 
 # %% ../../nbs/01_data/00a_football.ipynb #40c09378
-SQUAD = (("QB", "Q1", 1.0), ("QB", "Q2", 0.0), ("RB", "R1", 0.7), ("RB", "R2", 0.3), ("WR", "W1", 0.40), ("WR", "W2", 0.27), ("WR", "W3", 0.13), ("TE", "T1", 0.20))  # position, name, usual share of the work
+# position, name, usual share of the work
+SQUAD = (
+    ("QB", "Q1", 1.0),
+    ("QB", "Q2", 0.0),
+    ("RB", "R1", 0.7),
+    ("RB", "R2", 0.3),
+    ("WR", "W1", 0.40),
+    ("WR", "W2", 0.27),
+    ("WR", "W3", 0.13),
+    ("TE", "T1", 0.20),
+)
 TEAMS = ("BUF", "MIA", "KC", "LV", "DAL", "PHI", "GB", "SF")
 
 
 def _side(rng: np.random.Generator, share: dict[str, float], skill: dict[str, float], pace: float) -> dict[str, dict[str, float]]:
     "The lines of one side of a game, by player."
     out: dict[str, dict[str, float]] = {}
-    attempts, carries = rng.poisson(33 * pace), rng.poisson(25 / pace ** .5)
+    attempts, carries = rng.poisson(33 * pace), rng.poisson(25 / pace**0.5)
     catchers = [p for p in share if p[-2] in "WTR"]
-    weight = np.array([share[p] * (.25 if p[-2] == "R" else 1) for p in catchers])
+    weight = np.array([share[p] * (0.25 if p[-2] == "R" else 1) for p in catchers])
     targets = rng.multinomial(attempts, weight / weight.sum())
     for player, n in zip(catchers, targets, strict=True):
-        caught = rng.binomial(n, min(.85, .62 * skill[player] ** .3))
-        out[player] = {"targets": n, "receptions": caught, "receiving_yards": round(float(rng.gamma(max(caught, .01), 11 * skill[player]))) if caught else 0, "receiving_tds": rng.binomial(caught, .07)}
+        caught = rng.binomial(n, min(0.85, 0.62 * skill[player] ** 0.3))
+        out[player] = {
+            "targets": n,
+            "receptions": caught,
+            "receiving_yards": round(float(rng.gamma(max(caught, 0.01), 11 * skill[player]))) if caught else 0,
+            "receiving_tds": rng.binomial(caught, 0.07),
+        }
     runners = [p for p in share if p[-2] == "R"]
     weight = np.array([share[p] for p in runners])
     for player, n in zip(runners, rng.multinomial(carries, weight / weight.sum()), strict=True):
-        out[player] |= {"carries": n, "rushing_yards": round(float(rng.normal(4.3 * skill[player] * n, 4 * n ** .5))) if n else 0, "rushing_tds": rng.binomial(n, .03)}
+        out[player] |= {
+            "carries": n,
+            "rushing_yards": round(float(rng.normal(4.3 * skill[player] * n, 4 * n**0.5))) if n else 0,
+            "rushing_tds": rng.binomial(n, 0.03),
+        }
     passer = next(p for p in share if p[-2] == "Q")
     got = [out[p] for p in catchers]
-    out[passer] = {"attempts": attempts, "completions": sum(g["receptions"] for g in got), "passing_yards": sum(g["receiving_yards"] for g in got), "passing_tds": sum(g["receiving_tds"] for g in got),
-                   "interceptions": rng.binomial(attempts, .025 / skill[passer]), "carries": (ran := rng.poisson(3)), "rushing_yards": rng.poisson(4 * ran), "rushing_tds": rng.binomial(ran, .05), "rushing_fumbles_lost": rng.binomial(1, .1)}
+    out[passer] = {
+        "attempts": attempts,
+        "completions": sum(g["receptions"] for g in got),
+        "passing_yards": sum(g["receiving_yards"] for g in got),
+        "passing_tds": sum(g["receiving_tds"] for g in got),
+        "interceptions": rng.binomial(attempts, 0.025 / skill[passer]),
+        "carries": (ran := rng.poisson(3)),
+        "rushing_yards": rng.poisson(4 * ran),
+        "rushing_tds": rng.binomial(ran, 0.05),
+        "rushing_fumbles_lost": rng.binomial(1, 0.1),
+    }
     return out
 
 # %% ../../nbs/01_data/00a_football.ipynb #771dd58d
@@ -46,38 +74,133 @@ def football_tables(
     seed: int = 0,
 ) -> dict[str, pd.DataFrame]:  # schedules, player_stats, snap_counts, players, rosters, depth_charts, injuries: raw, as files hold them
     "Raw tables of a simulated league."
-    rng, rows = np.random.default_rng(seed), {k: [] for k in ("schedules", "player_stats", "snap_counts", "players", "rosters", "depth_charts", "injuries")}
+    rng, rows = (
+        np.random.default_rng(seed),
+        {k: [] for k in ("schedules", "player_stats", "snap_counts", "players", "rosters", "depth_charts", "injuries")},
+    )
     squad = {team: {f"{team}-{name}": (position, share) for position, name, share in SQUAD} for team in TEAMS}
-    skill = {player: float(np.exp(rng.normal(0, .25))) for team in TEAMS for player in squad[team]}
+    skill = {player: float(np.exp(rng.normal(0, 0.25))) for team in TEAMS for player in squad[team]}
     hurt: set[str] = set()
     for season, week in ((s, w) for s in seasons for w in range(1, weeks + 1)):
         played = (season, week) <= (seasons[-1], weeks - coming)
         day = pd.Timestamp(f"{season}-09-10") + pd.Timedelta(days=7 * (week - 1))
         day -= pd.Timedelta(days=(day.weekday() - 6) % 7)  # a Sunday
-        hurt = {p for p in skill if rng.random() < (.6 if p in hurt else .03)}  # in the order of the squads, which a set has not
+        hurt = {p for p in skill if rng.random() < (0.6 if p in hurt else 0.03)}  # in the order of the squads, which a set has not
         order = rng.permutation(len(TEAMS))
         for slot in range(0, len(TEAMS), 2):
             home, away = TEAMS[order[slot]], TEAMS[order[slot + 1]]
-            pace, lines, quarterbacks = float(np.exp(rng.normal(0, .2))), {}, {}
+            pace, lines, quarterbacks = float(np.exp(rng.normal(0, 0.2))), {}, {}
             for team in (home, away):
-                dressed = {p: share for p, (position, share) in squad[team].items() if p not in hurt or p.endswith("2")}  # somebody is always there
+                # somebody is always there
+                dressed = {p: share for p, (position, share) in squad[team].items() if p not in hurt or p.endswith("2")}
                 first = f"{team}-Q1" if f"{team}-Q1" in dressed else f"{team}-Q2"
                 quarterbacks[team] = first
                 dressed = {p: share for p, share in dressed.items() if "-Q" not in p or p == first}
                 lines[team] = _side(rng, dressed, skill, pace)
                 for player, (position, share) in squad[team].items():
                     person = {"season": season, "week": week, "gsis_id": player}
-                    rows["rosters"].append(person | {"team": team, "position": position, "status": "INA" if player in hurt and rng.random() < .9 else "ACT", "full_name": player})
-                    rows["depth_charts"].append(person | {"club_code": team, "depth_team": str(int(player[-1])), "position": position, "depth_position": position, "formation": "Offense", "full_name": player})
+                    rows["rosters"].append(
+                        person
+                        | {
+                            "team": team,
+                            "position": position,
+                            "status": "INA" if player in hurt and rng.random() < 0.9 else "ACT",
+                            "full_name": player,
+                        }
+                    )
+                    rows["depth_charts"].append(
+                        person
+                        | {
+                            "club_code": team,
+                            "depth_team": str(int(player[-1])),
+                            "position": position,
+                            "depth_position": position,
+                            "formation": "Offense",
+                            "full_name": player,
+                        }
+                    )
                     if player in hurt:
-                        rows["injuries"].append(person | {"team": team, "report_status": "Out" if rng.random() < .7 else "Questionable", "date_modified": f"{day - pd.Timedelta(days=2)}+00:00"})
+                        rows["injuries"].append(
+                            person
+                            | {
+                                "team": team,
+                                "report_status": "Out" if rng.random() < 0.7 else "Questionable",
+                                "date_modified": f"{day - pd.Timedelta(days=2)}+00:00",
+                            }
+                        )
                     if played and player in lines[team]:
-                        rows["snap_counts"].append({"pfr_player_id": f"pfr-{player}", "season": season, "week": week, "team": team, "offense_pct": float(np.clip(.3 + share + rng.normal(0, .05), .05, 1))})
-                        rows["player_stats"].append({"player_id": player, "player_display_name": f"{player[-2:]} of {team}", "position": position, "team": team, "season": season, "week": week, "season_type": "REG"} | lines[team][player])
-            score = {team: 6 * sum(line.get("rushing_tds", 0) + line.get("receiving_tds", 0) for line in lines[team].values()) + 3 * rng.poisson(1.8) for team in lines}
-            rows["schedules"].append({"season": season, "week": week, "game_type": "REG", "gameday": str(day.date()), "gametime": ["13:00", "16:25"][slot % 4 // 2], "home_team": home, "away_team": away, "home_score": score[home] if played else None,
-                                      "away_score": score[away] if played else None, "spread_line": float(np.round(rng.normal(2, 4))), "total_line": float(np.round(44 * pace)), "roof": "outdoors", "temp": 60.0, "wind": 5.0, "home_qb_id": quarterbacks[home], "away_qb_id": quarterbacks[away]})
-    rows["players"] = [{"gsis_id": p, "pfr_id": f"pfr-{p}", "position": position, "birthdate": "1997-05-01", "draft_year": 2015.0 + k, "draft_ovr": 20.0 + 30 * k} for team in TEAMS for k, (p, (position, _)) in enumerate(squad[team].items())]
-    counts = ("attempts", "completions", "passing_yards", "passing_tds", "interceptions", "carries", "rushing_yards", "rushing_tds", "targets", "receptions", "receiving_yards", "receiving_tds", "rushing_fumbles_lost")
+                        rows["snap_counts"].append(
+                            {
+                                "pfr_player_id": f"pfr-{player}",
+                                "season": season,
+                                "week": week,
+                                "team": team,
+                                "offense_pct": float(np.clip(0.3 + share + rng.normal(0, 0.05), 0.05, 1)),
+                            }
+                        )
+                        rows["player_stats"].append(
+                            {
+                                "player_id": player,
+                                "player_display_name": f"{player[-2:]} of {team}",
+                                "position": position,
+                                "team": team,
+                                "season": season,
+                                "week": week,
+                                "season_type": "REG",
+                            }
+                            | lines[team][player]
+                        )
+            score = {
+                team: 6 * sum(line.get("rushing_tds", 0) + line.get("receiving_tds", 0) for line in lines[team].values())
+                + 3 * rng.poisson(1.8)
+                for team in lines
+            }
+            rows["schedules"].append(
+                {
+                    "season": season,
+                    "week": week,
+                    "game_type": "REG",
+                    "gameday": str(day.date()),
+                    "gametime": ["13:00", "16:25"][slot % 4 // 2],
+                    "home_team": home,
+                    "away_team": away,
+                    "home_score": score[home] if played else None,
+                    "away_score": score[away] if played else None,
+                    "spread_line": float(np.round(rng.normal(2, 4))),
+                    "total_line": float(np.round(44 * pace)),
+                    "roof": "outdoors",
+                    "temp": 60.0,
+                    "wind": 5.0,
+                    "home_qb_id": quarterbacks[home],
+                    "away_qb_id": quarterbacks[away],
+                }
+            )
+    rows["players"] = [
+        {
+            "gsis_id": p,
+            "pfr_id": f"pfr-{p}",
+            "position": position,
+            "birthdate": "1997-05-01",
+            "draft_year": 2015.0 + k,
+            "draft_ovr": 20.0 + 30 * k,
+        }
+        for team in TEAMS
+        for k, (p, (position, _)) in enumerate(squad[team].items())
+    ]
+    counts = (
+        "attempts",
+        "completions",
+        "passing_yards",
+        "passing_tds",
+        "interceptions",
+        "carries",
+        "rushing_yards",
+        "rushing_tds",
+        "targets",
+        "receptions",
+        "receiving_yards",
+        "receiving_tds",
+        "rushing_fumbles_lost",
+    )
     tables = {kind: pd.DataFrame(found) for kind, found in rows.items()}
     return tables | {"player_stats": tables["player_stats"].fillna(dict.fromkeys(counts, 0))}

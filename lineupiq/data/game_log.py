@@ -20,7 +20,12 @@ __all__ = ['LOG_COLUMNS', 'make_log', 'Games']
 # %% ../../nbs/01_data/09_game_log.ipynb #0588a737
 def _too_early(log: pd.DataFrame) -> pd.Series:
     "Games of a team that begin before the result of its last one was known: a replay in order would see that result too soon."
-    sides = pd.concat([log[["home", "time", "known"]].set_axis(["team", "time", "known"], axis=1), log[["away", "time", "known"]].set_axis(["team", "time", "known"], axis=1)])
+    sides = pd.concat(
+        [
+            log[["home", "time", "known"]].set_axis(["team", "time", "known"], axis=1),
+            log[["away", "time", "known"]].set_axis(["team", "time", "known"], axis=1),
+        ]
+    )
     sides = sides.sort_index(kind="stable").sort_values("time", kind="stable")
     return (sides["time"] < sides.groupby("team", sort=False)["known"].shift()).groupby(level=0).any().reindex(log.index)
 
@@ -39,17 +44,36 @@ def make_log(
         raise DataError("a column is there twice", found=", ".join(doubled))
     log = games[list(LOG_COLUMNS)].reset_index(drop=True)
     number, stamp = pd.api.types.is_numeric_dtype, pd.api.types.is_datetime64_any_dtype
-    odd = [c for c, right in (("home_score", number), ("away_score", number), ("season", number), ("time", stamp), ("known", stamp)) if not right(log[c].dtype)]
+    odd = [
+        c
+        for c, right in (("home_score", number), ("away_score", number), ("season", number), ("time", stamp), ("known", stamp))
+        if not right(log[c].dtype)
+    ]
     if odd or log["time"].dt.tz != log["known"].dt.tz:
-        raise DataError("columns of the wrong kind in a log of games", found=", ".join(f"{c}: {log[c].dtype}" for c in odd or ["time", "known"]), expected="numbers for scores and seasons, times of one zone")
+        raise DataError(
+            "columns of the wrong kind in a log of games",
+            found=", ".join(f"{c}: {log[c].dtype}" for c in odd or ["time", "known"]),
+            expected="numbers for scores and seasons, times of one zone",
+        )
     if not log["neutral"].isin([0, 1]).all():
-        raise DataError("neutral is neither true nor false", where=first_rows(~log["neutral"].isin([0, 1]).to_numpy()), found=repr(log["neutral"][~log["neutral"].isin([0, 1])].iloc[0]), expected="true or false, 0 or 1")
+        raise DataError(
+            "neutral is neither true nor false",
+            where=first_rows(~log["neutral"].isin([0, 1]).to_numpy()),
+            found=repr(log["neutral"][~log["neutral"].isin([0, 1])].iloc[0]),
+            expected="true or false, 0 or 1",
+        )
     log["neutral"] = log["neutral"].astype(bool)
-    problems = {"a missing side or time": log[["home", "away", "time"]].isna().any(axis=1), "one score but not the other": log["home_score"].isna() != log["away_score"].isna(),
-                "a team that plays itself": log["home"] == log["away"], "a result known before the game": log["known"] <= log["time"],
-                "a score without the time at which it was known": log["home_score"].notna() & log["known"].isna(),
-                "out of order": log["time"].diff() < pd.Timedelta(0), "a season that falls": log["season"].diff() < 0,
-                "a season that is missing": log["season"].isna(), "a team that plays before its last result was known": _too_early(log)}
+    problems = {
+        "a missing side or time": log[["home", "away", "time"]].isna().any(axis=1),
+        "one score but not the other": log["home_score"].isna() != log["away_score"].isna(),
+        "a team that plays itself": log["home"] == log["away"],
+        "a result known before the game": log["known"] <= log["time"],
+        "a score without the time at which it was known": log["home_score"].notna() & log["known"].isna(),
+        "out of order": log["time"].diff() < pd.Timedelta(0),
+        "a season that falls": log["season"].diff() < 0,
+        "a season that is missing": log["season"].isna(),
+        "a team that plays before its last result was known": _too_early(log),
+    }
     for what, bad in problems.items():
         if bad.any():
             raise DataError(f"a log of games with {what}", where=first_rows(bad.to_numpy()), fix="sort by time, and repair the rows")
@@ -58,13 +82,17 @@ def make_log(
 # %% ../../nbs/01_data/09_game_log.ipynb #423ef073
 class Games(View):
     "Games of a log: what is asked about, and all that came before."
-    def __init__(self,
+
+    def __init__(
+        self,
         log: pd.DataFrame,  # of `make_log`, shared by all splits
         at: np.ndarray,  # (N,) positions of the games that are meant
     ):
         self.log, self.at = log, np.asarray(at, dtype=np.int64)
         if len(self.at) and not (0 <= self.at.min() and self.at.max() < len(log)):
-            raise DataError("games that the log does not have", found=f"positions {self.at.min()} to {self.at.max()}", expected=f"0 to {len(log) - 1}")
+            raise DataError(
+                "games that the log does not have", found=f"positions {self.at.min()} to {self.at.max()}", expected=f"0 to {len(log) - 1}"
+            )
 
     def __len__(self) -> int:
         return len(self.at)

@@ -54,6 +54,7 @@ def spread_prob(
 ) -> pd.Series:  # probability that the home side wins, from the spread alone
     "The closing spread as a probability; the scatter comes from earlier seasons."
     from scipy.special import ndtr  # what norm.cdf calls; scipy.stats takes half a second to import
+
     error = games["home_score"] - games["away_score"] - games["spread_line"]
     scatter = {}
     for season in games["season"].unique():
@@ -74,11 +75,18 @@ def add_elo(
     rules: EloRules = USUAL,  # the rating's constants
 ) -> pd.DataFrame:  # the same with home_elo, away_elo, elo_diff (no home advantage in it) and elo_prob
     "Pre-game Elo ratings of both sides."
-    rated = elo_ratings(games["home_team"].tolist(), games["away_team"].tolist(), games["home_score"].to_numpy(),
-                        games["away_score"].to_numpy(),
-                        (games["location"] == "Neutral").to_numpy(), games["season"].to_numpy(), rules)
-    return games.assign(home_elo=rated.elo_home, away_elo=rated.elo_away, elo_diff=rated.elo_home - rated.elo_away,
-                        elo_prob=rated.prob_home)
+    rated = elo_ratings(
+        games["home_team"].tolist(),
+        games["away_team"].tolist(),
+        games["home_score"].to_numpy(),
+        games["away_score"].to_numpy(),
+        (games["location"] == "Neutral").to_numpy(),
+        games["season"].to_numpy(),
+        rules,
+    )
+    return games.assign(
+        home_elo=rated.elo_home, away_elo=rated.elo_away, elo_diff=rated.elo_home - rated.elo_away, elo_prob=rated.prob_home
+    )
 
 # %% ../../nbs/01_data/13_games.ipynb #23301083
 FORM_HALFLIFE = 8.0  # games
@@ -123,9 +131,13 @@ def team_form(
 
 # %% ../../nbs/01_data/13_games.ipynb #489552c8
 DIVISIONS = {
-    "AFC East": ("BUF", "MIA", "NE", "NYJ"), "AFC North": ("BAL", "CIN", "CLE", "PIT"), "AFC South": ("HOU", "IND", "JAX", "TEN"),
+    "AFC East": ("BUF", "MIA", "NE", "NYJ"),
+    "AFC North": ("BAL", "CIN", "CLE", "PIT"),
+    "AFC South": ("HOU", "IND", "JAX", "TEN"),
     "AFC West": ("DEN", "KC", "LAC", "LV"),
-    "NFC East": ("DAL", "NYG", "PHI", "WAS"), "NFC North": ("CHI", "DET", "GB", "MIN"), "NFC South": ("ATL", "CAR", "NO", "TB"),
+    "NFC East": ("DAL", "NYG", "PHI", "WAS"),
+    "NFC North": ("CHI", "DET", "GB", "MIN"),
+    "NFC South": ("ATL", "CAR", "NO", "TB"),
     "NFC West": ("ARI", "LA", "SEA", "SF"),
 }
 
@@ -149,19 +161,25 @@ def same_division(
 
 # %% ../../nbs/01_data/13_games.ipynb #247fb38f
 NINE = {
-    "home_elo": "Elo rating of the home side before the game", "away_elo": "Elo rating of the away side before the game",
+    "home_elo": "Elo rating of the home side before the game",
+    "away_elo": "Elo rating of the away side before the game",
     "elo_diff": "home minus away Elo, without home advantage",
-    "home_rest_days": "days since the home side's last game", "away_rest_days": "days since the away side's last game",
+    "home_rest_days": "days since the home side's last game",
+    "away_rest_days": "days since the away side's last game",
     "home_win_streak": "home side's run before the game: wins positive, defeats negative",
     "away_win_streak": "away side's run before the game: wins positive, defeats negative",
-    "is_divisional_game": "1 if both are in one division", "is_conference_game": "1 if both are in one conference",
+    "is_divisional_game": "1 if both are in one division",
+    "is_conference_game": "1 if both are in one conference",
 }
 MORE = {
     "rest_diff": "home minus away rest days, at most a week either way",
     "point_diff_diff": f"home minus away point differential per game, half-life {FORM_HALFLIFE:g} games",
-    "points_for_diff": "home minus away points scored per game", "points_against_diff": "home minus away points allowed per game",
+    "points_for_diff": "home minus away points scored per game",
+    "points_against_diff": "home minus away points allowed per game",
     "win_rate_diff": "home minus away share of wins",
-    "neutral": "1 on neutral ground", "playoff": "1 in the post season", "week": "week of the season",
+    "neutral": "1 on neutral ground",
+    "playoff": "1 in the post season",
+    "week": "week of the season",
     "indoors": "1 under a dome or closed roof",
     "home_qb_starts": "starts in a row of the home side's last starter, at most 17",
     "away_qb_starts": "starts in a row of the away side's last starter, at most 17",
@@ -169,13 +187,32 @@ MORE = {
     "away_qb_changed": "1 if the away side had a new starter last time",
 }
 POINTS = {
-    "home_points_for": "points the home side scored per earlier game", "home_points_against": "points the home side allowed per earlier game",
-    "away_points_for": "points the away side scored per earlier game", "away_points_against": "points the away side allowed per earlier game",
-    "points_level": "points of both sides, mean of all games of the league so far", "temp": "temperature outdoors, F, as recorded", "wind": "wind outdoors, mph, as recorded",
+    "home_points_for": "points the home side scored per earlier game",
+    "home_points_against": "points the home side allowed per earlier game",
+    "away_points_for": "points the away side scored per earlier game",
+    "away_points_against": "points the away side allowed per earlier game",
+    "points_level": "points of both sides, mean of all games of the league so far",
+    "temp": "temperature outdoors, F, as recorded",
+    "wind": "wind outdoors, mph, as recorded",
 }
-SETTING = ("elo_diff", "is_divisional_game", "neutral", "playoff", "week", "indoors", "home_qb_starts", "away_qb_starts", "home_qb_changed", "away_qb_changed")  # of the others, what says something of points
-MARKET = {"market_logit": "log-odds of the home side at the close: moneyline without margin, else from the spread",
-          "spread_line": "closing spread, positive if the home side is favoured", "total_line": "closing total"}
+# of the others, what says something of points
+SETTING = (
+    "elo_diff",
+    "is_divisional_game",
+    "neutral",
+    "playoff",
+    "week",
+    "indoors",
+    "home_qb_starts",
+    "away_qb_starts",
+    "home_qb_changed",
+    "away_qb_changed",
+)
+MARKET = {
+    "market_logit": "log-odds of the home side at the close: moneyline without margin, else from the spread",
+    "spread_line": "closing spread, positive if the home side is favoured",
+    "total_line": "closing total",
+}
 BESIDE_MARKET = ("elo_diff", "rest_diff", "is_divisional_game")  # all that still earns its place beside the line
 BESIDE_TOTAL = ("points_level", "indoors", "temp", "wind")  # the same for the total
 
@@ -190,7 +227,9 @@ def _level(
 ) -> np.ndarray:  # (N,) exponential mean of the games that were over before the row's week began
     "What is usual in the league so far."
     known = values.notna()
-    past = pd.DataFrame({"over": (games["kickoff"] + pd.Timedelta(hours=GAME_HOURS))[known], "level": values[known].ewm(halflife=LEVEL_HALFLIFE).mean()})
+    past = pd.DataFrame(
+        {"over": (games["kickoff"] + pd.Timedelta(hours=GAME_HOURS))[known], "level": values[known].ewm(halflife=LEVEL_HALFLIFE).mean()}
+    )
     began = games.groupby(["season", "week"])["decided"].transform("min")
     rows = pd.DataFrame({"decided": began, "row": np.arange(len(games))}).sort_values("decided", kind="stable")
     found = pd.merge_asof(rows, past.sort_values("over", kind="stable"), left_on="decided", right_on="over", allow_exact_matches=False)
@@ -203,7 +242,7 @@ def _elo_margin(games: pd.DataFrame, rules: EloRules) -> pd.Series:
     margin, worth = games["home_score"] - games["away_score"], {}
     for season in games["season"].unique():
         past = (games["season"] < season) & margin.notna()
-        worth[season] = (ahead * margin)[past].sum() / (ahead ** 2)[past].sum() if past.sum() >= MIN_GAMES else POINTS_AN_ELO
+        worth[season] = (ahead * margin)[past].sum() / (ahead**2)[past].sum() if past.sum() >= MIN_GAMES else POINTS_AN_ELO
     return ahead * games["season"].map(worth)
 
 
@@ -214,8 +253,14 @@ def _points(
     "What margin and total are told by."
     home, away = ((games[f"{a}_points_for"] + games[f"{b}_points_against"]) / 2 for a, b in (("home", "away"), ("away", "home")))
     margin = (games["home_score"] - games["away_score"]).where(games["neutral"] == 0)
-    return pd.DataFrame({"points_level": _level(games, games["home_score"] + games["away_score"]), "form_margin": home - away + _level(games, margin) * (1 - games["neutral"]),
-                         "form_total": home + away, "elo_margin": _elo_margin(games, rules)})
+    return pd.DataFrame(
+        {
+            "points_level": _level(games, games["home_score"] + games["away_score"]),
+            "form_margin": home - away + _level(games, margin) * (1 - games["neutral"]),
+            "form_total": home + away,
+            "elo_margin": _elo_margin(games, rules),
+        }
+    )
 
 # %% ../../nbs/01_data/13_games.ipynb #63a5340a
 def game_features(
@@ -275,8 +320,12 @@ def _manifest(features: Sequence[str] | None, market: bool, target: str = "home_
         raise ConfigError("unknown features of a game", where="features", found=", ".join(unknown), expected=", ".join(every))
     lines = [name for name in features if name in MARKET]
     if lines and not market:
-        raise ConfigError("market columns are features only with market=True", where="features", found=", ".join(lines),
-                          fix="set market=True, or leave them out")
+        raise ConfigError(
+            "market columns are features only with market=True",
+            where="features",
+            found=", ".join(lines),
+            fix="set market=True, or leave them out",
+        )
     return {name: every[name] for name in features}
 
 # %% ../../nbs/01_data/13_games.ipynb #1d0529f8
@@ -290,9 +339,16 @@ BESIDE = {  # target -> references, and the column of its plain rule
 def _checked(target: str, ties: str, market: bool, as_of: AsOf) -> None:
     "Refuse what there is no panel for."
     if market and as_of.into is not None:
-        raise ConfigError("the closing line is known at kickoff only", where="market", found=f"as of {as_of.name}", fix="leave market out, or make the panel as of kickoff")
+        raise ConfigError(
+            "the closing line is known at kickoff only",
+            where="market",
+            found=f"as of {as_of.name}",
+            fix="leave market out, or make the panel as of kickoff",
+        )
     if target not in TARGETS:
-        raise ConfigError(f"unknown target '{target}'{did_you_mean(str(target), TARGETS)}", where="target (--target)", expected=", ".join(TARGETS))
+        raise ConfigError(
+            f"unknown target '{target}'{did_you_mean(str(target), TARGETS)}", where="target (--target)", expected=", ".join(TARGETS)
+        )
     if ties not in ("drop", "loss"):
         raise ConfigError(f"unknown ties '{ties}'", where="ties", expected="drop or loss")
 
@@ -302,14 +358,16 @@ def game_panel(
     *,
     target: str = "home_win",  # home_win; margin: home points minus away points; or total: points of both
     market: bool = False,  # let the closing line be a feature; it is a column and a reference either way
-    features: Sequence[str] | None = None,  # names among NINE, MORE, POINTS and MARKET; None: those that the target has by itself, MARKET among them with `market` only
+    # names among NINE, MORE, POINTS, MARKET; None: the target's own, MARKET only with `market`
+    features: Sequence[str] | None = None,
     ties: str = "drop",  # of home_win: leave ties out, counted; loss: the home side did not win
     first_season: int | None = None,  # first season of rows; earlier ones are history. None: all
     upcoming: bool = False,  # append the coming week's games, label NaN
     rules: EloRules = USUAL,  # the rating's constants, e.g. EloRules(home_advantage=55)
     as_of: str | AsOf = "kickoff",  # kickoff, tuesday, or a time stamp, US Eastern where it has no zone
 ) -> Panel:  # binary or regression; symbol = home team, time = kickoff or the week's moment, group = season * 100 + week
-    "One row a game: the label is 1 if the home side won, or a number of points; the features were known at kickoff, or at another moment of the week."
+    """One row a game: the label is 1 if the home side won, or a number of points; the features were known at kickoff, or at another moment
+    of the week."""
     as_of = read_as_of(as_of)
     _checked(target, ties, market, as_of)
     tables = tables_until(tables, as_of.until)
@@ -322,27 +380,75 @@ def game_panel(
     coming = games["game_id"].isin(next_games(team_games(games))["game_id"]) & upcoming
     keep = inside & ~first_game & (label.notna() | coming) & games["ready"]
     if not keep.any():
-        raise DataError("There are no games to learn from.", where="table schedules",
-                        found=f"{len(games)} games, {int(played.sum())} with a score", fix="load more seasons, or lower first_season")
+        raise DataError(
+            "There are no games to learn from.",
+            where="table schedules",
+            found=f"{len(games)} games, {int(played.sum())} with a score",
+            fix="load more seasons, or lower first_season",
+        )
     left_out = [name for name in names if games.loc[keep, name].nunique() < 2]  # missing or constant throughout
     manifest = [Feature(name, "numeric", about) for name, about in names.items() if name not in left_out]
     moment = {} if as_of.into is None else {"as_of": as_of.name}
-    counts = {**moment, "ties_dropped": int((tied & inside & ~first_game).sum()) if target == "home_win" and ties == "drop" else 0,
-              "first_games_dropped": int((first_game & inside).sum()), "left_out": left_out, **({} if target == "home_win" else {"target": target})}
-    panel = _made(games.assign(label=label, label_end=(games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~played), log_row=np.arange(len(games))), keep, manifest, target)
+    counts = {
+        **moment,
+        "ties_dropped": int((tied & inside & ~first_game).sum()) if target == "home_win" and ties == "drop" else 0,
+        "first_games_dropped": int((first_game & inside).sum()),
+        "left_out": left_out,
+        **({} if target == "home_win" else {"target": target}),
+    }
+    panel = _made(
+        games.assign(
+            label=label, label_end=(games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~played), log_row=np.arange(len(games))
+        ),
+        keep,
+        manifest,
+        target,
+    )
     rule = BESIDE[target][1]
-    return replace(with_notes(panel, counts, {"ewma": rule} if rule else None), log=game_log(games), shown={"home": "home_team", "away": "away_team"})
+    return replace(
+        with_notes(panel, counts, {"ewma": rule} if rule else None), log=game_log(games), shown={"home": "home_team", "away": "away_team"}
+    )
 
 
 def _made(games: pd.DataFrame, keep: pd.Series, manifest: list[Feature], target: str) -> Panel:
     "The rows that are kept, under the names that a panel has."
-    frame = games.assign(symbol=games["home_team"], time=games["decided"], begins=games["kickoff"], group=games["season"] * 100 + games["week"].astype("int64"))
+    frame = games.assign(
+        symbol=games["home_team"],
+        time=games["decided"],
+        begins=games["kickoff"],
+        group=games["season"] * 100 + games["week"].astype("int64"),
+    )
     beside, rule = BESIDE[target]
-    told = {name: column for name, column in beside.items() if column not in ("market_prob", "spread_line", "total_line") or games.loc[keep, column].notna().any()}
-    canonical = ["symbol", "time", "begins", "label", "label_end", "season", "group", "home_team", "away_team", "game_id", "log_row", "elo_prob", "market_prob"]
+    told = {
+        name: column
+        for name, column in beside.items()
+        if column not in ("market_prob", "spread_line", "total_line") or games.loc[keep, column].notna().any()
+    }
+    canonical = [
+        "symbol",
+        "time",
+        "begins",
+        "label",
+        "label_end",
+        "season",
+        "group",
+        "home_team",
+        "away_team",
+        "game_id",
+        "log_row",
+        "elo_prob",
+        "market_prob",
+    ]
     own = [] if rule is None else [*POINTS, *beside.values(), rule]
     columns = dict.fromkeys([*canonical, *NINE, *MORE, *MARKET, *own])
-    return make_panel(frame.loc[keep, list(columns)], manifest, task="binary" if target == "home_win" else "regression", name="nfl-games", references=told, cleaning=Cleaning(sort=True, missing_target="upcoming"))
+    return make_panel(
+        frame.loc[keep, list(columns)],
+        manifest,
+        task="binary" if target == "home_win" else "regression",
+        name="nfl-games",
+        references=told,
+        cleaning=Cleaning(sort=True, missing_target="upcoming"),
+    )
 
 
 def knowing_line(
@@ -351,7 +457,11 @@ def knowing_line(
     "The games for a model that knows the line."
     names = _manifest(None, True, panel.meta.get("target", "home_win"))
     left_out = [name for name in names if panel.frame[name].nunique() < 2]
-    return replace(panel, features=[Feature(name, "numeric", about) for name, about in names.items() if name not in left_out], meta=panel.meta | {"left_out": left_out})
+    return replace(
+        panel,
+        features=[Feature(name, "numeric", about) for name, about in names.items() if name not in left_out],
+        meta=panel.meta | {"left_out": left_out},
+    )
 
 
 def game_log(
@@ -359,5 +469,17 @@ def game_log(
 ) -> pd.DataFrame:  # of `make_log`: every game, ties and first games too
     "The log that a rating replays."
     known = (games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).where(games["home_score"].notna())
-    return make_log(pd.DataFrame({"home": games["home_team"], "away": games["away_team"], "home_score": games["home_score"].astype(float), "away_score": games["away_score"].astype(float),
-                                  "neutral": games["location"] == "Neutral", "season": games["season"].astype("int64"), "time": games["kickoff"], "known": known}))
+    return make_log(
+        pd.DataFrame(
+            {
+                "home": games["home_team"],
+                "away": games["away_team"],
+                "home_score": games["home_score"].astype(float),
+                "away_score": games["away_score"].astype(float),
+                "neutral": games["location"] == "Neutral",
+                "season": games["season"].astype("int64"),
+                "time": games["kickoff"],
+                "known": known,
+            }
+        )
+    )

@@ -24,6 +24,7 @@ __all__ = ['local_times', 'history_columns', 'plain_history', 'random_rows']
 @dataclass(frozen=True)
 class _Clock:
     "Rows in order of time and symbol, with times as ranks."
+
     order: np.ndarray  # (N,) positions in the input
     symbol: np.ndarray  # (N,) codes in the order of names
     time: np.ndarray  # (N,) int64 nanoseconds
@@ -41,7 +42,15 @@ class _Clock:
 
     def take(self, rows: np.ndarray) -> _Clock:
         "The clock with rows in another order."
-        return replace(self, order=self.order[rows], symbol=self.symbol[rows], time=self.time[rows], with_label=self.with_label[rows], at_time=self.at_time[rows], local=self.local[rows])
+        return replace(
+            self,
+            order=self.order[rows],
+            symbol=self.symbol[rows],
+            time=self.time[rows],
+            with_label=self.with_label[rows],
+            at_time=self.at_time[rows],
+            local=self.local[rows],
+        )
 
     @property
     def base(self) -> int:
@@ -81,6 +90,7 @@ def _clock(frame: pd.DataFrame, zone: str | None) -> _Clock:
 @dataclass(frozen=True)
 class _Events:
     "Known values by key, and what each row knows of them."
+
     values: np.ndarray  # (M,) by key, in the order of becoming known
     keys: np.ndarray  # (M,) key of each value
     age: np.ndarray  # (M,) key × base + rank of the latest row time so far: never falls
@@ -110,6 +120,7 @@ class _Events:
 @dataclass(frozen=True)
 class _Own:
     "The values of each symbol within its group."
+
     at: np.ndarray  # (P,) positions among the events, by pair of group and symbol
     pairs: np.ndarray  # (P,) pair of each
     group_first: np.ndarray  # (P,) where the group of each begins
@@ -208,6 +219,7 @@ def _without_own(state: np.ndarray, at: np.ndarray, pairs: np.ndarray, group_fir
 def _compiled(loop: Callable) -> Callable:
     "A loop as machine code."
     import numba
+
     return numba.njit(loop)
 
 # %% ../../nbs/01_data/04b_history.ipynb #0c76838d
@@ -220,7 +232,8 @@ def _nth(events: _Events, number: np.ndarray) -> np.ndarray:  # (N,) position; -
 def _since(events: _Events, clock: _Clock, key: np.ndarray, span: int, side: str) -> np.ndarray:  # (N,) position, at most `stop`
     "The first known value that is not older than a span; with side right: the first that is younger."
     low = np.iinfo(np.int64).min + 1
-    rank = np.searchsorted(clock.stamps, np.where(clock.time < low + span, low, clock.time - span), side=side)  # no time lies before the first that there is
+    # no time lies before the first that there is
+    rank = np.searchsorted(clock.stamps, np.where(clock.time < low + span, low, clock.time - span), side=side)
     return np.minimum(np.searchsorted(events.age, key * clock.base + rank), events.stop)
 
 
@@ -236,7 +249,9 @@ def _begin(events: _Events, clock: _Clock, key: np.ndarray, statistic: Statistic
     return begin, 0 if own is None else own.first + passed
 
 
-def _differences(parts: tuple[np.ndarray, np.ndarray], begin: np.ndarray, stop: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _differences(
+    parts: tuple[np.ndarray, np.ndarray], begin: np.ndarray, stop: np.ndarray, first: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     "A window's sum in two numbers, from running sums that begin anew at `first`."
     if not len(parts[0]):
         return np.zeros(len(stop)), np.zeros(len(stop))
@@ -292,9 +307,11 @@ def _mean(events: _Events, begin: tuple[np.ndarray, np.ndarray | int]) -> np.nda
 # %% ../../nbs/01_data/04b_history.ipynb #1d6ea107
 def _product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "A product and what its rounding took."
+
     def split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         high = 134217729.0 * x - (134217729.0 * x - x)
         return high, x - high
+
     p, (ah, al), (bh, bl) = a * b, split(a), split(b)
     return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
 
@@ -335,7 +352,9 @@ def _days(events: _Events, clock: _Clock) -> np.ndarray:  # (N,)
     return out
 
 # %% ../../nbs/01_data/04b_history.ipynb #0a760d77
-def _statistic_of(events: _Events, clock: _Clock, key: np.ndarray, statistic: Statistic, own_value: np.ndarray | None) -> np.ndarray:  # (N,)
+def _statistic_of(
+    events: _Events, clock: _Clock, key: np.ndarray, statistic: Statistic, own_value: np.ndarray | None
+) -> np.ndarray:  # (N,)
     "One statistic for every row."
     if statistic.kind == "since":
         return _days(events, clock)
@@ -354,10 +373,21 @@ def _numbers(values: pd.Series, column: str) -> np.ndarray:  # (N,) float64, NaN
     "A column as numbers."
     if not (pd.api.types.is_numeric_dtype(values) or values.isna().all()):
         known = values.dropna()
-        raise DataError("a history of what is not a number", where=f"column '{column}'", found=repr(known.iloc[0])[:60], expected="numbers", fix="number it in a column of its own, or leave it out of the history")
+        raise DataError(
+            "a history of what is not a number",
+            where=f"column '{column}'",
+            found=repr(known.iloc[0])[:60],
+            expected="numbers",
+            fix="number it in a column of its own, or leave it out of the history",
+        )
     out = values.to_numpy(dtype=np.float64, na_value=np.nan)
     if (odd := np.isinf(out)).any():
-        raise DataError("infinite values", where=f"column '{column}', {first_rows(odd)}", found=f"{int(odd.sum())} values", expected="numbers, or nothing where there is none")
+        raise DataError(
+            "infinite values",
+            where=f"column '{column}', {first_rows(odd)}",
+            found=f"{int(odd.sum())} values",
+            expected="numbers, or nothing where there is none",
+        )
     return out
 
 # %% ../../nbs/01_data/04b_history.ipynb #720c31a0
@@ -371,7 +401,7 @@ def _keys(frame: pd.DataFrame, clock: _Clock, entry: History) -> np.ndarray:  # 
 
 
 def history_columns(
-    frame: pd.DataFrame,  # time; symbol unless all rows are of one; label_end where outcomes take time (none: they are known at `time`; NaT: not yet); known_at; and the columns that entries name
+    frame: pd.DataFrame,  # time, symbol (unless all are of one), label_end (none: known at `time`; NaT: not yet), known_at, columns named
     entries: Sequence[History],  # what to tell of the past
     outcomes: Collection[str] = ("label",),  # columns that are known at `label_end`
     zone: str | None = None,  # of weekdays and hours, where times have a zone
@@ -379,7 +409,11 @@ def history_columns(
     "Features from the past alone: each row is given what had ended before its time."
     wanted = dict.fromkeys(c for h in entries for c in (h.column, h.beside) if c)
     if gone := [c for c in ("time", *wanted) if c not in frame]:
-        raise DataError("columns of the history are missing", found="; ".join(f"'{c}'{did_you_mean(c, map(str, frame.columns))[1:]}" for c in gone), expected=f"columns: {', '.join(map(str, frame.columns[:20]))}")
+        raise DataError(
+            "columns of the history are missing",
+            found="; ".join(f"'{c}'{did_you_mean(c, map(str, frame.columns))[1:]}" for c in gone),
+            expected=f"columns: {', '.join(map(str, frame.columns[:20]))}",
+        )
     named = "symbol" in frame
     clock = _clock(frame if named else frame.assign(symbol=0), zone)
     out: dict[str, np.ndarray] = {}
@@ -421,7 +455,9 @@ def plain_history(
         late = entry.column in outcomes if entry.outcome is None else entry.outcome
         known, now = _plain_known(frame, i, entry, late), frame["time"].iloc[i]
         for s in entry.statistics:
-            out[entry.name(s)][i] = _plain_statistic(s, known, entry.column, now, None if late or entry.relation else frame[entry.column].iloc[i])
+            out[entry.name(s)][i] = _plain_statistic(
+                s, known, entry.column, now, None if late or entry.relation else frame[entry.column].iloc[i]
+            )
     return pd.DataFrame(out, index=frame.index)
 
 
@@ -429,7 +465,7 @@ def _plain_statistic(s: Statistic, known: pd.DataFrame, column: str, now: pd.Tim
     "One number from the rows that are known."
     x = known[column].to_numpy(dtype=float)
     moment = now - pd.Timedelta(s.span or 0, "ns")
-    window = x[(known["as_late_as"] >= moment).to_numpy()] if s.span else x[-int(s.rows or 1):]
+    window = x[(known["as_late_as"] >= moment).to_numpy()] if s.span else x[-int(s.rows or 1) :]
     if s.kind == "since":
         return (now - known["as_late_as"].iloc[-1]).total_seconds() / 86_400 if len(x) else np.nan
     if s.kind == "ewma":
@@ -437,7 +473,7 @@ def _plain_statistic(s: Statistic, known: pd.DataFrame, column: str, now: pd.Tim
     if s.kind in ("mean", "sd"):
         return float(pd.Series(window, dtype=float).agg("mean" if s.kind == "mean" else "std"))
     x = np.append(x, own) if s.kind == "change" and own is not None else x
-    old = x[:len(known)][(known["as_late_as"] <= moment).to_numpy()] if s.span else x[:max(len(x) - int(s.rows) + (s.kind == "last"), 0)]
+    old = x[: len(known)][(known["as_late_as"] <= moment).to_numpy()] if s.span else x[: max(len(x) - int(s.rows) + (s.kind == "last"), 0)]
     back = old[-1] if len(old) else np.nan
     return back if s.kind == "last" else x[-1] - back if len(x) else np.nan
 
@@ -449,8 +485,20 @@ def random_rows(
 ) -> pd.DataFrame:  # symbol, time, label_end, label, x, city, rival; in no order
     "Rows of a few symbols at shared times, with gaps, labels that are missing or known out of turn, and groups that change."
     rng = np.random.default_rng(seed)
-    every = pd.MultiIndex.from_product([list("abcd"), pd.date_range("2024-01-01 05:00", periods=n // 3, freq="17h")], names=["symbol", "time"]).to_frame(index=False)
+    every = pd.MultiIndex.from_product(
+        [list("abcd"), pd.date_range("2024-01-01 05:00", periods=n // 3, freq="17h")], names=["symbol", "time"]
+    ).to_frame(index=False)
     out = every.sample(min(n, len(every)), random_state=seed).reset_index(drop=True)
     takes = pd.to_timedelta(rng.integers(0, 220, len(out)), unit="h") if lag is None else pd.Timedelta(lag)
-    out = out.assign(label=rng.normal(100, 5, len(out)).round(1), x=rng.normal(size=len(out)), city=rng.choice(["P", "Q", None], len(out), p=[.5, .4, .1]), rival=rng.choice(list("uvw"), len(out)), label_end=out["time"] + takes)
-    return out.assign(label=out["label"].mask(rng.random(len(out)) < .1), label_end=out["label_end"].mask(rng.random(len(out)) < .05), x=out["x"].mask(rng.random(len(out)) < .1))
+    out = out.assign(
+        label=rng.normal(100, 5, len(out)).round(1),
+        x=rng.normal(size=len(out)),
+        city=rng.choice(["P", "Q", None], len(out), p=[0.5, 0.4, 0.1]),
+        rival=rng.choice(list("uvw"), len(out)),
+        label_end=out["time"] + takes,
+    )
+    return out.assign(
+        label=out["label"].mask(rng.random(len(out)) < 0.1),
+        label_end=out["label_end"].mask(rng.random(len(out)) < 0.05),
+        x=out["x"].mask(rng.random(len(out)) < 0.1),
+    )

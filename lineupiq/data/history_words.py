@@ -25,6 +25,7 @@ RELATIONS = ("by", "against")
 @dataclass(frozen=True)
 class Statistic:
     "One number of the past."
+
     kind: str  # of STATISTICS
     rows: float | None = None  # how many known rows; of ewma: the half-life
     span: int | None = None  # nanoseconds, instead of rows
@@ -34,14 +35,23 @@ class Statistic:
     def text(self) -> str:
         "In words, as a description begins."
         size = f"{self.word} before" if self.span else ""
-        back = {"last": f"value {size}" if self.span else f"value {self.word} known rows back", "change": f"change from {size}" if self.span else f"change from {self.word} known rows before",
-                "since": "days since the last known row", "ewma": f"exponential mean, half-life {self.word} known rows"}
-        return back.get(self.kind) or f"{'mean' if self.kind == 'mean' else 'standard deviation'} of the {'known rows of ' if self.span else 'last '}{self.word}{'' if self.span else ' known rows'}"
+        back = {
+            "last": f"value {size}" if self.span else f"value {self.word} known rows back",
+            "change": f"change from {size}" if self.span else f"change from {self.word} known rows before",
+            "since": "days since the last known row",
+            "ewma": f"exponential mean, half-life {self.word} known rows",
+        }
+        return (
+            back.get(self.kind)
+            or f"{'mean' if self.kind == 'mean' else 'standard deviation'} of the "
+            f"{'known rows of ' if self.span else 'last '}{self.word}{'' if self.span else ' known rows'}"
+        )
 
 # %% ../../nbs/01_data/04ab_history_words.ipynb #62ae996e
 @dataclass(frozen=True)
 class History:
     "Statistics of one column's past."
+
     column: str
     statistics: tuple[Statistic, ...]
     relation: str | None = None  # by: the other rows of a group; against: all rows with the same rival; None: the symbol's own
@@ -51,13 +61,21 @@ class History:
 
     def name(self, statistic: Statistic) -> str:
         "The column's name: loaves_mean_7, loaves_by_city_same_weekday_last_1."
-        parts = [self.column, *([self.relation, self.beside] if self.relation else []), *(["same", self.same] if self.same else []), statistic.kind, statistic.word]
+        parts = [
+            self.column,
+            *([self.relation, self.beside] if self.relation else []),
+            *(["same", self.same] if self.same else []),
+            statistic.kind,
+            statistic.word,
+        ]
         return "_".join(str(p) for p in parts if p)
 
     @property
     def features(self) -> list[Feature]:
         "The features that the entry makes, as the manifest lists them."
-        whose = {"by": f"of the other rows of the same {self.beside}", "against": f"of all rows against the same {self.beside}"}.get(self.relation or "", "of the symbol")
+        whose = {"by": f"of the other rows of the same {self.beside}", "against": f"of all rows against the same {self.beside}"}.get(
+            self.relation or "", "of the symbol"
+        )
         same = f", {self.same} the same" if self.same else ""
         return [Feature(self.name(s), "numeric", f"{self.column}: {s.text} {whose}{same}, known by then") for s in self.statistics]
 
@@ -98,13 +116,19 @@ def _entry(key: str, words: object) -> tuple[list[History], list[str]]:
         statistics, problems = statistics + made, problems + wrong
     if not statistics and not problems and words.get("since") is not False:
         problems.append(f"{at}: nothing is asked for; expected one of {', '.join(STATISTICS)}")
-    return ([] if problems or not statistics else [History(column.strip(), tuple(statistics), relation, beside and beside.strip(), same, words.get("outcome"))]), problems
+    return (
+        []
+        if problems or not statistics
+        else [History(column.strip(), tuple(statistics), relation, beside and beside.strip(), same, words.get("outcome"))]
+    ), problems
 
 # %% ../../nbs/01_data/04ab_history_words.ipynb #62dd5b7b
 def _statistics(at: str, kind: str, sizes: object) -> tuple[list[Statistic], list[str]]:
     "The statistics of one word."
     if kind == "since":
-        return ([Statistic(kind)] if sizes is True else []), ([] if isinstance(sizes, bool) else [f"{at}.since: expected true or false, found {str(sizes)[:40]!r}"])
+        return ([Statistic(kind)] if sizes is True else []), (
+            [] if isinstance(sizes, bool) else [f"{at}.since: expected true or false, found {str(sizes)[:40]!r}"]
+        )
     listed = sizes if isinstance(sizes, list) else [sizes]
     made = [_statistic(kind, size) for size in listed]
     least = "2" if kind == "sd" else "1"

@@ -38,6 +38,7 @@ def _recursion(
             out[i] = y
         return out
     from scipy.signal import lfilter
+
     return lfilter([weight], [1.0, weight - 1.0], x, zi=[(1.0 - weight) * start])[0]
 
 # %% ../../nbs/01_data/06_indicators.ipynb #37628ba3
@@ -218,7 +219,8 @@ def _changes(bars: pd.DataFrame, column: str, rows: slice | np.ndarray) -> np.nd
 
 
 def _chained(part: dict[str, np.ndarray], rolls: np.ndarray, sessions: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    "Features of prices that are chained across rolls and nights; the average true range in the prices that traded, and the gap of the night as it was."
+    """Features of prices that are chained across rolls and nights; the average true range in the prices that traded, and the gap of the
+    night as it was."""
     by = lambda breaks: chain_factor(part["open"], part["close"], breaks)  # noqa: E731
     whole, contract = by(rolls | sessions), by(rolls)
     chained = part | {p: part[p] / whole for p in PRICES}
@@ -267,7 +269,8 @@ def bar_features(
     contract_column: str = "contract",  # as in mark_segments
     session: bool = False,  # as in mark_segments
 ) -> pd.DataFrame:  # the bars, flat, segment, bar_number, atr_14 and every column of BAR_FEATURES; same rows, same order
-    "Past-only features of every bar: row i reads the observations of its own segment up to i and nothing else; a row that is none (`flat`) has no features, and bar_number -1."
+    """Past-only features of every bar: row i reads the observations of its own segment up to i and nothing else; a row that is none
+    (`flat`) has no features, and bar_number -1."""
     made = feature_columns(bars, max_gap, contract_column, session)
     return pd.DataFrame({**{c: bars[c].copy() for c in bars}, **made}, index=bars.index, copy=False)
 
@@ -287,7 +290,11 @@ def feature_columns(
     if flat.any():
         known = pd.Series(_spread(made.pop("segment"), ~flat, np.nan)).groupby(bars["symbol"].to_numpy()).ffill().fillna(0.0)
         number = _spread(made.pop("bar_number"), ~flat, -1)
-        made = {"segment": known.to_numpy().astype("int64"), "bar_number": number.astype("int64"), **{c: _spread(made.pop(c), ~flat, np.nan) for c in list(made)}}
+        made = {
+            "segment": known.to_numpy().astype("int64"),
+            "bar_number": number.astype("int64"),
+            **{c: _spread(made.pop(c), ~flat, np.nan) for c in list(made)},
+        }
     return {"flat": flat, **made}
 
 

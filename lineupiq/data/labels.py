@@ -30,14 +30,16 @@ __all__ = ['log', 'BARRIERS', 'BLOCK', 'INVALID', 'WARM_UP', 'FLAT', 'UNFINISHED
 @dataclass(frozen=True)
 class Barriers:
     "Distances and time-out of one label."
+
     up: float  # upper barrier above the entry, in average true ranges
     down: float  # lower barrier below the entry, in average true ranges
     max_bars: int  # bars until the time-out
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.up) and np.isfinite(self.down) and self.up > 0 and self.down > 0):
-            raise ConfigError("barrier distances must be positive", found=f"up={self.up}, down={self.down}",
-                              expected="multiples of the ATR above 0")
+            raise ConfigError(
+                "barrier distances must be positive", found=f"up={self.up}, down={self.down}", expected="multiples of the ATR above 0"
+            )
         if self.max_bars != int(self.max_bars) or self.max_bars < 1:
             raise ConfigError("max_bars must be a whole number of bars", found=str(self.max_bars), expected="1 or more")
 
@@ -65,22 +67,28 @@ def _as_barriers(
 @dataclass(frozen=True)
 class BarrierConfig:
     "The table of barriers: symbol → horizon → distances; the shipped rows stay unless they are overridden."
+
     table: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)  # rows to add or replace
     default: str = "MES"  # whose rows a symbol without rows uses
 
-    def rows(self,
+    def rows(
+        self,
         symbol: str,  # a symbol, in the table or not
     ) -> dict[int, Barriers]:  # horizon → barriers
         "The rows of a symbol, or those of the default."
         if self.default not in BARRIERS and self.default not in self.table:
             known = [*BARRIERS, *self.table]
-            raise ConfigError("the default symbol has no barriers", found=repr(self.default) + did_you_mean(self.default, known),
-                              expected=", ".join(known))
+            raise ConfigError(
+                "the default symbol has no barriers",
+                found=repr(self.default) + did_you_mean(self.default, known),
+                expected=", ".join(known),
+            )
         name = symbol if symbol in BARRIERS or symbol in self.table else self.default
         given = {int(h): _as_barriers(v, f"{name}, horizon {h}") for h, v in self.table.get(name, {}).items()}
         return {**BARRIERS.get(name, {}), **given}
 
-    def lookup(self,
+    def lookup(
+        self,
         symbol: str,  # a symbol, in the table or not
         horizon: int,  # the nominal horizon in bars, 1 or more
     ) -> Barriers:
@@ -95,8 +103,10 @@ class BarrierConfig:
 # %% ../../nbs/01_data/07_labels.ipynb #34d23776
 def _touch_block(
     position: np.ndarray,  # (B,) rows to settle
-    high: np.ndarray, low: np.ndarray,  # (N,) prices
-    upper: np.ndarray, lower: np.ndarray,  # (B,) barriers of each row; NaN = the row has none
+    high: np.ndarray,
+    low: np.ndarray,  # (N,) prices
+    upper: np.ndarray,
+    lower: np.ndarray,  # (B,) barriers of each row; NaN = the row has none
     last: np.ndarray,  # (B,) last position that a row may look at
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # end, side, top, bottom, as in first_touch: (B,) each
     "Settle one block of rows: look one bar further until every row has touched or run out of bars."
@@ -161,9 +171,9 @@ def average_uniqueness(
     np.cumsum(share[1:], out=share[1:])
     out = np.full(len(first), np.nan)
     for start in range(0, len(first), BLOCK):
-        a, z = first[start:start + BLOCK], last[start:start + BLOCK]
-        a, z, some = a[z >= a], z[z >= a], out[start:start + BLOCK]
-        some[spans[start:start + BLOCK]] = (share[z + 1] - share[a]) / (z - a + 1)
+        a, z = first[start : start + BLOCK], last[start : start + BLOCK]
+        a, z, some = a[z >= a], z[z >= a], out[start : start + BLOCK]
+        some[spans[start : start + BLOCK]] = (share[z + 1] - share[a]) / (z - a + 1)
     return np.clip(out, 0.0, 1.0, out=out)
 
 # %% ../../nbs/01_data/07_labels.ipynb #7a931547
@@ -195,7 +205,8 @@ def _exit_price(
     bars: Mapping[str, np.ndarray],  # open and close
     end: np.ndarray,  # (N,) settling positions
     side: np.ndarray,  # (N,) 1 up, 2 down, 0 time-out
-    upper: np.ndarray, lower: np.ndarray,  # (N,) barriers
+    upper: np.ndarray,
+    lower: np.ndarray,  # (N,) barriers
 ) -> np.ndarray:  # (N,) price
     "The barrier, the open if the market jumped over it, or the close at the time-out."
     opening, closing = bars["open"][end], bars["close"][end]
@@ -250,7 +261,8 @@ def _settle_block(
     bars: Mapping[str, np.ndarray],  # columns of `_settle`
     part: slice,  # the rows to settle
     barriers: tuple[np.ndarray, np.ndarray, np.ndarray],  # up, down and max_bars of these rows
-    tick: np.ndarray, ends: np.ndarray,  # of these rows: the price's rounding, and how far their labels may walk
+    tick: np.ndarray,
+    ends: np.ndarray,  # of these rows: the price's rounding, and how far their labels may walk
     limited: bool,  # contracts or sessions limit the walk
 ) -> dict[str, np.ndarray]:  # label, bars_held, return_to_end, label_quality, end, reason
     "Label some rows; `end` is the row itself where it reads no others."
@@ -264,12 +276,22 @@ def _settle_block(
         reason[(reason == 0) & ~fits] = UNFINISHED
     quality = label_quality(side, end - position, length, (top - close) / (up * atr_used), (close - bottom) / (down * atr_used))
     profit = _exit_price(bars, end, side, upper, lower) / close - 1.0
-    out = {"label": np.select([side == 1, side == 2], [1.0, -1.0], 0.0), "bars_held": (end - position).astype(float), "return_to_end": profit, "label_quality": quality}
-    return {**{k: np.where(reason == 0, v, np.nan) for k, v in out.items()}, "end": np.where(np.isnan(atr_used), position, end), "reason": reason}
+    out = {
+        "label": np.select([side == 1, side == 2], [1.0, -1.0], 0.0),
+        "bars_held": (end - position).astype(float),
+        "return_to_end": profit,
+        "label_quality": quality,
+    }
+    return {
+        **{k: np.where(reason == 0, v, np.nan) for k, v in out.items()},
+        "end": np.where(np.isnan(atr_used), position, end),
+        "reason": reason,
+    }
 
 # %% ../../nbs/01_data/07_labels.ipynb #73df59fd
 def _settle(
-    bars: Mapping[str, np.ndarray],  # open, high, low, close, atr_14, segment, perhaps roll and session: (N,) each, sorted by symbol and segment
+    # open, high, low, close, atr_14, segment, perhaps roll and session: (N,) each, sorted by symbol and segment
+    bars: Mapping[str, np.ndarray],
     symbols: Sequence[str],  # names
     code: np.ndarray,  # (N,) numbers of the symbols
     horizon: int,  # as in label_bars
@@ -279,7 +301,10 @@ def _settle(
     n, rows = len(code), [config.lookup(s, horizon) for s in symbols]
     barriers = [np.array([getattr(r, k) for r in rows]) for k in ("up", "down", "max_bars")]
     tick, (ends, limited) = _tick(bars["close"], code), _walk_ends(bars, code)
-    out = {k: np.empty(n) for k in ("label", "bars_held", "return_to_end", "label_quality")} | {"end": np.empty(n, dtype=np.int64), "reason": np.empty(n, dtype=np.int8)}
+    out = {k: np.empty(n) for k in ("label", "bars_held", "return_to_end", "label_quality")} | {
+        "end": np.empty(n, dtype=np.int64),
+        "reason": np.empty(n, dtype=np.int8),
+    }
     for start in range(0, n, BLOCK):
         part = slice(start, min(start + BLOCK, n))
         for name, column in _settle_block(bars, part, tuple(b[code[part]] for b in barriers), tick[part], ends[part], limited).items():
@@ -298,7 +323,11 @@ def _label_columns(
 ) -> dict[str, Any]:  # label, label_end, bars_held, return_to_end, uniqueness, label_quality, and reason, positions in INVALID: (N,) each
     "Labels of bars in any order of symbols."
     n, (code, symbols) = len(bars), pd.factorize(bars["symbol"])
-    columns = {c: bars[c].to_numpy(float) for c in ("open", "high", "low", "close")} | {c: made[c] for c in ("atr_14", "segment")} | {c: bars[c].to_numpy() for c in (ROLL, SESSION) if c in bars}
+    columns = (
+        {c: bars[c].to_numpy(float) for c in ("open", "high", "low", "close")}
+        | {c: made[c] for c in ("atr_14", "segment")}
+        | {c: bars[c].to_numpy() for c in (ROLL, SESSION) if c in bars}
+    )
     code, order = code.astype(np.int32), None
     if made["flat"].any() or ((code[1:] < code[:-1]) | ((code[1:] == code[:-1]) & (made["segment"][1:] < made["segment"][:-1]))).any():
         order = np.lexsort((made["segment"], code))
@@ -311,7 +340,11 @@ def _label_columns(
         done["end"] = np.where(done["end"] < 0, -1, order[done["end"]])
         done = {k: _back(done.pop(k), order, n, {"end": -1, "reason": FLAT}.get(k, np.nan)) for k in list(done)}
     label_end = bars["time"].array.take(done.pop("end"), allow_fill=True)
-    return {"label": done["label"], "label_end": label_end, **{k: done[k] for k in ("bars_held", "return_to_end", "uniqueness", "label_quality", "reason")}}
+    return {
+        "label": done["label"],
+        "label_end": label_end,
+        **{k: done[k] for k in ("bars_held", "return_to_end", "uniqueness", "label_quality", "reason")},
+    }
 
 
 def _back(values: np.ndarray, rows: np.ndarray, n: int, otherwise: float) -> np.ndarray:
@@ -353,7 +386,9 @@ def class_shares(
 # %% ../../nbs/01_data/07_labels.ipynb #1ffb4a78
 class QualityWeights:
     "Training weights .5, 1 and 1.5 by fifths of a quality score; the edges come from training rows only."
-    def __init__(self,
+
+    def __init__(
+        self,
         column: str = "label_quality",  # the score; higher is better
         low: float = 0.5,  # weight of the bottom fifth
         high: float = 1.5,  # weight of the top fifth
@@ -365,11 +400,15 @@ class QualityWeights:
 
     def _score(self, rows: pd.DataFrame | Sequence[float]) -> np.ndarray:
         if isinstance(rows, pd.DataFrame) and self.column not in rows:
-            raise DataError("the quality score is missing", where=self.column + did_you_mean(self.column, rows.columns),
-                            fix="label the bars with label_bars")
+            raise DataError(
+                "the quality score is missing",
+                where=self.column + did_you_mean(self.column, rows.columns),
+                fix="label the bars with label_bars",
+            )
         return np.asarray(rows[self.column] if isinstance(rows, pd.DataFrame) else rows, dtype=float)
 
-    def fit(self,
+    def fit(
+        self,
         train: pd.DataFrame | Sequence[float],  # training rows only: a frame with the column, or the scores
     ) -> QualityWeights:  # itself
         "Learn the edges of the bottom and the top fifth."
@@ -380,7 +419,8 @@ class QualityWeights:
         self.edges = (float(np.quantile(score, 0.2)), float(np.quantile(score, 0.8)))
         return self
 
-    def transform(self,
+    def transform(
+        self,
         rows: pd.DataFrame | Sequence[float],  # rows to weigh
     ) -> np.ndarray:  # (N,) weights; 1 where the score is missing
         "The weights of rows by the learnt edges."
@@ -393,6 +433,7 @@ class QualityWeights:
 @dataclass(frozen=True)
 class SegmentRules:
     "The rules by which bars are cut into segments, and the number of bars at a segment's start that make no rows."
+
     max_gap: str | pd.Timedelta | None = None  # as in mark_segments
     contract_column: str = "contract"  # as in mark_segments
     session: bool = False  # as in mark_segments
@@ -434,7 +475,15 @@ def _tell_flat(
         if part["flat"].any():
             times, last = part["time"][part["flat"]], part["time"][~part["flat"]].max()
             tail = f"; nothing was traded after {last}" if times.max() > last else ""
-            log.warning("%s: %d of %d bars are no observations (they repeat the last price while nothing is traded), first %s; they are left out of history, features and labels%s", symbol, len(times), len(part), times.iloc[0], tail)
+            log.warning(
+                "%s: %d of %d bars are no observations (they repeat the last price while nothing is traded), first %s; they are left out "
+                "of history, features and labels%s",
+                symbol,
+                len(times),
+                len(part),
+                times.iloc[0],
+                tail,
+            )
 
 # %% ../../nbs/01_data/07_labels.ipynb #af75504c
 def _tell_limits(
@@ -447,7 +496,14 @@ def _tell_limits(
     rows = made["bar_number"] >= LOOKBACK
     n = int((made["reason"][rows] == UNFINISHED).sum())
     if limits and 2 * n > rows.sum():
-        log.warning("%d of %d rows have no label, because the %s ends before their time-out at horizon %d: take a shorter horizon, shorter bars, or barriers with fewer max_bars", n, int(rows.sum()), " or the ".join({ROLL: "contract", SESSION: "session"}[c] for c in limits), horizon)
+        log.warning(
+            "%d of %d rows have no label, because the %s ends before their time-out at horizon %d: take a shorter horizon, shorter bars, "
+            "or barriers with fewer max_bars",
+            n,
+            int(rows.sum()),
+            " or the ".join({ROLL: "contract", SESSION: "session"}[c] for c in limits),
+            horizon,
+        )
 
 # %% ../../nbs/01_data/07_labels.ipynb #0ff2fbdf
 def _rows_in_order(
@@ -504,10 +560,20 @@ def bars_panel(
     _tell_limits(bars, made, horizon)
     keep, counts = _keep(bars["symbol"], made, segments.warm_up, keep_unlabelled)
     if short := [str(s) for s in bars["symbol"].unique() if s not in counts["by_symbol"]]:
-        log.warning("no row comes of %d symbol(s), since none has a run of more than %d bars%s: %s", len(short), segments.warm_up, "" if keep_unlabelled else " with a label after it", ", ".join(short[:5]))
+        log.warning(
+            "no row comes of %d symbol(s), since none has a run of more than %d bars%s: %s",
+            len(short),
+            segments.warm_up,
+            "" if keep_unlabelled else " with a label after it",
+            ", ".join(short[:5]),
+        )
     if not keep.any():
-        raise DataError("no bar can be labelled", where=str(counts["rows"]), expected=f"segments of more than {segments.warm_up} bars",
-                        fix="read a longer history")
+        raise DataError(
+            "no bar can be labelled",
+            where=str(counts["rows"]),
+            expected=f"segments of more than {segments.warm_up} bars",
+            fix="read a longer history",
+        )
     entries = list(features) if features is not None else bar_manifest(bars)
     columns = ["symbol", "time", "label", "label_end", "weight", "segment", "bar_number", *EXTRA]
     columns += [c for c in ("contract", ROLL, SESSION, EARLIER) if c in bars] + [f.name for f in entries if f.name not in columns]
@@ -515,5 +581,7 @@ def bars_panel(
     meta = {**counts, "barriers": used, "weights": weights, "warm_up": segments.warm_up}
     tables = [_panel_columns(bars, made, _rows_in_order(bars, keep), columns, weights)]
     del bars, made, keep  # whoever called may have let go of the bars, too
-    panel = make_panel(tables.pop(), entries, task="multiclass", name=name, horizon=horizon, cleaning=Cleaning(missing_target="upcoming", copy=False))
+    panel = make_panel(
+        tables.pop(), entries, task="multiclass", name=name, horizon=horizon, cleaning=Cleaning(missing_target="upcoming", copy=False)
+    )
     return with_notes(panel, meta)

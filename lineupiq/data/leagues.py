@@ -37,6 +37,7 @@ __all__ = ['log', 'ELO', 'PAUSE', 'MOST_POINTS', 'TOGETHER', 'MANY_POINTS', 'LEA
 @dataclass
 class OddsConfig:
     "The columns of a table that are prices, and the form they are written in."
+
     home: str  # column: price of the home side
     away: str  # column: price of the away side
     draw: str | None = None  # column: price of the draw, where it can be bet on
@@ -47,13 +48,14 @@ class OddsConfig:
 @dataclass
 class GamesConfig:
     "Which columns are a game."
+
     date: str  # column: when it is played
     home: str  # column: one side
     away: str  # column: the other side
     home_score: str | None = None  # column: points of the home side
     away_score: str | None = None  # column: points of the away side
     score: str | None = None  # instead of the two: a column such as 3-1
-    season: str | None = None  # column: a year, or 2019/20, 2019-20, 2019-2020, the year in which it begins; none: found by the pauses, or the calendar year where there are none
+    season: str | None = None  # column: a year, 2019/20, 2019-20 or 2019-2020; none: found by the pauses, else the calendar year
     neutral: str | None = None  # column: true on neutral ground
     division: str | None = None  # column: a number of the tier, taken as a feature
     names: str | None = None  # a CSV with the columns former and current: one team under several names
@@ -71,12 +73,20 @@ def games_config(
     odds = said.pop("odds", None)
     problems = config_problems(GamesConfig, said)
     if odds is not None:
-        problems += [f"odds.{p}" for p in config_problems(OddsConfig, odds)] if isinstance(odds, Mapping) else [f"odds: expected the columns home and away, found {str(odds)[:40]!r}"]
+        problems += (
+            [f"odds.{p}" for p in config_problems(OddsConfig, odds)]
+            if isinstance(odds, Mapping)
+            else [f"odds: expected the columns home and away, found {str(odds)[:40]!r}"]
+        )
     if ("score" in said) == ("home_score" in said or "away_score" in said) or ("home_score" in said) != ("away_score" in said):
         problems.append("home_score and away_score, or score: expected one of the two ways to say the result")
     elo = said.get("elo") or {}
     problems += [f"elo.{k}: unknown constant{did_you_mean(str(k), ELO)}" for k in elo if k not in ELO] if isinstance(elo, Mapping) else []
-    problems += [f"{key}: expected the name of a column, found {said[key]!r}" for key in ("date", "home", "away", "home_score", "away_score", "score") if key in said and not str(said[key] or "").strip()]
+    problems += [
+        f"{key}: expected the name of a column, found {said[key]!r}"
+        for key in ("date", "home", "away", "home_score", "away_score", "score")
+        if key in said and not str(said[key] or "").strip()
+    ]
     if said.get("lasts") is not None:
         try:
             if not to_duration(said["lasts"], "utc", "lasts"):
@@ -105,12 +115,23 @@ def game_scores(
         scores = to_numbers(raw[cfg.home_score], cfg.home_score), to_numbers(raw[cfg.away_score], cfg.away_score)
         for values, name in zip(scores, (cfg.home_score, cfg.away_score), strict=True):
             if (odd := (values < 0) | (values > MOST_POINTS)).any():
-                raise DataError("a score that no game has", where=f"column '{name}', {first_rows(odd.to_numpy())}", found=f"{values[odd].iloc[0]:g}, {int(odd.sum())} such value(s)", expected=f"0 to {MOST_POINTS:,}", fix="leave the cell empty where there is no result")
+                raise DataError(
+                    "a score that no game has",
+                    where=f"column '{name}', {first_rows(odd.to_numpy())}",
+                    found=f"{values[odd].iloc[0]:g}, {int(odd.sum())} such value(s)",
+                    expected=f"0 to {MOST_POINTS:,}",
+                    fix="leave the cell empty where there is no result",
+                )
         return scores
     text = raw[cfg.score].astype("string").str.strip()
     parts = text.str.extract(r"^(\d+)\s*[-:\u2013]\s*(\d+)$")
     if (odd := text.notna() & (text != "") & parts[0].isna()).any():
-        raise DataError("a score that cannot be read", where=f"column '{cfg.score}', {int(odd.sum())} row(s)", found=repr(str(text[odd].iloc[0])), expected="3-1, or nothing for a game that is not played")
+        raise DataError(
+            "a score that cannot be read",
+            where=f"column '{cfg.score}', {int(odd.sum())} row(s)",
+            found=repr(str(text[odd].iloc[0])),
+            expected="3-1, or nothing for a game that is not played",
+        )
     return parts[0].astype(float), parts[1].astype(float)
 
 
@@ -130,7 +151,9 @@ def _neutral(values: pd.Series, name: str) -> pd.Series:
     try:
         return read_words(values, name, FLAGS).eq("Neutral")
     except DataError as err:
-        raise DataError("neutral is neither true nor false", where=err.where, found=err.found, expected="true or false, 1 or 0, yes or no", fix=err.fix) from None
+        raise DataError(
+            "neutral is neither true nor false", where=err.where, found=err.found, expected="true or false, 1 or 0, yes or no", fix=err.fix
+        ) from None
 
 
 def league_games(
@@ -138,25 +161,55 @@ def league_games(
     cfg: GamesConfig,  # which columns are what
     names: Mapping[str, str] | None = None,  # former name -> today's
     timezone: str | None = None,  # of naive dates
-) -> pd.DataFrame:  # home, away, home_score, away_score, neutral, season, time, known, line (row of raw), again (a side's second game of the day); in order of time
+) -> pd.DataFrame:  # home, away, their scores, neutral, season, time, known, line (row of raw), again (a second game of the day)
     "The games of a table, cleaned and in order."
-    needed = [getattr(cfg, f) for f in ("date", "home", "away", "home_score", "away_score", "score", "season", "neutral", "division") if getattr(cfg, f)] + ([c for c in (cfg.odds.home, cfg.odds.away, cfg.odds.draw) if c] if cfg.odds else [])
+    needed = [
+        getattr(cfg, f)
+        for f in ("date", "home", "away", "home_score", "away_score", "score", "season", "neutral", "division")
+        if getattr(cfg, f)
+    ] + ([c for c in (cfg.odds.home, cfg.odds.away, cfg.odds.draw) if c] if cfg.odds else [])
     if gone := [c for c in needed if c not in raw]:
-        raise DataError(f"{len(gone)} column(s) missing", where="games", found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in gone), expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}")
+        raise DataError(
+            f"{len(gone)} column(s) missing",
+            where="games",
+            found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in gone),
+            expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}",
+        )
     if not len(raw):
         raise DataError("no rows", where="games", found="0 rows", fix="check the filters and the files")
     sides = to_codes(pd.concat([raw[cfg.home], raw[cfg.away]], ignore_index=True), f"{cfg.home}, {cfg.away}")
-    if (alone := (sides[:len(raw)].isna().to_numpy() | sides[len(raw):].isna().to_numpy())).any():
-        raise DataError("a game without one of its sides", where=f"columns '{cfg.home}' and '{cfg.away}', {first_rows(alone)}", found=f"{int(alone.sum())} such row(s)", expected="two names", fix="name the sides, or remove the rows; a file may be cut short")
+    if (alone := (sides[: len(raw)].isna().to_numpy() | sides[len(raw) :].isna().to_numpy())).any():
+        raise DataError(
+            "a game without one of its sides",
+            where=f"columns '{cfg.home}' and '{cfg.away}', {first_rows(alone)}",
+            found=f"{int(alone.sum())} such row(s)",
+            expected="two names",
+            fix="name the sides, or remove the rows; a file may be cut short",
+        )
     if names and (unused := sorted(set(names) - set(sides.dropna()))):
         log.warning("%d former name(s) that no game has: %s", len(unused), ", ".join(unused[:3]))
     sides = sides.map(lambda t: (names or {}).get(t, t))
     home, away = game_scores(raw, cfg)
-    same = (sides[:len(raw)].to_numpy() == sides[len(raw):].to_numpy()) & sides[:len(raw)].notna().to_numpy()
+    same = (sides[: len(raw)].to_numpy() == sides[len(raw) :].to_numpy()) & sides[: len(raw)].notna().to_numpy()
     if same.any():
-        raise DataError("a side that plays itself", where=f"columns '{cfg.home}' and '{cfg.away}', {first_rows(same)}", found=f"{sides[:len(raw)][same].iloc[0]!r}, {int(same.sum())} such game(s)", expected="two sides", fix="mend the rows, or the file of names")
-    games = pd.DataFrame({"home": sides[:len(raw)].to_numpy(), "away": sides[len(raw):].to_numpy(), "home_score": home, "away_score": away,
-                          "neutral": _neutral(raw[cfg.neutral], cfg.neutral) if cfg.neutral else False, "time": clean_time(raw[cfg.date], cfg.date, timezone), "line": np.arange(len(raw))})
+        raise DataError(
+            "a side that plays itself",
+            where=f"columns '{cfg.home}' and '{cfg.away}', {first_rows(same)}",
+            found=f"{sides[: len(raw)][same].iloc[0]!r}, {int(same.sum())} such game(s)",
+            expected="two sides",
+            fix="mend the rows, or the file of names",
+        )
+    games = pd.DataFrame(
+        {
+            "home": sides[: len(raw)].to_numpy(),
+            "away": sides[len(raw) :].to_numpy(),
+            "home_score": home,
+            "away_score": away,
+            "neutral": _neutral(raw[cfg.neutral], cfg.neutral) if cfg.neutral else False,
+            "time": clean_time(raw[cfg.date], cfg.date, timezone),
+            "line": np.arange(len(raw)),
+        }
+    )
     if cfg.season:
         games["season"] = to_seasons(raw[cfg.season], cfg.season)
     games = games.sort_values("time", kind="stable", ignore_index=True)
@@ -180,10 +233,18 @@ def _without_placeholders(games: pd.DataFrame) -> pd.DataFrame:
     after = played & (games["time"] > other.max()) if len(other) else played
     late = played & (games["time"] > pd.Timestamp.now(tz=games["time"].dt.tz))
     points = (games["home_score"] + games["away_score"])[played & ~zero].mean()
-    gone = zero & (alone | (after if after.sum() >= TOGETHER else False) | (late if zero[late].all() else False) | bool(points > MANY_POINTS))
+    gone = zero & (
+        alone | (after if after.sum() >= TOGETHER else False) | (late if zero[late].all() else False) | bool(points > MANY_POINTS)
+    )
     if gone.any():
         row = games[gone].iloc[0]
-        log.warning("%d game(s) have 0-0 for a score where nothing was played; taken for games without a result; first: %s - %s on %s", int(gone.sum()), row["home"], row["away"], row["time"].date())
+        log.warning(
+            "%d game(s) have 0-0 for a score where nothing was played; taken for games without a result; first: %s - %s on %s",
+            int(gone.sum()),
+            row["home"],
+            row["away"],
+            row["time"].date(),
+        )
     return games.assign(**{c: games[c].mask(gone) for c in ("home_score", "away_score")})
 
 
@@ -198,9 +259,20 @@ def _each_once(games: pd.DataFrame) -> pd.DataFrame:
     if (odd := games.duplicated(key, keep=False)).any():
         row = games[odd].iloc[0]
         if (games["time"] == games["time"].dt.normalize()).all():  # two games of one day can have two results
-            log.warning("%d game(s) of two sides on one day with different results, first: %s - %s on %s; both count", int(odd.sum()), row["home"], row["away"], row["time"].date())
+            log.warning(
+                "%d game(s) of two sides on one day with different results, first: %s - %s on %s; both count",
+                int(odd.sum()),
+                row["home"],
+                row["away"],
+                row["time"].date(),
+            )
             return games
-        raise DataError("a game with two results", where=f"{int(odd.sum())} row(s)", found=f"{row['home']} - {row['away']} on {row['time']}", fix="keep one of them")
+        raise DataError(
+            "a game with two results",
+            where=f"{int(odd.sum())} row(s)",
+            found=f"{row['home']} - {row['away']} on {row['time']}",
+            fix="keep one of them",
+        )
     return games
 
 
@@ -230,20 +302,33 @@ def _when_known(games: pd.DataFrame, cfg: GamesConfig) -> pd.DataFrame:
         shift[i], again[i] = max(ready - t, 0), ready > t
         last[h] = last[a] = max(ready, t) + lasts.value
     if again.any():
-        log.warning("%d game(s) follow another game of a side within %s: they come after it in the ratings, and are no rows", int(again.sum()), lasts)
+        log.warning(
+            "%d game(s) follow another game of a side within %s: they come after it in the ratings, and are no rows",
+            int(again.sum()),
+            lasts,
+        )
     games = games.assign(time=games["time"] + pd.to_timedelta(shift, "ns"), again=again)
     games["known"] = (games["time"] + lasts).where(games["home_score"].notna())
     return games.sort_values("time", kind="stable", ignore_index=True)
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #c56e0608
 LEAGUE_FEATURES = {
-    "home_elo": "Elo rating of the home side before the game", "away_elo": "Elo rating of the away side before the game", "elo_diff": "home minus away Elo, without home advantage",
-    "home_rest_days": "days since the home side's last game, at most 30", "away_rest_days": "days since the away side's last game, at most 30",
-    "home_win_streak": "home side's run before the game: wins positive, defeats negative", "away_win_streak": "away side's run before the game",
-    "point_diff_diff": f"home minus away point differential per game, half-life {FORM_HALFLIFE:g} games", "points_for_diff": "home minus away points scored per game",
-    "points_against_diff": "home minus away points allowed per game", "win_rate_diff": "home minus away share of wins, a draw is half of one",
-    "home_games_played": "games of the home side so far, at most 50", "away_games_played": "games of the away side so far, at most 50",
-    "head_to_head": "the home side's share of the last five meetings, a draw is half of one; .5 where they never met", "neutral": "1 on neutral ground", "division": "tier of the game",
+    "home_elo": "Elo rating of the home side before the game",
+    "away_elo": "Elo rating of the away side before the game",
+    "elo_diff": "home minus away Elo, without home advantage",
+    "home_rest_days": "days since the home side's last game, at most 30",
+    "away_rest_days": "days since the away side's last game, at most 30",
+    "home_win_streak": "home side's run before the game: wins positive, defeats negative",
+    "away_win_streak": "away side's run before the game",
+    "point_diff_diff": f"home minus away point differential per game, half-life {FORM_HALFLIFE:g} games",
+    "points_for_diff": "home minus away points scored per game",
+    "points_against_diff": "home minus away points allowed per game",
+    "win_rate_diff": "home minus away share of wins, a draw is half of one",
+    "home_games_played": "games of the home side so far, at most 50",
+    "away_games_played": "games of the away side so far, at most 50",
+    "head_to_head": "the home side's share of the last five meetings, a draw is half of one; .5 where they never met",
+    "neutral": "1 on neutral ground",
+    "division": "tier of the game",
 }
 
 
@@ -254,8 +339,20 @@ def two_sides(
     parts = []
     for side, other, sign in (("home", "away", 1.0), ("away", "home", -1.0)):
         margin = sign * (games["home_score"] - games["away_score"])
-        parts.append(pd.DataFrame({"at": np.arange(len(games)), "side": side, "team": games[side], "time": games["time"], "margin": margin, "points": games[f"{side}_score"], "points_allowed": games[f"{other}_score"],
-                                   "wins": ((margin > 0) + 0.5 * (margin == 0)).where(margin.notna())}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "at": np.arange(len(games)),
+                    "side": side,
+                    "team": games[side],
+                    "time": games["time"],
+                    "margin": margin,
+                    "points": games[f"{side}_score"],
+                    "points_allowed": games[f"{other}_score"],
+                    "wins": ((margin > 0) + 0.5 * (margin == 0)).where(margin.notna()),
+                }
+            )
+        )
     return pd.concat(parts).sort_values(["at", "side"], kind="stable", ignore_index=True)
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #b8d07b0f
@@ -264,7 +361,12 @@ def rest_and_streak(
 ) -> pd.DataFrame:  # (2N, 2) rest_days, win_streak
     "Days since each side's last game, and its run before the game: wins positive, defeats negative."
     by = sides.groupby("team", sort=False)
-    return pd.DataFrame({"rest_days": by["time"].diff().dt.total_seconds() / 86_400, "win_streak": by["margin"].transform(lambda m: signed_streak(np.sign(m.to_numpy(float))))})
+    return pd.DataFrame(
+        {
+            "rest_days": by["time"].diff().dt.total_seconds() / 86_400,
+            "win_streak": by["margin"].transform(lambda m: signed_streak(np.sign(m.to_numpy(float)))),
+        }
+    )
 
 
 def by_game(
@@ -302,14 +404,34 @@ def league_features(
     rules: EloRules = EloRules(),  # noqa: B008 - frozen; the rating's constants
 ) -> pd.DataFrame:  # (N, …) LEAGUE_FEATURES without division, elo_prob, home_games_played …; aligned with `games`
     "Everything known before each game."
-    rated = elo_ratings(games["home"].tolist(), games["away"].tolist(), games["home_score"].to_numpy(), games["away_score"].to_numpy(), games["neutral"].to_numpy(), games["season"].to_numpy(), rules)
+    rated = elo_ratings(
+        games["home"].tolist(),
+        games["away"].tolist(),
+        games["home_score"].to_numpy(),
+        games["away_score"].to_numpy(),
+        games["neutral"].to_numpy(),
+        games["season"].to_numpy(),
+        rules,
+    )
     form = _form(games)
-    out = pd.DataFrame({"home_elo": rated.elo_home, "away_elo": rated.elo_away, "elo_diff": rated.elo_home - rated.elo_away, "elo_prob": rated.prob_home, "neutral": games["neutral"].astype(float),
-                        "head_to_head": _head_to_head(games)})
+    out = pd.DataFrame(
+        {
+            "home_elo": rated.elo_home,
+            "away_elo": rated.elo_away,
+            "elo_diff": rated.elo_home - rated.elo_away,
+            "elo_prob": rated.prob_home,
+            "neutral": games["neutral"].astype(float),
+            "head_to_head": _head_to_head(games),
+        }
+    )
     for name in ("point_diff", "points_for", "points_against", "win_rate"):
         out[f"{name}_diff"] = form[f"home_{name}"] - form[f"away_{name}"]
     for side in ("home", "away"):
-        out[f"{side}_rest_days"], out[f"{side}_win_streak"], out[f"{side}_games_played"] = form[f"{side}_rest_days"], form[f"{side}_win_streak"], form[f"{side}_games_played"].clip(upper=50)
+        out[f"{side}_rest_days"], out[f"{side}_win_streak"], out[f"{side}_games_played"] = (
+            form[f"{side}_rest_days"],
+            form[f"{side}_win_streak"],
+            form[f"{side}_games_played"].clip(upper=50),
+        )
     return out
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #cc2e9777
@@ -320,18 +442,40 @@ def price_prob(
 ) -> pd.Series:  # 1 / decimal price; NaN where there is none
     "The probability that a price pays for, the bookmaker's margin included."
     if form == "fractional":
-        parts = values.astype("string").str.strip().str.lower().replace({"evens": "1/1", "evs": "1/1", "even": "1/1"}).str.extract(r"^(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)$")
+        parts = (
+            values.astype("string")
+            .str.strip()
+            .str.lower()
+            .replace({"evens": "1/1", "evs": "1/1", "even": "1/1"})
+            .str.extract(r"^(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)$")
+        )
         if (odd := values.notna() & parts[0].isna()).any():
-            raise DataError("a price that is no fraction", where=f"column '{name}', {int(odd.sum())} row(s)", found=repr(str(values[odd].iloc[0])), expected="3/2 or evens")
+            raise DataError(
+                "a price that is no fraction",
+                where=f"column '{name}', {int(odd.sum())} row(s)",
+                found=repr(str(values[odd].iloc[0])),
+                expected="3/2 or evens",
+            )
         decimal = 1 + parts[0].astype(float) / parts[1].astype(float)
         wrong = parts[1].astype(float) == 0
         if wrong.any():
-            raise DataError("a price that divides by nothing", where=f"column '{name}', {int(wrong.sum())} row(s)", found=repr(str(values[wrong].iloc[0])), expected="3/2 or evens")
+            raise DataError(
+                "a price that divides by nothing",
+                where=f"column '{name}', {int(wrong.sum())} row(s)",
+                found=repr(str(values[wrong].iloc[0])),
+                expected="3/2 or evens",
+            )
     else:
         number = to_numbers(values, name, EVEN if form == "american" else None)
         wrong = (number.abs() < 100) if form == "american" else ((number <= 1) | (number > MOST_POINTS))
         if wrong.any():
-            raise DataError(f"a price that is not {form}", where=f"column '{name}', {int(wrong.sum())} row(s)", found=f"{number[wrong].iloc[0]:g}", expected="-150 or +130" if form == "american" else f"above 1, at most {MOST_POINTS:,}", fix="see games.odds.form: decimal, american or fractional")
+            raise DataError(
+                f"a price that is not {form}",
+                where=f"column '{name}', {int(wrong.sum())} row(s)",
+                found=f"{number[wrong].iloc[0]:g}",
+                expected="-150 or +130" if form == "american" else f"above 1, at most {MOST_POINTS:,}",
+                fix="see games.odds.form: decimal, american or fractional",
+            )
         if form == "american":
             return american_prob(number)
         decimal = number
@@ -343,7 +487,9 @@ def market_probs(
     odds: OddsConfig,  # which columns
 ) -> pd.DataFrame:  # home, draw, away; NaN where a price is missing or they do not add up to a book
     "The market's probabilities: what the prices pay for, in proportion, so that they add up to one."
-    probs = pd.DataFrame({k: price_prob(raw[c], odds.form, c) if c else 0.0 for k, c in (("home", odds.home), ("draw", odds.draw), ("away", odds.away))})
+    probs = pd.DataFrame(
+        {k: price_prob(raw[c], odds.form, c) if c else 0.0 for k, c in (("home", odds.home), ("draw", odds.draw), ("away", odds.away))}
+    )
     total = probs.sum(axis=1, skipna=False)
     return probs.div(total, axis=0).where((total > 0.95) & (total < 1.5), np.nan)
 
@@ -355,17 +501,32 @@ def _names(cfg: GamesConfig, root: Path) -> dict[str, str]:
     table = read_table(root / cfg.names, text=["former", "current"])
     by = {str(c).strip().lower(): c for c in table.columns}
     if not {"former", "current"} <= set(by):
-        raise DataError("a table of names without its columns", where=str(cfg.names), found=", ".join(map(str, table.columns[:10])), expected="former, current")
+        raise DataError(
+            "a table of names without its columns",
+            where=str(cfg.names),
+            found=", ".join(map(str, table.columns[:10])),
+            expected="former, current",
+        )
     former, current = to_codes(table[by["former"]], "former"), to_codes(table[by["current"]], "current")
     if (twice := former.duplicated()).any() or former.isna().any() or current.isna().any():
-        raise DataError("a table of names with a former name twice, or with gaps", where=str(cfg.names), found=repr(former[twice].iloc[0]) if twice.any() else "an empty cell", expected="each former name once, and today's beside it")
+        raise DataError(
+            "a table of names with a former name twice, or with gaps",
+            where=str(cfg.names),
+            found=repr(former[twice].iloc[0]) if twice.any() else "an empty cell",
+            expected="each former name once, and today's beside it",
+        )
     step = dict(zip(former, current, strict=True))
     names = {}
     for name in step:
         way = [name]
         while way[-1] in step and step[way[-1]] != way[-1]:
             if step[way[-1]] in way:
-                raise DataError("names that lead back to themselves", where=str(cfg.names), found=" -> ".join([*way, step[way[-1]]]), expected="former names, each with the name of today")
+                raise DataError(
+                    "names that lead back to themselves",
+                    where=str(cfg.names),
+                    found=" -> ".join([*way, step[way[-1]]]),
+                    expected="former names, each with the name of today",
+                )
             way.append(step[way[-1]])
         names[name] = way[-1]
     return names
@@ -392,7 +553,9 @@ def league_panel(
     games = league_games(raw, cfg, _names(cfg, root), timezone)
     features = league_features(games, EloRules(**cfg.elo))
     label, played = _outcome(games, task), games["home_score"].notna()
-    frame = games[["time", "season", "home", "away"]].assign(symbol=games["home"], label=label, label_end=games["known"].where(label.notna()), log_row=np.arange(len(games)))
+    frame = games[["time", "season", "home", "away"]].assign(
+        symbol=games["home"], label=label, label_end=games["known"].where(label.notna()), log_row=np.arange(len(games))
+    )
     frame = pd.concat([frame, features], axis=1)
     lines = games["line"].to_numpy()
     if cfg.division:
@@ -400,32 +563,68 @@ def league_panel(
     references = {"elo": "elo_prob"} if task == "binary" else {}
     extra: list[Feature] = []
     if cfg.odds is not None:
-        frame, extra, references = _with_odds(frame, market_probs(raw, cfg.odds).iloc[lines].reset_index(drop=True), cfg.odds, task, references)
+        frame, extra, references = _with_odds(
+            frame, market_probs(raw, cfg.odds).iloc[lines].reset_index(drop=True), cfg.odds, task, references
+        )
     new = (features["home_games_played"] == 0) | (features["away_games_played"] == 0)
     future = ~played & (games["time"] > games["time"][played].max()) if played.any() else ~played
     keep = ~new & ~games["again"] & (label.notna() | future)
     if not (keep & label.notna()).any():
-        raise DataError("there are no games to learn from", where=name, found=f"{len(games)} games, {int(played.sum())} with a score", fix="add earlier seasons")
-    entries = [Feature(f, "numeric", about) for f, about in LEAGUE_FEATURES.items() if f in frame and frame.loc[keep, f].nunique() > 1] + extra
+        raise DataError(
+            "there are no games to learn from",
+            where=name,
+            found=f"{len(games)} games, {int(played.sum())} with a score",
+            fix="add earlier seasons",
+        )
+    entries = [
+        Feature(f, "numeric", about) for f, about in LEAGUE_FEATURES.items() if f in frame and frame.loc[keep, f].nunique() > 1
+    ] + extra
     canonical = ["symbol", "time", "label", "label_end", "season", "home", "away", "log_row", *references.values()]
-    panel = make_panel(frame.loc[keep, list(dict.fromkeys([*canonical, *(f.name for f in entries)]))], entries, task=task, name=name, references=references, cleaning=Cleaning(sort=True, missing_target="upcoming"))
-    counts = {"games": len(games), "first_games_dropped": int(new.sum()), "second_games_of_a_day": int(games["again"].sum()), "draws_without_label": int((played & label.isna()).sum()), "not_played": int((~played & ~future).sum())}
+    panel = make_panel(
+        frame.loc[keep, list(dict.fromkeys([*canonical, *(f.name for f in entries)]))],
+        entries,
+        task=task,
+        name=name,
+        references=references,
+        cleaning=Cleaning(sort=True, missing_target="upcoming"),
+    )
+    counts = {
+        "games": len(games),
+        "first_games_dropped": int(new.sum()),
+        "second_games_of_a_day": int(games["again"].sum()),
+        "draws_without_label": int((played & label.isna()).sum()),
+        "not_played": int((~played & ~future).sum()),
+    }
     for what, n in counts.items():
         if n and what in ("second_games_of_a_day", "draws_without_label", "not_played"):
             log.info("%d games: %s", n, what.replace("_", " "))
-    return replace(with_notes(panel, counts), log=make_log(games[["home", "away", "home_score", "away_score", "neutral", "season", "time", "known"]]))
+    return replace(
+        with_notes(panel, counts), log=make_log(games[["home", "away", "home_score", "away_score", "neutral", "season", "time", "known"]])
+    )
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #3751c39c
-def _with_odds(frame: pd.DataFrame, probs: pd.DataFrame, odds: OddsConfig, task: str, references: dict[str, str]) -> tuple[pd.DataFrame, list[Feature], dict[str, str]]:
+def _with_odds(
+    frame: pd.DataFrame, probs: pd.DataFrame, odds: OddsConfig, task: str, references: dict[str, str]
+) -> tuple[pd.DataFrame, list[Feature], dict[str, str]]:
     "The market as a reference, or as features."
     if odds.use == "feature":
         kept = {f"market_{k}": probs[k] for k in ("home", "draw", "away") if probs[k].nunique() > 1}
         return frame.assign(**kept), [Feature(k, "numeric", f"the market's probability: {k[7:]}") for k in kept], references
     if task == "regression":
-        raise ConfigError("odds are probabilities, and the margin is a number", where="games.odds.use", found="task regression", fix="use: feature, or task: binary or multiclass")
+        raise ConfigError(
+            "odds are probabilities, and the margin is a number",
+            where="games.odds.use",
+            found="task regression",
+            fix="use: feature, or task: binary or multiclass",
+        )
     if task == "multiclass":
         if odds.draw is None:
-            raise ConfigError("odds without a price of the draw, where a draw is a class", where="games.odds.draw", found="nothing", fix="name its column, or task: binary, or use: feature")
+            raise ConfigError(
+                "odds without a price of the draw, where a draw is a class",
+                where="games.odds.draw",
+                found="nothing",
+                fix="name its column, or task: binary, or use: feature",
+            )
         named = {f"market:{c}": f"market_{k}" for k, c in (("home", 1), ("draw", 0), ("away", -1))}
         return frame.assign(**{f"market_{k}": probs[k] for k in probs}), [], references | (named if probs["home"].notna().any() else {})
     two = probs["home"] / (probs["home"] + probs["away"])

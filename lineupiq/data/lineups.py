@@ -24,10 +24,16 @@ def last_list(
 ) -> pd.Series:  # known_at of the list in force, index of `asked`; NaT: none was out
     "When the list in force at each moment was published."
     lists = table[["team", "season", "known_at"]].drop_duplicates().sort_values("known_at")
-    keys = asked[["team", "season"]].assign(decided=asked["decided"].dt.as_unit("ns"), row=np.arange(len(asked))).sort_values("decided", kind="stable")
+    keys = (
+        asked[["team", "season"]]
+        .assign(decided=asked["decided"].dt.as_unit("ns"), row=np.arange(len(asked)))
+        .sort_values("decided", kind="stable")
+    )
     if not len(lists) or not len(keys):
         return pd.Series(pd.NaT, index=asked.index, dtype="datetime64[ns, UTC]")
-    found = pd.merge_asof(keys, lists.astype({"season": keys["season"].dtype}), left_on="decided", right_on="known_at", by=["team", "season"]).sort_values("row")
+    found = pd.merge_asof(
+        keys, lists.astype({"season": keys["season"].dtype}), left_on="decided", right_on="known_at", by=["team", "season"]
+    ).sort_values("row")
     return pd.Series(found["known_at"].array, index=asked.index)
 
 # %% ../../nbs/01_data/11b_lineups.ipynb #12440920
@@ -41,7 +47,11 @@ def list_status(
 ) -> pd.DataFrame:  # status: a word of the rosters, GONE, or missing; own_week: the list is that of the week asked about
     "The roster's word on a player, from the list that was in force."
     keys = asked[["player_id", "team", "season", "week"]].assign(known_at=last_list(rosters, asked))
-    listed = rosters[["player_id", "team", "season", "known_at", "status", "week"]].rename(columns={"week": "of"}).drop_duplicates(["player_id", "team", "known_at"], keep="last")
+    listed = (
+        rosters[["player_id", "team", "season", "known_at", "status", "week"]]
+        .rename(columns={"week": "of"})
+        .drop_duplicates(["player_id", "team", "known_at"], keep="last")
+    )
     found = keys.merge(listed.drop(columns="season"), on=["player_id", "team", "known_at"], how="left")
     status = found["status"].astype("object").where(found["status"].notna() | found["known_at"].isna(), GONE)
     weeks = rosters[["team", "known_at", "week"]].drop_duplicates(["team", "known_at"]).rename(columns={"week": "of"})
@@ -56,7 +66,11 @@ def reported(
 ) -> pd.DataFrame:  # those columns and `listed`, index of `asked`
     "The week's injury report as it stood when it was asked; missing where it had not been written."
     has = [c for c in columns if c in injuries]
-    seen = asked[["player_id", "season", "week", "decided"]].merge(injuries[["player_id", "season", "week", "date_modified", *has]].drop_duplicates(["player_id", "season", "week"], keep="last"), on=["player_id", "season", "week"], how="left")
+    seen = asked[["player_id", "season", "week", "decided"]].merge(
+        injuries[["player_id", "season", "week", "date_modified", *has]].drop_duplicates(["player_id", "season", "week"], keep="last"),
+        on=["player_id", "season", "week"],
+        how="left",
+    )
     timely = pd.to_datetime(seen["date_modified"], utc=True) <= seen["decided"]
     return pd.DataFrame({**{c: (seen[c].where(timely) if c in seen else None) for c in columns}, "listed": timely}).set_axis(asked.index)
 
@@ -91,9 +105,12 @@ def starters(
         asked = games[["game_id", "team", "season", "week", "decided"]].assign(known_at=last_list(charts, games)).dropna(subset="known_at")
         places = charts.loc[charts["position"] == "QB", ["team", "known_at", "player_id", "depth_rank"]]
         ranked = asked.assign(last=expected).merge(places, on=["team", "known_at"])
-        ranked = ranked.assign(other=ranked["player_id"] != ranked["last"]).sort_values(["depth_rank", "other", "player_id"])  # of two in one place whoever started last
+        # of two in one place whoever started last
+        ranked = ranked.assign(other=ranked["player_id"] != ranked["last"]).sort_values(["depth_rank", "other", "player_id"])
         first = ranked[~is_out(ranked, tables)].drop_duplicates(["game_id", "team"]).set_index(["game_id", "team"])["player_id"]
-        listed = pd.Series(first.reindex(pd.MultiIndex.from_frame(games[["game_id", "team"]])).to_numpy(), index=games.index, dtype="object")
+        listed = pd.Series(
+            first.reindex(pd.MultiIndex.from_frame(games[["game_id", "team"]])).to_numpy(), index=games.index, dtype="object"
+        )
         expected = listed.where(listed.notna(), expected)
     at_kickoff = (games["decided"] >= games["kickoff"]) & games["qb_id"].notna()
     return games["qb_id"].where(at_kickoff, expected)
@@ -109,7 +126,7 @@ def after_each(
     ends = rows.drop_duplicates("player_id", keep="last")[["player_id", *columns]]
     both = pd.concat([rows[["player_id", *columns]], ends.assign(**dict.fromkeys(columns, np.nan))], ignore_index=True)
     ahead = past_means(both, "player_id", columns, (), halflife).groupby(both["player_id"], sort=False).shift(-1)
-    return ahead.iloc[:len(rows)].set_axis(rows.index).set_axis(columns, axis=1)
+    return ahead.iloc[: len(rows)].set_axis(rows.index).set_axis(columns, axis=1)
 
 
 PASSER = ("attempts", "passing_yards", "passing_tds", "passing_epa")
@@ -125,9 +142,20 @@ def passer_form(
     has = [c for c in PASSER if c in rows]
     thrown = rows[(rows["position"] == "QB") & ~rows["upcoming"]]
     state = after_each(thrown, has, PASSER_HALFLIFE).add_prefix("qb_").assign(qb_games=thrown.groupby("player_id").cumcount() + 1.0)
-    state = state.assign(player_id=thrown["player_id"], over=thrown["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).sort_values("over", kind="stable")
-    asked = pd.DataFrame({"player_id": starter, "decided": games["decided"], "row": np.arange(len(games))}).dropna(subset="player_id").sort_values("decided", kind="stable")
-    found = pd.merge_asof(asked, state, left_on="decided", right_on="over", by="player_id").set_index("row").reindex(np.arange(len(games))).set_axis(games.index)
+    state = state.assign(player_id=thrown["player_id"], over=thrown["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).sort_values(
+        "over", kind="stable"
+    )
+    asked = (
+        pd.DataFrame({"player_id": starter, "decided": games["decided"], "row": np.arange(len(games))})
+        .dropna(subset="player_id")
+        .sort_values("decided", kind="stable")
+    )
+    found = (
+        pd.merge_asof(asked, state, left_on="decided", right_on="over", by="player_id")
+        .set_index("row")
+        .reindex(np.arange(len(games)))
+        .set_axis(games.index)
+    )
     return found[[*(f"qb_{c}" for c in has), "qb_games"]].assign(qb_games=found["qb_games"].fillna(0.0).where(starter.notna()))
 
 # %% ../../nbs/01_data/11b_lineups.ipynb #55c06395
@@ -145,7 +173,9 @@ def workers(
     played = rows.loc[~rows["upcoming"], ["player_id", "position", "team", "season", "game_id", "kickoff", *(c for c in WORK if c in rows)]]
     shares = [c for c in WORK if c in played]
     again = rows.groupby("player_id", sort=False)["kickoff"].shift(-1).reindex(played.index)
-    played = played.assign(again=again, **after_each(played.assign(**played[shares].fillna(0.0)), shares, SHARE_HALFLIFE)).merge(sides[["team", "game_id", "turn"]], on=["team", "game_id"])
+    played = played.assign(again=again, **after_each(played.assign(**played[shares].fillna(0.0)), shares, SHARE_HALFLIFE)).merge(
+        sides[["team", "game_id", "turn"]], on=["team", "game_id"]
+    )
     parts = [played.assign(turn=played["turn"] + lag).drop(columns=["game_id", "kickoff"]) for lag in range(1, RECENT + 1)]
     out = pd.concat(parts).merge(sides.drop(columns="kickoff"), on=["team", "turn", "season"])
     return out[~(out["again"] < out["decided"])].drop(columns=["again", "turn"]).reset_index(drop=True)
@@ -169,9 +199,21 @@ def free_work(
     key = ["team", "game_id"]
     total = pool[key].join(pool[shares].where(pool["out"], 0.0)).groupby(key)[shares].sum().add_suffix("_free")
     total = total.join(pool[key].join(pool[shares].where(~pool["out"], 0.0)).groupby(key)[shares].sum().add_suffix("_left"))
-    near = pool[[*key, "position"]].join(pool[shares].where(~pool["out"], 0.0)).groupby([*key, "position"])[shares].sum().add_suffix("_near").reset_index()
+    near = (
+        pool[[*key, "position"]]
+        .join(pool[shares].where(~pool["out"], 0.0))
+        .groupby([*key, "position"])[shares]
+        .sum()
+        .add_suffix("_near")
+        .reset_index()
+    )
     mine = pool[[*key, "player_id", "out", *shares]].rename(columns={c: f"{c}_own" for c in shares})
-    seen = rows[[*key, "player_id", "position"]].merge(total.reset_index(), on=key, how="left").merge(near, on=[*key, "position"], how="left").merge(mine, on=[*key, "player_id"], how="left")
+    seen = (
+        rows[[*key, "player_id", "position"]]
+        .merge(total.reset_index(), on=key, how="left")
+        .merge(near, on=[*key, "position"], how="left")
+        .merge(mine, on=[*key, "player_id"], how="left")
+    )
     sitting, known = seen["out"].eq(True).to_numpy(), seen[f"{shares[0]}_left"].notna()
     out = {}
     for share in shares:
@@ -184,17 +226,21 @@ def free_work(
 
 # %% ../../nbs/01_data/11b_lineups.ipynb #b4e3a4d1
 LINEUPS = {
-    "starts": "1 if he starts, as far as it is known: at kickoff the starter, before the first on the depth chart who is not out, or the last starter",
-    "qb_changed": "1 if another quarterback starts than last time", "qb_games": "earlier games of the quarterback who starts",
+    "starts": "1 if he starts, as far as it is known: at kickoff the starter, before the first on the depth chart who is not out, or the "
+    "last starter",
+    "qb_changed": "1 if another quarterback starts than last time",
+    "qb_games": "earlier games of the quarterback who starts",
     **{f"qb_{c}": f"{c} of the quarterback who starts, per earlier game, half-life {PASSER_HALFLIFE:g} games" for c in PASSER},
     **{f"{work}_out": f"share of the team's {work} that recent workers had who are out" for work in WORK.values()},
     **{f"{work}_rivals": f"share of the team's {work} that others of his position have who are not out" for work in WORK.values()},
     **{f"{work}_given": f"his share of the {work} among those who are not out" for work in WORK.values()},
-    "depth_rank": "place on the last depth chart; 9 if not on it", "position_active": "active players of his position on the last roster",
+    "depth_rank": "place on the last depth chart; 9 if not on it",
+    "position_active": "active players of his position on the last roster",
 }
 UNLISTED = 9.0
 LISTED = ("depth_rank", "position_active")  # columns that only lists have
-ANNOUNCED = ("starts", "qb_changed", "depth_rank", "report", "practice", "inactive", "sits")  # columns of lists and reports that others have published before a row's time: no forecast, and no leak
+# columns of lists and reports that others have published before a row's time: no forecast, and no leak
+ANNOUNCED = ("starts", "qb_changed", "depth_rank", "report", "practice", "inactive", "sits")
 
 
 def lineup_features(
@@ -205,8 +251,12 @@ def lineup_features(
     "Who starts, who is out, and where a player stands, as it was known."
     starter = starters(games, tables)
     before = last_starters(games)
-    team = passer_form(games, rows, starter).assign(team=games["team"], game_id=games["game_id"], starter=starter,
-                                                   qb_changed=(starter != before).astype(float).where(starter.notna() & before.notna()))
+    team = passer_form(games, rows, starter).assign(
+        team=games["team"],
+        game_id=games["game_id"],
+        starter=starter,
+        qb_changed=(starter != before).astype(float).where(starter.notna() & before.notna()),
+    )
     seen = rows[["team", "game_id"]].merge(team, on=["team", "game_id"], how="left").set_axis(rows.index)
     starts = (seen["starter"] == rows["player_id"]).astype(float).where(seen["starter"].notna() & (rows["position"] == "QB"))
     out = pd.concat([starts.rename("starts"), seen.drop(columns=["team", "game_id", "starter"]), free_work(rows, games, tables)], axis=1)
@@ -228,4 +278,6 @@ def _active(rows: pd.DataFrame, rosters: pd.DataFrame) -> pd.Series:
     "How many active players of his position are on the roster in force."
     count = rosters[rosters["status"] == "ACT"].groupby(["team", "known_at", "position"]).size().rename("active").reset_index()
     keys = rows[["team", "position"]].assign(known_at=last_list(rosters, rows))
-    return pd.Series(keys.merge(count, on=["team", "known_at", "position"], how="left")["active"].astype(float).to_numpy(), index=rows.index)
+    return pd.Series(
+        keys.merge(count, on=["team", "known_at", "position"], how="left")["active"].astype(float).to_numpy(), index=rows.index
+    )

@@ -19,9 +19,31 @@ from pandas.api.indexers import BaseIndexer
 from ..base import DataError, EnvironmentFault, MissingExtra
 from ..core.columns import lazy_copies
 from ..core.readers import find_tables, read_header, read_table
-from .nfl_rows import behind_the_season, by_age, completed, in_season, last_weeks_of, named_rows, one_row_a_key, settled, without_show
+from lineupiq.data.nfl_rows import (
+    behind_the_season,
+    by_age,
+    completed,
+    in_season,
+    last_weeks_of,
+    named_rows,
+    one_row_a_key,
+    settled,
+    without_show,
+)
 from .nfl_teams import folded
-from .nfl_schema import CODES, KEYS, POSITION_WORDS, RENAMES, UNDATED, SIGNATURES, check_parts, not_quite, read_clock, spread_contradictions, table_kind
+from lineupiq.data.nfl_schema import (
+    CODES,
+    KEYS,
+    POSITION_WORDS,
+    RENAMES,
+    UNDATED,
+    SIGNATURES,
+    check_parts,
+    not_quite,
+    read_clock,
+    spread_contradictions,
+    table_kind,
+)
 
 log = logging.getLogger("lineupiq")
 
@@ -62,8 +84,10 @@ def called_off(
 
 def _days_off(schedules: pd.DataFrame) -> pd.DataFrame:
     "home_rest and away_rest from the kickoffs alone."
-    sides = [schedules[["season", "kickoff", f"{s}_team"]].set_axis(["season", "kickoff", "team"], axis=1).assign(side=f"{s}_rest")
-             for s in ("home", "away")]
+    sides = [
+        schedules[["season", "kickoff", f"{s}_team"]].set_axis(["season", "kickoff", "team"], axis=1).assign(side=f"{s}_rest")
+        for s in ("home", "away")
+    ]
     long = pd.concat(sides).sort_values("kickoff", kind="stable")
     day = long["kickoff"].dt.tz_convert("America/New_York").dt.tz_localize(None).dt.normalize()
     long["rest"] = day.groupby([long["season"], long["team"]]).diff().dt.days.fillna(7.0)
@@ -75,7 +99,12 @@ def _located(frame: pd.DataFrame) -> pd.DataFrame:
     named = frame["location"] if "location" in frame else pd.Series(None, index=frame.index, dtype="object")
     flag = frame["neutral"] if "neutral" in frame else pd.Series(None, index=frame.index, dtype="object")
     if (clash := (named != flag) & named.notna() & flag.notna()).any():
-        raise DataError("location and neutral contradict each other", where=f"table schedules, {int(clash.sum())} game(s)", found=named_rows(frame[clash]), fix="remove one of the two columns")
+        raise DataError(
+            "location and neutral contradict each other",
+            where=f"table schedules, {int(clash.sum())} game(s)",
+            found=named_rows(frame[clash]),
+            fix="remove one of the two columns",
+        )
     place = named.where(named.notna(), flag)
     if place.isna().any() and place.notna().any():
         log.warning("schedules: %d game(s) without a location are taken for home games", int(place.isna().sum()))
@@ -86,10 +115,16 @@ def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
     "Kickoff in UTC, lines and weather as numbers, every optional column present."
     frame = _located(frame)
     if len(frame) and "gametime" not in frame:
-        log.warning("schedules: no column gametime; all games are taken to begin at %s Eastern, and labels to be known %d hours later", DEFAULT_GAMETIME, GAME_HOURS)
+        log.warning(
+            "schedules: no column gametime; all games are taken to begin at %s Eastern, and labels to be known %d hours later",
+            DEFAULT_GAMETIME,
+            GAME_HOURS,
+        )
     frame = frame.assign(**{c: value for c, value in TEXTS.items() if c not in frame})
     frame = frame.assign(**{c: frame[c].astype(float) if c in frame else np.nan for c in (*LINES, "home_score", "away_score")})
-    frame = frame.assign(kickoff=kickoff_times(frame["gameday"], frame["gametime"]), roof=frame["roof"].where(frame["roof"] != "retractable", None))
+    frame = frame.assign(
+        kickoff=kickoff_times(frame["gameday"], frame["gametime"]), roof=frame["roof"].where(frame["roof"] != "retractable", None)
+    )
     frame = frame.sort_values(["kickoff", "home_team"], kind="stable").reset_index(drop=True)
     if "home_rest" not in frame or "away_rest" not in frame:
         frame[["home_rest", "away_rest"]] = _days_off(frame[~called_off(frame)])[["home_rest", "away_rest"]] if len(frame) else np.nan
@@ -112,7 +147,9 @@ def _players(frame: pd.DataFrame) -> pd.DataFrame:
     "Birth dates as dates, zero draft years as missing."
     for column in ("birth_date", "position", "draft_year", "draft_overall", "height", "weight", "pfr_id", "name"):
         frame[column] = frame[column] if column in frame else None
-    frame = frame.assign(birth_date=pd.to_datetime(frame["birth_date"], format="%Y-%m-%d").dt.as_unit("ns"), position=frame["position"].astype("object"))
+    frame = frame.assign(
+        birth_date=pd.to_datetime(frame["birth_date"], format="%Y-%m-%d").dt.as_unit("ns"), position=frame["position"].astype("object")
+    )
     for column in ("draft_year", "draft_overall"):
         value = frame[column].astype(float)
         frame[column] = value.where(value > 0)
@@ -124,7 +161,9 @@ def _injuries(frame: pd.DataFrame) -> pd.DataFrame:
     stamp = frame["date_modified"] if "date_modified" in frame else pd.Series(pd.NaT, index=frame.index)
     stamp = pd.to_datetime(stamp, utc=True)
     if stamp.isna().any():
-        log.warning("injuries: %d of %d reports have no date_modified and cannot be known before a kickoff", int(stamp.isna().sum()), len(frame))
+        log.warning(
+            "injuries: %d of %d reports have no date_modified and cannot be known before a kickoff", int(stamp.isna().sum()), len(frame)
+        )
     return frame.assign(date_modified=stamp.dt.as_unit("ns")).sort_values("date_modified", na_position="first", kind="stable")
 
 # %% ../../nbs/01_data/11_nfl.ipynb #9f0ab16c
@@ -136,7 +175,10 @@ def _rosters(frame: pd.DataFrame) -> pd.DataFrame:
     seasons = frame.groupby("season")
     yearly = (seasons["week"].nunique() > 1) & (seasons["player_id"].nunique() == seasons.size())
     if yearly.any():
-        log.warning("rosters: %s: one row a player; a roster of a season says nothing of its weeks, and is left out", ", ".join(map(str, yearly.index[yearly])))
+        log.warning(
+            "rosters: %s: one row a player; a roster of a season says nothing of its weeks, and is left out",
+            ", ".join(map(str, yearly.index[yearly])),
+        )
     return frame[~frame["season"].map(yearly).astype(bool)]
 
 
@@ -144,11 +186,20 @@ def _depth_charts(frame: pd.DataFrame) -> pd.DataFrame:
     "Places of the offence, by position; where a chart names none, the player's own."
     place = frame["depth_position"].astype("object").map(lambda word: POSITION_WORDS.get(folded(str(word))))
     own = frame["position"].astype("object").map(lambda word: POSITION_WORDS.get(folded(str(word)))) if "position" in frame else None
-    frame = frame.assign(position=place if own is None else place.where(frame["depth_position"].astype("object").astype(str).str.strip() != "", own))
+    frame = frame.assign(
+        position=place if own is None else place.where(frame["depth_position"].astype("object").astype(str).str.strip() != "", own)
+    )
     return frame[frame["position"].isin(OFFENCE) & frame["depth_rank"].notna()]
 
 
-REPAIRS: dict[str, Callable] = {"schedules": _schedules, "player_stats": _player_stats, "players": _players, "injuries": _injuries, "rosters": _rosters, "depth_charts": _depth_charts}
+REPAIRS: dict[str, Callable] = {
+    "schedules": _schedules,
+    "player_stats": _player_stats,
+    "players": _players,
+    "injuries": _injuries,
+    "rosters": _rosters,
+    "depth_charts": _depth_charts,
+}
 
 # %% ../../nbs/01_data/11_nfl.ipynb #cdb58309
 def _joined(kind: str, frames: Sequence[pd.DataFrame], last: Mapping[int, int] | None) -> pd.DataFrame:
@@ -231,7 +282,8 @@ def read_nfl_files(
     return parts
 
 # %% ../../nbs/01_data/11_nfl.ipynb #9a3f4467
-FIRST_SEASON = {"player_stats": 1999, "snap_counts": 2012, "injuries": 2009, "rosters": 2002, "depth_charts": 2001}  # since when nflverse has them
+# since when nflverse has them
+FIRST_SEASON = {"player_stats": 1999, "snap_counts": 2012, "injuries": 2009, "rosters": 2002, "depth_charts": 2001}
 GAMES_TABLES = ("schedules", "teams")  # all that games need
 LOADERS = {"rosters": "load_rosters_weekly"}  # whose function has another name than the table
 
@@ -241,8 +293,11 @@ def _nflreadpy():
     try:
         import nflreadpy
     except ImportError as error:
-        raise MissingExtra("The NFL sources download through nflreadpy, which is not installed.", where="extra [nfl]",
-                           fix="pip install 'lineupiq[nfl]', or put the tables in a folder and name it in LINEUPIQ_DATA_DIR") from error
+        raise MissingExtra(
+            "The NFL sources download through nflreadpy, which is not installed.",
+            where="extra [nfl]",
+            fix="pip install 'lineupiq[nfl]', or put the tables in a folder and name it in LINEUPIQ_DATA_DIR",
+        ) from error
     return nflreadpy
 
 # %% ../../nbs/01_data/11_nfl.ipynb #03c80d99
@@ -254,8 +309,11 @@ def _download(what: str, call: Callable) -> pd.DataFrame | None:
         if getattr(getattr(error.__cause__, "response", None), "status_code", None) == 404:
             log.warning("nflverse has no %s; left out", what)
             return None
-        raise EnvironmentFault(f"The download of {what} failed.", found=str(error).splitlines()[0][:200],
-                               fix="check the network and try again, or set LINEUPIQ_DATA_DIR to a folder of the files") from error
+        raise EnvironmentFault(
+            f"The download of {what} failed.",
+            found=str(error).splitlines()[0][:200],
+            fix="check the network and try again, or set LINEUPIQ_DATA_DIR to a folder of the files",
+        ) from error
 
 # %% ../../nbs/01_data/11_nfl.ipynb #136e668a
 def download_nfl(
@@ -264,7 +322,11 @@ def download_nfl(
 ) -> dict[str, list[pd.DataFrame]]:  # table -> its parts, a season each
     "Download the tables through nflreadpy, a season at a time."
     source = _nflreadpy()
-    whole = {"schedules": lambda: source.load_schedules(True if seasons is None else list(seasons)), "players": source.load_players, "teams": source.load_teams}
+    whole = {
+        "schedules": lambda: source.load_schedules(True if seasons is None else list(seasons)),
+        "players": source.load_players,
+        "teams": source.load_teams,
+    }
     parts = {kind: [_download(kind, call)] for kind, call in whole.items() if kind in kinds}
     current = source.get_current_season()
     for kind, first in FIRST_SEASON.items():
@@ -287,28 +349,51 @@ def _fill_positions(tables: dict[str, pd.DataFrame]) -> None:
 # %% ../../nbs/01_data/11_nfl.ipynb #8ba3fe4b
 def _played_or_coming(schedule: pd.DataFrame, stats: pd.DataFrame) -> pd.DataFrame:
     "The schedule without the games that were called off."
-    seen = pd.MultiIndex.from_frame(stats[["season", "week", "team"]].drop_duplicates()) if len(stats) and "team" in stats else pd.MultiIndex.from_arrays([[], [], []])
+    seen = (
+        pd.MultiIndex.from_frame(stats[["season", "week", "team"]].drop_duplicates())
+        if len(stats) and "team" in stats
+        else pd.MultiIndex.from_arrays([[], [], []])
+    )
     told = np.zeros(len(schedule), dtype=bool)
     for side in ("home_team", "away_team"):
         told |= pd.MultiIndex.from_frame(schedule[["season", "week", side]]).isin(seen)
     gone = (called_off(schedule) & ~told).to_numpy()
     if gone.any():
-        log.warning("schedules: %d game(s) of the past have no score and are left out; first: %s", int(gone.sum()), named_rows(schedule[gone]))
+        log.warning(
+            "schedules: %d game(s) of the past have no score and are left out; first: %s", int(gone.sum()), named_rows(schedule[gone])
+        )
     schedule = schedule[~gone].reset_index(drop=True)
-    sides = pd.concat([schedule[["season", "week", side]].set_axis(["season", "week", "team"], axis=1) for side in ("home_team", "away_team")], ignore_index=True)
+    sides = pd.concat(
+        [schedule[["season", "week", side]].set_axis(["season", "week", "team"], axis=1) for side in ("home_team", "away_team")],
+        ignore_index=True,
+    )
     if (twice := sides.duplicated()).any():
         season, week, team = sides[twice].iloc[0]
-        raise DataError("a team that plays twice in one week", where=f"table schedules, {int(twice.sum())} game(s)", found=f"{team} in week {week} of {season}", expected="one game of a team a week",
-                        fix="say in a column game_type which games are REG, POST and PRE, or mend the weeks")
+        raise DataError(
+            "a team that plays twice in one week",
+            where=f"table schedules, {int(twice.sum())} game(s)",
+            found=f"{team} in week {week} of {season}",
+            expected="one game of a team a week",
+            fix="say in a column game_type which games are REG, POST and PRE, or mend the weeks",
+        )
     return schedule
 
 
 def _dated(table: pd.DataFrame, schedules: pd.DataFrame) -> pd.DataFrame:
     "With known_at, when each row of rosters or depth charts was known."
-    sides = pd.concat([schedules[["season", "week", f"{side}_team", "kickoff"]].set_axis(["season", "week", "team", "known_at"], axis=1) for side in ("home", "away")])
+    sides = pd.concat(
+        [
+            schedules[["season", "week", f"{side}_team", "kickoff"]].set_axis(["season", "week", "team", "known_at"], axis=1)
+            for side in ("home", "away")
+        ]
+    )
     last = schedules.groupby(["season", "week"])["kickoff"].max().rename("last").reset_index()
     table = table.astype({"season": "int64", "week": "int64"}) if len(table) else table
-    known = table.merge(sides, on=["season", "week", "team"], how="left").merge(last, on=["season", "week"], how="left") if len(table) else table.assign(known_at=pd.NaT, last=pd.NaT)
+    known = (
+        table.merge(sides, on=["season", "week", "team"], how="left").merge(last, on=["season", "week"], how="left")
+        if len(table)
+        else table.assign(known_at=pd.NaT, last=pd.NaT)
+    )
     when = pd.to_datetime(known["known_at"].fillna(known["last"]), utc=True)
     if "dt" in known:
         dated = pd.to_datetime(known["dt"], utc=True)
@@ -326,21 +411,33 @@ def nfl_tables(
 ) -> dict[str, pd.DataFrame]:  # by the names of SIGNATURES; all but the schedule may be empty
     "Clean tables from raw parts; also the door for simulated leagues."
     if not parts.get("schedules"):
-        raise DataError("There is no NFL schedule here.", where=where, found=", ".join(sorted(parts)) or "no NFL table",
-                        expected="a parquet or CSV file with " + ", ".join(SIGNATURES["schedules"]))
+        raise DataError(
+            "There is no NFL schedule here.",
+            where=where,
+            found=", ".join(sorted(parts)) or "no NFL table",
+            expected="a parquet or CSV file with " + ", ".join(SIGNATURES["schedules"]),
+        )
     parts = check_parts({kind: [part for part in frames if len(part)] for kind, frames in parts.items()})
     typed = any("game_type" in part for part in parts.get("schedules", []))
     tables = {"schedules": normalise_table("schedules", parts.get("schedules", []), checked=True)}
     last = last_weeks_of(tables["schedules"]) if typed else None
     tables |= {kind: normalise_table(kind, parts.get(kind, []), last, checked=True) for kind in SIGNATURES if kind != "schedules"}
     if not len(tables["schedules"]):
-        raise DataError("The NFL schedule has no game of a regular or post season.", where=where, expected="games with season, week, two teams and a day")
+        raise DataError(
+            "The NFL schedule has no game of a regular or post season.",
+            where=where,
+            expected="games with season, week, two teams and a day",
+        )
     _fill_positions(tables)
     tables["schedules"] = _played_or_coming(tables["schedules"], tables["player_stats"])
     for kind in ("rosters", "depth_charts"):
         tables[kind] = _dated(tables[kind], tables["schedules"])
     if said := spread_contradictions(tables["schedules"]):
-        log.warning("schedules: spread_line contradicts %s; here it is positive where the home side is favoured: turn its sign in the file if it is the bookmaker's", said)
+        log.warning(
+            "schedules: spread_line contradicts %s; here it is positive where the home side is favoured: turn its sign in the file if it "
+            "is the bookmaker's",
+            said,
+        )
     if seasons is not None:
         for kind in ("schedules", "player_stats", "snap_counts", "injuries", "rosters", "depth_charts"):
             tables[kind] = tables[kind][tables[kind]["season"].isin(list(seasons))].reset_index(drop=True)
@@ -354,9 +451,11 @@ def load_nfl_tables(
     kinds: Collection[str] = tuple(SIGNATURES),  # tables that are wanted; the others come out empty
 ) -> dict[str, pd.DataFrame]:  # by the names of SIGNATURES
     "The NFL tables, from disk or from nflverse, in one vocabulary."
+
     def read() -> dict[str, pd.DataFrame]:
         parts, where = _found(data_dir, seasons, kinds)
         return nfl_tables(parts, seasons, where)
+
     return _once((str(data_dir), None if seasons is None else tuple(seasons), tuple(sorted(kinds))), read)
 
 
@@ -382,7 +481,9 @@ def _once(key: tuple, read: Callable[[], dict[str, pd.DataFrame]]) -> dict[str, 
     return dict(held[key])
 
 
-def _found(data_dir: str | Path | Sequence[str | Path] | None, seasons: Sequence[int] | None = None, kinds: Collection[str] = tuple(SIGNATURES)) -> tuple[dict[str, list[pd.DataFrame]], str]:
+def _found(
+    data_dir: str | Path | Sequence[str | Path] | None, seasons: Sequence[int] | None = None, kinds: Collection[str] = tuple(SIGNATURES)
+) -> tuple[dict[str, list[pd.DataFrame]], str]:
     "Raw parts, and where they came from."
     data_dir = data_dir or os.environ.get("LINEUPIQ_DATA_DIR")
     if not data_dir:
@@ -396,11 +497,13 @@ def load_game_tables(
     data_dir: str | Path | Sequence[str | Path] | None = None,  # files or folders; None: LINEUPIQ_DATA_DIR, else download
 ) -> dict[str, pd.DataFrame]:  # as `load_nfl_tables`, without rows in what games do not need
     "The tables that games are made of. Statistics of players are read only where they must tell whether a game without a score was played."
+
     def read() -> dict[str, pd.DataFrame]:
         parts, where = _found(data_dir, kinds=GAMES_TABLES)
         if parts.get("schedules") and called_off(normalise_table("schedules", parts["schedules"])).any():
             parts, where = _found(data_dir, kinds=(*GAMES_TABLES, "player_stats"))
         return nfl_tables(parts, None, where)
+
     return _once((str(data_dir), "games"), read)
 
 # %% ../../nbs/01_data/11_nfl.ipynb #f612e411
@@ -414,11 +517,16 @@ def team_games(
     sides = []
     for mine, theirs, sign in (("home", "away", 1.0), ("away", "home", -1.0)):
         side = schedules[list(SHARED)].assign(
-            team=schedules[f"{mine}_team"], opponent=schedules[f"{theirs}_team"], is_home=float(mine == "home"),
+            team=schedules[f"{mine}_team"],
+            opponent=schedules[f"{theirs}_team"],
+            is_home=float(mine == "home"),
             points=schedules[f"{mine}_score"],
-            points_allowed=schedules[f"{theirs}_score"], spread=sign * schedules["spread_line"],
+            points_allowed=schedules[f"{theirs}_score"],
+            spread=sign * schedules["spread_line"],
             rest=schedules[f"{mine}_rest"].astype(float),
-            opponent_rest=schedules[f"{theirs}_rest"].astype(float), qb_id=schedules[f"{mine}_qb_id"])
+            opponent_rest=schedules[f"{theirs}_rest"].astype(float),
+            qb_id=schedules[f"{mine}_qb_id"],
+        )
         sides.append(side)
     games = pd.concat(sides, ignore_index=True)
     games["neutral"] = (games["location"] == "Neutral").astype(float)
@@ -442,7 +550,15 @@ SPANS = (3, 5, 17)  # rows: about a month, a stretch, a season
 
 class _Windows(BaseIndexer):
     "Windows that are known: pandas finds those of groups anew for every column."
-    def get_window_bounds(self, num_values: int = 0, min_periods: int | None = None, center: bool | None = None, closed: str | None = None, step: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+
+    def get_window_bounds(
+        self,
+        num_values: int = 0,
+        min_periods: int | None = None,
+        center: bool | None = None,
+        closed: str | None = None,
+        step: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         "The first and the last row of each row's window, as pandas asks for them."
         return self.starts, self.ends
 

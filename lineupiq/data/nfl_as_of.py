@@ -27,11 +27,38 @@ MOMENTS = {
     "sunday": "at the kickoff of that week's game, so on the Tuesday after it; who is inactive is announced 90 minutes before",
 }
 KNOWN: dict[str, dict[str, str]] = {  # table -> column -> moment; "*": all others
-    "schedules": {"*": "before", **dict.fromkeys(("home_score", "away_score", "result", "total", "overtime"), "after"),
-                  **dict.fromkeys(("spread_line", "total_line", "home_moneyline", "away_moneyline", "home_spread_odds", "away_spread_odds", "over_odds", "under_odds", "temp", "wind", "roof",
-                                   "home_qb_id", "away_qb_id", "home_qb_name", "away_qb_name", "referee"), "kickoff")},
-    "player_stats": {"*": "after"}, "snap_counts": {"*": "after"}, "injuries": {"*": "stamp"}, "rosters": {"*": "sunday"}, "depth_charts": {"*": "sunday", "dt": "stamp"},
-    "players": {"*": "before"}, "teams": {"*": "before"},
+    "schedules": {
+        "*": "before",
+        **dict.fromkeys(("home_score", "away_score", "result", "total", "overtime"), "after"),
+        **dict.fromkeys(
+            (
+                "spread_line",
+                "total_line",
+                "home_moneyline",
+                "away_moneyline",
+                "home_spread_odds",
+                "away_spread_odds",
+                "over_odds",
+                "under_odds",
+                "temp",
+                "wind",
+                "roof",
+                "home_qb_id",
+                "away_qb_id",
+                "home_qb_name",
+                "away_qb_name",
+                "referee",
+            ),
+            "kickoff",
+        ),
+    },
+    "player_stats": {"*": "after"},
+    "snap_counts": {"*": "after"},
+    "injuries": {"*": "stamp"},
+    "rosters": {"*": "sunday"},
+    "depth_charts": {"*": "sunday", "dt": "stamp"},
+    "players": {"*": "before"},
+    "teams": {"*": "before"},
 }
 
 
@@ -52,6 +79,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 @dataclass(frozen=True)
 class AsOf:
     "A moment of every week, and perhaps one after which nothing is known."
+
     name: str  # kickoff, tuesday, or e.g. Friday 17:00
     into: pd.Timedelta | None = None  # how long after Tuesday noon; None: each game's kickoff
     until: pd.Timestamp | None = None  # UTC; None: whatever the tables hold
@@ -73,9 +101,14 @@ def read_as_of(
         at = pd.Timestamp(word) if word[:4].isdigit() else pd.NaT
         at = at.tz_localize(EASTERN) if at is not pd.NaT and at.tz is None else at
     except (ValueError, OverflowError) as error:
-        raise ConfigError(f"as_of: '{word[:40]}' is no time", found=str(error)[:80], expected="kickoff, tuesday, or a time such as 2023-11-10T17:00") from None
+        raise ConfigError(
+            f"as_of: '{word[:40]}' is no time", found=str(error)[:80], expected="kickoff, tuesday, or a time such as 2023-11-10T17:00"
+        ) from None
     if at is pd.NaT:
-        raise ConfigError(f"as_of: unknown moment '{word[:40]}'{did_you_mean(word, ('kickoff', 'tuesday'))}", expected="kickoff, tuesday, or a time such as 2023-11-10T17:00")
+        raise ConfigError(
+            f"as_of: unknown moment '{word[:40]}'{did_you_mean(word, ('kickoff', 'tuesday'))}",
+            expected="kickoff, tuesday, or a time such as 2023-11-10T17:00",
+        )
     wall = at.tz_convert(EASTERN).tz_localize(None) + pd.Timedelta(hours=12 if len(word) <= 10 else 0)
     into = (wall - pd.Timestamp("2019-01-01 12:00")) % pd.Timedelta(days=7)  # a Tuesday
     name = "tuesday" if into == pd.Timedelta(0) else f"{WEEKDAYS[wall.weekday()]} {wall:%H:%M}"
@@ -91,7 +124,11 @@ def week_moments(
     wall = weeks["min"].dt.tz_convert(EASTERN).dt.tz_localize(None)
     noon = wall.dt.normalize() + pd.Timedelta(hours=12) - pd.to_timedelta((wall.dt.weekday - 1) % 7, unit="D")
     noon = noon.where(noon < wall, noon - pd.Timedelta(days=7))
-    at = (noon + as_of.into).dt.tz_localize(EASTERN, ambiguous=np.ones(len(noon), dtype=bool), nonexistent="shift_forward").dt.tz_convert("UTC")
+    at = (
+        (noon + as_of.into)
+        .dt.tz_localize(EASTERN, ambiguous=np.ones(len(noon), dtype=bool), nonexistent="shift_forward")
+        .dt.tz_convert("UTC")
+    )
     before = (weeks["max"] + pd.Timedelta(hours=GAME_HOURS)).cummax().shift(1)
     at = at.where(~(before > at), before)
     if as_of.into == pd.Timedelta(0):
@@ -128,10 +165,16 @@ def tables_until(
         return dict(tables)
     games, out = tables["schedules"], dict(tables)
     over, begun = games["kickoff"] + pd.Timedelta(hours=GAME_HOURS) <= until, games["kickoff"] <= until
-    hide = {column: over if when == "after" else begun for column, when in KNOWN["schedules"].items() if when != "before" and column in games}
+    hide = {
+        column: over if when == "after" else begun for column, when in KNOWN["schedules"].items() if when != "before" and column in games
+    }
     hide["roof"] = begun | ~games["roof"].isin(ROOFS_THAT_OPEN)
-    out["schedules"] = games.assign(**{column: games[column].where(known) for column, known in hide.items()}).astype({c: float for c in (*LINES, "home_score", "away_score")})
-    played = pd.concat([games.loc[over, ["season", "week", f"{side}_team"]].set_axis(["season", "week", "team"], axis=1) for side in ("home", "away")])
+    out["schedules"] = games.assign(**{column: games[column].where(known) for column, known in hide.items()}).astype(
+        {c: float for c in (*LINES, "home_score", "away_score")}
+    )
+    played = pd.concat(
+        [games.loc[over, ["season", "week", f"{side}_team"]].set_axis(["season", "week", "team"], axis=1) for side in ("home", "away")]
+    )
     played = pd.MultiIndex.from_frame(played)
     for kind in ("player_stats", "snap_counts"):
         if len(tables[kind]):

@@ -45,7 +45,13 @@ def in_season(
     "Refuse days that are not of the season: a game of 1850 would be the past of all others."
     year = pd.to_datetime(frame["gameday"].astype(str).str.slice(0, 10), format="%Y-%m-%d", errors="coerce").dt.year
     if (odd := year.notna() & ~(year - frame["season"]).isin([0, 1])).any():
-        raise DataError("games that are not played in their season", where=f"schedules, {int(odd.sum())} row(s)", found=f"{named_rows(frame[odd])} on {frame['gameday'][odd].iloc[0]}", expected="a gameday in the year of the season or in the next", fix="mend the date, or the season")
+        raise DataError(
+            "games that are not played in their season",
+            where=f"schedules, {int(odd.sum())} row(s)",
+            found=f"{named_rows(frame[odd])} on {frame['gameday'][odd].iloc[0]}",
+            expected="a gameday in the year of the season or in the next",
+            fix="mend the date, or the season",
+        )
     return frame
 
 
@@ -57,8 +63,11 @@ def settled(
     off = (status == "off").to_numpy()
     zero = ((frame["home_score"] == 0) & (frame["away_score"] == 0) & (frame["season"] > ZERO_ZERO)).to_numpy()
     early = status.isin(["coming", "running"]).to_numpy() & frame["home_score"].notna().to_numpy() & ~zero
-    for what, rows in (("are postponed or cancelled and are left out", off), ("have 0-0 for a score, as no game has ended since 1943; taken for games without a score", zero & ~off),
-                       ("have a score and are not over; the score is not used", early & ~off)):
+    for what, rows in (
+        ("are postponed or cancelled and are left out", off),
+        ("have 0-0 for a score, as no game has ended since 1943; taken for games without a score", zero & ~off),
+        ("have a score and are not over; the score is not used", early & ~off),
+    ):
         if rows.any():
             log.warning("schedules: %d game(s) %s; first: %s", int(rows.sum()), what, named_rows(frame[rows]))
     blank = {c: frame[c].mask(zero | early) for c in RESULT if c in frame}
@@ -98,9 +107,16 @@ def behind_the_season(
     end = frame["season"].map(last)
     again = (frame[column].isin(POST_SEASON) & (frame["week"] <= end)).to_numpy(dtype=bool)
     if (odd := again & (frame["week"] > ROUNDS).to_numpy()).any():
-        raise DataError("weeks that belong to the regular season and to the play-offs", where=f"table {kind}, {int(odd.sum())} row(s)", found=named_rows(frame[odd]), expected="play-offs behind the last week of the season, or weeks that begin at 1 again")
+        raise DataError(
+            "weeks that belong to the regular season and to the play-offs",
+            where=f"table {kind}, {int(odd.sum())} row(s)",
+            found=named_rows(frame[odd]),
+            expected="play-offs behind the last week of the season, or weeks that begin at 1 again",
+        )
     if again.any():
-        log.warning("%s: %d row(s) of play-offs have weeks that begin at 1 again; counted on behind the regular season", kind, int(again.sum()))
+        log.warning(
+            "%s: %d row(s) of play-offs have weeks that begin at 1 again; counted on behind the regular season", kind, int(again.sum())
+        )
     return frame.assign(week=frame["week"] + np.where(again, end.fillna(0), 0).astype("int64"))
 
 # %% ../../nbs/01_data/10b_nfl_rows.ipynb #50c150a5
@@ -124,7 +140,9 @@ def by_age(
     keys = KEYS["schedules"]
     shared = pd.concat([frame[keys].drop_duplicates() for frame in frames]).value_counts()
     shared = set(shared.index[shared > 1])
-    known = [sum(key in shared for key in frame.loc[frame["home_score"].notna(), keys].itertuples(index=False, name=None)) for frame in frames]
+    known = [
+        sum(key in shared for key in frame.loc[frame["home_score"].notna(), keys].itertuples(index=False, name=None)) for frame in frames
+    ]
     return [frames[k] for k in sorted(range(len(frames)), key=lambda k: (known[k], k))]
 
 
@@ -133,7 +151,12 @@ def _differing(kind: str, rows: pd.DataFrame) -> pd.Series:
     same = rows[KEYS[kind]].eq(rows[KEYS[kind]].shift()).all(axis=1)
     out = pd.Series(False, index=rows.index)
     for name, column in SCHEMA[kind].items():
-        if name not in rows or name in KEYS[kind] or column.kind not in ("number", "share", "day") or (kind == "schedules" and name not in RESULT):
+        if (
+            name not in rows
+            or name in KEYS[kind]
+            or column.kind not in ("number", "share", "day")
+            or (kind == "schedules" and name not in RESULT)
+        ):
             continue
         a, b = rows[name], rows[name].shift()
         differ = (a - b).abs() > 1e-6 * (1 + a.abs()) if column.kind != "day" else a != b
@@ -150,22 +173,56 @@ def one_row_a_key(
     twice = table.duplicated(KEYS[kind], keep=False)
     if not twice.any():
         return table
-    order = pd.DataFrame({"result": _has_result(kind, table), "written": table["date_modified"] if kind == "injuries" and "date_modified" in table else pd.Timestamp(0, tz="UTC"), "part": part})[twice]
-    rows = table[twice].join(order.rename(columns=lambda c: f"_{c}")).sort_values([*KEYS[kind], "_result", "_written", "_part"], kind="stable", na_position="first")
+    order = pd.DataFrame(
+        {
+            "result": _has_result(kind, table),
+            "written": table["date_modified"] if kind == "injuries" and "date_modified" in table else pd.Timestamp(0, tz="UTC"),
+            "part": part,
+        }
+    )[twice]
+    rows = (
+        table[twice]
+        .join(order.rename(columns=lambda c: f"_{c}"))
+        .sort_values([*KEYS[kind], "_result", "_written", "_part"], kind="stable", na_position="first")
+    )
     differ = _differing(kind, rows)
     again = rows[KEYS[kind]].eq(rows[KEYS[kind]].shift()).all(axis=1)
     own = (differ & (rows["_part"] == rows["_part"].shift())).sum()
     if kind == "injuries" and (again & (rows["_written"] - rows["_written"].shift() > pd.Timedelta(APART))).any():
-        raise DataError("reports of one player and week that were written months apart", where="table injuries", found=named_rows(rows[again]), expected="one week a key", fix="say in a column game_type which reports are of REG, POST and PRE weeks")
+        raise DataError(
+            "reports of one player and week that were written months apart",
+            where="table injuries",
+            found=named_rows(rows[again]),
+            expected="one week a key",
+            fix="say in a column game_type which reports are of REG, POST and PRE weeks",
+        )
     if kind in ("schedules", "player_stats", "snap_counts") and own * SLIPS > len(table):
         season_type = {"player_stats": "season_type", "schedules": "game_type"}.get(kind)
-        raise DataError("rows of one file that have one key and say different things", where=f"table {kind}, {int(own)} row(s)", found=named_rows(rows[differ]), expected="one row for each " + ", ".join(KEYS[kind]),
-                        fix=f"say in a column {season_type} which rows are REG and which POST, or remove the wrong ones" if season_type and season_type not in table else "remove the wrong ones")
+        raise DataError(
+            "rows of one file that have one key and say different things",
+            where=f"table {kind}, {int(own)} row(s)",
+            found=named_rows(rows[differ]),
+            expected="one row for each " + ", ".join(KEYS[kind]),
+            fix=f"say in a column {season_type} which rows are REG and which POST, or remove the wrong ones"
+            if season_type and season_type not in table
+            else "remove the wrong ones",
+        )
     if differ.any() and kind != "injuries":
-        log.warning("%s: %d of %d row(s) that are there twice differ; the newer file's, or the later, is taken; first: %s", kind, int(differ.sum()), int(again.sum()), named_rows(rows[differ]))
+        log.warning(
+            "%s: %d of %d row(s) that are there twice differ; the newer file's, or the later, is taken; first: %s",
+            kind,
+            int(differ.sum()),
+            int(again.sum()),
+            named_rows(rows[differ]),
+        )
     spared = again & rows["_result"] & ~rows["_result"].shift(fill_value=True).astype(bool)
     if spared.any():
-        log.warning("%s: %d row(s) have a result in one place and none in another; the result stays; first: %s", kind, int(spared.sum()), named_rows(rows[spared]))
+        log.warning(
+            "%s: %d row(s) have a result in one place and none in another; the result stays; first: %s",
+            kind,
+            int(spared.sum()),
+            named_rows(rows[spared]),
+        )
     last = rows.index[~rows.duplicated(KEYS[kind], keep="last")]
     return table[~twice | table.index.isin(last)]
 
@@ -178,5 +235,9 @@ def completed(
         return table
     rows = table.sort_values("player_id", kind="stable")
     if (differ := _differing("players", rows)).any():
-        log.warning("players: %d player(s) are there twice with different values; the later is taken; first: %s", int(differ.sum()), named_rows(rows[differ]))
+        log.warning(
+            "players: %d player(s) are there twice with different values; the later is taken; first: %s",
+            int(differ.sum()),
+            named_rows(rows[differ]),
+        )
     return table.groupby("player_id", sort=False).last().reset_index()

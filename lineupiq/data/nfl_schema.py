@@ -60,7 +60,10 @@ def not_quite(
     "Recognise a file that looks like an NFL table and is none, and say why."
     have = set(columns)
     if have & ROSTER_COLUMNS and have & {"gsis_id"} and have & {"birth_date", "birthdate"}:
-        return "a roster of a season: who was with which team that year, without the weeks; it is no table of players, and of rosters those by week are read"
+        return (
+            "a roster of a season: who was with which team that year, without the weeks; it is no table of players, and of rosters "
+            "those by week are read"
+        )
     for kind, signature in SIGNATURES.items():
         missing = [name.replace("|", " or ") for name in signature if not have & set(name.split("|"))]
         if len(signature) - len(missing) >= 4 and len(missing) <= 2:
@@ -69,22 +72,43 @@ def not_quite(
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #38e20b64
 RENAMES = {  # table -> other name -> name used here
-    "schedules": {"season_type": "game_type", "neutral_site": "neutral", "is_neutral": "neutral", "neutral_field": "neutral",
-                  "game_status": "status"},
-    "player_stats": {"recent_team": "team", "passing_interceptions": "interceptions", "sacks_suffered": "sacks",
-                     "sack_yards_lost": "sack_yards", "game_type": "season_type"},
+    "schedules": {
+        "season_type": "game_type",
+        "neutral_site": "neutral",
+        "is_neutral": "neutral",
+        "neutral_field": "neutral",
+        "game_status": "status",
+    },
+    "player_stats": {
+        "recent_team": "team",
+        "passing_interceptions": "interceptions",
+        "sacks_suffered": "sacks",
+        "sack_yards_lost": "sack_yards",
+        "game_type": "season_type",
+    },
     "snap_counts": {"season_type": "game_type"},
     "players": {"gsis_id": "player_id", "birthdate": "birth_date", "display_name": "name", "draft_ovr": "draft_overall"},
     "injuries": {"gsis_id": "player_id", "season_type": "game_type"},
     "rosters": {"gsis_id": "player_id", "season_type": "game_type"},
-    "depth_charts": {"gsis_id": "player_id", "club_code": "team", "depth_team": "depth_rank", "pos_rank": "depth_rank", "pos_abb": "depth_position", "season_type": "game_type"},
+    "depth_charts": {
+        "gsis_id": "player_id",
+        "club_code": "team",
+        "depth_team": "depth_rank",
+        "pos_rank": "depth_rank",
+        "pos_abb": "depth_position",
+        "season_type": "game_type",
+    },
     "teams": {"team_abbr": "team"},
 }
 KEYS = {  # table -> what identifies a row, once post-season weeks follow those of the season
-    "schedules": ["season", "week", "home_team", "away_team"], "player_stats": ["player_id", "season", "week"],
-    "snap_counts": ["pfr_player_id", "season", "week", "team"], "injuries": ["player_id", "season", "week"],
-    "rosters": ["player_id", "season", "week", "team"], "depth_charts": ["player_id", "season", "week", "dt", "team", "depth_position"],
-    "players": ["player_id"], "teams": ["team"],
+    "schedules": ["season", "week", "home_team", "away_team"],
+    "player_stats": ["player_id", "season", "week"],
+    "snap_counts": ["pfr_player_id", "season", "week", "team"],
+    "injuries": ["player_id", "season", "week"],
+    "rosters": ["player_id", "season", "week", "team"],
+    "depth_charts": ["player_id", "season", "week", "dt", "team", "depth_position"],
+    "players": ["player_id"],
+    "teams": ["team"],
 }
 
 
@@ -112,37 +136,82 @@ def vocabulary(
 
 
 GAME_TYPES = vocabulary(
-    REG="regular|regular season|season|regular game|rs", PRE="pre|preseason|pre season|exhibition|hall of fame|hof",
-    POST="post season|playoff|playoffs|post-season game", WC="wild card|wild card round|wild card weekend|wildcard playoffs",
-    DIV="divisional|division|divisional round|divisional playoffs", SB="super bowl|superbowl",
+    REG="regular|regular season|season|regular game|rs",
+    PRE="pre|preseason|pre season|exhibition|hall of fame|hof",
+    POST="post season|playoff|playoffs|post-season game",
+    WC="wild card|wild card round|wild card weekend|wildcard playoffs",
+    DIV="divisional|division|divisional round|divisional playoffs",
+    SB="super bowl|superbowl",
     CON="conf|conference|conference championship|conference championships|championship|champ|afc championship|nfc championship",
-    PRO="pro bowl|probowl|all star|allstar|all star game|pro bowl games")
+    PRO="pro bowl|probowl|all star|allstar|all star game|pro bowl games",
+)
 PHASES = {spelling: "POST" if word in ("WC", "DIV", "CON", "SB") else word for spelling, word in GAME_TYPES.items()}
 NO_OUTCOME = ("PRE", "PRO")  # games that are played for something else
 LOCATIONS = vocabulary(Home="home|h|home field|home team|campus", Neutral="n|neutral site|neutral field|neutral ground")
 FLAGS = vocabulary(Neutral="true|1|1.0|yes|y|t|neutral", Home="false|0|0.0|no|n|f|home")
-ROOFS = vocabulary(dome="indoor|indoors|fixed|fixed dome|domed|fixed roof", closed="retractable closed|closed roof|roof closed|retractable roof closed",
-                   open="retractable open|open roof|roof open|retractable roof open", outdoors="outdoor|outside|open air|none|no roof",
-                   retractable="retractable roof|retractable")  # the last says that there is a roof, not whether it was closed: nothing is known
-STATUSES = vocabulary(played="final|final ot|final overtime|complete|completed|closed|post|finished|f|ft|status final|f ot",
-                      coming="scheduled|pre|pregame|upcoming|not started|created|status scheduled|tbd|time tbd",
-                      off="postponed|cancelled|canceled|suspended|abandoned|delayed|called off|no contest|status postponed|status canceled|void",
-                      running="in progress|live|halftime|half time|ongoing|in game|inprogress|status in progress")
+ROOFS = vocabulary(
+    dome="indoor|indoors|fixed|fixed dome|domed|fixed roof",
+    closed="retractable closed|closed roof|roof closed|retractable roof closed",
+    open="retractable open|open roof|roof open|retractable roof open",
+    outdoors="outdoor|outside|open air|none|no roof",
+    # the last says that there is a roof, not whether it was closed: nothing is known
+    retractable="retractable roof|retractable",
+)
+STATUSES = vocabulary(
+    played="final|final ot|final overtime|complete|completed|closed|post|finished|f|ft|status final|f ot",
+    coming="scheduled|pre|pregame|upcoming|not started|created|status scheduled|tbd|time tbd",
+    off="postponed|cancelled|canceled|suspended|abandoned|delayed|called off|no contest|status postponed|status canceled|void",
+    running="in progress|live|halftime|half time|ongoing|in game|inprogress|status in progress",
+)
 ROSTER_STATUSES = vocabulary(
-    ACT="active|a01|roster", INA="inactive|game day inactive", DEV="practice squad|practice|ps|p01", RES="reserve|injured reserve|ir|pup|nfi|non|physically unable to perform|non football injury|sus|suspended|exe|exempt|e01|e14|nwt|not with team|rsn|rsr|rns",
-    CUT="released|waived|w03|free agent|fa|ufa|rfa|urf|trc|trd|trl|trt|traded|ret|retired|udf|unsigned|terminated")  # with the team or not, and able to play or not; a player who retired or was traded is as gone as one who was cut
-REPORTS = vocabulary(Questionable="q|ques", Doubtful="d|doubt", Out="o|inactive|injured reserve|ir|pup|nfi|reserve", Probable="p|prob", Note="note",
-                     Listed="healthy|active|full|no designation|no status|not listed|no injury status|none|no game status|game status none")
+    ACT="active|a01|roster",
+    INA="inactive|game day inactive",
+    DEV="practice squad|practice|ps|p01",
+    RES="reserve|injured reserve|ir|pup|nfi|non|physically unable to perform|non football injury|sus|suspended|exe|exempt|e01|e14|nwt|not "
+    "with team|rsn|rsr|rns",
+    # with the team or not, and able to play or not; a player who retired or was traded is as gone as one who was cut
+    CUT="released|waived|w03|free agent|fa|ufa|rfa|urf|trc|trd|trl|trt|traded|ret|retired|udf|unsigned|terminated",
+)
+REPORTS = vocabulary(
+    Questionable="q|ques",
+    Doubtful="d|doubt",
+    Out="o|inactive|injured reserve|ir|pup|nfi|reserve",
+    Probable="p|prob",
+    Note="note",
+    Listed="healthy|active|full|no designation|no status|not listed|no injury status|none|no game status|game status none",
+)
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #9c12e1a5
-_OTHERS = ("C G OG LG RG T OT LT RT OL OC K PK P PN LS KR PR RS DL DE DT NT NG LDE RDE LDT RDT LB ILB OLB MLB WLB SLB LILB RILB LOLB ROLB DB CB LCB RCB NB NCB "
-           "S FS SS SAF EDGE ED XX UT DST DEF ST SPEC OFF ATH").split()
+_OTHERS = (
+    "C G OG LG RG T OT LT RT OL OC K PK P PN LS KR PR RS DL DE DT NT NG LDE RDE LDT RDT LB ILB OLB MLB WLB SLB LILB RILB LOLB ROLB DB CB "
+    "LCB RCB NB NCB "
+    "S FS SS SAF EDGE ED XX UT DST DEF ST SPEC OFF ATH"
+).split()
 POSITION_WORDS = vocabulary(
-    QB="quarterback|quarter back", RB="running back|runningback|FB|fullback|full back|HB|halfback|half back|TB|tailback|tail back",
-    WR="wide receiver|widereceiver|receiver|FL|flanker|SE|split end|LWR|RWR|SWR|slot receiver", TE="tight end|tightend",
-    **dict.fromkeys(_OTHERS, "")) | vocabulary(
-    K="kicker|place kicker", P="punter", LS="long snapper", C="center|centre", G="guard", T="tackle|offensive tackle", OL="offensive line|offensive lineman", DL="defensive line|defensive lineman",
-    DE="defensive end", DT="defensive tackle", NT="nose tackle", LB="linebacker", DB="defensive back", CB="cornerback|corner", S="safety", FS="free safety", SS="strong safety")
+    QB="quarterback|quarter back",
+    RB="running back|runningback|FB|fullback|full back|HB|halfback|half back|TB|tailback|tail back",
+    WR="wide receiver|widereceiver|receiver|FL|flanker|SE|split end|LWR|RWR|SWR|slot receiver",
+    TE="tight end|tightend",
+    **dict.fromkeys(_OTHERS, ""),
+) | vocabulary(
+    K="kicker|place kicker",
+    P="punter",
+    LS="long snapper",
+    C="center|centre",
+    G="guard",
+    T="tackle|offensive tackle",
+    OL="offensive line|offensive lineman",
+    DL="defensive line|defensive lineman",
+    DE="defensive end",
+    DT="defensive tackle",
+    NT="nose tackle",
+    LB="linebacker",
+    DB="defensive back",
+    CB="cornerback|corner",
+    S="safety",
+    FS="free safety",
+    SS="strong safety",
+)
 
 
 def read_words(
@@ -164,7 +233,13 @@ def read_words(
     if odd.any():
         word, options = str(text[odd].iloc[0]), list(dict.fromkeys(words.values()))
         near = did_you_mean(word, options) or did_you_mean(word, words)
-        raise DataError("a word that is not one of the column's", where=f"column '{name}', {first_rows(odd)}", found=f"{word[:40]!r}{near}", expected=", ".join(options[:12]), fix="write one of these words, or leave the cell empty")
+        raise DataError(
+            "a word that is not one of the column's",
+            where=f"column '{name}', {first_rows(odd)}",
+            found=f"{word[:40]!r}{near}",
+            expected=", ".join(options[:12]),
+            fix="write one of these words, or leave the cell empty",
+        )
     return text.where(~gaps, None).map(lambda word: None if word is None else known[word]).astype("object")
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #b228816e
@@ -213,15 +288,31 @@ def read_clock(
     clocks = {t: _wall(m) for t, m in read.items()}
     bad = (~gaps & text.map(lambda t: clocks.get(t) is None)).to_numpy()
     if bad.any():
-        raise DataError("a kickoff time that cannot be read", where=f"column '{name}', {first_rows(bad)}", found=f"{str(text[bad].iloc[0])[:40]!r}", expected="HH:MM in US Eastern time, e.g. 13:00 or 01:00 PM", fix="write times so, or leave the cell empty")
+        raise DataError(
+            "a kickoff time that cannot be read",
+            where=f"column '{name}', {first_rows(bad)}",
+            found=f"{str(text[bad].iloc[0])[:40]!r}",
+            expected="HH:MM in US Eastern time, e.g. 13:00 or 01:00 PM",
+            fix="write times so, or leave the cell empty",
+        )
     if half.any() and (~half & ~gaps).any():
         odd = (~half & ~gaps).to_numpy()
-        raise DataError("kickoff times with and without AM or PM in one column", where=f"column '{name}', {first_rows(odd)}", found=f"{text[odd].iloc[0]!r} beside {text[half].iloc[0]!r}", fix="write all of them in one form")
+        raise DataError(
+            "kickoff times with and without AM or PM in one column",
+            where=f"column '{name}', {first_rows(odd)}",
+            found=f"{text[odd].iloc[0]!r} beside {text[half].iloc[0]!r}",
+            fix="write all of them in one form",
+        )
     out = text.map(clocks).where(~gaps, None).astype("object")
     early = (out.notna() & (out != "00:00") & (out.fillna("99") < f"{EARLIEST:02d}:00")).to_numpy()
     if early.any():
-        raise DataError("kickoff times at which no game begins", where=f"column '{name}', {first_rows(early)}", found=f"{text[early].iloc[0]!r}", expected=f"US Eastern time, {EARLIEST:02d}:00 to 23:59",
-                        fix="write PM, or 24 hours, if that is what is meant; write Eastern time if these are times of another zone")
+        raise DataError(
+            "kickoff times at which no game begins",
+            where=f"column '{name}', {first_rows(early)}",
+            found=f"{text[early].iloc[0]!r}",
+            expected=f"US Eastern time, {EARLIEST:02d}:00 to 23:59",
+            fix="write PM, or 24 hours, if that is what is meant; write Eastern time if these are times of another zone",
+        )
     return out.where(out != "00:00", None)
 
 
@@ -238,6 +329,7 @@ def _wall(match: re.Match | None) -> str | None:
 @dataclass(frozen=True)
 class Column:
     "The rules for one column of a table: its type, its bounds, its words."
+
     kind: Literal["number", "share", "word", "code", "day", "instant", "clock"]
     low: float = -np.inf  # smallest number that is believed
     high: float = np.inf  # largest
@@ -253,30 +345,104 @@ SEASON, WEEK = Column("number", 1920, 2100, whole=True, required=True), Column("
 CODE, REST, SCORE = Column("code"), Column("number", 0, 400), Column("number", 0, 200, whole=True)
 MONEY, COUNT, YARDS, ANY = Column("number", numbers=EVEN), Column("number", 0, 300), Column("number", -500, 3000), Column("number")
 GAME_TYPE, POSITION = Column("word", words=GAME_TYPES), Column("word", words=POSITION_WORDS)
-_COUNTS = ("completions attempts passing_tds interceptions sacks sack_fumbles sack_fumbles_lost passing_first_downs passing_2pt_conversions carries rushing_tds "
-           "rushing_fumbles rushing_fumbles_lost rushing_first_downs rushing_2pt_conversions receptions targets receiving_tds receiving_fumbles "
-           "receiving_fumbles_lost receiving_first_downs receiving_2pt_conversions special_teams_tds").split()
-_YARDS = "passing_yards sack_yards passing_air_yards passing_yards_after_catch rushing_yards receiving_yards receiving_air_yards receiving_yards_after_catch".split()
-_ANY = "passing_epa rushing_epa receiving_epa dakota passing_cpoe pacr racr wopr target_share air_yards_share fantasy_points fantasy_points_ppr".split()
+_COUNTS = (
+    "completions attempts passing_tds interceptions sacks sack_fumbles sack_fumbles_lost passing_first_downs passing_2pt_conversions "
+    "carries rushing_tds "
+    "rushing_fumbles rushing_fumbles_lost rushing_first_downs rushing_2pt_conversions receptions targets receiving_tds receiving_fumbles "
+    "receiving_fumbles_lost receiving_first_downs receiving_2pt_conversions special_teams_tds"
+).split()
+_YARDS = (
+    "passing_yards sack_yards passing_air_yards passing_yards_after_catch rushing_yards receiving_yards receiving_air_yards "
+    "receiving_yards_after_catch"
+).split()
+_ANY = (
+    "passing_epa rushing_epa receiving_epa dakota passing_cpoe pacr racr wopr target_share air_yards_share fantasy_points "
+    "fantasy_points_ppr"
+).split()
 SCHEMA: dict[str, dict[str, Column]] = {
     "schedules": {
-        "season": SEASON, "week": WEEK, "game_id": CODE, "gameday": Column("day", required=True), "gametime": Column("clock"),
-        "game_type": Column("word", words=GAME_TYPES, required=True), "location": Column("word", words=LOCATIONS), "neutral": Column("word", words=FLAGS), "roof": Column("word", words=ROOFS),
-        "status": Column("word", words=STATUSES), "home_score": SCORE, "away_score": SCORE, "home_rest": REST, "away_rest": REST, "spread_line": Column("number", -60, 60, numbers=PICK),
-        "total_line": Column("number", 10, 120), "home_moneyline": MONEY, "away_moneyline": MONEY, "temp": Column("number", -60, 140), "wind": Column("number", 0, 120),
-        "home_qb_id": CODE, "away_qb_id": CODE},
-    "player_stats": {"player_id": CODE, "season": SEASON, "week": WEEK, "season_type": Column("word", words=PHASES, required=True), "position": POSITION,
-                     **dict.fromkeys(_COUNTS, COUNT), **dict.fromkeys(_YARDS, YARDS), **dict.fromkeys(_ANY, ANY)},
-    "snap_counts": {"pfr_player_id": CODE, "season": SEASON, "week": WEEK, "game_type": GAME_TYPE, **dict.fromkeys(("offense_pct", "defense_pct", "st_pct"), Column("share")),
-                    **dict.fromkeys(("offense_snaps", "defense_snaps", "st_snaps"), COUNT)},
-    "injuries": {"player_id": CODE, "season": SEASON, "week": WEEK, "game_type": GAME_TYPE, "report_status": Column("word", words=REPORTS), "date_modified": Column("instant")},
-    "rosters": {"player_id": CODE, "season": SEASON, "week": WEEK, "game_type": GAME_TYPE, "position": POSITION, "status": Column("word", words=ROSTER_STATUSES)},
-    "depth_charts": {"player_id": CODE, "season": Column("number", 1920, 2100, whole=True), "week": Column("number", 0, 30, whole=True), "dt": Column("instant"), "depth_rank": Column("number", 0, 20, whole=True),
-                     "game_type": Column("word", words=GAME_TYPES | vocabulary(SB="sbbye|super bowl bye"))},
-    "players": {"player_id": CODE, "pfr_id": CODE, "position": POSITION, "birth_date": Column("day"), "draft_year": Column("number", 0, 2100, whole=True), "draft_overall": Column("number", 0, 600, whole=True)},
+        "season": SEASON,
+        "week": WEEK,
+        "game_id": CODE,
+        "gameday": Column("day", required=True),
+        "gametime": Column("clock"),
+        "game_type": Column("word", words=GAME_TYPES, required=True),
+        "location": Column("word", words=LOCATIONS),
+        "neutral": Column("word", words=FLAGS),
+        "roof": Column("word", words=ROOFS),
+        "status": Column("word", words=STATUSES),
+        "home_score": SCORE,
+        "away_score": SCORE,
+        "home_rest": REST,
+        "away_rest": REST,
+        "spread_line": Column("number", -60, 60, numbers=PICK),
+        "total_line": Column("number", 10, 120),
+        "home_moneyline": MONEY,
+        "away_moneyline": MONEY,
+        "temp": Column("number", -60, 140),
+        "wind": Column("number", 0, 120),
+        "home_qb_id": CODE,
+        "away_qb_id": CODE,
+    },
+    "player_stats": {
+        "player_id": CODE,
+        "season": SEASON,
+        "week": WEEK,
+        "season_type": Column("word", words=PHASES, required=True),
+        "position": POSITION,
+        **dict.fromkeys(_COUNTS, COUNT),
+        **dict.fromkeys(_YARDS, YARDS),
+        **dict.fromkeys(_ANY, ANY),
+    },
+    "snap_counts": {
+        "pfr_player_id": CODE,
+        "season": SEASON,
+        "week": WEEK,
+        "game_type": GAME_TYPE,
+        **dict.fromkeys(("offense_pct", "defense_pct", "st_pct"), Column("share")),
+        **dict.fromkeys(("offense_snaps", "defense_snaps", "st_snaps"), COUNT),
+    },
+    "injuries": {
+        "player_id": CODE,
+        "season": SEASON,
+        "week": WEEK,
+        "game_type": GAME_TYPE,
+        "report_status": Column("word", words=REPORTS),
+        "date_modified": Column("instant"),
+    },
+    "rosters": {
+        "player_id": CODE,
+        "season": SEASON,
+        "week": WEEK,
+        "game_type": GAME_TYPE,
+        "position": POSITION,
+        "status": Column("word", words=ROSTER_STATUSES),
+    },
+    "depth_charts": {
+        "player_id": CODE,
+        "season": Column("number", 1920, 2100, whole=True),
+        "week": Column("number", 0, 30, whole=True),
+        "dt": Column("instant"),
+        "depth_rank": Column("number", 0, 20, whole=True),
+        "game_type": Column("word", words=GAME_TYPES | vocabulary(SB="sbbye|super bowl bye")),
+    },
+    "players": {
+        "player_id": CODE,
+        "pfr_id": CODE,
+        "position": POSITION,
+        "birth_date": Column("day"),
+        "draft_year": Column("number", 0, 2100, whole=True),
+        "draft_overall": Column("number", 0, 600, whole=True),
+    },
     "teams": {},
 }
-CODES = tuple(sorted({"gsis_id", *TEAM_COLUMNS, "recent_team", "team_abbr"} | {c for columns in SCHEMA.values() for c, column in columns.items() if column.kind == "code"}))  # text from the first byte
+# text from the first byte
+CODES = tuple(
+    sorted(
+        {"gsis_id", *TEAM_COLUMNS, "recent_team", "team_abbr"}
+        | {c for columns in SCHEMA.values() for c, column in columns.items() if column.kind == "code"}
+    )
+)
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #72130d25
 ONE = 1.5  # no share is above: special teams have been given 1.01
@@ -290,13 +456,24 @@ def read_shares(
     "Read shares that are written as percentages or as fractions into one scale, 0 to 1."
     odd = ((values < 0) | (values > 100 * ONE)).to_numpy()
     if odd.any():
-        raise DataError("a share that cannot be one", where=f"column '{name}', {first_rows(odd)}", found=f"{values[odd].iloc[0]:g}", expected="0 to 1, or 0 to 100")
+        raise DataError(
+            "a share that cannot be one",
+            where=f"column '{name}', {first_rows(odd)}",
+            found=f"{values[odd].iloc[0]:g}",
+            expected="0 to 1, or 0 to 100",
+        )
     if not (values > ONE).any():
         return values
     largest = values.groupby(season).transform("max")
     mixed = (((values > 0) & (values < 1)) | ((largest > 0) & (largest <= ONE))).to_numpy()
     if mixed.any():
-        raise DataError("shares above 1, and shares below, in one column", where=f"column '{name}', {first_rows(mixed)}", found=f"{values[mixed].iloc[0]:g} beside {values.max():g}", expected="all in 0-1 or all in 0-100", fix="write all of them in one scale")
+        raise DataError(
+            "shares above 1, and shares below, in one column",
+            where=f"column '{name}', {first_rows(mixed)}",
+            found=f"{values[mixed].iloc[0]:g} beside {values.max():g}",
+            expected="all in 0-1 or all in 0-100",
+            fix="write all of them in one scale",
+        )
     log.warning("column '%s': %d value(s) are per cents and were divided by 100", name, int(values.notna().sum()))
     return values / 100.0
 
@@ -319,7 +496,12 @@ def _number(values: pd.Series, name: str, column: Column) -> pd.Series:
         odd |= ~np.isnan(x) & (x != np.floor(x))
     if odd.any():
         span = f"{column.low:g} to {column.high:g}" if np.isfinite([column.low, column.high]).all() else "a finite number"
-        raise DataError("a number that cannot be right", where=f"column '{name}', {first_rows(odd)}", found=f"{read[odd].iloc[0]:g}", expected=("whole numbers, " if column.whole else "") + span)
+        raise DataError(
+            "a number that cannot be right",
+            where=f"column '{name}', {first_rows(odd)}",
+            found=f"{read[odd].iloc[0]:g}",
+            expected=("whole numbers, " if column.whole else "") + span,
+        )
     return read
 
 
@@ -334,16 +516,28 @@ def read_column(
     elif column.kind == "word":
         read = read_words(values, name, column.words, pairs=column.words is POSITION_WORDS)
     else:
-        read = {"code": lambda: _codes(values), "clock": lambda: read_clock(values, name), "day": lambda: _day_texts(read_instants(values, name)), "instant": lambda: _utc(read_instants(values, name), name)}[column.kind]()
+        read = {
+            "code": lambda: _codes(values),
+            "clock": lambda: read_clock(values, name),
+            "day": lambda: _day_texts(read_instants(values, name)),
+            "instant": lambda: _utc(read_instants(values, name), name),
+        }[column.kind]()
     if column.required and read.isna().any():
-        raise DataError("a value is missing", where=f"column '{name}', {first_rows(read.isna().to_numpy())}", found="an empty cell", expected="a value in every row")
+        raise DataError(
+            "a value is missing",
+            where=f"column '{name}', {first_rows(read.isna().to_numpy())}",
+            found="an empty cell",
+            expected="a value in every row",
+        )
     return read
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #41c562a7
 def _schedule_problems(part: pd.DataFrame) -> list[DataError]:
     "Rows of a schedule that contradict themselves."
-    rows = [("one score but not the other", part["home_score"].isna() != part["away_score"].isna(), "both scores, or neither"),
-            ("a team that plays itself", (part["home_team"] == part["away_team"]) & part["home_team"].notna(), "two teams")]
+    rows = [
+        ("one score but not the other", part["home_score"].isna() != part["away_score"].isna(), "both scores, or neither"),
+        ("a team that plays itself", (part["home_team"] == part["away_team"]) & part["home_team"].notna(), "two teams"),
+    ]
     for side in ("home_moneyline", "away_moneyline"):
         if side in part:
             rows.append((f"{side} that is no American price", part[side].abs() < 100, "-110, +150 or EVEN; decimal odds 1.91 are -110"))
@@ -357,7 +551,13 @@ def _mostly_numbers(part: pd.DataFrame, known: Iterable[str]) -> dict[str, Colum
     "Columns of text, unknown to the schema, in which most values are numbers."
     out = {}
     for name in part.columns:
-        if name in known or name in TEAM_COLUMNS or str(name).endswith("_id") or pd.api.types.is_numeric_dtype(part[name]) or pd.api.types.is_datetime64_any_dtype(part[name]):
+        if (
+            name in known
+            or name in TEAM_COLUMNS
+            or str(name).endswith("_id")
+            or pd.api.types.is_numeric_dtype(part[name])
+            or pd.api.types.is_datetime64_any_dtype(part[name])
+        ):
             continue
         text = pd.Series(part[name].dropna().astype("string").unique()[:DISTINCT]).str.strip()
         if len(text) and text.str.fullmatch(r"[+\u2212-]?(\d+[.,]?\d*|[.,]\d+)%?").mean() > 0.5:
@@ -394,8 +594,12 @@ def check_part(
             part = _one_form(part)
         except DataError as error:
             return part, [error]
-    if missing := [key for key in [*KEYS[kind], *(("home_score", "away_score", "gameday") if kind == "schedules" else ())] if key not in part]:
-        return part, [DataError(f"A {kind} table lacks columns.", found=", ".join(map(str, part.columns[:12])), expected=", ".join(missing))]
+    if missing := [
+        key for key in [*KEYS[kind], *(("home_score", "away_score", "gameday") if kind == "schedules" else ())] if key not in part
+    ]:
+        return part, [
+            DataError(f"A {kind} table lacks columns.", found=", ".join(map(str, part.columns[:12])), expected=", ".join(missing))
+        ]
     columns = {name: column for name, column in SCHEMA[kind].items() if name in part}
     if kind == "player_stats":
         columns |= _mostly_numbers(part, [*columns, "season", "week"])
@@ -413,7 +617,13 @@ def check_part(
         except DataError as error:
             problems.append(error)
         except (TypeError, ValueError, OverflowError, ArithmeticError) as error:  # a cell that holds no value at all, such as a list
-            problems.append(DataError("values that are neither text nor numbers", where=f"column '{old.get(name, name)}'", found=str(error).splitlines()[0][:100] if str(error) else type(error).__name__))
+            problems.append(
+                DataError(
+                    "values that are neither text nor numbers",
+                    where=f"column '{old.get(name, name)}'",
+                    found=str(error).splitlines()[0][:100] if str(error) else type(error).__name__,
+                )
+            )
     part = part.assign(**read)
     if kind == "schedules" and not problems:
         problems += _schedule_problems(part)
@@ -454,9 +664,17 @@ def _together(wrong: Sequence[tuple[str, DataError]]) -> DataError:
     once: Callable[[str], str] = lambda part: "; ".join(dict.fromkeys(pick(part)))
     if len(wrong) == 1:
         return DataError(wrong[0][1].what, where=where[0], found=once("found"), expected=once("expected"), fix=once("fix"))
-    lines = [f"{at}: {problem.found or problem.what}" + f" ({problem.what})" * bool(problem.found) for at, (_, problem) in zip(where, wrong, strict=False)]
+    lines = [
+        f"{at}: {problem.found or problem.what}" + f" ({problem.what})" * bool(problem.found)
+        for at, (_, problem) in zip(where, wrong, strict=False)
+    ]
     more = [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
-    return DataError(f"{len(wrong)} columns of the NFL tables hold what they cannot hold", where=", ".join(dict.fromkeys(file for file, _ in wrong)), found="\n    ".join(["", *lines, *more]), fix=once("fix"))
+    return DataError(
+        f"{len(wrong)} columns of the NFL tables hold what they cannot hold",
+        where=", ".join(dict.fromkeys(file for file, _ in wrong)),
+        found="\n    ".join(["", *lines, *more]),
+        fix=once("fix"),
+    )
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #949ec98b
 SIGN_GAMES = 10  # games of a season with a spread that says something, before its sign is judged
@@ -467,12 +685,16 @@ def spread_contradictions(
 ) -> str:  # what the spread contradicts and in which seasons, "" where nothing
     "Seasons in which the spread has the other sign than prices or results."
     spread = schedules["spread_line"].where(schedules["spread_line"].abs() >= 1)
-    witnesses = {"the moneylines": schedules["away_moneyline"] - schedules["home_moneyline"], "the results": schedules["home_score"] - schedules["away_score"]}
+    witnesses = {
+        "the moneylines": schedules["away_moneyline"] - schedules["home_moneyline"],
+        "the results": schedules["home_score"] - schedules["away_score"],
+    }
     said = []
     for who, other in witnesses.items():
         agree = np.sign(spread * other).replace(0, np.nan)
         by = agree.groupby(schedules["season"]).agg(["mean", "count"])
-        against = by["mean"] < 0.5 if who == "the moneylines" else by["mean"] * np.sqrt(by["count"]) < -2  # prices are made with the spread; results are two standard errors of a coin away
+        # prices are made with the spread; results are two standard errors of a coin away
+        against = by["mean"] < 0.5 if who == "the moneylines" else by["mean"] * np.sqrt(by["count"]) < -2
         seasons = by.index[(by["count"] >= SIGN_GAMES) & against]
         if len(seasons):
             said.append(f"{who} in {len(seasons)} season(s) ({', '.join(map(str, seasons[:3]))}{', …' * (len(seasons) > 3)})")

@@ -17,21 +17,71 @@ __all__ = ['TEAM_CODES', 'TEAM_COLUMNS', 'FRANCHISES', 'MOVED', 'NO_FRANCHISE', 
 
 # %% ../../nbs/01_data/10_nfl_teams.ipynb #7c88193c
 TEAM_CODES = {  # code in some source -> nflverse's code of today
-    "OAK": "LV", "LVR": "LV", "RAI": "LV", "SD": "LAC", "SDG": "LAC", "STL": "LA", "SL": "LA", "LAR": "LA", "RAM": "LA", "JAC": "JAX",
-    "WSH": "WAS", "ARZ": "ARI", "PHX": "ARI", "CRD": "ARI", "BLT": "BAL", "RAV": "BAL", "CLV": "CLE", "HST": "HOU", "HTX": "HOU",
-    "CLT": "IND", "OTI": "TEN", "GNB": "GB", "KAN": "KC", "NOR": "NO", "NWE": "NE", "SFO": "SF", "TAM": "TB",
+    "OAK": "LV",
+    "LVR": "LV",
+    "RAI": "LV",
+    "SD": "LAC",
+    "SDG": "LAC",
+    "STL": "LA",
+    "SL": "LA",
+    "LAR": "LA",
+    "RAM": "LA",
+    "JAC": "JAX",
+    "WSH": "WAS",
+    "ARZ": "ARI",
+    "PHX": "ARI",
+    "CRD": "ARI",
+    "BLT": "BAL",
+    "RAV": "BAL",
+    "CLV": "CLE",
+    "HST": "HOU",
+    "HTX": "HOU",
+    "CLT": "IND",
+    "OTI": "TEN",
+    "GNB": "GB",
+    "KAN": "KC",
+    "NOR": "NO",
+    "NWE": "NE",
+    "SFO": "SF",
+    "TAM": "TB",
 }
 TEAM_COLUMNS = ("team", "opponent", "opponent_team", "home_team", "away_team")
 FRANCHISES = {  # code of today -> nicknames | cities
-    "ARI": "Cardinals,Cards | Arizona,Phoenix,St. Louis,Saint Louis,Chicago", "ATL": "Falcons | Atlanta", "BAL": "Ravens | Baltimore", "BUF": "Bills | Buffalo", "CAR": "Panthers | Carolina",
-    "CHI": "Bears | Chicago", "CIN": "Bengals | Cincinnati", "CLE": "Browns | Cleveland", "DAL": "Cowboys | Dallas", "DEN": "Broncos | Denver", "DET": "Lions | Detroit",
-    "GB": "Packers | Green Bay", "HOU": "Texans | Houston", "IND": "Colts | Indianapolis,Baltimore", "JAX": "Jaguars,Jags | Jacksonville", "KC": "Chiefs | Kansas City",
-    "LA": "Rams | Los Angeles,L.A.,St. Louis,Saint Louis,Cleveland", "LAC": "Chargers | Los Angeles,L.A.,San Diego", "LV": "Raiders | Las Vegas,Oakland,Los Angeles,L.A.", "MIA": "Dolphins | Miami",
-    "MIN": "Vikings | Minnesota", "NE": "Patriots,Pats | New England,Boston", "NO": "Saints | New Orleans", "NYG": "Giants | New York,N.Y.", "NYJ": "Jets | New York,N.Y.",
-    "PHI": "Eagles | Philadelphia", "PIT": "Steelers | Pittsburgh", "SEA": "Seahawks | Seattle", "SF": "49ers,Niners,Forty Niners | San Francisco",
-    "TB": "Buccaneers,Bucs | Tampa Bay,Tampa", "TEN": "Titans,Oilers | Tennessee,Houston", "WAS": "Commanders,Redskins,Football Team | Washington",
+    "ARI": "Cardinals,Cards | Arizona,Phoenix,St. Louis,Saint Louis,Chicago",
+    "ATL": "Falcons | Atlanta",
+    "BAL": "Ravens | Baltimore",
+    "BUF": "Bills | Buffalo",
+    "CAR": "Panthers | Carolina",
+    "CHI": "Bears | Chicago",
+    "CIN": "Bengals | Cincinnati",
+    "CLE": "Browns | Cleveland",
+    "DAL": "Cowboys | Dallas",
+    "DEN": "Broncos | Denver",
+    "DET": "Lions | Detroit",
+    "GB": "Packers | Green Bay",
+    "HOU": "Texans | Houston",
+    "IND": "Colts | Indianapolis,Baltimore",
+    "JAX": "Jaguars,Jags | Jacksonville",
+    "KC": "Chiefs | Kansas City",
+    "LA": "Rams | Los Angeles,L.A.,St. Louis,Saint Louis,Cleveland",
+    "LAC": "Chargers | Los Angeles,L.A.,San Diego",
+    "LV": "Raiders | Las Vegas,Oakland,Los Angeles,L.A.",
+    "MIA": "Dolphins | Miami",
+    "MIN": "Vikings | Minnesota",
+    "NE": "Patriots,Pats | New England,Boston",
+    "NO": "Saints | New Orleans",
+    "NYG": "Giants | New York,N.Y.",
+    "NYJ": "Jets | New York,N.Y.",
+    "PHI": "Eagles | Philadelphia",
+    "PIT": "Steelers | Pittsburgh",
+    "SEA": "Seahawks | Seattle",
+    "SF": "49ers,Niners,Forty Niners | San Francisco",
+    "TB": "Buccaneers,Bucs | Tampa Bay,Tampa",
+    "TEN": "Titans,Oilers | Tennessee,Houston",
+    "WAS": "Commanders,Redskins,Football Team | Washington",
 }
-MOVED = {"Phoenix": "ARI", "St. Louis": "LA", "Saint Louis": "LA", "San Diego": "LAC", "Oakland": "LV"}  # cities that mean one franchise since 1999, though no longer its own
+# cities that mean one franchise since 1999, though no longer its own
+MOVED = {"Phoenix": "ARI", "St. Louis": "LA", "Saint Louis": "LA", "San Diego": "LAC", "Oakland": "LV"}
 NO_FRANCHISE = ("AFC", "NFC", "APR", "NPR", "FA")  # sides of a Pro Bowl, and no team at all
 
 # %% ../../nbs/01_data/10_nfl_teams.ipynb #266ecf5b
@@ -51,7 +101,11 @@ def _spellings() -> dict[str, str]:
         names = [code, *ways, *nicks, *(f"{place} {nick}" for place in [code, *ways, *cities] for nick in nicks)]
         out |= {folded(name): code for name in names}
     alone = [text.split(" | ")[1].split(",")[0].strip() for text in FRANCHISES.values()]
-    return out | {folded(city): code for city, code in [*zip(alone, FRANCHISES, strict=True), *MOVED.items()] if alone.count(city) < 2} | {folded(c): c for c in NO_FRANCHISE}
+    return (
+        out
+        | {folded(city): code for city, code in [*zip(alone, FRANCHISES, strict=True), *MOVED.items()] if alone.count(city) < 2}
+        | {folded(c): c for c in NO_FRANCHISE}
+    )
 
 
 TEAM_WORDS = _spellings()
@@ -70,7 +124,13 @@ def team_codes(
         word = words[odd[0]]
         near = [c for c, t in FRANCHISES.items() if folded(word) in {folded(city) for city in t.split(" | ")[1].split(",")}]
         hint = f"; {' or '.join(near)}?" if len(near) > 1 else did_you_mean(word, _shown(word))
-        raise DataError("a team that is no franchise", where=f"column '{name}', {first_rows(text.isin(odd).to_numpy())}", found=f"{word[:40]!r}{hint}", expected="a code such as KC, a full name, or a nickname", fix="write one of these, or leave the cell empty")
+        raise DataError(
+            "a team that is no franchise",
+            where=f"column '{name}', {first_rows(text.isin(odd).to_numpy())}",
+            found=f"{word[:40]!r}{hint}",
+            expected="a code such as KC, a full name, or a nickname",
+            fix="write one of these, or leave the cell empty",
+        )
     return text.map({word: code or words[word] for word, code in codes.items()}).astype("object").where(lambda t: t.notna(), None)
 
 
@@ -78,4 +138,10 @@ def _shown(word: str) -> list[str]:
     "Names to suggest: codes for a short word, full names for a long one."
     if len(word) <= 4:
         return [*FRANCHISES, *TEAM_CODES]
-    return [name for text in FRANCHISES.values() for nicks, cities in [text.split(" | ")] for nick in nicks.split(",") for name in (nick, *(f"{city} {nick}" for city in cities.split(",")))]
+    return [
+        name
+        for text in FRANCHISES.values()
+        for nicks, cities in [text.split(" | ")]
+        for nick in nicks.split(",")
+        for name in (nick, *(f"{city} {nick}" for city in cities.split(",")))
+    ]

@@ -21,7 +21,8 @@ __all__ = ['log', 'BAR_COLUMNS', 'PRICES', 'ROLL', 'SESSION', 'FLAT_CHANCE', 'FL
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #bcca38c7
 BAR_COLUMNS = ("symbol", "time", "open", "high", "low", "close", "volume")
 PRICES = ("open", "high", "low", "close")
-ROLL, SESSION = "roll", "session"  # columns that `read_bars` adds where it was told of them: number of the contract, day of the session; labels end where they change
+# columns that `read_bars` adds where it was told of them: number of the contract, day of the session; labels end where they change
+ROLL, SESSION = "roll", "session"
 
 
 def _where(
@@ -52,13 +53,21 @@ def _check_columns(
     "Columns, types and emptiness; the rules about values come after."
     missing = [c for c in BAR_COLUMNS if c not in bars]
     if missing:
-        raise DataError("not a table of bars: columns are missing", where=", ".join(missing), found=", ".join(map(str, bars.columns[:12])),
-                        expected=", ".join(BAR_COLUMNS))
+        raise DataError(
+            "not a table of bars: columns are missing",
+            where=", ".join(missing),
+            found=", ".join(map(str, bars.columns[:12])),
+            expected=", ".join(BAR_COLUMNS),
+        )
     if not len(bars):
         raise DataError("no bars", found="0 rows", expected="at least one bar")
     if not pd.api.types.is_datetime64_any_dtype(bars["time"]):
-        raise DataError("`time` is not a datetime column", found=str(bars["time"].dtype), expected="datetime64 with or without a zone",
-                        fix="parse it first, e.g. with read_bars(..., timezone=...)")
+        raise DataError(
+            "`time` is not a datetime column",
+            found=str(bars["time"].dtype),
+            expected="datetime64 with or without a zone",
+            fix="parse it first, e.g. with read_bars(..., timezone=...)",
+        )
     for c in BAR_COLUMNS[2:]:
         if not pd.api.types.is_numeric_dtype(bars[c]) or pd.api.types.is_bool_dtype(bars[c]):
             raise DataError("a price or volume column is not numeric", where=c, found=repr(bars[c].iloc[0]), expected="numbers")
@@ -155,7 +164,13 @@ def mark_flat(
         values = {c: bars[c].to_numpy(float)[rows] for c in BAR_COLUMNS[2:]}
         flat, same = _still(values)
         if len(rows) > 20 and (flat | same).sum() >= len(rows) - 1:
-            raise DataError("a symbol that never trades", where=f"symbol '{symbol}'", found=f"{len(rows)} bars at {values['close'][0]:g}", expected="bars that move", fix="leave the symbol out")
+            raise DataError(
+                "a symbol that never trades",
+                where=f"symbol '{symbol}'",
+                found=f"{len(rows)} bars at {values['close'][0]:g}",
+                expected="bars that move",
+                fix="leave the symbol out",
+            )
         volume = values["volume"]
         told = np.maximum.accumulate(volume > 0)  # this symbol has volume, as far as is known by now
         silent, copied = ~(volume > 0), volume == np.concatenate([[np.nan], volume[:-1]])
@@ -182,7 +197,10 @@ def split_like(
     if not len(far):
         return pd.Series(dtype=float)
     logs = pd.Series(np.log(close))
-    after, before = logs[::-1].rolling(5, min_periods=1).median()[::-1].to_numpy(), logs.rolling(5, min_periods=1).median().shift().to_numpy()
+    after, before = (
+        logs[::-1].rolling(5, min_periods=1).median()[::-1].to_numpy(),
+        logs.rolling(5, min_periods=1).median().shift().to_numpy(),
+    )
     found = far[np.abs(after[far] - before[far] - jump[far]) < 0.15]
     return pd.Series(np.exp(jump[found]), index=bars.index[found])
 
@@ -200,7 +218,13 @@ def check_scales(
         _refuse(part, alone | wick.to_numpy(), "a price at fifty times, or a fiftieth, of its neighbours")
         for row, ratio in split_like(part).items():
             what = f"falls to 1/{1 / ratio:.3g} of the last close" if ratio < 1 else f"rises to {ratio:.3g} times the last close"
-            log.warning("%s: the price %s at %s and stays there: a split, or another unit? Labels and ranges around it mean nothing; adjust the bars before it, or begin after it; if a contract rolls there, say so with rolls (--rolls)", symbol, what, part["time"].loc[row])
+            log.warning(
+                "%s: the price %s at %s and stays there: a split, or another unit? Labels and ranges around it mean nothing; adjust the "
+                "bars before it, or begin after it; if a contract rolls there, say so with rolls (--rolls)",
+                symbol,
+                what,
+                part["time"].loc[row],
+            )
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #d7528e51
 def _stretches(steps: np.ndarray) -> np.ndarray:
@@ -218,15 +242,20 @@ def check_lengths(
     for symbol, time in bars.groupby("symbol", sort=False)["time"]:
         steps, usual = np.diff(time.to_numpy(dtype="datetime64[ns]")) / np.timedelta64(1, "s"), None
         whole = len(steps) // block
-        usable = _stretches(steps[:whole * block].reshape(whole, block))
-        if len(rest := steps[whole * block:]) > block // 2 or not whole:
+        usable = _stretches(steps[: whole * block].reshape(whole, block))
+        if len(rest := steps[whole * block :]) > block // 2 or not whole:
             usable = np.append(usable, _stretches(rest[None]) if len(rest) >= 10 else np.nan)
         for k in np.flatnonzero(~np.isnan(usable)):
             middle = usable[k]
             usual = usual or middle
             if not 2 / 3 < middle / usual < 1.5:
                 at = time.iloc[k * block + 1]
-                raise DataError("bars of different lengths in one table", where=f"symbol '{symbol}', about {at}", found=f"{pd.Timedelta(usual, 's')} and {pd.Timedelta(middle, 's')}", fix="read one bar length at a time")
+                raise DataError(
+                    "bars of different lengths in one table",
+                    where=f"symbol '{symbol}', about {at}",
+                    found=f"{pd.Timedelta(usual, 's')} and {pd.Timedelta(middle, 's')}",
+                    fix="read one bar length at a time",
+                )
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #57b3ba39
 def _tolerance(
@@ -258,6 +287,11 @@ def mark_segments(
         breaks = (part["time"].diff() > _tolerance(part["time"], max_gap, session)).to_numpy(copy=True)
         if contract_column in bars and ROLL not in bars:
             contract = part[contract_column]
-            breaks |= (contract != contract.shift()).to_numpy() & (np.arange(len(part)) > 0) & (contract.notna() | contract.shift().notna()).to_numpy()  # two that are not said are one
+            # two that are not said are one
+            breaks |= (
+                (contract != contract.shift()).to_numpy()
+                & (np.arange(len(part)) > 0)
+                & (contract.notna() | contract.shift().notna()).to_numpy()
+            )
         out.iloc[rows] = np.cumsum(breaks)
     return out.set_axis(bars.index)

@@ -21,7 +21,17 @@ import pandas as pd
 from ..base import TASKS, ConfigError, DataError, LeakError, did_you_mean, first_rows, in_short
 from ..core.config import Settings
 from ..core.display import Card, Shown
-from ..core.columns import check_labels, check_numeric, check_values, check_weights, column_facts, judge_columns, numeric_column, numeric_frame, pick_columns
+from lineupiq.core.columns import (
+    check_labels,
+    check_numeric,
+    check_values,
+    check_weights,
+    column_facts,
+    judge_columns,
+    numeric_column,
+    numeric_frame,
+    pick_columns,
+)
 from ..core.parsing import times_of_numbers, times_of_text
 from ..core.timeline import whole_number
 from ..core.files import atomic_folder, dump_json, load_json, verify_manifest
@@ -40,15 +50,28 @@ KINDS = ("numeric", "count", "category")
 @dataclass(frozen=True)
 class Feature:
     "One entry of the manifest."
+
     name: str  # the column
     kind: str = "numeric"  # numeric, count or category
     description: str = ""  # what it is and why it was knowable at `time`
-    levels: tuple[str, ...] = ()  # of a category: every value that there can be, such as the twelve months; none: learnt from the training rows
+    # of a category: every value that there can be, such as the twelve months; none: learnt from the training rows
+    levels: tuple[str, ...] = ()
     strict: bool = False  # of a category: True refuses rows with a value that training did not have; False takes it for an unknown one
 
     def __post_init__(self):
-        if not isinstance(self.name, str) or not isinstance(self.kind, str) or isinstance(self.levels, str) or not isinstance(self.levels, (Sequence, pd.Index, np.ndarray)):
-            raise ConfigError("an entry of other parts than it has", where="Feature", found=f"name: {in_short(self.name)}, kind: {in_short(self.kind)}, levels: {in_short(self.levels)}", expected=f"name: a text, kind: {', '.join(KINDS)}, levels: values", fix='Feature("venue", "category", levels=("home", "away"))')
+        if (
+            not isinstance(self.name, str)
+            or not isinstance(self.kind, str)
+            or isinstance(self.levels, str)
+            or not isinstance(self.levels, (Sequence, pd.Index, np.ndarray))
+        ):
+            raise ConfigError(
+                "an entry of other parts than it has",
+                where="Feature",
+                found=f"name: {in_short(self.name)}, kind: {in_short(self.kind)}, levels: {in_short(self.levels)}",
+                expected=f"name: a text, kind: {', '.join(KINDS)}, levels: values",
+                fix='Feature("venue", "category", levels=("home", "away"))',
+            )
         object.__setattr__(self, "levels", tuple(self.levels))  # a file has lists
 
 # %% ../../nbs/01_data/01_panel.ipynb #707e65a6
@@ -62,7 +85,11 @@ def manifest(
     doubled = sorted({n for n in names if names.count(n) > 1})
     odd = [f"{f.name}: {f.kind}{did_you_mean(str(f.kind), KINDS)}" for f in out if f.kind not in KINDS]
     if doubled or odd:
-        raise ConfigError("a manifest that cannot be used", found="; ".join([f"listed twice: {d}" for d in doubled] + odd), expected=f"kinds {', '.join(KINDS)}")
+        raise ConfigError(
+            "a manifest that cannot be used",
+            found="; ".join([f"listed twice: {d}" for d in doubled] + odd),
+            expected=f"kinds {', '.join(KINDS)}",
+        )
     return out
 
 # %% ../../nbs/01_data/01_panel.ipynb #5b290a80
@@ -81,8 +108,12 @@ def clean_time(
         try:
             values = values.dt.tz_localize(timezone, ambiguous="raise", nonexistent="raise")
         except Exception as err:  # pytz and zoneinfo raise different classes for the same hour
-            raise DataError("a local time that a clock change doubles or skips", where=f"column '{name}'", found=str(err)[:120],
-                            fix="store UTC, or times with their offset") from None
+            raise DataError(
+                "a local time that a clock change doubles or skips",
+                where=f"column '{name}'",
+                found=str(err)[:120],
+                fix="store UTC, or times with their offset",
+            ) from None
     values = values if values.dt.tz is None or values.dtype == "datetime64[ns, UTC]" else values.dt.tz_convert("UTC")
     if not missing_ok and values.isna().any():
         raise DataError("a missing time", where=f"column '{name}', {first_rows(values.isna())}", found="NaT", fix="drop or repair the rows")
@@ -94,10 +125,13 @@ def clean_time(
 # %% ../../nbs/01_data/01_panel.ipynb #da652d4f
 def _check_zone(timezone: str) -> None:
     from zoneinfo import ZoneInfo
+
     try:
         ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):  # unknown, not a name, or a folder of the zone files
-        raise ConfigError("unknown time zone", where="timezone", found=repr(timezone), expected="a name such as America/New_York or UTC") from None
+        raise ConfigError(
+            "unknown time zone", where="timezone", found=repr(timezone), expected="a name such as America/New_York or UTC"
+        ) from None
 
 # %% ../../nbs/01_data/01_panel.ipynb #ce941e9d
 def _parse_time(values: pd.Series, name: str) -> pd.Series:
@@ -108,11 +142,20 @@ def _parse_time(values: pd.Series, name: str) -> pd.Series:
         return times_of_text(values, name)
     odd = np.array([not isinstance(v, (str, dt.date, np.datetime64)) for v in values], dtype=bool) & known
     if odd.any():
-        raise DataError("not a time", where=f"column '{name}', {first_rows(odd)}", found=repr(values[odd].iloc[0])[:60], expected="dates or date-times, and nothing else")
+        raise DataError(
+            "not a time",
+            where=f"column '{name}', {first_rows(odd)}",
+            found=repr(values[odd].iloc[0])[:60],
+            expected="dates or date-times, and nothing else",
+        )
     aware = np.array([isinstance(v, dt.datetime) and v.tzinfo is not None for v in values], dtype=bool)
     if (aware & known).any() and (~aware & known).any():
-        raise DataError("times with and without a zone in one column", where=f"column '{name}': naive {first_rows(~aware & known)}",
-                        found=f"{values[~aware & known].iloc[0]!r} and {values[aware & known].iloc[0]!r}", fix="give all of them a zone, or none and `timezone:`")
+        raise DataError(
+            "times with and without a zone in one column",
+            where=f"column '{name}': naive {first_rows(~aware & known)}",
+            found=f"{values[~aware & known].iloc[0]!r} and {values[aware & known].iloc[0]!r}",
+            fix="give all of them a zone, or none and `timezone:`",
+        )
     try:
         return pd.to_datetime(values, utc=bool(aware.any()), format="ISO8601")
     except (ValueError, TypeError, OverflowError) as err:
@@ -121,12 +164,19 @@ def _parse_time(values: pd.Series, name: str) -> pd.Series:
 # %% ../../nbs/01_data/01_panel.ipynb #95bdb5ad
 def _sort_of(value: Any) -> str:
     "What somebody gave, in a few letters."
-    return "None" if value is None else f"{type(value).__name__} {ascii(value)[:40]}" if isinstance(value, (str, int, float, bool)) else type(value).__name__
+    return (
+        "None"
+        if value is None
+        else f"{type(value).__name__} {ascii(value)[:40]}"
+        if isinstance(value, (str, int, float, bool))
+        else type(value).__name__
+    )
 
 
 @dataclass(repr=False)
 class Panel(Shown):
     "Rows in time order, the manifest of their features, and what they are for. Made by `make_panel`."
+
     frame: pd.DataFrame  # symbol, time, label, label_end, weight, the features, and columns that are no features
     features: list[Feature]
     task: str = ""  # regression, binary or multiclass
@@ -139,13 +189,19 @@ class Panel(Shown):
     class_labels: tuple[int, ...] | None = None  # of the model that these rows are for; None: the distinct labels of the rows
     log: pd.DataFrame | None = None  # the history that a rating replays, e.g. all games; the column `log_row` of the frame points into it
     source: dict[str, Any] = field(default_factory=dict)  # where the rows came from, so that newer ones can be read; empty: nobody knows
-    shown: dict[str, str] = field(default_factory=dict)  # by what people know a row: name in a table of predictions -> column, such as player -> player_display_name
+    # by what people know a row: name in a table of predictions -> column, such as player -> player_display_name
+    shown: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         listed = isinstance(self.features, (list, tuple)) and all(isinstance(f, Feature) for f in self.features)
         if not isinstance(self.frame, pd.DataFrame) or not listed or not isinstance(self.task, str) or self.task not in TASKS:
-            raise ConfigError("a panel that was made by hand, of other parts than it has", where="Panel", found=f"frame: {_sort_of(self.frame)}, features: {_sort_of(self.features)}, task: {_sort_of(self.task)}",
-                              expected=f"frame: a DataFrame, features: a list of Feature, task: {', '.join(TASKS)}", fix="make_panel(frame, features, task=…) looks at a table and makes one of it")
+            raise ConfigError(
+                "a panel that was made by hand, of other parts than it has",
+                where="Panel",
+                found=f"frame: {_sort_of(self.frame)}, features: {_sort_of(self.features)}, task: {_sort_of(self.task)}",
+                expected=f"frame: a DataFrame, features: a list of Feature, task: {', '.join(TASKS)}",
+                fix="make_panel(frame, features, task=…) looks at a table and makes one of it",
+            )
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -153,9 +209,22 @@ class Panel(Shown):
     def card(self) -> Card:
         "Rows, symbols, span, outcome and features."
         known = self.labelled
-        outcome = {"mean outcome": f"{self.y[known].mean():.4g}"} if self.task == "regression" and known.any() else {} if self.task == "regression" else {"classes": str(len(self.classes))}
-        facts = {"task": self.task, "rows": f"{len(self):,}", "with an outcome": f"{int(known.sum()):,}", "symbols": f"{self.frame['symbol'].nunique():,}", **outcome,
-                 **({"from": str(self.times[0])[:10], "to": str(self.times[-1])[:10]} if len(self) else {}), "features": str(len(self.features))}
+        outcome = (
+            {"mean outcome": f"{self.y[known].mean():.4g}"}
+            if self.task == "regression" and known.any()
+            else {}
+            if self.task == "regression"
+            else {"classes": str(len(self.classes))}
+        )
+        facts = {
+            "task": self.task,
+            "rows": f"{len(self):,}",
+            "with an outcome": f"{int(known.sum()):,}",
+            "symbols": f"{self.frame['symbol'].nunique():,}",
+            **outcome,
+            **({"from": str(self.times[0])[:10], "to": str(self.times[-1])[:10]} if len(self) else {}),
+            "features": str(len(self.features)),
+        }
         about = pd.DataFrame([{"feature": f.name, "kind": f.kind, "what it is": f.description[:80]} for f in self.features])
         return Card(f"Panel {self.name}", facts, about if len(about) and self.features else None)
 
@@ -212,7 +281,8 @@ class Panel(Shown):
         found = np.sort(pd.unique(self.y[self.labelled]))  # a few values among many rows: ten times as fast as NumPy's own
         return found.astype(np.int64) if found.dtype.kind == "f" else found  # upcoming rows make the column a float one
 
-    def hold(self,
+    def hold(
+        self,
         frame: pd.DataFrame,  # the same rows and columns, kept elsewhere
     ) -> None:
         "Let go of the frame and take another that says the same, such as one that is mapped from a file."
@@ -221,7 +291,8 @@ class Panel(Shown):
         self.frame = frame
         _give_back()
 
-    def take(self,
+    def take(
+        self,
         rows: np.ndarray,  # bool mask or positions
     ) -> Panel:
         "The panel of some rows."
@@ -232,8 +303,10 @@ class Panel(Shown):
 
 # %% ../../nbs/01_data/01_panel.ipynb #21ba30f0
 def _give_back() -> None:
-    "Hand freed memory back to the system: the C library of Linux keeps what is smaller than 32 MB a piece, which is all of a table of a million rows."
+    """Hand freed memory back to the system: the C library of Linux keeps what is smaller than 32 MB a piece, which is all of a table of a
+    million rows."""
     import ctypes
+
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc's; others give back by themselves
     if trim is not None:
         trim(0)
@@ -249,25 +322,71 @@ def naive_utc(
 def _check_parts(frame: Any, features: Any, task: Any, references: Any, cleaning: Any) -> None:
     "Refuse other things than a table, a list of columns, a task, references and a cleaning."
     if not isinstance(frame, pd.DataFrame):
-        reads = f"pd.read_csv({str(frame)!r}) reads one; a YAML that describes it is read by load_panel" if isinstance(frame, (str, Path)) else "pd.DataFrame(…) makes one"
-        raise ConfigError("that is no table", where="make_panel: frame", found=_sort_of(frame), expected="a pandas DataFrame, one row a decision", fix=reads)
-    if isinstance(features, (str, pd.DataFrame)) or not (features is None or isinstance(features, (Mapping, Sequence, pd.Index, np.ndarray))) or np.ndim(features if isinstance(features, np.ndarray) else ()) > 1:
-        raise ConfigError("that is no list of columns", where="make_panel: features", found=_sort_of(features), expected="names, entries (Feature), or a mapping of names to kinds", fix='features=["rest", "elo"], or {"rest": "count", "venue": "category"}')
+        reads = (
+            f"pd.read_csv({str(frame)!r}) reads one; a YAML that describes it is read by load_panel"
+            if isinstance(frame, (str, Path))
+            else "pd.DataFrame(…) makes one"
+        )
+        raise ConfigError(
+            "that is no table",
+            where="make_panel: frame",
+            found=_sort_of(frame),
+            expected="a pandas DataFrame, one row a decision",
+            fix=reads,
+        )
+    if (
+        isinstance(features, (str, pd.DataFrame))
+        or not (features is None or isinstance(features, (Mapping, Sequence, pd.Index, np.ndarray)))
+        or np.ndim(features if isinstance(features, np.ndarray) else ()) > 1
+    ):
+        raise ConfigError(
+            "that is no list of columns",
+            where="make_panel: features",
+            found=_sort_of(features),
+            expected="names, entries (Feature), or a mapping of names to kinds",
+            fix='features=["rest", "elo"], or {"rest": "count", "venue": "category"}',
+        )
     if not isinstance(task, str) or task not in TASKS:
-        raise ConfigError(f"unknown task '{task}'{did_you_mean(task, TASKS)}" if isinstance(task, str) else "what the label is has to be said", where="make_panel: task", found=_sort_of(task), expected=", ".join(TASKS), fix='task="regression" for a number, "binary" for two classes')
+        raise ConfigError(
+            f"unknown task '{task}'{did_you_mean(task, TASKS)}" if isinstance(task, str) else "what the label is has to be said",
+            where="make_panel: task",
+            found=_sort_of(task),
+            expected=", ".join(TASKS),
+            fix='task="regression" for a number, "binary" for two classes',
+        )
     if not (references is None or isinstance(references, Mapping)) or not all(isinstance(c, str) for c in (references or {}).values()):
-        raise ConfigError("that names no references", where="make_panel: references", found=_sort_of(references), expected="a mapping of names to columns", fix='references={"market": "closing_line"}')
+        raise ConfigError(
+            "that names no references",
+            where="make_panel: references",
+            found=_sort_of(references),
+            expected="a mapping of names to columns",
+            fix='references={"market": "closing_line"}',
+        )
     if not isinstance(cleaning, Cleaning):
-        raise ConfigError("that is no cleaning", where="make_panel: cleaning", found=_sort_of(cleaning), expected="a Cleaning", fix="leave it out, or Cleaning(sort=True)")
+        raise ConfigError(
+            "that is no cleaning",
+            where="make_panel: cleaning",
+            found=_sort_of(cleaning),
+            expected="a Cleaning",
+            fix="leave it out, or Cleaning(sort=True)",
+        )
 
 
 def _check_words(name: Any, horizon: Any, label_kind: Any) -> None:
     "Refuse a name that is no text, a horizon that is no number of steps, and a kind of label that there is not."
     whole_number(horizon, "horizon", 1)
     if not isinstance(name, str) or not name:
-        raise ConfigError("a panel's name is a text", where="make_panel: name", found=_sort_of(name), expected="a text", fix='name="my_table"')
+        raise ConfigError(
+            "a panel's name is a text", where="make_panel: name", found=_sort_of(name), expected="a text", fix='name="my_table"'
+        )
     if not (label_kind is None or isinstance(label_kind, str) and label_kind in LABEL_KINDS):
-        raise ConfigError("unknown kind of label", where="make_panel: label_kind", found=_sort_of(label_kind), expected=", ".join(LABEL_KINDS), fix="leave it out: the task says it")
+        raise ConfigError(
+            "unknown kind of label",
+            where="make_panel: label_kind",
+            found=_sort_of(label_kind),
+            expected=", ".join(LABEL_KINDS),
+            fix="leave it out: the task says it",
+        )
 
 
 LABEL_KINDS = ("numeric", "count", "class")
@@ -276,6 +395,7 @@ LABEL_KINDS = ("numeric", "count", "class")
 @dataclass(frozen=True, kw_only=True)
 class Cleaning(Settings):
     "The decisions about rows that cannot be taken as they are."
+
     sort: bool = False  # True: sort rows whose times run backwards, stably
     timezone: str | None = None  # the zone of naive times; None: they stay naive
     as_of: str | dt.date | pd.Timestamp | np.datetime64 | None = None  # no row may be later than this; None: any may
@@ -311,8 +431,12 @@ def make_panel(
     _check_references(frame, references or {}, task)
     leaking = label_twins(frame, entries, classes=task != "regression", rows=labelled) if to_fit else []
     if leaking:
-        raise LeakError("a feature is the label", where="; ".join(leaking), expected="|correlation| ≤ .999 and other values",
-                        fix="remove the column from the manifest, or shift it to what was known at `time`")
+        raise LeakError(
+            "a feature is the label",
+            where="; ".join(leaking),
+            expected="|correlation| ≤ .999 and other values",
+            fix="remove the column from the manifest, or shift it to what was known at `time`",
+        )
     kind = label_kind or ("numeric" if task == "regression" else "class")
     if task != "regression" and labelled.all():
         frame["label"] = frame["label"].astype(np.int64)
@@ -322,7 +446,8 @@ def make_panel(
 def with_notes(
     panel: Panel,  # of `make_panel`
     meta: Mapping[str, Any],  # counts and notes
-    rules: Mapping[str, str] | None = None,  # columns that are a simple rule already: {"ewma": column}; None: computed from the panel's labels
+    # columns that are a simple rule already: {"ewma": column}; None: computed from the panel's labels
+    rules: Mapping[str, str] | None = None,
 ) -> Panel:
     "A panel with what only its builder knows."
     if gone := [f"{rule}: {column}" for rule, column in (rules or {}).items() if column not in panel.frame]:
@@ -337,12 +462,17 @@ def _entries(frame: pd.DataFrame, features: Any) -> list[Feature]:
     "The manifest, or an error that lists what could be in it."
     candidates = [str(c) for c in frame.columns if c not in RESERVED]
     if features is None or not len(features):
-        raise ConfigError("feature_columns is empty: features are never chosen automatically", found=f"candidates: {', '.join(candidates[:40])}",
-                          fix="list the columns that were known at `time`")
+        raise ConfigError(
+            "feature_columns is empty: features are never chosen automatically",
+            found=f"candidates: {', '.join(candidates[:40])}",
+            fix="list the columns that were known at `time`",
+        )
     entries = manifest(features)
     bad = [e.name for e in entries if e.name in ("label", "label_end", "known_at", "weight")]
     if bad:
-        raise LeakError("an outcome column in the manifest", where=", ".join(bad), fix="remove it; a column that only shares the name needs another one")
+        raise LeakError(
+            "an outcome column in the manifest", where=", ".join(bad), fix="remove it; a column that only shares the name needs another one"
+        )
     pick_columns(frame.iloc[:0].rename(columns=str), [e.name for e in entries], where="the table", quiet=True)
     return entries
 
@@ -359,15 +489,29 @@ def _canonical(frame: pd.DataFrame, cleaning: Cleaning, to_fit: bool) -> pd.Data
     frame = frame.copy(deep=False)  # its columns are replaced, never written into
     frame.index = pd.RangeIndex(len(frame))
     _put(frame, "time", clean_time(frame["time"], "time", cleaning.timezone))
-    _put(frame, "label_end", frame["time"] if "label_end" not in frame else clean_time(frame["label_end"], "label_end", cleaning.timezone, missing_ok=True))
+    _put(
+        frame,
+        "label_end",
+        frame["time"] if "label_end" not in frame else clean_time(frame["label_end"], "label_end", cleaning.timezone, missing_ok=True),
+    )
     if (frame["time"].dt.tz is None) != (frame["label_end"].dt.tz is None):
-        raise DataError("`time` and `label_end` differ in having a zone", found=f"{frame['time'].dtype} and {frame['label_end'].dtype}", fix="give both a zone")
+        raise DataError(
+            "`time` and `label_end` differ in having a zone",
+            found=f"{frame['time'].dtype} and {frame['label_end'].dtype}",
+            fix="give both a zone",
+        )
     if frame["symbol"].isna().any():
         raise DataError("a missing symbol", where=f"column 'symbol', {first_rows(frame['symbol'].isna())}", fix="name it, or drop the rows")
     if frame["symbol"].dtype != np.dtype(object) or pd.api.types.infer_dtype(frame["symbol"], skipna=False) != "string":
         frame["symbol"] = frame["symbol"].astype(str)
     frame = frame if "weight" in frame else frame.assign(weight=1.0)
-    _put(frame, "weight", pd.Series(check_weights(frame["weight"], len(frame)) if len(frame) else frame["weight"].astype(np.float64), frame.index, copy=False))
+    _put(
+        frame,
+        "weight",
+        pd.Series(
+            check_weights(frame["weight"], len(frame)) if len(frame) else frame["weight"].astype(np.float64), frame.index, copy=False
+        ),
+    )
     frame = _missing_labels(frame, cleaning.missing_target)
     _check_as_of(frame["time"], cleaning.as_of)
     return frame
@@ -396,7 +540,9 @@ def _check_as_of(times: pd.Series, as_of: Any) -> None:
     zone = times.dt.tz
     limit = limit if (limit.tz is None) == (zone is None) else limit.tz_localize(zone) if limit.tz is None else limit.tz_convert(None)
     if (late := times > limit).any():
-        raise DataError("times after as_of", where=f"column 'time', {first_rows(late)}", found=str(times[late].iloc[0]), expected=f"≤ {limit}")
+        raise DataError(
+            "times after as_of", where=f"column 'time', {first_rows(late)}", found=str(times[late].iloc[0]), expected=f"≤ {limit}"
+        )
 
 # %% ../../nbs/01_data/01_panel.ipynb #487ece34
 def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
@@ -405,7 +551,12 @@ def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
         raise ConfigError(f"missing_target: '{how}'", expected="error, drop or upcoming")
     gone = frame["label"].isna() | frame["label_end"].isna()
     if gone.any() and how == "error":
-        raise DataError("missing labels", where=f"column 'label', {first_rows(gone)}", found="NaN", fix="set upcoming: true if these rows are to be predicted, or drop_missing_target: true to drop and count them")
+        raise DataError(
+            "missing labels",
+            where=f"column 'label', {first_rows(gone)}",
+            found="NaN",
+            fix="set upcoming: true if these rows are to be predicted, or drop_missing_target: true to drop and count them",
+        )
     if gone.any() and how == "drop":
         log.warning("drop_missing_target: dropped %d of %d rows without a label", gone.sum(), len(frame))
         frame = frame.take(np.flatnonzero(~gone))
@@ -417,7 +568,8 @@ def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
 
 # %% ../../nbs/01_data/01_panel.ipynb #35b6023f
 def _ordered(frame: pd.DataFrame, cleaning: Cleaning, own: bool = False) -> pd.DataFrame:
-    "Refuse doubled rows and times that run backwards; sort by time, then symbol. What is in order already is copied once, or not at all where it is the panel's own."
+    """Refuse doubled rows and times that run backwards; sort by time, then symbol. What is in order already is copied once, or not at all
+    where it is the panel's own."""
     order = time_order(frame, cleaning)
     short = naive_utc(frame["label_end"]) < naive_utc(frame["time"])
     if short.any():
@@ -425,13 +577,18 @@ def _ordered(frame: pd.DataFrame, cleaning: Cleaning, own: bool = False) -> pd.D
     if "known_at" in frame:
         known = clean_time(frame["known_at"], "known_at", cleaning.timezone, missing_ok=True)
         if (known.dt.tz is None) != (frame["time"].dt.tz is None):
-            raise DataError("`time` and `known_at` differ in having a zone", found=f"{frame['time'].dtype} and {known.dtype}", fix="give both a zone")
+            raise DataError(
+                "`time` and `known_at` differ in having a zone", found=f"{frame['time'].dtype} and {known.dtype}", fix="give both a zone"
+            )
         early = naive_utc(known) > naive_utc(frame["time"])
         if early.any():
-            raise LeakError("features known only after the row's time", where=f"column 'known_at', {first_rows(early)}", expected="known_at ≤ time")
+            raise LeakError(
+                "features known only after the row's time", where=f"column 'known_at', {first_rows(early)}", expected="known_at ≤ time"
+            )
     if order is None and own:
         return frame
-    frame = frame.take(np.arange(len(frame)) if order is None else order)  # `copy` would join the columns of each type, and have them twice meanwhile
+    # `copy` would join the columns of each type, and have them twice meanwhile
+    frame = frame.take(np.arange(len(frame)) if order is None else order)
     frame.index = pd.RangeIndex(len(frame))
     return frame
 
@@ -443,7 +600,7 @@ def time_order(
     "Positions by time, then symbol; None where the rows stand so."
     (codes, names), times = pd.factorize(frame["symbol"]), naive_utc(frame["time"])
     rank = np.argsort(np.argsort(names.to_numpy(dtype=object))).astype(np.int32)  # numbers sort a hundred times faster than text
-    blocks = ((rank[codes[a:a + 65_537]], times[a:a + 65_537]) for a in range(0, len(codes), 65_536))
+    blocks = ((rank[codes[a : a + 65_537]], times[a : a + 65_537]) for a in range(0, len(codes), 65_536))
     if all(((t[1:] > t[:-1]) | ((t[1:] == t[:-1]) & (c[1:] > c[:-1]))).all() for c, t in blocks):
         return None
     codes = rank[codes]
@@ -452,12 +609,21 @@ def time_order(
     double[order[1:]] = (codes[order[1:]] == codes[order[:-1]]) & (times[order[1:]] == times[order[:-1]])
     if double.any():
         key = frame[["symbol", "time"]][double].iloc[0]
-        raise DataError("a symbol has two rows at one time", where=first_rows(double), found=f"{key['symbol']} at {key['time']}", expected="one row per symbol and time")
+        raise DataError(
+            "a symbol has two rows at one time",
+            where=first_rows(double),
+            found=f"{key['symbol']} at {key['time']}",
+            expected="one row per symbol and time",
+        )
     backwards, by = np.zeros(len(frame), dtype=bool), np.argsort(codes, kind="stable")
     backwards[by[1:]] = (codes[by[1:]] == codes[by[:-1]]) & (times[by[1:]] < times[by[:-1]])
     if backwards.any() and not cleaning.sort:
-        raise DataError("times run backwards within a symbol", where=first_rows(backwards), found=f"symbol {frame['symbol'][backwards].iloc[0]}",
-                        fix="sort the table, or set sort: true")
+        raise DataError(
+            "times run backwards within a symbol",
+            where=first_rows(backwards),
+            found=f"symbol {frame['symbol'][backwards].iloc[0]}",
+            fix="sort the table, or set sort: true",
+        )
     if backwards.any():
         log.warning("sorted %d rows by time and symbol", len(frame))
     return order
@@ -477,9 +643,15 @@ def _check_features(frame: pd.DataFrame, entries: list[Feature], to_fit: bool = 
     facts = _column_facts(frame, numeric)
     if to_fit:
         judge_columns(facts, numeric, max_nan_share=1.0, where="the table")
-    bad = [e.name for e in entries if e.kind == "count" and ((x := numeric_column(frame[e.name])) < 0).any() | (np.nan_to_num(x) % 1 != 0).any()]
+    bad = [
+        e.name
+        for e in entries
+        if e.kind == "count" and ((x := numeric_column(frame[e.name])) < 0).any() | (np.nan_to_num(x) % 1 != 0).any()
+    ]
     if bad:
-        raise DataError("not counts", where=f"column(s) {', '.join(bad[:5])}", expected="whole numbers from 0 up", fix="declare them numeric")
+        raise DataError(
+            "not counts", where=f"column(s) {', '.join(bad[:5])}", expected="whole numbers from 0 up", fix="declare them numeric"
+        )
 
 # %% ../../nbs/01_data/01_panel.ipynb #f26403c7
 def _column_facts(frame: pd.DataFrame, numeric: list[str]) -> np.ndarray:
@@ -502,8 +674,13 @@ def _number_labels(label: pd.Series, labelled: np.ndarray, task: str, to_fit: bo
         known = known.astype(np.float64, copy=False)
     elif len(known) and task != "regression" and not pd.api.types.is_numeric_dtype(known):
         words = sorted(map(str, pd.unique(known)))
-        raise DataError("class labels are not numbers", where="column 'label'", found=", ".join(map(repr, words[:5])), expected="whole numbers such as 0 and 1",
-                        fix="add a column that numbers the classes")
+        raise DataError(
+            "class labels are not numbers",
+            where="column 'label'",
+            found=", ".join(map(repr, words[:5])),
+            expected="whole numbers such as 0 and 1",
+            fix="add a column that numbers the classes",
+        )
     if len(known):
         check_labels(known, task, where="column 'label'", constant_ok=not to_fit)
     if pd.api.types.is_numeric_dtype(label) and not pd.api.types.is_bool_dtype(label) and isinstance(label.dtype, np.dtype):
@@ -519,11 +696,17 @@ def _check_references(frame: pd.DataFrame, references: Mapping[str, str], task: 
         x = numeric_frame(frame[[column]], f"references: {name}")[:, 0]
         outside = (x < 0) | (x > 1)
         if task == "binary" and outside.any():
-            raise DataError("a reference that is not a probability", where=f"column '{column}', {first_rows(outside)}", found=f"{x[outside][0]:g}", expected="0 to 1")
+            raise DataError(
+                "a reference that is not a probability",
+                where=f"column '{column}', {first_rows(outside)}",
+                found=f"{x[outside][0]:g}",
+                expected="0 to 1",
+            )
 
 # %% ../../nbs/01_data/01_panel.ipynb #1cd85f99
 def _renamed(values: pd.Series, label: pd.Series, classes: int) -> bool:
-    "Whether a column's values and the classes correspond one to one; a column that soon has more values than there are classes is not read to its end."
+    """Whether a column's values and the classes correspond one to one; a column that soon has more values than there are classes is not
+    read to its end."""
     if any(values.iloc[:n].nunique() > classes for n in (100, 10_000, 1_000_000)):
         return False
     pairs = pd.DataFrame({"x": values, "y": label}).dropna().drop_duplicates()
@@ -537,7 +720,7 @@ def _correlation(x: np.ndarray, y: np.ndarray, known: np.ndarray, block: int = 6
         return np.nan
     start = int(np.argmax(known))
     x0, y0 = x[start], y[start]  # distances from a value of its own: a constant has none, whatever its size
-    each = lambda: ((x[a:a + block][k] - x0, y[a:a + block][k] - y0) for a in parts if (k := known[a:a + block]).any())
+    each = lambda: ((x[a : a + block][k] - x0, y[a : a + block][k] - y0) for a in parts if (k := known[a : a + block]).any())
     with np.errstate(all="ignore"):  # squares of values near float64's end
         mx, my = (float(s) / n for s in np.sum([(u.sum(), v.sum()) for u, v in each()], axis=0))
         xx, yy, xy = np.sum([(np.square(u - mx).sum(), np.square(v - my).sum(), ((u - mx) * (v - my)).sum()) for u, v in each()], axis=0)
@@ -580,9 +763,21 @@ def save_panel(
         panel.frame.to_parquet(folder / "rows.parquet", index=False)
         if panel.log is not None:
             panel.log.to_parquet(folder / "log.parquet", index=False)
-        dump_json({"format": 1, "features": [asdict(f) for f in panel.features], "task": panel.task, "name": panel.name, "horizon": panel.horizon,
-                   "label_kind": panel.label_kind, "references": panel.references, "rules": panel.rules, "meta": panel.meta, "class_labels": panel.class_labels},
-                  folder / "panel.json")
+        dump_json(
+            {
+                "format": 1,
+                "features": [asdict(f) for f in panel.features],
+                "task": panel.task,
+                "name": panel.name,
+                "horizon": panel.horizon,
+                "label_kind": panel.label_kind,
+                "references": panel.references,
+                "rules": panel.rules,
+                "meta": panel.meta,
+                "class_labels": panel.class_labels,
+            },
+            folder / "panel.json",
+        )
     return Path(path)
 
 # %% ../../nbs/01_data/01_panel.ipynb #15de776d
@@ -601,6 +796,7 @@ def load_panel_folder(
 def _read_columns(path: Path) -> pd.DataFrame:
     "A parquet file column by column, so that no more than one of them is there twice."
     import pyarrow.parquet as pq
+
     with pq.ParquetFile(path) as file:
         if not (names := file.schema_arrow.names):
             return pd.read_parquet(path)
@@ -616,7 +812,7 @@ def panel_digest(
     digest = hashlib.sha256()
     for table, names in tables:
         for start in range(0, len(table), 65_536):  # a row's hash is its own, so that a part of the rows may be hashed alone
-            digest.update(pd.util.hash_pandas_object(table.iloc[start:start + 65_536][names], index=False).to_numpy().tobytes())
+            digest.update(pd.util.hash_pandas_object(table.iloc[start : start + 65_536][names], index=False).to_numpy().tobytes())
     digest.update(repr(([(f.name, f.kind) for f in panel.features], panel.task, panel.horizon)).encode())
     return digest.hexdigest()[:16]
 
@@ -626,9 +822,19 @@ def describe_panel(
 ) -> dict:  # rows, symbols, span, features, labels
     "The facts that a reader wants before training: rows, symbols, span, features, labels."
     labelled = panel.labelled
-    out = {"name": panel.name, "task": panel.task, "horizon": panel.horizon, "rows": len(panel), "labelled": int(labelled.sum()),
-           "symbols": int(panel.frame["symbol"].nunique()), "from": str(panel.frame["time"].min()), "to": str(panel.frame["time"].max()),
-           "features": len(panel.features), "digest": panel_digest(panel), **panel.meta}
+    out = {
+        "name": panel.name,
+        "task": panel.task,
+        "horizon": panel.horizon,
+        "rows": len(panel),
+        "labelled": int(labelled.sum()),
+        "symbols": int(panel.frame["symbol"].nunique()),
+        "from": str(panel.frame["time"].min()),
+        "to": str(panel.frame["time"].max()),
+        "features": len(panel.features),
+        "digest": panel_digest(panel),
+        **panel.meta,
+    }
     if panel.task == "regression":
         return out | {"label mean": float(panel.y[labelled].mean()), "label sd": float(panel.y[labelled].std())}
     values, counts = np.unique(panel.y[labelled], return_counts=True)

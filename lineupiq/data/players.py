@@ -39,12 +39,16 @@ def _played_rows(tables: Mapping[str, pd.DataFrame], games: pd.DataFrame) -> pd.
     stats = tables["player_stats"]
     missing = [c for c in USAGE if c not in stats]
     if not len(stats) or missing:
-        raise DataError("There are no player statistics to build from.", where="table player_stats",
-                        found=f"{len(stats)} rows, without {', '.join(missing) or 'nothing'}",
-                        expected="weekly rows with player_id, season, week, team, attempts, carries, targets",
-                        fix="add the file to the data folder")
+        raise DataError(
+            "There are no player statistics to build from.",
+            where="table player_stats",
+            found=f"{len(stats)} rows, without {', '.join(missing) or 'nothing'}",
+            expected="weekly rows with player_id, season, week, team, attempts, carries, targets",
+            fix="add the file to the data folder",
+        )
     used = stats[stats[list(USAGE)].fillna(0).sum(axis=1) > 0]
-    own = [c for c in games.columns if c in used.columns and c not in ("season", "week", "team")]  # what the schedule says of a game is right
+    # what the schedule says of a game is right
+    own = [c for c in games.columns if c in used.columns and c not in ("season", "week", "team")]
     rows = used.drop(columns=own).merge(games, on=["season", "week", "team"], how="inner")
     if len(rows) < len(used):
         log.warning("%d of %d player rows have no game in the schedule and are left out", len(used) - len(rows), len(used))
@@ -81,20 +85,30 @@ def _never_used(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.Da
     if not len(lists):
         return rows.iloc[:0][names]
     now = lists[lists["season"] == lists["season"].max()]
-    now = now[now["known_at"] == now.groupby("team")["known_at"].transform("max")].sort_values("known_at", kind="stable").drop_duplicates("player_id", keep="last")
+    now = (
+        now[now["known_at"] == now.groupby("team")["known_at"].transform("max")]
+        .sort_values("known_at", kind="stable")
+        .drop_duplicates("player_id", keep="last")
+    )
     new = now[now["position"].isin(POSITIONS) & ~now["player_id"].isin(rows["player_id"])]
     new = new[new["status"].isin(ACTIVE)] if "status" in new else new
     called = next((new[c] for c in ("full_name", "player_name") if c in new), new["player_id"]).fillna(new["player_id"])
     return new.assign(player_name=called, player_display_name=called)[names]
 
 
-def _upcoming_rows(rows: pd.DataFrame, games: pd.DataFrame, rosters: Mapping[str, str] | None, new: pd.DataFrame | None = None) -> pd.DataFrame:
+def _upcoming_rows(
+    rows: pd.DataFrame, games: pd.DataFrame, rosters: Mapping[str, str] | None, new: pd.DataFrame | None = None
+) -> pd.DataFrame:
     "One row without statistics for each player of each side of the coming week."
     coming = next_games(games)
     if not len(coming):
-        raise DataError("There is no upcoming week.", where="table schedules", found=f"last game {games['kickoff'].max()}",
-                        expected="games without a score after the last one played",
-                        fix="load a schedule that reaches beyond the last result")
+        raise DataError(
+            "There is no upcoming week.",
+            where="table schedules",
+            found=f"last game {games['kickoff'].max()}",
+            expected="games without a score after the last one played",
+            fix="load a schedule that reaches beyond the last result",
+        )
     names = [c for c in ("player_id", "player_name", "player_display_name", "position", "team", "season") if c in rows]
     latest = rows.sort_values("kickoff", kind="stable").drop_duplicates("player_id", keep="last")[names]
     listed = latest["player_id"].map(dict(rosters or {}))
@@ -123,17 +137,58 @@ def player_weeks(
     return rows.sort_values(["kickoff", "player_id"], kind="stable").reset_index(drop=True), games
 
 # %% ../../nbs/01_data/12_players.ipynb #df075c38
-_RECEIVER = ["targets", "receptions", "receiving_yards", "receiving_tds", "receiving_air_yards", "receiving_yards_after_catch",
-             "receiving_first_downs",
-             "receiving_epa", "target_share", "air_yards_share", "carries", "snap_share", "fantasy_points_ppr"]
+_RECEIVER = [
+    "targets",
+    "receptions",
+    "receiving_yards",
+    "receiving_tds",
+    "receiving_air_yards",
+    "receiving_yards_after_catch",
+    "receiving_first_downs",
+    "receiving_epa",
+    "target_share",
+    "air_yards_share",
+    "carries",
+    "snap_share",
+    "fantasy_points_ppr",
+]
 FORM_STATS = {
-    "QB": ["attempts", "completions", "passing_yards", "passing_tds", "interceptions", "sacks", "passing_air_yards", "passing_epa",
-           "passing_first_downs",
-           "carries", "rushing_yards", "rushing_tds", "attempt_share", "snap_share", "started", "fantasy_points_ppr"],
-    "RB": ["carries", "rushing_yards", "rushing_tds", "rushing_first_downs", "rushing_epa", "targets", "receptions", "receiving_yards",
-           "receiving_tds",
-           "receiving_yards_after_catch", "carry_share", "target_share", "snap_share", "fantasy_points_ppr"],
-    "WR": _RECEIVER, "TE": _RECEIVER,
+    "QB": [
+        "attempts",
+        "completions",
+        "passing_yards",
+        "passing_tds",
+        "interceptions",
+        "sacks",
+        "passing_air_yards",
+        "passing_epa",
+        "passing_first_downs",
+        "carries",
+        "rushing_yards",
+        "rushing_tds",
+        "attempt_share",
+        "snap_share",
+        "started",
+        "fantasy_points_ppr",
+    ],
+    "RB": [
+        "carries",
+        "rushing_yards",
+        "rushing_tds",
+        "rushing_first_downs",
+        "rushing_epa",
+        "targets",
+        "receptions",
+        "receiving_yards",
+        "receiving_tds",
+        "receiving_yards_after_catch",
+        "carry_share",
+        "target_share",
+        "snap_share",
+        "fantasy_points_ppr",
+    ],
+    "WR": _RECEIVER,
+    "TE": _RECEIVER,
 }
 ALLOWED_STATS = {
     "QB": ["attempts", "completions", "passing_yards", "passing_tds", "interceptions", "sacks", "rushing_yards"],
@@ -141,11 +196,30 @@ ALLOWED_STATS = {
     "WR": ["targets", "receptions", "receiving_yards", "receiving_tds"],
     "TE": ["targets", "receptions", "receiving_yards", "receiving_tds"],
 }
-TEAM_STATS = ["attempts", "carries", "passing_yards", "passing_tds", "rushing_yards", "rushing_tds", "passing_epa", "points",
-              "points_allowed"]
+TEAM_STATS = [
+    "attempts",
+    "carries",
+    "passing_yards",
+    "passing_tds",
+    "rushing_yards",
+    "rushing_tds",
+    "passing_epa",
+    "points",
+    "points_allowed",
+]
 ROLE_STATS = ["attempt_share", "carry_share", "target_share", "air_yards_share", "snap_share", "started"]
-COUNT_TARGETS = {"passing_tds", "rushing_tds", "receiving_tds", "receptions", "targets", "carries", "attempts", "completions",
-                 "interceptions", "sacks"}
+COUNT_TARGETS = {
+    "passing_tds",
+    "rushing_tds",
+    "receiving_tds",
+    "receptions",
+    "targets",
+    "carries",
+    "attempts",
+    "completions",
+    "interceptions",
+    "sacks",
+}
 
 # %% ../../nbs/01_data/12_players.ipynb #68818af7
 def _form(rows: pd.DataFrame, stats: Sequence[str], target: str, spans: Sequence[int], halflife: float) -> pd.DataFrame:
@@ -196,8 +270,20 @@ def _team_form(rows: pd.DataFrame, games: pd.DataFrame) -> pd.DataFrame:
     return rows[["team", "game_id"]].merge(past, on=["team", "game_id"], how="left").drop(columns=["team", "game_id"])
 
 # %% ../../nbs/01_data/12_players.ipynb #897a607f
-SETTING = ("implied_total", "spread", "total_line", "rest", "opponent_rest", "is_home", "neutral", "week", "playoff", "indoors", "temp",
-           "wind")
+SETTING = (
+    "implied_total",
+    "spread",
+    "total_line",
+    "rest",
+    "opponent_rest",
+    "is_home",
+    "neutral",
+    "week",
+    "playoff",
+    "indoors",
+    "temp",
+    "wind",
+)
 UNDRAFTED = 263.0  # one behind the last pick of a draft with 262
 REPORT = {"Questionable": 2.0, "Doubtful": 3.0, "Out": 4.0}
 
@@ -209,8 +295,9 @@ def _person(rows: pd.DataFrame, players: pd.DataFrame) -> pd.DataFrame:
     days = (rows["kickoff"].dt.tz_localize(None) - pd.to_datetime(born)).dt.days
     entered = drafted.fillna(rows.groupby("player_id")["season"].transform("min"))
     place = rows["player_id"].map(known["draft_overall"].fillna(UNDRAFTED))
-    return pd.DataFrame({"age": days / 365.25, "experience": (rows["season"] - entered).astype(float),
-                         "draft_overall": place.astype(float)})
+    return pd.DataFrame(
+        {"age": days / 365.25, "experience": (rows["season"] - entered).astype(float), "draft_overall": place.astype(float)}
+    )
 
 # %% ../../nbs/01_data/12_players.ipynb #3b4c99ca
 def _injury(rows: pd.DataFrame, injuries: pd.DataFrame) -> pd.DataFrame:
@@ -223,16 +310,27 @@ def _injury(rows: pd.DataFrame, injuries: pd.DataFrame) -> pd.DataFrame:
 
 # %% ../../nbs/01_data/12_players.ipynb #20988bf6
 DESCRIPTIONS = {
-    "career_mean": "mean of the target over all earlier games", "season_mean": "mean of the target over this season's earlier games",
-    "games_played": "earlier games in which the player was used", "games_this_season": "the same, this season",
-    "log_weeks_off": "log(1 + weeks since the last such game), at most a year", "new_team": "1 if the last game was for another team",
-    "implied_total": "points the closing line expects of the team", "spread": "closing spread, positive if the team is favoured",
+    "career_mean": "mean of the target over all earlier games",
+    "season_mean": "mean of the target over this season's earlier games",
+    "games_played": "earlier games in which the player was used",
+    "games_this_season": "the same, this season",
+    "log_weeks_off": "log(1 + weeks since the last such game), at most a year",
+    "new_team": "1 if the last game was for another team",
+    "implied_total": "points the closing line expects of the team",
+    "spread": "closing spread, positive if the team is favoured",
     "total_line": "closing total",
-    "rest": "days since the team's last game", "opponent_rest": "days since the opponent's last game", "is_home": "1 at home",
+    "rest": "days since the team's last game",
+    "opponent_rest": "days since the opponent's last game",
+    "is_home": "1 at home",
     "neutral": "1 on neutral ground",
-    "week": "week of the season", "playoff": "1 in the post season", "indoors": "1 under a dome or closed roof",
-    "temp": "temperature outdoors, F", "wind": "wind outdoors, mph",
-    "age": "years", "experience": "seasons since the draft, or since first seen", "draft_overall": "overall pick; 263 if undrafted",
+    "week": "week of the season",
+    "playoff": "1 in the post season",
+    "indoors": "1 under a dome or closed roof",
+    "temp": "temperature outdoors, F",
+    "wind": "wind outdoors, mph",
+    "age": "years",
+    "experience": "seasons since the draft, or since first seen",
+    "draft_overall": "overall pick; 263 if undrafted",
     "injury_report": "0 not listed, 1 listed, 2 questionable, 3 doubtful, 4 out; as published before kickoff",
 }
 
@@ -259,6 +357,7 @@ def describe_player_feature(
 @dataclass(frozen=True)
 class View:
     "The moment of a week at which a player's row is made, and with it what the row may know."
+
     as_of: str | AsOf = "kickoff"  # kickoff, tuesday, or a time stamp, US Eastern where it has no zone
     lineups: bool = False  # who starts, who is out and who is listed where are features, as far as it was known
 
@@ -269,9 +368,14 @@ class View:
 
 
 def _team_as_of(rows: pd.DataFrame, rosters: pd.DataFrame) -> pd.Series:
-    "The team that each row's player was last listed with, this season and before the row was decided; none where it had let him go, missing where he was not listed."
+    """The team that each row's player was last listed with, this season and before the row was decided; none where it had let him go,
+    missing where he was not listed."""
     keys = rows[["player_id", "season", "decided"]].assign(row=np.arange(len(rows))).sort_values("decided", kind="stable")
-    listed = rosters[["player_id", "season", "known_at", "team", "status"]].assign(there=rosters["status"] != "CUT").sort_values(["known_at", "there"], kind="stable")
+    listed = (
+        rosters[["player_id", "season", "known_at", "team", "status"]]
+        .assign(there=rosters["status"] != "CUT")
+        .sort_values(["known_at", "there"], kind="stable")
+    )
     found = pd.merge_asof(keys, listed, left_on="decided", right_on="known_at", by=["player_id", "season"]).sort_values("row")
     return pd.Series(found["team"].where(found["there"].ne(False), "none").to_numpy(), index=rows.index)
 
@@ -292,31 +396,42 @@ def _teams_now(rosters: pd.DataFrame) -> dict[str, str] | None:
     "player_id -> team by the last rosters; None where there are none."
     if not len(rosters):
         return None
-    last = rosters[rosters["season"] == rosters["season"].max()].sort_values("known_at", kind="stable").drop_duplicates("player_id", keep="last")
+    last = (
+        rosters[rosters["season"] == rosters["season"].max()]
+        .sort_values("known_at", kind="stable")
+        .drop_duplicates("player_id", keep="last")
+    )
     return last[last["status"] != "CUT"].set_index("player_id")["team"].to_dict()
 
 # %% ../../nbs/01_data/12_players.ipynb #7526fce6
 def _check_target(tables: Mapping[str, pd.DataFrame], position: str, target: str) -> None:
     "Refuse what there is no panel for."
     if position not in POSITIONS:
-        raise ConfigError(f"unknown position '{position}'{did_you_mean(str(position), POSITIONS)}", where="position",
-                          expected=", ".join(POSITIONS))
+        raise ConfigError(
+            f"unknown position '{position}'{did_you_mean(str(position), POSITIONS)}", where="position", expected=", ".join(POSITIONS)
+        )
     stats = tables["player_stats"]
     numeric = [c for c in stats.columns if pd.api.types.is_numeric_dtype(stats[c]) and c not in ("season", "week")]
     if target not in numeric:
-        raise ConfigError(f"unknown target '{target}'{did_you_mean(str(target), numeric)}", where="target",
-                          expected="a numeric column of player_stats: " + ", ".join(numeric[:40]))
+        raise ConfigError(
+            f"unknown target '{target}'{did_you_mean(str(target), numeric)}",
+            where="target",
+            expected="a numeric column of player_stats: " + ", ".join(numeric[:40]),
+        )
 
 # %% ../../nbs/01_data/12_players.ipynb #dcf21cb8
 class PlayerHistory:
     "Tables as they stood at a moment, with what all positions and statistics share of them; each part is made when it is first asked for."
-    def __init__(self,
+
+    def __init__(
+        self,
         tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
         *,
         upcoming: bool = False,  # append the coming week's players, label NaN
         rosters: Mapping[str, str] | None = None,  # player_id -> team of today, for upcoming rows
         view: View = View(),  # what is known of the week: as of when, and whether who plays is a feature
-        debuts: bool = False,  # the coming week also has players of the lists who have never been used, with what stands for them in the column debut
+        # the coming week also has players of the lists who have never been used, with what stands for them in the column debut
+        debuts: bool = False,
     ):
         self.as_of, self.view, self.upcoming, self.debuts = read_as_of(view.as_of), view, upcoming, debuts
         self.tables = tables_until(tables, self.as_of.until)
@@ -339,16 +454,22 @@ class PlayerHistory:
         return lineup_features(*self.weeks, self.tables)
 
 # %% ../../nbs/01_data/12_players.ipynb #c496dbc8
-def _features(history: PlayerHistory, position: str, target: str, spans: Sequence[int], halflife: float, lineups: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _features(
+    history: PlayerHistory, position: str, target: str, spans: Sequence[int], halflife: float, lineups: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Rows of everybody who ever played the position, and their features."
     (rows, games), tables = history.weeks, history.tables
     mine = rows["player_id"].isin(rows.loc[rows["position"] == position, "player_id"])
     own = rows[mine].reset_index(drop=True)
     form = [s for s in dict.fromkeys([*FORM_STATS[position], target]) if s in rows]
     given = [s for s in dict.fromkeys([*ALLOWED_STATS[position], target]) if s in rows]
-    blocks = [_form(own, form, target, spans, halflife), _allowed(rows, games, position, given)[mine.to_numpy()].reset_index(drop=True),
-              history.team_form[mine.to_numpy()].reset_index(drop=True), own[list(SETTING)].astype(float),
-              _person(own, tables["players"])]
+    blocks = [
+        _form(own, form, target, spans, halflife),
+        _allowed(rows, games, position, given)[mine.to_numpy()].reset_index(drop=True),
+        history.team_form[mine.to_numpy()].reset_index(drop=True),
+        own[list(SETTING)].astype(float),
+        _person(own, tables["players"]),
+    ]
     if len(tables["injuries"]):
         blocks.append(_injury(own, tables["injuries"]))
     if lineups:
@@ -358,8 +479,14 @@ def _features(history: PlayerHistory, position: str, target: str, spans: Sequenc
 # %% ../../nbs/01_data/12_players.ipynb #7940ef4e
 def _canonical_rows(own: pd.DataFrame, target: str) -> pd.DataFrame:
     "The panel's own columns, and the names that readers want to see."
-    frame = pd.DataFrame({"symbol": own["player_id"].astype(str), "time": own["decided"], "label": own[target].astype(float),
-                          "season": own["season"].astype("int64")})
+    frame = pd.DataFrame(
+        {
+            "symbol": own["player_id"].astype(str),
+            "time": own["decided"],
+            "label": own[target].astype(float),
+            "season": own["season"].astype("int64"),
+        }
+    )
     frame["label_end"] = (own["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(own["upcoming"])
     frame["group"] = frame["season"] * 100 + own["week"].astype("int64")
     frame["begins"] = own["kickoff"]  # a row as of Tuesday is decided days before
@@ -376,7 +503,7 @@ def first_games(
     target: str,  # a statistic
     new: pd.Series,  # (N,) bool: rows of players without an earlier one
     charts: pd.DataFrame,  # depth charts with known_at
-) -> pd.DataFrame:  # debut: the mean that stands for him; debut_of: what it is of; index of `own`, missing where a player has a past, or nobody a first game
+) -> pd.DataFrame:  # index of `own`; debut: the mean that stands for a newcomer; debut_of: what it is of; else missing
     "Features for a first game that is still to come: the mean of earlier first games."
     out = pd.DataFrame({"debut": np.nan, "debut_of": None}, index=own.index).astype({"debut_of": "object"})
     asked = own[new & own["upcoming"]]
@@ -389,7 +516,10 @@ def first_games(
     told = place.isin(known.index[known["size"] >= DEBUTS])
     out.loc[asked.index, "debut"] = place.map(known["mean"]).where(told, past[target].mean())
     size = place.map(known["size"]).where(told, len(past)).astype(int)
-    out.loc[asked.index, "debut_of"] = [f"no game yet: mean of {n} first games" + (f" from place {p:.0f}{' or below' if p == DEEPEST else ''} of the chart" if t else "") for n, p, t in zip(size, place, told, strict=True)]
+    out.loc[asked.index, "debut_of"] = [
+        f"no game yet: mean of {n} first games" + (f" from place {p:.0f}{' or below' if p == DEEPEST else ''} of the chart" if t else "")
+        for n, p, t in zip(size, place, told, strict=True)
+    ]
     return out
 
 # %% ../../nbs/01_data/12_players.ipynb #1a2256dd
@@ -408,7 +538,12 @@ def panel_of(
     _check_target(tables, position, target)
     rows = history.weeks[0]
     if not (rows["position"] == position).any():
-        raise DataError(f"There are no {position} rows.", where="table player_stats", found=f"{len(rows)} rows of other positions", fix="add the weeks of such players, or a players table with their positions")
+        raise DataError(
+            f"There are no {position} rows.",
+            where="table player_stats",
+            found=f"{len(rows)} rows of other positions",
+            fix="add the weeks of such players, or a players table with their positions",
+        )
     own, features = _features(history, position, target, spans, halflife, history.view.lineups if lineups is None else lineups)
     elsewhere = _elsewhere(own, tables["rosters"], as_of)
     inside = (own["position"] == position) & (own["season"] >= first_season) & own["ready"] & ~elsewhere
@@ -419,24 +554,46 @@ def panel_of(
     begins = first_games(own, target, new & (own["position"] == position), tables["depth_charts"]) if history.debuts else None
     keep = inside & ~unlabelled & (~new if begins is None else ~new | begins["debut"].notna())
     if not keep.any():
-        raise DataError(f"There are no {position} rows from {first_season} on.", where="table player_stats",
-                        found=f"seasons {rows['season'].min()}-{rows['season'].max()}",
-                        fix="lower first_season, or load more seasons")
+        raise DataError(
+            f"There are no {position} rows from {first_season} on.",
+            where="table player_stats",
+            found=f"seasons {rows['season'].min()}-{rows['season'].max()}",
+            fix="lower first_season, or load more seasons",
+        )
     left_out = [name for name in features if features.loc[keep, name].nunique() < 2]  # missing or constant throughout
     earliest = keep & (own["season"] == own.loc[keep, "season"].min())
-    left_out += [name for name in LISTED if name in features and name not in left_out and features.loc[earliest, name].isna().all()]  # of lists that do not reach back to the first rows
+    # of lists that do not reach back to the first rows
+    left_out += [name for name in LISTED if name in features and name not in left_out and features.loc[earliest, name].isna().all()]
     features = features.drop(columns=left_out)
     moment = {} if as_of.into is None else {"as_of": as_of.name, "other_team_dropped": int(elsewhere.sum())}
-    counts = {**moment, "first_rows_dropped": int((new & ~keep).sum()), "unlabelled_dropped": int(unlabelled.sum()),
-              "left_out": left_out, "announced": [name for name in ANNOUNCED if name in features]}
+    counts = {
+        **moment,
+        "first_rows_dropped": int((new & ~keep).sum()),
+        "unlabelled_dropped": int(unlabelled.sum()),
+        "left_out": left_out,
+        "announced": [name for name in ANNOUNCED if name in features],
+    }
     panel = make_panel(
         pd.concat([_canonical_rows(own, target), features, *([] if begins is None else [begins])], axis=1)[keep],
         [Feature(name, "numeric", describe_player_feature(name)) for name in features],
-        task="regression", name="nfl-players", label_kind="count" if target in COUNT_TARGETS else "numeric",
-        cleaning=Cleaning(sort=True, missing_target="upcoming"))
-    panel.shown = {name: column for name, column in (("player", "player_display_name" if "player_display_name" in own else "player_name"), ("team", "team"), ("opponent", "opponent")) if column in panel.frame}
+        task="regression",
+        name="nfl-players",
+        label_kind="count" if target in COUNT_TARGETS else "numeric",
+        cleaning=Cleaning(sort=True, missing_target="upcoming"),
+    )
+    panel.shown = {
+        name: column
+        for name, column in (
+            ("player", "player_display_name" if "player_display_name" in own else "player_name"),
+            ("team", "team"),
+            ("opponent", "opponent"),
+        )
+        if column in panel.frame
+    }
     rule = f"{target}_ewma{halflife:g}"
-    return with_notes(panel, {"position": position, "target": target, **counts}, {"ewma": rule} if halflife == HALFLIFE and rule in features else None)
+    return with_notes(
+        panel, {"position": position, "target": target, **counts}, {"ewma": rule} if halflife == HALFLIFE and rule in features else None
+    )
 
 
 def player_panel(
@@ -450,7 +607,8 @@ def player_panel(
     view: View = View(),  # what is known of the week: as of when, and whether who plays is a feature
     spans: Sequence[int] = SPANS,  # games of the plain means
     halflife: float = 6.0,  # games of the exponential mean
-    debuts: bool = False,  # the coming week also has players of the lists who have never been used, with what stands for them in the column debut
+    # the coming week also has players of the lists who have never been used, with what stands for them in the column debut
+    debuts: bool = False,
 ) -> Panel:  # a regression panel; symbol = player_id, time = kickoff or the week's moment, group = season * 100 + week
     "One row per player and game: the label is a statistic, the features were known at kickoff, or at another moment of the week."
     history = PlayerHistory(tables, upcoming=upcoming, rosters=rosters, view=view, debuts=debuts)

@@ -38,6 +38,7 @@ def margin_multiplier(
 # %% ../../nbs/01_data/08_ratings.ipynb #bd20f7ab
 class EloResult(NamedTuple):
     "Ratings before each game, and the table after the last one."
+
     elo_home: np.ndarray  # (N,) rating of the home side before the game
     elo_away: np.ndarray  # (N,) rating of the away side before the game
     prob_home: np.ndarray  # (N,) probability that the home side wins
@@ -45,7 +46,9 @@ class EloResult(NamedTuple):
     seasons: dict  # team -> season in which it was last seen; None where no seasons were given
 
 # %% ../../nbs/01_data/08_ratings.ipynb #9ed779a8
-def _game_arrays(home: ArrayLike, away: ArrayLike, home_score: ArrayLike, away_score: ArrayLike, neutral: ArrayLike, season: ArrayLike) -> tuple:
+def _game_arrays(
+    home: ArrayLike, away: ArrayLike, home_score: ArrayLike, away_score: ArrayLike, neutral: ArrayLike, season: ArrayLike
+) -> tuple:
     "The six columns as equally long arrays, checked."
     n = len(home)
     neutral = np.zeros(n, bool) if neutral is None else np.asarray(neutral, dtype=bool)
@@ -53,22 +56,32 @@ def _game_arrays(home: ArrayLike, away: ArrayLike, home_score: ArrayLike, away_s
     columns = [list(home), list(away), np.asarray(home_score, float), np.asarray(away_score, float), neutral, season]
     lengths = [len(c) for c in columns]
     if len(set(lengths)) > 1:
-        raise DataError("The columns of a rating table differ in length.", where="home, away, home_score, away_score, neutral, season",
-                        found=str(lengths), expected=f"{n} each")
+        raise DataError(
+            "The columns of a rating table differ in length.",
+            where="home, away, home_score, away_score, neutral, season",
+            found=str(lengths),
+            expected=f"{n} each",
+        )
     half = np.flatnonzero(np.isnan(columns[2]) != np.isnan(columns[3]))
     if len(half):
-        raise DataError("A game has one score but not the other.", where=f"row {half[0]}: {columns[0][half[0]]} - {columns[1][half[0]]}",
-                        expected="two scores, or none for a game that has not been played")
+        raise DataError(
+            "A game has one score but not the other.",
+            where=f"row {half[0]}: {columns[0][half[0]]} - {columns[1][half[0]]}",
+            expected="two scores, or none for a game that has not been played",
+        )
     if n and np.any(np.diff(season.astype(float)) < 0):
-        raise DataError("Games are not in time order: the season falls.",
-                        where=f"row {int(np.argmax(np.diff(season.astype(float)) < 0)) + 1}",
-                        fix="sort the games by kickoff before rating them")
+        raise DataError(
+            "Games are not in time order: the season falls.",
+            where=f"row {int(np.argmax(np.diff(season.astype(float)) < 0)) + 1}",
+            fix="sort the games by kickoff before rating them",
+        )
     return tuple(columns)
 
 # %% ../../nbs/01_data/08_ratings.ipynb #e10a1e02
 @dataclass(frozen=True)
 class EloRules:
     "The constants of a rating, and where its teams begin."
+
     k: float = 20.0  # rating points at stake per unit of surprise; FiveThirtyEight's value
     home_advantage: float = 65.0  # rating points that a home field is worth; FiveThirtyEight's value
     mean_reversion: float = 1 / 3  # share of the way back to the mean between seasons, in [0, 1]
@@ -82,8 +95,11 @@ class EloRules:
     def check(self) -> EloRules:
         "The same rules, or an error about a constant that is out of range."
         if self.k <= 0 or not 0 <= self.mean_reversion <= 1:
-            raise ConfigError("Elo's constants are out of range.", found=f"k={self.k}, mean_reversion={self.mean_reversion}",
-                              expected="k > 0 and 0 <= mean_reversion <= 1")
+            raise ConfigError(
+                "Elo's constants are out of range.",
+                found=f"k={self.k}, mean_reversion={self.mean_reversion}",
+                expected="k > 0 and 0 <= mean_reversion <= 1",
+            )
         return self
 
 

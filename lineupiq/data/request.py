@@ -30,14 +30,19 @@ __all__ = ['SYMBOL_COLUMN', 'INSIDE', 'OUTSIDE', 'DataRequest', 'source_files', 
 @dataclass(frozen=True)
 class DataRequest(Request):
     "A request for rows: the source, and everything that narrows them."
-    data: str = "sp500"  # sp500, bars, nfl-players, nfl-games, league, noise-bars, a source of a package (see lineupiq sources), or a .yaml that describes your table.
+
+    # sp500, bars, nfl-players, nfl-games, league, noise-bars, a source of a package (see lineupiq sources), or a .yaml that describes your
+    # table.
+    data: str = "sp500"
     horizon: tuple[int, ...] = ()  # Horizons, e.g. 5,20. Each is a run of its own.
     symbol: tuple[str, ...] = ()  # Only these symbols.
     position: str | None = None  # QB, RB, WR or TE.
     target: str | None = None  # A statistic, e.g. receiving_yards; of games home_win (the default), margin or total.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     market: bool = False  # Games: the closing line may be a feature.
-    as_of: str | None = None  # NFL: what is known of a week: kickoff (the default; of nfl-usage tuesday), tuesday, or a time such as 2023-11-10T17:00, US Eastern where it has no zone: nothing later is used, and other weeks are seen from the same weekday and hour.
+    # NFL: what is known of a week: kickoff (the default; of nfl-usage tuesday), tuesday, or a time such as 2023-11-10T17:00, US Eastern
+    # where it has no zone: nothing later is used, and other weeks are seen from the same weekday and hour.
+    as_of: str | None = None
     lineups: bool = False  # NFL: who starts, who is out and who is listed where are features of a player, as far as it was known.
     barriers: str | None = None  # Bars: a YAML of barrier multiples per symbol and horizon.
     timezone: str | None = None  # Bars: zone of naive stamps.
@@ -46,9 +51,11 @@ class DataRequest(Request):
     time_format: str | None = None  # Bars: form of the stamps, e.g. %d.%m.%Y %H:%M, where the column does not say it.
     time_unit: Literal["s", "ms", "us", "ns"] | None = None  # Bars: unit of stamps that are numbers, where their size does not say it.
     symbol_from: str | None = None  # Bars: where the symbol stands: folder, column:NAME, or a pattern with one group for the file's name.
-    session: str | None = None  # Bars: which of them count: rth, eth, 24x7, a clock such as "09:30-16:00 America/New_York", or an exchange's calendar such as XNYS.
+    # Bars: which of them count: rth, eth, 24x7, a clock such as "09:30-16:00 America/New_York", or an exchange's calendar such as XNYS.
+    session: str | None = None
     labels_within: Literal["session"] | None = None  # Bars: session: no label and no return reaches from one session into the next.
-    rolls: tuple[str, ...] = ()  # Bars: where contracts change: a column that names the contract, a CSV of dates, or dates. No label runs across a roll.
+    # Bars: where contracts change: a column that names the contract, a CSV of dates, or dates. No label runs across a roll.
+    rolls: tuple[str, ...] = ()
     weights: Literal["uniqueness", "none", "quality"] | None = None  # Bars: none (the default), uniqueness or quality.
     seed: int | None = None  # Of a simulated source.
     n: Count | None = None  # Rows of a simulated source, a symbol.
@@ -59,6 +66,7 @@ class DataRequest(Request):
         "The table that a YAML describes, read once, so that rows are made by what was checked; None: a named source."
         from lineupiq.data.sources import named_source
         from lineupiq.data.tables import table_config
+
         return table_config(self.data) if self.named is self and named_source(self.data) is None else None
 
     @cached_property
@@ -72,12 +80,14 @@ class DataRequest(Request):
         out = [f"horizon: expected whole numbers from 1 up, found {', '.join(map(str, bad))}"] if bad else []
         if self.as_of:
             from lineupiq.data.nfl_as_of import read_as_of
+
             try:
                 read_as_of(self.as_of)
             except ConfigError as err:
                 out.append(str(err))
         if self.session or self.labels_within:
             from lineupiq.data.bars import Market
+
             try:
                 Market(self.session, self.labels_within, self.rolls)
             except ConfigError as err:
@@ -107,7 +117,10 @@ def described(
     if isinstance(column := values.pop(SYMBOL_COLUMN, None), str):
         values["symbol_from"] = f"column:{column}"
     elif column is not None:
-        raise_problems([f"symbol: expected the name of the column that has each bar's symbol, found {column!r}; a filter is called symbols"], str(ask.data))
+        raise_problems(
+            [f"symbol: expected the name of the column that has each bar's symbol, found {column!r}; a filter is called symbols"],
+            str(ask.data),
+        )
     if isinstance(rolls := values.get("rolls"), (list, date)):  # YAML reads dates as such
         values["rolls"] = [str(r) for r in rolls] if isinstance(rolls, list) else [str(rolls)]
     asked = {f.name: v for f in fields(ask) if f.name != "data" and (v := getattr(ask, f.name)) != f.default}
@@ -147,16 +160,23 @@ def own_options(
 ) -> dict[str, Any]:  # by name, as the source's function takes them
     "The options that only one source takes, in the types of its function's parameters."
     from lineupiq.data.sources import FLAGS, SOURCES
+
     out: dict[str, Any] = {}
     for text in ask.source_option:
         name, given, value = text.partition("=")
         if not given or not name.isidentifier() or name in out:
             raise ConfigError("a source's option is NAME=VALUE, once", found=repr(text), expected="e.g. city=Bonn")
         if name in FLAGS:
-            raise ConfigError(f"--source-option {text}: {name} has a place of its own", fix=f"--{ {v: k for k, v in OUTSIDE.items()}.get(name, name).replace('_', '-')}")
+            raise ConfigError(
+                f"--source-option {text}: {name} has a place of its own",
+                fix=f"--{ {v: k for k, v in OUTSIDE.items()}.get(name, name).replace('_', '-') }",
+            )
         if ask.data not in SOURCES or name not in SOURCES[ask.data].own:
             known = SOURCES[ask.data].own if ask.data in SOURCES else ()
-            raise ConfigError(f"{SOURCES[ask.data].called if ask.data in SOURCES else 'a table'} has no option {name}{did_you_mean(name, known)}", expected=", ".join(known) or "none of its own")
+            raise ConfigError(
+                f"{SOURCES[ask.data].called if ask.data in SOURCES else 'a table'} has no option {name}{did_you_mean(name, known)}",
+                expected=", ".join(known) or "none of its own",
+            )
         out[name] = _typed(SOURCES[ask.data].parameters()[name], value, SOURCES[ask.data].called)
     return out
 
@@ -164,6 +184,7 @@ def own_options(
 def _typed(parameter: inspect.Parameter, value: str, called: str) -> Any:
     "A text as a parameter's annotation has it; without one it stays a text."
     from pydantic import TypeAdapter, ValidationError
+
     hint = parameter.annotation
     if hint is parameter.empty:
         return value
@@ -179,6 +200,7 @@ def source_options(
 ) -> dict[str, Any]:  # options of the builder, without the horizon
     "The arguments of a source's builder, by the names of its parameters."
     from lineupiq.data.sources import SOURCES
+
     ask = ask.named
     given = {OUTSIDE.get(f.name, f.name): getattr(ask, f.name) for f in fields(ask) if f.name not in ("data", "horizon", "source_option")}
     given["path"] = source_files(ask)
@@ -198,6 +220,7 @@ def source_problem(
 ) -> str | None:  # what is wrong, as a message; None: nothing
     "Say what is wrong with a source's name or its options; no rows are read."
     from lineupiq.data.sources import named_source
+
     try:
         if named_source(ask.named.data, source_options(ask)) is None:
             ask.table  # noqa: B018 - reading it says what is wrong with it
@@ -214,6 +237,7 @@ def horizons(
 ) -> tuple[int | None, ...]:  # what to run; None where a source has no horizon
     "The horizons to run: those that were asked for, or the source's own."
     from lineupiq.data.sources import SOURCES
+
     ask = ask.named
     if ask.data not in SOURCES:
         if ask.horizon:
@@ -231,17 +255,28 @@ def read_source(
     to_fit: bool = True,  # False: rows to predict or to score
     upcoming: bool = False,  # True: rows without an outcome too, where the source can
     trained_on: tuple[str, ...] = (),  # files that a model was trained on, where `ask` names new ones: a table's, or those of bars
-    with_earlier: bool = False,  # True: a table's rows of these files are in the panel too; those of bars always are, marked, since windows look back on them
+    # True: a table's rows of these files are in the panel too; those of bars always are, marked, since windows look back on them
+    with_earlier: bool = False,
 ) -> Panel:
     "The panel of a source."
     from lineupiq.data.sources import SOURCES, load_panel
     from lineupiq.data.tables import table_panel
+
     ask = ask.named
     if ask.data not in SOURCES and with_earlier and ask.path and ask.table is not None:
         return table_panel(ask.data, source_files(ask), to_fit, ask.table, trained_on, with_earlier=True)
     more = {"upcoming": True} if upcoming and (not to_fit if ask.data not in SOURCES else "upcoming" in SOURCES[ask.data].options) else {}
     earlier = {"earlier": list(trained_on)} if trained_on and ask.data in SOURCES and "earlier" in SOURCES[ask.data].options else {}
-    return load_panel(ask.data, to_fit=to_fit, described=ask.table, trained_on=trained_on, **source_options(ask), **earlier, **more, **({"horizon": horizon} if horizon else {}))
+    return load_panel(
+        ask.data,
+        to_fit=to_fit,
+        described=ask.table,
+        trained_on=trained_on,
+        **source_options(ask),
+        **earlier,
+        **more,
+        **({"horizon": horizon} if horizon else {}),
+    )
 
 
 def source_record(
@@ -250,6 +285,7 @@ def source_record(
 ) -> dict[str, Any]:  # as run folders and versions keep it
     "A record of the place that the data came from."
     from lineupiq.data.sources import SOURCES
+
     ask = ask.named
     told = source_options(replace(ask, source_option=())) | ({"source_option": list(ask.source_option)} if ask.source_option else {})
     return {"data": ask.data if ask.data in SOURCES else str(Path(ask.data).resolve()), **told, **({"horizon": horizon} if horizon else {})}
@@ -282,27 +318,51 @@ def source_panel(
 ) -> Panel:
     "The panel of a recorded source, perhaps with newer files: rows to predict or to score."
     from lineupiq.data.sources import named_source
+
     ask = recorded_source(record, data, tuple(path or ()), where)
     if as_of is not None:
         ask = replace(ask, as_of=as_of).check()
         named_source(ask.named.data, source_options(ask))
     trained_on = recorded_source(record, where=where).path if path and data is None else ()
-    return read_source(ask, ask.horizon[0] if ask.horizon else None, to_fit=False, upcoming=upcoming, trained_on=trained_on, with_earlier=with_earlier)
+    return read_source(
+        ask, ask.horizon[0] if ask.horizon else None, to_fit=False, upcoming=upcoming, trained_on=trained_on, with_earlier=with_earlier
+    )
 
 # %% ../../nbs/01_data/15_request.ipynb #ff67253a
 def source_rows() -> list[dict[str, Any]]:  # name, description, options, horizons, package, reason
     "Every source that `data` can name."
     from lineupiq.data.sources import SOURCES
+
     out = []
     for name in SOURCES:
         package = ", ".join(str(getattr(p.dist, "name", p.value)) for p in SOURCES.claims.get(name, ()))
         try:
             entry = SOURCES[name]
         except ConfigError as err:
-            out.append({"name": name, "description": "", "options": [], "horizons": [], "package": package, "available": False, "reason": f"{err.what}: {err.found}" if err.found else err.what})
+            out.append(
+                {
+                    "name": name,
+                    "description": "",
+                    "options": [],
+                    "horizons": [],
+                    "package": package,
+                    "available": False,
+                    "reason": f"{err.what}: {err.found}" if err.found else err.what,
+                }
+            )
             continue
         takes = list(entry.horizons) if "horizon" in entry.options else []
-        out.append({"name": name, "description": entry.description, "options": list(entry.options), "horizons": takes, "package": entry.package, "available": True, "reason": ""})
+        out.append(
+            {
+                "name": name,
+                "description": entry.description,
+                "options": list(entry.options),
+                "horizons": takes,
+                "package": entry.package,
+                "available": True,
+                "reason": "",
+            }
+        )
     return out
 
 
@@ -313,9 +373,14 @@ def option_rows(
     from fastcore.docments import docments
     from lineupiq.core.config import field_comments
     from lineupiq.data.sources import FLAGS, named_source
+
     entry = named_source(name)
     if entry is None:
-        raise ConfigError("a table says its options in its own file", where=str(name), fix="lineupiq config show table lists what it may say, and lineupiq config check reads it")
+        raise ConfigError(
+            "a table says its options in its own file",
+            where=str(name),
+            fix="lineupiq config show table lists what it may say, and lineupiq config check reads it",
+        )
     inside, shared, said = {v: k for k, v in OUTSIDE.items()}, field_comments(DataRequest), {}
     for function in [entry.raw.read] if entry.raw else []:
         said |= docments(function)
@@ -324,5 +389,13 @@ def option_rows(
     for o in entry.options:
         flag = "" if o == "upcoming" else f"--{inside.get(o, o).replace('_', '-')}" if o in FLAGS else f"--source-option {o}=VALUE"
         default = known[o].default if o in known and known[o].default not in (known[o].empty, None) else None
-        out.append({"name": o, "flag": flag, "default": default, "needed": o in known and known[o].default is known[o].empty, "words": said.get(o) or shared.get(inside.get(o, o), "")})
+        out.append(
+            {
+                "name": o,
+                "flag": flag,
+                "default": default,
+                "needed": o in known and known[o].default is known[o].empty,
+                "words": said.get(o) or shared.get(inside.get(o, o), ""),
+            }
+        )
     return out

@@ -47,7 +47,12 @@ def roll_dates(
         path = Path(rolls[0]).expanduser()
         table = read_table(path, text=("symbol",)).rename(columns=lambda c: str(c).strip().lower())
         if "date" not in table:
-            raise DataError("a file of rolls without dates", where=str(path), found=", ".join(map(str, table.columns[:12])), expected="a column date, and symbol where symbols differ")
+            raise DataError(
+                "a file of rolls without dates",
+                where=str(path),
+                found=", ".join(map(str, table.columns[:12])),
+                expected="a column date, and symbol where symbols differ",
+            )
         symbol = to_codes(table["symbol"], "symbol") if "symbol" in table else pd.Series(None, index=table.index, dtype=object)
         out = pd.DataFrame({"date": clean_time(table["date"], "date"), "symbol": symbol})
     else:
@@ -64,7 +69,12 @@ def _said_dates(rolls: list[str]) -> pd.Series:
             raise ValueError
         return clean_time(pd.Series(rolls, dtype=object), "rolls")
     except ValueError:  # a DataError is one
-        raise ConfigError("rolls that are neither a column, a file nor dates", where="rolls, --rolls", found=", ".join(rolls)[:120], expected="contract, rolls.csv, or 2024-03-15,2024-06-21, with a zone all or none") from None
+        raise ConfigError(
+            "rolls that are neither a column, a file nor dates",
+            where="rolls, --rolls",
+            found=", ".join(rolls)[:120],
+            expected="contract, rolls.csv, or 2024-03-15,2024-06-21, with a zone all or none",
+        ) from None
 
 # %% ../../nbs/01_data/04e_rolls.ipynb #bec0ad3c
 def mark_rolls(
@@ -83,10 +93,17 @@ def mark_rolls(
             out.iloc[rows] = _by_contract(part, str(symbol))
         else:
             mine = dates["date"][dates["symbol"].isna() | (dates["symbol"] == symbol)]
-            begins = part["time"] if nominal_step(part["time"]) >= pd.Timedelta("20h") else start.iloc[rows]  # a daily bar's stamp is its day
+            # a daily bar's stamp is its day
+            begins = part["time"] if nominal_step(part["time"]) >= pd.Timedelta("20h") else start.iloc[rows]
             out.iloc[rows] = np.searchsorted(_wall(mine, begins.dt.tz), begins.to_numpy("datetime64[ns]"), side="right")
     if dates is not None and (out == 0).all():
-        log.warning("no roll lies within the bars; rolls %s to %s, bars %s to %s", dates["date"].iloc[0].date(), dates["date"].iloc[-1].date(), bars["time"].min(), bars["time"].max())
+        log.warning(
+            "no roll lies within the bars; rolls %s to %s, bars %s to %s",
+            dates["date"].iloc[0].date(),
+            dates["date"].iloc[-1].date(),
+            bars["time"].min(),
+            bars["time"].max(),
+        )
     return out
 
 
@@ -94,24 +111,44 @@ def _tell_strangers(said: list[str], there: list[str]) -> None:
     "Symbols without a roll, whose labels run on; one that is there in other letters is refused."
     for symbol in (s for s in there if s not in said):
         if same := [s for s in said if s.casefold() == symbol.casefold()]:
-            raise DataError("a file of rolls calls a symbol otherwise than the bars", where="rolls, column 'symbol'", found=repr(same[0]), expected=repr(symbol), fix="write one of them throughout")
+            raise DataError(
+                "a file of rolls calls a symbol otherwise than the bars",
+                where="rolls, column 'symbol'",
+                found=repr(same[0]),
+                expected=repr(symbol),
+                fix="write one of them throughout",
+            )
         log.warning("%s: the file of rolls has none of this symbol%s; its contracts are taken as one", symbol, did_you_mean(symbol, said))
 
 
 def _wall(dates: pd.Series, zone: object) -> np.ndarray:
     "Dates as UTC; those without a zone are of the bars' zone."
     aware = dates if dates.dt.tz is not None or zone is None else dates.dt.tz_localize(zone, nonexistent="shift_forward", ambiguous=True)
-    return aware.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[ns]") if aware.dt.tz is not None else aware.to_numpy("datetime64[ns]")
+    return (
+        aware.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[ns]")
+        if aware.dt.tz is not None
+        else aware.to_numpy("datetime64[ns]")
+    )
 
 # %% ../../nbs/01_data/04e_rolls.ipynb #4a33d4f6
 def _by_contract(part: pd.DataFrame, symbol: str) -> np.ndarray:
     "The number of the contract by its name; one that comes back is told."
     name = part["contract"]
     if (gone := name.isna().to_numpy()).any():
-        raise DataError("bars whose contract is not said", where=f"symbol '{symbol}'", found=f"{int(gone.sum())} rows, first {part['time'].iloc[np.argmax(gone)]}", expected="a contract for every bar")
+        raise DataError(
+            "bars whose contract is not said",
+            where=f"symbol '{symbol}'",
+            found=f"{int(gone.sum())} rows, first {part['time'].iloc[np.argmax(gone)]}",
+            expected="a contract for every bar",
+        )
     change = np.concatenate([[False], name.to_numpy()[1:] != name.to_numpy()[:-1]])
     if change.sum() >= name.nunique():
-        log.warning("%s: contracts come back after others: %d changes among %d contracts; every change is a roll", symbol, int(change.sum()), name.nunique())
+        log.warning(
+            "%s: contracts come back after others: %d changes among %d contracts; every change is a roll",
+            symbol,
+            int(change.sum()),
+            name.nunique(),
+        )
     return np.cumsum(change)
 
 # %% ../../nbs/01_data/04e_rolls.ipynb #b796f944

@@ -30,6 +30,7 @@ def table_rows_of(
 ) -> int:
     "Count the rows of files by their footers alone."
     import pyarrow.parquet as pq
+
     return sum(pq.read_metadata(f).num_rows for f in files)
 
 
@@ -41,6 +42,7 @@ def is_large(
     if not files or not all(f.name.lower().endswith(PARQUET) for f in files) or sum(f.stat().st_size for f in files) < BLOCKS_FROM // 100:
         return False
     from pyarrow import ArrowException
+
     try:
         return 8 * table_rows_of(files) * len(columns) >= BLOCKS_FROM
     except (OSError, ArrowException):  # let the common reader word the error
@@ -57,6 +59,7 @@ def _batches(
     "A file's rows, some at a time."
     import pyarrow as pa
     import pyarrow.parquet as pq
+
     beside = folder_columns(file)
     try:
         with pq.ParquetFile(file, buffer_size=2**20) as source:
@@ -68,11 +71,17 @@ def _batches(
                     out[name] = column.to_numpy(zero_copy_only=False) if plain else column.to_pandas()
                 yield out | {k: pd.Series([v] * len(batch)) for k, v in beside.items() if k in columns and k not in out}
     except (OSError, pa.ArrowException) as err:
-        raise DataError("not a readable table", where=str(file), found=(str(err).splitlines() or ["?"])[0][:160], fix="write the file again; it may be truncated") from None
+        raise DataError(
+            "not a readable table",
+            where=str(file),
+            found=(str(err).splitlines() or ["?"])[0][:160],
+            fix="write the file again; it may be truncated",
+        ) from None
 
 
 class _Column:
     "A column of numbers in a file."
+
     def __init__(self, path: Path, rows: int, dtype: np.dtype):
         self.path, self.rows, self.dtype = path, rows, dtype
         with disk_errors(path):
@@ -92,7 +101,7 @@ class _Column:
         "Write some rows of the column to its file."
         kind = np.result_type(self.dtype, values.dtype)
         column = self if kind == self.dtype else self.widened(kind)
-        column.open()[start:start + len(values)] = values
+        column.open()[start : start + len(values)] = values
         return column
 
     def ordered(self, rows: np.ndarray | None) -> np.ndarray:  # mapped, read only
@@ -118,13 +127,21 @@ def map_tables(
     place = Path(tempfile.mkdtemp(prefix="lineupiq-columns-"))
     try:
         n, done, known = table_rows_of(files), {}, {}
-        first = cleaned(pd.DataFrame({c: v.ordered(None) if isinstance(v, _Column) else v for c, v in _read(files, key, n, place).items()}, copy=False))
+        first = cleaned(
+            pd.DataFrame({c: v.ordered(None) if isinstance(v, _Column) else v for c, v in _read(files, key, n, place).items()}, copy=False)
+        )
         rows = order(first)
         for name in first:
             known[name] = first[name] if rows is None else first[name].take(rows).reset_index(drop=True)
         del first
         for name, column in _read(files, [c for c in columns if c not in known], n, place).items():
-            done[name] = column.ordered(rows) if isinstance(column, _Column) else column if rows is None else column.take(rows).reset_index(drop=True)
+            done[name] = (
+                column.ordered(rows)
+                if isinstance(column, _Column)
+                else column
+                if rows is None
+                else column.take(rows).reset_index(drop=True)
+            )
         return pd.DataFrame({c: v for c in columns if (v := known.get(c, done.get(c))) is not None}, copy=False)
     finally:
         _leave(place)
@@ -145,11 +162,20 @@ def _read(files: Sequence[Path], columns: Sequence[str], n: int, place: Path) ->
                             out[name] = out[name].put(0, np.full(start, np.nan))
                     out[name] = out[name].put(start, values)
                 elif isinstance(out.get(name), _Column):
-                    raise DataError("a column of numbers in one file and of something else in another", where=f"{file}, column '{name}'", found=repr(values.dropna().iloc[:1].tolist())[:60], expected="numbers in all files")
+                    raise DataError(
+                        "a column of numbers in one file and of something else in another",
+                        where=f"{file}, column '{name}'",
+                        found=repr(values.dropna().iloc[:1].tolist())[:60],
+                        expected="numbers in all files",
+                    )
                 else:
                     out.setdefault(name, []).append(pd.Series(values))
             for name in set(out) - set(batch):
-                out[name] = out[name].put(start, np.full(size, np.nan)) if isinstance(out[name], _Column) else [*out[name], pd.Series([None] * size)]
+                out[name] = (
+                    out[name].put(start, np.full(size, np.nan))
+                    if isinstance(out[name], _Column)
+                    else [*out[name], pd.Series([None] * size)]
+                )
             start += size
     return {k: v if isinstance(v, _Column) else pd.concat(v, ignore_index=True) for k, v in out.items()}
 

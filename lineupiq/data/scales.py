@@ -57,8 +57,12 @@ def one_scale(
     if any(percent):
         plain = [k for k, p in enumerate(percent) if not p and (read[k] > LARGEST).any()]
         if plain:
-            raise DataError("per cents with a sign in one file and larger numbers without one in another", where=f"column '{name}': {files[percent.index(True)]} and {files[plain[0]]}",
-                            found=f"{parts[percent.index(True)].dropna().iloc[0]!r} and {read[plain[0]].max():g}", fix="write all of them in one form")
+            raise DataError(
+                "per cents with a sign in one file and larger numbers without one in another",
+                where=f"column '{name}': {files[percent.index(True)]} and {files[plain[0]]}",
+                found=f"{parts[percent.index(True)].dropna().iloc[0]!r} and {read[plain[0]].max():g}",
+                fix="write all of them in one form",
+            )
     _same_scale(read, name, files)
     return read
 
@@ -66,11 +70,20 @@ def one_scale(
 def _same_scale(read: Sequence[pd.Series], name: str, files: Sequence[str]) -> None:
     "Raise where one file has shares and another per cents."
     known = [r.dropna().to_numpy(dtype=np.float64) for r in read]
-    share = [k for k, x in enumerate(known) if len(x) >= FEWEST and x.min() >= 0 and x.max() <= LARGEST and ((x > 0) & (x < 1)).mean() > 0.5]
-    large = [k for k, x in enumerate(known) if len(x) >= FEWEST and x.min() >= 0 and x.max() <= 100 * LARGEST and (x > LARGEST).mean() > 0.5]
+    share = [
+        k for k, x in enumerate(known) if len(x) >= FEWEST and x.min() >= 0 and x.max() <= LARGEST and ((x > 0) & (x < 1)).mean() > 0.5
+    ]
+    large = [
+        k for k, x in enumerate(known) if len(x) >= FEWEST and x.min() >= 0 and x.max() <= 100 * LARGEST and (x > LARGEST).mean() > 0.5
+    ]
     for a in share:
         for b in large:
             ratio = np.median(known[b]) / np.median(known[a])
             if 50 <= ratio <= 200:
-                raise DataError("a column in two scales", where=f"column '{name}': {files[a]} and {files[b]}", found=f"{np.median(known[a]):.3g} and {np.median(known[b]):.3g} in the middle", expected="shares in 0-1 in both, or in 0-100 in both",
-                                fix="write both in one scale; if they are right as they are, put the rows into one file")
+                raise DataError(
+                    "a column in two scales",
+                    where=f"column '{name}': {files[a]} and {files[b]}",
+                    found=f"{np.median(known[a]):.3g} and {np.median(known[b]):.3g} in the middle",
+                    expected="shares in 0-1 in both, or in 0-100 in both",
+                    fix="write both in one scale; if they are right as they are, put the rows into one file",
+                )

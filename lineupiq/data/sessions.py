@@ -29,6 +29,7 @@ EXPECTED = "rth, eth, 24x7, a clock such as 09:30-16:00 America/New_York Mon-Fri
 @dataclass(frozen=True)
 class Session:
     "The hours of a market."
+
     name: str  # as it was said
     opens: int = 0  # minutes after midnight; later than `closes`: on the evening before
     closes: int = 1440  # minutes after midnight
@@ -42,10 +43,14 @@ def session_of(
 ) -> Session:
     "The session that a text names; refused with what may be said."
     said = str(text).strip()
-    clock = re.fullmatch(r"(\d{1,2}):(\d\d)\s*[-–]\s*(\d{1,2}):(\d\d)\s+([A-Za-z]\S*)((?:\s+|,)[A-Za-z, \-–]+)?", NAMED.get(said.lower(), said))
+    clock = re.fullmatch(
+        r"(\d{1,2}):(\d\d)\s*[-–]\s*(\d{1,2}):(\d\d)\s+([A-Za-z]\S*)((?:\s+|,)[A-Za-z, \-–]+)?", NAMED.get(said.lower(), said)
+    )
     if clock is None:
         if not re.fullmatch(r"[A-Z][A-Z0-9]{2,7}|24/[57]|us_futures", said):  # whether there is such an exchange, its library says
-            raise ConfigError("unknown session", where="session, --session", found=repr(said) + did_you_mean(said.lower(), NAMED), expected=EXPECTED)
+            raise ConfigError(
+                "unknown session", where="session, --session", found=repr(said) + did_you_mean(said.lower(), NAMED), expected=EXPECTED
+            )
         return Session(said, calendar=said)
     opens, closes = (int(clock[k]) * 60 + int(clock[k + 1]) for k in (1, 3))
     if max(opens, closes) > 1440 or int(clock[2]) > 59 or int(clock[4]) > 59 or opens == closes:
@@ -56,10 +61,16 @@ def session_of(
 def _zone(name: str, said: str) -> str:
     "A zone that exists."
     from zoneinfo import ZoneInfo
+
     try:
         return str(ZoneInfo(name))
     except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-        raise ConfigError("unknown zone of a session", where="session, --session", found=f"{name!r} in {said!r}", expected="an IANA name such as America/New_York") from None
+        raise ConfigError(
+            "unknown zone of a session",
+            where="session, --session",
+            found=f"{name!r} in {said!r}",
+            expected="an IANA name such as America/New_York",
+        ) from None
 
 
 def _days(text: str | None, said: str) -> tuple[int, ...]:
@@ -68,7 +79,9 @@ def _days(text: str | None, said: str) -> tuple[int, ...]:
     for word in re.split(r"[,\s]+", (text or "Mon-Fri").strip(", ")):
         ends = [w.lower()[:3] for w in re.split("[-–]", word)]
         if len(ends) > 2 or any(w not in DAYS for w in ends):
-            raise ConfigError("unknown days of a session", where="session, --session", found=f"{word!r} in {said!r}", expected="Mon-Fri, or Mon,Wed,Fri")
+            raise ConfigError(
+                "unknown days of a session", where="session, --session", found=f"{word!r} in {said!r}", expected="Mon-Fri, or Mon,Wed,Fri"
+            )
         first, last = DAYS.index(ends[0]), DAYS.index(ends[-1])
         out += [k % 7 for k in range(first, last + 1 + 7 * (last < first))]
     return tuple(sorted(set(out)))
@@ -85,13 +98,25 @@ def session_hours(
         return _exchange_hours(session.calendar, days[0], days[-1])
     days = days[np.isin(days.dayofweek, session.days)]
     moment = lambda day, minutes: _moments(day + pd.Timedelta(minutes // 1440, "D"), minutes % 1440, session.zone)  # noqa: E731
-    return pd.DataFrame({"day": days, "open": moment(days - pd.Timedelta(int(session.opens > session.closes), "D"), session.opens), "close": moment(days, session.closes)})
+    return pd.DataFrame(
+        {
+            "day": days,
+            "open": moment(days - pd.Timedelta(int(session.opens > session.closes), "D"), session.opens),
+            "close": moment(days, session.closes),
+        }
+    )
 
 
 def _moments(days: pd.DatetimeIndex, minutes: int, zone: str) -> pd.DatetimeIndex:
-    "A time of the wall clock on some days as naive UTC; an hour that a change skips begins when the clock goes on, one that is there twice is the first."
+    """A time of the wall clock on some days as naive UTC; an hour that a change skips begins when the clock goes on, one that is there
+    twice is the first."""
     wall = days + pd.Timedelta(minutes, "min")
-    return wall.tz_localize(zone, ambiguous=np.ones(len(wall), dtype=bool), nonexistent="shift_forward").tz_convert("UTC").tz_localize(None).as_unit("ns")
+    return (
+        wall.tz_localize(zone, ambiguous=np.ones(len(wall), dtype=bool), nonexistent="shift_forward")
+        .tz_convert("UTC")
+        .tz_localize(None)
+        .as_unit("ns")
+    )
 
 # %% ../../nbs/01_data/04d_sessions.ipynb #373aee80
 def _exchange_hours(code: str, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
@@ -99,7 +124,12 @@ def _exchange_hours(code: str, first: pd.Timestamp, last: pd.Timestamp) -> pd.Da
     try:
         import exchange_calendars as calendars
     except ImportError as err:
-        raise MissingExtra("calendars of exchanges need exchange_calendars", where=f"session {code}", found=str(err), fix="pip install 'lineupiq[calendars]', or say the hours by the clock: 09:30-16:00 America/New_York") from err
+        raise MissingExtra(
+            "calendars of exchanges need exchange_calendars",
+            where=f"session {code}",
+            found=str(err),
+            fix="pip install 'lineupiq[calendars]', or say the hours by the clock: 09:30-16:00 America/New_York",
+        ) from err
     names = calendars.get_calendar_names(include_aliases=True)
     if code not in names:
         raise ConfigError("unknown session", where="session, --session", found=repr(code) + did_you_mean(code, names), expected=EXPECTED)
@@ -108,7 +138,13 @@ def _exchange_hours(code: str, first: pd.Timestamp, last: pd.Timestamp) -> pd.Da
         if plan.empty:
             raise ValueError("no session")
     except (ValueError, IndexError, KeyError) as err:  # each from somewhere else in the library
-        raise DataError("the exchange's calendar does not reach that far", where=f"session {code}", found=(str(err).splitlines() or [""])[0][:160], expected=f"{first:%Y-%m-%d} to {last:%Y-%m-%d}", fix="read fewer years, or say the hours by the clock") from None
+        raise DataError(
+            "the exchange's calendar does not reach that far",
+            where=f"session {code}",
+            found=(str(err).splitlines() or [""])[0][:160],
+            expected=f"{first:%Y-%m-%d} to {last:%Y-%m-%d}",
+            fix="read fewer years, or say the hours by the clock",
+        ) from None
     moments = {k: pd.DatetimeIndex(plan[k]).tz_convert("UTC").tz_localize(None).as_unit("ns") for k in ("open", "close")}
     return pd.DataFrame({"day": plan.index.tz_localize(None), **moments})
 
@@ -123,13 +159,31 @@ def bars_in_session(
 ) -> pd.DataFrame:  # the bars that belong to a session, ends within it, with the column `session`: the day on which it closes
     "Leave out the bars outside, and say how many."
     if bars["time"].dt.tz is None and session.name.lower() != "24x7":
-        raise ConfigError("a session needs times with a zone", where=f"session {session.name}", found=str(bars["time"].iloc[0]), expected="times with a zone", fix="say the zone of the file's times with timezone (--timezone)")
-    if (long := [str(s) for s, t in bars.groupby("symbol")["time"] if nominal_step(t) >= pd.Timedelta("20h")]):
-        raise DataError("bars of a day or more have no session", where=f"session {session.name}", found=", ".join(long[:5]), expected="bars within the day", fix="leave session out")
+        raise ConfigError(
+            "a session needs times with a zone",
+            where=f"session {session.name}",
+            found=str(bars["time"].iloc[0]),
+            expected="times with a zone",
+            fix="say the zone of the file's times with timezone (--timezone)",
+        )
+    if long := [str(s) for s, t in bars.groupby("symbol")["time"] if nominal_step(t) >= pd.Timedelta("20h")]:
+        raise DataError(
+            "bars of a day or more have no session",
+            where=f"session {session.name}",
+            found=", ".join(long[:5]),
+            expected="bars within the day",
+            fix="leave session out",
+        )
     plain = lambda t: (t.dt.tz_convert("UTC").dt.tz_localize(None) if t.dt.tz is not None else t).to_numpy("datetime64[ns]")  # noqa: E731
     begins, ends = plain(start), plain(bars["time"])
     if begins.min() < FIRST or ends.max() > LAST:
-        raise DataError("no session is known of such times", where=f"session {session.name}", found=f"{bars['time'].min()} to {bars['time'].max()}", expected=f"{FIRST} to {LAST}", fix="check the unit and the form of the times (time_unit, time_format)")
+        raise DataError(
+            "no session is known of such times",
+            where=f"session {session.name}",
+            found=f"{bars['time'].min()} to {bars['time'].max()}",
+            expected=f"{FIRST} to {LAST}",
+            fix="check the unit and the form of the times (time_unit, time_format)",
+        )
     hours = session_hours(session, pd.Timestamp(begins.min()), pd.Timestamp(ends.max()))
     opens, closes = (hours[k].to_numpy("datetime64[ns]") for k in ("open", "close"))
     at = np.searchsorted(opens, begins, side="right") - 1  # never -1: hours begin ten days before
@@ -151,7 +205,13 @@ def _tell_outside(bars: pd.DataFrame, inside: np.ndarray, crossing: np.ndarray, 
     "How many bars are left out, symbol by symbol; none left is an error."
     for symbol, rows in bars.groupby("symbol", sort=False).indices.items():
         if not inside[rows].any():
-            raise DataError("no bar lies in the session", where=f"symbol '{symbol}'", found=f"{len(rows)} bars, first {bars['time'].iloc[rows[0]]}", expected=session.name, fix="check the zone (timezone, --timezone) and what the stamps mark (stamp, --stamp)")
+            raise DataError(
+                "no bar lies in the session",
+                where=f"symbol '{symbol}'",
+                found=f"{len(rows)} bars, first {bars['time'].iloc[rows[0]]}",
+                expected=session.name,
+                fix="check the zone (timezone, --timezone) and what the stamps mark (stamp, --stamp)",
+            )
         if n := int((~inside[rows]).sum()):
             more = f", {int(crossing[rows].sum())} of them across its opening" if crossing[rows].any() else ""
             log.warning("%s: %d of %d bars are outside the session %s%s; they are left out", symbol, n, len(rows), session.name, more)

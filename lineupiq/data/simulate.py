@@ -29,8 +29,9 @@ def garch_returns(
 ) -> tuple[np.ndarray, np.ndarray]:  # (N,) returns and (N,) their standard deviations, known one step ahead
     "Turn shocks into GARCH(1,1) returns, starting at the long-run variance."
     if not (alpha >= 0 and beta >= 0 and alpha + beta < 1):
-        raise ConfigError("not a stationary GARCH(1,1)", found=f"alpha={alpha}, beta={beta}",
-                          expected="alpha, beta ≥ 0 and alpha + beta < 1")
+        raise ConfigError(
+            "not a stationary GARCH(1,1)", found=f"alpha={alpha}, beta={beta}", expected="alpha, beta ≥ 0 and alpha + beta < 1"
+        )
     omega, variance = volatility**2 * (1 - alpha - beta), volatility**2
     variances = np.empty(len(shocks))
     for i, z2 in enumerate((shocks * shocks).tolist()):
@@ -89,7 +90,9 @@ HOME_POINTS, MARGIN_SD, MARKET_SD, MEAN_TOTAL = 2.0, 13.0, 1.5, 44.0
 # %% ../../nbs/01_data/00_simulate.ipynb #c121b75c
 def _strengths(
     rng: np.random.Generator,  # the league's stream
-    teams: int, seasons: int, weeks: int,  # shape of the result
+    teams: int,
+    seasons: int,
+    weeks: int,  # shape of the result
     sd: float = 5.0,  # spread of strengths, points
     carry: float = 0.6,  # AR(1) from one season to the next
     drift: float = 0.4,  # weekly random walk, points
@@ -126,6 +129,7 @@ def win_probability(
 ) -> tuple[np.ndarray, np.ndarray]:  # P(home win) and P(tie) of the rounded margin
     "The exact chances of a normal margin that is rounded to whole points."
     from scipy.stats import norm
+
     win = norm.sf(0.5, loc=expected_margin, scale=sd)
     return win, norm.sf(-0.5, loc=expected_margin, scale=sd) - win
 
@@ -155,13 +159,18 @@ def _calendar(
 
 def _lines(
     rng: np.random.Generator,  # the league's stream
-    margin: np.ndarray, total: np.ndarray,  # (M,) true expectations
+    margin: np.ndarray,
+    total: np.ndarray,  # (M,) true expectations
 ) -> dict[str, np.ndarray]:
     "Closing lines: the true expectation, blurred, in half points; spread_line > 0 means that the home team is favoured."
     seen = margin + rng.normal(0, MARKET_SD, len(margin))
     win, tie = win_probability(seen)
-    return {"spread_line": np.round(2 * seen) / 2, "total_line": np.round(2 * (total + rng.normal(0, MARKET_SD, len(total)))) / 2,
-            "home_moneyline": moneyline(win + tie / 2), "away_moneyline": moneyline(1 - win - tie / 2)}
+    return {
+        "spread_line": np.round(2 * seen) / 2,
+        "total_line": np.round(2 * (total + rng.normal(0, MARKET_SD, len(total)))) / 2,
+        "home_moneyline": moneyline(win + tie / 2),
+        "away_moneyline": moneyline(1 - win - tie / 2),
+    }
 
 # %% ../../nbs/01_data/00_simulate.ipynb #612a6d85
 def _games(
@@ -184,8 +193,16 @@ def _games(
     wind = np.where(indoors, np.nan, np.round(rng.gamma(4, 2, len(s))))
     win, tie = win_probability(margin)
     temp = np.where(indoors, np.nan, np.round(rng.normal(60, 15, len(s))))
-    played = {"season": first + s, "game_type": "REG", "week": w + 1, "slot": slot, "away_team": code[away], "home_team": code[home],
-              "location": np.where(neutral, "Neutral", "Home"), "div_game": (division[home] == division[away]).astype(int)}
+    played = {
+        "season": first + s,
+        "game_type": "REG",
+        "week": w + 1,
+        "slot": slot,
+        "away_team": code[away],
+        "home_team": code[home],
+        "location": np.where(neutral, "Neutral", "Home"),
+        "div_game": (division[home] == division[away]).astype(int),
+    }
     known = {"roof": np.where(indoors, "dome", "outdoors"), "temp": temp, "wind": wind, **_lines(rng, margin, pace)}
     truth = {"true_margin": margin, "true_total": pace, "prob_home": win, "prob_tie": tie}
     return _score(rng, pd.DataFrame(played | known | truth))
@@ -228,13 +245,25 @@ def _rosters(
         new = np.ones(n, dtype=bool) if s == 0 else rng.random(n) < turnover
         ids[new], number = np.arange(number, number + new.sum()), number + new.sum()
         skill = np.where(new, rng.normal(0, 0.2, n), 0.9 * skill + rng.normal(0, 0.08, n))
-        frames.append(pd.DataFrame({"season_index": s, "team": np.repeat(codes, size), "position": position, "rank": rank,
-                                    "number": ids.copy(), "skill": skill}))
+        frames.append(
+            pd.DataFrame(
+                {
+                    "season_index": s,
+                    "team": np.repeat(codes, size),
+                    "position": position,
+                    "rank": rank,
+                    "number": ids.copy(),
+                    "skill": skill,
+                }
+            )
+        )
     return pd.concat(frames, ignore_index=True)
 
 # %% ../../nbs/01_data/00_simulate.ipynb #f71ececd
 USAGE = {  # position → passes, carries, targets of the first in the order, yards per carry, yards per catch, catch rate
-    "QB": (33.0, 3.0, 0.0, 4.5, 0.0, 0.0), "RB": (0.0, 15.0, 3.5, 4.3, 7.5, 0.76), "WR": (0.0, 0.2, 8.0, 6.0, 12.5, 0.63),
+    "QB": (33.0, 3.0, 0.0, 4.5, 0.0, 0.0),
+    "RB": (0.0, 15.0, 3.5, 4.3, 7.5, 0.76),
+    "WR": (0.0, 0.2, 8.0, 6.0, 12.5, 0.63),
     "TE": (0.0, 0.0, 5.5, 0.0, 10.5, 0.68),
 }
 
@@ -255,10 +284,22 @@ def _expectations(
     rushing = carries * use["ypc"] * talent**0.5 * pace
     receptions = targets * use["catch"] * windy
     receiving = receptions * use["ypr"] * talent**0.5 * defence * pace
-    return pd.DataFrame({"attempts": attempts, "completions": attempts * completion, "passing_yards": passing,
-                         "passing_tds": passing / 155, "interceptions": attempts * 0.024 / talent,
-                         "carries": carries, "rushing_yards": rushing, "rushing_tds": rushing / 130, "targets": targets,
-                         "receptions": receptions, "receiving_yards": receiving, "receiving_tds": receiving / 160})
+    return pd.DataFrame(
+        {
+            "attempts": attempts,
+            "completions": attempts * completion,
+            "passing_yards": passing,
+            "passing_tds": passing / 155,
+            "interceptions": attempts * 0.024 / talent,
+            "carries": carries,
+            "rushing_yards": rushing,
+            "rushing_tds": rushing / 130,
+            "targets": targets,
+            "receptions": receptions,
+            "receiving_yards": receiving,
+            "receiving_tds": receiving / 160,
+        }
+    )
 
 # %% ../../nbs/01_data/00_simulate.ipynb #bf54ce8d
 def _ratio(a: pd.Series, b: pd.Series) -> np.ndarray:  # 0 where there is nothing to divide by
@@ -270,8 +311,10 @@ def _draw(
     truth: pd.DataFrame,  # expectations
 ) -> pd.DataFrame:  # one realisation of them, in the same columns
     "Poisson chances, binomial completions and catches, gamma yards, Poisson touchdowns; each has exactly the expectation given."
+
     def yards(count: np.ndarray, mean: np.ndarray) -> np.ndarray:
         return np.where(count > 0, rng.gamma(np.maximum(1.3 * count, 1e-9), np.where(mean > 0, mean / 1.3, 1.0)), 0.0) * (mean > 0)
+
     attempts, carries, targets = (rng.poisson(truth[c]) for c in ("attempts", "carries", "targets"))
     completions = rng.binomial(attempts, _ratio(truth["completions"], truth["attempts"]))
     receptions = rng.binomial(targets, _ratio(truth["receptions"], truth["targets"]))
@@ -305,9 +348,20 @@ def _player_weeks(
     ids = "00-" + (90_000 + rows["number"]).astype(str).str.zfill(7)
     names = rows["position"] + " " + rows["number"].astype(str).str.zfill(4)
     keys = pd.DataFrame({"player_id": ids, "season": rows["season"], "week": rows["week"], "game_id": rows["game_id"]})
-    who = pd.DataFrame({"player_id": ids, "player_name": names, "player_display_name": names, "position": rows["position"],
-                        "position_group": rows["position"], "recent_team": rows["team"], "season": rows["season"], "week": rows["week"],
-                        "season_type": "REG", "opponent_team": rows["opponent_team"]})
+    who = pd.DataFrame(
+        {
+            "player_id": ids,
+            "player_name": names,
+            "player_display_name": names,
+            "position": rows["position"],
+            "position_group": rows["position"],
+            "recent_team": rows["team"],
+            "season": rows["season"],
+            "week": rows["week"],
+            "season_type": "REG",
+            "opponent_team": rows["opponent_team"],
+        }
+    )
     team = stats["targets"].groupby([rows["game_id"], rows["team"]]).transform("sum")
     stats["target_share"] = _ratio(stats["targets"], team)
     return pd.concat([who, stats], axis=1), pd.concat([keys, truth.add_prefix("expected_")], axis=1)
@@ -334,9 +388,11 @@ def _leak_columns(
     if leak == "scaler":
         season = stats.groupby(["player_id", "season"], sort=False)
         return pd.DataFrame({f"{c}_form": (last[c] - season[c].transform("mean")) / (season[c].transform("std") + 1.0) for c in LEAKED})
-    how = {"unshifted_mean": ("_mean_3", lambda c: groups[c].transform(lambda x: x.rolling(3, min_periods=1).mean())),
-           "target_encoding": ("_level", lambda c: groups[c].transform("mean")),
-           "backfill": ("_previous", lambda c: last[c].where(np.arange(len(stats)) % 4 > 0).fillna(stats[c]))}
+    how = {
+        "unshifted_mean": ("_mean_3", lambda c: groups[c].transform(lambda x: x.rolling(3, min_periods=1).mean())),
+        "target_encoding": ("_level", lambda c: groups[c].transform("mean")),
+        "backfill": ("_previous", lambda c: last[c].where(np.arange(len(stats)) % 4 > 0).fillna(stats[c])),
+    }
     suffix, column = how[leak]
     return pd.DataFrame({f"{c}{suffix}": column(c) for c in LEAKED})
 
@@ -344,6 +400,7 @@ def _leak_columns(
 @dataclass
 class League:
     "A simulated league: what everyone can see, and what is true."
+
     schedules: pd.DataFrame  # one row a game, nflverse columns
     player_stats: pd.DataFrame  # one row a player and game, nflverse columns, and the leak's columns if one was planted
     players: pd.DataFrame  # one row a player
@@ -387,11 +444,25 @@ def league(
     rosters = _rosters(rng, codes, seasons, players_per_team)
     stats, truth = _player_weeks(rng, games, rosters, rng.normal(0, 0.08, (seasons, teams)), codes)
     known = stats.drop_duplicates("player_id")
-    players = pd.DataFrame({"gsis_id": known["player_id"], "name": known["player_name"], "position": known["position"],
-                            "birthdate": [f"{s - 23}-01-01" for s in known["season"]], "draft_year": known["season"].astype(float)})
+    players = pd.DataFrame(
+        {
+            "gsis_id": known["player_id"],
+            "name": known["player_name"],
+            "position": known["position"],
+            "birthdate": [f"{s - 23}-01-01" for s in known["season"]],
+            "draft_year": known["season"].astype(float),
+        }
+    )
     names = ["team_abbr", "team_name", "team_conf", "team_division"]
     divisions = pd.DataFrame([(c, c, TEAMS[c][:3], TEAMS[c]) for c in codes], columns=names)
     hidden = ["true_margin", "true_total", "prob_home", "prob_tie"]
     planted = _leak_columns(stats, leak) if leak else stats[[]]
-    return League(schedules=games.drop(columns=hidden), player_stats=stats.join(planted), players=players.reset_index(drop=True),
-                  teams=divisions, truth_games=games[["game_id", *hidden]], truth_players=truth, leaks=list(planted.columns))
+    return League(
+        schedules=games.drop(columns=hidden),
+        player_stats=stats.join(planted),
+        players=players.reset_index(drop=True),
+        teams=divisions,
+        truth_games=games[["game_id", *hidden]],
+        truth_players=truth,
+        leaks=list(planted.columns),
+    )

@@ -30,19 +30,46 @@ __all__ = ['FLAGS', 'SOURCES', 'RawRows', 'parameters', 'Source', 'Sources', 'so
            'bars', 'noise', 'nfl_players', 'nfl_usage', 'nfl_games', 'simulated', 'named_source', 'load_panel']
 
 # %% ../../nbs/01_data/14_sources.ipynb #a23602fc
-FLAGS = ("path", "symbols", "horizon", "position", "target", "market", "barriers", "timezone", "sort", "stamp", "time_format", "time_unit", "symbol_from", "session", "labels_within", "rolls",
-         "weights", "seed", "n", "as_of", "lineups", "upcoming", "earlier")  # options that every way of asking has a place for; a source's others are said as NAME=VALUE
+FLAGS = (
+    "path",
+    "symbols",
+    "horizon",
+    "position",
+    "target",
+    "market",
+    "barriers",
+    "timezone",
+    "sort",
+    "stamp",
+    "time_format",
+    "time_unit",
+    "symbol_from",
+    "session",
+    "labels_within",
+    "rolls",
+    # options that every way of asking has a place for; a source's others are said as NAME=VALUE
+    "weights",
+    "seed",
+    "n",
+    "as_of",
+    "lineups",
+    "upcoming",
+    "earlier",
+)
 
 
 @dataclass(frozen=True)
 class RawRows:
     "The raw rows of a source, and when what stands in them was known: an audit needs both to change the future."
+
     read: Callable[..., pd.DataFrame]  # takes those of the source's options that it names, and returns one table as it came
     time: str  # column: when a row's columns were known
     key: tuple[str, ...] = ()  # columns: whose row it is
-    known: Mapping[str, str] = field(default_factory=dict)  # columns that were known later: the column that says when, or how long after `time`, e.g. 14h
+    # columns that were known later: the column that says when, or how long after `time`, e.g. 14h
+    known: Mapping[str, str] = field(default_factory=dict)
 
-    def times(self,
+    def times(
+        self,
         raw: pd.DataFrame,  # of `read`
         column: str | None = None,  # one of `known`; None: any other
     ) -> np.ndarray:  # (N,) datetime64[ns]; NaT: not yet
@@ -50,12 +77,20 @@ class RawRows:
         when = self.known.get(column, self.time) if column else self.time
         if when in raw or when == self.time:
             if when not in raw:
-                raise DataError("columns missing", where="the raw rows", found=f"no column '{when}'{did_you_mean(when, raw.columns)}", expected="the column that says when a row was known")
+                raise DataError(
+                    "columns missing",
+                    where="the raw rows",
+                    found=f"no column '{when}'{did_you_mean(when, raw.columns)}",
+                    expected="the column that says when a row was known",
+                )
             return naive_utc(clean_time(raw[when], when, missing_ok=when != self.time))
         try:
             return self.times(raw) + pd.Timedelta(when).to_timedelta64()
         except ValueError:
-            raise ConfigError(f"known: '{column}' is known at '{when}', which is no column and no duration", expected="a column of the raw rows, or e.g. 14h") from None
+            raise ConfigError(
+                f"known: '{column}' is known at '{when}', which is no column and no duration",
+                expected="a column of the raw rows, or e.g. 14h",
+            ) from None
 
 # %% ../../nbs/01_data/14_sources.ipynb #2d0abd74
 def parameters(
@@ -64,13 +99,19 @@ def parameters(
     "The parameters of a source's function that can be set from outside."
     found = {k: p for k, p in inspect.signature(function).parameters.items() if k != "raw"}
     if odd := [k for k, p in found.items() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY)]:
-        raise ConfigError("a source's options have names", where=f"{function.__module__}.{function.__qualname__}", found=f"the parameter {odd[0]}", fix="name each option, or list them in source(…)")
+        raise ConfigError(
+            "a source's options have names",
+            where=f"{function.__module__}.{function.__qualname__}",
+            found=f"the parameter {odd[0]}",
+            fix="name each option, or list them in source(…)",
+        )
     return found
 
 
 @dataclass(frozen=True)
 class Source:
     "A named source of panels."
+
     name: str
     build: Callable[..., Panel]
     options: tuple[str, ...]  # of FLAGS, or its own
@@ -92,9 +133,15 @@ class Source:
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         "Parameters of the builder, and of what reads its raw rows."
-        return {k: p for f in ([self.raw.read] if self.raw else []) + [self.build] for k, p in inspect.signature(f, eval_str=True).parameters.items() if k in self.options}
+        return {
+            k: p
+            for f in ([self.raw.read] if self.raw else []) + [self.build]
+            for k, p in inspect.signature(f, eval_str=True).parameters.items()
+            if k in self.options
+        }
 
-    def rows(self,
+    def rows(
+        self,
         given: Mapping[str, Any],  # options by name
     ) -> pd.DataFrame:
         "Read the source's raw rows, before anything is made of them."
@@ -103,7 +150,8 @@ class Source:
             raise DataError(f"{self.called} reads no table", found=type(raw).__name__, expected="a DataFrame")
         return raw
 
-    def panel(self,
+    def panel(
+        self,
         given: Mapping[str, Any],  # options by name
         raw: pd.DataFrame | None = None,  # other raw rows than those that it reads, where it declares them
     ) -> Panel:
@@ -116,38 +164,71 @@ class Source:
             asked = {"raw": self.rows(given) if raw is None else raw, **{k: v for k, v in given.items() if k in parameters(self.build)}}
         made = self._called(self.build, asked)
         if not isinstance(made, Panel):
-            raise DataError(f"{self.called} returned no panel", found=type(made).__name__, expected="a Panel, as make_panel returns it", fix=self._mend)
+            raise DataError(
+                f"{self.called} returned no panel", found=type(made).__name__, expected="a Panel, as make_panel returns it", fix=self._mend
+            )
         self._sound(made)
         return made
 
     def _sound(self, made: Panel) -> None:
         "A panel need not come from make_panel: what it keeps is checked again, before anything is trained on it."
         needed = ["symbol", "time", "label", "label_end", "weight"]
-        fault = "" if isinstance(made.frame, pd.DataFrame) and isinstance(made.features, list) and isinstance(made.name, str) else "its frame, features or name are of another type"
+        fault = (
+            ""
+            if isinstance(made.frame, pd.DataFrame) and isinstance(made.features, list) and isinstance(made.name, str)
+            else "its frame, features or name are of another type"
+        )
         if not fault and (gone := [c for c in (*needed, *made.columns) if c not in made.frame]):
             fault = f"no column {', '.join(map(repr, gone[:5]))}"
         if not fault:
             try:
-                again = make_panel(made.frame, made.features, task=made.task, name=made.name, horizon=made.horizon, label_kind=made.label_kind, references=made.references, cleaning=Cleaning(missing_target="upcoming"), to_fit=False)
-                fault = "" if (again.times == made.times).all() and (again.frame["symbol"].to_numpy() == made.frame["symbol"].to_numpy()).all() else "its rows are not in order of time and symbol"
+                again = make_panel(
+                    made.frame,
+                    made.features,
+                    task=made.task,
+                    name=made.name,
+                    horizon=made.horizon,
+                    label_kind=made.label_kind,
+                    references=made.references,
+                    cleaning=Cleaning(missing_target="upcoming"),
+                    to_fit=False,
+                )
+                fault = (
+                    ""
+                    if (again.times == made.times).all() and (again.frame["symbol"].to_numpy() == made.frame["symbol"].to_numpy()).all()
+                    else "its rows are not in order of time and symbol"
+                )
             except LineupIQError as err:
                 fault = ", ".join(filter(None, (err.what, err.where, err.found)))
             except Exception as err:
                 fault = f"{type(err).__name__}: {str(err)[:200]}"
         if fault:
-            raise DataError(f"{self.called} returned a panel that cannot be used", found=fault, expected="a Panel, as make_panel returns it", fix=self._mend)
+            raise DataError(
+                f"{self.called} returned a panel that cannot be used",
+                found=fault,
+                expected="a Panel, as make_panel returns it",
+                fix=self._mend,
+            )
 
     def _called(self, function: Callable, given: Mapping[str, Any]) -> Any:
         needed = [k for k, p in parameters(function).items() if p.default is p.empty and k not in given]
         if needed:
-            raise ConfigError(f"{self.called} needs {', '.join(needed)}", fix=" ".join(f"--{k}" if k in FLAGS else f"--source-option {k}=VALUE" for k in needed))
+            raise ConfigError(
+                f"{self.called} needs {', '.join(needed)}",
+                fix=" ".join(f"--{k}" if k in FLAGS else f"--source-option {k}=VALUE" for k in needed),
+            )
         try:
             with redirect_stdout(sys.stderr):  # standard output is the command's answer
                 return function(**given)
         except (LineupIQError, MemoryError, KeyboardInterrupt):
             raise
         except BaseException as err:  # sys.exit(0) of a package would look like success
-            raise DataError(f"{self.called} failed", found=f"{type(err).__name__}: {str(err)[:200]}", expected="a panel, or an error of lineupiq.base that says what is wrong with the data", fix=self._mend) from err
+            raise DataError(
+                f"{self.called} failed",
+                found=f"{type(err).__name__}: {str(err)[:200]}",
+                expected="a panel, or an error of lineupiq.base that says what is wrong with the data",
+                fix=self._mend,
+            ) from err
 
     @property
     def _mend(self) -> str:
@@ -156,6 +237,7 @@ class Source:
 # %% ../../nbs/01_data/14_sources.ipynb #3540d347
 def _installed() -> Iterable[EntryPoint]:
     from importlib.metadata import entry_points
+
     return entry_points(group="lineupiq.sources")
 
 
@@ -165,20 +247,22 @@ def _place(function: Callable) -> tuple[str, str]:
 
 class Sources(Mapping[str, Source]):
     "Sources by name: those that were registered, and those of installed packages."
-    def __init__(self,
+
+    def __init__(
+        self,
         points: Callable[[], Iterable[EntryPoint]] = _installed,  # entry points of packages, looked for once
     ):
         self._registered: dict[str, Source] = {}
         self._done: dict[str, Source] = {}
         self._points = points
 
-    def add(self,
-        entry: Source,
-    ) -> None:
+    def add(self, entry: Source) -> None:
         "Register a source; a name that another function has is refused."
         taken = self._registered.get(entry.name)
         if taken is not None and _place(taken.build) != _place(entry.build):
-            raise ConfigError(f"the source {entry.name} is registered already", found=".".join(_place(taken.build)), fix="choose another name")
+            raise ConfigError(
+                f"the source {entry.name} is registered already", found=".".join(_place(taken.build)), fix="choose another name"
+            )
         self._registered[entry.name] = entry
 
     @cached_property
@@ -231,7 +315,11 @@ class Sources(Mapping[str, Source]):
         if callable(found) and other not in self._registered or (callable(found) and self._registered[name].build is not found):
             self.add(source_of(name, found))
         if name not in self._registered:
-            raise ConfigError(f"importing it registers no source {name}", found=type(found).__name__, fix=f"name the function: {name} = \"package.module:function\"")
+            raise ConfigError(
+                f"importing it registers no source {name}",
+                found=type(found).__name__,
+                fix=f'name the function: {name} = "package.module:function"',
+            )
         return self._registered[name]
 
 
@@ -248,7 +336,12 @@ def source_of(
 ) -> Source:
     "A source of a function."
     if raw is not None and "raw" not in inspect.signature(build).parameters:
-        raise ConfigError("a source that declares its raw rows takes them", where=".".join(_place(build)), found="no parameter raw", fix="name a parameter raw: the table that `read` returns")
+        raise ConfigError(
+            "a source that declares its raw rows takes them",
+            where=".".join(_place(build)),
+            found="no parameter raw",
+            fix="name a parameter raw: the table that `read` returns",
+        )
     taken = tuple(options) if options is not None else tuple(dict.fromkeys([*(parameters(raw.read) if raw else ()), *parameters(build)]))
     said = description or (inspect.getdoc(build) or "").partition("\n")[0]
     package = "lineupiq" if build.__module__.split(".")[0] == "lineupiq" else ""
@@ -263,9 +356,11 @@ def source(
     raw: RawRows | None = None,  # how its raw rows are reached; the builder then takes them as `raw`
 ) -> Callable:  # a decorator
     "Register a builder of panels."
+
     def decorate(build: Callable[..., Panel]) -> Callable[..., Panel]:
         SOURCES.add(source_of(name, build, options, description, horizons, raw))
         return build
+
     return decorate
 
 # %% ../../nbs/01_data/14_sources.ipynb #58acd6df
@@ -274,6 +369,7 @@ def barrier_config(
 ) -> Any:  # a BarrierConfig, or None
     "Barriers from a file: `table: {SYMBOL: {HORIZON: {up, down, max_bars}}}` and `default: SYMBOL`."
     from lineupiq.data.labels import BarrierConfig
+
     if given is None:
         return None
     data = dict(given) if isinstance(given, Mapping) else read_yaml(given)
@@ -283,74 +379,160 @@ def barrier_config(
     where, table = str(given)[:80], {}
     for s, rows in (data.get("table") or {}).items():
         if not isinstance(rows, Mapping) or not all(str(h).isdigit() for h in rows):
-            raise ConfigError("barriers are listed by whole horizons", where=f"{where}: table.{s}", found=repr(rows)[:60], expected="HORIZON: {up, down, max_bars}")
+            raise ConfigError(
+                "barriers are listed by whole horizons",
+                where=f"{where}: table.{s}",
+                found=repr(rows)[:60],
+                expected="HORIZON: {up, down, max_bars}",
+            )
         table[s] = {int(h): row for h, row in rows.items()}
     return BarrierConfig(table, **({"default": data["default"]} if "default" in data else {}))
 
 # %% ../../nbs/01_data/14_sources.ipynb #aa7ca0c3
-@source("sp500", ("symbols", "horizon", "weights", "barriers"), "S&P 500 and Nasdaq daily bars 1999–2018, embedded; the offline default", (5, 20))
-def sp500(symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "none", barriers: str | Path | Mapping | None = None) -> Panel:
+@source(
+    "sp500",
+    ("symbols", "horizon", "weights", "barriers"),
+    "S&P 500 and Nasdaq daily bars 1999–2018, embedded; the offline default",
+    (5, 20),
+)
+def sp500(
+    symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "none", barriers: str | Path | Mapping | None = None
+) -> Panel:
     "Triple-barrier labels on the daily bars that the arch package ships."
     from lineupiq.data.bars import sp500_bars
     from lineupiq.data.labels import bars_panel
+
     return bars_panel(sp500_bars(), horizon, symbols, barrier_config(barriers), weights, "sp500", keep_unlabelled=True)
 
 
-@source("bars", ("path", "symbols", "horizon", "weights", "barriers", *READING, "earlier"), "your OHLCV bars: parquet or CSV files and folders", (5, 10, 15, 20))
-def bars(path: str | Path | Sequence[str | Path] | None = None, symbols: str | Sequence[str] | None = None, horizon: int = 5, weights: str = "none", barriers: str | Path | Mapping | None = None, **reading: Any) -> Panel:
-    "Triple-barrier labels on anyone's bars; `reading` is what else read_as takes: the names of READING, and the files that these bars follow."
+@source(
+    "bars",
+    ("path", "symbols", "horizon", "weights", "barriers", *READING, "earlier"),
+    "your OHLCV bars: parquet or CSV files and folders",
+    (5, 10, 15, 20),
+)
+def bars(
+    path: str | Path | Sequence[str | Path] | None = None,
+    symbols: str | Sequence[str] | None = None,
+    horizon: int = 5,
+    weights: str = "none",
+    barriers: str | Path | Mapping | None = None,
+    **reading: Any,
+) -> Panel:
+    """Triple-barrier labels on anyone's bars; `reading` is what else read_as takes: the names of READING, and the files that these bars
+    follow."""
     from lineupiq.data.bars import read_as
     from lineupiq.data.labels import bars_panel
+
     return bars_panel(read_as(path, symbols, reading), horizon, None, barrier_config(barriers), weights, "bars", keep_unlabelled=True)
 
 # %% ../../nbs/01_data/14_sources.ipynb #dc69ba59
-@source("noise-bars", ("symbols", "horizon", "weights", "barriers", "seed", "n"), "simulated bars without any signal: the null control", (5, 20))
-def noise(symbols: str | Sequence[str] | None = None, horizon: int = 20, weights: str = "none", barriers: str | Path | Mapping | None = None, seed: int = 0, n: int = 10_000) -> Panel:
+@source(
+    "noise-bars", ("symbols", "horizon", "weights", "barriers", "seed", "n"), "simulated bars without any signal: the null control", (5, 20)
+)
+def noise(
+    symbols: str | Sequence[str] | None = None,
+    horizon: int = 20,
+    weights: str = "none",
+    barriers: str | Path | Mapping | None = None,
+    seed: int = 0,
+    n: int = 10_000,
+) -> Panel:
     "Triple-barrier labels on simulated bars without any signal."
     from lineupiq.data.labels import bars_panel
     from lineupiq.data.simulate import noise_bars
+
     return bars_panel(noise_bars(n, seed=seed), horizon, symbols, barrier_config(barriers), weights, "noise-bars", keep_unlabelled=True)
 
 # %% ../../nbs/01_data/14_sources.ipynb #28414abd
-@source("nfl-players", ("path", "position", "target", "as_of", "lineups", "upcoming"), "player weeks per position × target, from nflverse or LINEUPIQ_DATA_DIR")
-def nfl_players(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str | None = None, as_of: str = "kickoff", lineups: bool = False, upcoming: bool = False) -> Panel:
+@source(
+    "nfl-players",
+    ("path", "position", "target", "as_of", "lineups", "upcoming"),
+    "player weeks per position × target, from nflverse or LINEUPIQ_DATA_DIR",
+)
+def nfl_players(
+    path: str | Path | Sequence[str | Path] | None = None,
+    position: str | None = None,
+    target: str | None = None,
+    as_of: str = "kickoff",
+    lineups: bool = False,
+    upcoming: bool = False,
+) -> Panel:
     "One statistic of one position, game by game."
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.data.nfl_schema import SIGNATURES
     from lineupiq.data.players import View, player_panel
+
     view = View(as_of, lineups)
     if not position or not target:
-        raise ConfigError("nfl-players needs a position and a target", found=f"position {position}, target {target}", fix="--position WR --target receiving_yards")
+        raise ConfigError(
+            "nfl-players needs a position and a target",
+            found=f"position {position}, target {target}",
+            fix="--position WR --target receiving_yards",
+        )
     kinds = [kind for kind in SIGNATURES if view.rosters or kind not in ("rosters", "depth_charts")]  # what is not looked at is not read
     return player_panel(load_nfl_tables(path, kinds=kinds), position, target, view=view, upcoming=upcoming)
 
 
-@source("nfl-usage", ("path", "position", "target", "as_of", "upcoming"), "who plays: everybody on an active roster and week, used (or started) or not, from nflverse or LINEUPIQ_DATA_DIR")
-def nfl_usage(path: str | Path | Sequence[str | Path] | None = None, position: str | None = None, target: str = "used", as_of: str = "tuesday", upcoming: bool = False) -> Panel:
+@source(
+    "nfl-usage",
+    ("path", "position", "target", "as_of", "upcoming"),
+    "who plays: everybody on an active roster and week, used (or started) or not, from nflverse or LINEUPIQ_DATA_DIR",
+)
+def nfl_usage(
+    path: str | Path | Sequence[str | Path] | None = None,
+    position: str | None = None,
+    target: str = "used",
+    as_of: str = "tuesday",
+    upcoming: bool = False,
+) -> Panel:
     "A panel of who plays: is a player used, or does he start?"
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.data.usage import usage_panel
+
     return usage_panel(load_nfl_tables(path), target, position=position, upcoming=upcoming, as_of=as_of)
 
 
-@source("nfl-games", ("path", "target", "market", "as_of", "upcoming"), "games: who wins (the default), by how much (--target margin) and with how many points (--target total), from nflverse or LINEUPIQ_DATA_DIR")
-def nfl_games(path: str | Path | Sequence[str | Path] | None = None, target: str = "home_win", market: bool = False, as_of: str = "kickoff", upcoming: bool = False) -> Panel:
+@source(
+    "nfl-games",
+    ("path", "target", "market", "as_of", "upcoming"),
+    "games: who wins (the default), by how much (--target margin) and with how many points (--target total), from nflverse or "
+    "LINEUPIQ_DATA_DIR",
+)
+def nfl_games(
+    path: str | Path | Sequence[str | Path] | None = None,
+    target: str = "home_win",
+    market: bool = False,
+    as_of: str = "kickoff",
+    upcoming: bool = False,
+) -> Panel:
     "The winner of each game, ties left out and counted; or its margin, or its points."
     from lineupiq.data.games import game_panel
     from lineupiq.data.nfl import load_game_tables
+
     return game_panel(load_game_tables(path), target=target, market=market, upcoming=upcoming, as_of=as_of)
 
 # %% ../../nbs/01_data/14_sources.ipynb #3b3dd7e4
-@source("league", ("position", "target", "market", "seed"), "a simulated league whose true expectations are known: games, by --target margin or total their points, or players with --position and --target")
+@source(
+    "league",
+    ("position", "target", "market", "seed"),
+    "a simulated league whose true expectations are known: games, by --target margin or total their points, or players with --position and "
+    "--target",
+)
 def simulated(position: str | None = None, target: str | None = None, market: bool = False, seed: int = 0) -> Panel:
     "Games of a simulated league, or its players' statistics."
     from lineupiq.data.games import TARGETS, game_panel
     from lineupiq.data.nfl import nfl_tables
     from lineupiq.data.players import player_panel
     from lineupiq.data.simulate import league
+
     tables = nfl_tables(league(seed=seed).parts)
     games = not position and (target or "home_win") in TARGETS
-    panel = game_panel(tables, target=target or "home_win", market=market) if games else player_panel(tables, position or "WR", target or "receiving_yards")
+    panel = (
+        game_panel(tables, target=target or "home_win", market=market)
+        if games
+        else player_panel(tables, position or "WR", target or "receiving_yards")
+    )
     return replace(panel, name="league (simulated)")
 
 # %% ../../nbs/01_data/14_sources.ipynb #45acc561
@@ -367,7 +549,10 @@ def named_source(
             raise ConfigError(f"the source {data} does not take {said}", expected=", ".join(entry.options))
         return entry
     if not str(data).lower().endswith((".yaml", ".yml")):
-        raise ConfigError(f"unknown source '{data}'{did_you_mean(str(data), SOURCES)}", expected=f"{', '.join(SOURCES)}, or a .yaml that describes a table")
+        raise ConfigError(
+            f"unknown source '{data}'{did_you_mean(str(data), SOURCES)}",
+            expected=f"{', '.join(SOURCES)}, or a .yaml that describes a table",
+        )
     return None
 
 # %% ../../nbs/01_data/14_sources.ipynb #995b403f
@@ -386,4 +571,6 @@ def load_panel(
     allowed = {"path"} if to_fit else {"path", "upcoming"}
     if odd := sorted(set(given) - allowed):
         raise ConfigError(f"a table does not take {', '.join('--' + o.replace('_', '-') for o in odd)}", fix="say it in the YAML")
-    return table_panel(data, given.get("path"), to_fit, described, trained_on, with_earlier=not to_fit, whole_past=not to_fit and not given.get("upcoming"))
+    return table_panel(
+        data, given.get("path"), to_fit, described, trained_on, with_earlier=not to_fit, whole_past=not to_fit and not given.get("upcoming")
+    )

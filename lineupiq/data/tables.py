@@ -38,11 +38,15 @@ __all__ = ['log', 'ROLES', 'OUTCOMES', 'EARLIER', 'TableConfig', 'table_config',
 @dataclass
 class TableConfig:
     "The keys that a YAML about a table may have."
+
     task: Literal["regression", "binary", "multiclass"]  # what the label is
     time: str  # column: when the prediction is made
     label: str  # column: what happened
-    path: str | None = None  # parquet or CSV; relative to the YAML; a folder is read with all below it, and SYMBOL=VALUE in a folder's name is a column; null: given with --path
-    features: Any = None  # mapping name -> numeric, category or count; or a list of numeric columns; beside history or calendar: what else is used
+    # parquet or CSV; relative to the YAML; a folder is read with all below it, and SYMBOL=VALUE in a folder's name is a column; null: given
+    # with --path
+    path: str | None = None
+    # mapping name -> numeric, category or count; or a list of numeric columns; beside history or calendar: what else is used
+    features: Any = None
     history: tuple[History, ...] = ()  # what the library tells of the past, e.g. loaves: {last: [1, 7], mean: [7]}
     calendar: tuple[CalendarEntry, ...] = ()  # what a date says by itself, e.g. [weekday, holidays: DE]
     symbol: str | None = None  # column: who or what; none: one symbol
@@ -62,7 +66,8 @@ class TableConfig:
     sort: bool = False  # True: sort times that run backwards
     as_of: str | None = None  # no row may be later
     drop_missing_target: bool = False  # True: drop rows without a label and log the count
-    unseen: Literal["unknown", "error"] = "unknown"  # values of a category that training did not have: counted as unknown with a warning, or refused
+    # values of a category that training did not have: counted as unknown with a warning, or refused
+    unseen: Literal["unknown", "error"] = "unknown"
     upcoming: bool = False  # True: rows without a label are kept, to be predicted
     games: Any = None  # instead of time, label and features: which columns are a game, see the page leagues
 
@@ -76,7 +81,13 @@ class TableConfig:
     def numbers(self) -> list[str]:
         "Columns of the file that are used as numbers."
         listed = [f.name for f in manifest(self.features or []) if f.kind != "category"]
-        columns = [*listed, *self.references.values(), *(h.column for h in self.history), *([self.label] if self.task == "regression" else []), *([self.weight] if self.weight else [])]
+        columns = [
+            *listed,
+            *self.references.values(),
+            *(h.column for h in self.history),
+            *([self.label] if self.task == "regression" else []),
+            *([self.weight] if self.weight else []),
+        ]
         taken = {getattr(self, role) for role in ROLES if role not in ("label", "weight")}
         return [c for c in dict.fromkeys(columns) if c not in taken]
 
@@ -98,7 +109,13 @@ def table_config(
     data = read_yaml(description) if in_file else dict(description)
     text = Path(description).expanduser().read_text(encoding="utf-8-sig") if in_file else ""
     if in_file and "source" in data:
-        raise ConfigError("a description of a named source, not of a table", where=str(description), found=f"source: {data['source']}", expected="a table's keys: path, task, time, label …", fix="give the file to --data, or in Python to read_source(DataRequest(FILE))")
+        raise ConfigError(
+            "a description of a named source, not of a table",
+            where=str(description),
+            found=f"source: {data['source']}",
+            expected="a table's keys: path, task, time, label …",
+            fix="give the file to --data, or in Python to read_source(DataRequest(FILE))",
+        )
     if "games" in data:
         return _league_config(data, str(description) if in_file else "table", text)
     made, problems = {}, []
@@ -115,7 +132,11 @@ def table_config(
         problems.append("drop_missing_target and upcoming: both true, but a row without a label is either dropped or kept; set one of them")
     if data.get("label_end") and data.get("label_lag"):
         problems.append("label_end and label_lag: two answers to when a label is known; keep one of them")
-    problems += [f"features: '{f}' is the name of a role; say {f}: {f} too, or rename the column" for f in listed if f in ROLES and f not in OUTCOMES and data.get(f) != f]
+    problems += [
+        f"features: '{f}' is the name of a role; say {f}: {f} too, or rename the column"
+        for f in listed
+        if f in ROLES and f not in OUTCOMES and data.get(f) != f
+    ]
     problems += _made_problems(made.get("history", ()), made.get("calendar", ()), listed, data)
     raise_problems(problems, str(description) if in_file else "table", text)
     cfg = TableConfig(**data, **made)
@@ -129,16 +150,29 @@ def _made_problems(history: Sequence[History], calendar: Sequence[CalendarEntry]
     names = [*(c.feature.name for c in calendar), *(f.name for h in history for f in h.features)]
     beside = data.get("references")
     taken = {*map(str, listed), *ROLES, *(map(str, beside.values()) if isinstance(beside, Mapping) else ())}
-    out = [f"{'calendar' if n in [c.feature.name for c in calendar] else 'history'}: makes '{n}', which is listed as a column too; leave one of them out" for n in names if n in taken]
+    out = [
+        f"{'calendar' if n in [c.feature.name for c in calendar] else 'history'}: makes '{n}', which is listed as a column too; leave one "
+        "of them out"
+        for n in names
+        if n in taken
+    ]
     used = dict.fromkeys(c for h in history for c in (h.column, h.beside) if c in ROLES and data.get(c) != c)
     out += [f"history: '{c}' is the name of a role; say {c}: {c} too, or rename the column" for c in used]
-    return out + [f"history.{h.column}: times are no numbers" for h in history if h.column in (data.get("time"), data.get("label_end"), data.get("known_at"))]
+    return out + [
+        f"history.{h.column}: times are no numbers"
+        for h in history
+        if h.column in (data.get("time"), data.get("label_end"), data.get("known_at"))
+    ]
 
 # %% ../../nbs/01_data/13b_tables.ipynb #7c6b5c24
 def _league_config(data: Mapping[str, Any], where: str, text: str) -> TableConfig:
     "A table of games: what the library makes needs no columns for label, time and features."
     known = ("name", "path", "task", "timezone", "decimal", "games")
-    problems = [f"{k}: {'made by the library from games' if k in TableConfig.__dataclass_fields__ else 'unknown key' + did_you_mean(str(k), known)}" for k in data if k not in known]
+    problems = [
+        f"{k}: {'made by the library from games' if k in TableConfig.__dataclass_fields__ else 'unknown key' + did_you_mean(str(k), known)}"
+        for k in data
+        if k not in known
+    ]
     plain = {k: v for k, v in data.items() if k in known and k != "games"}
     games = data["games"]
     if not isinstance(games, Mapping):
@@ -155,7 +189,8 @@ def _joined(
     key: list[str],  # columns that name a row
     label: str,  # column: what happened
 ) -> pd.DataFrame:  # one table
-    "Files one after the other; a row that a later file has again, perhaps with its outcome by now, is taken from there, but an outcome is never taken away."
+    """Files one after the other; a row that a later file has again, perhaps with its outcome by now, is taken from there, but an outcome is
+    never taken away."""
     if len(tables) == 1:
         return tables[0]
     raw = pd.concat(tables, ignore_index=True)
@@ -189,7 +224,9 @@ def table_files(
 ) -> list[Path]:
     "The files of a table."
     if path is None and cfg.path is None:
-        raise ConfigError("path: missing: the table's file is not said", where=str(description)[:120], fix="add path to the YAML, or give --path")
+        raise ConfigError(
+            "path: missing: the table's file is not said", where=str(description)[:120], fix="add path to the YAML, or give --path"
+        )
     root = table_root(description)
     files = find_tables(root / Path(str(cfg.path)).expanduser() if path is None else path)
     if not files:
@@ -212,16 +249,34 @@ def _refuse_commas(table: pd.DataFrame, column: str, file: str) -> None:
         return
     text = table[column].astype("string").str.strip().fillna("")
     number = text.str.fullmatch(COMMA.pattern) | text.isin(["", *GAPS])
-    comma, point = (text.str.fullmatch(r"[+-]?[\d.]+,\d+")).to_numpy(dtype=bool), (text.str.contains(".", regex=False) & ~text.str.contains(",", regex=False)).to_numpy(dtype=bool)
+    comma, point = (
+        (text.str.fullmatch(r"[+-]?[\d.]+,\d+")).to_numpy(dtype=bool),
+        (text.str.contains(".", regex=False) & ~text.str.contains(",", regex=False)).to_numpy(dtype=bool),
+    )
     words = ~(number | comma | point).to_numpy(dtype=bool)
     if not comma.any() or text.str.endswith("%").any():
         return
     if words.any() or point.any():
         odd = words if words.any() else point if point.sum() <= comma.sum() else comma
-        what, found = ("a value that is no number", repr(text[words].iloc[0][:40])) if words.any() else ("commas and points before the decimals in one column", f"{text[comma].iloc[0]!r} and {text[point].iloc[0]!r}")
-        raise DataError(what, where=f"{file}, column '{column}', {first_rows(odd)}", found=found, expected="numbers in one form", fix='write a point before the decimals throughout, or a comma throughout and decimal: "," in the YAML')
-    raise DataError("commas that may stand before decimals or between thousands", where=f"{file}, column '{column}', {first_rows(comma)}", found=repr(text[comma].iloc[0]), expected="numbers, with a point before the decimals",
-                    fix='write a point before the decimals, or say decimal: "," in the YAML')
+        what, found = (
+            ("a value that is no number", repr(text[words].iloc[0][:40]))
+            if words.any()
+            else ("commas and points before the decimals in one column", f"{text[comma].iloc[0]!r} and {text[point].iloc[0]!r}")
+        )
+        raise DataError(
+            what,
+            where=f"{file}, column '{column}', {first_rows(odd)}",
+            found=found,
+            expected="numbers in one form",
+            fix='write a point before the decimals throughout, or a comma throughout and decimal: "," in the YAML',
+        )
+    raise DataError(
+        "commas that may stand before decimals or between thousands",
+        where=f"{file}, column '{column}', {first_rows(comma)}",
+        found=repr(text[comma].iloc[0]),
+        expected="numbers, with a point before the decimals",
+        fix='write a point before the decimals, or say decimal: "," in the YAML',
+    )
 
 
 def table_rows(
@@ -241,7 +296,9 @@ def table_rows(
         for t, file in zip(tables, (*before, *files), strict=True):
             _refuse_commas(t, column, file.name)
         have = [k for k, t in enumerate(tables) if column in t and t[column].notna().any()]
-        for k, part in zip(have, one_scale([tables[k][column] for k in have], column, [(*before, *files)[k].name for k in have]), strict=True):
+        for k, part in zip(
+            have, one_scale([tables[k][column] for k in have], column, [(*before, *files)[k].name for k in have]), strict=True
+        ):
             if not pd.api.types.is_numeric_dtype(tables[k][column]):
                 tables[k][column] = part
     raw = _joined(tables, [c for c in (cfg.symbol, cfg.time) if c], cfg.label)
@@ -253,25 +310,37 @@ def table_rows(
 def _columns_of(cfg: TableConfig) -> list[str]:
     "Every column of the file that a description names."
     roles = [c for role in ROLES if (c := getattr(cfg, role))]
-    return list(dict.fromkeys([*roles, *cfg.references.values(), *(cfg.features or []), *(c for h in cfg.history for c in (h.column, h.beside) if c)]))
+    return list(
+        dict.fromkeys(
+            [*roles, *cfg.references.values(), *(cfg.features or []), *(c for h in cfg.history for c in (h.column, h.beside) if c)]
+        )
+    )
 
 
 def _large_rows(cfg: TableConfig, files: Sequence[Path], to_fit: bool) -> pd.DataFrame:
     "The rows of parquet files by time and symbol, their numbers on disk."
+
     def cleaned(key: pd.DataFrame) -> pd.DataFrame:
         if cfg.symbol in key:
             key[cfg.symbol] = to_codes(key[cfg.symbol], cfg.symbol)
         return key
 
     def order(key: pd.DataFrame) -> np.ndarray | None:
-        frame = pd.DataFrame({"symbol": key[cfg.symbol] if cfg.symbol else cfg.name, "time": clean_time(key[cfg.time], "time", cfg.timezone)})
+        frame = pd.DataFrame(
+            {"symbol": key[cfg.symbol] if cfg.symbol else cfg.name, "time": clean_time(key[cfg.time], "time", cfg.timezone)}
+        )
         rows = time_order(frame, Cleaning(sort=cfg.sort))
-        gone = key[[c for c in (cfg.label, cfg.label_end) if c in key]].isna().any(axis=1).to_numpy() if cfg.drop_missing_target and to_fit else np.zeros(len(key), bool)
+        gone = (
+            key[[c for c in (cfg.label, cfg.label_end) if c in key]].isna().any(axis=1).to_numpy()
+            if cfg.drop_missing_target and to_fit
+            else np.zeros(len(key), bool)
+        )
         if not gone.any():
             return rows
         log.warning("drop_missing_target: dropped %d of %d rows without a label", gone.sum(), len(key))
         rows = np.arange(len(key)) if rows is None else rows
         return rows[~gone[rows]]
+
     return map_tables(files, _columns_of(cfg), [c for c in (cfg.symbol, cfg.time, cfg.label, cfg.label_end) if c], cleaned, order)
 
 # %% ../../nbs/01_data/13b_tables.ipynb #bc2a12d6
@@ -288,17 +357,36 @@ def rows_panel(
     "The panel of a table's rows."
     if cfg.features is None and not cfg.history and not cfg.calendar:
         taken = {getattr(cfg, role) for role in ROLES}
-        raise ConfigError("features is missing: features are never chosen automatically", where=where, found=f"candidates: {', '.join(str(c) for c in raw.columns if c not in taken)[:300]}",
-                          fix="list the columns that were known at `time`, each with its kind: numeric, category or count")
+        raise ConfigError(
+            "features is missing: features are never chosen automatically",
+            where=where,
+            found=f"candidates: {', '.join(str(c) for c in raw.columns if c not in taken)[:300]}",
+            fix="list the columns that were known at `time`, each with its kind: numeric, category or count",
+        )
     frame = _with_roles(raw, cfg, where, to_fit, own)
     if cfg.history or cfg.calendar:
         frame = _with_made(frame, raw, cfg, where)
     missing = "drop" if cfg.drop_missing_target and to_fit else "upcoming" if cfg.upcoming or not to_fit else "error"
-    panel = make_panel(frame, cfg.manifest, task=cfg.task, name=cfg.name, horizon=cfg.horizon, label_kind=cfg.label_kind, references=cfg.references,
-                       cleaning=Cleaning(sort=cfg.sort, timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing, copy=not own), to_fit=to_fit)
+    panel = make_panel(
+        frame,
+        cfg.manifest,
+        task=cfg.task,
+        name=cfg.name,
+        horizon=cfg.horizon,
+        label_kind=cfg.label_kind,
+        references=cfg.references,
+        cleaning=Cleaning(sort=cfg.sort, timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing, copy=not own),
+        to_fit=to_fit,
+    )
     known = panel.y[panel.labelled] if cfg.label_kind == "count" else np.empty(0)
     if (odd := (known < 0) | (known % 1 != 0)).any():
-        raise DataError("labels that are no counts", where=f"column '{cfg.label}'", found=str(known[odd][:3]), expected="whole numbers from 0 up", fix="leave label_kind out")
+        raise DataError(
+            "labels that are no counts",
+            where=f"column '{cfg.label}'",
+            found=str(known[odd][:3]),
+            expected="whole numbers from 0 up",
+            fix="leave label_kind out",
+        )
     return panel
 
 # %% ../../nbs/01_data/13b_tables.ipynb #54eaeae8
@@ -323,7 +411,9 @@ def row_times(
     "When each row was decided, and when its outcome was known."
     frame = _with_roles(raw, cfg, "the table")
     time = clean_time(frame["time"], "time", cfg.timezone)
-    return naive_utc(time), naive_utc(clean_time(frame["label_end"], "label_end", cfg.timezone, missing_ok=True)) if "label_end" in frame else naive_utc(time)
+    return naive_utc(time), naive_utc(
+        clean_time(frame["label_end"], "label_end", cfg.timezone, missing_ok=True)
+    ) if "label_end" in frame else naive_utc(time)
 
 # %% ../../nbs/01_data/13b_tables.ipynb #4c232ada
 def table_panel(
@@ -338,9 +428,15 @@ def table_panel(
     "A panel from somebody's own table."
     cfg = described or table_config(description)
     files = table_files(description, cfg, path)
-    before = _earlier_files(description, cfg, files, trained_on) if (cfg.history or cfg.games or whole_past) and path is not None and not to_fit else []
+    before = (
+        _earlier_files(description, cfg, files, trained_on)
+        if (cfg.history or cfg.games or whole_past) and path is not None and not to_fit
+        else []
+    )
     if cfg.games is not None:
-        return league_panel(game_rows(cfg.games, [*before, *files], cfg.decimal), cfg.games, cfg.task, cfg.name, table_root(description), cfg.timezone)
+        return league_panel(
+            game_rows(cfg.games, [*before, *files], cfg.decimal), cfg.games, cfg.task, cfg.name, table_root(description), cfg.timezone
+        )
     large = not before and is_large(files, _columns_of(cfg))
     raw = _large_rows(cfg, files, to_fit) if large else table_rows(cfg, files, before)
     if to_fit:
@@ -355,14 +451,29 @@ def table_panel(
 def _tell_of_times(cfg: TableConfig) -> None:
     "What the description leaves open about when things are known."
     if not cfg.label_end and not cfg.label_lag:
-        more = f", and the history of {cfg.label} has the outcome of every earlier row" if any(h.column == cfg.label for h in cfg.history) else ""
-        log.warning("neither label_end nor label_lag is given: each label counts as known at the row's own time, so nothing is purged between training and test%s", more)
+        more = (
+            f", and the history of {cfg.label} has the outcome of every earlier row"
+            if any(h.column == cfg.label for h in cfg.history)
+            else ""
+        )
+        log.warning(
+            "neither label_end nor label_lag is given: each label counts as known at the row's own time, so nothing is purged between "
+            "training and test%s",
+            more,
+        )
     listed = {*(cfg.features or []), *cfg.references.values(), *cfg.outcomes}
     for column in dict.fromkeys(h.column for h in cfg.history if h.outcome is None and h.column not in listed):
-        log.warning("history: %s is no feature, and counts as known at its row's own time; if it is known only with %s, say outcome: true in its entry (false: it is known at once)", column, cfg.label)
+        log.warning(
+            "history: %s is no feature, and counts as known at its row's own time; if it is known only with %s, say outcome: true in its "
+            "entry (false: it is known at once)",
+            column,
+            cfg.label,
+        )
 
 # %% ../../nbs/01_data/13b_tables.ipynb #14c61dc0
-def _earlier_files(description: str | Path | Mapping[str, Any], cfg: TableConfig, files: Sequence[Path], trained_on: Sequence[str | Path]) -> list[Path]:
+def _earlier_files(
+    description: str | Path | Mapping[str, Any], cfg: TableConfig, files: Sequence[Path], trained_on: Sequence[str | Path]
+) -> list[Path]:
     "The files that the rows' history begins in, without those that were given."
     if not trained_on and cfg.path is None:
         return []
@@ -372,8 +483,13 @@ def _earlier_files(description: str | Path | Mapping[str, Any], cfg: TableConfig
         if not (cfg.history or cfg.games) or _has_outcomes(cfg, files):
             log.warning("the past comes from the given files alone: %s is not there", Path(err.where).resolve())
             return []
-        raise DataError("the history of these rows cannot be made: the table that they follow is not there", where=str(Path(err.where).resolve()), found="no such file",
-                        expected="the rows that the model was trained on", fix="put it back, or give it along with the new rows: --path OLD --path NEW") from None
+        raise DataError(
+            "the history of these rows cannot be made: the table that they follow is not there",
+            where=str(Path(err.where).resolve()),
+            found="no such file",
+            expected="the rows that the model was trained on",
+            fix="put it back, or give it along with the new rows: --path OLD --path NEW",
+        ) from None
     given = {f.resolve() for f in files}
     return [f for f in earlier if f.resolve() not in given]
 
@@ -395,11 +511,21 @@ def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = 
     gone = [c for c in wanted if c not in raw.columns]
     if gone:
         hints = "; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in gone)
-        raise DataError(f"{len(gone)} column(s) missing", where=where, found=hints, expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}")
+        raise DataError(
+            f"{len(gone)} column(s) missing",
+            where=where,
+            found=hints,
+            expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}",
+        )
     known = [c for c in (cfg.label, cfg.label_end) if c and c in listed]
     if known:
         from lineupiq.base import LeakError
-        raise LeakError("the label is listed as a feature" if cfg.label in known else "the label's end is listed as a feature", where=f"features: {known[0]}", fix="remove it from features")
+
+        raise LeakError(
+            "the label is listed as a feature" if cfg.label in known else "the label's end is listed as a feature",
+            where=f"features: {known[0]}",
+            fix="remove it from features",
+        )
     taken = [c for c in dict.fromkeys([*listed, *cfg.references.values(), EARLIER]) if c in raw]
     more = {role: raw[column] for role, column in roles.items()} | ({} if cfg.symbol else {"symbol": cfg.name})
     if cfg.label_lag:
@@ -426,4 +552,6 @@ def _later(time: pd.Series, cfg: TableConfig, where: str) -> pd.Series:
     except (OverflowError, ValueError) as err:
         if isinstance(err, LineupIQError):
             raise
-        raise ConfigError("label_lag is too long", where=where, found=repr(cfg.label_lag), expected="a label that is known before the year 2262") from None
+        raise ConfigError(
+            "label_lag is too long", where=where, found=repr(cfg.label_lag), expected="a label that is known before the year 2262"
+        ) from None

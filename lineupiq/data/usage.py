@@ -11,7 +11,19 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, did_you_mean
-from .lineups import ANNOUNCED, UNLISTED, WORK, after_each, depth_rank, is_out, last_list, last_starters, list_status, reported, starters
+from lineupiq.data.lineups import (
+    ANNOUNCED,
+    UNLISTED,
+    WORK,
+    after_each,
+    depth_rank,
+    is_out,
+    last_list,
+    last_starters,
+    list_status,
+    reported,
+    starters,
+)
 from .nfl import GAME_HOURS, next_games, past_means
 from .nfl_as_of import AsOf, read_as_of, tables_until
 from .panel import Cleaning, Feature, Panel, make_panel, with_notes
@@ -26,10 +38,15 @@ def rostered(
     rosters: pd.DataFrame,  # with known_at
 ) -> pd.DataFrame:  # player_id, position, team, season, week, game_id, kickoff, decided, ready
     "Everybody on an active roster, before each game."
-    asked = games[["game_id", "team", "season", "week", "kickoff", "decided", "ready"]].assign(known_at=last_list(rosters, games)).dropna(subset="known_at")
+    asked = (
+        games[["game_id", "team", "season", "week", "kickoff", "decided", "ready"]]
+        .assign(known_at=last_list(rosters, games))
+        .dropna(subset="known_at")
+    )
     names = rosters.loc[rosters["status"].isin(ACTIVE) & rosters["position"].isin(POSITIONS), ["player_id", "position", "team", "known_at"]]
     both = asked.merge(names.drop_duplicates(["player_id", "team", "known_at"], keep="last"), on=["team", "known_at"])
-    newest = both.sort_values("known_at", kind="stable").drop_duplicates(["player_id", "season", "week"], keep="last")  # two teams list a player who has moved
+    # two teams list a player who has moved
+    newest = both.sort_values("known_at", kind="stable").drop_duplicates(["player_id", "season", "week"], keep="last")
     return newest.sort_index().drop(columns="known_at").reset_index(drop=True)
 
 # %% ../../nbs/01_data/12a_usage.ipynb #62163615
@@ -39,30 +56,61 @@ LATELY = ("used", "started", "dressed", "snap_share")
 def _history(asked: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     "Weeks on a list and rows that are asked about, with what was done in them."
     rosters = tables["rosters"]
-    listed = rosters.loc[rosters["status"] != "CUT", ["player_id", "team", "season", "week", "status"]].drop_duplicates(["player_id", "team", "season", "week"], keep="last")
+    listed = rosters.loc[rosters["status"] != "CUT", ["player_id", "team", "season", "week", "status"]].drop_duplicates(
+        ["player_id", "team", "season", "week"], keep="last"
+    )
     rows = listed.merge(games[["team", "season", "week", "kickoff", "qb_id", "points"]], on=["team", "season", "week"])
-    new = asked[["player_id", "team", "season", "week"]].merge(listed, on=["player_id", "team", "season", "week"], how="left", indicator=True).query("_merge == 'left_only'").drop(columns="_merge")
-    rows = pd.concat([rows, new.merge(games[["team", "season", "week", "kickoff", "qb_id", "points"]], on=["team", "season", "week"])], ignore_index=True)
-    rows = rows.merge(asked[["player_id", "team", "season", "week"]].assign(asked=True), on=["player_id", "team", "season", "week"], how="left")
+    new = (
+        asked[["player_id", "team", "season", "week"]]
+        .merge(listed, on=["player_id", "team", "season", "week"], how="left", indicator=True)
+        .query("_merge == 'left_only'")
+        .drop(columns="_merge")
+    )
+    rows = pd.concat(
+        [rows, new.merge(games[["team", "season", "week", "kickoff", "qb_id", "points"]], on=["team", "season", "week"])], ignore_index=True
+    )
+    rows = rows.merge(
+        asked[["player_id", "team", "season", "week"]].assign(asked=True), on=["player_id", "team", "season", "week"], how="left"
+    )
     rows["asked"] = rows["asked"].notna()
     stats = tables["player_stats"]
     work = stats[["player_id", "team", "season", "week"]].assign(used=(stats[list(USAGE)].fillna(0).sum(axis=1) > 0).astype(float))
     rows = rows.merge(work, on=["player_id", "team", "season", "week"], how="left")
     played = rows["points"].notna()
-    rows = rows.assign(used=rows["used"].fillna(0.0).where(played), started=(rows["qb_id"] == rows["player_id"]).astype(float).where(played & rows["qb_id"].notna()), dressed=(rows["status"] == "ACT").astype(float).where(played))
-    return _with_snaps(rows, tables).sort_values(["season", "week", "asked", "kickoff", "player_id", "team"], ascending=[True, True, False, True, True, True]).reset_index(drop=True)  # another team's list of the week comes behind the row that is asked about
+    rows = rows.assign(
+        used=rows["used"].fillna(0.0).where(played),
+        started=(rows["qb_id"] == rows["player_id"]).astype(float).where(played & rows["qb_id"].notna()),
+        dressed=(rows["status"] == "ACT").astype(float).where(played),
+    )
+    # another team's list of the week comes behind the row that is asked about
+    return (
+        _with_snaps(rows, tables)
+        .sort_values(["season", "week", "asked", "kickoff", "player_id", "team"], ascending=[True, True, False, True, True, True])
+        .reset_index(drop=True)
+    )
 
 
 def _with_snaps(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     "The part of the snaps that he was on the field for; 0 where the game was counted and he was not, missing where it was not counted."
-    snaps, ids = tables["snap_counts"], tables["players"].dropna(subset=["pfr_id"]) if "pfr_id" in tables["players"] else tables["players"].iloc[:0]
+    snaps, ids = (
+        tables["snap_counts"],
+        tables["players"].dropna(subset=["pfr_id"]) if "pfr_id" in tables["players"] else tables["players"].iloc[:0],
+    )
     if not len(snaps) or not len(ids):
         return rows.assign(snap_share=np.nan)
     names = ids.drop_duplicates("pfr_id").set_index("pfr_id")["player_id"]
     counted = snaps[["team", "season", "week"]].drop_duplicates().assign(counted=True)
-    share = snaps.assign(player_id=snaps["pfr_player_id"].map(names), snap_share=pd.to_numeric(snaps["offense_pct"])).dropna(subset="player_id").drop_duplicates(["player_id", "season", "week"], keep="last")
-    rows = rows.merge(share[["player_id", "season", "week", "snap_share"]], on=["player_id", "season", "week"], how="left").merge(counted, on=["team", "season", "week"], how="left")
-    return rows.assign(snap_share=rows["snap_share"].where(rows["snap_share"].notna() | rows["counted"].isna(), 0.0)).drop(columns="counted")
+    share = (
+        snaps.assign(player_id=snaps["pfr_player_id"].map(names), snap_share=pd.to_numeric(snaps["offense_pct"]))
+        .dropna(subset="player_id")
+        .drop_duplicates(["player_id", "season", "week"], keep="last")
+    )
+    rows = rows.merge(share[["player_id", "season", "week", "snap_share"]], on=["player_id", "season", "week"], how="left").merge(
+        counted, on=["team", "season", "week"], how="left"
+    )
+    return rows.assign(snap_share=rows["snap_share"].where(rows["snap_share"].notna() | rows["counted"].isna(), 0.0)).drop(
+        columns="counted"
+    )
 
 
 def _lately(asked: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
@@ -71,7 +119,12 @@ def _lately(asked: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     last = past_means(history, "player_id", LATELY, (1,), None).set_axis([f"{c}_last" for c in LATELY], axis=1)
     count = history.groupby("player_id", sort=False).cumcount().astype(float).rename("weeks_listed")
     known = pd.concat([history[["player_id", "team", "season", "week", "used", "started"]], means, last, count], axis=1)
-    return asked[["player_id", "team", "season", "week"]].merge(known, on=["player_id", "team", "season", "week"], how="left").drop(columns=["player_id", "team", "season", "week"]).set_axis(asked.index)
+    return (
+        asked[["player_id", "team", "season", "week"]]
+        .merge(known, on=["player_id", "team", "season", "week"], how="left")
+        .drop(columns=["player_id", "team", "season", "week"])
+        .set_axis(asked.index)
+    )
 
 # %% ../../nbs/01_data/12a_usage.ipynb #5d71d9a7
 PRACTICE = {"Full": 1.0, "Limited": 2.0, "Did Not": 3.0, "DNP": 3.0, "Out": 3.0}  # how the word begins -> the less, the more
@@ -95,7 +148,10 @@ def _said(asked: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.Data
     out = pd.DataFrame({"inactive": (status["status"] == "INA").astype(float)}, index=asked.index)
     if not len(tables["injuries"]):
         return out
-    last = games[["team", "game_id"]].assign(**{c: games.groupby("team", sort=False)[c].shift(1) for c in ("season", "week")}, decided=games.groupby("team", sort=False)["kickoff"].shift(1))
+    last = games[["team", "game_id"]].assign(
+        **{c: games.groupby("team", sort=False)[c].shift(1) for c in ("season", "week")},
+        decided=games.groupby("team", sort=False)["kickoff"].shift(1),
+    )
     before = asked[["player_id", "team", "game_id"]].merge(last, on=["team", "game_id"], how="left").set_axis(asked.index)
     return out.join(_levels(asked, tables["injuries"])).join(_levels(before, tables["injuries"]).add_suffix("_before"))
 
@@ -106,8 +162,19 @@ def _order(asked: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFr
     peers = asked[["game_id", "team", "position", "player_id"]].assign(rank=rank.fillna(UNLISTED), out=out)
     pairs = peers.merge(peers, on=["game_id", "team", "position"], suffixes=("", "_other")).query("player_id != player_id_other")
     ahead = pairs["rank_other"] < pairs["rank"]
-    counts = pairs.assign(in_front=ahead & ~pairs["out_other"], in_front_out=ahead & pairs["out_other"], peers_out=pairs["out_other"]).groupby(["game_id", "team", "player_id"])[["in_front", "in_front_out", "peers_out"]].sum().astype(float).reset_index()
-    made = asked[["game_id", "team", "player_id"]].merge(counts, on=["game_id", "team", "player_id"], how="left").fillna({"in_front": 0.0, "in_front_out": 0.0, "peers_out": 0.0}).set_axis(asked.index)
+    counts = (
+        pairs.assign(in_front=ahead & ~pairs["out_other"], in_front_out=ahead & pairs["out_other"], peers_out=pairs["out_other"])
+        .groupby(["game_id", "team", "player_id"])[["in_front", "in_front_out", "peers_out"]]
+        .sum()
+        .astype(float)
+        .reset_index()
+    )
+    made = (
+        asked[["game_id", "team", "player_id"]]
+        .merge(counts, on=["game_id", "team", "player_id"], how="left")
+        .fillna({"in_front": 0.0, "in_front_out": 0.0, "peers_out": 0.0})
+        .set_axis(asked.index)
+    )
     return made[["in_front", "in_front_out", "peers_out"]].where(rank.notna(), np.nan).assign(depth_rank=rank, sits=out.astype(float))
 
 # %% ../../nbs/01_data/12a_usage.ipynb #7289e778
@@ -115,7 +182,16 @@ def _career(asked: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     "Shares, games and weeks off, as they stood when the row was decided."
     shares = [c for c in WORK if c in rows]
     played = rows[~rows["upcoming"]]
-    state = after_each(played.assign(**played[shares].fillna(0.0)), shares, 3.0).assign(player_id=played["player_id"], games_used=played.groupby("player_id").cumcount() + 1.0, last=played["kickoff"], over=played["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).sort_values("over", kind="stable")
+    state = (
+        after_each(played.assign(**played[shares].fillna(0.0)), shares, 3.0)
+        .assign(
+            player_id=played["player_id"],
+            games_used=played.groupby("player_id").cumcount() + 1.0,
+            last=played["kickoff"],
+            over=played["kickoff"] + pd.Timedelta(hours=GAME_HOURS),
+        )
+        .sort_values("over", kind="stable")
+    )
     keys = asked[["player_id", "decided"]].assign(row=np.arange(len(asked))).sort_values("decided", kind="stable")
     found = pd.merge_asof(keys, state, left_on="decided", right_on="over", by="player_id").sort_values("row").set_axis(asked.index)
     weeks = (asked["decided"] - found["last"]).dt.total_seconds() / (7 * 86400)
@@ -129,11 +205,13 @@ def past_frequency(
 ) -> pd.Series:  # (N,) the mean of the cell's outcomes in earlier weeks; of all cells where this one has none
     "The frequency so far, given a cell."
     frame = pd.DataFrame({"y": outcome, "cell": cell, "week": week})
+
     def before(by: list[str]) -> pd.DataFrame:
         sums = frame.groupby([*by, "week"])["y"].agg(["sum", "count"])
         grid = sums.unstack("week").stack("week", future_stack=True).fillna(0.0) if by else sums
         run = grid.groupby(level=by).cumsum() if by else grid.cumsum()
         return run - grid
+
     own = frame.join(before(["cell"]), on=["cell", "week"])
     every = frame.join(before([]), on="week")
     rate = own["sum"] / own["count"].where(own["count"] > 0)
@@ -142,13 +220,33 @@ def past_frequency(
 # %% ../../nbs/01_data/12a_usage.ipynb #54ae104f
 OUTCOMES = ("used", "started")
 USAGE_FEATURES = {
-    **{f"{c}_{how}": f"{what} {words}" for c, what in zip(LATELY, ("used", "started", "active", "part of the snaps"), strict=True) for how, words in (("last", "in his last week on a list"), ("mean3", "in his last 3 weeks on a list"), ("mean8", "in his last 8 weeks on a list"), ("ewma3", "in his weeks on a list, half-life 3"))},
-    "weeks_listed": "earlier weeks on a list", "games_used": "earlier games in which he was used, in any season", "log_weeks_off": "log(1 + weeks since the last of them), at most a year",
+    **{
+        f"{c}_{how}": f"{what} {words}"
+        for c, what in zip(LATELY, ("used", "started", "active", "part of the snaps"), strict=True)
+        for how, words in (
+            ("last", "in his last week on a list"),
+            ("mean3", "in his last 3 weeks on a list"),
+            ("mean8", "in his last 8 weeks on a list"),
+            ("ewma3", "in his weeks on a list, half-life 3"),
+        )
+    },
+    "weeks_listed": "earlier weeks on a list",
+    "games_used": "earlier games in which he was used, in any season",
+    "log_weeks_off": "log(1 + weeks since the last of them), at most a year",
     **{share: f"his share of the team's {work} in games in which he was used, half-life 3" for share, work in WORK.items()},
-    "inactive": "1 if the roster in force has him inactive", "report": "designation of this week as far as it was written: 0 not listed, 1 listed, 2 questionable, 3 doubtful, 4 out", "report_before": "the same, of the game before",
-    "practice": "practice of this week as far as it was written: 0 nothing, 1 full, 2 limited, 3 none", "practice_before": "the same, of the game before",
-    "depth_rank": "place on the depth chart in force; 9 if not on it", "in_front": "players of his position before him who are not out", "in_front_out": "players of his position before him who are out", "peers_out": "players of his position who are out",
-    "sits": "1 if it is known that he does not play", "starts": "1 if he is the quarterback who starts, as far as it is known", "week": "week of the season", "position": "QB, RB, WR or TE",
+    "inactive": "1 if the roster in force has him inactive",
+    "report": "designation of this week as far as it was written: 0 not listed, 1 listed, 2 questionable, 3 doubtful, 4 out",
+    "report_before": "the same, of the game before",
+    "practice": "practice of this week as far as it was written: 0 nothing, 1 full, 2 limited, 3 none",
+    "practice_before": "the same, of the game before",
+    "depth_rank": "place on the depth chart in force; 9 if not on it",
+    "in_front": "players of his position before him who are not out",
+    "in_front_out": "players of his position before him who are out",
+    "peers_out": "players of his position who are out",
+    "sits": "1 if it is known that he does not play",
+    "starts": "1 if he is the quarterback who starts, as far as it is known",
+    "week": "week of the season",
+    "position": "QB, RB, WR or TE",
 }
 
 
@@ -157,7 +255,16 @@ def _asked_features(asked: pd.DataFrame, games: pd.DataFrame, rows: pd.DataFrame
     starter = games[["game_id", "team"]].assign(starter=starters(games, tables), before=last_starters(games))
     who = asked[["game_id", "team"]].merge(starter, on=["game_id", "team"], how="left").set_axis(asked.index)
     starts = (who["starter"] == asked["player_id"]).astype(float).where(who["starter"].notna())
-    return pd.concat([_lately(asked, _history(asked, games, tables)), _said(asked, games, tables), _order(asked, tables), _career(asked, rows), starts.rename("starts")], axis=1).assign(week=asked["week"].astype(float), position=asked["position"])
+    return pd.concat(
+        [
+            _lately(asked, _history(asked, games, tables)),
+            _said(asked, games, tables),
+            _order(asked, tables),
+            _career(asked, rows),
+            starts.rename("starts"),
+        ],
+        axis=1,
+    ).assign(week=asked["week"].astype(float), position=asked["position"])
 
 
 def usage_panel(
@@ -180,25 +287,60 @@ def usage_panel(
     group = asked["season"].astype("int64") * 100 + asked["week"].astype("int64")
     coming = asked["game_id"].isin(next_games(games)["game_id"]) & upcoming
     over = known[outcome].notna()
-    frame = known.assign(symbol=asked["player_id"].astype(str), time=asked["decided"], label=known[outcome], season=asked["season"].astype("int64"), group=group, frequency=past_frequency(known[outcome], asked["position"] + last.astype(str), group),
-                         label_end=(asked["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~over), team=asked["team"], game_id=asked["game_id"])
+    frame = known.assign(
+        symbol=asked["player_id"].astype(str),
+        time=asked["decided"],
+        label=known[outcome],
+        season=asked["season"].astype("int64"),
+        group=group,
+        frequency=past_frequency(known[outcome], asked["position"] + last.astype(str), group),
+        label_end=(asked["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~over),
+        team=asked["team"],
+        game_id=asked["game_id"],
+    )
     keep = asked["ready"] & asked["position"].isin(wanted) & (over | coming)
     if not keep.any():
-        raise DataError("There are no rows to learn from.", where="table rosters", found=f"{len(asked)} rows of active rosters", fix="load more weeks, or another position")
+        raise DataError(
+            "There are no rows to learn from.",
+            where="table rosters",
+            found=f"{len(asked)} rows of active rosters",
+            fix="load more weeks, or another position",
+        )
     names = [name for name in USAGE_FEATURES if name in known and frame.loc[keep, name].nunique() > 1]
     shown = _names(tables)
     frame["player"] = frame["symbol"].map(shown).fillna(frame["symbol"])
-    features = [Feature(name, "category" if name == "position" else "numeric", USAGE_FEATURES[name], POSITIONS if name == "position" else ()) for name in names]
-    panel = make_panel(frame[keep].drop(columns=["used", "started"]), features, task="binary", name="nfl-usage", references={"frequency": "frequency"}, cleaning=Cleaning(sort=True, missing_target="upcoming"))
+    features = [
+        Feature(name, "category" if name == "position" else "numeric", USAGE_FEATURES[name], POSITIONS if name == "position" else ())
+        for name in names
+    ]
+    panel = make_panel(
+        frame[keep].drop(columns=["used", "started"]),
+        features,
+        task="binary",
+        name="nfl-usage",
+        references={"frequency": "frequency"},
+        cleaning=Cleaning(sort=True, missing_target="upcoming"),
+    )
     panel.shown = {"player": "player", "team": "team"}
-    return with_notes(panel, {"outcome": outcome, "announced": [name for name in ANNOUNCED if name in names], **({} if as_of.into is None else {"as_of": as_of.name})})
+    return with_notes(
+        panel,
+        {
+            "outcome": outcome,
+            "announced": [name for name in ANNOUNCED if name in names],
+            **({} if as_of.into is None else {"as_of": as_of.name}),
+        },
+    )
 
 
 def _names(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
     "Names of players by id."
     rosters = tables["rosters"]
     column = next((c for c in ("full_name", "player_name") if c in rosters), None)
-    return rosters.dropna(subset=column).drop_duplicates("player_id", keep="last").set_index("player_id")[column] if column else pd.Series(dtype="object")
+    return (
+        rosters.dropna(subset=column).drop_duplicates("player_id", keep="last").set_index("player_id")[column]
+        if column
+        else pd.Series(dtype="object")
+    )
 
 
 def _check_usage(tables: Mapping[str, pd.DataFrame], outcome: str, position: str | None, as_of: AsOf) -> None:
@@ -206,10 +348,23 @@ def _check_usage(tables: Mapping[str, pd.DataFrame], outcome: str, position: str
     if outcome not in OUTCOMES:
         raise ConfigError(f"unknown target '{outcome}'{did_you_mean(str(outcome), OUTCOMES)}", where="target", expected=", ".join(OUTCOMES))
     if position is not None and position not in POSITIONS:
-        raise ConfigError(f"unknown position '{position}'{did_you_mean(str(position), POSITIONS)}", where="position", expected=", ".join(POSITIONS))
+        raise ConfigError(
+            f"unknown position '{position}'{did_you_mean(str(position), POSITIONS)}", where="position", expected=", ".join(POSITIONS)
+        )
     if outcome == "started" and position not in (None, "QB"):
         raise ConfigError("who starts is known of quarterbacks only", where="position", found=str(position), expected="QB")
     if outcome == "started" and as_of.into is None:
-        raise ConfigError("who starts is known at kickoff, and nothing is left to predict", where="as_of", found=as_of.name, fix="make the rows as of tuesday, or of a time stamp")
+        raise ConfigError(
+            "who starts is known at kickoff, and nothing is left to predict",
+            where="as_of",
+            found=as_of.name,
+            fix="make the rows as of tuesday, or of a time stamp",
+        )
     if not len(tables["rosters"]):
-        raise DataError("There are no weekly rosters to build from.", where="table rosters", found="0 rows", expected="weekly rows with season, week, team, gsis_id, status and position", fix="add the file to the data folder")
+        raise DataError(
+            "There are no weekly rosters to build from.",
+            where="table rosters",
+            found="0 rows",
+            expected="weekly rows with season, week, team, gsis_id, status and position",
+            fix="add the file to the data folder",
+        )

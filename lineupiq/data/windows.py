@@ -30,6 +30,7 @@ __all__ = ['SPLITS', 'SEQUENCES', 'Runs', 'find_runs', 'gather', 'real_rows', 'u
 @dataclass(frozen=True)
 class Runs:
     "The order in which every symbol's unbroken rows lie side by side."
+
     order: np.ndarray  # (N,) row at each position
     position: np.ndarray  # (N,) position of each row
     first: np.ndarray  # (N,) position at which each position's run begins
@@ -39,7 +40,8 @@ class Runs:
     def __len__(self) -> int:
         return len(self.order)
 
-    def history(self,
+    def history(
+        self,
         length: int,  # rows that a window would like to have
     ) -> np.ndarray:  # (N,) how many each row has, itself included: 1 … length
         "Rows of history of each row."
@@ -114,9 +116,11 @@ def used_rows(
 # %% ../../nbs/01_data/03_windows.ipynb #426e7095
 class Windows(View):
     "Lookback windows of chosen rows: an array (N, T, F) that is gathered when it is read."
+
     ndim = 3
 
-    def __init__(self,
+    def __init__(
+        self,
         values: np.ndarray,  # (M, F) float32 rows in run order, shared by all splits; may be a memory map
         first: np.ndarray,  # (M,) where each position's run begins
         at: np.ndarray,  # (N,) positions of the chosen rows
@@ -149,7 +153,8 @@ class Windows(View):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return gather(self.values, self.first, self.at, self.length, self.pad).astype(dtype or self.dtype, copy=False)
 
-    def take(self,
+    def take(
+        self,
         rows: np.ndarray,  # (K,) positions, a mask or a slice among these windows
     ) -> Windows:
         "Some of the windows, still ungathered."
@@ -160,7 +165,12 @@ class Windows(View):
         used = used_rows(self.first, self.at, self.length)
         for start in range(0, len(used), 16_384):  # in pieces, so that the check holds no second table
             part = slice(start, start + 16_384)
-            check_values(self.values[part] if used[part].all() else self.values[part][used[part]], names, allow_nan, f"{where}, position {start} and later")
+            check_values(
+                self.values[part] if used[part].all() else self.values[part][used[part]],
+                names,
+                allow_nan,
+                f"{where}, position {start} and later",
+            )
 
 # %% ../../nbs/01_data/03_windows.ipynb #845252a8
 @patch(as_prop=True)
@@ -188,7 +198,8 @@ def flatten(self: Windows) -> np.ndarray:  # (N, T·F), oldest row first
 
 
 @patch
-def batches(self: Windows,
+def batches(
+    self: Windows,
     size: int = 256,  # windows at a time
     order: np.ndarray | None = None,  # (N,) order of reading; None = as they are
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # (rows, windows)
@@ -206,8 +217,9 @@ def window_rows(
 ) -> pd.DataFrame:  # (N, F) or (N, T·F) with names
     "Turn windows into rows for a tabular model."
     if how not in ("current", "flatten"):
-        raise ConfigError("unknown way of making rows", found=repr(how) + did_you_mean(str(how), ("current", "flatten")),
-                          expected="current or flatten")
+        raise ConfigError(
+            "unknown way of making rows", found=repr(how) + did_you_mean(str(how), ("current", "flatten")), expected="current or flatten"
+        )
     if np.ndim(X) == 2 and not isinstance(X, Windows):
         return X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X), columns=list(names))
     if how == "flatten":
@@ -228,6 +240,7 @@ SPLITS = ("train", "val", "test")
 @dataclass
 class TimeSeriesDataContainer:
     "Features, labels and weights of the three splits."
+
     X_train: Any  # (N, T, F) Windows or array, or (N, F)
     y_train: np.ndarray  # (N,)
     X_val: Any = None
@@ -270,7 +283,8 @@ def _misfits(
 
 # %% ../../nbs/01_data/03_windows.ipynb #350c0cf3
 @patch
-def get_split(self: TimeSeriesDataContainer,
+def get_split(
+    self: TimeSeriesDataContainer,
     name: str,  # train, val or test
 ) -> tuple[Any, np.ndarray, np.ndarray | None]:  # X, y, w
     "One split as features, labels and weights."
@@ -281,7 +295,8 @@ def get_split(self: TimeSeriesDataContainer,
 
 
 @patch
-def reshaped(self: TimeSeriesDataContainer,
+def reshaped(
+    self: TimeSeriesDataContainer,
     change: Callable[[Any], Any],  # what to do with every X, e.g. row_windows
 ) -> TimeSeriesDataContainer:
     "The container with every X changed; names follow a frame's columns."
@@ -290,7 +305,8 @@ def reshaped(self: TimeSeriesDataContainer,
 
 # %% ../../nbs/01_data/03_windows.ipynb #8dec816b
 @patch
-def as_rows(self: TimeSeriesDataContainer,
+def as_rows(
+    self: TimeSeriesDataContainer,
     how: str = "current",  # the newest row, or "flatten" = the whole window laid flat
 ) -> TimeSeriesDataContainer:
     "The container for tabular models: a row each."
@@ -327,8 +343,9 @@ def container_from_panel(
         about = frame[["time", "symbol"]].iloc[r].rename(columns={"time": "datetime"})
         parts["metadata"][split] = about.reset_index(drop=True).assign(index=r)
     symbols = frame["symbol"].unique()
-    return TimeSeriesDataContainer(**parts, feature_names=encoder.names, symbol=symbols[0] if len(symbols) == 1 else "all",
-                                   horizon=panel.horizon, seq_len=seq_len)
+    return TimeSeriesDataContainer(
+        **parts, feature_names=encoder.names, symbol=symbols[0] if len(symbols) == 1 else "all", horizon=panel.horizon, seq_len=seq_len
+    )
 
 # %% ../../nbs/01_data/03_windows.ipynb #6b108783
 SEQUENCES = Path("data/splits/sequences")  # where prepared windows are kept, below the project
@@ -343,8 +360,12 @@ def save_sequences(
     there = [s for s in SPLITS if getattr(box, f"X_{s}") is not None]
     views = [getattr(box, f"X_{s}") for s in there]
     if not all(isinstance(X, Windows) and X.values is views[0].values for X in views):
-        raise DataError("only windows that share their rows can be kept", found=", ".join(type(X).__name__ for X in views),
-                        expected="Windows", fix="make the container with container_from_panel")
+        raise DataError(
+            "only windows that share their rows can be kept",
+            found=", ".join(type(X).__name__ for X in views),
+            expected="Windows",
+            fix="make the container with container_from_panel",
+        )
     with atomic_folder(Path(root) / check_name(name, "the sequences' name")) as folder:
         arrays = {"rows": views[0].values, "first": views[0].first}
         for s in there:
@@ -355,8 +376,18 @@ def save_sequences(
                 about.to_parquet(folder / f"{s}.parquet", index=False)
         for key, array in arrays.items():
             np.save(folder / f"{key}.npy", np.asarray(array), allow_pickle=False)
-        dump_json({"format": 1, "splits": there, "feature_names": box.feature_names, "symbol": box.symbol, "horizon": box.horizon,
-                   "seq_len": box.seq_len, "pad": views[0].pad}, folder / "sequences.json")
+        dump_json(
+            {
+                "format": 1,
+                "splits": there,
+                "feature_names": box.feature_names,
+                "symbol": box.symbol,
+                "horizon": box.horizon,
+                "seq_len": box.seq_len,
+                "pad": views[0].pad,
+            },
+            folder / "sequences.json",
+        )
     return Path(root) / name
 
 # %% ../../nbs/01_data/03_windows.ipynb #106f3a08
@@ -371,9 +402,11 @@ def load_sequences(
     about = load_json(folder / "sequences.json")
     if about.get("format") != 1:
         raise IntegrityError("sequences of an unknown format", where=str(folder), found=str(about.get("format")), expected="1")
+
     def read(key: str, mapped: bool = False) -> np.ndarray | None:
         path = folder / f"{key}.npy"
         return np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None) if path.exists() else None
+
     values, first = read("rows", mapped=mmap), read("first")
     pad, parts, meta = np.nan if about["pad"] is None else about["pad"], {}, {}
     for s in about["splits"]:

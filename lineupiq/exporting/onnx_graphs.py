@@ -30,6 +30,7 @@ def need(
 ) -> list[Any]:  # the modules
     "Import what the extra brings, or say how to get it."
     from importlib import import_module
+
     try:
         return [import_module(n) for n in names]
     except ImportError as err:
@@ -41,25 +42,32 @@ OPSET, ML_OPSET, IR_VERSION = 20, 5, 10  # onnx 1.17; onnxruntime reads them fro
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #baefb672
 class Graph:
     "Nodes and constants of a graph that is being written."
-    def __init__(self,
+
+    def __init__(
+        self,
         proto: Any = None,  # an existing ModelProto to go on from
     ):
         self.nodes = [] if proto is None else list(proto.graph.node)
         self.constants = [] if proto is None else list(proto.graph.initializer)
 
-    def constant(self,
+    def constant(
+        self,
         value: Any,  # numbers, booleans or text
     ) -> str:  # its name in the graph
         "A stored array; Python's numbers are float64 or int64."
         from onnx import helper, numpy_helper
+
         value, name = np.asarray(value), f"lq_c{len(self.constants)}"
         if value.dtype.kind in "US":
-            self.constants.append(helper.make_tensor(name, helper.TensorProto.STRING, value.shape, [str(v).encode() for v in value.ravel()]))
+            self.constants.append(
+                helper.make_tensor(name, helper.TensorProto.STRING, value.shape, [str(v).encode() for v in value.ravel()])
+            )
         else:
             self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))
         return name
 
-    def __call__(self,
+    def __call__(
+        self,
         op: str,  # the operator
         *inputs: Any,  # names, or arrays that become constants
         domain: str = "",  # ai.onnx.ml for trees
@@ -67,22 +75,30 @@ class Graph:
     ) -> str:  # name of its first output
         "Add a node."
         from onnx import helper
+
         names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
         out = f"lq_{len(self.nodes)}"
         more = [f"{out}_at"] if op == "TopK" else []  # its places, which nobody asks for
         self.nodes.append(helper.make_node(op, names, [out, *more], name=f"{op}_{len(self.nodes)}", domain=domain, **attributes))
         return out
 
-    def proto(self,
+    def proto(
+        self,
         inputs: dict[str, tuple[type, list]],  # name -> type, shape; a letter stands for any length
         outputs: dict[str, tuple[str, type, list]],  # name -> node's output, type, shape
     ) -> Any:  # a ModelProto, not yet checked
         "The finished graph as a model of ONNX."
         from onnx import helper
+
         kind = lambda t: helper.TensorProto.STRING if t is str else helper.np_dtype_to_tensor_dtype(np.dtype(t))  # noqa: E731
         named = [helper.make_node("Identity", [source], [name], name=name) for name, (source, _, _) in outputs.items()]
-        graph = helper.make_graph([*self.nodes, *named], "lineupiq", [helper.make_tensor_value_info(n, kind(t), s) for n, (t, s) in inputs.items()],
-                                  [helper.make_tensor_value_info(n, kind(t), s) for n, (_, t, s) in outputs.items()], self.constants)
+        graph = helper.make_graph(
+            [*self.nodes, *named],
+            "lineupiq",
+            [helper.make_tensor_value_info(n, kind(t), s) for n, (t, s) in inputs.items()],
+            [helper.make_tensor_value_info(n, kind(t), s) for n, (_, t, s) in outputs.items()],
+            self.constants,
+        )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="lineupiq")
 
@@ -90,6 +106,7 @@ class Graph:
 @dataclass
 class Tree:
     "One tree; inner nodes in any order, the root first."
+
     feature: np.ndarray  # (n,) column of each inner node
     threshold: np.ndarray  # (n,) float64
     yes: np.ndarray  # (n,) child where the test holds: a node, or ~leaf
@@ -119,8 +136,14 @@ def tree_sum(
 ) -> str:  # (N, targets) float64
     "The sum of each row's leaves."
     if (size := sum(len(t.feature) for t in trees)) > MOST_NODES:
-        raise ConfigError("too many nodes for an ONNX file", found=f"{size:,} of {len(trees):,} trees", expected=f"at most {MOST_NODES:,}", fix="train fewer or shallower trees")
+        raise ConfigError(
+            "too many nodes for an ONNX file",
+            found=f"{size:,} of {len(trees):,} trees",
+            expected=f"at most {MOST_NODES:,}",
+            fix="train fewer or shallower trees",
+        )
     from onnx import numpy_helper
+
     node = np.cumsum([0, *(len(t.feature) for t in trees)])
     leaf = np.cumsum([0, *(len(t.leaves) for t in trees)])
     whole = lambda parts: np.concatenate(list(parts)).astype(np.int64).tolist()  # noqa: E731
@@ -129,12 +152,22 @@ def tree_sum(
         ends = [getattr(t, side) for t in trees]
         sides[f"nodes_{word}leafs"] = whole(e < 0 for e in ends)
         sides[f"nodes_{word}nodeids"] = whole(np.where(e < 0, ~e + leaf[k], e + node[k]) for k, e in enumerate(ends))
-    return g("TreeEnsemble", x, domain="ai.onnx.ml", aggregate_function=1, post_transform=0, n_targets=targets, tree_roots=node[:-1].tolist(),
-             nodes_featureids=whole(t.feature for t in trees), nodes_missing_value_tracks_true=whole(t.nan for t in trees),
-             nodes_splits=numpy_helper.from_array(np.concatenate([t.threshold for t in trees]).astype(np.float64)),
-             nodes_modes=numpy_helper.from_array(np.full(node[-1], MODES[test], np.uint8)),
-             leaf_targetids=whole(np.full(len(t.leaves), t.target) for t in trees),
-             leaf_weights=numpy_helper.from_array(np.concatenate([t.leaves for t in trees]).astype(np.float64)), **sides)
+    return g(
+        "TreeEnsemble",
+        x,
+        domain="ai.onnx.ml",
+        aggregate_function=1,
+        post_transform=0,
+        n_targets=targets,
+        tree_roots=node[:-1].tolist(),
+        nodes_featureids=whole(t.feature for t in trees),
+        nodes_missing_value_tracks_true=whole(t.nan for t in trees),
+        nodes_splits=numpy_helper.from_array(np.concatenate([t.threshold for t in trees]).astype(np.float64)),
+        nodes_modes=numpy_helper.from_array(np.full(node[-1], MODES[test], np.uint8)),
+        leaf_targetids=whole(np.full(len(t.leaves), t.target) for t in trees),
+        leaf_weights=numpy_helper.from_array(np.concatenate([t.leaves for t in trees]).astype(np.float64)),
+        **sides,
+    )
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #37ffb6a0
 def number_apart(
@@ -156,8 +189,16 @@ def cannot(
     return ConfigError(f"{what} cannot be written as ONNX", found=found, fix=fix)
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #3aa80f3e
-XGB_LINKS = {"reg:squarederror": "identity", "reg:absoluteerror": "identity", "reg:pseudohubererror": "identity", "count:poisson": "exp", "reg:tweedie": "exp",
-             "reg:gamma": "exp", "binary:logistic": "sigmoid", "multi:softprob": "softmax"}
+XGB_LINKS = {
+    "reg:squarederror": "identity",
+    "reg:absoluteerror": "identity",
+    "reg:pseudohubererror": "identity",
+    "count:poisson": "exp",
+    "reg:tweedie": "exp",
+    "reg:gamma": "exp",
+    "binary:logistic": "sigmoid",
+    "multi:softprob": "softmax",
+}
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #f2275bfc
 def xgboost_trees(
@@ -176,12 +217,33 @@ def xgboost_trees(
             raise cannot("a tree with categories, or with several outputs,", "XGBoost's own parameters")
         leaves, yes, no = number_apart(np.array(t["left_children"]), np.array(t["right_children"]))
         value = np.array(t["split_conditions"], dtype=np.float32).astype(np.float64)
-        trees.append(Tree(np.array(t["split_indices"])[~leaves], value[~leaves], yes, no, np.array(t["default_left"], dtype=bool)[~leaves], value[leaves], target))
+        trees.append(
+            Tree(
+                np.array(t["split_indices"])[~leaves],
+                value[~leaves],
+                yes,
+                no,
+                np.array(t["default_left"], dtype=bool)[~leaves],
+                value[leaves],
+                target,
+            )
+        )
     return trees, start, XGB_LINKS[objective]
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #fcb3155f
-LGB_LINKS = {"regression": "identity", "regression_l1": "identity", "huber": "identity", "fair": "identity", "quantile": "identity", "mape": "identity",
-             "poisson": "exp", "tweedie": "exp", "gamma": "exp", "binary": "sigmoid", "multiclass": "softmax"}
+LGB_LINKS = {
+    "regression": "identity",
+    "regression_l1": "identity",
+    "huber": "identity",
+    "fair": "identity",
+    "quantile": "identity",
+    "mape": "identity",
+    "poisson": "exp",
+    "tweedie": "exp",
+    "gamma": "exp",
+    "binary": "sigmoid",
+    "multiclass": "softmax",
+}
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #970e99f4
 def lightgbm_trees(
@@ -192,7 +254,10 @@ def lightgbm_trees(
     facts = dict(line.partition("=")[::2] for line in head.splitlines())
     objective, *extra = facts.get("objective", "custom").split()
     if objective not in LGB_LINKS or "sqrt" in extra or "average_output" in facts:
-        raise cannot(f"LightGBM's {facts.get('objective')}" + (" averaged" if "average_output" in facts else ""), "objective or boosting in the parameters")
+        raise cannot(
+            f"LightGBM's {facts.get('objective')}" + (" averaged" if "average_output" in facts else ""),
+            "objective or boosting in the parameters",
+        )
     slope = next((float(e.partition(":")[2]) for e in extra if e.startswith("sigmoid:")), 1.0) if objective == "binary" else 1.0
     per_round = int(facts["num_tree_per_iteration"])
     return [_lightgbm_tree(b, k % per_round) for k, b in enumerate(blocks)], slope, LGB_LINKS[objective]
@@ -208,7 +273,15 @@ def _lightgbm_tree(block: str, target: int) -> Tree:
     if (missing == 1).any():
         raise cannot("zero_as_missing", "LightGBM's own parameters")
     nan = np.where(missing == 2, (how & 2) > 0, threshold >= 0)
-    return Tree(many("split_feature", np.int64), threshold, many("left_child", np.int64), many("right_child", np.int64), nan, many("leaf_value", np.float64), target)
+    return Tree(
+        many("split_feature", np.int64),
+        threshold,
+        many("left_child", np.int64),
+        many("right_child", np.int64),
+        nan,
+        many("leaf_value", np.float64),
+        target,
+    )
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #993ccd01
 def unfolded(
@@ -330,7 +403,11 @@ def prepared(
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #ba2c3878
 def _bounded(g: Graph, x: str, bounds: np.ndarray | None) -> str:
     "Columns cut off at their bounds; a gap stays one."
-    return x if bounds is None else g("Where", g("IsNaN", x), x, g("Min", g("Max", x, np.asarray(bounds[0], np.float64)), np.asarray(bounds[1], np.float64)))
+    return (
+        x
+        if bounds is None
+        else g("Where", g("IsNaN", x), x, g("Min", g("Max", x, np.asarray(bounds[0], np.float64)), np.asarray(bounds[1], np.float64)))
+    )
 
 
 def _imputed(g: Graph, x: str, kept: np.ndarray, fill: np.ndarray, marked: Sequence[int]) -> str:
@@ -364,7 +441,11 @@ def linear(
     intercept: Any,  # number or (K,)
 ) -> str:  # (N, K)
     "Add a linear map, x·coef + intercept."
-    return g("Add", g("MatMul", x, np.ascontiguousarray(np.atleast_2d(coef).T, dtype=np.float64)), np.atleast_1d(np.asarray(intercept, dtype=np.float64)))
+    return g(
+        "Add",
+        g("MatMul", x, np.ascontiguousarray(np.atleast_2d(coef).T, dtype=np.float64)),
+        np.atleast_1d(np.asarray(intercept, dtype=np.float64)),
+    )
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #2beb7814
 def svc_decision(
@@ -403,7 +484,8 @@ def calibrated(
         return g("Concat", g("Sub", np.float64(1), p), p, axis=1)
     total = g("ReduceSum", p, np.array([1]), keepdims=1)
     share = g("Div", p, g("Where", g("Equal", total, np.float64(0)), np.float64(1), total))
-    return g("Where", g("Equal", total, np.float64(0)), np.float64(1 / len(one.classes)), share)  # no class at all: all alike, as scikit-learn has it
+    # no class at all: all alike, as scikit-learn has it
+    return g("Where", g("Equal", total, np.float64(0)), np.float64(1 / len(one.classes)), share)
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #595787ad
 def _linear_answer(g: Graph, x: str, m: LinearModel, bounds: np.ndarray | None) -> str:
@@ -427,7 +509,11 @@ def classical_answer(
         return calibrated(g, prepared(g, x, [], bounds), last)
     if kind.startswith("RandomForest"):
         few = tree_sum(g, single(g, x), forest_trees(last), "<=", max(1, getattr(last, "n_classes_", 2) - 1))
-        return linked(g, few, "identity") if model.codec is None else g("Concat", g("Sub", np.float64(1), g("ReduceSum", few, np.array([1]), keepdims=1)), few, axis=1)
+        return (
+            linked(g, few, "identity")
+            if model.codec is None
+            else g("Concat", g("Sub", np.float64(1), g("ReduceSum", few, np.array([1]), keepdims=1)), few, axis=1)
+        )
     z = prepared(g, x, steps[:-1], bounds)
     if kind == "SVR":
         raw = linear(g, rbf(g, z, last.support_vectors_, last.gamma), last.dual_coef_, last.intercept_)

@@ -50,7 +50,11 @@ def pooled_answer(
     bases = list(model.bases.values())
     odd = [m.name for m in bases if m.input_kind != "tabular" or m.input_columns != bases[0].input_columns]
     if odd:
-        raise cannot(f"an ensemble with {', '.join(odd)}, which reads other inputs than {bases[0].name},", repr(model), "export the members one by one")
+        raise cannot(
+            f"an ensemble with {', '.join(odd)}, which reads other inputs than {bases[0].name},",
+            repr(model),
+            "export the members one by one",
+        )
     said, level = [_in_all_classes(g, answer(g, x, m), m, model) for m in bases], model.level
     if level["kind"] == "votes":
         return _votes(g, said, model.codec is not None)
@@ -86,7 +90,9 @@ def _second_regression(g: Graph, said: list[str], level: dict, classes: bool) ->
         said = [g("Sub", v, g("ReduceMean", v, np.array([1]), keepdims=1)) for v in logs]
     raw = g("Concat", *(said if classes else [g("Unsqueeze", s, np.array([1])) for s in said]), axis=1)
     z = g("Div", g("Sub", raw, np.asarray(level["mean"], np.float64)), np.asarray(level["scale"], np.float64))
-    out = g("Add", g("MatMul", z, np.ascontiguousarray(np.asarray(level["coef"], np.float64).T)), np.asarray(level["intercept"], np.float64))
+    out = g(
+        "Add", g("MatMul", z, np.ascontiguousarray(np.asarray(level["coef"], np.float64).T)), np.asarray(level["intercept"], np.float64)
+    )
     if classes:
         return g("Softmax", out, axis=1)
     value = g("Gather", out, np.int64(0), axis=1)
@@ -103,10 +109,18 @@ def answer(
     from lineupiq.boosting import BoostingModel
     from lineupiq.classical import ClassicalModel
     from lineupiq.ensemble import EnsembleModel
-    for kind, write in ((BoostingModel, booster_answer), (ClassicalModel, classical_answer), (PriorModel, prior_answer), (EnsembleModel, pooled_answer)):
+
+    for kind, write in (
+        (BoostingModel, booster_answer),
+        (ClassicalModel, classical_answer),
+        (PriorModel, prior_answer),
+        (EnsembleModel, pooled_answer),
+    ):
         if isinstance(model, kind) and type(model).__module__ == kind.__module__:  # another's subclass may predict in another way
             return write(g, x, model)
-    hint = {"rule": "its input is the outcomes of a symbol's past, not features", "game": "it reads a log of games"}.get(model.input_kind, "no graph is known for its class")
+    hint = {"rule": "its input is the outcomes of a symbol's past, not features", "game": "it reads a log of games"}.get(
+        model.input_kind, "no graph is known for its class"
+    )
     raise cannot(f"{model.family}:{model.name}", hint, "name another model of the run, or use the model's own format")
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #12697d84
@@ -117,6 +131,7 @@ def whole_net(
     import torch
 
     from lineupiq.nets.layers import REACH, RecurrentNet, rows_first
+
     head, clip = model.head, model.scaler.clip
 
     class Whole(torch.nn.Module):
@@ -141,11 +156,14 @@ def whole_net(
         def meaning(self, out: torch.Tensor) -> torch.Tensor:
             if head.kind == "classes":
                 return torch.softmax(out + self.offset, dim=1)
-            point = out[:, 0] * head.scale + head.mean if head.kind == "squared" else (self.offset[0] + out[:, 0].clamp(-REACH, REACH)).exp()
+            point = (
+                out[:, 0] * head.scale + head.mean if head.kind == "squared" else (self.offset[0] + out[:, 0].clamp(-REACH, REACH)).exp()
+            )
             if not head.levels:
                 return point
             levels = out[:, 1:].sort(dim=1).values * head.scale + head.mean
             return torch.cat([point[:, None], levels if head.kind == "squared" else levels.clamp(min=0)], dim=1)
+
     return Whole().cpu().eval()
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #10289f3c
@@ -156,15 +174,19 @@ def net_graph(
     import logging
 
     import torch
+
     need("onnxscript")
-    quiet, x = logging.getLogger("torch.onnx"), torch.zeros(3, model.length, len(model.scaler.mean))  # neither 0 nor 1 row: those are traced as constants
+    # neither 0 nor 1 row: those are traced as constants
+    quiet, x = logging.getLogger("torch.onnx"), torch.zeros(3, model.length, len(model.scaler.mean))
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             traced = torch.export.export(whole_net(model), (x,), dynamic_shapes=({0: torch.export.Dim("N")},), strict=True)
-            proto = torch.onnx.export(traced, dynamo=True, input_names=["x"], output_names=["answer"], opset_version=OPSET, verbose=False).model_proto
+            proto = torch.onnx.export(
+                traced, dynamo=True, input_names=["x"], output_names=["answer"], opset_version=OPSET, verbose=False
+            ).model_proto
     except Exception as err:  # torch has a class of its own for every operator that it cannot trace
         raise cannot(f"{model.family}:{model.name}", f"{type(err).__name__}: {str(err)[:200]}") from err
     finally:
@@ -190,15 +212,29 @@ def describe_onnx(
 ) -> dict[str, Any]:  # plain values
     "Everything that a user of the file has to know."
     from importlib.metadata import version
+
     window, classes = model.input_kind == "window", None if model.codec is None else model.codec.classes.tolist()
     levels = list(getattr(getattr(model, "head", None), "levels", []) or [])
     runtime = runtime_record(model.config.random_seed)
     runtime["versions"] |= {n: version(n) for n in ("onnx", "onnxruntime")}
-    return {"format": 1, "model": f"{model.family}:{model.name}", "task": model.task, "horizon": model.horizon, "input": "x", "dtype": "float32" if window else "float64",
-            "shape": ["N", *([model.length] if window else []), len(columns_of(model))], "features": columns_of(model), "length": model.length if window else None,
-            "missing": "NaN; rows of NaN in front of a window are padding" if window else "NaN",
-            "classes": classes, "levels": levels, "outputs": ["prediction", *(["probabilities"] if classes else []), *(["quantiles"] if levels else [])],
-            "opset": {"ai.onnx": OPSET, "ai.onnx.ml": ML_OPSET}, "ir_version": IR_VERSION, "runtime": runtime}
+    return {
+        "format": 1,
+        "model": f"{model.family}:{model.name}",
+        "task": model.task,
+        "horizon": model.horizon,
+        "input": "x",
+        "dtype": "float32" if window else "float64",
+        "shape": ["N", *([model.length] if window else []), len(columns_of(model))],
+        "features": columns_of(model),
+        "length": model.length if window else None,
+        "missing": "NaN; rows of NaN in front of a window are padding" if window else "NaN",
+        "classes": classes,
+        "levels": levels,
+        "outputs": ["prediction", *(["probabilities"] if classes else []), *(["quantiles"] if levels else [])],
+        "opset": {"ai.onnx": OPSET, "ai.onnx.ml": ML_OPSET},
+        "ir_version": IR_VERSION,
+        "runtime": runtime,
+    }
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #78e862ea
 def build_onnx(
@@ -210,6 +246,7 @@ def build_onnx(
     model.require_fitted("export")
     if model.input_kind == "window":
         from lineupiq.neural import NeuralModel
+
         if type(model)._predict is not NeuralModel._predict:
             raise cannot(f"{model.family}:{model.name}", "its backbone reads series of its own", "use the model's own format")
         g, said = net_graph(model)
@@ -227,16 +264,24 @@ def _outputs(g: Graph, said: str, model: BaseModel, about: Record) -> dict[str, 
     if model.codec is not None:
         classes = model.codec.classes
         label = g("Gather", classes.astype(np.int64) if classes.dtype.kind in "iu" else classes, g("ArgMax", said, axis=1, keepdims=0))
-        return {"prediction": (label, np.int64 if classes.dtype.kind in "iu" else str, ["N"]), "probabilities": (said, np.float64, ["N", len(classes)])}
+        return {
+            "prediction": (label, np.int64 if classes.dtype.kind in "iu" else str, ["N"]),
+            "probabilities": (said, np.float64, ["N", len(classes)]),
+        }
     if not about["levels"]:
         return {"prediction": (said, np.float64, ["N"])}
     rest = g("Gather", said, np.arange(1, 1 + len(about["levels"])), axis=1)
-    return {"prediction": (g("Gather", said, np.int64(0), axis=1), np.float64, ["N"]), "quantiles": (rest, np.float64, ["N", len(about["levels"])])}
+    return {
+        "prediction": (g("Gather", said, np.int64(0), axis=1), np.float64, ["N"]),
+        "quantiles": (rest, np.float64, ["N", len(about["levels"])]),
+    }
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #ee15ae4a
 class OnnxModel:
     "A session of the runtime that knows its columns and classes."
-    def __init__(self,
+
+    def __init__(
+        self,
         data: bytes,  # of an ONNX file that `export_onnx` wrote
     ):
         (ort,) = need("onnxruntime")
@@ -246,11 +291,14 @@ class OnnxModel:
             self.session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["lineupiq"])
         except KeyError:
-            raise IntegrityError("an ONNX file that this library did not write", expected="its description under the key lineupiq") from None
+            raise IntegrityError(
+                "an ONNX file that this library did not write", expected="its description under the key lineupiq"
+            ) from None
         except Exception as err:  # the runtime's classes are not public
             raise IntegrityError("an ONNX file that cannot be read", found=str(err)[:200]) from err
 
-    def predict(self,
+    def predict(
+        self,
         X: Rows,  # (N, F) frame or array, or (N, T, F) windows
         batch: int = 4096,  # rows at a time
     ) -> PredictionOutput:
@@ -260,11 +308,16 @@ class OnnxModel:
         X = X if a["length"] is None or X.ndim == 3 else np.asarray(X)[:, None]
         if list(X.shape[1:]) != a["shape"][1:]:
             raise DataError("rows of another shape than the file's", found=str(tuple(X.shape)), expected=str(tuple(a["shape"])))
-        parts = [self.session.run(a["outputs"], {"x": np.ascontiguousarray(X[k : k + batch], dtype=a["dtype"])}) for k in range(0, max(len(X), 1), batch)]
+        parts = [
+            self.session.run(a["outputs"], {"x": np.ascontiguousarray(X[k : k + batch], dtype=a["dtype"])})
+            for k in range(0, max(len(X), 1), batch)
+        ]
         out = dict(zip(a["outputs"], (np.concatenate(p) for p in zip(*parts, strict=True)), strict=True))
         levels = {q: out["quantiles"][:, j] for j, q in enumerate(a["levels"])} or None
         classes = None if a["classes"] is None else np.array(a["classes"])
-        return PredictionOutput(out["prediction"], out.get("probabilities"), horizons=np.full(len(X), a["horizon"]), quantiles=levels, classes=classes)
+        return PredictionOutput(
+            out["prediction"], out.get("probabilities"), horizons=np.full(len(X), a["horizon"]), quantiles=levels, classes=classes
+        )
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #0c43fd03
 def export_onnx(
@@ -316,7 +369,15 @@ def onnx_differences(
     limit = TOLERANCE.get(model.family, 1e-5)
     apart = int((~(gap <= limit * unit)).sum())  # a NaN is apart
     labels = None if ours.probabilities is None else int((ours.predictions != theirs.predictions).sum())
-    return {"n": len(gap), "largest": float(gap.max()), "unit": unit, "tolerance": limit, "apart": apart, "labels_apart": labels, "agrees": not apart}
+    return {
+        "n": len(gap),
+        "largest": float(gap.max()),
+        "unit": unit,
+        "tolerance": limit,
+        "apart": apart,
+        "labels_apart": labels,
+        "agrees": not apart,
+    }
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #70f4d5c1
 def _plain_rows(model: BaseModel, X: Rows) -> np.ndarray:
@@ -341,7 +402,10 @@ def check_onnx(
 def _finding(model: BaseModel, f: dict[str, Any]) -> Finding:
     labels = "" if f["labels_apart"] is None else f", {f['labels_apart']} rows with another class"
     unit = "" if f["unit"] == 1 else f" of values up to {f['unit']:.4g}"
-    evidence = f"{f['n']:,} rows, largest difference {f['largest']:.2g}{unit} (allowed {f['tolerance'] * f['unit']:.2g}), {f['apart']} rows apart{labels}"
+    evidence = (
+        f"{f['n']:,} rows, largest difference {f['largest']:.2g}{unit} (allowed {f['tolerance'] * f['unit']:.2g}), {f['apart']} "
+        f"rows apart{labels}"
+    )
     return Finding(f"{model.family}:{model.name} as ONNX", "pass" if f["agrees"] else "fail", evidence)
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #21afbc2c
@@ -353,20 +417,48 @@ def export_run(
 ) -> dict[str, Any]:  # model, output, bytes, and what `onnx_differences` found
     "Write a run's model as ONNX; one that does not agree with its model on held-out rows is not written."
     from lineupiq.training.runs import open_run
+
     output = Path(output)
     if output.suffix != ".onnx":
         raise ConfigError("--output must end in .onnx", found=str(output))
     bundles, name = open_run(run_dir, model)
     bundle = bundles[name]
-    if (added := [w for w, there in (("calibrated probabilities", bundle.calibration), ("intervals", bundle.intervals)) if there is not None]):
-        raise ConfigError(f"a model with {added[0]} would say something else as ONNX", where=f"{name} of {run_dir}", found=f"the file would hold the bare model, without {' and '.join(added)}",
-                          fix="train it without --calibrate and --intervals to export it")
+    if added := [
+        w for w, there in (("calibrated probabilities", bundle.calibration), ("intervals", bundle.intervals)) if there is not None
+    ]:
+        raise ConfigError(
+            f"a model with {added[0]} would say something else as ONNX",
+            where=f"{name} of {run_dir}",
+            found=f"the file would hold the bare model, without {' and '.join(added)}",
+            fix="train it without --calibrate and --intervals to export it",
+        )
     rows = np.flatnonzero(panel.times > np.datetime64(bundle.about["trained_until"]))
     if not len(rows):
-        raise DataError("no rows that are later than the training", found=f"trained until {bundle.about['trained_until'][:19]}", fix="give the files that hold them")
-    data, about = build_onnx(bundle.model, about={"run": Path(run_dir).name, "trained_until": bundle.about["trained_until"], "encoder": {"features": [asdict(f) for f in bundle.features], "levels": bundle.levels}})
+        raise DataError(
+            "no rows that are later than the training",
+            found=f"trained until {bundle.about['trained_until'][:19]}",
+            fix="give the files that hold them",
+        )
+    data, about = build_onnx(
+        bundle.model,
+        about={
+            "run": Path(run_dir).name,
+            "trained_until": bundle.about["trained_until"],
+            "encoder": {"features": [asdict(f) for f in bundle.features], "levels": bundle.levels},
+        },
+    )
     facts = onnx_differences(bundle.model, OnnxModel(data), bundle.maker(panel).rows(rows, "the held-out rows"))
     if not facts["agrees"]:
-        raise IntegrityError("the ONNX file does not say what the model says; it was not written", where=f"{name} of {run_dir}", found=_finding(bundle.model, facts).evidence,
-                             fix="use the model's own format, and please report it")
-    return {"model": name, "output": str(_write(output, data, about)), "bytes": len(data), **facts, "evidence": _finding(bundle.model, facts).evidence}
+        raise IntegrityError(
+            "the ONNX file does not say what the model says; it was not written",
+            where=f"{name} of {run_dir}",
+            found=_finding(bundle.model, facts).evidence,
+            fix="use the model's own format, and please report it",
+        )
+    return {
+        "model": name,
+        "output": str(_write(output, data, about)),
+        "bytes": len(data),
+        **facts,
+        "evidence": _finding(bundle.model, facts).evidence,
+    }

@@ -26,11 +26,12 @@ def _kept(program: Program, names: Sequence[str], earlier: Sequence[np.ndarray])
 def _touching(sets: Sequence[set[str]], names: Sequence[str]) -> list[str]:
     "A smallest choice of names with one of each set."
     from scipy.optimize import LinearConstraint, milp
+
     if not sets:
         return []
     table = np.array([[name in s for name in names] for s in sets], dtype=float)
     found = milp(np.ones(len(names)), integrality=np.ones(len(names)), bounds=(0, 1), constraints=LinearConstraint(table, 1, np.inf))
-    return [name for name, x in zip(names, found.x, strict=True) if x > .5]
+    return [name for name, x in zip(names, found.x, strict=True) if x > 0.5]
 
 
 def conflict(
@@ -63,4 +64,10 @@ def explained(
     if any(n.startswith("max-exposure") for n in names):
         gone = places["player"][used_up(program, earlier)].tolist()
         tips.append(f"in as many line-ups as wished ({program.wishes.most}): {', '.join(gone[:6])}{' …' * (len(gone) > 6)}")
-    return ConfigError(what, where=f"rules {program.rules.name}", found="cannot be kept together: " + "; ".join(names), expected="conditions that some line-up keeps", fix="; ".join(tips) or "take one of them away, or widen it")
+    return ConfigError(
+        what,
+        where=f"rules {program.rules.name}",
+        found="cannot be kept together: " + "; ".join(names),
+        expected="conditions that some line-up keeps",
+        fix="; ".join(tips) or "take one of them away, or widen it",
+    )

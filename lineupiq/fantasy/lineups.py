@@ -37,6 +37,7 @@ def in_slots(
 ) -> np.ndarray:  # (k,) row numbers in the order of the rules' places
     "A line-up in its slots."
     from scipy.optimize import linear_sum_assignment
+
     p = program.slate.players.iloc[lineup]
     fits = np.array([[x in s.positions for x in p["position"]] for s in program.rules.slots for _ in range(s.count)])
     late = _starts(program.slate.players).iloc[lineup].rank(method="dense", na_option="top").to_numpy() * len(p)
@@ -46,17 +47,18 @@ def in_slots(
     out = lineup[columns[np.argsort(rows)]]
     begin = 0
     for slot in program.rules.slots:  # of the same slot, the best first
-        out[begin:begin + slot.count] = sorted(out[begin:begin + slot.count], key=lambda i: -program.slate.mean[i])
+        out[begin : begin + slot.count] = sorted(out[begin : begin + slot.count], key=lambda i: -program.slate.mean[i])
         begin += slot.count
     return out
 
 # %% ../../nbs/16a_fantasy/07_lineups.ipynb #b6f8daa5
-QUANTILES = (.1, .5, .9)
+QUANTILES = (0.1, 0.5, 0.9)
 
 
 @dataclass(repr=False)
 class Lineups(Shown):
     "Line-ups of a week, the best first."
+
     program: Program
     picks: list[np.ndarray]  # row numbers of each, in slots
     reach: float | None = None  # a score whose chance is told
@@ -65,7 +67,12 @@ class Lineups(Shown):
     def players(self) -> list[pd.DataFrame]:
         "Each line-up as a table, in its slots."
         p = self.program.slate.players.assign(mean=self.program.slate.mean)
-        return [p.iloc[x][["player_id", "player", "position", "team", "opponent", "salary", "play", "mean"]].assign(slot=self.program.rules.places).reset_index(drop=True) for x in self.picks]
+        return [
+            p.iloc[x][["player_id", "player", "position", "team", "opponent", "salary", "play", "mean"]]
+            .assign(slot=self.program.rules.places)
+            .reset_index(drop=True)
+            for x in self.picks
+        ]
 
     def figures(self) -> pd.DataFrame:  # a row a line-up
         "The value of each line-up on the simulated Sundays."
@@ -82,13 +89,19 @@ class Lineups(Shown):
     def exposure(self) -> pd.DataFrame:  # a row a player
         "Who is in how many."
         rows, often = np.unique(np.concatenate(self.picks), return_counts=True)
-        p = self.program.slate.players.iloc[rows][["player_id", "player", "position", "team"]].assign(lineups=often, share=often / len(self.picks), mean=self.program.slate.mean[rows])
+        p = self.program.slate.players.iloc[rows][["player_id", "player", "position", "team"]].assign(
+            lineups=often, share=often / len(self.picks), mean=self.program.slate.mean[rows]
+        )
         return p.sort_values(["lineups", "mean"], ascending=False).reset_index(drop=True)
 
     def upload(self) -> pd.DataFrame:  # a row a line-up, a column a place
         "The line-ups in the form that the site reads."
         p, form = self.program.slate.players, self.program.rules.upload
-        said = lambda i: form.format(name=p["site_name"].iloc[i], id=p["site_id"].iloc[i]) if p["site_id"].iloc[i] or "{id}" not in form else p["site_name"].iloc[i]  # noqa: E731
+        said = lambda i: (
+            form.format(name=p["site_name"].iloc[i], id=p["site_id"].iloc[i])
+            if p["site_id"].iloc[i] or "{id}" not in form
+            else p["site_name"].iloc[i]
+        )  # noqa: E731
         return pd.DataFrame([[said(i) for i in x] for x in self.picks], columns=self.program.rules.places)
 
     def frame(self) -> pd.DataFrame:
@@ -99,33 +112,81 @@ class Lineups(Shown):
         "The line-ups as plain values for JSON."
         wishes, figures = self.program.wishes, self.figures().to_dict("records")
         paid = self.program.rules.cap is not None
-        told = [{**f, "players": (t.assign(salary=t["salary"].astype(int)) if paid else t.drop(columns="salary")).to_dict("records")} for f, t in zip(figures, self.players, strict=True)]
-        return plain({"rules": self.program.rules.name, "scoring": self.program.rules.scoring.name, "objective": str(objective_of(wishes.objective)), "reach": self.reach, "draws": len(self.program.slate.scores),
-                      "lineups": told, "exposure": self.exposure().to_dict("records"), "notes": self.program.slate.notes})
+        told = [
+            {**f, "players": (t.assign(salary=t["salary"].astype(int)) if paid else t.drop(columns="salary")).to_dict("records")}
+            for f, t in zip(figures, self.players, strict=True)
+        ]
+        return plain(
+            {
+                "rules": self.program.rules.name,
+                "scoring": self.program.rules.scoring.name,
+                "objective": str(objective_of(wishes.objective)),
+                "reach": self.reach,
+                "draws": len(self.program.slate.scores),
+                "lineups": told,
+                "exposure": self.exposure().to_dict("records"),
+                "notes": self.program.slate.notes,
+            }
+        )
 
     def card(self) -> Card:
         "A card of the best line-up."
-        facts = {"rules": self.program.rules.name, "objective": str(objective_of(self.program.wishes.objective)), "line-ups": len(self.picks)}
+        facts = {
+            "rules": self.program.rules.name,
+            "objective": str(objective_of(self.program.wishes.objective)),
+            "line-ups": len(self.picks),
+        }
         return Card("Line-ups", facts, _texts(self.players[0], self.program.rules), self.program.slate.notes)
 
-    def text(self,
+    def text(
+        self,
         width: int | None = None,  # letters a line; None: as long as they are
     ) -> str:
         "For a terminal: the best one, all of them, who is in how many, and what was left out."
         s, first = self.program.slate, _figure_texts(self.figures().head(1), self.reach)
-        head = f"{self.program.rules.name}, {objective_of(self.program.wishes.objective)}: {len(self.picks)} of {self.program.wishes.count} line-ups from {len(s)} players of {s.players['game_id'].nunique()} games, {len(s.scores):,} draws"
-        parts = [wrapped(head, width), fit_text(_texts(self.players[0], self.program.rules), width, ("opponent", "play"), "left"), fit_text(first.drop(columns="lineup"), width)]
+        head = (
+            f"{self.program.rules.name}, {objective_of(self.program.wishes.objective)}: {len(self.picks)} of "
+            f"{self.program.wishes.count} line-ups from {len(s)} players of {s.players['game_id'].nunique()} games, {len(s.scores):,} "
+            "draws"
+        )
+        parts = [
+            wrapped(head, width),
+            fit_text(_texts(self.players[0], self.program.rules), width, ("opponent", "play"), "left"),
+            fit_text(first.drop(columns="lineup"), width),
+        ]
         if len(self.picks) > 1:
-            short = [", ".join(name if position == "DST" else name.split()[-1] for name, position in s.players[["player", "position"]].iloc[x].to_numpy()) for x in self.picks]
+            short = [
+                ", ".join(
+                    name if position == "DST" else name.split()[-1]
+                    for name, position in s.players[["player", "position"]].iloc[x].to_numpy()
+                )
+                for x in self.picks
+            ]
             parts += [fit_text(_figure_texts(self.figures(), self.reach).assign(players=short), width, ("50%",), "left")]
             shown = self.exposure().head(12)
-            parts += [wrapped("in how many: " + ", ".join(f"{r.player} {r.lineups}" for r in shown.itertuples()) + " …" * (len(self.exposure()) > 12), width, 2)]
+            parts += [
+                wrapped(
+                    "in how many: " + ", ".join(f"{r.player} {r.lineups}" for r in shown.itertuples()) + " …" * (len(self.exposure()) > 12),
+                    width,
+                    2,
+                )
+            ]
         return "\n\n".join([*parts, *(["\n".join(wrapped(visible(n), width, 2) for n in s.notes)] if s.notes else [])])
 
 # %% ../../nbs/16a_fantasy/07_lineups.ipynb #ef514efa
 def _texts(table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     "A line-up's table as it is shown."
-    out = pd.DataFrame({"slot": table["slot"], "player": table["player"], "position": table["position"], "team": table["team"], "opponent": table["opponent"], "play": [f"{v:.0%}" for v in table["play"]], "mean": [f"{v:.1f}" for v in table["mean"]]})
+    out = pd.DataFrame(
+        {
+            "slot": table["slot"],
+            "player": table["player"],
+            "position": table["position"],
+            "team": table["team"],
+            "opponent": table["opponent"],
+            "play": [f"{v:.0%}" for v in table["play"]],
+            "mean": [f"{v:.1f}" for v in table["mean"]],
+        }
+    )
     return out.assign(salary=[f"{v:,.0f}" for v in table["salary"]]) if rules.cap is not None else out
 
 

@@ -27,6 +27,7 @@ __all__ = ['LIMIT', 'Row', 'Program', 'used_up', 'later_rows', 'solve', 'admitte
 @dataclass(frozen=True)
 class Row:
     "low ≤ sum of values × columns ≤ high."
+
     name: str  # empty: it only ties columns together, and never is what conflicts
     columns: np.ndarray
     values: np.ndarray
@@ -36,14 +37,18 @@ class Row:
     __repr__ = brief
 
 
-def _row(name: str, columns: Sequence[int] | np.ndarray, values: float | Sequence[float] | np.ndarray, low: float = -np.inf, high: float = np.inf) -> Row:
+def _row(
+    name: str, columns: Sequence[int] | np.ndarray, values: float | Sequence[float] | np.ndarray, low: float = -np.inf, high: float = np.inf
+) -> Row:
     at = np.asarray(columns, dtype=int)
     return Row(name, at, np.broadcast_to(np.asarray(values, dtype=float), at.shape), low, high)
 
 # %% ../../nbs/16a_fantasy/04_program.ipynb #3db34f02
 class Program:
     "Rules and wishes over a slate."
-    def __init__(self,
+
+    def __init__(
+        self,
         slate: Slate,  # its players; those whose position no slot takes are never picked
         rules: Rules,
         wishes: Wishes = Wishes(),  # noqa: B008 - frozen
@@ -54,7 +59,12 @@ class Program:
         self.teams, self.games = (np.unique(p[c].astype(str), return_inverse=True)[1] for c in ("team", "game_id"))
         self.salary = p["salary"].to_numpy(dtype=float)
         if rules.cap is not None and np.isnan(self.salary[self.group >= 0]).any():
-            raise DataError("a cap, and players without a salary", where=f"rules {rules.name}", found=", ".join(p["player"][np.isnan(self.salary) & (self.group >= 0)].iloc[:3]), fix="give a file with their salaries (--salaries)")
+            raise DataError(
+                "a cap, and players without a salary",
+                where=f"rules {rules.name}",
+                found=", ".join(p["player"][np.isnan(self.salary) & (self.group >= 0)].iloc[:3]),
+                fix="give a file with their salaries (--salaries)",
+            )
         self.locked = np.array(sorted({find_player(slate, n, "lock") for n in wishes.lock}), dtype=int)
         self.excluded = np.array(sorted({find_player(slate, n, "exclude") for n in wishes.exclude}), dtype=int)
         self.stacks = [stack_of(text) for text in wishes.stack]
@@ -98,7 +108,9 @@ class Program:
             yield _row(f"cap {rules.cap:,}", everybody[self.group >= 0], self.salary[self.group >= 0], high=rules.cap)
         if rules.max_players_a_team is not None:
             for t in range(self.teams.max() + 1):
-                yield _row(f"at most {rules.max_players_a_team} players a team", everybody[self.teams == t], 1, high=rules.max_players_a_team)
+                yield _row(
+                    f"at most {rules.max_players_a_team} players a team", everybody[self.teams == t], 1, high=rules.max_players_a_team
+                )
         for word, codes, least in (("teams", self.teams, rules.min_teams), ("games", self.games, rules.min_games)):
             if least > 1:
                 there = [self._next() for _ in range(codes.max() + 1)]
@@ -168,6 +180,7 @@ LIMIT = 60.0  # seconds for one line-up; hundredths are usual
 @dataclass(frozen=True)
 class _Matrix:
     "Rows as HiGHS takes them."
+
     table: Any  # (rows, columns) sparse
     low: np.ndarray
     high: np.ndarray
@@ -179,14 +192,17 @@ class _Matrix:
 def _matrix(program: Program, earlier: Sequence[np.ndarray], without: Collection[str]) -> _Matrix | None:
     "The rows that count; None: one of them asks for somebody who is not there."
     from scipy.sparse import csr_array
+
     rows = [r for r in [*program.rows, *later_rows(program, earlier)] if not r.name or r.name not in without]
     if any(not len(r.columns) and (r.low > 0 or r.high < 0) for r in rows):
         return None
     rows = [r for r in rows if len(r.columns)]
     ends = np.cumsum([0, *(len(r.columns) for r in rows)])
-    table = csr_array((np.concatenate([r.values for r in rows]), np.concatenate([r.columns for r in rows]), ends), shape=(len(rows), program.width))
+    table = csr_array(
+        (np.concatenate([r.values for r in rows]), np.concatenate([r.columns for r in rows]), ends), shape=(len(rows), program.width)
+    )
     most = np.full(program.width, float(program.rules.size if not without else len(program)))
-    most[:len(program)] = 1
+    most[: len(program)] = 1
     return _Matrix(table, np.array([r.low for r in rows]), np.array([r.high for r in rows]), most)
 
 # %% ../../nbs/16a_fantasy/04_program.ipynb #8cc61e7f
@@ -194,8 +210,15 @@ def _left_out(matrix: _Matrix, cost: np.ndarray, floor: float) -> np.ndarray:
     "Columns that are 0 in every line-up that is worth at least a floor."
     from scipy.optimize import linprog
     from scipy.sparse import vstack
+
     upper, lower = np.isfinite(matrix.high), np.isfinite(matrix.low)
-    relaxed = linprog(cost, vstack([matrix.table[upper], -matrix.table[lower]]), np.concatenate([matrix.high[upper], -matrix.low[lower]]), bounds=np.column_stack([np.zeros(len(cost)), matrix.most]), method="highs")
+    relaxed = linprog(
+        cost,
+        vstack([matrix.table[upper], -matrix.table[lower]]),
+        np.concatenate([matrix.high[upper], -matrix.low[lower]]),
+        bounds=np.column_stack([np.zeros(len(cost)), matrix.most]),
+        method="highs",
+    )
     return np.zeros(len(cost), dtype=bool) if relaxed.status else relaxed.fun + relaxed.lower.marginals > -floor + 1e-6
 
 
@@ -208,18 +231,29 @@ def solve(
 ) -> np.ndarray | None:  # row numbers of a line-up, rising; None: there is none
     "The best line-up by a sum over its players."
     from scipy.optimize import Bounds, LinearConstraint, milp
+
     if (matrix := _matrix(program, earlier, without)) is None:
         return None
     cost = np.zeros(program.width)
-    cost[:len(program)] = -np.asarray(weights, dtype=float)
+    cost[: len(program)] = -np.asarray(weights, dtype=float)
     if known is not None and len(known):
-        matrix.most[:len(program)][_left_out(matrix, cost, float(-cost[known].sum(axis=1).min()))[:len(program)]] = 0
-    found = milp(cost, integrality=np.ones(program.width), bounds=Bounds(0, matrix.most), constraints=LinearConstraint(matrix.table, matrix.low, matrix.high), options={"mip_rel_gap": 0.0, "time_limit": LIMIT})
+        matrix.most[: len(program)][_left_out(matrix, cost, float(-cost[known].sum(axis=1).min()))[: len(program)]] = 0
+    found = milp(
+        cost,
+        integrality=np.ones(program.width),
+        bounds=Bounds(0, matrix.most),
+        constraints=LinearConstraint(matrix.table, matrix.low, matrix.high),
+        options={"mip_rel_gap": 0.0, "time_limit": LIMIT},
+    )
     if found.status == 2:
         return None
     if found.x is None:
-        raise EnvironmentFault("no line-up was found in time", found=str(found.message)[:160], fix="leave players out that nobody would pick, or ask for fewer conditions")
-    return np.flatnonzero(found.x[:len(program)] > .5)
+        raise EnvironmentFault(
+            "no line-up was found in time",
+            found=str(found.message)[:160],
+            fix="leave players out that nobody would pick, or ask for fewer conditions",
+        )
+    return np.flatnonzero(found.x[: len(program)] > 0.5)
 
 # %% ../../nbs/16a_fantasy/04_program.ipynb #e91884ff
 def admitted(
@@ -240,7 +274,7 @@ def admitted(
         if most is not None or least > 1:
             own = codes[lineups]
             same = (own[:, :, None] == own[:, None, :]).sum(axis=2)
-            ok &= (same.max(axis=1) <= (most or rules.size)) & ((1 / same).sum(axis=1) > least - .5)
+            ok &= (same.max(axis=1) <= (most or rules.size)) & ((1 / same).sum(axis=1) > least - 0.5)
     return ok & _as_wished(program, lineups, earlier)
 
 
@@ -296,8 +330,15 @@ def every_lineup(
 ) -> np.ndarray | None:  # (N, k) row numbers, all that keep rules and wishes; None: there are more combinations
     "All line-ups of a small slate."
     groups = [np.flatnonzero(program.group == g) for g in range(len(program.rules.positions))]
-    if sum(int(np.prod([comb(len(g), n) for g, n in zip(groups, shape, strict=True)], dtype=float)) for shape in program.rules.shapes()) > most:
+    if (
+        sum(int(np.prod([comb(len(g), n) for g, n in zip(groups, shape, strict=True)], dtype=float)) for shape in program.rules.shapes())
+        > most
+    ):
         return None
-    made = [sum(parts, ()) for shape in program.rules.shapes() for parts in product(*(combinations(g.tolist(), n) for g, n in zip(groups, shape, strict=True)))]
+    made = [
+        sum(parts, ())
+        for shape in program.rules.shapes()
+        for parts in product(*(combinations(g.tolist(), n) for g, n in zip(groups, shape, strict=True)))
+    ]
     lineups = np.sort(np.array(made, dtype=int).reshape(len(made), program.rules.size), axis=1)
     return lineups[admitted(program, lineups)] if len(lineups) else lineups

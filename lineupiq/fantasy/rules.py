@@ -29,6 +29,7 @@ POSITION_WORDS = {"D": "DST", "DEF": "DST", "D/ST": "DST", "PK": "K", "FB": "RB"
 @dataclass(frozen=True)
 class Slot:
     "A place of a line-up."
+
     name: str
     count: int
     positions: tuple[str, ...]  # who may stand there
@@ -37,6 +38,7 @@ class Slot:
 @dataclass(frozen=True)
 class Rules:
     "The rules that a line-up has to keep: slots, cap, and players a team."
+
     name: str
     scoring: Scoring
     slots: tuple[Slot, ...]
@@ -91,7 +93,13 @@ def _slot(name: str, value: object) -> Slot:
 
 def _slot_problems(name: str, value: object) -> list[str]:
     "What is wrong with a slot."
-    whole = value if isinstance(value, dict) else {"count": value} if isinstance(value, int) and not isinstance(value, bool) else {"positions": value}
+    whole = (
+        value
+        if isinstance(value, dict)
+        else {"count": value}
+        if isinstance(value, int) and not isinstance(value, bool)
+        else {"positions": value}
+    )
     out = [f"slots.{name}.{k}: unknown key{did_you_mean(k, ('count', 'positions'))}" for k in whole if k not in ("count", "positions")]
     count, places = whole.get("count", 1), whole.get("positions", [name])
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_SLOTS:
@@ -99,7 +107,12 @@ def _slot_problems(name: str, value: object) -> list[str]:
     if not isinstance(places, list) or not places:
         return [*out, f"slots.{name}: expected how many, a list of positions, or count: and positions:, found {str(value)[:40]!r}"]
     known = (*FANTASY_POSITIONS, *POSITION_WORDS)
-    return out + [f"slots.{name}: unknown position {p!r}{did_you_mean(str(p), known)}" + (f"; {name} is no position: list who may stand there" if places == [name] else "") for p in places if p not in known]
+    return out + [
+        f"slots.{name}: unknown position {p!r}{did_you_mean(str(p), known)}"
+        + (f"; {name} is no position: list who may stand there" if places == [name] else "")
+        for p in places
+        if p not in known
+    ]
 
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #af37fc21
 def _number_problems(data: Mapping[str, object], size: int) -> list[str]:
@@ -110,17 +123,22 @@ def _number_problems(data: Mapping[str, object], size: int) -> list[str]:
         if v is not None and (not isinstance(v, int) or isinstance(v, bool) or not 1 <= v <= max(most, 1)):
             out.append(f"{key}: expected a whole number from 1 to {max(most, 1):,}, found {v!r}")
     try:
-        fields = {f"{f}{form}{kind or ''}" for _, f, form, kind in Formatter().parse(str(data.get("upload", "{name}"))) if f is not None}  # no widths: {name:>9999999} would fill the memory
+        # no widths: {name:>9999999} would fill the memory
+        fields = {f"{f}{form}{kind or ''}" for _, f, form, kind in Formatter().parse(str(data.get("upload", "{name}"))) if f is not None}
     except ValueError:
         fields = {"?"}
-    return out + ["upload: expected a text with {name}, {id} or both"] * (not fields or not fields <= {"name", "id"} or not isinstance(data.get("upload", ""), str))
+    return out + ["upload: expected a text with {name}, {id} or both"] * (
+        not fields or not fields <= {"name", "id"} or not isinstance(data.get("upload", ""), str)
+    )
 
 
 def rules_problems(
     data: Mapping[str, object],  # a YAML's mapping
 ) -> list[str]:
     "Everything that is wrong with rules, but for a scoring in a file of its own."
-    out = [f"{k}: unknown key{did_you_mean(str(k), KEYS)}" for k in data if k not in KEYS] + ["name: a text is needed"] * (not isinstance(data.get("name"), str))
+    out = [f"{k}: unknown key{did_you_mean(str(k), KEYS)}" for k in data if k not in KEYS] + ["name: a text is needed"] * (
+        not isinstance(data.get("name"), str)
+    )
     slots = data.get("slots")
     if not isinstance(slots, dict) or not slots:
         return [*out, f"slots: expected name: how many, found {str(slots)[:40]!r}"]
@@ -144,7 +162,16 @@ def read_rules(
     raise_problems(rules_problems(data), str(path), path.read_text(encoding="utf-8-sig"))
     scoring = scoring_of(data["scoring"], str(path)) if isinstance(data["scoring"], dict) else read_scoring(data["scoring"], path.parent)
     slots = tuple(_slot(n, v) for n, v in data["slots"].items())
-    return Rules(data["name"], scoring, slots, data.get("cap"), data.get("max_players_a_team"), data.get("min_teams") or 1, data.get("min_games") or 1, data.get("upload", "{name}"))
+    return Rules(
+        data["name"],
+        scoring,
+        slots,
+        data.get("cap"),
+        data.get("max_players_a_team"),
+        data.get("min_teams") or 1,
+        data.get("min_games") or 1,
+        data.get("upload", "{name}"),
+    )
 
 
 def check_places(

@@ -23,8 +23,27 @@ SUMS: dict[str, tuple[str, ...]] = {  # statistic -> the columns that it is the 
     "fumbles_lost": ("sack_fumbles_lost", "rushing_fumbles_lost", "receiving_fumbles_lost"),
     "two_point_conversions": ("passing_2pt_conversions", "rushing_2pt_conversions", "receiving_2pt_conversions"),
 }
-STATISTICS = ("completions", "attempts", "passing_yards", "passing_tds", "interceptions", "sacks", "passing_first_downs", "carries", "rushing_yards", "rushing_tds", "rushing_first_downs", "targets",
-              "receptions", "receiving_yards", "receiving_tds", "receiving_first_downs", "special_teams_tds", *SUMS, *(part for parts in SUMS.values() for part in parts))
+STATISTICS = (
+    "completions",
+    "attempts",
+    "passing_yards",
+    "passing_tds",
+    "interceptions",
+    "sacks",
+    "passing_first_downs",
+    "carries",
+    "rushing_yards",
+    "rushing_tds",
+    "rushing_first_downs",
+    "targets",
+    "receptions",
+    "receiving_yards",
+    "receiving_tds",
+    "receiving_first_downs",
+    "special_teams_tds",
+    *SUMS,
+    *(part for parts in SUMS.values() for part in parts),
+)
 DEFENCE = ("sacks", "interceptions", "fumbles_recovered")  # of a defence, from the other side's line
 
 # %% ../../nbs/16a_fantasy/00_scoring.ipynb #c9a7587d
@@ -42,6 +61,7 @@ def statistic(
 @dataclass(frozen=True)
 class Bonus:
     "Points that are added once a statistic is reached."
+
     statistic: str
     at_least: float  # in the statistic's unit
     points: float
@@ -50,6 +70,7 @@ class Bonus:
 @dataclass(frozen=True)
 class Scoring:
     "The points that a league pays for each statistic."
+
     name: str
     statistics: Mapping[str, float]  # statistic -> points for each
     bonuses: tuple[Bonus, ...] = ()
@@ -61,26 +82,35 @@ class Scoring:
         "Statistics that change the points."
         return list(dict.fromkeys([*(s for s, weight in self.statistics.items() if weight), *(b.statistic for b in self.bonuses)]))
 
-    def absent(self,
+    def absent(
+        self,
         values: Mapping[str, np.ndarray],  # statistic -> (…); a table too
     ) -> list[str]:
         "Statistics that are paid for but not there."
         return [name for name in self.counted if statistic(values, name) is None]
 
-    def points(self,
+    def points(
+        self,
         values: Mapping[str, np.ndarray],  # statistic -> (…), all of one shape: draws (S, P), or the columns of a table
     ) -> np.ndarray:  # (…) float64
         "Points of lines; a statistic that is not there counts as nothing, see `absent`."
         there = {name: v for name in self.counted if (v := statistic(values, name)) is not None}
         if not there:
-            raise DataError("nothing that this scoring pays for", where=f"scoring {self.name}", found=", ".join(map(str, list(values)[:6])), expected=", ".join(self.counted[:6]), fix="call the statistics as nflverse does")
+            raise DataError(
+                "nothing that this scoring pays for",
+                where=f"scoring {self.name}",
+                found=", ".join(map(str, list(values)[:6])),
+                expected=", ".join(self.counted[:6]),
+                fix="call the statistics as nflverse does",
+            )
         out = sum(self.statistics.get(name, 0.0) * v for name, v in there.items())
         for bonus in self.bonuses:
             if bonus.statistic in there:
                 out = out + bonus.points * (there[bonus.statistic] >= bonus.at_least)
         return out
 
-    def defence_points(self,
+    def defence_points(
+        self,
         line: Mapping[str, np.ndarray],  # of `DEFENCE` -> (…)
         allowed: np.ndarray | None = None,  # (…) points of the other side; None: not known, counts as nothing
     ) -> np.ndarray:  # (…) float64
@@ -97,6 +127,7 @@ def shipped_yaml(
 ) -> dict[str, Path]:  # name -> file
     "The files of a kind that come with the library."
     import lineupiq
+
     folder = Path(lineupiq.__file__).parent / "configs" / kind
     return {p.stem: p for p in sorted(folder.glob("*.yaml"))}
 
@@ -131,7 +162,8 @@ def _weights(data: object, key: str, known: tuple[str, ...]) -> list[str]:
     if not isinstance(data, dict):
         return [f"{key}: expected statistic: points, found {str(data)[:40]!r}"]
     return [f"{key}.{k}: unknown statistic{did_you_mean(k, known)}" for k in data if k not in known] + [
-        f"{key}.{k}: expected a number, found {v!r}" for k, v in data.items() if not (number(v) and abs(v) < 1e6)]
+        f"{key}.{k}: expected a number, found {v!r}" for k, v in data.items() if not (number(v) and abs(v) < 1e6)
+    ]
 
 
 def _entries(data: object, key: str, wanted: tuple[str, ...]) -> list[str]:
@@ -154,10 +186,18 @@ def scoring_problems(
     out += ["name: a text is needed"] * (not isinstance(data.get("name"), str))
     out += _weights(data.get("statistics"), "statistics", STATISTICS) + _weights(data.get("defence", {}), "defence", DEFENCE)
     wrong = _entries(data.get("bonuses", []), "bonuses", ("statistic", "at_least", "points"))
-    out += wrong or [f"bonuses: unknown statistic {b['statistic']!r}{did_you_mean(str(b['statistic']), STATISTICS)}" for b in data.get("bonuses", []) if b["statistic"] not in STATISTICS]
+    out += wrong or [
+        f"bonuses: unknown statistic {b['statistic']!r}{did_you_mean(str(b['statistic']), STATISTICS)}"
+        for b in data.get("bonuses", [])
+        if b["statistic"] not in STATISTICS
+    ]
     wrong = _entries(data.get("points_allowed", []), "points_allowed", ("up_to", "points"))
     ends = [] if wrong else [float(e["up_to"]) for e in data.get("points_allowed", [])]
-    return out + wrong + ["points_allowed: up_to must rise, and end with .inf"] * (bool(ends) and (sorted(set(ends)) != ends or ends[-1] != float("inf")))
+    return (
+        out
+        + wrong
+        + ["points_allowed: up_to must rise, and end with .inf"] * (bool(ends) and (sorted(set(ends)) != ends or ends[-1] != float("inf")))
+    )
 
 
 def scoring_of(
@@ -169,7 +209,13 @@ def scoring_of(
     raise_problems(scoring_problems(data), where, text)
     bonuses = tuple(Bonus(b["statistic"], float(b["at_least"]), float(b["points"])) for b in data.get("bonuses", []))
     allowed = tuple((float(e["up_to"]), float(e["points"])) for e in data.get("points_allowed", []))
-    return Scoring(data["name"], {k: float(v) for k, v in data["statistics"].items()}, bonuses, {k: float(v) for k, v in data.get("defence", {}).items()}, allowed)
+    return Scoring(
+        data["name"],
+        {k: float(v) for k, v in data["statistics"].items()},
+        bonuses,
+        {k: float(v) for k, v in data.get("defence", {}).items()},
+        allowed,
+    )
 
 
 def read_scoring(

@@ -20,7 +20,7 @@ __all__ = ['SMOOTH', 'HANDFULS', 'WIDTHS', 'SMALL', 'STARTS', 'APART', 'totals',
            'gather', 'stepped', 'exchanges', 'improved', 'search', 'judge_of']
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #cbd73fd2
-SMOOTH = .5  # standard deviation of the kernel, in those of a line-up's score
+SMOOTH = 0.5  # standard deviation of the kernel, in those of a line-up's score
 
 
 def totals(
@@ -43,12 +43,13 @@ def reached(
     "The share of simulated Sundays on which line-ups reach a score."
     if band <= 0:
         return (total >= np.float32(aim)).mean(axis=1)
-    return np.clip((total - np.float32(aim - band)) * np.float32(.5 / band), 0, 1).mean(axis=1, dtype=float)
+    return np.clip((total - np.float32(aim - band)) * np.float32(0.5 / band), 0, 1).mean(axis=1, dtype=float)
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #5dcf6a64
 @dataclass(frozen=True)
 class Judge:
     "The measure by which line-ups are compared."
+
     objective: Objective  # a chance or a quantile
     scores: np.ndarray  # (S, P) in Fortran's order
     mean: np.ndarray  # (P,)
@@ -70,11 +71,17 @@ class Judge:
     def worth(self, lineups: np.ndarray, aim: float) -> np.ndarray:  # (N,)
         "The share of Sundays on which line-ups reach the aim; of two that are equal, the one with the higher mean is worth more."
         parts = np.array_split(lineups, len(lineups) * len(self.scores) // 4_000_000 + 1)
-        return np.concatenate([reached(totals(self.scores, p).T, aim, self.band) for p in parts if len(p)]) + 1e-7 * self.mean[lineups].sum(axis=1) if len(lineups) else np.zeros(0)
+        return (
+            np.concatenate([reached(totals(self.scores, p).T, aim, self.band) for p in parts if len(p)])
+            + 1e-7 * self.mean[lineups].sum(axis=1)
+            if len(lineups)
+            else np.zeros(0)
+        )
 
     def best(self, lineups: np.ndarray) -> np.ndarray:
         "The best of some line-ups."
-        if self.objective.kind == "quantile" and len(lineups) <= 20:  # each one's own; of many, whoever reaches the best one's so far more often
+        # each one's own; of many, whoever reaches the best one's so far more often
+        if self.objective.kind == "quantile" and len(lineups) <= 20:
             return lineups[int(np.argmax([self.aim(x) for x in lineups]))]
         found = lineups[int(self.mean[lineups].sum(axis=1).argmax())]
         for _ in range(50 if self.objective.kind == "quantile" else 1):
@@ -93,12 +100,13 @@ def slope(
 ) -> np.ndarray:  # (P,) what a point of each player is worth
     "Players' mean over the Sundays that decide."
     total = totals(judge.scores, lineup[None])[:, 0].astype(float)
-    near = np.exp(-.5 * ((total - aim) / max(width * total.std(), 1e-6)) ** 2) + 1e-9
+    near = np.exp(-0.5 * ((total - aim) / max(width * total.std(), 1e-6)) ** 2) + 1e-9
     return (near / near.sum()) @ judge.scores
 
 
 class Candidates:
     "Line-ups that have been found, each once."
+
     def __init__(self, program: Program):
         self.program, self.found = program, {}
 
@@ -119,7 +127,7 @@ class Candidates:
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #6746585d
 HANDFULS = (1 / 4, 1 / 16, 1 / 64)  # shares of the Sundays
-WIDTHS = (1.0, .5, .2)  # of the smoothing, from far to near
+WIDTHS = (1.0, 0.5, 0.2)  # of the smoothing, from far to near
 
 
 def gather(
@@ -175,9 +183,16 @@ def _moves(program: Program, judge: Judge, lineup: np.ndarray, aim: float, pairs
     pool = np.setdiff1d(np.flatnonzero(program.group >= 0), [*lineup, *program.excluded])
     if not pairs:
         return np.arange(len(lineup))[:, None], pool[:, None]
-    price, worth = np.where(np.isnan(program.salary), 0, program.salary), slope(judge, lineup, aim, .5)
-    rate = worth - .5 * worth[lineup].sum() / max(price[lineup].sum(), 1) * price
-    good = np.concatenate([g[np.argsort(-rate[g], kind="stable")[:pairs]] for k in range(len(program.rules.positions)) if len(g := pool[program.group[pool] == k])] or [pool])
+    price, worth = np.where(np.isnan(program.salary), 0, program.salary), slope(judge, lineup, aim, 0.5)
+    rate = worth - 0.5 * worth[lineup].sum() / max(price[lineup].sum(), 1) * price
+    good = np.concatenate(
+        [
+            g[np.argsort(-rate[g], kind="stable")[:pairs]]
+            for k in range(len(program.rules.positions))
+            if len(g := pool[program.group[pool] == k])
+        ]
+        or [pool]
+    )
     return np.column_stack(np.triu_indices(len(lineup), 1)), good[np.column_stack(np.triu_indices(len(good), 1))]
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #2f34438a
@@ -190,7 +205,9 @@ def improved(
 ) -> np.ndarray:  # a line-up that no exchange improves
     "Exchange players until nothing gains."
     best, across, at = lineup, judge.scores.T, 0
-    pairs = max(3, int((2 * min(most / len(across[0]), 20_000) / (len(lineup) * (len(lineup) - 1) / 2)) ** .5 / len(program.rules.positions)))
+    pairs = max(
+        3, int((2 * min(most / len(across[0]), 20_000) / (len(lineup) * (len(lineup) - 1) / 2)) ** 0.5 / len(program.rules.positions))
+    )
     while at < 2:
         aim = judge.aim(best)
         total, value = across[best].sum(axis=0), judge.worth(best[None], aim)[0] - 1e-7 * judge.mean[best].sum()
@@ -254,10 +271,12 @@ def judge_of(
     scores = np.asfortranarray(program.slate.scores)
     if (first := solve(program, program.slate.mean)) is None:
         return None
-    return Judge(objective, scores, program.slate.mean, float(3 ** .5 * smooth * totals(scores, first[None]).std()))
+    return Judge(objective, scores, program.slate.mean, float(3**0.5 * smooth * totals(scores, first[None]).std()))
 
 
-def _by_chance(program: Program, objective: Objective, seed: int, small: int, smooth: float) -> Callable[[list[np.ndarray]], np.ndarray | None]:
+def _by_chance(
+    program: Program, objective: Objective, seed: int, small: int, smooth: float
+) -> Callable[[list[np.ndarray]], np.ndarray | None]:
     "What finds the next line-up by a chance or a quantile."
     if (judge := judge_of(program, objective, smooth)) is None:
         raise explained(program)
@@ -273,4 +292,5 @@ def _by_chance(program: Program, objective: Objective, seed: int, small: int, sm
         begin = _starts(ready, judge.worth(ready, judge.aim(judge.best(ready))))
         ends = [made.add(improved(program, judge, x, found)) for x in (stepped(made, judge, begin[0], found), *begin)]
         return judge.best(np.array(ends))
+
     return after

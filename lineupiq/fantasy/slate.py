@@ -32,17 +32,29 @@ COLUMNS = ("player_id", "player", "position", "team", "opponent", "game_id")
 @dataclass(repr=False)
 class Slate(Shown):
     "Players of a week and draws of their points."
+
     players: pd.DataFrame  # a row a player: COLUMNS, play (0..1), salary (NaN: none), site_id, site_name
     scores: np.ndarray  # (S, P) float32 points, a column a row of `players`; a row is one Sunday
     notes: list[str] = field(default_factory=list)  # what was left out, or counted as nothing
 
     def __post_init__(self):
         if missing := [c for c in COLUMNS if c not in self.players]:
-            raise DataError("a slate without a column", found=", ".join(map(str, self.players.columns)), expected=", ".join(COLUMNS), where=missing[0])
+            raise DataError(
+                "a slate without a column", found=", ".join(map(str, self.players.columns)), expected=", ".join(COLUMNS), where=missing[0]
+            )
         if self.scores.ndim != 2 or self.scores.shape[1] != len(self.players):
-            raise DataError("draws and players differ", where="scores", found=f"{self.scores.shape} beside {len(self.players)} players", expected="(draws, players)")
+            raise DataError(
+                "draws and players differ",
+                where="scores",
+                found=f"{self.scores.shape} beside {len(self.players)} players",
+                expected="(draws, players)",
+            )
         if not np.isfinite(self.scores).all():
-            raise DataError("draws that are no numbers", where=f"scores of {self.players['player'].iloc[int(np.flatnonzero(~np.isfinite(self.scores).all(axis=0))[0])]}", fix="a player who does not play has 0 points")
+            raise DataError(
+                "draws that are no numbers",
+                where=f"scores of {self.players['player'].iloc[int(np.flatnonzero(~np.isfinite(self.scores).all(axis=0))[0])]}",
+                fix="a player who does not play has 0 points",
+            )
         fill = {"play": 1.0, "salary": np.nan, "site_id": "", "site_name": self.players["player"]}
         self.players = self.players.assign(**{k: v for k, v in fill.items() if k not in self.players}).reset_index(drop=True)
 
@@ -54,24 +66,38 @@ class Slate(Shown):
         "Expected points, the chance not to play included."
         return self.scores.mean(axis=0, dtype=float)
 
-    def take(self,
+    def take(
+        self,
         rows: np.ndarray,  # (P,) bool, or row numbers
         note: str = "",  # what is said of those who are left out
     ) -> Slate:
         "A slate of some of the players."
-        return replace(self, players=self.players[rows] if np.asarray(rows).dtype == bool else self.players.iloc[rows], scores=self.scores[:, rows], notes=self.notes + [note] * bool(note))
+        return replace(
+            self,
+            players=self.players[rows] if np.asarray(rows).dtype == bool else self.players.iloc[rows],
+            scores=self.scores[:, rows],
+            notes=self.notes + [note] * bool(note),
+        )
 
-    def joined(self,
+    def joined(
+        self,
         players: pd.DataFrame,  # more of them
         scores: np.ndarray,  # (S, Q)
     ) -> Slate:
         "A slate with more players and their scores."
-        return replace(self, players=pd.concat([self.players, players], ignore_index=True), scores=np.hstack([self.scores, scores.astype(np.float32)]))
+        return replace(
+            self, players=pd.concat([self.players, players], ignore_index=True), scores=np.hstack([self.scores, scores.astype(np.float32)])
+        )
 
     def card(self) -> Card:
         "The best of each position."
         table = self.players.assign(mean=self.mean.round(2)).sort_values("mean", ascending=False).groupby("position", sort=False).head(3)
-        return Card("Slate", {"players": len(self), "draws": len(self.scores), "games": self.players["game_id"].nunique()}, table[["position", "player", "team", "opponent", "salary", "play", "mean"]], self.notes)
+        return Card(
+            "Slate",
+            {"players": len(self), "draws": len(self.scores), "games": self.players["game_id"].nunique()},
+            table[["position", "player", "team", "opponent", "salary", "play", "mean"]],
+            self.notes,
+        )
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #465b58e8
 def slate_of(
@@ -83,13 +109,19 @@ def slate_of(
     odd = [f"{name} {np.shape(v)}" for name, v in draws.items() if np.ndim(v) != 2 or np.shape(v)[1] != len(players)]
     odd += [f"{name} of {np.asarray(v).dtype}" for name, v in draws.items() if not np.issubdtype(np.asarray(v).dtype, np.number)]
     if odd or len({np.shape(v)[0] for v in draws.values()}) > 1 or not draws or not len(next(iter(draws.values()))):
-        raise DataError("draws and players differ", where="draws", found=", ".join(odd or [f"{n} {np.shape(v)}" for n, v in draws.items()][:4]), expected=f"each (draws, {len(players)}) numbers", fix="write players and draws of one projection together")
+        raise DataError(
+            "draws and players differ",
+            where="draws",
+            found=", ".join(odd or [f"{n} {np.shape(v)}" for n, v in draws.items()][:4]),
+            expected=f"each (draws, {len(players)}) numbers",
+            fix="write players and draws of one projection together",
+        )
     absent = scoring.absent(draws)
     notes = [f"not projected, counted as nothing: {', '.join(absent)}"] if absent else []
     return Slate(players, scoring.points(draws).astype(np.float32), notes)
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #100d83cd
-USUAL = {"sacks": 2.35, "field_goals": 1.65, "extra_points": .94}  # a side's game; the last: of touchdowns. 2015-2023
+USUAL = {"sacks": 2.35, "field_goals": 1.65, "extra_points": 0.94}  # a side's game; the last: of touchdowns. 2015-2023
 
 
 def points_of_touchdowns(
@@ -116,15 +148,26 @@ def defences(
         rows = (players["team"] == other).to_numpy()
         sacks = of("sacks", rows) if "sacks" in draws else rng.poisson(USUAL["sacks"], n)
         allowed = points_of_touchdowns(of("rushing_tds", rows) + of("receiving_tds", rows), rng)
-        out.append(scoring.defence_points({"sacks": sacks, "interceptions": of("interceptions", rows), "fumbles_recovered": of("fumbles_lost", rows)}, allowed))
+        out.append(
+            scoring.defence_points(
+                {"sacks": sacks, "interceptions": of("interceptions", rows), "fumbles_recovered": of("fumbles_lost", rows)}, allowed
+            )
+        )
     about = games.assign(player_id=games["team"] + " DST", player=games["team"] + " DST", position="DST", play=1.0)
     return about, np.column_stack(out).astype(np.float32)
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #772fe773
 HEADS = {  # what it is -> how files call it, folded
-    "site_id": ("id", "playerid", "gsisid"), "name": ("name", "player", "nickname", "playername", "fullname"), "position": ("position", "pos"), "team": ("team", "teamabbrev", "teamabbreviation", "tm"),
-    "salary": ("salary", "cost", "price"), "points": ("points", "projection", "projectedpoints", "fpts", "proj"), "sd": ("sd", "std", "stdev"),
+    "site_id": ("id", "playerid", "gsisid"),
+    "name": ("name", "player", "nickname", "playername", "fullname"),
+    "position": ("position", "pos"),
+    "team": ("team", "teamabbrev", "teamabbreviation", "tm"),
+    "salary": ("salary", "cost", "price"),
+    "points": ("points", "projection", "projectedpoints", "fpts", "proj"),
+    "sd": ("sd", "std", "stdev"),
 }
+
+
 def _team_in(name: str) -> str:
     "The team that a defence's name says; empty where it is no defence's."
     return TEAM_WORDS.get(folded(re.sub(r"(?i)\b(d/?st|def|defen[cs]e)\b", "", name)), "")
@@ -136,9 +179,21 @@ def _check_numbers(rows: pd.DataFrame, needs: Sequence[str], where: str) -> None
     for c in numbers:
         low = 0.0 if c != "points" else -np.inf
         if len(odd := rows[rows[c].notna() & ~(np.isfinite(rows[c]) & (rows[c] >= low))]):
-            raise DataError(f"{c} of a player that cannot be", where=f"{where}, {odd['name'].iloc[0]}", found=f"{odd[c].iloc[0]:g}" + (f", and {len(odd) - 1} more" if len(odd) > 1 else ""), expected="a finite number" + (" from 0 up" if low == 0 else ""), fix="write the number as it is, or leave the field empty")
+            raise DataError(
+                f"{c} of a player that cannot be",
+                where=f"{where}, {odd['name'].iloc[0]}",
+                found=f"{odd[c].iloc[0]:g}" + (f", and {len(odd) - 1} more" if len(odd) > 1 else ""),
+                expected="a finite number" + (" from 0 up" if low == 0 else ""),
+                fix="write the number as it is, or leave the field empty",
+            )
     if lacking := [c for c in numbers if c in needs and not rows[c].notna().any()]:
-        raise DataError(f"nobody has {lacking[0]}", where=where, found=f"{len(rows)} row(s) without it", expected="a number for each player that can be picked", fix="fill the column, or give another file")
+        raise DataError(
+            f"nobody has {lacking[0]}",
+            where=where,
+            found=f"{len(rows)} row(s) without it",
+            expected="a number for each player that can be picked",
+            fix="fill the column, or give another file",
+        )
 
 
 def read_players(
@@ -150,17 +205,31 @@ def read_players(
     by = {folded(str(c)): c for c in raw.columns}
     found = {what: by[next(h for h in heads if h in by)] for what, heads in HEADS.items() if any(h in by for h in heads)}
     if lacking := [w for w in ("name", *needs) if w not in found]:
-        raise DataError(f"no column for {' and '.join(lacking)}", where=str(path), found=", ".join(map(str, raw.columns[:8])), expected="; ".join(f"{w}: {' or '.join(HEADS[w][:3])}" for w in lacking))
+        raise DataError(
+            f"no column for {' and '.join(lacking)}",
+            where=str(path),
+            found=", ".join(map(str, raw.columns[:8])),
+            expected="; ".join(f"{w}: {' or '.join(HEADS[w][:3])}" for w in lacking),
+        )
     out = pd.DataFrame({what: raw[c] for what, c in found.items()})
     for c in ("salary", "points", "sd"):
         if c in out:
-            out[c] = to_numbers(out[c].astype("string").str.replace(r"[$,\s]", "", regex=True) if not pd.api.types.is_numeric_dtype(out[c]) else out[c], found[c])
+            out[c] = to_numbers(
+                out[c].astype("string").str.replace(r"[$,\s]", "", regex=True) if not pd.api.types.is_numeric_dtype(out[c]) else out[c],
+                found[c],
+            )
     _check_numbers(out, needs, str(path))
     for c in ("name", "position", "team", "site_id"):
         out[c] = out[c].astype("string").fillna("").str.strip().astype(object) if c in out else ""
-    words = [(p.upper() if p.upper() == "D/ST" else p.upper().split("/")[0]) or ("DST" if _team_in(n) else "") for p, n in zip(out["position"], out["name"], strict=True)]
+    words = [
+        (p.upper() if p.upper() == "D/ST" else p.upper().split("/")[0]) or ("DST" if _team_in(n) else "")
+        for p, n in zip(out["position"], out["name"], strict=True)
+    ]
     out["position"] = [POSITION_WORDS.get(w, w) for w in words]
-    out["team"] = [TEAM_WORDS.get(folded(t), t) if t else _team_in(n) if p == "DST" else "" for t, n, p in zip(out["team"], out["name"], out["position"], strict=True)]
+    out["team"] = [
+        TEAM_WORDS.get(folded(t), t) if t else _team_in(n) if p == "DST" else ""
+        for t, n, p in zip(out["team"], out["name"], out["position"], strict=True)
+    ]
     return out[(out["name"] != "") | (out["team"] != "")].reset_index(drop=True)
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #867a0fa2
@@ -170,7 +239,13 @@ def _ways(row: tuple[str, str, str, str]) -> list[tuple[str, ...]]:
     key = name_key(name)
     if position == "DST":
         return [("defence", team)]
-    return [("id", site_id), ("id", name), *([("team", key, team, position), ("team", key, team)] if team else []), ("alone", key, position), ("alone", key)]
+    return [
+        ("id", site_id),
+        ("id", name),
+        *([("team", key, team, position), ("team", key, team)] if team else []),
+        ("alone", key, position),
+        ("alone", key),
+    ]
 
 
 def _places(players: pd.DataFrame) -> dict[tuple[str, ...], list[int]]:
@@ -178,7 +253,11 @@ def _places(players: pd.DataFrame) -> dict[tuple[str, ...], list[int]]:
     out: dict[tuple[str, ...], list[int]] = {}
     for i, (pid, name, team, position) in enumerate(players[["player_id", "player", "team", "position"]].itertuples(index=False)):
         key = name_key(name)
-        ways = [("defence", team)] if position == "DST" else [("id", str(pid)), ("team", key, team, position), ("team", key, team), ("alone", key, position), ("alone", key)]
+        ways = (
+            [("defence", team)]
+            if position == "DST"
+            else [("id", str(pid)), ("team", key, team, position), ("team", key, team), ("alone", key, position), ("alone", key)]
+        )
         for way in dict.fromkeys(ways):
             out.setdefault(way, []).append(i)
     return out
@@ -193,15 +272,27 @@ def matched(
     places, out = _places(players), np.full(len(rows), -1)
     for n, row in enumerate(rows[["site_id", "name", "team", "position"]].itertuples(index=False)):
         for way in _ways(tuple(row)):
-            if len(found := places.get(way, [])) == 1 and (not row.team or way[0] != "alone" or players["team"].iloc[found[0]] == row.team or len(way) == 3):
+            if len(found := places.get(way, [])) == 1 and (
+                not row.team or way[0] != "alone" or players["team"].iloc[found[0]] == row.team or len(way) == 3
+            ):
                 out[n] = found[0]
                 break
             if len(found) > 1 and way[0] == "team" and len(way) == 4:
-                raise DataError("two players of one team, position and name", where=where, found=f"{row.name}, {row.team}: {', '.join(players['player_id'].iloc[found].astype(str))}", fix="write the player's id in the file's column id")
+                raise DataError(
+                    "two players of one team, position and name",
+                    where=where,
+                    found=f"{row.name}, {row.team}: {', '.join(players['player_id'].iloc[found].astype(str))}",
+                    fix="write the player's id in the file's column id",
+                )
     twice = pd.Series(out[out >= 0])
     if twice.duplicated().any():
         both = rows.loc[out == twice[twice.duplicated()].iloc[0], ["name", "team"]].agg(" ".join, axis=1)
-        raise DataError("two rows of a file mean one player", where=where, found="; ".join(both), fix="keep one of them, or write the player's id in the column id")
+        raise DataError(
+            "two rows of a file mean one player",
+            where=where,
+            found="; ".join(both),
+            fix="keep one of them, or write the player's id in the column id",
+        )
     return out
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #0f023624
@@ -219,7 +310,13 @@ def with_salaries(
     "A slate of those who are in a file, with what it says of them."
     at = matched(slate.players, rows, where)
     if not (at >= 0).any():
-        raise DataError("no player of the file is in the projection", where=where, found=_some(rows["name"].tolist()), expected=_some(slate.players["player"].tolist()), fix="is it the file of this week?")
+        raise DataError(
+            "no player of the file is in the projection",
+            where=where,
+            found=_some(rows["name"].tolist()),
+            expected=_some(slate.players["player"].tolist()),
+            fix="is it the file of this week?",
+        )
     mine, out = rows[at >= 0].assign(at=at[at >= 0]).set_index("at"), slate.players.copy()
     for column, name in (("salary", "salary"), ("site_id", "site_id"), ("name", "site_name")):
         if name in out and column in mine:
@@ -227,13 +324,21 @@ def with_salaries(
     known = mine["position"].isin(FANTASY_POSITIONS)
     out.loc[mine.index[known], "position"] = mine.loc[known, "position"]  # the site's word counts
     lost = rows[at < 0].sort_values("salary", ascending=False) if "salary" in rows else rows[at < 0]
-    notes = [f"{len(lost)} of {len(rows)} of the file are not projected: {_some((lost['name'] + ' ' + lost['team']).str.strip().tolist())}"] if len(lost) else []
+    notes = (
+        [f"{len(lost)} of {len(rows)} of the file are not projected: {_some((lost['name'] + ' ' + lost['team']).str.strip().tolist())}"]
+        if len(lost)
+        else []
+    )
     found = replace(slate, players=out, notes=slate.notes + notes)
     kept = np.isin(np.arange(len(out)), mine.index) & (out["salary"].notna().to_numpy() if "salary" in rows else True)
     if not whole or kept.all():
         return found
     gone = slate.players["player"][~kept].iloc[np.argsort(-slate.mean[~kept])].tolist()
-    return found.take(kept, f"{len(gone)} projected players are not in the file{' with a salary' if 'salary' in rows else ''}, and cannot be picked: {_some(gone, 3)}")
+    return found.take(
+        kept,
+        f"{len(gone)} projected players are not in the file{' with a salary' if 'salary' in rows else ''}, and cannot be picked: "
+        f"{_some(gone, 3)}",
+    )
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #7f83a987
 def with_known_points(
@@ -242,18 +347,27 @@ def with_known_points(
     seed: int = 0,
 ) -> Slate:
     "A slate with players whose points a file says, such as kickers; those who are projected already stay as they are."
-    new = rows[(matched(slate.players, rows) < 0) & rows["points"].notna() & rows["position"].isin(FANTASY_POSITIONS)].reset_index(drop=True)
+    new = rows[(matched(slate.players, rows) < 0) & rows["points"].notna() & rows["position"].isin(FANTASY_POSITIONS)].reset_index(
+        drop=True
+    )
     if new.empty:
         return slate
     sides = slate.players.drop_duplicates("team").set_index("team")
     spread = new["sd"].fillna(0).clip(lower=0).to_numpy() if "sd" in new else np.zeros(len(new))
     scores = new["points"].to_numpy() + spread * np.random.default_rng(seed).normal(size=(len(slate.scores), len(new)))
-    about = new.assign(player_id=np.where(new["site_id"] != "", new["site_id"], new["name"] + " " + new["team"]), player=new["name"], play=1.0, site_name=new["name"],
-                       opponent=new["team"].map(sides["opponent"]).fillna(""), game_id=new["team"].map(sides["game_id"]).fillna(new["team"]))
+    about = new.assign(
+        player_id=np.where(new["site_id"] != "", new["site_id"], new["name"] + " " + new["team"]),
+        player=new["name"],
+        play=1.0,
+        site_name=new["name"],
+        opponent=new["team"].map(sides["opponent"]).fillna(""),
+        game_id=new["team"].map(sides["game_id"]).fillna(new["team"]),
+    )
     return slate.joined(about[[*COLUMNS, "play", "site_id", "site_name", *(c for c in ("salary",) if c in about)]], scores)
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #356f4d4b
-SQUAD = {"QB": (1, 18.0), "RB": (2, 12.0), "WR": (3, 11.0), "TE": (1, 8.0), "DST": (1, 7.0)}  # position -> players of a team, points of the first
+# position -> players of a team, points of the first
+SQUAD = {"QB": (1, 18.0), "RB": (2, 12.0), "WR": (3, 11.0), "TE": (1, 8.0), "DST": (1, 7.0)}
 
 
 def simulated_slate(
@@ -268,13 +382,23 @@ def simulated_slate(
         for side in (0, 1):
             for position, (count, best) in SQUAD.items():
                 n = count if position == "DST" else count * deep
-                rows += [(f"T{2 * game + side:02d}", f"T{2 * game + 1 - side:02d}", f"G{game:02d}", position, k, best * .8 ** k * np.exp(rng.normal(0, .2))) for k in range(n)]
+                rows += [
+                    (
+                        f"T{2 * game + side:02d}",
+                        f"T{2 * game + 1 - side:02d}",
+                        f"G{game:02d}",
+                        position,
+                        k,
+                        best * 0.8**k * np.exp(rng.normal(0, 0.2)),
+                    )
+                    for k in range(n)
+                ]
     frame = pd.DataFrame(rows, columns=["team", "opponent", "game_id", "position", "place", "mean"])
     frame["player_id"] = frame["player"] = frame["team"] + "-" + frame["position"] + (frame["place"] + 1).astype(str)
-    frame["salary"] = (np.maximum(25, 22 + 3.0 * frame["mean"] + rng.normal(0, 4, len(frame))).round() * 100)
-    shock = {"G": rng.normal(0, .15, (draws, games)), "T": rng.normal(0, .3, (draws, 2 * games))}
+    frame["salary"] = np.maximum(25, 22 + 3.0 * frame["mean"] + rng.normal(0, 4, len(frame))).round() * 100
+    shock = {"G": rng.normal(0, 0.15, (draws, games)), "T": rng.normal(0, 0.3, (draws, 2 * games))}
     side = frame["team"].str[1:].astype(int).to_numpy()
-    with_side = np.where(frame["position"] == "DST", -.3, np.where(frame["position"] == "RB", .3, 1.0))
+    with_side = np.where(frame["position"] == "DST", -0.3, np.where(frame["position"] == "RB", 0.3, 1.0))
     moved = np.exp(shock["G"][:, side // 2] + with_side * shock["T"][:, side])
     scores = rng.gamma(2.5, frame["mean"].to_numpy() / 2.5, (draws, len(frame))) * moved
     return Slate(frame.drop(columns=["place", "mean"]), scores.astype(np.float32))

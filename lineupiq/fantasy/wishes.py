@@ -25,10 +25,12 @@ __all__ = ['MATES', 'RIVALS', 'Objective', 'objective_of', 'Stack', 'stack_of', 
 @dataclass(frozen=True)
 class Objective:
     "The value by which a line-up is judged: a mean, a chance or a quantile."
+
     kind: Literal["mean", "chance", "quantile"] = "mean"
     value: float = float("nan")  # chance: the score that is to be reached; quantile: its level
 
-    def of(self,
+    def of(
+        self,
         totals: np.ndarray,  # (S, N) scores of N line-ups
     ) -> np.ndarray:  # (N,) larger is better
         "The value of line-ups by their totals."
@@ -57,7 +59,11 @@ def objective_of(
         level = float(found[1]) / (100 if found[2] or float(found[1]) >= 1 else 1)
         if 0 < level < 1:
             return Objective("quantile", level)
-    raise ConfigError(f"unknown objective '{text[:40]}'{did_you_mean(said, ('mean', 'quantile'))}", where="objective (--objective)", expected="mean, 'P(score>=180)' or 'quantile .9'")
+    raise ConfigError(
+        f"unknown objective '{text[:40]}'{did_you_mean(said, ('mean', 'quantile'))}",
+        where="objective (--objective)",
+        expected="mean, 'P(score>=180)' or 'quantile .9'",
+    )
 
 # %% ../../nbs/16a_fantasy/03_wishes.ipynb #4ce0d891
 MATES, RIVALS = ("WR", "TE"), ("RB", "WR", "TE")  # who is meant where only a number is given
@@ -66,6 +72,7 @@ MATES, RIVALS = ("WR", "TE"), ("RB", "WR", "TE")  # who is meant where only a nu
 @dataclass(frozen=True)
 class Stack:
     "Players of one game who are wanted together."
+
     text: str
     anchor: str  # position of the one whom the others belong to
     mates: int  # of his team
@@ -87,16 +94,32 @@ def stack_of(
     "A stack from its text."
     found = _STACK.fullmatch(text.strip().upper().replace(" ", ""))
     if not found or not (found[2] or found[3]):
-        raise ConfigError(f"a stack that cannot be read: '{text[:40]}'", where="stack (--stack)", expected="e.g. QB+2 (two of his receivers), QB+2@1 (and one of the other side), QB+1WR, RB+DST")
-    out = Stack(text, POSITION_WORDS.get(found[1], found[1]), int(found[2] or 1), _positions(found[3], MATES), int(found[4] or 0), _positions(found[5] or "", RIVALS))
+        raise ConfigError(
+            f"a stack that cannot be read: '{text[:40]}'",
+            where="stack (--stack)",
+            expected="e.g. QB+2 (two of his receivers), QB+2@1 (and one of the other side), QB+1WR, RB+DST",
+        )
+    out = Stack(
+        text,
+        POSITION_WORDS.get(found[1], found[1]),
+        int(found[2] or 1),
+        _positions(found[3], MATES),
+        int(found[4] or 0),
+        _positions(found[5] or "", RIVALS),
+    )
     if odd := [p for p in (out.anchor, *out.of, *out.against) if p not in FANTASY_POSITIONS]:
-        raise ConfigError(f"unknown position '{odd[0]}' in a stack{did_you_mean(odd[0], FANTASY_POSITIONS)}", where=f"stack (--stack) {text}", expected=", ".join(FANTASY_POSITIONS))
+        raise ConfigError(
+            f"unknown position '{odd[0]}' in a stack{did_you_mean(odd[0], FANTASY_POSITIONS)}",
+            where=f"stack (--stack) {text}",
+            expected=", ".join(FANTASY_POSITIONS),
+        )
     return out
 
 # %% ../../nbs/16a_fantasy/03_wishes.ipynb #d2f2cb89
 @dataclass(frozen=True)
 class Wishes(Settings):
     "The wishes for line-ups beyond the rules: locks, exclusions, stacks, exposure."
+
     objective: str = "mean"  # mean, P(score>=180) or quantile .9
     count: int = 1  # line-ups
     lock: tuple[str, ...] = ()  # names or ids of players who are in every line-up
@@ -134,10 +157,24 @@ def find_player(
     "Find the player that a text names."
     p, key = slate.players, name_key(text)
     same = (p["player_id"].astype(str) == text) | ((p["site_id"] != "") & (p["site_id"].astype(str) == text))
-    keys = [p["player"].map(name_key), p["site_name"].astype(str).map(name_key), (p["player"] + p["team"].astype(str)).map(name_key), p["player_id"].astype(str).map(name_key)]
+    keys = [
+        p["player"].map(name_key),
+        p["site_name"].astype(str).map(name_key),
+        (p["player"] + p["team"].astype(str)).map(name_key),
+        p["player_id"].astype(str).map(name_key),
+    ]
     rows = np.flatnonzero(same) if same.any() else np.flatnonzero(np.any([k == key for k in keys], axis=0))
     if len(rows) == 1:
         return int(rows[0])
     if len(rows):
-        raise ConfigError(f"{role}: several players are called '{text}'", where=f"{role} (--{role})", found="; ".join(p.loc[rows, ["player", "team", "player_id"]].astype(str).agg(" ".join, axis=1)), fix="write the name and the team, or the id")
-    raise ConfigError(f"{role}: nobody in the slate is called '{text}'{did_you_mean(text, p['player'])}", where=f"{role} (--{role})", fix="the name as the projection or the file of salaries has it, or his id")
+        raise ConfigError(
+            f"{role}: several players are called '{text}'",
+            where=f"{role} (--{role})",
+            found="; ".join(p.loc[rows, ["player", "team", "player_id"]].astype(str).agg(" ".join, axis=1)),
+            fix="write the name and the team, or the id",
+        )
+    raise ConfigError(
+        f"{role}: nobody in the slate is called '{text}'{did_you_mean(text, p['player'])}",
+        where=f"{role} (--{role})",
+        fix="the name as the projection or the file of salaries has it, or his id",
+    )

@@ -38,7 +38,13 @@ def calibration_windows(
 ) -> tuple[np.ndarray, np.ndarray]:  # (calibrate, select), each in time order
     "Rows that teach maps, and later rows that choose one."
     rows = rows[panel.labelled[rows]]
-    if len(rows) < 4: raise DataError("too few rows to calibrate on", found=f"{len(rows)} validation rows with a label", expected="some dozens", fix="raise the share of validation rows")
+    if len(rows) < 4:
+        raise DataError(
+            "too few rows to calibrate on",
+            found=f"{len(rows)} validation rows with a label",
+            expected="some dozens",
+            fix="raise the share of validation rows",
+        )
     groups = None if panel.groups is None else panel.groups[rows]
     cut = holdout(panel.times[rows], panel.label_ends[rows], groups, val=0, test=select, embargo=embargo)
     return rows[cut.train], rows[cut.test]
@@ -50,6 +56,7 @@ MARGIN = 0.001  # share of the log loss that a map must save; less is a tie, and
 @dataclass
 class MapChoice:
     "Which map was chosen, and what the choice rests on."
+
     method: str
     scores: list[dict[str, Any]]  # on the selection window: method, score, low, high, n
     rows: dict[str, int]  # calibrate, select
@@ -74,16 +81,27 @@ def choose_map(
     known, left_out = {}, {}
     fit = lambda name, rows: fit_map(name, probabilities[rows], panel.y[rows], panel.weights[rows], panel.classes)  # noqa: E731
     for name in names:
-        try: known[name] = fit(name, calibrate)
+        try:
+            known[name] = fit(name, calibrate)
         except DataError as err:
-            if method != "auto": raise
+            if method != "auto":
+                raise
             left_out[name] = f"{err.what}: {err.found}"
     units = score_units(panel, select)
-    score = lambda m: score_interval("log_loss", panel.y[select], m.transform(probabilities[select]), units["times"], classes=panel.classes, how=Resampling(draws=draws, label_end=units.get("label_end")))  # noqa: E731
+    score = lambda m: score_interval(
+        "log_loss",
+        panel.y[select],
+        m.transform(probabilities[select]),
+        units["times"],
+        classes=panel.classes,
+        how=Resampling(draws=draws, label_end=units.get("label_end")),
+    )  # noqa: E731
     scores = {name: score(m) for name, m in known.items()}
     best = min(scores, key=lambda n: scores[n].score)
-    if method != "auto": best = method
-    elif scores[best].score > (1 - MARGIN) * scores["identity"].score: best = "identity"
+    if method != "auto":
+        best = method
+    elif scores[best].score > (1 - MARGIN) * scores["identity"].score:
+        best = "identity"
     table = [{"method": n, "score": s.score, "low": s.low, "high": s.high, "n": s.n} for n, s in scores.items()]
     choice = MapChoice(best, table, {"calibrate": len(calibrate), "select": len(select)}, known, left_out)
     return fit(best, np.concatenate([calibrate, select])), choice
@@ -95,7 +113,13 @@ def probabilities_of(
 ) -> np.ndarray:  # (N, C), in class order
     "The probability columns of a frame."
     columns = [c for c in frame if c.startswith("raw_prob_" if raw else "prob_")]
-    if not columns: raise DataError("predictions without probabilities", found=", ".join(map(str, frame.columns[:12])), expected="columns prob_…", fix="calibration is for classes; numbers want intervals")
+    if not columns:
+        raise DataError(
+            "predictions without probabilities",
+            found=", ".join(map(str, frame.columns[:12])),
+            expected="columns prob_…",
+            fix="calibration is for classes; numbers want intervals",
+        )
     return frame[columns].to_numpy(dtype=np.float64)
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #2708a61e
@@ -107,7 +131,8 @@ def apply_map(
     "Apply a learnt map to predictions; the raw probabilities stay beside the mapped ones."
     names, p = [c for c in frame if c.startswith("prob_")], probabilities_of(frame)
     out = frame.assign(**{f"raw_{c}": p[:, k] for k, c in enumerate(names)})
-    if learnt.method == "identity" or not len(frame): return out
+    if learnt.method == "identity" or not len(frame):
+        return out
     q = learnt.transform(p)
     out[names] = q
     return out.assign(prediction=np.asarray(classes)[q.argmax(axis=1)])
@@ -116,6 +141,7 @@ def apply_map(
 @dataclass
 class CalibratedFold(FittedFold):
     "A fitted fold, the map that follows its model, and how it was chosen."
+
     map: ProbabilityMap = field(default_factory=ProbabilityMap)
     choice: MapChoice | None = None
 
@@ -129,11 +155,18 @@ def check_calibration(
     folds: Iterable[Fold] = (),  # with the validation rows that teach
 ) -> None:
     "Refuse, before anything trains, a calibration that cannot be."
-    if task == "regression": raise ConfigError("numbers have no probabilities to calibrate", found=f"task {task}", fix="use intervals")
+    if task == "regression":
+        raise ConfigError("numbers have no probabilities to calibrate", found=f"task {task}", fix="use intervals")
     if how.exclude_neutrals:
-        raise ConfigError("exclude_neutrals and calibration contradict each other", found="a model that knows nothing of class 0", fix="leave one of them out")
-    if method != "auto": check_method(method)
-    if any(fold.val is None for fold in folds): raise ConfigError("calibration needs validation rows", found="val_share=0", expected="a share above 0")
+        raise ConfigError(
+            "exclude_neutrals and calibration contradict each other",
+            found="a model that knows nothing of class 0",
+            fix="leave one of them out",
+        )
+    if method != "auto":
+        check_method(method)
+    if any(fold.val is None for fold in folds):
+        raise ConfigError("calibration needs validation rows", found="val_share=0", expected="a share above 0")
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #0b903449
 ROOMY = FitSettings(val_share=0.3)  # a map is taught and chosen on validation rows: they need room
@@ -156,13 +189,18 @@ def fit_calibrated(
     check_calibration(panel.task, method, how, [fold])
     calibrate, select = calibration_windows(panel, fold.val, embargo=how.embargo)
     inner = with_validation(panel, replace(fold, val=None), stop_share if spec.cls.stops_early else 0, how.embargo)
-    fitted = fit_fold(panel, replace(inner, test=np.concatenate([fold.val, fold.test])), spec, how, weighting=weighting, callback=callback, watch=watch)
+    fitted = fit_fold(
+        panel, replace(inner, test=np.concatenate([fold.val, fold.test])), spec, how, weighting=weighting, callback=callback, watch=watch
+    )
     frame = fitted.predictions[fitted.predictions["split"] == "test"].reset_index(drop=True)
     late = frame["row"].isin(fold.test).to_numpy()
     p = np.full((len(panel), len(panel.classes)), np.nan)
     p[frame["row"]] = probabilities_of(frame)
     learnt, choice = choose_map(panel, p, calibrate, select, method)
-    frame = pd.concat([apply_map(frame[~late].assign(split="val"), ProbabilityMap(), panel.classes), apply_map(frame[late], learnt, panel.classes)], ignore_index=True)
+    frame = pd.concat(
+        [apply_map(frame[~late].assign(split="val"), ProbabilityMap(), panel.classes), apply_map(frame[late], learnt, panel.classes)],
+        ignore_index=True,
+    )
     return CalibratedFold(fitted.model, fitted.maker, fitted.metrics, frame, fold, fitted.seconds, learnt, choice)
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #962eab2e
@@ -178,7 +216,8 @@ def calibrated_folds(
     watch: Sequence[Callback] = (),  # told each epoch of a model that has epochs
 ) -> tuple[pd.DataFrame, list[CalibratedFold]]:  # (predictions, fitted folds)
     "Calibrated predictions of every fold."
-    if not len(folds): raise DataError("no folds", expected="at least one")
+    if not len(folds):
+        raise DataError("no folds", expected="at least one")
     own = how if how.time_limit is None else replace(how, time_limit=how.time_limit / len(folds))
     fitted = [fit_calibrated(panel, fold, spec, method, own, weighting=weighting, callback=callback, watch=watch) for fold in folds]
     return pd.concat([f.predictions for f in fitted], ignore_index=True), fitted
@@ -192,8 +231,10 @@ def calibrate_forward(
     min_rows: int = 500,  # past rows that are needed; fewer leave the forecast as it is, for a choice among maps on a hundred rows is luck
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:  # (the frame with mapped and raw_… columns, fold by fold what was chosen)
     "Each fold mapped by what the folds before it have shown."
-    if method != "auto": check_method(method)
-    if frame["row"].duplicated().any(): raise DataError("a row is predicted twice", found=f"{int(frame['row'].duplicated().sum())} rows", fix="give the test rows alone")
+    if method != "auto":
+        check_method(method)
+    if frame["row"].duplicated().any():
+        raise DataError("a row is predicted twice", found=f"{int(frame['row'].duplicated().sum())} rows", fix="give the test rows alone")
     p, out, record = np.full((len(panel), len(panel.classes)), np.nan), {}, []
     rows, folds = frame["row"].to_numpy(), frame["fold"].to_numpy()
     p[rows] = probabilities_of(frame)
@@ -201,7 +242,8 @@ def calibrate_forward(
         start = panel.times[rows[folds == fold]].min()
         past = np.sort(rows[(folds != fold) & (panel.label_ends[rows] < start)])
         learnt, choice = ProbabilityMap(), None
-        if len(past) >= min_rows: learnt, choice = choose_map(panel, p, *calibration_windows(panel, past, select), method)
+        if len(past) >= min_rows:
+            learnt, choice = choose_map(panel, p, *calibration_windows(panel, past, select), method)
         out[fold] = apply_map(frame[folds == fold], learnt, panel.classes)
         record.append({"fold": int(fold), "method": learnt.method, "past": len(past), "choice": choice and choice.record()})
     return pd.concat(out.values()).loc[frame.index], record

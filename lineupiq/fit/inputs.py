@@ -30,6 +30,7 @@ __all__ = ['INPUTS', 'ModelSpec', 'kind_of', 'EncodedRows', 'RowInput', 'RuleInp
 @dataclass
 class ModelSpec:
     "A model to build: a registered name and its parameters."
+
     name: str  # short or full
     config: dict | None = None  # the model's parameters
     among: ModelRegistry | None = None  # None: the library's own registry
@@ -39,13 +40,15 @@ class ModelSpec:
         "The class behind the name."
         return (self.among or registry()).get_model(self.name)
 
-    def fits(self,
+    def fits(
+        self,
         panel: Panel,  # the data
     ) -> bool:
         "True: the model can do the panel's task."
         return panel.task in self.cls.tasks
 
-    def build(self,
+    def build(
+        self,
         panel: Panel,  # gives task, horizon and kind of label
         columns: Sequence[str],  # names of the inputs
         changes: Mapping[str, Any] | None = None,  # parameters for this build only
@@ -67,7 +70,9 @@ def kind_of(
 
 class EncodedRows:
     "Makes rows of a table as numbers. Another process is told where the table lies instead of being sent it."
-    def __init__(self,
+
+    def __init__(
+        self,
         frame: pd.DataFrame,  # the table
         encoder: Encoder,  # fitted
         where: str = "the rows",  # for messages
@@ -75,7 +80,8 @@ class EncodedRows:
     ):
         self.frame, self.encoder, self.where, self.table = frame, encoder, where, table
 
-    def __call__(self,
+    def __call__(
+        self,
         at: np.ndarray,  # (n,) positions
     ) -> np.ndarray:  # (n, F) float64
         "Some rows."
@@ -84,7 +90,11 @@ class EncodedRows:
     def __getstate__(self) -> dict[str, Any]:
         "What another process is told."
         if self.table is None:
-            raise JobError("rows that are in the memory of one process cannot be read by another", found=f"{len(self.frame):,} rows", fix="train with distributed (--distributed), which keeps them in a file that every worker sees")
+            raise JobError(
+                "rows that are in the memory of one process cannot be read by another",
+                found=f"{len(self.frame):,} rows",
+                fix="train with distributed (--distributed), which keeps them in a file that every worker sees",
+            )
         return {"table": self.table, "encoder": self.encoder, "where": self.where}
 
     def __setstate__(self, told: dict[str, Any]) -> None:
@@ -94,7 +104,9 @@ class EncodedRows:
 
 class RowInput:
     "The encoded features of each row."
-    def __init__(self,
+
+    def __init__(
+        self,
         panel: Panel,  # all rows
         spec: ModelSpec,  # whose inputs
         seq_len: int | None = None,  # rows of history; 1 or None is the current row
@@ -102,13 +114,15 @@ class RowInput:
         self.panel, self.kind, self.name, self.seq_len = panel, kind_of(panel, spec), spec.cls.name, seq_len
         self.encoder = Encoder(panel.features)
 
-    def fit(self,
+    def fit(
+        self,
         rows: np.ndarray,  # positions of the training rows
     ) -> RowInput:
         "Learn what the training rows have to teach."
         return self.restore(Encoder(self.panel.features).fit(self.panel.frame, rows))
 
-    def restore(self,
+    def restore(
+        self,
         encoder: Encoder,  # fitted
     ) -> RowInput:
         "Go on with an encoder that was fitted before."
@@ -120,7 +134,8 @@ class RowInput:
         "The names of the model's inputs."
         return self.encoder.names
 
-    def rows(self,
+    def rows(
+        self,
         rows: np.ndarray,  # positions
         where: str = "the rows",  # for messages
     ) -> Any:  # (n, columns) float64 frame, or a view
@@ -134,6 +149,7 @@ class RowInput:
 # %% ../../nbs/03_fit/01_inputs.ipynb #8e59f917
 class RuleInput(RowInput):
     "The past-only columns of a simple rule."
+
     def __init__(self, panel: Panel, spec: ModelSpec, seq_len: int | None = None):
         super().__init__(panel, spec, seq_len)
         half = (spec.config or {}).get("halflife")
@@ -151,6 +167,7 @@ class RuleInput(RowInput):
 # %% ../../nbs/03_fit/01_inputs.ipynb #f6c9baf8
 class WindowInput(RowInput):
     "The window that ends at each row, as a view of one shared matrix."
+
     dtype = np.float32
 
     def __init__(self, panel: Panel, spec: ModelSpec, seq_len: int | None = None):
@@ -170,7 +187,7 @@ class WindowInput(RowInput):
         at = self.runs.position[rows]
         new = np.flatnonzero(used_rows(self.runs.first, at, self.seq_len) & ~self.ready)
         size = max(1, BLOCK_BYTES // (8 * max(self.values.shape[1], 1)))
-        for part in (new[k:k + size] for k in range(0, len(new), size)):
+        for part in (new[k : k + size] for k in range(0, len(new), size)):
             self.values[part] = self.encoder.transform(self.panel.frame, where, self.runs.order[part]).to_numpy()
         self.ready[new] = True
         return at
@@ -183,6 +200,7 @@ class WindowInput(RowInput):
 # %% ../../nbs/03_fit/01_inputs.ipynb #14ed99e4
 class LaggedInput(WindowInput):
     "Windows laid flat, each column named by its lag."
+
     dtype = np.float64
 
     @property
@@ -199,12 +217,17 @@ class LaggedInput(WindowInput):
 # %% ../../nbs/03_fit/01_inputs.ipynb #e3983f5d
 class GameInput(RowInput):
     "Games of the panel's log."
+
     columns = ["home", "away"]
 
     def __init__(self, panel: Panel, spec: ModelSpec, seq_len: int | None = None):
         super().__init__(panel, spec, seq_len)
         if panel.log is None:
-            raise ConfigError(f"the model {spec.cls.name} rates the two sides of a game, and this panel has no games", found=panel.name, expected="nfl-games, or a panel with a log")
+            raise ConfigError(
+                f"the model {spec.cls.name} rates the two sides of a game, and this panel has no games",
+                found=panel.name,
+                expected="nfl-games, or a panel with a log",
+            )
 
     def rows(self, rows: np.ndarray, where: str = "the rows") -> Games:
         "The games behind some rows."
@@ -213,13 +236,19 @@ class GameInput(RowInput):
 # %% ../../nbs/03_fit/01_inputs.ipynb #f2f22320
 class Blocks(View):
     "Inputs of several models for the same rows."
-    def __init__(self,
+
+    def __init__(
+        self,
         parts: Mapping[str, Any],  # model -> its rows
         names: Mapping[str, list[str]],  # model -> names of its columns
     ):
         self.parts, self.names = dict(parts), dict(names)
         if len({len(p) for p in self.parts.values()}) != 1:
-            raise DataError("inputs of different lengths", found=str({k: len(p) for k, p in self.parts.items()}), expected="the same rows for every model")
+            raise DataError(
+                "inputs of different lengths",
+                found=str({k: len(p) for k, p in self.parts.items()}),
+                expected="the same rows for every model",
+            )
 
     def __len__(self) -> int:
         return len(next(iter(self.parts.values())))
@@ -235,6 +264,7 @@ class Blocks(View):
 # %% ../../nbs/03_fit/01_inputs.ipynb #6b8fd9d4
 class MixedInput(RowInput):
     "The inputs of an ensemble: for each member the kind that it takes."
+
     def __init__(self, panel: Panel, spec: ModelSpec, seq_len: int | None = None):
         super().__init__(panel, spec, seq_len)
         self.parts: dict[str, RowInput] = {}
@@ -268,7 +298,9 @@ def RowMaker(
     "The maker of a model's inputs."
     kind = kind_of(panel, spec)
     if kind not in INPUTS:
-        raise ConfigError(f"no rows can be made for input kind '{kind}'{did_you_mean(kind, INPUTS)}", expected=", ".join(INPUTS), where=spec.name)
+        raise ConfigError(
+            f"no rows can be made for input kind '{kind}'{did_you_mean(kind, INPUTS)}", expected=", ".join(INPUTS), where=spec.name
+        )
     if seq_len is not None and (isinstance(seq_len, bool) or not isinstance(seq_len, int) or seq_len < 1):
         raise ConfigError("seq_len must be a whole number from 1 up", found=repr(seq_len))
     maker = LaggedInput if kind == "tabular" and (seq_len or 1) > 1 else INPUTS[kind]

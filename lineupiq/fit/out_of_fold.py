@@ -46,6 +46,7 @@ def with_validation(
 @dataclass
 class FittedFold:
     "One fitted fold: the model that predicts the test rows, and the predictions."
+
     model: BaseModel
     maker: RowInput
     metrics: TrainingMetrics
@@ -61,7 +62,12 @@ def check_neutrals(
 ) -> None:
     "Refuse to leave out the rows of class 0 where they are not the neutral ones."
     if task != "multiclass":
-        raise ConfigError("exclude_neutrals needs classes of which 0 is the neutral one", found=f"task {task}", expected="task multiclass", fix="leave it out")
+        raise ConfigError(
+            "exclude_neutrals needs classes of which 0 is the neutral one",
+            found=f"task {task}",
+            expected="task multiclass",
+            fix="leave it out",
+        )
 
 
 def training_rows(
@@ -87,8 +93,12 @@ def check_fold_classes(
     missing = np.setdiff1d(panel.classes, pd.unique(panel.y[fold.train])).tolist()
     if missing:
         added = np.intersect1d(pd.unique(panel.y[fold.test]), missing).tolist()
-        raise DataError(f"fold {fold.number}: labels that its training rows do not have", found=f"added in the test rows: {added}, missing in training: {missing}",
-                        expected=f"each of {panel.classes.tolist()} in training", fix="begin the test rows later, use fewer splits, or merge the class with another")
+        raise DataError(
+            f"fold {fold.number}: labels that its training rows do not have",
+            found=f"added in the test rows: {added}, missing in training: {missing}",
+            expected=f"each of {panel.classes.tolist()} in training",
+            fix="begin the test rows later, use fewer splits, or merge the class with another",
+        )
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #ee026838
 def with_neutrals(
@@ -103,7 +113,11 @@ def with_neutrals(
     others = [n for n, c in zip(names, panel.classes, strict=True) if c != 0]
     frame = frame.rename(columns=dict(zip(given, others, strict=True)))
     frame[others] *= 1 - share
-    frame.insert(frame.columns.get_loc(others[0]) + names.index(next(n for n in names if n not in others)), next(n for n in names if n not in others), share)
+    frame.insert(
+        frame.columns.get_loc(others[0]) + names.index(next(n for n in names if n not in others)),
+        next(n for n in names if n not in others),
+        share,
+    )
     return frame
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #f2402d25
@@ -144,14 +158,24 @@ def fit_fold(
     return FittedFold(model, maker, metrics, pd.concat(parts, ignore_index=True), fold, time.perf_counter() - started)
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #2d156ee8
-def _refitted(panel: Panel, spec: ModelSpec, first: tuple, both: np.ndarray, weighting: Any, seq_len: int | None, left: float | None,
-              watch: Sequence[Callback]) -> tuple[BaseModel, RowInput, TrainingMetrics]:
+def _refitted(
+    panel: Panel,
+    spec: ModelSpec,
+    first: tuple,
+    both: np.ndarray,
+    weighting: Any,
+    seq_len: int | None,
+    left: float | None,
+    watch: Sequence[Callback],
+) -> tuple[BaseModel, RowInput, TrainingMetrics]:
     "The model trained on training and validation rows, or the first one where the time is too short."
     model, _, metrics = first
     if left is not None and metrics.training_time * model.refit_share() > left:
         return *first[:2], replace(metrics, time_limited=True)
     maker = RowMaker(panel, spec, seq_len).fit(both)
-    second, again = fit_rows(panel, spec, maker, both, None, weighting, watch, model.refit_config() | ({} if left is None else {"time_limit": max(left, 1e-3)}))
+    second, again = fit_rows(
+        panel, spec, maker, both, None, weighting, watch, model.refit_config() | ({} if left is None else {"time_limit": max(left, 1e-3)})
+    )
     total = metrics.training_time + again.training_time
     if again.time_limited:
         return *first[:2], replace(metrics, time_limited=True, training_time=total)
@@ -173,13 +197,25 @@ def fit_rows(
     if weighting is not None:
         weights = weights * weighting(panel.frame.iloc[train])
     if not weights.sum() > 0:
-        raise DataError("no training row has a weight", where=f"{len(weights)} training rows", found="all weights 0", fix="check the weight column, or give the rows a weight")
-    weights = None if np.ptp(weights) == 0 else weights / weights.mean()  # equal weights are no weights; the scale must not act as a penalty
+        raise DataError(
+            "no training row has a weight",
+            where=f"{len(weights)} training rows",
+            found="all weights 0",
+            fix="check the weight column, or give the rows a weight",
+        )
+    # equal weights are no weights; the scale must not act as a penalty
+    weights = None if np.ptp(weights) == 0 else weights / weights.mean()
     model = spec.build(panel, maker.columns, changes)
     if watch:
         model.callbacks = CallbackList(watch)
-    stop = {} if val is None else {"X_val": maker.rows(val, "the validation rows"), "y_val": panel.y[val], "metadata_val": row_metadata(panel, val)}
-    return model, model.fit(maker.rows(train, "the training rows"), panel.y[train], sample_weights=weights, metadata_train=row_metadata(panel, train), **stop)
+    stop = (
+        {}
+        if val is None
+        else {"X_val": maker.rows(val, "the validation rows"), "y_val": panel.y[val], "metadata_val": row_metadata(panel, val)}
+    )
+    return model, model.fit(
+        maker.rows(train, "the training rows"), panel.y[train], sample_weights=weights, metadata_train=row_metadata(panel, train), **stop
+    )
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #4c6b9e3c
 def row_metadata(
@@ -202,7 +238,9 @@ def prediction_frame(
     "Predictions of rows with where each comes from."
     meta = pd.DataFrame({"datetime": panel.times[rows], "symbol": panel.frame["symbol"].to_numpy()[rows]})
     out = model.predict(maker.rows(rows, f"the {split} rows"), meta).to_dataframe()
-    out["datetime"] = panel.frame["time"].iloc[rows].to_numpy() if panel.frame["time"].dt.tz is None else panel.frame["time"].iloc[rows].array
+    out["datetime"] = (
+        panel.frame["time"].iloc[rows].to_numpy() if panel.frame["time"].dt.tz is None else panel.frame["time"].iloc[rows].array
+    )
     return pd.concat([pd.DataFrame({"row": rows, "fold": fold, "split": split}), out.assign(y=panel.y[rows])], axis=1)
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #4e44d417

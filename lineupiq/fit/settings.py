@@ -18,12 +18,16 @@ __all__ = ['FitSettings']
 @dataclass(frozen=True, kw_only=True)
 class FitSettings(Settings):
     "The settings by which a model is fitted in a fold."
-    seq_len: Count | None = None  # Rows of history that a model sees: 1 is the current row; default 1, and for sequence models what their configuration says.
+
+    # Rows of history that a model sees: 1 is the current row; default 1, and for sequence models what their configuration says.
+    seq_len: Count | None = None
     exclude_neutrals: bool = False  # Rows of class 0 do not train.
     refit: bool = True  # Train the tested model on train + validation.
-    calibrate: str | None = None  # Classes: auto, temperature, sigmoid or isotonic; chosen and fitted on validation rows, in time order. Give it room: --val .3.
+    # Classes: auto, temperature, sigmoid or isotonic; chosen and fitted on validation rows, in time order. Give it room: --val .3.
+    calibrate: str | None = None
     intervals: float | None = None  # Numbers: the share of outcomes that an interval should hold, e.g. .8 (the extra intervals).
     time_limit: Positive | None = None  # Seconds for each model; the best state so far is kept.
-    weights: Literal["panel", "quality"] = "panel"  # The panel's own, or times factors by fifths of the label's quality, learnt on training rows.
+    # The panel's own, or times factors by fifths of the label's quality, learnt on training rows.
+    weights: Literal["panel", "quality"] = "panel"
     val_share: Annotated[float, Bound(ge=0, lt=1)] = 0.15  # Of a fold's training rows, where the fold has no validation part; 0: none.
     embargo: str = "0D"  # Distance in time before that part.

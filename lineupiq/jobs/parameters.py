@@ -30,6 +30,7 @@ def job_notebook(
 ) -> tuple[str, Path]:  # (the job's name, its notebook)
     "Find the notebook of a job, by its name or its path."
     import lineupiq
+
     if str(job).endswith(".ipynb"):
         path = Path(job).expanduser().resolve()
         if not path.is_file():
@@ -43,6 +44,7 @@ def job_notebook(
 @dataclass(frozen=True)
 class Parameter:
     "One line of a parameters cell."
+
     name: str
     kind: str  # str, int, float, bool, list[str], dict, …; with " | None" where it may be left out
     default: Any
@@ -61,8 +63,14 @@ def parameters_of(
         raise ConfigError("no cell is tagged `parameters`", where=str(notebook), fix="tag the cell that assigns the defaults")
     try:
         return _lines_of(source)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as err:  # MemoryError: Python's word for brackets nested too deep
-        raise ConfigError("the parameters cell is not a list of assignments", where=str(notebook), found=str(err)[:120], expected="name: type = value  # help") from None
+    # MemoryError: Python's word for brackets nested too deep
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as err:
+        raise ConfigError(
+            "the parameters cell is not a list of assignments",
+            where=str(notebook),
+            found=str(err)[:120],
+            expected="name: type = value  # help",
+        ) from None
 
 # %% ../../nbs/15_jobs/01_parameters.ipynb #f8c78b34
 def _tagged(book: Any) -> str | None:
@@ -87,7 +95,7 @@ def _lines_of(source: str) -> dict[str, Parameter]:
         else:
             raise ValueError(f"line {node.lineno}")
         default = ast.literal_eval(node.value)
-        comment = lines[node.end_lineno - 1][node.end_col_offset:].partition("#")[2].strip()
+        comment = lines[node.end_lineno - 1][node.end_col_offset :].partition("#")[2].strip()
         out[name] = Parameter(name, kind or type(default).__name__, default, comment)
     return out
 

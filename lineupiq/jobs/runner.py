@@ -45,7 +45,13 @@ def finish(
 ) -> dict[str, Any]:  # what was written
     "Write a job's result: the last thing that its notebook does."
     if not _is_word(exit_code):
-        raise ConfigError("not the exit code of a job", where="finish", found=repr(exit_code)[:80], expected="0, or 2 to 10", fix="raise an error where the job has failed")
+        raise ConfigError(
+            "not the exit code of a job",
+            where="finish",
+            found=repr(exit_code)[:80],
+            expected="0, or 2 to 10",
+            fix="raise an error where the job has failed",
+        )
     own = {"format": 1, "job_id": job_id, "exit_code": int(exit_code)}
     told = {**own, **plain(dict(facts or {})), **own}  # a fact of such a name changes nothing
     dump_json(told, result)
@@ -75,7 +81,16 @@ def sweep_jobs(
     for entry in scan(output):
         if found := re.fullmatch(rf"\.({re.escape(job)}_\d{{8}}_\d{{6}}(_\d+)?)\.tmp", entry.name):
             folder = Path(entry.path)
-            _write_status(folder, {"job": job, "job_id": found[1], "status": "killed", "exit_code": 137, "error": {"what": "the job was killed before it could say how it ended"}})
+            _write_status(
+                folder,
+                {
+                    "job": job,
+                    "job_id": found[1],
+                    "status": "killed",
+                    "exit_code": 137,
+                    "error": {"what": "the job was killed before it could say how it ended"},
+                },
+            )
             out.append(_show(folder, output / found[1]))
     return out
 
@@ -114,6 +129,7 @@ def _kernel_class(box: dict[str, Any]) -> type:
         from importlib.util import find_spec
         from jupyter_client import AsyncKernelManager
         from jupyter_client.kernelspec import KernelSpec
+
         if find_spec("ipykernel") is None:
             raise ImportError("No module named 'ipykernel'")
     except ImportError as err:
@@ -121,30 +137,48 @@ def _kernel_class(box: dict[str, Any]) -> type:
 
     class OwnKernel(AsyncKernelManager):
         "This interpreter, spoken to through files of a folder that nobody else can read."
+
         def __init__(self, **kw: Any) -> None:
-            place = {"transport": "ipc", "ip": f"{box['pipes']}/k", "connection_file": f"{box['pipes']}/kernel.json"} if os.name == "posix" else {}
+            place = (
+                {"transport": "ipc", "ip": f"{box['pipes']}/k", "connection_file": f"{box['pipes']}/kernel.json"}
+                if os.name == "posix"
+                else {}
+            )
             super().__init__(**{**kw, **place})
 
         @property
         def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="Python 3", language="python")
+            return KernelSpec(
+                argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="Python 3", language="python"
+            )
 
         async def start_kernel(self, **kw: Any) -> None:
             if box.get("stop"):
                 raise JobError("stopped before the kernel started")
             env = {k: v for k, v in os.environ.items() if k not in PRIVATE}
-            await super().start_kernel(**{**kw, "env": {**env, "PYTHONWARNINGS": env.get("PYTHONWARNINGS", "ignore"), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}})
+            await super().start_kernel(
+                **{
+                    **kw,
+                    "env": {
+                        **env,
+                        "PYTHONWARNINGS": env.get("PYTHONWARNINGS", "ignore"),
+                        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+                    },
+                }
+            )
             box["pid"] = self.provisioner.pid
             _remember(box, 0)
 
         async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
             _remember(box, 0)  # who lost their parent cannot be found by it
             await super().shutdown_kernel(now, restart)
+
     return OwnKernel
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #8cdb857f
 def _execute(notebook: Path, out: Path, values: Mapping[str, Any], box: dict[str, Any], tell: Callable[[str, Record], None]) -> None:
     "The body of the thread that runs the notebook; whatever ends it stands in `box`."
+
     def before(cell: Any, cell_index: int) -> None:
         if box.get("stop"):
             raise JobError("stopped between two cells")
@@ -152,13 +186,25 @@ def _execute(notebook: Path, out: Path, values: Mapping[str, Any], box: dict[str
             _remember(box)
             box["cell"] = cell_index
             tell("cell", {"number": cell_index})
+
     try:
         os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
         logging.getLogger("papermill").setLevel(logging.ERROR)
         logging.getLogger("traitlets").setLevel(logging.ERROR)
         from papermill import execute_notebook
+
         with tempfile.TemporaryDirectory(prefix="lineupiq-", ignore_cleanup_errors=True) as box["pipes"]:
-            execute_notebook(notebook, out, dict(values), kernel_name="python3", language="python", progress_bar=False, start_timeout=180, kernel_manager_class=_kernel_class(box), on_cell_start=before)
+            execute_notebook(
+                notebook,
+                out,
+                dict(values),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                start_timeout=180,
+                kernel_manager_class=_kernel_class(box),
+                on_cell_start=before,
+            )
     except BaseException as err:  # noqa: B036 - read by the thread that waits
         box["error"] = err
     finally:
@@ -175,6 +221,7 @@ class TimeIsUp(Exception):
 def _remember(box: dict[str, Any], every: float = 1.0) -> None:
     "Note the kernel and all that it and its descendants started; `box['family']` is what was seen so far."
     import psutil
+
     if "pid" not in box or time.monotonic() - box.get("looked", float("-inf")) < every:  # a look at every process has its price
         return
     box["looked"], seen, known = time.monotonic(), {}, box["family"]
@@ -197,6 +244,7 @@ def _which(process: Any) -> tuple[int, float]:
 def _kill_family(box: Mapping[str, Any]) -> None:
     "End what is left of all that the notebook started."
     import psutil
+
     left = []
     for process in list(box["family"].values()):
         with suppress(psutil.Error):  # psutil refuses where the number is another process's by now
@@ -219,7 +267,7 @@ def _stop(box: dict[str, Any], grace: float) -> None:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGINT)
                 told = grace / 2 if told == 0 else grace  # an idle kernel may have missed the first
-            box["over"].wait(.1)
+            box["over"].wait(0.1)
         _remember(box, 0)
         _kill_family(box)
         box["over"].wait(5)
@@ -232,7 +280,7 @@ def _wait(box: dict[str, Any], limit: float | None) -> None:
     "Wait for the notebook; whatever interrupts the wait stops the kernel first."
     started = time.monotonic()
     try:
-        while not box["over"].wait(.1):  # an event: Thread.join that a signal interrupts takes the thread for ended
+        while not box["over"].wait(0.1):  # an event: Thread.join that a signal interrupts takes the thread for ended
             _remember(box)
             if limit is not None and time.monotonic() - started > limit:
                 raise TimeIsUp
@@ -247,6 +295,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def _own_code(name: str) -> int:
     "The exit code of an error class of this library, 8 for any other."
     import lineupiq.base as base
+
     cls = getattr(base, name, None)
     known = isinstance(cls, type) and issubclass(cls, LineupIQError) and cls.exit_code != 1
     return cls.exit_code if known else JobError.exit_code
@@ -270,9 +319,17 @@ def judge_end(
         return 8, "timeout", {"error": {"type": "TimeIsUp", "what": "the job took longer than its limit, and was stopped"}}
     if kind == "PapermillExecutionError":
         code = _own_code(error.ename)
-        return code, "failed", {"error": {"type": error.ename, "what": _ANSI.sub("", str(error.evalue))[:2000]}, "failed_cell": _failed_cell(folder, error)}
+        return (
+            code,
+            "failed",
+            {"error": {"type": error.ename, "what": _ANSI.sub("", str(error.evalue))[:2000]}, "failed_cell": _failed_cell(folder, error)},
+        )
     if kind == "DeadKernelError" or "kernel died" in str(error).lower():
-        return 8, "failed", {"error": {"type": "DeadKernel", "what": "the kernel died: it was killed, or the machine has run out of memory"}}
+        return (
+            8,
+            "failed",
+            {"error": {"type": "DeadKernel", "what": "the kernel died: it was killed, or the machine has run out of memory"}},
+        )
     if isinstance(error, LineupIQError):
         return error.exit_code, "failed", {"error": {"type": kind, "what": str(error)[:2000]}}
     if error is not None:
@@ -282,8 +339,10 @@ def judge_end(
 # %% ../../nbs/15_jobs/02_runner.ipynb #dc550680
 def _judge_result(folder: Path, job_id: str) -> tuple[int, str, dict[str, Any]]:
     "The notebook ran to its end: is its result there, and is it this job's?"
+
     def bad(what: str) -> tuple[int, str, dict[str, Any]]:
         return 8, "failed", {"error": {"type": "NoResult", "what": what}}
+
     try:
         told = load_json(folder / "result.json")
         json.dumps(told, ensure_ascii=False).encode()  # half a character fails here
@@ -312,6 +371,7 @@ def _is_deeper(value: Any, most: int) -> bool:
 @dataclass
 class JobEnd:
     "The end of a job: its exit code, its state, and its results."
+
     code: int
     folder: Path
     status: dict[str, Any]
@@ -319,7 +379,10 @@ class JobEnd:
 
     def record(self) -> dict[str, Any]:
         "The end as plain values for JSON."
-        return self.status | {"folder": str(self.folder), "notified": [{"where": s.where, "ok": s.ok, "reason": s.reason} for s in self.told]}
+        return self.status | {
+            "folder": str(self.folder),
+            "notified": [{"where": s.where, "ok": s.ok, "reason": s.reason} for s in self.told],
+        }
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #cb0ec203
 def _new_folder(job: str, output: Path) -> tuple[str, Path]:
@@ -337,14 +400,21 @@ def _new_folder(job: str, output: Path) -> tuple[str, Path]:
 # %% ../../nbs/15_jobs/02_runner.ipynb #16c957f6
 def _teller(folder: Path, job: str, say: Callable[[str], None] | None) -> Callable[[str, Record], None]:
     "Writes JSON lines into the log, and to whoever listens."
+
     def tell(event: str, facts: Record) -> None:
-        line = mask(json.dumps({"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "job": job, "event": event, **plain(dict(facts))}, ensure_ascii=False))
+        line = mask(
+            json.dumps(
+                {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "job": job, "event": event, **plain(dict(facts))},
+                ensure_ascii=False,
+            )
+        )
         with suppress(OSError):  # the notebook may have taken the folder away; the job goes on without this line
             folder.mkdir(parents=True, exist_ok=True)
             with open(folder / "log.jsonl", "a", encoding="utf-8", errors="replace") as f:
                 f.write(line + "\n")
         if say is not None:
             say(line)
+
     return tell
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #6dc2232f
@@ -379,13 +449,21 @@ def _alerts(job: str, values: Mapping[str, Any]) -> list[str] | None:
     if job != "drift" or not values.get("config"):
         return None
     from lineupiq.production.monitor import watch_config
+
     return watch_config(values["config"]).alerts
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #f08782c6
-def _run_locked(name: str, notebook: Path, values: Mapping[str, Any], output: Path, timeout: float | None, say: Any, versions: Record) -> tuple[JobEnd, BaseException | None]:
+def _run_locked(
+    name: str, notebook: Path, values: Mapping[str, Any], output: Path, timeout: float | None, say: Any, versions: Record
+) -> tuple[JobEnd, BaseException | None]:
     "The part of a job that only one process may do at a time."
     job_id, folder = _new_folder(name, output)
-    tell, box, started, began = _teller(folder, name, say), {"over": threading.Event(), "family": {}}, datetime.now(timezone.utc), time.monotonic()
+    tell, box, started, began = (
+        _teller(folder, name, say),
+        {"over": threading.Event(), "family": {}},
+        datetime.now(timezone.utc),
+        time.monotonic(),
+    )
     tell("started", {"job_id": job_id, "parameters": values})
     full = {**values, "job_id": job_id, "result": str(folder / "result.json")}
     thread = threading.Thread(target=_execute, args=(notebook, folder / "notebook.ipynb", full, box, tell), daemon=True)
@@ -401,17 +479,40 @@ def _run_locked(name: str, notebook: Path, values: Mapping[str, Any], output: Pa
     if stopped is None:
         code, state, facts = judge_end(folder, job_id, box.get("error"))
     else:
-        code, state, facts = getattr(stopped, "exit_code", 130), "terminated" if getattr(stopped, "exit_code", 130) in (129, 143) else "interrupted", {"stopped_in_cell": box.get("cell"), "cell_ended_with": getattr(box.get("error"), "ename", type(box.get("error")).__name__)}
+        code, state, facts = (
+            getattr(stopped, "exit_code", 130),
+            "terminated" if getattr(stopped, "exit_code", 130) in (129, 143) else "interrupted",
+            {"stopped_in_cell": box.get("cell"), "cell_ended_with": getattr(box.get("error"), "ename", type(box.get("error")).__name__)},
+        )
     seconds = round(time.monotonic() - began, 3)
     tell("ended", {"status": state, "exit_code": code, "seconds": seconds})
-    status = {"job": name, "job_id": job_id, "status": state, "exit_code": code, "started": started, "ended": datetime.now(timezone.utc), "seconds": seconds,
-              "parameters": dict(values), "notebook": "notebook.ipynb", "versions": versions, **facts}
+    status = {
+        "job": name,
+        "job_id": job_id,
+        "status": state,
+        "exit_code": code,
+        "started": started,
+        "ended": datetime.now(timezone.utc),
+        "seconds": seconds,
+        "parameters": dict(values),
+        "notebook": "notebook.ipynb",
+        "versions": versions,
+        **facts,
+    }
     _write_status(folder, status)
     folder = _show(folder, output / job_id)
     return JobEnd(code, folder, load_json(folder / "status.json")), stopped
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #f16d11d7
-WORDS = {5: "the gate was not passed", 9: "drift is critical", 3: "the data cannot be used", 8: "failed", 6: "busy", 7: "the machine is not able", 10: "a leak is suspected"}
+WORDS = {
+    5: "the gate was not passed",
+    9: "drift is critical",
+    3: "the data cannot be used",
+    8: "failed",
+    6: "busy",
+    7: "the machine is not able",
+    10: "a leak is suspected",
+}
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #2a67f092
 def job_message(
@@ -426,7 +527,15 @@ def job_message(
         lines += [f"cell {cell['number']}: {cell['source'].splitlines()[0] if cell['source'] else ''}", *cell["tail"]]
     facts = {k: v for k, v in result.items() if isinstance(v, (str, int, float)) and k != "exit_code"}
     unknown = end.code == 3 and s["status"] == "done"  # it ran to its end, and there was too little to judge by
-    word = "done" if end.code == 0 else "nothing can be said" if unknown else WORDS.get(end.code, s["status"]) if s["status"] in ("done", "failed") else s["status"]
+    word = (
+        "done"
+        if end.code == 0
+        else "nothing can be said"
+        if unknown
+        else WORDS.get(end.code, s["status"])
+        if s["status"] in ("done", "failed")
+        else s["status"]
+    )
     return Message(f"{s['job']}: {word}", lines, facts, end.code == 0)
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #d3376825

@@ -22,12 +22,15 @@ __all__ = ['Lines', 'predictions_digest', 'main_numbers']
 # %% ../../nbs/15_jobs/03_steps.ipynb #67bfc187
 class Lines:
     "Progress of trainings and searches as plain lines, which a notebook keeps."
-    def __init__(self,
+
+    def __init__(
+        self,
         show: Callable[[str], None] = print,  # takes a line
     ):
         self.show, self.model, self.started = show, "", datetime.now()
 
-    def begin(self,
+    def begin(
+        self,
         model: str,  # that is searched
         n: int,  # trials
     ) -> None:
@@ -39,7 +42,11 @@ class Lines:
         if len(args) == 3:  # a training: model, state, facts
             model, state, facts = args
             if state in ("done", "failed"):
-                self.show(f"{model}: {state}" + (f", {facts['seconds']:.1f} s" if "seconds" in facts else "") + (f", {str(facts['error']).splitlines()[0]}" if "error" in facts else ""))
+                self.show(
+                    f"{model}: {state}"
+                    + (f", {facts['seconds']:.1f} s" if "seconds" in facts else "")
+                    + (f", {str(facts['error']).splitlines()[0]}" if "error" in facts else "")
+                )
         else:
             [facts] = args
             if facts["finished"] in (1, facts["of"]) or facts["finished"] % 10 == 0:
@@ -71,6 +78,16 @@ def main_numbers(
     "The numbers of a run that a notification shows."
     board = run.board.set_index("model")
     name = run.best or next((m for m in board.index if board["role"][m] == "model"), board.index[0])
-    row = {k: (None if pd.isna(v) else v) for k, v in board.loc[name, ["metric", "score", "low", "high", "skill", "skill_low", "skill_high"]].items()}
+    row = {
+        k: (None if pd.isna(v) else v)
+        for k, v in board.loc[name, ["metric", "score", "low", "high", "skill", "skill_low", "skill_high"]].items()
+    }
     made = run.published
-    return {"run_id": run.run_id, "run_dir": str(run.run_dir), "best": run.best, "model": name, **row, "published": f"{made['name']} {made['version']}" if made else None}
+    return {
+        "run_id": run.run_id,
+        "run_dir": str(run.run_dir),
+        "best": run.best,
+        "model": name,
+        **row,
+        "published": f"{made['name']} {made['version']}" if made else None,
+    }

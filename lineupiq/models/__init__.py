@@ -12,15 +12,39 @@ from .training import create_study, cv_scores, get_xgb_params, train_model, tune
 from ..registry import ModelRegistry
 
 register = ModelRegistry.register  # of the process's one registry
-_LATER = {"ModelTrainer": "lineupiq.models.trainer", "train_all_models": "lineupiq.models.leagues", "Trainer": "lineupiq.training.trainer", "TimeSeriesDataContainer": "lineupiq.data.windows"}
+_LATER = {
+    "ModelTrainer": "lineupiq.models.trainer",
+    "train_all_models": "lineupiq.models.leagues",
+    "Trainer": "lineupiq.training.trainer",
+    "TimeSeriesDataContainer": "lineupiq.data.windows",
+}
 
 # %% ../../nbs/16_models/03_models.ipynb #0f7a2c19
 def __getattr__(name: str) -> object:  # loaded when it is asked for
     from importlib import import_module
+
     if name not in _LATER:
         raise AttributeError(f"module 'lineupiq.models' has no attribute '{name}'")
     return getattr(import_module(_LATER[name]), name)
 
 # %% ../../nbs/16_models/03_models.ipynb #ae62d514
-__all__ = ["MODELS_DIR", "BaseModel", "ModelRegistry", "ModelTrainer", "PredictionOutput", "TimeSeriesDataContainer", "Trainer", "TrainingMetrics", "create_study", "cv_scores", "get_xgb_params", "list_models",
-           "load_model", "register", "save_model", "train_all_models", "train_model", "tune_hyperparameters"]
+__all__ = [
+    "MODELS_DIR",
+    "BaseModel",
+    "ModelRegistry",
+    "ModelTrainer",
+    "PredictionOutput",
+    "TimeSeriesDataContainer",
+    "Trainer",
+    "TrainingMetrics",
+    "create_study",
+    "cv_scores",
+    "get_xgb_params",
+    "list_models",
+    "load_model",
+    "register",
+    "save_model",
+    "train_all_models",
+    "train_model",
+    "tune_hyperparameters",
+]

@@ -20,7 +20,9 @@ __all__ = ['GameClassifier', 'estimator_of']
 
 # %% ../../nbs/16_models/02ab_classifier.ipynb #636e96c4
 class GameClassifier(LineupIQClassifier):
-    "A registered model as a classifier of games: rows without names are the nine features in their order, and a feature that nobody knows is left out."
+    """A registered model as a classifier of games: rows without names are the nine features in their order, and a feature that nobody knows
+    is left out."""
+
     def _rows(self, X: Any, y: Any = None, learn: bool = False) -> Any:
         frame = named_rows(X)
         if learn:
@@ -31,7 +33,11 @@ class GameClassifier(LineupIQClassifier):
         columns = [str(c) for c in getattr(self, "feature_names_in_", GAME_FEATURES)]
         cls = registry().get_model(self.model)
         if cls.input_for(columns, False) != "tabular":
-            raise ConfigError(f"{self.model} takes no table of features", found=f"columns {', '.join(columns[:5])}", expected="a tabular model, or the columns that it can take")
+            raise ConfigError(
+                f"{self.model} takes no table of features",
+                found=f"columns {', '.join(columns[:5])}",
+                expected="a tabular model, or the columns that it can take",
+            )
         return cls(self._given, feature_columns=columns, task="binary")
 
 # %% ../../nbs/16_models/02ab_classifier.ipynb #7ff062c7
@@ -42,5 +48,9 @@ def estimator_of(
     out = GameClassifier(model.name, **{k: v for k, v in model.config.to_dict().items() if k not in ("model_name", "model_family")})
     model._positional = True  # the estimator matches names and hands arrays on
     out.model_, out.constant_, out.classes_ = model, None, model.codec.classes
-    out.n_features_in_, out.feature_names_in_, out.known_ = len(model.feature_columns), np.array(model.feature_columns, dtype=object), list(model.feature_columns)
+    out.n_features_in_, out.feature_names_in_, out.known_ = (
+        len(model.feature_columns),
+        np.array(model.feature_columns, dtype=object),
+        list(model.feature_columns),
+    )
     return out

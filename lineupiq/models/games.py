@@ -27,7 +27,17 @@ __all__ = ['log', 'GAME_FEATURES', 'GAME_TARGET', 'TIME_COLUMNS', 'RESULT_COLUMN
            'games_panel']
 
 # %% ../../nbs/16_models/02a_games.ipynb #a0000007
-GAME_FEATURES = ("home_elo", "away_elo", "elo_diff", "home_rest_days", "away_rest_days", "home_win_streak", "away_win_streak", "is_divisional_game", "is_conference_game")
+GAME_FEATURES = (
+    "home_elo",
+    "away_elo",
+    "elo_diff",
+    "home_rest_days",
+    "away_rest_days",
+    "home_win_streak",
+    "away_win_streak",
+    "is_divisional_game",
+    "is_conference_game",
+)
 GAME_TARGET = "home_team_won"
 TIME_COLUMNS = ("date", "datetime", "time", "game_date", "gameday")
 RESULT_COLUMNS = ("home_team", "away_team", "home_score", "away_score")
@@ -48,9 +58,23 @@ def _played(raw: pd.DataFrame, where: str) -> pd.DataFrame:
     "Games in time order under the names of a log."
     by = next((c for c in TIME_COLUMNS if c in raw), None)
     if by is None:
-        raise DataError("games without a date", where=where, expected=" or ".join(TIME_COLUMNS), fix="add the column: ratings and rest are made from it")
-    games = pd.DataFrame({"home": raw["home_team"], "away": raw["away_team"], "home_score": raw["home_score"].astype(np.float64), "away_score": raw["away_score"].astype(np.float64)})
-    games = games.assign(time=clean_time(raw[by], by), neutral=raw["neutral"] if "neutral" in raw else False, season=raw["season"] if "season" in raw else 0, line=np.arange(len(raw)))
+        raise DataError(
+            "games without a date", where=where, expected=" or ".join(TIME_COLUMNS), fix="add the column: ratings and rest are made from it"
+        )
+    games = pd.DataFrame(
+        {
+            "home": raw["home_team"],
+            "away": raw["away_team"],
+            "home_score": raw["home_score"].astype(np.float64),
+            "away_score": raw["away_score"].astype(np.float64),
+        }
+    )
+    games = games.assign(
+        time=clean_time(raw[by], by),
+        neutral=raw["neutral"] if "neutral" in raw else False,
+        season=raw["season"] if "season" in raw else 0,
+        line=np.arange(len(raw)),
+    )
     games["known"] = (games["time"] + GAME_LASTS).where(games["home_score"].notna())
     return games.sort_values("time", kind="stable", ignore_index=True)
 
@@ -65,7 +89,14 @@ def nine_features(
     games: pd.DataFrame,  # of `make_log`: games in time order
 ) -> pd.DataFrame:  # (N, 9), missing where nothing is known
     "The nine features, each as it stood before its game."
-    rated = elo_ratings(games["home"].tolist(), games["away"].tolist(), games["home_score"].to_numpy(), games["away_score"].to_numpy(), games["neutral"].to_numpy(), games["season"].to_numpy())
+    rated = elo_ratings(
+        games["home"].tolist(),
+        games["away"].tolist(),
+        games["home_score"].to_numpy(),
+        games["away_score"].to_numpy(),
+        games["neutral"].to_numpy(),
+        games["season"].to_numpy(),
+    )
     out = pd.DataFrame({"home_elo": rated.elo_home, "away_elo": rated.elo_away, "elo_diff": rated.elo_home - rated.elo_away})
     near = same_division(games.rename(columns={"home": "home_team", "away": "away_team"}), pd.DataFrame())
     return pd.concat([out, _sides(games), near], axis=1)[[*GAME_FEATURES]]
@@ -75,9 +106,15 @@ def _from_features(raw: pd.DataFrame, where: str, to_fit: bool) -> pd.DataFrame:
     "Rows with given features."
     needed = (*GAME_FEATURES, *([GAME_TARGET] if to_fit else []))
     if missing := [c for c in needed if c not in raw]:
-        raise DataError("columns missing", where=where, found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in missing[:5]), expected=", ".join(needed) + "; or " + ", ".join(RESULT_COLUMNS) + " and a date")
+        raise DataError(
+            "columns missing",
+            where=where,
+            found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in missing[:5]),
+            expected=", ".join(needed) + "; or " + ", ".join(RESULT_COLUMNS) + " and a date",
+        )
     by = next((c for c in TIME_COLUMNS if c in raw), None)
-    when = clean_time(raw[by], by) if by else pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(raw)), unit="h")  # only the order matters
+    # only the order matters
+    when = clean_time(raw[by], by) if by else pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(raw)), unit="h")
     symbol = raw["home_team"] if "home_team" in raw else np.arange(len(raw)).astype(str)
     label = raw[GAME_TARGET] if GAME_TARGET in raw else np.nan
     return raw[[*GAME_FEATURES]].assign(time=when, symbol=symbol, label=label, label_end=when + GAME_LASTS)
@@ -92,7 +129,12 @@ def _from_results(raw: pd.DataFrame, where: str) -> tuple[pd.DataFrame, pd.DataF
     for column in set(GAME_FEATURES) & set(raw):  # such as is_divisional_game of another league
         features[column] = raw[column].to_numpy()[played["line"]]
     margin = games["home_score"] - games["away_score"]
-    frame = features.assign(time=games["time"], symbol=games["home"].astype(str), label=(margin > 0).astype(np.float64).where(margin.notna()), log_row=np.arange(len(games)))
+    frame = features.assign(
+        time=games["time"],
+        symbol=games["home"].astype(str),
+        label=(margin > 0).astype(np.float64).where(margin.notna()),
+        log_row=np.arange(len(games)),
+    )
     frame["label_end"] = games["known"]
     if "season" in raw:
         frame["season"] = games["season"]
@@ -113,5 +155,12 @@ def games_panel(
     else:
         frame = _from_features(raw, where, to_fit)
     known = [f for f in GAME_FEATURES if f in frame and (not to_fit or frame[f].notna().any())]
-    panel = make_panel(frame, {f: "numeric" for f in known}, task="binary", name="games-csv", cleaning=Cleaning(sort=True, missing_target="upcoming"), to_fit=to_fit)
+    panel = make_panel(
+        frame,
+        {f: "numeric" for f in known},
+        task="binary",
+        name="games-csv",
+        cleaning=Cleaning(sort=True, missing_target="upcoming"),
+        to_fit=to_fit,
+    )
     return replace(panel, log=games)

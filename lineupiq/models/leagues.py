@@ -21,10 +21,16 @@ __all__ = ['LEAGUES', 'League', 'train_all_models']
 @dataclass(frozen=True)
 class League:
     "The settings with which the model of a league is trained: its games, its grid and its folds."
+
     model_name: str  # of the store, such as elo_nfl
     training_data_path: str | Path  # a CSV of its games
     model_class: str = "elo"
-    hyperparameter_grid: Values = field(default_factory=lambda: {"k_factor": [Decimal("24"), Decimal("32"), Decimal("40")], "home_advantage": [Decimal("50"), Decimal("55"), Decimal("60")]})
+    hyperparameter_grid: Values = field(
+        default_factory=lambda: {
+            "k_factor": [Decimal("24"), Decimal("32"), Decimal("40")],
+            "home_advantage": [Decimal("50"), Decimal("55"), Decimal("60")],
+        }
+    )
     cv_folds: int = 5
 
 
@@ -39,15 +45,24 @@ def train_all_models(
     trainer, results, failed = trainer or ModelTrainer(), {}, {}
     leagues = [x for x in LEAGUES if Path(x.training_data_path).is_file()] if leagues is None else list(leagues)
     if not leagues:
-        raise ConfigError("no league to train", expected=" or ".join(str(x.training_data_path) for x in LEAGUES), fix="give leagues, or put their games there")
+        raise ConfigError(
+            "no league to train",
+            expected=" or ".join(str(x.training_data_path) for x in LEAGUES),
+            fix="give leagues, or put their games there",
+        )
     for x in leagues:
         try:
-            results[x.model_name] = trainer.train_model(x.model_name, x.model_class, x.training_data_path, x.hyperparameter_grid, x.cv_folds)
+            results[x.model_name] = trainer.train_model(
+                x.model_name, x.model_class, x.training_data_path, x.hyperparameter_grid, x.cv_folds
+            )
             trainer.logger.info("%s trained: %.3f accuracy", x.model_name, results[x.model_name]["cv_accuracy"])
         except LineupIQError as err:
             trainer.logger.error("%s was not trained: %s", x.model_name, err)
             failed[x.model_name] = err
     if failed:
-        raise JobError(f"{len(failed)} of {len(leagues)} leagues were not trained", found="; ".join(f"{k}: {e.what}" for k, e in failed.items()), fix=f"trained: {', '.join(results) or 'none'}")
+        raise JobError(
+            f"{len(failed)} of {len(leagues)} leagues were not trained",
+            found="; ".join(f"{k}: {e.what}" for k, e in failed.items()),
+            fix=f"trained: {', '.join(results) or 'none'}",
+        )
     return results
-

@@ -47,14 +47,30 @@ def _payload(model: Any, position: str, target: str, metadata: dict[str, Any]) -
     "A joblib dump of plain values."
     import joblib
     import xgboost as xgb
+
     if not isinstance(model, xgb.XGBModel):
         raise ModelTypeError("save_model stores XGBoost models", found=type(model).__name__, fix="save other models with their own save()")
     names = metadata.get("feature_names") or model.get_booster().feature_names or [f"f{j}" for j in range(model.n_features_in_)]
     if len(names) != model.n_features_in_:
         raise ModelTypeError("feature_names do not fit the model", found=str(len(names)), expected=str(model.n_features_in_))
-    about = {"trained_at": datetime.now(timezone.utc).isoformat(), "n_samples": None, "best_params": None, "cv_scores": None, **plain(metadata), "feature_names": [str(n) for n in names]}
-    artifact = {"format": 1, "position": position, "target": target, "model_class": type(model).__name__, "model": bytes(model.get_booster().save_raw("ubj")),
-                "params": {k: v for k, v in plain(model.get_params()).items() if v is not None}, "metadata": about, "feature_names": about["feature_names"]}
+    about = {
+        "trained_at": datetime.now(timezone.utc).isoformat(),
+        "n_samples": None,
+        "best_params": None,
+        "cv_scores": None,
+        **plain(metadata),
+        "feature_names": [str(n) for n in names],
+    }
+    artifact = {
+        "format": 1,
+        "position": position,
+        "target": target,
+        "model_class": type(model).__name__,
+        "model": bytes(model.get_booster().save_raw("ubj")),
+        "params": {k: v for k, v in plain(model.get_params()).items() if v is not None},
+        "metadata": about,
+        "feature_names": about["feature_names"],
+    }
     out = io.BytesIO()
     joblib.dump(artifact, out)
     return out.getvalue()
@@ -81,8 +97,11 @@ def save_model(
 # %% ../../nbs/16_models/02_persistence.ipynb #51063911
 class PlainUnpickler(pickle.Unpickler):
     "Reads containers, text, numbers and bytes; refuses every class and function."
+
     def find_class(self, module: str, name: str) -> Any:
-        raise UntrustedArtifact("a file that names code", found=f"{module}.{name}", expected="plain values", fix="it was not written by save_model; train again")
+        raise UntrustedArtifact(
+            "a file that names code", found=f"{module}.{name}", expected="plain values", fix="it was not written by save_model; train again"
+        )
 
     def persistent_load(self, pid: Any) -> Any:
         raise UntrustedArtifact("a file that names outside objects", found=str(pid)[:80])
@@ -93,7 +112,9 @@ def _checked_bytes(path: Path) -> bytes:
     if not path.is_file():
         raise NotFound("no such model", where=str(path), fix="see list_models()")
     if not _manifest_path(path).is_file():
-        raise IntegrityError("a model without its manifest", where=str(path), expected=_manifest_path(path).name, fix="train and save again")
+        raise IntegrityError(
+            "a model without its manifest", where=str(path), expected=_manifest_path(path).name, fix="train and save again"
+        )
     data, manifest = path.read_bytes(), load_json(_manifest_path(path))
     known = manifest.get("sha256") if isinstance(manifest, dict) else None
     if not isinstance(known, list) or hashlib.sha256(data).hexdigest() not in known:
@@ -125,11 +146,23 @@ def load_model(
 # %% ../../nbs/16_models/02_persistence.ipynb #93b66d5c
 def _rebuild(artifact: dict[str, Any], path: Path) -> Any:
     import xgboost as xgb
+
     classes = {"XGBRegressor": xgb.XGBRegressor, "XGBClassifier": xgb.XGBClassifier}
     if artifact.get("model_class") not in classes or artifact.get("format") != 1:
-        raise UntrustedArtifact("a kind of model that this door does not know", where=str(path), found=str(artifact.get("model_class")), expected=", ".join(classes))
+        raise UntrustedArtifact(
+            "a kind of model that this door does not know",
+            where=str(path),
+            found=str(artifact.get("model_class")),
+            expected=", ".join(classes),
+        )
     if not isinstance(artifact["model"], bytes) or not artifact["model"]:  # the library ends the whole process over an empty one
-        raise IntegrityError("a file without its model", where=str(path), found=ascii(artifact["model"])[:40], expected="XGBoost's own bytes", fix="train again")
+        raise IntegrityError(
+            "a file without its model",
+            where=str(path),
+            found=ascii(artifact["model"])[:40],
+            expected="XGBoost's own bytes",
+            fix="train again",
+        )
     model = classes[artifact["model_class"]](**artifact["params"])
     model.load_model(bytearray(artifact["model"]))
     return model

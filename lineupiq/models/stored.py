@@ -48,7 +48,12 @@ def array_panel(
     frame = named_rows(X).reset_index(drop=True).dropna(axis=1, how="all")
     names = [str(c) for c in frame.columns]
     when = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(frame)), unit="h")
-    return make_panel(frame.set_axis(names, axis=1).assign(time=when, symbol=np.arange(len(frame)).astype(str), label=np.asarray(y)), names, task="binary", name="arrays")
+    return make_panel(
+        frame.set_axis(names, axis=1).assign(time=when, symbol=np.arange(len(frame)).astype(str), label=np.asarray(y)),
+        names,
+        task="binary",
+        name="arrays",
+    )
 
 # %% ../../nbs/16_models/02b_stored.ipynb #19825016
 def _adopted(estimator: Any) -> ArrayModel:
@@ -58,16 +63,32 @@ def _adopted(estimator: Any) -> ArrayModel:
     from sklearn.pipeline import Pipeline
     from sklearn.utils.validation import check_is_fitted
     from xgboost import XGBClassifier, XGBRegressor
+
     kinds = {LogisticRegression: "logistic", RandomForestClassifier: "random_forest", XGBClassifier: "xgboost", XGBRegressor: "xgboost"}
     name = next((n for kind, n in kinds.items() if isinstance(estimator, kind)), None)
     if name is None:
-        raise ModelTypeError("a model that cannot be stored", found=type(estimator).__name__, expected=f"a model of this library, {', '.join(k.__name__ for k in kinds)}", fix="train it with train_model")
+        raise ModelTypeError(
+            "a model that cannot be stored",
+            found=type(estimator).__name__,
+            expected=f"a model of this library, {', '.join(k.__name__ for k in kinds)}",
+            fix="train it with train_model",
+        )
     check_is_fitted(estimator)
     given = getattr(estimator, "feature_names_in_", None)
     names = [str(c) for c in (named_rows(np.empty((0, estimator.n_features_in_))).columns if given is None else given)]
     classes = None if isinstance(estimator, XGBRegressor) else estimator.classes_
-    model = registry().get_model(name)(feature_columns=names, task="regression" if classes is None else "binary" if len(classes) == 2 else "multiclass")
-    model.native, model._bounds, model.input_columns = _trees(estimator) if name == "xgboost" else linear_model(Pipeline([(name, estimator)])) if name == "logistic" else Pipeline([(name, estimator)]), None, names
+    model = registry().get_model(name)(
+        feature_columns=names, task="regression" if classes is None else "binary" if len(classes) == 2 else "multiclass"
+    )
+    model.native, model._bounds, model.input_columns = (
+        _trees(estimator)
+        if name == "xgboost"
+        else linear_model(Pipeline([(name, estimator)]))
+        if name == "logistic"
+        else Pipeline([(name, estimator)]),
+        None,
+        names,
+    )
     model.codec = None if classes is None else LabelCodec(classes)
     model._positional, model.metrics, model.is_fitted = True, TrainingMetrics(), True
     return model
@@ -77,7 +98,7 @@ def _trees(estimator: Any) -> Any:
     "XGBoost's booster, up to the round that the estimator itself predicts with."
     booster = estimator.get_booster()
     best = booster.attr("best_iteration")
-    return booster if best is None else booster[:int(best) + 1]
+    return booster if best is None else booster[: int(best) + 1]
 
 
 def library_model(
@@ -87,6 +108,7 @@ def library_model(
     if isinstance(model, BaseModel):
         return model
     from lineupiq.estimator import LineupIQClassifier  # which imports scikit-learn; who predicts with a stored model does not need it
+
     if isinstance(model, LineupIQClassifier):
         if model.constant_ is not None:
             raise ModelTypeError("a constant is no model", found=repr(model)[:80])
@@ -102,8 +124,19 @@ def bare_bundle(
     frame = pd.DataFrame(rng.normal(size=(n, len(model.feature_columns))), columns=model.feature_columns)
     when = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(n), unit="h")
     label = rng.normal(size=n) if model.task == "regression" else model.codec.classes[np.arange(n) % len(model.codec.classes)]
-    panel = make_panel(frame.assign(time=when, symbol="made-up", label=label), model.feature_columns, task=model.task, name="arrays", to_fit=False)
-    about = {"task": model.task, "panel": "arrays", "horizon": model.horizon, "label_kind": panel.label_kind, "trained_until": str(panel.times.min()), "tested_until": str(panel.times.max()), "rows": None, "seq_len": None}
+    panel = make_panel(
+        frame.assign(time=when, symbol="made-up", label=label), model.feature_columns, task=model.task, name="arrays", to_fit=False
+    )
+    about = {
+        "task": model.task,
+        "panel": "arrays",
+        "horizon": model.horizon,
+        "label_kind": panel.label_kind,
+        "trained_until": str(panel.times.min()),
+        "tested_until": str(panel.times.max()),
+        "rows": None,
+        "seq_len": None,
+    }
     return Bundle(model, [Feature(c) for c in model.feature_columns], {}, about), panel
 
 # %% ../../nbs/16_models/02b_stored.ipynb #902e4c44
@@ -117,7 +150,9 @@ def publish_bundle(
     store = Store()
     with tempfile.TemporaryDirectory() as work:
         source = save_bundle(bundle, Path(work) / "bundle")
-        version = publish(store, check_name(name, "model name"), source, metadata, under="bundle", extra=lambda folder, _: write_golden(folder, golden))
+        version = publish(
+            store, check_name(name, "model name"), source, metadata, under="bundle", extra=lambda folder, _: write_golden(folder, golden)
+        )
     return store.folder(name, version)
 
 # %% ../../nbs/16_models/02b_stored.ipynb #6ace21b7
@@ -139,6 +174,7 @@ def read_version(
 @dataclass(frozen=True)
 class StoredModel:
     "A model that was found and verified, and what it knows of where its rows come from."
+
     name: str  # in the store, or in its run
     bundle: Bundle
     version: str | None = None  # of the store; None: of a run, or of a file
@@ -148,7 +184,10 @@ class StoredModel:
     @property
     def of_a_file(self) -> bool:
         "True: it was fitted on a file of games or on arrays, and no source makes more of its rows."
-        return self.bundle.about["panel"] in ("arrays", "games-csv") and Path(str(self.source.get("data", "games.csv"))).suffix in (".csv", ".parquet")
+        return self.bundle.about["panel"] in ("arrays", "games-csv") and Path(str(self.source.get("data", "games.csv"))).suffix in (
+            ".csv",
+            ".parquet",
+        )
 
 # %% ../../nbs/16_models/02b_stored.ipynb #d9025a87
 def stored_model(
@@ -164,23 +203,36 @@ def stored_model(
     cuts = [len(text), *(i for i, c in enumerate(text) if c == ":")]  # a path may have colons itself
     whole = next((c for c in cuts if os.path.exists(os.path.expanduser(text[:c]))), None)
     if whole is None:
-        raise ConfigError("there is no such model", where=text, expected="a run's folder that `lineupiq train` printed, the folder of a version, or a saved model; names of the store have no slash")
-    return _at_path(Path(os.path.realpath(os.path.expanduser(text[:whole]))), text[whole + 1:] or None)
+        raise ConfigError(
+            "there is no such model",
+            where=text,
+            expected="a run's folder that `lineupiq train` printed, the folder of a version, or a saved model; names of the store have no "
+            "slash",
+        )
+    return _at_path(Path(os.path.realpath(os.path.expanduser(text[:whole]))), text[whole + 1 :] or None)
 
 
 def _not_live(name: str, store: Store) -> NotFound:
     "Nothing is in production: what can predict all the same, and what would put it there."
     staged, there = quiet_link(store, name, "staging"), [text_of(v) for v in store.versions(name)]
     asked, which = (f"{name}@staging", f"{staged}, which is in staging") if staged else (f"{name}:{there[-1]}", "that version")
-    return NotFound(f"nothing of {name} is in production", where=str(store.root), found=f"versions {', '.join(there)}, {staged or 'none'} in staging",
-                    fix=f"{asked} (--model {asked}) predicts with {which}; lineupiq validate {name}, then lineupiq promote {name}, put one into production")
+    return NotFound(
+        f"nothing of {name} is in production",
+        where=str(store.root),
+        found=f"versions {', '.join(there)}, {staged or 'none'} in staging",
+        fix=f"{asked} (--model {asked}) predicts with {which}; lineupiq validate {name}, then lineupiq promote {name}, put one into "
+        "production",
+    )
 
 
 def _in_store(text: str, store: Store) -> StoredModel:
     "NAME, NAME@STAGE or NAME:VERSION."
     name, sign, rest = re.fullmatch(r"([^@:]*)([@:]?)(.*)", text, re.DOTALL).groups()
     if sign == "@" and rest not in STAGES:
-        raise ConfigError(f"unknown stage {ascii(rest)[:40]}{did_you_mean(rest, STAGES)}", expected=f"{name}@production or {name}@staging; a version is {name}:1.2.0")
+        raise ConfigError(
+            f"unknown stage {ascii(rest)[:40]}{did_you_mean(rest, STAGES)}",
+            expected=f"{name}@production or {name}@staging; a version is {name}:1.2.0",
+        )
     version = text_of(parse_version(rest)) if sign == ":" else None
     if rest in ("", "production") and version is None and store.linked(store.known(name)) is None:
         raise _not_live(name, store)
@@ -206,7 +258,12 @@ def _at_path(path: Path, model: str | None) -> StoredModel:
         found = load_model(path) if path.is_dir() else library_model(read_file(*path.stem.split("_", 1), path.parent)[0])
         found.read_from = path
         return StoredModel(path.stem, bare_bundle(found)[0], where=str(path))
-    raise ConfigError("no model is there", where=str(path), found=f"nothing called '{model}' in a single model" if model else "none of a model's files", expected="a run's folder, a version's, a bundle, a model that was saved, or a .joblib file of save_model")
+    raise ConfigError(
+        "no model is there",
+        where=str(path),
+        found=f"nothing called '{model}' in a single model" if model else "none of a model's files",
+        expected="a run's folder, a version's, a bundle, a model that was saved, or a .joblib file of save_model",
+    )
 
 
 def _run_source(run: Path) -> Record:
@@ -224,10 +281,17 @@ def file_panel(
         return games_panel(path, to_fit=False)
     raw = read_table(path)
     if missing := [c for c in names if c not in raw]:
-        raise DataError("columns missing", where=str(path), found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in missing[:5]), expected=", ".join(names[:20]))
+        raise DataError(
+            "columns missing",
+            where=str(path),
+            found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in missing[:5]),
+            expected=", ".join(names[:20]),
+        )
     when = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(raw)), unit="h")  # only the order matters
     frame = raw[names].assign(time=when, symbol=np.arange(len(raw)).astype(str), label=np.nan, label_end=when)
-    return make_panel(frame, bundle.features, task=bundle.about["task"], name="arrays", cleaning=Cleaning(missing_target="upcoming"), to_fit=False)
+    return make_panel(
+        frame, bundle.features, task=bundle.about["task"], name="arrays", cleaning=Cleaning(missing_target="upcoming"), to_fit=False
+    )
 
 
 def rows_to_predict(
@@ -237,7 +301,8 @@ def rows_to_predict(
     everything: bool = False,  # True: also rows whose outcome is known
     as_of: str | None = None,  # a moment; None: as the version was trained
 ) -> Panel:
-    "The source's rows with its upcoming ones; without them where none are on the calendar and later rows with an outcome were asked for too."
+    """The source's rows with its upcoming ones; without them where none are on the calendar and later rows with an outcome were asked for
+    too."""
     read = lambda upcoming: source_panel(found.source, data, path, upcoming, found.where, as_of=as_of)  # noqa: E731
     try:
         return read(True)
@@ -257,7 +322,12 @@ def predict_stored(
     "Predictions of rows that a model has not seen."
     if found.of_a_file and data is None:
         if len(path) != 1:
-            raise ConfigError("which rows are meant?", where=found.where, found=f"{len(path)} files", expected="one CSV or parquet file with the model's columns (path, --path): it was fitted on a file and knows no source")
+            raise ConfigError(
+                "which rows are meant?",
+                where=found.where,
+                found=f"{len(path)} files",
+                expected="one CSV or parquet file with the model's columns (path, --path): it was fitted on a file and knows no source",
+            )
         panel = file_panel(path[0], found.bundle)
         out = answered(found.bundle.predict(panel, np.arange(len(panel))))
     else:

@@ -53,7 +53,18 @@ __all__ = ['log', 'Values', 'ModelManager', 'ModelTrainer']
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000007
 class ModelManager(Protocol):
     "Keeps a register of models."
-    def create_model(self, model_name: str, model_class: str, model_version: str, model_path: str, hyperparameters: Record, training_accuracy: float, calibration_score: float, log_loss: float) -> Any:
+
+    def create_model(
+        self,
+        model_name: str,
+        model_class: str,
+        model_version: str,
+        model_path: str,
+        hyperparameters: Record,
+        training_accuracy: float,
+        calibration_score: float,
+        log_loss: float,
+    ) -> Any:
         "Register a model; gives its id."
 
 
@@ -62,7 +73,9 @@ Values = Mapping[str, Sequence[Any]]  # parameter -> a list of values to try, or
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000008
 class ModelTrainer:
     "Training in one call: a container, or a CSV of games with values to search."
-    def __init__(self,
+
+    def __init__(
+        self,
         model_manager: ModelManager | None = None,  # None: no registration
         logger: logging.Logger | None = None,  # None: the library's own
         output_dir: Path | str = "experiments/runs",  # parent of run folders
@@ -73,7 +86,8 @@ class ModelTrainer:
         self.acknowledged, self.use_mlflow = tuple(acknowledged), use_mlflow
         self.run_dir: Path | None = None  # of the last training
 
-    def train_model(self,
+    def train_model(
+        self,
         model_name: str,  # a registered model for a container; any safe name for a CSV
         container: Data | str | None = None,  # a container, split files or a panel; for a CSV the class: elo, logistic, xgboost, …
         config: Mapping[str, Any] | str | Path | None = None,  # parameters, or a model's YAML; for a CSV its path
@@ -89,25 +103,44 @@ class ModelTrainer:
             return self._train_container(model_name, container, config, seq_len)
         path, grid = training_data_path or config, hyperparameter_grid if hyperparameter_grid is not None else seq_len
         if not isinstance(path, (str, Path)) or not (model_class or isinstance(container, str)):
-            raise ConfigError("training from a CSV needs a class and a path", found=f"model_class {model_class or container!r:.40}, path {type(path).__name__}", expected="train_model(name, model_class, training_data_path, hyperparameter_grid)")
+            raise ConfigError(
+                "training from a CSV needs a class and a path",
+                found=f"model_class {model_class or container!r:.40}, path {type(path).__name__}",
+                expected="train_model(name, model_class, training_data_path, hyperparameter_grid)",
+            )
         return self._train_games(model_name, str(model_class or container), path, grid or {}, cv_folds)
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000010
 @patch
-def _train_container(self: ModelTrainer, model_name: str, container: Data | None, config: Any, seq_len: Any) -> tuple[BaseModel, TrainingMetrics]:
+def _train_container(
+    self: ModelTrainer, model_name: str, container: Data | None, config: Any, seq_len: Any
+) -> tuple[BaseModel, TrainingMetrics]:
     if not isinstance(container, Data):
-        raise ConfigError("train_model needs a container, or the path of a CSV", found=type(container).__name__, expected="a TimeSeriesDataContainer, a DatasetConfig or a Panel")
+        raise ConfigError(
+            "train_model needs a container, or the path of a CSV",
+            found=type(container).__name__,
+            expected="a TimeSeriesDataContainer, a DatasetConfig or a Panel",
+        )
     if seq_len is not None and (isinstance(seq_len, bool) or not isinstance(seq_len, int) or seq_len < 1):
         raise ConfigError("seq_len must be a whole number from 1 up", found=type(seq_len).__name__)
     config = self.load_config(model_name) if config is None else config if isinstance(config, (str, Path)) else dict(config)
-    trainer = Trainer(model_name, config, container, output_dir=self.output_dir, use_mlflow=self.use_mlflow, seq_len=seq_len, acknowledged=self.acknowledged)
+    trainer = Trainer(
+        model_name,
+        config,
+        container,
+        output_dir=self.output_dir,
+        use_mlflow=self.use_mlflow,
+        seq_len=seq_len,
+        acknowledged=self.acknowledged,
+    )
     self.run_dir = trainer.run_dir
     trainer.run_full_pipeline()
     return trainer.model, trainer.metrics
 
 
 @patch
-def load_config(self: ModelTrainer,
+def load_config(
+    self: ModelTrainer,
     model_name: str,  # short or full
 ) -> dict[str, Any]:  # parameters
     "The shipped defaults of a model."
@@ -116,7 +149,8 @@ def load_config(self: ModelTrainer,
 
 
 @patch
-def prepare_data(self: ModelTrainer,
+def prepare_data(
+    self: ModelTrainer,
     family: str,  # a family, or a model, whose inputs are wanted
     container: Data,  # a container, split files or a panel
     seq_len: int | None = None,  # newest rows of each window
@@ -127,12 +161,18 @@ def prepare_data(self: ModelTrainer,
     if seq_len is None or out.X_train.ndim == 2:
         return out
     if seq_len > out.X_train.shape[1]:
-        raise ConfigError("seq_len does not fit the container", found=str(seq_len), expected=f"at most {out.X_train.shape[1]}", fix="make the container with this length")
+        raise ConfigError(
+            "seq_len does not fit the container",
+            found=str(seq_len),
+            expected=f"at most {out.X_train.shape[1]}",
+            fix="make the container with this length",
+        )
     return out.reshaped(lambda X: np.asarray(X)[:, -seq_len:])
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000011
 @patch
-def evaluate(self: ModelTrainer,
+def evaluate(
+    self: ModelTrainer,
     model: BaseModel,  # fitted
     X: Any,  # (N, F) or (N, T, F)
     y: np.ndarray,  # (N,)
@@ -142,7 +182,8 @@ def evaluate(self: ModelTrainer,
 
 
 @patch
-def get_save_path(self: ModelTrainer,
+def get_save_path(
+    self: ModelTrainer,
     model_name: str,  # short
     symbol: str,  # a symbol, or all
     horizon: int,  # steps ahead
@@ -154,7 +195,8 @@ def get_save_path(self: ModelTrainer,
 
 
 @patch
-def save_report(self: ModelTrainer,
+def save_report(
+    self: ModelTrainer,
     model_name: str,  # short
     metrics: TrainingMetrics | Mapping[str, Any],  # of the training
     test_metrics: Mapping[str, Any],  # scores on the test rows
@@ -168,17 +210,21 @@ def save_report(self: ModelTrainer,
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000016
 @patch
-def _load_training_data(self: ModelTrainer,
+def _load_training_data(
+    self: ModelTrainer,
     training_data_path: str | Path,  # a CSV of games
 ) -> tuple[np.ndarray, np.ndarray]:  # (N, 9) features, NaN where nobody knows, and (N,) 1 where the home side won
     "Features and labels of the games that are decided, in time order."
     panel = games_panel(training_data_path)
     self.logger.info("Loaded %d training samples with %d features", int(panel.labelled.sum()), len(panel.columns))
-    return panel.frame.loc[panel.labelled].reindex(columns=list(GAME_FEATURES)).to_numpy(np.float64), panel.y[panel.labelled].astype(np.int64)
+    return panel.frame.loc[panel.labelled].reindex(columns=list(GAME_FEATURES)).to_numpy(np.float64), panel.y[panel.labelled].astype(
+        np.int64
+    )
 
 
 @patch
-def _create_model(self: ModelTrainer,
+def _create_model(
+    self: ModelTrainer,
     model_class: str,  # elo, logistic, xgboost, …
     params: Mapping[str, Any],  # its parameters; None means that one is not used
 ) -> GameClassifier:  # not fitted
@@ -187,7 +233,8 @@ def _create_model(self: ModelTrainer,
 
 
 @patch
-def _train_final_model(self: ModelTrainer,
+def _train_final_model(
+    self: ModelTrainer,
     model_class: str,  # elo, logistic, xgboost, …
     X_train: np.ndarray,  # (N, F)
     y_train: np.ndarray,  # (N,)
@@ -198,7 +245,8 @@ def _train_final_model(self: ModelTrainer,
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000017
 @patch
-def _calculate_metrics(self: ModelTrainer,
+def _calculate_metrics(
+    self: ModelTrainer,
     model: Any,  # fitted, with predict_proba
     X_train: np.ndarray,  # (N, F) rows to score
     y_train: np.ndarray,  # (N,)
@@ -210,7 +258,8 @@ def _calculate_metrics(self: ModelTrainer,
 
 
 @patch
-def _expected_calibration_error(self: ModelTrainer,
+def _expected_calibration_error(
+    self: ModelTrainer,
     y_true: np.ndarray,  # (N,) 0 or 1
     y_pred_proba: np.ndarray,  # (N,) probability of 1
 ) -> float:
@@ -219,7 +268,8 @@ def _expected_calibration_error(self: ModelTrainer,
 
 
 @patch
-def _cross_validate_time_series(self: ModelTrainer,
+def _cross_validate_time_series(
+    self: ModelTrainer,
     model: Any,  # not fitted: a class's name, or anything that scikit-learn can clone
     X_train: np.ndarray,  # (N, F) in time order
     y_train: np.ndarray,  # (N,)
@@ -227,6 +277,7 @@ def _cross_validate_time_series(self: ModelTrainer,
 ) -> dict[str, Any]:  # mean_log_loss, std_log_loss, fold_scores
     "Log loss of each block, predicted from its past."
     from sklearn.base import clone
+
     model = self._create_model(model, {}) if isinstance(model, str) else model
     y, metric, scores = np.asarray(y_train), get_metric("log_loss"), []
     rows = np.asarray(X_train) if not hasattr(X_train, "columns") else X_train
@@ -244,7 +295,12 @@ def _exact(value: Any) -> Any:
 
 
 def _is_pair(values: Any) -> bool:
-    return isinstance(values, tuple) and len(values) == 2 and all(isinstance(v, (int, float, Decimal)) and not isinstance(v, bool) for v in values) and values[0] < values[1]
+    return (
+        isinstance(values, tuple)
+        and len(values) == 2
+        and all(isinstance(v, (int, float, Decimal)) and not isinstance(v, bool) for v in values)
+        and values[0] < values[1]
+    )
 
 
 def _space_of(values: Values) -> Space:
@@ -252,12 +308,17 @@ def _space_of(values: Values) -> Space:
     ranges: dict[str, Any] = {}
     for name, given in values.items():
         low, *more = (plain_number(v) for v in given) if _is_pair(given) else (None,)
-        ranges[name] = Choice(tuple(plain_number(v) for v in given)) if low is None else (Int if isinstance(low, int) and isinstance(more[0], int) else Float)(low, more[0])
+        ranges[name] = (
+            Choice(tuple(plain_number(v) for v in given))
+            if low is None
+            else (Int if isinstance(low, int) and isinstance(more[0], int) else Float)(low, more[0])
+        )
     return Space(ranges)
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000020
 @patch
-def _search(self: ModelTrainer,
+def _search(
+    self: ModelTrainer,
     model_class: str,  # a registered model
     panel: Development,  # rows that a search may see
     values: Values,  # what to search
@@ -283,7 +344,8 @@ def _search(self: ModelTrainer,
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000021
 @patch
-def _tune_hyperparameters(self: ModelTrainer,
+def _tune_hyperparameters(
+    self: ModelTrainer,
     model_class: str,  # elo, logistic, xgboost, …
     X_train: np.ndarray,  # (N, F) in time order
     y_train: np.ndarray,  # (N,)
@@ -295,7 +357,8 @@ def _tune_hyperparameters(self: ModelTrainer,
 
 
 @patch
-def _tune_hyperparameters_grid_search(self: ModelTrainer,
+def _tune_hyperparameters_grid_search(
+    self: ModelTrainer,
     model_class: str,  # elo, logistic, xgboost, …
     X_train: np.ndarray,  # (N, F) in time order
     y_train: np.ndarray,  # (N,)
@@ -307,7 +370,8 @@ def _tune_hyperparameters_grid_search(self: ModelTrainer,
 
 
 @patch
-def _tune_hyperparameters_bayesian(self: ModelTrainer,
+def _tune_hyperparameters_bayesian(
+    self: ModelTrainer,
     model_class: str,  # elo, logistic, xgboost, …
     X_train: np.ndarray,  # (N, F) in time order
     y_train: np.ndarray,  # (N,)
@@ -317,12 +381,21 @@ def _tune_hyperparameters_bayesian(self: ModelTrainer,
 ) -> dict[str, Any]:  # best values
     "TPE between bounds; log loss is minimised."
     if odd := [k for k, v in hyperparameter_space.items() if not _is_pair(tuple(v))]:
-        raise ConfigError("not a pair of bounds", where=odd[0], found=repr(hyperparameter_space[odd[0]])[:60], expected="(min, max) with min < max")
-    return self._search(model_class, development_panel(array_panel(X_train, y_train)), {k: tuple(v) for k, v in hyperparameter_space.items()}, cv_folds, n_trials)
+        raise ConfigError(
+            "not a pair of bounds", where=odd[0], found=repr(hyperparameter_space[odd[0]])[:60], expected="(min, max) with min < max"
+        )
+    return self._search(
+        model_class,
+        development_panel(array_panel(X_train, y_train)),
+        {k: tuple(v) for k, v in hyperparameter_space.items()},
+        cv_folds,
+        n_trials,
+    )
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #53f1df11
 @patch
-def _get_next_version(self: ModelTrainer,
+def _get_next_version(
+    self: ModelTrainer,
     model_name: str,  # of the store
 ) -> str:  # 1.0.0, then the next minor version
     "The number that the next version gets."
@@ -330,13 +403,19 @@ def _get_next_version(self: ModelTrainer,
 
 
 @patch
-def _serialize_model(self: ModelTrainer,
+def _serialize_model(
+    self: ModelTrainer,
     model: Any,  # fitted: a model of this library, its estimator, or a linear model or forest of scikit-learn
     model_name: str,  # of the store
 ) -> str:  # the version's folder
     "Publish a fitted model as the next version."
     bundle, golden = bare_bundle(library_model(model))
-    return self._filed(bundle, golden, model_name, {"model": f"{bundle.model.family}:{bundle.model.name}", "task": bundle.model.task, "metrics": {}, "runtime": runtime_record()})
+    return self._filed(
+        bundle,
+        golden,
+        model_name,
+        {"model": f"{bundle.model.family}:{bundle.model.name}", "task": bundle.model.task, "metrics": {}, "runtime": runtime_record()},
+    )
 
 
 @patch
@@ -347,7 +426,8 @@ def _filed(self: ModelTrainer, bundle: Bundle, golden: Panel, model_name: str, m
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #6181e214
 @patch
-def load_model(self: ModelTrainer,
+def load_model(
+    self: ModelTrainer,
     model_path: str | Path,  # a version's folder
 ) -> GameClassifier | BaseModel:  # with predict_proba; a rating of games as it is
     "A stored model, its digests checked first. Never load a pickle from somebody you do not trust; here there is none."
@@ -359,11 +439,16 @@ def load_model(self: ModelTrainer,
 @patch
 def _cross_validated(self: ModelTrainer, model_class: str, panel: Development, params: Mapping[str, Any], cv_folds: int) -> dict[str, Any]:
     "Past-only folds of the chosen settings: accuracy and log loss."
-    frame, _ = out_of_fold(panel, WalkForward(*panel.clock, n_splits=cv_folds).folds(panel.y), ModelSpec(model_class, dict(params)), FitSettings(val_share=0))
+    frame, _ = out_of_fold(
+        panel, WalkForward(*panel.clock, n_splits=cv_folds).folds(panel.y), ModelSpec(model_class, dict(params)), FitSettings(val_share=0)
+    )
     metric, folds = get_metric("log_loss"), [part for _, part in frame.groupby("fold")]
     scores = [float(metric(part["y"].to_numpy(), forecast_of(part, metric), panel.classes)) for part in folds]
     accuracy = float(np.mean([(part["y"] == part["prediction"]).mean() for part in folds]))
-    return {"cv_accuracy": accuracy, "cv": {"mean_log_loss": float(np.mean(scores)), "std_log_loss": float(np.std(scores)), "fold_scores": scores}}
+    return {
+        "cv_accuracy": accuracy,
+        "cv": {"mean_log_loss": float(np.mean(scores)), "std_log_loss": float(np.std(scores)), "fold_scores": scores},
+    }
 
 
 @patch
@@ -374,7 +459,16 @@ def _on_all_games(self: ModelTrainer, panel: Panel, run: RunResult, name: str) -
     spec, rows = ModelSpec(name, config), np.flatnonzero(panel.labelled)
     maker = RowMaker(panel, spec).fit(rows)
     model, _ = fit_rows(panel, spec, maker, rows, None)
-    about = {"task": panel.task, "panel": panel.name, "horizon": panel.horizon, "label_kind": panel.label_kind, "trained_until": str(panel.label_ends[rows].max()), "rows": len(rows), "seq_len": maker.seq_len, "tested_until": str(panel.times.max())}
+    about = {
+        "task": panel.task,
+        "panel": panel.name,
+        "horizon": panel.horizon,
+        "label_kind": panel.label_kind,
+        "trained_until": str(panel.label_ends[rows].max()),
+        "rows": len(rows),
+        "seq_len": maker.seq_len,
+        "tested_until": str(panel.times.max()),
+    }
     return Bundle(model, panel.features, maker.encoder.levels, about)
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000032
@@ -389,7 +483,9 @@ def _train_games(self: ModelTrainer, model_name: str, model_class: str, path: st
     best = self._search(cls.name, unseen, grid, cv_folds)
     config = config_for(cls, {}, {k: v for k, v in best.items() if v is not None})
     cv = self._cross_validated(cls.name, unseen, config, cv_folds)
-    settings = TrainSettings(output=self.output_dir, isolate=False, acknowledged=self.acknowledged, config={"data": str(Path(path).resolve())})
+    settings = TrainSettings(
+        output=self.output_dir, isolate=False, acknowledged=self.acknowledged, config={"data": str(Path(path).resolve())}
+    )
     run = train_models(panel, cls.name, plan, {cls.name: config}, settings)
     self.run_dir = run.run_dir
     bundle = self._on_all_games(panel, run, cls.name)
@@ -399,12 +495,33 @@ def _train_games(self: ModelTrainer, model_name: str, model_class: str, path: st
 
 
 @patch
-def _registered(self: ModelTrainer, model_name: str, model_class: str, best: Mapping[str, Any], run: RunResult, cv: Mapping[str, Any], saved: str) -> dict[str, Any]:
+def _registered(
+    self: ModelTrainer, model_name: str, model_class: str, best: Mapping[str, Any], run: RunResult, cv: Mapping[str, Any], saved: str
+) -> dict[str, Any]:
     "Tell the manager of a version, and give the result."
     report = load_json(run.run_dir / "reports" / f"{registry().get_model(model_class).name}_report.json")
     scores, version = report["test_metrics"], Path(saved).name.removeprefix("v")
-    row = {"model_name": model_name, "model_class": model_class, "model_version": version, "model_path": saved, "hyperparameters": dict(best),
-           "training_accuracy": scores["accuracy"], "calibration_score": scores["calibration"], "log_loss": scores["log_loss"]}
+    row = {
+        "model_name": model_name,
+        "model_class": model_class,
+        "model_version": version,
+        "model_path": saved,
+        "hyperparameters": dict(best),
+        "training_accuracy": scores["accuracy"],
+        "calibration_score": scores["calibration"],
+        "log_loss": scores["log_loss"],
+    }
     model_id = self.model_manager.create_model(**row) if self.model_manager is not None else None
-    return {"model_id": model_id, "best_params": dict(best), "unused_params": [k for k, v in best.items() if v is None], **cv, **{k: scores[k] for k in ("accuracy", "log_loss", "calibration", "brier_score")},
-            "model_path": saved, "version": version, "run_dir": str(run.run_dir), "leaderboard": run.record()["leaderboard"], "verdict": run.record()["verdict"], "looks": run.record()["looks"]}
+    return {
+        "model_id": model_id,
+        "best_params": dict(best),
+        "unused_params": [k for k, v in best.items() if v is None],
+        **cv,
+        **{k: scores[k] for k in ("accuracy", "log_loss", "calibration", "brier_score")},
+        "model_path": saved,
+        "version": version,
+        "run_dir": str(run.run_dir),
+        "leaderboard": run.record()["leaderboard"],
+        "verdict": run.record()["verdict"],
+        "looks": run.record()["looks"],
+    }

@@ -26,6 +26,7 @@ def create_study(
 ) -> optuna.Study:  # an in-memory study
     "A new Optuna study with a seeded TPE sampler."
     import optuna
+
     if direction not in ("minimize", "maximize"):
         raise ConfigError(f"unknown direction '{direction}'", expected="minimize or maximize")
     return optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed))
@@ -36,6 +37,7 @@ def get_xgb_params(
 ) -> dict[str, Any]:  # parameters of XGBRegressor
     "Propose a set of parameters, in the ranges that the XGBoost model declares."
     from lineupiq.boosting import XGBOOST_SPACE
+
     return XGBOOST_SPACE.suggest(trial)
 
 # %% ../../nbs/16_models/01_training.ipynb #3c78fb9a
@@ -50,6 +52,7 @@ def _rows(X: Any, y: Any) -> tuple[Any, np.ndarray]:
 
 def _regressor(params: dict[str, Any]) -> xgb.XGBRegressor:
     import xgboost as xgb
+
     return xgb.XGBRegressor(**{"random_state": 42, "n_jobs": n_threads(), **params})
 
 # %% ../../nbs/16_models/01_training.ipynb #d34423b4
@@ -61,6 +64,7 @@ def cv_scores(
 ) -> np.ndarray:  # (n_splits,) negative RMSE
     "The scores of a model on expanding folds."
     from sklearn.model_selection import TimeSeriesSplit, cross_val_score
+
     if isinstance(n_splits, bool) or not isinstance(n_splits, int) or n_splits < 2:
         raise ConfigError("n_splits must be a whole number from 2 up", found=repr(n_splits))
     X, y = _rows(X, y)
@@ -89,6 +93,7 @@ def tune_hyperparameters(
 ) -> tuple[dict[str, Any], optuna.Study]:  # (best parameters, the study)
     "Search the space for the least cross-validated RMSE."
     import optuna
+
     if isinstance(n_trials, bool) or not isinstance(n_trials, int) or n_trials < 1:
         raise ConfigError("n_trials must be a whole number from 1 up", found=repr(n_trials))
     study, verbosity = create_study("minimize", seed), optuna.logging.get_verbosity()

@@ -36,7 +36,9 @@ def knot_matrix(
 # %% ../../nbs/04_nets/03_forecasting.ipynb #f8e0b651
 class NHiTSBlock(nn.Module):
     "Pool, see, say knots, interpolate: backcast and forecast of one block."
-    def __init__(self,
+
+    def __init__(
+        self,
         length: int,  # T steps of the window
         channels: int,  # C series in it
         horizon: int,  # H steps of the forecast
@@ -63,7 +65,9 @@ class NHiTSBlock(nn.Module):
 # %% ../../nbs/04_nets/03_forecasting.ipynb #fa19000b
 class NHiTS(nn.Module):
     "Stacks of blocks over a window; a head reads their forecast."
-    def __init__(self,
+
+    def __init__(
+        self,
         n_features: int,  # F
         length: int,  # T
         n_out: int,  # outputs of the head
@@ -81,8 +85,12 @@ class NHiTS(nn.Module):
         self.mix = nn.Linear(n_features, c, bias=False) if c < n_features else nn.Identity()
         self.blocks = nn.ModuleList(
             NHiTSBlock(length, c, horizon, min(p, length), ceil(length / q), ceil(horizon / q), hidden, dropout, how)
-            for p, q in zip(pools, ratios, strict=True) for _ in range(blocks))
-        self.head = nn.Sequential(nn.Linear(c * horizon + n_features, hidden[-1]), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden[-1], n_out))
+            for p, q in zip(pools, ratios, strict=True)
+            for _ in range(blocks)
+        )
+        self.head = nn.Sequential(
+            nn.Linear(c * horizon + n_features, hidden[-1]), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden[-1], n_out)
+        )
 
     def decompose(self, x: Tensor, mask: Tensor) -> list[Tensor]:  # naive, then one a block: (B, C, H) each
         "The forecast's parts: the newest value of each series, and what each block adds."
@@ -101,7 +109,9 @@ class NHiTS(nn.Module):
 # %% ../../nbs/04_nets/03_forecasting.ipynb #3b002464
 class GatedSum(nn.Module):
     "LayerNorm(skip + GLU(x)): the gate can close, and then the skip alone goes on."
-    def __init__(self,
+
+    def __init__(
+        self,
         n_in: int,  # width of what is gated
         n_out: int,  # width of the skip
         dropout: float = 0.0,  # before the gate
@@ -115,7 +125,9 @@ class GatedSum(nn.Module):
 # %% ../../nbs/04_nets/03_forecasting.ipynb #bc2fff33
 class GRN(nn.Module):
     "Gated residual network: η₂ = ELU(W₂a + W₃c), η₁ = W₁η₂, LayerNorm(a + GLU(η₁))."
-    def __init__(self,
+
+    def __init__(
+        self,
         n_in: int,  # width of a
         hidden: int,  # width of η
         n_out: int | None = None,  # None: as n_in
@@ -136,13 +148,15 @@ class GRN(nn.Module):
 # %% ../../nbs/04_nets/03_forecasting.ipynb #2699579a
 class SideBySide(nn.Module):
     "One linear layer for each of n variables."
-    def __init__(self,
+
+    def __init__(
+        self,
         n: int,  # variables
         n_in: int,
         n_out: int,
     ):
         super().__init__()
-        bound = n_in ** -0.5  # as nn.Linear
+        bound = n_in**-0.5  # as nn.Linear
         self.weight = nn.Parameter(torch.empty(n, n_in, n_out).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(n, 1, n_out).uniform_(-bound, bound))
 
@@ -152,7 +166,9 @@ class SideBySide(nn.Module):
 # %% ../../nbs/04_nets/03_forecasting.ipynb #ffcf85ea
 class VariableNetworks(nn.Module):
     "The variables' own GRNs, all at once."
-    def __init__(self,
+
+    def __init__(
+        self,
         n: int,  # variables
         hidden: int,  # width of a variable's vector
         dropout: float = 0.0,
@@ -169,7 +185,9 @@ class VariableNetworks(nn.Module):
 # %% ../../nbs/04_nets/03_forecasting.ipynb #c9f66a45
 class VariableSelection(nn.Module):
     "Embed each variable, weigh all of them, and sum."
-    def __init__(self,
+
+    def __init__(
+        self,
         n: int,  # variables
         hidden: int,  # width of a variable's vector and of the sum; 2 or more
         context: int | None = None,  # width of a static context
@@ -198,7 +216,9 @@ class VariableSelection(nn.Module):
 # %% ../../nbs/04_nets/03_forecasting.ipynb #964ffcf0
 class ReadableAttention(nn.Module):
     "Interpretable multi-head attention: heads of their own queries and keys over shared values."
-    def __init__(self,
+
+    def __init__(
+        self,
         width: int,  # of steps
         heads: int = 4,  # must divide the width
         dropout: float = 0.0,  # of weights, while training
@@ -209,7 +229,9 @@ class ReadableAttention(nn.Module):
         self.value, self.out = nn.Linear(width, size, bias=False), nn.Linear(size, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, asking: Tensor, steps: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:  # (B, Q, W), (B, T, W), (B, T) -> (B, Q, W), (B, heads, Q, T)
+    def forward(
+        self, asking: Tensor, steps: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:  # (B, Q, W), (B, T, W), (B, T) -> (B, Q, W), (B, heads, Q, T)
         q, k = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f, x in ((self.query, asking), (self.key, steps)))
         score = q @ k.transpose(2, 3) * k.shape[-1] ** -0.5
         weights = score.masked_fill(~mask[:, None, None], float("-inf")).softmax(dim=-1)
@@ -219,7 +241,9 @@ class ReadableAttention(nn.Module):
 # %% ../../nbs/04_nets/03_forecasting.ipynb #32a71ce8
 class StaticEncoder(nn.Module):
     "Four contexts from static variables."
-    def __init__(self,
+
+    def __init__(
+        self,
         n: int,  # static variables
         hidden: int,  # width of everything
         dropout: float = 0.0,
@@ -244,7 +268,9 @@ def turn(
 # %% ../../nbs/04_nets/03_forecasting.ipynb #70894621
 class TFT(nn.Module):
     "The Temporal Fusion Transformer's encoder with a head on the newest step."
-    def __init__(self,
+
+    def __init__(
+        self,
         n_features: int,  # F
         n_out: int,  # outputs of the head
         hidden: int = 16,  # width of everything
@@ -286,7 +312,9 @@ class TFT(nn.Module):
 # %% ../../nbs/04_nets/03_forecasting.ipynb #897a8308
 class ChannelHead(nn.Module):
     "From a vector a feature to outputs."
-    def __init__(self,
+
+    def __init__(
+        self,
         channels: int,  # F
         width: int,  # of a feature's vector
         n_out: int,
@@ -302,7 +330,9 @@ class ChannelHead(nn.Module):
 # %% ../../nbs/04_nets/03_forecasting.ipynb #ca99358d
 class PatchNet(nn.Module):
     "A PatchTST backbone with our head."
-    def __init__(self,
+
+    def __init__(
+        self,
         backbone: nn.Module,  # transformers' PatchTSTModel, for (B, T, F)
         n_features: int,  # F
         n_out: int,
@@ -348,7 +378,9 @@ def known_series(
 # %% ../../nbs/04_nets/03_forecasting.ipynb #584eea33
 class SeriesNet(nn.Module):
     "A TimesFM backbone, asked for each feature, with our head: for fine-tuning."
-    def __init__(self,
+
+    def __init__(
+        self,
         backbone: nn.Module,  # transformers' TimesFmModel or TimesFm2_5Model
         n_features: int,  # F
         n_out: int,
@@ -365,7 +397,9 @@ class SeriesNet(nn.Module):
 
 class RowNet(nn.Module):
     "A layer and a head over the newest row."
-    def __init__(self,
+
+    def __init__(
+        self,
         n_features: int,
         n_out: int,
         hidden: int = 64,  # units of the layer

@@ -35,7 +35,9 @@ def rows_first(
 # %% ../../nbs/04_nets/01_layers.ipynb #f1dc10f6
 class RecurrentNet(nn.Module):
     "LSTM or GRU layers; a linear head on the state after the newest row."
-    def __init__(self,
+
+    def __init__(
+        self,
         kind: str,  # lstm or gru
         n_features: int,  # F
         n_out: int,  # outputs a row
@@ -57,6 +59,7 @@ class RecurrentNet(nn.Module):
 # %% ../../nbs/04_nets/01_layers.ipynb #8b304978
 class _CausalConv(nn.Module):
     "A convolution that reads the present step and earlier ones."
+
     def __init__(self, n_in: int, n_out: int, kernel_size: int, dilation: int):
         super().__init__()
         self.reach = (kernel_size - 1) * dilation
@@ -68,6 +71,7 @@ class _CausalConv(nn.Module):
 
 class _TCNBlock(nn.Module):
     "Two causal convolutions and a way around them."
+
     def __init__(self, n_in: int, width: int, kernel_size: int, dilation: int, dropout: float):
         super().__init__()
         self.one, self.two = _CausalConv(n_in, width, kernel_size, dilation), _CausalConv(width, width, kernel_size, dilation)
@@ -81,7 +85,9 @@ class _TCNBlock(nn.Module):
 # %% ../../nbs/04_nets/01_layers.ipynb #7bfdd74e
 class TCNNet(nn.Module):
     "Dilated causal convolutions; a linear head on the newest step."
-    def __init__(self,
+
+    def __init__(
+        self,
         n_features: int,  # F
         n_out: int,  # outputs a row
         hidden_size: int = 128,  # channels
@@ -113,6 +119,7 @@ def ages(
 # %% ../../nbs/04_nets/01_layers.ipynb #9c6b96be
 class _Layer(nn.Module):
     "Attention and a feed-forward net, each behind a norm and beside a residual."
+
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
         self.heads, self.drop = heads, nn.Dropout(dropout)
@@ -132,7 +139,9 @@ class _Layer(nn.Module):
 # %% ../../nbs/04_nets/01_layers.ipynb #94ca2190
 class TransformerNet(nn.Module):
     "A pre-norm encoder; a linear head on the newest row."
-    def __init__(self,
+
+    def __init__(
+        self,
         n_features: int,  # F
         n_out: int,  # outputs a row
         length: int,  # T
@@ -160,12 +169,14 @@ class TransformerNet(nn.Module):
 @dataclass
 class Scaler:
     "Mean and inverse deviation by column."
+
     mean: list[float] = field(default_factory=list)  # (F,)
     inverse: list[float] = field(default_factory=list)  # (F,) 1 / standard deviation; 0 for a constant column
     clip: float = 10.0  # standard deviations; far beyond what honest features reach
 
     @classmethod
-    def fit(cls,
+    def fit(
+        cls,
         X: Windows,  # training windows
         w: np.ndarray | None = None,  # (N,) weights
         clip: float = 10.0,  # standard deviations
@@ -186,7 +197,8 @@ class Scaler:
         inverse = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-9 * np.maximum(np.abs(mean), 1e-30))
         return cls(mean.tolist(), inverse.tolist(), clip)
 
-    def transform(self,
+    def transform(
+        self,
         rows: np.ndarray,  # (n, F)
     ) -> np.ndarray:  # (n, F) float32
         "Standardised, cut, and 0 where missing."
@@ -210,7 +222,9 @@ def as_windows(
 # %% ../../nbs/04_nets/01_layers.ipynb #8d37b34c
 class RowStore:
     "Standardised rows on a device, once, and batches of windows by index."
-    def __init__(self,
+
+    def __init__(
+        self,
         parts: Sequence[Windows],  # training windows, validation windows, …; those with the same `values` share rows
         scaler: Scaler,  # fitted
         device: str = "cpu",  # where rows live and batches are made
@@ -230,7 +244,8 @@ class RowStore:
             end += len(kept)
         self.rows, self.steps = self.rows.to(device), torch.arange(1 - parts[0].length, 1, device=device)
 
-    def batch(self,
+    def batch(
+        self,
         part: int,  # number of the windows, as given
         which: torch.Tensor | slice,  # rows among them
     ) -> tuple[torch.Tensor, torch.Tensor]:  # x (B, T, F), mask (B, T)
@@ -274,6 +289,7 @@ REACH = 15.0  # most that a log rate may depart from the mean's: a factor of thr
 @dataclass
 class Head:
     "The meaning of a network's raw outputs, by task."
+
     kind: str  # classes, squared, poisson or tweedie
     offset: list[float] = field(default_factory=list)  # log shares of the classes; the log mean of rates
     mean: float = 0.0  # of the labels
@@ -281,7 +297,8 @@ class Head:
     levels: list[float] = field(default_factory=list)  # of the quantiles, rising
 
     @classmethod
-    def fit(cls,
+    def fit(
+        cls,
         kind: str,  # classes, squared, poisson or tweedie
         y: np.ndarray,  # (N,) class codes or values
         w: np.ndarray | None = None,  # (N,) weights
@@ -294,8 +311,12 @@ class Head:
             return cls(kind, np.log(share / share.sum()).tolist())
         mean = float(np.average(y, weights=w))
         if kind != "squared" and (y.min() < 0 or mean <= 0):
-            raise DataError(f"labels that a {kind} loss cannot have", found=f"minimum {y.min():g}, mean {mean:g}", expected="labels ≥ 0, some above",
-                            fix="use distribution: squared")
+            raise DataError(
+                f"labels that a {kind} loss cannot have",
+                found=f"minimum {y.min():g}, mean {mean:g}",
+                expected="labels ≥ 0, some above",
+                fix="use distribution: squared",
+            )
         scale = float(np.sqrt(np.average((y - mean) ** 2, weights=w)))
         return cls(kind, [] if kind == "squared" else [math.log(mean)], mean, scale or 1.0, sorted(levels))
 

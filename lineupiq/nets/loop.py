@@ -34,6 +34,7 @@ __all__ = ['SESSIONS', 'PROBE_FROM', 'PROBE_STEPS', 'PROBE_NEAR', 'PROBE_WIDTH',
 # %% ../../nbs/04_nets/02_loop.ipynb #aa4c2d6a
 class _Sessions(threading.local):
     "What this thread's sessions found when they began."
+
     def __init__(self):
         self.outside: list[tuple[bool, tuple]] = []
 
@@ -101,7 +102,9 @@ def torch_device(
     if predicting and not usable:
         return "cpu"
     if wanted == "cuda" and cuda_devices() and not usable:
-        raise EnvironmentFault("this torch cannot use the GPU", found=f"torch {torch.__version__}", fix="install a CUDA build of torch, or use device: cpu")
+        raise EnvironmentFault(
+            "this torch cannot use the GPU", found=f"torch {torch.__version__}", fix="install a CUDA build of torch, or use device: cpu"
+        )
     return pick_device(wanted, auto_detect=usable)
 
 # %% ../../nbs/04_nets/02_loop.ipynb #cd0c850a
@@ -148,7 +151,9 @@ def rate_factor(
 # %% ../../nbs/04_nets/02_loop.ipynb #17e3b5a4
 class TrainingRun:
     "A net in training: optimiser, shuffling, history and best state."
-    def __init__(self,
+
+    def __init__(
+        self,
         net: torch.nn.Module,  # on its device
         groups: list[dict],  # the optimiser's parameter groups
         head: Head,  # what outputs mean
@@ -165,22 +170,34 @@ class TrainingRun:
         try:
             self.optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay, **config.extra_params)
         except (TypeError, ValueError) as err:
-            raise ConfigError("extra_params do not fit the optimiser", found=str(err)[:200], where=f"extra_params: {config.extra_params}") from err
+            raise ConfigError(
+                "extra_params do not fit the optimiser", found=str(err)[:200], where=f"extra_params: {config.extra_params}"
+            ) from err
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.shuffle = torch.Generator().manual_seed(config.random_seed)
         self.has_val, self.best = len(labels) > 1, None
         self.stopping = self.has_val and config.early_stopping
         self.last = config.max_epochs if self.stopping else config.epochs
         self.steps = -(-len(labels[0]) // config.batch_size)
-        self.facts = {"epoch": 0, "best_epoch": 0, "best_loss": np.inf, "mark": np.inf, "waited": 0, "flat_mark": np.inf, "flat": 0, "history": {},
-                      "cuts": list(config.rate_cuts or [])}
+        self.facts = {
+            "epoch": 0,
+            "best_epoch": 0,
+            "best_loss": np.inf,
+            "mark": np.inf,
+            "waited": 0,
+            "flat_mark": np.inf,
+            "flat": 0,
+            "history": {},
+            "cuts": list(config.rate_cuts or []),
+        }
         self.ended = ""  # why it ended: patience, callback, time, diverged; empty: all epochs
         width = max((min(p.shape[:2]) for p in self.net.parameters() if p.ndim > 1), default=1)
         self.use(pick_precision(config.precision, device, self.steps * self.last, width))
 
 # %% ../../nbs/04_nets/02_loop.ipynb #1419a604
 @patch
-def use(self: TrainingRun,
+def use(
+    self: TrainingRun,
     precision: str,  # float32, bf16, float16 or probe
 ) -> None:
     "Choose the precision of matrix products; a probe decides by training copies."
@@ -208,7 +225,8 @@ def _bf16_agrees(self: TrainingRun) -> bool:
 
 # %% ../../nbs/04_nets/02_loop.ipynb #68ea4c94
 @patch
-def step(self: TrainingRun,
+def step(
+    self: TrainingRun,
     rows: torch.Tensor,  # (B,) numbers of training rows, on the device
     passed: float,  # epochs, with this step
 ) -> tuple[torch.Tensor, torch.Tensor]:  # sum of weighted losses, hits; on the device
@@ -241,7 +259,8 @@ def moving_state(
 
 # %% ../../nbs/04_nets/02_loop.ipynb #dd6c0dea
 @patch
-def train_epoch(self: TrainingRun,
+def train_epoch(
+    self: TrainingRun,
     deadline: float | None = None,  # in `time.perf_counter`'s seconds; None: no limit
 ) -> tuple[float, float, bool]:  # mean loss, share of hits, whether all rows were visited
     "One epoch, or as much of it as there is time for."
@@ -261,7 +280,8 @@ def train_epoch(self: TrainingRun,
 
 
 @patch
-def score(self: TrainingRun,
+def score(
+    self: TrainingRun,
     part: int = 1,  # 1: validation windows
     rows: slice = slice(None),  # which of them
 ) -> tuple[float, float]:  # mean loss without weights, share of hits
@@ -277,7 +297,8 @@ def score(self: TrainingRun,
 
 # %% ../../nbs/04_nets/02_loop.ipynb #1a0f22bb
 @patch
-def note(self: TrainingRun,
+def note(
+    self: TrainingRun,
     loss: float,  # of the training rows, while the weights moved
     accuracy: float,  # share of hits
     seconds: float,  # that the epoch took
@@ -308,7 +329,8 @@ def note(self: TrainingRun,
 
 # %% ../../nbs/04_nets/02_loop.ipynb #5b9b343f
 @patch
-def run(self: TrainingRun,
+def run(
+    self: TrainingRun,
     tell: Callable[[int, dict], bool] = lambda epoch, logs: False,  # told every epoch; True asks to stop
     keep: Callable[[], None] = lambda: None,  # writes a checkpoint
     deadline: float | None = None,  # in `time.perf_counter`'s seconds
@@ -333,21 +355,30 @@ def run(self: TrainingRun,
     if self.best is not None:
         self.net.load_state_dict(self.best, strict=False)
     elif self.ended == "diverged" or (self.stopping and f["epoch"]):
-        raise ConfigError("training diverged", found=f"a loss that is no number in epoch {f['epoch']}", fix="lower learning_rate, or set clip_norm")
+        raise ConfigError(
+            "training diverged", found=f"a loss that is no number in epoch {f['epoch']}", fix="lower learning_rate, or set clip_norm"
+        )
     self._say({})
 
 
 @patch
 def _say(self: TrainingRun, logs: dict[str, float]) -> None:
-    f, names = self.facts, {"patience": "Early stopping", "callback": "Stopped by a callback", "time": "Out of time", "diverged": "Diverged", "": "Done"}
+    f, names = (
+        self.facts,
+        {"patience": "Early stopping", "callback": "Stopped by a callback", "time": "Out of time", "diverged": "Diverged", "": "Done"},
+    )
     if self.config.verbose and logs:
-        print(f"Epoch {f['epoch'] - 1}: " + ", ".join(f"{k}={v:.4g}" for k, v in logs.items()) + f", {f['history']['seconds'][-1]:.1f} s", flush=True)
+        print(
+            f"Epoch {f['epoch'] - 1}: " + ", ".join(f"{k}={v:.4g}" for k, v in logs.items()) + f", {f['history']['seconds'][-1]:.1f} s",
+            flush=True,
+        )
     elif self.config.verbose:
         print(f"{names[self.ended]} (best epoch {f['best_epoch']} of {f['epoch']})", flush=True)
 
 # %% ../../nbs/04_nets/02_loop.ipynb #28b037d0
 @patch
-def to_bytes(self: TrainingRun,
+def to_bytes(
+    self: TrainingRun,
     done: bool = False,  # True: the run is over, and only the kept state matters
 ) -> bytes:
     "Everything that changes, as one safetensors file."
@@ -357,13 +388,16 @@ def to_bytes(self: TrainingRun,
     tensors |= {f"moments.{i}.{k}": v for i, group in moments.items() for k, v in group.items()}
     tensors |= {"shuffle": self.shuffle.get_state(), "dropout": torch.get_rng_state()}
     tensors |= {"dropout_cuda": torch.cuda.get_rng_state()} if self.device == "cuda" else {}
-    facts = json.dumps(self.facts | {"precision": self.precision, "amp": self.amp.state_dict(), "done": (self.ended or "epochs") if done else ""})
+    facts = json.dumps(
+        self.facts | {"precision": self.precision, "amp": self.amp.state_dict(), "done": (self.ended or "epochs") if done else ""}
+    )
     data = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, {"facts": facts})
     return data + hashlib.sha256(data).digest()
 
 
 @patch
-def from_bytes(self: TrainingRun,
+def from_bytes(
+    self: TrainingRun,
     data: bytes,  # of `to_bytes`
 ) -> None:
     "Go on from a checkpoint."

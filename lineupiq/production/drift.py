@@ -71,6 +71,7 @@ def psi(
 @dataclass
 class BlockCounts:
     "Rows in each bin of each column, block by block of time."
+
     counts: np.ndarray  # (K, W) one column a bin, columns side by side
     edges: np.ndarray  # (C + 1,) where each column's bins begin
     current: np.ndarray  # (K,) bool: the blocks that are current
@@ -79,7 +80,8 @@ class BlockCounts:
 
     __repr__ = brief
 
-    def statistic(self,
+    def statistic(
+        self,
         chosen: np.ndarray,  # (P, K) 0 or 1: blocks that are called current
     ) -> np.ndarray:  # (P, C)
         "The index of every column for each way to call blocks current."
@@ -113,7 +115,11 @@ MIN_NOW = 16  # blocks that the current window should have
 
 def _numbers(values: pd.Series) -> np.ndarray | None:
     "A column's numbers; None for categories."
-    return values.to_numpy(dtype=float, na_value=np.nan) if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values) else None
+    return (
+        values.to_numpy(dtype=float, na_value=np.nan)
+        if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values)
+        else None
+    )
 
 
 def _daily_mean(x: np.ndarray, codes: np.ndarray, n: int) -> np.ndarray:
@@ -137,7 +143,7 @@ def memory(
         x = _numbers(frame[name])
         mean = _daily_mean(frame[name].isna().to_numpy(dtype=float) if x is None else x, codes, len(distinct))
         lengths += [block_length(_level(mean, len(distinct) - inside))] if np.isfinite(mean).all() and np.ptp(mean) > 0 else []
-    return int(min(np.quantile(lengths, .75) if lengths else 1, max(1, inside // MIN_NOW)))
+    return int(min(np.quantile(lengths, 0.75) if lengths else 1, max(1, inside // MIN_NOW)))
 
 # %% ../../nbs/13_production/04_drift.ipynb #74fe8138
 def stretch_variance(
@@ -145,7 +151,7 @@ def stretch_variance(
     n: int,  # steps in the stretch
 ) -> np.ndarray:  # ≥ 1 for φ ≥ 0; 1 for φ = 0
     "The factor by which the mean of a stretch varies more than that of independent values."
-    phi = np.clip(np.asarray(phi, dtype=float), 0, .98)
+    phi = np.clip(np.asarray(phi, dtype=float), 0, 0.98)
     return (1 + phi) / (1 - phi) - 2 * phi * (1 - phi**n) / (n * (1 - phi) ** 2)
 
 
@@ -155,7 +161,8 @@ def _level(series: np.ndarray, then: int) -> np.ndarray:
 
 
 def _phi(series: np.ndarray, then: int) -> np.ndarray:
-    "(W,) autocorrelation at one step of the columns of (T, W), corrected for its bias and a standard error up; the first `then` rows are the reference."
+    """(W,) autocorrelation at one step of the columns of (T, W), corrected for its bias and a standard error up; the first `then` rows are
+    the reference."""
     x = _level(series, then)
     square = (x**2).sum(axis=0)
     phi = (x[1:] * x[:-1]).sum(axis=0) / np.where(square > 0, square, 1)
@@ -181,7 +188,11 @@ def block_counts(
         width = int(bins.max()) + 1
         parts.append(np.bincount(block[codes] * width + bins, minlength=(then + now) * width).reshape(then + now, width))
         shares = np.bincount(codes * width + bins, minlength=len(distinct) * width).reshape(-1, width) / per_day
-        daily.append(np.full(width, _phi(shares if (x := _numbers(frame[name])) is None else _daily_mean(x, codes, len(distinct))[:, None], n_then).max()))
+        daily.append(
+            np.full(
+                width, _phi(shares if (x := _numbers(frame[name])) is None else _daily_mean(x, codes, len(distinct))[:, None], n_then).max()
+            )
+        )
         edges.append(edges[-1] + width)
     phi = np.concatenate(daily)
     pull = np.sqrt(stretch_variance(phi, n_now) / stretch_variance(phi, length))
@@ -212,6 +223,7 @@ def chance_levels(
 @dataclass(frozen=True)
 class DriftSettings:
     "When a change is large, and when it is not chance."
+
     warning: float = WARNING  # PSI from which a change is worth a word
     critical: float = CRITICAL  # PSI from which a model should be trained anew
     false_alarms: float = 0.05  # share of checks without any drift in which any column may be called
@@ -222,11 +234,20 @@ class DriftSettings:
 
     def problems(self) -> list[str]:  # one line each
         "List everything that is wrong with the settings."
-        wrong = [] if 0 < self.warning <= self.critical else [f"warning: {self.warning} and critical: {self.critical} must be positive and in this order"]
+        wrong = (
+            []
+            if 0 < self.warning <= self.critical
+            else [f"warning: {self.warning} and critical: {self.critical} must be positive and in this order"]
+        )
         wrong += [] if 0 < self.false_alarms < 1 else [f"false_alarms: expected a share between 0 and 1, found {self.false_alarms!r}"]
-        wrong += [] if (self.draws + 1) * self.false_alarms >= 1 else [f"draws: {self.draws} shuffles cannot show a p of {self.false_alarms}"]
-        return wrong + [f"{k}: expected a whole number from {low} up, found {v!r}" for k, low in (("min_rows", 1), ("draws", 1), ("block", 1), ("seed", 0))
-                        if (v := getattr(self, k)) is not None and (isinstance(v, bool) or not isinstance(v, int) or v < low)]
+        wrong += (
+            [] if (self.draws + 1) * self.false_alarms >= 1 else [f"draws: {self.draws} shuffles cannot show a p of {self.false_alarms}"]
+        )
+        return wrong + [
+            f"{k}: expected a whole number from {low} up, found {v!r}"
+            for k, low in (("min_rows", 1), ("draws", 1), ("block", 1), ("seed", 0))
+            if (v := getattr(self, k)) is not None and (isinstance(v, bool) or not isinstance(v, int) or v < low)
+        ]
 
     def check(self) -> DriftSettings:  # itself
         "Raise one error with everything that is wrong."
@@ -238,6 +259,7 @@ class DriftSettings:
 @dataclass(frozen=True, repr=False)
 class DriftReport(Shown):
     "The results of a check of drift: each column's size, its chance, and the state of the whole."
+
     verdict: str  # stable, warning, critical or unknown
     table: pd.DataFrame  # a row a column: column, kind, psi, by_chance (the level of chance), p, verdict
     facts: dict[str, Any] = field(default_factory=dict)  # rows, spans, block length, reason where unknown
@@ -246,7 +268,12 @@ class DriftReport(Shown):
         "The verdict, and the columns that moved most."
         value = lambda v: "–" if v is None or v != v else f"{v:.3g}" if isinstance(v, float) else str(v)  # noqa: E731
         order = self.table.sort_values("psi", ascending=False).head(12) if "psi" in self.table else self.table.head(12)
-        return Card(f"Drift: {self.verdict}", {"columns": str(len(self.table)), "called": str(len(self.drifted))}, order.astype(object).map(value), [str(self.facts["reason"])] if self.facts.get("reason") else [])
+        return Card(
+            f"Drift: {self.verdict}",
+            {"columns": str(len(self.table)), "called": str(len(self.drifted))},
+            order.astype(object).map(value),
+            [str(self.facts["reason"])] if self.facts.get("reason") else [],
+        )
 
     @property
     def drifted(self) -> list[str]:
@@ -255,7 +282,12 @@ class DriftReport(Shown):
 
     def record(self) -> dict[str, Any]:
         "The report as plain values for JSON."
-        return {"verdict": self.verdict, "drifted": self.drifted, **self.facts, "columns": self.table.astype(object).where(self.table.notna(), None).to_dict("records")}
+        return {
+            "verdict": self.verdict,
+            "drifted": self.drifted,
+            **self.facts,
+            "columns": self.table.astype(object).where(self.table.notna(), None).to_dict("records"),
+        }
 
 # %% ../../nbs/13_production/04_drift.ipynb #9f0bf6f7
 def check_drift(
@@ -270,23 +302,48 @@ def check_drift(
     if len(frame) != len(times) or len(times) != len(current):
         raise DataError("columns, times and window differ in length", found=f"{len(frame)}, {len(times)}, {len(current)}")
     if current.any() and (~current).any() and times[current].min() <= times[~current].max():
-        raise DataError("the current window is not later than the reference", found=f"{times[current].min()} against {times[~current].max()}", fix="let it begin after the reference has ended")
-    facts = {"reference_rows": int((~current).sum()), "current_rows": int(current.sum())} | {f"{k}_{e}": str(t.min() if e == "from" else t.max())
-             for k, t in (("reference", times[~current]), ("current", times[current])) if len(t) for e in ("from", "to")}
+        raise DataError(
+            "the current window is not later than the reference",
+            found=f"{times[current].min()} against {times[~current].max()}",
+            fix="let it begin after the reference has ended",
+        )
+    facts = {"reference_rows": int((~current).sum()), "current_rows": int(current.sum())} | {
+        f"{k}_{e}": str(t.min() if e == "from" else t.max())
+        for k, t in (("reference", times[~current]), ("current", times[current]))
+        if len(t)
+        for e in ("from", "to")
+    }
     names = list(frame)
-    table = pd.DataFrame({"column": names, "kind": [(kinds or {}).get(n, "feature") for n in names], "psi": np.nan, "by_chance": np.nan, "p": np.nan, "verdict": "unknown"})
+    table = pd.DataFrame(
+        {
+            "column": names,
+            "kind": [(kinds or {}).get(n, "feature") for n in names],
+            "psi": np.nan,
+            "by_chance": np.nan,
+            "p": np.nan,
+            "verdict": "unknown",
+        }
+    )
     if min(facts["reference_rows"], facts["current_rows"]):
         table["psi"] = block_counts(frame, times, current, 1).sizes()
     if min(facts["reference_rows"], facts["current_rows"]) < how.min_rows:
         return DriftReport("unknown", table, facts | {"reason": f"fewer than {how.min_rows} rows on one side"})
     blocks = block_counts(frame, times, current, how.block or memory(frame, times, current))
     if (now := int(blocks.current.sum())) < MIN_BLOCKS or len(blocks.current) - now < MIN_BLOCKS:
-        return DriftReport("unknown", table, facts | {"reason": f"{now} and {len(blocks.current) - now} blocks of {blocks.length} timestamps; each side needs {MIN_BLOCKS}"})
+        return DriftReport(
+            "unknown",
+            table,
+            facts | {"reason": f"{now} and {len(blocks.current) - now} blocks of {blocks.length} timestamps; each side needs {MIN_BLOCKS}"},
+        )
     table["by_chance"], table["p"] = chance_levels(blocks, how.false_alarms, how.draws, how.seed)
     sure, size = table["p"].to_numpy() <= how.false_alarms, table["psi"].to_numpy()
     table["verdict"] = np.where(sure & (size >= how.critical), "critical", np.where(sure & (size >= how.warning), "warning", "stable"))
     worst = next(v for v in ("critical", "warning", "stable") if (table["verdict"] == v).any())
-    return DriftReport(worst, table.sort_values("psi", ascending=False, kind="stable", ignore_index=True), facts | {"block_length": blocks.length, "blocks": len(blocks.current)})
+    return DriftReport(
+        worst,
+        table.sort_values("psi", ascending=False, kind="stable", ignore_index=True),
+        facts | {"block_length": blocks.length, "blocks": len(blocks.current)},
+    )
 
 # %% ../../nbs/13_production/04_drift.ipynb #cad02174
 def moving_panel(
@@ -299,7 +356,9 @@ def moving_panel(
 ) -> tuple[pd.DataFrame, np.ndarray]:  # (rows × features, their timestamps)
     "A stationary panel whose symbols move together."
     rng = np.random.default_rng(seed)
-    steps = np.sqrt(together) * rng.normal(size=(days + 100, 1, features)) + np.sqrt(1 - together) * rng.normal(size=(days + 100, symbols, features))
+    steps = np.sqrt(together) * rng.normal(size=(days + 100, 1, features)) + np.sqrt(1 - together) * rng.normal(
+        size=(days + 100, symbols, features)
+    )
     x = np.empty_like(steps)
     x[0] = steps[0]
     for t in range(1, len(steps)):
@@ -351,7 +410,7 @@ def plot_drift(
     "The index of each column beside what chance gives, with the customary lines."
     how, t = settings or DriftSettings(), report.table.head(most).iloc[::-1]
     colours = {"stable": SKY, "warning": ORANGE, "critical": RED, "unknown": PALE}
-    ax = subplots(figsize=(7, .28 * len(t) + 1.2))
+    ax = subplots(figsize=(7, 0.28 * len(t) + 1.2))
     ax.barh(t["column"], t["psi"], color=[colours[v] for v in t["verdict"]])
     edge = 1.1 * max(how.critical, float(t["psi"].max()) if len(t) else 0, 1e-3)
     beyond = t["by_chance"].to_numpy(dtype=float) > edge
@@ -359,7 +418,7 @@ def plot_drift(
         if which.any():
             ax.plot(np.minimum(t["by_chance"], edge)[which], np.arange(len(t))[which], mark, color=GREY, ms=7, mew=2, ls="", label=label)
     for value, style in ((how.warning, ":"), (how.critical, "--")):
-        ax.axvline(value, color=GREY, lw=.8, ls=style)
+        ax.axvline(value, color=GREY, lw=0.8, ls=style)
     ax.set(xlabel="population stability index", title=f"{report.verdict}: {len(report.drifted)} of {len(report.table)} columns have moved")
     ax.legend(frameon=False, loc="lower right")
     return ax

@@ -29,20 +29,24 @@ __all__ = ['SHOWN', 'TRADING', 'GateConfig', 'window_problem', 'gate_config', 'g
 @dataclass(frozen=True)
 class GateConfig(Settings):
     "The evidence that a challenger has to show."
+
     metric: str | None = None  # null: the task's default
     level: float = 0.95  # of the intervals
     margin: float = 0.0  # least skill over the champion, at the lower end of the interval
     rule_margin: float = 0.0  # least skill over the simple rule, at the lower end of the interval
-    window: str | None = None  # how much of the newest unseen time is scored, e.g. 365D; null: 90 days at least, and as much as `effect` and `power` take
+    # how much of the newest unseen time is scored, e.g. 365D; null: 90 days at least, and as much as `effect` and `power` take
+    window: str | None = None
     effect: float = 0.02  # the improvement that a window without length is to find: a share of the loss, or points of a score
     power: float = 0.8  # how often it is to be found where it is there
     min_rows: int = 100  # fewer rows than this are an error, not a verdict
-    segments: list[str] | None = None  # columns by which it must not be clearly worse; null: symbol, position, season, where there are 2 to 40 of them
+    # columns by which it must not be clearly worse; null: symbol, position, season, where there are 2 to 40 of them
+    segments: list[str] | None = None
     segment_margin: float = 0.05  # skill that a segment may lose
     segment_rows: int = 100  # smaller segments are shown and not judged
     calibration: bool = True  # probabilities outside the band of a calibrated forecast, and worse than the champion's, reject
     max_latency_ms: float = 1000.0  # for 1,000 rows
-    cost: float = COST  # of a trade, share of the amount, each way; for Sharpe, win rate, drawdown and profit factor, which are shown and decide nothing
+    # of a trade, share of the amount, each way; for Sharpe, win rate, drawdown and profit factor, which are shown and decide nothing
+    cost: float = COST
     count_looks: bool = True  # earlier validations on the same rows make the level stricter
     draws: int = 1000  # of the bootstrap
     seed: int = 0  # of the bootstrap
@@ -65,12 +69,30 @@ def gate_config(
     given = {} if path is None else read_yaml(path) or {}
     problems = config_problems(GateConfig, given)
     shown = {**{f.name: f.default for f in fields(GateConfig)}, **given} if not problems else {}
-    bounds = {"level": (.8, 1), "power": (.5, 1), "effect": (.001, 1), "cost": (0, 1)}
-    problems += [f"{k}: expected a share from {low:g} up to {high:g}, found {shown[k]}" for k, (low, high) in bounds.items() if shown and not low <= shown[k] < high]
-    least = {"min_rows": 8, "segment_rows": 8, "draws": 100, "segment_margin": 0, "max_latency_ms": 0, "margin": 0, "rule_margin": 0, "seed": 0}  # a negative margin would promote what is worse
+    bounds = {"level": (0.8, 1), "power": (0.5, 1), "effect": (0.001, 1), "cost": (0, 1)}
+    problems += [
+        f"{k}: expected a share from {low:g} up to {high:g}, found {shown[k]}"
+        for k, (low, high) in bounds.items()
+        if shown and not low <= shown[k] < high
+    ]
+    # a negative margin would promote what is worse
+    least = {
+        "min_rows": 8,
+        "segment_rows": 8,
+        "draws": 100,
+        "segment_margin": 0,
+        "max_latency_ms": 0,
+        "margin": 0,
+        "rule_margin": 0,
+        "seed": 0,
+    }
     problems += [f"{k}: expected {low} or more, found {shown[k]}" for k, low in least.items() if shown and shown[k] < low]
     problems += [f"window: {w}"] if shown and shown["window"] is not None and (w := window_problem(shown["window"])) else []
-    problems += [f"metric: unknown score '{shown['metric']}'{did_you_mean(shown['metric'], METRICS)}"] if shown and shown["metric"] and shown["metric"] not in METRICS else []
+    problems += (
+        [f"metric: unknown score '{shown['metric']}'{did_you_mean(shown['metric'], METRICS)}"]
+        if shown and shown["metric"] and shown["metric"] not in METRICS
+        else []
+    )
     raise_problems(problems, str(path), "" if path is None else Path(path).read_text(encoding="utf-8"))
     return GateConfig(**given)
 
@@ -83,6 +105,7 @@ def gate_yaml() -> str:  # the file's text
 @dataclass
 class Contest:
     "Forecasts of the same rows, and when and of whom the rows are."
+
     task: str
     rows: pd.DataFrame  # y, and the columns by which segments are cut
     times: np.ndarray  # (N,) times or ordered groups: what blocks are made of
@@ -93,7 +116,8 @@ class Contest:
     label_end: np.ndarray | None = None  # (N,) so that blocks do not cut labels
     latency_ms: float | None = None  # the challenger's, for 1,000 rows
     looks: float = 1.0  # how often these rows were used for validation, this time included
-    trading: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # challenger, champion, rule -> Sharpe and so on, where the task trades
+    # challenger, champion, rule -> Sharpe and so on, where the task trades
+    trading: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -111,13 +135,18 @@ class Contest:
         "Make sure that everybody forecasts every row."
         sizes = {n: len(f) for n, f in (("challenger", self.challenger), ("rule", self.rule), ("champion", self.champion)) if f is not None}
         if set(sizes.values()) != {len(self.rows)}:
-            raise DataError("the forecasts are not of the same rows", found=", ".join(f"{n}: {s}" for n, s in sizes.items()), expected=f"{len(self.rows)} each")
+            raise DataError(
+                "the forecasts are not of the same rows",
+                found=", ".join(f"{n}: {s}" for n, s in sizes.items()),
+                expected=f"{len(self.rows)} each",
+            )
         return self
 
 # %% ../../nbs/13_production/01_gate.ipynb #3a6a6098
 @dataclass(repr=False)
 class Judgement(Shown):
     "The gate's verdict, and the reasons for it."
+
     verdict: str  # PROMOTE, REJECT or INCONCLUSIVE
     reasons: list[str]  # in the order of their weight
     table: pd.DataFrame  # a row a metric: challenger, champion, rule, change in %
@@ -131,30 +160,62 @@ class Judgement(Shown):
     def card(self) -> Card:
         "The verdict, its reasons, and every score of everybody."
         value = lambda v: "–" if v is None or v != v else f"{v:.4g}" if isinstance(v, float) else str(v)  # noqa: E731
-        return Card(self.verdict, {k: str(self.facts[k]) for k in ("name", "version", "n") if self.facts.get(k) is not None}, self.table.astype(object).map(value), list(self.reasons))
+        return Card(
+            self.verdict,
+            {k: str(self.facts[k]) for k in ("name", "version", "n") if self.facts.get(k) is not None},
+            self.table.astype(object).map(value),
+            list(self.reasons),
+        )
 
     def record(self) -> dict[str, Any]:
         "The judgement as plain values for JSON."
         frame = lambda t: t.astype(object).where(t.notna(), None).to_dict("records")  # noqa: E731
-        return {"verdict": self.verdict, "reasons": self.reasons, "metric": self.metric, "level": self.level, "skill": self.skill.record(), "rule_skill": self.rule_skill.record(),
-                "metrics": frame(self.table), "segments": frame(self.segments), **self.facts}
+        return {
+            "verdict": self.verdict,
+            "reasons": self.reasons,
+            "metric": self.metric,
+            "level": self.level,
+            "skill": self.skill.record(),
+            "rule_skill": self.rule_skill.record(),
+            "metrics": frame(self.table),
+            "segments": frame(self.segments),
+            **self.facts,
+        }
 
 # %% ../../nbs/13_production/01_gate.ipynb #e451f3a9
-def _skill(contest: Contest, metric: Metric, other: pd.DataFrame, level: float, config: GateConfig, rows: np.ndarray | None = None) -> Interval:
+def _skill(
+    contest: Contest, metric: Metric, other: pd.DataFrame, level: float, config: GateConfig, rows: np.ndarray | None = None
+) -> Interval:
     "Skill of the challenger over another forecast, on all rows or on some."
     pick = slice(None) if rows is None else rows
     how = Resampling(level, config.draws, config.seed, label_end=None if contest.label_end is None else contest.label_end[pick])
-    return skill_interval(metric, contest.y[pick], forecast_of(contest.challenger, metric)[pick], forecast_of(other, metric)[pick], contest.times[pick], classes=contest.classes, how=how)
+    return skill_interval(
+        metric,
+        contest.y[pick],
+        forecast_of(contest.challenger, metric)[pick],
+        forecast_of(other, metric)[pick],
+        contest.times[pick],
+        classes=contest.classes,
+        how=how,
+    )
 
 
 def _needed(skill: Interval, what: str) -> Interval:
     if skill.low is None:
-        raise DataError(f"the window is too short to compare with {what}", found=f"{skill.n} rows: {skill.reason}", expected="an interval", fix="wait for more labelled rows, train with a longer test window, or give a longer window (--window)")
+        raise DataError(
+            f"the window is too short to compare with {what}",
+            found=f"{skill.n} rows: {skill.reason}",
+            expected="an interval",
+            fix="wait for more labelled rows, train with a longer test window, or give a longer window (--window)",
+        )
     return skill
 
 # %% ../../nbs/13_production/01_gate.ipynb #92a6200b
-SHOWN = {"regression": ("rmse", "mae", "r2", "spearman"), "binary": ("log_loss", "brier_score", "accuracy", "auc", "calibration"),
-         "multiclass": ("log_loss", "brier_score", "accuracy", "balanced_accuracy", "mcc", "f1", "calibration")}
+SHOWN = {
+    "regression": ("rmse", "mae", "r2", "spearman"),
+    "binary": ("log_loss", "brier_score", "accuracy", "auc", "calibration"),
+    "multiclass": ("log_loss", "brier_score", "accuracy", "balanced_accuracy", "mcc", "f1", "calibration"),
+}
 
 
 def metric_table(
@@ -203,13 +264,30 @@ def segment_table(
     asked = config.segments
     columns = [c for c in (asked if asked is not None else ("symbol", "position", "season")) if c in contest.rows]
     if asked is not None and (missing := [c for c in asked if c not in contest.rows]):
-        raise ConfigError(f"there is no column '{missing[0]}' to cut segments by", expected=", ".join(c for c in contest.rows if c != "y"), where="gate: segments")
-    groups = [(c, v, np.flatnonzero((contest.rows[c] == v).to_numpy())) for c in columns for v in sorted(contest.rows[c].dropna().unique(), key=str)
-              if asked is not None or 2 <= contest.rows[c].nunique() <= 40]
+        raise ConfigError(
+            f"there is no column '{missing[0]}' to cut segments by",
+            expected=", ".join(c for c in contest.rows if c != "y"),
+            where="gate: segments",
+        )
+    groups = [
+        (c, v, np.flatnonzero((contest.rows[c] == v).to_numpy()))
+        for c in columns
+        for v in sorted(contest.rows[c].dropna().unique(), key=str)
+        if asked is not None or 2 <= contest.rows[c].nunique() <= 40
+    ]
     judged = sum(len(r) >= config.segment_rows for _, _, r in groups)
     strict, out = 1 - (1 - level) / max(1, judged), []
     for by, value, rows in groups:
-        row = {"by": by, "segment": str(value), "n": len(rows), "skill": None, "low": None, "high": None, "judged": len(rows) >= config.segment_rows, "worse": False}
+        row = {
+            "by": by,
+            "segment": str(value),
+            "n": len(rows),
+            "skill": None,
+            "low": None,
+            "high": None,
+            "judged": len(rows) >= config.segment_rows,
+            "worse": False,
+        }
         try:
             s = _skill(contest, metric, contest.against, strict, config, rows)
             row |= {"skill": s.score, "low": s.low, "high": s.high, "judged": row["judged"] and s.high is not None}
@@ -230,7 +308,10 @@ def _calibration(contest: Contest, config: GateConfig) -> tuple[str | None, dict
     band = calibration_null(given)
     facts = {"ece": mine, "ece_before": theirs, "ece_null_high": float(band.high)}
     if mine > band.high and mine > theirs:
-        return f"probabilities are not calibrated: ECE {mine:.3f}, a calibrated forecast stays below {band.high:.3f}, and {theirs:.3f} before", facts
+        return (
+            f"probabilities are not calibrated: ECE {mine:.3f}, a calibrated forecast stays below {band.high:.3f}, and {theirs:.3f} before",
+            facts,
+        )
     return None, facts
 
 # %% ../../nbs/13_production/01_gate.ipynb #c907dbf0
@@ -242,7 +323,12 @@ def judge(
     config = config or GateConfig()
     contest.check()
     if len(contest.rows) < config.min_rows:
-        raise DataError("too few rows for a verdict", found=f"{len(contest.rows)} rows", expected=f"at least min_rows = {config.min_rows}", fix="wait for more labelled rows, or train with a longer test window")
+        raise DataError(
+            "too few rows for a verdict",
+            found=f"{len(contest.rows)} rows",
+            expected=f"at least min_rows = {config.min_rows}",
+            fix="wait for more labelled rows, or train with a longer test window",
+        )
     metric = get_metric(config.metric) if config.metric else default_metric(contest.task)
     level = 1 - (1 - config.level) / (max(1.0, contest.looks) if config.count_looks else 1.0)
     first = contest.champion is None
@@ -260,25 +346,60 @@ def judge(
         verdict, reasons = "PROMOTE", [said + ": better than chance explains"]
     else:
         verdict = "INCONCLUSIVE"
-        reasons = [said + f": these rows do not show that it is better than {whom}" if skill.low <= margin else f"not shown to beat the simple rule: skill {rule.score:+.4f} [{rule.low:+.4f}, {rule.high:+.4f}]"]
-    trades = {"trading": {"cost_each_way": config.cost, "trades": {who: t.get("n_trades") for who, t in contest.trading.items()}}} if contest.trading else {}
+        reasons = [
+            said + f": these rows do not show that it is better than {whom}"
+            if skill.low <= margin
+            else f"not shown to beat the simple rule: skill {rule.score:+.4f} [{rule.low:+.4f}, {rule.high:+.4f}]"
+        ]
+    trades = (
+        {"trading": {"cost_each_way": config.cost, "trades": {who: t.get("n_trades") for who, t in contest.trading.items()}}}
+        if contest.trading
+        else {}
+    )
     shown = pd.DataFrame([*table.to_dict("records"), *trading_lines(contest)])
-    return Judgement(verdict, reasons, shown, skill, rule, segments, metric.name, level, {"n": len(contest.rows), "first": first, "latency_ms": contest.latency_ms, "looks": contest.looks, **calibration, **trades})
+    return Judgement(
+        verdict,
+        reasons,
+        shown,
+        skill,
+        rule,
+        segments,
+        metric.name,
+        level,
+        {"n": len(contest.rows), "first": first, "latency_ms": contest.latency_ms, "looks": contest.looks, **calibration, **trades},
+    )
 
 # %% ../../nbs/13_production/01_gate.ipynb #d3466dd8
-def _against(contest: Contest, config: GateConfig, skill: Interval, rule: Interval, table: pd.DataFrame, segments: pd.DataFrame, calibration: str | None) -> list[str]:
+def _against(
+    contest: Contest,
+    config: GateConfig,
+    skill: Interval,
+    rule: Interval,
+    table: pd.DataFrame,
+    segments: pd.DataFrame,
+    calibration: str | None,
+) -> list[str]:
     "Everything that rejects."
     out = []
     if skill.high < 0:
-        out.append(f"worse than {'the simple rule' if contest.champion is None else 'the champion'}: skill {skill.score:+.4f} [{skill.low:+.4f}, {skill.high:+.4f}]")
+        out.append(
+            f"worse than {'the simple rule' if contest.champion is None else 'the champion'}: skill {skill.score:+.4f} [{skill.low:+.4f}, "
+            f"{skill.high:+.4f}]"
+        )
     if contest.champion is not None and rule.high < 0:
         out.append(f"worse than the simple rule: skill {rule.score:+.4f} [{rule.low:+.4f}, {rule.high:+.4f}]")
-    out += [f"clearly worse in {s.by} {s.segment}: skill {s.skill:+.3f} [{s.low:+.3f}, {s.high:+.3f}] on {s.n} rows" for s in segments.itertuples() if s.worse]
+    out += [
+        f"clearly worse in {s.by} {s.segment}: skill {s.skill:+.3f} [{s.low:+.3f}, {s.high:+.3f}] on {s.n} rows"
+        for s in segments.itertuples()
+        if s.worse
+    ]
     if calibration:
         out.append(calibration)
     if contest.latency_ms is not None and contest.latency_ms > config.max_latency_ms:
         out.append(f"too slow: {contest.latency_ms:.0f} ms for 1,000 rows, at most {config.max_latency_ms:g}")
-    lost = [r.metric for r in table.itertuples() if r.challenger is None or (isinstance(r.challenger, float) and not np.isfinite(r.challenger))]
+    lost = [
+        r.metric for r in table.itertuples() if r.challenger is None or (isinstance(r.challenger, float) and not np.isfinite(r.challenger))
+    ]
     known = [r.metric for r in table.itertuples() if r.rule is not None and np.isfinite(r.rule)]
     out += [f"the score {m} is missing" for m in lost if m in known or m == table["metric"].iloc[0]]
     return out

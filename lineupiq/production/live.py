@@ -34,6 +34,7 @@ __all__ = ['POWER', 'Joined', 'joined', 'LiveScore', 'score_live']
 @dataclass(frozen=True)
 class Joined:
     "Forecasts of one model beside the rows that they are of."
+
     frame: pd.DataFrame  # forecasts that count and have an outcome, in the order of `rows`
     rows: np.ndarray  # positions in the panel
     counts: dict[str, int]  # forecasts, late, waiting, gone: without a row in the source
@@ -55,7 +56,13 @@ def joined(
     rows = at[there].astype(np.int64)
     known = panel.labelled[rows]
     order = np.argsort(rows[known])
-    counts = {"forecasts": len(first), "late": late, "waiting": int((~known).sum()), "gone": int((~there).sum()), "scored": int(known.sum())}
+    counts = {
+        "forecasts": len(first),
+        "late": late,
+        "waiting": int((~known).sum()),
+        "gone": int((~there).sum()),
+        "scored": int(known.sum()),
+    }
     return Joined(mine[there][known].iloc[order].reset_index(drop=True), rows[known][order], counts)
 
 # %% ../../nbs/13_production/07_live.ipynb #a1575474
@@ -66,7 +73,9 @@ def _frame(who: Forecaster, y: np.ndarray, said: Sequence[Said], split: str = "t
     frame = pd.DataFrame({"row": rows, "split": split, "y": y[rows]})
     if who.classes is None:
         return frame.assign(prediction=values[:, 0])
-    return frame.assign(prediction=np.array(who.classes)[values.argmax(axis=1)], **{f"prob_{j}": values[:, j] for j in range(values.shape[1])})
+    return frame.assign(
+        prediction=np.array(who.classes)[values.argmax(axis=1)], **{f"prob_{j}": values[:, j] for j in range(values.shape[1])}
+    )
 
 
 def _with_references(small: Panel, who: Forecaster, references: Sequence[Mapping[str, Said]]) -> Panel:
@@ -85,7 +94,8 @@ def _with_references(small: Panel, who: Forecaster, references: Sequence[Mapping
 
 # %% ../../nbs/13_production/07_live.ipynb #ad86c1fc
 def _rules(panel: Panel, found: Joined, who: Forecaster, small: Panel) -> dict[str, pd.DataFrame]:
-    "The rules as they were written down; where none was, as they would have been: from outcomes that were known before the first of these forecasts was written."
+    """The rules as they were written down; where none was, as they would have been: from outcomes that were known before the first of these
+    forecasts was written."""
     y, out = small.y, {}
     missing = np.array([SIMPLE_RULE[who.task] not in r for r in found.frame["rules"]], dtype=bool)
     known = panel.label_ends <= found.frame["written"].min().tz_localize(None).to_datetime64()
@@ -94,8 +104,14 @@ def _rules(panel: Panel, found: Joined, who: Forecaster, small: Panel) -> dict[s
     for rule in RULES:
         parts = [_frame(who, y, [r.get(rule) if not m else None for r, m in zip(found.frame["rules"], missing, strict=True)])]
         if rule in late:
-            parts.append(late[rule].assign(row=at, split="test", y=y[at]).drop(columns=["fold", "datetime", "symbol", "horizon"], errors="ignore"))
-        frame = pd.concat([p for p in parts if len(p)], ignore_index=True).sort_values("row", ignore_index=True) if any(map(len, parts)) else parts[0]
+            parts.append(
+                late[rule].assign(row=at, split="test", y=y[at]).drop(columns=["fold", "datetime", "symbol", "horizon"], errors="ignore")
+            )
+        frame = (
+            pd.concat([p for p in parts if len(p)], ignore_index=True).sort_values("row", ignore_index=True)
+            if any(map(len, parts))
+            else parts[0]
+        )
         if len(frame):
             out[rule] = frame
     most = len(out.get(SIMPLE_RULE[who.task], ()))
@@ -108,6 +124,7 @@ POWER = GateConfig.power  # how often a difference is found that is there, as th
 @dataclass(repr=False)
 class LiveScore(Shown):
     "The scores of forecasts that were written down before their outcomes."
+
     who: Forecaster  # of the newest version
     versions: dict[str, int]  # version or run -> forecasts that were scored
     counts: dict[str, int]  # forecasts, late, waiting, gone, scored
@@ -122,14 +139,28 @@ class LiveScore(Shown):
     def sentence(self) -> str:
         "A sentence on the record so far: how many forecasts, and how good."
         c = self.counts
-        rest = "; ".join(f"{c[k]:,} {said}" for k, said in (("late", "late, which never score"), ("waiting", "without an outcome yet"), ("gone", "without a row in the source, such as players who did not play")) if c[k])
+        rest = "; ".join(
+            f"{c[k]:,} {said}"
+            for k, said in (
+                ("late", "late, which never score"),
+                ("waiting", "without an outcome yet"),
+                ("gone", "without a row in the source, such as players who did not play"),
+            )
+            if c[k]
+        )
         told = f"{c['scored']:,} of {c['forecasts']:,} forecasts are scored" + (f" ({rest})" if rest else "")
         if self.skill is None:
             return f"{told}."
         s, rule = self.skill, SIMPLE_RULE[self.who.task]
         if s.low is None:
             return f"{told}. Skill over {rule} {s.score:+.4f}, without an interval: {s.reason}."
-        word = "better than the rule beyond chance" if s.low > 0 else "worse than the rule beyond chance" if s.high < 0 else "chance alone could explain the difference to the rule"
+        word = (
+            "better than the rule beyond chance"
+            if s.low > 0
+            else "worse than the rule beyond chance"
+            if s.high < 0
+            else "chance alone could explain the difference to the rule"
+        )
         found = "" if self.finds is None else f" These events find a difference of {self.finds:.3f} with a chance of {POWER:.0%}."
         return f"{told}. Skill over {rule} {s.score:+.4f} [{s.low:+.4f}, {s.high:+.4f}]: {word}.{found}"
 
@@ -138,21 +169,54 @@ class LiveScore(Shown):
         if not len(self.board):
             return pd.DataFrame()
         b, span = self.board, lambda low, high: "" if low is None or low != low else f" [{number(float(low), 3)}, {number(float(high), 3)}]"
-        out = pd.DataFrame({"member": b["model"], "role": b["role"], str(b["metric"].iloc[0]): [number(float(v)) + span(lo, hi) for v, lo, hi in zip(b["score"], b["low"], b["high"], strict=True)],
-                            "skill": [f"{v:+.4f}" + (span(lo, hi) if lo != hi else "") for v, lo, hi in zip(b["skill"], b["skill_low"], b["skill_high"], strict=True)], "n": b["n"].astype(int)})
+        out = pd.DataFrame(
+            {
+                "member": b["model"],
+                "role": b["role"],
+                str(b["metric"].iloc[0]): [
+                    number(float(v)) + span(lo, hi) for v, lo, hi in zip(b["score"], b["low"], b["high"], strict=True)
+                ],
+                "skill": [
+                    f"{v:+.4f}" + (span(lo, hi) if lo != hi else "")
+                    for v, lo, hi in zip(b["skill"], b["skill_low"], b["skill_high"], strict=True)
+                ],
+                "n": b["n"].astype(int),
+            }
+        )
         if "market_diff" in b:
-            out["to the market"] = [f"{v:+.4f}" + (span(lo, hi) if lo != hi else "") for v, lo, hi in zip(b["market_diff"], b["market_low"], b["market_high"], strict=True)]
+            out["to the market"] = [
+                f"{v:+.4f}" + (span(lo, hi) if lo != hi else "")
+                for v, lo, hi in zip(b["market_diff"], b["market_low"], b["market_high"], strict=True)
+            ]
         return out
 
     def card(self) -> Card:
         "Board, calibration, and the sentence."
-        return Card("Live", {"model": self.who.model, "versions": ", ".join(self.versions) or "–", "scored": f"{self.counts['scored']:,}"}, self.table().astype(str), [self.sentence()], ("n", "role"))
+        return Card(
+            "Live",
+            {"model": self.who.model, "versions": ", ".join(self.versions) or "–", "scored": f"{self.counts['scored']:,}"},
+            self.table().astype(str),
+            [self.sentence()],
+            ("n", "role"),
+        )
 
     def record(self) -> dict[str, Any]:
         "The score as plain values for JSON."
         rows = lambda f: f.astype(object).where(f.notna(), None).to_dict("records")  # noqa: E731
-        return {"model": self.who.model, "horizon": self.who.horizon, "versions": self.versions, **self.counts, "from": self.span[0], "to": self.span[1], "skill": None if self.skill is None else self.skill.record(),
-                "leaderboard": rows(self.board), "calibration": rows(self.calibration), "coverage": rows(self.coverage), "finds": self.finds, "sentence": self.sentence()}
+        return {
+            "model": self.who.model,
+            "horizon": self.who.horizon,
+            "versions": self.versions,
+            **self.counts,
+            "from": self.span[0],
+            "to": self.span[1],
+            "skill": None if self.skill is None else self.skill.record(),
+            "leaderboard": rows(self.board),
+            "calibration": rows(self.calibration),
+            "coverage": rows(self.coverage),
+            "finds": self.finds,
+            "sentence": self.sentence(),
+        }
 
 # %% ../../nbs/13_production/07_live.ipynb #a62faa57
 def score_live(
@@ -165,9 +229,16 @@ def score_live(
     "Score a model's forecasts beside what the rule and the market said at the same moment."
     record.check()
     every = record.frame()
-    mine = every[(every["model"] == model) & (version is None or (every["version"].fillna(every["run"]) == version))] if len(every) else every
+    mine = (
+        every[(every["model"] == model) & (version is None or (every["version"].fillna(every["run"]) == version))] if len(every) else every
+    )
     if not len(mine):
-        raise DataError("no forecast of that model is on the record", where=str(record.path), found=", ".join(sorted({f"{m}" for m in every["model"]})) or "none", expected=model + (f" {version}" if version else ""))
+        raise DataError(
+            "no forecast of that model is on the record",
+            where=str(record.path),
+            found=", ".join(sorted({f"{m}" for m in every["model"]})) or "none",
+            expected=model + (f" {version}" if version else ""),
+        )
     last = mine.iloc[-1]
     who = next(f for f in record.forecasters().values() if f.key == (last["model"], last["version"], last["run"], last["horizon"]))
     found = joined(mine[mine["horizon"] == who.horizon], panel)
@@ -188,7 +259,15 @@ def _scored(out: LiveScore, found: Joined, panel: Panel, draws: int) -> LiveScor
         line = board.set_index("model").loc[who.model]
         blocks, why = score_times(small, members[who.model]["row"].to_numpy()), str(line["note"] or "too few rows")
         none = line["skill_low"] is None or line["skill_low"] != line["skill_low"]
-        out.skill = Interval(float(line["skill"]), None if none else float(line["skill_low"]), None if none else float(line["skill_high"]), int(line["n"]), len(np.unique(blocks[0])), blocks[1], reason=why if none else "")
+        out.skill = Interval(
+            float(line["skill"]),
+            None if none else float(line["skill_low"]),
+            None if none else float(line["skill_high"]),
+            int(line["n"]),
+            len(np.unique(blocks[0])),
+            blocks[1],
+            reason=why if none else "",
+        )
         out.finds = _finds(small, members[who.model], members[rule], str(board["metric"].iloc[0]))
     out.forecasts = members | {f"reference:{n}": f for n, f in reference_frames(small, np.arange(len(small))).items()}
     out.calibration = _calibration(small, out.forecasts, draws) if who.classes is not None else pd.DataFrame()
@@ -203,13 +282,26 @@ def _finds(small: Panel, own: pd.DataFrame, rule: pd.DataFrame, metric: str) -> 
         return None
     times, least = score_times(small, own["row"].to_numpy())
     try:
-        return difference_found(skill_by_time(score, own["y"].to_numpy(), forecast_of(own, score), forecast_of(in_order(rule, own["row"].to_numpy()), score), times, small.classes), len(np.unique(times)), POWER, at_least=least)
+        return difference_found(
+            skill_by_time(
+                score,
+                own["y"].to_numpy(),
+                forecast_of(own, score),
+                forecast_of(in_order(rule, own["row"].to_numpy()), score),
+                times,
+                small.classes,
+            ),
+            len(np.unique(times)),
+            POWER,
+            at_least=least,
+        )
     except DataError:  # one block of time says nothing of how blocks vary
         return None
 
 
 def _calibration(small: Panel, members: Mapping[str, pd.DataFrame], draws: int) -> pd.DataFrame:
-    "How calibrated everybody was: a slope of 1 is as sure as it should be, and an ECE below its band's end is what a calibrated forecast has by chance."
+    """How calibrated everybody was: a slope of 1 is as sure as it should be, and an ECE below its band's end is what a calibrated forecast
+    has by chance."""
     out = []
     for name, frame in members.items():
         p = frame[[c for c in frame if c.startswith("prob_")]].to_numpy(dtype=float)
@@ -223,10 +315,20 @@ def _calibration(small: Panel, members: Mapping[str, pd.DataFrame], draws: int) 
             slope = score_interval(SLOPE, y, p, times, classes=small.classes, how=Resampling(draws=draws, min_block=least)).record()
         except UndefinedScore:  # a rule says the same of every row
             slope = {}
-        if p.std(axis=0).max() < .02:  # or nearly so, and a slope of hundreds says nothing
+        if p.std(axis=0).max() < 0.02:  # or nearly so, and a slope of hundreds says nothing
             slope = {}
         ece, band = float(get_metric("calibration")(y, p, small.classes)), calibration_null(p)
-        out.append({**line, "slope": slope.get("score"), "slope_low": slope.get("low"), "slope_high": slope.get("high"), "ece": ece, "null_high": float(band.high), "calibrated": bool(ece <= band.high)})
+        out.append(
+            {
+                **line,
+                "slope": slope.get("score"),
+                "slope_low": slope.get("low"),
+                "slope_high": slope.get("high"),
+                "ece": ece,
+                "null_high": float(band.high),
+                "calibrated": bool(ece <= band.high),
+            }
+        )
     return pd.DataFrame(out)
 
 

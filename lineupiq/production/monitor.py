@@ -40,8 +40,10 @@ __all__ = ['log', 'WINDOW_TIMES', 'ORDER', 'TABLE_NOTE', 'WatchConfig', 'watch_c
 @dataclass(frozen=True)
 class WatchConfig:
     "The choice of columns and scores that are watched, of how strictly, and of whom to tell."
+
     features: list[str] | None = None  # columns to watch; null: all that the model uses
-    window: str | None = None  # length of the current window, e.g. 180D; null: 90 days at least, 126 times where the predictions' reference leaves them
+    # length of the current window, e.g. 180D; null: 90 days at least, 126 times where the predictions' reference leaves them
+    window: str | None = None
     seasonal: bool = False  # true: the reference is the same part of earlier years
     predictions: bool = True  # watch what the model says, too
     labels: bool = True  # watch the outcomes, too
@@ -83,7 +85,12 @@ def _unseen(times: np.ndarray, after: np.datetime64) -> np.ndarray:
     "Rows later than the training."
     later = times > after
     if not later.any():
-        raise DataError("no rows are later than the training", found=f"the data ends {str(times.max())[:19]}", expected=f"rows after {str(after)[:19]}", fix="fetch newer data")
+        raise DataError(
+            "no rows are later than the training",
+            found=f"the data ends {str(times.max())[:19]}",
+            expected=f"rows after {str(after)[:19]}",
+            fix="fetch newer data",
+        )
     return later
 
 
@@ -111,9 +118,18 @@ def watch_window(
     some = times[later]
     there = len(np.unique(some))
     most = there // 2 if config.predictions else there
-    wish = "finding half a standard deviation nine times in ten" if most >= WINDOW_TIMES else "the half of what is unseen, which leaves the predictions a reference" if config.predictions else "all that is unseen"
-    needs = {"the least of 90 days": times_within(some, some) if some.max() - some.min() >= LEAST else there + 1, f"the least of {config.min_rows} rows": _holding(some, some if counted is None else times[later & counted], config.min_rows),
-             wish: min(WINDOW_TIMES, most)}
+    wish = (
+        "finding half a standard deviation nine times in ten"
+        if most >= WINDOW_TIMES
+        else "the half of what is unseen, which leaves the predictions a reference"
+        if config.predictions
+        else "all that is unseen"
+    )
+    needs = {
+        "the least of 90 days": times_within(some, some) if some.max() - some.min() >= LEAST else there + 1,
+        f"the least of {config.min_rows} rows": _holding(some, some if counted is None else times[later & counted], config.min_rows),
+        wish: min(WINDOW_TIMES, most),
+    }
     n, reason = plan_window(needs, there)
     return later & (times >= np.unique(some)[-n]), f"{n:,} times, {reason}"
 
@@ -131,7 +147,11 @@ def watched_columns(
     "The columns whose reference is what the model was trained on."
     wanted = config.features or panel.columns
     if odd := [c for c in wanted if c not in panel.columns]:
-        raise ConfigError(f"a feature that the model does not have: {odd[0]}{did_you_mean(odd[0], panel.columns)}", where="drift: features", expected=", ".join(panel.columns[:10]))
+        raise ConfigError(
+            f"a feature that the model does not have: {odd[0]}{did_you_mean(odd[0], panel.columns)}",
+            where="drift: features",
+            expected=", ".join(panel.columns[:10]),
+        )
     frame = panel.frame[wanted].reset_index(drop=True)
     return frame.assign(outcome=panel.y) if config.labels else frame
 
@@ -161,15 +181,26 @@ def watch_model(
     share = lambda of: replace(how, false_alarms=how.false_alarms * of)  # noqa: E731 - three checks share one rate of false alarms: half of it for the features
     rows = np.flatnonzero((then | now) & (panel.labelled | now))
     seen = rows if not config.labels else rows[panel.labelled[rows]]
-    feature = check_drift(frame.drop(columns="outcome", errors="ignore").iloc[rows], times[rows], now[rows], share(.5 if others else 1.))
+    feature = check_drift(frame.drop(columns="outcome", errors="ignore").iloc[rows], times[rows], now[rows], share(0.5 if others else 1.0))
     reports = [feature]
     if config.labels:  # an outcome is known later than its row
-        reports.append(check_drift(frame[["outcome"]].iloc[seen], times[seen], now[seen], share(.5 / others), {"outcome": "label"}))
+        reports.append(check_drift(frame[["outcome"]].iloc[seen], times[seen], now[seen], share(0.5 / others), {"outcome": "label"}))
     if config.predictions:
-        reports.append(_watch_predictions(bundle, panel, now, trained, share(.5 / others)))
+        reports.append(_watch_predictions(bundle, panel, now, trained, share(0.5 / others)))
     found, kept = _joined(reports), panel.labelled & (times > trained)
     days = int((times[now].max() - times[now].min()) / np.timedelta64(1, "D")) + 1
-    return replace(found, facts=found.facts | {"window": {"days": days, "reason": reason, "unseen": int(kept.sum()), "cost_in_training_rows": float(kept.sum() / max(1, panel.labelled.sum()))}})
+    return replace(
+        found,
+        facts=found.facts
+        | {
+            "window": {
+                "days": days,
+                "reason": reason,
+                "unseen": int(kept.sum()),
+                "cost_in_training_rows": float(kept.sum() / max(1, panel.labelled.sum())),
+            }
+        },
+    )
 
 
 def window_sentence(
@@ -177,7 +208,10 @@ def window_sentence(
 ) -> str:
     "A sentence that says how long the current window is, why, and what unseen rows cost in training."
     w = facts["window"]
-    return f"Current window: {w['days']:,} days, {w['reason']}. What no training has seen costs {w['unseen']:,} labelled rows of training ({w['cost_in_training_rows']:.0%})."
+    return (
+        f"Current window: {w['days']:,} days, {w['reason']}. What no training has seen costs {w['unseen']:,} labelled rows of training "
+        f"({w['cost_in_training_rows']:.0%})."
+    )
 
 # %% ../../nbs/13_production/05_monitor.ipynb #da87b959
 def _watch_predictions(bundle: Bundle, panel: Panel, now: np.ndarray, trained: np.datetime64, how: DriftSettings) -> DriftReport:
@@ -254,14 +288,17 @@ def plot_history(
     for name in values.max().sort_values(ascending=False).index[:most]:
         ax.plot(values.index, values[name], marker="o", ms=3, label=name)
     for value, style in ((how.warning, ":"), (how.critical, "--")):
-        ax.axhline(value, color=GREY, lw=.8, ls=style)
+        ax.axhline(value, color=GREY, lw=0.8, ls=style)
     ax.set(ylabel="population stability index", xlabel="check (UTC)")
     ax.tick_params(axis="x", rotation=30)
     ax.legend(frameon=False, fontsize=8)
     return ax
 
 # %% ../../nbs/13_production/05_monitor.ipynb #adb09670
-TABLE_NOTE = "psi: how far a column has moved. by_chance: how far chance moves any column of a history without drift in all but the allowed share of false alarms. A column is called where psi is above by_chance and above the customary lines."
+TABLE_NOTE = (
+    "psi: how far a column has moved. by_chance: how far chance moves any column of a history without drift in all but the "
+    "allowed share of false alarms. A column is called where psi is above by_chance and above the customary lines."
+)
 
 
 @apart()
@@ -276,14 +313,42 @@ def drift_page(
     shown = shown.drop(columns="p")  # the same comparison once more
     for c in ("psi", "by_chance"):
         shown[c] = shown[c].map(lambda v: "–" if pd.isna(v) else f"{v:.3f}")
-    lead = {"stable": "No column has moved by more than chance and by an amount that matters.", "unknown": f"Nothing can be said: {f.get('reason', '')}. This is not the same as no drift."}
-    said = lead.get(report.verdict, f"{len(report.drifted)} of {len(report.table)} columns have moved: {', '.join(report.drifted[:8])}." + (f" Not known: {f['reason']}." if "reason" in f else ""))
-    about = f"{f['current_rows']:,} rows from {f.get('current_from', '–')[:16]} to {f.get('current_to', '–')[:16]} against {f['reference_rows']:,} rows from {f.get('reference_from', '–')[:16]} to {f.get('reference_to', '–')[:16]}"
-    size = Figure.of("drift", plot_drift(report, settings), "bars of the index of each column", "Bars: how far a column has moved. Ticks: what chance reaches. Lines: the customary 0.1 and 0.25.")
+    lead = {
+        "stable": "No column has moved by more than chance and by an amount that matters.",
+        "unknown": f"Nothing can be said: {f.get('reason', '')}. This is not the same as no drift.",
+    }
+    said = lead.get(
+        report.verdict,
+        f"{len(report.drifted)} of {len(report.table)} columns have moved: {', '.join(report.drifted[:8])}."
+        + (f" Not known: {f['reason']}." if "reason" in f else ""),
+    )
+    about = (
+        f"{f['current_rows']:,} rows from {f.get('current_from', '–')[:16]} to {f.get('current_to', '–')[:16]} against "
+        f"{f['reference_rows']:,} rows from {f.get('reference_from', '–')[:16]} to {f.get('reference_to', '–')[:16]}"
+    )
+    size = Figure.of(
+        "drift",
+        plot_drift(report, settings),
+        "bars of the index of each column",
+        "Bars: how far a column has moved. Ticks: what chance reaches. Lines: the customary 0.1 and 0.25.",
+    )
     parts = [Section("Size and chance", [size, Table(shown, TABLE_NOTE)])]
     if len(history) > 1:
-        parts.append(Section("History", [Figure.of("history", plot_history(history, settings=settings), "curves of the index over the checks", "Each point is a check.")]))
-    return page_html(Document(f"Drift of {name}: {report.verdict}", said + (f" {window_sentence(f)}" if "window" in f else ""), sections=parts, about=about))
+        parts.append(
+            Section(
+                "History",
+                [
+                    Figure.of(
+                        "history", plot_history(history, settings=settings), "curves of the index over the checks", "Each point is a check."
+                    )
+                ],
+            )
+        )
+    return page_html(
+        Document(
+            f"Drift of {name}: {report.verdict}", said + (f" {window_sentence(f)}" if "window" in f else ""), sections=parts, about=about
+        )
+    )
 
 
 def evidently_page(
@@ -298,7 +363,9 @@ def evidently_page(
         from evidently.presets import DataDriftPreset
     except ImportError as err:
         raise MissingExtra("Evidently is not installed", found=str(err), fix="pip install 'lineupiq[drift]'") from err
-    made = Report([DataDriftPreset(method="psi")]).run(current_data=frame[current].reset_index(drop=True), reference_data=frame[~current].reset_index(drop=True))
+    made = Report([DataDriftPreset(method="psi")]).run(
+        current_data=frame[current].reset_index(drop=True), reference_data=frame[~current].reset_index(drop=True)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_suffix(".tmp.html")
     made.save_html(str(temp))

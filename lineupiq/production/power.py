@@ -26,6 +26,7 @@ __all__ = ['LEAST', 'Arena', 'smaller_noise', 'contest_in', 'verdict_shares', 't
 @dataclass(frozen=True)
 class Arena:
     "A simulated contest of two forecasters, with a known difference between them."
+
     times: int = 200  # decision times
     sides: int = 10  # rows of each time
     improvement: float = 0.0  # share of the champion's log loss that the challenger saves
@@ -67,7 +68,9 @@ def smaller_noise(
 # %% ../../nbs/13_production/01a_power.ipynb #60ed9440
 def _wander(rng: np.random.Generator, arena: Arena) -> np.ndarray:
     "(times, sides) standard normal, with memory and a part in common."
-    steps = np.sqrt(arena.together) * rng.normal(size=(arena.times + 50, 1)) + np.sqrt(1 - arena.together) * rng.normal(size=(arena.times + 50, arena.sides))
+    steps = np.sqrt(arena.together) * rng.normal(size=(arena.times + 50, 1)) + np.sqrt(1 - arena.together) * rng.normal(
+        size=(arena.times + 50, arena.sides)
+    )
     out = np.empty_like(steps)
     out[0] = steps[0]
     for t in range(1, len(steps)):
@@ -83,11 +86,15 @@ def contest_in(
     rng = np.random.default_rng(seed)
     eta, better = arena.strength * _wander(rng, arena), smaller_noise(arena) if arena.improvement else arena.noise
     y = (rng.random(eta.shape) < 1 / (1 + np.exp(-eta))).astype(int).ravel()
+
     def frame(noise: float) -> pd.DataFrame:
         p = _said(eta + noise * _wander(rng, arena), arena.strength, noise).ravel()
-        return pd.DataFrame({"prediction": (p > .5).astype(int), "prob_0": 1 - p, "prob_1": p})
-    flat = pd.DataFrame({"prediction": 0, "prob_0": np.full(len(y), .5), "prob_1": .5})
-    return Contest("binary", pd.DataFrame({"y": y}), np.repeat(np.arange(arena.times), arena.sides), frame(better), flat, frame(arena.noise), [0, 1])
+        return pd.DataFrame({"prediction": (p > 0.5).astype(int), "prob_0": 1 - p, "prob_1": p})
+
+    flat = pd.DataFrame({"prediction": 0, "prob_0": np.full(len(y), 0.5), "prob_1": 0.5})
+    return Contest(
+        "binary", pd.DataFrame({"y": y}), np.repeat(np.arange(arena.times), arena.sides), frame(better), flat, frame(arena.noise), [0, 1]
+    )
 
 # %% ../../nbs/13_production/01a_power.ipynb #18474f69
 def verdict_shares(
@@ -115,6 +122,7 @@ def _variance(differences: np.ndarray, at_least: int = 1) -> float:
 def _reach(level: float, power: float) -> float:
     "Standard errors between nothing and what is found this often."
     from scipy.stats import norm
+
     return float(norm.ppf((1 + level) / 2) + norm.ppf(power))
 
 
@@ -164,7 +172,9 @@ def skill_by_time(
     ours, theirs = (np.asarray(metric.row_terms(y, f, classes), dtype=float).reshape(len(y), -1) for f in (forecast, other))
     k = ours.shape[1]
     sums, counts = time_sums(np.hstack([ours, theirs]), times)
-    return _influence(lambda m: skill(metric, metric.finish(m[..., :k]), metric.finish(m[..., k:])), sums, counts) * len(counts) / counts.sum()
+    return (
+        _influence(lambda m: skill(metric, metric.finish(m[..., :k]), metric.finish(m[..., k:])), sums, counts) * len(counts) / counts.sum()
+    )
 
 # %% ../../nbs/13_production/01a_power.ipynb #13af8267
 LEAST = np.timedelta64(90, "D")  # no window that nobody asked for is shorter
@@ -200,6 +210,7 @@ def times_of_rows(
 @dataclass(frozen=True)
 class WindowPlan:
     "The number of the newest decision times that are compared, and the reason for so many."
+
     times: int
     reason: str
     found: float | None = None  # the smallest improvement that they find; None: not reckoned
@@ -227,7 +238,11 @@ def verdict_window(
     there = len(np.unique(units))
     span = times.max() - times.min()
     ninety = times_within(units, times) if span >= LEAST else int(there * (LEAST / span)) + 1 if span else there + 1
-    needs = {"the least of 90 days": ninety, f"the least of {config.min_rows} rows": times_of_rows(units, config.min_rows), f"an interval of {MIN_BLOCKS} blocks of {at_least} times": MIN_BLOCKS * at_least}
+    needs = {
+        "the least of 90 days": ninety,
+        f"the least of {config.min_rows} rows": times_of_rows(units, config.min_rows),
+        f"an interval of {MIN_BLOCKS} blocks of {at_least} times": MIN_BLOCKS * at_least,
+    }
     if added is None:
         return WindowPlan(there, "all there are, because the power of this score is not reckoned")
     if len(added) < MIN_BLOCKS * at_least:

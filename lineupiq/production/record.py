@@ -36,6 +36,7 @@ Said = list[float] | float | None  # probabilities in the order of the classes, 
 @dataclass(frozen=True)
 class Forecaster:
     "Who forecasts, and where outcomes will be found."
+
     model: str  # name in the store, or in its run
     version: str | None  # of the store; None: of a run
     run: str | None  # of a model that no store has; None: of the store
@@ -52,12 +53,22 @@ class Forecaster:
 
     def facts(self) -> dict[str, Any]:
         "As a line keeps it."
-        return {"model": self.model, "version": self.version, "run": self.run, "task": self.task, "horizon": self.horizon, "classes": None if self.classes is None else list(self.classes), "source": self.source, "files": self.digest}
+        return {
+            "model": self.model,
+            "version": self.version,
+            "run": self.run,
+            "task": self.task,
+            "horizon": self.horizon,
+            "classes": None if self.classes is None else list(self.classes),
+            "source": self.source,
+            "files": self.digest,
+        }
 
 # %% ../../nbs/13_production/06_record.ipynb #64db657b
 @dataclass(frozen=True)
 class Forecast:
     "A forecast for one symbol at one time, beside those of the rules and the references."
+
     symbol: str
     at: np.datetime64  # the row's time, UTC
     deadline: np.datetime64  # UTC; what is written later is late
@@ -71,7 +82,18 @@ class Forecast:
 
     def facts(self) -> dict[str, Any]:
         "As a line keeps it; what is empty is left out."
-        found = {"symbol": self.symbol, "at": stamp(self.at), "deadline": stamp(self.deadline), "said": self.said, "prediction": self.prediction, "rules": dict(self.rules), "references": dict(self.references), "bounds": dict(self.bounds), "shown": dict(self.shown), "group": self.group}
+        found = {
+            "symbol": self.symbol,
+            "at": stamp(self.at),
+            "deadline": stamp(self.deadline),
+            "said": self.said,
+            "prediction": self.prediction,
+            "rules": dict(self.rules),
+            "references": dict(self.references),
+            "bounds": dict(self.bounds),
+            "shown": dict(self.shown),
+            "group": self.group,
+        }
         return {k: v for k, v in found.items() if v not in ({}, None)}
 
 
@@ -100,6 +122,7 @@ def references_of(
 ) -> list[dict[str, Said]]:  # one a row; a reference that says nothing is left out
     "The forecasts of markets and ratings for rows of a panel."
     from lineupiq.scoring.leaderboard import reference_frames
+
     out: list[dict[str, Said]] = [{} for _ in rows]
     place = {row: i for i, row in enumerate(rows.tolist())}
     for name, frame in reference_frames(panel, rows).items():
@@ -123,10 +146,31 @@ def forecasts_of(
         raise DataError("forecasts of other rows", found=f"{len(frame)} predictions", expected=f"{len(rows)}")
     said, guess, beside = said_by(frame), frame["prediction"].tolist(), {name: said_by(f) for name, f in rules.items()}
     refs, bounds = references_of(panel, rows), frame[[c for c in frame if c.startswith(BOUNDS)]].to_dict("records")
-    shown = [{name: str(v) for name, v in zip(panel.shown, values, strict=True)} for values in panel.frame[list(panel.shown.values())].to_numpy(dtype=object)[rows]] if panel.shown else [{}] * len(rows)
+    shown = (
+        [
+            {name: str(v) for name, v in zip(panel.shown, values, strict=True)}
+            for values in panel.frame[list(panel.shown.values())].to_numpy(dtype=object)[rows]
+        ]
+        if panel.shown
+        else [{}] * len(rows)
+    )
     groups = [None] * len(rows) if panel.groups is None else panel.groups[rows].tolist()
     symbols = panel.frame["symbol"].astype(str).to_numpy()[rows]
-    return [Forecast(symbols[i], panel.times[row], deadlines[i], said[i], guess[i], {n: s[i] for n, s in beside.items() if s[i] is not None}, refs[i], bounds[i] if bounds else {}, shown[i], groups[i]) for i, row in enumerate(rows)]
+    return [
+        Forecast(
+            symbols[i],
+            panel.times[row],
+            deadlines[i],
+            said[i],
+            guess[i],
+            {n: s[i] for n, s in beside.items() if s[i] is not None},
+            refs[i],
+            bounds[i] if bounds else {},
+            shown[i],
+            groups[i],
+        )
+        for i, row in enumerate(rows)
+    ]
 
 # %% ../../nbs/13_production/06_record.ipynb #62333d37
 FILE, ASIDE = "predictions.jsonl", "predictions_unchained.jsonl"
@@ -144,6 +188,7 @@ def record_file(
 @dataclass(frozen=True)
 class Written:
     "The lines that a call of `write` has added to the record."
+
     new: int  # forecasts that were not there
     same: int  # that stood there already
     revised: int  # that stood there with other numbers: kept, and never counted
@@ -152,13 +197,22 @@ class Written:
     lines: int  # of the record
 
     def __str__(self) -> str:
-        more = [f"{self.same} stood there already" if self.same else "", f"{self.revised} revision(s), which do not count" if self.revised else "", f"{self.late} late, which never count" if self.late else ""]
-        return f"{self.new} forecast(s) recorded{''.join(f'; {m}' for m in more if m)}. {self.lines:,} lines, last digest {self.digest or 'none'}"
+        more = [
+            f"{self.same} stood there already" if self.same else "",
+            f"{self.revised} revision(s), which do not count" if self.revised else "",
+            f"{self.late} late, which never count" if self.late else "",
+        ]
+        return (
+            f"{self.new} forecast(s) recorded{''.join(f'; {m}' for m in more if m)}. {self.lines:,} lines, last digest "
+            f"{self.digest or 'none'}"
+        )
 
 # %% ../../nbs/13_production/06_record.ipynb #db139a91
 class ForecastRecord(Shown):
     "The forecasts of a folder, chained."
-    def __init__(self,
+
+    def __init__(
+        self,
         place: Path | str,  # a folder, or the file itself
     ):
         self.path = record_file(place)
@@ -173,11 +227,21 @@ class ForecastRecord(Shown):
         out = {}
         for r in self.lines():
             if r["op"] == WHO:
-                who = Forecaster(r["model"], r.get("version"), r.get("run"), r["task"], r["horizon"], tuple(r["classes"]) if r.get("classes") else None, r.get("source") or {}, r.get("files"))
+                who = Forecaster(
+                    r["model"],
+                    r.get("version"),
+                    r.get("run"),
+                    r["task"],
+                    r["horizon"],
+                    tuple(r["classes"]) if r.get("classes") else None,
+                    r.get("source") or {},
+                    r.get("files"),
+                )
                 out[who.key] = who
         return out
 
-    def write(self,
+    def write(
+        self,
         who: Forecaster,  # who says it
         forecasts: Sequence[Forecast],  # what is said
         data: str,  # digest of the rows that were known
@@ -196,9 +260,15 @@ class ForecastRecord(Shown):
     def _write(self, who: Forecaster, forecasts: Sequence[Forecast], about: Record, now: datetime) -> Written:
         stood = {_key(r): r for r in self.lines() if r["op"] in (FIRST, LATER)}  # the newest of each
         known = self.forecasters().get(who.key)
-        events: list[tuple[str, Record]] = [] if known is not None and known.facts() == plain(who.facts()) else [(WHO, who.facts())]  # as JSON has it: lists for tuples
+        # as JSON has it: lists for tuples
+        events: list[tuple[str, Record]] = [] if known is not None and known.facts() == plain(who.facts()) else [(WHO, who.facts())]
         if known is not None and known.digest != who.digest:
-            log.warning("%s: %s %s is made of other files than when it was put on the record first; its forecasts count as those of one model", self.path, who.model, who.version or who.run)
+            log.warning(
+                "%s: %s %s is made of other files than when it was put on the record first; its forecasts count as those of one model",
+                self.path,
+                who.model,
+                who.version or who.run,
+            )
         tally, written = {"new": 0, "same": 0, "revised": 0, "late": 0}, pd.Timestamp(now)
         for f in forecasts:
             facts = {"model": who.model, "version": who.version, "run": who.run, "horizon": who.horizon, **f.facts(), **about}
@@ -225,20 +295,36 @@ class ForecastRecord(Shown):
         if is_unchained(self.path):
             return
         if (lost := lost_lines(self.journal)) is not None:
-            raise IntegrityError("lines of the record of forecasts are gone, or the last one was altered", where=str(self.path), found=f"{lost['has']} lines, and the last is not the one that was written", expected=f"{lost['had']} lines, the last with the digest {lost['digest']}",
-                                 fix="restore the file from a copy; what it said cannot be vouched for any more")
+            raise IntegrityError(
+                "lines of the record of forecasts are gone, or the last one was altered",
+                where=str(self.path),
+                found=f"{lost['has']} lines, and the last is not the one that was written",
+                expected=f"{lost['had']} lines, the last with the digest {lost['digest']}",
+                fix="restore the file from a copy; what it said cannot be vouched for any more",
+            )
 
     def card(self) -> Card:
         "Who has forecast, and how much."
         table = record_table(self.frame())
-        return Card("Record of forecasts", {"lines": f"{len(self.lines()):,}", "last digest": self.digest or "none"}, table.astype(str) if len(table) else None)
+        return Card(
+            "Record of forecasts",
+            {"lines": f"{len(self.lines()):,}", "last digest": self.digest or "none"},
+            table.astype(str) if len(table) else None,
+        )
 
-    def frame(self,
+    def frame(
+        self,
         counting: bool = False,  # True: without revisions
-    ) -> pd.DataFrame:  # n, model, version, run, symbol, time, deadline, written, late, counts, horizon, prediction, prob_…, low_…, rules, references, group, data, as_of
+    ) -> pd.DataFrame:  # n, model, version, symbol, time, written, late, counts, prediction, prob_…, rules, references, data, as_of
         "A line a forecast, in the order of writing."
         rows = [_row(r) for r in self.lines() if r["op"] == FIRST or r["op"] == LATER and not counting]
-        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["n", "model", "version", "run", "symbol", "time", "deadline", "written", "late", "counts", "horizon", "prediction"])
+        return (
+            pd.DataFrame(rows)
+            if rows
+            else pd.DataFrame(
+                columns=["n", "model", "version", "run", "symbol", "time", "deadline", "written", "late", "counts", "horizon", "prediction"]
+            )
+        )
 
 # %% ../../nbs/13_production/06_record.ipynb #066fbc33
 def _key(facts: Record) -> tuple[Any, ...]:
@@ -255,9 +341,30 @@ def _row(r: Record) -> dict[str, Any]:
     "A line as a row of a table."
     said = r.get("said")
     chances = {f"prob_{j}": p for j, p in enumerate(said)} if isinstance(said, list) else {}
-    when = {k: pd.Timestamp(r[n]).as_unit("ns").tz_convert("UTC") for k, n in (("time", "at"), ("deadline", "deadline"), ("written", "time"))}
-    return {"n": r["n"], "model": r["model"], "version": r.get("version"), "run": r.get("run"), **(r.get("shown") or {}), "symbol": r["symbol"], **when, "late": r["late"], "counts": r["op"] == FIRST and not r["late"],
-            "horizon": r["horizon"], "prediction": r["prediction"], **chances, **(r.get("bounds") or {}), "said": said, "rules": r.get("rules") or {}, "references": r.get("references") or {}, "group": r.get("group"), "data": r.get("data"), "as_of": r.get("as_of")}
+    when = {
+        k: pd.Timestamp(r[n]).as_unit("ns").tz_convert("UTC") for k, n in (("time", "at"), ("deadline", "deadline"), ("written", "time"))
+    }
+    return {
+        "n": r["n"],
+        "model": r["model"],
+        "version": r.get("version"),
+        "run": r.get("run"),
+        **(r.get("shown") or {}),
+        "symbol": r["symbol"],
+        **when,
+        "late": r["late"],
+        "counts": r["op"] == FIRST and not r["late"],
+        "horizon": r["horizon"],
+        "prediction": r["prediction"],
+        **chances,
+        **(r.get("bounds") or {}),
+        "said": said,
+        "rules": r.get("rules") or {},
+        "references": r.get("references") or {},
+        "group": r.get("group"),
+        "data": r.get("data"),
+        "as_of": r.get("as_of"),
+    }
 
 
 def is_unchained(
@@ -288,16 +395,41 @@ def verify_record(
 ) -> dict[str, Any]:  # lines, forecasts, revisions, late, digest, since the expected one
     "Check every line; one that was altered or is gone is an `IntegrityError`."
     if not record.path.exists():
-        raise DataError("no record is there", where=str(record.path), expected="the folder of a record", fix="lineupiq predict with record (record, --record) writes one")
+        raise DataError(
+            "no record is there",
+            where=str(record.path),
+            expected="the folder of a record",
+            fix="lineupiq predict with record (record, --record) writes one",
+        )
     if is_unchained(record.path):
-        raise IntegrityError("a record that is no chain", where=str(record.path), found="lines of an earlier release", expected="lines, each with the digest of the one before", fix="the next forecast that is recorded begins a chain; the old file is kept")
+        raise IntegrityError(
+            "a record that is no chain",
+            where=str(record.path),
+            found="lines of an earlier release",
+            expected="lines, each with the digest of the one before",
+            fix="the next forecast that is recorded begins a chain; the old file is kept",
+        )
     record.check()
     lines, digests = record.lines(), record.journal.digests()
     if expect is not None and expect not in digests:
-        raise IntegrityError("the published digest is of no line of this record", where=str(record.path), found=f"{len(lines)} lines, the last with {record.digest}", expected=expect, fix="lines were taken away or written anew since it was published; restore the file from a copy")
+        raise IntegrityError(
+            "the published digest is of no line of this record",
+            where=str(record.path),
+            found=f"{len(lines)} lines, the last with {record.digest}",
+            expected=expect,
+            fix="lines were taken away or written anew since it was published; restore the file from a copy",
+        )
     kinds = [r["op"] for r in lines]
-    return {"record": str(record.path), "lines": len(lines), "forecasts": kinds.count(FIRST), "revisions": kinds.count(LATER), "late": sum(r["op"] == FIRST and r["late"] for r in lines), "digest": record.digest,
-            "since_expected": None if expect is None else len(lines) - 1 - digests.index(expect), "clock_went_back": len(clock_went_back(lines))}
+    return {
+        "record": str(record.path),
+        "lines": len(lines),
+        "forecasts": kinds.count(FIRST),
+        "revisions": kinds.count(LATER),
+        "late": sum(r["op"] == FIRST and r["late"] for r in lines),
+        "digest": record.digest,
+        "since_expected": None if expect is None else len(lines) - 1 - digests.index(expect),
+        "clock_went_back": len(clock_went_back(lines)),
+    }
 
 # %% ../../nbs/13_production/06_record.ipynb #d45d2856
 def record_table(
@@ -305,8 +437,21 @@ def record_table(
 ) -> pd.DataFrame:  # a line a model and version
     "Who has forecast how much, and when."
     out = []
-    for (model, version, run, horizon), own in frame.groupby(["model", "version", "run", "horizon"], dropna=False, sort=False) if len(frame) else []:
+    for (model, version, run, horizon), own in (
+        frame.groupby(["model", "version", "run", "horizon"], dropna=False, sort=False) if len(frame) else []
+    ):
         said = own["n"].isin(own.drop_duplicates(["symbol", "time"])["n"])
-        out.append({"model": model, "version": version or run, "horizon": horizon, "forecasts": int(said.sum()), "late": int((said & own["late"]).sum()), "revisions": int((~said).sum()),
-                    "from": str(own["time"].min())[:16], "to": str(own["time"].max())[:16], "last written": str(own["written"].max())[:19]})
+        out.append(
+            {
+                "model": model,
+                "version": version or run,
+                "horizon": horizon,
+                "forecasts": int(said.sum()),
+                "late": int((said & own["late"]).sum()),
+                "revisions": int((~said).sum()),
+                "from": str(own["time"].min())[:16],
+                "to": str(own["time"].max())[:16],
+                "last written": str(own["written"].max())[:19],
+            }
+        )
     return pd.DataFrame(out, columns=["model", "version", "horizon", "forecasts", "late", "revisions", "from", "to", "last written"])

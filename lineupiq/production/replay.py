@@ -61,6 +61,7 @@ def check_policies(
 @dataclass(frozen=True)
 class ReplaySettings:
     "The settings of a replay: the model, and the way it is trained, judged, watched and promoted."
+
     model: str  # registered name
     config: ModelParams = field(default_factory=dict)  # its parameters
     split: SplitPlan = field(default_factory=SplitPlan)  # shares of validation and test rows of every training
@@ -68,20 +69,31 @@ class ReplaySettings:
     gate: GateConfig = field(default_factory=GateConfig)  # what a new version has to show
     watch: WatchConfig = field(default_factory=lambda: WatchConfig(predictions=False, draws=199))  # what drift is asked of
     decay: float = 0.02  # skill that may be lost
-    promote: Literal["gate", "always"] = "gate"  # always: what is trained goes into production unasked, so that schedules alone are compared
+    # always: what is trained goes into production unasked, so that schedules alone are compared
+    promote: Literal["gate", "always"] = "gate"
 
-    def digest(self,
+    def digest(
+        self,
         panel: Panel,  # all rows
         last: np.datetime64,  # nothing later is forecast
     ) -> str:  # 12 hexadecimal digits
         "A digest of everything that the trainings depend on."
-        said = {"panel": panel_digest(panel), "last": str(last), "model": self.model, "config": self.config, "split": asdict(self.split), "fit": asdict(self.fit), "gate": asdict(self.gate)}
+        said = {
+            "panel": panel_digest(panel),
+            "last": str(last),
+            "model": self.model,
+            "config": self.config,
+            "split": asdict(self.split),
+            "fit": asdict(self.fit),
+            "gate": asdict(self.gate),
+        }
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 # %% ../../nbs/13_production/08_replay.ipynb #150b0b32
 @dataclass(frozen=True)
 class Week:
     "A step of the replay."
+
     begin: np.datetime64  # time of its first row
     rows: np.ndarray  # positions, labelled
 
@@ -107,6 +119,7 @@ def weeks_of(
 @dataclass(frozen=True)
 class Trained:
     "A training at the beginning of a week: its forecasts, its test rows and its cost."
+
     week: str  # its name
     said: pd.DataFrame  # predictions of its test rows and of all later rows, by row
     test: np.ndarray  # positions of its test rows
@@ -118,7 +131,9 @@ class Trained:
 
 class Trainings:
     "Trainings by week, kept on disk: a replay that was stopped goes on with them."
-    def __init__(self,
+
+    def __init__(
+        self,
         panel: Panel,  # all rows
         how: ReplaySettings,  # the model, and how it is trained
         last: np.datetime64,  # nothing later is forecast
@@ -133,10 +148,17 @@ class Trainings:
             if not path.with_suffix(".json").is_file():
                 self._write(self._train(week))
             about = load_json(path.with_suffix(".json"))
-            self.made[week.name] = Trained(week.name, load_rows(path.with_suffix(".parquet")).set_index("row"), np.array(about["test"]), np.datetime64(about["until"]), about["seconds"])
+            self.made[week.name] = Trained(
+                week.name,
+                load_rows(path.with_suffix(".parquet")).set_index("row"),
+                np.array(about["test"]),
+                np.datetime64(about["until"]),
+                about["seconds"],
+            )
         return self.made[week.name]
 
-    def ahead(self,
+    def ahead(
+        self,
         weeks: Sequence[Week],  # that will be asked for
         cluster: Cluster,  # connected
         show: Callable[[str], None] | None = None,  # told how far it is; None: quiet
@@ -158,15 +180,21 @@ class Trainings:
         later = np.flatnonzero(panel.labelled & (panel.times >= week.begin) & (panel.times <= self.last))
         train, val, test = known[fold.train], None if fold.val is None else known[fold.val], known[fold.test]
         own, spec = Fold(train, np.concatenate([test, later]), val), ModelSpec(how.model, dict(how.config))
-        said = calibrated_folds(panel, [own], spec, method=how.fit.calibrate, how=how.fit)[0] if how.fit.calibrate is not None else fit_fold(panel, own, spec, how.fit).predictions
+        said = (
+            calibrated_folds(panel, [own], spec, method=how.fit.calibrate, how=how.fit)[0]
+            if how.fit.calibrate is not None
+            else fit_fold(panel, own, spec, how.fit).predictions
+        )
         seen = train if val is None else np.union1d(train, val)
         keep = ["row", "prediction", *(c for c in said if c.startswith("prob_"))]
-        return Trained(week.name, said.loc[said["split"] == "test", keep], test, panel.label_ends[seen].max(), time.perf_counter() - started)
+        return Trained(
+            week.name, said.loc[said["split"] == "test", keep], test, panel.label_ends[seen].max(), time.perf_counter() - started
+        )
 
     def _plan(self, cut: Panel) -> SplitPlan:
         "The plan, with a test that is long enough for the gate."
         least = least_share(cut, self.how.gate)
-        return replace(self.how.split, test_share=least) if self.how.split.test_share < least <= .5 else self.how.split
+        return replace(self.how.split, test_share=least) if self.how.split.test_share < least <= 0.5 else self.how.split
 
     def _path(self, name: str) -> Path:
         return self.folder / "trained" / name
@@ -176,7 +204,8 @@ class Trainings:
         sink = io.BytesIO()
         made.said.to_parquet(sink, index=False)
         atomic_write(path.with_suffix(".parquet"), sink.getvalue())
-        dump_json({"week": made.week, "test": made.test, "until": str(made.until), "seconds": made.seconds}, path.with_suffix(".json"))  # last: it says that the other file is whole
+        # last: it says that the other file is whole
+        dump_json({"week": made.week, "test": made.test, "until": str(made.until), "seconds": made.seconds}, path.with_suffix(".json"))
 
 # %% ../../nbs/13_production/08_replay.ipynb #ec4cebbf
 def train_week(
@@ -218,7 +247,9 @@ def rules_by_week(
 # %% ../../nbs/13_production/08_replay.ipynb #ecfd21ed
 class Replay:
     "One panel, its weeks, and what is known of them; policies live through it."
-    def __init__(self,
+
+    def __init__(
+        self,
         panel: Panel,  # all rows, with outcomes
         how: ReplaySettings,  # the model, and how it is trained and judged
         first: np.datetime64,  # the first week that is lived through begins here or later
@@ -226,9 +257,17 @@ class Replay:
         folder: Path,  # where trainings and verdicts are kept
     ):
         every = [w for w in weeks_of(panel) if w.begin <= last]
-        self.panel, self.how, self.weeks = panel, how, [Week(w.begin, w.rows[panel.times[w.rows] <= last]) for w in every if w.begin >= first]
+        self.panel, self.how, self.weeks = (
+            panel,
+            how,
+            [Week(w.begin, w.rows[panel.times[w.rows] <= last]) for w in every if w.begin >= first],
+        )
         if len(self.weeks) < 2:
-            raise DataError("there are no weeks to live through", found=f"{len(self.weeks)} between {str(first)[:10]} and {str(last)[:10]}", expected=f"from {str(panel.times.min())[:10]} to {str(panel.times.max())[:10]}, with a past to train on")
+            raise DataError(
+                "there are no weeks to live through",
+                found=f"{len(self.weeks)} between {str(first)[:10]} and {str(last)[:10]}",
+                expected=f"from {str(panel.times.min())[:10]} to {str(panel.times.max())[:10]}, with a past to train on",
+            )
         self.folder = folder / how.digest(panel, last)
         self.trained = Trainings(panel, how, last, self.folder)
         begin = panel.times[self.trained.at(self.weeks[0]).test].min()
@@ -245,7 +284,15 @@ class Replay:
         "Skill of forecasts over others on the same rows, with its interval by time."
         units = score_units(self.panel, rows)
         how = Resampling(self.how.gate.level, draws or self.how.gate.draws, self.how.gate.seed, label_end=units.get("label_end"))
-        return skill_interval(self.metric, self.panel.y[rows], forecast_of(said.loc[rows], self.metric), forecast_of(other.loc[rows], self.metric), units["times"], classes=self.panel.classes, how=how)
+        return skill_interval(
+            self.metric,
+            self.panel.y[rows],
+            forecast_of(said.loc[rows], self.metric),
+            forecast_of(other.loc[rows], self.metric),
+            units["times"],
+            classes=self.panel.classes,
+            how=how,
+        )
 
     def verdict(self, challenger: Trained, champion: Trained) -> str:
         "The gate's verdict on a new version, on its test rows, which neither version was trained on."
@@ -254,7 +301,16 @@ class Replay:
             rows = challenger.test[np.isin(challenger.test, champion.said.index)]
             kept = [c for c in ("symbol", "position", "season") if c in self.panel.frame]
             units, part = score_units(self.panel, rows), lambda f: f.loc[rows].reset_index(drop=True)
-            contest = Contest(self.panel.task, self.panel.frame.iloc[rows][kept].reset_index(drop=True).assign(y=self.panel.y[rows]), units["times"], part(challenger.said), part(self.rule), part(champion.said), self.panel.classes, units.get("label_end"))
+            contest = Contest(
+                self.panel.task,
+                self.panel.frame.iloc[rows][kept].reset_index(drop=True).assign(y=self.panel.y[rows]),
+                units["times"],
+                part(challenger.said),
+                part(self.rule),
+                part(champion.said),
+                self.panel.classes,
+                units.get("label_end"),
+            )
             try:
                 self.verdicts[key] = judge(contest, self.how.gate).verdict
             except DataError:
@@ -266,6 +322,7 @@ class Replay:
 @dataclass
 class Life:
     "A policy's way through the weeks."
+
     policy: str
     champion: Trained  # in production
     trained: np.datetime64  # when a training was made last, promoted or not
@@ -352,6 +409,7 @@ def live_through(
 @dataclass(repr=False)
 class ReplayResult(Shown):
     "Skill and cost of each policy."
+
     table: pd.DataFrame  # a line a policy: score, skill, low, high, against, gain, gain_low, gain_high, trainings, promoted, seconds
     metric: str
     against: str  # the policy that the others are compared with
@@ -366,14 +424,41 @@ class ReplayResult(Shown):
         "Each policy with its interval and its cost."
         span = lambda a, b: "" if a is None or a != a else f" [{number(a, 2)}, {number(b, 2)}]"  # noqa: E731
         t = self.table
-        shown = pd.DataFrame({"policy": t["policy"], self.metric: [number(v) for v in t["score"]], "skill": [f"{r.skill:+.4f}{span(r.low, r.high)}" for r in t.itertuples()],
-                              f"to {self.against}": ["–" if r.policy == self.against else f"{r.gain:+.5f}{span(r.gain_low, r.gain_high)}" for r in t.itertuples()], "trainings": t["trainings"], "promoted": t["promoted"], "seconds": t["seconds"].round(1)})
-        return Card("Replay", {"rows": f"{self.rows:,}", "from": self.span[0], "to": self.span[1]}, shown.astype(str), [self.advice], ("seconds", self.metric))
+        shown = pd.DataFrame(
+            {
+                "policy": t["policy"],
+                self.metric: [number(v) for v in t["score"]],
+                "skill": [f"{r.skill:+.4f}{span(r.low, r.high)}" for r in t.itertuples()],
+                f"to {self.against}": [
+                    "–" if r.policy == self.against else f"{r.gain:+.5f}{span(r.gain_low, r.gain_high)}" for r in t.itertuples()
+                ],
+                "trainings": t["trainings"],
+                "promoted": t["promoted"],
+                "seconds": t["seconds"].round(1),
+            }
+        )
+        return Card(
+            "Replay",
+            {"rows": f"{self.rows:,}", "from": self.span[0], "to": self.span[1]},
+            shown.astype(str),
+            [self.advice],
+            ("seconds", self.metric),
+        )
 
     def record(self) -> dict[str, Any]:
         "The comparison as plain values for JSON."
-        return {"metric": self.metric, "rows": self.rows, "from": self.span[0], "to": self.span[1], "against": self.against, "best": self.best, "advice": self.advice, "seconds": self.seconds, "trainings_made": self.made,
-                "policies": self.table.astype(object).where(self.table.notna(), None).to_dict("records")}
+        return {
+            "metric": self.metric,
+            "rows": self.rows,
+            "from": self.span[0],
+            "to": self.span[1],
+            "against": self.against,
+            "best": self.best,
+            "advice": self.advice,
+            "seconds": self.seconds,
+            "trainings_made": self.made,
+            "policies": self.table.astype(object).where(self.table.notna(), None).to_dict("records"),
+        }
 
 # %% ../../nbs/13_production/08_replay.ipynb #ddbe37fa
 def replay_policies(
@@ -398,7 +483,17 @@ def replay_policies(
     lines = [_line(replay, life, said[name], said[against], rows) for name, life in lives.items()]
     table = pd.DataFrame(lines)
     best = max(lives, key=lambda n: (table.set_index("policy")["skill"][n], *_plainness(lives[n])))
-    return ReplayResult(table, replay.metric.name, against, len(rows), (str(panel.times[rows].min())[:10], str(panel.times[rows].max())[:10]), best, _advice(replay, lives, said, best, rows), time.perf_counter() - started, replay.trained.new)
+    return ReplayResult(
+        table,
+        replay.metric.name,
+        against,
+        len(rows),
+        (str(panel.times[rows].min())[:10], str(panel.times[rows].max())[:10]),
+        best,
+        _advice(replay, lives, said, best, rows),
+        time.perf_counter() - started,
+        replay.trained.new,
+    )
 
 
 def _plainness(life: Life) -> tuple[int, int]:
@@ -408,10 +503,24 @@ def _plainness(life: Life) -> tuple[int, int]:
 
 def _line(replay: Replay, life: Life, said: pd.DataFrame, other: pd.DataFrame, rows: np.ndarray) -> dict[str, Any]:
     "A policy's skill, its gain on another policy, and its cost."
-    own, score = replay.skill(said, replay.rule, rows), replay.metric(replay.panel.y[rows], forecast_of(said.loc[rows], replay.metric), replay.panel.classes)
+    own, score = (
+        replay.skill(said, replay.rule, rows),
+        replay.metric(replay.panel.y[rows], forecast_of(said.loc[rows], replay.metric), replay.panel.classes),
+    )
     gain = replay.skill(said, other, rows)
-    return {"policy": life.policy, "score": float(score), "skill": own.score, "low": own.low, "high": own.high, "gain": gain.score, "gain_low": gain.low, "gain_high": gain.high,
-            "trainings": len(life.trainings), "promoted": len(life.promoted), "seconds": sum(replay.trained.made[n].seconds for n in life.trainings)}
+    return {
+        "policy": life.policy,
+        "score": float(score),
+        "skill": own.score,
+        "low": own.low,
+        "high": own.high,
+        "gain": gain.score,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "trainings": len(life.trainings),
+        "promoted": len(life.promoted),
+        "seconds": sum(replay.trained.made[n].seconds for n in life.trainings),
+    }
 
 
 def _advice(replay: Replay, lives: Mapping[str, Life], said: Mapping[str, pd.DataFrame], best: str, rows: np.ndarray) -> str:
@@ -419,6 +528,13 @@ def _advice(replay: Replay, lives: Mapping[str, Life], said: Mapping[str, pd.Dat
     gaps = {name: replay.skill(said[best], said[name], rows) for name in lives if name != best}
     cheap = max((n for n in lives if n == best or gaps[n].low is None or gaps[n].low <= 0), key=lambda n: _plainness(lives[n]))
     if cheap == best:
-        return f"{best} has the highest skill" + (", and every policy that trains less often is worse beyond chance" if any(len(life.trainings) < len(lives[best].trainings) for life in lives.values()) else "; none trains less often")
+        return f"{best} has the highest skill" + (
+            ", and every policy that trains less often is worse beyond chance"
+            if any(len(life.trainings) < len(lives[best].trainings) for life in lives.values())
+            else "; none trains less often"
+        )
     gap, cost = gaps[cheap], {n: len(life.trainings) for n, life in lives.items()}
-    return f"{best} has the highest skill; {cheap}, with {cost[cheap]} training(s) instead of {cost[best]}, is not shown to be worse: {best} gains {gap.score:+.5f} on it" + (f" [{gap.low:+.5f}, {gap.high:+.5f}]" if gap.low is not None else ", without an interval")
+    return (
+        f"{best} has the highest skill; {cheap}, with {cost[cheap]} training(s) instead of {cost[best]}, is not shown to be worse: {best} "
+        f"gains {gap.score:+.5f} on it" + (f" [{gap.low:+.5f}, {gap.high:+.5f}]" if gap.low is not None else ", without an interval")
+    )

@@ -49,8 +49,12 @@ def unseen_rows(
     after = max(np.datetime64(b.about["trained_until"]) for b in bundles)
     fresh = np.flatnonzero(panel.labelled & (panel.times > after))
     if not len(fresh):
-        raise DataError("no labelled rows are later than both trainings", found=f"labels until {str(panel.label_ends[panel.labelled].max())[:16]}", expected=f"rows after {str(after)[:16]}",
-                        fix="wait for outcomes, fetch newer data, or train with a longer test window")
+        raise DataError(
+            "no labelled rows are later than both trainings",
+            found=f"labels until {str(panel.label_ends[panel.labelled].max())[:16]}",
+            expected=f"rows after {str(after)[:16]}",
+            fix="wait for outcomes, fetch newer data, or train with a longer test window",
+        )
     return fresh[np.argsort(panel.times[fresh], kind="stable")]
 
 
@@ -67,6 +71,7 @@ def rows_problem(
     there, least = len(np.unique(units["times"])), MIN_BLOCKS * label_floor(units)
     return f"{there} decision times, and an interval needs {least}: {MIN_BLOCKS} blocks that cut no label" if there < least else ""
 
+
 def least_share(
     panel: Panel,  # what is to be trained on
     config: GateConfig | None = None,  # least rows; None: the defaults
@@ -75,12 +80,13 @@ def least_share(
     rows = np.flatnonzero(panel.labelled)
     units = score_units(panel, rows)
     n = verdict_window(units["times"], panel.times[rows], config or GateConfig(), label_floor(units), np.empty(0)).times
-    return min(1.0, float(np.ceil(100 * newest(units["times"], n).mean() + .5) / 100))
+    return min(1.0, float(np.ceil(100 * newest(units["times"], n).mean() + 0.5) / 100))
 
 # %% ../../nbs/13_production/02_validate.ipynb #e3fedd56
 @dataclass(frozen=True)
 class GateRows:
     "The rows of a verdict, and why these."
+
     rows: np.ndarray  # positions, in time order
     reason: str  # why so many
     found: float | None  # the smallest improvement that they find; None: not reckoned
@@ -98,9 +104,19 @@ class GateRows:
 
     def record(self) -> dict[str, Any]:
         "The choice of rows as plain values for JSON."
-        return {"rows": len(self.rows), "days": self.days, "reason": self.reason, "finds": self.found, "tested_on": self.tested, "later": len(self.rows) - self.tested, "unseen": self.unseen, "cost_in_training_rows": self.cost}
+        return {
+            "rows": len(self.rows),
+            "days": self.days,
+            "reason": self.reason,
+            "finds": self.found,
+            "tested_on": self.tested,
+            "later": len(self.rows) - self.tested,
+            "unseen": self.unseen,
+            "cost_in_training_rows": self.cost,
+        }
 
-    def sentence(self,
+    def sentence(
+        self,
         challenger: str,  # 1.1.0
         champion: str | None,  # 1.0.0; None: the first of its name
         power: float,  # that `found` belongs to
@@ -108,9 +124,22 @@ class GateRows:
         "Which rows these are, why so many, what they find and what they cost."
         who = f"neither {challenger} nor {champion} was" if champion else f"{challenger} was not"
         later = len(self.rows) - self.tested
-        kinds = [f"{n:,} {what}" for n, what in ((self.tested, f"that {challenger} was tested on after its training"), (later, "later than its test")) if n]
-        found = "" if self.found is None else " The forecasts are the same." if self.found == 0 else f" They find an improvement of {self.found:.1%} with a chance of {power:.0%}."
-        return f"Rows that {who} trained on: {' and '.join(kinds)}. {self.days:,} days, {self.reason}.{found} What is kept for verdicts costs {self.unseen:,} of {self.labelled:,} labelled rows of training ({self.cost:.0%})."
+        kinds = [
+            f"{n:,} {what}"
+            for n, what in ((self.tested, f"that {challenger} was tested on after its training"), (later, "later than its test"))
+            if n
+        ]
+        found = (
+            ""
+            if self.found is None
+            else " The forecasts are the same."
+            if self.found == 0
+            else f" They find an improvement of {self.found:.1%} with a chance of {power:.0%}."
+        )
+        return (
+            f"Rows that {who} trained on: {' and '.join(kinds)}. {self.days:,} days, {self.reason}.{found} What is kept for verdicts "
+            f"costs {self.unseen:,} of {self.labelled:,} labelled rows of training ({self.cost:.0%})."
+        )
 
 # %% ../../nbs/13_production/02_validate.ipynb #d529c7d7
 def rule_forecast(
@@ -155,7 +184,14 @@ def _pilot(panel: Panel, challenger: Bundle, champion: Bundle | None, rows: np.n
         return None
     some = rows[-PILOT:]
     ours, theirs = challenger.predict(panel, some), rule_forecast(panel, some) if champion is None else champion.predict(panel, some)
-    return skill_by_time(metric, panel.y[some], forecast_of(ours, metric), forecast_of(theirs, metric), score_units(panel, some)["times"], None if panel.task == "regression" else panel.classes)
+    return skill_by_time(
+        metric,
+        panel.y[some],
+        forecast_of(ours, metric),
+        forecast_of(theirs, metric),
+        score_units(panel, some)["times"],
+        None if panel.task == "regression" else panel.classes,
+    )
 
 
 def choose_rows(
@@ -171,17 +207,32 @@ def choose_rows(
     if since is not None:
         keep, reason = times >= moment_of(since, "since"), f"from {since} on, as was asked"
     elif config.window is not None:
-        keep, reason = times > times.max() - np.timedelta64(to_duration(config.window, "naive", "window"), "ns"), f"the newest {config.window}, as was asked"
+        keep, reason = (
+            times > times.max() - np.timedelta64(to_duration(config.window, "naive", "window"), "ns"),
+            f"the newest {config.window}, as was asked",
+        )
     else:
         units = score_units(panel, fresh)
         plan = verdict_window(units["times"], times, config, label_floor(units), _pilot(panel, challenger, champion, fresh, config))
         keep, reason = newest(units["times"], plan.times), f"{plan.times:,} decision times, {plan.reason}"
     rows = fresh[keep]
     if len(rows) < config.min_rows:
-        raise DataError("too few rows for a verdict", found=f"{len(rows)} labelled rows, {reason}", expected=f"at least min_rows = {config.min_rows}",
-                        fix="wait for more outcomes, give a longer window (--window), or train with a longer test window")
+        raise DataError(
+            "too few rows for a verdict",
+            found=f"{len(rows)} labelled rows, {reason}",
+            expected=f"at least min_rows = {config.min_rows}",
+            fix="wait for more outcomes, give a longer window (--window), or train with a longer test window",
+        )
     tested = int((panel.times[rows] <= np.datetime64(challenger.about["tested_until"])).sum())
-    return GateRows(rows, reason, None if plan is None else plan.found, len(fresh), int(panel.labelled.sum()), tested, int((times[keep].max() - times[keep].min()) / np.timedelta64(1, "D")) + 1)
+    return GateRows(
+        rows,
+        reason,
+        None if plan is None else plan.found,
+        len(fresh),
+        int(panel.labelled.sum()),
+        tested,
+        int((times[keep].max() - times[keep].min()) / np.timedelta64(1, "D")) + 1,
+    )
 
 
 def gate_rows(
@@ -204,15 +255,34 @@ def contest_of(
 ) -> Contest:
     "Both models' and the rule's forecasts of the same rows."
     if champion is not None and champion.about["task"] != challenger.about["task"]:
-        raise ConfigError("champion and challenger have different tasks", found=f"{champion.about['task']} and {challenger.about['task']}", fix="publish under another name")
+        raise ConfigError(
+            "champion and challenger have different tasks",
+            found=f"{champion.about['task']} and {challenger.about['task']}",
+            fix="publish under another name",
+        )
     panel = _as_fitted(panel, challenger)
     kept = [c for c in ("symbol", "position", "season") if c in panel.frame]
     about = panel.frame.iloc[rows][kept].reset_index(drop=True).assign(y=panel.y[rows])
     units = score_units(panel, rows)
-    said = {"challenger": challenger.predict(panel, rows, "test"), "rule": rule_forecast(panel, rows), **({"champion": champion.predict(panel, rows, "test")} if champion else {})}
+    said = {
+        "challenger": challenger.predict(panel, rows, "test"),
+        "rule": rule_forecast(panel, rows),
+        **({"champion": champion.predict(panel, rows, "test")} if champion else {}),
+    }
     trading = {who: t for who, frame in said.items() if (t := trading_of(panel, frame.assign(split="test"), cost)) is not None}
-    return Contest(panel.task, about, units["times"], said["challenger"], said["rule"], said.get("champion"), None if panel.task == "regression" else panel.classes, units.get("label_end"),
-                   latency_ms(challenger, panel, rows), looks, trading)
+    return Contest(
+        panel.task,
+        about,
+        units["times"],
+        said["challenger"],
+        said["rule"],
+        said.get("champion"),
+        None if panel.task == "regression" else panel.classes,
+        units.get("label_end"),
+        latency_ms(challenger, panel, rows),
+        looks,
+        trading,
+    )
 
 # %% ../../nbs/13_production/02_validate.ipynb #4226898b
 def candidate_of(
@@ -252,13 +322,48 @@ def validate(
     rows = chosen.rows
     for one in (challenger, *([champion] if champion else [])):
         one.bundle.maker(panel)  # a panel that a model cannot be asked about is refused before a look is written down
-    before = record_look(panel, rows, path=ledger or ledger_path(), command="validate", run=f"{name} {version}", models=[f"{name} {v}" for v in (version, live) if v], metric=config.metric or "default")
+    before = record_look(
+        panel,
+        rows,
+        path=ledger or ledger_path(),
+        command="validate",
+        run=f"{name} {version}",
+        models=[f"{name} {v}" for v in (version, live) if v],
+        metric=config.metric or "default",
+    )
     question = (f"{name} {version}", window_of(panel, rows).digest, config.metric or "default")
     earlier = [k for k in before if k.command == "validate" and k.outcomes and (k.run, k.window.digest, k.metric) != question]
-    found = judge(contest_of(panel, challenger.bundle, champion.bundle if champion else None, rows, 1 + sum(k.share for k in earlier), config.cost), config)
+    found = judge(
+        contest_of(panel, challenger.bundle, champion.bundle if champion else None, rows, 1 + sum(k.share for k in earlier), config.cost),
+        config,
+    )
     found.facts |= {"window": chosen.record(), "window_sentence": chosen.sentence(version, live if champion else None, config.power)}
-    found.facts |= {"name": name, "version": version, "champion": live, "digest": digest, "window_from": str(panel.times[rows].min()), "window_to": str(panel.times[rows].max()), "looks_sentence": look_sentence(before)}
-    record_verdict(store, name, version, digest, found.verdict, {"metric": found.metric, "level": found.level, "margin": config.margin, "skill": found.skill.score, "low": found.skill.low, "high": found.skill.high, "champion": live or NOBODY, "rows": found.facts["n"]})
+    found.facts |= {
+        "name": name,
+        "version": version,
+        "champion": live,
+        "digest": digest,
+        "window_from": str(panel.times[rows].min()),
+        "window_to": str(panel.times[rows].max()),
+        "looks_sentence": look_sentence(before),
+    }
+    record_verdict(
+        store,
+        name,
+        version,
+        digest,
+        found.verdict,
+        {
+            "metric": found.metric,
+            "level": found.level,
+            "margin": config.margin,
+            "skill": found.skill.score,
+            "low": found.skill.low,
+            "high": found.skill.high,
+            "champion": live or NOBODY,
+            "rows": found.facts["n"],
+        },
+    )
     return found
 
 # %% ../../nbs/13_production/02_validate.ipynb #48569ef7
@@ -269,7 +374,10 @@ def trading_note(
     if (told := found.facts.get("trading")) is None:
         return ""
     trades = ", ".join(f"{who} {n:,}" for who, n in told["trades"].items() if n is not None)
-    return f" {', '.join(TRADING)}: the predicted class as a position, one trade of a symbol after the other, after costs of {told['cost_each_way']:.2%} of the amount each way (`cost` in the gate's YAML); trades: {trades}. They decide nothing."
+    return (
+        f" {', '.join(TRADING)}: the predicted class as a position, one trade of a symbol after the other, after costs of "
+        f"{told['cost_each_way']:.2%} of the amount each way (`cost` in the gate's YAML); trades: {trades}. They decide nothing."
+    )
 
 
 def plot_contest(
@@ -277,11 +385,15 @@ def plot_contest(
 ) -> Any:  # axes
     "The skill on the whole and in each segment, with intervals."
     parts = [("all rows", found.skill.score, found.skill.low, found.skill.high, True)]
-    parts += [(f"{s.by} {s.segment}", s.skill, s.low, s.high, s.judged) for s in found.segments.itertuples() if s.low is not None and s.low == s.low][:30]
-    ax = subplots(figsize=(7, .3 * len(parts) + 1.2))
+    parts += [
+        (f"{s.by} {s.segment}", s.skill, s.low, s.high, s.judged)
+        for s in found.segments.itertuples()
+        if s.low is not None and s.low == s.low
+    ][:30]
+    ax = subplots(figsize=(7, 0.3 * len(parts) + 1.2))
     for i, (_, score, low, high, judged) in enumerate(reversed(parts)):
         ax.errorbar(score, i, xerr=[[max(0, score - low)], [max(0, high - score)]], fmt="o", ms=4, color=BLUE if judged else PALE)
-    ax.axvline(0, color=GREY, lw=.8)
+    ax.axvline(0, color=GREY, lw=0.8)
     ax.set_yticks(range(len(parts)), [p[0] for p in reversed(parts)])
     ax.set_xlabel("skill of the challenger: right of the line is better")
     return ax
@@ -298,15 +410,34 @@ def comparison_document(
     for c in ("challenger", "champion", "rule"):
         t[c] = t[c].map(lambda v: "–" if v is None or v != v else f"{v:.4f}")
     t["change %"] = t["change %"].map(lambda v: "–" if v is None or v != v else f"{v:+.2f}")
-    figure = Figure.of("contest", plot_contest(found), "skill of the challenger with intervals, on the whole and by segment", "Dots: skill over the one that it would replace. Grey: too few rows to be judged.")
-    parts = [Section("Metrics", [Table(t, f"The verdict rests on {found.metric}; the others are shown.{trading_note(found)}")]), Section("Rows", [f["window_sentence"]]), Section("Recommendation", [found.verdict, *found.reasons, f"Judged was the version whose manifest has the sha256 {f['digest']}."]), Section("Skill", [figure])]
+    figure = Figure.of(
+        "contest",
+        plot_contest(found),
+        "skill of the challenger with intervals, on the whole and by segment",
+        "Dots: skill over the one that it would replace. Grey: too few rows to be judged.",
+    )
+    parts = [
+        Section("Metrics", [Table(t, f"The verdict rests on {found.metric}; the others are shown.{trading_note(found)}")]),
+        Section("Rows", [f["window_sentence"]]),
+        Section("Recommendation", [found.verdict, *found.reasons, f"Judged was the version whose manifest has the sha256 {f['digest']}."]),
+        Section("Skill", [figure]),
+    ]
     if len(found.segments):
         s = found.segments.copy()
         for c in ("skill", "low", "high"):
             s[c] = s[c].map(lambda v: "–" if v is None or v != v else f"{v:+.4f}")
         parts.append(Section("Segments", [Table(s.astype(str), "Their level is shared among those that are judged.")]))
-    about = f"{f['n']:,} rows from {f['window_from'][:16]} to {f['window_to'][:16]} · level {found.level:.2%} · {f['latency_ms']:.0f} ms for 1,000 rows"
-    return Document(f"{found.verdict}: {f['name']} {f['version']}", f"Compared with {whom}. {found.reasons[0]}.", [f["looks_sentence"]] if f["looks_sentence"] else [], parts, about)
+    about = (
+        f"{f['n']:,} rows from {f['window_from'][:16]} to {f['window_to'][:16]} · level {found.level:.2%} · {f['latency_ms']:.0f} ms "
+        "for 1,000 rows"
+    )
+    return Document(
+        f"{found.verdict}: {f['name']} {f['version']}",
+        f"Compared with {whom}. {found.reasons[0]}.",
+        [f["looks_sentence"]] if f["looks_sentence"] else [],
+        parts,
+        about,
+    )
 
 
 def write_comparison(
@@ -315,6 +446,7 @@ def write_comparison(
 ) -> Path:  # the Markdown file
     "`model_comparison.md` with its figure, `.html` and `.json`."
     from lineupiq.core.files import dump_json
+
     document, folder = comparison_document(found), Path(folder)
     atomic_write(folder / "model_comparison.html", page_html(document))
     dump_json(found.record(), folder / "model_comparison.json")

@@ -31,21 +31,35 @@ def used_before(
     "The frequency with which players like this one were used."
     stats, games = tables["player_stats"], tables["schedules"]
     used = stats[stats[list(USAGE)].fillna(0).sum(axis=1) > 0][["player_id", "team", "season", "week", "position"]]
-    sides = pd.concat([games[games["home_score"].notna()][["season", "week", f"{s}_team"]].set_axis(["season", "week", "team"], axis=1) for s in ("home", "away")])
+    sides = pd.concat(
+        [
+            games[games["home_score"].notna()][["season", "week", f"{s}_team"]].set_axis(["season", "week", "team"], axis=1)
+            for s in ("home", "away")
+        ]
+    )
     sides = sides[sides["season"] > sides["season"].max() - seasons].sort_values(["team", "season", "week"])
     sides["number"] = np.arange(len(sides))
     at = used.merge(sides, on=["team", "season", "week"])[["player_id", "team", "position", "number", "season"]]
     follow = at.assign(number=at["number"] + 1).merge(sides[["team", "number"]], on=["team", "number"])  # the team's next game
-    again = follow.merge(at[["player_id", "number"]], on=["player_id", "number"], how="left", indicator=True)["_merge"].eq("both").to_numpy()
+    again = (
+        follow.merge(at[["player_id", "number"]], on=["player_id", "number"], how="left", indicator=True)["_merge"].eq("both").to_numpy()
+    )
     stayed = pd.Series(again, dtype=float).groupby(follow["position"].to_numpy()).mean()
-    gap = at.assign(number=at["number"] + 2).merge(sides[["team", "number"]], on=["team", "number"])  # used, and then not: the game after that
-    missed = gap.assign(middle=gap["number"] - 1).merge(at[["player_id", "number"]].rename(columns={"number": "middle"}), on=["player_id", "middle"], how="left", indicator=True)
-    missed = missed[missed["_merge"] == "left_only"].drop(columns="_merge").merge(at[["player_id", "number"]], on=["player_id", "number"], how="left", indicator=True)
+    # used, and then not: the game after that
+    gap = at.assign(number=at["number"] + 2).merge(sides[["team", "number"]], on=["team", "number"])
+    missed = gap.assign(middle=gap["number"] - 1).merge(
+        at[["player_id", "number"]].rename(columns={"number": "middle"}), on=["player_id", "middle"], how="left", indicator=True
+    )
+    missed = (
+        missed[missed["_merge"] == "left_only"]
+        .drop(columns="_merge")
+        .merge(at[["player_id", "number"]], on=["player_id", "number"], how="left", indicator=True)
+    )
     back = missed["_merge"].eq("both").astype(float).groupby(missed["position"]).mean()
     last = sides.groupby("team")["number"].max()
     lately = set(zip(*at.loc[at["number"] == at["team"].map(last), ["player_id", "team"]].to_numpy().T, strict=True)) if len(at) else set()
     was = np.array([pair in lately for pair in zip(players["player_id"], players["team"], strict=True)], dtype=bool)
-    return np.where(was, players["position"].map(stayed).fillna(.5), players["position"].map(back).fillna(.1)).astype(float)
+    return np.where(was, players["position"].map(stayed).fillna(0.5), players["position"].map(back).fillna(0.1)).astype(float)
 
 # %% ../../nbs/15a_projection/03a_chance.ipynb #039a0a75
 PLAY_MODEL = "lightgbm"
@@ -58,7 +72,10 @@ def chance_to_play(
 ) -> np.ndarray:  # (N,) probability to be used; NaN: on no active roster
     "Who plays, by a model of rosters, depth charts and reports; by `used_before` where there are no rosters."
     if not len(tables["rosters"]):
-        log.warning("no weekly rosters: the chance to play is how often such players were used after being used, or missing, in their team's last game")
+        log.warning(
+            "no weekly rosters: the chance to play is how often such players were used after being used, or missing, in their team's last "
+            "game"
+        )
         return used_before(tables, players)
     panel = usage_panel(tables, "used", upcoming=True, as_of=as_of)
     fold = with_validation(panel, Fold(np.flatnonzero(panel.labelled), np.flatnonzero(~panel.labelled)))

@@ -28,6 +28,7 @@ def places(
 @dataclass(frozen=True)
 class GamePatterns:
     "Ranks of past games' players, by game, side, position and place."
+
     ranks: np.ndarray  # (N, L) in (0, 1); NaN where a player has no such line
     lines: tuple[str, ...]  # (L,) names of the lines
     where: dict[tuple, np.ndarray]  # (position, place) → (games, 2) row of `ranks`, -1 where a side had none
@@ -69,7 +70,8 @@ def draw_ranks(
     out = np.empty((draws, len(players), len(patterns.lines)), dtype=np.float32)
     teams = players.groupby("game_id", sort=False)["team"].transform(lambda t: pd.factorize(t)[0]).to_numpy(dtype=int)
     for game in players["game_id"].unique():
-        template, turn = rng.integers(patterns.games, size=draws), rng.integers(2, size=draws)  # which past game, and which of its sides is which
+        # which past game, and which of its sides is which
+        template, turn = rng.integers(patterns.games, size=draws), rng.integers(2, size=draws)
         for i in np.flatnonzero((players["game_id"] == game).to_numpy()):
             position, place = str(players["position"].iloc[i]), int(players["place"].iloc[i])
             rows = _template_rows(patterns, position, place, template, (turn + teams[i]) % 2, rng)
@@ -77,10 +79,17 @@ def draw_ranks(
     return out
 
 
-def _template_rows(patterns: GamePatterns, position: str, place: int, template: np.ndarray, side: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _template_rows(
+    patterns: GamePatterns, position: str, place: int, template: np.ndarray, side: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     "The past player who lends each draw his ranks."
     if position not in patterns.pools:
-        raise DataError("a position without past games", found=position, expected=", ".join(patterns.pools), fix="leave its players out, or forecast past games of it")
+        raise DataError(
+            "a position without past games",
+            found=position,
+            expected=", ".join(patterns.pools),
+            fix="leave its players out, or forecast past games of it",
+        )
     table = patterns.where.get((position, place))
     rows = np.full(len(template), -1) if table is None else table[template, side]
     gone = rows < 0

@@ -20,39 +20,54 @@ __all__ = ['GROUPS', 'ROWS_A_GROUP', 'MOST_VALUES', 'BAGS', 'OutcomeDistribution
 @dataclass(frozen=True)
 class OutcomeDistribution:
     "The distribution of an outcome given a forecast of its mean."
+
     forecasts: np.ndarray  # (G,) rising; forecasts in between are interpolated, beyond them the ends hold
     values: np.ndarray  # (K,) rising; every outcome that may be
     cdf: np.ndarray  # (G, K) P(outcome <= value); rises along values, falls along forecasts
 
     __repr__ = brief
 
-    def at(self,
+    def at(
+        self,
         forecast: np.ndarray,  # (N,) forecasts of the mean
     ) -> np.ndarray:  # (N, K) P(outcome <= value)
         "The distribution function of each forecast."
         forecast = np.asarray(forecast, dtype=float)
         if not np.isfinite(forecast).all():
-            raise DataError("a forecast that is no number", where="forecast", found=f"{int((~np.isfinite(forecast)).sum())} of {len(forecast)}", expected="finite numbers", fix="forecast every row, or leave it out")
-        right = np.clip(np.searchsorted(self.forecasts, forecast), 1, len(self.forecasts) - 1) if len(self.forecasts) > 1 else np.zeros(len(forecast), dtype=int)
+            raise DataError(
+                "a forecast that is no number",
+                where="forecast",
+                found=f"{int((~np.isfinite(forecast)).sum())} of {len(forecast)}",
+                expected="finite numbers",
+                fix="forecast every row, or leave it out",
+            )
+        right = (
+            np.clip(np.searchsorted(self.forecasts, forecast), 1, len(self.forecasts) - 1)
+            if len(self.forecasts) > 1
+            else np.zeros(len(forecast), dtype=int)
+        )
         left = np.maximum(right - 1, 0)
         gap = self.forecasts[right] - self.forecasts[left]
         share = np.clip((forecast - self.forecasts[left]) / np.where(gap > 0, gap, 1), 0, 1)[:, None]
         return (1 - share) * self.cdf[left] + share * self.cdf[right]
 
-    def mean(self,
+    def mean(
+        self,
         forecast: np.ndarray,  # (N,) forecasts of the mean
     ) -> np.ndarray:  # (N,)
         "The mean of each distribution: the forecast, calibrated."
         return np.diff(self.at(forecast), axis=1, prepend=0) @ self.values
 
-    def quantiles(self,
+    def quantiles(
+        self,
         forecast: np.ndarray,  # (N,) forecasts of the mean
         levels: Sequence[float],  # (L,) between 0 and 1
     ) -> np.ndarray:  # (N, L) the least value that is reached with that chance
         "Quantiles of each forecast; outcomes that were seen, so whole where outcomes are."
         return _least(self.values, self.at(forecast), np.broadcast_to(np.asarray(levels, dtype=float), (len(forecast), len(levels))))
 
-    def above(self,
+    def above(
+        self,
         forecast: np.ndarray,  # (N,) forecasts of the mean
         value: float,  # e.g. 0 for at least one touchdown
     ) -> np.ndarray:  # (N,) P(outcome > value)
@@ -60,14 +75,16 @@ class OutcomeDistribution:
         at = np.searchsorted(self.values, value, side="right") - 1
         return np.ones(len(forecast)) if at < 0 else 1 - self.at(forecast)[:, at]
 
-    def draws(self,
+    def draws(
+        self,
         forecast: np.ndarray,  # (N,) forecasts of the mean
         ranks: np.ndarray,  # (S, N) between 0 and 1
     ) -> np.ndarray:  # (S, N) float32 outcomes
         "Outcomes at ranks: uniform ranks give draws, ranks that hang together give draws that do."
         return _least(self.values, self.at(forecast), ranks.T).T.astype(np.float32)
 
-    def ranks(self,
+    def ranks(
+        self,
         forecast: np.ndarray,  # (N,) forecasts of the mean
         outcome: np.ndarray,  # (N,) what happened
         rng: np.random.Generator,  # spreads a heap evenly over its ranks
@@ -80,7 +97,8 @@ class OutcomeDistribution:
         low = np.where(below > 0, table[rows, np.maximum(below, 1) - 1], 0)
         return np.clip(low + rng.random(len(table)) * (high - low), 1e-6, 1 - 1e-6)
 
-    def crps(self,
+    def crps(
+        self,
         forecast: np.ndarray,  # (N,) forecasts of the mean
         outcome: np.ndarray,  # (N,) what happened
     ) -> np.ndarray:  # (N,) in the outcome's unit; smaller is better
@@ -90,8 +108,12 @@ class OutcomeDistribution:
         inner = self.at(forecast)[:, :-1]
         right, left = self.values[1:][None], self.values[:-1][None]
         reached = np.clip((right - outcome[:, None]) / steps, 0, 1) if len(steps) else np.empty((len(outcome), 0))
-        score = ((inner ** 2) * (1 - reached) + ((1 - inner) ** 2) * reached) @ steps
-        return score + np.maximum(left[0, 0] - outcome, 0) + np.maximum(outcome - right[0, -1], 0) if len(steps) else np.abs(outcome - self.values[0])
+        score = ((inner**2) * (1 - reached) + ((1 - inner) ** 2) * reached) @ steps
+        return (
+            score + np.maximum(left[0, 0] - outcome, 0) + np.maximum(outcome - right[0, -1], 0)
+            if len(steps)
+            else np.abs(outcome - self.values[0])
+        )
 
 
 def _least(values: np.ndarray, cdf: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -118,7 +140,12 @@ def fit_distribution(
     "Learn what happens after forecasts, by isotonic distributional regression."
     forecast, outcome = np.asarray(forecast, dtype=float), np.asarray(outcome, dtype=float)
     if len(forecast) != len(outcome) or not len(outcome) or not (np.isfinite(forecast) & np.isfinite(outcome)).all():
-        raise DataError("there is no distribution to learn", found=f"{len(forecast)} forecasts and {len(outcome)} outcomes", expected="as many finite numbers of each", fix="leave out rows without a forecast or an outcome")
+        raise DataError(
+            "there is no distribution to learn",
+            found=f"{len(forecast)} forecasts and {len(outcome)} outcomes",
+            expected="as many finite numbers of each",
+            fix="leave out rows without a forecast or an outcome",
+        )
     order = np.argsort(forecast, kind="stable")
     values = np.unique(outcome)
     if len(values) > MOST_VALUES:
@@ -137,6 +164,7 @@ def fit_distribution(
 def _isotonic(forecast: np.ndarray, reached: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Groups of like forecasts, the values, and the falling curves nearest to what happened in the groups."
     from sklearn.isotonic import isotonic_regression
+
     bounds = np.linspace(0, len(forecast), max(1, min(GROUPS, len(forecast) // ROWS_A_GROUP)) + 1).astype(int)
     sizes = np.diff(bounds)
     counts = np.zeros((len(sizes), len(values)))

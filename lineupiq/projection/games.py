@@ -32,7 +32,8 @@ __all__ = ['GAME_MODELS', 'GAME_RULES', 'GAME_PAST', 'REDRAWS', 'CLIP', 'FIRST_L
 
 # %% ../../nbs/15a_projection/04a_games.ipynb #cc1535a5
 GAME_MODELS = {"home_win": "logistic", "margin": "ridge", "total": "ridge"}
-GAME_RULES = {"home_win": "elo", "margin": "elo", "total": "form"}  # elo: the rating's difference; form: what both sides scored and allowed so far
+# elo: the rating's difference; form: what both sides scored and allowed so far
+GAME_RULES = {"home_win": "elo", "margin": "elo", "total": "form"}
 GAME_PAST = 8  # seasons before this one that are forecast to calibrate by: one has 270 games, of which each says little
 
 
@@ -46,7 +47,8 @@ def _season_model(panel: Panel, season: int, model: str, keep: Path | None) -> B
     digest = panel_digest(own)
     if keep is not None and (keep / "bundle.json").is_file() and (found := load_bundle(keep)).about.get("rows_digest") == digest:
         return found
-    bundle = bundle_of(own, fit_fold(own, replace(fold, test=fold.val), ModelSpec(model), FitSettings(refit=True)))  # the last season chooses the penalty, and then trains too
+    # the last season chooses the penalty, and then trains too
+    bundle = bundle_of(own, fit_fold(own, replace(fold, test=fold.val), ModelSpec(model), FitSettings(refit=True)))
     bundle.about |= {"rows_digest": digest, "season": season}
     return bundle if keep is None else load_bundle(save_bundle(bundle, keep))
 
@@ -97,6 +99,7 @@ FIRST_LINE = 2  # past seasons from which the first line is learnt
 @dataclass(frozen=True)
 class Calibration:
     "From what is said to what is to be expected, and whether that held in past seasons."
+
     line: np.ndarray  # (2,) intercept and slope
     walked: np.ndarray  # (N,) of each past game, what would have been expected of it by the seasons before; NaN in the first seasons
     bias: tuple[float, float]  # 95 %: how far the mean outcome was from that, above 0 where more came than was expected
@@ -115,11 +118,16 @@ class Calibration:
         if not np.isfinite(self.walked).any():
             return f"fewer than {FIRST_LINE + 1} seasons of forecasts tell nothing of it"
         scale, unit = (100, "percentage points") if self.binary else (1, "points")
-        out = [] if self.bias[0] <= 0 <= self.bias[1] else [f"outcomes were {scale * self.bias[0]:+.1f} to {scale * self.bias[1]:+.1f} {unit} off what was said"]
+        out = (
+            []
+            if self.bias[0] <= 0 <= self.bias[1]
+            else [f"outcomes were {scale * self.bias[0]:+.1f} to {scale * self.bias[1]:+.1f} {unit} off what was said"]
+        )
         bold = "too bold" if self.slope[1] < 1 else "too timid" if self.slope[0] > 1 else ""
         return "; ".join(out + ([f"forecasts were {bold}: a step of 1 came to {self.slope[0]:.2f} to {self.slope[1]:.2f}"] if bold else []))
 
-    def mean(self,
+    def mean(
+        self,
         said: np.ndarray,  # (N,) chances or numbers
     ) -> np.ndarray:  # (N,)
         "The expected outcome after such forecasts."
@@ -144,7 +152,7 @@ def calibrate(
     for season in np.unique(seasons)[FIRST_LINE:]:
         before, mine = seasons < season, seasons == season
         walked[mine] = _stretched(_fitted_line(scale(said[before]), outcome[before], np.ones(before.sum()), binary), said[mine], binary)
-    there, ends = np.isfinite(walked), lambda v: tuple(float(q) for q in np.quantile(v, (.025, .975)))
+    there, ends = np.isfinite(walked), lambda v: tuple(float(q) for q in np.quantile(v, (0.025, 0.975)))
     bias = slope = (np.nan, np.nan)
     if there.any():
         x, y, weights = walked[there], outcome[there], _week_weights(weeks[there], REDRAWS, seed)
@@ -155,6 +163,7 @@ def calibrate(
 @dataclass
 class GameForecast:
     "Forecasts of one outcome: those of past games, made before them, and those of the coming week."
+
     target: str  # home_win, margin or total
     knows_line: bool  # the line is a feature
     model: str  # in use: a model's name, that of the rule, or market where the line itself was better
@@ -184,7 +193,7 @@ class GameForecast:
 
 def _loss(y: np.ndarray, said: np.ndarray, binary: bool) -> float:
     error = float(np.mean((y - said) ** 2))
-    return error if binary else error ** .5
+    return error if binary else error**0.5
 
 # %% ../../nbs/15a_projection/04a_games.ipynb #31525f84
 def forecast_game(
@@ -192,12 +201,19 @@ def forecast_game(
     season: int,  # of the coming week
     keep: Path | None = None,  # folder of the models; None: they are not kept
 ) -> GameForecast:
-    "Forecast an outcome of games for past seasons and for the coming week, by the model or by the rule, whichever was better in past seasons."
+    """Forecast an outcome of games for past seasons and for the coming week, by the model or by the rule, whichever was better in past
+    seasons."""
     target, knows_line = panel.meta.get("target", "home_win"), "spread_line" in panel.columns or "total_line" in panel.columns
     binary, model, seasons, known = panel.task == "binary", GAME_MODELS[target], panel.frame["season"].to_numpy(), panel.labelled
     first = max(season - GAME_PAST, int(seasons[known].min()) + 3)
     if not (known & (seasons >= first) & (seasons < season)).any():
-        raise DataError(f"the games of {season} cannot be forecast", where=panel.name, found=f"seasons {seasons[known].min()}-{seasons[known].max()}", expected=f"at least four seasons before {season}: three to train on, and one to see how good it is", fix="load more seasons of the schedule")
+        raise DataError(
+            f"the games of {season} cannot be forecast",
+            where=panel.name,
+            found=f"seasons {seasons[known].min()}-{seasons[known].max()}",
+            expected=f"at least four seasons before {season}: three to train on, and one to see how good it is",
+            fix="load more seasons of the schedule",
+        )
     rule, called = _rule_values(panel, target, knows_line)
     said = np.full(len(panel), np.nan)
     folder = None if keep is None else keep / f"games_{target}{'_market' * knows_line}"
@@ -206,13 +222,38 @@ def forecast_game(
         if len(rows):
             said[rows] = _said(_season_model(panel, year, model, folder and folder / f"{year}_{model}"), panel, rows)
     judged = known & (seasons >= first) & (seasons < season) & np.isfinite(said) & np.isfinite(rule)
-    losses = {name: _loss(panel.y[judged].astype(float), values[judged], binary) for name, values in ((model, said), (called, rule))} if judged.any() else {model: 0.0}
+    losses = (
+        {name: _loss(panel.y[judged].astype(float), values[judged], binary) for name, values in ((model, said), (called, rule))}
+        if judged.any()
+        else {model: 0.0}
+    )
     best = min(losses, key=lambda name: losses[name])
     told = said if best == model else np.where(np.isfinite(rule), rule, said)
     frame = panel.frame
-    table = pd.DataFrame({"game_id": frame["game_id"].to_numpy(), "season": seasons, "group": panel.groups, "time": frame["time"].array, "y": panel.y, "said": told, "rule": rule, "plain": frame[panel.rules["ewma"]].to_numpy(dtype=float) if "ewma" in panel.rules else np.nan} | {f"reference_{n}": frame[c].to_numpy() for n, c in panel.references.items()})
+    table = pd.DataFrame(
+        {
+            "game_id": frame["game_id"].to_numpy(),
+            "season": seasons,
+            "group": panel.groups,
+            "time": frame["time"].array,
+            "y": panel.y,
+            "said": told,
+            "rule": rule,
+            "plain": frame[panel.rules["ewma"]].to_numpy(dtype=float) if "ewma" in panel.rules else np.nan,
+        }
+        | {f"reference_{n}": frame[c].to_numpy() for n, c in panel.references.items()}
+    )
     past = known & (seasons >= first) & np.isfinite(told)
-    return GameForecast(target, knows_line, best, table[past].reset_index(drop=True), table[~known & np.isfinite(told)].drop(columns="y").reset_index(drop=True), losses, panel_digest(panel), float(panel.y[known].astype(float).mean()))
+    return GameForecast(
+        target,
+        knows_line,
+        best,
+        table[past].reset_index(drop=True),
+        table[~known & np.isfinite(told)].drop(columns="y").reset_index(drop=True),
+        losses,
+        panel_digest(panel),
+        float(panel.y[known].astype(float).mean()),
+    )
 
 
 def _rule_values(panel: Panel, target: str, knows_line: bool) -> tuple[np.ndarray, str]:
@@ -222,12 +263,13 @@ def _rule_values(panel: Panel, target: str, knows_line: bool) -> tuple[np.ndarra
     return panel.frame[column].to_numpy(dtype=float), name
 
 # %% ../../nbs/15a_projection/04a_games.ipynb #1daaebf9
-LEVELS_OF_AN_EDGE = (.1, .9)
+LEVELS_OF_AN_EDGE = (0.1, 0.9)
 
 
 @dataclass(frozen=True)
 class Worth:
     "The share of past differences to the line that came true."
+
     share: float  # of a difference of 1
     redrawn: np.ndarray  # (S,) the same on redrawn weeks
     games: int
@@ -237,10 +279,11 @@ class Worth:
     @property
     def ends(self) -> tuple[float, float]:
         "95 % of the share."
-        low, high = np.quantile(self.redrawn, (.025, .975))
+        low, high = np.quantile(self.redrawn, (0.025, 0.975))
         return float(low), float(high)
 
-    def edge(self,
+    def edge(
+        self,
         difference: np.ndarray,  # (N,) what is expected less the line
     ) -> np.ndarray:  # (N, 3) edge, lower and upper end
         "The expected gain beyond the line, with its ends."
@@ -261,7 +304,9 @@ def edge_worth(
         return None
     ahead, came = expected[there] - line[there], outcome[there] - line[there]
     weights = _week_weights(weeks[there], REDRAWS, seed)
-    return Worth(float(ahead @ came / (ahead @ ahead)), (weights @ (ahead * came)) / np.maximum(weights @ ahead ** 2, 1e-12), int(there.sum()))
+    return Worth(
+        float(ahead @ came / (ahead @ ahead)), (weights @ (ahead * came)) / np.maximum(weights @ ahead**2, 1e-12), int(there.sum())
+    )
 
 
 LEAST_GAMES = 100  # with a line, to say anything of it
@@ -276,7 +321,7 @@ def chance_interval(
     there = np.isfinite(line) & np.isfinite(expected)
     if there.sum() < LEAST_GAMES:
         return np.full(len(chance), np.nan), np.full(len(chance), np.nan)
-    low, high = np.quantile(_odds(line[there]) - _odds(expected[there]), (.1, .9))
+    low, high = np.quantile(_odds(line[there]) - _odds(expected[there]), (0.1, 0.9))
     return _chance(_odds(chance) + low), _chance(_odds(chance) + high)
 
 # %% ../../nbs/15a_projection/04a_games.ipynb #54f67433
@@ -287,20 +332,43 @@ SAID = {"home_win": "P(home)", "margin": "margin", "total": "total"}  # in sente
 @dataclass(repr=False)
 class WeekGames(Shown):
     "The games of a week."
+
     season: int
     week: int
     as_of: str
-    table: pd.DataFrame  # a row a game in order of kickoff: away, home, kickoff, and for each of SHORT what is expected, its interval, rule, model, market and edge
+    table: pd.DataFrame  # a row a game by kickoff: away, home; for each of SHORT the value, interval, rule, model, market, edge
     notes: list[str] = field(default_factory=list)  # what a reader must know of the numbers, in sentences
     losses: dict[str, dict[str, float]] = field(default_factory=dict)  # outcome -> name -> error in past seasons
     data: dict[str, str] = field(default_factory=dict)  # outcome -> digest of the rows that it was made of
     frequency: float = np.nan  # how often home sides have won so far
-    sources: dict[str, pd.DataFrame] = field(default_factory=dict)  # outcome -> coming games with the rules and references of its panel, as a record keeps them
+    # outcome -> coming games with the rules and references of its panel, as a record keeps them
+    sources: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def card(self) -> Card:
         "A card of the week's games, in short."
-        shown = [c for c in ("away", "home", "p_home", "margin", "margin_low", "margin_high", "total", "total_low", "total_high", "margin_market", "total_market") if c in self.table]
-        return Card(f"Games of week {self.week}, {self.season}", {"as of": self.as_of, "games": len(self.table)}, self.table[shown].round(2), self.notes)
+        shown = [
+            c
+            for c in (
+                "away",
+                "home",
+                "p_home",
+                "margin",
+                "margin_low",
+                "margin_high",
+                "total",
+                "total_low",
+                "total_high",
+                "margin_market",
+                "total_market",
+            )
+            if c in self.table
+        ]
+        return Card(
+            f"Games of week {self.week}, {self.season}",
+            {"as of": self.as_of, "games": len(self.table)},
+            self.table[shown].round(2),
+            self.notes,
+        )
 
 
 def _columns(blind: GameForecast, aware: GameForecast | None, market: Mapping[str, float]) -> pd.DataFrame:
@@ -309,15 +377,22 @@ def _columns(blind: GameForecast, aware: GameForecast | None, market: Mapping[st
     said, mean = coming["said"].to_numpy(), spread.mean(coming["said"].to_numpy())
     out = pd.DataFrame({"game_id": coming["game_id"], "time": coming["time"].array, short: mean})
     if blind.binary:
-        out[f"{short}_low"], out[f"{short}_high"] = chance_interval(mean, spread.walked, blind.past["game_id"].map(market).to_numpy(dtype=float))
+        out[f"{short}_low"], out[f"{short}_high"] = chance_interval(
+            mean, spread.walked, blind.past["game_id"].map(market).to_numpy(dtype=float)
+        )
     else:
         out[[f"{short}_low", f"{short}_middle", f"{short}_high"]] = blind.distribution.quantiles(said, LEVELS)
     out[f"{short}_rule"], out[f"{short}_model"] = coming["rule"], blind.model
     if aware is not None:
         line, worth = coming["game_id"].map(market).to_numpy(dtype=float), _worth(blind, market)
         out[f"{short}_market"] = line
-        out[[f"{short}_edge", f"{short}_edge_low", f"{short}_edge_high"]] = worth.edge(mean - line) if spread.holds and worth is not None else np.nan
-        other = pd.Series(aware.coming["said"].to_numpy() if aware.model == "market" else aware.calibration.mean(aware.coming["said"].to_numpy()), index=aware.coming["game_id"])
+        out[[f"{short}_edge", f"{short}_edge_low", f"{short}_edge_high"]] = (
+            worth.edge(mean - line) if spread.holds and worth is not None else np.nan
+        )
+        other = pd.Series(
+            aware.coming["said"].to_numpy() if aware.model == "market" else aware.calibration.mean(aware.coming["said"].to_numpy()),
+            index=aware.coming["game_id"],
+        )
         out[f"{short}_with_line"], out[f"{short}_with_line_model"] = out["game_id"].map(other), aware.model
     return out
 
@@ -325,24 +400,44 @@ def _columns(blind: GameForecast, aware: GameForecast | None, market: Mapping[st
 def _worth(blind: GameForecast, market: Mapping[str, float]) -> Worth | None:
     "What past differences to the line were worth."
     past = blind.past
-    return edge_worth(blind.calibration.walked, past["y"].to_numpy(dtype=float), past["game_id"].map(market).to_numpy(dtype=float), past["group"].to_numpy())
+    return edge_worth(
+        blind.calibration.walked,
+        past["y"].to_numpy(dtype=float),
+        past["game_id"].map(market).to_numpy(dtype=float),
+        past["group"].to_numpy(),
+    )
 
 
 def _notes(blind: GameForecast, aware: GameForecast | None, market: Mapping[str, float]) -> list[str]:
     "What must be said of a target's numbers."
     name, digits, first, last = SAID[blind.target], 4 if blind.binary else 2, blind.past["season"].min(), blind.past["season"].max()
     errors = lambda told: ", ".join(f"{k} {v:.{digits}f}" for k, v in told.items())  # noqa: E731
-    out = [f"{name}: in use is {blind.model}; {'Brier score' if blind.binary else 'root mean squared error'} in past seasons: {errors(blind.losses)} ({len(blind.past):,} games of {first} to {last})."]
+    out = [
+        f"{name}: in use is {blind.model}; {'Brier score' if blind.binary else 'root mean squared error'} in past seasons: "
+        f"{errors(blind.losses)} ({len(blind.past):,} games of {first} to {last})."
+    ]
     if aware is None:
         return out
     if not blind.calibration.holds:
         out.append(f"{name}: no edge is shown, since past forecasts were not calibrated: {blind.calibration.why_not()}.")
     if (worth := _worth(blind, market)) is not None:
-        walked, y, line = blind.calibration.walked, blind.past["y"].to_numpy(dtype=float), blind.past["game_id"].map(market).to_numpy(dtype=float)
+        walked, y, line = (
+            blind.calibration.walked,
+            blind.past["y"].to_numpy(dtype=float),
+            blind.past["game_id"].map(market).to_numpy(dtype=float),
+        )
         there = np.isfinite(line) & np.isfinite(walked)
         ours, theirs = (_loss(y[there], v[there], blind.binary) for v in (walked, line))
-        out.append(f"{name}: {'the line was the better forecast' if theirs < ours else 'no worse than the line'} in {worth.games:,} past games ({theirs:.{digits}f}, without it {ours:.{digits}f}); of a difference of 1 to it, {worth.share:.2f} [{worth.ends[0]:.2f}, {worth.ends[1]:.2f}] came true{'' if worth.ends[0] > 0 else ', so that chance alone could explain any edge here'}.")
-    return [*out, f"{name} with the line: {'the line itself, which no model that knows it has beaten' if aware.model == 'market' else aware.model} ({errors(aware.losses)})."]
+        out.append(
+            f"{name}: {'the line was the better forecast' if theirs < ours else 'no worse than the line'} in {worth.games:,} past games "
+            f"({theirs:.{digits}f}, without it {ours:.{digits}f}); of a difference of 1 to it, {worth.share:.2f} [{worth.ends[0]:.2f}, "
+            f"{worth.ends[1]:.2f}] came true{'' if worth.ends[0] > 0 else ', so that chance alone could explain any edge here'}."
+        )
+    return [
+        *out,
+        f"{name} with the line: {'the line itself, which no model that knows it has beaten' if aware.model == 'market' else aware.model} "
+        f"({errors(aware.losses)}).",
+    ]
 
 # %% ../../nbs/15a_projection/04a_games.ipynb #247ee222
 LINES_OF = {"home_win": "market_prob", "margin": "spread_line", "total": "total_line"}
@@ -358,7 +453,15 @@ def _markets(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, float]]:
 def _weeks_games(schedules: pd.DataFrame, season: int, week: int) -> pd.DataFrame:
     "Who plays whom, and when."
     mine = schedules[(schedules["season"] == season) & (schedules["week"] == week)].sort_values(["kickoff", "game_id"], kind="stable")
-    return pd.DataFrame({"game_id": mine["game_id"], "away": mine["away_team"], "home": mine["home_team"], "kickoff": mine["kickoff"].array, "neutral": (mine["location"] == "Neutral").to_numpy()}).reset_index(drop=True)
+    return pd.DataFrame(
+        {
+            "game_id": mine["game_id"],
+            "away": mine["away_team"],
+            "home": mine["home_team"],
+            "kickoff": mine["kickoff"].array,
+            "neutral": (mine["location"] == "Neutral").to_numpy(),
+        }
+    ).reset_index(drop=True)
 
 
 def project_games(
@@ -388,7 +491,16 @@ def project_games(
         if target == "home_win":
             done.frequency = blind.usual
     if not any(c.endswith("_market") for c in done.table):
-        done.notes.insert(0, "The closing lines are not known yet, so neither they nor an edge are shown." if as_of == "tuesday" else "The schedule has no lines of these games.")
+        done.notes.insert(
+            0,
+            "The closing lines are not known yet, so neither they nor an edge are shown."
+            if as_of == "tuesday"
+            else "The schedule has no lines of these games.",
+        )
     if (open_ := done.table[done.table["time"].isna()]).shape[0]:
-        done.notes.append("Not forecast, since a side's game before was not over, or it had none yet: " + ", ".join(f"{a} at {h}" for a, h in zip(open_["away"], open_["home"], strict=True)) + ".")
+        done.notes.append(
+            "Not forecast, since a side's game before was not over, or it had none yet: "
+            + ", ".join(f"{a} at {h}" for a, h in zip(open_["away"], open_["home"], strict=True))
+            + "."
+        )
     return done

@@ -19,9 +19,16 @@ __all__ = ['HEADS', 'SPAN', 'ZONE', 'ABOUT', 'ABOUT_LINE', 'games_section']
 HEADS = {"p_home": "P(home)", "margin": "Margin", "total": "Total"}
 SPAN = "10 · 50 · 90 %"  # head of the ends of one game; a phone leaves the middle out
 ZONE = "America/New_York"  # in which kickoffs are announced
-ABOUT = ("Margins count for the home side: above 0 it wins, as a line above 0 favours it. 10 · 50 · 90 % of margin and total are what one game stays below with that chance; those of P(home) hold where the chance by the closing line ended "
-         "in eight of ten past games with such a forecast. Rule: the rating's, and of the total what both sides scored and allowed so far.")
-ABOUT_LINE = " Line: the closing spread and total, and the chance without the bookmaker's share. Edge: what is to be expected beyond the line, the difference to it times the share of such differences that came true, with 10 and 90 %. With line: by a model that knows the line."
+ABOUT = (
+    "Margins count for the home side: above 0 it wins, as a line above 0 favours it. 10 · 50 · 90 % of margin and total are what one game "
+    "stays below with that chance; those of P(home) hold where the chance by the closing line ended "
+    "in eight of ten past games with such a forecast. Rule: the rating's, and of the total what both sides scored and allowed so far."
+)
+ABOUT_LINE = (
+    " Line: the closing spread and total, and the chance without the bookmaker's share. Edge: what is to be expected beyond the "
+    "line, the difference to it times the share of such differences that came true, with 10 and 90 %. With line: by a model that knows the "
+    "line."
+)
 
 
 def _told(value: float, short: str, signed: bool = False, digits: int = 1) -> str:
@@ -52,12 +59,23 @@ def _span(row: Mapping, short: str) -> str:
 def _target_cells(row: Mapping, short: str, lined: bool) -> list[str]:
     "What a row says of one outcome."
     value = row[short]
-    out = [_cell(f"<b>{_told(value, short)}</b>", value, "g"), _cell(_span(row, short), row[f"{short}_high"] - row[f"{short}_low"], "soft" if short != "p_home" else "soft low")]
+    out = [
+        _cell(f"<b>{_told(value, short)}</b>", value, "g"),
+        _cell(_span(row, short), row[f"{short}_high"] - row[f"{short}_low"], "soft" if short != "p_home" else "soft low"),
+    ]
     if lined:
         edge = _told(row[f"{short}_edge"], short, True)
         scale = 100 if short == "p_home" else 1
-        ends = f' <span class="soft">[{scale * row[f"{short}_edge_low"]:+.1f}, {scale * row[f"{short}_edge_high"]:+.1f}]</span>' if edge else ""
-        out += [_cell(_told(row[f"{short}_market"], short), row[f"{short}_market"], "low"), _cell((edge or "not calibrated") + ends, row[f"{short}_edge"], "low"), _cell(_told(row[f"{short}_with_line"], short), row[f"{short}_with_line"], "low")]
+        ends = (
+            f' <span class="soft">[{scale * row[f"{short}_edge_low"]:+.1f}, {scale * row[f"{short}_edge_high"]:+.1f}]</span>'
+            if edge
+            else ""
+        )
+        out += [
+            _cell(_told(row[f"{short}_market"], short), row[f"{short}_market"], "low"),
+            _cell((edge or "not calibrated") + ends, row[f"{short}_edge"], "low"),
+            _cell(_told(row[f"{short}_with_line"], short), row[f"{short}_with_line"], "low"),
+        ]
     moved = [_cell(_told(row[f"{short}_change"], short, True), row[f"{short}_change"], "low")] if f"{short}_change" in row else []
     return [*out, _cell(_told(row[f"{short}_rule"], short), row[f"{short}_rule"], "soft low"), *moved]
 
@@ -67,7 +85,11 @@ def _row(row: Mapping, shorts: list[str], lined: Mapping[str, bool]) -> str:
     away, home = (html.escape(str(row[c])) for c in ("away", "home"))
     kickoff = row["kickoff"].tz_convert(ZONE)
     place = ' <span class="soft" title="on neutral ground">n</span>' if row["neutral"] else ""
-    out = [f'<td class="t">{away}</td>', f'<td class="t">{home}{place}</td>', f'<td class="t low" data-v="{kickoff.timestamp():.0f}" title="{kickoff:%d %B %Y}">{kickoff:%a %H:%M}</td>']
+    out = [
+        f'<td class="t">{away}</td>',
+        f'<td class="t">{home}{place}</td>',
+        f'<td class="t low" data-v="{kickoff.timestamp():.0f}" title="{kickoff:%d %B %Y}">{kickoff:%a %H:%M}</td>',
+    ]
     for short in shorts:
         out += _target_cells(row, short, lined[short])
     who = html.escape(f"{row['away']} {row['home']}".lower(), quote=True)
@@ -91,5 +113,9 @@ def games_section(
     caption = f"In use: {models}. {ABOUT}{ABOUT_LINE if any(lined.values()) else ''}"
     rows = "\n".join(_row(row, shorts, lined) for row in table.to_dict("records"))
     notes = "".join(f"<li>{html.escape(n)}</li>" for n in games.notes)
-    return ('<section id="games"><h2>Games</h2><div class="scroll"><table class="week"><thead><tr>' + "".join(f'<th scope="col" class="{c}">{html.escape(n).replace("50 · ", "<span class=low>50 · </span>")}</th>' for n, c in head)
-            + f'</tr></thead><tbody>{rows}</tbody></table></div><p class="about">{html.escape(caption)}</p><ul class="notes">{notes}</ul></section>')
+    return (
+        '<section id="games"><h2>Games</h2><div class="scroll"><table class="week"><thead><tr>'
+        + "".join(f'<th scope="col" class="{c}">{html.escape(n).replace("50 · ", "<span class=low>50 · </span>")}</th>' for n, c in head)
+        + f'</tr></thead><tbody>{rows}</tbody></table></div><p class="about">{html.escape(caption)}</p><ul '
+        f'class="notes">{notes}</ul></section>'
+    )

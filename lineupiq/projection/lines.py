@@ -37,7 +37,8 @@ LINES: dict[str, tuple[str, ...]] = {  # position -> statistics that scoring nee
     "WR": ("targets", "receptions", "receiving_yards", "receiving_tds", "rushing_yards", "fumbles_lost"),
     "TE": ("targets", "receptions", "receiving_yards", "receiving_tds", "fumbles_lost"),
 }
-VOLUME = {"QB": "passing_yards", "RB": "carries", "WR": "targets", "TE": "targets"}  # the line that puts a team's players of a position in order
+# the line that puts a team's players of a position in order
+VOLUME = {"QB": "passing_yards", "RB": "carries", "WR": "targets", "TE": "targets"}
 FUMBLES = ("sack_fumbles_lost", "rushing_fumbles_lost", "receiving_fumbles_lost")
 
 
@@ -57,7 +58,13 @@ def coming_week(
     last = schedules.loc[schedules["home_score"].notna(), "kickoff"].max()
     later = schedules[schedules["home_score"].isna() & ~(schedules["kickoff"] <= last)].sort_values("kickoff")
     if later.empty:
-        raise DataError("there is no coming week", where="table schedules", found=f"last game {schedules['kickoff'].max()}", expected="games without a score after the last one played", fix="say which week of the past (season=, week=; --season, --week), or load a schedule that goes on")
+        raise DataError(
+            "there is no coming week",
+            where="table schedules",
+            found=f"last game {schedules['kickoff'].max()}",
+            expected="games without a score after the last one played",
+            fix="say which week of the past (season=, week=; --season, --week), or load a schedule that goes on",
+        )
     return int(later["season"].iloc[0]), int(later["week"].iloc[0])
 
 
@@ -71,7 +78,13 @@ def tables_of_week(
     games = tables["schedules"]
     mine = (games["season"] == season) & (games["week"] == week)
     if not mine.any():
-        raise NotFound("the schedule has no such week", where="table schedules", found=f"season {season}, week {week}", expected=f"seasons {games['season'].min()}-{games['season'].max()}", fix="say another week, or load a schedule that has it")
+        raise NotFound(
+            "the schedule has no such week",
+            where="table schedules",
+            found=f"season {season}, week {week}",
+            expected=f"seasons {games['season'].min()}-{games['season'].max()}",
+            fix="say another week, or load a schedule that has it",
+        )
     if as_of not in ("tuesday", "kickoff"):
         raise ConfigError(f"unknown moment of a week '{as_of}'", where="as_of (--as-of)", expected="tuesday or kickoff")
     moments = week_moments(games, TUESDAY).set_index(["season", "week"])["decided"]
@@ -80,7 +93,8 @@ def tables_of_week(
     first = games.loc[mine, "kickoff"].min()
     out = tables_until(tables, first - pd.Timedelta(minutes=1))
     there, results = mine | (games["kickoff"] < first), ("home_score", "away_score", "result", "total", "overtime")
-    schedules = out["schedules"].assign(**{c: games[c] for c in games.columns if c not in results})[there].reset_index(drop=True)  # later games are left out: rows half blank would be in no week
+    # later games are left out: rows half blank would be in no week
+    schedules = out["schedules"].assign(**{c: games[c] for c in games.columns if c not in results})[there].reset_index(drop=True)
     return out | {"schedules": schedules, **_at_kickoff(tables, games[mine], season, week)}
 
 
@@ -92,7 +106,11 @@ def _at_kickoff(tables: Mapping[str, pd.DataFrame], games: pd.DataFrame, season:
         table = tables[kind]
         if len(table):
             of_week = (table["season"] == season) & (table["week"] == week)
-            timely = table[column] <= (table["team"].map(start) if "team" in table else games["kickoff"].min()) if kind == "injuries" else of_week
+            timely = (
+                table[column] <= (table["team"].map(start) if "team" in table else games["kickoff"].min())
+                if kind == "injuries"
+                else of_week
+            )
             out[kind] = table[(table[column] < games["kickoff"].min()) | (of_week & timely)]
     return out
 
@@ -103,6 +121,7 @@ PAST = 3  # seasons before this one that are forecast to choose by, and to learn
 @dataclass(frozen=True)
 class Candidate:
     "A model that may forecast a line, and the rows that it learns from."
+
     model: str  # its name in the registry
     lineups: bool = False  # the rows know who starts, who is out and who is listed where
     pooled: bool = False  # they are those of all positions that have the statistic, which is known of each
@@ -125,7 +144,12 @@ def read_candidate(
     model, *more = text.split("+")
     words = ("lineups", "pooled")
     if odd := [w for w in more if w not in words]:
-        raise ConfigError(f"a model with an unknown addition '{odd[0]}'{did_you_mean(odd[0], words)}", where="model (--model)", found=text, expected="a model's name, then +lineups (who starts and who is out) or +pooled (learnt from all positions), or both")
+        raise ConfigError(
+            f"a model with an unknown addition '{odd[0]}'{did_you_mean(odd[0], words)}",
+            where="model (--model)",
+            found=text,
+            expected="a model's name, then +lineups (who starts and who is out) or +pooled (learnt from all positions), or both",
+        )
     return Candidate(model, *(w in more for w in words))
 
 
@@ -139,13 +163,21 @@ def pooled_panel(
     features = {f.name: f for part in parts.values() for f in part.features}
     first = next(iter(parts.values()))
     frame = pd.concat([part.frame.assign(position=position) for position, part in parts.items()], ignore_index=True)
-    pool = make_panel(frame, [*features.values(), Feature("position", "category", "QB, RB, WR or TE", levels=tuple(parts))], task=first.task, name=first.name, label_kind=first.label_kind, cleaning=Cleaning(sort=True, missing_target="upcoming"))
+    pool = make_panel(
+        frame,
+        [*features.values(), Feature("position", "category", "QB, RB, WR or TE", levels=tuple(parts))],
+        task=first.task,
+        name=first.name,
+        label_kind=first.label_kind,
+        cleaning=Cleaning(sort=True, missing_target="upcoming"),
+    )
     return replace(pool, meta={"target": first.meta["target"], "positions": list(parts)}, shown=first.shown)
 
 
 @dataclass
 class LineRows:
     "The rows of a week's lines, for any candidate; each panel is made once."
+
     tables: Mapping[str, pd.DataFrame]  # as they stood before the week
     as_of: str  # tuesday or kickoff
     first_season: int = 2012  # of the rows
@@ -153,11 +185,7 @@ class LineRows:
 
     __repr__ = brief
 
-    def of(self,
-        position: str,
-        statistic: str,
-        candidate: Candidate,
-    ) -> Panel:
+    def of(self, position: str, statistic: str, candidate: Candidate) -> Panel:
         "The panel that a candidate learns from and forecasts."
         if not candidate.pooled:
             return self._own(position, statistic, candidate.lineups)
@@ -169,12 +197,18 @@ class LineRows:
     def positions(self, statistic: str) -> list[str]:
         "Who has a statistic that varies."
         stats = self.tables["player_stats"]
-        return [p for p, names in LINES.items() if statistic in names and statistic in stats and stats.loc[stats["position"] == p, statistic].nunique() > 1]
+        return [
+            p
+            for p, names in LINES.items()
+            if statistic in names and statistic in stats and stats.loc[stats["position"] == p, statistic].nunique() > 1
+        ]
 
-    def fitting(self,
+    def fitting(
+        self,
         position: str,
         statistic: str,
-        candidates: Sequence[str | Candidate] | None = None,  # names of models, or candidates; None: CANDIDATES, without line-ups where no table has any
+        # names of models, or candidates; None: CANDIDATES, without line-ups where no table has any
+        candidates: Sequence[str | Candidate] | None = None,
     ) -> list[Candidate]:
         "The candidates of a line; a pool of one position is no pool."
         if candidates is None:
@@ -205,6 +239,7 @@ class LineRows:
 @dataclass
 class LineForecast:
     "Forecasts of a statistic: those of past games, made before them, and those of the coming week."
+
     position: str
     statistic: str
     model: str  # in use: a candidate's title, ewma for the rule, or a version in production
@@ -234,7 +269,12 @@ def season_fold(
     "Train on the seasons before the last, stop by the last one, forecast this one."
     seasons = panel.frame["season"].to_numpy()
     known = panel.labelled
-    return Fold(np.flatnonzero(known & (seasons < season - 1)), np.flatnonzero(seasons == season), np.flatnonzero(known & (seasons == season - 1)), season)
+    return Fold(
+        np.flatnonzero(known & (seasons < season - 1)),
+        np.flatnonzero(seasons == season),
+        np.flatnonzero(known & (seasons == season - 1)),
+        season,
+    )
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #a3608e40
 def _usable(panel: Panel, fold: Fold) -> Panel:
@@ -247,7 +287,13 @@ def _trained(panel: Panel, season: int, model: str, keep: Path | None) -> Bundle
     "The model of a season: trained here, or read if it was trained on the very same rows before."
     fold = season_fold(panel, season)
     if not len(fold.train) or not len(fold.val):
-        raise DataError(f"season {season} cannot be forecast", where=panel.name, found=f"{len(fold.train)} and {len(fold.val)} rows of the seasons before it", expected="two seasons before it", fix="load more seasons, or begin later")
+        raise DataError(
+            f"season {season} cannot be forecast",
+            where=panel.name,
+            found=f"{len(fold.train)} and {len(fold.val)} rows of the seasons before it",
+            expected="two seasons before it",
+            fix="load more seasons, or begin later",
+        )
     before = panel.take(np.concatenate([fold.train, fold.val]))
     fold = season_fold(before, season)
     own = _usable(before, fold)
@@ -262,6 +308,7 @@ def _trained(panel: Panel, season: int, model: str, keep: Path | None) -> Bundle
 @dataclass(frozen=True)
 class LiveLine:
     "A version in production that forecasts a line."
+
     name: str  # of the store
     version: str
     bundle: Bundle
@@ -286,7 +333,8 @@ def forecast_line(
     candidates: Sequence[str | Candidate] = ("lightgbm",),  # models that may forecast; the rule always stands beside them
     keep: Path | None = None,  # folder of the models; None: they are not kept
     live: LiveLine | None = None,  # a version that forecasts the coming week from the rows of `panel`; None: the season's own model
-    rows: Callable[[Candidate], Panel] | None = None,  # what a candidate learns from and forecasts; None: `panel`, which is enough for models by their names
+    # what a candidate learns from and forecasts; None: `panel`, which is enough for models by their names
+    rows: Callable[[Candidate], Panel] | None = None,
 ) -> LineForecast:
     "Forecast a statistic for past seasons and for the coming week, by what was best in the past seasons or by what is in production."
     position, statistic = panel.meta["position"], panel.meta["target"]
@@ -294,9 +342,21 @@ def forecast_line(
     first = max(season - PAST, int(seasons[known].min()) + 2)
     judged = known & (seasons >= first) & (seasons < season)
     if not judged.any():
-        raise DataError(f"{position} {statistic} cannot be forecast for {season}", where=panel.name, found=f"seasons {seasons[known].min()}-{seasons[known].max()}", expected=f"{PAST} seasons before {season}, and two more to train the first of them on", fix="load more seasons")
+        raise DataError(
+            f"{position} {statistic} cannot be forecast for {season}",
+            where=panel.name,
+            found=f"seasons {seasons[known].min()}-{seasons[known].max()}",
+            expected=f"{PAST} seasons before {season}, and two more to train the first of them on",
+            fix="load more seasons",
+        )
     if live is not None and (gone := [f.name for f in live.bundle.features if f.name not in panel.frame]):
-        raise DataError(f"{live.title} is in production and cannot forecast these rows", where=panel.name, found=f"no column {', '.join(gone[:3])}", expected="the tables that it was trained on", fix="add the tables, or name models that may be used instead (model=, --model)")
+        raise DataError(
+            f"{live.title} is in production and cannot forecast these rows",
+            where=panel.name,
+            found=f"no column {', '.join(gone[:3])}",
+            expected="the tables that it was trained on",
+            fix="add the tables, or name models that may be used instead (model=, --model)",
+        )
     wanted = [Candidate(live.kind, live.lineups)] if live is not None else [Candidate(c) if isinstance(c, str) else c for c in candidates]
     sources = {c.title: _Source(c, panel, panel if live is not None or rows is None else rows(c), keep) for c in wanted}
     if rows is None and live is None and (odd := [c.title for c in wanted if c.lineups or c.pooled]):
@@ -322,13 +382,22 @@ def _rule(panel: Panel) -> np.ndarray:
 # %% ../../nbs/15a_projection/03_lines.ipynb #e47a0e0a
 class _Source:
     "A candidate with its rows, its models and what they say of a line's own rows."
+
     def __init__(self, candidate: Candidate, line: Panel, panel: Panel, keep: Path | None) -> None:
         position, statistic = line.meta["position"], line.meta["target"]
         mine = panel.frame["position"] == position if candidate.pooled else np.ones(len(panel), dtype=bool)
         self.candidate, self.panel, self.at, self.bundle = candidate, panel, np.flatnonzero(mine), None
         same = ["symbol", "season", "group"]
-        if len(self.at) != len(line) or not panel.frame.iloc[self.at][same].reset_index(drop=True).equals(line.frame[same].reset_index(drop=True)):
-            raise DataError(f"other rows than the line's for {candidate.title}", where=f"{position} {statistic}", found=f"{len(self.at)} rows", expected=f"the {len(line)} rows of the line, in their order", fix="make both panels of the same tables and moment")
+        if len(self.at) != len(line) or not panel.frame.iloc[self.at][same].reset_index(drop=True).equals(
+            line.frame[same].reset_index(drop=True)
+        ):
+            raise DataError(
+                f"other rows than the line's for {candidate.title}",
+                where=f"{position} {statistic}",
+                found=f"{len(self.at)} rows",
+                expected=f"the {len(line)} rows of the line, in their order",
+                fix="make both panels of the same tables and moment",
+            )
         self.keep = None if keep is None else keep / f"{'all' if candidate.pooled else position}_{statistic}"
 
     def trained(self, season: int) -> Bundle:
@@ -349,10 +418,13 @@ class _Source:
         self.bundle = self.trained(season) if bundle is None else bundle
 
     def predicted(self, bundle: Bundle, rows: np.ndarray) -> np.ndarray:
-        "Forecasts of rows of the line, by their places in it; none below the least that is possible of a count, and before a first game what stands for it."
+        """Forecasts of rows of the line, by their places in it; none below the least that is possible of a count, and before a first game
+        what stands for it."""
         said = bundle.predict(self.panel, self.at[rows])["prediction"].to_numpy(dtype=float)
         said = np.maximum(said, 0) if self.panel.label_kind == "count" else said
-        debut = self.panel.frame["debut"].to_numpy(dtype=float)[self.at[rows]] if "debut" in self.panel.frame else np.full(len(rows), np.nan)
+        debut = (
+            self.panel.frame["debut"].to_numpy(dtype=float)[self.at[rows]] if "debut" in self.panel.frame else np.full(len(rows), np.nan)
+        )
         return np.where(np.isfinite(debut), debut, said)
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #b8b1b361
@@ -363,13 +435,27 @@ def _line(panel: Panel, model: str, said: np.ndarray, rule: np.ndarray, first: i
     "The forecasts as tables."
     frame, known = panel.frame, panel.labelled
     shown = {name: frame[column].to_numpy() for name, column in panel.shown.items()}
-    table = pd.DataFrame({"player_id": frame["symbol"].to_numpy(), **shown, "game_id": frame["game_id"].to_numpy(), "season": frame["season"].to_numpy(), "week": (panel.groups % 100).astype(int), "time": frame["time"], "y": panel.y, "forecast": said, "rule": rule})
+    table = pd.DataFrame(
+        {
+            "player_id": frame["symbol"].to_numpy(),
+            **shown,
+            "game_id": frame["game_id"].to_numpy(),
+            "season": frame["season"].to_numpy(),
+            "week": (panel.groups % 100).astype(int),
+            "time": frame["time"],
+            "y": panel.y,
+            "forecast": said,
+            "rule": rule,
+        }
+    )
     past = table[known & (table["season"] >= first).to_numpy() & np.isfinite(said)].reset_index(drop=True)
     rows = np.flatnonzero(~known & np.isfinite(said))
     begins = frame["debut_of"].iloc[rows] if "debut_of" in frame else pd.Series(None, index=rows, dtype="object")
     why = [w if b is None or pd.isna(b) else b for w, b in zip(_reasons(rows, source), begins, strict=True)]
     coming = table.iloc[rows].drop(columns="y").assign(why=why).reset_index(drop=True)
-    return LineForecast(panel.meta["position"], panel.meta["target"], model, past, coming, {}, panel_digest(panel if source is None else source.panel))
+    return LineForecast(
+        panel.meta["position"], panel.meta["target"], model, past, coming, {}, panel_digest(panel if source is None else source.panel)
+    )
 
 
 def _reasons(rows: np.ndarray, source: _Source | None) -> list[str]:
@@ -377,6 +463,7 @@ def _reasons(rows: np.ndarray, source: _Source | None) -> list[str]:
     if source is None or not len(rows):
         return [""] * len(rows)
     from lineupiq.report.explain import contributions
+
     bundle, background = source.bundle, None
     maker = bundle.maker(source.panel)
     X = maker.rows(source.at[rows])

@@ -18,7 +18,18 @@ from ..core.display import Card, Shown
 from ..data.players import POSITIONS
 from .chance import chance_to_play, used_before
 from .dependence import draw_ranks, learn_patterns, places
-from .lines import LINES, VOLUME, Candidate, LineForecast, LineRows, LiveLine, coming_week, forecast_line, tables_of_week, with_fumbles
+from lineupiq.projection.lines import (
+    LINES,
+    VOLUME,
+    Candidate,
+    LineForecast,
+    LineRows,
+    LiveLine,
+    coming_week,
+    forecast_line,
+    tables_of_week,
+    with_fumbles,
+)
 
 log = logging.getLogger("lineupiq")
 
@@ -26,28 +37,38 @@ log = logging.getLogger("lineupiq")
 __all__ = ['log', 'LEVELS', 'Week', 'past_ranks', 'draw_week', 'project_week']
 
 # %% ../../nbs/15a_projection/04_week.ipynb #4e30b9ac
-LEVELS = (.1, .5, .9)
+LEVELS = (0.1, 0.5, 0.9)
 
 
 @dataclass(repr=False)
 class Week(Shown):
     "The projections of a week: players, lines, draws, games."
+
     season: int
     week: int
     as_of: str
-    players: pd.DataFrame  # a row a player: player_id, player, position, team, opponent, game_id, time (of the forecast), kickoff, play, played_rule
-    lines: pd.DataFrame  # a row a player and statistic: player_id, position, statistic, if_playing, projection, rule, low, middle, high, any, model, why
-    draws: dict[str, np.ndarray] = field(default_factory=dict)  # statistic -> (S, P) float32, columns as `players`; 0 where a player does not play
+    # a row a player: player_id, player, position, team, opponent, game_id, time (of the forecast), kickoff, play, played_rule
+    players: pd.DataFrame
+    # a row a player and statistic: player_id, position, statistic, if_playing, projection, rule, low, middle, high, any, model, why
+    lines: pd.DataFrame
+    # statistic -> (S, P) float32, columns as `players`; 0 where a player does not play
+    draws: dict[str, np.ndarray] = field(default_factory=dict)
     losses: dict[str, dict[str, float]] = field(default_factory=dict)  # line -> model -> error in past seasons
     data: dict[str, str] = field(default_factory=dict)  # line -> digest of the rows that it was made of
     live: set[str] = field(default_factory=set)  # lines that a version in production forecasts
 
     def card(self) -> Card:
         "The best of each position by the line that says most of it."
-        shown = [self.lines[(self.lines["position"] == p) & (self.lines["statistic"] == VOLUME[p])].nlargest(3, "projection") for p in POSITIONS]
+        shown = [
+            self.lines[(self.lines["position"] == p) & (self.lines["statistic"] == VOLUME[p])].nlargest(3, "projection") for p in POSITIONS
+        ]
         best = pd.concat(shown).merge(self.players[["player_id", "player", "team", "opponent", "play"]], on="player_id")
         table = best[["position", "player", "team", "opponent", "play", "statistic", "projection", "low", "high", "model"]]
-        return Card(f"Week {self.week} of {self.season}", {"as of": self.as_of, "players": len(self.players), "lines": len(self.lines)}, table.round(2))
+        return Card(
+            f"Week {self.week} of {self.season}",
+            {"as of": self.as_of, "players": len(self.players), "lines": len(self.lines)},
+            table.round(2),
+        )
 
 # %% ../../nbs/15a_projection/04_week.ipynb #9a6595c0
 def _line_rows(line: LineForecast, players: pd.DataFrame) -> pd.DataFrame:
@@ -56,8 +77,22 @@ def _line_rows(line: LineForecast, players: pd.DataFrame) -> pd.DataFrame:
     spread, forecast = line.distribution, coming["forecast"].to_numpy()
     low, middle, high = spread.quantiles(forecast, LEVELS).T
     mean = spread.mean(forecast)
-    return pd.DataFrame({"player_id": coming["player_id"], "position": line.position, "statistic": line.statistic, "if_playing": mean, "projection": mean * coming["play"], "rule": coming["rule"], "low": low, "middle": middle, "high": high,
-                         "any": spread.above(forecast, 0) * coming["play"], "model": line.model, "why": coming["why"]})
+    return pd.DataFrame(
+        {
+            "player_id": coming["player_id"],
+            "position": line.position,
+            "statistic": line.statistic,
+            "if_playing": mean,
+            "projection": mean * coming["play"],
+            "rule": coming["rule"],
+            "low": low,
+            "middle": middle,
+            "high": high,
+            "any": spread.above(forecast, 0) * coming["play"],
+            "model": line.model,
+            "why": coming["why"],
+        }
+    )
 
 
 def _players(lines: Sequence[LineForecast]) -> pd.DataFrame:
@@ -121,7 +156,13 @@ def _learnable(stats: pd.DataFrame, lines: Sequence[tuple[str, str]]) -> list[tu
     if gone := [f"{p} {s}" for p, s in lines if (p, s) not in varied]:
         log.warning("left out, since the statistics do not have them or they are always the same: %s", ", ".join(gone))
     if not varied:
-        raise DataError("there is no line to forecast", where="table player_stats", found=", ".join(f"{p} {s}" for p, s in lines), expected="statistics that differ", fix="load more weeks, or ask for other lines")
+        raise DataError(
+            "there is no line to forecast",
+            where="table player_stats",
+            found=", ".join(f"{p} {s}" for p, s in lines),
+            expected="statistics that differ",
+            fix="load more weeks, or ask for other lines",
+        )
     return [line for line in lines if line in varied]
 
 
@@ -132,18 +173,25 @@ def project_week(
     as_of: str = "tuesday",  # tuesday or kickoff
     *,
     lines: Mapping[str, Sequence[str]] = LINES,  # position -> statistics
-    candidates: Sequence[str | Candidate] | None = None,  # models; the rule stands beside them; None: CANDIDATES, without line-ups where no table has any
-    chance: Callable[[Mapping[str, pd.DataFrame], pd.DataFrame, str], np.ndarray] = chance_to_play,  # chance to play, of tables, players and the moment; NaN: he is on no active roster
+    # models; the rule stands beside them; None: CANDIDATES, without line-ups where no table has any
+    candidates: Sequence[str | Candidate] | None = None,
+    # chance to play, of tables, players and the moment; NaN: he is on no active roster
+    chance: Callable[[Mapping[str, pd.DataFrame], pd.DataFrame, str], np.ndarray] = chance_to_play,
     draws: int = 2000,
     keep: Path | None = None,  # folder of the seasons' models
-    live: Mapping[tuple[str, str], LiveLine] | None = None,  # (position, statistic) -> the version in production that forecasts it; None: the season's own models
+    # (position, statistic) -> the version in production that forecasts it; None: the season's own models
+    live: Mapping[tuple[str, str], LiveLine] | None = None,
     tell: Callable[[str, int, int], None] | None = None,  # told each line, its number and their number
 ) -> Week:
     "Project a week: who plays, what he does, and what goes together."
     if (season is None) != (week is None):
-        raise ConfigError("a week is a season and a week", found=f"season {season}, week {week}", expected="both, or none for the coming one")
+        raise ConfigError(
+            "a week is a season and a week", found=f"season {season}, week {week}", expected="both, or none for the coming one"
+        )
     if odd := [p for p in lines if p not in POSITIONS]:
-        raise ConfigError(f"unknown position '{odd[0]}'{did_you_mean(str(odd[0]), POSITIONS)}", where="lines", expected=", ".join(POSITIONS))
+        raise ConfigError(
+            f"unknown position '{odd[0]}'{did_you_mean(str(odd[0]), POSITIONS)}", where="lines", expected=", ".join(POSITIONS)
+        )
     tables = with_fumbles(tables)
     season, week = coming_week(tables["schedules"]) if season is None else (season, week)
     known = tables_of_week(tables, season, week, as_of)
@@ -159,12 +207,36 @@ def project_week(
     players = players[players["play"].notna()].reset_index(drop=True)
     players["kickoff"] = players["game_id"].map(known["schedules"].set_index("game_id")["kickoff"])
     table = pd.concat([_line_rows(line, players) for line in done], ignore_index=True)
-    return Week(season, week, as_of, players, table, draw_week(done, players, draws), {line.name: line.losses for line in done}, {line.name: line.data for line in done}, {line.name for line in done if line.live})
+    return Week(
+        season,
+        week,
+        as_of,
+        players,
+        table,
+        draw_week(done, players, draws),
+        {line.name: line.losses for line in done},
+        {line.name: line.data for line in done},
+        {line.name for line in done if line.live},
+    )
 
 
-def _forecast(rows: LineRows, position: str, statistic: str, season: int, candidates: Sequence[str | Candidate] | None, keep: Path | None, version: LiveLine | None) -> LineForecast:
+def _forecast(
+    rows: LineRows,
+    position: str,
+    statistic: str,
+    season: int,
+    candidates: Sequence[str | Candidate] | None,
+    keep: Path | None,
+    version: LiveLine | None,
+) -> LineForecast:
     "A line by the best of its candidates, or by the version in production."
     if version is not None:
         return forecast_line(rows.of(position, statistic, Candidate(version.kind, version.lineups)), season, keep=keep, live=version)
     fitting = rows.fitting(position, statistic, candidates)
-    return forecast_line(rows.of(position, statistic, replace(fitting[0], pooled=False)), season, fitting, keep, rows=lambda c: rows.of(position, statistic, c))
+    return forecast_line(
+        rows.of(position, statistic, replace(fitting[0], pooled=False)),
+        season,
+        fitting,
+        keep,
+        rows=lambda c: rows.of(position, statistic, c),
+    )

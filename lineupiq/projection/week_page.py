@@ -24,7 +24,19 @@ from ..report.document import STYLE
 __all__ = ['WORDS', 'SCRIPT', 'EXTRA', 'MAIN', 'TOUCHDOWNS', 'week_html']
 
 # %% ../../nbs/15a_projection/05_week_page.ipynb #51f44716
-WORDS = {"passing_yards": "Pass yds", "passing_tds": "Pass TD", "interceptions": "Int", "carries": "Carries", "rushing_yards": "Rush yds", "rushing_tds": "Rush TD", "targets": "Targets", "receptions": "Catches", "receiving_yards": "Rec yds", "receiving_tds": "Rec TD", "fumbles_lost": "Fumbles"}
+WORDS = {
+    "passing_yards": "Pass yds",
+    "passing_tds": "Pass TD",
+    "interceptions": "Int",
+    "carries": "Carries",
+    "rushing_yards": "Rush yds",
+    "rushing_tds": "Rush TD",
+    "targets": "Targets",
+    "receptions": "Catches",
+    "receiving_yards": "Rec yds",
+    "receiving_tds": "Rec TD",
+    "fumbles_lost": "Fumbles",
+}
 SCRIPT = """const cell=(r,i)=>{const c=r.cells[i];return c.dataset.v??c.textContent};
 document.querySelectorAll('table.week th').forEach(h=>{h.tabIndex=0;const go=()=>{const t=h.closest('table'),i=h.cellIndex,up=h.getAttribute('aria-sort')==='descending';
 t.querySelectorAll('th').forEach(o=>o.removeAttribute('aria-sort'));h.setAttribute('aria-sort',up?'ascending':'descending');
@@ -41,8 +53,15 @@ def _shape(values: np.ndarray, top: float) -> str:
     "Draws as a small picture: how often each twentieth of the scale comes."
     counts, _ = np.histogram(np.clip(values, 0, top), bins=20, range=(0, max(top, 1e-9)))
     high = counts.max() or 1
-    bars = "".join(f'<rect x="{4.8 * i:.1f}" y="{20 - 20 * n / high:.1f}" width="4.2" height="{20 * n / high:.1f}"/>' for i, n in enumerate(counts) if n)
-    return f'<svg class="shape" viewBox="0 0 96 20" role="img" aria-label="half of the draws between {np.quantile(values, .25):.0f} and {np.quantile(values, .75):.0f}">{bars}</svg>'
+    bars = "".join(
+        f'<rect x="{4.8 * i:.1f}" y="{20 - 20 * n / high:.1f}" width="4.2" height="{20 * n / high:.1f}"/>'
+        for i, n in enumerate(counts)
+        if n
+    )
+    return (
+        f'<svg class="shape" viewBox="0 0 96 20" role="img" aria-label="half of the draws between {np.quantile(values, 0.25):.0f} and '
+        f'{np.quantile(values, 0.75):.0f}">{bars}</svg>'
+    )
 
 
 def _number(value: float, digits: int = 1) -> str:
@@ -52,24 +71,50 @@ def _number(value: float, digits: int = 1) -> str:
 def _cells(row: Mapping, stats: list[str], lines: pd.DataFrame, points: Mapping | None, shape: str, main: str) -> str:
     "A player's row."
     name = html.escape(str(row["player"]))
-    out = [f'<td class="t">{name}</td>', f'<td class="t">{html.escape(str(row["team"]))}</td>', f'<td class="t">{html.escape(str(row["opponent"]))}</td>', f'<td data-v="{row["play"]:.4f}">{row["play"]:.0%}</td>']
+    out = [
+        f'<td class="t">{name}</td>',
+        f'<td class="t">{html.escape(str(row["team"]))}</td>',
+        f'<td class="t">{html.escape(str(row["opponent"]))}</td>',
+        f'<td data-v="{row["play"]:.4f}">{row["play"]:.0%}</td>',
+    ]
     if points is not None:
-        out += [f'<td data-v="{points["points"]:.4f}"><b>{_number(points["points"])}</b></td>', f'<td class="low" data-v="{points["low"]:.3f}">{_number(points["low"], 0)}</td>', f'<td class="low" data-v="{points["middle"]:.3f}">{_number(points["middle"], 0)}</td>',
-                f'<td data-v="{points["high"]:.3f}">{_number(points["high"], 0)}</td>', f'<td data-v="{points["rule"]:.4f}" class="soft">{_number(points["rule"])}</td>']
+        out += [
+            f'<td data-v="{points["points"]:.4f}"><b>{_number(points["points"])}</b></td>',
+            f'<td class="low" data-v="{points["low"]:.3f}">{_number(points["low"], 0)}</td>',
+            f'<td class="low" data-v="{points["middle"]:.3f}">{_number(points["middle"], 0)}</td>',
+            f'<td data-v="{points["high"]:.3f}">{_number(points["high"], 0)}</td>',
+            f'<td data-v="{points["rule"]:.4f}" class="soft">{_number(points["rule"])}</td>',
+        ]
     out.append(f"<td>{shape}</td>")
     out.append(f'<td data-v="{row["touchdown"]:.4f}">{row["touchdown"]:.0%}</td>')
     for stat in stats:
         has = stat in lines.index
         value = lines.at[stat, "projection"] if has else np.nan
-        told = f' title="if he plays {lines.at[stat, "if_playing"]:.1f}; 10, 50, 90 %: {lines.at[stat, "low"]:.0f}, {lines.at[stat, "middle"]:.0f}, {lines.at[stat, "high"]:.0f}; rule {lines.at[stat, "rule"]:.1f}; {html.escape(str(lines.at[stat, "model"]))}"' if has else ""
-        out.append(f'<td class="{"" if stat == main and points is None else "low"}" data-v="{value if np.isfinite(value) else -1:.4f}"{told}>{_number(value)}</td>')
+        told = (
+            f' title="if he plays {lines.at[stat, "if_playing"]:.1f}; 10, 50, 90 %: {lines.at[stat, "low"]:.0f}, '
+            f"{lines.at[stat, 'middle']:.0f}, {lines.at[stat, 'high']:.0f}; rule {lines.at[stat, 'rule']:.1f}; "
+            f'{html.escape(str(lines.at[stat, "model"]))}"'
+            if has
+            else ""
+        )
+        out.append(
+            f'<td class="{"" if stat == main and points is None else "low"}" '
+            f'data-v="{value if np.isfinite(value) else -1:.4f}"{told}>{_number(value)}</td>'
+        )
     change = row.get("change", np.nan)
-    out.append(f'<td class="low" data-v="{0 if not np.isfinite(change) else change:.4f}">{"" if not np.isfinite(change) else f"{change:+.1f}"}</td>')
+    out.append(
+        '<td class="low" '
+        f'data-v="{0 if not np.isfinite(change) else change:.4f}">{"" if not np.isfinite(change) else f"{change:+.1f}"}</td>'
+    )
     out.append(f'<td class="low why">{html.escape(str(row["why"]))}</td>')
-    return f'<tr data-who="{html.escape(str(row["player"]).lower(), quote=True)} {html.escape(str(row["team"]).lower(), quote=True)}">{"".join(out)}</tr>'
+    return (
+        f'<tr data-who="{html.escape(str(row["player"]).lower(), quote=True)} '
+        f'{html.escape(str(row["team"]).lower(), quote=True)}">{"".join(out)}</tr>'
+    )
 
 # %% ../../nbs/15a_projection/05_week_page.ipynb #12df9f6d
-MAIN = {"QB": "passing_yards", "RB": "rushing_yards", "WR": "receiving_yards", "TE": "receiving_yards"}  # whose reasons and shape are shown where there are no points
+# whose reasons and shape are shown where there are no points
+MAIN = {"QB": "passing_yards", "RB": "rushing_yards", "WR": "receiving_yards", "TE": "receiving_yards"}
 TOUCHDOWNS = ("rushing_tds", "receiving_tds")  # what counts as a player's touchdown
 
 
@@ -96,9 +141,13 @@ def week_html(
         main = MAIN[position] if MAIN[position] in stats else stats[0]
         picture = scored if scored is not None else week.draws[main]
         columns = [at[p] for p in mine["player_id"]]
-        top = float(np.quantile(picture[:, columns], .995)) if len(columns) else 1.0
+        top = float(np.quantile(picture[:, columns], 0.995)) if len(columns) else 1.0
         facts = None if points is None else points.set_index("player_id")
-        scores = mine["player_id"].map(facts["points"] if facts is not None else lines[lines["statistic"] == main].set_index("player_id")["projection"]).fillna(0)
+        scores = (
+            mine["player_id"]
+            .map(facts["points"] if facts is not None else lines[lines["statistic"] == main].set_index("player_id")["projection"])
+            .fillna(0)
+        )
         rows = []
         for _, row in mine.assign(order=scores).sort_values("order", ascending=False).iterrows():
             own = by.get(row["player_id"], lines.iloc[:0].set_index("statistic"))
@@ -106,13 +155,40 @@ def week_html(
             for stat in TOUCHDOWNS:
                 if stat in week.draws:
                     scorer |= week.draws[stat][:, at[row["player_id"]]] > 0
-            told = dict(row) | {"touchdown": float(scorer.mean()), "why": own["why"].get(main, ""), "change": np.nan if change is None else change.get(row["player_id"], np.nan)}
-            rows.append(_cells(told, stats, own, None if facts is None else facts.loc[row["player_id"]], _shape(picture[:, at[row["player_id"]]], top), main))
-        head = [("Player", "t"), ("Team", "t"), ("Opp", "t"), ("Plays", "")] + ([] if facts is None else [("Points", ""), ("10 %", "low"), ("50 %", "low"), ("90 %", ""), ("Rule", "")])
-        head += [("Shape", ""), ("TD", "")] + [(WORDS.get(s, s), "" if s == main and facts is None else "low") for s in stats] + [("Change", "low"), (f"What moved {WORDS.get(main, main)}", "low t")]
-        models = ", ".join(f"{WORDS.get(s, s)} {m}" for s, m in lines.drop_duplicates("statistic")[["statistic", "model"]].itertuples(index=False))
-        parts.append(f'<section id="{position}"><h2>{position}</h2><div class="scroll"><table class="week"><caption>In use: {html.escape(models)} (ewma is the rule: the mean of his own past games, the last ones most).</caption><thead><tr>'
-                     + "".join(f'<th scope="col" class="{c}">{html.escape(n)}</th>' for n, c in head) + "</tr></thead><tbody>" + "\n".join(rows) + "</tbody></table></div></section>")
+            told = dict(row) | {
+                "touchdown": float(scorer.mean()),
+                "why": own["why"].get(main, ""),
+                "change": np.nan if change is None else change.get(row["player_id"], np.nan),
+            }
+            rows.append(
+                _cells(
+                    told,
+                    stats,
+                    own,
+                    None if facts is None else facts.loc[row["player_id"]],
+                    _shape(picture[:, at[row["player_id"]]], top),
+                    main,
+                )
+            )
+        head = [("Player", "t"), ("Team", "t"), ("Opp", "t"), ("Plays", "")] + (
+            [] if facts is None else [("Points", ""), ("10 %", "low"), ("50 %", "low"), ("90 %", ""), ("Rule", "")]
+        )
+        head += (
+            [("Shape", ""), ("TD", "")]
+            + [(WORDS.get(s, s), "" if s == main and facts is None else "low") for s in stats]
+            + [("Change", "low"), (f"What moved {WORDS.get(main, main)}", "low t")]
+        )
+        models = ", ".join(
+            f"{WORDS.get(s, s)} {m}" for s, m in lines.drop_duplicates("statistic")[["statistic", "model"]].itertuples(index=False)
+        )
+        parts.append(
+            f'<section id="{position}"><h2>{position}</h2><div class="scroll"><table class="week"><caption>In use: {html.escape(models)} '
+            "(ewma is the rule: the mean of his own past games, the last ones most).</caption><thead><tr>"
+            + "".join(f'<th scope="col" class="{c}">{html.escape(n)}</th>' for n, c in head)
+            + "</tr></thead><tbody>"
+            + "\n".join(rows)
+            + "</tbody></table></div></section>"
+        )
     return _page(week, written, scoring, parts, notes or [])
 
 # %% ../../nbs/15a_projection/05_week_page.ipynb #951b1fa0
@@ -120,10 +196,22 @@ def _page(week: Week, written: str, scoring: str, parts: list[str], notes: list[
     title = f"Week {week.week}, {week.season}"
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; form-action 'none'; base-uri 'none'"
-    lead = "Each line is what a player is expected to do times the chance that he plays; hold the pointer over a number for what he does if he plays, and for the rule. 10, 50 and 90 % are what he falls short of with that chance."
-    links = " ".join(f'<a href="#{p}">{"Games" if p == "games" else p}</a>' for p in ("games", *POSITIONS) if any(f'<section id="{p}"' in part for part in parts))
+    lead = (
+        "Each line is what a player is expected to do times the chance that he plays; hold the pointer over a number for what he does "
+        "if he plays, and for the rule. 10, 50 and 90 % are what he falls short of with that chance."
+    )
+    links = " ".join(
+        f'<a href="#{p}">{"Games" if p == "games" else p}</a>'
+        for p in ("games", *POSITIONS)
+        if any(f'<section id="{p}"' in part for part in parts)
+    )
     about = f"As of {week.as_of}. {f'Points: {scoring}. ' if scoring else ''}Written {written}."
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-            f"<title>{title}</title><style>{STYLE}{EXTRA}</style></head>\n<body><div class=\"sheet\" style=\"display:block\"><header><h1>{title}</h1><p class=\"about\">{html.escape(about)}</p><p class=\"lead\">{lead}</p>"
-            + "".join(f"<p>{html.escape(n)}</p>" for n in notes) + f'</header><div class="find"><input id="search" type="search" placeholder="Player or team" aria-label="Search by player or team"> {links}</div>'
-            + f"<main>{''.join(parts)}</main></div><script>{SCRIPT}</script></body></html>\n")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+        f'initial-scale=1"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<title>{title}</title><style>{STYLE}{EXTRA}</style></head>\n<body><div class="sheet" '
+        f'style="display:block"><header><h1>{title}</h1><p class="about">{html.escape(about)}</p><p class="lead">{lead}</p>'
+        + "".join(f"<p>{html.escape(n)}</p>" for n in notes)
+        + '</header><div class="find"><input id="search" type="search" placeholder="Player or team" aria-label="Search by player or '
+        f'team"> {links}</div>' + f"<main>{''.join(parts)}</main></div><script>{SCRIPT}</script></body></html>\n"
+    )

@@ -30,7 +30,16 @@ __all__ = ['TRAINING_FIELDS', 'COST', 'ROLE_MARKS', 'LEAVE', 'LEGEND', 'scores_o
            'board_notes', 'leaving', 'board_card', 'who_is_who', 'board_text', 'set_sentence']
 
 # %% ../../nbs/08_report/02_boards.ipynb #fe143351
-TRAINING_FIELDS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "best_epoch", "total_epochs", "early_stopped", "training_time")
+TRAINING_FIELDS = (
+    "train_loss",
+    "val_loss",
+    "train_accuracy",
+    "val_accuracy",
+    "best_epoch",
+    "total_epochs",
+    "early_stopped",
+    "training_time",
+)
 
 
 def scores_of(
@@ -57,9 +66,17 @@ def model_report(
     "The record of one model of a run."
     symbols = sorted(frame["symbol"].astype(str).unique())
     shares = {} if importance is None else dict(zip(importance["feature"], importance["importance"].astype(float), strict=True))
-    return {"model_name": name, "symbol": symbols[0] if len(symbols) == 1 else "all", "symbols": len(symbols), "horizon": panel.horizon,
-            "training_metrics": {k: training.get(k) for k in TRAINING_FIELDS}, "validation_metrics": scores_of(panel, frame, "val"),
-            "test_metrics": scores_of(panel, frame, "test"), "feature_importance": shares, **(extra or {})}
+    return {
+        "model_name": name,
+        "symbol": symbols[0] if len(symbols) == 1 else "all",
+        "symbols": len(symbols),
+        "horizon": panel.horizon,
+        "training_metrics": {k: training.get(k) for k in TRAINING_FIELDS},
+        "validation_metrics": scores_of(panel, frame, "val"),
+        "test_metrics": scores_of(panel, frame, "test"),
+        "feature_importance": shares,
+        **(extra or {}),
+    }
 
 # %% ../../nbs/08_report/02_boards.ipynb #b5dbfd6b
 COST = 0.0005  # share of the amount, at entry and again at exit: five basis points each way
@@ -72,7 +89,11 @@ def _trades(panel: Panel, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, 
     own = frame[frame["split"] == "test"]
     rows = own["row"].to_numpy()
     keep = non_overlapping(panel.times[rows], panel.label_ends[rows], panel.frame["symbol"].to_numpy()[rows])
-    return rows[keep], class_positions(own["prediction"].to_numpy()[keep]), panel.frame["return_to_end"].to_numpy(dtype=np.float64)[rows[keep]]
+    return (
+        rows[keep],
+        class_positions(own["prediction"].to_numpy()[keep]),
+        panel.frame["return_to_end"].to_numpy(dtype=np.float64)[rows[keep]],
+    )
 
 # %% ../../nbs/08_report/02_boards.ipynb #ebb9cc7f
 def trading_of(
@@ -85,7 +106,14 @@ def trading_of(
         return None
     rows, side, returns = found
     years = max((panel.times[rows].max() - panel.times[rows].min()) / np.timedelta64(365, "D"), 1e-9)
-    scores = trading_scores(side, returns, panel.times[rows], periods_per_year=len(np.unique(panel.times[rows])) / years, cost_entry=cost, symbols=panel.frame["symbol"].to_numpy()[rows])
+    scores = trading_scores(
+        side,
+        returns,
+        panel.times[rows],
+        periods_per_year=len(np.unique(panel.times[rows])) / years,
+        cost_entry=cost,
+        symbols=panel.frame["symbol"].to_numpy()[rows],
+    )
     return scores.record() | {"cost_each_way": cost}
 
 # %% ../../nbs/08_report/02_boards.ipynb #6f23c834
@@ -192,6 +220,7 @@ def plot_fit(
 def _stronger_rule(board: pd.DataFrame, simple: str) -> Any:
     "The rule that did best on validation rows, where that is not the simple one and can be compared; else None."
     from lineupiq.scoring.metrics import get_metric
+
     rules = board[(board["role"] == "rule") & board["val_score"].notna()]
     if simple not in set(rules["model"]) or "diff_low" not in board:
         return None
@@ -224,8 +253,15 @@ def verdict(
             return f"Validation picks {best}; {skill}: better than the rule.{beside}"
         gap = f"{-other.diff_best:+.2g} [{-other.diff_high:+.2g}, {-other.diff_low:+.2g}] in {other.metric} units"
         if other.diff_high < 0:
-            return f"Validation picks {best}; {skill}: better than the rule, and than {other.model}, the strongest rule on validation rows (by {gap}).{beside}"
-        return f"Validation picks {best}; {skill}. But {other.model} is the strongest rule on validation rows, and it is not shown to be better than that (by {gap}). Until it is, ship the rule.{beside}"
+            return (
+                f"Validation picks {best}; {skill}: better than the rule, and than {other.model}, the strongest rule on validation "
+                "rows "
+                f"(by {gap}).{beside}"
+            )
+        return (
+            f"Validation picks {best}; {skill}. But {other.model} is the strongest rule on validation rows, and it is not shown to be "
+            f"better than that (by {gap}). Until it is, ship the rule.{beside}"
+        )
     if row["skill_high"] < 0:
         return f"Validation picks {best}; {skill}: worse than the rule. Ship the rule.{beside}"
     return f"Validation picks {best}; {skill}: not shown to be better than the rule. Until it is, ship the rule.{beside}"
@@ -238,7 +274,13 @@ def number(
     "A number as tables show it."
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"
-    return f"{value:,}" if isinstance(value, (int, np.integer)) else f"{value:.{digits}g}" if isinstance(value, (float, np.floating)) else str(value)
+    return (
+        f"{value:,}"
+        if isinstance(value, (int, np.integer))
+        else f"{value:.{digits}g}"
+        if isinstance(value, (float, np.floating))
+        else str(value)
+    )
 
 # %% ../../nbs/08_report/02_boards.ipynb #755a1c8d
 def board_rows(
@@ -246,19 +288,52 @@ def board_rows(
     best: str | None = None,  # marked with a star
 ) -> pd.DataFrame:  # text, ready to be shown
     "The leaderboard as people read it."
+
     def span(a: float | None, b: float | None, digits: int = 3) -> str:
         return "–" if pd.isna(a) or a is None else f"[{number(float(a), digits)}, {number(float(b), digits)}]"
-    out = pd.DataFrame({"model": [f"{m} ★" if m == best else m for m in board["model"]], board["metric"].iloc[0]: [number(float(s)) for s in board["score"]],
-                         "95 %": [span(a, b) for a, b in zip(board["low"], board["high"], strict=True)], "skill": [f"{s:+.3f}" for s in board["skill"]],
-                         "skill 95 %": ["" if n == 0 and r == "rule" else span(a, b) for n, r, a, b in zip(board["skill"], board["role"], board["skill_low"], board["skill_high"], strict=True)],
-                         "validation": [number(v) for v in board["val_score"].astype(object).where(board["val_score"].notna(), None)], "n": [number(int(n)) for n in board["n"]],
-                         "seconds": [number(None if pd.isna(s) else float(s), 3) for s in board["seconds"].astype(float)],
-                         "peak MB": [number(None if pd.isna(s) else int(s)) for s in board["peak_mb"].astype(float)]})
+
+    out = pd.DataFrame(
+        {
+            "model": [f"{m} ★" if m == best else m for m in board["model"]],
+            board["metric"].iloc[0]: [number(float(s)) for s in board["score"]],
+            "95 %": [span(a, b) for a, b in zip(board["low"], board["high"], strict=True)],
+            "skill": [f"{s:+.3f}" for s in board["skill"]],
+            "skill 95 %": [
+                "" if n == 0 and r == "rule" else span(a, b)
+                for n, r, a, b in zip(board["skill"], board["role"], board["skill_low"], board["skill_high"], strict=True)
+            ],
+            "validation": [number(v) for v in board["val_score"].astype(object).where(board["val_score"].notna(), None)],
+            "n": [number(int(n)) for n in board["n"]],
+            "seconds": [number(None if pd.isna(s) else float(s), 3) for s in board["seconds"].astype(float)],
+            "peak MB": [number(None if pd.isna(s) else int(s)) for s in board["peak_mb"].astype(float)],
+        }
+    )
     if "diff_best" in board:
-        out.insert(5, "to the best", ["" if d == 0 else f"{d:+.2g} {span(a, b, 2)}" for d, a, b in zip(board["diff_best"], board["diff_low"], board["diff_high"], strict=True)])
-        out.insert(6, "in set", ["–" if pd.isna(p) else f"{'yes' if i else 'no'} ({p:.2f})" for i, p in zip(board["in_mcs"], board["mcs_p"].astype(float), strict=True)])
+        out.insert(
+            5,
+            "to the best",
+            [
+                "" if d == 0 else f"{d:+.2g} {span(a, b, 2)}"
+                for d, a, b in zip(board["diff_best"], board["diff_low"], board["diff_high"], strict=True)
+            ],
+        )
+        out.insert(
+            6,
+            "in set",
+            [
+                "–" if pd.isna(p) else f"{'yes' if i else 'no'} ({p:.2f})"
+                for i, p in zip(board["in_mcs"], board["mcs_p"].astype(float), strict=True)
+            ],
+        )
     if "market_diff" in board:
-        out.insert(5, "to the market", ["" if m == MARKET else f"{d:+.2g} {span(a, b, 2)}" for m, d, a, b in zip(board["model"], board["market_diff"], board["market_low"], board["market_high"], strict=True)])
+        out.insert(
+            5,
+            "to the market",
+            [
+                "" if m == MARKET else f"{d:+.2g} {span(a, b, 2)}"
+                for m, d, a, b in zip(board["model"], board["market_diff"], board["market_low"], board["market_high"], strict=True)
+            ],
+        )
     for other in [m for m in PROPER if m in board]:
         out.insert(3, other, [number(float(s)) for s in board[other]])
     return out
@@ -273,13 +348,20 @@ def board_notes(
     if "mcs" in board.attrs:
         notes.append(set_sentence(board.attrs["mcs"]))
     if seen := board.attrs.get("market"):
-        notes.append(f"The market has a price for {seen['rows']:,} of {seen['of']:,} test rows ({seen['rows'] / seen['of']:.0%}); differences to it are on those, in {board['metric'].iloc[0]} units, positive where better than the market.")
+        notes.append(
+            f"The market has a price for {seen['rows']:,} of {seen['of']:,} test rows ({seen['rows'] / seen['of']:.0%}); differences to it "
+            f"are on those, in {board['metric'].iloc[0]} units, positive where better than the market."
+        )
     return notes + ([board.attrs["looks"]] if board.attrs.get("looks") else [])
 
 # %% ../../nbs/08_report/02_boards.ipynb #8e0c8680
-LEAVE = ("peak MB", "seconds", "n", "validation", *PROPER, "95 %", "in set", "to the market", "to the best")  # columns that go where there is no room, the first first
-LEGEND = {"★": "★ was picked on validation rows.", "to the best": "“To the best” is the difference to the best test score, which is known only afterwards; positive is better.",
-          "in set": "“In set”: whether it may be the best, with the p-value."}
+# columns that go where there is no room, the first first
+LEAVE = ("peak MB", "seconds", "n", "validation", *PROPER, "95 %", "in set", "to the market", "to the best")
+LEGEND = {
+    "★": "★ was picked on validation rows.",
+    "to the best": "“To the best” is the difference to the best test score, which is known only afterwards; positive is better.",
+    "in set": "“In set”: whether it may be the best, with the p-value.",
+}
 
 
 def leaving(
@@ -302,7 +384,12 @@ def board_card(
         return Card(title or "an empty leaderboard", dict(facts or {}), notes=list(said))
     shown = board_rows(board, best)
     idle = [c for c in shown.columns[1:] if shown[c].isin(("", "–")).all()]
-    notes = [*said, f"{int(board['n'].max()):,} test rows, the same for all.", *board_notes(board), *([f"Report: {report}"] if report is not None else [])]
+    notes = [
+        *said,
+        f"{int(board['n'].max()):,} test rows, the same for all.",
+        *board_notes(board),
+        *([f"Report: {report}"] if report is not None else []),
+    ]
     return Card(title, dict(facts or {}), shown.drop(columns=[*dict.fromkeys(["n", "peak MB", *idle])]), notes, leaving(board))
 
 
@@ -340,4 +427,6 @@ def set_sentence(
     if found["reason"]:
         return f"Model confidence set: {found['reason']}."
     names = ", ".join(found["members"])
-    return f"Model confidence set at {found['level']:.0%}: {names}. " + ("Every other member is shown to be worse." if len(found["members"]) == 1 else "The test rows rule none of these out as the best.")
+    return f"Model confidence set at {found['level']:.0%}: {names}. " + (
+        "Every other member is shown to be worse." if len(found["members"]) == 1 else "The test rows rule none of these out as the best."
+    )

@@ -30,6 +30,7 @@ __all__ = ['STYLE', 'POLICY', 'Figure', 'Table', 'Section', 'Document', 'html_ta
 @dataclass
 class Figure:
     "A picture with its words."
+
     name: str  # of the file, without ending
     alt: str  # what it shows
     caption: str  # what to look for
@@ -45,9 +46,11 @@ class Figure:
     ) -> Figure:
         "The figure of some axes."
         import matplotlib
+
         figure = (ax.flat[0] if hasattr(ax, "flat") else ax[0] if isinstance(ax, (list, tuple)) else ax).figure
         out, figure.dpi = io.BytesIO(), dpi
-        shown = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])  # "tight" would lay everything out once more before it asks for the same box
+        # "tight" would lay everything out once more before it asks for the same box
+        shown = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
         figure.savefig(out, format="png", dpi=dpi, bbox_inches=shown, facecolor="white", metadata={"Software": None})
         if "matplotlib.pyplot" in sys.modules:  # a figure of the caller's session; one that was drawn apart is none
             sys.modules["matplotlib.pyplot"].close(figure)
@@ -57,6 +60,7 @@ class Figure:
 @dataclass
 class Table:
     "A table with a caption."
+
     frame: pd.DataFrame  # text or numbers, as it is to be shown
     caption: str = ""
 
@@ -66,6 +70,7 @@ class Table:
 @dataclass
 class Section:
     "A heading and what stands below it, in order: text, tables, figures."
+
     title: str
     parts: list[Any] = field(default_factory=list)  # str, Table or Figure
 
@@ -73,6 +78,7 @@ class Section:
 @dataclass
 class Document:
     "A title, the one sentence that matters, warnings, sections."
+
     title: str
     lead: str
     alarms: list[str] = field(default_factory=list)
@@ -121,16 +127,22 @@ def html_table(
     head = "".join(f'<th scope="col"{kind(j, "")}>{_html(str(c))}</th>' for j, c in enumerate(frame.columns))
     body = "".join("<tr>" + "".join(f"<td{kind(j, v)}>{_html(v)}</td>" for j, v in enumerate(row)) + "</tr>" for row in text)
     below = f"<caption>{_html(caption)}</caption>" if caption else ""
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{_html(caption or "table")}"><table>{below}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        '<div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{_html(caption or "table")}"><table>{below}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 # %% ../../nbs/08_report/04_document.ipynb #e09d00e4
 def html_figure(
     figure: Figure,  # drawn
 ) -> str:  # a <figure> that holds its own data
     "A figure as an inline image with its words; its size in pixels keeps the page from jumping."
-    width, height = (int.from_bytes(figure.png[i:i + 4], "big") for i in (16, 20))  # of PNG's first chunk
+    width, height = (int.from_bytes(figure.png[i : i + 4], "big") for i in (16, 20))  # of PNG's first chunk
     size = f' width="{round(width / 1.2)}" height="{round(height / 1.2)}"' if width else ""
-    return f'<figure><img{size} alt="{_html(figure.alt)}" src="data:image/png;base64,{base64.b64encode(figure.png).decode()}"><figcaption>{_html(figure.caption)}</figcaption></figure>'
+    return (
+        f'<figure><img{size} alt="{_html(figure.alt)}" '
+        f'src="data:image/png;base64,{base64.b64encode(figure.png).decode()}"><figcaption>{_html(figure.caption)}</figcaption></figure>'
+    )
 
 # %% ../../nbs/08_report/04_document.ipynb #0d04ef6d
 def _part_html(part: Any) -> str:
@@ -150,12 +162,20 @@ def page_html(
     ids = [_anchor(s.title, i) for i, s in enumerate(document.sections, 1)]
     links = "".join(f'<li><a href="#{i}">{_html(s.title)}</a></li>' for i, s in zip(ids, document.sections, strict=True))
     alarms = "".join(f'<p class="alarm">{_html(a)}</p>' for a in document.alarms)
-    body = "\n".join(f'<section id="{i}" aria-labelledby="{i}-h"><h2 id="{i}-h">{_html(s.title)}</h2>\n' + "\n".join(map(_part_html, s.parts)) + "</section>"
-                     for i, s in zip(ids, document.sections, strict=True))
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{_html(document.title)}</title><style>{STYLE}</style></head>\n<body><div class="sheet">'
-            f'<header><h1>{_html(document.title)}</h1><p class="about">{_html(document.about)}</p><p class="lead">{_html(document.lead)}</p>{alarms}</header>\n'
-            f'<nav aria-label="contents"><ol>{links}</ol></nav>\n<main>{body}</main></div></body></html>\n')
+    body = "\n".join(
+        f'<section id="{i}" aria-labelledby="{i}-h"><h2 id="{i}-h">{_html(s.title)}</h2>\n'
+        + "\n".join(map(_part_html, s.parts))
+        + "</section>"
+        for i, s in zip(ids, document.sections, strict=True)
+    )
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta http-equiv="Content-Security-Policy" '
+        f'content="{POLICY}"><title>{_html(document.title)}</title><style>{STYLE}</style></head>\n<body><div class="sheet">'
+        f'<header><h1>{_html(document.title)}</h1><p class="about">{_html(document.about)}</p><p '
+        f'class="lead">{_html(document.lead)}</p>{alarms}</header>\n'
+        f'<nav aria-label="contents"><ol>{links}</ol></nav>\n<main>{body}</main></div></body></html>\n'
+    )
 
 # %% ../../nbs/08_report/04_document.ipynb #3e3d6680
 def markdown_table(
@@ -172,7 +192,12 @@ def page_markdown(
     figures: str = "../artifacts",  # folder of the figures' files, seen from the Markdown file
 ) -> str:
     "The document as text in Markdown."
-    out = [f"# {markdown(document.title)}", markdown(document.about), f"> {markdown(document.lead)}", *(f"> **{markdown(a)}**" for a in document.alarms)]
+    out = [
+        f"# {markdown(document.title)}",
+        markdown(document.about),
+        f"> {markdown(document.lead)}",
+        *(f"> **{markdown(a)}**" for a in document.alarms),
+    ]
     for section in document.sections:
         out.append(f"## {markdown(section.title)}")
         for part in section.parts:

@@ -30,6 +30,7 @@ __all__ = ['ASKED', 'Contributions', 'contributions', 'permutation_importance']
 @dataclass
 class Contributions:
     "SHAP values of some rows."
+
     values: np.ndarray  # (N, F), or (N, F, C) for more than two classes
     base: np.ndarray  # (1,) or (C,): what the model says of nobody in particular
     names: list[str]  # F features
@@ -45,6 +46,7 @@ class Contributions:
     def table(self) -> pd.DataFrame:  # feature, contribution: mean absolute value, largest first
         "Features by their mean absolute contribution."
         import pandas as pd
+
         size = np.abs(self.values).mean(axis=0)
         out = pd.DataFrame({"feature": self.names, "contribution": size if size.ndim == 1 else size.sum(axis=1)})
         return out.sort_values("contribution", ascending=False, kind="stable", ignore_index=True)
@@ -59,7 +61,8 @@ def _own(model: BaseModel, X: Rows) -> Contributions:
 
 # %% ../../nbs/08_report/01_explain.ipynb #c564afc9
 def _linear(model: BaseModel, X: Rows, background: ArrayLike) -> Contributions:
-    "Exact contributions of a linear model, in units of its link: coefficient times distance from the background's mean (Štrumbelj and Kononenko 2014)."
+    """Exact contributions of a linear model, in units of its link: coefficient times distance from the background's mean (Štrumbelj and
+    Kononenko 2014)."""
     before, rows = (model.native.transform(model._cut(model._inputs(x, "the rows to explain"))) for x in (background, X))
     coef, mean, names = model.native.coef, before.mean(axis=0), list(model.input_columns)
     values = (rows - mean)[:, :, None] * coef.T
@@ -72,6 +75,7 @@ def _linear(model: BaseModel, X: Rows, background: ArrayLike) -> Contributions:
 def _forest(model: BaseModel, X: Rows) -> Contributions:
     "Exact contributions of a forest, in probabilities or values."
     import shap
+
     found = shap.TreeExplainer(model.native[-1])(model._inputs(X, "the rows to explain"), check_additivity=False)
     values, base = np.asarray(found.values), np.asarray(found.base_values)
     if values.ndim == 3 and values.shape[2] == 2:  # two classes: the second says it all
@@ -83,30 +87,51 @@ def _sampled(model: BaseModel, X: Rows, background: ArrayLike, seed: int) -> Con
     "Contributions of any model of rows, by permutations of its features."
     import pandas as pd
     import shap
+
     names = list(model.input_columns)
 
     def ask(rows: np.ndarray) -> np.ndarray:
         out = model.predict(pd.DataFrame(rows, columns=names))
-        return out.predictions if out.probabilities is None else out.probabilities[:, 1] if out.probabilities.shape[1] == 2 else out.probabilities
+        return (
+            out.predictions
+            if out.probabilities is None
+            else out.probabilities[:, 1]
+            if out.probabilities.shape[1] == 2
+            else out.probabilities
+        )
+
     masker = shap.maskers.Independent(background[names].to_numpy(dtype=np.float64), max_samples=50)
-    found = shap.PermutationExplainer(ask, masker, seed=seed)(X[names].to_numpy(dtype=np.float64), max_evals=4 * len(names) + 2, silent=True)
-    return Contributions(np.asarray(found.values), np.atleast_1d(np.asarray(found.base_values)[0]), names, "prediction", "shap's permutation explainer")
+    found = shap.PermutationExplainer(ask, masker, seed=seed)(
+        X[names].to_numpy(dtype=np.float64), max_evals=4 * len(names) + 2, silent=True
+    )
+    return Contributions(
+        np.asarray(found.values), np.atleast_1d(np.asarray(found.base_values)[0]), names, "prediction", "shap's permutation explainer"
+    )
 
 
 def contributions(
     model: BaseModel,  # fitted, of rows
     X: pd.DataFrame,  # rows to explain
-    background: pd.DataFrame | None = None,  # rows that stand for "nobody in particular", e.g. training rows; needed by models without trees
+    # rows that stand for "nobody in particular", e.g. training rows; needed by models without trees
+    background: pd.DataFrame | None = None,
     seed: int = 0,  # of sampled contributions
 ) -> Contributions:
     "SHAP values by the best means that the model offers; a model of windows is referred to permutation importance."
     model.require_fitted("explain")
     if not hasattr(X, "columns") or model.input_kind not in ("tabular", "mixed"):
-        raise DataError("contributions need rows with named columns", found=f"{type(X).__name__} for {model.name}, which takes {model.input_kind} input", fix="use permutation_importance")
+        raise DataError(
+            "contributions need rows with named columns",
+            found=f"{type(X).__name__} for {model.name}, which takes {model.input_kind} input",
+            fix="use permutation_importance",
+        )
     if not len(X):
         raise DataError("no rows to explain", found="0 rows")
     if background is not None and not (hasattr(background, "columns") and set(model.input_columns) <= set(background.columns)):
-        raise DataError("a background without the model's columns", found=type(background).__name__, expected=f"a frame with {', '.join(model.input_columns[:5])} …")
+        raise DataError(
+            "a background without the model's columns",
+            found=type(background).__name__,
+            expected=f"a frame with {', '.join(model.input_columns[:5])} …",
+        )
     model._inputs(X, "the rows to explain")  # columns and values, by the model's own rules
     if hasattr(model, "contributions"):
         return _own(model, X)
@@ -130,6 +155,7 @@ def _gathered(X: Rows, rows: np.ndarray) -> Any:
         return {n: _gathered(p, rows) for n, p in X.parts.items()}
     if isinstance(X, RowBlocks):
         import pandas as pd
+
         return pd.DataFrame(np.asarray(X.take(rows)), columns=X.columns)
     return X.iloc[rows].copy() if hasattr(X, "iloc") else np.asarray(X[rows])
 
@@ -157,14 +183,31 @@ def permutation_importance(
 ) -> pd.DataFrame | None:  # feature, importance (share of all rises), loss_rise; None for a model without features
     "The rise of the loss when a feature is shuffled, feature by feature."
     import pandas as pd
+
     if isinstance(X, View) and not isinstance(X, (Windows, Blocks, RowBlocks)):
         return None
     if len(y) != len(X) or max_rows < 2:
-        raise DataError("rows and labels do not fit", found=f"{len(X)} rows, {len(y)} labels, max_rows {max_rows}", expected="as many labels as rows, and max_rows from 2 up")
+        raise DataError(
+            "rows and labels do not fit",
+            found=f"{len(X)} rows, {len(y)} labels, max_rows {max_rows}",
+            expected="as many labels as rows, and max_rows from 2 up",
+        )
     model.require_fitted("explain")
     y = check_labels(y, model.task, len(X), "the labels to score", constant_ok=True)
-    X = X if isinstance(X, RowBlocks) else X[[c for c in X.columns if c in set(model.feature_columns)]] if hasattr(X, "columns") and model.feature_columns else X
-    every = [n for names in X.names.values() for n in names] if isinstance(X, Blocks) else list(X.columns) if hasattr(X, "columns") else list(model.feature_columns)
+    X = (
+        X
+        if isinstance(X, RowBlocks)
+        else X[[c for c in X.columns if c in set(model.feature_columns)]]
+        if hasattr(X, "columns") and model.feature_columns
+        else X
+    )
+    every = (
+        [n for names in X.names.values() for n in names]
+        if isinstance(X, Blocks)
+        else list(X.columns)
+        if hasattr(X, "columns")
+        else list(model.feature_columns)
+    )
     features = list(dict.fromkeys(_feature(str(n)) for n in every))
     rng, n = np.random.default_rng(seed), len(y)
     if n < 2:
@@ -175,11 +218,17 @@ def permutation_importance(
     plain, rises = _loss_of(model, held, truth, X), []
     for feature in features:
         order = rng.permutation(len(rows))
-        bad = {k: _shuffled(p, names[k], feature, order) for k, p in held.items()} if isinstance(held, dict) else _shuffled(held, names, feature, order)
+        bad = (
+            {k: _shuffled(p, names[k], feature, order) for k, p in held.items()}
+            if isinstance(held, dict)
+            else _shuffled(held, names, feature, order)
+        )
         rises.append(_loss_of(model, bad, truth, X) - plain)
     rise = np.array(rises)
     share = np.clip(rise, 0, None) / max(np.clip(rise, 0, None).sum(), 1e-300)
-    return pd.DataFrame({"feature": features, "importance": share, "loss_rise": rise}).sort_values("loss_rise", ascending=False, kind="stable", ignore_index=True)
+    return pd.DataFrame({"feature": features, "importance": share, "loss_rise": rise}).sort_values(
+        "loss_rise", ascending=False, kind="stable", ignore_index=True
+    )
 
 
 def _loss_of(model: BaseModel, X: Rows, y: np.ndarray, like: Rows) -> float:

@@ -29,6 +29,7 @@ __all__ = ['reliability_bands', 'plot_reliability', 'plot_confusion', 'decile_ta
 def _binomial_quantile(q: float, n: np.ndarray, p: np.ndarray) -> np.ndarray:
     "The least count that a share q of binomial draws does not exceed; scipy.stats has it, and takes half a second to import."
     from scipy.special import bdtr, bdtrik
+
     p = np.clip(p, 1e-12, 1 - 1e-12)
     up = np.ceil(bdtrik(q, n, p))
     below = np.maximum(up - 1, 0)
@@ -39,13 +40,17 @@ def reliability_bands(
     panel: Panel,  # where the rows come from
     frame: pd.DataFrame,  # predictions of one member
     split: str = "test",  # which rows
-    level: float = .95,  # share of samples that the band holds
+    level: float = 0.95,  # share of samples that the band holds
 ) -> pd.DataFrame:  # a line a bin: low, high, n, stated, observed, band_low, band_high, inside
     "The reliability table, with the band of a forecast that is right."
     own = frame[frame["split"] == split]
     table = reliability(own["y"].to_numpy(), forecast_of(own, get_metric("log_loss")), panel.classes)
-    ends = [_binomial_quantile(q, table["n"].to_numpy(), table["stated"].to_numpy()) / table["n"] for q in ((1 - level) / 2, (1 + level) / 2)]
-    return table.assign(band_low=ends[0], band_high=ends[1], inside=(table["observed"] >= ends[0] - 1e-12) & (table["observed"] <= ends[1] + 1e-12))
+    ends = [
+        _binomial_quantile(q, table["n"].to_numpy(), table["stated"].to_numpy()) / table["n"] for q in ((1 - level) / 2, (1 + level) / 2)
+    ]
+    return table.assign(
+        band_low=ends[0], band_high=ends[1], inside=(table["observed"] >= ends[0] - 1e-12) & (table["observed"] <= ends[1] + 1e-12)
+    )
 
 # %% ../../nbs/08_report/03_figures.ipynb #1e1c61fb
 def plot_reliability(
@@ -54,14 +59,31 @@ def plot_reliability(
 ) -> Any:  # the axes
     "Observed frequency against stated probability, with the null band and the number of rows."
     ax = ax if ax is not None else subplots(figsize=(5.2, 4.4))
-    ax.plot([0, 1], [0, 1], color=GREY, lw=.8)
-    ax.vlines(bands["stated"], bands["band_low"], bands["band_high"], color=GREY, alpha=.35, lw=9, label="a right forecast lies here, 95 %")
+    ax.plot([0, 1], [0, 1], color=GREY, lw=0.8)
+    ax.vlines(
+        bands["stated"], bands["band_low"], bands["band_high"], color=GREY, alpha=0.35, lw=9, label="a right forecast lies here, 95 %"
+    )
     ax.plot(bands["stated"], bands["observed"], "-", color=BLUE, lw=1)
-    ax.scatter(bands["stated"], bands["observed"], s=28, zorder=3, color=np.where(bands["inside"], BLUE, RED), label="observed (orange: outside)")
-    many = bands[bands["n"] >= max(5, .01 * bands["n"].sum())]  # a bin of three rows, whose band is nearly everything, would shrink the others to a spot
+    ax.scatter(
+        bands["stated"], bands["observed"], s=28, zorder=3, color=np.where(bands["inside"], BLUE, RED), label="observed (orange: outside)"
+    )
+    # a bin of three rows, whose band is nearly everything, would shrink the others to a spot
+    many = bands[bands["n"] >= max(5, 0.01 * bands["n"].sum())]
     many = many if len(many) else bands
-    low, high = (float(f(np.concatenate([many[["stated", "observed", "band_low", "band_high"]].to_numpy().ravel(), bands[["stated", "observed"]].to_numpy().ravel()]))) for f in (np.min, np.max))
-    span = [max(0, low - max(.06, (high - low) * .15)), min(1, high + max(.06, (high - low) * .15))]
+    low, high = (
+        float(
+            f(
+                np.concatenate(
+                    [
+                        many[["stated", "observed", "band_low", "band_high"]].to_numpy().ravel(),
+                        bands[["stated", "observed"]].to_numpy().ravel(),
+                    ]
+                )
+            )
+        )
+        for f in (np.min, np.max)
+    )
+    span = [max(0, low - max(0.06, (high - low) * 0.15)), min(1, high + max(0.06, (high - low) * 0.15))]
     bands = bands[bands["stated"].between(*span)]
     for r in bands.itertuples():
         ax.annotate(f"{r.n:,}", (r.stated, span[0]), textcoords="offset points", xytext=(0, 3), ha="center", fontsize=7, color=GREY)
@@ -83,7 +105,15 @@ def plot_confusion(
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*counts.shape):
-        ax.text(j, i, f"{counts[i, j]:,.0f}\n{share[i, j]:.0%}", ha="center", va="center", fontsize=9, color="white" if share[i, j] > .55 else "black")
+        ax.text(
+            j,
+            i,
+            f"{counts[i, j]:,.0f}\n{share[i, j]:.0%}",
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if share[i, j] > 0.55 else "black",
+        )
     ticks = [str(c) for c in classes]
     ax.set_xticks(range(len(ticks)), ticks)
     ax.set_yticks(range(len(ticks)), ticks)
@@ -115,16 +145,20 @@ def plot_deciles(
     axes = axes if axes is not None else subplots(1, 2, figsize=(10, 4))
     own, t = frame[frame["split"] == split], decile_table(frame, split)
     ends = [float(t[["forecast", "outcome"]].min().min()), float(t[["forecast", "outcome"]].max().max())]
-    axes[0].plot(ends, ends, color=GREY, lw=.8)
+    axes[0].plot(ends, ends, color=GREY, lw=0.8)
     axes[0].errorbar(t["forecast"], t["outcome"], t["error"], fmt="o-", color=BLUE, lw=1, capsize=2)
     axes[0].set(xlabel="forecast (mean of the tenth)", ylabel="outcome (mean of the tenth)")
     said, left = own["prediction"].to_numpy(dtype=np.float64), (own["y"] - own["prediction"]).to_numpy(dtype=np.float64)
     shown = np.random.default_rng(0).choice(len(said), min(most, len(said)), replace=False)
-    axes[1].scatter(said[shown], left[shown], s=6, alpha=.5, color=SKY, linewidths=0)
+    axes[1].scatter(said[shown], left[shown], s=6, alpha=0.5, color=SKY, linewidths=0)
     edges = np.unique(np.quantile(said, np.linspace(0, 1, 11)))
-    middle = pd.DataFrame({"said": said, "left": left}).groupby(np.clip(np.searchsorted(edges, said, side="right") - 1, 0, max(len(edges) - 2, 0))).median()
+    middle = (
+        pd.DataFrame({"said": said, "left": left})
+        .groupby(np.clip(np.searchsorted(edges, said, side="right") - 1, 0, max(len(edges) - 2, 0)))
+        .median()
+    )
     axes[1].plot(middle["said"], middle["left"], "o-", color=RED, lw=1, ms=4, label="median of the tenth")
-    axes[1].axhline(0, color=GREY, lw=.8)
+    axes[1].axhline(0, color=GREY, lw=0.8)
     axes[1].set(xlabel="forecast", ylabel="outcome − forecast")
     axes[1].legend(frameon=False, fontsize=8)
     axes[0].figure.tight_layout()
@@ -143,11 +177,17 @@ def plot_contributions(
     "Contributions of the features that move the forecast most."
     size = np.abs(values).mean(axis=0)
     order = np.argsort(-(size if size.ndim == 1 else size.sum(axis=1)), kind="stable")[:top][::-1]
-    ax = ax if ax is not None else subplots(figsize=(7.5, .34 * len(order) + 1.2))
+    ax = ax if ax is not None else subplots(figsize=(7.5, 0.34 * len(order) + 1.2))
     if values.ndim == 3:
         left = np.zeros(len(order))
         for c in range(values.shape[2]):
-            ax.barh(range(len(order)), size[order, c], left=left, label=f"class {classes[c] if len(classes) else c}", color=SERIES[c % len(SERIES)])
+            ax.barh(
+                range(len(order)),
+                size[order, c],
+                left=left,
+                label=f"class {classes[c] if len(classes) else c}",
+                color=SERIES[c % len(SERIES)],
+            )
             left += size[order, c]
         ax.legend(frameon=False, fontsize=8)
         ax.set_xlabel(f"mean size of the contribution ({units})")
@@ -165,13 +205,13 @@ def _swarm(ax: Axes, values: np.ndarray, data: np.ndarray, order: np.ndarray) ->
         v, x = values[:, j], pd.Series(data[:, j])
         bins = np.round((v - v.min()) / span * 120).astype(int)
         crowd = np.bincount(bins)[bins]
-        spread = rng.uniform(-1, 1, len(v)) * .38 * crowd / max(crowd.max(), 1)
+        spread = rng.uniform(-1, 1, len(v)) * 0.38 * crowd / max(crowd.max(), 1)
         rank = x.rank(pct=True).to_numpy()
         known = np.isfinite(rank)
         ax.scatter(v[~known], place + spread[~known], s=7, color=PALE, linewidths=0)
         dots = ax.scatter(v[known], place + spread[known], c=rank[known], s=7, cmap="coolwarm", vmin=0, vmax=1, linewidths=0)
-    ax.axvline(0, color=GREY, lw=.8)
-    bar = ax.figure.colorbar(dots, ax=ax, ticks=[0, 1], pad=.01, aspect=30)
+    ax.axvline(0, color=GREY, lw=0.8)
+    bar = ax.figure.colorbar(dots, ax=ax, ticks=[0, 1], pad=0.01, aspect=30)
     bar.ax.set_yticklabels(["low", "high"])
     bar.set_label("value of the feature", fontsize=8)
 
@@ -184,10 +224,10 @@ def plot_equity(
     axes = axes if axes is not None else subplots(2, 1, figsize=(8, 4.4), sharex=True, height_ratios=[2.4, 1])
     axes[0].plot(curve.index, curve["before costs"], color=GREY, lw=1, label="before costs")
     axes[0].plot(curve.index, curve["equity"], color=BLUE, lw=1.5, label="after costs")
-    axes[0].axhline(1, color=GREY, lw=.8)
+    axes[0].axhline(1, color=GREY, lw=0.8)
     axes[0].set_ylabel("equity (start = 1)")
     axes[0].legend(frameon=False, fontsize=8)
-    axes[1].fill_between(curve.index, curve["drawdown"] * 100, 0, color=RED, alpha=.4)
+    axes[1].fill_between(curve.index, curve["drawdown"] * 100, 0, color=RED, alpha=0.4)
     axes[1].set_ylabel("drawdown, %")
     axes[0].figure.autofmt_xdate()
     return axes
@@ -199,13 +239,13 @@ def plot_segments(
 ) -> Any:  # the axes
     "Skill over the simple rule by segment."
     b = table[table["skill"].notna()][::-1].reset_index(drop=True)
-    ax = ax if ax is not None else subplots(figsize=(7, .28 * len(b) + 1))
+    ax = ax if ax is not None else subplots(figsize=(7, 0.28 * len(b) + 1))
     for i, r in b.iterrows():
         known = pd.notna(r["skill_low"])
         if known:
             ax.plot([r["skill_low"], r["skill_high"]], [i, i], color=BLUE, lw=2)
         ax.plot(r["skill"], i, "o", color=BLUE, mfc=BLUE if known else "none")
-    ax.axvline(0, color=GREY, lw=.8)
+    ax.axvline(0, color=GREY, lw=0.8)
     ax.set_yticks(range(len(b)), [f"{v} ({n:,})" for v, n in zip(b["value"].astype(str), b["n"], strict=True)])
     ax.set_xlabel("skill over the simple rule, 95 % interval")
     return ax

@@ -22,10 +22,29 @@ from ..core.files import atomic_write, dump_json
 from ..core.timeline import Timeline
 from ..cv import Fold, plot_folds
 from ..data.panel import Panel, describe_panel
-from .boards import board_notes, board_rows, number, plot_importance, plot_leaderboard, plot_learning, scores_of, trade_curve, trading_of, verdict
+from lineupiq.report.boards import (
+    board_notes,
+    board_rows,
+    number,
+    plot_importance,
+    plot_leaderboard,
+    plot_learning,
+    scores_of,
+    trade_curve,
+    trading_of,
+    verdict,
+)
 from .document import Document, Figure, Section, Table, page_html, page_markdown
 from .explain import contributions, permutation_importance
-from .figures import plot_confusion, plot_contributions, plot_deciles, plot_equity, plot_reliability, plot_segments, reliability_bands
+from lineupiq.report.figures import (
+    plot_confusion,
+    plot_contributions,
+    plot_deciles,
+    plot_equity,
+    plot_reliability,
+    plot_segments,
+    reliability_bands,
+)
 from ..scoring.confidence import PROPER
 from ..scoring.leaderboard import SIMPLE_RULE, common_rows, role_of
 from ..scoring.ledger import Look, look_sentence
@@ -45,6 +64,7 @@ FOREST = 60  # rows of a forest, whose trees are walked one by one
 @dataclass
 class Explanation:
     "The features that drive a model's forecasts, and by which method that was found."
+
     kind: str  # contributions, shuffling, own or none
     note: str  # how it was computed, on how many rows
     table: pd.DataFrame | None = None  # feature and size, largest first
@@ -97,12 +117,31 @@ def _contributed(bundle: Any, panel: Panel, rows: np.ndarray, most: int, seed: i
     X = maker.rows(some, "the test rows")
     background = maker.rows(_sample(earlier, 100, seed), "earlier rows") if len(earlier) else X
     found = contributions(bundle.model, X, background, seed)
-    data = np.column_stack([pd.to_numeric(X[n], errors="coerce").to_numpy(dtype=np.float64) if pd.api.types.is_numeric_dtype(X[n]) else np.full(len(X), np.nan) for n in found.names])
+    data = np.column_stack(
+        [
+            pd.to_numeric(X[n], errors="coerce").to_numpy(dtype=np.float64)
+            if pd.api.types.is_numeric_dtype(X[n])
+            else np.full(len(X), np.nan)
+            for n in found.names
+        ]
+    )
     units = found.units
     if panel.task == "regression":
-        units = "outcome" if np.allclose(found.total(), bundle.model.predict(X).predictions, rtol=1e-3, atol=1e-6) else "logarithm of the outcome"
+        units = (
+            "outcome"
+            if np.allclose(found.total(), bundle.model.predict(X).predictions, rtol=1e-3, atol=1e-6)
+            else "logarithm of the outcome"
+        )
     how = "all" if len(some) == len(rows) else f"{len(some):,} of {len(rows):,}"
-    return Explanation("contributions", f"SHAP values of {how} test rows by {found.how}, in units of the {units}.", found.table(), found.values, data, found.names, units)
+    return Explanation(
+        "contributions",
+        f"SHAP values of {how} test rows by {found.how}, in units of the {units}.",
+        found.table(),
+        found.values,
+        data,
+        found.names,
+        units,
+    )
 
 # %% ../../nbs/08_report/05_run.ipynb #a78cc50a
 def ranked_importance(
@@ -112,13 +151,24 @@ def ranked_importance(
     if importance is None or not len(importance):
         return Explanation("none", "This model has no features whose influence could be told apart.")
     if "loss_rise" in importance:
-        return Explanation("shuffling", "Exact contributions would cost too much for this model; shown is what the loss rises by when a feature is shuffled among test rows.", importance)
-    return Explanation("own", "The model's own importance on its training rows: where it split or how large its coefficients are, not what a forecast owes to a feature.", importance)
+        return Explanation(
+            "shuffling",
+            "Exact contributions would cost too much for this model; shown is what the loss rises by when a feature is shuffled among test "
+            "rows.",
+            importance,
+        )
+    return Explanation(
+        "own",
+        "The model's own importance on its training rows: where it split or how large its coefficients are, not what a forecast owes to a "
+        "feature.",
+        importance,
+    )
 
 # %% ../../nbs/08_report/05_run.ipynb #46730f3e
 @dataclass
 class Facts:
     "The facts of a run at the time when its report is written."
+
     panel: Panel
     board: pd.DataFrame  # of `leaderboard`, perhaps `with_confidence`
     predictions: Mapping[str, pd.DataFrame]  # name -> predictions with test rows
@@ -143,7 +193,12 @@ class Facts:
         models = self.board[self.board["role"] == "model"]
         up = models["val_score"].notna().any()
         from lineupiq.scoring.metrics import get_metric
-        order = models.sort_values("val_score", ascending=not get_metric(self.board["metric"].iloc[0]).greater_is_better, kind="stable") if up else models
+
+        order = (
+            models.sort_values("val_score", ascending=not get_metric(self.board["metric"].iloc[0]).greater_is_better, kind="stable")
+            if up
+            else models
+        )
         return order["model"].iloc[0] if len(order) else None
 
     @property
@@ -162,43 +217,103 @@ def _board_section(f: Facts) -> Section:
     "Leaderboard, notes, picture."
     shown = board_rows(f.board, f.best)
     shown = shown.loc[:, [c for c in shown if not (shown[c] == "–").all()]]
-    words = ["Skill is over the simple rule; positive is better. Intervals are block bootstraps over time, 95 %. ★ was picked on validation rows, before any test row was scored."]
+    words = [
+        "Skill is over the simple rule; positive is better. Intervals are block bootstraps over time, 95 %. ★ was picked on validation "
+        "rows, before any test row was scored."
+    ]
     if "diff_best" in f.board:
-        words.append("“To the best” is the paired difference to the member with the best test score, in units of the score, positive is better. That member is found after the fact, to read the table by; it is not a choice. “In set” says whether the "
-                     "model confidence set holds the member, with the p-value of its being as good as the best.")
+        words.append(
+            "“To the best” is the paired difference to the member with the best test score, in units of the score, positive is better. "
+            "That member is found after the fact, to read the table by; it is not a choice. “In set” says whether the "
+            "model confidence set holds the member, with the p-value of its being as good as the best."
+        )
     ahead = int((f.board["skill_low"].astype(float) > 0).sum())
-    picture = Figure.of("leaderboard", plot_leaderboard(f.board), f"Skill over the simple rule of {len(f.board)} members with 95 % intervals; the intervals of {ahead} lie above zero.",
-                        "Right of the line is better than the simple rule. An interval that crosses the line has not shown anything yet.")
+    picture = Figure.of(
+        "leaderboard",
+        plot_leaderboard(f.board),
+        f"Skill over the simple rule of {len(f.board)} members with 95 % intervals; the intervals of {ahead} lie above zero.",
+        "Right of the line is better than the simple rule. An interval that crosses the line has not shown anything yet.",
+    )
     beside = [c for c in ("to the market", *PROPER, "validation", "seconds", "peak MB") if c in shown and c != f.board["metric"].iloc[0]]
-    cost = [Table(shown[["model", *beside]], "The same members beside the market where there is one, by other scores, on validation rows, and what they cost.")] if beside else []
-    return Section("Leaderboard on identical test rows", [Table(shown.drop(columns=[*beside, "n"], errors="ignore"), f"{int(f.board['n'].max()):,} test rows."), *words, *[n for n in board_notes(f.board) if n != f.board.attrs.get("looks")], picture, *cost])
+    cost = (
+        [
+            Table(
+                shown[["model", *beside]],
+                "The same members beside the market where there is one, by other scores, on validation rows, and what they cost.",
+            )
+        ]
+        if beside
+        else []
+    )
+    return Section(
+        "Leaderboard on identical test rows",
+        [
+            Table(shown.drop(columns=[*beside, "n"], errors="ignore"), f"{int(f.board['n'].max()):,} test rows."),
+            *words,
+            *[n for n in board_notes(f.board) if n != f.board.attrs.get("looks")],
+            picture,
+            *cost,
+        ],
+    )
 
 # %% ../../nbs/08_report/05_run.ipynb #eec936b2
 def _fit_section(f: Facts, name: str, record: Record) -> Section:
     "Does the forecast mean what it says?"
     frame, parts = f.predictions[name], []
-    told = [f"The rule '{f.best}' was picked; shown here is {name}, the best model on validation rows."] if f.best and role_of(f.best) != "model" else []
+    told = (
+        [f"The rule '{f.best}' was picked; shown here is {name}, the best model on validation rows."]
+        if f.best and role_of(f.best) != "model"
+        else []
+    )
     scores = scores_of(f.panel, frame, "test")
     record["test_metrics"] = {name: scores}
     if f.panel.task == "regression":
-        parts.append(Figure.of(f"{name}_deciles", plot_deciles(frame), f"Left, mean outcome by tenth of the forecast of {name}; right, residuals against the forecast with their median.",
-                               "Left: points on the line mean that a forecast of 50 is followed by 50 on average. Right: the red medians should lie near zero; a slope is structure that the model missed."))
+        parts.append(
+            Figure.of(
+                f"{name}_deciles",
+                plot_deciles(frame),
+                f"Left, mean outcome by tenth of the forecast of {name}; right, residuals against the forecast with their median.",
+                "Left: points on the line mean that a forecast of 50 is followed by 50 on average. Right: the red medians should lie near "
+                "zero; a slope is structure that the model missed.",
+            )
+        )
         keys = ("rmse", "mae", "r2", "spearman", "poisson_deviance")
     else:
         bands = reliability_bands(f.panel, frame)
         outside = int((~bands["inside"]).sum())
-        parts.append(Figure.of(f"{name}_reliability", plot_reliability(bands), f"Reliability of {name}: observed frequency by stated probability in {len(bands)} bins, {outside} of them outside the band of a right forecast.",
-                               "Red points lie outside the grey band: what was stated and what happened differ there by more than chance. With overlapping labels the band is too narrow, so a few red points may be chance."
-                               + (" With more than two classes the probability is that of the most probable class." if len(f.panel.classes) > 2 else "")))
+        parts.append(
+            Figure.of(
+                f"{name}_reliability",
+                plot_reliability(bands),
+                f"Reliability of {name}: observed frequency by stated probability in {len(bands)} bins, {outside} of them outside the band "
+                "of a right forecast.",
+                "Red points lie outside the grey band: what was stated and what happened differ there by more than chance. With "
+                "overlapping labels the band is too narrow, so a few red points may be chance."
+                + (" With more than two classes the probability is that of the most probable class." if len(f.panel.classes) > 2 else ""),
+            )
+        )
         matrix = np.array(scores["confusion_matrix"])
-        parts.append(Figure.of(f"{name}_confusion", plot_confusion(matrix, scores["classes"]), f"Confusion matrix of {name}: {np.trace(matrix):,} of {matrix.sum():,} test rows on the diagonal.",
-                               "Each row is what happened, with its share of predictions. A column that takes nearly everything means that the model says one thing only."))
+        parts.append(
+            Figure.of(
+                f"{name}_confusion",
+                plot_confusion(matrix, scores["classes"]),
+                f"Confusion matrix of {name}: {np.trace(matrix):,} of {matrix.sum():,} test rows on the diagonal.",
+                "Each row is what happened, with its share of predictions. A column that takes nearly everything means that the model says "
+                "one thing only.",
+            )
+        )
         parts.append(Table(pd.DataFrame(scores["per_class"]).T.rename_axis("class").reset_index(), "Scores of each class."))
         keys = ("log_loss", "brier_score", "calibration", "accuracy", "balanced_accuracy", "f1", "auc", "mcc")
     have = {k: scores[k] for k in keys if scores.get(k) is not None}
     if band := scores.get("calibration_null"):
-        parts.append(f"The calibration error of {number(scores.get('calibration'))} is to be held against that of a right forecast of this shape: {number(band['mean'])} on average, up to {number(band['high'])} in 95 of 100 samples.")
-    return Section(f"{name}: does it mean what it says?", [*told, Table(pd.DataFrame({"score": list(have), "test rows": [number(float(v)) for v in have.values()]})), *parts])
+        parts.append(
+            f"The calibration error of {number(scores.get('calibration'))} is to be held against that of a right forecast of this shape: "
+            f"{number(band['mean'])} on average, up to {number(band['high'])} in 95 of 100 samples."
+        )
+    return Section(
+        f"{name}: does it mean what it says?",
+        [*told, Table(pd.DataFrame({"score": list(have), "test rows": [number(float(v)) for v in have.values()]})), *parts],
+    )
 
 # %% ../../nbs/08_report/05_run.ipynb #e4d1cc8c
 def _segment_section(f: Facts, name: str, record: Record) -> Section | None:
@@ -209,13 +324,27 @@ def _segment_section(f: Facts, name: str, record: Record) -> Section | None:
     if table.empty:
         return None
     span = lambda a, b: "–" if pd.isna(a) else f"[{number(float(a), 3)}, {number(float(b), 3)}]"  # noqa: E731
-    shown = pd.DataFrame({"segment": table["segment"], "": table["value"], "n": table["n"], str(f.board["metric"].iloc[0]): [number(None if pd.isna(s) else float(s)) for s in table["score"]],
-                          "95 %": [span(a, b) for a, b in zip(table["low"], table["high"], strict=True)], "skill": ["–" if pd.isna(s) else f"{s:+.3f}" for s in table["skill"]],
-                          "skill 95 %": [span(a, b) for a, b in zip(table["skill_low"], table["skill_high"], strict=True)], "note": table["note"]})
+    shown = pd.DataFrame(
+        {
+            "segment": table["segment"],
+            "": table["value"],
+            "n": table["n"],
+            str(f.board["metric"].iloc[0]): [number(None if pd.isna(s) else float(s)) for s in table["score"]],
+            "95 %": [span(a, b) for a, b in zip(table["low"], table["high"], strict=True)],
+            "skill": ["–" if pd.isna(s) else f"{s:+.3f}" for s in table["skill"]],
+            "skill 95 %": [span(a, b) for a, b in zip(table["skill_low"], table["skill_high"], strict=True)],
+            "note": table["note"],
+        }
+    )
     shown = shown if shown["note"].astype(bool).any() else shown.drop(columns="note")
     below = int((table["skill_high"].astype(float) < 0).sum())
-    picture = Figure.of(f"{name}_segments", plot_segments(table), f"Skill of {name} over the simple rule in {len(table)} segments; in {below} the whole interval is below zero.",
-                        "A filled point has an interval; a hollow one has too few blocks of time. With many segments one in twenty intervals misses zero by chance.")
+    picture = Figure.of(
+        f"{name}_segments",
+        plot_segments(table),
+        f"Skill of {name} over the simple rule in {len(table)} segments; in {below} the whole interval is below zero.",
+        "A filled point has an interval; a hollow one has too few blocks of time. With many segments one in twenty intervals misses zero "
+        "by chance.",
+    )
     return Section("Where it holds", [Table(shown, f"{name} beside {rule}, segment by segment."), picture])
 
 # %% ../../nbs/08_report/05_run.ipynb #f01d5c2c
@@ -227,12 +356,23 @@ def _why_section(f: Facts, name: str, record: Record) -> Section:
         return Section("What drives it", [e.note])
     first = ", ".join(str(x) for x in e.table["feature"].head(3))
     if e.values is not None:
-        picture = Figure.of(f"{name}_shap", plot_contributions(e.values, e.data, e.names, e.units, () if f.panel.classes is None else f.panel.classes.tolist()),
-                            f"SHAP summary of {name}: contributions of the twelve strongest features, led by {first}.",
-                            "Each dot is a test row: right of the line the feature raised the forecast; red is a high value of the feature. A single feature that towers over all others deserves suspicion: does it know the outcome?" if e.values.ndim == 2
-                            else "Length is the mean size of a feature's contributions, by class. A single feature that towers over all others deserves suspicion: does it know the outcome?")
+        picture = Figure.of(
+            f"{name}_shap",
+            plot_contributions(e.values, e.data, e.names, e.units, () if f.panel.classes is None else f.panel.classes.tolist()),
+            f"SHAP summary of {name}: contributions of the twelve strongest features, led by {first}.",
+            "Each dot is a test row: right of the line the feature raised the forecast; red is a high value of the feature. A single "
+            "feature that towers over all others deserves suspicion: does it know the outcome?"
+            if e.values.ndim == 2
+            else "Length is the mean size of a feature's contributions, by class. A single feature that towers over all others deserves "
+            "suspicion: does it know the outcome?",
+        )
     else:
-        picture = Figure.of(f"{name}_importance", plot_importance(e.table), f"Importance of the features of {name}, led by {first}.", "A single feature that towers over all others deserves suspicion: does it know the outcome?")
+        picture = Figure.of(
+            f"{name}_importance",
+            plot_importance(e.table),
+            f"Importance of the features of {name}, led by {first}.",
+            "A single feature that towers over all others deserves suspicion: does it know the outcome?",
+        )
     return Section("What drives it", [e.note, picture])
 
 # %% ../../nbs/08_report/05_run.ipynb #abbcfb65
@@ -243,15 +383,40 @@ def _trade_section(f: Facts, name: str, record: Record) -> Section | None:
         return None
     found = {m: t for m in f.board["model"] if m in f.predictions and (t := trading_of(f.panel, f.predictions[m]))}
     record["trading"] = found
-    keys = {"total_return": "return", "sharpe": "Sharpe", "win_rate": "win rate", "profit_factor": "profit factor", "max_drawdown": "worst drawdown", "turnover": "turnover", "break_even_cost": "break-even cost", "n_trades": "trades"}
+    keys = {
+        "total_return": "return",
+        "sharpe": "Sharpe",
+        "win_rate": "win rate",
+        "profit_factor": "profit factor",
+        "max_drawdown": "worst drawdown",
+        "turnover": "turnover",
+        "break_even_cost": "break-even cost",
+        "n_trades": "trades",
+    }
     table = pd.DataFrame([{"model": m, **{title: number(t[k], 3) for k, title in keys.items()}} for m, t in found.items()])
     mine, cost = found[name], found[name]["cost_each_way"]
     bears = mine["break_even_cost"] is not None and mine["break_even_cost"] > cost
-    words = f"One trade at a time for each symbol, {cost * 1e4:g} basis points at entry and at exit. {name} breaks even at {number(None if mine['break_even_cost'] is None else mine['break_even_cost'] * 1e4, 3)} basis points each way, " \
-            f"which is {'more' if bears else 'less'} than is charged. Trading figures are shown and never used to choose; they vary far more than scores do."
-    picture = Figure.of(f"{name}_equity", plot_equity(curve), f"Equity of {name} over the test rows: {curve['equity'].iloc[-1]:.2f} times the start after costs, {curve['before costs'].iloc[-1]:.2f} before.",
-                        "The gap between the curves is what trading costs. The lower panel shows how far the account stood below its best day.")
-    return Section("What it would have earned", [words, picture, Table(table, "Turnover is the amount bought and sold a period, in stakes; break-even cost is a share of the amount, each way.")])
+    words = (
+        f"One trade at a time for each symbol, {cost * 1e4:g} basis points at entry and at exit. {name} breaks even at "
+        f"{number(None if mine['break_even_cost'] is None else mine['break_even_cost'] * 1e4, 3)} basis points each way, "
+        f"which is {'more' if bears else 'less'} than is charged. Trading figures are shown and never used to choose; they vary far more "
+        "than scores do."
+    )
+    picture = Figure.of(
+        f"{name}_equity",
+        plot_equity(curve),
+        f"Equity of {name} over the test rows: {curve['equity'].iloc[-1]:.2f} times the start after costs, "
+        f"{curve['before costs'].iloc[-1]:.2f} before.",
+        "The gap between the curves is what trading costs. The lower panel shows how far the account stood below its best day.",
+    )
+    return Section(
+        "What it would have earned",
+        [
+            words,
+            picture,
+            Table(table, "Turnover is the amount bought and sold a period, in stakes; break-even cost is a share of the amount, each way."),
+        ],
+    )
 
 # %% ../../nbs/08_report/05_run.ipynb #04a4baa5
 def _training_section(f: Facts, record: Record) -> Section | None:
@@ -260,15 +425,35 @@ def _training_section(f: Facts, record: Record) -> Section | None:
     shown = [m for m in dict.fromkeys([f.shown, *f.board["model"]]) if m in f.models and role_of(m) == "model"]
     costs = {m: f.models[m]["efficiency"] for m in shown if f.models[m].get("efficiency")}
     if costs:
-        keys = {"seconds": "seconds", "seconds_per_epoch": "seconds an epoch", "epochs": "epochs or rounds", "epochs_to_best": "best at", "peak_mb": "peak MB"}
-        parts.append(Table(pd.DataFrame([{"model": m, **{t: number(c.get(k), 3) for k, t in keys.items()}} for m, c in costs.items()]), "Peak memory is that of the model's own process."))
+        keys = {
+            "seconds": "seconds",
+            "seconds_per_epoch": "seconds an epoch",
+            "epochs": "epochs or rounds",
+            "epochs_to_best": "best at",
+            "peak_mb": "peak MB",
+        }
+        parts.append(
+            Table(
+                pd.DataFrame([{"model": m, **{t: number(c.get(k), 3) for k, t in keys.items()}} for m, c in costs.items()]),
+                "Peak memory is that of the model's own process.",
+            )
+        )
     for m in shown[:3]:
         history = f.models[m].get("history") or {}
         if len(history.get("val_loss", [])) > 1:
             loss = history["val_loss"]
-            parts.append(Figure.of(f"{m}_learning_curve", plot_learning(history, f.models[m]["best_epoch"]).set(title=m)[0].axes, f"Learning curve of {m}: validation loss from {loss[0]:.4g} to {min(loss):.4g} in {len(loss)} steps.",
-                                   "The dashed line is the penalty that was kept. A best penalty at either end of the path means that the path should be longer." if {"C", "alpha"} & set(history) else
-                                   "The dashed line is the state that was kept. A validation loss that still falls at its end wanted more steps; one that rises from the start has nothing to learn here."))
+            parts.append(
+                Figure.of(
+                    f"{m}_learning_curve",
+                    plot_learning(history, f.models[m]["best_epoch"]).set(title=m)[0].axes,
+                    f"Learning curve of {m}: validation loss from {loss[0]:.4g} to {min(loss):.4g} in {len(loss)} steps.",
+                    "The dashed line is the penalty that was kept. A best penalty at either end of the path means that the path should be "
+                    "longer."
+                    if {"C", "alpha"} & set(history)
+                    else "The dashed line is the state that was kept. A validation loss that still falls at its end wanted more steps; one "
+                    "that rises from the start has nothing to learn here.",
+                )
+            )
     return Section("How it was trained", parts) if parts else None
 
 # %% ../../nbs/08_report/05_run.ipynb #bbd6dffd
@@ -278,8 +463,16 @@ def _fold_section(f: Facts, record: Record) -> Section | None:
         return None
     table = pd.DataFrame([fold.manifest.record() for fold in f.folds])
     record["folds"] = table.to_dict("records")
-    picture = Figure.of("folds", plot_folds(f.folds, Timeline(f.panel.times)), f"{len(f.folds)} fold(s) over time: training, then validation, then test rows.", "Training must lie left of validation and validation left of test. White is time without rows, such as the months between seasons; grey rows are in no part, because their labels would have reached into the next one.")
-    return Section("Folds", [picture, Table(table.astype(str), "Purged and embargoed rows are in no part; the digest is of the row numbers.")])
+    picture = Figure.of(
+        "folds",
+        plot_folds(f.folds, Timeline(f.panel.times)),
+        f"{len(f.folds)} fold(s) over time: training, then validation, then test rows.",
+        "Training must lie left of validation and validation left of test. White is time without rows, such as the months between seasons; "
+        "grey rows are in no part, because their labels would have reached into the next one.",
+    )
+    return Section(
+        "Folds", [picture, Table(table.astype(str), "Purged and embargoed rows are in no part; the digest is of the row numbers.")]
+    )
 
 # %% ../../nbs/08_report/05_run.ipynb #3885f4c8
 def _in_words(value: Any) -> str:
@@ -294,13 +487,45 @@ def _data_section(f: Facts, record: Record) -> Section:
     about = describe_panel(f.panel)
     record["data"], record["looks"] = about, {"before": [k.record() for k in f.looks], "sentence": look_sentence(f.looks)}
     record["checks"] = [c.record() for c in f.checks]
-    parts: list[Any] = [Table(pd.DataFrame({"": [str(k).replace("_", " ") for k in about], "value": [_in_words(v) for v in about.values()]}), "The digest is of the rows, the features and the task: two runs with the same one saw the same data.")]
+    parts: list[Any] = [
+        Table(
+            pd.DataFrame({"": [str(k).replace("_", " ") for k in about], "value": [_in_words(v) for v in about.values()]}),
+            "The digest is of the rows, the features and the task: two runs with the same one saw the same data.",
+        )
+    ]
     if f.checks:
-        parts.append(Table(findings_table(f.checks), "What was asked of the table itself: does a column know the outcome, is one made of later outcomes, do test rows stand among the training rows, do labels last longer than they say."))
+        parts.append(
+            Table(
+                findings_table(f.checks),
+                "What was asked of the table itself: does a column know the outcome, is one made of later outcomes, do test rows stand "
+                "among the training rows, do labels last longer than they say.",
+            )
+        )
     if f.looks:
-        past = pd.DataFrame([{"when": k.when[:16], "command": k.command, "run": k.run, "models": ", ".join(k.models[:4]) + (" …" if len(k.models) > 4 else ""), "from": k.window.start[:10], "to": k.window.end[:10], "rows": k.window.n,
-                              "share": f"{k.share:.0%}", "outcome": "same" if k.outcomes else "another"} for k in f.looks[-20:]])
-        parts += [look_sentence(f.looks), Table(past, "Earlier looks at these test rows, by what the rows hold, not by the names of files. Share: of these rows, seen then (estimated from sketches).")]
+        past = pd.DataFrame(
+            [
+                {
+                    "when": k.when[:16],
+                    "command": k.command,
+                    "run": k.run,
+                    "models": ", ".join(k.models[:4]) + (" …" if len(k.models) > 4 else ""),
+                    "from": k.window.start[:10],
+                    "to": k.window.end[:10],
+                    "rows": k.window.n,
+                    "share": f"{k.share:.0%}",
+                    "outcome": "same" if k.outcomes else "another",
+                }
+                for k in f.looks[-20:]
+            ]
+        )
+        parts += [
+            look_sentence(f.looks),
+            Table(
+                past,
+                "Earlier looks at these test rows, by what the rows hold, not by the names of files. Share: of these rows, seen then "
+                "(estimated from sketches).",
+            ),
+        ]
     else:
         parts.append("This is the first look at these test rows that the ledger knows of.")
     return Section("Data and earlier looks", parts)
@@ -314,11 +539,22 @@ def build_report(
     record: dict[str, Any] = {"run": facts.run, "verdict": verdict(facts.board, facts.best), "best": facts.best, "shown": facts.shown}
     sections: list[Section | None] = [_board_section(facts)]
     if name := facts.shown:
-        sections += [_fit_section(facts, name, record), _segment_section(facts, name, record), _why_section(facts, name, record), _trade_section(facts, name, record)]
+        sections += [
+            _fit_section(facts, name, record),
+            _segment_section(facts, name, record),
+            _why_section(facts, name, record),
+            _trade_section(facts, name, record),
+        ]
     sections += [_training_section(facts, record), _fold_section(facts, record), _data_section(facts, record)]
-    alarms = [f"{a.title} ({a.verdict}): {a.finding}" for a in facts.findings] + ([look_sentence(facts.looks)] if any(k.outcomes for k in facts.looks) else [])
+    alarms = [f"{a.title} ({a.verdict}): {a.finding}" for a in facts.findings] + (
+        [look_sentence(facts.looks)] if any(k.outcomes for k in facts.looks) else []
+    )
     table = facts.board.astype(object)
-    record |= {"leaderboard": table.where(table.notna(), None).to_dict("records"), "confidence_set": facts.board.attrs.get("mcs"), **facts.extra}
+    record |= {
+        "leaderboard": table.where(table.notna(), None).to_dict("records"),
+        "confidence_set": facts.board.attrs.get("mcs"),
+        **facts.extra,
+    }
     return Document(facts.title, record["verdict"], alarms, [s for s in sections if s], f"{facts.what} {facts.run}".strip()), record
 
 # %% ../../nbs/08_report/05_run.ipynb #11fa7ca9

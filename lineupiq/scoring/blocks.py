@@ -33,13 +33,16 @@ def politis_white(
             cross = e[lag:] @ e[: n - lag]
             covariance[lag] = cross / n
             strength[lag] = abs(cross) / np.sqrt((total - squares[lag + 1]) * squares[n - lag - 1])
-            if ends is None and lag >= few and (strength[lag - few:lag] < band).all(): ends = lag - few
-            if ends is not None and lag >= 2 * max(ends, 1): break
+            if ends is None and lag >= few and (strength[lag - few : lag] < band).all():
+                ends = lag - few
+            if ends is not None and lag >= 2 * max(ends, 1):
+                break
     m = min(2 * max(ends, 1), most) if ends is not None else most
     k = np.arange(1, m + 1)
     fade = np.where(k / m <= 0.5, 1.0, 2 * (1 - k / m))
-    bend, variance = 2 * (fade * k * covariance[1:m + 1]).sum(), covariance[0] + 2 * (fade * covariance[1:m + 1]).sum()
-    with np.errstate(divide="ignore", invalid="ignore"): best = (2 * bend**2 / (4 / 3 * variance**2)) ** (1 / 3) * n ** (1 / 3)
+    bend, variance = 2 * (fade * k * covariance[1 : m + 1]).sum(), covariance[0] + 2 * (fade * covariance[1 : m + 1]).sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        best = (2 * bend**2 / (4 / 3 * variance**2)) ** (1 / 3) * n ** (1 / 3)
     return float(np.minimum(best, np.ceil(min(3 * np.sqrt(n), n / 3))))
 
 
@@ -49,7 +52,8 @@ def block_length(
 ) -> int:  # timestamps in a block
     "Politis and White's block length for the circular bootstrap, not below the floor."
     at_least = max(at_least, -(-len(series) // MOST_BLOCKS))
-    if len(series) < 2 * MIN_BLOCKS or np.ptp(series) < 1e-12: return at_least
+    if len(series) < 2 * MIN_BLOCKS or np.ptp(series) < 1e-12:
+        return at_least
     best = politis_white(series)
     most = max(1, len(series) // MIN_BLOCKS)  # a longer test must not lose the interval that a shorter one had
     return max(at_least, min(most, int(np.ceil(best))) if np.isfinite(best) else 1)
@@ -58,6 +62,7 @@ def block_length(
 @dataclass(frozen=True)
 class Histories:
     "Redrawn histories: the same seed gives the same ones."
+
     n_times: int  # timestamps of a history
     length: int  # timestamps in a block
     draws: int  # how many histories
@@ -67,19 +72,22 @@ class Histories:
         "The starting rows of the blocks of each history."
         rng, blocks = np.random.default_rng(self.seed), -(-self.n_times // self.length)
         at_once = max(1, 500_000 // blocks)  # a call for each history would cost more than its numbers
-        for done in range(0, self.draws, at_once): yield from rng.integers(self.n_times, size=(min(at_once, self.draws - done), blocks), dtype=np.int64)
+        for done in range(0, self.draws, at_once):
+            yield from rng.integers(self.n_times, size=(min(at_once, self.draws - done), blocks), dtype=np.int64)
 
-    def sums(self,
+    def sums(
+        self,
         values: np.ndarray,  # (T, K)
     ) -> np.ndarray:  # (draws, K)
         "The sums of the values in each of the drawn histories."
         n, (whole, rest) = self.n_times, divmod(self.n_times, self.length)
-        ring = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(np.concatenate([values, values[:self.length]]), axis=0)])
-        block, last = ring[self.length:self.length + n] - ring[:n], ring[rest:rest + n] - ring[:n]
+        ring = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(np.concatenate([values, values[: self.length]]), axis=0)])
+        block, last = ring[self.length : self.length + n] - ring[:n], ring[rest : rest + n] - ring[:n]
         out = np.empty((self.draws, values.shape[1]))
         for total, s in zip(out, self.starts(), strict=True):
             np.add.reduce(block.take(s[:whole], axis=0), out=total)
-            if rest: total += last[s[-1]]
+            if rest:
+                total += last[s[-1]]
         return out
 
     def counts(self) -> Iterator[np.ndarray]:  # (T,) of each history
@@ -87,7 +95,8 @@ class Histories:
         n, rest = self.n_times, self.n_times % self.length
         for s in self.starts():
             size = np.full(len(s), self.length)
-            if rest: size[-1] = rest
+            if rest:
+                size[-1] = rest
             edges = np.bincount(s, minlength=2 * n + 1) - np.bincount(s + size, minlength=2 * n + 1)
             often = np.cumsum(edges)
-            yield often[:n] + often[n:2 * n]
+            yield often[:n] + often[n : 2 * n]

@@ -15,7 +15,16 @@ from numpy.typing import ArrayLike
 from ..base import ConfigError, DataError, did_you_mean
 from ..core.drawing import GREY, PALE, SERIES, subplots
 from .intervals import DRAWN, Resampling, score_interval
-from .metrics import Metric, calibration_null, calibration_pairs, check_probabilities, encode, finite, get_metric, reliability
+from lineupiq.scoring.metrics import (
+    Metric,
+    calibration_null,
+    calibration_pairs,
+    check_probabilities,
+    encode,
+    finite,
+    get_metric,
+    reliability,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +59,7 @@ def softmax_rows(
 @dataclass
 class ProbabilityMap:
     "A map from probabilities to probabilities; this one leaves them as they are."
+
     numbers: dict[str, list] = field(default_factory=dict)  # what was learnt
     n: int = 0  # rows it was learnt from
     method: ClassVar[str] = "identity"
@@ -63,12 +73,14 @@ class ProbabilityMap:
         "(N, C) probabilities after the map."
         return p
 
-    def transform(self,
+    def transform(
+        self,
         probabilities: ArrayLike,  # (N, C), or (N,) for two classes
     ) -> np.ndarray:  # of the same shape
         "Map raw probabilities to calibrated ones."
         flat = np.ndim(probabilities) == 1
-        if not len(probabilities): return np.asarray(probabilities, dtype=float)
+        if not len(probabilities):
+            return np.asarray(probabilities, dtype=float)
         p = check_probabilities(probabilities)
         if (known := self.numbers.get("classes", [p.shape[1]])[0]) != p.shape[1]:
             raise DataError("the map was learnt for another number of classes", found=f"{p.shape[1]} columns", expected=f"{known}")
@@ -85,12 +97,14 @@ METHODS: dict[str, type[ProbabilityMap]] = {"identity": ProbabilityMap}
 # %% ../../nbs/02_scoring/04_calibration.ipynb #024267ed
 class Temperature(ProbabilityMap):
     "All logarithms times one number, the inverse of the temperature."
+
     method = "temperature"
 
     @classmethod
     def learn(cls, p: np.ndarray, y: np.ndarray, w: np.ndarray) -> dict[str, list]:
         "The inverse temperature of the least log loss, between a twentieth and twenty."
         from scipy.optimize import minimize_scalar
+
         s, rows = log_scores(p), np.arange(len(y))
         loss = lambda b: -(w * np.log(np.maximum(softmax_rows(np.exp(b) * s)[rows, y], 1e-300))).sum() / w.sum()  # noqa: E731
         best = minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded", options={"xatol": 1e-8})
@@ -109,12 +123,14 @@ def _smoothed(y: np.ndarray, w: np.ndarray, n_classes: int) -> np.ndarray:
 # %% ../../nbs/02_scoring/04_calibration.ipynb #d72e8a05
 class Sigmoid(ProbabilityMap):
     "A slope and a shift for each logarithm."
+
     method = "sigmoid"
 
     @classmethod
     def learn(cls, p: np.ndarray, y: np.ndarray, w: np.ndarray) -> dict[str, list]:
         "Slopes and shifts of the least log loss."
         from scipy.optimize import minimize
+
         s, c = log_scores(p), p.shape[1]
         target = _smoothed(y, w, c)
 
@@ -124,7 +140,14 @@ class Sigmoid(ProbabilityMap):
             value = -(w[:, None] * target * np.log(np.maximum(q, 1e-300))).sum() / w.sum()
             return value, np.concatenate([(miss * s).sum(0), miss.sum(0)])
 
-        best = minimize(loss, np.r_[np.ones(c), np.zeros(c)], jac=True, method="L-BFGS-B", bounds=[(0, None)] * c + [(None, None)] * c, options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000})
+        best = minimize(
+            loss,
+            np.r_[np.ones(c), np.zeros(c)],
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0, None)] * c + [(None, None)] * c,
+            options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000},
+        )
         return {"slope": best.x[:c].tolist(), "shift": (best.x[c:] - best.x[c:].mean()).tolist()}
 
     def apply(self, p: np.ndarray) -> np.ndarray:
@@ -134,12 +157,14 @@ class Sigmoid(ProbabilityMap):
 # %% ../../nbs/02_scoring/04_calibration.ipynb #bb3d6257
 class Isotonic(ProbabilityMap):
     "A rising staircase for each class."
+
     method = "isotonic"
 
     @classmethod
     def learn(cls, p: np.ndarray, y: np.ndarray, w: np.ndarray) -> dict[str, list]:
         "The corners of the stairs."
         from sklearn.isotonic import IsotonicRegression
+
         edge, stairs = 1 / (len(y) + 2), []
         for k in [1] if p.shape[1] == 2 else range(p.shape[1]):
             found = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip").fit(p[:, k], y == k, sample_weight=w)
@@ -150,7 +175,8 @@ class Isotonic(ProbabilityMap):
         "(N, C) probabilities after the map."
         two = p.shape[1] == 2
         mapped = [np.interp(p[:, 1 if two else k], *stairs) for k, stairs in enumerate(self.numbers["stairs"])]
-        if two: return np.column_stack([1 - mapped[0], mapped[0]])
+        if two:
+            return np.column_stack([1 - mapped[0], mapped[0]])
         out = np.column_stack(mapped)
         return out / out.sum(axis=1, keepdims=True)
 
@@ -179,11 +205,16 @@ def fit_map(
     p = check_probabilities(probabilities, len(y))
     codes = encode(y, np.arange(p.shape[1]) if classes is None else classes)
     w = np.ones(len(codes)) if weights is None else finite(weights, "weights", (len(codes),))
-    if method == "identity": return cls({}, len(codes))
+    if method == "identity":
+        return cls({}, len(codes))
     seen = len(np.unique(codes[w > 0]))
     if (rows := int((w > 0).sum())) < MIN_ROWS or seen < 2:
-        raise DataError(f"too little to learn a {method} map from", found=f"{rows} rows with a weight, {seen} class(es)", expected=f"at least {MIN_ROWS} rows, 2 classes",
-                        fix="give calibration a larger share of the rows, or use identity")
+        raise DataError(
+            f"too little to learn a {method} map from",
+            found=f"{rows} rows with a weight, {seen} class(es)",
+            expected=f"at least {MIN_ROWS} rows, 2 classes",
+            fix="give calibration a larger share of the rows, or use identity",
+        )
     return cls({"classes": [p.shape[1]], **cls.learn(p, codes, w)}, len(codes))
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #55bae692
@@ -200,10 +231,12 @@ def _newton(y: np.ndarray, x: np.ndarray, offset: np.ndarray) -> np.ndarray:
     for _ in range(30):
         q = 1 / (1 + np.exp(-np.clip(x @ beta + offset, -30, 30)))
         step_matrix = (x * (q * (1 - q))[:, None]).T @ x
-        if not np.isfinite(step_matrix).all() or np.linalg.cond(step_matrix) > 1e12: return np.full(len(beta), np.nan)
+        if not np.isfinite(step_matrix).all() or np.linalg.cond(step_matrix) > 1e12:
+            return np.full(len(beta), np.nan)
         step = np.linalg.solve(step_matrix, x.T @ (y - q))
         beta = beta + step
-        if np.abs(step).max() < 1e-8: return beta
+        if np.abs(step).max() < 1e-8:
+            return beta
     return np.full(len(beta), np.nan)
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #b887fd7c
@@ -216,8 +249,24 @@ def _line(y: np.ndarray, p: np.ndarray, free_slope: bool) -> float:
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #71937575
 UNDEFINED = "one class alone, or one probability for all rows"
-SLOPE = Metric("calibration_slope", "maximize", ("binary", "multiclass"), "probabilities", whole=lambda y, p, c: _line(y, p, True), undefined=UNDEFINED, description="1: as sure as it should be")
-INTERCEPT = Metric("calibration_intercept", "maximize", ("binary", "multiclass"), "probabilities", whole=lambda y, p, c: _line(y, p, False), undefined=UNDEFINED, description="0: right on average")
+SLOPE = Metric(
+    "calibration_slope",
+    "maximize",
+    ("binary", "multiclass"),
+    "probabilities",
+    whole=lambda y, p, c: _line(y, p, True),
+    undefined=UNDEFINED,
+    description="1: as sure as it should be",
+)
+INTERCEPT = Metric(
+    "calibration_intercept",
+    "maximize",
+    ("binary", "multiclass"),
+    "probabilities",
+    whole=lambda y, p, c: _line(y, p, False),
+    undefined=UNDEFINED,
+    description="0: right on average",
+)
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #72f766ce
 def calibration_summary(
@@ -231,8 +280,16 @@ def calibration_summary(
     interval = lambda metric: score_interval(metric, y, probabilities, times, classes=classes, how=how)  # noqa: E731
     band = calibration_null(probabilities)
     ece = get_metric("calibration")(y, probabilities, classes)
-    return {"n": len(y), "log_loss": interval("log_loss"), "brier_score": interval("brier_score"), "slope": interval(SLOPE), "intercept": interval(INTERCEPT),
-            "ece": ece, "null": band, "calibrated": bool(ece <= band.high)}
+    return {
+        "n": len(y),
+        "log_loss": interval("log_loss"),
+        "brier_score": interval("brier_score"),
+        "slope": interval(SLOPE),
+        "intercept": interval(INTERCEPT),
+        "ece": ece,
+        "null": band,
+        "calibrated": bool(ece <= band.high),
+    }
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #55d554cf
 def reliability_band(
@@ -243,6 +300,7 @@ def reliability_band(
 ) -> pd.DataFrame:  # a line a bin: low, high, n, stated, observed, null_low, null_high, outside
     "Compare stated probabilities with outcomes, bin by bin, beside the range of a perfect forecast."
     from scipy.stats import binom
+
     table = reliability(y, probabilities, classes)
     null = [binom.ppf(q, table["n"], table["stated"]) / table["n"] for q in ((1 - level) / 2, (1 + level) / 2)]
     return table.assign(null_low=null[0], null_high=null[1], outside=~table["observed"].between(null[0] - 1e-12, null[1] + 1e-12))
@@ -258,7 +316,8 @@ def plot_reliability(
     ax = subplots(figsize=(5, 5)) if ax is None else ax
     for k, (name, p) in enumerate(forecasts.items()):
         t = reliability_band(y, p, classes=classes)
-        if k == 0: ax.fill_between(t["stated"], t["null_low"], t["null_high"], color=PALE, alpha=.5, lw=0, label="95 % of perfect forecasts")
+        if k == 0:
+            ax.fill_between(t["stated"], t["null_low"], t["null_high"], color=PALE, alpha=0.5, lw=0, label="95 % of perfect forecasts")
         ax.plot(t["stated"], t["observed"], marker="o", color=SERIES[k % len(SERIES)], label=name)
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     ax.set(xlabel="stated probability", ylabel="share that came true", xlim=(0, 1), ylim=(0, 1))

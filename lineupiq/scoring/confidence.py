@@ -71,8 +71,9 @@ def unit_losses(
 @dataclass(frozen=True)
 class ConfidenceSet:
     "Which members could be the best one."
+
     p_values: dict[str, float]  # of the hypothesis that the member is as good as the best; empty: see reason
-    level: float = .95  # the set holds the best member in this share of histories
+    level: float = 0.95  # the set holds the best member in this share of histories
     blocks: int = 0
     block_length: int = 1  # units of time
     reason: str = ""  # why there is no set
@@ -87,7 +88,8 @@ def elimination(
     losses: np.ndarray,  # (T, M)
     drawn: Histories,  # redrawn
 ) -> np.ndarray:  # (M,) p values: the smallest level at which a member leaves the set
-    "The range statistic: the worst of all pairs leaves, until one is left; a member's p value is the largest so far (Hansen, Lunde and Nason 2011, section 3.1.2)."
+    """The range statistic: the worst of all pairs leaves, until one is left; a member's p value is the largest so far (Hansen, Lunde and
+    Nason 2011, section 3.1.2)."""
     means = losses.mean(axis=0)
     gap = means[:, None] - means[None]
     redrawn = drawn.sums(losses) / len(losses)
@@ -107,7 +109,7 @@ def confidence_set(
     losses: pd.DataFrame | None,  # (T, M) of `unit_losses`
     *,
     at_least: int = 1,  # floor of the block length, in units of time: the horizon of the labels
-    level: float = .95,  # of the set
+    level: float = 0.95,  # of the set
     draws: int = 1000,  # of the bootstrap
     seed: int = 0,  # of the bootstrap
 ) -> ConfidenceSet:
@@ -124,7 +126,9 @@ def confidence_set(
         return ConfidenceSet(dict.fromkeys(losses, 1.0), level, len(table), floor)
     length = max(block_length((table[c] - table.mean(axis=1)).to_numpy(), floor) for c in table)
     if (blocks := len(table) // length) < MIN_BLOCKS:
-        return ConfidenceSet({}, level, blocks, length * width, f"only {blocks} blocks of {length * width} timestamps, a set needs {MIN_BLOCKS}")
+        return ConfidenceSet(
+            {}, level, blocks, length * width, f"only {blocks} blocks of {length * width} timestamps, a set needs {MIN_BLOCKS}"
+        )
     p = dict(zip(table, elimination(table.to_numpy(), Histories(len(table), length, draws, seed)), strict=True))
     return ConfidenceSet({n: float(p[twin[n]]) for n in losses}, level, blocks, length * width)
 
@@ -137,7 +141,19 @@ def _twins(table: pd.DataFrame) -> dict[str, str]:
     return out
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #126dec7f
-ADDED = ("diff_best", "diff_low", "diff_high", "in_mcs", "mcs_p", "log_loss", "brier_score", "market_diff", "market_low", "market_high", "market_n")
+ADDED = (
+    "diff_best",
+    "diff_low",
+    "diff_high",
+    "in_mcs",
+    "mcs_p",
+    "log_loss",
+    "brier_score",
+    "market_diff",
+    "market_low",
+    "market_high",
+    "market_n",
+)
 PROPER = ("log_loss", "brier_score")  # scores that only the true probabilities make best: beside one, the table has the other
 MARKET = "reference:market"  # the reference that every member is compared with
 
@@ -152,7 +168,9 @@ def with_confidence(
 ) -> pd.DataFrame:  # the same rows in the same order, with the columns of ADDED
     "The leaderboard with each member's difference to the best and to the market, the other proper score, and the model confidence set."
     metric, rows = get_metric(metric) if metric else default_metric(panel.task), common_rows(predictions, "test")
-    members = {n: on_rows(f, "test", rows) for n, f in predictions.items()} | {f"reference:{k}": v for k, v in reference_frames(panel, rows).items()}
+    members = {n: on_rows(f, "test", rows) for n, f in predictions.items()} | {
+        f"reference:{k}": v for k, v in reference_frames(panel, rows).items()
+    }
     best = next(m for m in board["model"] if role_of(m) != "reference")
     top, out = members[best], board.copy()
     gaps = {name: _gap(panel, metric, members[name], top, draws, seed) for name in board["model"] if name != best}
@@ -161,7 +179,13 @@ def with_confidence(
         out[column] = [0.0 if m == best else getattr(gaps[m], part) for m in board["model"]]
     out["in_mcs"] = [m in found.members if m in found.p_values else None for m in board["model"]]
     out["mcs_p"] = [found.p_values.get(m) for m in board["model"]]
-    out.attrs["mcs"] = {"level": found.level, "blocks": found.blocks, "block_length": found.block_length, "reason": found.reason, "members": found.members}
+    out.attrs["mcs"] = {
+        "level": found.level,
+        "blocks": found.blocks,
+        "block_length": found.block_length,
+        "reason": found.reason,
+        "members": found.members,
+    }
     for other in (get_metric(m) for m in PROPER if panel.task != "regression" and m != metric.name):
         out[other.name] = [other(members[m]["y"].to_numpy(), forecast_of(members[m], other), panel.classes) for m in board["model"]]
     return _beside_market(out, panel, metric, members, draws, seed) if MARKET in members else out
@@ -171,17 +195,29 @@ def _gap(panel: Panel, metric: Metric, frame: pd.DataFrame, top: pd.DataFrame, d
     "The difference of a member to another one."
     rows = frame["row"].to_numpy()
     times, least = score_times(panel, rows)
-    return paired_difference(metric, frame["y"].to_numpy(), forecast_of(frame, metric), forecast_of(in_order(top, rows), metric), times, classes=panel.classes, how=Resampling(draws=draws, seed=seed, min_block=least))
+    return paired_difference(
+        metric,
+        frame["y"].to_numpy(),
+        forecast_of(frame, metric),
+        forecast_of(in_order(top, rows), metric),
+        times,
+        classes=panel.classes,
+        how=Resampling(draws=draws, seed=seed, min_block=least),
+    )
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #9b0e8564
-def _beside_market(board: pd.DataFrame, panel: Panel, metric: Metric, members: Mapping[str, pd.DataFrame], draws: int, seed: int) -> pd.DataFrame:
+def _beside_market(
+    board: pd.DataFrame, panel: Panel, metric: Metric, members: Mapping[str, pd.DataFrame], draws: int, seed: int
+) -> pd.DataFrame:
     "Each member's difference to the market on the rows that both have; positive: better than the market."
     market, gaps = members[MARKET], {}
     for name in (m for m in board["model"] if m != MARKET):
         frame = members[name]
         gaps[name] = _gap(panel, metric, frame[frame["row"].isin(market["row"])], market, draws, seed)
     for column, part in (("market_diff", "score"), ("market_low", "low"), ("market_high", "high"), ("market_n", "n")):
-        board[column] = [len(market) if m == MARKET and part == "n" else 0.0 if m == MARKET else getattr(gaps[m], part) for m in board["model"]]
+        board[column] = [
+            len(market) if m == MARKET and part == "n" else 0.0 if m == MARKET else getattr(gaps[m], part) for m in board["model"]
+        ]
     board.attrs["market"] = {"rows": len(market), "of": int(board["n"].max())}
     return board
 

@@ -35,7 +35,9 @@ def predictive(
     try:
         from crepes import ConformalPredictiveSystem
     except ImportError as err:
-        raise MissingExtra("Intervals are built with crepes, which is not installed.", where="extra [intervals]", fix="pip install 'lineupiq[intervals]'") from err
+        raise MissingExtra(
+            "Intervals are built with crepes, which is not installed.", where="extra [intervals]", fix="pip install 'lineupiq[intervals]'"
+        ) from err
     return ConformalPredictiveSystem().fit(residuals, sigmas).predict_cpds(prediction, new_sigmas)
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #c28d3638
@@ -55,14 +57,15 @@ def in_support(
     support: str,  # real, nonnegative or count
 ) -> np.ndarray:  # outcomes as they can be
     "Values moved to the nearest possible one."
-    if support == "real": return values
-    return np.maximum(np.floor(values + .5) if support == "count" else values, 0)
+    if support == "real":
+        return values
+    return np.maximum(np.floor(values + 0.5) if support == "count" else values, 0)
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #fcca9bf9
 def _rank(level: np.ndarray | float, n: int) -> np.ndarray:
     "Which order statistic of n is a quantile: outwards, so that the cover is not less."
     exact = np.asarray(level) * (n + 1)
-    return np.clip(np.where(np.asarray(level) < .5, np.floor(exact + 1e-9), np.ceil(exact - 1e-9)), 1, n).astype(int)
+    return np.clip(np.where(np.asarray(level) < 0.5, np.floor(exact + 1e-9), np.ceil(exact - 1e-9)), 1, n).astype(int)
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #05c18ec7
 def quantile_of(
@@ -93,6 +96,7 @@ def interval_of(
 @dataclass(frozen=True)
 class IntervalSettings:
     "The share of outcomes that intervals should hold, and the way in which they are learnt."
+
     level: float = 0.8  # share of outcomes inside
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)  # columns q_0.1, q_0.5, q_0.9
     by: str | None = None  # column whose values are segments; None: one segment
@@ -103,12 +107,22 @@ class IntervalSettings:
 
     def check(self) -> IntervalSettings:  # itself
         "Raise one error with every problem."
-        bad = [f"{n}: expected 0 < level < 1, found {v!r}" for n, v in (("level", self.level), *(("quantiles", q) for q in self.quantiles)) if not (isinstance(v, (int, float)) and 0 < v < 1)]
-        bad += [f"{n}: expected a whole number from {low} up, found {v!r}" for n, v, low in (("bins", self.bins, 1), ("min_rows", self.min_rows, 10), ("memory", self.memory, 10))
-                if isinstance(v, bool) or not isinstance(v, int) or v < low]
-        if not (isinstance(self.gamma, (int, float)) and 0 <= self.gamma <= 1): bad.append(f"gamma: expected 0 to 1, found {self.gamma!r}")
-        if not bad and list(self.quantiles) != sorted(set(self.quantiles)): bad.append(f"quantiles: expected ascending levels, found {self.quantiles!r}")
-        if bad: raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {b}" for b in bad), where="intervals")
+        bad = [
+            f"{n}: expected 0 < level < 1, found {v!r}"
+            for n, v in (("level", self.level), *(("quantiles", q) for q in self.quantiles))
+            if not (isinstance(v, (int, float)) and 0 < v < 1)
+        ]
+        bad += [
+            f"{n}: expected a whole number from {low} up, found {v!r}"
+            for n, v, low in (("bins", self.bins, 1), ("min_rows", self.min_rows, 10), ("memory", self.memory, 10))
+            if isinstance(v, bool) or not isinstance(v, int) or v < low
+        ]
+        if not (isinstance(self.gamma, (int, float)) and 0 <= self.gamma <= 1):
+            bad.append(f"gamma: expected 0 to 1, found {self.gamma!r}")
+        if not bad and list(self.quantiles) != sorted(set(self.quantiles)):
+            bad.append(f"quantiles: expected ascending levels, found {self.quantiles!r}")
+        if bad:
+            raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {b}" for b in bad), where="intervals")
         return self
 
     @property
@@ -120,8 +134,9 @@ class IntervalSettings:
 def _spread_line(prediction: np.ndarray, residuals: np.ndarray) -> tuple[float, float, float]:
     "Intercept, slope (not below 0) and floor of the mean absolute residual."
     size = np.abs(residuals)
-    floor = max(.1 * size.mean(), 1e-9)
-    if np.ptp(prediction) < 1e-12: return float(size.mean()), 0.0, floor
+    floor = max(0.1 * size.mean(), 1e-9)
+    if np.ptp(prediction) < 1e-12:
+        return float(size.mean()), 0.0, floor
     slope = max(float(np.cov(prediction, size, bias=True)[0, 1] / prediction.var()), 0.0)
     return float(size.mean() - slope * prediction.mean()), slope, floor
 
@@ -129,6 +144,7 @@ def _spread_line(prediction: np.ndarray, residuals: np.ndarray) -> tuple[float, 
 @dataclass
 class _Segment:
     "The cells of a segment: residuals by level of the forecast."
+
     line: tuple[float, float, float]
     edges: np.ndarray  # inner edges of the levels
     cells: list[tuple[np.ndarray, np.ndarray]]  # residuals and sigmas
@@ -142,7 +158,8 @@ class _Segment:
         k = max(1, min(how.bins, len(y) // how.min_rows))
         edges = np.unique(np.quantile(prediction, np.arange(1, k) / k))
         cell = np.searchsorted(edges, prediction, "right")
-        if np.bincount(cell, minlength=len(edges) + 1).min() < min(how.min_rows // 2, len(y)):  # forecasts in lumps: no levels to tell apart
+        # forecasts in lumps: no levels to tell apart
+        if np.bincount(cell, minlength=len(edges) + 1).min() < min(how.min_rows // 2, len(y)):
             edges, cell = np.empty(0), np.zeros(len(y), int)
         sigmas = cls.sigma(line, prediction)
         return cls(line, edges, [(residuals[cell == c], sigmas[cell == c]) for c in range(len(edges) + 1)])
@@ -158,8 +175,8 @@ def adapted_levels(
 ) -> list[float]:  # (Q + 1,)
     "The level of each quantile and of the interval, as adapted so far."
     asked, q = np.array([*how.quantiles, how.level]), len(how.quantiles)
-    tail = .1 * np.minimum(asked, 1 - asked)[:q]
-    low, high = np.r_[tail, how.level / 2], np.r_[1 - tail, max(.995, how.level)]
+    tail = 0.1 * np.minimum(asked, 1 - asked)[:q]
+    low, high = np.r_[tail, how.level / 2], np.r_[1 - tail, max(0.995, how.level)]
     return np.clip(asked + (0 if shift is None else np.array(shift)), low, high).tolist()
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #a2760dea
@@ -179,16 +196,19 @@ def _named(segment: ArrayLike, n: int) -> np.ndarray:
 @dataclass
 class IntervalMaker:
     "Quantiles and intervals around forecasts, from outcomes known so far."
+
     how: IntervalSettings = field(default_factory=IntervalSettings)
     support: str = "real"  # real, nonnegative or count
     y: np.ndarray = field(default_factory=lambda: np.empty(0))  # outcomes, oldest first
     prediction: np.ndarray = field(default_factory=lambda: np.empty(0))  # what was forecast
     segment: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))  # of each row
-    shifts: dict[str, list[float]] = field(default_factory=dict)  # cell (segment/level) -> what is added to the level of each quantile and of the interval
+    # cell (segment/level) -> what is added to the level of each quantile and of the interval
+    shifts: dict[str, list[float]] = field(default_factory=dict)
 
     __repr__ = brief
 
-    def learn(self,
+    def learn(
+        self,
         y: np.ndarray,  # (n,) outcomes
         prediction: np.ndarray,  # (n,) out-of-sample forecasts
         segment: np.ndarray | None = None,  # (n,)
@@ -198,21 +218,35 @@ class IntervalMaker:
         "Remember outcomes, and move the levels by those that were promised something."
         named = _named(segment, len(y))
         keep = self.how.memory
-        self.y, self.prediction = np.r_[self.y, finite(y, "y", (None,))][-keep:], np.r_[self.prediction, finite(prediction, "prediction", (len(y),))][-keep:]
+        self.y, self.prediction = (
+            np.r_[self.y, finite(y, "y", (None,))][-keep:],
+            np.r_[self.prediction, finite(prediction, "prediction", (len(y),))][-keep:],
+        )
         self.segment = np.r_[self.segment, named][-keep:]
         served = np.isfinite(misses).all(1) if misses is not None else np.zeros(len(y), bool)
         for cell in np.unique(cells[served]) if served.any() else []:
             told = misses[served & (cells == cell)]
-            self.shifts[cell] = (np.array(self.shifts.get(cell, [0.] * told.shape[1])) + self.how.gamma * told.mean(0)).tolist()
+            self.shifts[cell] = (np.array(self.shifts.get(cell, [0.0] * told.shape[1])) + self.how.gamma * told.mean(0)).tolist()
 
-    def predict(self,
+    def predict(
+        self,
         prediction: np.ndarray,  # (n,) forecasts
         segment: np.ndarray | None = None,  # (n,)
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (n, Q + 2) quantiles, low, high; (n, Q + 1) excess of each quantile and of the interval; (n,) cells
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (n, Q + 2) quantiles, low, high; (n, Q + 1) excesses; (n,) cells
         "Quantiles and the interval of each row."
-        if len(self.y) < 10: raise DataError("too few outcomes for intervals", found=f"{len(self.y)} out-of-sample rows", expected="10 or more, better some hundreds", fix="give validation rows")
+        if len(self.y) < 10:
+            raise DataError(
+                "too few outcomes for intervals",
+                found=f"{len(self.y)} out-of-sample rows",
+                expected="10 or more, better some hundreds",
+                fix="give validation rows",
+            )
         named, prediction, q = _named(segment, len(prediction)), np.asarray(prediction, dtype=float), len(self.how.quantiles)
-        values, excess, cells = np.full((len(prediction), q + 2), np.nan), np.full((len(prediction), q + 1), np.nan), np.full(len(prediction), "", dtype=object)
+        values, excess, cells = (
+            np.full((len(prediction), q + 2), np.nan),
+            np.full((len(prediction), q + 1), np.nan),
+            np.full(len(prediction), "", dtype=object),
+        )
         for s in np.unique(named):
             own = self.segment == s
             known = own if own.sum() >= self.how.min_rows else slice(None)
@@ -221,15 +255,24 @@ class IntervalMaker:
             for c in range(len(part.cells)):
                 rows, key = np.flatnonzero((named == s) & (cell == c)), f"{s}/{c}"
                 cells[rows] = key
-                for some in np.array_split(rows, -(-len(rows) * len(part.cells[c][0]) // 2**22)) if len(rows) else []:  # at most 32 MB at once
-                    outcomes = in_support(predictive(*part.cells[c], prediction[some], part.sigma(part.line, prediction[some])), self.support)
+                # at most 32 MB at once
+                for some in np.array_split(rows, -(-len(rows) * len(part.cells[c][0]) // 2**22)) if len(rows) else []:
+                    outcomes = in_support(
+                        predictive(*part.cells[c], prediction[some], part.sigma(part.line, prediction[some])), self.support
+                    )
                     values[some], excess[some] = _serve(outcomes, adapted_levels(self.how, self.shifts.get(key)))
         return values, excess, cells
 
     def record(self) -> dict[str, Any]:
         "The learnt intervals as plain values for JSON."
-        return {"how": asdict(self.how) | {"quantiles": list(self.how.quantiles)}, "support": self.support, "y": self.y.tolist(), "prediction": self.prediction.tolist(),
-                "segment": self.segment.tolist() if self.how.by else None, "shifts": self.shifts}
+        return {
+            "how": asdict(self.how) | {"quantiles": list(self.how.quantiles)},
+            "support": self.support,
+            "y": self.y.tolist(),
+            "prediction": self.prediction.tolist(),
+            "segment": self.segment.tolist() if self.how.by else None,
+            "shifts": self.shifts,
+        }
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #63349713
 def load_maker(
@@ -238,7 +281,9 @@ def load_maker(
     "A maker from its record."
     how = IntervalSettings(**{**record["how"], "quantiles": tuple(record["how"]["quantiles"])}).check()
     segment = np.full(len(record["y"]), "", dtype=object) if record["segment"] is None else np.array(record["segment"], dtype=object)
-    return IntervalMaker(how, record["support"], np.array(record["y"], float), np.array(record["prediction"], float), segment, dict(record["shifts"]))
+    return IntervalMaker(
+        how, record["support"], np.array(record["y"], float), np.array(record["prediction"], float), segment, dict(record["shifts"])
+    )
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #07bc2a4e
 def walk_intervals(
@@ -255,7 +300,9 @@ def walk_intervals(
     segment = _segments(panel, frame, maker.how.by)
     q = len(maker.how.quantiles)
     values = np.full((len(rows), q + 3), np.nan)
-    told = _Told(rows, units, ends, y, said, segment, np.full((len(rows), q + 1), np.nan), np.full(len(rows), "", dtype=object), ~np.isnat(ends))
+    told = _Told(
+        rows, units, ends, y, said, segment, np.full((len(rows), q + 1), np.nan), np.full(len(rows), "", dtype=object), ~np.isnat(ends)
+    )
     for unit in np.unique(units[serve]):  # groups and days are numbered in the order of time
         now = np.flatnonzero(serve & (units == unit))
         told.teach(maker, times[now].min())
@@ -270,6 +317,7 @@ def walk_intervals(
 @dataclass
 class _Told:
     "Rows on their way from a forecast to a known label."
+
     rows: np.ndarray  # (N,) positions in the panel
     units: np.ndarray  # (N,) group, or day, of the forecast
     ends: np.ndarray  # (N,) when the label is known
@@ -287,14 +335,18 @@ class _Told:
         known = np.flatnonzero(self.waiting & (self.ends < now))
         known = known[np.lexsort((self.rows[known], self.ends[known], self.units[known]))]
         for part in np.split(known, np.flatnonzero(np.diff(self.units[known])) + 1) if len(known) else []:
-            maker.learn(self.y[part], self.said[part], None if self.segment is None else self.segment[part], self.misses[part], self.cells[part])
+            maker.learn(
+                self.y[part], self.said[part], None if self.segment is None else self.segment[part], self.misses[part], self.cells[part]
+            )
         self.waiting[known] = False
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #4f22f7c9
 def _segments(panel: Panel, frame: pd.DataFrame, by: str | None) -> np.ndarray | None:
     "The segment of each row, from the frame or from the panel."
-    if by is None: return None
-    if by not in frame and by not in panel.frame: raise ConfigError("no such column to make segments of", found=by, expected="a column of the predictions or of the panel")
+    if by is None:
+        return None
+    if by not in frame and by not in panel.frame:
+        raise ConfigError("no such column to make segments of", found=by, expected="a column of the predictions or of the panel")
     return frame[by].to_numpy() if by in frame else panel.frame[by].to_numpy()[frame["row"]]
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #d91d7661
@@ -302,15 +354,21 @@ def add_intervals(
     panel: Panel,  # times, label ends, groups, kind of label
     frame: pd.DataFrame,  # of the fold engine: row, fold, split (val or test), y, prediction
     how: IntervalSettings | float = 0.8,  # settings, or the level alone
-) -> tuple[pd.DataFrame, IntervalMaker]:  # (the frame with q_…, low_…, high_…, promised_… on its test rows, the last fold's maker as it was before the test)
+) -> tuple[pd.DataFrame, IntervalMaker]:  # the frame with bounds on its test rows; the last fold's maker, before the test
     "Quantiles and intervals on the test rows of every fold."
     how = (how if isinstance(how, IntervalSettings) else IntervalSettings(how)).check()
-    if panel.task != "regression": raise ConfigError("classes have probabilities and no intervals", found=f"task {panel.task}", fix="use calibration")
+    if panel.task != "regression":
+        raise ConfigError("classes have probabilities and no intervals", found=f"task {panel.task}", fix="use calibration")
     parts, start = [], None
     for _, fold in frame.groupby("fold", sort=True):
         test = (fold["split"] == "test").to_numpy()
         known = fold[~test & panel.labelled[fold["row"]]]
-        if not len(known) or not test.any(): raise DataError("a fold without validation rows has nothing to make intervals of", where=f"fold {fold['fold'].iloc[0]}", fix="give a share of validation rows")
+        if not len(known) or not test.any():
+            raise DataError(
+                "a fold without validation rows has nothing to make intervals of",
+                where=f"fold {fold['fold'].iloc[0]}",
+                fix="give a share of validation rows",
+            )
         fresh = lambda rows=known: _warm(panel, rows, how)  # noqa: E731
         parts.append(walk_intervals(panel, fold[test], np.ones(int(test.sum()), bool), fresh()))
         start = fresh()
@@ -332,7 +390,8 @@ def rows_between(
     rows: np.ndarray,  # positions that want intervals
 ) -> np.ndarray:  # positions, sorted: those, and every earlier one whose label has come since the training
     "The rows that have to be predicted so that some of them can have intervals."
-    if not len(rows): return rows
+    if not len(rows):
+        return rows
     return np.union1d(rows, np.flatnonzero(panel.labelled & (panel.times > after) & (panel.times < panel.times[rows].max())))
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #52b51a2d
@@ -345,11 +404,19 @@ def later_intervals(
     "Intervals of rows later than the training, adapted on the way."
     late = panel.times[frame["row"]] > after
     out = pd.DataFrame(np.nan, columns=maker.how.columns, index=frame.index)
-    if late.any(): out[late] = walk_intervals(panel, frame[late], np.ones(int(late.sum()), bool), replace(maker, shifts=dict(maker.shifts)))
+    if late.any():
+        out[late] = walk_intervals(panel, frame[late], np.ones(int(late.sum()), bool), replace(maker, shifts=dict(maker.shifts)))
     return out
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #569d4527
-COVERAGE = Metric("coverage", "maximize", ("regression",), "point", rows=lambda inside, _, c=0: inside[:, None], description="share of outcomes inside the interval")
+COVERAGE = Metric(
+    "coverage",
+    "maximize",
+    ("regression",),
+    "point",
+    rows=lambda inside, _, c=0: inside[:, None],
+    description="share of outcomes inside the interval",
+)
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #a5602a8c
 def interval_score(
@@ -369,7 +436,9 @@ def crossings(
     q = frame[sorted((c for c in frame if c.startswith("q_")), key=lambda c: float(c[2:]))].to_numpy()
     ends = [(c, "high_" + c[4:]) for c in frame if c.startswith("low_")]
     bad = (np.diff(q, axis=1) < 0).any(axis=1) if q.shape[1] > 1 else np.zeros(len(frame), bool)
-    return int((bad | np.logical_or.reduce([np.zeros(len(frame), bool), *(frame[a].to_numpy() > frame[b].to_numpy() for a, b in ends)])).sum())
+    return int(
+        (bad | np.logical_or.reduce([np.zeros(len(frame), bool), *(frame[a].to_numpy() > frame[b].to_numpy() for a, b in ends)])).sum()
+    )
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #0232b5a5
 def naive_band(
@@ -379,6 +448,7 @@ def naive_band(
 ) -> tuple[np.ndarray, np.ndarray]:  # low, high
     "The forecast plus and minus a multiple of one standard deviation: what intervals have to beat."
     from scipy.stats import norm
+
     reach = norm.ppf((1 + level) / 2) * sd
     return prediction - reach, prediction + reach
 
@@ -393,23 +463,43 @@ def coverage_table(
 ) -> pd.DataFrame:  # a line a segment, `all` last
     "Coverage with its interval, width, interval score, pinball loss and crossings of each segment."
     served = (frame[f"low_{level:g}"].notna() & frame["y"].notna()).to_numpy() & panel.labelled[frame["row"]]
-    if not served.any(): raise DataError("no row has an interval and an outcome", found=f"{len(frame)} rows", fix="call add_intervals first")
+    if not served.any():
+        raise DataError("no row has an interval and an outcome", found=f"{len(frame)} rows", fix="call add_intervals first")
     names = _segments(panel, frame, by) if isinstance(by, str) else by
     names = np.array([""] * len(frame) if names is None else [str(s) for s in names], dtype=object)
-    lines = {s: _coverage_line(panel, frame, np.flatnonzero(served & (names == s)), level, naive_sd, how) for s in (np.unique(names[served]) if by is not None else [])}
+    lines = {
+        s: _coverage_line(panel, frame, np.flatnonzero(served & (names == s)), level, naive_sd, how)
+        for s in (np.unique(names[served]) if by is not None else [])
+    }
     lines["all"] = _coverage_line(panel, frame, np.flatnonzero(served), level, naive_sd, how)
     return pd.DataFrame(lines).T.infer_objects()
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #fbe1c01d
-def _coverage_line(panel: Panel, frame: pd.DataFrame, at: np.ndarray, level: float, naive_sd: float | np.ndarray | None, how: Resampling) -> dict[str, Any]:
+def _coverage_line(
+    panel: Panel, frame: pd.DataFrame, at: np.ndarray, level: float, naive_sd: float | np.ndarray | None, how: Resampling
+) -> dict[str, Any]:
     d = frame.iloc[at]
     rows, y, low, high = d["row"].to_numpy(), d["y"].to_numpy(dtype=float), d[f"low_{level:g}"].to_numpy(), d[f"high_{level:g}"].to_numpy()
     units = score_units(panel, rows)
     inside = ((low <= y) & (y <= high)).astype(float)
     share = score_interval(COVERAGE, inside, inside, units["times"], how=replace(how, label_end=units.get("label_end")))
     q = {float(c[2:]): d[c].to_numpy() for c in d if c.startswith("q_")}
-    line = {"n": len(d), "coverage": share.score, "low": share.low, "high": share.high, "promised": float(d[f"promised_{level:g}"].mean()), "width": float((high - low).mean()), "interval_score": float(interval_score(y, low, high, level).mean()),
-            "pinball": get_metric("pinball")(y, q) if q else np.nan, "crossings": crossings(d)}
-    if naive_sd is None: return line
+    line = {
+        "n": len(d),
+        "coverage": share.score,
+        "low": share.low,
+        "high": share.high,
+        "promised": float(d[f"promised_{level:g}"].mean()),
+        "width": float((high - low).mean()),
+        "interval_score": float(interval_score(y, low, high, level).mean()),
+        "pinball": get_metric("pinball")(y, q) if q else np.nan,
+        "crossings": crossings(d),
+    }
+    if naive_sd is None:
+        return line
     a, b = naive_band(d["prediction"].to_numpy(dtype=float), naive_sd if np.ndim(naive_sd) == 0 else np.asarray(naive_sd)[at], level)
-    return line | {"naive_coverage": float(((a <= y) & (y <= b)).mean()), "naive_width": float((b - a).mean()), "naive_score": float(interval_score(y, a, b, level).mean())}
+    return line | {
+        "naive_coverage": float(((a <= y) & (y <= b)).mean()),
+        "naive_width": float((b - a).mean()),
+        "naive_score": float(interval_score(y, a, b, level).mean()),
+    }

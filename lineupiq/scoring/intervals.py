@@ -26,13 +26,14 @@ __all__ = ['DRAWN', 'Interval', 'time_sums', 'label_horizon', 'score_units', 'la
 @dataclass(frozen=True)
 class Interval:
     "A score and how far it could have come out otherwise."
+
     score: float  # on the rows as they are
     low: float | None  # None: too few blocks, see reason
     high: float | None
     n: int  # rows
     blocks: int  # blocks of time that the rows hold
     block_length: int  # timestamps in a block
-    level: float = .95
+    level: float = 0.95
     reason: str = ""  # why there is no interval
 
     def excludes(self, value: float) -> bool:
@@ -54,7 +55,8 @@ def time_sums(
 ) -> tuple[np.ndarray, np.ndarray]:  # (T, K) sums, (T,) rows of each distinct time, in order
     "Row terms summed per timestamp."
     line = Timeline(times)
-    if len(line) != len(terms): raise DataError("terms and times differ in length", found=f"{len(terms)} and {len(line)}")
+    if len(line) != len(terms):
+        raise DataError("terms and times differ in length", found=f"{len(terms)} and {len(line)}")
     ordered = terms if line.order is None else terms[line.order]
     return np.add.reduceat(ordered.astype(float, copy=False), line.starts, axis=0), np.diff(np.append(line.starts, len(line)))
 
@@ -98,6 +100,7 @@ def score_times(
 def _outer_levels(level: float, blocks: int) -> tuple[float, float]:
     "Quantile levels of the expanded percentile interval."
     from scipy.special import ndtr, stdtrit  # of the normal and of Student's distribution; scipy.stats takes a second to import
+
     tail = float(ndtr(stdtrit(blocks - 1, (1 - level) / 2) * np.sqrt(blocks / (blocks - 1))))
     return tail, 1 - tail
 
@@ -113,7 +116,8 @@ def _influence(statistic: Callable[[np.ndarray], np.ndarray], sums: np.ndarray, 
 @dataclass(frozen=True)
 class Resampling:
     "The settings by which an interval is drawn: draws, block length and level."
-    level: float = .95  # share of redrawn scores inside
+
+    level: float = 0.95  # share of redrawn scores inside
     draws: int = 1000  # 1,000 place the ends to about a twentieth of the width
     seed: int = 0
     block_length: int | None = None  # timestamps; None: from the data
@@ -124,7 +128,8 @@ class Resampling:
     def floor(self, times: ArrayLike) -> int:
         "Shortest block that does not cut a label."
         whole_number(self.draws, "draws", 100)
-        if not 0 < self.level < 1: raise ConfigError("level must lie between 0 and 1", found=repr(self.level), expected="for example 0.95")
+        if not 0 < self.level < 1:
+            raise ConfigError("level must lie between 0 and 1", found=repr(self.level), expected="for example 0.95")
         least = whole_number(self.min_block if self.block_length is None else self.block_length, "block length", 1)
         return least if self.label_end is None else max(least, label_horizon(times, self.label_end))
 
@@ -132,12 +137,16 @@ class Resampling:
         "Draw, and read the interval off the draws."
         blocks = n_times // length
         why = self.withhold
-        if blocks < MIN_BLOCKS: why = f"only {blocks} blocks of {length} timestamps, an interval needs {MIN_BLOCKS}"
-        if not np.isfinite(score): why = "the score is not defined on these rows"
+        if blocks < MIN_BLOCKS:
+            why = f"only {blocks} blocks of {length} timestamps, an interval needs {MIN_BLOCKS}"
+        if not np.isfinite(score):
+            why = "the score is not defined on these rows"
         if not why:
             scores = redraw(Histories(n_times, length, self.draws, self.seed))
-            if np.isnan(scores).mean() > .01: why = "the score is not defined in more than 1 of 100 redrawn histories"
-        if why: return Interval(float(score), None, None, n, blocks, length, self.level, why)
+            if np.isnan(scores).mean() > 0.01:
+                why = "the score is not defined in more than 1 of 100 redrawn histories"
+        if why:
+            return Interval(float(score), None, None, n, blocks, length, self.level, why)
         low, high = np.nanquantile(scores, _outer_levels(self.level, blocks))
         return Interval(float(score), float(low), float(high), n, blocks, length, self.level)
 
@@ -147,9 +156,11 @@ def _from_terms(statistic: Callable[[np.ndarray], np.ndarray], terms: np.ndarray
     sums, counts = time_sums(terms, times)
     floor, full = how.floor(times), np.column_stack([sums, counts])
     length = max(floor, how.block_length) if how.block_length else block_length(_influence(statistic, sums, counts), floor)
+
     def redraw(drawn: Histories) -> np.ndarray:
         totals = drawn.sums(full)
         return statistic(totals[:, :-1] / totals[:, -1:])
+
     return how.interval(statistic(sums.sum(axis=0) / counts.sum()), len(terms), len(counts), length, redraw)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #fccd321c
@@ -161,9 +172,12 @@ def _take(forecast: ArrayLike, rows: np.ndarray, n: int) -> Any:
 def _from_rows(statistic: Callable[[np.ndarray], float], n: int, times: ArrayLike, how: Resampling) -> Interval:
     "Interval of a statistic of row numbers."
     ticks, codes = np.unique(to_ticks(times)[0], return_inverse=True)
-    if len(codes) != n: raise DataError("y and times differ in length", found=f"{n} and {len(codes)}")
+    if len(codes) != n:
+        raise DataError("y and times differ in length", found=f"{n} and {len(codes)}")
+
     def redraw(drawn: Histories) -> np.ndarray:
         return np.array([statistic(np.repeat(np.arange(n), often[codes])) for often in drawn.counts()])
+
     return how.interval(statistic(np.arange(n)), n, len(ticks), how.floor(times), redraw)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #a613eb2a
@@ -204,7 +218,8 @@ def skill(
     rule: ArrayLike,  # of the rule
 ) -> Any:  # 1 - score / rule for losses, score - rule otherwise; NaN if the rule's loss is 0
     "The improvement on a rule's score; positive is better."
-    if metric.greater_is_better: return score - rule
+    if metric.greater_is_better:
+        return score - rule
     return 1 - np.divide(score, rule, out=np.full(np.shape(rule), np.nan), where=np.asarray(rule) > 0)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #e70b7c09
@@ -218,7 +233,8 @@ def paired_skill(
     "Skill over a rule, with an interval, from row terms."
     metric = get_metric(metric)
     model, rule = (np.asarray(rows, dtype=float).reshape(len(rows), -1) for rows in (model_rows, rule_rows))
-    if model.shape != rule.shape: raise DataError("model and rule were scored on different rows", found=f"{model.shape} and {rule.shape}")
+    if model.shape != rule.shape:
+        raise DataError("model and rule were scored on different rows", found=f"{model.shape} and {rule.shape}")
     if not (np.isfinite(model).all() and np.isfinite(rule).all()):
         raise DataError("row terms are not finite", fix="score only rows that both have forecast")
     k = model.shape[1]

@@ -39,7 +39,9 @@ def forecast_of(
         return frame[[c for c in frame if c.startswith("prob_")]].to_numpy(dtype=np.float64)
     if metric.needs in ("labels", "point"):
         return frame["prediction"].to_numpy()
-    raise ConfigError(f"the metric {metric.name} needs {metric.needs}, which these predictions do not have", expected="labels, point or probabilities")
+    raise ConfigError(
+        f"the metric {metric.name} needs {metric.needs}, which these predictions do not have", expected="labels, point or probabilities"
+    )
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #6867956e
 def class_references(
@@ -101,7 +103,10 @@ def common_rows(
     sets = [_sorted_set(f["row"].to_numpy()[(f["split"] == split).to_numpy()]) for f in predictions.values()]
     both = reduce(lambda a, b: a if np.array_equal(a, b) else np.intersect1d(a, b, assume_unique=True), sets) if sets else np.empty(0)
     if not len(both):
-        raise DataError(f"no {split} row was predicted by every model", found=", ".join(f"{k}: {len(s)}" for k, s in zip(predictions, sets, strict=True))[:200])
+        raise DataError(
+            f"no {split} row was predicted by every model",
+            found=", ".join(f"{k}: {len(s)}" for k, s in zip(predictions, sets, strict=True))[:200],
+        )
     return both
 
 
@@ -142,20 +147,42 @@ def leaderboard(
     "Scores of all members on identical test rows, with intervals and skill over the simple rule."
     metric, rule = get_metric(metric) if metric else default_metric(panel.task), rule or SIMPLE_RULE[panel.task]
     if rule not in predictions:
-        raise ConfigError(f"the simple rule '{rule}' is not among the predictions{did_you_mean(rule, predictions)}", found=", ".join(predictions))
+        raise ConfigError(
+            f"the simple rule '{rule}' is not among the predictions{did_you_mean(rule, predictions)}", found=", ".join(predictions)
+        )
     rows = common_rows(predictions, "test")
-    board = {name: on_rows(f, "test", rows) for name, f in predictions.items()} | {f"reference:{k}": v for k, v in reference_frames(panel, rows).items()}
+    board = {name: on_rows(f, "test", rows) for name, f in predictions.items()} | {
+        f"reference:{k}": v for k, v in reference_frames(panel, rows).items()
+    }
     base, whole, out = board[rule], score_times(panel, rows), []
     for name, frame in board.items():
         own = frame["row"].to_numpy()
         times, least = whole if np.array_equal(own, rows) else score_times(panel, own)
         how, forecast, y = Resampling(draws=draws, seed=seed, min_block=least), forecast_of(frame, metric), frame["y"].to_numpy()
         score = score_interval(metric, y, forecast, times, classes=panel.classes, how=how)
-        gain = skill_interval(metric, y, forecast, forecast_of(in_order(base, own), metric), times, classes=panel.classes, how=how) if name != rule else None
+        gain = (
+            skill_interval(metric, y, forecast, forecast_of(in_order(base, own), metric), times, classes=panel.classes, how=how)
+            if name != rule
+            else None
+        )
         run = (runs or {}).get(name, {})
-        out.append({"model": name, "metric": metric.name, "score": score.score, "low": score.low, "high": score.high, "skill": gain.score if gain else 0.0,
-                    "skill_low": gain.low if gain else 0.0, "skill_high": gain.high if gain else 0.0, "n": score.n, "seconds": run.get("seconds"),
-                    "peak_mb": run.get("peak_mb"), "note": "; ".join(filter(None, [score.reason, run.get("note")])), "role": role_of(name)})
+        out.append(
+            {
+                "model": name,
+                "metric": metric.name,
+                "score": score.score,
+                "low": score.low,
+                "high": score.high,
+                "skill": gain.score if gain else 0.0,
+                "skill_low": gain.low if gain else 0.0,
+                "skill_high": gain.high if gain else 0.0,
+                "n": score.n,
+                "seconds": run.get("seconds"),
+                "peak_mb": run.get("peak_mb"),
+                "note": "; ".join(filter(None, [score.reason, run.get("note")])),
+                "role": role_of(name),
+            }
+        )
     table = pd.DataFrame(out)
     table["val_score"] = table["model"].map(validation_scores(panel, predictions, metric))
     return table.sort_values("score", ascending=not metric.greater_is_better, kind="stable", ignore_index=True)
@@ -178,7 +205,10 @@ def validation_scores(
     if not all((f["split"] == "val").any() for f in predictions.values()):
         return {}
     rows = common_rows(predictions, "val")
-    return {name: metric((v := on_rows(f, "val", rows))["y"].to_numpy(), forecast_of(v, metric), panel.classes) for name, f in predictions.items()}
+    return {
+        name: metric((v := on_rows(f, "val", rows))["y"].to_numpy(), forecast_of(v, metric), panel.classes)
+        for name, f in predictions.items()
+    }
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #9401fdf2
 def best_on_validation(
@@ -192,14 +222,31 @@ def best_on_validation(
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #30b0d9bc
 # task -> (metric, most that a member may gain on the simple rule, why)
 PLAUSIBLE: dict[str, tuple[str, float, str]] = {
-    "regression": ("r2", 0.15, "on player statistics honest models gain up to .13 of R² on an exponential mean of the past, and an unshifted rolling mean gains .25 to .50"),
-    "binary": ("brier_score", 0.25, "the closing line of the betting market, the best public forecast of a game, improves the base rate's Brier score by .14"),
-    "multiclass": ("log_loss", 0.10, "on bars without any signal shuffled cross-validation 'improves' the prior's log loss by .21; honest models show 0"),
+    "regression": (
+        "r2",
+        0.15,
+        "on player statistics honest models gain up to .13 of R² on an exponential mean of the past, and an unshifted rolling mean gains "
+        ".25 to .50",
+    ),
+    "binary": (
+        "brier_score",
+        0.25,
+        "the closing line of the betting market, the best public forecast of a game, improves the base rate's Brier score by .14",
+    ),
+    "multiclass": (
+        "log_loss",
+        0.10,
+        "on bars without any signal shuffled cross-validation 'improves' the prior's log loss by .21; honest models show 0",
+    ),
 }
 
 
-RATING = "elo"  # replays results that are over and reads no column: where it is trained on games, the others are held against it as against a rule
-OWN_TABLE = "what honest models gained wherever it was measured; in a table the usual cause is a column that is filled in after the outcome, or a mean that has the row itself in it"
+# replays results that are over and reads no column: where it is trained on games, the others are held against it as against a rule
+RATING = "elo"
+OWN_TABLE = (
+    "what honest models gained wherever it was measured; in a table the usual cause is a column that is filled in after the "
+    "outcome, or a mean that has the row itself in it"
+)
 
 
 def strongest_rule(
@@ -249,14 +296,29 @@ def leak_alarm(
             continue
         own = on_rows(frame, "test", rows)
         try:
-            gain = skill_interval(metric, own["y"].to_numpy(), forecast_of(own, metric), base, times, classes=panel.classes, how=Resampling(draws=draws, min_block=least))
+            gain = skill_interval(
+                metric,
+                own["y"].to_numpy(),
+                forecast_of(own, metric),
+                base,
+                times,
+                classes=panel.classes,
+                how=Resampling(draws=draws, min_block=least),
+            )
         except UndefinedScore:
             continue
         low = gain.score / 2 if gain.low is None else gain.low  # a test too short for an interval must show twice as much
         if low > limit:
             vouched = model in acknowledged
-            out.append(Finding(title=f"implausible skill: {model}", verdict="warn" if vouched else "fail",
-                               evidence={"model": model, "metric": name, "gain": gain.score, "low": low, "limit": limit, "rule": rule, "n": gain.n}, finding=why, subject=model))
+            out.append(
+                Finding(
+                    title=f"implausible skill: {model}",
+                    verdict="warn" if vouched else "fail",
+                    evidence={"model": model, "metric": name, "gain": gain.score, "low": low, "limit": limit, "rule": rule, "n": gain.n},
+                    finding=why,
+                    subject=model,
+                )
+            )
     return out
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #907b8103
@@ -271,9 +333,18 @@ def raise_alarm(
     scores, table = ([f for f in loud if isinstance(f.evidence, dict) is of] for of in (True, False))
     said = "; ".join(f"{f.title}: {f.finding} ({f.evidence})" for f in table)
     if not scores:
-        raise LeakError(f"the table knows the outcome: {', '.join(f.title for f in table)}", found=said, expected="columns and rows that know nothing of later than each row's time",
-                        fix=f"leave the column out, or drop the rows; if you know that it is honest, run again with {names}")
+        raise LeakError(
+            f"the table knows the outcome: {', '.join(f.title for f in table)}",
+            found=said,
+            expected="columns and rows that know nothing of later than each row's time",
+            fix=f"leave the column out, or drop the rows; if you know that it is honest, run again with {names}",
+        )
     e = scores[0].evidence
-    raise LeakError(f"too good to be true: {', '.join(f.subject for f in scores)}", where=f"{e['n']} test rows", found=f"{e['metric']} gains {e['gain']:.3f} (at least {e['low']:.3f}) on the rule '{e['rule']}'" + (f"; {said}" if said else ""),
-                    expected=f"at most {e['limit']:.2f}: {scores[0].finding}",
-                    fix=f"{'see to what was found in the table' if said else 'look for a feature that knows the outcome'}; if the skill is real, run again with {names}")
+    raise LeakError(
+        f"too good to be true: {', '.join(f.subject for f in scores)}",
+        where=f"{e['n']} test rows",
+        found=f"{e['metric']} gains {e['gain']:.3f} (at least {e['low']:.3f}) on the rule '{e['rule']}'" + (f"; {said}" if said else ""),
+        expected=f"at most {e['limit']:.2f}: {scores[0].finding}",
+        fix=f"{'see to what was found in the table' if said else 'look for a feature that knows the outcome'}; if the skill is real, run "
+        f"again with {names}",
+    )

@@ -51,6 +51,7 @@ def _bits(values: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Sketch:
     "The smallest hashes of a set."
+
     size: int  # distinct hashes in the whole set
     kept: tuple[int, ...]  # the smallest, sorted
 
@@ -76,7 +77,7 @@ def _sketch(hashes: np.ndarray) -> Sketch:
     "The sketch of a set of 64-bit hashes, which are sorted in place."
     hashes >>= np.uint64(16)
     hashes.sort()
-    first = np.append(True, hashes[1:] != hashes[:-1])[:len(hashes)]
+    first = np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]
     size, head = int(np.count_nonzero(first)), KEPT
     while np.count_nonzero(first[:head]) < min(KEPT, size):
         head *= 2
@@ -129,7 +130,7 @@ def _cells(panel: Panel, rows: np.ndarray) -> np.ndarray:
         known = np.isfinite(values) & (values != 0)
         bits = _bits(values[known])
         if len(bits) >= 3 and len(distinct(bits)) >= len(bits) / 2:
-            out[n:n + len(bits)] = _mixed(ticks[known], bits)
+            out[n : n + len(bits)] = _mixed(ticks[known], bits)
             n += len(bits)
     return out[:n]
 
@@ -137,6 +138,7 @@ def _cells(panel: Panel, rows: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Window:
     "The facts that the ledger knows of rows that were looked at."
+
     start: str  # first time, UTC
     end: str  # last time
     n: int  # rows
@@ -146,7 +148,14 @@ class Window:
 
     def record(self) -> dict[str, Any]:
         "Plain values for a line of the ledger."
-        return {"from": self.start, "to": self.end, "n": self.n, "digest": self.digest, "outcomes": _packed(self.outcomes), "rows": _packed(self.rows)}
+        return {
+            "from": self.start,
+            "to": self.end,
+            "n": self.n,
+            "digest": self.digest,
+            "outcomes": _packed(self.outcomes),
+            "rows": _packed(self.rows),
+        }
 
     @staticmethod
     def read(entry: Record) -> Window:
@@ -161,7 +170,8 @@ class Window:
             return 0.0, False
         outcomes, hits = self.outcomes.share_in(earlier.outcomes)
         cells, seen = self.rows.share_in(earlier.rows)
-        same = hits >= 2 and outcomes >= FEW or min(self.outcomes.size, earlier.outcomes.size) < TELLING  # too few to tell: then it is the same outcome, which counts
+        # too few to tell: then it is the same outcome, which counts
+        same = hits >= 2 and outcomes >= FEW or min(self.outcomes.size, earlier.outcomes.size) < TELLING
         return max(outcomes if same else 0.0, cells if seen >= 3 and max(cells, earlier.rows.share_in(self.rows)[0]) >= SOME else 0.0), same
 
 
@@ -176,7 +186,7 @@ def _packed(sketch: Sketch) -> dict[str, Any]:
 
 def _unpacked(entry: Record) -> Sketch:
     text = entry["kept"]
-    return Sketch(entry["size"], tuple(int(text[i:i + 12], 16) for i in range(0, len(text), 12)))
+    return Sketch(entry["size"], tuple(int(text[i : i + 12], 16) for i in range(0, len(text), 12)))
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #cd1abfc0
 def window_of(
@@ -190,7 +200,9 @@ def window_of(
     ticks, y = panel.times[rows].view(np.int64), _bits(panel.y[rows].astype(np.float64))
     pairs = np.column_stack([ticks, y])[np.lexsort([y, ticks])].astype("<i8")
     start, end = (str(t)[:19] for t in (panel.times[rows].min(), panel.times[rows].max()))
-    return Window(start, end, len(rows), hashlib.sha256(pairs.tobytes()).hexdigest(), _sketch(_stretches(panel, rows)), _sketch(_cells(panel, rows)))
+    return Window(
+        start, end, len(rows), hashlib.sha256(pairs.tobytes()).hexdigest(), _sketch(_stretches(panel, rows)), _sketch(_cells(panel, rows))
+    )
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #b6ff7d56
 LEDGER = "holdout_ledger.jsonl"
@@ -209,6 +221,7 @@ def ledger_path(
 @dataclass(frozen=True)
 class Look:
     "One line of the ledger."
+
     when: str  # UTC
     command: str  # train, evaluate, validate
     run: str
@@ -220,7 +233,18 @@ class Look:
 
     def record(self) -> dict[str, Any]:
         "The look as plain values for a report."
-        return {"when": self.when, "command": self.command, "run": self.run, "models": list(self.models), "metric": self.metric, "from": self.window.start, "to": self.window.end, "n": self.window.n, "share": round(self.share, 3), "same_outcomes": self.outcomes}
+        return {
+            "when": self.when,
+            "command": self.command,
+            "run": self.run,
+            "models": list(self.models),
+            "metric": self.metric,
+            "from": self.window.start,
+            "to": self.window.end,
+            "n": self.window.n,
+            "share": round(self.share, 3),
+            "same_outcomes": self.outcomes,
+        }
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #a8ace71d
 def _ledger(path: Path | str) -> Journal:
@@ -247,15 +271,23 @@ def record_look(
 ) -> list[Look]:  # the looks before this one at the same rows, oldest first
     "Write a look down before its scores are shown."
     from filelock import FileLock, Timeout
+
     path, window = Path(path), window or window_of(panel, rows)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with disk_errors(path), FileLock(f"{path}.lock", timeout=60):
             entries = read_ledger(path)  # the chain from its first line: nothing is added to a ledger that was changed
-            _ledger(path).append("look", {"command": command, "run": run, "models": list(models), "metric": metric, "window": window.record()})
+            _ledger(path).append(
+                "look", {"command": command, "run": run, "models": list(models), "metric": metric, "window": window.record()}
+            )
     except Timeout:
-        raise EnvironmentFault("the ledger of looks is locked", where=f"{path}.lock", expected="another command to end within a minute", fix="run again; if no command is running, remove the lock file") from None
+        raise EnvironmentFault(
+            "the ledger of looks is locked",
+            where=f"{path}.lock",
+            expected="another command to end within a minute",
+            fix="run again; if no command is running, remove the lock file",
+        ) from None
     return _matching(entries, window)
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #3025a05c
@@ -295,6 +327,14 @@ def look_sentence(
         times = "once" if len(before) == 1 else f"{len(before)} times"
         return f"These test rows were looked at {times} before under another outcome, such as another horizon or target; {start}."
     count, part = len(again) + 1, max(b.share for b in again)
-    nth = ORDINALS[count - 1] if count <= len(ORDINALS) else f"{count}th" if count % 10 not in (1, 2, 3) or count % 100 in (11, 12, 13) else f"{count}{['st', 'nd', 'rd'][count % 10 - 1]}"
-    seen = "at this test window" if part > .98 else f"at a part of this test window (about {part:.0%} of it was seen before)"
-    return f"This is the {nth} look {seen}; {start}. What is chosen by such scores is no longer unseen: keep a later window for the last word."
+    nth = (
+        ORDINALS[count - 1]
+        if count <= len(ORDINALS)
+        else f"{count}th"
+        if count % 10 not in (1, 2, 3) or count % 100 in (11, 12, 13)
+        else f"{count}{['st', 'nd', 'rd'][count % 10 - 1]}"
+    )
+    seen = "at this test window" if part > 0.98 else f"at a part of this test window (about {part:.0%} of it was seen before)"
+    return (
+        f"This is the {nth} look {seen}; {start}. What is chosen by such scores is no longer unseen: keep a later window for the last word."
+    )

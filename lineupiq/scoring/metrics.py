@@ -30,12 +30,18 @@ def encode(
 ) -> np.ndarray:  # (N,) int64, the place of each label in `classes`
     "Labels as class numbers; an unknown or missing one is refused."
     import pandas as pd
+
     labels = np.asarray(labels)
     codes = pd.Index(np.asarray(classes)).get_indexer(labels)
     if (codes < 0).any():
         unseen = pd.unique(pd.Series(labels[codes < 0]))[:5].tolist()
-        raise DataError(f"{name} holds labels that are not among the classes", where=first_rows(codes < 0), found=str(unseen),
-                        expected=str(np.asarray(classes).tolist()), fix="give all classes in the order of the probability columns")
+        raise DataError(
+            f"{name} holds labels that are not among the classes",
+            where=first_rows(codes < 0),
+            found=str(unseen),
+            expected=str(np.asarray(classes).tolist()),
+            fix="give all classes in the order of the probability columns",
+        )
     return codes
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #667f71f2
@@ -46,14 +52,16 @@ def finite(
 ) -> np.ndarray:  # float64
     "Numbers without gaps, in the expected shape."
     array = np.asarray(values, dtype=float)
-    if not array.size: raise DataError(f"{name} is empty", found=f"shape {array.shape}", expected="at least 1 row")
+    if not array.size:
+        raise DataError(f"{name} is empty", found=f"shape {array.shape}", expected="at least 1 row")
     if array.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
         wanted = tuple("any" if size is None else size for size in shape)
         raise DataError(f"{name} has the wrong shape", found=str(array.shape), expected=str(wanted))
     bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if bad.any():
-        raise DataError(f"{name} is not finite", where=first_rows(bad), found=str(array[bad][0]),
-                        fix="leave out rows whose label is unknown")
+        raise DataError(
+            f"{name} is not finite", where=first_rows(bad), found=str(array[bad][0]), fix="leave out rows whose label is unknown"
+        )
     return array
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #a6e4a553
@@ -63,12 +71,18 @@ def check_probabilities(
 ) -> np.ndarray:  # (N, C) float64
     "Probabilities in [0, 1] whose rows sum to one."
     p = np.asarray(probabilities, dtype=float)
-    if p.ndim == 1: p = np.column_stack([1 - p, p])
+    if p.ndim == 1:
+        p = np.column_stack([1 - p, p])
     p = finite(p, "probabilities", (n, None))
     bad = (p.min(axis=1) < 0) | (np.abs(p.sum(axis=1) - 1) > 1e-5)  # float32 softmax rows miss one by 1e-7 a class
     if bad.any():
-        raise DataError("rows of probabilities are no distributions", where=first_rows(bad), found=str(p[bad][0].round(4).tolist()),
-                        expected="values in [0, 1] that sum to 1", fix="normalise, or pass `predict_proba` and not a decision function")
+        raise DataError(
+            "rows of probabilities are no distributions",
+            where=first_rows(bad),
+            found=str(p[bad][0].round(4).tolist()),
+            expected="values in [0, 1] that sum to 1",
+            fix="normalise, or pass `predict_proba` and not a decision function",
+        )
     return p
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #fafd4f7a
@@ -84,25 +98,31 @@ def prepare(
     "Truth and forecast, checked, labels as class numbers."
     if needs in ("labels", "probabilities"):
         y = np.asarray(y)
-        if not len(y): raise DataError("y is empty", found="0 rows", expected="at least 1 row")
+        if not len(y):
+            raise DataError("y is empty", found="0 rows", expected="at least 1 row")
         if needs == "labels":
             classes = np.unique(np.concatenate([y, np.asarray(forecast)])) if classes is None else np.asarray(classes)
             return *_same_length(encode(y, classes), encode(forecast, classes, "predicted labels")), len(classes)
         p = check_probabilities(forecast, len(y))
-        if classes is None: classes = [0, 1] if np.ndim(forecast) == 1 else np.unique(y)
+        if classes is None:
+            classes = [0, 1] if np.ndim(forecast) == 1 else np.unique(y)
         if len(classes) != p.shape[1]:
-            raise DataError("probabilities and classes differ in number", found=f"{p.shape[1]} columns, {len(classes)} classes",
-                            fix="pass classes=")
+            raise DataError(
+                "probabilities and classes differ in number", found=f"{p.shape[1]} columns, {len(classes)} classes", fix="pass classes="
+            )
         return encode(y, classes), p, len(classes)
     y = finite(y, "y", (None,))
-    if needs == "quantiles": return y, stack_quantiles(forecast, len(y)), 0
-    if needs == "normal": return y, tuple(finite(v, name, (len(y),)) for v, name in zip(forecast, ("mean", "sd"), strict=True)), 0
+    if needs == "quantiles":
+        return y, stack_quantiles(forecast, len(y)), 0
+    if needs == "normal":
+        return y, tuple(finite(v, name, (len(y),)) for v, name in zip(forecast, ("mean", "sd"), strict=True)), 0
     return y, finite(forecast, needs, (len(y),) if needs == "point" else (len(y), None)), 0
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #00bb8957
 def _same_length(y: np.ndarray, forecast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Both, if they have as many rows."
-    if len(y) != len(forecast): raise DataError("y and forecast differ in length", found=f"{len(y)} and {len(forecast)}")
+    if len(y) != len(forecast):
+        raise DataError("y and forecast differ in length", found=f"{len(y)} and {len(forecast)}")
     return y, forecast
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #d0c6a3d1
@@ -124,6 +144,7 @@ class UndefinedScore(DataError):
 @dataclass(frozen=True)
 class Metric:
     "A score: its direction, its tasks, what it reads, and how it is computed."
+
     name: str
     direction: Literal["minimize", "maximize"]
     tasks: tuple[str, ...]  # of regression, binary, multiclass
@@ -167,7 +188,8 @@ class Metric:
         parts = prepare(self.needs, y, forecast, classes)
         return self._defined(self.whole(*parts), len(parts[0])) if self.rows is None else self.of_terms(self.rows(*parts))
 
-    def of_terms(self,
+    def of_terms(
+        self,
         terms: np.ndarray,  # (N, K) of `row_terms`
     ) -> float:
         "The score of rows whose terms are there already."
@@ -178,7 +200,8 @@ class Metric:
             raise UndefinedScore(f"{self.name} is not defined here", where=f"{n} rows", found=self.undefined)
         return score
 
-    def __repr__(self) -> str: return f"Metric({self.name}, {self.direction}, {'/'.join(self.tasks)}, needs {self.needs})"
+    def __repr__(self) -> str:
+        return f"Metric({self.name}, {self.direction}, {'/'.join(self.tasks)}, needs {self.needs})"
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #9346cc1e
 METRICS: dict[str, Metric] = {}
@@ -193,8 +216,11 @@ def register_metric(
     if metric.name in METRICS:
         raise ConfigError(f"a metric named {metric.name} exists already", found=metric.name, fix="choose another name")
     if metric.direction not in ("minimize", "maximize") or metric.needs not in NEEDS or not set(metric.tasks) <= set(TASKS):
-        raise ConfigError(f"metric {metric.name} is not well described", found=f"{metric.direction}, {metric.needs}, {metric.tasks}",
-                          expected=f"minimize or maximize; one of {NEEDS}; some of {TASKS}")
+        raise ConfigError(
+            f"metric {metric.name} is not well described",
+            found=f"{metric.direction}, {metric.needs}, {metric.tasks}",
+            expected=f"minimize or maximize; one of {NEEDS}; some of {TASKS}",
+        )
     METRICS[metric.name] = metric
     return metric
 
@@ -203,7 +229,8 @@ def get_metric(
     name: str | Metric,  # a name, an alias, or a metric, which passes through
 ) -> Metric:  # the metric
     "Find a metric by name."
-    if isinstance(name, Metric): return name
+    if isinstance(name, Metric):
+        return name
     found = METRICS.get(ALIASES.get(name, name))
     if found is None:
         raise ConfigError(f"unknown metric{did_you_mean(str(name), METRICS)}", found=repr(name), expected=", ".join(sorted(METRICS)))
@@ -212,12 +239,12 @@ def get_metric(
 # %% ../../nbs/02_scoring/01_metrics.ipynb #b0bc4933
 def _cells(y: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
     "(N, C * C) indicator of each row's cell in the confusion matrix."
-    return (y * n_classes + labels)[:, None] == np.arange(n_classes ** 2)
+    return (y * n_classes + labels)[:, None] == np.arange(n_classes**2)
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #72a34ae7
 def _square(means: np.ndarray) -> np.ndarray:
     "(..., C * C) shares as (..., C, C)."
-    side = round(means.shape[-1] ** .5)
+    side = round(means.shape[-1] ** 0.5)
     return means.reshape(*means.shape[:-1], side, side)
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #8eb7d8a1
@@ -244,7 +271,7 @@ def _balanced(means: np.ndarray) -> np.ndarray:
 def _mcc(means: np.ndarray) -> np.ndarray:
     m = _square(means)
     true, said = m.sum(-1), m.sum(-2)
-    spread = (1 - (said ** 2).sum(-1)) * (1 - (true ** 2).sum(-1))
+    spread = (1 - (said**2).sum(-1)) * (1 - (true**2).sum(-1))
     return _ratio(np.trace(m, axis1=-2, axis2=-1) - (true * said).sum(-1), np.sqrt(np.maximum(spread, 0)))
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #f69d10fd
@@ -254,9 +281,13 @@ def _macro(part: str) -> Callable[[np.ndarray], np.ndarray]:
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #4c909107
 def _register_label_scores() -> None:
-    formulas = {"balanced_accuracy": (_balanced, "mean recall of the classes that occur"),
-                "precision": (_macro("precision"), "macro precision"), "recall": (_macro("recall"), "macro recall"),
-                "f1": (_macro("f1"), "macro F1"), "mcc": (_mcc, "Matthews correlation")}
+    formulas = {
+        "balanced_accuracy": (_balanced, "mean recall of the classes that occur"),
+        "precision": (_macro("precision"), "macro precision"),
+        "recall": (_macro("recall"), "macro recall"),
+        "f1": (_macro("f1"), "macro F1"),
+        "mcc": (_mcc, "Matthews correlation"),
+    }
     hits = lambda y, labels, c: (y == labels)[:, None]  # noqa: E731
     register_metric(Metric("accuracy", "maximize", CLASSES, "labels", hits, description="share of right labels"))
     for name, (combine, text) in formulas.items():
@@ -306,8 +337,10 @@ def _ece_rows(y: np.ndarray, p: np.ndarray, n_classes: int) -> np.ndarray:
 def _auc(y: np.ndarray, p: np.ndarray, n_classes: int) -> float:
     "Area under the ROC curve; for more than two classes the macro mean, each against the rest."
     missing = np.setdiff1d(np.arange(n_classes), y)
-    if len(missing): return float("nan")
-    if n_classes == 2: return _area(y == 1, p[:, 1])
+    if len(missing):
+        return float("nan")
+    if n_classes == 2:
+        return _area(y == 1, p[:, 1])
     p = p / p.sum(axis=1, keepdims=True)
     return float(np.average([_area(y == k, p[:, k]) for k in range(n_classes)]))
 
@@ -330,15 +363,44 @@ def _area(positive: np.ndarray, score: np.ndarray) -> float:
 def _register_probability_scores() -> None:
     one = "y holds only one class"
     register_metric(Metric("log_loss", "minimize", CLASSES, "probabilities", _log_rows, description="mean negative log likelihood"))
-    register_metric(Metric("log_loss_skill", "maximize", CLASSES, "probabilities", _log_skill_rows, _log_skill, undefined=one,
-                           description="1 - log loss / entropy of the class shares"))
-    register_metric(Metric("brier_score", "minimize", CLASSES, "probabilities", _brier_rows,
-                           description="mean squared error of the probabilities"))
-    register_metric(Metric("calibration", "minimize", CLASSES, "probabilities", _ece_rows, lambda m: np.abs(m).sum(-1),
-                           description="expected calibration error, ten bins",
-                           no_interval="redrawn rows are miscalibrated by chance and score worse than the rows: see calibration_null"))
-    register_metric(Metric("auc", "maximize", CLASSES, "probabilities", whole=_auc, undefined="y lacks a class, and AUC compares classes",
-                           description="area under the ROC curve"))
+    register_metric(
+        Metric(
+            "log_loss_skill",
+            "maximize",
+            CLASSES,
+            "probabilities",
+            _log_skill_rows,
+            _log_skill,
+            undefined=one,
+            description="1 - log loss / entropy of the class shares",
+        )
+    )
+    register_metric(
+        Metric("brier_score", "minimize", CLASSES, "probabilities", _brier_rows, description="mean squared error of the probabilities")
+    )
+    register_metric(
+        Metric(
+            "calibration",
+            "minimize",
+            CLASSES,
+            "probabilities",
+            _ece_rows,
+            lambda m: np.abs(m).sum(-1),
+            description="expected calibration error, ten bins",
+            no_interval="redrawn rows are miscalibrated by chance and score worse than the rows: see calibration_null",
+        )
+    )
+    register_metric(
+        Metric(
+            "auc",
+            "maximize",
+            CLASSES,
+            "probabilities",
+            whole=_auc,
+            undefined="y lacks a class, and AUC compares classes",
+            description="area under the ROC curve",
+        )
+    )
 
 
 _register_probability_scores()
@@ -347,6 +409,7 @@ _register_probability_scores()
 @dataclass(frozen=True)
 class NullBand:
     "The range in which a score lies when the forecast is right."
+
     mean: float
     low: float
     high: float
@@ -356,7 +419,7 @@ class NullBand:
 # %% ../../nbs/02_scoring/01_metrics.ipynb #3f1b6f8b
 def calibration_null(
     probabilities: ArrayLike,  # (N, C), or (N,) for two classes
-    level: float = .95,  # share of draws that the band holds
+    level: float = 0.95,  # share of draws that the band holds
     draws: int = 2000,  # bands of 2,000 draws repeat to about .001
     seed: int = 0,  # of the draws
 ) -> NullBand:  # mean and band of the calibration error under perfect calibration
@@ -365,9 +428,10 @@ def calibration_null(
     stated = calibration_pairs(np.zeros(len(p), int), p)[0]
     rng, total, where = np.random.default_rng(seed), np.zeros(draws), _bin(stated)
     for q in (stated[where == k] for k in range(10)):
-        if (variance := float((q * (1 - q)).sum())) > 100: miss = rng.normal(0, variance ** .5, draws)
+        if (variance := float((q * (1 - q)).sum())) > 100:
+            miss = rng.normal(0, variance**0.5, draws)
         else:
-            step = max(1, 2 ** 22 // max(1, len(q)))  # at most 32 MB of uniform numbers at once
+            step = max(1, 2**22 // max(1, len(q)))  # at most 32 MB of uniform numbers at once
             hits = [(rng.random((min(step, draws - i), len(q))) < q).sum(axis=1) for i in range(0, draws, step)]
             miss = np.concatenate(hits) - q.sum()
         total += np.abs(miss) / len(p)
@@ -382,16 +446,20 @@ def reliability(
 ) -> pd.DataFrame:  # a line a bin: low, high, n, stated, observed
     "Stated probabilities beside the outcomes' frequencies, bin by bin."
     import pandas as pd
+
     codes, p, _ = prepare("probabilities", y, probabilities, classes)
     stated, true = calibration_pairs(codes, p)
-    table = pd.DataFrame({"bin": _bin(stated), "stated": stated, "observed": true}).groupby("bin").agg(
-        n=("stated", "size"), stated=("stated", "mean"), observed=("observed", "mean"))
+    table = (
+        pd.DataFrame({"bin": _bin(stated), "stated": stated, "observed": true})
+        .groupby("bin")
+        .agg(n=("stated", "size"), stated=("stated", "mean"), observed=("observed", "mean"))
+    )
     return table.assign(low=table.index / 10, high=(table.index + 1) / 10)[["low", "high", "n", "stated", "observed"]]
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #f9fc6dd1
 def _r2_rows(y: np.ndarray, point: np.ndarray, c: int = 0) -> np.ndarray:
     centred = y - y.mean()  # squares of large labels would lose their digits
-    return np.column_stack([(y - point) ** 2, centred, centred ** 2])
+    return np.column_stack([(y - point) ** 2, centred, centred**2])
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #8075c42c
 def _r2(means: np.ndarray) -> np.ndarray:
@@ -402,16 +470,22 @@ def _r2(means: np.ndarray) -> np.ndarray:
 def _poisson_rows(y: np.ndarray, point: np.ndarray, c: int = 0) -> np.ndarray:
     bad = (y < 0) | (point <= 0)
     if bad.any():
-        raise UndefinedScore("the Poisson deviance needs counts >= 0 and forecasts > 0", where=first_rows(bad),
-                             found=f"y {y[bad][0]}, forecast {point[bad][0]}",
-                             fix="clip the forecast at a small positive number, or choose rmse")
+        raise UndefinedScore(
+            "the Poisson deviance needs counts >= 0 and forecasts > 0",
+            where=first_rows(bad),
+            found=f"y {y[bad][0]}, forecast {point[bad][0]}",
+            fix="clip the forecast at a small positive number, or choose rmse",
+        )
     return 2 * (y * np.log(np.where(y > 0, y, 1) / np.where(y > 0, point, 1)) - y + point)[:, None]
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #184c6179
 def _spearman(y: np.ndarray, point: np.ndarray, c: int = 0) -> float:
     import pandas as pd
-    if np.ptp(y) == 0 or np.ptp(point) == 0: return float("nan")
-    return float(np.corrcoef(np.stack([pd.Series(v).rank() for v in (y, point)]))[1, 0])  # as scipy.stats has it, which takes half a second to import
+
+    if np.ptp(y) == 0 or np.ptp(point) == 0:
+        return float("nan")
+    # as scipy.stats has it, which takes half a second to import
+    return float(np.corrcoef(np.stack([pd.Series(v).rank() for v in (y, point)]))[1, 0])
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #26047082
 def _pinball_rows(y: np.ndarray, quantiles: tuple[np.ndarray, np.ndarray], c: int = 0) -> np.ndarray:
@@ -422,26 +496,44 @@ def _pinball_rows(y: np.ndarray, quantiles: tuple[np.ndarray, np.ndarray], c: in
 # %% ../../nbs/02_scoring/01_metrics.ipynb #5a53372d
 def _crps_rows(y: np.ndarray, samples: np.ndarray, c: int = 0) -> np.ndarray:
     m = samples.shape[1]
-    weights = (2 * np.arange(1, m + 1) - m - 1) / m ** 2  # of the sorted members: half the mean distance of all pairs
+    weights = (2 * np.arange(1, m + 1) - m - 1) / m**2  # of the sorted members: half the mean distance of all pairs
     return (np.abs(samples - y[:, None]).mean(axis=1) - np.sort(samples, axis=1) @ weights)[:, None]
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #64c60b87
 def _crps_normal_rows(y: np.ndarray, normal: tuple[np.ndarray, np.ndarray], c: int = 0) -> np.ndarray:
     from scipy.special import ndtr
+
     mean, sd = normal
-    if (sd <= 0).any(): raise DataError("standard deviations must be positive", where=first_rows(sd <= 0), found=str(sd[sd <= 0][0]))
+    if (sd <= 0).any():
+        raise DataError("standard deviations must be positive", where=first_rows(sd <= 0), found=str(sd[sd <= 0][0]))
     z = (y - mean) / sd
-    density = np.exp(-z ** 2 / 2) / np.sqrt(2 * np.pi)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     return (sd * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi)))[:, None]
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #9299a4a2
 def _register_number_scores() -> None:
-    def add(name: str, direction: Literal["minimize", "maximize"], needs: str, rows: Callable[..., np.ndarray] | None = None, combine: Callable[[np.ndarray], np.ndarray] | None = None, *,
-            whole: Callable[..., float] | None = None, undefined: str = "", description: str = "") -> None:
+    def add(
+        name: str,
+        direction: Literal["minimize", "maximize"],
+        needs: str,
+        rows: Callable[..., np.ndarray] | None = None,
+        combine: Callable[[np.ndarray], np.ndarray] | None = None,
+        *,
+        whole: Callable[..., float] | None = None,
+        undefined: str = "",
+        description: str = "",
+    ) -> None:
         register_metric(Metric(name, direction, ("regression",), needs, rows, combine, whole, undefined, description))
+
     flat = "y or the forecast is constant"
-    add("rmse", "minimize", "point", lambda y, f, c=0: (y - f)[:, None] ** 2, lambda m: np.sqrt(m[..., 0]),
-        description="root mean squared error")
+    add(
+        "rmse",
+        "minimize",
+        "point",
+        lambda y, f, c=0: (y - f)[:, None] ** 2,
+        lambda m: np.sqrt(m[..., 0]),
+        description="root mean squared error",
+    )
     add("mae", "minimize", "point", lambda y, f, c=0: np.abs(y - f)[:, None], description="mean absolute error")
     add("r2", "maximize", "point", _r2_rows, _r2, undefined=flat, description="share of variance explained")
     add("spearman", "maximize", "point", whole=_spearman, undefined=flat, description="rank correlation")
@@ -459,7 +551,8 @@ def default_metric(
     task: str,  # regression, binary or multiclass
 ) -> Metric:  # rmse, or log_loss
     "The score by which models of a task are chosen."
-    if task not in TASKS: raise ConfigError(f"unknown task{did_you_mean(str(task), TASKS)}", found=repr(task), expected=", ".join(TASKS))
+    if task not in TASKS:
+        raise ConfigError(f"unknown task{did_you_mean(str(task), TASKS)}", found=repr(task), expected=", ".join(TASKS))
     return METRICS["rmse" if task == "regression" else "log_loss"]
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #69b49e18
@@ -474,10 +567,15 @@ def evaluate(
 ) -> dict[str, Any]:  # score by name, confusion_matrix and per_class for classes, n, notes
     "Every score that the forecast allows."
     default_metric(task)  # refuses an unknown task
-    given = {"point" if task == "regression" else "labels": prediction, "probabilities": probabilities,
-             "quantiles": quantiles, "samples": samples}
+    given = {
+        "point" if task == "regression" else "labels": prediction,
+        "probabilities": probabilities,
+        "quantiles": quantiles,
+        "samples": samples,
+    }
     if task != "regression":
-        if classes is None: classes = [0, 1] if probabilities is not None and np.ndim(probabilities) == 1 else np.unique(np.asarray(y))
+        if classes is None:
+            classes = [0, 1] if probabilities is not None and np.ndim(probabilities) == 1 else np.unique(np.asarray(y))
         if prediction is None and probabilities is not None:
             given["labels"] = np.asarray(classes)[prepare("probabilities", y, probabilities, classes)[1].argmax(axis=1)]
     wanted = [m for m in METRICS.values() if task in m.tasks and given.get(m.needs) is not None]
@@ -485,10 +583,14 @@ def evaluate(
         raise ConfigError("there is no forecast to score", found=f"task {task}", fix="pass prediction, probabilities, quantiles or samples")
     report, notes = {"n": len(y)}, {}
     for metric in wanted:
-        try: report[metric.name] = metric(y, given[metric.needs], classes)
-        except UndefinedScore as error: report[metric.name], notes[metric.name] = None, f"{error.what}: {error.found}"
-    if given.get("labels") is not None: report |= _by_class(y, given["labels"], classes)
-    if probabilities is not None: report["calibration_null"] = vars(calibration_null(probabilities))
+        try:
+            report[metric.name] = metric(y, given[metric.needs], classes)
+        except UndefinedScore as error:
+            report[metric.name], notes[metric.name] = None, f"{error.what}: {error.found}"
+    if given.get("labels") is not None:
+        report |= _by_class(y, given["labels"], classes)
+    if probabilities is not None:
+        report["calibration_null"] = vars(calibration_null(probabilities))
     if quantiles is not None:  # share of rows at or below each quantile; its level, if the forecast is right
         report["coverage"] = {float(k): float(np.mean(np.asarray(y) <= np.asarray(v))) for k, v in sorted(quantiles.items())}
     return report | {"notes": notes}

@@ -28,7 +28,10 @@ def past_columns(
 ) -> tuple[np.ndarray, list[str]]:  # (N, K), NaN where nothing is known; names of those that were announced
     "The facts of each row's own past that may be known, and the names of columns announced beforehand."
     announced = [c for c in panel.meta.get("announced", ()) if c in panel.columns and pd.api.types.is_numeric_dtype(panel.frame[c])]
-    past = [rule_columns(panel, "last_value").to_numpy(float)[:, -1], *(rule_columns(panel, "ewma", h).to_numpy(float)[:, -1] for h in HALFLIVES)]
+    past = [
+        rule_columns(panel, "last_value").to_numpy(float)[:, -1],
+        *(rule_columns(panel, "ewma", h).to_numpy(float)[:, -1] for h in HALFLIVES),
+    ]
     said = [panel.frame[c].to_numpy(dtype=float, na_value=np.nan) for c in announced]
     return np.column_stack([*past, *said, *(past[2] * s for s in said)]), announced
 
@@ -36,6 +39,7 @@ def past_columns(
 @dataclass(frozen=True)
 class PastForecast:
     "The forecast of a plain model of a row's own past."
+
     values: np.ndarray  # (n,) numbers, or the probability of the second class
     name: str  # what it knows
 

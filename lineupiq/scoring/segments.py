@@ -66,7 +66,9 @@ def segment_table(
     for kind, keys in segment_keys(panel, rows).items():
         for value in sorted(set(keys), key=lambda v: (str(v).endswith(" others"), str(v))):
             here = np.flatnonzero(keys == value)
-            out.append({"segment": kind, "value": value, "n": len(here)} | _scored(panel, metric, own.iloc[here], base.iloc[here], draws, seed))
+            out.append(
+                {"segment": kind, "value": value, "n": len(here)} | _scored(panel, metric, own.iloc[here], base.iloc[here], draws, seed)
+            )
     return pd.DataFrame(out, columns=["segment", "value", "n", "score", "low", "high", "skill", "skill_low", "skill_high", "note"])
 
 # %% ../../nbs/02_scoring/08_segments.ipynb #72c1bf24
@@ -81,4 +83,12 @@ def _scored(panel: Panel, metric: Metric, own: pd.DataFrame, base: pd.DataFrame,
     except UndefinedScore as err:
         return dict.fromkeys(("score", "low", "high", "skill", "skill_low", "skill_high")) | {"note": f"not defined: {err.found}"}
     note = f"few rows: {score.reason}" if score.low is None else ""
-    return {"score": score.score, "low": score.low, "high": score.high, "skill": gain.score, "skill_low": gain.low, "skill_high": gain.high, "note": note}
+    return {
+        "score": score.score,
+        "low": score.low,
+        "high": score.high,
+        "skill": gain.score,
+        "skill_low": gain.low,
+        "skill_high": gain.high,
+        "note": note,
+    }

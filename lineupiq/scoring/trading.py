@@ -36,7 +36,8 @@ def class_sides(
             raise ConfigError("classes that are not numbers have no sign", found=str(names), fix="pass sides={'up': 1, 'down': -1}")
         return np.sign(np.asarray(names, dtype=float))
     missing = [name for name in names if name not in sides]
-    if missing: raise ConfigError("sides leaves out classes", found=str(missing), expected=str(names))
+    if missing:
+        raise ConfigError("sides leaves out classes", found=str(missing), expected=str(names))
     return np.array([float(sides[name]) for name in names])
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #dd77138b
@@ -57,7 +58,8 @@ def probability_positions(
     sides: Mapping[Any, float] | None = None,  # class -> position; None: the sign of a numeric class
 ) -> np.ndarray:  # (N,) positions
     "Positions from probabilities: the expected side, if it is large enough."
-    if not 0 <= threshold < 1: raise ConfigError("threshold must be a share", found=repr(threshold), expected="0 <= threshold < 1")
+    if not 0 <= threshold < 1:
+        raise ConfigError("threshold must be a share", found=repr(threshold), expected="0 <= threshold < 1")
     edge = check_probabilities(probabilities) @ class_sides(classes, sides)
     return np.where(np.abs(edge) > threshold, edge if sized else np.sign(edge), 0.0)
 
@@ -83,6 +85,7 @@ def non_overlapping(
 @dataclass(frozen=True)
 class Ledger:
     "The earnings and the cost of each decision; (N,) arrays in the caller's row order."
+
     gross: np.ndarray  # position * return
     cost: np.ndarray  # what entering and leaving cost
     turnover: np.ndarray  # amount bought and sold
@@ -113,13 +116,15 @@ def ledger(
         if not 0 <= cost < 1:
             raise ConfigError(f"{name} must be a share of the amount traded", found=repr(cost), expected="0.0005 is 5 basis points")
     bought = sold = np.abs(position)
-    if hold: bought, sold = _changes(position, times, symbols)
+    if hold:
+        bought, sold = _changes(position, times, symbols)
     return Ledger(gross, bought * cost_entry + sold * cost_exit, bought + sold)
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #16a0aeae
 def _changes(position: np.ndarray, times: ArrayLike, symbols: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     "Amounts bought and sold at each decision if positions are carried within a symbol."
-    if times is None: raise ConfigError("hold needs times", found="times=None", fix="pass times, and symbols if there are several")
+    if times is None:
+        raise ConfigError("hold needs times", found="times=None", fix="pass times, and symbols if there are several")
     names = np.zeros(len(position), int) if symbols is None else np.unique(np.asarray(symbols), return_inverse=True)[1]
     order = np.lexsort([to_ticks(times)[0], names])
     now, same = position[order], names[order][1:] == names[order][:-1]
@@ -137,22 +142,31 @@ def equity_curve(
 ) -> pd.DataFrame:  # a line per distinct time: net, equity (starts from 1), drawdown
     "Return, equity and drawdown over time."
     import pandas as pd
+
     line, net = Timeline(times), finite(net, "net", (None,))
-    if len(net) != len(line): raise DataError("net and times differ in length", found=f"{len(net)} and {len(line)}")
+    if len(net) != len(line):
+        raise DataError("net and times differ in length", found=f"{len(net)} and {len(line)}")
     sizes = np.diff(np.append(line.starts, len(line)))
     period = np.add.reduceat(net[line.rows(slice(0, len(line)))], line.starts) / sizes
     if (period <= -1).any():
-        raise DataError("a period loses everything or more", where=first_rows(period <= -1), found=f"{period.min():.3f}",
-                        fix="use simple returns, .01 is 1 %")
+        raise DataError(
+            "a period loses everything or more",
+            where=first_rows(period <= -1),
+            found=f"{period.min():.3f}",
+            fix="use simple returns, .01 is 1 %",
+        )
     equity = np.cumprod(1 + period)
     drawdown = equity / np.maximum(np.maximum.accumulate(equity), 1) - 1
-    return pd.DataFrame({"net": period, "equity": equity, "drawdown": drawdown},
-                        index=pd.Index([line.stamp(t) for t in line.times[line.starts]], name="time"))
+    return pd.DataFrame(
+        {"net": period, "equity": equity, "drawdown": drawdown},
+        index=pd.Index([line.stamp(t) for t in line.times[line.starts]], name="time"),
+    )
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #bb3abebd
 @dataclass(frozen=True)
 class TradingScores:
     "The figures of a simulated strategy, after costs."
+
     sharpe: float | None  # annualised with periods_per_year
     win_rate: float | None  # of trades
     profit_factor: float | None
@@ -187,19 +201,29 @@ def trading_scores(
         raise ConfigError("periods_per_year must be positive", found=repr(periods_per_year), expected="252 for one decision a trading day")
     book = ledger(position, returns, cost_entry=cost_entry, cost_exit=cost_exit, times=times, symbols=symbols, hold=hold)
     traded = np.asarray(position) != 0
-    if label_end is not None: _refuse_overlap(traded, times, label_end, symbols)
+    if label_end is not None:
+        _refuse_overlap(traded, times, label_end, symbols)
     curve = equity_curve(book.net, times)
     period, trades = curve["net"].to_numpy(), book.net[traded]
     spread = period.std(ddof=1) if len(period) > 1 else 0.0
     won, lost = trades[trades > 0].sum(), -trades[trades < 0].sum()
-    figures = {"sharpe": (period.mean() * np.sqrt(periods_per_year), spread, "the returns of the periods do not vary"),
-               "win_rate": (float((trades > 0).sum()), len(trades), "there was no trade"),
-               "profit_factor": (won, lost, "no trade lost"),
-               "break_even_cost": (book.gross.sum(), book.turnover.sum(), "nothing was traded")}
+    figures = {
+        "sharpe": (period.mean() * np.sqrt(periods_per_year), spread, "the returns of the periods do not vary"),
+        "win_rate": (float((trades > 0).sum()), len(trades), "there was no trade"),
+        "profit_factor": (won, lost, "no trade lost"),
+        "break_even_cost": (book.gross.sum(), book.turnover.sum(), "nothing was traded"),
+    }
     values = {name: float(top / bottom) if bottom > 1e-15 else None for name, (top, bottom, _) in figures.items()}
-    return TradingScores(**values, max_drawdown=float(min(0.0, curve["drawdown"].min())), total_return=float(curve["equity"].iloc[-1] - 1),
-                         turnover=float(book.turnover.sum() / len(period)), n_trades=int(traded.sum()), n_periods=len(period),
-                         periods_per_year=float(periods_per_year), notes={k: figures[k][2] for k, v in values.items() if v is None})
+    return TradingScores(
+        **values,
+        max_drawdown=float(min(0.0, curve["drawdown"].min())),
+        total_return=float(curve["equity"].iloc[-1] - 1),
+        turnover=float(book.turnover.sum() / len(period)),
+        n_trades=int(traded.sum()),
+        n_periods=len(period),
+        periods_per_year=float(periods_per_year),
+        notes={k: figures[k][2] for k, v in values.items() if v is None},
+    )
 
 # %% ../../nbs/02_scoring/02_trading.ipynb #135a5930
 def _refuse_overlap(traded: np.ndarray, times: ArrayLike, label_end: ArrayLike, symbols: ArrayLike) -> None:
@@ -210,6 +234,8 @@ def _refuse_overlap(traded: np.ndarray, times: ArrayLike, label_end: ArrayLike, 
     order = np.lexsort([start, names])
     over = (start[order][1:] < end[order][:-1]) & (names[order][1:] == names[order][:-1])
     if over.any():
-        raise DataError("trades of one symbol overlap and cannot be compounded",
-                        where=f"{over.sum()} of {len(rows)} trades start before the last has ended",
-                        fix="set positions to 0 outside non_overlapping(times, label_end, symbols), or hold with one-period returns")
+        raise DataError(
+            "trades of one symbol overlap and cannot be compounded",
+            where=f"{over.sum()} of {len(rows)} trades start before the last has ended",
+            fix="set positions to 0 outside non_overlapping(times, label_end, symbols), or hold with one-period returns",
+        )

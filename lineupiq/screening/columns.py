@@ -25,8 +25,14 @@ __all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LIGHT', 'STRETCHES', 'ERRORS', 'LEF
            'from_mean', 'ended_before', 'Look', 'looks', 'cause_or_copy', 'latest_rows', 'audit_columns']
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #180fd1af
-OUTCOME_NAMES = (r"(^|_)(label|outcome|mfe|mae|pnl|fwd|forward|future|ahead)(_|\d|$)", r"^(y|target)(_h?\d+)?$", r"(^|_)(bars|days|time|ticks)_(to|until|held)(_|$)",
-                 r"_end(_h?\d+)?$", r"(^|_)(exit|touch|hit)(_|\d|$)", r"(^|_)next_")
+OUTCOME_NAMES = (
+    r"(^|_)(label|outcome|mfe|mae|pnl|fwd|forward|future|ahead)(_|\d|$)",
+    r"^(y|target)(_h?\d+)?$",
+    r"(^|_)(bars|days|time|ticks)_(to|until|held)(_|$)",
+    r"_end(_h?\d+)?$",
+    r"(^|_)(exit|touch|hit)(_|\d|$)",
+    r"(^|_)next_",
+)
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #68c65c59
 def outcome_name(
@@ -98,7 +104,8 @@ def _gain(panel: Panel, model: tuple[float, np.ndarray], rule: tuple[float, np.n
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #79886756
 def _levels(panel: Panel, rows: np.ndarray, outcome: np.ndarray, train: np.ndarray) -> list[np.ndarray]:  # each (N, K)
-    "What is known without the column: the level of all, of a symbol, of a day of the week, a month, an hour, and of a symbol's days of the week."
+    """What is known without the column: the level of all, of a symbol, of a day of the week, a month, an hour, and of a symbol's days of
+    the week."""
     when = pd.DatetimeIndex(panel.times[rows])
     symbol = pd.factorize(panel.frame["symbol"].to_numpy()[rows])[0]
     ways = [symbol, when.dayofweek.to_numpy(), symbol * 7 + when.dayofweek.to_numpy(), when.month.to_numpy(), when.hour.to_numpy()]
@@ -110,6 +117,7 @@ def _levels(panel: Panel, rows: np.ndarray, outcome: np.ndarray, train: np.ndarr
 @dataclass(frozen=True)
 class Lesson:
     "The rows that teach a column's forecast, those that test it, and what is known without the column."
+
     rows: np.ndarray  # (N,) labelled rows
     train: np.ndarray  # (N,) bool
     late: np.ndarray  # (N,) bool
@@ -122,7 +130,8 @@ class Lesson:
 
     def bins(self, panel: Panel, feature: Feature) -> np.ndarray:  # (N,)
         "A column's bins, learnt on the rows that teach."
-        if feature.name not in self.kept: self.kept[feature.name] = _bins(panel.frame[feature.name].iloc[self.rows].reset_index(drop=True), feature.kind, self.train)
+        if feature.name not in self.kept:
+            self.kept[feature.name] = _bins(panel.frame[feature.name].iloc[self.rows].reset_index(drop=True), feature.kind, self.train)
         return self.kept[feature.name]
 
     @property
@@ -139,7 +148,8 @@ def lesson(
     rows = np.flatnonzero(panel.labelled)
     cut = panel.times[rows[int(share * len(rows))]]
     train, late = panel.label_ends[rows] < cut, panel.times[rows] >= cut
-    if train.sum() < 50 or late.sum() < 50: return None
+    if train.sum() < 50 or late.sum() < 50:
+        return None
     outcome = outcome_columns(panel, rows)
     bases = _levels(panel, rows, outcome, train)
     if panel.task == "regression":
@@ -148,8 +158,10 @@ def lesson(
     elif panel.task == "binary":
         both = [_bins(rule_columns(panel, rule).iloc[rows, -1].reset_index(drop=True), "numeric", train) for rule in ("ewma", "last_value")]
         bases += [_means(b, outcome, train) for b in (*both, both[0] * 4 + both[1])]
-    try: scores = [_score(panel, rows[late], b[late]) for b in bases]
-    except UndefinedScore: return None
+    try:
+        scores = [_score(panel, rows[late], b[late]) for b in bases]
+    except UndefinedScore:
+        return None
     return Lesson(rows, train, late, outcome, bases, scores)
 
 
@@ -159,10 +171,13 @@ def single_gain(
     taught: Lesson | None = None,  # of `lesson`; None: made here
 ) -> tuple[float, float]:  # (gain over the simple rule, its lower bound), in the terms of PLAUSIBLE
     "The gain over the simple rule that one column reaches alone."
-    if (t := taught or lesson(panel)) is None: return float("nan"), float("nan")
+    if (t := taught or lesson(panel)) is None:
+        return float("nan"), float("nan")
     bins = t.bins(panel, feature)
-    try: own = _score(panel, t.rows[t.late], _means(bins, t.outcome, t.train)[t.late])
-    except UndefinedScore: return float("nan"), float("nan")
+    try:
+        own = _score(panel, t.rows[t.late], _means(bins, t.outcome, t.train)[t.late])
+    except UndefinedScore:
+        return float("nan"), float("nan")
     return min((_gain(panel, own, base) for base in t.scores), key=lambda g: g[0])
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #00ecfff5
@@ -175,7 +190,8 @@ def gain_on_level(
     taught: Lesson | None = None,  # of `lesson`; None: made here
 ) -> tuple[float, float]:  # (share of what the level leaves open, its lower bound)
     "The gain that one column adds to the best of the levels."
-    if panel.task != "regression" or (t := taught or lesson(panel)) is None: return float("nan"), float("nan")
+    if panel.task != "regression" or (t := taught or lesson(panel)) is None:
+        return float("nan"), float("nan")
     bins = t.bins(panel, feature)
     open_ = t.outcome - t.level
     left, after = ((x[t.late, 0]) ** 2 for x in (open_, open_ - _means(bins, open_, t.train, LIGHT)))
@@ -188,10 +204,12 @@ LINK, RATIO = 0.30, 3.0  # a link with the own label that is worth a look; how m
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #8153e31c
 def _link(bins: np.ndarray, outcome: np.ndarray, errors: float = 0.0) -> float:
-    "A correlation that may bend, between bins and an outcome; at least as strong as this, where standard errors of pure noise are taken off."
+    """A correlation that may bend, between bins and an outcome; at least as strong as this, where standard errors of pure noise are taken
+    off."""
     keep = np.isfinite(outcome).all(axis=1)
     bins, y = bins[keep], outcome[keep]
-    if len(y) < 50 or (total := ((y - y.mean(axis=0)) ** 2).sum()) == 0: return 0.0
+    if len(y) < 50 or (total := ((y - y.mean(axis=0)) ** 2).sum()) == 0:
+        return 0.0
     count = np.maximum(np.bincount(bins), 1)
     means = np.stack([np.bincount(bins, weights=c) for c in y.T], axis=1) / count[:, None]
     share = ((means[bins] - y.mean(axis=0)) ** 2).sum() / total
@@ -237,6 +255,7 @@ def ended_before(
 @dataclass(frozen=True)
 class Look:
     "The correlation of a column with labels: with its own row's, and with those known before."
+
     own: float  # with its own row's
     past: float  # the strongest with one that had ended before the row
 
@@ -249,7 +268,8 @@ class Look:
 def looks(
     panel: Panel,  # rows in time order
     backs: tuple[int, ...] = (0, 1, 2, 5, 10),  # ended labels, counted back from the latest
-    level: np.ndarray | None = None,  # (N, K) what is known of each labelled row's outcome without the columns: also what it leaves open is looked at; None: not
+    # (N, K) what is known of each labelled row's outcome without the columns: also what it leaves open is looked at; None: not
+    level: np.ndarray | None = None,
 ) -> dict[str, Look]:  # by feature
     "Compare each column with its own row's label and with those that were known; the stronger of both where there is a level."
     rows = np.flatnonzero(panel.labelled)
@@ -272,7 +292,8 @@ def cause_or_copy(
     feature: Feature,  # of its manifest
     taught: Lesson,  # of `lesson`
 ) -> str:  # "cause", "copy", or "" where there is no telling
-    "Decide between a cause, which goes along with what levels leave open alone, and a copy of the outcome, which goes along with the levels as well."
+    """Decide between a cause, which goes along with what levels leave open alone, and a copy of the outcome, which goes along with the
+    levels as well."""
     bins = taught.bins(panel, feature)
     parts = (taught.level, taught.outcome - taught.level, _means(bins, taught.outcome, taught.train, LIGHT))
     m, r, g = (x[taught.late] - x[taught.late].mean(axis=0) for x in parts)
@@ -280,7 +301,8 @@ def cause_or_copy(
     whole, without = _means_without(sums)
     slopes, (to_level, to_rest) = _slopes(without), _slopes(whole[None])[0]
     error = [np.sqrt((STRETCHES - 1) * np.nanvar(x)) for x in (slopes @ [-1, 1], slopes[:, 0], slopes[:, 1])]
-    if to_rest - to_level > CAUSE * error[0] and to_level < to_rest / 2: return "cause"
+    if to_rest - to_level > CAUSE * error[0] and to_level < to_rest / 2:
+        return "cause"
     return "copy" if to_level > CAUSE * error[1] and to_rest > CAUSE * error[2] and to_level < 2 * to_rest else ""
 
 
@@ -325,15 +347,34 @@ def audit_columns(
         kind = cause_or_copy(panel, f, taught) if (ahead or low > limit) and taught else ""
         cause = kind == "cause"
         half = look.own > LINK / 2 and look.own > 1.5 * look.past
-        said = [s for s, on in ((twins.get(f.name, ""), f.name in twins), (f"alone gains {gain:.3f} of {name} (at least {low:.3f}; plausible up to {limit})", low > limit),
-                                (f"explains {part:.2f} of what the level leaves open (at least {least:.2f}; plausible up to {LEFT})", least > LEFT),
-                                (f"goes along with its own label at {look.own:.2f}, with past ones at {look.past:.2f} at most", ahead or (called and half)),
-                                ("answers to what the levels leave open and not to the levels, as a cause from outside would", cause),
-                                ("is called like an outcome", called)) if on]
+        said = [
+            s
+            for s, on in (
+                (twins.get(f.name, ""), f.name in twins),
+                (f"alone gains {gain:.3f} of {name} (at least {low:.3f}; plausible up to {limit})", low > limit),
+                (f"explains {part:.2f} of what the level leaves open (at least {least:.2f}; plausible up to {LEFT})", least > LEFT),
+                (f"goes along with its own label at {look.own:.2f}, with past ones at {look.past:.2f} at most", ahead or (called and half)),
+                ("answers to what the levels leave open and not to the levels, as a cause from outside would", cause),
+                ("is called like an outcome", called),
+            )
+            if on
+        ]
         if said:
             sure = low > limit or (ahead and (strict or kind == "copy" or look.own > STRONG))
             bad = f.name in twins or least > LEFT or (sure and not cause) or (called and half)
-            means = "knows the outcome" if bad else "make sure that it is known at the row's time" if ahead or cause else "only its name is suspicious"
+            means = (
+                "knows the outcome"
+                if bad
+                else "make sure that it is known at the row's time"
+                if ahead or cause
+                else "only its name is suspicious"
+            )
             out.append(Finding(f"column {f.name}", "fail" if bad else "warn", "; ".join(said), means, f.name))
     strongest = max(panel.columns, key=lambda c: seen[c].own)
-    return out or [Finding("outcome-like columns", "pass", f"{len(panel.columns)} columns; the strongest, {strongest}, goes along with its own label at {seen[strongest].own:.2f}")]
+    return out or [
+        Finding(
+            "outcome-like columns",
+            "pass",
+            f"{len(panel.columns)} columns; the strongest, {strongest}, goes along with its own label at {seen[strongest].own:.2f}",
+        )
+    ]

@@ -26,6 +26,7 @@ LAGS, FEW = 10, 200  # labels on each side of a row; rows that it takes to say a
 @dataclass(frozen=True)
 class Around:
     "Rows that have enough labels of their symbol on either side, and these labels."
+
     rows: np.ndarray  # (N,) positions in the panel, by symbol and time
     symbol: np.ndarray  # (N,) code of each
     at: np.ndarray  # (n,) positions among `rows`
@@ -47,7 +48,8 @@ def labels_around(
     lags = min(lags, int(np.median(size[symbol]) - 1) // 6) if len(rows) else 0
     place = np.arange(len(rows)) - np.concatenate([[0], np.cumsum(size)[:-1]])[symbol]
     at = np.flatnonzero((place >= lags) & (place < size[symbol] - lags))
-    if lags < 1 or len(at) < FEW: return None
+    if lags < 1 or len(at) < FEW:
+        return None
     y = from_mean(outcome_columns(panel, rows), symbol)
     y = np.hstack([y, from_mean(np.abs(y), symbol)]) if panel.task == "regression" else y[:, 1:]
     past, later = (np.hstack([y[at + step * k] for k in range(1, lags + 1)]) for step in (-1, 1))
@@ -68,28 +70,31 @@ def _explained(known: np.ndarray, columns: np.ndarray) -> np.ndarray:  # (F,)
     return 1 - (1 - share) * len(known) / max(len(known) - known.shape[1] - 1, 1)
 
 
-HELD = 0.3  # share of a column that what came before must explain: a mean of rows has a memory, and what has none is asked on the page before
+# share of a column that what came before must explain: a mean of rows has a memory, and what has none is asked on the page before
+HELD = 0.3
 
 
 def _of_changes(t: Around, columns: np.ndarray) -> np.ndarray:  # (F,)
     "How much of what is new in each column is the row's own outcome; 0 for a column without memory."
     f, out = columns.shape[1], np.zeros(columns.shape[1])
     rest = _residual(t.ended, np.hstack([columns[t.at], columns[t.at - 1], t.own]))
-    new, before, now = rest[:, :f], rest[:, f:2 * f], rest[:, 2 * f:]
+    new, before, now = rest[:, :f], rest[:, f : 2 * f], rest[:, 2 * f :]
     for k in range(f):
         e, own = (_residual(before[:, [k]], x) for x in (new[:, [k]], now))
         held = 1 - (e**2).sum() / max(((columns[t.at, k] - columns[t.at, k].mean()) ** 2).sum(), 1e-300)
-        if held > HELD and (e**2).mean() > 1e-9: out[k] = _explained(own, e)[0]
+        if held > HELD and (e**2).mean() > 1e-9:
+            out[k] = _explained(own, e)[0]
     return out
 
 
 def later_share(
     panel: Panel,  # in time order
     lags: int = LAGS,  # labels on each side
-) -> pd.DataFrame:  # index column; past, own, later: what each step adds to the share of variance that is explained; error: of the last by chance; change: the own outcome's share of what is new
+) -> pd.DataFrame:  # past, own, later: variance that each adds; error: of the last, by chance; change: the own outcome's share
     "The shares of each numeric column's variance that past labels, its own label and later labels explain."
     numeric = [f.name for f in panel.features if f.kind != "category"]
-    if (t := labels_around(panel, lags)) is None or not numeric: return pd.DataFrame(columns=["past", "own", "later", "error", "change"], dtype=float)
+    if (t := labels_around(panel, lags)) is None or not numeric:
+        return pd.DataFrame(columns=["past", "own", "later", "error", "change"], dtype=float)
     ranks = panel.frame[numeric].iloc[t.rows].replace([np.inf, -np.inf], np.nan).rank(pct=True).to_numpy(dtype=np.float64, na_value=np.nan)
     known = np.isfinite(ranks)
     counts = np.stack([np.bincount(t.symbol, weights=c) for c in known.T], axis=1)
@@ -99,7 +104,10 @@ def later_share(
     steps = [_explained(k, x) for k in (t.past, np.hstack([t.past, t.own]), np.hstack([t.past, t.own, t.later]))]
     moves = (x**2).sum(axis=0) > 1e-9  # a column that is the same for all rows of a symbol says nothing here
     error = np.sqrt(2 * t.later.shape[1]) / len(x) * (1 - steps[2])
-    return pd.DataFrame({"past": steps[0], "own": steps[1] - steps[0], "later": steps[2] - steps[1], "error": error, "change": _of_changes(t, every)}, index=numeric)[moves]
+    return pd.DataFrame(
+        {"past": steps[0], "own": steps[1] - steps[0], "later": steps[2] - steps[1], "error": error, "change": _of_changes(t, every)},
+        index=numeric,
+    )[moves]
 
 # %% ../../nbs/02b_screening/02_later.ipynb #bb9cbb72
 AHEAD, MAYBE = 0.20, 0.10  # shares of a column's variance that later outcomes explain, beyond all earlier ones and its own
@@ -112,8 +120,15 @@ def _own_row(panel: Panel, column: str, share: float) -> Finding:
     "A column that changes with its own row's outcome."
     taught, feature = lesson(panel), next(f for f in panel.features if f.name == column)
     bad = share > MADE_OF and not (taught and cause_or_copy(panel, feature, taught) == "cause")
-    return Finding(f"column {column} has its own row in it", "fail" if bad else "warn", f"{share:.2f} of what is new in it from row to row is the row's own outcome",
-                   "a mean or a count that was not shifted, or the outcome itself" if bad else "a good column, or a mean that has the row in it; make sure that it is known at the row's time", column)
+    return Finding(
+        f"column {column} has its own row in it",
+        "fail" if bad else "warn",
+        f"{share:.2f} of what is new in it from row to row is the row's own outcome",
+        "a mean or a count that was not shifted, or the outcome itself"
+        if bad
+        else "a good column, or a mean that has the row in it; make sure that it is known at the row's time",
+        column,
+    )
 
 
 def audit_later(
@@ -127,10 +142,29 @@ def audit_later(
     half = (sure > HALF * left) & (sure > LITTLE)
     for column, s in shares[(sure > MAYBE) | half].sort_values("later", ascending=False).iterrows():
         bad = sure[column] > AHEAD or half[column]
-        out.append(Finding(f"column {column} looks ahead", "fail" if bad else "warn", f"earlier outcomes explain {max(s['past'], 0):.2f} of it, its own {max(s['own'], 0):.2f} more, and later ones another {s['later']:.2f}, of the {left[column]:.2f} that is left",
-                           "made of outcomes that come later" if bad else "later outcomes explain a part of it, as of a slow cause from outside; make sure that it is known at the row's time", str(column)))
+        out.append(
+            Finding(
+                f"column {column} looks ahead",
+                "fail" if bad else "warn",
+                f"earlier outcomes explain {max(s['past'], 0):.2f} of it, its own {max(s['own'], 0):.2f} more, and later ones another "
+                f"{s['later']:.2f}, of the {left[column]:.2f} that is left",
+                "made of outcomes that come later"
+                if bad
+                else "later outcomes explain a part of it, as of a slow cause from outside; make sure that it is known at the row's time",
+                str(column),
+            )
+        )
     out += [_own_row(panel, str(c), s) for c, s in shares["change"].sort_values(ascending=False).items() if s > PERHAPS]
-    if out: return out
-    if not len(shares): return [Finding("columns made of outcomes", "unknown", f"fewer than {FEW} rows with labels on either side")]
+    if out:
+        return out
+    if not len(shares):
+        return [Finding("columns made of outcomes", "unknown", f"fewer than {FEW} rows with labels on either side")]
     most, new = shares["later"].idxmax(), shares["change"].idxmax()
-    return [Finding("columns made of outcomes", "pass", f"{len(shares)} columns; later outcomes explain at most {max(shares['later'].max(), 0):.3f} of one ({most}), the own one at most {max(shares['change'].max(), 0):.3f} of what is new ({new})")]
+    return [
+        Finding(
+            "columns made of outcomes",
+            "pass",
+            f"{len(shares)} columns; later outcomes explain at most {max(shares['later'].max(), 0):.3f} of one ({most}), the own one at "
+            f"most {max(shares['change'].max(), 0):.3f} of what is new ({new})",
+        )
+    ]

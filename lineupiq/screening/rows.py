@@ -32,7 +32,7 @@ def _prints(panel: Panel) -> np.ndarray:  # (N,) uint64
     "A number for each row's features."
     out = np.empty(len(panel), dtype=np.uint64)
     for a in range(0, len(panel), BLOCK):  # a row's hash is its own, so that a block has the same as the whole
-        out[a:a + BLOCK] = pd.util.hash_pandas_object(_rounded(panel, slice(a, a + BLOCK), _asked(panel)), index=False)
+        out[a : a + BLOCK] = pd.util.hash_pandas_object(_rounded(panel, slice(a, a + BLOCK), _asked(panel)), index=False)
     return out
 
 
@@ -53,7 +53,8 @@ def _tell_apart(panel: Panel, enough: float = FINE) -> float:  # bits; it stops 
     for name in _asked(panel):
         counts = _rounded(panel, slice(None), [name])[name].value_counts(dropna=False).to_numpy().astype(np.float64)
         bits -= float(np.log2(max(((counts / counts.sum()) ** 2).sum(), 1e-12)))
-        if bits >= enough: break
+        if bits >= enough:
+            break
     return bits
 
 
@@ -62,7 +63,8 @@ def _again(prints: np.ndarray, labels: np.ndarray, known: np.ndarray, asked: np.
     before, here = prints[known], prints[asked]
     values = np.sort(before)
     once = np.searchsorted(values, here, side="right") - np.searchsorted(values, here) == 1
-    if not once.any(): return asked[:0], 0
+    if not once.any():
+        return asked[:0], 0
     wanted, asked, here = distinct(here[once]), asked[once], here[once]
     at = np.minimum(np.searchsorted(wanted, before), len(wanted) - 1)
     hit = wanted[at] == before
@@ -87,11 +89,19 @@ def audit_copies(
             before, after = known[known < half], known[known >= half]
             worst, stood, n_test, own = same, there, len(test), len(_again(prints, panel.y, before, after)[0]) / max(len(after), 1)
     n, share = len(worst), len(worst) / max(n_test, 1)
-    told = f"{n} of {n_test} test rows" + (f", the first: {panel.frame['symbol'].iloc[worst[0]]} at {panel.times[worst[0]].astype('datetime64[s]')}" if n else "")
+    told = f"{n} of {n_test} test rows" + (
+        f", the first: {panel.frame['symbol'].iloc[worst[0]]} at {panel.times[worst[0]].astype('datetime64[s]')}" if n else ""
+    )
     strange = n >= 2 and n >= AGREE * stood and (share > MORE * own or _tell_apart(panel) >= FINE)
-    if not strange: return Finding("copied rows", "pass", f"{told} stand whole among the rows before")
-    return Finding("copied rows", "fail" if n >= LEAST and share >= SHARE else "warn", f"{told} stand whole among the training rows: every feature and the label",
-                   "the model has seen the answers; drop the copies", "copied-rows")
+    if not strange:
+        return Finding("copied rows", "pass", f"{told} stand whole among the rows before")
+    return Finding(
+        "copied rows",
+        "fail" if n >= LEAST and share >= SHARE else "warn",
+        f"{told} stand whole among the training rows: every feature and the label",
+        "the model has seen the answers; drop the copies",
+        "copied-rows",
+    )
 
 # %% ../../nbs/02b_screening/03_rows.ipynb #dfd66f06
 REACH = 60  # rows that a label is looked for
@@ -100,6 +110,7 @@ REACH = 60  # rows that a label is looked for
 @dataclass(frozen=True)
 class Overlap:
     "The correlation of a symbol's successive labels, by their distance."
+
     lag1: float  # autocorrelation of neighbours, measured from the symbol's mean
     rows: int  # distance of the deepest dip of the differences, and with it how long a label may last
     dip: float  # correlation of differences at that distance
@@ -120,17 +131,21 @@ def overlap(
     rows, symbol = rows_by_symbol(panel)
     size = np.bincount(symbol)
     reach = min(reach, int(np.median(size[symbol])) // 4) if len(rows) else 0
-    if reach < 4: return None
+    if reach < 4:
+        return None
     y = from_mean(outcome_columns(panel, rows), symbol)
     step, of = np.diff(y, axis=0), symbol[1:]
     step[of != symbol[:-1]] = np.nan
     scale, spread = np.nanmean(step**2), (y**2).mean()
-    if not (scale > 0 and spread > 0): return None
+    if not (scale > 0 and spread > 0):
+        return None
     found = {}
     for k in range(1, reach + 1):
         both = (of[k:] == of[:-k]) & np.isfinite(step[k:, 0]) & np.isfinite(step[:-k, 0])
-        if both.sum() >= 30: found[k] = (float((step[k:][both] * step[:-k][both]).mean() / scale), int(both.sum()))
-    if len(found) < 4: return None
+        if both.sum() >= 30:
+            found[k] = (float((step[k:][both] * step[:-k][both]).mean() / scale), int(both.sum()))
+    if len(found) < 4:
+        return None
     deepest = min((k for k in found if k > 1), key=lambda k: found[k][0])
     others = max((abs(c) for k, (c, _) in found.items() if k > 1 and abs(k - deepest) > 1), default=0.0)
     dip, n = found[deepest]
@@ -138,7 +153,9 @@ def overlap(
     return Overlap(float((y[1:] * y[:-1])[same].mean() / spread), deepest, dip, dip * np.sqrt(n), others)
 
 # %% ../../nbs/02b_screening/03_rows.ipynb #160e7044
-SLOW, DEEP, BETTER = 0.8, -0.35, 0.15  # neighbours that go along this well warn; a dip this deep leaves no doubt; share of the variance that the last label may explain beyond the symbol's mean
+# neighbours that go along this well warn; a dip this deep leaves no doubt; share of the variance that the last label may explain beyond the
+# symbol's mean
+SLOW, DEEP, BETTER = 0.8, -0.35, 0.15
 
 
 def rows_until_known(
@@ -148,7 +165,11 @@ def rows_until_known(
     rows, symbol = rows_by_symbol(panel)
     ticks, ends = panel.times[rows].astype(np.int64), panel.label_ends[rows].astype(np.int64)
     first = np.concatenate([[0], np.cumsum(np.bincount(symbol))])
-    count = [np.searchsorted(ticks[a:b], ends[a:b], side="right") - np.arange(b - a) - 1 for a, b in zip(first[:-1], first[1:], strict=True) if b > a]
+    count = [
+        np.searchsorted(ticks[a:b], ends[a:b], side="right") - np.arange(b - a) - 1
+        for a, b in zip(first[:-1], first[1:], strict=True)
+        if b > a
+    ]
     return float(np.median(np.concatenate(count))) if count else 0.0
 
 
@@ -157,13 +178,29 @@ def audit_overlap(
 ) -> Finding:
     "Labels that last longer than their ends say."
     panel = latest_rows(panel)
-    if (seen := overlap(panel)) is None: return Finding("labels that last", "unknown", "too few rows of a symbol")
+    if (seen := overlap(panel)) is None:
+        return Finding("labels that last", "unknown", "too few rows of a symbol")
     said, gain = rows_until_known(panel), 2 * seen.lag1 - 1  # R² of the last label as a forecast, measured from the symbol's mean
-    told = f"neighbouring labels go along at {seen.lag1:.2f}" + (f"; differences {seen.rows} rows apart at {seen.dip:.2f}, at other distances at most {seen.others:.2f}" if seen.lasts else "")
+    told = f"neighbouring labels go along at {seen.lag1:.2f}" + (
+        f"; differences {seen.rows} rows apart at {seen.dip:.2f}, at other distances at most {seen.others:.2f}" if seen.lasts else ""
+    )
     if seen.lasts and seen.rows > said + 1.5:
         sure = seen.dip < DEEP and gain > BETTER
-        return Finding("labels that last", "fail" if sure else "warn", told + (f"; the last label alone explains {gain:.2f} of what the level leaves" if sure else ""),
-                       f"each label seems to last {seen.rows} rows, and its end says {said:.0f}: give label_end or label_lag, so that training stops before the test and rules wait until a label is known", "lasting-labels")
+        return Finding(
+            "labels that last",
+            "fail" if sure else "warn",
+            told + (f"; the last label alone explains {gain:.2f} of what the level leaves" if sure else ""),
+            f"each label seems to last {seen.rows} rows, and its end says {said:.0f}: give label_end or label_lag, so that training stops "
+            "before the test and rules wait until a label is known",
+            "lasting-labels",
+        )
     if seen.lag1 > SLOW and said < 1:
-        return Finding("labels that last", "warn", told, "if a label looks over several rows (a return over some days, a sum of the coming week), give label_end or label_lag; if it is one row's own outcome, all is well", "lasting-labels")
+        return Finding(
+            "labels that last",
+            "warn",
+            told,
+            "if a label looks over several rows (a return over some days, a sum of the coming week), give label_end or label_lag; if it is "
+            "one row's own outcome, all is well",
+            "lasting-labels",
+        )
     return Finding("labels that last", "pass", told)

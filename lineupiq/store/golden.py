@@ -38,7 +38,7 @@ def golden_panel(
         for of_symbol in (g.to_numpy() for _, g in place):
             at = np.flatnonzero(np.isin(of_symbol, picked))
             for i in at:
-                wanted.update(of_symbol[max(0, i - history + 1): i + 1].tolist())
+                wanted.update(of_symbol[max(0, i - history + 1) : i + 1].tolist())
     keep = np.array(sorted(wanted))
     return replace(panel, frame=panel.frame.iloc[keep].reset_index(drop=True))
 
@@ -61,7 +61,12 @@ def write_golden(
 def _kept_answers(folder: Path) -> pd.DataFrame:
     "What a version said of its golden rows when it was published."
     if not (folder / "golden" / "predictions.parquet").is_file():
-        raise IntegrityError("a model without golden predictions", where=str(folder), expected="golden/predictions.parquet", fix="publish it again with lineupiq train")
+        raise IntegrityError(
+            "a model without golden predictions",
+            where=str(folder),
+            expected="golden/predictions.parquet",
+            fix="publish it again with lineupiq train",
+        )
     return pd.read_parquet(folder / "golden" / "predictions.parquet").astype(float)
 
 
@@ -81,10 +86,20 @@ def check_golden(
         _kept_answers(folder)  # before anything of the model is read
         kept, now = golden_answers(folder, load_bundle(folder / "bundle"))
     if list(kept) != list(now) or len(kept) != len(now):
-        raise IntegrityError("golden predictions of another shape", where=str(folder), found=f"{list(now)}, {len(now)} rows", expected=f"{list(kept)}, {len(kept)} rows")
+        raise IntegrityError(
+            "golden predictions of another shape",
+            where=str(folder),
+            found=f"{list(now)}, {len(now)} rows",
+            expected=f"{list(kept)}, {len(kept)} rows",
+        )
     off = np.abs(now.to_numpy() - kept.to_numpy())
     bad = off > ATOL + RTOL * np.abs(kept.to_numpy())
     if bad.any() or not np.array_equal(np.isnan(kept), np.isnan(now)):
-        raise IntegrityError("the model does not predict its golden rows any more", where=str(folder), found=f"{bad.any(axis=1).sum()} of {len(kept)} rows differ, by up to {np.nanmax(off):.3g}",
-                             expected=f"the same to {RTOL:g}", fix="use the library versions of its metadata (lineupiq doctor shows them), or train again")
+        raise IntegrityError(
+            "the model does not predict its golden rows any more",
+            where=str(folder),
+            found=f"{bad.any(axis=1).sum()} of {len(kept)} rows differ, by up to {np.nanmax(off):.3g}",
+            expected=f"the same to {RTOL:g}",
+            fix="use the library versions of its metadata (lineupiq doctor shows them), or train again",
+        )
     return float(np.nanmax(off / np.maximum(np.abs(kept.to_numpy()), 1e-12))) if off.size else 0.0

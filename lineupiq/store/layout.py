@@ -55,11 +55,18 @@ def text_of(
 @dataclass(frozen=True, repr=False)
 class Store(Shown):
     "A folder of versions, links and a journal."
+
     root: Path = field(default_factory=models_root)
 
     def __post_init__(self) -> None:
         if not isinstance(self.root, (str, Path)) or not str(self.root).strip():
-            raise ConfigError("a store is a folder", where="Store", found=repr(self.root)[:60], expected="a path", fix='Store("models"), or Store() for LINEUPIQ_MODELS_DIR, else ./models')
+            raise ConfigError(
+                "a store is a folder",
+                where="Store",
+                found=repr(self.root)[:60],
+                expected="a path",
+                fix='Store("models"), or Store() for LINEUPIQ_MODELS_DIR, else ./models',
+            )
         object.__setattr__(self, "root", Path(self.root))
 
     @property
@@ -70,18 +77,38 @@ class Store(Shown):
     def card(self) -> Card:
         "Its models, their versions, and what is live; nothing is verified."
         import pandas as pd
+
         rows = []
-        for name in self.names()[:SCREEN + 1]:
+        for name in self.names()[: SCREEN + 1]:
             there = self.versions(name)
-            rows.append({"name": name, "production": quiet_link(self, name, "production") or "–", "staging": quiet_link(self, name, "staging") or "–", "newest": text_of(there[-1]) if there else "–", "versions": str(len(there))})
-        return Card("Store", {"at": str(self.root), "models": str(len(self.names()))}, pd.DataFrame(rows) if rows else None, [] if rows else ["It is empty: run.publish(), or lineupiq train, publishes a model."], ("versions", "newest"))
+            rows.append(
+                {
+                    "name": name,
+                    "production": quiet_link(self, name, "production") or "–",
+                    "staging": quiet_link(self, name, "staging") or "–",
+                    "newest": text_of(there[-1]) if there else "–",
+                    "versions": str(len(there)),
+                }
+            )
+        return Card(
+            "Store",
+            {"at": str(self.root), "models": str(len(self.names()))},
+            pd.DataFrame(rows) if rows else None,
+            [] if rows else ["It is empty: run.publish(), or lineupiq train, publishes a model."],
+            ("versions", "newest"),
+        )
 
     def check_place(self) -> None:
         "Raise where nothing could be published here."
         for path in (self.root, *(self.root / part for part in ("archive", *LINKS))):
             there = next(p for p in (path, *path.parents) if os.path.lexists(p))
             if not there.is_dir():
-                raise EnvironmentFault("a file where the folder of models belongs", where=str(there), expected="a folder, or nothing", fix="move it away, or set LINEUPIQ_MODELS_DIR")
+                raise EnvironmentFault(
+                    "a file where the folder of models belongs",
+                    where=str(there),
+                    expected="a folder, or nothing",
+                    fix="move it away, or set LINEUPIQ_MODELS_DIR",
+                )
 
     def names(self) -> list[str]:
         "Models that have an archive."
@@ -92,20 +119,27 @@ class Store(Shown):
         odd = [e for e in scan(self.root / "archive") if not NAME.match(e.name) or not e.is_dir(follow_symlinks=False)]
         return [e.name for e in odd if not (e.name.startswith(".") and e.is_file(follow_symlinks=False))]  # .gitkeep, .DS_Store
 
-    def odd_entries(self,
+    def odd_entries(
+        self,
         name: str,  # of a model
     ) -> list[str]:  # names in its folder
         "Entries of a model's folder that belong to none of its versions."
-        return [e.name for e in scan(self.root / "archive" / check_name(name, "model name")) if not e.name.startswith(".") and _folder_version(e) is None]
+        return [
+            e.name
+            for e in scan(self.root / "archive" / check_name(name, "model name"))
+            if not e.name.startswith(".") and _folder_version(e) is None
+        ]
 
-    def versions(self,
+    def versions(
+        self,
         name: str,  # of a model
     ) -> list[tuple[int, int, int]]:  # ascending
         "The published versions of a model."
         check_name(name, "model name")
         return sorted(v for e in scan(self.root / "archive" / name) if (v := _folder_version(e)))
 
-    def folder(self,
+    def folder(
+        self,
         name: str,  # of a model
         version: str | tuple[int, int, int],  # 1.2.0
     ) -> Path:  # the version's folder, which exists
@@ -114,20 +148,31 @@ class Store(Shown):
         there = self.versions(self.known(name))
         if number not in there:
             texts = [text_of(v) for v in there]
-            raise NotFound(f"{name} has no version {text_of(number)}{did_you_mean(text_of(number), texts)}", where=str(self.root / "archive" / name), expected=", ".join(texts) or "no version yet",
-                           fix="see lineupiq version list")
+            raise NotFound(
+                f"{name} has no version {text_of(number)}{did_you_mean(text_of(number), texts)}",
+                where=str(self.root / "archive" / name),
+                expected=", ".join(texts) or "no version yet",
+                fix="see lineupiq version list",
+            )
         return inside(self.root, "archive", name, f"v{text_of(number)}")
 
-    def known(self,
+    def known(
+        self,
         name: str,  # of a model
     ) -> str:  # the same name
         "A name that the store has."
         check_name(name, "model name")
         if name not in (names := self.names()):
-            raise NotFound(f"no model '{name}'{did_you_mean(name, names)}", where=str(self.root), expected=", ".join(names[:20]) or "an empty store", fix="lineupiq train publishes one")
+            raise NotFound(
+                f"no model '{name}'{did_you_mean(name, names)}",
+                where=str(self.root),
+                expected=", ".join(names[:20]) or "an empty store",
+                fix="lineupiq train publishes one",
+            )
         return name
 
-    def linked(self,
+    def linked(
+        self,
         name: str,  # of a model
         kind: str = "production",  # or staging
     ) -> str | None:  # 1.2.0; None: nothing is linked
@@ -138,8 +183,13 @@ class Store(Shown):
         while version is not None and parse_version(version) not in self.versions(name) and version != (now := read_link(path, name)):
             version = now  # it moved on between the two looks, and what it named before was pruned
         if version is not None and parse_version(version) not in self.versions(name):
-            raise IntegrityError(f"{kind} of {name} names a version that is not there", where=str(self.root / kind / name), found=version,
-                                 expected=", ".join(text_of(v) for v in self.versions(name)) or "no version is left", fix=f"lineupiq rollback {name} VERSION, with one of these")
+            raise IntegrityError(
+                f"{kind} of {name} names a version that is not there",
+                where=str(self.root / kind / name),
+                found=version,
+                expected=", ".join(text_of(v) for v in self.versions(name)) or "no version is left",
+                fix=f"lineupiq rollback {name} VERSION, with one of these",
+            )
         return version
 
     def state(self) -> dict[str, dict[str, str | None]]:
@@ -155,7 +205,9 @@ def _folder_version(entry: os.DirEntry) -> tuple[int, int, int] | None:
     except ConfigError:
         return None
     if entry.is_symlink():
-        raise UntrustedArtifact("a version that is a link", where=entry.path, expected="a folder", fix="replace the link by the folder itself")
+        raise UntrustedArtifact(
+            "a version that is a link", where=entry.path, expected="a folder", fix="replace the link by the folder itself"
+        )
     return number if entry.is_dir() else None
 
 
@@ -182,10 +234,14 @@ def read_link(
     except OSError as err:
         if err.errno != errno.EINVAL:
             raise EnvironmentFault("cannot read a link", where=str(path), found=err.strerror or str(err)) from err
-        raise UntrustedArtifact("a file or folder where a link belongs", where=str(path), fix=f"remove it and run: lineupiq rollback {name} VERSION") from None
+        raise UntrustedArtifact(
+            "a file or folder where a link belongs", where=str(path), fix=f"remove it and run: lineupiq rollback {name} VERSION"
+        ) from None
     head, _, last = target.rpartition("/")
     if head != f"../archive/{name}" or not last.startswith("v"):
-        raise UntrustedArtifact("a link that leads elsewhere", where=str(path), found=target, expected=f"../archive/{name}/vMAJOR.MINOR.PATCH")
+        raise UntrustedArtifact(
+            "a link that leads elsewhere", where=str(path), found=target, expected=f"../archive/{name}/vMAJOR.MINOR.PATCH"
+        )
     return text_of(parse_version(last))
 
 # %% ../../nbs/12_store/02_layout.ipynb #d805f7aa
@@ -210,7 +266,9 @@ def version_digest(
             return sha256_file(folder / MANIFEST)
     except FileNotFoundError:  # removed between the two looks
         pass
-    raise IntegrityError("a version without a manifest", where=str(folder), fix="restore the folder from a good copy, or remove it with lineupiq prune")
+    raise IntegrityError(
+        "a version without a manifest", where=str(folder), fix="restore the folder from a good copy, or remove it with lineupiq prune"
+    )
 
 
 def metadata_path(
@@ -244,7 +302,8 @@ def verify_version(
     name: str,  # of a model
     version: str,  # 1.2.0
 ) -> dict[str, Any]:  # the manifest
-    "Compare every byte of a version with its manifest, the manifest with the name and number it stands under and with the journal, and its signature where one is demanded."
+    """Compare every byte of a version with its manifest, the manifest with the name and number it stands under and with the journal, and
+    its signature where one is demanded."""
     manifest = verify_files(store, name, version)
     folder = store.folder(name, version)
     if (keys := trusted_keys()) is not None:
@@ -253,8 +312,13 @@ def verify_version(
     if told is None:
         _say_once(f"the journal has no digest of {name} {version}: its files match its manifest, and its manifest is compared with nothing")
     elif told != version_digest(folder):
-        raise IntegrityError(f"{name} {version} is not what was published", where=str(folder / MANIFEST), found=version_digest(folder)[:12], expected=f"{told[:12]}, as the journal says",
-                             fix="restore the folder from a good copy, or use another version")
+        raise IntegrityError(
+            f"{name} {version} is not what was published",
+            where=str(folder / MANIFEST),
+            found=version_digest(folder)[:12],
+            expected=f"{told[:12]}, as the journal says",
+            fix="restore the folder from a good copy, or use another version",
+        )
     return manifest
 
 
@@ -276,8 +340,13 @@ def verify_files(
     folder = store.folder(name, version)
     manifest = verify_manifest(folder)
     if (manifest.get("format"), manifest.get("name"), manifest.get("version")) != (1, name, text_of(parse_version(version))):
-        raise IntegrityError("a version that stands under another name or number", where=str(folder), found=f"format {manifest.get('format')}, {manifest.get('name')} {manifest.get('version')}",
-                             expected=f"format 1, {name} {version}", fix="restore the folder from a good copy")
+        raise IntegrityError(
+            "a version that stands under another name or number",
+            where=str(folder),
+            found=f"format {manifest.get('format')}, {manifest.get('name')} {manifest.get('version')}",
+            expected=f"format 1, {name} {version}",
+            fix="restore the folder from a good copy",
+        )
     return manifest
 
 
@@ -291,13 +360,31 @@ def read_metadata(
     about = load_json(metadata_path(store.folder(name, version), version))
     path = metadata_path(store.folder(name, version), version)
     if not isinstance(about, dict) or about.get("version") != version or about.get("schema") != 1:
-        raise IntegrityError("metadata of another version or schema", where=str(path), found=str(about)[:80], expected=f"schema 1, version {version}")
+        raise IntegrityError(
+            "metadata of another version or schema", where=str(path), found=str(about)[:80], expected=f"schema 1, version {version}"
+        )
     if odd := next((k for k, kind in _KINDS.items() if not isinstance(about.get(k, kind()), kind)), None):
-        raise IntegrityError(f"metadata whose '{odd}' is none", where=str(path), found=ascii(about[odd])[:80], expected=_KINDS[odd].__name__, fix="restore the folder from a good copy")
+        raise IntegrityError(
+            f"metadata whose '{odd}' is none",
+            where=str(path),
+            found=ascii(about[odd])[:80],
+            expected=_KINDS[odd].__name__,
+            fix="restore the folder from a good copy",
+        )
     return about
 
 
-_KINDS = {"date": str, "metrics": dict, "training": dict, "data": dict, "runtime": dict, "lineage": dict, "name": str, "model": str, "task": str}
+_KINDS = {
+    "date": str,
+    "metrics": dict,
+    "training": dict,
+    "data": dict,
+    "runtime": dict,
+    "lineage": dict,
+    "name": str,
+    "model": str,
+    "task": str,
+}
 
 # %% ../../nbs/12_store/02_layout.ipynb #094414cf
 LOCK_TIMEOUT = 30.0  # seconds that a writer waits for another
@@ -340,7 +427,12 @@ def _open_lock(root: Path, path: Path) -> Iterator[int]:
         root.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as err:
-        raise EnvironmentFault("cannot lock the store", where=str(path), found=err.strerror or str(err), fix="check that the folder exists and may be written to") from err
+        raise EnvironmentFault(
+            "cannot lock the store",
+            where=str(path),
+            found=err.strerror or str(err),
+            fix="check that the folder exists and may be written to",
+        ) from err
     try:
         yield fd
     finally:
@@ -348,7 +440,13 @@ def _open_lock(root: Path, path: Path) -> Iterator[int]:
 
 
 def _busy(path: Path, who: str, wait: float) -> Busy:
-    return Busy("the store is being written to", where=str(path), found=who, expected=f"the lock within {wait:g} s", fix="wait for it and run again; a lock is never broken")
+    return Busy(
+        "the store is being written to",
+        where=str(path),
+        found=who,
+        expected=f"the lock within {wait:g} s",
+        fix="wait for it and run again; a lock is never broken",
+    )
 
 # %% ../../nbs/12_store/02_layout.ipynb #c19f3805
 def _flock(fd: int, how: int, path: Path, wait: float, asked: float) -> None:
@@ -389,7 +487,9 @@ def undisturbed(
         yield  # nobody has ever written here
         return
     except OSError as err:
-        raise EnvironmentFault("cannot look at the store's lock", where=str(path), found=err.strerror or str(err), fix="give the user read permission") from err
+        raise EnvironmentFault(
+            "cannot look at the store's lock", where=str(path), found=err.strerror or str(err), fix="give the user read permission"
+        ) from err
     try:
         _flock(fd, fcntl.LOCK_SH, path, wait, wait)
         yield

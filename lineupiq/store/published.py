@@ -52,11 +52,14 @@ def version_name(
     panel: Panel,  # what was trained on
     model: str,  # short name of the model
 ) -> str:
-    "The name under which a run's model is published, whoever publishes it: a table goes by the name that its YAML gives it, else by its file."
+    """The name under which a run's model is published, whoever publishes it: a table goes by the name that its YAML gives it, else by its
+    file."""
     from lineupiq.core.config import read_yaml
+
     setup = read_yaml(Path(run_dir) / "config.yaml")
     source, asked = setup.get("data") or {}, (setup.get("request") or {}).get("data")
-    data = str(asked or source.get("data") or "")  # a YAML that only says how a named source is read is still what the rows are called after
+    # a YAML that only says how a named source is read is still what the rows are called after
+    data = str(asked or source.get("data") or "")
     is_table = str(source.get("data") or "").lower().endswith((".yaml", ".yml"))
     if not data or is_table and panel.name != TableConfig.name:
         data = panel.name.replace(".", "_").replace("/", "_")  # not a file's name
@@ -74,14 +77,29 @@ def publish_run(
 ) -> str:  # the version
     "Publish one model of a run."
     run_dir = Path(run_dir)
-    source = next((p for p in sorted((run_dir / "models").iterdir()) if p.name.rsplit("_", 2)[0] == model and not p.name.startswith(".")), None)
+    source = next(
+        (p for p in sorted((run_dir / "models").iterdir()) if p.name.rsplit("_", 2)[0] == model and not p.name.startswith(".")), None
+    )
     if source is None:
         raise NotFound(f"the run has no model '{model}'", where=str(run_dir))
     bundle = load_bundle(source)
-    tested = np.flatnonzero(panel.labelled & (panel.times > np.datetime64(bundle.about["trained_until"])) & (panel.times <= np.datetime64(bundle.about["tested_until"])))
+    tested = np.flatnonzero(
+        panel.labelled
+        & (panel.times > np.datetime64(bundle.about["trained_until"]))
+        & (panel.times <= np.datetime64(bundle.about["tested_until"]))
+    )
     golden = golden_panel(panel, tested if len(tested) else np.arange(max(0, len(panel) - GOLDEN_ROWS), len(panel)), _history(bundle))
     live = store.linked(name) if name in store.names() else None
-    return publish(store, name, source, run_metadata(run_dir, panel, bundle, model, live), part, stage, under="bundle", extra=lambda folder, version: write_golden(folder, golden))
+    return publish(
+        store,
+        name,
+        source,
+        run_metadata(run_dir, panel, bundle, model, live),
+        part,
+        stage,
+        under="bundle",
+        extra=lambda folder, version: write_golden(folder, golden),
+    )
 
 
 def _history(bundle: Bundle) -> int:
@@ -100,12 +118,31 @@ def run_metadata(
     "The facts that a version keeps of its run: data, split, settings, scores, libraries."
     from lineupiq.core.config import read_yaml
     from lineupiq.data.panel import panel_digest
+
     record, setup = load_json(run_dir / "metrics" / "leaderboard.json"), read_yaml(run_dir / "config.yaml")
     row = next((r for r in record["leaderboard"] if r["model"] == model), {})
     digest = panel_digest(panel)
-    return {"model": f"{bundle.model.family}:{bundle.model.name}", "task": panel.task, "metrics": row, "training": {"config": bundle.model.config.to_dict(), "split": setup.get("split"), "settings": setup.get("settings"), **bundle.about},
-            "data": {"source": setup.get("data"), "digest": digest, "from": str(panel.times.min()), "to": str(panel.times.max()), "features": panel.columns},
-            "runtime": runtime_record(bundle.model.config.random_seed), "run_id": run_dir.name, "lineage": {"run_id": run_dir.name, "parent": live, "data_digest": digest}}
+    return {
+        "model": f"{bundle.model.family}:{bundle.model.name}",
+        "task": panel.task,
+        "metrics": row,
+        "training": {
+            "config": bundle.model.config.to_dict(),
+            "split": setup.get("split"),
+            "settings": setup.get("settings"),
+            **bundle.about,
+        },
+        "data": {
+            "source": setup.get("data"),
+            "digest": digest,
+            "from": str(panel.times.min()),
+            "to": str(panel.times.max()),
+            "features": panel.columns,
+        },
+        "runtime": runtime_record(bundle.model.config.random_seed),
+        "run_id": run_dir.name,
+        "lineage": {"run_id": run_dir.name, "parent": live, "data_digest": digest},
+    }
 
 # %% ../../nbs/12_store/05_published.ipynb #171b0d93
 def candidate(
@@ -137,6 +174,7 @@ def publish_result(
 @dataclass(frozen=True, repr=False)
 class Published(Shown):
     "A version, verified and loaded."
+
     name: str
     version: str
     bundle: Bundle
@@ -146,7 +184,12 @@ class Published(Shown):
     def card(self) -> Card:
         "A card of the version's own facts."
         about, score = self.metadata, self.metadata.get("metrics") or {}
-        facts = {"model": str(about.get("model")), "task": str(about.get("task")), "date": str(about.get("date"))[:10], **({str(score["metric"]): f"{score['score']:.4g}"} if score.get("metric") and score.get("score") is not None else {})}
+        facts = {
+            "model": str(about.get("model")),
+            "task": str(about.get("task")),
+            "date": str(about.get("date"))[:10],
+            **({str(score["metric"]): f"{score['score']:.4g}"} if score.get("metric") and score.get("score") is not None else {}),
+        }
         return Card(f"{self.name} {self.version}", facts, notes=[str(self.folder)])
 
 
@@ -160,7 +203,11 @@ def load_published(
     store.known(name)
     if version is None and (version := store.linked(name, kind)) is None:
         there = ", ".join(text_of(v) for v in store.versions(name))
-        raise NotFound(f"nothing of {name} is in {kind}", expected=f"one of {there}", fix=f"lineupiq promote {name} VERSION" if kind == "production" else f"lineupiq version show {name}")
+        raise NotFound(
+            f"nothing of {name} is in {kind}",
+            expected=f"one of {there}",
+            fix=f"lineupiq promote {name} VERSION" if kind == "production" else f"lineupiq version show {name}",
+        )
     folder = store.folder(name, version)
     about = read_metadata(store, name, folder.name[1:])
     with as_written(folder / "bundle"):
@@ -171,7 +218,12 @@ def _other_libraries(about: Mapping[str, Any]) -> list[str]:
     "Libraries whose installed version is not the recorded one."
     then, now = about.get("runtime", {}), runtime_record()
     if not isinstance(then.get("versions") or {}, dict):
-        raise IntegrityError("metadata whose 'runtime' is none", found=ascii(then)[:80], expected="versions by library", fix="restore the folder from a good copy")
+        raise IntegrityError(
+            "metadata whose 'runtime' is none",
+            found=ascii(then)[:80],
+            expected="versions by library",
+            fix="restore the folder from a good copy",
+        )
     out = [f"python {then.get('python')} → {now['python']}"] if then.get("python") != now["python"] else []
     return out + [f"{k} {v} → {now['versions'].get(k)}" for k, v in (then.get("versions") or {}).items() if v != now["versions"].get(k)]
 

@@ -35,8 +35,19 @@ def after(
         if not done:
             raise
         if isinstance(err, OSError):
-            raise EnvironmentFault(f"{done}, but the machine refused what follows", where=str(err.filename or ""), found=err.strerror or str(err), fix="check the disk; the change need not be repeated") from err
-        raise type(err)(f"{done}, but: {err.what}", err.where, err.found, err.expected, f"{err.fix + '; ' if err.fix else ''}the change need not be repeated") from err
+            raise EnvironmentFault(
+                f"{done}, but the machine refused what follows",
+                where=str(err.filename or ""),
+                found=err.strerror or str(err),
+                fix="check the disk; the change need not be repeated",
+            ) from err
+        raise type(err)(
+            f"{done}, but: {err.what}",
+            err.where,
+            err.found,
+            err.expected,
+            f"{err.fix + '; ' if err.fix else ''}the change need not be repeated",
+        ) from err
 
 # %% ../../nbs/12_store/03b_recovery.ipynb #aa881ec5
 def commit(
@@ -59,19 +70,32 @@ def commit(
     try:
         sync_path(folder)
     except OSError as err:
-        raise EnvironmentFault(f"{done}, but it is not sure that this would outlive a power cut", where=str(folder), found=err.strerror or str(err),
-                               fix="check the disk; the change is visible, and need not be repeated") from err
+        raise EnvironmentFault(
+            f"{done}, but it is not sure that this would outlive a power cut",
+            where=str(folder),
+            found=err.strerror or str(err),
+            fix="check the disk; the change is visible, and need not be repeated",
+        ) from err
 
 
 def _take_back(store: Store, line: Record, why: Exception | None = None) -> None:
     "A line that says that another one counts for nothing."
     kind = MOVES.get(line["op"])
-    facts = {"name": line["name"], "version": quiet_read(store, line["name"], kind) if kind else line.get("version"), "cancels": line["n"], "by": "recovery" if why is None else "the disk"}
+    facts = {
+        "name": line["name"],
+        "version": quiet_read(store, line["name"], kind) if kind else line.get("version"),
+        "cancels": line["n"],
+        "by": "recovery" if why is None else "the disk",
+    }
     try:
         store.journal.append(f"observed_{kind}" if kind else "cancel", facts)
     except LineupIQError as err:
-        raise EnvironmentFault(f"the journal says {line['op']} of {line['name']}, and the disk refused it", where=err.where, found=str(why)[:160],
-                               fix="make room; the next command that writes carries it out") from why
+        raise EnvironmentFault(
+            f"the journal says {line['op']} of {line['name']}, and the disk refused it",
+            where=err.where,
+            found=str(why)[:160],
+            fix="make room; the next command that writes carries it out",
+        ) from why
 
 # %% ../../nbs/12_store/03b_recovery.ipynb #c81549d0
 def swap_link(
@@ -131,25 +155,39 @@ def orphans(
     store: Store,  # where
 ) -> int:  # versions; 0 where the journal has a line
     "Count the versions that have no journal at all, which no crash leaves behind."
-    there = sum(len(store.versions(name)) for name in store.names())  # before the journal is read: whoever publishes the first meanwhile writes its line first
+    # before the journal is read: whoever publishes the first meanwhile writes its line first
+    there = sum(len(store.versions(name)) for name in store.names())
     return 0 if there and store.journal.read() else there
 
 
 def _tell_losses(store: Store) -> None:
     if there := orphans(store):
         store.journal.append("lost_lines", {"has": 0, "by": "recovery", "reason": f"{there} version(s) were there, and no line"})
-        warnings.warn(f"the journal is lost: {store.journal.path} has no line, and the store {there} version(s); what it said of models and verdicts is gone, unless the file is restored from a copy; versions have to be validated again", stacklevel=2)
+        warnings.warn(
+            f"the journal is lost: {store.journal.path} has no line, and the store {there} version(s); what it said of models and verdicts "
+            "is gone, unless the file is restored from a copy; versions have to be validated again",
+            stacklevel=2,
+        )
         return
     if (lost := lost_lines(store.journal)) is not None:
-        what = f"lines {lost['has'] + 1} to {lost['had']} of the journal are lost" if lost["had"] > lost["has"] else f"the first {lost['had']} lines of the journal are not those that were written"
+        what = (
+            f"lines {lost['has'] + 1} to {lost['had']} of the journal are lost"
+            if lost["had"] > lost["has"]
+            else f"the first {lost['had']} lines of the journal are not those that were written"
+        )
         store.journal.append("lost_lines", {**lost, "by": "recovery"})
-        warnings.warn(f"{what}: {store.journal.path}; what they said of models and verdicts is gone, unless the file is restored from a copy; versions have to be validated again", stacklevel=2)
+        warnings.warn(
+            f"{what}: {store.journal.path}; what they said of models and verdicts is gone, unless the file is restored from a copy; "
+            "versions have to be validated again",
+            stacklevel=2,
+        )
 
 # %% ../../nbs/12_store/03b_recovery.ipynb #637ea89e
 def _carry_out(store: Store) -> None:
     if not (waiting := unsettled(store.journal)):
         return
-    latest = {(r["name"], MOVES.get(r["op"], r.get("version"))): r for r in waiting}  # an earlier one of the same link was carried out, or its successor would not be there
+    # an earlier one of the same link was carried out, or its successor would not be there
+    latest = {(r["name"], MOVES.get(r["op"], r.get("version"))): r for r in waiting}
     for line in latest.values():
         with unbroken():
             if not _carried_out(store, line):
@@ -230,12 +268,24 @@ def _reconcile(store: Store) -> None:
         for version in map(text_of, store.versions(name)):
             if (name, version) not in told:
                 folder = store.folder(name, version)
-                store.journal.append("observed_version", {"name": name, "version": version, "digest": version_digest(folder) if (folder / MANIFEST).is_file() else None, "changed": _changed(folder), "by": "recovery"})
+                store.journal.append(
+                    "observed_version",
+                    {
+                        "name": name,
+                        "version": version,
+                        "digest": version_digest(folder) if (folder / MANIFEST).is_file() else None,
+                        "changed": _changed(folder),
+                        "by": "recovery",
+                    },
+                )
         for kind in LINKS:
             path, version = store.root / kind / name, quiet_read(store, name, kind)
             gone = version is None and not os.path.lexists(path)  # a link that leads nowhere is not gone
             if (version is not None or gone) and version != state.get(name, {}).get(kind):
-                store.journal.append(f"observed_{kind}", {"name": name, "version": version, "changed": _changed(path.parent if gone else path), "by": "recovery"})
+                store.journal.append(
+                    f"observed_{kind}",
+                    {"name": name, "version": version, "changed": _changed(path.parent if gone else path), "by": "recovery"},
+                )
 
 
 def quiet_read(

@@ -62,7 +62,9 @@ def new_key(
 def _pem(path: Path, what: str) -> bytes:
     try:
         if not path.is_file():
-            raise ConfigError(f"there is no {what}", where=str(path), expected="a file in PEM", fix="lineupiq sign --new-key FILE makes a pair")
+            raise ConfigError(
+                f"there is no {what}", where=str(path), expected="a file in PEM", fix="lineupiq sign --new-key FILE makes a pair"
+            )
         return path.read_bytes() if path.stat().st_size < 100_000 else b""
     except OSError as err:
         raise ConfigError(f"cannot read the {what}", where=str(path), found=err.strerror or str(err)) from None
@@ -78,7 +80,13 @@ def _read_key(path: Path, data: bytes, side: str, load: Callable[[bytes], Any], 
     except (ValueError, errors.UnsupportedAlgorithm):
         raise ConfigError(f"not a {side} key in PEM", where=str(path), expected=expected) from None
     if not isinstance(key, getattr(ed25519, f"Ed25519{side.capitalize()}Key")):
-        raise ConfigError(f"a {side} key of another kind", where=str(path), found=type(key).__name__, expected="Ed25519", fix="lineupiq sign --new-key FILE makes a pair")
+        raise ConfigError(
+            f"a {side} key of another kind",
+            where=str(path),
+            found=type(key).__name__,
+            expected="Ed25519",
+            fix="lineupiq sign --new-key FILE makes a pair",
+        )
     return key
 
 
@@ -90,8 +98,20 @@ def read_private(
     path = Path(path).expanduser()
     data = _pem(path, "signing key")
     if os.name == "posix" and path.stat().st_mode & 0o077:
-        raise ConfigError("others can read the signing key", where=str(path), found=f"{path.stat().st_mode & 0o777:o}", expected="600", fix=f"chmod 600 {path}")
-    return _read_key(path, data, "private", lambda d: ser.load_pem_private_key(d, None), "an Ed25519 key without a passphrase, in a file that only its owner can read")
+        raise ConfigError(
+            "others can read the signing key",
+            where=str(path),
+            found=f"{path.stat().st_mode & 0o777:o}",
+            expected="600",
+            fix=f"chmod 600 {path}",
+        )
+    return _read_key(
+        path,
+        data,
+        "private",
+        lambda d: ser.load_pem_private_key(d, None),
+        "an Ed25519 key without a passphrase, in a file that only its owner can read",
+    )
 
 
 def read_public(
@@ -113,7 +133,12 @@ def trusted_keys(
     path = Path(place).expanduser()
     files = sorted(p for p in path.iterdir() if p.suffix in (".pub", ".pem")) if path.is_dir() else [path]
     if not files:
-        raise ConfigError("no trusted keys", where=str(path), expected="files that end in .pub or .pem", fix="put the public key there, or unset LINEUPIQ_TRUSTED_KEYS")
+        raise ConfigError(
+            "no trusted keys",
+            where=str(path),
+            expected="files that end in .pub or .pem",
+            fix="put the public key there, or unset LINEUPIQ_TRUSTED_KEYS",
+        )
     return {key_id(k): k for k in map(read_public, files)}
 
 
@@ -147,7 +172,11 @@ def sign_file(
 def _signatures(path: Path) -> dict[str, str]:
     told = load_json(path)
     found = told.get("signatures") if isinstance(told, dict) else None
-    if not isinstance(found, dict) or not all(isinstance(v, str) and re.fullmatch("[0-9a-f]{128}", v) for v in found.values()) or path.read_text(encoding="utf-8") != dump_json({"format": 1, "signatures": found}):
+    if (
+        not isinstance(found, dict)
+        or not all(isinstance(v, str) and re.fullmatch("[0-9a-f]{128}", v) for v in found.values())
+        or path.read_text(encoding="utf-8") != dump_json({"format": 1, "signatures": found})
+    ):
         raise IntegrityError("not a signature that this library wrote", where=str(path), fix="sign the version again")
     return found
 
@@ -161,13 +190,26 @@ def check_signed(
     _, _, errors = _crypto()
     path, whose = Path(path), ", ".join(keys)
     if not path.is_file() or path.is_symlink():
-        raise UntrustedArtifact("a version without a signature", where=str(path), expected=f"one by {whose}", fix="lineupiq sign NAME VERSION --key KEY, by who holds the key; or unset LINEUPIQ_TRUSTED_KEYS")
+        raise UntrustedArtifact(
+            "a version without a signature",
+            where=str(path),
+            expected=f"one by {whose}",
+            fix="lineupiq sign NAME VERSION --key KEY, by who holds the key; or unset LINEUPIQ_TRUSTED_KEYS",
+        )
     there = _signatures(path)
     if not (known := sorted(set(there) & set(keys))):
-        raise UntrustedArtifact("signed by nobody who is trusted", where=str(path), found=", ".join(there) or "no signature", expected=f"one of {whose}")
+        raise UntrustedArtifact(
+            "signed by nobody who is trusted", where=str(path), found=", ".join(there) or "no signature", expected=f"one of {whose}"
+        )
     for each in known:
         try:
             keys[each].verify(bytes.fromhex(there[each]), _sentence(statement))
         except errors.InvalidSignature:
-            raise IntegrityError("the signature is not of this version", where=str(path), found=f"key {each}", expected=f"{statement}"[:300], fix="restore the folder and its signature from a good copy") from None
+            raise IntegrityError(
+                "the signature is not of this version",
+                where=str(path),
+                found=f"key {each}",
+                expected=f"{statement}"[:300],
+                fix="restore the folder and its signature from a good copy",
+            ) from None
     return known[0]

@@ -16,7 +16,19 @@ from typing import Any
 
 from ..base import BadName, ConfigError, GateRejected, IntegrityError, NotFound, Record, StoreError
 from ..core.files import MANIFEST, check_name, disk_errors, dump_json, folder_files, parse_version, sync_path, write_manifest
-from .layout import LINKS, Store, locked, metadata_path, read_metadata, signature_path, signed_statement, text_of, verify_files, verify_version, version_digest
+from lineupiq.store.layout import (
+    LINKS,
+    Store,
+    locked,
+    metadata_path,
+    read_metadata,
+    signature_path,
+    signed_statement,
+    text_of,
+    verify_files,
+    verify_version,
+    version_digest,
+)
 from .recovery import after, commit, drop_signatures, quiet_read, remove_folder, swap_link, sweep
 from .signing import read_private, sign_file, signing_key
 from .views import refresh_views
@@ -36,8 +48,10 @@ def _copy(source: Path, target: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     "Every file, then every folder, the deepest first."
+
     def stop(err: OSError) -> None:
         raise err
+
     for path, _, files in os.walk(folder, topdown=False, onerror=stop):
         for name in files:
             sync_path(Path(path, name))
@@ -81,7 +95,8 @@ def publish(
     part: str = "minor",  # of the version to raise: major, minor or patch
     stage: bool = True,  # point staging at it
     under: str = "",  # a name for the source's folder inside the version; "": its files go to the top
-    extra: Callable[[Path, str], None] | None = None,  # called with the folder and the version before it is sealed: golden predictions, signatures
+    # called with the folder and the version before it is sealed: golden predictions, signatures
+    extra: Callable[[Path, str], None] | None = None,
     timeout: float | None = None,  # seconds to wait for the lock
 ) -> str:  # the version
     "Copy a model into the archive under the next version, sealed; then point staging at it."
@@ -92,7 +107,11 @@ def publish(
     if under:
         check_name(under, "the folder inside the version")
     elif (source / MANIFEST).exists():
-        raise ConfigError("the folder has a manifest of its own, which would be in the way of the version's", where=str(source), fix="give it a name inside the version: under='bundle'")
+        raise ConfigError(
+            "the folder has a manifest of its own, which would be in the way of the version's",
+            where=str(source),
+            fix="give it a name inside the version: under='bundle'",
+        )
     with locked(store, timeout):
         _own_spelling(store, name)
         sweep(store)
@@ -117,6 +136,7 @@ def _archive_copy(store: Store, name: str, version: str, source: Path, metadata:
         with disk_errors(final):
             os.replace(temp, final)
         return home
+
     try:
         with disk_errors(f"{final} (needs {_room(source)})"):
             if not home.exists():
@@ -132,7 +152,13 @@ def _archive_copy(store: Store, name: str, version: str, source: Path, metadata:
             _sync_tree(temp)
             if key is not None:
                 sign_file(signature_path(store, name, version), signed_statement(temp, name, version), key)
-        commit(store, "publish", {"name": name, "version": version, "digest": version_digest(temp), "run": metadata.get("run_id")}, rename, f"{name} {version} is published")
+        commit(
+            store,
+            "publish",
+            {"name": name, "version": version, "digest": version_digest(temp), "run": metadata.get("run_id")},
+            rename,
+            f"{name} {version} is published",
+        )
     except BaseException:
         shutil.rmtree(temp, ignore_errors=True)
         raise
@@ -167,15 +193,32 @@ def _passed(store: Store, name: str, version: str, digest: str) -> None:
     lost = max((r["n"] for r in records if r["op"] == "lost_lines"), default=0)  # the lines that were lost may have held another verdict
     verdicts = [r for r in records if r["op"] == "validate" and r.get("name") == name and r.get("version") == version and r["n"] > lost]
     if not verdicts:
-        raise GateRejected(f"{name} {version} was not validated", fix=f"lineupiq validate {name} --version {version}, or promote it past the gate with force=True and a reason (--force --reason TEXT)")
+        raise GateRejected(
+            f"{name} {version} was not validated",
+            fix=f"lineupiq validate {name} --version {version}, or promote it past the gate with force=True and a reason (--force --reason "
+            "TEXT)",
+        )
     last, live = verdicts[-1], quiet_read(store, name, "production") or NOBODY
     if last.get("champion", live) != live:
-        raise GateRejected(f"{name} {version} was judged against {last['champion']}, and {live} is in production now", found=f"{last.get('verdict')}, {last['time'][:16]}", fix=f"lineupiq validate {name} --version {version}")
+        raise GateRejected(
+            f"{name} {version} was judged against {last['champion']}, and {live} is in production now",
+            found=f"{last.get('verdict')}, {last['time'][:16]}",
+            fix=f"lineupiq validate {name} --version {version}",
+        )
     if last.get("digest") != digest:
-        raise IntegrityError(f"{name} {version} is not what was validated", found=digest[:12], expected=f"{last.get('digest', '')[:12]}, validated {last['time'][:16]}", fix=f"lineupiq validate {name} --version {version} again")
+        raise IntegrityError(
+            f"{name} {version} is not what was validated",
+            found=digest[:12],
+            expected=f"{last.get('digest', '')[:12]}, validated {last['time'][:16]}",
+            fix=f"lineupiq validate {name} --version {version} again",
+        )
     if last.get("verdict") != "PROMOTE":
-        raise GateRejected(f"the gate's verdict on {name} {version} is {last.get('verdict')}", where=str(last.get("report") or "the journal"), found=f"{last.get('verdict')}, {last['time'][:16]}",
-                           fix="train a better one, or promote it past the gate with force=True and a reason (--force --reason TEXT)")
+        raise GateRejected(
+            f"the gate's verdict on {name} {version} is {last.get('verdict')}",
+            where=str(last.get("report") or "the journal"),
+            found=f"{last.get('verdict')}, {last['time'][:16]}",
+            fix="train a better one, or promote it past the gate with force=True and a reason (--force --reason TEXT)",
+        )
 
 # %% ../../nbs/12_store/04_versions.ipynb #1721d112
 def promote(
@@ -188,18 +231,27 @@ def promote(
 ) -> tuple[str, bool]:  # (the version in production, whether this changed it)
     "Put a validated version into production."
     if force and not reason.strip():
-        raise ConfigError("promote with force needs a reason", expected="a text (reason, --reason TEXT)", fix="say why the gate is passed by; it is kept in the journal")
-    return _set_production(store, name, version, "promote", timeout, None if force else _passed, {"reason": reason or None, "forced": force or None})
+        raise ConfigError(
+            "promote with force needs a reason",
+            expected="a text (reason, --reason TEXT)",
+            fix="say why the gate is passed by; it is kept in the journal",
+        )
+    return _set_production(
+        store, name, version, "promote", timeout, None if force else _passed, {"reason": reason or None, "forced": force or None}
+    )
 
 
 def _still_answers(folder: Path) -> None:
     "Golden predictions of a version that holds a model; a folder of other files has none."
     if (folder / "bundle" / "bundle.json").is_file():
         from lineupiq.store.golden import check_golden
+
         check_golden(folder)
 
 
-def _set_production(store: Store, name: str, version: str | None, op: str, timeout: float | None, gate: Any, facts: Record) -> tuple[str, bool]:
+def _set_production(
+    store: Store, name: str, version: str | None, op: str, timeout: float | None, gate: Any, facts: Record
+) -> tuple[str, bool]:
     store.known(name)  # before the lock, whose file would make the store's folder
     with locked(store, timeout):
         sweep(store)
@@ -228,7 +280,10 @@ def _wanted(store: Store, name: str, version: str | None, op: str) -> str:
             raise NotFound(f"nothing of {name} is in staging", fix=f"lineupiq promote {name} VERSION")
         return staged
     if (previous := store.state().get(name, {}).get("previous")) is None:
-        raise NotFound(f"{name} has no version that was in production before", fix=f"lineupiq rollback {name} VERSION; see lineupiq version list {name}")
+        raise NotFound(
+            f"{name} has no version that was in production before",
+            fix=f"lineupiq rollback {name} VERSION; see lineupiq version list {name}",
+        )
     return previous
 
 
@@ -256,11 +311,15 @@ def archive(
         version = quiet_read(store, name, "staging")
         path = store.root / "staging" / name
         if path.is_symlink():
+
             def unlink() -> Path:
                 with disk_errors(path):
                     os.unlink(path)
                 return path.parent
-            commit(store, "unstage", {"name": name, "was": version, "reason": reason or None}, unlink, f"nothing of {name} is in staging now")
+
+            commit(
+                store, "unstage", {"name": name, "was": version, "reason": reason or None}, unlink, f"nothing of {name} is in staging now"
+            )
             with after(f"nothing of {name} is in staging now"):
                 refresh_views(store)
         return version
@@ -293,7 +352,12 @@ def prune(
         if version is not None:
             wanted = [text_of(parse_version(version))]
             if wanted[0] in stays:
-                raise StoreError(f"{name} {wanted[0]} {stays[wanted[0]]} and is not removed", fix=f"lineupiq archive {name} takes it out of staging" if "staging" in stays[wanted[0]] else "promote or roll back to another version first")
+                raise StoreError(
+                    f"{name} {wanted[0]} {stays[wanted[0]]} and is not removed",
+                    fix=f"lineupiq archive {name} takes it out of staging"
+                    if "staging" in stays[wanted[0]]
+                    else "promote or roll back to another version first",
+                )
             if wanted[0] not in there and not any(r.get("version") == wanted[0] for r in store.journal.of(name)):
                 store.folder(name, wanted[0])  # there never was one: said with what there is
             wanted = [v for v in wanted if v in there]
@@ -315,6 +379,7 @@ def _prune_one(store: Store, name: str, version: str) -> None:
         with disk_errors(folder):
             os.replace(folder, gone)
         return folder.parent
+
     commit(store, "prune", {"name": name, "version": version}, rename, f"{name} {version} is removed")
     with after(f"{name} {version} is removed"):
         remove_folder(gone)

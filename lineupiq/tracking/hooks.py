@@ -87,4 +87,15 @@ def report_search(
         return None
     frame = trials.rename(columns={"score": "value", **{p: f"params_{p}" for p in told["params"] if p in trials}})
     numbers = {"best_value": told["score"], **{f"trials_{k}": float(v) for k, v in told["trials"].items()}}
-    return report_run(tracked_search(told["key"].replace("/", "_"), frame, {"model": told["model"], "metric": told["metric"], "study": told["study"]}, told["params"], numbers, [told["output"]]), how, f"tune_{told['key'].split('/')[0]}")
+    return report_run(
+        tracked_search(
+            told["key"].replace("/", "_"),
+            frame,
+            {"model": told["model"], "metric": told["metric"], "study": told["study"]},
+            told["params"],
+            numbers,
+            [told["output"]],
+        ),
+        how,
+        f"tune_{told['key'].split('/')[0]}",
+    )

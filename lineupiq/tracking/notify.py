@@ -46,7 +46,12 @@ def secrets_of(
 ) -> list[str]:  # the longest first
     "Values that no output may contain."
     env = os.environ if environ is None else environ
-    named = [part for k, v in env.items() if k in PRIVATE or _SECRET.search(k) for part in ([v, *v.split()] if k == "LINEUPIQ_NOTIFY_URLS" else [v])]
+    named = [
+        part
+        for k, v in env.items()
+        if k in PRIVATE or _SECRET.search(k)
+        for part in ([v, *v.split()] if k == "LINEUPIQ_NOTIFY_URLS" else [v])
+    ]
     logins = [m[1] for v in env.values() for m in _LOGIN.finditer(v)]
     return sorted({s for s in (*named, *logins) if len(s) >= 6}, key=len, reverse=True)
 
@@ -74,9 +79,16 @@ def check_url(
     what: str = "the webhook",  # for the message
 ) -> str:  # the same address
     "Refuse an address that a notification must not be sent to; no socket is opened."
+
     def refuse(why: str, host: str = "") -> None:
         good = "https://api.github.com" if what == "GITHUB_API_URL" else f"https://{SLACK_HOST}/services/…"
-        raise NotifyError(f"{what} may not be used: {why}", found=f"host {host[:80]!r}" if host else "", expected=good, fix="another host must be named in LINEUPIQ_NOTIFY_HOSTS")
+        raise NotifyError(
+            f"{what} may not be used: {why}",
+            found=f"host {host[:80]!r}" if host else "",
+            expected=good,
+            fix="another host must be named in LINEUPIQ_NOTIFY_HOSTS",
+        )
+
     if not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
         refuse("it has characters that no address has")
     try:
@@ -103,6 +115,7 @@ DESTINATIONS = ("github", "slack", "urls", "none")
 @dataclass(frozen=True)
 class Destination:
     "An address that notifications are sent to."
+
     kind: str  # summary, comment, webhook or apprise
     address: str = field(repr=False)  # a path or a secret
     shown: str = ""  # how messages call it
@@ -114,7 +127,11 @@ def destinations(
     "Whom to tell, checked; no socket is opened."
     env, out = os.environ, []
     if names is None:
-        has = {"github": env.get("GITHUB_ACTIONS") == "true", "slack": bool(env.get("LINEUPIQ_SLACK_WEBHOOK")), "urls": bool(env.get("LINEUPIQ_NOTIFY_URLS"))}
+        has = {
+            "github": env.get("GITHUB_ACTIONS") == "true",
+            "slack": bool(env.get("LINEUPIQ_SLACK_WEBHOOK")),
+            "urls": bool(env.get("LINEUPIQ_NOTIFY_URLS")),
+        }
         names = [n for n, there in has.items() if there]
     for name in names:
         if name == "github":
@@ -124,9 +141,17 @@ def destinations(
         elif name == "urls":
             out += [_apprise(url, "LINEUPIQ_NOTIFY_URLS") for url in _given("LINEUPIQ_NOTIFY_URLS").split()]
         elif "://" in name:
-            out.append(_webhook(name, "the webhook") if _first(name).strip().lower() in ("http", "https", "file", "ftp") else _apprise(name, "an address of apprise"))
+            out.append(
+                _webhook(name, "the webhook")
+                if _first(name).strip().lower() in ("http", "https", "file", "ftp")
+                else _apprise(name, "an address of apprise")
+            )
         elif name != "none":
-            raise NotifyError(f"unknown destination{did_you_mean(name, DESTINATIONS)}", found=f"{len(name)} characters, which may be a secret and are not repeated", expected=f"{', '.join(DESTINATIONS)}, or an address")
+            raise NotifyError(
+                f"unknown destination{did_you_mean(name, DESTINATIONS)}",
+                found=f"{len(name)} characters, which may be a secret and are not repeated",
+                expected=f"{', '.join(DESTINATIONS)}, or an address",
+            )
     return out
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #9e3c133a
@@ -150,7 +175,9 @@ def _apprise(url: str, what: str) -> Destination:
     "An address of apprise, read by apprise itself; it is not used yet."
     scheme = url.split("://", 1)[0].lower() if "://" in url else ""
     if scheme in ("", "http", "https", "file") or not url.isascii():
-        raise NotifyError(f"{what}: not an address of apprise", found=f"scheme {_first(scheme)!r}", expected="such as mailtos://…, tgram://…, discord://…")
+        raise NotifyError(
+            f"{what}: not an address of apprise", found=f"scheme {_first(scheme)!r}", expected="such as mailtos://…, tgram://…, discord://…"
+        )
     scheme = _first(scheme)
     try:
         from apprise import Apprise
@@ -190,6 +217,7 @@ def _pull_request() -> int | None:
 @dataclass(frozen=True)
 class Message:
     "A notification's title, text and facts."
+
     title: str  # one line
     lines: Sequence[str] = ()  # below it
     facts: Mapping[str, Any] = field(default_factory=dict)  # metric -> value
@@ -210,7 +238,10 @@ def slack_text(
 ) -> str:  # at most 3,000 characters
     "A message in Slack's own notation."
     plain = lambda t: t.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")  # noqa: E731 - what Slack asks for
-    body = [f"{':white_check_mark:' if message.ok else ':x:'} *{plain(_line(message.title, 150))}*", *(plain(_line(t, 500)) for t in message.lines)]
+    body = [
+        f"{':white_check_mark:' if message.ok else ':x:'} *{plain(_line(message.title, 150))}*",
+        *(plain(_line(t, 500)) for t in message.lines),
+    ]
     body += [f"• {plain(_line(k, 80))}: {plain(_number(v))}" for k, v in list(message.facts.items())[:30]]
     return "\n".join(body)[:3000]
 
@@ -221,7 +252,17 @@ def markdown_text(
     "A message as text in Markdown."
     rows = [f"| {markdown(_line(k, 80))} | {markdown(_number(v))} |" for k, v in list(message.facts.items())[:60]]
     table = ["", "| | |", "|---|---|", *rows] if rows else []
-    return "\n".join([f"### {'✅' if message.ok else '❌'} {markdown(_line(message.title, 150))}", "", *(markdown(_line(t, 500)) + "  " for t in message.lines), *table])[:20_000] + "\n"
+    return (
+        "\n".join(
+            [
+                f"### {'✅' if message.ok else '❌'} {markdown(_line(message.title, 150))}",
+                "",
+                *(markdown(_line(t, 500)) + "  " for t in message.lines),
+                *table,
+            ]
+        )[:20_000]
+        + "\n"
+    )
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #c01ce67d
 SECONDS, MOST, TRIES, MOST_WAIT = 10.0, 64 * 1024, 3, 30.0
@@ -267,6 +308,7 @@ def _exchange(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, d
         finally:
             if "sock" in box:
                 box["sock"].close()
+
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(SECONDS)
@@ -285,7 +327,7 @@ def _exchange(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, d
 def _pause(headers: Mapping[str, str], turn: int) -> float:
     "Seconds to wait before the next try: what the server asks for, at most half a minute."
     asked = headers.get("retry-after", "")
-    return min(float(asked), MOST_WAIT) if re.fullmatch(r"\d{1,6}", asked) else float(2 ** turn)
+    return min(float(asked), MOST_WAIT) if re.fullmatch(r"\d{1,6}", asked) else float(2**turn)
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #42453248
 def post(
@@ -312,12 +354,18 @@ def post(
 # %% ../../nbs/14_tracking/04_notify.ipynb #18cae9a5
 def _guard_sockets() -> None:
     "Refuse connections of this process to addresses that are not public, unless their host is allowed by name."
+
     def hook(event: str, args: tuple) -> None:
         if event == "socket.connect" and isinstance(args[1], tuple):
             host = str(args[1][0])
-            found = [host] if re.fullmatch(r"[\d.]+|[0-9a-fA-F:.%]*:[0-9a-fA-F:.%]*", host) else [a[4][0] for a in socket.getaddrinfo(host, args[1][1])]
+            found = (
+                [host]
+                if re.fullmatch(r"[\d.]+|[0-9a-fA-F:.%]*:[0-9a-fA-F:.%]*", host)
+                else [a[4][0] for a in socket.getaddrinfo(host, args[1][1])]
+            )
             if not all(public_address(a) for a in found):
                 raise PermissionError("an address that is not public")
+
     sys.addaudithook(hook)
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #4d0ead0c
@@ -327,6 +375,7 @@ def apprise_main() -> None:
     for name in [k for k in os.environ if k.lower().endswith("_proxy")]:
         del os.environ[name]
     from apprise import Apprise, AppriseAsset
+
     logging.disable(logging.CRITICAL)
     post_box = Apprise(asset=AppriseAsset(http_redirects=False, async_mode=False))
     post_box.add(told["url"])
@@ -336,10 +385,26 @@ def apprise_main() -> None:
 # %% ../../nbs/14_tracking/04_notify.ipynb #a5bbdab1
 def _by_apprise(url: str, message: Message) -> str:
     "Why it was not delivered; empty where it was."
-    told = json.dumps({"url": url, "title": _line(message.title, 150), "body": "\n".join([*(_line(t, 500) for t in message.lines), *(f"{_line(k, 80)}: {_number(v)}" for k, v in message.facts.items())])[:3000]})
+    told = json.dumps(
+        {
+            "url": url,
+            "title": _line(message.title, 150),
+            "body": "\n".join(
+                [*(_line(t, 500) for t in message.lines), *(f"{_line(k, 80)}: {_number(v)}" for k, v in message.facts.items())]
+            )[:3000],
+        }
+    )
     env = {k: v for k, v in os.environ.items() if k not in PRIVATE}
     try:
-        done = subprocess.run([sys.executable, "-P", "-c", "from lineupiq.tracking.notify import apprise_main; apprise_main()"], input=told, capture_output=True, text=True, timeout=SECONDS, env=env, check=False)
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", "from lineupiq.tracking.notify import apprise_main; apprise_main()"],
+            input=told,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env=env,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return f"no answer within {SECONDS:.0f} s"
     return "" if done.stdout.strip().endswith("sent") else "apprise could not deliver it"
@@ -348,6 +413,7 @@ def _by_apprise(url: str, message: Message) -> str:
 @dataclass(frozen=True)
 class Sent:
     "The result of sending a notification."
+
     where: str  # without its secret
     ok: bool
     reason: str = ""  # why it was not delivered
@@ -361,7 +427,11 @@ def _send(to: Destination, message: Message) -> str:
             f.write(markdown_text(message))
         return ""
     if to.kind == "comment":
-        return post(to.address, {"body": markdown_text(message)}, {"Authorization": f"Bearer {os.environ.get('GITHUB_TOKEN', '')}", "Accept": "application/vnd.github+json"})
+        return post(
+            to.address,
+            {"body": markdown_text(message)},
+            {"Authorization": f"Bearer {os.environ.get('GITHUB_TOKEN', '')}", "Accept": "application/vnd.github+json"},
+        )
     return post(to.address, {"text": slack_text(message)}) if to.kind == "webhook" else _by_apprise(to.address, message)
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #3eab654f

@@ -16,6 +16,8 @@ __all__ = ['Tracking']
 @dataclass(frozen=True)
 class Tracking:
     "Whom a run is reported to."
+
     mlflow: bool | None = None  # Tell the tracker; default where MLflow is installed (the extra mlflow).
     experiment: str | None = None  # Name of the tracker's experiment; default the data's.
-    tracking_uri: str | None = option(None, "tracking_uri")  # The tracker; default LINEUPIQ_TRACKING_URI, else experiments/mlflow.db; off: none.
+    # The tracker; default LINEUPIQ_TRACKING_URI, else experiments/mlflow.db; off: none.
+    tracking_uri: str | None = option(None, "tracking_uri")

@@ -29,6 +29,7 @@ __all__ = ['PARAM_LIMIT', 'Tracked', 'flat_params', 'numbers_of', 'tracked_run',
 @dataclass
 class Tracked:
     "One run for a tracker, with those below it."
+
     name: str
     params: dict[str, str] = field(default_factory=dict)
     metrics: list[tuple[str, float, int]] = field(default_factory=list)  # (name, value, step)
@@ -44,7 +45,13 @@ class Tracked:
     def read(cls, value: Mapping[str, Any]) -> Tracked:
         "A run from plain values."
         value = dict(value)
-        return cls(**{**value, "metrics": [(k, v, s) for k, v, s in value.get("metrics", [])], "children": [cls.read(c) for c in value.get("children", [])]})
+        return cls(
+            **{
+                **value,
+                "metrics": [(k, v, s) for k, v, s in value.get("metrics", [])],
+                "children": [cls.read(c) for c in value.get("children", [])],
+            }
+        )
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #c5e382e3
 PARAM_LIMIT = 6000  # characters of a parameter
@@ -71,7 +78,11 @@ def numbers_of(
     prefix: str = "",  # such as test_
 ) -> list[tuple[str, float, int]]:  # (name, value, step 0)
     "The finite numbers among some values."
-    return [(prefix + k, float(v), 0) for k, v in (values or {}).items() if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)]
+    return [
+        (prefix + k, float(v), 0)
+        for k, v in (values or {}).items()
+        if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+    ]
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #e62b32a3
 def _milliseconds(text: Any) -> int:
@@ -90,7 +101,12 @@ def _history(run_dir: Path, model: str) -> list[tuple[str, float, int]]:
     if history is None and folder is not None:
         state = next((p for p in (folder / "model" / "model.json", folder / "model.json") if p.is_file()), None)
         history = {} if state is None else (load_json(state).get("metrics") or {}).get("history")
-    return [(name, float(v), step) for name, values in (history or {}).items() for step, v in enumerate(values) if isinstance(v, (int, float)) and math.isfinite(v)]
+    return [
+        (name, float(v), step)
+        for name, values in (history or {}).items()
+        for step, v in enumerate(values)
+        if isinstance(v, (int, float)) and math.isfinite(v)
+    ]
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #ab931582
 def _n_features(run_dir: Path, panel: Mapping[str, Any]) -> int | None:
@@ -102,17 +118,51 @@ def _n_features(run_dir: Path, panel: Mapping[str, Any]) -> int | None:
 def _model_run(run_dir: Path, report: Record, setup: Record, shared: dict[str, str], times: tuple[int, int]) -> Tracked:
     "One model of a run."
     name = report["model_name"]
-    rows, model = report["folds"][-1] if report.get("folds") else {}, (setup.get("models") or {}).get(name) or setup.get("hyperparameters") or {}
-    length = {"seq_length": str(model["seq_len"])} if shared.get("seq_length") == "1" and model.get("seq_len") else {}  # a sequence model's length is its own setting
-    params = {"model": name, "horizon": str(report["horizon"]), **{f"n_{k}": str(rows[f"rows_{k}"]) for k in ("train", "val", "test") if f"rows_{k}" in rows}, **shared, **length, **flat_params(model, "model.")}
-    metrics = _history(run_dir, name) + numbers_of(report.get("validation_metrics"), "val_") + numbers_of(report.get("test_metrics"), "test_") + numbers_of(report.get("leaderboard")) + numbers_of(report.get("efficiency"), "cost_") + numbers_of(report.get("trading"), "trading_")
-    files = [run_dir / "reports" / f"{name}_report.json", *(Path(e.path) for e in scan(run_dir / "artifacts") if e.name.startswith(f"{name}_"))]
+    rows, model = (
+        report["folds"][-1] if report.get("folds") else {},
+        (setup.get("models") or {}).get(name) or setup.get("hyperparameters") or {},
+    )
+    # a sequence model's length is its own setting
+    length = {"seq_length": str(model["seq_len"])} if shared.get("seq_length") == "1" and model.get("seq_len") else {}
+    params = {
+        "model": name,
+        "horizon": str(report["horizon"]),
+        **{f"n_{k}": str(rows[f"rows_{k}"]) for k in ("train", "val", "test") if f"rows_{k}" in rows},
+        **shared,
+        **length,
+        **flat_params(model, "model."),
+    }
+    metrics = (
+        _history(run_dir, name)
+        + numbers_of(report.get("validation_metrics"), "val_")
+        + numbers_of(report.get("test_metrics"), "test_")
+        + numbers_of(report.get("leaderboard"))
+        + numbers_of(report.get("efficiency"), "cost_")
+        + numbers_of(report.get("trading"), "trading_")
+    )
+    files = [
+        run_dir / "reports" / f"{name}_report.json",
+        *(Path(e.path) for e in scan(run_dir / "artifacts") if e.name.startswith(f"{name}_")),
+    ]
     files += [folder] if (folder := _folder_of(run_dir, name)) is not None else []
     board = report.get("leaderboard") or {}
     b = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in board.items()}
-    card = f"**{name}**, {report.get('symbol')}, horizon {report['horizon']}: {b.get('metric')} {b.get('score')} [{b.get('low')}, {b.get('high')}], skill over the simple rule {b.get('skill')} [{b.get('skill_low')}, {b.get('skill_high')}] on {b.get('n')} test rows."
+    card = (
+        f"**{name}**, {report.get('symbol')}, horizon {report['horizon']}: {b.get('metric')} {b.get('score')} [{b.get('low')}, "
+        f"{b.get('high')}], skill over the simple rule {b.get('skill')} [{b.get('skill_low')}, {b.get('skill_high')}] on {b.get('n')} test "
+        "rows."
+    )
     end = min(times[1], times[0] + int(1000 * board["seconds"])) if board.get("seconds") else times[1]
-    return Tracked(name, params, metrics, {"role": "rule" if name in RULES else "model"}, [str(f) for f in files if f.exists()], start=times[0], end=end, note=card)
+    return Tracked(
+        name,
+        params,
+        metrics,
+        {"role": "rule" if name in RULES else "model"},
+        [str(f) for f in files if f.exists()],
+        start=times[0],
+        end=end,
+        note=card,
+    )
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #aa5ece64
 def tracked_run(
@@ -121,15 +171,37 @@ def tracked_run(
     "Everything that a tracker should know of a run."
     run_dir = Path(run_dir).resolve()
     if not (run_dir / "status.json").is_file():
-        raise ConfigError("the run did not end", where=str(run_dir), found="no status.json", fix="give a run folder that `lineupiq train` printed")
+        raise ConfigError(
+            "the run did not end", where=str(run_dir), found="no status.json", fix="give a run folder that `lineupiq train` printed"
+        )
     status, setup = load_json(run_dir / "status.json"), read_yaml(run_dir / "config.yaml") if (run_dir / "config.yaml").is_file() else {}
     times = (_milliseconds(status.get("started")), _milliseconds(status.get("ended")))
     panel = setup.get("panel") or {}
-    shared = {"seq_length": str((setup.get("settings") or {}).get("seq_len") or 1), "n_features": str(_n_features(run_dir, panel)), **flat_params(setup.get("data") or {}, "data."), **flat_params(setup.get("split") or {}, "split.")}
-    tags = {"run_id": run_dir.name, "data_digest": str(panel.get("digest")), "state": str(status["status"]), **{f"version.{k}": str(v) for k, v in ((setup.get("runtime") or {}).get("versions") or {}).items()}}
+    shared = {
+        "seq_length": str((setup.get("settings") or {}).get("seq_len") or 1),
+        "n_features": str(_n_features(run_dir, panel)),
+        **flat_params(setup.get("data") or {}, "data."),
+        **flat_params(setup.get("split") or {}, "split."),
+    }
+    tags = {
+        "run_id": run_dir.name,
+        "data_digest": str(panel.get("digest")),
+        "state": str(status["status"]),
+        **{f"version.{k}": str(v) for k, v in ((setup.get("runtime") or {}).get("versions") or {}).items()},
+    }
     reports = [load_json(Path(e.path)) for e in scan(run_dir / "reports") if e.name.endswith("_report.json")]
     models = [_model_run(run_dir, r, setup, shared, times) for r in reports]
-    pages = [str(p) for p in (run_dir / "reports" / "report.html", run_dir / "reports" / "report.md", run_dir / "config.yaml", run_dir / "metrics", run_dir / "predictions") if p.exists()]
+    pages = [
+        str(p)
+        for p in (
+            run_dir / "reports" / "report.html",
+            run_dir / "reports" / "report.md",
+            run_dir / "config.yaml",
+            run_dir / "metrics",
+            run_dir / "predictions",
+        )
+        if p.exists()
+    ]
     ended = {"done": "FINISHED", "interrupted": "KILLED"}.get(status["status"], "FAILED")
     if status.get("error"):
         tags["error"] = str(status["error"])[:500]
@@ -140,7 +212,17 @@ def tracked_run(
     told = load_json(run_dir / "metrics" / "leaderboard.json") if (run_dir / "metrics" / "leaderboard.json").is_file() else {}
     picked = [m for m in models if m.name == told.get("best")]  # its scores stand at the top too, where a list of runs shows them
     scores = [(k, v, step) for m in picked for k, v, step in m.metrics if k.startswith(("val_", "test_", "skill")) and step == 0]
-    return Tracked(run_dir.name, shared, scores, tags | ({"best": picked[0].name} if picked else {}), pages, ended, *times, children=models, note=told.get("verdict") or "")
+    return Tracked(
+        run_dir.name,
+        shared,
+        scores,
+        tags | ({"best": picked[0].name} if picked else {}),
+        pages,
+        ended,
+        *times,
+        children=models,
+        note=told.get("verdict") or "",
+    )
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #b41a4121
 def tracked_search(
@@ -158,8 +240,28 @@ def tracked_search(
     for t in trials.to_dict("records"):
         chosen = {k.removeprefix("params_"): str(v) for k, v in t.items() if str(k).startswith("params_") and v == v and v is not None}
         state = str(t.get("state", "COMPLETE")).upper()
-        rows.append(Tracked(f"trial {int(t['number'])}", chosen, numbers_of({"value": t.get("value")}), {"state": state}, status={"COMPLETE": "FINISHED", "PRUNED": "KILLED"}.get(state, "FAILED"), start=now, end=now))
-    return Tracked(name, flat_params(params) | {f"best.{k}": str(v) for k, v in best.items()}, numbers_of(metrics), {"kind": "search"}, artifacts, status, now, now, rows)
+        rows.append(
+            Tracked(
+                f"trial {int(t['number'])}",
+                chosen,
+                numbers_of({"value": t.get("value")}),
+                {"state": state},
+                status={"COMPLETE": "FINISHED", "PRUNED": "KILLED"}.get(state, "FAILED"),
+                start=now,
+                end=now,
+            )
+        )
+    return Tracked(
+        name,
+        flat_params(params) | {f"best.{k}": str(v) for k, v in best.items()},
+        numbers_of(metrics),
+        {"kind": "search"},
+        artifacts,
+        status,
+        now,
+        now,
+        rows,
+    )
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #42e4bb41
 def spool_dir() -> Path:
@@ -168,7 +270,13 @@ def spool_dir() -> Path:
     try:
         return Path(given).expanduser().resolve()
     except (RuntimeError, OSError) as err:  # an unknown user's home, links in a circle
-        raise ConfigError("not a folder for the spool", where="LINEUPIQ_SPOOL", found=given[:200], expected="a path", fix=f"set it to another folder: {err}") from err
+        raise ConfigError(
+            "not a folder for the spool",
+            where="LINEUPIQ_SPOOL",
+            found=given[:200],
+            expected="a path",
+            fix=f"set it to another folder: {err}",
+        ) from err
 
 
 def keep(
@@ -192,22 +300,54 @@ def waiting(
 # %% ../../nbs/14_tracking/01_spool.ipynb #7980a9df
 def _is_tracked(run: Any) -> bool:
     "Whether plain values have the types of a `Tracked`."
+
     def texts(value: Any) -> bool:
         return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
 
     def metric(value: Any) -> bool:
-        return isinstance(value, list) and len(value) == 3 and isinstance(value[0], str) and type(value[1]) in (int, float) and type(value[2]) is int
-    kinds = {"name": str, "params": dict, "metrics": list, "tags": dict, "artifacts": list, "status": str, "start": int, "end": int, "children": list, "note": str}
-    return (isinstance(run, dict) and "name" in run and all(k in kinds and type(v) is kinds[k] for k, v in run.items()) and texts(run.get("params", {})) and texts(run.get("tags", {}))
-            and all(map(metric, run.get("metrics", []))) and all(isinstance(a, str) for a in run.get("artifacts", [])) and run.get("status", "FINISHED") in ("FINISHED", "FAILED", "KILLED") and all(map(_is_tracked, run.get("children", []))))
+        return (
+            isinstance(value, list)
+            and len(value) == 3
+            and isinstance(value[0], str)
+            and type(value[1]) in (int, float)
+            and type(value[2]) is int
+        )
+
+    kinds = {
+        "name": str,
+        "params": dict,
+        "metrics": list,
+        "tags": dict,
+        "artifacts": list,
+        "status": str,
+        "start": int,
+        "end": int,
+        "children": list,
+        "note": str,
+    }
+    return (
+        isinstance(run, dict)
+        and "name" in run
+        and all(k in kinds and type(v) is kinds[k] for k, v in run.items())
+        and texts(run.get("params", {}))
+        and texts(run.get("tags", {}))
+        and all(map(metric, run.get("metrics", [])))
+        and all(isinstance(a, str) for a in run.get("artifacts", []))
+        and run.get("status", "FINISHED") in ("FINISHED", "FAILED", "KILLED")
+        and all(map(_is_tracked, run.get("children", [])))
+    )
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #1cf93dfe
 def spooled(
     path: Path,  # a file of the spool
 ) -> tuple[str, str, Tracked]:  # its number, the tracker's experiment, the run
     "Read what `keep` wrote; anything else is an `IntegrityError`."
+
     def refuse(what: str, found: str, expected: str) -> None:
-        raise IntegrityError(what, where=str(path), found=found[:200], expected=expected, fix="remove it, or mend it; the run itself is in its run folder")
+        raise IntegrityError(
+            what, where=str(path), found=found[:200], expected=expected, fix="remove it, or mend it; the run itself is in its run folder"
+        )
+
     try:
         told = load_json(path)
         whole = isinstance(told, dict) and _is_tracked(told.get("run"))
@@ -218,5 +358,9 @@ def spooled(
     if not isinstance(number := told.get("number"), str) or not re.fullmatch(r"[0-9a-zA-Z_-]{1,100}", number):
         refuse("a spooled run without a number", repr(number), "letters, digits, _ and - (it becomes part of a search)")
     if not whole or not isinstance(told.get("experiment"), str) or not told["experiment"]:
-        refuse("a spooled run that is damaged", "keys " + ", ".join(map(str, told)), "format, number, experiment, run with values of their types")
+        refuse(
+            "a spooled run that is damaged",
+            "keys " + ", ".join(map(str, told)),
+            "format, number, experiment, run with values of their types",
+        )
     return number, told["experiment"], Tracked.read(told["run"])

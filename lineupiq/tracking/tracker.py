@@ -44,7 +44,9 @@ def tracking_uri(
     uri: str | None = None,  # None: from the environment
 ) -> str | None:  # None: tracking is off
     "The address of the tracker that is told."
-    uri = uri or os.environ.get("LINEUPIQ_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(DEFAULT_DB).resolve()}"
+    uri = (
+        uri or os.environ.get("LINEUPIQ_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(DEFAULT_DB).resolve()}"
+    )
     if uri == "off":
         return None
     try:
@@ -53,10 +55,20 @@ def tracking_uri(
         if scheme in ("http", "https") and (parts.port == 0 or not parts.hostname):
             raise ValueError("no host, or port 0")
     except ValueError as err:
-        raise ConfigError("not the address of a tracker", found=shown(uri), expected="sqlite:///…, postgresql://…, http://… or https://…", fix="mend its host, its port or its brackets") from err  # what urlsplit says may repeat a password
+        # what urlsplit says may repeat a password
+        raise ConfigError(
+            "not the address of a tracker",
+            found=shown(uri),
+            expected="sqlite:///…, postgresql://…, http://… or https://…",
+            fix="mend its host, its port or its brackets",
+        ) from err
     if scheme in ("", "file") or (len(scheme) == 1 and scheme.isalpha()):
-        raise ConfigError("MLflow's store of files is no longer maintained", found=shown(uri), expected="sqlite:///path/mlflow.db, postgresql://…, or the address of a server",
-                          fix=f"move it once: mlflow migrate-filestore --source {shown(uri)} --target sqlite:///mlflow.db")
+        raise ConfigError(
+            "MLflow's store of files is no longer maintained",
+            found=shown(uri),
+            expected="sqlite:///path/mlflow.db, postgresql://…, or the address of a server",
+            fix=f"move it once: mlflow migrate-filestore --source {shown(uri)} --target sqlite:///mlflow.db",
+        )
     if not re.fullmatch(r"(sqlite|postgresql|mysql|mssql|http|https|databricks)([+].+)?", scheme):
         raise ConfigError("not the address of a tracker", found=shown(uri), expected="sqlite:///…, postgresql://…, http://… or https://…")
     if scheme.startswith("sqlite"):
@@ -73,7 +85,11 @@ def _check_sqlite(uri: str) -> None:
     _, three, rest = uri.partition(":///")
     name, _, query = rest.partition("?")
     if not three or name == ":memory:" or name.startswith("file:") or "mode=memory" in unquote_plus(query).lower():
-        raise ConfigError("a database in memory, or no path of one: what is delivered there is lost", found=shown(uri), expected="sqlite:///path/mlflow.db")
+        raise ConfigError(
+            "a database in memory, or no path of one: what is delivered there is lost",
+            found=shown(uri),
+            expected="sqlite:///path/mlflow.db",
+        )
     if (path := _sqlite_file(uri)) and path.is_dir():
         raise ConfigError("a folder, not a database", where=str(path), found=shown(uri), expected="sqlite:///path/mlflow.db")
 
@@ -81,7 +97,8 @@ def _check_sqlite(uri: str) -> None:
 def _secret_parts(uri: str) -> list[str]:
     "The user, the password, the query and its values, as written and as sent; the longest first."
     scheme, _, rest = uri.partition("://")
-    head = re.split(r"[/?#]", rest, maxsplit=1)[0] if scheme.lower() in ("http", "https") else rest  # the password of a database may have / and ? in it
+    # the password of a database may have / and ? in it
+    head = re.split(r"[/?#]", rest, maxsplit=1)[0] if scheme.lower() in ("http", "https") else rest
     login, query = head.rpartition("@")[0], "".join(re.split(r"[?#]", rest, maxsplit=1)[1:])
     pairs = re.split(r"[?#&;]", query)
     parts = [login, *login.split(":", 1), query, *pairs, *(p.partition("=")[2] for p in pairs)]
@@ -104,6 +121,7 @@ def check_database(
 ) -> None:
     "Refuse an SQLite file that is not whole."
     import sqlite3
+
     path = _sqlite_file(uri)
     if path is None or not path.exists() or path.stat().st_size == 0:
         return
@@ -117,10 +135,16 @@ def check_database(
     except sqlite3.DatabaseError as err:
         found = str(err)
     if found != "ok":
-        raise IntegrityError("the tracking database is damaged", where=str(path), found=found[:120], fix="move it away: what has not been delivered waits in the spool, the rest is in the run folders")
+        raise IntegrityError(
+            "the tracking database is damaged",
+            where=str(path),
+            found=found[:120],
+            fix="move it away: what has not been delivered waits in the spool, the rest is in the run folders",
+        )
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #5e674773
-QUIET = {"DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}  # MLflow reads them when it is imported
+# MLflow reads them when it is imported
+QUIET = {"DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
 
 
 def _client(uri: str) -> Any:
@@ -132,6 +156,7 @@ def _client(uri: str) -> Any:
     except ImportError as err:
         raise MissingExtra("MLflow is not installed", found=str(err), fix="pip install 'lineupiq[mlflow]', or --no-mlflow") from err
     from filelock import FileLock
+
     for name in ("mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.ERROR)
     path = _sqlite_file(uri)
@@ -148,11 +173,19 @@ def _client(uri: str) -> Any:
 # %% ../../nbs/14_tracking/02_tracker.ipynb #1fa32d38
 def _experiment(client: Any, name: str, uri: str) -> str:
     from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
     if found is None:
         path = _sqlite_file(uri)
         try:
-            return client.create_experiment(name, **({} if path is None else {"artifact_location": (path.parent / "mlartifacts" / re.sub(r"[^A-Za-z0-9_-]+", "_", name)).as_uri()}))
+            return client.create_experiment(
+                name,
+                **(
+                    {}
+                    if path is None
+                    else {"artifact_location": (path.parent / "mlartifacts" / re.sub(r"[^A-Za-z0-9_-]+", "_", name)).as_uri()}
+                ),
+            )
         except MlflowException:  # somebody else was faster
             found = client.get_experiment_by_name(name)
             if found is None:
@@ -163,16 +196,23 @@ def _experiment(client: Any, name: str, uri: str) -> str:
 def _write(client: Any, experiment: str, run: Tracked, number: str, parent: str | None = None) -> None:
     "A run and those below it; the mark that it is whole comes last."
     from mlflow.entities import Metric, Param, RunTag
-    tags = {**run.tags, **({"lineupiq.number": number} if parent is None else {"mlflow.parentRunId": parent}), **({"mlflow.note.content": run.note} if run.note else {})}
+
+    tags = {
+        **run.tags,
+        **({"lineupiq.number": number} if parent is None else {"mlflow.parentRunId": parent}),
+        **({"mlflow.note.content": run.note} if run.note else {}),
+    }
     made = client.create_run(experiment, start_time=run.start, tags=tags, run_name=run.name).info.run_id
     try:
         params = [Param(k[:250], v) for k, v in run.params.items()]
         for i in range(0, len(params), 100):
-            client.log_batch(made, params=params[i:i + 100])
+            client.log_batch(made, params=params[i : i + 100])
         span = max(1, max((s for _, _, s in run.metrics), default=0))
-        metrics = [Metric(re.sub(r"[^\w./ -]", "_", k)[:250], v, run.start + (run.end - run.start) * s // span, s) for k, v, s in run.metrics]
+        metrics = [
+            Metric(re.sub(r"[^\w./ -]", "_", k)[:250], v, run.start + (run.end - run.start) * s // span, s) for k, v, s in run.metrics
+        ]
         for i in range(0, len(metrics), 1000):
-            client.log_batch(made, metrics=metrics[i:i + 1000])
+            client.log_batch(made, metrics=metrics[i : i + 1000])
         for path in run.artifacts:
             if Path(path).is_dir():
                 client.log_artifacts(made, path, Path(path).name)
@@ -192,6 +232,7 @@ def deliver(
 ) -> str:  # "delivered", or "was there"
     "Tell the tracker of one run, once; then the file goes."
     from filelock import FileLock
+
     lock = Path(f"{path}.lock")
     try:
         told = spooled(path)
@@ -232,6 +273,7 @@ def deliver_main() -> None:
         import mlflow.store.tracking.sqlalchemy_store
         import mlflow.tracking  # noqa: F401 - they take most of the time, and can be had before there is anything to deliver
         from sqlalchemy.orm import configure_mappers
+
         configure_mappers()  # the tables' classes, which the first query would wait for
     except Exception:  # said when it is asked for
         logging.getLogger(__name__).debug("MLflow cannot be imported", exc_info=True)
@@ -251,7 +293,9 @@ def _unanswered(err: BaseException | None, uri: str) -> bool:
     "Whether the tracker could not be reached or did not answer, told by the errors behind an error."
     while err is not None:
         kinds = {c.__name__ for c in type(err).__mro__}
-        if kinds & {"NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyError"} or ("OperationalError" in kinds and _sqlite_file(uri) is None):
+        if kinds & {"NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyError"} or (
+            "OperationalError" in kinds and _sqlite_file(uri) is None
+        ):
             return True
         err = err.__cause__ or err.__context__
     return False
@@ -262,9 +306,11 @@ COPIED = 5e6  # bytes of artifacts that a second is allowed for
 
 def _copying(path: Path) -> float:
     "Seconds that a spooled run's files may take."
+
     def size(run: Tracked) -> int:
         files = [f for a in run.artifacts for f in (Path(a).rglob("*") if Path(a).is_dir() else [Path(a)])]
         return sum(f.stat().st_size for f in files if f.is_file()) + sum(map(size, run.children))
+
     try:
         return size(spooled(path)[2]) / COPIED
     except (LineupIQError, OSError):  # delivering says what is wrong with it
@@ -274,6 +320,7 @@ def _copying(path: Path) -> float:
 @dataclass(frozen=True)
 class Delivery:
     "The result of delivering a run to the tracker."
+
     state: str  # delivered, was there, or waiting
     path: Path  # of the spool's file
     reason: str = ""  # why it waits
@@ -282,18 +329,22 @@ class Delivery:
 
 class Courier:
     "A process that has imported MLflow, for the next delivery of this one."
+
     process: subprocess.Popen | None = None
     about: tuple[int, str, dict[str, str]] | None = None  # whose it is, where, and its environment
 
     def get_ready(self) -> None:
         "Begin the process, where it is not there."
-        here = {k: v for k, v in os.environ.items() if not k.startswith("KMP_")}  # which the parent's own libraries set when they are imported
+        # which the parent's own libraries set when they are imported
+        here = {k: v for k, v in os.environ.items() if not k.startswith("KMP_")}
         wanted = (os.getpid(), os.getcwd(), {**QUIET, **here, "PYTHONWARNINGS": "ignore"})
         if self.process is not None and self.process.poll() is None and self.about == wanted:
             return
         self.dismiss()
         command = [sys.executable, "-P", "-c", "from lineupiq.tracking.tracker import deliver_main; deliver_main()"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=wanted[2])
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=wanted[2]
+        )
         self.about = wanted
 
     def dismiss(self) -> None:
@@ -336,7 +387,11 @@ def try_deliver(
         told = dict(json.loads(said.strip().splitlines()[-1]))
     except (ValueError, TypeError, IndexError):
         told = {"error": "Process", "text": hide((errors or "").strip(), uri)[-300:]}  # hidden before it is cut: half a secret is one, too
-    return Delivery(told["said"], path) if "said" in told else Delivery("waiting", path, f"{told['error']}: {told['text']}".splitlines()[0][:300], bool(told.get("silent")))
+    return (
+        Delivery(told["said"], path)
+        if "said" in told
+        else Delivery("waiting", path, f"{told['error']}: {told['text']}".splitlines()[0][:300], bool(told.get("silent")))
+    )
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #23a8ac13
 def track(
@@ -382,12 +437,15 @@ def _address(uri: str | None) -> str | None:
 
 class MLflowCallback(TrackingCallback):
     "Tells MLflow of a training that runs in a notebook, or of the trials of a study."
-    def __init__(self,
+
+    def __init__(
+        self,
         experiment: str = "default",  # name of MLflow's experiment
         tracking_uri: str | None = None,  # None: from the environment
         params: dict[str, Any] | None = None,  # what else to note
     ):
-        self.experiment, self.uri, self.params = experiment, _address(tracking_uri), dict(params or {})  # a wrong address is said before anything trains
+        # a wrong address is said before anything trains
+        self.experiment, self.uri, self.params = experiment, _address(tracking_uri), dict(params or {})
         self.losses: list[tuple[str, float, int]] = []
         self.delivery: Delivery | None = None
         self.training: Tracked | None = None  # what is known of the last training
@@ -405,9 +463,23 @@ class MLflowCallback(TrackingCallback):
         "Send the noted losses and metrics to the tracker."
         seen = getattr(model, "rows_seen", {})
         rows = {"n_train": seen.get("train"), "n_val": seen.get("val"), "seq_length": seen.get("length"), "n_features": model.n_features}
-        params = {"model": model.name, "horizon": str(model.horizon), **flat_params(rows), **flat_params(model.config.to_dict(), "model."), **flat_params(self.params)}
-        losses = self.losses or [(k, float(v), step) for k, values in metrics.history.items() for step, v in enumerate(values) if v == v]  # a model without rounds may have a history all the same
-        self.training = Tracked(model.name, params, losses + numbers_of({k: v for k, v in metrics.items() if k != "history"}, "final_"), {"family": model.family}, start=self.started, end=int(time.time() * 1000))
+        params = {
+            "model": model.name,
+            "horizon": str(model.horizon),
+            **flat_params(rows),
+            **flat_params(model.config.to_dict(), "model."),
+            **flat_params(self.params),
+        }
+        # a model without rounds may have a history all the same
+        losses = self.losses or [(k, float(v), step) for k, values in metrics.history.items() for step, v in enumerate(values) if v == v]
+        self.training = Tracked(
+            model.name,
+            params,
+            losses + numbers_of({k: v for k, v in metrics.items() if k != "history"}, "final_"),
+            {"family": model.family},
+            start=self.started,
+            end=int(time.time() * 1000),
+        )
         self.delivery = track(self.training, self.experiment, self.uri)
 
     def on_search_end(self, result: TuningResult) -> None:
@@ -417,7 +489,8 @@ class MLflowCallback(TrackingCallback):
         about = {"model": result.model, "metric": result.metric, "direction": result.direction, "study": result.study.study_name}
         self.delivery = track(tracked_search(result.study.study_name, trials, about, result.params, numbers, []), self.experiment, self.uri)
 
-    def __call__(self,
+    def __call__(
+        self,
         study: optuna.Study,  # whose trials are told
         trial: optuna.trial.FrozenTrial,  # that has just ended
     ) -> None:
@@ -425,4 +498,16 @@ class MLflowCallback(TrackingCallback):
         state = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}.get(trial.state.name, "FAILED")
         start, end = (int(t.timestamp() * 1000) for t in (trial.datetime_start, trial.datetime_complete))
         params = {**flat_params(self.params), **{k: str(v) for k, v in trial.params.items()}}
-        self.delivery = track(Tracked(f"trial {trial.number}", params, numbers_of({"value": trial.value}), {"study": study.study_name}, status=state, start=start, end=end), self.experiment, self.uri)
+        self.delivery = track(
+            Tracked(
+                f"trial {trial.number}",
+                params,
+                numbers_of({"value": trial.value}),
+                {"study": study.study_name},
+                status=state,
+                start=start,
+                end=end,
+            ),
+            self.experiment,
+            self.uri,
+        )

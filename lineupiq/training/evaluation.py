@@ -39,6 +39,7 @@ __all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'rule_fr
 @dataclass(repr=False)
 class Evaluation(Shown):
     "The results of an evaluation: scores beside the simple rules, and the rows that they are about."
+
     model: str
     board: pd.DataFrame  # the model and the rules, with intervals and the confidence set
     rows: np.ndarray  # positions that were scored
@@ -50,7 +51,14 @@ class Evaluation(Shown):
     def card(self) -> Card:
         "The board on later rows, the verdict, and which look this is."
         facts = {"": self.model, "rows": f"{len(self.rows):,}", "look": str(self.count)}
-        return board_card(self.board, self.model, "Evaluation", facts, [verdict(self.board, self.model)], None if self.folder is None else self.folder / "reports" / "report.html")
+        return board_card(
+            self.board,
+            self.model,
+            "Evaluation",
+            facts,
+            [verdict(self.board, self.model)],
+            None if self.folder is None else self.folder / "reports" / "report.html",
+        )
 
     @property
     def count(self) -> int:
@@ -59,8 +67,14 @@ class Evaluation(Shown):
 
     def public(self) -> dict[str, Any]:  # for --json
         "leaderboard, model, verdict, looks, where the pages are."
-        return {"leaderboard": board_records(self.board), "model": self.model, "verdict": verdict(self.board, self.model), "confidence_set": self.board.attrs.get("mcs"),
-                "looks": {"count": self.count, "before": [k.record() for k in self.looks], "sentence": look_sentence(self.looks)}, "report": None if self.folder is None else str(self.folder / "reports" / "report.html")}
+        return {
+            "leaderboard": board_records(self.board),
+            "model": self.model,
+            "verdict": verdict(self.board, self.model),
+            "confidence_set": self.board.attrs.get("mcs"),
+            "looks": {"count": self.count, "before": [k.record() for k in self.looks], "sentence": look_sentence(self.looks)},
+            "report": None if self.folder is None else str(self.folder / "reports" / "report.html"),
+        }
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #fbe6a7ae
 def evaluate_model(
@@ -97,7 +111,15 @@ def evaluate_model(
 def _facts(found: RunScores, run: str) -> Facts:
     "What a report says of an evaluation: the model was picked long ago."
     span = f"{str(found.panel.times[found.rows].min())[:10]} to {str(found.panel.times[found.rows].max())[:10]}"
-    return Facts(found.panel, found.board, found.predictions, found.name, run, f"Evaluation on {len(found.rows):,} rows from {span} of", looks=found.looks)
+    return Facts(
+        found.panel,
+        found.board,
+        found.predictions,
+        found.name,
+        run,
+        f"Evaluation on {len(found.rows):,} rows from {span} of",
+        looks=found.looks,
+    )
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #76f078a2
 def new_evaluation(
@@ -113,19 +135,36 @@ def _score_bundle(bundle: Bundle, panel: Panel, rows: np.ndarray | None, since: 
     "Score a bundle beside rules that know what was known when it was trained."
     check_same_source(bundle, panel, bundle.read_from or bundle.model.name)
     after = np.datetime64(bundle.about["trained_until"])
-    rows = np.flatnonzero(panel.labelled & (panel.times > after)) if rows is None else np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
+    rows = (
+        np.flatnonzero(panel.labelled & (panel.times > after))
+        if rows is None
+        else np.flatnonzero(rows)
+        if np.asarray(rows).dtype == bool
+        else np.asarray(rows)
+    )
     if since is not None:
         rows = rows[panel.times[rows] >= moment_of(since, "since")]
     if not len(rows):
-        raise DataError("no rows to score", found=f"the panel ends {str(panel.times.max())[:19]}", expected=f"labelled rows after {str(after)[:19]}")
+        raise DataError(
+            "no rows to score", found=f"the panel ends {str(panel.times.max())[:19]}", expected=f"labelled rows after {str(after)[:19]}"
+        )
     if not panel.labelled[rows].all():
         raise DataError("rows without an outcome cannot be scored", found=f"{int((~panel.labelled[rows]).sum())} of {len(rows)}")
-    if (early := int((panel.times[rows] <= after).sum())):
-        raise LeakError("rows that the model was trained on cannot evaluate it", found=f"{early} of {len(rows)} rows are not later than {str(after)[:19]}", fix="give later rows")
-    name, predictions = bundle.model.name, {bundle.model.name: bundle.predict(panel, rows, "test"), **rule_frames(panel, rows, panel.label_ends <= after)}
+    if early := int((panel.times[rows] <= after).sum()):
+        raise LeakError(
+            "rows that the model was trained on cannot evaluate it",
+            found=f"{early} of {len(rows)} rows are not later than {str(after)[:19]}",
+            fix="give later rows",
+        )
+    name, predictions = (
+        bundle.model.name,
+        {bundle.model.name: bundle.predict(panel, rows, "test"), **rule_frames(panel, rows, panel.label_ends <= after)},
+    )
     board = leaderboard(panel, predictions, draws=draws)
     board = with_confidence(board, panel, predictions, draws=draws)
-    looks = record_look(panel, rows, path=ledger_path(), command=command, run=name, models=list(predictions), metric=str(board["metric"].iloc[0]))
+    looks = record_look(
+        panel, rows, path=ledger_path(), command=command, run=name, models=list(predictions), metric=str(board["metric"].iloc[0])
+    )
     board.attrs["looks"] = look_sentence(looks)
     return RunScores(name, panel, rows, predictions, board, bundle, looks)
 
@@ -141,6 +180,7 @@ def rule_frames(
     from lineupiq.fit.inputs import ModelSpec
     from lineupiq.fit.out_of_fold import fit_fold
     from lineupiq.fit.settings import FitSettings
+
     fold = Fold(np.flatnonzero(panel.labelled & known), np.sort(rows))
     return {rule: fit_fold(panel, fold, ModelSpec(rule, {}), FitSettings(refit=False)).predictions for rule in rules}
 
@@ -177,8 +217,18 @@ def _cells_of(run_dir: Path, draws: int) -> pd.DataFrame:
     parts = [("all", kept)] + ([(s, kept[kept["symbol"].astype(str) == s]) for s in symbols] if 1 < len(symbols) <= SYMBOLS else [])
     if len(symbols) == 1:
         parts = [(symbols[0], kept)]
-    head = {"run": run_dir.name, "data": str(about["name"]) + "".join(f" {about[k]}" for k in ("position", "target") if about.get(k)), "horizon": about["horizon"], "digest": about["digest"], "metric": metric.name}
-    out = [head | {"symbol": s, "model": m, "picked": m == board["best"], "role": role_of(m)} | _cell(g, own, metric, about, draws) for s, g in parts for m, own in g.groupby("model", sort=False)]
+    head = {
+        "run": run_dir.name,
+        "data": str(about["name"]) + "".join(f" {about[k]}" for k in ("position", "target") if about.get(k)),
+        "horizon": about["horizon"],
+        "digest": about["digest"],
+        "metric": metric.name,
+    }
+    out = [
+        head | {"symbol": s, "model": m, "picked": m == board["best"], "role": role_of(m)} | _cell(g, own, metric, about, draws)
+        for s, g in parts
+        for m, own in g.groupby("model", sort=False)
+    ]
     return pd.DataFrame(out).assign(leak=status["status"] == "leak")
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #01968587
@@ -195,12 +245,21 @@ def _cell(part: pd.DataFrame, own: pd.DataFrame, metric: Any, about: Record, dra
         gain = skill_interval(metric, y, forecast_of(own, metric), forecast_of(rule, metric), times, classes=classes, how=how)
     except UndefinedScore:
         return {"n": len(y), **dict.fromkeys(("score", "low", "high", "skill", "skill_low", "skill_high"))}
-    return {"n": len(y), "score": score.score, "low": score.low, "high": score.high, "skill": gain.score, "skill_low": gain.low, "skill_high": gain.high}
+    return {
+        "n": len(y),
+        "score": score.score,
+        "low": score.low,
+        "high": score.high,
+        "skill": gain.score,
+        "skill_low": gain.low,
+        "skill_high": gain.high,
+    }
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #f1db4bce
 @dataclass
 class Comparison:
     "Several runs in one table."
+
     cells: pd.DataFrame  # of `run_cells`, all runs
     notes: list[str]
     folder: Path | None = None
@@ -210,10 +269,18 @@ class Comparison:
     def table(self, role: str = "model") -> pd.DataFrame:
         "Skill with its interval: a line a model, a column a data set, horizon and symbol."
         c = self.cells[self.cells["role"] == role]
-        text = [("–" if pd.isna(s) else f"{s:+.3f}" + (" [–]" if pd.isna(a) else f" [{number(float(a), 2)}, {number(float(b), 2)}]")) + (" ★" if p else "") for s, a, b, p in zip(c["skill"], c["skill_low"], c["skill_high"], c["picked"], strict=True)]
+        text = [
+            ("–" if pd.isna(s) else f"{s:+.3f}" + (" [–]" if pd.isna(a) else f" [{number(float(a), 2)}, {number(float(b), 2)}]"))
+            + (" ★" if p else "")
+            for s, a, b, p in zip(c["skill"], c["skill_low"], c["skill_high"], c["picked"], strict=True)
+        ]
         text = [t.replace(" [0, 0]", "") for t in text]  # the rule itself
         where = c["data"] + " h" + c["horizon"].astype(str) + " " + c["symbol"].astype(str)
-        wide = pd.DataFrame({"model": c["model"].to_numpy(), "where": where.to_numpy(), "text": text}).drop_duplicates(["model", "where"], keep="last").pivot(index="model", columns="where", values="text")
+        wide = (
+            pd.DataFrame({"model": c["model"].to_numpy(), "where": where.to_numpy(), "text": text})
+            .drop_duplicates(["model", "where"], keep="last")
+            .pivot(index="model", columns="where", values="text")
+        )
         return wide.reindex(columns=list(dict.fromkeys(where))).fillna("–").reset_index().rename_axis(None, axis=1)
 
     def record(self) -> dict[str, Any]:
@@ -248,12 +315,19 @@ def _comparison_notes(cells: pd.DataFrame) -> list[str]:
     notes, models = [], cells[cells["role"] == "model"]
     for where, g in cells.groupby(["data", "horizon", "symbol"]):
         if g["digest"].nunique() > 1 or g.groupby("run")["n"].first().nunique() > 1:
-            notes.append(f"{where[0]}, horizon {where[1]}, {where[2]}: the runs did not score the same rows; the last one is shown, and their scores do not compare.")
+            notes.append(
+                f"{where[0]}, horizon {where[1]}, {where[2]}: the runs did not score the same rows; the last one is shown, and their "
+                "scores do not compare."
+            )
     if cells["metric"].nunique() > 1:
         notes.append(f"The runs scored with {', '.join(sorted(cells['metric'].unique()))}; skills of different metrics do not compare.")
     notes += [f"{run} ended with a leak alarm." for run in cells.loc[cells["leak"], "run"].unique()]
     above = int((models["skill_low"].astype(float) > 0).sum())
-    return [*notes, f"{above} of {len(models)} cells lie above the simple rule with their whole interval; about {len(models) * .025:.1f} would by chance if every model were as good as the rule."]
+    return [
+        *notes,
+        f"{above} of {len(models)} cells lie above the simple rule with their whole interval; about {len(models) * 0.025:.1f} would by "
+        "chance if every model were as good as the rule.",
+    ]
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #f0a7d080
 def _parameters(run_dirs: Sequence[Path | str]) -> dict[str, Any]:
@@ -270,30 +344,76 @@ def _comparison_page(found: Comparison, run_dirs: Sequence[Path]) -> Document:
     "The page of a comparison."
     c = found.cells
     picked = c[c["picked"] & c["symbol"].isin(["all", *c.groupby("run")["symbol"].first()])].drop_duplicates("run")
-    runs = pd.DataFrame({"run": picked["run"], "data": picked["data"], "horizon": picked["horizon"], "picked on validation": picked["model"], "metric": picked["metric"], "score": [number(None if pd.isna(s) else float(s)) for s in picked["score"]],
-                         "skill": [f"{s:+.3f}" for s in picked["skill"].astype(float)], "n": picked["n"], "data digest": picked["digest"]})
-    params = [{"run": r, "model": p["model"], "parameters": ", ".join(f"{k}={v}" for k, v in (p["parameters"] or {}).items())} for r, p in _parameters(run_dirs).items()]
-    sections = [Section("Skill over the simple rule", [Table(found.table(), "A line a model; ★ was picked on that run's validation rows. Brackets hold the 95 % interval; [–] means too few blocks of time."), _heat(c)]),
-                Section("The simple rules", ["What the models are held against; the rule that the skill is over shows 0.", Table(found.table("rule"))]),
-                Section("Runs", [Table(runs)]), Section("Parameters of what was picked", [Table(pd.DataFrame(params), "What a production configuration would lock in.")])]
+    runs = pd.DataFrame(
+        {
+            "run": picked["run"],
+            "data": picked["data"],
+            "horizon": picked["horizon"],
+            "picked on validation": picked["model"],
+            "metric": picked["metric"],
+            "score": [number(None if pd.isna(s) else float(s)) for s in picked["score"]],
+            "skill": [f"{s:+.3f}" for s in picked["skill"].astype(float)],
+            "n": picked["n"],
+            "data digest": picked["digest"],
+        }
+    )
+    params = [
+        {"run": r, "model": p["model"], "parameters": ", ".join(f"{k}={v}" for k, v in (p["parameters"] or {}).items())}
+        for r, p in _parameters(run_dirs).items()
+    ]
+    sections = [
+        Section(
+            "Skill over the simple rule",
+            [
+                Table(
+                    found.table(),
+                    "A line a model; ★ was picked on that run's validation rows. Brackets hold the 95 % interval; [–] means too few blocks "
+                    "of time.",
+                ),
+                _heat(c),
+            ],
+        ),
+        Section(
+            "The simple rules", ["What the models are held against; the rule that the skill is over shows 0.", Table(found.table("rule"))]
+        ),
+        Section("Runs", [Table(runs)]),
+        Section("Parameters of what was picked", [Table(pd.DataFrame(params), "What a production configuration would lock in.")]),
+    ]
     return Document("Comparison of runs", found.notes[-1], found.notes[:-1], sections, f"{c['run'].nunique()} runs")
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #781a6e0e
 @apart()
 def _heat(cells: pd.DataFrame) -> Figure:
     "Skills as a coloured grid."
-    c = cells[cells["role"] == "model"].assign(where=lambda t: t["data"] + " h" + t["horizon"].astype(str) + " " + t["symbol"].astype(str)).drop_duplicates(["model", "where"], keep="last")
+    c = (
+        cells[cells["role"] == "model"]
+        .assign(where=lambda t: t["data"] + " h" + t["horizon"].astype(str) + " " + t["symbol"].astype(str))
+        .drop_duplicates(["model", "where"], keep="last")
+    )
     columns, models = list(dict.fromkeys(c["where"])), list(dict.fromkeys(c["model"]))
     grid = c.pivot(index="model", columns="where", values="skill").reindex(index=models, columns=columns).to_numpy(dtype=float)
     most = max(float(np.nanmax(np.abs(grid))) if np.isfinite(grid).any() else 0, 1e-9)
-    ax = subplots(figsize=(max(5, .9 * len(columns) + 2.5), .42 * len(models) + 1.8))
+    ax = subplots(figsize=(max(5, 0.9 * len(columns) + 2.5), 0.42 * len(models) + 1.8))
     shown = ax.imshow(grid, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
     for r in c.itertuples():
         mark = pd.notna(r.skill_low) and not r.skill_low <= 0 <= r.skill_high
-        dark = pd.notna(r.skill) and abs(r.skill) > .6 * most
-        ax.text(columns.index(r.where), models.index(r.model), f"{r.skill:+.3f}{' •' if mark else ''}" if pd.notna(r.skill) else "–", ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        dark = pd.notna(r.skill) and abs(r.skill) > 0.6 * most
+        ax.text(
+            columns.index(r.where),
+            models.index(r.model),
+            f"{r.skill:+.3f}{' •' if mark else ''}" if pd.notna(r.skill) else "–",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+        )
     ax.set_xticks(range(len(columns)), columns, rotation=35, ha="right", fontsize=8)
     ax.set_yticks(range(len(models)), models)
     ax.figure.colorbar(shown, ax=ax, label="skill over the rule")
-    return Figure.of("comparison", ax, f"Skill of {len(models)} models in {len(columns)} cells of data, horizon and symbol, from {np.nanmin(grid) if np.isfinite(grid).any() else 0:+.3f} to {np.nanmax(grid) if np.isfinite(grid).any() else 0:+.3f}.",
-                     "Blue is better than the simple rule. A dot marks an interval that leaves out zero; without it the colour may be chance.")
+    return Figure.of(
+        "comparison",
+        ax,
+        f"Skill of {len(models)} models in {len(columns)} cells of data, horizon and symbol, from "
+        f"{np.nanmin(grid) if np.isfinite(grid).any() else 0:+.3f} to {np.nanmax(grid) if np.isfinite(grid).any() else 0:+.3f}.",
+        "Blue is better than the simple rule. A dot marks an interval that leaves out zero; without it the colour may be chance.",
+    )

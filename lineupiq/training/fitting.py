@@ -60,9 +60,15 @@ def parse_span(
         elif not all(re.fullmatch(r"\d{4}(-\d{2}(-\d{2}([T ].+)?)?)?", e.strip()) for e in ends):
             raise ValueError("not ISO")
         else:  # a bare year or month means all of it
-            out = [pd.Period(ends[0]).start_time, pd.Period(ends[1]).end_time] if all(len(e) <= 10 for e in ends) else [pd.Timestamp(e) for e in ends]
+            out = (
+                [pd.Period(ends[0]).start_time, pd.Period(ends[1]).end_time]
+                if all(len(e) <= 10 for e in ends)
+                else [pd.Timestamp(e) for e in ends]
+            )
     except (ValueError, TypeError):
-        raise ConfigError(f"{what} is not a range", found=repr(text), expected="2021:2023" if seasons else "2015-01-01:2018-12-31") from None
+        raise ConfigError(
+            f"{what} is not a range", found=repr(text), expected="2021:2023" if seasons else "2015-01-01:2018-12-31"
+        ) from None
     if out[0] > out[1]:
         raise ConfigError(f"{what} runs backwards", found=repr(text), expected="FROM:TO with FROM ≤ TO")
     return out[0], out[1]
@@ -102,34 +108,59 @@ MIN_TRAIN = 10  # fewer rows than this fit nothing
 
 
 def _given_parts(panel: Panel, column: str) -> Fold:
-    "The labelled rows of each part, exactly, since whoever made them has purged them; parts that do not follow each other in time are a leak."
+    """The labelled rows of each part, exactly, since whoever made them has purged them; parts that do not follow each other in time are a
+    leak."""
     if column not in panel.frame:
         raise ConfigError("parts names a column that the panel does not have", found=column + did_you_mean(column, panel.frame.columns))
     said = panel.frame[column].astype(str).to_numpy()
     rows = {part: np.flatnonzero((said == part) & panel.labelled) for part in ("train", "val", "test")}
     if not len(rows["test"]):
-        raise DataError("no test rows: a run is scored on rows that it has not seen", where=f"column '{column}'", found=", ".join(sorted(set(said))), expected="train, test and perhaps val")
+        raise DataError(
+            "no test rows: a run is scored on rows that it has not seen",
+            where=f"column '{column}'",
+            found=", ".join(sorted(set(said))),
+            expected="train, test and perhaps val",
+        )
     named = [part for part, at in rows.items() if len(at)]
     for before, after in zip(named[:-1], named[1:], strict=True):
         if panel.times[rows[before]].max() >= panel.times[rows[after]].min():
-            raise LeakError(f"{before} rows are not before the {after} rows", found=f"{panel.times[rows[before]].max()} and {panel.times[rows[after]].min()}", expected="parts that follow each other in time")
+            raise LeakError(
+                f"{before} rows are not before the {after} rows",
+                found=f"{panel.times[rows[before]].max()} and {panel.times[rows[after]].min()}",
+                expected="parts that follow each other in time",
+            )
     first = panel.times[rows["val"] if len(rows["val"]) else rows["test"]].min()
     span = tuple(pd.Timestamp(t) for t in (first, panel.times[rows["test"]].min(), panel.times[rows["test"]].max()))
-    return check_fold(Fold(rows["train"], rows["test"], rows["val"] if len(rows["val"]) else None, 0, span), None if panel.task == "regression" else panel.y, MIN_TRAIN)
+    return check_fold(
+        Fold(rows["train"], rows["test"], rows["val"] if len(rows["val"]) else None, 0, span),
+        None if panel.task == "regression" else panel.y,
+        MIN_TRAIN,
+    )
 
 # %% ../../nbs/10_training/01_fitting.ipynb #8b1bba43
 def _check_room(panel: Panel, plan: SplitPlan) -> None:
     "Labelled rows enough for the parts, and an embargo shorter than the history."
     times = panel.times[panel.labelled]
     units = len(distinct(times if panel.groups is None else panel.groups[panel.labelled]))
-    parts = [MIN_TRAIN / (1 - plan.val - plan.test_share), *(1 / s for s in (plan.val, plan.test_share) if s)] if not (plan.test or plan.walk_forward or plan.edges) else [MIN_TRAIN + 1]
+    parts = (
+        [MIN_TRAIN / (1 - plan.val - plan.test_share), *(1 / s for s in (plan.val, plan.test_share) if s)]
+        if not (plan.test or plan.walk_forward or plan.edges)
+        else [MIN_TRAIN + 1]
+    )
     least = int(np.ceil(max(parts) - 1e-9)) if not plan.walk_forward or "season" in panel.frame else MIN_TRAIN + plan.n_splits
     if len(times) < least or units < 3:
-        raise DataError("too few rows for the split", found=f"{len(times)} labelled rows at {units} times", expected=f"at least {least} labelled rows, at 3 times or more",
-                        fix="use a longer history, fewer splits or other shares")
+        raise DataError(
+            "too few rows for the split",
+            found=f"{len(times)} labelled rows at {units} times",
+            expected=f"at least {least} labelled rows, at 3 times or more",
+            fix="use a longer history, fewer splits or other shares",
+        )
     if to_duration(plan.embargo, "naive") >= int((times.max() - times.min()).astype("timedelta64[ns]").astype(np.int64)):
-        raise ConfigError("embargo and the span of the data contradict each other", found=f"embargo: {plan.embargo}, time: {str(times.min())[:19]} to {str(times.max())[:19]}",
-                          expected="an embargo shorter than the history")
+        raise ConfigError(
+            "embargo and the span of the data contradict each other",
+            found=f"embargo: {plan.embargo}, time: {str(times.min())[:19]} to {str(times.max())[:19]}",
+            expected="an embargo shorter than the history",
+        )
 
 # %% ../../nbs/10_training/01_fitting.ipynb #3d9f08ac
 def _first_row(panel: Panel, plan: SplitPlan, seasons: bool) -> np.ndarray | None:
@@ -153,13 +184,16 @@ def _blocks(panel: Panel, first: pd.Timestamp, last: pd.Timestamp, n_splits: int
     stamps = distinct(panel.times[panel.labelled])
     inside = stamps[(stamps >= np.datetime64(first)) & (stamps <= np.datetime64(last))]
     if len(inside) < n_splits:
-        raise DataError("too few times between the ends of walk_forward", found=str(len(inside)), expected=f"at least n_splits = {n_splits}")
+        raise DataError(
+            "too few times between the ends of walk_forward", found=str(len(inside)), expected=f"at least n_splits = {n_splits}"
+        )
     return [(part[0], part[-1]) for part in np.array_split(inside, n_splits)]
 
 # %% ../../nbs/10_training/01_fitting.ipynb #f3291d30
 @dataclass
 class Bundle:
     "A fitted model with the encoder that feeds it."
+
     model: BaseModel
     features: list[Feature]
     levels: dict[str, list[str]]
@@ -168,7 +202,8 @@ class Bundle:
     intervals: IntervalMaker | None = None  # what puts intervals around its numbers, as it was after training
     read_from: Path | None = None  # the folder that it was loaded from; None: it was fitted here
 
-    def maker(self,
+    def maker(
+        self,
         panel: Panel,  # rows to predict
     ) -> RowInput:
         "Rows for the model from a panel of the same kind."
@@ -176,22 +211,31 @@ class Bundle:
             raise ConfigError("the panel has another task than the model", found=panel.task, expected=self.about["task"])
         learnt, given = (told.get("as_of") or "kickoff" for told in (self.about, panel.meta))
         if learnt != given:
-            raise ConfigError(f"the model was trained on what is known as of {learnt}, and these rows are as of {given}", fix=f"make the rows as of {learnt}, or train as of {given}")
+            raise ConfigError(
+                f"the model was trained on what is known as of {learnt}, and these rows are as of {given}",
+                fix=f"make the rows as of {learnt}, or train as of {given}",
+            )
         if (codec := getattr(self.model, "codec", None)) is not None:  # new rows may lack a class, or have no label at all
             panel = replace(panel, class_labels=tuple(codec.classes.tolist()))
         spec = ModelSpec(f"{self.model.family}:{self.model.name}", self.model.config.to_dict())
         return RowMaker(panel, spec, self.about.get("seq_len")).restore(Encoder(self.features, self.levels))
 
-    def predict(self,
+    def predict(
+        self,
         panel: Panel,  # of the same source
         rows: np.ndarray,  # positions to predict
         split: str = "new",  # what the rows are called in the frame
-    ) -> pd.DataFrame:  # row, split, datetime, symbol, horizon, y, prediction, prob_…; raw_prob_… where calibrated; q_…, low_…, high_… with intervals
+    ) -> pd.DataFrame:  # row, split, datetime, symbol, horizon, y, prediction, prob_…, raw_prob_…, q_…, low_…, high_…
         "Predictions of some rows of a panel."
         maker = self.maker(panel)
         if maker.kind == "rule" and len(rows) and (gone := int(maker.rows(rows).isna().any(axis=1).sum())):
-            log.warning("%s: %d of %d rows have no earlier outcome of their symbol in this panel, so the prior stands in; give the files that hold the past as well",
-                        self.model.name, gone, len(rows))
+            log.warning(
+                "%s: %d of %d rows have no earlier outcome of their symbol in this panel, so the prior stands in; give the files that hold "
+                "the past as well",
+                self.model.name,
+                gone,
+                len(rows),
+            )
         if self.intervals is None:
             frame = prediction_frame(panel, self.model, maker, rows, 0, split)
             with as_fitted(self.read_from):
@@ -212,7 +256,16 @@ def save_bundle(
     with atomic_folder(path) as folder:
         bundle.model.save(folder / "model")
         extra = {name: part.record() for name in ("calibration", "intervals") if (part := getattr(bundle, name)) is not None}
-        dump_json({"format": 2 if extra else 1, "features": [asdict(f) for f in bundle.features], "levels": bundle.levels, "about": bundle.about, **extra}, folder / "bundle.json")
+        dump_json(
+            {
+                "format": 2 if extra else 1,
+                "features": [asdict(f) for f in bundle.features],
+                "levels": bundle.levels,
+                "about": bundle.about,
+                **extra,
+            },
+            folder / "bundle.json",
+        )
     return Path(path)
 
 # %% ../../nbs/10_training/01_fitting.ipynb #cbee5a49
@@ -227,18 +280,40 @@ def load_bundle(
     with as_written(path):
         data = load_json(Path(path, "bundle.json"))
         if data.get("format", 1) > BUNDLE_FORMAT:
-            raise IntegrityError("a bundle of a later version", where=str(path), found=f"format {data['format']}", expected=f"up to {BUNDLE_FORMAT}", fix="update lineupiq")
+            raise IntegrityError(
+                "a bundle of a later version",
+                where=str(path),
+                found=f"format {data['format']}",
+                expected=f"up to {BUNDLE_FORMAT}",
+                fix="update lineupiq",
+            )
         _check_texts(data)
-        calibration, intervals = (read(data[name]) if name in data else None for name, read in (("calibration", load_map), ("intervals", load_maker)))
-        return Bundle(load_model(Path(path, "model")), [Feature(**f) for f in data["features"]], data["levels"], data["about"], calibration, intervals, Path(path))
+        calibration, intervals = (
+            read(data[name]) if name in data else None for name, read in (("calibration", load_map), ("intervals", load_maker))
+        )
+        return Bundle(
+            load_model(Path(path, "model")),
+            [Feature(**f) for f in data["features"]],
+            data["levels"],
+            data["about"],
+            calibration,
+            intervals,
+            Path(path),
+        )
 
 
 def _check_texts(data: Record) -> None:
     "Numbers where texts belong would be found out rows later, as somebody else's error."
     about = data["about"]
-    if odd := [k for k in ("task", "panel", "label_kind", "trained_until", "tested_until") if not isinstance(about.get(k, ""), str)] or [f for f in data["features"] if not isinstance(f["name"], str)]:
+    if odd := [k for k in ("task", "panel", "label_kind", "trained_until", "tested_until") if not isinstance(about.get(k, ""), str)] or [
+        f for f in data["features"] if not isinstance(f["name"], str)
+    ]:
         raise TypeError(f"{odd[0]} is no text")
-    if type(about.get("seq_len")) not in (int, type(None)) or type(about.get("horizon", 1)) not in (int, type(None)) or not isinstance(data["levels"], dict):
+    if (
+        type(about.get("seq_len")) not in (int, type(None))
+        or type(about.get("horizon", 1)) not in (int, type(None))
+        or not isinstance(data["levels"], dict)
+    ):
         raise TypeError("seq_len, horizon or levels")
     for k in ("trained_until", "tested_until"):
         np.datetime64(about.get(k, "2000-01-01"))
@@ -247,6 +322,7 @@ def _check_texts(data: Record) -> None:
 @dataclass
 class ModelRun:
     "The predictions, metrics and models that one model left on the folds."
+
     name: str
     predictions: pd.DataFrame
     folds: list[dict]  # manifest and training metrics of each
@@ -272,17 +348,25 @@ def check_extras(
     folds: Iterable[Fold] = (),  # with their validation rows
 ) -> IntervalSettings | None:  # the settings of the intervals
     "Refuse, before anything trains, what the task does not have."
-    if how.exclude_neutrals: check_neutrals(task)
-    if how.calibrate is not None: check_calibration(task, how.calibrate, how, folds)
-    if bands is None and how.intervals is None: return None
-    if task != "regression": raise ConfigError("classes have probabilities and no intervals", found=f"task {task}", fix="use calibration")
+    if how.exclude_neutrals:
+        check_neutrals(task)
+    if how.calibrate is not None:
+        check_calibration(task, how.calibrate, how, folds)
+    if bands is None and how.intervals is None:
+        return None
+    if task != "regression":
+        raise ConfigError("classes have probabilities and no intervals", found=f"task {task}", fix="use calibration")
     return (bands or IntervalSettings(level=how.intervals)).check()
 
 
 def _calibration_remarks(fitted: Sequence[FittedFold]) -> list[str]:
     "Which maps were chosen."
     chosen = [f.map.method for f in fitted if isinstance(f, CalibratedFold)]
-    return [f"calibrated: {', '.join(f'{m} in {n} of {len(chosen)} folds' if len(chosen) > 1 else m for m, n in Counter(chosen).items())}"] if chosen else []
+    return (
+        [f"calibrated: {', '.join(f'{m} in {n} of {len(chosen)} folds' if len(chosen) > 1 else m for m, n in Counter(chosen).items())}"]
+        if chosen
+        else []
+    )
 
 # %% ../../nbs/10_training/01_fitting.ipynb #7bd85c7c
 def run_model(
@@ -300,17 +384,35 @@ def run_model(
     started = time.perf_counter()
     bands = check_extras(panel.task, how, bands)
     mapped = how.calibrate is not None and not spec.cls.is_rule
-    predictions, fitted = (partial(calibrated_folds, method=how.calibrate) if mapped else out_of_fold)(panel, folds, spec, how=how, weighting=_weighting(how.weights), callback=callback, watch=watch)
+    predictions, fitted = (partial(calibrated_folds, method=how.calibrate) if mapped else out_of_fold)(
+        panel, folds, spec, how=how, weighting=_weighting(how.weights), callback=callback, watch=watch
+    )
     predictions, maker = (predictions, None) if bands is None else add_intervals(panel, predictions, bands)
     last = fitted[-1]
     path = None
     if bundle_path is not None:
         path = save_bundle(replace(bundle_of(panel, last), intervals=maker), bundle_path)
     importance = importance_of(panel, last, 1000 if how.time_limit is None else 200)
-    records = [{**f.fold.manifest.record(), "training": {k: v for k, v in dict(f.metrics).items() if k != "history"}, "seconds": f.seconds,
-                **({"calibration": f.choice.record()} if isinstance(f, CalibratedFold) else {})} for f in fitted]
+    records = [
+        {
+            **f.fold.manifest.record(),
+            "training": {k: v for k, v in dict(f.metrics).items() if k != "history"},
+            "seconds": f.seconds,
+            **({"calibration": f.choice.record()} if isinstance(f, CalibratedFold) else {}),
+        }
+        for f in fitted
+    ]
     seconds = time.perf_counter() - started
-    return ModelRun(spec.cls.name, predictions, records, importance, last.metrics.history, path, seconds, remarks=_remarks(fitted, seconds, how.time_limit) + _calibration_remarks(fitted))
+    return ModelRun(
+        spec.cls.name,
+        predictions,
+        records,
+        importance,
+        last.metrics.history,
+        path,
+        seconds,
+        remarks=_remarks(fitted, seconds, how.time_limit) + _calibration_remarks(fitted),
+    )
 
 # %% ../../nbs/10_training/01_fitting.ipynb #e9dfe86a
 def importance_of(
@@ -325,7 +427,9 @@ def importance_of(
         rows = rows[np.isin(panel.y[rows], codec.classes)]
     if own is not None or fitted.maker.kind not in ("tabular", "window") or fitted.model.is_rule or len(rows) < 2:
         return own
-    return permutation_importance(fitted.model, fitted.maker.rows(rows, "the test rows"), panel.y[rows], max_rows, seed=fitted.model.config.random_seed)
+    return permutation_importance(
+        fitted.model, fitted.maker.rows(rows, "the test rows"), panel.y[rows], max_rows, seed=fitted.model.config.random_seed
+    )
 
 # %% ../../nbs/10_training/01_fitting.ipynb #c13f0175
 def _remarks(fitted: Sequence[FittedFold], seconds: float, limit: float | None) -> list[str]:
@@ -334,13 +438,25 @@ def _remarks(fitted: Sequence[FittedFold], seconds: float, limit: float | None) 
     if cut:
         folds = "" if len(fitted) == 1 else f" in {len(cut)} of {len(fitted)} folds"
         many = cut[-1].total_epochs > 1
-        out.append(f"stopped by the time limit{folds}" + (f" after {cut[-1].total_epochs} rounds or epochs, best at {cut[-1].best_epoch + 1}" if many else ", at the first state that it had"))
+        out.append(
+            f"stopped by the time limit{folds}"
+            + (
+                f" after {cut[-1].total_epochs} rounds or epochs, best at {cut[-1].best_epoch + 1}"
+                if many
+                else ", at the first state that it had"
+            )
+        )
         out += [f"{seconds:.0f} s with predictions and importance"] if seconds > 1.3 * (limit or seconds) else []
     elif limit is not None and seconds > 1.15 * limit + 5:
         out.append(f"took {seconds:.0f} s of {limit:g} s: this model cannot be stopped")
     said = [getattr(f.model, "remarks", []) for f in fitted]
     alone = sum(any("does better" in r for r in rs) for rs in said)
-    last = said[-1] if len(fitted) == 1 else [f"in the last fold {r}" for r in said[-1]] + ([f"a member alone did better in {alone} of {len(fitted)} folds"] if alone else [])
+    last = (
+        said[-1]
+        if len(fitted) == 1
+        else [f"in the last fold {r}" for r in said[-1]]
+        + ([f"a member alone did better in {alone} of {len(fitted)} folds"] if alone else [])
+    )
     return out + list(last)
 
 # %% ../../nbs/10_training/01_fitting.ipynb #50a93860
@@ -351,9 +467,20 @@ def bundle_of(
     "The bundle of a fitted fold."
     fold = fitted.fold
     seen = fold.train if fold.val is None else np.union1d(fold.train, fold.val)
-    about = {"task": panel.task, "panel": panel.name, "horizon": panel.horizon, "label_kind": panel.label_kind, "trained_until": str(panel.label_ends[seen].max()),
-             "rows": len(seen), "seq_len": fitted.maker.seq_len, "tested_until": str(panel.times[fold.test].max()), **({"as_of": panel.meta["as_of"]} if panel.meta.get("as_of") else {})}
-    return Bundle(fitted.model, panel.features, fitted.maker.encoder.levels, about, fitted.map if isinstance(fitted, CalibratedFold) else None)
+    about = {
+        "task": panel.task,
+        "panel": panel.name,
+        "horizon": panel.horizon,
+        "label_kind": panel.label_kind,
+        "trained_until": str(panel.label_ends[seen].max()),
+        "rows": len(seen),
+        "seq_len": fitted.maker.seq_len,
+        "tested_until": str(panel.times[fold.test].max()),
+        **({"as_of": panel.meta["as_of"]} if panel.meta.get("as_of") else {}),
+    }
+    return Bundle(
+        fitted.model, panel.features, fitted.maker.encoder.levels, about, fitted.map if isinstance(fitted, CalibratedFold) else None
+    )
 
 # %% ../../nbs/10_training/01_fitting.ipynb #36dbc65d
 def _weighting(weights: str) -> Callable[[pd.DataFrame], np.ndarray] | None:
@@ -362,4 +489,5 @@ def _weighting(weights: str) -> Callable[[pd.DataFrame], np.ndarray] | None:
     if weights == "panel":
         return None
     from lineupiq.data.labels import QualityWeights
+
     return lambda rows: QualityWeights().fit(rows).transform(rows)

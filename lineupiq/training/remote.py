@@ -83,8 +83,11 @@ def _rows_here(folder: str, mark: str, sent: bytes | None) -> Path:
     if sees_job(folder, mark):
         return Path(folder)
     if sent is None:
-        raise JobError("a worker does not see the job's folder any more", where=folder, fix="keep the folder where every machine sees it, or nowhere")
+        raise JobError(
+            "a worker does not see the job's folder any more", where=folder, fix="keep the folder where every machine sees it, or nowhere"
+        )
     from filelock import FileLock
+
     place = Path(tempfile.gettempdir(), f"lineupiq-job-{mark[:16]}")
     with FileLock(f"{place}.lock"):
         if not sees_job(str(place), mark):
@@ -131,7 +134,12 @@ def fit_divided(
         if tell is not None:
             tell(name)
         if blind:
-            done = EnvironmentFault("a worker does not see the run's folder, and rows that no machine holds are not sent", where=where, found=f"{len(blind)} of {cluster.workers} workers, e.g. {blind[0]}", fix="put --output on storage that every machine sees under the same path")
+            done = EnvironmentFault(
+                "a worker does not see the run's folder, and rows that no machine holds are not sent",
+                where=where,
+                found=f"{len(blind)} of {cluster.workers} workers, e.g. {blind[0]}",
+                fix="put --output on storage that every machine sees under the same path",
+            )
         else:
             [done] = run_together(folder, [(spec, paths[name])], how, place=cluster.plan_to_join)
         yield name, done
@@ -149,7 +157,14 @@ def folds_apart(
     folds: int,  # how many there are
 ) -> bool:
     "True: each fold of a model may be a task of its own."
-    return folds > 1 and not spec.cls.is_rule and spec.cls.input_kind != "mixed" and how.time_limit is None and how.intervals is None and how.calibrate is None
+    return (
+        folds > 1
+        and not spec.cls.is_rule
+        and spec.cls.input_kind != "mixed"
+        and how.time_limit is None
+        and how.intervals is None
+        and how.calibrate is None
+    )
 
 
 def joined(
@@ -157,7 +172,14 @@ def joined(
 ) -> ModelRun:  # with the last fold's model
     "Join the parts of a model's run that were made fold by fold."
     last, peaks = runs[-1], [r.peak_mb for r in runs if r.peak_mb is not None]
-    return replace(last, predictions=pd.concat([r.predictions for r in runs], ignore_index=True), folds=[f for r in runs for f in r.folds], seconds=sum(r.seconds for r in runs), peak_mb=max(peaks, default=None), remarks=list(dict.fromkeys(m for r in runs for m in r.remarks)))
+    return replace(
+        last,
+        predictions=pd.concat([r.predictions for r in runs], ignore_index=True),
+        folds=[f for r in runs for f in r.folds],
+        seconds=sum(r.seconds for r in runs),
+        peak_mb=max(peaks, default=None),
+        remarks=list(dict.fromkeys(m for r in runs for m in r.remarks)),
+    )
 
 # %% ../../nbs/10_training/02b_remote.ipynb #74333b7b
 def run_on(
@@ -175,7 +197,10 @@ def run_on(
     told = {k: getattr(how, k) for k in FitSettings.__dataclass_fields__}
     parts = {n: range(folds) if len(names) == 1 and folds_apart(specs[n], how, folds) else (None,) for names in groups for n in names}
     work = {f"{'+'.join(names)}#{'' if k is None else k}": (names, k) for names in groups for k in parts[names[0]]}
-    tasks = {task: (where, mark, [(f"{specs[n].cls.family}:{specs[n].cls.name}", specs[n].config or {}) for n in names], told, k) for task, (names, k) in work.items()}
+    tasks = {
+        task: (where, mark, [(f"{specs[n].cls.family}:{specs[n].cls.name}", specs[n].config or {}) for n in names], told, k)
+        for task, (names, k) in work.items()
+    }
     there: dict[str, dict[int | None, ModelRun]] = {n: {} for n in parts}
     failed: set[str] = set()
     for number, (task, done) in enumerate(cluster.run(fit_members, tasks, packed(folder) if blind else None), 1):

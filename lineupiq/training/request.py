@@ -24,6 +24,7 @@ __all__ = ['ENGINE', 'TRAINING_DEFAULTS', 'SplitPlan', 'TrainSettings', 'trainin
 @dataclass(frozen=True)
 class SplitPlan(Settings):
     "The plan by which rows of a panel become folds."
+
     train_until: str | int | None = None  # Last season or date that may train.
     test: str | None = None  # FROM:TO, seasons or dates, both inclusive.
     walk_forward: str | None = None  # FROM:TO; every season, or --n-splits blocks of dates.
@@ -64,12 +65,14 @@ class SplitPlan(Settings):
 @dataclass(frozen=True)
 class TrainSettings(FitSettings):
     "The settings by which a set of models is trained, scored and kept."
+
     output: Path | str = Path("experiments/runs")  # Where run folders go.
     metric: str | None = None  # Score of the leaderboard and of the choice.
     seed: Annotated[int, Bound(ge=0, lt=2**32)] = 42  # Seed of models, bootstraps and simulations.
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto, cpu or cuda.
     acknowledged: tuple[str, ...] = option((), "acknowledge")  # A model, column or check whose alarm you have looked into and vouch for.
-    distributed: bool = False  # With a cluster: xgboost and lightgbm are each fitted by all its workers together, on rows that no machine has to hold.
+    # With a cluster: xgboost and lightgbm are each fitted by all its workers together, on rows that no machine has to hold.
+    distributed: bool = False
     isolate: bool = True  # each model in a process of its own
     draws: Count = 1000  # of the bootstrap
     keep_work: bool = False  # True: keep the workers' folder
@@ -77,18 +80,26 @@ class TrainSettings(FitSettings):
     request: dict[str, Any] = field(default_factory=dict)  # what a command was asked for, for config.yaml
 
 
-ENGINE = ("weights", "val_share", "embargo", "isolate", "draws", "keep_work", "config", "request")  # what a request fills in itself, and nobody is asked for
+# what a request fills in itself, and nobody is asked for
+ENGINE = ("weights", "val_share", "embargo", "isolate", "draws", "keep_work", "config", "request")
 
 # %% ../../nbs/10_training/00_request.ipynb #504aa2f3
 TRAINING_DEFAULTS: dict[str, Any] = {
     "training": {
-        "default_horizons": [5, 10, 15, 20], "default_symbols": ["MES", "MGC"], "random_seed": TrainSettings.seed,
+        "default_horizons": [5, 10, 15, 20],
+        "default_symbols": ["MES", "MGC"],
+        "random_seed": TrainSettings.seed,
         "split": {"val": SplitPlan.val, "test": SplitPlan.test_share, "embargo": SplitPlan.embargo, "n_splits": SplitPlan.n_splits},
         "boosting": {"early_stopping_rounds": 50, "num_boost_round": 1000},
-        "neural": {"max_epochs": 200, "batch_size": 256, "patience": 20, "default_seq_lens": {"lstm": 30, "gru": 30, "tcn": 60, "transformer": 60}},
+        "neural": {
+            "max_epochs": 200,
+            "batch_size": 256,
+            "patience": 20,
+            "default_seq_lens": {"lstm": 30, "gru": 30, "tcn": 60, "transformer": 60},
+        },
         "classical": {"n_jobs": -1},
         "gpu": {"auto_detect": True, "prefer_gpu": True},
-    },
+    }
 }
 
 
@@ -123,6 +134,7 @@ def _whole(low: int) -> tuple[str, Any]:
 
 def _is_duration(value: Any) -> bool:
     import pandas as pd
+
     try:
         return isinstance(value, str) and pd.Timedelta(value) >= pd.Timedelta(0)
     except ValueError:
@@ -134,7 +146,10 @@ _TRAINING_BOUNDS: dict[str, tuple[str, Any]] = {  # path -> what it must be, in 
     "default_horizons": ("a list of whole numbers from 1 up", lambda v: isinstance(v, list) and v and all(_whole(1)[1](h) for h in v)),
     "default_symbols": ("a list of symbols", lambda v: isinstance(v, list) and v and all(isinstance(s, str) for s in v)),
     "random_seed": ("a whole number from 0 to 4294967295", lambda v: _whole(0)[1](v) and v < 2**32),
-    "split.val": _SHARE, "split.test": _SHARE, "split.embargo": ("a duration such as 0D, 5D or 12h", _is_duration), "split.n_splits": _whole(2),
+    "split.val": _SHARE,
+    "split.test": _SHARE,
+    "split.embargo": ("a duration such as 0D, 5D or 12h", _is_duration),
+    "split.n_splits": _whole(2),
     "classical.n_jobs": ("a whole number from -1 up", _whole(-1)[1]),
 }
 
@@ -148,7 +163,9 @@ def _training_problems(default: dict, given: dict, at: str = "") -> list[str]:
             bad = value is not None and not isinstance(value, dict)
             out += [f"{path}: expected a mapping, found {value!r}"] if bad else _training_problems(usual, value or {}, f"{path}.")
         elif key in default:
-            words, good = _TRAINING_BOUNDS.get(path.removeprefix("training."), ("true or false", lambda v: isinstance(v, bool)) if isinstance(usual, bool) else _whole(1))
+            words, good = _TRAINING_BOUNDS.get(
+                path.removeprefix("training."), ("true or false", lambda v: isinstance(v, bool)) if isinstance(usual, bool) else _whole(1)
+            )
             out += [] if good(value) else [f"{path}: expected {words}, found {value!r}"]
     return out
 
@@ -156,6 +173,7 @@ def _training_problems(default: dict, given: dict, at: str = "") -> list[str]:
 @dataclass(frozen=True)
 class TrainingFile:
     "The changes of the defaults that a training file makes."
+
     values: dict[str, Any]  # of a request, by its names outside
     families: dict[str, dict[str, Any]]  # family -> settings that its models share
 
@@ -167,9 +185,19 @@ def read_training(
     given, usual = training_changes(path).get("training") or {}, TRAINING_DEFAULTS["training"]
     changed = _differences(usual, given)
     split, gpu = changed.get("split", {}), {**usual["gpu"], **changed.get("gpu", {})}
-    values = {"horizon": changed.get("default_horizons"), "symbol": changed.get("default_symbols"), "seed": changed.get("random_seed"), "val": split.get("val"), "test_share": split.get("test"),
-              "embargo": split.get("embargo"), "n_splits": split.get("n_splits"), "device": None if all(gpu.values()) else "cpu"}
-    return TrainingFile({k: v for k, v in values.items() if v is not None}, {k: changed[k] for k in ("boosting", "neural", "classical") if k in changed})
+    values = {
+        "horizon": changed.get("default_horizons"),
+        "symbol": changed.get("default_symbols"),
+        "seed": changed.get("random_seed"),
+        "val": split.get("val"),
+        "test_share": split.get("test"),
+        "embargo": split.get("embargo"),
+        "n_splits": split.get("n_splits"),
+        "device": None if all(gpu.values()) else "cpu",
+    }
+    return TrainingFile(
+        {k: v for k, v in values.items() if v is not None}, {k: changed[k] for k in ("boosting", "neural", "classical") if k in changed}
+    )
 
 
 def _differences(usual: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,5 +209,8 @@ def _differences(usual: dict[str, Any], given: Mapping[str, Any]) -> dict[str, A
 def training_yaml() -> str:  # the file's text
     "`training.yaml` as it ships, written from the defaults."
     import yaml
-    return "# Defaults of training, written from lineupiq.training.request.TRAINING_DEFAULTS. Edit a copy and pass it with --training-config.\n" + yaml.safe_dump(
-        TRAINING_DEFAULTS, sort_keys=False, default_flow_style=None)
+
+    return (
+        "# Defaults of training, written from lineupiq.training.request.TRAINING_DEFAULTS. Edit a copy and pass it with "
+        "--training-config.\n" + yaml.safe_dump(TRAINING_DEFAULTS, sort_keys=False, default_flow_style=None)
+    )

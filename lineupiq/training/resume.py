@@ -23,13 +23,19 @@ __all__ = ['log', 'resume_models']
 def resume_models(
     run_dir: Path | str,  # of a run that was stopped, or that failed
     panel: Panel,  # the rows that it began with
-    progress: Callable[[str, str, dict], None] | None = None,  # (model, state, facts): running, epoch, done, failed; done says `kept` where the model was done before
+    # (model, state, facts): running, epoch, done, failed; done says `kept` where the model was done before
+    progress: Callable[[str, str, dict], None] | None = None,
 ) -> RunResult:
     "Go on with a run: fit what is missing, score everything, and end it in its folder."
     run_dir = Path(run_dir)
     setup = read_setup(run_dir)
     if (end := run_end(run_dir)) is not None:
-        raise ConfigError("the run has ended", where=str(run_dir), found=f"status {end}", fix="there is nothing to go on with; train again for another run")
+        raise ConfigError(
+            "the run has ended",
+            where=str(run_dir),
+            found=f"status {end}",
+            fix="there is nothing to go on with; train again for another run",
+        )
     with one_process(run_dir):
         check_same_rows(setup, panel, run_dir)
         if odd := other_libraries(setup.runtime):

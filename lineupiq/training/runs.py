@@ -59,6 +59,7 @@ __all__ = ['log', 'ASKED_BESIDE', 'RunResult', 'board_records', 'train_models', 
 @dataclass(repr=False)
 class RunResult(Shown):
     "The results of a run: its leaderboard, its choice, and the folder that holds the rest."
+
     run_id: str
     run_dir: Path
     board: pd.DataFrame
@@ -73,13 +74,23 @@ class RunResult(Shown):
 
     def card(self) -> Card:
         "The board and the verdict."
-        return board_card(self.board, self.best, "Run", {"": self.run_id}, [verdict(self.board, self.best)], self.run_dir / "reports" / "report.html")
+        return board_card(
+            self.board, self.best, "Run", {"": self.run_id}, [verdict(self.board, self.best)], self.run_dir / "reports" / "report.html"
+        )
 
     def record(self) -> dict[str, Any]:  # the public JSON
         "leaderboard, best, findings, and where the run is."
-        return {"leaderboard": board_records(self.board), "best": self.best, "findings": [f.record() for f in self.findings],
-                "verdict": verdict(self.board, self.best), "run_id": self.run_id, "run_dir": str(self.run_dir), "skipped": self.skipped,
-                "confidence_set": self.board.attrs.get("mcs"), "looks": {"before": [k.record() for k in self.looks], "sentence": look_sentence(self.looks)}}
+        return {
+            "leaderboard": board_records(self.board),
+            "best": self.best,
+            "findings": [f.record() for f in self.findings],
+            "verdict": verdict(self.board, self.best),
+            "run_id": self.run_id,
+            "run_dir": str(self.run_dir),
+            "skipped": self.skipped,
+            "confidence_set": self.board.attrs.get("mcs"),
+            "looks": {"before": [k.record() for k in self.looks], "sentence": look_sentence(self.looks)},
+        }
 
 # %% ../../nbs/10_training/04_runs.ipynb #a28ff3ba
 def board_records(
@@ -147,7 +158,10 @@ def prepare_set(
     check_metric(how.metric, panel.task)
     if odd := [a for a in how.acknowledged if a not in (*chosen, *panel.columns, *ABOUT_ROWS)]:
         near = did_you_mean(odd[0], [*chosen, *panel.columns, *ABOUT_ROWS])
-        raise ConfigError(f"acknowledged what is neither a model that is trained nor a column: {odd[0]}{near}", expected=", ".join([*chosen, *ABOUT_ROWS]) + ", or a feature")
+        raise ConfigError(
+            f"acknowledged what is neither a model that is trained nor a column: {odd[0]}{near}",
+            expected=", ".join([*chosen, *ABOUT_ROWS]) + ", or a feature",
+        )
     if odd := [c for c in configs or {} if c not in chosen]:
         raise ConfigError(f"parameters for a model that is not trained: {odd[0]}{did_you_mean(odd[0], chosen)}")
     specs = {name: spec_for(name, configs, how) for name in chosen}
@@ -172,7 +186,11 @@ def write_status(
         facts = {"status": "done", "exit_code": 0, "best": best}
     else:
         state = "leak" if isinstance(err, LeakError) else "interrupted" if not isinstance(err, Exception) else "failed"
-        facts = {"status": state, "exit_code": getattr(err, "exit_code", 130 if isinstance(err, KeyboardInterrupt) else 1), "error": str(err)[:2000]}
+        facts = {
+            "status": state,
+            "exit_code": getattr(err, "exit_code", 130 if isinstance(err, KeyboardInterrupt) else 1),
+            "error": str(err)[:2000],
+        }
     dump_json({"started": started, "ended": datetime.now(timezone.utc), **facts}, run_dir / "status.json")
     tidy(run_dir, ended=facts["status"] in ("done", "leak"))  # what is left is what the run can go on from
 
@@ -191,7 +209,11 @@ def fit_set(
     "Fit every member on every fold, and keep what it predicts; a member that a stopped run had finished is not fitted again."
     progress = progress or (lambda *a: None)
     if how.distributed and current_cluster() is None:
-        raise ConfigError("distributed (--distributed) without a cluster", expected="a cluster whose workers share each fit", fix="name it with cluster (--cluster), or leave distributed out")
+        raise ConfigError(
+            "distributed (--distributed) without a cluster",
+            expected="a cluster whose workers share each fit",
+            fix="name it with cluster (--cluster), or leave distributed out",
+        )
     if watch and how.isolate:
         raise ConfigError("callbacks cannot be told of a training in another process", fix="set isolate: False")
     how = replace(how, val_share=plan.val, embargo=plan.embargo)
@@ -204,8 +226,13 @@ def fit_set(
     todo = {n: s for n, s in specs.items() if n not in runs}
     rows = panel, folds
     cluster = None if watch else current_cluster()  # whoever is told of epochs is in this process
-    with closing(_elsewhere(cluster, run_dir / ".work", rows, todo, paths, how, progress) if cluster is not None else
-                 _apart(run_dir / ".work", rows, todo, paths, how, progress) if how.isolate else _here(rows, todo, paths, how, progress, watch)) as outcomes:
+    with closing(
+        _elsewhere(cluster, run_dir / ".work", rows, todo, paths, how, progress)
+        if cluster is not None
+        else _apart(run_dir / ".work", rows, todo, paths, how, progress)
+        if how.isolate
+        else _here(rows, todo, paths, how, progress, watch)
+    ) as outcomes:
         for name, done in outcomes:
             if isinstance(done, LineupIQError):
                 progress(name, "failed", {"error": str(done)})
@@ -222,7 +249,14 @@ def fit_set(
     return runs
 
 
-def _here(rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpec], paths: dict[str, Path], how: TrainSettings, progress: Callable[[str, str, dict], None], watch: Sequence[Callback]) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
+def _here(
+    rows: tuple[Panel, list[Fold]],
+    specs: dict[str, ModelSpec],
+    paths: dict[str, Path],
+    how: TrainSettings,
+    progress: Callable[[str, str, dict], None],
+    watch: Sequence[Callback],
+) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
     "What each member does in this process, in its turn."
     for name, spec in specs.items():
         progress(name, "running", {})
@@ -233,7 +267,14 @@ def _here(rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpec], paths: di
         yield name, done
 
 
-def _apart(work: Path, rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpec], paths: dict[str, Path], how: TrainSettings, progress: Callable[[str, str, dict], None]) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
+def _apart(
+    work: Path,
+    rows: tuple[Panel, list[Fold]],
+    specs: dict[str, ModelSpec],
+    paths: dict[str, Path],
+    how: TrainSettings,
+    progress: Callable[[str, str, dict], None],
+) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
     "What each member does in a worker, in its turn; the rules, which take no time, share one."
     rules = [n for n in specs if n in RULES]
     try:
@@ -253,9 +294,18 @@ def _apart(work: Path, rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpe
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _elsewhere(cluster: Cluster, work: Path, rows: tuple[Panel, list[Fold]], specs: dict[str, ModelSpec], paths: dict[str, Path], how: TrainSettings, progress: Callable[[str, str, dict], None]) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
+def _elsewhere(
+    cluster: Cluster,
+    work: Path,
+    rows: tuple[Panel, list[Fold]],
+    specs: dict[str, ModelSpec],
+    paths: dict[str, Path],
+    how: TrainSettings,
+    progress: Callable[[str, str, dict], None],
+) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
     "What each member does on a cluster, as they are done; the rules share a task."
     from lineupiq.training.remote import fit_divided, run_on
+
     rules, together = [n for n in specs if n in RULES], _divided(specs, rows[0], how)
     try:
         write_job(work, *rows)
@@ -264,7 +314,9 @@ def _elsewhere(cluster: Cluster, work: Path, rows: tuple[Panel, list[Fold]], spe
         for name in specs:
             progress(name, "running", {})
         told = lambda name, done, total: progress(name, "task", {"done": done, "total": total, "workers": cluster.workers})  # noqa: E731
-        yield from run_on(cluster, work, [*([n] for n in specs if n not in RULES), *([rules] if rules else [])], specs, paths, how, len(rows[1]), told)
+        yield from run_on(
+            cluster, work, [*([n] for n in specs if n not in RULES), *([rules] if rules else [])], specs, paths, how, len(rows[1]), told
+        )
     finally:
         if not how.keep_work:
             shutil.rmtree(work, ignore_errors=True)
@@ -275,10 +327,17 @@ def _divided(specs: dict[str, ModelSpec], panel: Panel, how: TrainSettings) -> l
     if not how.distributed:
         return []
     from lineupiq.distributed import check_no_limit
+
     check_no_limit(how.time_limit)
     found = [n for n, s in specs.items() if getattr(s.cls, "divides", False) and kind_of(panel, s) == "tabular" and (how.seq_len or 1) == 1]
     if not found:
-        raise ConfigError("no model of these can divide its rows among workers", where="distributed (--distributed)", found=", ".join(n for n in specs if n not in RULES), expected="xgboost or lightgbm, of single rows (--seq-len 1)", fix="add one of them, or leave distributed out: other models are whole tasks of the cluster")
+        raise ConfigError(
+            "no model of these can divide its rows among workers",
+            where="distributed (--distributed)",
+            found=", ".join(n for n in specs if n not in RULES),
+            expected="xgboost or lightgbm, of single rows (--seq-len 1)",
+            fix="add one of them, or leave distributed out: other models are whole tasks of the cluster",
+        )
     return found
 
 
@@ -317,9 +376,19 @@ def score_set(
     dump_json({n: r.history for n, r in runs.items()}, run_dir / "metrics" / "history.json")  # by epoch, of the fit that validation stopped
     about = describe_panel(panel)
     for name, r in runs.items():
-        extra = {"leaderboard": board[board["model"] == name][[*COLUMNS]].to_dict("records")[0], "findings": [asdict(f) for f in findings if f.subject == name],
-                 "folds": r.folds, "trading": trading_of(panel, r.predictions), "efficiency": efficiency(r), "data": about, "runtime": runtime_record(how.seed), "run_id": run_dir.name}
-        dump_json(model_report(name, panel, r.training, r.predictions, r.importance, extra=extra), run_dir / "reports" / f"{name}_report.json")
+        extra = {
+            "leaderboard": board[board["model"] == name][[*COLUMNS]].to_dict("records")[0],
+            "findings": [asdict(f) for f in findings if f.subject == name],
+            "folds": r.folds,
+            "trading": trading_of(panel, r.predictions),
+            "efficiency": efficiency(r),
+            "data": about,
+            "runtime": runtime_record(how.seed),
+            "run_id": run_dir.name,
+        }
+        dump_json(
+            model_report(name, panel, r.training, r.predictions, r.importance, extra=extra), run_dir / "reports" / f"{name}_report.json"
+        )
     _write_pages(run_dir, panel, result)
     try:
         raise_alarm(findings)
@@ -334,7 +403,14 @@ def efficiency(
 ) -> dict[str, Any]:  # seconds_per_epoch, epochs_to_best, epochs, seconds, peak_mb
     "The cost of a model's training, in seconds, epochs and memory."
     t = run.training
-    return {"seconds_per_epoch": t["training_time"] / max(t["total_epochs"], 1), "epochs_to_best": t["best_epoch"] + 1, "epochs": t["total_epochs"], "seconds": run.seconds, "peak_mb": run.peak_mb, "time_limited": t["time_limited"]}
+    return {
+        "seconds_per_epoch": t["training_time"] / max(t["total_epochs"], 1),
+        "epochs_to_best": t["best_epoch"] + 1,
+        "epochs": t["total_epochs"],
+        "seconds": run.seconds,
+        "peak_mb": run.peak_mb,
+        "time_limited": t["time_limited"],
+    }
 
 
 def _ask_the_table(panel: Panel, folds: list[Fold]) -> list[Finding]:
@@ -346,8 +422,11 @@ ASKED_BESIDE = 20_000_000  # values of a table: a larger one is asked when the w
 
 
 @contextmanager
-def _asked_beside(panel: Panel, folds: list[Fold], how: TrainSettings, progress: Callable[[str, str, dict], None] | None) -> Iterator[tuple[Callable[[], list[Finding]], Callable[[str, str, dict], None] | None]]:
-    "What the table says, and the same progress: from the first worker on the table is asked, and what scores and pictures take is imported; an error is raised where the answer is wanted."
+def _asked_beside(
+    panel: Panel, folds: list[Fold], how: TrainSettings, progress: Callable[[str, str, dict], None] | None
+) -> Iterator[tuple[Callable[[], list[Finding]], Callable[[str, str, dict], None] | None]]:
+    """What the table says, and the same progress: from the first worker on the table is asked, and what scores and pictures take is
+    imported; an error is raised where the answer is wanted."""
     ask = partial(_ask_the_table, panel, folds)
     if not how.isolate or len(panel.frame) * len(panel.features) > ASKED_BESIDE:
         yield ask, progress
@@ -361,6 +440,7 @@ def _asked_beside(panel: Panel, folds: list[Fold], how: TrainSettings, progress:
             answer.append(beside.submit(ask))
         if progress is not None:
             progress(model, state, facts)
+
     try:
         yield lambda: answer[0].result() if answer else ask(), told
     finally:
@@ -376,9 +456,23 @@ def _acknowledged(found: list[Finding], runs: Mapping[str, ModelRun], how: Train
 
 def _write_pages(run_dir: Path, panel: Panel, result: RunResult) -> None:
     "The report of the run."
-    models = {n: {"history": r.history, "best_epoch": r.training["best_epoch"], "importance": r.importance, "efficiency": efficiency(r)} for n, r in result.runs.items()}
-    facts = Facts(panel, result.board, {n: r.predictions for n, r in result.runs.items()}, result.best, result.run_id, models=models, findings=result.findings, folds=result.folds, looks=result.looks,
-                  checks=result.checks, extra={"skipped": result.skipped, "run_dir": str(run_dir)})
+    models = {
+        n: {"history": r.history, "best_epoch": r.training["best_epoch"], "importance": r.importance, "efficiency": efficiency(r)}
+        for n, r in result.runs.items()
+    }
+    facts = Facts(
+        panel,
+        result.board,
+        {n: r.predictions for n, r in result.runs.items()},
+        result.best,
+        result.run_id,
+        models=models,
+        findings=result.findings,
+        folds=result.folds,
+        looks=result.looks,
+        checks=result.checks,
+        extra={"skipped": result.skipped, "run_dir": str(run_dir)},
+    )
     facts.explanation = _explained(facts, result.runs.get(facts.shown or ""))
     write_report(facts, run_dir)
 
@@ -389,15 +483,28 @@ def _explained(facts: Facts, run: ModelRun | None) -> Explanation | None:
         return None
     if run.bundle is None or registry().get_model(run.name).input_kind != "tabular":
         return ranked_importance(run.importance)
-    return explain_model(load_bundle(run.bundle), facts.panel, run.predictions.loc[(run.predictions["split"] == "test") & (run.predictions["fold"] == run.predictions["fold"].max()), "row"].to_numpy(), run.importance)
+    return explain_model(
+        load_bundle(run.bundle),
+        facts.panel,
+        run.predictions.loc[
+            (run.predictions["split"] == "test") & (run.predictions["fold"] == run.predictions["fold"].max()), "row"
+        ].to_numpy(),
+        run.importance,
+    )
 
 # %% ../../nbs/10_training/04_runs.ipynb #d4178d1f
-def _look(panel: Panel, predictions: Mapping[str, pd.DataFrame], board: pd.DataFrame, ledger: Path, command: str, run: str, again: bool = False) -> list[Look]:
+def _look(
+    panel: Panel, predictions: Mapping[str, pd.DataFrame], board: pd.DataFrame, ledger: Path, command: str, run: str, again: bool = False
+) -> list[Look]:
     "Write down that these test rows are looked at; the board carries the sentence."
     rows = common_rows(predictions, "test")
     earlier = looks_at(panel, rows, ledger)[1] if again else []
     own = next((i for i, k in enumerate(earlier) if (k.command, k.run) == (command, run)), None)
-    before = record_look(panel, rows, path=ledger, command=command, run=run, models=list(predictions), metric=str(board["metric"].iloc[0])) if own is None else earlier[:own]
+    before = (
+        record_look(panel, rows, path=ledger, command=command, run=run, models=list(predictions), metric=str(board["metric"].iloc[0]))
+        if own is None
+        else earlier[:own]
+    )
     board.attrs["looks"] = look_sentence(before)
     return before
 
@@ -409,14 +516,29 @@ def open_run(
     "The models of a run; a run that did not end well says so."
     run_dir = Path(run_dir)
     if not (model is None or isinstance(model, str)):
-        raise ConfigError("a model of a run is called by its name", where=str(run_dir), found=in_short(model), expected="a member of the leaderboard, or None for what validation picked", fix='model="logistic"')
+        raise ConfigError(
+            "a model of a run is called by its name",
+            where=str(run_dir),
+            found=in_short(model),
+            expected="a member of the leaderboard, or None for what validation picked",
+            fix='model="logistic"',
+        )
     if not run_dir.is_dir():
         raise ConfigError("no such run", where=str(run_dir), fix="give the folder that `lineupiq train` printed")
     if not (run_dir / "status.json").exists():
         raise ConfigError("the run did not finish", where=str(run_dir), found="no status.json", fix="train again")
     status = load_json(run_dir / "status.json")
-    if not isinstance(status, dict) or "status" not in status or (status["status"] in ("done", "leak") and not (run_dir / "models").is_dir()):
-        raise IntegrityError("a run folder that is not whole", where=str(run_dir), expected="status.json with a status, and a folder models", fix="restore it, or train again")
+    if (
+        not isinstance(status, dict)
+        or "status" not in status
+        or (status["status"] in ("done", "leak") and not (run_dir / "models").is_dir())
+    ):
+        raise IntegrityError(
+            "a run folder that is not whole",
+            where=str(run_dir),
+            expected="status.json with a status, and a folder models",
+            fix="restore it, or train again",
+        )
     if status["status"] not in ("done", "leak"):
         raise ConfigError("the run did not finish", where=str(run_dir), found=status["status"])
     if status["status"] == "leak":
@@ -448,31 +570,44 @@ def check_same_source(
         return
     named = lambda columns: ", ".join(columns[:6]) + (f" and {len(columns) - 6} more" if len(columns) > 6 else "")  # noqa: E731
     other = panel.task != bundle.about.get("task", panel.task)
-    raise (ConfigError if other else DataError)(f"the run was trained on {trained}, and these rows are of {panel.name}{', with another task than the model' if other else ''}", where=str(where),
-                    found=f"{panel.name}: {panel.task}, with the columns {named(panel.columns)}" + (f"; without {named(gone)}" if gone else ""),
-                    expected=f"{trained}: {bundle.about.get('task', panel.task)}, with the columns {named([f.name for f in bundle.features])}",
-                    fix="give rows of the same source, or train on these")
+    raise (ConfigError if other else DataError)(
+        f"the run was trained on {trained}, and these rows are of {panel.name}{', with another task than the model' if other else ''}",
+        where=str(where),
+        found=f"{panel.name}: {panel.task}, with the columns {named(panel.columns)}" + (f"; without {named(gone)}" if gone else ""),
+        expected=f"{trained}: {bundle.about.get('task', panel.task)}, with the columns {named([f.name for f in bundle.features])}",
+        fix="give rows of the same source, or train on these",
+    )
 
 
 def predict_unseen(
     bundle: Bundle,  # a fitted model
     panel: Panel,  # of the same source, with upcoming rows
-    everything: bool = False,  # True: also rows whose label is known and rows of a table that were left open, but only later than the training
+    # True: also rows whose label is known and rows of a table that were left open, but only later than the training
+    everything: bool = False,
 ) -> pd.DataFrame:  # datetime, symbol, away where rows are games of a table, horizon, prediction, prob_…
     "Predictions of the rows that a model has not seen."
     later = panel.times > np.datetime64(bundle.about["trained_until"])
     if n := int((~panel.labelled & ~later).sum()):
         log.info("%d rows without a label are earlier than the training's end and are left out", n)
     rows = later & (everything | ~panel.labelled)
-    if "path" in panel.meta and not everything and (rows & panel.labelled.any()).any():  # of a table, not of a market whose symbols end when they like
+    # of a table, not of a market whose symbols end when they like
+    if "path" in panel.meta and not everything and (rows & panel.labelled.any()).any():
         open_ = rows & (panel.times <= panel.times[panel.labelled].max())
         rows &= ~open_
         if n := int(open_.sum()):
-            log.warning("%d row(s) without an outcome are no later than the last known one (%s) and are left out, as gaps of the past; everything=True (--all-later) predicts them too", n, str(panel.times[panel.labelled].max())[:10])
+            log.warning(
+                "%d row(s) without an outcome are no later than the last known one (%s) and are left out, as gaps of the past; "
+                "everything=True (--all-later) predicts them too",
+                n,
+                str(panel.times[panel.labelled].max())[:10],
+            )
     if EARLIER in panel.frame:  # bars of files that these follow are there to look back on
         rows &= ~panel.frame[EARLIER].to_numpy(dtype=bool)
     if not rows.any():
-        log.warning("nothing to predict: every row of this panel has its outcome already; everything=True (--all-later) predicts those that are later than the training")
+        log.warning(
+            "nothing to predict: every row of this panel has its outcome already; everything=True (--all-later) predicts those that are "
+            "later than the training"
+        )
     out = answered(bundle.predict(panel, np.flatnonzero(rows)))
     for place, (name, column) in enumerate(panel.shown.items(), list(out).index("datetime") + 1):
         out.insert(place, name, panel.frame[column].to_numpy()[rows])
@@ -499,21 +634,30 @@ def moment_of(
 ) -> np.datetime64:  # UTC
     "A date or a time as people write it."
     import re
+
     text = str(since).strip()
     if not re.match(r"\d{4}(-\d{2}(-\d{2}([T ].+)?)?)?$", text):
         raise ConfigError(f"{what} is not a time", where=f"{what}, --{what}", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00")
     try:
         when = pd.Timestamp(text)
     except ValueError:
-        raise ConfigError(f"{what} is not a time", where=f"{what}, --{what}", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00") from None
+        raise ConfigError(
+            f"{what} is not a time", where=f"{what}, --{what}", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00"
+        ) from None
     if not pd.Timestamp.min < when.tz_localize(None) < pd.Timestamp.max:
-        raise ConfigError(f"{what} is beyond the times that can be compared", where=f"{what}, --{what}", found=repr(text), expected=f"a time from {pd.Timestamp.min:%Y} to {pd.Timestamp.max:%Y}")
+        raise ConfigError(
+            f"{what} is beyond the times that can be compared",
+            where=f"{what}, --{what}",
+            found=repr(text),
+            expected=f"a time from {pd.Timestamp.min:%Y} to {pd.Timestamp.max:%Y}",
+        )
     return np.datetime64((when if when.tz is None else when.tz_convert("UTC").tz_localize(None)).as_unit("ns"))
 
 # %% ../../nbs/10_training/04_runs.ipynb #fcf026b9
 @dataclass
 class RunScores:
     "A run's model beside its rules on rows that are later than its training."
+
     name: str  # the model
     panel: Panel  # with the model's classes
     rows: np.ndarray  # positions that were scored
@@ -564,7 +708,12 @@ def ledger_of_run(
     if beside.exists():
         return beside
     from lineupiq.core.config import read_yaml
-    output = (read_yaml(Path(run_dir) / "config.yaml").get("settings") or {}).get("output") if (Path(run_dir) / "config.yaml").is_file() else None
+
+    output = (
+        (read_yaml(Path(run_dir) / "config.yaml").get("settings") or {}).get("output")
+        if (Path(run_dir) / "config.yaml").is_file()
+        else None
+    )
     trained = ledger_path(str(output)) if output else beside
     return trained if trained.exists() else beside
 
@@ -574,11 +723,19 @@ def _later_rows(panel: Panel, about: Record, since: str | np.datetime64) -> np.n
     after = np.datetime64(about["trained_until"])
     start = np.datetime64(about["tested_until"]) if since is None else moment_of(since)
     if since is not None and start <= after:
-        raise LeakError("rows that the model was trained on cannot evaluate it", found=f"since {since}, trained until {about['trained_until'][:19]}", fix="start later")
+        raise LeakError(
+            "rows that the model was trained on cannot evaluate it",
+            found=f"since {since}, trained until {about['trained_until'][:19]}",
+            fix="start later",
+        )
     rows = np.flatnonzero(panel.labelled & (panel.times > start if since is None else panel.times >= start) & (panel.times > after))
     if not len(rows):
-        raise DataError("no labelled rows later than the run", found=f"the panel ends {str(panel.times.max())[:19]}", expected=f"rows after {str(max(start, after))[:19]}",
-                        fix="wait for outcomes, or give since (--since) a time after the training")
+        raise DataError(
+            "no labelled rows later than the run",
+            found=f"the panel ends {str(panel.times.max())[:19]}",
+            expected=f"rows after {str(max(start, after))[:19]}",
+            fix="wait for outcomes, or give since (--since) a time after the training",
+        )
     return rows
 
 # %% ../../nbs/10_training/04_runs.ipynb #3af9bf63
@@ -589,8 +746,13 @@ def _known_classes(panel: Panel, rows: np.ndarray, bundle: Bundle) -> Panel:
     known, there = bundle.model.codec.classes, np.unique(panel.y[rows])
     added, missing = np.setdiff1d(there, known).tolist(), np.setdiff1d(known, there).tolist()
     if added:
-        raise DataError("labels that the training rows do not have", where=f"{len(rows)} rows to score", found=f"added: {added}, missing: {missing}", expected=str(known.tolist()),
-                        fix="retrain on rows with every class")
+        raise DataError(
+            "labels that the training rows do not have",
+            where=f"{len(rows)} rows to score",
+            found=f"added: {added}, missing: {missing}",
+            expected=str(known.tolist()),
+            fix="retrain on rows with every class",
+        )
     if missing and len(rows):
         log.warning("the rows to score lack the class(es) %s: the scores speak of the others", ", ".join(map(str, missing)))
     return replace(panel, class_labels=tuple(known.tolist()))

@@ -25,7 +25,21 @@ __all__ = ['PRELOAD', 'preload', 'Order', 'Signal', 'become_worker', 'end_now', 
            'worker_server', 'keep_server']
 
 # %% ../../nbs/10_training/01a_server.ipynb #d915797d
-PRELOAD = ("numpy", "pandas", "pyarrow.parquet", "lineupiq.training.worker", "lineupiq.classical", "lineupiq.boosting", "lineupiq.baselines", "pydantic", "safetensors.numpy", "scipy.stats", "sklearn.base", "sklearn.linear_model", "sklearn.ensemble")
+PRELOAD = (
+    "numpy",
+    "pandas",
+    "pyarrow.parquet",
+    "lineupiq.training.worker",
+    "lineupiq.classical",
+    "lineupiq.boosting",
+    "lineupiq.baselines",
+    "pydantic",
+    "safetensors.numpy",
+    "scipy.stats",
+    "sklearn.base",
+    "sklearn.linear_model",
+    "sklearn.ensemble",
+)
 
 
 def preload(
@@ -40,6 +54,7 @@ def preload(
 # %% ../../nbs/10_training/01a_server.ipynb #1f4a866b
 class Order(TypedDict):
     "A line of the owner's: a worker to begin."
+
     entry: str  # module:function
     argument: str  # of the function
     log: str  # file for what it prints
@@ -48,6 +63,7 @@ class Order(TypedDict):
 
 class Signal(TypedDict):
     "A line of the owner's: something for the worker that there is."
+
     signal: int  # its number
 
 
@@ -146,20 +162,30 @@ def can_fork() -> bool:
 # %% ../../nbs/10_training/01a_server.ipynb #26c54e93
 class WorkerServer:
     "A server of this process, and the one worker that it may have at a time."
-    def __init__(self,
+
+    def __init__(
+        self,
         env: dict[str, str],  # of the workers
     ):
         self.env, self.owner = env, os.getpid()
-        self.process = subprocess.Popen([sys.executable, "-P", "-c", f"from lineupiq.training.server import serve; serve({self.owner})"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, env=env, bufsize=0)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", f"from lineupiq.training.server import serve; serve({self.owner})"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=env,
+            bufsize=0,
+        )
 
-    def usable(self,
+    def usable(
+        self,
         env: dict[str, str],  # that a worker is to have
     ) -> bool:
         "True: a worker of this process, with this environment, can come from here."
         return self.owner == os.getpid() and self.env == env and self.process.poll() is None
 
-    def start(self,
+    def start(
+        self,
         entry: str,  # module:function
         argument: str,  # of the function
         log: Path,  # what the worker prints
@@ -173,7 +199,8 @@ class WorkerServer:
         except BrokenPipeError:  # it is gone; who waits will see it
             return
 
-    def wait(self,
+    def wait(
+        self,
         seconds: float | None = None,  # None: as long as it takes
     ) -> int | None:  # exit code, negative for a signal; None: not yet
         "Wait for the worker; it is answered in the moment that it ends."

@@ -59,6 +59,7 @@ def new_run_dir(
         path = Path(output) / (stem if n == 1 else f"{stem}_{n}")
         try:
             from lineupiq.core.files import disk_errors
+
             with disk_errors(path):
                 Path(output).mkdir(parents=True, exist_ok=True)
             path.mkdir()
@@ -67,7 +68,10 @@ def new_run_dir(
             continue
         except OSError as err:
             from lineupiq.base import EnvironmentFault
-            raise EnvironmentFault("cannot create the run folder", where=str(path), found=err.strerror or str(err), fix="choose another --output") from err
+
+            raise EnvironmentFault(
+                "cannot create the run folder", where=str(path), found=err.strerror or str(err), fix="choose another --output"
+            ) from err
     raise ConfigError("a thousand runs in one second", where=str(output))
 
 # %% ../../nbs/10_training/03_setup.ipynb #bbddc984
@@ -103,7 +107,11 @@ def check_metric(
         return
     found = get_metric(metric)
     if task not in found.tasks or found.needs not in ("labels", "point", "probabilities"):
-        raise ConfigError(f"the metric {found.name} does not fit the task '{task}'", found=f"it scores {' and '.join(found.tasks)} from {found.needs}", fix="leave --metric out for the default")
+        raise ConfigError(
+            f"the metric {found.name} does not fit the task '{task}'",
+            found=f"it scores {' and '.join(found.tasks)} from {found.needs}",
+            fix="leave --metric out for the default",
+        )
 
 # %% ../../nbs/10_training/03_setup.ipynb #0d119a26
 def spec_for(

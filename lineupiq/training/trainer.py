@@ -71,7 +71,9 @@ def _panel_container(panel: Panel, model_name: str, plan: SplitPlan) -> TimeSeri
             meta = panel.frame.iloc[rows][["time", "symbol"]].rename(columns={"time": "datetime"})
             parts["metadata"][split] = meta.assign(index=rows).reset_index(drop=True)
     symbols = panel.frame["symbol"].unique()
-    return TimeSeriesDataContainer(**parts, feature_names=maker.columns, symbol=str(symbols[0]) if len(symbols) == 1 else "all", horizon=panel.horizon)
+    return TimeSeriesDataContainer(
+        **parts, feature_names=maker.columns, symbol=str(symbols[0]) if len(symbols) == 1 else "all", horizon=panel.horizon
+    )
 
 # %% ../../nbs/10_training/06_trainer.ipynb #e4ce083d
 def task_of(
@@ -91,7 +93,8 @@ _OWN = ("symbol", "time", "label", "label_end", "weight", "segment", PARTS)
 
 
 def _known_after(frame: pd.DataFrame, horizon: int) -> pd.Series:
-    "When each label was known: `horizon` labelled rows of the symbol later, at its usual step beyond the last ones; NaT where there is no label."
+    """When each label was known: `horizon` labelled rows of the symbol later, at its usual step beyond the last ones; NaT where there is no
+    label."""
     rows = frame[frame["label"].notna()].sort_values("time", kind="stable")
     by = rows.groupby("symbol", sort=False)["time"]
     end, step = by.shift(-horizon), by.diff()
@@ -111,7 +114,12 @@ def _file_panel(data: TimeSeriesDataset) -> Panel:
     "The rows of split files, history included."
     config, runs = data.config, data.runs
     frame = pd.DataFrame(np.asarray(data.rows)[runs.position], columns=list(config.feature_columns)).assign(
-        time=data.meta["datetime"], symbol=data.meta["symbol"], label=data.labels, segment=runs.first[runs.position], **{PARTS: data.meta["split"]})
+        time=data.meta["datetime"],
+        symbol=data.meta["symbol"],
+        label=data.labels,
+        segment=runs.first[runs.position],
+        **{PARTS: data.meta["split"]},
+    )
     known = np.unique(data.labels[~np.isnan(data.labels)])
     return _parts_panel(frame, config.feature_columns, "binary" if len(known) == 2 else "multiclass", "files", config.horizon)
 
@@ -119,6 +127,7 @@ def _file_panel(data: TimeSeriesDataset) -> Panel:
 @dataclass(frozen=True)
 class _Rows:
     "Rows of a container side by side, and where those with labels stand."
+
     values: np.ndarray  # (M, F)
     run: np.ndarray  # (M,) rows of one number belong together
     at: dict[str, np.ndarray]  # part -> positions of its rows
@@ -145,7 +154,9 @@ def _labelled_rows(box: TimeSeriesDataContainer, rows: _Rows) -> pd.DataFrame:
     out = []
     for split, at in rows.at.items():
         meta, w = box.metadata.get(split), getattr(box, f"w_{split}")
-        part = pd.DataFrame({"position": at, "label": np.asarray(getattr(box, f"y_{split}")), "weight": 1.0 if w is None else np.asarray(w), PARTS: split})
+        part = pd.DataFrame(
+            {"position": at, "label": np.asarray(getattr(box, f"y_{split}")), "weight": 1.0 if w is None else np.asarray(w), PARTS: split}
+        )
         for column, name in (("datetime", "time"), ("symbol", "symbol")):
             if meta is not None and column in meta:
                 part[name] = meta[column].to_numpy() if meta[column].dtype.kind != "M" else meta[column].array
@@ -164,7 +175,9 @@ def _array_panel(box: TimeSeriesDataContainer) -> Panel:
     rows = _shared_rows(box)
     labelled = _labelled_rows(box, rows)
     if labelled["position"].duplicated().any():
-        raise LeakError("a row is there twice", found=f"{int(labelled['position'].duplicated().sum())} rows", expected="each row in one part")
+        raise LeakError(
+            "a row is there twice", found=f"{int(labelled['position'].duplicated().sum())} rows", expected="each row in one part"
+        )
     n, line = len(rows.values), np.full(len(rows.values), -1)
     line[labelled["position"]] = np.arange(len(labelled))
     ahead = np.minimum.accumulate(np.where(line >= 0, np.arange(n), n)[::-1])[::-1]  # the next row with a label
@@ -174,7 +187,13 @@ def _array_panel(box: TimeSeriesDataContainer) -> Panel:
     gap = ahead[keep] - keep  # a row of the past stands just before the row that looks at it
     about["time"] = about["time"] - pd.to_timedelta(gap, unit="ns")
     frame = pd.DataFrame(rows.values[keep], columns=box.feature_names).assign(
-        time=about["time"], symbol=about["symbol"], label=about["label"].astype(np.float64).where(gap == 0), weight=about["weight"], segment=rows.run[keep], **{PARTS: about[PARTS]})
+        time=about["time"],
+        symbol=about["symbol"],
+        label=about["label"].astype(np.float64).where(gap == 0),
+        weight=about["weight"],
+        segment=rows.run[keep],
+        **{PARTS: about[PARTS]},
+    )
     return _parts_panel(frame, box.feature_names, task_of(box), "arrays", box.horizon)
 
 # %% ../../nbs/10_training/06_trainer.ipynb #fdf851ed
@@ -200,12 +219,15 @@ def parts_of(
 # %% ../../nbs/10_training/06_trainer.ipynb #0b5e48f4
 class ModelEvaluator:
     "Scores of a fitted model on a split."
-    def __init__(self,
+
+    def __init__(
+        self,
         model: BaseModel,  # fitted
     ):
         self.model = model
 
-    def evaluate(self,
+    def evaluate(
+        self,
         X: Any,  # (N, F) or (N, T, F)
         y: np.ndarray,  # (N,)
         meta: pd.DataFrame | None = None,  # datetime, symbol
@@ -228,7 +250,9 @@ def tracker_ready(
 ) -> bool:
     "True: the run will be told to a tracker."
     from importlib import import_module
-    return wants_tracker(wanted) and import_module("lineupiq.tracking.tracker").tracking_uri() is not None  # an address that cannot be right is said here
+
+    # an address that cannot be right is said here
+    return wants_tracker(wanted) and import_module("lineupiq.tracking.tracker").tracking_uri() is not None
 
 
 def tell_tracker(
@@ -237,6 +261,7 @@ def tell_tracker(
 ) -> None:
     "Tell the tracker of a run; one that does not answer never fails a training."
     from importlib import import_module
+
     spool, tracker = import_module("lineupiq.tracking.spool"), import_module("lineupiq.tracking.tracker")
     tracker.track(spool.tracked_run(run_dir), experiment)
 
@@ -250,11 +275,15 @@ def _with_dataset(data: Data, section: dict[str, Any], where: str) -> tuple[Data
         return data, length, data.exclude_neutrals
     for key in ("use_memmap", "label_column"):
         if section.get(key):
-            raise ConfigError(f"dataset.{key} is for split files", where=where, found=type(data).__name__, fix="leave it out, or give a DatasetConfig")
+            raise ConfigError(
+                f"dataset.{key} is for split files", where=where, found=type(data).__name__, fix="leave it out, or give a DatasetConfig"
+            )
     if (symbols := section.get("include_symbols")) and isinstance(data, Panel):
         data = data.take(data.frame["symbol"].isin(symbols).to_numpy())
     elif symbols and not {data.symbol} <= set(symbols):
-        raise ConfigError("dataset.include_symbols leaves nothing of the container", where=where, found=data.symbol, expected=", ".join(symbols))
+        raise ConfigError(
+            "dataset.include_symbols leaves nothing of the container", where=where, found=data.symbol, expected=", ".join(symbols)
+        )
     return data, length, neutrals
 
 
@@ -265,14 +294,27 @@ def _history(data: Data, cls: type[BaseModel], asked: int | None) -> int | None:
     if isinstance(data, Panel):
         return asked
     own = data.sequence_length if isinstance(data, DatasetConfig) else data.X_train.shape[1] if data.X_train.ndim == 3 else 1
-    if asked and asked > own and isinstance(data, TimeSeriesDataContainer) and data.X_train.ndim == 3 and not isinstance(data.X_train, Windows):
-        raise ConfigError("seq_len does not fit the container", found=str(asked), expected=f"at most {own}, the length of its windows", fix="make the container with this length")
+    if (
+        asked
+        and asked > own
+        and isinstance(data, TimeSeriesDataContainer)
+        and data.X_train.ndim == 3
+        and not isinstance(data.X_train, Windows)
+    ):
+        raise ConfigError(
+            "seq_len does not fit the container",
+            found=str(asked),
+            expected=f"at most {own}, the length of its windows",
+            fix="make the container with this length",
+        )
     return asked or own
 
 # %% ../../nbs/10_training/06_trainer.ipynb #3acabf82
 class Trainer:
     "prepare_data → build_model → train → evaluate, into a run folder."
-    def __init__(self,
+
+    def __init__(
+        self,
         model_name: str,  # short or full
         model_config: dict | str | Path | None = None,  # parameters, or a model's YAML, whose section `dataset` is honoured
         dataset_config: Data | None = None,  # split files, a panel, or arrays
@@ -291,18 +333,36 @@ class Trainer:
             where = str(model_config)
             model_config, section = model_params(read_yaml(model_config), where)
         if model_config is not None and not isinstance(model_config, Mapping):
-            raise ConfigError("model_config is neither parameters nor a file", found=type(model_config).__name__, expected="a mapping such as {'max_depth': 4}, or the path of a model's YAML")
+            raise ConfigError(
+                "model_config is neither parameters nor a file",
+                found=type(model_config).__name__,
+                expected="a mapping such as {'max_depth': 4}, or the path of a model's YAML",
+            )
         if isinstance(acknowledged, str):
             acknowledged = (acknowledged,)
         if dataset_config is None:
             raise ConfigError("dataset_config is missing", expected="a DatasetConfig, a Panel or a TimeSeriesDataContainer")
         if not isinstance(dataset_config, Data):
-            raise ModelTypeError("data is neither a DatasetConfig, a Panel nor a TimeSeriesDataContainer", found=type(dataset_config).__name__)
+            raise ModelTypeError(
+                "data is neither a DatasetConfig, a Panel nor a TimeSeriesDataContainer", found=type(dataset_config).__name__
+            )
         self.dataset_config, length, neutrals = _with_dataset(dataset_config, section, where)
         arrays = isinstance(dataset_config, TimeSeriesDataContainer) and not hasattr(dataset_config.X_train, "columns")
-        self.model_name, self.model_config = self.entry.name, {"random_seed": seed, **({"allow_positional": True} if arrays else {}), **(model_config or {})}  # whoever trains on arrays asks about arrays
+        # whoever trains on arrays asks about arrays
+        self.model_name, self.model_config = (
+            self.entry.name,
+            {"random_seed": seed, **({"allow_positional": True} if arrays else {}), **(model_config or {})},
+        )
         self.seq_len = _history(self.dataset_config, registry().get_model(model_name), seq_len or length)
-        self.settings = TrainSettings(output=output_dir, isolate=False, refit=False, exclude_neutrals=neutrals, seq_len=self.seq_len, acknowledged=tuple(acknowledged), seed=seed)
+        self.settings = TrainSettings(
+            output=output_dir,
+            isolate=False,
+            refit=False,
+            exclude_neutrals=neutrals,
+            seq_len=self.seq_len,
+            acknowledged=tuple(acknowledged),
+            seed=seed,
+        )
         self.experiment_name, self.plan, self.callbacks, self.seed = experiment_name, plan, list(callbacks), seed
         self.tracked = tracker_ready(use_mlflow) and not any(isinstance(c, TrackingCallback) for c in self.callbacks)
         self.run_dir, self.started = new_run_dir(output_dir, self.entry.name), datetime.now(timezone.utc)
@@ -340,20 +400,25 @@ def prepare_data(self: Trainer) -> TimeSeriesDataContainer:
 def build_model(self: Trainer) -> BaseModel:
     "Check everything that can be refused, and build the model for the rows."
     self._need(self.dataset, "prepare_data", "build_model")
-    self._specs, self.folds, self._skipped = prepare_set(self.panel, [self.model_name], self.plan, {self.model_name: self.model_config}, self.settings)
+    self._specs, self.folds, self._skipped = prepare_set(
+        self.panel, [self.model_name], self.plan, {self.model_name: self.model_config}, self.settings
+    )
     self.model = self._specs[self.model_name].build(self.panel, list(self.dataset.feature_names))
     return self.model
 
 # %% ../../nbs/10_training/06_trainer.ipynb #4aa9630b
 @patch
-def train(self: Trainer,
+def train(
+    self: Trainer,
     callbacks: Sequence[Callback] | None = None,  # besides those of the constructor
 ) -> TrainingMetrics:
     "Fit on the training rows, stop on the validation rows, save the model; the rules are fitted beside it."
     self._need(self.model, "build_model", "train")
     watching = CallbackList([*self.callbacks, *(callbacks or [])])
     watching.on_train_begin(self.model)
-    self._runs = fit_set(self.run_dir, self.panel, self.folds, self._specs, self.settings, self.plan, self._skipped, watch=watching.callbacks)
+    self._runs = fit_set(
+        self.run_dir, self.panel, self.folds, self._specs, self.settings, self.plan, self._skipped, watch=watching.callbacks
+    )
     self.model = load_bundle(self.model_path).model
     self.metrics = self.model.metrics
     watching.on_train_end(self.model, self.metrics)
@@ -367,10 +432,12 @@ def _numbers_and_tables(split: str, found: dict[str, Any]) -> dict[str, dict[str
 
 
 @patch
-def evaluate(self: Trainer) -> dict[str, Any]:  # val_metrics, test_metrics (numbers), val_tables, test_tables, leaderboard, verdict, looks, findings, …
+def evaluate(self: Trainer) -> dict[str, Any]:  # val_metrics, test_metrics, val_tables, test_tables, leaderboard, verdict, looks, findings
     "Score validation and test rows, once: intervals, rules, ledger, alarm, report; a leak suspected is raised when everything is written."
     if not self._runs:
-        raise StepOrderError("Model not trained. Call train() first.", found="evaluate()", expected="prepare_data → build_model → train → evaluate")
+        raise StepOrderError(
+            "Model not trained. Call train() first.", found="evaluate()", expected="prepare_data → build_model → train → evaluate"
+        )
     if self._results is None:
         try:
             self.result = score_set(self.run_dir, self.panel, self.folds, self._runs, self.settings, self._skipped)
@@ -378,7 +445,12 @@ def evaluate(self: Trainer) -> dict[str, Any]:  # val_metrics, test_metrics (num
             self._end(err)
             raise
         frame = self._runs[self.model_name].predictions
-        self._results = {"run_dir": str(self.run_dir), **_numbers_and_tables("val", scores_of(self.panel, frame, "val")), **_numbers_and_tables("test", scores_of(self.panel, frame, "test")), **self.result.record()}
+        self._results = {
+            "run_dir": str(self.run_dir),
+            **_numbers_and_tables("val", scores_of(self.panel, frame, "val")),
+            **_numbers_and_tables("test", scores_of(self.panel, frame, "test")),
+            **self.result.record(),
+        }
         self._end()
     return self._results
 

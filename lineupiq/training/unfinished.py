@@ -45,12 +45,21 @@ def write_setup(
 ) -> None:
     "Write a run's request down before it starts; a run that goes on has it already."
     import yaml
+
     if (run_dir / "config.yaml").exists():
         return
     own = str(run_dir / "checkpoints")
-    setup = {"data": how.config, "split": asdict(plan), "settings": {k: v for k, v in asdict(how).items() if k not in ("config", "request", "keep_work")},
-             "models": {n: s.build(panel, ["x"]).config.to_dict() for n, s in specs.items()}, "panel": describe_panel(panel), "runtime": runtime_record(how.seed), "request": how.request,
-             "given": {n: {k: v for k, v in (s.config or {}).items() if (k, v) != ("checkpoint_dir", own)} for n, s in specs.items()}, "skipped": dict(skipped)}
+    setup = {
+        "data": how.config,
+        "split": asdict(plan),
+        "settings": {k: v for k, v in asdict(how).items() if k not in ("config", "request", "keep_work")},
+        "models": {n: s.build(panel, ["x"]).config.to_dict() for n, s in specs.items()},
+        "panel": describe_panel(panel),
+        "runtime": runtime_record(how.seed),
+        "request": how.request,
+        "given": {n: {k: v for k, v in (s.config or {}).items() if (k, v) != ("checkpoint_dir", own)} for n, s in specs.items()},
+        "skipped": dict(skipped),
+    }
     atomic_write(run_dir / "feature_names.txt", "\n".join(panel.columns) + "\n")
     text = yaml.safe_dump(plain(setup), sort_keys=False, allow_unicode=True)
     (run_dir / UNFINISHED).mkdir(exist_ok=True)
@@ -61,6 +70,7 @@ def write_setup(
 @dataclass(frozen=True)
 class Setup:
     "The request that a run wrote down before its first fit."
+
     data: Record  # where the rows came from
     split: SplitPlan
     settings: TrainSettings  # the output is the folder that the run stands in
@@ -77,19 +87,47 @@ def read_setup(
     "Read back the request that `write_setup` wrote."
     path = run_dir / "config.yaml"
     if not path.is_file():
-        raise ConfigError("the run was stopped before it had written down what it was asked for", where=str(run_dir), found="no config.yaml", fix="train again")
+        raise ConfigError(
+            "the run was stopped before it had written down what it was asked for",
+            where=str(run_dir),
+            found="no config.yaml",
+            fix="train again",
+        )
     seal = run_dir / UNFINISHED / "setup.sha256"
     if seal.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != seal.read_text().strip():
-        raise IntegrityError("a run's config.yaml is not as the run wrote it", where=str(path), fix="restore it, or train again with what you want to be different")
+        raise IntegrityError(
+            "a run's config.yaml is not as the run wrote it",
+            where=str(path),
+            fix="restore it, or train again with what you want to be different",
+        )
     found = read_yaml(path)
     if "given" not in found:
-        raise ConfigError("the run did not write down how it can go on", where=str(path), found=f"sections {', '.join(found)}", expected="a section given", fix="train again")
+        raise ConfigError(
+            "the run did not write down how it can go on",
+            where=str(path),
+            found=f"sections {', '.join(found)}",
+            expected="a section given",
+            fix="train again",
+        )
     tuples = lambda part: {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}  # noqa: E731
     try:
-        settings = TrainSettings(**tuples(found["settings"]) | {"output": run_dir.parent, "config": found["data"], "request": found["request"]})
-        return Setup(found["data"], SplitPlan(**tuples(found["split"])), settings, found["given"], found["skipped"], found["request"], found["panel"]["digest"], found["runtime"])
+        settings = TrainSettings(
+            **tuples(found["settings"]) | {"output": run_dir.parent, "config": found["data"], "request": found["request"]}
+        )
+        return Setup(
+            found["data"],
+            SplitPlan(**tuples(found["split"])),
+            settings,
+            found["given"],
+            found["skipped"],
+            found["request"],
+            found["panel"]["digest"],
+            found["runtime"],
+        )
     except (KeyError, TypeError) as err:
-        raise IntegrityError("a run's config.yaml that cannot be gone on with", where=str(path), found=str(err)[:200], fix="restore it, or train again") from err
+        raise IntegrityError(
+            "a run's config.yaml that cannot be gone on with", where=str(path), found=str(err)[:200], fix="restore it, or train again"
+        ) from err
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #dc8048bb
 def check_same_rows(
@@ -100,8 +138,13 @@ def check_same_rows(
     "Refuse to go on with other rows than those that a run began with."
     now = describe_panel(panel)
     if now["digest"] != setup.digest:
-        raise DataError("the data have changed since the run began", where=str(run_dir), found=f"digest {now['digest']}: {now['rows']} rows to {now['to']}", expected=f"digest {setup.digest}",
-                        fix="put the data back as they were, or train again")
+        raise DataError(
+            "the data have changed since the run began",
+            where=str(run_dir),
+            found=f"digest {now['digest']}: {now['rows']} rows to {now['to']}",
+            expected=f"digest {setup.digest}",
+            fix="put the data back as they were, or train again",
+        )
 
 
 def other_libraries(
@@ -109,7 +152,11 @@ def other_libraries(
 ) -> list[str]:  # "numpy 2.3.1 → 2.4.0"; empty where nothing differs
     "The libraries whose versions are not those with which a run began."
     now = runtime_record()
-    pairs = {"python": (then.get("python"), now["python"]), "threads": (then.get("threads"), now["threads"]), **{k: (v, now["versions"].get(k)) for k, v in then.get("versions", {}).items()}}
+    pairs = {
+        "python": (then.get("python"), now["python"]),
+        "threads": (then.get("threads"), now["threads"]),
+        **{k: (v, now["versions"].get(k)) for k, v in then.get("versions", {}).items()},
+    }
     return [f"{k} {a} → {b}" for k, (a, b) in pairs.items() if a != b]
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #6cf824d2
@@ -117,7 +164,10 @@ def one_process(
     run_dir: Path,  # of the run
 ) -> AbstractContextManager[None]:
     "A run belongs to one process at a time."
-    return one_at_a_time(run_dir / UNFINISHED / "lock", f"the run {run_dir.name} is under way in another process", "wait for it, or stop it", 2.0)  # a worker notices within a second that its run has gone
+    # a worker notices within a second that its run has gone
+    return one_at_a_time(
+        run_dir / UNFINISHED / "lock", f"the run {run_dir.name} is under way in another process", "wait for it, or stop it", 2.0
+    )
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #e83cabc0
 def keep_result(
@@ -197,8 +247,12 @@ def find_run(
         if found.is_dir():
             return found.resolve() if found.name in ("", "..") else found
     there = sorted(p.name for p in place.iterdir() if p.is_dir() and not p.name.startswith(".")) if place.is_dir() else []
-    raise ConfigError(f"no such run '{run}'{did_you_mean(str(run), there)}", where=str(place), expected=", ".join(there[-5:]) or "the folder that `lineupiq train` printed",
-                      fix="give the run's folder, or its id with the --output that it was trained with")
+    raise ConfigError(
+        f"no such run '{run}'{did_you_mean(str(run), there)}",
+        where=str(place),
+        expected=", ".join(there[-5:]) or "the folder that `lineupiq train` printed",
+        fix="give the run's folder, or its id with the --output that it was trained with",
+    )
 
 
 def run_end(

@@ -55,7 +55,10 @@ def write_job(
     for i, f in enumerate(folds):
         arrays |= {f"{i}_train": f.train, f"{i}_test": f.test, **({} if f.val is None else {f"{i}_val": f.val})}
     np.savez(folder / "folds.npz", **arrays)
-    dump_json([{"number": f.number, "span": [str(s) for s in f.span], "purged": f.purged, "embargoed": f.embargoed} for f in folds], folder / "folds.json")
+    dump_json(
+        [{"number": f.number, "span": [str(s) for s in f.span], "purged": f.purged, "embargoed": f.embargoed} for f in folds],
+        folder / "folds.json",
+    )
     return folder
 
 # %% ../../nbs/10_training/02_worker.ipynb #2d66ba56
@@ -65,12 +68,28 @@ def read_job(
     "Read back the rows and folds that `write_job` wrote."
     folder = Path(folder)
     with np.load(folder / "folds.npz", allow_pickle=False) as a:
-        folds = [Fold(a[f"{i}_train"], a[f"{i}_test"], a[f"{i}_val"] if f"{i}_val" in a else None, m["number"], tuple(m["span"]), m["purged"], m["embargoed"])
-                 for i, m in enumerate(load_json(folder / "folds.json"))]
+        folds = [
+            Fold(
+                a[f"{i}_train"],
+                a[f"{i}_test"],
+                a[f"{i}_val"] if f"{i}_val" in a else None,
+                m["number"],
+                tuple(m["span"]),
+                m["purged"],
+                m["embargoed"],
+            )
+            for i, m in enumerate(load_json(folder / "folds.json"))
+        ]
     about = load_json(folder / "panel.json")
     features, log = [Feature(**f) for f in about.pop("features")], folder / "log.arrow"
     labels = about.pop("class_labels")
-    return Panel(map_rows(folder / "rows.arrow"), features, **about, class_labels=None if labels is None else tuple(labels), log=map_rows(log) if log.exists() else None), folds
+    return Panel(
+        map_rows(folder / "rows.arrow"),
+        features,
+        **about,
+        class_labels=None if labels is None else tuple(labels),
+        log=map_rows(log) if log.exists() else None,
+    ), folds
 
 # %% ../../nbs/10_training/02_worker.ipynb #5daaefe3
 def peak_memory() -> int:  # MB
@@ -79,6 +98,7 @@ def peak_memory() -> int:  # MB
     if status.exists():  # Linux: the rusage of a child would begin with what its parent held
         return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
     import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024**2 if sys.platform == "darwin" else 1024)
 
 # %% ../../nbs/10_training/02_worker.ipynb #06ea90d5
@@ -93,12 +113,15 @@ def die_with(
         while os.getppid() == parent:
             time.sleep(every)
         os._exit(143)
+
     threading.Thread(target=watch, daemon=True).start()
 
 # %% ../../nbs/10_training/02_worker.ipynb #167e8aa4
 class ProgressFile(Callback):
     "Writes where a training is into a file that another process reads."
-    def __init__(self,
+
+    def __init__(
+        self,
         path: Path,  # the file
     ):
         self.path, self.about, self.began = path, {"fit": 0}, time.perf_counter()
@@ -109,7 +132,11 @@ class ProgressFile(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float], save: Callable[[Path], None] = None) -> bool:
         "Replace the file's one line."
-        facts = self.about | {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.began, 1), **{k: float(v) for k, v in logs.items() if k.endswith("_loss")}}
+        facts = self.about | {
+            "epoch": epoch + 1,
+            "seconds": round(time.perf_counter() - self.began, 1),
+            **{k: float(v) for k, v in logs.items() if k.endswith("_loss")},
+        }
         temp = self.path.with_suffix(".tmp")
         temp.write_text(json.dumps(facts))
         temp.replace(self.path)
@@ -132,8 +159,17 @@ def write_result(
 ) -> None:
     "Keep what a model did, but for its bundle, which has a place of its own."
     run.predictions.to_parquet(out.with_suffix(".parquet"), index=False)
-    dump_json({"folds": run.folds, "importance": None if run.importance is None else run.importance.to_dict("list"), "history": run.history,
-               "seconds": run.seconds, "peak_mb": run.peak_mb, "remarks": run.remarks}, out)
+    dump_json(
+        {
+            "folds": run.folds,
+            "importance": None if run.importance is None else run.importance.to_dict("list"),
+            "history": run.history,
+            "seconds": run.seconds,
+            "peak_mb": run.peak_mb,
+            "remarks": run.remarks,
+        },
+        out,
+    )
 
 
 def read_result(
@@ -149,7 +185,17 @@ def read_result(
 
 def _result_of(name: str, found: dict[str, Any], out: Path, bundle: Path) -> ModelRun:
     importance = None if found["importance"] is None else pd.DataFrame(found["importance"])
-    return ModelRun(name, load_rows(out.with_suffix(".parquet")), found["folds"], importance, found["history"], bundle, found["seconds"], found["peak_mb"], found["remarks"])
+    return ModelRun(
+        name,
+        load_rows(out.with_suffix(".parquet")),
+        found["folds"],
+        importance,
+        found["history"],
+        bundle,
+        found["seconds"],
+        found["peak_mb"],
+        found["remarks"],
+    )
 
 # %% ../../nbs/10_training/02_worker.ipynb #cf025d19
 def worker_main(
@@ -167,7 +213,15 @@ def worker_main(
             spec, told = ModelSpec(member["model"], member["config"]), ProgressFile(out.with_suffix(".progress"))
             long = takes_long(spec)
             with _divided(todo["place"], panel_file):
-                run = run_model(panel, folds, spec, member["bundle"], FitSettings(**todo["how"]), callback=told.step if long else None, watch=[told] if long else ())
+                run = run_model(
+                    panel,
+                    folds,
+                    spec,
+                    member["bundle"],
+                    FitSettings(**todo["how"]),
+                    callback=told.step if long else None,
+                    watch=[told] if long else (),
+                )
             write_result(replace(run, peak_mb=peak_memory()), out)
         except LineupIQError as err:
             dump_json({"error": type(err).__name__, "parts": [err.what, err.where, err.found, err.expected, err.fix]}, out)
@@ -191,7 +245,8 @@ def takes_long(
 # %% ../../nbs/10_training/02_worker.ipynb #86444afe
 def worker_environment() -> dict[str, str]:
     "The environment of a worker: as here, but its idle threads soon sleep."
-    # LightGBM on 15,000 × 90, two threads, two cores, seconds alone and beside another: sleep at once 2.2 and 2.0, GNU's own 300,000 turns .9 and 18.9, 500 turns 1.0 and 2.6
+    # LightGBM on 15,000 × 90, two threads, two cores, seconds alone and beside another: sleep at once 2.2 and 2.0, GNU's own 300,000 turns
+    # .9 and 18.9, 500 turns 1.0 and 2.6
     own = {} if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ) else {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "500"}
     return {**own, **os.environ, "PYTHONWARNINGS": "ignore"}
 
@@ -224,8 +279,21 @@ def run_together(
     for out in outs:
         out.unlink(missing_ok=True)
     log.write_bytes(b"")
-    todo = {"data": str(data), "only": only, "place": None if place is None else asdict(place), "how": {f.name: getattr(how, f.name) for f in fields(FitSettings)},
-            "models": [{"model": f"{spec.cls.family}:{spec.cls.name}", "config": spec.config or {}, "out": str(out), "bundle": str(Path(path).resolve())} for (spec, path), out in zip(members, outs, strict=True)]}
+    todo = {
+        "data": str(data),
+        "only": only,
+        "place": None if place is None else asdict(place),
+        "how": {f.name: getattr(how, f.name) for f in fields(FitSettings)},
+        "models": [
+            {
+                "model": f"{spec.cls.family}:{spec.cls.name}",
+                "config": spec.config or {},
+                "out": str(out),
+                "bundle": str(Path(path).resolve()),
+            }
+            for (spec, path), out in zip(members, outs, strict=True)
+        ],
+    }
     with worker_server(worker_environment) as server:
         worker = ForkedWorker(server) if server else FreshWorker()
         job.write_text(json.dumps(todo | {"parent": worker.parent}))
@@ -243,19 +311,23 @@ ENTRY = "lineupiq.training.worker:worker_main"
 
 class ForkedWorker:
     "A worker that is a copy of the server."
-    def __init__(self,
+
+    def __init__(
+        self,
         server: WorkerServer,  # of this thread
     ):
         self.server, self.parent = server, server.process.pid
 
-    def start(self,
+    def start(
+        self,
         job: Path,  # the job's file
         log: Path,  # what it prints
     ) -> None:
         "Begin the worker on its job."
         self.server.start(ENTRY, str(job), log)
 
-    def wait(self,
+    def wait(
+        self,
         seconds: float | None,  # None: as long as it takes
     ) -> int | None:  # exit code; None: not yet
         "Wait until the worker ends, or so many seconds."
@@ -268,20 +340,28 @@ class ForkedWorker:
 
 class FreshWorker:
     "A worker that is an interpreter of its own."
+
     def __init__(self):
         self.parent, self.process = os.getpid(), None
 
-    def start(self,
+    def start(
+        self,
         job: Path,  # the job's file
         log: Path,  # what it prints
     ) -> None:
         "Begin the worker on its job."
         module, function = ENTRY.split(":")
-        code = f"import sys; from {module} import {function}; {function}(sys.argv[1]); from lineupiq.training.server import end_now; end_now(0)"
+        code = (
+            f"import sys; from {module} import {function}; {function}(sys.argv[1]); from lineupiq.training.server import end_now; "
+            "end_now(0)"
+        )
         with open(log, "wb") as sink:
-            self.process = subprocess.Popen([sys.executable, "-P", "-c", code, str(job)], stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, env=worker_environment())
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-c", code, str(job)], stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, env=worker_environment()
+            )
 
-    def wait(self,
+    def wait(
+        self,
         seconds: float | None,  # None: as long as it takes
     ) -> int | None:  # exit code; None: not yet
         "Wait until the worker ends, or so many seconds."
@@ -317,6 +397,7 @@ def _collect(spec: ModelSpec, out: Path, log: Path, code: int, bundle: Path) -> 
         raise JobError(f"the worker of {spec.name} ended without a result", where=str(log), found=f"{what}\n{tail}", fix=hint)
     if "error" in (result := load_json(out)):
         import lineupiq.base as base
+
         raise getattr(base, result["error"], LineupIQError)(*result["parts"])
     return read_result(spec.cls.name, out, bundle)
 

@@ -38,6 +38,7 @@ ONE_ERROR = 0.6827  # level of an interval of one standard error to each side
 @dataclass(frozen=True)
 class Comparison:
     "Two sets of settings on the same folds."
+
     score: float  # of the new ones, mean of the folds
     incumbent: float  # of the old ones
     skill: Interval  # of the new over the old; positive is better
@@ -69,8 +70,16 @@ def compare_settings(
     found = skill_interval(metric, y, forecast, _joined(theirs)[2], units["times"], classes=objective.panel.classes, how=how)
     a, b = (float(np.mean([s.score for s in side])) for side in (ours, theirs))
     better = bool(found.low is not None and found.low > 0 and metric.better(a, b))
-    span = f"skill {found.score:.3g}, " + (f"{found.low:.3g} to {found.high:.3g} within one standard error" if found.low is not None else found.reason)
-    return Comparison(a, b, found, better, f"{metric.name} {a:.6g} against {b:.6g}: {span}; {'better' if better else 'not better by more than one standard error'}")
+    span = f"skill {found.score:.3g}, " + (
+        f"{found.low:.3g} to {found.high:.3g} within one standard error" if found.low is not None else found.reason
+    )
+    return Comparison(
+        a,
+        b,
+        found,
+        better,
+        f"{metric.name} {a:.6g} against {b:.6g}: {span}; {'better' if better else 'not better by more than one standard error'}",
+    )
 
 # %% ../../nbs/09_tuning/06_best_settings.ipynb #7fc8d7aa
 BEST_FILE = "best_hyperparameters.json"
@@ -98,7 +107,11 @@ def read_best(
         raise IntegrityError("not a file of best settings", where=str(path), expected="format 1 with entries, as `lineupiq tune` writes it")
     problems = [f"{key}: {wrong}" for key, entry in data["entries"].items() if (wrong := _entry_problem(key, entry))]
     if problems:
-        raise IntegrityError("a file of best settings with damaged entries:\n" + "\n".join(f"  - {p}" for p in problems), where=str(path), fix="remove them, or move the file away and run lineupiq tune again")
+        raise IntegrityError(
+            "a file of best settings with damaged entries:\n" + "\n".join(f"  - {p}" for p in problems),
+            where=str(path),
+            fix="remove them, or move the file away and run lineupiq tune again",
+        )
     return data["entries"]
 
 
@@ -120,13 +133,23 @@ def load_best(
 ) -> dict[str, Any]:  # configuration to train with
     "The best settings for some data and model, checked against the model's configuration as it is today."
     from lineupiq.registry import registry
+
     entries = read_best(path)
     if key not in entries:
-        raise ConfigError(f"no best settings for {key}{did_you_mean(key, entries)}", where=str(path), expected=", ".join(sorted(entries)) or "a file that `lineupiq tune` has written", fix="run lineupiq tune for this data and model")
+        raise ConfigError(
+            f"no best settings for {key}{did_you_mean(key, entries)}",
+            where=str(path),
+            expected=", ".join(sorted(entries)) or "a file that `lineupiq tune` has written",
+            fix="run lineupiq tune for this data and model",
+        )
     config = entries[key]["config"]
     cls = registry().get_model(entries[key].get("model") or key.rpartition("/")[2])
     if problems := config_problems(cls.Config, config):
-        raise ConfigError("best settings that the model refuses:\n" + "\n".join(f"  - {p}" for p in problems), where=f"{path}: {key}", fix="run lineupiq tune again, or remove the entry")
+        raise ConfigError(
+            "best settings that the model refuses:\n" + "\n".join(f"  - {p}" for p in problems),
+            where=f"{path}: {key}",
+            fix="run lineupiq tune again, or remove the entry",
+        )
     return dict(config)
 
 # %% ../../nbs/09_tuning/06_best_settings.ipynb #5c6eb49c
@@ -134,8 +157,10 @@ def update_best(
     result: TuningResult,  # of `tune_model`
     path: Path | str,  # the file
 ) -> tuple[bool, Comparison]:  # (whether the entry was replaced, the comparison)
-    "Replace the entry of this data and model if the search found something better; say which and why. Where none stood there, the settings that won the comparison are written."
+    """Replace the entry of this data and model if the search found something better; say which and why. Where none stood there, the
+    settings that won the comparison are written."""
     from filelock import FileLock
+
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     objective, key = result.objective, best_key(result.objective.panel, result.model)
@@ -159,12 +184,30 @@ def _untuned(result: TuningResult) -> str:
 def _entry(result: TuningResult, found: Comparison, over: str) -> dict[str, Any]:
     "What is written of a search, or of the settings that it did not beat."
     panel = result.objective.panel
-    chosen = {"settings": "of the search", "params": result.record()["params"], "config": result.config, "score": result.score, "fold_scores": result.fold_scores, "replaced": over}
+    chosen = {
+        "settings": "of the search",
+        "params": result.record()["params"],
+        "config": result.config,
+        "score": result.score,
+        "fold_scores": result.fold_scores,
+        "replaced": over,
+    }
     if not found.better:
         chosen = {"settings": _untuned(result), "params": {}, "config": dict(result.objective.config), "score": found.incumbent}
-    return {"model": result.model, "data": panel.name, "horizon": panel.horizon, **{k: panel.meta[k] for k in ("position", "target") if panel.meta.get(k)}, **chosen,
-            "metric": result.metric, "direction": result.direction, "trials": result.counts, "comparison": found.record(), "data_digest": result.objective.identity()["data"], "study": result.study.study_name,
-            "updated": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    return {
+        "model": result.model,
+        "data": panel.name,
+        "horizon": panel.horizon,
+        **{k: panel.meta[k] for k in ("position", "target") if panel.meta.get(k)},
+        **chosen,
+        "metric": result.metric,
+        "direction": result.direction,
+        "trials": result.counts,
+        "comparison": found.record(),
+        "data_digest": result.objective.identity()["data"],
+        "study": result.study.study_name,
+        "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
 
 # %% ../../nbs/09_tuning/06_best_settings.ipynb #66c84485
 def param_importance(
@@ -174,13 +217,19 @@ def param_importance(
     import warnings
 
     import optuna
+
     values = [t.value for t in result.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
     if len(values) < 4 or np.ptp(values) == 0:
         return {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return {k: float(v) for k, v in optuna.importance.get_param_importances(result.study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)).items()}
+            return {
+                k: float(v)
+                for k, v in optuna.importance.get_param_importances(
+                    result.study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+                ).items()
+            }
     except (ValueError, RuntimeError):
         return {}
 
@@ -203,15 +252,28 @@ def plot_parallel(
     "Finished trials as lines through their parameters, the best ones dark."
     import matplotlib
     import pandas as pd
+
     ax, t = ax or subplots(figsize=(8, 3.5)), result.trials
     done = t[t["state"] == "COMPLETE"].sort_values("score", ascending=result.direction == "maximize")
     names = [n for n in result.space if n in done]
     logs = {n for n in names if getattr(getattr(result.space, "params", {}).get(n), "log", False)}
-    number = lambda n: np.log10(done[n].astype(float)) if n in logs else done[n].astype(float) if pd.api.types.is_numeric_dtype(done[n]) else pd.Series(pd.factorize(done[n].astype(str), sort=True)[0], done.index, dtype=float)  # noqa: E731
+    number = lambda n: (
+        np.log10(done[n].astype(float))
+        if n in logs
+        else done[n].astype(float)
+        if pd.api.types.is_numeric_dtype(done[n])
+        else pd.Series(pd.factorize(done[n].astype(str), sort=True)[0], done.index, dtype=float)
+    )  # noqa: E731
     unit = {n: (v - v.min()) / (np.ptp(v) or 1) for n in names for v in [number(n)]}
     for place, row in enumerate(done.index):
-        ax.plot(range(len(names)), [unit[n][row] for n in names], color=matplotlib.colormaps["viridis"](1 - (place + 1) / len(done)), alpha=0.8)
-    ax.set_xticks(range(len(names)), [f"{n}\n{done[n].min():.3g}–{done[n].max():.3g}" if pd.api.types.is_numeric_dtype(done[n]) else n for n in names], fontsize=7)
+        ax.plot(
+            range(len(names)), [unit[n][row] for n in names], color=matplotlib.colormaps["viridis"](1 - (place + 1) / len(done)), alpha=0.8
+        )
+    ax.set_xticks(
+        range(len(names)),
+        [f"{n}\n{done[n].min():.3g}–{done[n].max():.3g}" if pd.api.types.is_numeric_dtype(done[n]) else n for n in names],
+        fontsize=7,
+    )
     ax.set(yticks=[], title="parameters of the finished trials, the best dark")
     return ax
 
@@ -239,6 +301,7 @@ def save_search(
 ) -> Path:  # the folder
     "Trials, result and plots as files."
     import io
+
     folder = Path(folder).expanduser()
     trials, sink = result.trials, io.BytesIO()
     for name in trials.columns[trials.dtypes.map(lambda d: d.kind not in "fiub" if isinstance(d, np.dtype) else True)]:

@@ -58,13 +58,16 @@ def _cut_of(panel: Panel, test: Sequence[Fold] | np.ndarray) -> tuple[np.datetim
     try:
         when = pd.Timestamp(test)
     except (TypeError, ValueError):
-        raise ConfigError("test is neither a time nor folds", found=repr(test)[:80], expected="the first test time, or the folds of a plan") from None
+        raise ConfigError(
+            "test is neither a time nor folds", found=repr(test)[:80], expected="the first test time, or the folds of a plan"
+        ) from None
     return (when if when.tzinfo is None else when.tz_convert("UTC").tz_localize(None)).to_datetime64().astype("datetime64[ns]"), None
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #73d20985
 def development_panel(
     panel: Panel,  # all rows
-    test: Sequence[Fold] | np.ndarray | None = None,  # the first test time, or the folds that will be tested on; None: every labelled row is for development
+    # the first test time, or the folds that will be tested on; None: every labelled row is for development
+    test: Sequence[Fold] | np.ndarray | None = None,
     embargo: Distance = "0D",  # distance in time between the last label and the first test row
 ) -> Development:
     "The rows that a search may see: those whose label was known before the first test row."
@@ -75,7 +78,9 @@ def development_panel(
     if first is not None:
         keep &= panel.times >= first
     if not keep.any():
-        raise DataError("no rows are left for a search", found=f"{len(panel)} rows, all of them at or after {cut}", fix="begin the test rows later")
+        raise DataError(
+            "no rows are left for a search", found=f"{len(panel)} rows, all of them at or after {cut}", fix="begin the test rows later"
+        )
     left = panel.take(keep)
     log = panel.log if panel.log is None or cut is None else _log_until(panel.log, cut)
     return Development(**{f.name: getattr(left, f.name) for f in fields(Panel)} | {"log": log})
@@ -93,6 +98,7 @@ def _log_until(log: pd.DataFrame, cut: np.datetime64) -> pd.DataFrame:
 @dataclass
 class FoldScore:
     "The score and the cost of a proposal on one fold."
+
     score: float
     seconds: float
     rows: np.ndarray  # (n,) positions in the development panel
@@ -120,7 +126,9 @@ def coarse(
 # %% ../../nbs/09_tuning/02_objective.ipynb #f5927e59
 class KeptRows:
     "A maker that makes the same rows only once."
-    def __init__(self,
+
+    def __init__(
+        self,
         maker: RowInput,  # fitted on the fold's training rows
     ):
         self.maker, self._made, self._lock = maker, {}, threading.Lock()
@@ -130,7 +138,8 @@ class KeptRows:
         "The names of the model's inputs."
         return self.maker.columns
 
-    def rows(self,
+    def rows(
+        self,
         rows: np.ndarray,  # positions; the same array every time
         where: str = "the rows",  # for messages
     ) -> Any:
@@ -144,6 +153,7 @@ class KeptRows:
 @dataclass
 class _SharedSpec(ModelSpec):
     "Builds models that find what earlier fits on the same rows have kept."
+
     shared: dict | None = None
 
     def build(self, panel: Panel, columns: Sequence[str], changes: Mapping[str, Any] | None = None) -> BaseModel:
@@ -154,6 +164,7 @@ class _SharedSpec(ModelSpec):
 
 class _Stop(Callback):
     "Ends a fit within a round when its trial was given up."
+
     def __init__(self, flag: threading.Event):
         self.flag = flag
 
@@ -164,6 +175,7 @@ class _Stop(Callback):
 @dataclass
 class FoldRows:
     "One fold, prepared: which rows train, stop and test, their inputs, and what libraries keep of them."
+
     fold: Fold
     train: np.ndarray
     stop: np.ndarray | None  # rows to stop on, or, where rounds are read off, to report on; None: the number of rounds is fixed
@@ -187,7 +199,8 @@ class FoldRows:
     def maker(self, panel: Panel, spec: ModelSpec, seq_len: int | None) -> KeptRows:
         "The inputs of a model, made once where proposals cannot change them."
         kind = spec.cls.input_kind
-        key = (kind, (spec.config or {}).get("seq_len")) if kind in ("tabular", "window", "game") else None  # a rule's or an ensemble's inputs depend on its settings
+        # a rule's or an ensemble's inputs depend on its settings
+        key = (kind, (spec.config or {}).get("seq_len")) if kind in ("tabular", "window", "game") else None
         with self.lock:
             if key is None or key not in self.makers:
                 made = KeptRows(RowMaker(panel, spec, seq_len).fit(self.train))
@@ -197,7 +210,8 @@ class FoldRows:
             return self.makers[key]
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #563f6ddf
-ROUNDS = {"num_boost_round": "n_estimators", "max_epochs": "epochs"}  # settings of models that stop on validation rows -> what fixes their length instead
+# settings of models that stop on validation rows -> what fixes their length instead
+ROUNDS = {"num_boost_round": "n_estimators", "max_epochs": "epochs"}
 
 
 def stops_on_rows(
@@ -217,13 +231,19 @@ def grown_rounds(
     "Which parameter a search reads off the losses of its folds."
     known, config = {f.name for f in fields(cls.Config)}, settings.config or {}
     fixed = next((fixed for many, fixed in ROUNDS.items() if many in known), None)
-    if "schedule" in names and config.get("schedule") not in ("none", "cosine"):  # a plateau cuts the rate where the rows to report on stand still, so that a fit without them is another one
+    # a plateau cuts the rate where the rows to report on stand still, so that a fit without them is another one
+    if "schedule" in names and config.get("schedule") not in ("none", "cosine"):
         return None
-    return fixed if fixed and cls.grows and not settings.plain and settings.method != "grid" and not {fixed, "early_stopping"} & set(names) else None
+    return (
+        fixed
+        if fixed and cls.grows and not settings.plain and settings.method != "grid" and not {fixed, "early_stopping"} & set(names)
+        else None
+    )
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #cddca5d7
 class _Reports(Callback):
     "Tells a trial's folds how this one is doing."
+
     def __init__(self, lock: Lockstep, fold: int):
         self.lock, self.fold = lock, fold
 
@@ -238,12 +258,15 @@ class _Reports(Callback):
         return over
 
 
-SEARCHED = 15_000.0  # rows whose sums take as long as searching every node's 255 bins for a split: 5,000 to 25,000 over proposals of the three boosters
+# rows whose sums take as long as searching every node's 255 bins for a split: 5,000 to 25,000 over proposals of the three boosters
+SEARCHED = 15_000.0
 
 
 class Objective:
     "Scores proposals of one model on the folds of one development panel."
-    def __init__(self,
+
+    def __init__(
+        self,
         panel: Development,  # of `development_panel`
         model: str,  # a registered name
         settings: SearchSettings = USUAL,  # folds, metric, and what stays as it is
@@ -252,8 +275,12 @@ class Objective:
         among: ModelRegistry | None = None,  # a registry; None: the library's own
     ):
         if not isinstance(panel, Development):
-            raise ConfigError("a search takes development rows only", found=type(panel).__name__, expected="the panel that development_panel returns",
-                              fix="development_panel(panel, first_test_time), or development_panel(panel) if no row will be tested on")
+            raise ConfigError(
+                "a search takes development rows only",
+                found=type(panel).__name__,
+                expected="the panel that development_panel returns",
+                fix="development_panel(panel, first_test_time), or development_panel(panel) if no row will be tested on",
+            )
         settings.check()
         self.panel, self.settings, self.config = panel, settings, dict(settings.config or {})
         self.seq_len, self.neutrals = settings.seq_len, settings.exclude_neutrals
@@ -262,19 +289,25 @@ class Objective:
             raise ConfigError(f"{self.spec.cls.name} cannot do the task '{panel.task}'", expected=" or ".join(self.spec.cls.tasks))
         self.metric = default_metric(panel.task) if settings.metric is None else get_metric(settings.metric)
         if panel.task not in self.metric.tasks:
-            raise ConfigError(f"the metric {self.metric.name} does not score the task '{panel.task}'", expected=", ".join(self.metric.tasks))
+            raise ConfigError(
+                f"the metric {self.metric.name} does not score the task '{panel.task}'", expected=", ".join(self.metric.tasks)
+            )
         self.rounds = grown_rounds(self.spec.cls, settings, [*searched, *self.config])
         self.val_share = settings.val_share if self.rounds is None and stops_on_rows(self.spec.cls, [*searched, *self.config]) else 0.0
         self.searched = list(searched)
         self.threaded = "n_jobs" in {f.name for f in fields(self.spec.cls.Config)}
-        folds = WalkForward(*panel.clock, n_splits=settings.n_splits, embargo=settings.embargo).folds(None if panel.task == "regression" else panel.y)
+        folds = WalkForward(*panel.clock, n_splits=settings.n_splits, embargo=settings.embargo).folds(
+            None if panel.task == "regression" else panel.y
+        )
         self._plain, self._trained = folds, {}
         self.folds = [self._prepare(fold) for fold in folds]
 
-    def as_trained(self,
+    def as_trained(
+        self,
         params: ModelParams,  # settings
     ) -> Objective:  # itself, or one with the same test rows
-        "The objective under which settings are fitted as a training would fit them: they may leave the number of rounds to rows that they stop on, where the search fixes it."
+        """The objective under which settings are fitted as a training would fit them: they may leave the number of rounds to rows that they
+        stop on, where the search fixes it."""
         share = self.settings.val_share if stops_on_rows(self.spec.cls, [*params, *self.config]) else 0.0
         if share == self.val_share and self.rounds is None:
             return self
@@ -314,9 +347,18 @@ class Objective:
 
     def identity(self) -> dict[str, Any]:
         "The facts that a study must not mix: data, folds, metric, model and the settings that stay as they are."
-        return {"data": panel_digest(self.panel), "folds": [f.fold.manifest.digest for f in self.folds], "metric": self.metric.name, "direction": self.direction,
-                "model": f"{self.spec.cls.family}:{self.spec.cls.name}", "config": {k: self.config[k] for k in sorted(self.config)}, "val_share": self.val_share,
-                "seq_len": self.seq_len, "exclude_neutrals": self.neutrals, **({"rounds": "read off"} if self.rounds else {})}
+        return {
+            "data": panel_digest(self.panel),
+            "folds": [f.fold.manifest.digest for f in self.folds],
+            "metric": self.metric.name,
+            "direction": self.direction,
+            "model": f"{self.spec.cls.family}:{self.spec.cls.name}",
+            "config": {k: self.config[k] for k in sorted(self.config)},
+            "val_share": self.val_share,
+            "seq_len": self.seq_len,
+            "exclude_neutrals": self.neutrals,
+            **({"rounds": "read off"} if self.rounds else {}),
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -331,32 +373,46 @@ class Objective:
     @property
     def judges_early(self) -> bool:
         "True: the losses that a fold reports are the search's metric, so that a trial can be given up by them."
-        usual = all(self.config.get(k) is None for k in ("objective", "eval_metric")) and not self.config.get("extra_params") and self.config.get("distribution", "auto") in ("auto", "squared")
-        return self.rounds is not None and usual and not self.neutrals and self.metric.name == ("rmse" if self.panel.task == "regression" else "log_loss")
+        usual = (
+            all(self.config.get(k) is None for k in ("objective", "eval_metric"))
+            and not self.config.get("extra_params")
+            and self.config.get("distribution", "auto") in ("auto", "squared")
+        )
+        return (
+            self.rounds is not None
+            and usual
+            and not self.neutrals
+            and self.metric.name == ("rmse" if self.panel.task == "regression" else "log_loss")
+        )
 
     def _most(self, params: ModelParams) -> int:
         "The most rounds or epochs of a proposal."
         name = next(many for many, fixed in ROUNDS.items() if fixed == self.rounds)
         return {**self.config, **params}.get(name, getattr(self.spec.cls.Config(), name))
 
-    def turns(self,
+    def turns(
+        self,
         params: ModelParams,  # a proposal
     ) -> dict[str, int]:
-        "The order in which the folds of a trial go together, as `Lockstep` takes it: boosters' rounds are many and cheap, an epoch is neither."
+        """The order in which the folds of a trial go together, as `Lockstep` takes it: boosters' rounds are many and cheap, an epoch is
+        neither."""
         if self.side_by_side:
             return {}
         return {"patience": {**self.config, **params}.get("patience", self.spec.cls.Config().patience), "ahead": 1}
 
-    def kept(self,
+    def kept(
+        self,
         params: ModelParams,  # a proposal
         rounds: int,  # that its folds keep
     ) -> dict[str, Any]:
-        "Turn the rounds that were read off into settings under which a plain fit does the same: a rate that falls to the last epoch has to know which that would have been."
+        """Turn the rounds that were read off into settings under which a plain fit does the same: a rate that falls to the last epoch has
+        to know which that would have been."""
         config = {**self.config, **params}
         falls = config.get("schedule") == "cosine" and not config.get("schedule_epochs")
         return {self.rounds: rounds} | ({"schedule_epochs": self._most(params)} if falls else {})
 
-    def grow_fold(self,
+    def grow_fold(
+        self,
         number: int,  # which fold
         params: ModelParams,  # the proposal
         lock: Lockstep,  # of the trial
@@ -376,7 +432,8 @@ class Objective:
             frame = with_neutrals(frame, self.panel, rows.fold)
         return self._scored(number, frame, time.perf_counter() - started)
 
-    def score_fold(self,
+    def score_fold(
+        self,
         number: int,  # which fold
         params: ModelParams,  # the proposal
         threads: int | None = None,  # of the model; None: all that the process may use
@@ -401,7 +458,11 @@ class Objective:
     def _scored(self, number: int, frame: pd.DataFrame, seconds: float) -> FoldScore:
         forecast, y, test = forecast_of(frame, self.metric), frame["y"].to_numpy(), self.folds[number].fold.test
         if np.asarray(forecast).dtype.kind == "f" and not np.isfinite(forecast).all():
-            raise DataError("the model predicts values that are no numbers", where=f"fold {number}", found=f"{int((~np.isfinite(forecast)).sum())} of {forecast.size}")
+            raise DataError(
+                "the model predicts values that are no numbers",
+                where=f"fold {number}",
+                found=f"{int((~np.isfinite(forecast)).sum())} of {forecast.size}",
+            )
         classes, sums = self.panel.classes, None
         if self.metric.rows is not None:
             sums = coarse(*time_sums(self.metric.row_terms(y, forecast, classes), self.units(number)))[0]
@@ -426,11 +487,22 @@ def choose_jobs(
         return Jobs(lanes, max(1, cluster.threads // lanes), cluster.workers, f"a trial a worker, {cluster.workers} at once")
     if not objective.side_by_side:
         if (n_jobs or 1) > 1:
-            raise ConfigError(f"{objective.spec.cls.name} cannot fit in threads beside each other", found=f"n_jobs {n_jobs}", expected="1, or a boosting model",
-                              fix="start several processes on one --storage: they share the study")
+            raise ConfigError(
+                f"{objective.spec.cls.name} cannot fit in threads beside each other",
+                found=f"n_jobs {n_jobs}",
+                expected="1, or a boosting model",
+                fix="start several processes on one --storage: they share the study",
+            )
         if objective.rounds:
-            return Jobs(1, cores, 1, "folds take turns, an epoch each: this library shares its random numbers, so fits take the threads inside")
-        return Jobs(1, cores, 1, "one fit after the other: this library holds the interpreter or shares its random numbers, so fits take the threads inside")
+            return Jobs(
+                1, cores, 1, "folds take turns, an epoch each: this library shares its random numbers, so fits take the threads inside"
+            )
+        return Jobs(
+            1,
+            cores,
+            1,
+            "one fit after the other: this library holds the interpreter or shares its random numbers, so fits take the threads inside",
+        )
     batch = lambda lanes: -(-lanes // useful_lanes(objective.costs))  # noqa: E731
     if objective.rounds:
         lanes = n_jobs or cores
@@ -439,7 +511,8 @@ def choose_jobs(
         return Jobs(n_jobs, max(1, cores // n_jobs), batch(n_jobs), "as asked")
     if cores == 1:
         return Jobs(1, 1, 1, "one core")
-    found = [(_measured(objective, cores, 1), _measured(objective, 1, cores)) for _ in range(2)]  # in turns, and the better of two: the machine may be busy for a moment
+    # in turns, and the better of two: the machine may be busy for a moment
+    found = [(_measured(objective, cores, 1), _measured(objective, 1, cores)) for _ in range(2)]
     beside, inside = (min(side) for side in zip(*found, strict=True))
     said = f"{PROBE} rounds of every fold: {beside:.2f} s beside each other, {inside:.2f} s with {cores} threads inside"
     return Jobs(cores, 1, batch(cores), said) if beside < 1.03 * inside else Jobs(1, cores, 1, said)
@@ -457,5 +530,6 @@ def _measured(objective: Objective, lanes: int, threads: int) -> float:
         if failed:
             raise failed[0]
         return time.perf_counter() - started
+
     run(1)
     return run(PROBE)

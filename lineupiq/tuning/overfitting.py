@@ -49,6 +49,7 @@ def _masks(n_units: int, n_blocks: int, times: ArrayLike, label_end: ArrayLike, 
 @dataclass(frozen=True)
 class Overfitting:
     "The probability that the choice of one half of the history was below the middle in the other half."
+
     pbo: float  # probability of backtest overfitting, 0 to 1
     splits: int  # ways to choose half of the blocks
     trials: int  # that were compared
@@ -66,7 +67,10 @@ class Overfitting:
         return out | {"slope": self.slope if np.isfinite(self.slope) else None}
 
     def __str__(self) -> str:
-        return f"{self.pbo:.0%} of {self.splits} halvings of the history: the trial that one half chooses is below the middle of {self.trials} in the other"
+        return (
+            f"{self.pbo:.0%} of {self.splits} halvings of the history: the trial that one half chooses is below the middle of "
+            f"{self.trials} in the other"
+        )
 
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #2ef95c77
 def backtest_overfitting(
@@ -76,17 +80,23 @@ def backtest_overfitting(
     *,
     n_blocks: int = 10,  # even; 10 have 252 splits, 16 have 12,870
     times: ArrayLike | None = None,  # (T,) first time of each unit; with label_end only
-    label_end: ArrayLike | None = None,  # (T,) when each unit's last label was known; None is honest only if no label reaches beyond its unit
+    # (T,) when each unit's last label was known; None is honest only if no label reaches beyond its unit
+    label_end: ArrayLike | None = None,
     embargo: Distance = 0,  # distance in time after each judging block
 ) -> Overfitting:
     "Combinatorially symmetric cross-validation of trials."
     from scipy.stats import rankdata
+
     sums, counts = np.asarray(sums, dtype=float), np.asarray(counts, dtype=float)
     _check(sums, counts, n_blocks)
     halves = [m.astype(float) for m in _masks(len(counts), n_blocks, times, label_end, embargo)]
     inside, outside = (np.asarray(score(np.einsum("st,mtk->smk", m, sums, optimize=True), (m @ counts)[:, None])) for m in halves)
     if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
-        raise DataError("a score is not defined on a half of the history", found=f"{int((~np.isfinite(inside)).sum() + (~np.isfinite(outside)).sum())} of {2 * inside.size}", fix="use fewer blocks, or a score that is defined on any rows")
+        raise DataError(
+            "a score is not defined on a half of the history",
+            found=f"{int((~np.isfinite(inside)).sum() + (~np.isfinite(outside)).sum())} of {2 * inside.size}",
+            fix="use fewer blocks, or a score that is defined on any rows",
+        )
     chosen = inside.argmax(axis=1)
     omega = rankdata(outside, axis=1)[np.arange(len(chosen)), chosen] / (sums.shape[0] + 1)
     pair = np.column_stack([s[np.arange(len(chosen)), chosen] for s in (inside, outside)])
@@ -99,11 +109,21 @@ def backtest_overfitting(
 def _check(sums: np.ndarray, counts: np.ndarray, n_blocks: int) -> None:
     "Refuse what cannot be halved."
     if whole_number(n_blocks, "n_blocks", 4) % 2 or comb(n_blocks, n_blocks // 2) > MOST_SPLITS:
-        raise ConfigError("n_blocks must be even, and not so large that the splits cannot be counted", found=str(n_blocks), expected="4 to 16")
+        raise ConfigError(
+            "n_blocks must be even, and not so large that the splits cannot be counted", found=str(n_blocks), expected="4 to 16"
+        )
     if sums.ndim != 3 or sums.shape[1] != len(counts):
-        raise DataError("sums and counts do not belong together", found=f"{sums.shape} and {counts.shape}", expected="(trials, units, terms) and (units,)")
+        raise DataError(
+            "sums and counts do not belong together",
+            found=f"{sums.shape} and {counts.shape}",
+            expected="(trials, units, terms) and (units,)",
+        )
     if len(sums) < 2 or len(counts) < 2 * n_blocks:
-        raise DataError("too little to compare", found=f"{len(sums)} trials, {len(counts)} units of time", expected=f"at least 2 trials, and {2 * n_blocks} units for {n_blocks} blocks")
+        raise DataError(
+            "too little to compare",
+            found=f"{len(sums)} trials, {len(counts)} units of time",
+            expected=f"at least 2 trials, and {2 * n_blocks} units for {n_blocks} blocks",
+        )
 
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #0faa8172
 def sharpe_of(
@@ -129,7 +149,9 @@ def returns_overfitting(
     r = np.asarray(returns, dtype=float)
     if r.ndim != 2 or not np.isfinite(r).all():
         raise DataError("returns are a table of finite numbers", found=f"shape {r.shape}", expected="(trials, periods)")
-    return backtest_overfitting(np.stack([r, r**2], axis=2), np.ones(r.shape[1]), sharpe_of, n_blocks=n_blocks, times=times, label_end=label_end, embargo=embargo)
+    return backtest_overfitting(
+        np.stack([r, r**2], axis=2), np.ones(r.shape[1]), sharpe_of, n_blocks=n_blocks, times=times, label_end=label_end, embargo=embargo
+    )
 
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #c8f1802f
 FEWEST_TRIALS = 5  # of two trials, either half's choice is first or last in the other: a coin, not a share
@@ -149,7 +171,9 @@ def search_overfitting(
     if len(sums) < FEWEST_TRIALS or blocks < 4:
         return None, f"{len(sums)} finished trials and {len(counts)} units of time are too few: it takes {FEWEST_TRIALS} trials and 8 units"
     sign = 1 if metric.greater_is_better else -1
-    when = {} if units.ends is None else {"times": np.concatenate(units.starts), "label_end": np.concatenate(units.ends), "embargo": embargo}
+    when = (
+        {} if units.ends is None else {"times": np.concatenate(units.starts), "label_end": np.concatenate(units.ends), "embargo": embargo}
+    )
     try:
         return backtest_overfitting(sums, counts, lambda s, n: sign * metric.finish(s / n[..., None]), n_blocks=blocks, **when), ""
     except DataError as err:
@@ -161,6 +185,7 @@ def expected_best(
 ) -> float:  # in standard deviations; 0 for one
     "The expectation of the best of several standard normal numbers."
     from scipy.stats import norm
+
     n = whole_number(n_trials, "n_trials", 1)
     if n == 1:
         return 0.0
@@ -170,6 +195,7 @@ def expected_best(
 @dataclass(frozen=True)
 class DeflatedSharpe:
     "A Sharpe ratio, and what the best of so many worthless tries would have shown."
+
     sharpe: float  # of one period
     benchmark: float  # expected of the best of `n_trials` worthless tries
     probability: float  # that the true ratio is above the benchmark
@@ -185,7 +211,11 @@ class DeflatedSharpe:
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"Sharpe {self.sharpe:.4f} a period; the best of {self.n_trials} worthless tries shows {self.benchmark:.4f}; probability of being better {self.probability:.1%} (as a single try: {self.plain:.1%})"
+        return (
+            f"Sharpe {self.sharpe:.4f} a period; the best of {self.n_trials} worthless tries shows {self.benchmark:.4f}; "
+            "probability of "
+            f"being better {self.probability:.1%} (as a single try: {self.plain:.1%})"
+        )
 
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #0dbb7131
 def deflated_sharpe(
@@ -195,9 +225,14 @@ def deflated_sharpe(
 ) -> DeflatedSharpe:
     "The probability that a Sharpe ratio is more than the best of many tries."
     from scipy.stats import kurtosis, norm, skew
+
     r = np.asarray(returns, dtype=float)
     if r.ndim != 1 or len(r) < 4 or not np.isfinite(r).all() or np.ptp(r) < 1e-15:
-        raise DataError("these returns have no Sharpe ratio", found=f"shape {r.shape}, range {np.ptp(r) if r.size else 0:g}", expected="at least 4 finite returns that vary")
+        raise DataError(
+            "these returns have no Sharpe ratio",
+            found=f"shape {r.shape}, range {np.ptp(r) if r.size else 0:g}",
+            expected="at least 4 finite returns that vary",
+        )
     if not (np.isfinite(spread) and spread >= 0):
         raise ConfigError("spread is a variance", found=repr(spread), expected="0 or more")
     ratio, g3, g4 = r.mean() / r.std(), float(skew(r, bias=False)), float(kurtosis(r, bias=False, fisher=False))
@@ -216,7 +251,11 @@ def trial_returns(
     "The returns of the finished trials on the search's folds, after costs."
     o = result.objective
     if "return_to_end" not in o.panel.frame or o.panel.task == "regression":
-        raise ConfigError("these rows cannot be traded", found=f"task {o.panel.task}, {'a' if 'return_to_end' in o.panel.frame else 'no'} column return_to_end", expected="classes and a column return_to_end, as the sources of bars have")
+        raise ConfigError(
+            "these rows cannot be traded",
+            found=f"task {o.panel.task}, {'a' if 'return_to_end' in o.panel.frame else 'no'} column return_to_end",
+            expected="classes and a column return_to_end, as the sources of bars have",
+        )
     done = [t for t in result.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
     rows = np.concatenate([f.fold.test for f in o.folds])
     keep = non_overlapping(o.panel.times[rows], o.panel.label_ends[rows], o.panel.frame["symbol"].to_numpy()[rows])
@@ -226,6 +265,7 @@ def trial_returns(
         said = np.concatenate([s.forecast for s in o.score(params, result.jobs.threads)])
         labels = said if said.ndim == 1 else o.panel.classes[said.argmax(axis=1)]
         return equity_curve(ledger(class_positions(labels[keep]), earned, cost_entry=cost).net, o.panel.times[rows[keep]])["net"].to_numpy()
+
     return [t.number for t in done], np.stack([traded(settings_of(t)) for t in done])
 
 # %% ../../nbs/09_tuning/08_overfitting.ipynb #63343c5d

@@ -22,7 +22,9 @@ AHEAD = 10  # rounds that a fold may be before the slowest one
 
 class Lockstep:
     "The folds of one trial: how far each may run, and when all of them stop."
-    def __init__(self,
+
+    def __init__(
+        self,
         folds: int,  # how many
         lanes: threading.Semaphore,  # folds that compute at once, of all trials
         first: Sequence[int] = (),  # folds that a verdict is taken on before the others begin; none: all begin
@@ -81,7 +83,8 @@ class Lockstep:
         finally:
             self.lanes.acquire()
 
-    def enter(self,
+    def enter(
+        self,
         fold: int,  # its number
     ) -> None:
         "A fold's thread begins: it waits for its turn and for a lane; `leave` gives the lane back."
@@ -93,7 +96,8 @@ class Lockstep:
         "A fold's thread is done."
         self.lanes.release()
 
-    def report(self,
+    def report(
+        self,
         fold: int,  # its number
         loss: float,  # after its next round; smaller is better
     ) -> bool:  # True: stop
@@ -106,7 +110,8 @@ class Lockstep:
             self._wait(lambda: not self._must_wait(fold))
         return self.state in ("over", "given up")
 
-    def finish(self,
+    def finish(
+        self,
         fold: int,  # its number
     ) -> int:  # rounds that the trial keeps
         "A fold's fit has ended; wait until all have. Raises `Abandoned` where the trial was given up."
@@ -152,6 +157,7 @@ def run_lockstep(
         finally:
             lock.leave()
             events.put((job, result))
+
     for trial, lock in locks.items():
         lock.heard = lambda trial=trial: events.put((trial, None))
     threads, left = [threading.Thread(target=do, args=(job,), daemon=True) for job in jobs], len(jobs)

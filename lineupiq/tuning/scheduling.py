@@ -25,6 +25,7 @@ class Abandoned(Exception):
 @dataclass
 class Job:
     "A fold of a trial."
+
     trial: int
     fold: int
     cost: float
@@ -36,7 +37,8 @@ def deal(
     jobs: Sequence[Job],  # to be done
     lanes: int,  # workers
 ) -> list[list[Job]]:  # one list a lane, cheapest first
-    "Jobs dealt to lanes so that the last lane ends early: the best way for a few jobs on two lanes, else longest first, each to the lane that has least to do."
+    """Jobs dealt to lanes so that the last lane ends early: the best way for a few jobs on two lanes, else longest first, each to the lane
+    that has least to do."""
     ordered = sorted(jobs, key=lambda j: -j.cost)
     if lanes == 2 and 2 < len(jobs) <= SPLIT:
         return _split(ordered)
@@ -128,6 +130,7 @@ def _tried(work: Callable[[Job], Any], job: Job) -> Any:
 @dataclass(frozen=True)
 class Jobs:
     "The number of fits that a search runs beside each other, and their threads."
+
     lanes: int = 1  # fits beside each other
     threads: int = 1  # of each fit
     batch: int = 1  # trials asked at once

@@ -37,23 +37,32 @@ __all__ = ['FunctionSpace', 'hyperparameter_grid', 'config_for', 'TuningResult',
 # %% ../../nbs/09_tuning/05_search.ipynb #165e06dd
 class FunctionSpace(Space):
     "The space behind a function of the trial: what it asked for when it was asked once."
-    def __init__(self,
+
+    def __init__(
+        self,
         suggest: Callable[[Any], dict[str, Any]],  # trial -> parameters
     ):
         import optuna
+
         probe = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
         told = suggest(probe)
         if not isinstance(told, Mapping) or not told:
-            raise ConfigError("the search space's function does not return parameters", found=repr(told)[:80], expected="a dictionary of parameters by name")
+            raise ConfigError(
+                "the search space's function does not return parameters",
+                found=repr(told)[:80],
+                expected="a dictionary of parameters by name",
+            )
         super().__init__()
         known = {k: optuna.distributions.distribution_to_json(d) for k, d in sorted(probe.distributions.items())}
         object.__setattr__(self, "names", list(told))
         object.__setattr__(self, "record", known)
         object.__setattr__(self, "function", suggest)
 
-    def __len__(self) -> int: return len(self.names)
+    def __len__(self) -> int:
+        return len(self.names)
 
-    def __iter__(self) -> Any: return iter(self.names)
+    def __iter__(self) -> Any:
+        return iter(self.names)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         "Ask the user's function for a proposal."
@@ -80,6 +89,7 @@ def config_for(
 ) -> dict[str, Any]:  # what to train with
     "The configuration of a tuned model: where the search fixed the number of rounds, training must not choose it again."
     from dataclasses import fields
+
     known, out = {f.name for f in fields(cls.Config)}, {**config, **{k: plain_number(v) for k, v in params.items()}}
     fixed = any(fixed in params and many in known for many, fixed in ROUNDS.items())
     return {**out, "early_stopping": False} if fixed and "early_stopping" in known else out
@@ -88,6 +98,7 @@ def config_for(
 @dataclass(repr=False)
 class TuningResult(Shown, Mapping):
     "The best proposal, how it was found, and everything that a later comparison needs."
+
     model: str  # family:name
     metric: str
     direction: str
@@ -124,9 +135,16 @@ class TuningResult(Shown, Mapping):
     def table(self) -> pd.DataFrame:  # what, value
         "The result as a reader wants it."
         import pandas as pd
-        rows = [("model", self.model), (f"{self.metric} ({self.direction})", f"{self.score:.6g}"), ("folds", ", ".join(f"{s:.5g}" for s in self.fold_scores)),
-                *[(k, f"{v:.6g}" if isinstance(v, float) else str(v)) for k, v in self.params.items()],
-                ("trials", ", ".join(f"{n} {k}" for k, n in self.counts.items() if k != "fits")), ("fits", str(self.counts["fits"])), ("seconds", f"{self.seconds:.1f}")]
+
+        rows = [
+            ("model", self.model),
+            (f"{self.metric} ({self.direction})", f"{self.score:.6g}"),
+            ("folds", ", ".join(f"{s:.5g}" for s in self.fold_scores)),
+            *[(k, f"{v:.6g}" if isinstance(v, float) else str(v)) for k, v in self.params.items()],
+            ("trials", ", ".join(f"{n} {k}" for k, n in self.counts.items() if k != "fits")),
+            ("fits", str(self.counts["fits"])),
+            ("seconds", f"{self.seconds:.1f}"),
+        ]
         return pd.DataFrame(rows, columns=["what", "value"])
 
     def card(self) -> Card:
@@ -135,9 +153,21 @@ class TuningResult(Shown, Mapping):
 
     def record(self) -> dict[str, Any]:
         "The search's results as plain values for JSON."
-        return {"model": self.model, "metric": self.metric, "direction": self.direction, "params": {k: plain_number(v) for k, v in self.params.items()}, "config": self.config,
-                "score": self.score, "fold_scores": self.fold_scores, "trials": self.counts, "seconds": round(self.seconds, 3), "jobs": vars(self.jobs),
-                "study": self.study.study_name, "storage": self.storage, "notes": self.notes}
+        return {
+            "model": self.model,
+            "metric": self.metric,
+            "direction": self.direction,
+            "params": {k: plain_number(v) for k, v in self.params.items()},
+            "config": self.config,
+            "score": self.score,
+            "fold_scores": self.fold_scores,
+            "trials": self.counts,
+            "seconds": round(self.seconds, 3),
+            "jobs": vars(self.jobs),
+            "study": self.study.study_name,
+            "storage": self.storage,
+            "notes": self.notes,
+        }
 
 # %% ../../nbs/09_tuning/05_search.ipynb #54bf394a
 def _space_of(model: str, cls: type, settings: SearchSettings) -> tuple[Space, list[dict[str, Any]] | None]:
@@ -152,7 +182,11 @@ def _space_of(model: str, cls: type, settings: SearchSettings) -> tuple[Space, l
         made = settings.space if settings.space is not None else declared.without(*_read_off(cls, settings))
     if not len(made):
         raise ConfigError(f"there is nothing to search for {model}", found=made.note, fix="choose another model, or give a space")
-    unknown = [f"{k}: {cls.__name__} has no such parameter{did_you_mean(k, cls.Config.__dataclass_fields__)}" for k in made if k not in cls.Config.__dataclass_fields__]
+    unknown = [
+        f"{k}: {cls.__name__} has no such parameter{did_you_mean(k, cls.Config.__dataclass_fields__)}"
+        for k in made
+        if k not in cls.Config.__dataclass_fields__
+    ]
     if problems := unknown or space_problems(made, cls):
         raise ConfigError("a space that the model refuses:\n" + "\n".join(f"  - {p}" for p in problems), where=model)
     return made, points
@@ -194,28 +228,53 @@ def tune_model(
     n_trials = settings.trials if points is None else len(points)
     objective = Objective(panel, model, settings, searched=list(searched), among=among)
     pruner = settings.pruner or (default_pruner(objective.metric) if points is None else "none")
-    identity = {**objective.identity(), "space": _digest(searched), "method": settings.method, "sampler": settings.proposer, "pruner": pruner, "seed": settings.seed}
+    identity = {
+        **objective.identity(),
+        "space": _digest(searched),
+        "method": settings.method,
+        "sampler": settings.proposer,
+        "pruner": pruner,
+        "seed": settings.seed,
+    }
     name = settings.study or f"{panel.name}_h{panel.horizon}_{cls.name}_{identity_digest(identity)}"
     with _quiet():
         kept = open_storage(settings.storage)
-        proposals = Exhaustive([{k: plain_number(v) for k, v in p.items()} for p in points]) if points is not None else Reseeded(settings.proposer, settings.seed)
+        proposals = (
+            Exhaustive([{k: plain_number(v) for k, v in p.items()} for p in points])
+            if points is not None
+            else Reseeded(settings.proposer, settings.seed)
+        )
         found = open_study(name, kept, identity, proposals, make_pruner(pruner, objective.metric))
         if points is None and not settings.plain and not found.get_trials(deepcopy=False):
             _defaults_first(found, cls, searched, objective.config, int(objective.costs.max()))
-        search = Search(objective, searched, found, kept, _recorded_jobs(found, objective, settings.n_jobs), n_trials, settings.timeout, callback, pruner, current_cluster())
+        search = Search(
+            objective,
+            searched,
+            found,
+            kept,
+            _recorded_jobs(found, objective, settings.n_jobs),
+            n_trials,
+            settings.timeout,
+            callback,
+            pruner,
+            current_cluster(),
+        )
         search.run()
     return _result(search, points, time.perf_counter() - started)
 
 # %% ../../nbs/09_tuning/05_search.ipynb #26447cbe
 class _quiet:
     "Optuna's log lines are not part of a search's output."
+
     def __enter__(self) -> None:
         import optuna
+
         self.before = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def __exit__(self, *_: Any) -> None:
         import optuna
+
         optuna.logging.set_verbosity(self.before)
 
 
@@ -224,8 +283,12 @@ def _result(search: Search, points: list[dict] | None, seconds: float) -> Tuning
     objective, counts, storage = search.objective, search.counts(), search.objective.settings.storage
     done = [t for t in search.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
     if not done:
-        raise JobError("no trial of the search was completed", where=search.study.study_name, found=", ".join(f"{n} {k}" for k, n in counts.items() if n) or "no trial",
-                       fix="give the search more time; trials that are done are kept" if storage else "give the search more time")
+        raise JobError(
+            "no trial of the search was completed",
+            where=search.study.study_name,
+            found=", ".join(f"{n} {k}" for k, n in counts.items() if n) or "no trial",
+            fix="give the search more time; trials that are done are kept" if storage else "give the search more time",
+        )
     best = (max if objective.metric.greater_is_better else min)(done, key=lambda t: t.value)
     params = settings_of(best) if points is None else points[best.user_attrs["point"]]
     cls, notes = objective.spec.cls, []
@@ -235,8 +298,24 @@ def _result(search: Search, points: list[dict] | None, seconds: float) -> Tuning
         notes.append(f"{counts['failed']} proposals failed")
     scores = [best.user_attrs["scores"][str(k)] for k in range(len(objective.folds))]
     fits = sum(t.user_attrs.get("fits", len(t.user_attrs.get("scores", {}))) for t in search.study.get_trials(deepcopy=False))
-    return TuningResult(f"{cls.family}:{cls.name}", objective.metric.name, objective.direction, params, config_for(cls, objective.config, params), float(best.value), scores, counts | {"fits": fits}, seconds,
-                        search.jobs, search.study, objective, search.space, shown(storage) if storage else "", notes, best.number)
+    return TuningResult(
+        f"{cls.family}:{cls.name}",
+        objective.metric.name,
+        objective.direction,
+        params,
+        config_for(cls, objective.config, params),
+        float(best.value),
+        scores,
+        counts | {"fits": fits},
+        seconds,
+        search.jobs,
+        search.study,
+        objective,
+        search.space,
+        shown(storage) if storage else "",
+        notes,
+        best.number,
+    )
 
 # %% ../../nbs/09_tuning/05_search.ipynb #b04f91c6
 def plot_history(
@@ -261,11 +340,13 @@ def _development(data: Any) -> Development:
     "Development rows of whatever a tuner was given."
     from lineupiq.cv import holdout
     from lineupiq.data.panel import Panel
+
     if isinstance(data, Development):
         return data
     if isinstance(data, Panel):
         return development_panel(data, [holdout(*data.clock, val=0, test=0.15)])
     from lineupiq.data.dataset import DatasetConfig, read_splits, split_panel
+
     if not isinstance(data, DatasetConfig):
         raise ConfigError("a tuner needs development rows, a panel or a DatasetConfig", found=type(data).__name__)
     rows, config, _ = read_splits(data.validate(), ("train", "val"))
@@ -276,12 +357,18 @@ def _check_twice(settings: SearchSettings) -> None:
     "What a tuner is told by its own parameters must not stand in its settings too."
     own = {"n_trials": "n_trials", "space": "search_space_fn", "metric": "metric_name"}
     if twice := [k for k in own if getattr(settings, k) is not None]:
-        raise ConfigError("the tuner's settings say what its own parameters say", where=", ".join(twice), fix=f"leave that out of settings; give {', '.join(own[k] for k in twice)}")
+        raise ConfigError(
+            "the tuner's settings say what its own parameters say",
+            where=", ".join(twice),
+            fix=f"leave that out of settings; give {', '.join(own[k] for k in twice)}",
+        )
 
 # %% ../../nbs/09_tuning/05_search.ipynb #12542ff2
 class OptunaModelTuner:
     "A search as an object."
-    def __init__(self,
+
+    def __init__(
+        self,
         model_name: str,  # a registered name
         dataset_config: Any,  # development rows, a panel, or a DatasetConfig
         search_space_fn: Callable[[Any], dict] | Space | None = None,  # trial -> parameters; None: what the model declares
@@ -298,9 +385,16 @@ class OptunaModelTuner:
         name = metric_name or ("rmse" if self.panel.task == "regression" else "val_f1")
         self.metric = get_metric(name.removeprefix("val_"))
         if direction is not None and direction != self.metric.direction:
-            raise ConfigError(f"the direction contradicts the metric {self.metric.name}", found=f"direction: {direction}", expected=self.metric.direction, fix="leave direction out; the metric knows it")
+            raise ConfigError(
+                f"the direction contradicts the metric {self.metric.name}",
+                found=f"direction: {direction}",
+                expected=self.metric.direction,
+                fix="leave direction out; the metric knows it",
+            )
         self.model_name, self.among, self.result = model_name, among, None
-        self.settings = replace(settings, space=search_space_fn, n_trials=None if settings.method == "grid" else n_trials, metric=self.metric)
+        self.settings = replace(
+            settings, space=search_space_fn, n_trials=None if settings.method == "grid" else n_trials, metric=self.metric
+        )
         self._scores: Objective | None = None
 
     @property
@@ -308,7 +402,8 @@ class OptunaModelTuner:
         "maximize or minimize, as the metric wants it."
         return self.metric.direction
 
-    def objective(self,
+    def objective(
+        self,
         trial: optuna.trial.BaseTrial,  # of a study, or a FixedTrial
     ) -> float:  # mean score of the folds
         "Score one proposal, for a study of one's own."

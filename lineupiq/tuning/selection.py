@@ -43,6 +43,7 @@ __all__ = ['CHOICES', 'UnitSums', 'unit_sums', 'difference_errors', 'SimplerChoi
 @dataclass
 class UnitSums:
     "The terms of all finished trials on the same units of time."
+
     numbers: list[int]  # trials
     scores: np.ndarray  # (M,) mean of the folds, as the search ranked them
     folds: list[np.ndarray]  # (M, T, K) a fold: terms summed by unit
@@ -64,7 +65,11 @@ def _bins(objective: Objective, k: int, terms: int) -> tuple[np.ndarray, np.ndar
     counts = coarse(np.zeros((len(distinct), terms)), np.bincount(at))[1]
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     order = np.argsort(at, kind="stable")
-    ends = None if objective.panel.groups is not None else np.maximum.reduceat(objective.panel.label_ends[rows][order].astype("datetime64[ns]"), first)
+    ends = (
+        None
+        if objective.panel.groups is not None
+        else np.maximum.reduceat(objective.panel.label_ends[rows][order].astype("datetime64[ns]"), first)
+    )
     return counts, units[order][first], ends
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #a947482b
@@ -78,7 +83,14 @@ def unit_sums(
     each = [trial_sums(result.study, t.number) for t in done]
     folds = [np.stack([e[k] for e in each]) for k in range(len(result.objective.folds))]
     counts, starts, ends = zip(*(_bins(result.objective, k, f.shape[2]) for k, f in enumerate(folds)), strict=True)
-    return UnitSums([t.number for t in done], np.array([t.value for t in done]), folds, list(counts), list(starts), None if ends[0] is None else list(ends))
+    return UnitSums(
+        [t.number for t in done],
+        np.array([t.value for t in done]),
+        folds,
+        list(counts),
+        list(starts),
+        None if ends[0] is None else list(ends),
+    )
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #cae96eb6
 def _contributions(metric: Metric, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -107,7 +119,9 @@ def difference_errors(
     "Standard errors of every finished trial's difference to one of them."
     units, metric = unit_sums(result), result.objective.metric
     if units is not None:
-        parts = np.concatenate([_contributions(metric, s, c) for s, c in zip(units.folds, units.counts, strict=True)], axis=1) / len(units.folds)
+        parts = np.concatenate([_contributions(metric, s, c) for s, c in zip(units.folds, units.counts, strict=True)], axis=1) / len(
+            units.folds
+        )
         gaps = parts - parts[best]
         length = block_length(gaps.sum(axis=0), _floor(result.objective, units))
         if (blocks := gaps.shape[1] // length) >= MIN_BLOCKS:
@@ -136,6 +150,7 @@ def _ordered(result: TuningResult) -> Space:
 @dataclass(frozen=True)
 class SimplerChoice:
     "The best trial, and the simplest one that cannot be told from it."
+
     best: int  # number of the trial
     number: int  # of the simplest trial within one standard error; the best itself where none is simpler
     params: dict[str, Any]
@@ -155,7 +170,10 @@ class SimplerChoice:
     def __str__(self) -> str:
         if self.number == self.best:
             return f"trial {self.best}, the best, is also the simplest of {self.within} within one standard error ({self.how})"
-        return f"trial {self.number} is simpler ({self.complexity:.2f} against {self.best_complexity:.2f}) and {self.behind:.4g} behind the best, trial {self.best}: within one standard error, {self.error:.4g} ({self.how})"
+        return (
+            f"trial {self.number} is simpler ({self.complexity:.2f} against {self.best_complexity:.2f}) and {self.behind:.4g} behind "
+            f"the best, trial {self.best}: within one standard error, {self.error:.4g} ({self.how})"
+        )
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #bf70eb60
 def one_standard_error(
@@ -176,7 +194,19 @@ def one_standard_error(
     at = min(within, key=lambda i: (round(weight[i], 12), behind[i], i))
     if weight[at] >= weight[best]:
         at = best
-    return SimplerChoice(done[best].number, done[at].number, settings_of(done[at]), float(scores[at]), float(behind[at]), float(errors[at]), float(weight[at]), float(weight[best]), len(within), len(done), how)
+    return SimplerChoice(
+        done[best].number,
+        done[at].number,
+        settings_of(done[at]),
+        float(scores[at]),
+        float(behind[at]),
+        float(errors[at]),
+        float(weight[at]),
+        float(weight[best]),
+        len(within),
+        len(done),
+        how,
+    )
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #e8adb9ff
 def choose(
@@ -190,7 +220,14 @@ def choose(
         return result
     trial = next(t for t in result.study.get_trials(deepcopy=False) if t.number == found.number)
     scores = [trial.user_attrs["scores"][str(k)] for k in range(len(result.fold_scores))]
-    return replace(result, params=found.params, config=config_for(result.objective.spec.cls, result.objective.config, found.params), score=found.score, fold_scores=scores, notes=[*result.notes, str(found)])
+    return replace(
+        result,
+        params=found.params,
+        config=config_for(result.objective.spec.cls, result.objective.config, found.params),
+        score=found.score,
+        fold_scores=scores,
+        notes=[*result.notes, str(found)],
+    )
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #78b7e34d
 def outer_folds(
@@ -201,19 +238,29 @@ def outer_folds(
 ) -> list[Fold]:
     "Blocks of equal length at the end of the development rows, each with the rows that were known before it."
     if not isinstance(panel, Development):
-        raise ConfigError("an outer walk-forward takes development rows only", found=type(panel).__name__, expected="the panel that development_panel returns")
+        raise ConfigError(
+            "an outer walk-forward takes development rows only",
+            found=type(panel).__name__,
+            expected="the panel that development_panel returns",
+        )
     if not 0 < share < 1:
         raise ConfigError("share must lie between 0 and 1", found=repr(share), expected="for example 0.5")
     units = len(np.unique(panel.times if panel.groups is None else panel.groups))
     size = int(units * share) // whole_number(outer, "outer", 2)
     if size < 1:
-        raise DataError("too little history for the outer blocks", found=f"{units} units of time", expected=f"at least {int(np.ceil(outer / share))}", fix="use fewer blocks")
+        raise DataError(
+            "too little history for the outer blocks",
+            found=f"{units} units of time",
+            expected=f"at least {int(np.ceil(outer / share))}",
+            fix="use fewer blocks",
+        )
     return WalkForward(*panel.clock, n_splits=outer, test_size=size, embargo=embargo).folds(None if panel.task == "regression" else panel.y)
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #01b6d131
 @dataclass
 class OuterBlock:
     "One block: what the search before it chose and claimed, and what came of it."
+
     fold: Fold
     found: TuningResult  # of the inner search, after the choice
     claims: list[FoldScore]  # the choice on the inner folds
@@ -223,7 +270,15 @@ class OuterBlock:
     __repr__ = brief
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #b959e053
-def _searched(panel: Development, model: str, fold: Fold, settings: SearchSettings, choice: str, callback: Callable[[dict[str, Any]], None] | None, among: ModelRegistry | None) -> OuterBlock:
+def _searched(
+    panel: Development,
+    model: str,
+    fold: Fold,
+    settings: SearchSettings,
+    choice: str,
+    callback: Callable[[dict[str, Any]], None] | None,
+    among: ModelRegistry | None,
+) -> OuterBlock:
     "Search on what was known before a block, refit the choice, predict the block."
     embargo = settings.embargo
     inner = development_panel(panel, [fold], embargo)
@@ -231,18 +286,37 @@ def _searched(panel: Development, model: str, fold: Fold, settings: SearchSettin
         found = choose(tune_model(inner, model, settings, callback=callback, among=among), choice)
     except DataError as err:
         where = f"the search before outer block {fold.number + 1}, on {len(inner)} rows"
-        raise DataError(err.what, ", ".join(filter(None, (where, err.where))), err.found, err.expected, err.fix or "use fewer outer blocks or a smaller share, so that the searches have more rows") from None
+        raise DataError(
+            err.what,
+            ", ".join(filter(None, (where, err.where))),
+            err.found,
+            err.expected,
+            err.fix or "use fewer outer blocks or a smaller share, so that the searches have more rows",
+        ) from None
     o = found.objective
-    frame = fit_fold(panel, with_validation(panel, fold, o.val_share, embargo), ModelSpec(model, found.config, o.spec.among), FitSettings(exclude_neutrals=o.neutrals, seq_len=o.seq_len)).predictions
-    return OuterBlock(fold, found, o.score(found.params, found.jobs.threads), frame[frame["split"] == "test"].reset_index(drop=True), embargo)
+    frame = fit_fold(
+        panel,
+        with_validation(panel, fold, o.val_share, embargo),
+        ModelSpec(model, found.config, o.spec.among),
+        FitSettings(exclude_neutrals=o.neutrals, seq_len=o.seq_len),
+    ).predictions
+    return OuterBlock(
+        fold, found, o.score(found.params, found.jobs.threads), frame[frame["split"] == "test"].reset_index(drop=True), embargo
+    )
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #b22b6634
 def _rule_frames(panel: Development, folds: list[Fold]) -> dict[str, list[pd.DataFrame]]:
     "The simple rules on the outer blocks."
-    return {r: [fit_fold(panel, f, ModelSpec(r, {}), FitSettings(refit=False)).predictions for f in folds] for r in RULES if ModelSpec(r, {}).fits(panel)}
+    return {
+        r: [fit_fold(panel, f, ModelSpec(r, {}), FitSettings(refit=False)).predictions for f in folds]
+        for r in RULES
+        if ModelSpec(r, {}).fits(panel)
+    }
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #4c2a39a6
-def _part(metric: Metric, line: np.ndarray, units: np.ndarray, y: np.ndarray, ours: ArrayLike, theirs: ArrayLike, classes: ArrayLike) -> np.ndarray:
+def _part(
+    metric: Metric, line: np.ndarray, units: np.ndarray, y: np.ndarray, ours: ArrayLike, theirs: ArrayLike, classes: ArrayLike
+) -> np.ndarray:
     "(U, 2K + 1) terms of model and rule and the number of rows, by unit of the whole time."
     terms = np.hstack([*(metric.row_terms(y, f, classes).reshape(len(y), -1) for f in (ours, theirs)), np.ones((len(y), 1))])
     sums, _ = time_sums(terms, units)
@@ -274,12 +348,19 @@ def _gap_interval(panel: Development, metric: Metric, parts: list[np.ndarray], n
     units = score_units(panel, np.flatnonzero(panel.labelled))
     how = Resampling(draws=draws, seed=seed, label_end=units.get("label_end"), withhold=metric.no_interval)
     length = block_length(full @ np.nan_to_num(slope), how.floor(units["times"]))
-    return how.interval(float(_gap_of(metric, totals, p)), n, len(full), length, lambda drawn: np.array([_gap_of(metric, total, p) for total in drawn.sums(full)]))
+    return how.interval(
+        float(_gap_of(metric, totals, p)),
+        n,
+        len(full),
+        length,
+        lambda drawn: np.array([_gap_of(metric, total, p) for total in drawn.sums(full)]),
+    )
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #f30e91ad
 @dataclass
 class NestedEstimate:
     "An estimate of a search and its choice on rows that no search has seen."
+
     model: str
     metric: str
     direction: str
@@ -300,13 +381,23 @@ class NestedEstimate:
         "The estimate as plain values for JSON."
         out = {k: getattr(self, k) for k in ("model", "metric", "direction", "rule", "choice", "inner", "claimed")}
         table = self.blocks.astype({"from": str, "to": str})
-        return out | {k: getattr(self, k).record() for k in ("outer", "skill", "gap")} | {"blocks": table.to_dict("records"), "seconds": round(self.seconds, 3)}
+        return (
+            out
+            | {k: getattr(self, k).record() for k in ("outer", "skill", "gap")}
+            | {"blocks": table.to_dict("records"), "seconds": round(self.seconds, 3)}
+        )
 
     def table(self) -> pd.DataFrame:  # what, value
         "The estimate as a reader wants it."
         import pandas as pd
-        rows = [(f"inner {self.metric} ({self.direction})", f"{self.inner:.5g}"), (f"outer {self.metric}", str(self.outer)), (f"skill claimed inside, over {self.rule}", f"{self.claimed:.4g}"),
-                (f"skill outside, over {self.rule}", str(self.skill)), ("optimism", str(self.gap))]
+
+        rows = [
+            (f"inner {self.metric} ({self.direction})", f"{self.inner:.5g}"),
+            (f"outer {self.metric}", str(self.outer)),
+            (f"skill claimed inside, over {self.rule}", f"{self.claimed:.4g}"),
+            (f"skill outside, over {self.rule}", str(self.skill)),
+            ("optimism", str(self.gap)),
+        ]
         return pd.DataFrame(rows, columns=["what", "value"])
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #92798588
@@ -328,13 +419,24 @@ def _block_line(panel: Development, metric: Metric, b: OuterBlock, rule: pd.Data
     except UndefinedScore:
         score = base = float("nan")
     found, o = b.found, b.found.objective
-    return {"from": panel.times[rows].min(), "to": panel.times[rows].max(), "rows": len(rows), "searched": len(o.panel), "trials": sum(found.counts[k] for k in ("complete", "pruned", "failed")),
-            "inner": claim[0], "outer": score, "skill inside": float(skill(metric, *claim)), "skill outside": float(skill(metric, score, base)), **found.record()["params"]}
+    return {
+        "from": panel.times[rows].min(),
+        "to": panel.times[rows].max(),
+        "rows": len(rows),
+        "searched": len(o.panel),
+        "trials": sum(found.counts[k] for k in ("complete", "pruned", "failed")),
+        "inner": claim[0],
+        "outer": score,
+        "skill inside": float(skill(metric, *claim)),
+        "skill outside": float(skill(metric, score, base)),
+        **found.record()["params"],
+    }
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #e0e88af5
 def _pooled(panel: Development, metric: Metric, blocks: list[OuterBlock], draws: int, seed: int) -> dict[str, Any]:
     "Pool the blocks, and compare them with the best rule and with what the inner searches claimed."
     import pandas as pd
+
     pooled = pd.concat([b.predictions for b in blocks], ignore_index=True)
     y, rows, ours = pooled["y"].to_numpy(), pooled["row"].to_numpy(), forecast_of(pooled, metric)
     frames = _rule_frames(panel, [b.fold for b in blocks])
@@ -351,14 +453,23 @@ def _pooled(panel: Development, metric: Metric, blocks: list[OuterBlock], draws:
         parts = [*(c[1] for c in claims), (times, y, ours, bases[rule])]
         line = np.unique((panel.times if panel.groups is None else panel.groups)[panel.labelled])
         gap = _gap_interval(panel, metric, [_part(metric, line, *p, panel.classes) for p in parts], len(y), draws, seed)
-    return {"rule": rule, "outer": score_interval(metric, y, ours, times, classes=panel.classes, how=how), "skill": outside, "inner": float(np.mean([b.found.score for b in blocks])),
-            "claimed": gap.score + outside.score, "gap": gap, "blocks": lines, "predictions": pooled}
+    return {
+        "rule": rule,
+        "outer": score_interval(metric, y, ours, times, classes=panel.classes, how=how),
+        "skill": outside,
+        "inner": float(np.mean([b.found.score for b in blocks])),
+        "claimed": gap.score + outside.score,
+        "gap": gap,
+        "blocks": lines,
+        "predictions": pooled,
+    }
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #d07ae5d4
 def nested_estimate(
     panel: Development,  # of `development_panel`
     model: str,  # a registered name
-    settings: SearchSettings = USUAL,  # of each search; the embargo also holds outside, the seed also draws the bootstrap, and timeout is each search's own
+    # of each search; the embargo also holds outside, the seed also draws the bootstrap, and timeout is each search's own
+    settings: SearchSettings = USUAL,
     *,
     outer: int = 5,  # blocks, and so many searches
     share: float = 0.5,  # of the units of time, at the end, that the blocks cover
@@ -372,9 +483,15 @@ def nested_estimate(
     if choice not in CHOICES:
         raise ConfigError(f"unknown choice '{choice}'{did_you_mean(choice, CHOICES)}", expected=", ".join(CHOICES))
     if settings.study is not None:
-        raise ConfigError("the searches of an outer walk-forward name their studies themselves", found=f"study {settings.study}", fix="leave study out; storage may be given")
+        raise ConfigError(
+            "the searches of an outer walk-forward name their studies themselves",
+            found=f"study {settings.study}",
+            fix="leave study out; storage may be given",
+        )
     told = lambda k: None if callback is None else (lambda facts: callback(facts | {"block": k + 1, "blocks": outer}))  # noqa: E731
     blocks = [_searched(panel, model, fold, settings, choice, told(k), among) for k, fold in enumerate(folds)]
     first = blocks[0].found
     found = _pooled(panel, first.objective.metric, blocks, draws, settings.seed)
-    return NestedEstimate(model=first.model, metric=first.metric, direction=first.direction, choice=choice, **found, seconds=time.perf_counter() - started)
+    return NestedEstimate(
+        model=first.model, metric=first.metric, direction=first.direction, choice=choice, **found, seconds=time.perf_counter() - started
+    )

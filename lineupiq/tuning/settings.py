@@ -28,11 +28,13 @@ TRIALS = 50  # finished trials of a search that does not say how many
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan(Settings):
     "The plan of a search: sampler, number of trials, folds, pruning and time."
+
     n_trials: Count | None = None  # Finished trials that the study should have, pruned ones included (default 50); not for a grid.
     method: str = "bayes"  # bayes, or grid: every combination of three values of each range; --space gives the ranges.
     timeout: Positive | None = None  # Seconds after which no trial begins.
     sampler: str | None = None  # tpe (default), random, qmc, cmaes, gp or nsgaii; not for a grid.
-    pruner: str | None = None  # margin, median, percentile, halving, hyperband, wilcoxon or none; default by the metric, and none for a grid.
+    # margin, median, percentile, halving, hyperband, wilcoxon or none; default by the metric, and none for a grid.
+    pruner: str | None = None
     n_splits: Annotated[int, Bound(ge=2)] = 5  # Walk-forward folds of the search (default 5).
     n_jobs: Count | None = None  # Fits beside each other; default: measured.
     storage: str | None = None  # URL of an Optuna storage; default a file in experiments/studies for a command, and memory elsewhere.
@@ -40,7 +42,9 @@ class SearchPlan(Settings):
     seed: Annotated[int, Bound(ge=0, lt=2**32)] = 42  # Seed of the proposals and of simulated data.
     seq_len: Count | None = None  # Rows of history that a tabular model sees.
     exclude_neutrals: bool = False  # Rows of class 0 do not train.
-    plain: bool = False  # The plain loop: rounds are searched like any other setting, every fold is fitted to its end, and the first trial is a proposal, not the defaults.
+    # The plain loop: rounds are searched like any other setting, every fold is fitted to its end, and the first trial is a proposal, not
+    # the defaults.
+    plain: bool = False
 
     @property
     def trials(self) -> int:
@@ -56,9 +60,20 @@ class SearchPlan(Settings):
         "List everything in which the plan contradicts itself."
         out = config_problems(SearchPlan, {f.name: getattr(self, f.name) for f in fields(SearchPlan)})
         idle = [k for k in ("n_trials", "sampler") if getattr(self, k) is not None] if self.method == "grid" else []
-        out += [f"method: {' and '.join(idle)} would do nothing: a grid tries every combination once, in order; leave that out, or search with method bayes; timeout ends a grid early, and fewer ranges make it smaller"] if idle else []
+        out += (
+            [
+                f"method: {' and '.join(idle)} would do nothing: a grid tries every combination once, in order; leave that out, or search "
+                "with method bayes; timeout ends a grid early, and fewer ranges make it smaller"
+            ]
+            if idle
+            else []
+        )
         known = {"method": METHODS, "sampler": SAMPLERS, "pruner": PRUNERS}
-        return out + [f"{k}: unknown {k} '{v}'{did_you_mean(v, words)}; expected {', '.join(words)}" for k, words in known.items() if isinstance(v := getattr(self, k), str) and v not in words]
+        return out + [
+            f"{k}: unknown {k} '{v}'{did_you_mean(v, words)}; expected {', '.join(words)}"
+            for k, words in known.items()
+            if isinstance(v := getattr(self, k), str) and v not in words
+        ]
 
     def check(self) -> Self:  # itself
         "Raise one error with every problem."
@@ -69,6 +84,7 @@ class SearchPlan(Settings):
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(SearchPlan):
     "All that a search is told besides its data and its model."
+
     metric: str | Metric | None = None  # that is searched by; None: RMSE, or log loss for classes
     space: Space | Callable[[Any], dict[str, Any]] | None = None  # ranges, or a function of the trial; None: what the model declares
     grid: Mapping[str, Sequence[Any]] | None = None  # of a grid: values by parameter, Decimals welcome; None: three of each range
@@ -89,9 +105,17 @@ class SearchSettings(SearchPlan):
 
     def _of_space(self) -> list[str]:
         "What is wrong between space, grid and method."
-        out = [] if self.space is None or isinstance(self.space, Space) or callable(self.space) else [f"space: expected a Space or a function of the trial, found {self.space!r:.80}"]
+        out = (
+            []
+            if self.space is None or isinstance(self.space, Space) or callable(self.space)
+            else [f"space: expected a Space or a function of the trial, found {self.space!r:.80}"]
+        )
         out += ["grid: a grid belongs to method='grid'"] if self.grid is not None and self.method != "grid" else []
-        out += ["space: the grid says itself what is searched, and the space would be ignored; leave one of them out"] if self.grid is not None and self.space is not None else []
+        out += (
+            ["space: the grid says itself what is searched, and the space would be ignored; leave one of them out"]
+            if self.grid is not None and self.space is not None
+            else []
+        )
         function = self.method == "grid" and callable(self.space) and not isinstance(self.space, Space)
         return out + (["space: a function of the trial cannot be laid out as a grid; give a Space, or a grid"] if function else [])
 

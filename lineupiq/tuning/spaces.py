@@ -48,14 +48,22 @@ TUNING_DEFAULTS: dict[str, Any] = {
 
 def _limit_problems(given: Mapping[str, Any]) -> list[str]:
     "Everything that is wrong with limits."
-    whole = lambda low: (lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low)  # noqa: E731
+    whole = lambda low: lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low  # noqa: E731
     positive = lambda v: v is None or isinstance(v, (int, float)) and not isinstance(v, bool) and 0 < v < float("inf")  # noqa: E731
     word = lambda known: (lambda v: isinstance(v, str) and v in known, "one of " + ", ".join(known))  # noqa: E731
-    tests = {"n_trials": (whole(1), "a whole number from 1 up"), "timeout": (positive, "seconds, greater than 0, or null"), "n_splits": (whole(2), "a whole number from 2 up"),
-             "sampler": word(SAMPLERS), "pruner": word(PRUNERS), "seed": (lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295")}
+    tests = {
+        "n_trials": (whole(1), "a whole number from 1 up"),
+        "timeout": (positive, "seconds, greater than 0, or null"),
+        "n_splits": (whole(2), "a whole number from 2 up"),
+        "sampler": word(SAMPLERS),
+        "pruner": word(PRUNERS),
+        "seed": (lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
+    }
     out = [f"tuning.{k}: unknown key{did_you_mean(str(k), TUNING_DEFAULTS)}" for k in given if k not in tests]
     like = lambda k, v: did_you_mean(v, {"sampler": SAMPLERS, "pruner": PRUNERS}.get(k, ())) if isinstance(v, str) else ""  # noqa: E731
-    return out + [f"tuning.{k}: expected {tests[k][1]}, found {v!r}{like(k, v)}" for k, v in given.items() if k in tests and not tests[k][0](v)]
+    return out + [
+        f"tuning.{k}: expected {tests[k][1]}, found {v!r}{like(k, v)}" for k, v in given.items() if k in tests and not tests[k][0](v)
+    ]
 
 # %% ../../nbs/09_tuning/00a_spaces.ipynb #6af0f55d
 def read_tuning(
@@ -89,6 +97,10 @@ def tuning_yaml(
 ) -> str:  # the text of an editable file
     "The limits and the shipped spaces of some models as a file that `read_tuning` reads."
     import yaml
+
     head = "# Limits and ranges of a search. Edit a copy and pass it with --space.\n"
-    body = {"tuning": dict(TUNING_DEFAULTS), **({"spaces": {m.split(":")[-1]: space_record(search_space(m)) for m in models}} if models else {})}
+    body = {
+        "tuning": dict(TUNING_DEFAULTS),
+        **({"spaces": {m.split(":")[-1]: space_record(search_space(m)) for m in models}} if models else {}),
+    }
     return head + yaml.safe_dump(body, sort_keys=False, default_flow_style=None, allow_unicode=True, width=180)

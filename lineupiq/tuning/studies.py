@@ -50,16 +50,23 @@ def make_sampler(
 ) -> BaseSampler:
     "A sampler of Optuna by its short name."
     import optuna.samplers as s
+
     if name not in SAMPLERS:
         raise ConfigError(f"unknown sampler '{name}'{did_you_mean(name, SAMPLERS)}", expected=", ".join(SAMPLERS))
     needs = {"cmaes": "cmaes"}.get(name)
     if needs:
         import importlib.util
+
         if importlib.util.find_spec(needs) is None:
             raise MissingExtra(f"the sampler {name} needs a package that is not installed", found=needs, fix=f"pip install {needs}")
     makers: dict[str, Callable[[], BaseSampler]] = {
-        "tpe": lambda: s.TPESampler(seed=seed, constant_liar=True), "random": lambda: s.RandomSampler(seed=seed), "qmc": lambda: s.QMCSampler(seed=seed, warn_independent_sampling=False),
-        "cmaes": lambda: s.CmaEsSampler(seed=seed, warn_independent_sampling=False), "gp": lambda: s.GPSampler(seed=seed), "nsgaii": lambda: s.NSGAIISampler(seed=seed)}
+        "tpe": lambda: s.TPESampler(seed=seed, constant_liar=True),
+        "random": lambda: s.RandomSampler(seed=seed),
+        "qmc": lambda: s.QMCSampler(seed=seed, warn_independent_sampling=False),
+        "cmaes": lambda: s.CmaEsSampler(seed=seed, warn_independent_sampling=False),
+        "gp": lambda: s.GPSampler(seed=seed),
+        "nsgaii": lambda: s.NSGAIISampler(seed=seed),
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some are called experimental
         return makers[name]()
@@ -67,7 +74,9 @@ def make_sampler(
 # %% ../../nbs/09_tuning/03_studies.ipynb #ab43a285
 class Reseeded(BaseSampler):
     "A sampler that begins anew with every trial, from the study's seed and the trial's number."
-    def __init__(self,
+
+    def __init__(
+        self,
         name: str,  # of SAMPLERS
         seed: int,  # of the study
     ):
@@ -87,7 +96,9 @@ class Reseeded(BaseSampler):
         "Ask the sampler, whose seed depends on the trial's number."
         return self.inner.sample_relative(study, trial, search_space)
 
-    def sample_independent(self, study: optuna.Study, trial: optuna.Trial, param_name: str, param_distribution: optuna.distributions.BaseDistribution) -> Any:
+    def sample_independent(
+        self, study: optuna.Study, trial: optuna.Trial, param_name: str, param_distribution: optuna.distributions.BaseDistribution
+    ) -> Any:
         "Ask the sampler, whose seed depends on the trial's number."
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
@@ -98,7 +109,9 @@ class Reseeded(BaseSampler):
 # %% ../../nbs/09_tuning/03_studies.ipynb #5cf1d64c
 class Exhaustive(BaseSampler):
     "Every combination of a grid, once."
-    def __init__(self,
+
+    def __init__(
+        self,
         points: Sequence[Mapping[str, Any]],  # combinations of plain values
     ):
         self.points, self.taken = list(points), {}
@@ -106,7 +119,12 @@ class Exhaustive(BaseSampler):
     def left(self, study: optuna.Study) -> list[int]:
         "Combinations that no trial has finished or is working on."
         from optuna.trial import TrialState
-        held = {t.user_attrs.get("point") for t in study.get_trials(deepcopy=False) if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)}
+
+        held = {
+            t.user_attrs.get("point")
+            for t in study.get_trials(deepcopy=False)
+            if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        }
         return [k for k in range(len(self.points)) if k not in held]
 
     def before_trial(self, study: optuna.Study, trial: optuna.Trial) -> None:
@@ -123,7 +141,9 @@ class Exhaustive(BaseSampler):
         "An empty proposal: a grid proposes nothing together."
         return {}
 
-    def sample_independent(self, study: optuna.Study, trial: optuna.Trial, param_name: str, param_distribution: optuna.distributions.BaseDistribution) -> Any:
+    def sample_independent(
+        self, study: optuna.Study, trial: optuna.Trial, param_name: str, param_distribution: optuna.distributions.BaseDistribution
+    ) -> Any:
         "The parameter's value in the trial's combination."
         return self.points[self.taken[trial.number]][param_name]
 
@@ -134,7 +154,9 @@ STARTUP = 2  # finished trials before anything is given up
 
 class MarginPruner(BasePruner):
     "Gives a trial up when its loss on the folds so far is too far from the best trial's on the same folds."
-    def __init__(self,
+
+    def __init__(
+        self,
         margins: Sequence[float] = MARGINS,  # the last one holds for all later folds
         startup: int = STARTUP,  # finished trials that are needed first
     ):
@@ -143,10 +165,15 @@ class MarginPruner(BasePruner):
     def prune(self, study: optuna.Study, trial: optuna.Trial) -> bool:
         "True: the trial is given up after its last reported fold."
         from optuna.trial import TrialState
+
         step = trial.last_step
         if step is None or study.direction.name != "MINIMIZE":
             return False
-        seen = [t.intermediate_values[step] for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if step in t.intermediate_values]
+        seen = [
+            t.intermediate_values[step]
+            for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if step in t.intermediate_values
+        ]
         if len(seen) < self.startup:
             return False
         best = min(seen)
@@ -166,14 +193,21 @@ def make_pruner(
 ) -> BasePruner:
     "A pruner by its short name."
     import optuna.pruners as p
+
     name = name or "none"
     if name not in PRUNERS:
         raise ConfigError(f"unknown pruner '{name}'{did_you_mean(name, PRUNERS)}", expected=", ".join(PRUNERS))
     if name == "margin" and default_pruner(metric) != "margin":
         raise ConfigError(f"the margin pruner needs a loss that is a mean over rows, and {metric.name} is none", fix="use --pruner median")
     makers: dict[str, Callable[[], BasePruner]] = {
-        "margin": MarginPruner, "median": lambda: p.MedianPruner(n_startup_trials=STARTUP), "percentile": lambda: p.PercentilePruner(25.0, n_startup_trials=STARTUP),
-        "halving": lambda: p.SuccessiveHalvingPruner(), "hyperband": lambda: p.HyperbandPruner(max_resource=5), "wilcoxon": lambda: p.WilcoxonPruner(p_threshold=0.3, n_startup_steps=2), "none": p.NopPruner}
+        "margin": MarginPruner,
+        "median": lambda: p.MedianPruner(n_startup_trials=STARTUP),
+        "percentile": lambda: p.PercentilePruner(25.0, n_startup_trials=STARTUP),
+        "halving": lambda: p.SuccessiveHalvingPruner(),
+        "hyperband": lambda: p.HyperbandPruner(max_resource=5),
+        "wilcoxon": lambda: p.WilcoxonPruner(p_threshold=0.3, n_startup_steps=2),
+        "none": p.NopPruner,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return makers[name]()
@@ -195,6 +229,7 @@ def sqlite_url(
 def _begin_lock(url: str) -> Iterator[None]:
     "One process at a time makes the tables of a storage."
     from filelock import FileLock
+
     path = Path(tempfile.gettempdir(), f"lineupiq-{hashlib.sha256(url.encode()).hexdigest()[:16]}.lock")
     with FileLock(str(path), timeout=120):
         yield
@@ -204,15 +239,23 @@ def _secrets(url: str) -> list[str]:
     "What an error's text must not repeat, of the address of a storage that can be read as one."
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
+
     expected = "sqlite:///study.db, postgresql+psycopg://user@host/name or another SQLAlchemy URL"
     if not re.match(r"^[a-z0-9+]+://", url):
         raise ConfigError("not the URL of a storage", found=shown(url), expected=expected)
     try:
         read = make_url(url)
     except (ArgumentError, ValueError):  # ValueError: a port that is no number
-        raise ConfigError("not the URL of a storage", found=shown(url), expected=expected, fix="write a port as a number, and signs like @ : / ? of a password as %40 %3A %2F %3F") from None
+        raise ConfigError(
+            "not the URL of a storage",
+            found=shown(url),
+            expected=expected,
+            fix="write a port as a number, and signs like @ : / ? of a password as %40 %3A %2F %3F",
+        ) from None
     if "@" in (read.host or ""):
-        raise ConfigError("the address of the storage has more than one @", found=shown(url), expected=expected, fix="write an @ of a password as %40")
+        raise ConfigError(
+            "the address of the storage has more than one @", found=shown(url), expected=expected, fix="write an @ of a password as %40"
+        )
     query = [v for value in read.query.values() for v in ((value,) if isinstance(value, str) else value)]
     return sorted({url, *(s for s in (str(read.password or ""), *query) if len(s) > 3)}, key=len, reverse=True)
 
@@ -222,6 +265,7 @@ def open_storage(
 ) -> Any:  # an Optuna storage
     "A storage with signs of life."
     import optuna
+
     if url is None:
         return optuna.storages.InMemoryStorage()
     secrets = "|".join(map(re.escape, _secrets(url)))
@@ -230,17 +274,29 @@ def open_storage(
         try:
             Path(url.removeprefix("sqlite:///").split("?")[0]).parent.mkdir(parents=True, exist_ok=True)
         except OSError as err:
-            raise EnvironmentFault("the folder of the storage cannot be made", where=shown(url), found=err.strerror or "it is not a folder") from None
+            raise EnvironmentFault(
+                "the folder of the storage cannot be made", where=shown(url), found=err.strerror or "it is not a folder"
+            ) from None
     engine = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     try:
         with _begin_lock(url), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # heartbeats are called experimental
             return optuna.storages.RDBStorage(url, engine_kwargs=engine, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
     except ImportError as err:
-        raise MissingExtra("the storage's driver is not installed", where=shown(url), found=said(err)[:120], fix="pip install the driver, e.g. psycopg[binary] for postgresql+psycopg://") from None
+        raise MissingExtra(
+            "the storage's driver is not installed",
+            where=shown(url),
+            found=said(err)[:120],
+            fix="pip install the driver, e.g. psycopg[binary] for postgresql+psycopg://",
+        ) from None
     except Exception as err:
         if type(err).__module__.startswith(("sqlalchemy", "optuna", "sqlite3")):
-            raise EnvironmentFault("the storage cannot be used", where=shown(url), found=said(err)[:200], fix="check the address, the server and the permissions") from None
+            raise EnvironmentFault(
+                "the storage cannot be used",
+                where=shown(url),
+                found=said(err)[:200],
+                fix="check the address, the server and the permissions",
+            ) from None
         raise
 
 # %% ../../nbs/09_tuning/03_studies.ipynb #3bcbd684
@@ -270,8 +326,11 @@ def open_study(
 ) -> optuna.Study:
     "Make or continue a study; one that answers another question is refused."
     import optuna
+
     identity = json.loads(json.dumps(dict(identity), default=str))
-    study = optuna.create_study(study_name=name, storage=storage, direction=identity["direction"], sampler=sampler, pruner=pruner, load_if_exists=True)
+    study = optuna.create_study(
+        study_name=name, storage=storage, direction=identity["direction"], sampler=sampler, pruner=pruner, load_if_exists=True
+    )
     there = study.user_attrs.get(IDENTITY)
     if there is None and study.get_trials(deepcopy=False):
         raise ConfigError("a study of this name was made by something else", where=name, fix="give another --study name")
@@ -282,8 +341,13 @@ def open_study(
             return study
     if there != identity:
         found, asked = _differences(there, identity)
-        raise ConfigError("the study of this name answers another question, and the two must not be mixed", where=name, found=f"in the study: {found}",
-                          expected=f"asked for now: {asked}", fix="give another --study name, or ask the same as before")
+        raise ConfigError(
+            "the study of this name answers another question, and the two must not be mixed",
+            where=name,
+            found=f"in the study: {found}",
+            expected=f"asked for now: {asked}",
+            fix="give another --study name, or ask the same as before",
+        )
     return study
 
 # %% ../../nbs/09_tuning/03_studies.ipynb #2a2a56e1
@@ -320,6 +384,7 @@ def reap(
 ) -> list[int]:  # numbers of trials that were cleared away
     "Fail running trials whose process is gone."
     from optuna.trial import TrialState
+
     gone = []
     for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if t.number in mine:
@@ -331,6 +396,7 @@ def reap(
         if dead and fail_trial(study, t, "its process ended", "lost"):
             gone.append(t.number)
     from optuna.storages import fail_stale_trials
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fail_stale_trials(study)
@@ -346,6 +412,7 @@ def fail_trial(
     "Mark a trial as failed, with its reason."
     from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import TrialState
+
     try:
         for key, value in (("reason", reason[:2000]), ("kind", kind)):
             study._storage.set_trial_user_attr(trial._trial_id, key, value)
@@ -357,7 +424,9 @@ def fail_trial(
 # %% ../../nbs/09_tuning/03_studies.ipynb #a14c4831
 class Heart:
     "Signs of life of the trials that this process is working on."
-    def __init__(self,
+
+    def __init__(
+        self,
         storage: optuna.storages.BaseStorage,  # of `open_storage`; one without heartbeats is left alone
     ):
         self.storage, self.trials, self._end = storage, set(), threading.Event()

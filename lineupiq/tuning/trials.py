@@ -58,7 +58,9 @@ def trial_sums(
     "The metric's terms of a trial, summed by unit of time: what paired comparisons of trials are made of."
     found = [t for t in study.get_trials(deepcopy=False) if t.number == number]
     if not found or "sums" not in found[0].user_attrs:
-        raise ConfigError("no sums are kept of this trial", found=str(number), expected="a complete trial of a metric that is made of row terms")
+        raise ConfigError(
+            "no sums are kept of this trial", found=str(number), expected="a complete trial of a metric that is made of row terms"
+        )
     return [unpack_sums(p) for p in found[0].user_attrs["sums"]]
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #4872467b
@@ -78,17 +80,28 @@ def trials_frame(
 ) -> pd.DataFrame:  # number, state, score, fold_0 …, seconds, parameters, reason
     "One line a trial, in order; a fold that was not reached has no score."
     import pandas as pd
+
     rows = []
     for t in study.get_trials(deepcopy=False):
         scores = {int(k): v for k, v in t.user_attrs.get("scores", {}).items()}
-        rows.append({"number": t.number, "state": t.state.name, "score": t.value if t.state.name == "COMPLETE" else np.nan, **{f"fold_{k}": scores.get(k, np.nan) for k in range(n_folds)},
-                     "seconds": t.user_attrs.get("seconds", np.nan), **settings_of(t), "reason": t.user_attrs.get("reason", "")})
+        rows.append(
+            {
+                "number": t.number,
+                "state": t.state.name,
+                "score": t.value if t.state.name == "COMPLETE" else np.nan,
+                **{f"fold_{k}": scores.get(k, np.nan) for k in range(n_folds)},
+                "seconds": t.user_attrs.get("seconds", np.nan),
+                **settings_of(t),
+                "reason": t.user_attrs.get("reason", ""),
+            }
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #38d978cb
 @dataclass
 class _Running:
     "A trial that is being worked on."
+
     trial: Any
     params: dict[str, Any]
     stop: threading.Event = field(default_factory=threading.Event)
@@ -111,7 +124,9 @@ def _lost(study: optuna.Study, trial: optuna.Trial) -> bool:
 # %% ../../nbs/09_tuning/04_trials.ipynb #5a039df5
 class Search:
     "One process's part of a study."
-    def __init__(self,
+
+    def __init__(
+        self,
         objective: Objective,
         space: Space,  # what is proposed
         study: optuna.Study,  # of `open_study`
@@ -127,7 +142,9 @@ class Search:
         self.n_trials, self.timeout, self.callback, self.fits = n_trials, timeout, callback, 0
         self.pruner, self.cluster = pruner, cluster
         pruning, grows = pruner != "none", objective.rounds is not None
-        self.stages = stages(objective.costs, max(jobs.lanes, 2) if grows else jobs.lanes, pruning and (objective.judges_early or not grows))
+        self.stages = stages(
+            objective.costs, max(jobs.lanes, 2) if grows else jobs.lanes, pruning and (objective.judges_early or not grows)
+        )
         self.order = [k for stage in self.stages for k in stage]
         self.shared, self.me, self.done = hasattr(storage, "record_heartbeat"), owner(), {}
 
@@ -136,7 +153,13 @@ class Search:
         trials = self.study.get_trials(deepcopy=False)
         by = lambda state: sum(t.state.name == state for t in trials)  # noqa: E731
         kind = lambda *kinds: sum(t.user_attrs.get("kind") in kinds for t in trials if t.state.name == "FAIL")  # noqa: E731
-        return {"complete": by("COMPLETE"), "pruned": by("PRUNED"), "failed": kind("error"), "lost": by("FAIL") - kind("error"), "running": by("RUNNING")}
+        return {
+            "complete": by("COMPLETE"),
+            "pruned": by("PRUNED"),
+            "failed": kind("error"),
+            "lost": by("FAIL") - kind("error"),
+            "running": by("RUNNING"),
+        }
 
     def run(self) -> None:
         "Until the study has as many finished trials as were asked for, or the time is over."
@@ -160,8 +183,12 @@ class Search:
         c = self.counts()
         if c["failed"] >= FAILURES[0] and c["failed"] > FAILURES[1] * (c["failed"] + c["complete"] + c["pruned"]):
             first = next(t for t in self.study.get_trials(deepcopy=False) if t.user_attrs.get("kind") == "error")
-            raise JobError("most proposals of the search failed", where=f"study {self.study.study_name}, e.g. trial {first.number}: {first.params}",
-                           found=f"{c['failed']} of {c['failed'] + c['complete'] + c['pruned']}: {first.user_attrs.get('reason', '')[:300]}", fix="mend the model, the data or the space; finished trials are kept")
+            raise JobError(
+                "most proposals of the search failed",
+                where=f"study {self.study.study_name}, e.g. trial {first.number}: {first.params}",
+                found=f"{c['failed']} of {c['failed'] + c['complete'] + c['pruned']}: {first.user_attrs.get('reason', '')[:300]}",
+                fix="mend the model, the data or the space; finished trials are kept",
+            )
 
     def _ask(self) -> _Running | None:
         "The next trial; None where others have taken the last one."
@@ -171,7 +198,9 @@ class Search:
         trial.set_user_attr("owner", self.me)
         self.heart.add(trial)
         if self.shared:
-            before = sum(t.number < trial.number and t.state.name in ("COMPLETE", "PRUNED", "RUNNING") for t in self.study.get_trials(deepcopy=False))
+            before = sum(
+                t.number < trial.number and t.state.name in ("COMPLETE", "PRUNED", "RUNNING") for t in self.study.get_trials(deepcopy=False)
+            )
             if before >= self.n_trials:
                 fail_trial(self.study, trial, "others have done the last trial", "surplus")
                 self.heart.drop(trial)
@@ -206,7 +235,8 @@ class Search:
                 self.heart.drop(r.trial)
             raise
 
-    def score(self,
+    def score(
+        self,
         running: Sequence[_Running],  # trials
     ) -> None:
         "Do the folds of some trials."
@@ -219,6 +249,7 @@ class Search:
     def _elsewhere(self, running: Sequence[_Running]) -> None:
         "Do each trial on a worker of the cluster, and report what it would have reported here."
         from optuna.trial import TrialState
+
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         o, by = self.objective, {f"{self.study.study_name}-{r.trial.number}": r for r in running if len(r.results) < len(self.order)}
         tasks = {name: (o.digest, r.params, done, self.pruner, self.jobs) for name, r in by.items()}
@@ -251,8 +282,13 @@ class Search:
             self.fits += isinstance(result, FoldScore)
             by[job.trial].results[job.fold] = result
             self._advance(by[job.trial])
+
         # one lane needs no flag: nothing else can decide while its fit runs
-        run_lanes(deal(jobs, self.jobs.lanes), lambda j: self.objective.score_fold(j.fold, j.params, self.jobs.threads, j.stop if self.jobs.lanes > 1 else None), told)
+        run_lanes(
+            deal(jobs, self.jobs.lanes),
+            lambda j: self.objective.score_fold(j.fold, j.params, self.jobs.threads, j.stop if self.jobs.lanes > 1 else None),
+            told,
+        )
         for r in running:
             self._advance(r)
 
@@ -260,7 +296,11 @@ class Search:
         "Grow all folds of some trials together."
         by, lanes = {r.trial.number: r for r in running}, threading.Semaphore(self.jobs.lanes)
         first = self.stages[0] if len(self.stages) > 1 else ()
-        locks = {number: Lockstep(len(self.order), lanes, first, **self.objective.turns(r.params)) for number, r in by.items() if len(r.results) < len(self.order)}
+        locks = {
+            number: Lockstep(len(self.order), lanes, first, **self.objective.turns(r.params))
+            for number, r in by.items()
+            if len(r.results) < len(self.order)
+        }
         jobs = [Job(number, k, 1.0, by[number].params, by[number].stop) for number in locks for k in self.order]
 
         def told(job: Job, result: FoldScore) -> None:
@@ -275,10 +315,15 @@ class Search:
         def worth(number: int) -> bool:
             r, lock = by[number], locks[number]
             for k in range(len(first)):
-                r.trial.report(float(np.mean([lock.losses[fold][lock.best] for fold in first[:k + 1]])), k)
+                r.trial.report(float(np.mean([lock.losses[fold][lock.best] for fold in first[: k + 1]])), k)
             if r.trial.should_prune():
-                r.state, r.reason, r.begun = "pruned", f"after folds {', '.join(map(str, sorted(first)))}, {lock.best + 1} rounds", len(first)
+                r.state, r.reason, r.begun = (
+                    "pruned",
+                    f"after folds {', '.join(map(str, sorted(first)))}, {lock.best + 1} rounds",
+                    len(first),
+                )
             return not r.state
+
         run_lockstep(jobs, locks, lambda j: self.objective.grow_fold(j.fold, j.params, locks[j.trial], self.jobs.threads), told, worth)
         for r in running:
             if not r.state:
@@ -293,7 +338,7 @@ class Search:
             if isinstance(result, BaseException):
                 r.state, r.reason = "failed", f"{type(result).__name__}: {result}"
             else:
-                seen = [r.results[k].score for k in self.order[:r.told + 1]]
+                seen = [r.results[k].score for k in self.order[: r.told + 1]]
                 r.trial.report(float(np.mean(seen)), r.told)
                 r.told += 1
                 if not np.isfinite(seen[-1]):
@@ -306,7 +351,8 @@ class Search:
     def _tell(self, r: _Running) -> None:
         "Write down what became of a trial."
         from optuna.trial import TrialState
-        kept = {k: r.results[k] for k in self.order[:r.told] if isinstance(r.results.get(k), FoldScore)}
+
+        kept = {k: r.results[k] for k in self.order[: r.told] if isinstance(r.results.get(k), FoldScore)}
         self.done[json.dumps(r.params, sort_keys=True, default=str)] = (kept, r.rounds)
         mean = float(np.mean([s.score for s in kept.values()])) if kept else None
         try:
@@ -329,8 +375,19 @@ class Search:
                 raise
         self.heart.drop(r.trial)
         if self.callback is not None:
-            self.callback({"trial": r.trial.number, "state": r.state or "complete", "score": mean, "params": r.params | r.rounds, "seconds": round(time.perf_counter() - r.began, 3),
-                           "best": self._best(), "finished": (c := self.counts())["complete"] + c["pruned"], "of": self.n_trials, **({"reason": r.reason} if r.reason else {})})
+            self.callback(
+                {
+                    "trial": r.trial.number,
+                    "state": r.state or "complete",
+                    "score": mean,
+                    "params": r.params | r.rounds,
+                    "seconds": round(time.perf_counter() - r.began, 3),
+                    "best": self._best(),
+                    "finished": (c := self.counts())["complete"] + c["pruned"],
+                    "of": self.n_trials,
+                    **({"reason": r.reason} if r.reason else {}),
+                }
+            )
 
     def _best(self) -> float | None:
         values = [t.value for t in self.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
@@ -347,6 +404,7 @@ def _objective_here(asked: _Asked) -> Objective:
 @dataclass(frozen=True)
 class _Asked:
     "What an objective is made of, equal by its digest."
+
     digest: str
     common: Any = field(compare=False)
 
@@ -361,6 +419,7 @@ def score_trial(
 ) -> dict[str, Any]:  # results, told, rounds, begun, state, reason, and the values that were reported by step
     "On a worker: one trial."
     import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     objective = _objective_here(_Asked(digest, common))
     storage = optuna.storages.InMemoryStorage()
@@ -368,4 +427,6 @@ def score_trial(
     study.add_trials(done)
     r = _Running(study.ask(), dict(params))
     Search(objective, Space(), study, storage, jobs, 1, pruner=pruner).score([r])
-    return {k: getattr(r, k) for k in ("results", "told", "rounds", "begun", "state", "reason")} | {"values": dict(study.get_trials(deepcopy=False)[r.trial.number].intermediate_values)}
+    return {k: getattr(r, k) for k in ("results", "told", "rounds", "begun", "state", "reason")} | {
+        "values": dict(study.get_trials(deepcopy=False)[r.trial.number].intermediate_values)
+    }

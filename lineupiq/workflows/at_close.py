@@ -45,7 +45,12 @@ def bars_over(
     for rows in panel.frame.groupby("symbol", sort=False).indices.values():
         ends, step = bar_ends(panel.frame["time"].iloc[rows], ask)
         over[rows] = ends <= now
-        if len(rows) > 1 and step < pd.Timedelta("20h") and ends[-1] - ends[-2] < step.to_timedelta64() and not _ends_session(ends[-1], ask):
+        if (
+            len(rows) > 1
+            and step < pd.Timedelta("20h")
+            and ends[-1] - ends[-2] < step.to_timedelta64()
+            and not _ends_session(ends[-1], ask)
+        ):
             over[rows[-1]] = False
         age[rows] = (now - ends) / max(step, pd.Timedelta("1s")).to_timedelta64()
     return over, age
@@ -53,7 +58,9 @@ def bars_over(
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #eebea358
 def _ends_session(end: np.datetime64, ask: DataRequest) -> bool:
     "Whether a session closes at that moment."
-    return ask.session is not None and end in session_hours(session_of(ask.session), pd.Timestamp(end), pd.Timestamp(end))["close"].to_numpy("datetime64[ns]")
+    return ask.session is not None and end in session_hours(session_of(ask.session), pd.Timestamp(end), pd.Timestamp(end))[
+        "close"
+    ].to_numpy("datetime64[ns]")
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #ca96400e
 def predictions_file(
@@ -75,7 +82,11 @@ def read_predictions(
     if file.exists() and not file.is_file() or is_unchained(file):
         return _unchained(file)
     record = ForecastRecord(file)
-    found = record.frame(counting=True).rename(columns={"time": "bar"}).drop(columns=["n", "run", "deadline", "counts", "said", "rules", "references", "group", "as_of"], errors="ignore")
+    found = (
+        record.frame(counting=True)
+        .rename(columns={"time": "bar"})
+        .drop(columns=["n", "run", "deadline", "counts", "said", "rules", "references", "group", "as_of"], errors="ignore")
+    )
     before = _unchained(file.with_name(ASIDE)) if file.with_name(ASIDE).exists() else pd.DataFrame()
     parts = [f for f in (before, found) if len(f)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["bar", *COLUMNS])
@@ -88,7 +99,12 @@ def _unchained(file: Path) -> pd.DataFrame:
             raise OSError(0, "not a regular file")
         lines = file.read_bytes().decode("utf-8", errors="replace").split("\n")  # splitlines would end a line within a name, too
     except OSError as err:
-        raise EnvironmentFault("cannot read the record of predictions", where=str(file), found=str(err.strerror or err), fix="make it a file that this user can read, or give another folder (output)") from None
+        raise EnvironmentFault(
+            "cannot read the record of predictions",
+            where=str(file),
+            found=str(err.strerror or err),
+            fix="make it a file that this user can read, or give another folder (output)",
+        ) from None
     rows = []
     for number, line in enumerate(lines, 1):
         try:
@@ -127,10 +143,12 @@ def _due(panel: Panel, over: np.ndarray, done: pd.DataFrame, trained: np.datetim
 @dataclass(frozen=True)
 class CloseRequest(Request):
     "A request to the job `predict`."
+
     name: str | None = None  # A published model; default the first by name that is in production.
     version: str | None = None  # Default the one in production.
     data: str | None = None  # Another source than the recorded one.
-    path: tuple[str, ...] = option((), whole=True)  # Files or folders with the newest bars; what lies before them comes from the files that the version was trained on.
+    # Files or folders with the newest bars; what lies before them comes from the files that the version was trained on.
+    path: tuple[str, ...] = option((), whole=True)
     max_age: str | None = None  # Nothing can be said (exit code 3) where the newest bar that is over ended longer ago than this, e.g. 4D.
     output: str = "experiments/predictions"  # Parent of the records.
 
@@ -139,7 +157,11 @@ class CloseRequest(Request):
         if "\0" in self.output:
             return [f"output: expected a folder, found {self.output!r}"]
         try:
-            return [] if self.max_age is None or pd.Timedelta(self.max_age if not str(self.max_age).strip().isdigit() else "x") > pd.Timedelta(0) else ["max_age: expected more than nothing"]
+            return (
+                []
+                if self.max_age is None or pd.Timedelta(self.max_age if not str(self.max_age).strip().isdigit() else "x") > pd.Timedelta(0)
+                else ["max_age: expected more than nothing"]
+            )
         except ValueError:
             return [f"max_age: expected a length of time such as 4D or 12h, found {self.max_age!r}"]
 
@@ -149,7 +171,12 @@ def _model(ask: CloseRequest) -> StoredModel:
     store = Store()
     name = ask.name or next((n for n in store.names() if store.linked(n)), None)
     if name is None:
-        raise NotFound("nothing is in production", where=str(store.root), expected=", ".join(store.names()) or "an empty store", fix="lineupiq promote NAME, once it is validated")
+        raise NotFound(
+            "nothing is in production",
+            where=str(store.root),
+            expected=", ".join(store.names()) or "an empty store",
+            fix="lineupiq promote NAME, once it is validated",
+        )
     return stored_model(f"{name}:{ask.version}" if ask.version else name, store)
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #4786eccc
@@ -162,9 +189,17 @@ def predict_at_close(
     source = recorded_source(found.source, ask.data, ask.path, found.where)
     panel = source_panel(found.source, ask.data, ask.path, where=found.where)
     if "bar_number" not in panel.frame:
-        raise ConfigError("a model whose rows are no bars has no close to wait for", where=found.where, found=panel.name, fix=f"lineupiq predict {found.name}")
+        raise ConfigError(
+            "a model whose rows are no bars has no close to wait for",
+            where=found.where,
+            found=panel.name,
+            fix=f"lineupiq predict {found.name}",
+        )
     if panel.frame["time"].dt.tz is None:
-        log.warning("the bars' times have no zone and are compared with now in UTC; say the zone with timezone (--timezone) when the model is trained")
+        log.warning(
+            "the bars' times have no zone and are compared with now in UTC; say the zone with timezone (--timezone) when the model is "
+            "trained"
+        )
     clocked = clock()
     now = np.datetime64(clocked.astimezone(timezone.utc).replace(tzinfo=None), "ns")
     over = bars_over(panel, now, source)[0]
@@ -172,11 +207,17 @@ def predict_at_close(
     with one_at_a_time(file.parent / ".predict.lock", f"predictions of {found.name} are being written"):
         done = read_predictions(file)
         if len(done) and (done["written"] > pd.Timestamp(now, tz="UTC")).any():
-            log.warning("%s: %d prediction(s) were written later than now, %s UTC: a clock is wrong, or was, and a bar may have been predicted before it was over", file, int((done["written"] > pd.Timestamp(now, tz="UTC")).sum()), now)
+            log.warning(
+                "%s: %d prediction(s) were written later than now, %s UTC: a clock is wrong, or was, and a bar may have been predicted "
+                "before it was over",
+                file,
+                int((done["written"] > pd.Timestamp(now, tz="UTC")).sum()),
+                now,
+            )
         rows, trained = _due(panel, over, done, np.datetime64(found.bundle.about["trained_until"]))
         if len(rows):
             put_on_record(found, panel, found.bundle.predict(panel, rows), source, file, clocked, panel_digest(panel.take(over)))
-        written = _lines(read_predictions(file).iloc[len(done):])
+        written = _lines(read_predictions(file).iloc[len(done) :])
     return _told(found, panel, over, written, trained, now, file)
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #cff39132
@@ -186,13 +227,33 @@ def _lines(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return frame.assign(**times).astype(object).where(frame.notna(), None).to_dict("records")
 
 
-def _told(found: StoredModel, panel: Panel, over: np.ndarray, written: list[dict[str, Any]], trained: int, now: np.datetime64, file: Path) -> dict[str, Any]:
+def _told(
+    found: StoredModel, panel: Panel, over: np.ndarray, written: list[dict[str, Any]], trained: int, now: np.datetime64, file: Path
+) -> dict[str, Any]:
     "What a run says of itself."
     known = panel.frame[EARLIER].to_numpy(bool) if EARLIER in panel.frame else np.zeros(len(panel), dtype=bool)
     if not over.any():
-        raise DataError("no bar is over", where=found.where, found=f"first bar {panel.times.min()}, now {now}", expected="bars that have ended", fix="check the clock, and the zone of the times (timezone)")
-    return {"name": found.name, "version": found.version, "predicted": len(written), "late": sum(row["late"] for row in written), "unfinished": int((~over & ~known).sum()),
-            "within_training": trained, "newest": f"{pd.Timestamp(panel.times[over].max()).isoformat()}Z", "age_hours": round(float((now - panel.times[over].max()) / np.timedelta64(1, "h")), 2), "written": f"{pd.Timestamp(now).isoformat()}Z", "record": str(file), "digest": ForecastRecord(file).digest, "rows": written}
+        raise DataError(
+            "no bar is over",
+            where=found.where,
+            found=f"first bar {panel.times.min()}, now {now}",
+            expected="bars that have ended",
+            fix="check the clock, and the zone of the times (timezone)",
+        )
+    return {
+        "name": found.name,
+        "version": found.version,
+        "predicted": len(written),
+        "late": sum(row["late"] for row in written),
+        "unfinished": int((~over & ~known).sum()),
+        "within_training": trained,
+        "newest": f"{pd.Timestamp(panel.times[over].max()).isoformat()}Z",
+        "age_hours": round(float((now - panel.times[over].max()) / np.timedelta64(1, "h")), 2),
+        "written": f"{pd.Timestamp(now).isoformat()}Z",
+        "record": str(file),
+        "digest": ForecastRecord(file).digest,
+        "rows": written,
+    }
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #fbadbe82
 def close_code(
@@ -207,7 +268,13 @@ def close_text(
     told: Record,  # of `predict_at_close`
 ) -> str:
     "The predictions at the close as text for people."
-    more = [f"{told['late']} of them late" if told["late"] else "", f"{told['unfinished']} bar(s) not over yet, left out" if told["unfinished"] else "",
-            f"{told['within_training']} missed bar(s) lie within the training of this version, left out" if told["within_training"] else ""]
+    more = [
+        f"{told['late']} of them late" if told["late"] else "",
+        f"{told['unfinished']} bar(s) not over yet, left out" if told["unfinished"] else "",
+        f"{told['within_training']} missed bar(s) lie within the training of this version, left out" if told["within_training"] else "",
+    ]
     said = f"{told['predicted']} bar(s) predicted" if told["predicted"] else "nothing new: every bar that is over has its prediction"
-    return f"{told['name']} {told['version']}: {'; '.join([said, *filter(None, more)])}\nNewest bar that is over: {told['newest']}\nRecord: {told['record']}" + (f", last digest {told['digest']}" if told["digest"] else "")
+    return (
+        f"{told['name']} {told['version']}: {'; '.join([said, *filter(None, more)])}\nNewest bar that is over: {told['newest']}\nRecord: "
+        f"{told['record']}" + (f", last digest {told['digest']}" if told["digest"] else "")
+    )

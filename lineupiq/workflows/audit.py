@@ -41,7 +41,8 @@ def run_setup(
 ) -> dict[str, Any]:  # data, split, models
     "The data, the split and the models of a run, from its folder."
     path = Path(run) / "config.yaml"
-    if not path.is_file(): raise ConfigError("no such run", where=str(run), fix="give the folder that `lineupiq train` printed")
+    if not path.is_file():
+        raise ConfigError("no such run", where=str(run), fix="give the folder that `lineupiq train` printed")
     return read_yaml(path)
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #bbb82860
@@ -71,13 +72,38 @@ def _own_findings(run: Path | str, panel: Panel, setup: Record) -> list[Finding]
     parts = [(at[np.concatenate([f.train, *([] if f.val is None else [f.val])])], at[f.test[rows[f.test]]]) for f in folds]
     bad = [f for f in check_splitter(parts, panel.times[rows], panel.label_ends[rows], groups, raise_on_leak=False) if f.verdict == "fail"]
     mine, theirs = [f.manifest.digest for f in folds], [f["digest"] for f in next(iter(written.values()))]
-    out = [Finding("run: folds", "fail" if bad else "pass", "; ".join(f"{f.title}: {f.evidence}" for f in bad) or f"{len(folds)} folds, training and validation rows against the test blocks"),
-           Finding("run: folds as written", "pass" if mine == theirs else "warn", f"digests {', '.join(theirs[:3])}" if mine == theirs else f"made again they are {', '.join(mine[:3])}, written were {', '.join(theirs[:3])}", "" if mine == theirs else "the data or the library have changed since")]
+    out = [
+        Finding(
+            "run: folds",
+            "fail" if bad else "pass",
+            "; ".join(f"{f.title}: {f.evidence}" for f in bad)
+            or f"{len(folds)} folds, training and validation rows against the test blocks",
+        ),
+        Finding(
+            "run: folds as written",
+            "pass" if mine == theirs else "warn",
+            f"digests {', '.join(theirs[:3])}"
+            if mine == theirs
+            else f"made again they are {', '.join(mine[:3])}, written were {', '.join(theirs[:3])}",
+            "" if mine == theirs else "the data or the library have changed since",
+        ),
+    ]
     said = load_rows(Path(run) / "predictions" / "test_predictions.parquet")
-    if mine != theirs: return [*out, Finding("run: implausible skill", "unknown", "the rows are not those of the run")]
+    if mine != theirs:
+        return [*out, Finding("run: implausible skill", "unknown", "the rows are not those of the run")]
     alarms = leak_alarm(panel, {n: f for n, f in said.groupby("model")})
-    return out + ([Finding(f"run: {f.title}", f.verdict, f"gains {f.evidence['gain']:.3f} of {f.evidence['metric']} on {f.evidence['rule']}, plausible up to {f.evidence['limit']}", f.finding) for f in alarms]
-                  or [Finding("run: implausible skill", "pass", f"{said['model'].nunique()} members on their test rows")])
+    return out + (
+        [
+            Finding(
+                f"run: {f.title}",
+                f.verdict,
+                f"gains {f.evidence['gain']:.3f} of {f.evidence['metric']} on {f.evidence['rule']}, plausible up to {f.evidence['limit']}",
+                f.finding,
+            )
+            for f in alarms
+        ]
+        or [Finding("run: implausible skill", "pass", f"{said['model'].nunique()} members on their test rows")]
+    )
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #fa9c9836
 def audited_sources(
@@ -99,8 +125,10 @@ def audited_models(
 ) -> list[str]:  # registered names
     "The models that a request, or its run, names; all: every one that can do the task."
     names = list(ask.model)
-    if not names and ask.run is not None: names = [m for m in run_setup(ask.run)["models"] if m not in RULES]
-    if names and "all" not in names: return [registry().get_model(n).name for n in names]
+    if not names and ask.run is not None:
+        names = [m for m in run_setup(ask.run)["models"] if m not in RULES]
+    if names and "all" not in names:
+        return [registry().get_model(n).name for n in names]
     known = [m for m in registry().list_models() if m["available"] and not m["is_rule"] and task in m["tasks"]]
     return [m["name"] for m in known if games or registry().get_model(m["name"]).input_kind != "game"]
 
@@ -111,7 +139,11 @@ def model_names(
     "Names of models as somebody gives them in Python."
     names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, (list, tuple)) else (given,)
     if odd := [n for n in names if not isinstance(n, str)]:
-        raise ConfigError("models are not given by their names", found=f"{str(odd[0])[:40]}, {type(odd[0]).__name__}", expected="a name of list_models(), several, or 'all'; none for the data alone")
+        raise ConfigError(
+            "models are not given by their names",
+            found=f"{str(odd[0])[:40]}, {type(odd[0]).__name__}",
+            expected="a name of list_models(), several, or 'all'; none for the data alone",
+        )
     return names
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #1ca7bb41
@@ -127,10 +159,12 @@ def run_audit_leak(
         world = world_of(source, horizon)
         panel = world.panel()
         names = audited_models(ask, panel.task, panel.log is not None)
-        if ask.run is None: _can_do(ask.model, panel)
+        if ask.run is None:
+            _can_do(ask.model, panel)
         report = audit_leak(world, names, ask.how, _configs(ask), tell)
         report.unasked = _unasked(report, report.facts["models"], every)
-        if ask.run is not None: report.findings = run_findings(ask.run, read_source(source, horizon), run_setup(ask.run)) + report.findings
+        if ask.run is not None:
+            report.findings = run_findings(ask.run, read_source(source, horizon), run_setup(ask.run)) + report.findings
         report.facts = {"data": source.data, **options, **report.facts}
         out.append(report)
     return out
@@ -140,21 +174,29 @@ def _can_do(names: Sequence[str], panel: Panel) -> None:
     "Refuse a named model that is made for another task."
     where = "model, --model"
     for cls in (registry().get_model(n) for n in names if n != "all"):
-        if panel.task not in cls.tasks: raise ConfigError(f"{cls.name} cannot do {panel.task}", where=where, expected=f"a model for {panel.task}; this one is for {', '.join(cls.tasks)}")
-        if cls.input_kind == "game" and panel.log is None: raise ConfigError(f"{cls.name} is made for games, and the data have none", where=where)
+        if panel.task not in cls.tasks:
+            raise ConfigError(
+                f"{cls.name} cannot do {panel.task}",
+                where=where,
+                expected=f"a model for {panel.task}; this one is for {', '.join(cls.tasks)}",
+            )
+        if cls.input_kind == "game" and panel.log is None:
+            raise ConfigError(f"{cls.name} is made for games, and the data have none", where=where)
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #3d2eab30
 def _unasked(report: AuditReport, names: Sequence[str], every: bool) -> dict[str, str]:
     "Named models of which nothing was asked, with the reason; of all models: only where no single one was."
     said = {f.title: f.evidence for f in report.findings if f.verdict == "unknown"}
     asked = {f.title for f in report.findings}
-    out = {n: said[f"future poison: {n}"] for n in names if f"future poison: {n}" in said and f"lag: {n}" not in asked}  # who was asked the next question was asked
+    # who was asked the next question was asked
+    out = {n: said[f"future poison: {n}"] for n in names if f"future poison: {n}" in said and f"lag: {n}" not in asked}
     return {} if every and len(out) < len(names) else out
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #f089dab4
 def _configs(ask: AuditRequest) -> dict[str, dict[str, Any]]:
     "A run's own settings, but for those that an audit has its own of."
-    if ask.run is None: return {}
+    if ask.run is None:
+        return {}
     own = set() if ask.how.usual else {*SMALL, *EXACT}
     return {m: {k: v for k, v in c.items() if k not in own} for m, c in run_setup(ask.run)["models"].items()}
 
@@ -164,13 +206,28 @@ def splitter_arguments(
 ) -> dict[str, Any]:
     "Arguments for somebody else's splitter, read from `NAME=VALUE`."
     import yaml
+
     odd = [g for g in given if "=" not in g]
-    if odd: raise ConfigError("a splitter's argument is name=value", where="arg, --arg", found=odd[0], expected="n_splits=5")
+    if odd:
+        raise ConfigError("a splitter's argument is name=value", where="arg, --arg", found=odd[0], expected="n_splits=5")
     out: dict[str, Any] = {}
     for name, value in (g.split("=", 1) for g in given):
-        if not name.isidentifier() or name in out: raise ConfigError("a splitter's argument has a name, and each is given once", where="arg, --arg", found=f"{name}={value}", expected="n_splits=5")
-        try: out[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError) as err: raise ConfigError("a splitter's argument cannot be read as YAML", where=f"arg, --arg: {name}", found=str(err).splitlines()[0][:160] + f": {value}"[:80], expected="a plain value, e.g. n_splits=5") from None
+        if not name.isidentifier() or name in out:
+            raise ConfigError(
+                "a splitter's argument has a name, and each is given once",
+                where="arg, --arg",
+                found=f"{name}={value}",
+                expected="n_splits=5",
+            )
+        try:
+            out[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as err:
+            raise ConfigError(
+                "a splitter's argument cannot be read as YAML",
+                where=f"arg, --arg: {name}",
+                found=str(err).splitlines()[0][:160] + f": {value}"[:80],
+                expected="a plain value, e.g. n_splits=5",
+            ) from None
     return out
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #632dac51
@@ -183,13 +240,22 @@ def run_audit_cv(
     if ask.splitter:
         folds = splitter_factory(ask.splitter, splitter_arguments(ask.arg), panel.y[panel.labelled])
     else:
-        plan = SplitPlan(walk_forward=ask.walk_forward, **({"n_splits": ask.n_splits} if ask.n_splits else {}), **({"embargo": ask.embargo} if ask.embargo else {}))
+        plan = SplitPlan(
+            walk_forward=ask.walk_forward,
+            **({"n_splits": ask.n_splits} if ask.n_splits else {}),
+            **({"embargo": ask.embargo} if ask.embargo else {}),
+        )
         made = run_folds(panel, run_setup(ask.run)) if ask.run is not None else plan_folds(panel, plan)
         at = np.cumsum(panel.labelled) - 1
         folds = [(at[f.train], at[f.test[panel.labelled[f.test]]]) for f in made]
     report = audit_cv(folds, panel, past_only=not ask.two_sided, embargo=ask.embargo or 0)
     named = ask.splitter or ("run" if ask.run else "plan")
-    report.facts = {"data": source.data, **source_options(source), **({"horizon": horizon} if horizon else {}), "splitter": named} | report.facts
+    report.facts = {
+        "data": source.data,
+        **source_options(source),
+        **({"horizon": horizon} if horizon else {}),
+        "splitter": named,
+    } | report.facts
     return report
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #609e2134
@@ -210,7 +276,11 @@ def audit_text(
     evidence: int = 220,  # letters of it
 ) -> str:
     "Findings, the loudest last, and what they come to."
-    said = [f"{f.verdict:7}  {f.title}: {f.evidence[:evidence]}{'…' * (len(f.evidence) > evidence)}" + (f" ({f.finding})" if f.finding and f.verdict != "pass" else "") for f in sorted(report.findings, key=lambda f: SHOWN[f.verdict])]
+    said = [
+        f"{f.verdict:7}  {f.title}: {f.evidence[:evidence]}{'…' * (len(f.evidence) > evidence)}"
+        + (f" ({f.finding})" if f.finding and f.verdict != "pass" else "")
+        for f in sorted(report.findings, key=lambda f: SHOWN[f.verdict])
+    ]
     lines = [wrapped(line, width, 9) for line in said]
     facts = report.facts
     head = [", ".join(f"{k} {facts[k]}" for k in ("data", "horizon", "depth", "splitter", "plant") if facts.get(k))]

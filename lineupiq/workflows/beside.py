@@ -35,7 +35,8 @@ __all__ = ['NOT_ASKED', 'CHILD', 'GRACE', 'request_key', 'Task', 'Training', 'st
            'replace_engine', 'run_beside', 'train_beside']
 
 # %% ../../nbs/17_workflows/02b_beside.ipynb #54a9e669
-NOT_ASKED = ("output", "tracking_uri", "experiment", "config", *ClusterPlan.__dataclass_fields__)  # where a training runs, and where what it makes goes
+# where a training runs, and where what it makes goes
+NOT_ASKED = ("output", "tracking_uri", "experiment", "config", *ClusterPlan.__dataclass_fields__)
 
 
 def request_key(
@@ -45,12 +46,15 @@ def request_key(
 ) -> str:  # 16 hexadecimal digits
     "A digest of a question: the same question has the same key."
     asked = {k: v for k, v in ask.record().items() if k not in NOT_ASKED} | more
-    return hashlib.sha256(json.dumps([asked, [Path(f).expanduser().read_text(encoding="utf-8") for f in files]], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        json.dumps([asked, [Path(f).expanduser().read_text(encoding="utf-8") for f in files]], sort_keys=True).encode()
+    ).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Task:
     "A training of one target, among many."
+
     title: str  # what people call it
     ask: TrainRequest
 
@@ -62,6 +66,7 @@ class Task:
 
 class Training(Protocol):
     "A dataclass with a title, a request and a key, which where it runs does not change: a task, or a cell of a grid."
+
     title: str
     ask: TrainRequest
     key: str
@@ -92,7 +97,9 @@ def train_task(
         told |= _numbers(_gone_on(run, say) or run_training(ask, Lines(say))[0])
     except LineupIQError as err:
         folder = getattr(getattr(err, "result", None), "run_dir", None)
-        told |= {"state": "failed", "error": str(err)[:2000], "kind": type(err).__name__, "exit_code": err.exit_code} | ({"run_dir": str(folder)} if folder else {})
+        told |= {"state": "failed", "error": str(err)[:2000], "kind": type(err).__name__, "exit_code": err.exit_code} | (
+            {"run_dir": str(folder)} if folder else {}
+        )
     return told | {"seconds": round(time.monotonic() - began, 1), "ended": f"{utc_now():%Y-%m-%d %H:%M} UTC"}
 
 
@@ -115,9 +122,28 @@ def _numbers(run: RunResult) -> dict[str, Any]:
     "What a run found, for the table."
     record, made = run_record(run.run_dir), run.published
     row = next((r for r in record["leaderboard"] if r["model"] == record["best"]), {})
-    word = "no validation" if not row else "the rule" if row["role"] == "rule" else "no interval" if row["skill_low"] is None else "better" if row["skill_low"] > 0 else "worse" if row["skill_high"] < 0 else "not shown"
-    return {"model": record["best"], **{k: row.get(k) for k in ("metric", "score", "skill", "skill_low", "skill_high", "n")}, "verdict": word, "sentence": record["verdict"],
-            "published": f"{made['name']} {made['version']}" if made else None, "published_model": made["model"] if made else None, "run_dir": str(run.run_dir)}
+    word = (
+        "no validation"
+        if not row
+        else "the rule"
+        if row["role"] == "rule"
+        else "no interval"
+        if row["skill_low"] is None
+        else "better"
+        if row["skill_low"] > 0
+        else "worse"
+        if row["skill_high"] < 0
+        else "not shown"
+    )
+    return {
+        "model": record["best"],
+        **{k: row.get(k) for k in ("metric", "score", "skill", "skill_low", "skill_high", "n")},
+        "verdict": word,
+        "sentence": record["verdict"],
+        "published": f"{made['name']} {made['version']}" if made else None,
+        "published_model": made["model"] if made else None,
+        "run_dir": str(run.run_dir),
+    }
 
 # %% ../../nbs/17_workflows/02b_beside.ipynb #e825d6a6
 CHILD = "import sys; from lineupiq.workflows.beside import train_file; train_file(sys.argv[1])"
@@ -140,7 +166,11 @@ def replace_engine(
     edges: Sequence[str] | None = None,  # of three files
 ) -> TrainRequest:
     "Give a request the settings of the engine, which no record of it holds."
-    return replace(ask, settings=replace(ask.settings, isolate=isolate, draws=draws), split=replace(ask.split, edges=None if edges is None else tuple(edges)))
+    return replace(
+        ask,
+        settings=replace(ask.settings, isolate=isolate, draws=draws),
+        split=replace(ask.split, edges=None if edges is None else tuple(edges)),
+    )
 
 
 def _in_process_of_its_own(task: Training, folder: Path, fresh: bool, threads: int, running: set[subprocess.Popen]) -> dict[str, Any]:
@@ -148,16 +178,42 @@ def _in_process_of_its_own(task: Training, folder: Path, fresh: bool, threads: i
     order, log, result = (folder / "work" / f"{task.key}.{end}" for end in ("order.json", "log", "result.json"))
     result.unlink(missing_ok=True)
     how = task.ask.settings
-    dump_json({"ask": task.ask.record(), "engine": {"isolate": how.isolate, "draws": how.draws, "edges": task.ask.split.edges}, "fresh": fresh, "parent": os.getpid(), "result": str(result)}, order)
+    dump_json(
+        {
+            "ask": task.ask.record(),
+            "engine": {"isolate": how.isolate, "draws": how.draws, "edges": task.ask.split.edges},
+            "fresh": fresh,
+            "parent": os.getpid(),
+            "result": str(result),
+        },
+        order,
+    )
     env = os.environ | {name: str(threads) for name in ("LINEUPIQ_NUM_THREADS", "OMP_NUM_THREADS")}
-    with open(log, "w", encoding="utf-8") as sink, subprocess.Popen([sys.executable, "-c", CHILD, str(order)], stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=env, start_new_session=True) as process:
+    with (
+        open(log, "w", encoding="utf-8") as sink,
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(order)],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+        ) as process,
+    ):
         running.add(process)
         code = process.wait()
         running.discard(process)
     if result.is_file():
         return load_json(result)
     tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
-    return {"state": "failed", "error": f"the process ended with exit code {code} before it could say how: {' / '.join(tail)}"[:2000], "kind": "JobError", "exit_code": 8, "seconds": None, "ended": f"{utc_now():%Y-%m-%d %H:%M} UTC"}
+    return {
+        "state": "failed",
+        "error": f"the process ended with exit code {code} before it could say how: {' / '.join(tail)}"[:2000],
+        "kind": "JobError",
+        "exit_code": 8,
+        "seconds": None,
+        "ended": f"{utc_now():%Y-%m-%d %H:%M} UTC",
+    }
 
 # %% ../../nbs/17_workflows/02b_beside.ipynb #5334723c
 GRACE = 20.0  # seconds that trainings have to write down what they have, when the round is stopped
@@ -184,12 +240,13 @@ def run_beside(
             if not over.is_set():
                 with lock:
                     told(task, found)
+
     lanes = [threading.Thread(target=lane, daemon=True) for _ in range(min(jobs, len(tasks)))]
     try:
         for thread in lanes:
             thread.start()
         while any(thread.is_alive() for thread in lanes):
-            lanes[0].join(.2) if lanes[0].is_alive() else time.sleep(.2)
+            lanes[0].join(0.2) if lanes[0].is_alive() else time.sleep(0.2)
     except BaseException:
         over.set()
         stop()
@@ -204,7 +261,7 @@ def _end_all(running: set[subprocess.Popen]) -> None:
     until = time.monotonic() + GRACE
     for process in list(running):
         with suppress(subprocess.TimeoutExpired):
-            process.wait(max(.1, until - time.monotonic()))
+            process.wait(max(0.1, until - time.monotonic()))
         with suppress(ProcessLookupError):
             process.kill()
 

@@ -29,21 +29,35 @@ __all__ = ['SETTINGS', 'CHECKED', 'table_yaml', 'default_yaml', 'model_file', 'n
 # %% ../../nbs/17_workflows/00_configs.ipynb #48c6da9e
 def _gate() -> str:
     from lineupiq.production.gate import gate_yaml
+
     return gate_yaml()
 
 
 def _watch() -> str:
     from lineupiq.production.monitor import watch_yaml
+
     return watch_yaml()
 
 
 def table_yaml() -> str:
     "A YAML with every key that may describe a table, each with its words."
     head = "# A table of your own: what its columns are. Take away the # of what you need; `lineupiq config check FILE` reads it.\n"
-    games = ["# games:  # instead of time, label and features: which columns are a game; task: multiclass, binary (who wins) or regression (by how much)"]
+    games = [
+        "# games:  # instead of time, label and features: which columns are a game; task: multiclass, binary (who wins) or regression (by "
+        "how much)"
+    ]
     games += [f"#   {line}" for line in _keys(GamesConfig) if not line.startswith(("odds:", "# odds:"))]
     games += ["#   odds:  # prices of a bookmaker", *(f"#     {line}" for line in _keys(OddsConfig))]
-    return head + "\n".join([*(line for line in _keys(TableConfig) if not line.startswith("# games:")), *(g.replace("#   # ", "#   ").replace("#     # ", "#     ") for g in games)]) + "\n"
+    return (
+        head
+        + "\n".join(
+            [
+                *(line for line in _keys(TableConfig) if not line.startswith("# games:")),
+                *(g.replace("#   # ", "#   ").replace("#     # ", "#     ") for g in games),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _keys(cls: type) -> list[str]:
@@ -51,12 +65,23 @@ def _keys(cls: type) -> list[str]:
     comments, out = field_comments(cls), []
     for f in fields(cls):
         needed = f.default is MISSING and f.default_factory is MISSING
-        value = {"task": "regression", "features": "{column: numeric}"}.get(f.name, f.name if needed else yaml_value(f.default if f.default is not MISSING else f.default_factory()) if f.default != () else "[]")
+        value = {"task": "regression", "features": "{column: numeric}"}.get(
+            f.name,
+            f.name if needed else yaml_value(f.default if f.default is not MISSING else f.default_factory()) if f.default != () else "[]",
+        )
         out.append(("" if needed or f.name == "features" else "# ") + f"{f.name}: {value}  # {comments.get(f.name, '')}")
     return out
 
 
-SETTINGS: dict[str, Callable[[], str]] = {"default": common_yaml, "training": training_yaml, "tuning": lambda: tuning_yaml("xgboost"), "gate": _gate, "drift": _watch, "table": table_yaml}  # what is configured besides models
+# what is configured besides models
+SETTINGS: dict[str, Callable[[], str]] = {
+    "default": common_yaml,
+    "training": training_yaml,
+    "tuning": lambda: tuning_yaml("xgboost"),
+    "gate": _gate,
+    "drift": _watch,
+    "table": table_yaml,
+}
 
 # %% ../../nbs/17_workflows/00_configs.ipynb #a4c9683b
 def default_yaml(
@@ -68,7 +93,11 @@ def default_yaml(
     if name in ("rules", "scoring"):  # of line-ups; a site's, to begin with
         return named_yaml("draftkings", name).read_text(encoding="utf-8")
     if ":" not in name and name not in {e["name"] for e in registry().list_models()}:
-        raise ConfigError(f"no defaults for '{name}'{did_you_mean(name, [*(e['name'] for e in registry().list_models()), *SETTINGS, 'rules', 'scoring'])}", expected=f"a model's name, or {', '.join(SETTINGS)}, rules, scoring")
+        raise ConfigError(
+            "no defaults for "
+            f"'{name}'{did_you_mean(name, [*(e['name'] for e in registry().list_models()), *SETTINGS, 'rules', 'scoring'])}",
+            expected=f"a model's name, or {', '.join(SETTINGS)}, rules, scoring",
+        )
     cls = registry().get_model(name)
     return config_yaml(cls.Config, cls.name, cls.family, getattr(cls, "sequence_length", 1))
 
@@ -87,7 +116,13 @@ def model_file(
         raise ConfigError("the file is for another model", where=f"{path}: model.name", found=named, expected=cls.name)
     section = data.get("model")
     if isinstance(section, dict) and section.get("family") not in (None, cls.family):
-        raise ConfigError("the file is for a model of another family", where=f"{path}: model.family", found=str(section["family"])[:60], expected=cls.family, fix="correct it, or leave family out")
+        raise ConfigError(
+            "the file is for a model of another family",
+            where=f"{path}: model.family",
+            found=str(section["family"])[:60],
+            expected=cls.family,
+            fix="correct it, or leave family out",
+        )
     wrong = config_problems(cls.Config, params)
     wrong = wrong or cls.Config(**own_names(cls.Config, params)).contradictions()
     raise_problems(problems + [f"train.{cls.name}.{p}" for p in wrong], str(path), text)
@@ -105,46 +140,60 @@ def named_model(data: Mapping[str, Any]) -> str | None:
 # %% ../../nbs/17_workflows/00_configs.ipynb #a11616be
 def _gate_keys() -> set[str]:
     from lineupiq.production.gate import GateConfig
+
     return set(GateConfig.__dataclass_fields__)
 
 
 def _watch_keys() -> set[str]:
     from lineupiq.production.monitor import WatchConfig
+
     return set(WatchConfig.__dataclass_fields__)
 
 
 def _check_gate(path: Path | str) -> None:
     from lineupiq.production.gate import gate_config
+
     gate_config(path)
 
 
 def _check_watch(path: Path | str) -> None:
     from lineupiq.production.monitor import watch_config
+
     watch_config(path)
 
 
 def _rule_keys() -> set[str]:
     from lineupiq.fantasy.rules import KEYS
+
     return set(KEYS)
 
 
 def _scoring_keys() -> set[str]:
     from lineupiq.fantasy.scoring import KEYS
+
     return set(KEYS)
 
 
 def _check_rules(path: Path | str) -> None:
     from lineupiq.fantasy.rules import read_rules
+
     read_rules(Path(path).expanduser().absolute())
 
 
 def _check_scoring(path: Path | str) -> None:
     from lineupiq.fantasy.scoring import read_scoring
+
     read_scoring(Path(path).expanduser().absolute())
 
 
 CHECKED: dict[str, tuple[Callable[[], set[str]], Callable[[Any], Any]]] = {  # kind -> (its keys, what reads it strictly)
-    "tuning": (lambda: {"tuning", "spaces"}, read_tuning), "training": (lambda: {"training"}, training_changes), "gate": (_gate_keys, _check_gate), "drift": (_watch_keys, _check_watch), "rules": (_rule_keys, _check_rules), "scoring": (_scoring_keys, _check_scoring)}
+    "tuning": (lambda: {"tuning", "spaces"}, read_tuning),
+    "training": (lambda: {"training"}, training_changes),
+    "gate": (_gate_keys, _check_gate),
+    "drift": (_watch_keys, _check_watch),
+    "rules": (_rule_keys, _check_rules),
+    "scoring": (_scoring_keys, _check_scoring),
+}
 
 
 def check_config_file(
@@ -153,7 +202,7 @@ def check_config_file(
 ) -> str:  # what it configures
     "Read a file strictly; raise with everything that is wrong."
     data = read_yaml(path)
-    if (kind := model if model in CHECKED else next((k for k, (keys, _) in CHECKED.items() if data and set(data) <= keys()), None)):
+    if kind := model if model in CHECKED else next((k for k, (keys, _) in CHECKED.items() if data and set(data) <= keys()), None):
         CHECKED[kind][1](path)
         return kind
     if {"task", "features", "games"} & set(data):
@@ -163,7 +212,9 @@ def check_config_file(
         cls = registry().get_model(model or str(named_model(data)))
         model_file(path, cls.name)
         return f"{cls.family}:{cls.name}"
-    raise ConfigError("cannot tell what the file configures", where=str(path), fix="say the model (--model NAME), or add a section model: with its name")
+    raise ConfigError(
+        "cannot tell what the file configures", where=str(path), fix="say the model (--model NAME), or add a section model: with its name"
+    )
 
 # %% ../../nbs/17_workflows/00_configs.ipynb #2b14b673
 def model_table(
@@ -178,8 +229,14 @@ def model_table(
         raise ConfigError(f"no models of family '{family}'{did_you_mean(str(family), families)}", expected=", ".join(families))
     if as_json:
         return {"models": rows}
-    shown = pd.DataFrame({"model": [f"{m['family']}:{m['name']}" for m in rows], "tasks": [", ".join(m["tasks"]) for m in rows],
-                          "missing ok": ["yes" if m["handles_nan"] else "" for m in rows], "what it is": [m["description"] if m["available"] else f"unavailable: {m['reason']}; pip install '{m['extra']}'" for m in rows]})
+    shown = pd.DataFrame(
+        {
+            "model": [f"{m['family']}:{m['name']}" for m in rows],
+            "tasks": [", ".join(m["tasks"]) for m in rows],
+            "missing ok": ["yes" if m["handles_nan"] else "" for m in rows],
+            "what it is": [m["description"] if m["available"] else f"unavailable: {m['reason']}; pip install '{m['extra']}'" for m in rows],
+        }
+    )
     return fit_text(shown, width, ("missing ok",), "left")
 
 # %% ../../nbs/17_workflows/00_configs.ipynb #e3039c6f
@@ -190,17 +247,26 @@ def check_report(
 ) -> int:  # how many checks failed
     "Run the battery of checks on a model, or on every one that is installed."
     from lineupiq.checks.contract import check_model
+
     names = [f"{m['family']}:{m['name']}" for m in registry().list_models() if m["available"]] if name == "all" else [name]
     failed, records = 0, []
     for each in names:
         found = check_model(registry().get_model(each))
         counts = {v: sum(f.verdict == v for f in found) for v in ("pass", "fail", "unknown")}
         failed += counts["fail"]
-        records.append({"model": each, **counts, "checks": [{"title": f.title, "verdict": f.verdict, "evidence": f.evidence} for f in found]})
+        records.append(
+            {"model": each, **counts, "checks": [{"title": f.title, "verdict": f.verdict, "evidence": f.evidence} for f in found]}
+        )
         shown = found if len(names) == 1 else [f for f in found if f.verdict == "fail"]
         if not as_json:
-            show("\n".join([f"{each}: {counts['pass']} held, {counts['fail']} failed, {counts['unknown']} do not apply",
-                            *(f"  {f.verdict:7} {f.title}: {f.evidence}" for f in shown)]))
+            show(
+                "\n".join(
+                    [
+                        f"{each}: {counts['pass']} held, {counts['fail']} failed, {counts['unknown']} do not apply",
+                        *(f"  {f.verdict:7} {f.title}: {f.evidence}" for f in shown),
+                    ]
+                )
+            )
     if as_json:
         show(records[0] if name != "all" else {"models": records, "failed": failed})
     return failed

@@ -17,7 +17,18 @@ from ..core.display import fit_text
 from ..core.files import atomic_write
 from ..data.panel import Panel
 from ..data.request import source_panel
-from ..production.monitor import WatchConfig, drift_folder, drift_page, evidently_page, keep_report, read_history, watch_model, watch_window, watched_columns, window_sentence
+from lineupiq.production.monitor import (
+    WatchConfig,
+    drift_folder,
+    drift_page,
+    evidently_page,
+    keep_report,
+    read_history,
+    watch_model,
+    watch_window,
+    watched_columns,
+    window_sentence,
+)
 from ..store.layout import Store
 from ..store.published import Published, load_published
 from .requests import DriftRequest
@@ -36,7 +47,12 @@ def watched_model(
     "Load the version of a model that is checked for drift."
     name = name or next((n for n in store.names() if store.linked(n)), None)
     if name is None:
-        raise NotFound("nothing is in production", where=str(store.root), expected=", ".join(store.names()) or "an empty store", fix="lineupiq promote NAME, once it is validated")
+        raise NotFound(
+            "nothing is in production",
+            where=str(store.root),
+            expected=", ".join(store.names()) or "an empty store",
+            fix="lineupiq promote NAME, once it is validated",
+        )
     return load_published(store, name, version)
 
 
@@ -47,7 +63,9 @@ def run_drift(
     "Check a model for drift, keep what was found, write the pages."
     settings = ask.check().watched
     live = watched_model(store or Store(), ask.name, ask.version)
-    panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}", with_earlier=True)
+    panel = source_panel(
+        live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}", with_earlier=True
+    )
     found, folder = watch_model(live.bundle, panel, settings), drift_folder(live.name, ask.output)
     line = keep_report(found, folder, {"name": live.name, "version": live.version})
     stem = line["time"].replace(":", "").replace("-", "")[:15]
@@ -78,10 +96,19 @@ def drift_text(
 ) -> str:
     "The results of a check of drift as text for people."
     import pandas as pd
+
     table = pd.DataFrame(told["columns"], columns=["column", "kind", "psi", "by_chance", "verdict"]).head(10)
     for c in ("psi", "by_chance"):
         table[c] = [("–" if v is None or v != v else f"{v:.3f}") for v in table[c]]
-    words = {"stable": "nothing has moved by more than chance and by an amount that matters", "unknown": "nothing can be said, which is not the same as no drift"}
+    words = {
+        "stable": "nothing has moved by more than chance and by an amount that matters",
+        "unknown": "nothing can be said, which is not the same as no drift",
+    }
     said = words.get(told["verdict"], f"{', '.join(told['drifted'][:8])} moved")
     tail = "".join(f"\nEvidently's page: {told[k]}" for k in ("evidently", "evidently_failed") if k in told)
-    return f"{told['name']} {told['version']}: {told['verdict']}: {said}" + (f" ({told['reason']})" if told.get("reason") else "") + f"\n{window_sentence(told)}\n{fit_text(table, width, ('kind',))}\n{len(told['columns'])} columns are watched; by_chance is the size that chance reaches.\nPage: {told['page']}{tail}"
+    return (
+        f"{told['name']} {told['version']}: {told['verdict']}: {said}"
+        + (f" ({told['reason']})" if told.get("reason") else "")
+        + f"\n{window_sentence(told)}\n{fit_text(table, width, ('kind',))}\n{len(told['columns'])} columns are watched; by_chance is the "
+        f"size that chance reaches.\nPage: {told['page']}{tail}"
+    )

@@ -25,8 +25,17 @@ def example_model(
 ) -> str:  # its name
     "Publish a small model in a store of its own; the rest of this process works with that store."
     place = Path(folder or tempfile.mkdtemp(prefix="lineupiq-example-"))
-    os.environ |= {"LINEUPIQ_MODELS_DIR": str(place / "models"), "LINEUPIQ_LEDGER": str(place / "ledger.jsonl"), "LINEUPIQ_SPOOL": str(place / "spool"), "LINEUPIQ_TRACKING_URI": "off"}
-    [made] = run_training(TrainRequest.from_mapping({"data": "noise-bars", "horizon": 5, "model": "logistic", "test_share": .3, "output": place / "runs"}).in_process())
+    os.environ |= {
+        "LINEUPIQ_MODELS_DIR": str(place / "models"),
+        "LINEUPIQ_LEDGER": str(place / "ledger.jsonl"),
+        "LINEUPIQ_SPOOL": str(place / "spool"),
+        "LINEUPIQ_TRACKING_URI": "off",
+    }
+    [made] = run_training(
+        TrainRequest.from_mapping(
+            {"data": "noise-bars", "horizon": 5, "model": "logistic", "test_share": 0.3, "output": place / "runs"}
+        ).in_process()
+    )
     if live:
         promote(Store(), made.published["name"], force=True, reason="an example")
     return made.published["name"]
@@ -37,6 +46,7 @@ def example_tables(
 ) -> str:  # the folder
     "Tables of a simulated football league, a week of it still to come."
     from lineupiq.data.football import football_tables
+
     place = Path(folder or tempfile.mkdtemp(prefix="lineupiq-example-"))
     for kind, frame in football_tables(seasons=(2019, 2020, 2021, 2022)).items():
         frame.to_parquet(place / f"{kind}.parquet")
@@ -48,4 +58,8 @@ def example_experiment(
 ) -> Path:  # of a YAML
     "A grid of two on simulated bars, for a look at what an experiment is."
     place = Path(folder or tempfile.mkdtemp(prefix="lineupiq-example-"))
-    return atomic_write(place / "small.yaml", f"experiment: {{name: small}}\nhorizons: [5]\nmodels: [logistic, lightgbm]\ndata: {{source: noise-bars}}\noutput: {{base_dir: {place}}}\n")
+    return atomic_write(
+        place / "small.yaml",
+        f"experiment: {{name: small}}\nhorizons: [5]\nmodels: [logistic, lightgbm]\ndata: {{source: noise-bars}}\noutput: {{base_dir: "
+        f"{place}}}\n",
+    )

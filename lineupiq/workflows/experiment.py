@@ -43,6 +43,7 @@ __all__ = ['SECTIONS', 'OF_THE_GRID', 'TRAINING', 'About', 'Member', 'DataSectio
 @dataclass(frozen=True)
 class About:
     "The section `experiment:` of a file: its name and its description."
+
     name: str  # of the folder
     description: str = ""  # in the report
 
@@ -50,6 +51,7 @@ class About:
 @dataclass(frozen=True)
 class Member:
     "An entry of the section `models:`: a model and its settings."
+
     name: str  # a registered model
     config_path: str | None = None  # its YAML; null: the defaults
 
@@ -57,6 +59,7 @@ class Member:
 @dataclass(frozen=True)
 class DataSection:
     "The section `data:` of a file: the source and its options."
+
     source: str | None = None  # a source's name, or a YAML that describes a table; null: sp500, or the three files as split files
     path: list[str] | None = None  # its files
     train_path: str | None = None  # a table in three files: rows to train on,
@@ -69,6 +72,7 @@ class DataSection:
 @dataclass(frozen=True)
 class Tracker:
     "The section `mlflow:` of a file: the tracker that is told."
+
     tracking_uri: str | None = None  # null: of the environment; off: none
     experiment_name: str | None = None  # null: the experiment's name
 
@@ -76,17 +80,20 @@ class Tracker:
 @dataclass(frozen=True)
 class Output:
     "The section `output:` of a file: where results go."
+
     base_dir: str = "experiments/runs"  # parent of the experiment's folder
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #7d28b09c
 SECTIONS = ("experiment", "horizons", "symbols", "models", "data", "mlflow", "output", "training")
-OF_THE_GRID = ("data", "path", "horizon", "symbol", "position", "target", "model", "config", "output", "resume")  # what other sections say, and what names a run
+# what other sections say, and what names a run
+OF_THE_GRID = ("data", "path", "horizon", "symbol", "position", "target", "model", "config", "output", "resume")
 TRAINING = tuple(leaf.name for leaf in leaves(TrainRequest) if leaf.name not in OF_THE_GRID)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #0125939d
 @dataclass(frozen=True)
 class Experiment:
     "A whole file of an experiment, after it was checked."
+
     about: About
     models: tuple[Member, ...]
     horizons: tuple[int, ...] = ()  # none: the source's own
@@ -139,7 +146,11 @@ def _section(data: Mapping[str, Any], key: str, cls: type, problems: list[str], 
 def _values(data: Mapping[str, Any], key: str, kind: type, problems: list[str]) -> tuple:
     "A list of values of one kind, each once."
     given = [] if data.get(key) is None else data[key]
-    if not isinstance(given, list) or not all(type(v) is kind and (kind is not int or v > 0) for v in given) or len(set(given)) < len(given):
+    if (
+        not isinstance(given, list)
+        or not all(type(v) is kind and (kind is not int or v > 0) for v in given)
+        or len(set(given)) < len(given)
+    ):
         problems.append(f"{key}: expected a list of {'whole numbers from 1 up' if kind is int else 'texts'}, each once, found {given!r}")
         return ()
     return tuple(given)
@@ -179,8 +190,16 @@ def experiment_config(
     about = _section(data, "experiment", About, problems, needed=True)
     parts = {k: _section(data, k, c, problems) for k, c in (("data", DataSection), ("mlflow", Tracker), ("output", Output))}
     training = {} if data.get("training") is None else data["training"]
-    problems += [f"training.{k}: unknown key{did_you_mean(k, TRAINING)}" for k in training if k not in TRAINING] if isinstance(training, Mapping) else [f"training: expected a mapping, found {training!r}"]
-    lists = {"horizons": _values(data, "horizons", int, problems), "symbols": _values(data, "symbols", str, problems), "models": _members(data, problems)}
+    problems += (
+        [f"training.{k}: unknown key{did_you_mean(k, TRAINING)}" for k in training if k not in TRAINING]
+        if isinstance(training, Mapping)
+        else [f"training: expected a mapping, found {training!r}"]
+    )
+    lists = {
+        "horizons": _values(data, "horizons", int, problems),
+        "symbols": _values(data, "symbols", str, problems),
+        "models": _members(data, problems),
+    }
     raise_problems(problems, str(path), Path(path).read_text(encoding="utf-8-sig"))
     check_name(about.name, "the experiment's name")
     found = Experiment(about, training=dict(training), root=Path(path).resolve().parent, **parts, **lists)
@@ -190,6 +209,7 @@ def experiment_config(
 # %% ../../nbs/17_workflows/10_experiment.ipynb #3d0583d1
 def _shipped(path: Path | str) -> Path:
     import lineupiq
+
     own = Path(lineupiq.__file__).parent / "configs" / "experiments" / f"{Path(path).stem}.yaml"
     return own if not Path(path).expanduser().exists() and str(path) in (own.stem, own.name) and own.exists() else Path(path).expanduser()
 
@@ -201,12 +221,25 @@ def _check_parts(found: Experiment) -> None:
             model_file(found.near(m.config_path), m.name)
     three = found.parts
     if any(three) and (not all(three) or found.data.path or found.data.source in SOURCES):
-        raise ConfigError("train_path, val_path and test_path belong together, to a table", where="data", found=str(found.data.source), fix="give all three and a source that is a YAML, or none, or path")
+        raise ConfigError(
+            "train_path, val_path and test_path belong together, to a table",
+            where="data",
+            found=str(found.data.source),
+            fix="give all three and a source that is a YAML, or none, or path",
+        )
     if any(three) and ({"val", "test", "test_share", "walk_forward", "train_until"} & set(found.training)):
-        raise ConfigError("the three files say how time is cut; training says it too", where="training", fix="leave val, test, test_share, walk_forward and train_until out")
+        raise ConfigError(
+            "the three files say how time is cut; training says it too",
+            where="training",
+            fix="leave val, test, test_share, walk_forward and train_until out",
+        )
     table = found.source not in SOURCES and found.source.endswith((".yaml", ".yml"))
     if table and (found.horizons or found.symbols) or found.split_files and found.symbols:
-        raise ConfigError("a table says its horizon and its symbols itself", where=f"data.source: {found.data.source}", fix="leave horizons and symbols out")
+        raise ConfigError(
+            "a table says its horizon and its symbols itself",
+            where=f"data.source: {found.data.source}",
+            fix="leave horizons and symbols out",
+        )
     is_tracked(member_request(found, found.models[0]).tracking)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #d0c7ecc9
@@ -217,9 +250,20 @@ def member_request(
 ) -> TrainRequest:
     "The request that all cells of a model share; each cell adds its horizon and its symbol."
     data, source = found.data, found.source if found.source in SOURCES else found.near(found.source)
-    shared = {"publish": False, **found.training, "data": source if table is None else str(table), "output": found.folder / "runs", "position": data.position, "target": data.target,
-              "path": [found.near(p) for p in data.path or ()], "symbol": list(found.symbols), "horizon": list(found.horizons) if table is None else [], "model": [member.name],
-              "config": [found.near(member.config_path)] if member.config_path else None, "experiment": found.mlflow.experiment_name or found.about.name}
+    shared = {
+        "publish": False,
+        **found.training,
+        "data": source if table is None else str(table),
+        "output": found.folder / "runs",
+        "position": data.position,
+        "target": data.target,
+        "path": [found.near(p) for p in data.path or ()],
+        "symbol": list(found.symbols),
+        "horizon": list(found.horizons) if table is None else [],
+        "model": [member.name],
+        "config": [found.near(member.config_path)] if member.config_path else None,
+        "experiment": found.mlflow.experiment_name or found.about.name,
+    }
     if found.mlflow.tracking_uri:
         shared["tracking_uri"] = _database(found.mlflow.tracking_uri)
     return TrainRequest.from_mapping(shared, f"training of the experiment {found.about.name}")
@@ -233,6 +277,7 @@ def _database(uri: str) -> str:
 @dataclass(frozen=True)
 class Cell:
     "One run of the grid."
+
     model: Member
     horizon: int | None
     symbol: str | None
@@ -259,7 +304,11 @@ def grid(
         table = split_table(found, h) if found.split_files else None
         for s in found.symbols or (None,):
             for m in found.models:
-                ask = changed(asks[m.name], {"horizon": (h,) if h else (), "symbol": (s,) if s else asks[m.name].source.symbol}) if table is None else member_request(found, m, table)
+                ask = (
+                    changed(asks[m.name], {"horizon": (h,) if h else (), "symbol": (s,) if s else asks[m.name].source.symbol})
+                    if table is None
+                    else member_request(found, m, table)
+                )
                 if files:
                     ask = replace(ask, source=replace(ask.source, path=files), split=replace(ask.split, edges=edges))
                 out.append(Cell(m, h, s, ask))
@@ -272,14 +321,25 @@ def split_table(
 ) -> Path:  # a table's YAML
     "A description of split files."
     train, val, test = (found.near(str(p)) for p in found.parts)
-    _, cfg, _ = read_splits(DatasetConfig(train_path=train, val_path=val, test_path=test, horizon=horizon, feature_columns="auto").validate())
-    about = {"name": f"{found.about.name}_splits", "task": "multiclass", "time": "datetime", "symbol": "symbol", "label": cfg.label, "horizon": horizon, "drop_missing_target": True, "features": list(cfg.feature_columns)}
+    _, cfg, _ = read_splits(
+        DatasetConfig(train_path=train, val_path=val, test_path=test, horizon=horizon, feature_columns="auto").validate()
+    )
+    about = {
+        "name": f"{found.about.name}_splits",
+        "task": "multiclass",
+        "time": "datetime",
+        "symbol": "symbol",
+        "label": cfg.label,
+        "horizon": horizon,
+        "drop_missing_target": True,
+        "features": list(cfg.feature_columns),
+    }
     return atomic_write(found.folder / f"splits_h{horizon}.yaml", yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #5105786c
 def three_parts(
     found: Experiment,  # a whole file
-) -> tuple[tuple[str, ...], tuple[str, str] | None]:  # (files, last time that trains and first time of the test); nothing where one table is cut
+) -> tuple[tuple[str, ...], tuple[str, str] | None]:  # files, and the last time that trains with the first of the test
     "Files for training, validation and test as three parts that are exactly theirs."
     paths = tuple(found.near(p) for p in found.parts if p)
     if not paths:
@@ -289,7 +349,12 @@ def three_parts(
     times = [clean_time(read_table(Path(p))[column], "time", zone) for p in paths]
     for before, after, what in ((0, 1, "val_path"), (1, 2, "test_path")):
         if times[before].max() >= times[after].min():
-            raise ConfigError(f"{what} begins before the rows of the file before it end", where="data", found=f"{times[after].min()} ≤ {times[before].max()}", fix="cut the files at a time")
+            raise ConfigError(
+                f"{what} begins before the rows of the file before it end",
+                where="data",
+                found=f"{times[after].min()} ≤ {times[before].max()}",
+                fix="cut the files at a time",
+            )
     return paths, (_instant(times[0].max()), _instant(times[2].min()))
 
 
@@ -322,19 +387,30 @@ def _read_state(
         raise IntegrityError(err.what, err.where, err.found, fix=fix) from err
     except OSError as err:
         raise IntegrityError("the experiment's state cannot be read", where=str(file), found=str(err)[:200], fix=fix) from err
-    if not isinstance(found, dict) or type(found.get("format")) is not int or found["format"] != 1 or not isinstance(found.get("cells"), dict) or not all(map(_is_entry, found["cells"].values())):
-        raise IntegrityError("not the state of an experiment", where=str(file), found=json.dumps(found)[:80], expected='{"format": 1, "cells": {…}}', fix=fix)
+    if (
+        not isinstance(found, dict)
+        or type(found.get("format")) is not int
+        or found["format"] != 1
+        or not isinstance(found.get("cells"), dict)
+        or not all(map(_is_entry, found["cells"].values()))
+    ):
+        raise IntegrityError(
+            "not the state of an experiment", where=str(file), found=json.dumps(found)[:80], expected='{"format": 1, "cells": {…}}', fix=fix
+        )
     return found
 
 
 def _is_entry(entry: Any) -> bool:
     "A cell as `_entry` says it."
-    return isinstance(entry, dict) and (entry.get("status") == "failed" or entry.get("status") == "done" and isinstance(entry.get("run_dir"), str))
+    return isinstance(entry, dict) and (
+        entry.get("status") == "failed" or entry.get("status") == "done" and isinstance(entry.get("run_dir"), str)
+    )
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #915fbfe1
 @dataclass
 class ExperimentResult:
     "The results of all cells of a grid, and the best of them."
+
     folder: Path
     cells: pd.DataFrame  # model, horizon, symbol, status, run_dir, error
     comparison: Comparison | None
@@ -346,7 +422,14 @@ class ExperimentResult:
         "The results as plain values for JSON."
         rows = self.cells.astype(object).where(self.cells.notna(), None).to_dict("records")
         found = self.comparison.record() if self.comparison else {}
-        return {**found, "scores": found.get("cells", []), "folder": str(self.folder), "cells": rows, "exit_code": self.exit_code, "leaderboard": str(self.folder / "comparison.md") if self.comparison else None}
+        return {
+            **found,
+            "scores": found.get("cells", []),
+            "folder": str(self.folder),
+            "cells": rows,
+            "exit_code": self.exit_code,
+            "leaderboard": str(self.folder / "comparison.md") if self.comparison else None,
+        }
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #ae2cb605
 def run_experiment(
@@ -363,7 +446,8 @@ def run_experiment(
     with one_at_a_time(found.folder / ".lock", "this experiment is running"):
         file = found.folder / "state.json"
         state = {"format": 1, "cells": {}} if fresh else _read_state(file)
-        todo = [replace(c, ask=replace(c.ask, place=ClusterPlan())) for c in cells if not _is_done(state["cells"].get(c.key))]  # the cluster that is connected to serves all cells
+        # the cluster that is connected to serves all cells
+        todo = [replace(c, ask=replace(c.ask, place=ClusterPlan())) for c in cells if not _is_done(state["cells"].get(c.key))]
         at = {c.key: f"[{i}/{len(cells)}] {c.title}" for i, c in enumerate(cells, 1)}
         for key in at.keys() - {c.key for c in todo}:
             say(f"{at[key]}: done before")
@@ -375,6 +459,7 @@ def run_experiment(
                 say(f"{cell.title}: failed: {end['error'].splitlines()[0]}")
             state["cells"][cell.key] = _entry(cell, end)
             dump_json(state, file)
+
         with on_cluster(where if todo else None, say):
             if jobs > 1:
                 train_beside(todo, jobs, found.folder, told, fresh)
@@ -387,14 +472,34 @@ def run_experiment(
 # %% ../../nbs/17_workflows/10_experiment.ipynb #a8ec1f86
 def _entry(cell: Cell, end: Record) -> dict[str, Any]:
     "A cell's run, or why there is none, as the state keeps it."
-    return {"title": cell.title, "status": end["state"], **({"run_dir": end["run_dir"]} if end["state"] == "done" else {"error": f"{end['kind']}: {end['error']}"[:2000]})}
+    return {
+        "title": cell.title,
+        "status": end["state"],
+        **({"run_dir": end["run_dir"]} if end["state"] == "done" else {"error": f"{end['kind']}: {end['error']}"[:2000]}),
+    }
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #67dce6d4
 def _result(found: Experiment, cells: list[Cell], state: Mapping[str, Any], say: Callable[[str], None]) -> ExperimentResult:
     "The table of cells and the comparison of those that are done."
-    rows = pd.DataFrame([{"model": c.model.name, "horizon": c.horizon, "symbol": c.symbol, "run_dir": None, "error": None, **{k: v for k, v in state[c.key].items() if k != "title"}} for c in cells])
+    rows = pd.DataFrame(
+        [
+            {
+                "model": c.model.name,
+                "horizon": c.horizon,
+                "symbol": c.symbol,
+                "run_dir": None,
+                "error": None,
+                **{k: v for k, v in state[c.key].items() if k != "title"},
+            }
+            for c in cells
+        ]
+    )
     done = rows.loc[rows["status"] == "done", "run_dir"].tolist()
     comparison = compare_runs(done, found.folder) if done else None
     failed = int((rows["status"] != "done").sum())
-    say(f"{len(done)} of {len(cells)} cells are done" + (f", {failed} failed" if failed else "") + (f"; leaderboard: {found.folder / 'comparison.md'}" if done else ""))
+    say(
+        f"{len(done)} of {len(cells)} cells are done"
+        + (f", {failed} failed" if failed else "")
+        + (f"; leaderboard: {found.folder / 'comparison.md'}" if done else "")
+    )
     return ExperimentResult(found.folder, rows, comparison, 8 if failed else 0)

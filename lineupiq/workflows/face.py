@@ -64,8 +64,20 @@ def _a(
 ) -> Any:  # the value
     "A value of a kind, or an error that says which."
     if value is not None and not isinstance(value, kind):
-        made = f"{kind.__name__}({', '.join(list(inspect.signature(kind).parameters)[:2])}, …)" if is_dataclass(kind) else "{…}" if kind is dict else f"a {kind.__name__}"
-        raise ConfigError(f"{what} is of another type", where=what, found=type(value).__name__, expected=f"{kind.__name__}, or None", fix=f"{what}={made}, or leave it out")
+        made = (
+            f"{kind.__name__}({', '.join(list(inspect.signature(kind).parameters)[:2])}, …)"
+            if is_dataclass(kind)
+            else "{…}"
+            if kind is dict
+            else f"a {kind.__name__}"
+        )
+        raise ConfigError(
+            f"{what} is of another type",
+            where=what,
+            found=type(value).__name__,
+            expected=f"{kind.__name__}, or None",
+            fix=f"{what}={made}, or leave it out",
+        )
     return value
 
 
@@ -76,7 +88,13 @@ def _names(
     "Names of models, or an error that says how they are given."
     given = (models,) if isinstance(models, str) else models
     if not isinstance(given, (list, tuple)) or not all(isinstance(m, str) and m for m in given):
-        raise ConfigError("models are given by their names", where=what, found=f"{type(models).__name__} {ascii(models)[:40]}", expected="a name of list_models(), several, or 'all'", fix=f'{what}=["logistic", "catboost"]')
+        raise ConfigError(
+            "models are given by their names",
+            where=what,
+            found=f"{type(models).__name__} {ascii(models)[:40]}",
+            expected="a name of list_models(), several, or 'all'",
+            fix=f'{what}=["logistic", "catboost"]',
+        )
     return tuple(given)
 
 
@@ -94,7 +112,13 @@ def _panel(
     if isinstance(data, Panel):
         return data
     if not isinstance(data, (str, Path)):
-        raise ConfigError("data is of another type", where="data", found=type(data).__name__, expected="a Panel of load_panel or make_panel, or the name of a source or a YAML", fix="a DataFrame becomes a panel by lq.make_panel(frame, …)")
+        raise ConfigError(
+            "data is of another type",
+            where="data",
+            found=type(data).__name__,
+            expected="a Panel of load_panel or make_panel, or the name of a source or a YAML",
+            fix="a DataFrame becomes a panel by lq.make_panel(frame, …)",
+        )
     return load_panel(data)
 
 
@@ -105,7 +129,13 @@ def load_panel(
 ) -> Panel:  # rows in time order, labelled and upcoming
     "The rows of a source or of your own table."
     if not isinstance(data, (str, Path)):
-        raise ConfigError("a source is named by a text", where="load_panel: data", found=type(data).__name__, expected="a source such as 'league', or a YAML that describes a table", fix="rows that are at hand become a panel by make_panel(frame, …)")
+        raise ConfigError(
+            "a source is named by a text",
+            where="load_panel: data",
+            found=type(data).__name__,
+            expected="a source such as 'league', or a YAML that describes a table",
+            fix="rows that are at hand become a panel by make_panel(frame, …)",
+        )
     ask = DataRequest.from_mapping({"data": str(data), **({} if horizon is None else {"horizon": horizon}), **options}, "load_panel")
     first = horizons(ask)[0]
     return _with_source(read_source(ask, first), source_record(ask, first))
@@ -119,7 +149,9 @@ def _with_source(panel: Panel, record: Record) -> Panel:
 # %% ../../nbs/17_workflows/13_face.ipynb #25066311
 class Leaderboard(Shown, pd.DataFrame):
     "A leaderboard: a table of numbers that shows itself as people read it."
-    def __init__(self,
+
+    def __init__(
+        self,
         rows: pd.DataFrame | Sequence[Record] | None = None,  # one a member, as a training's record has them; None: no rows
     ):
         try:
@@ -129,7 +161,13 @@ class Leaderboard(Shown, pd.DataFrame):
         except (TypeError, ValueError, KeyError) as err:
             gone = [str(err).splitlines()[0][:80]]
         if gone:
-            raise ConfigError("that is no leaderboard", where="Leaderboard", found=f"{type(rows).__name__}; not there: {', '.join(gone)}", expected=f"a row a member, with {', '.join(_BOARD)}", fix="run.leaderboard has that of a training")
+            raise ConfigError(
+                "that is no leaderboard",
+                where="Leaderboard",
+                found=f"{type(rows).__name__}; not there: {', '.join(gone)}",
+                expected=f"a row a member, with {', '.join(_BOARD)}",
+                fix="run.leaderboard has that of a training",
+            )
 
     @property
     def _constructor(self) -> Callable[..., pd.DataFrame]:
@@ -148,7 +186,9 @@ _BOARD = ("model", "metric", "role", *_NUMBERS)
 # %% ../../nbs/17_workflows/13_face.ipynb #b489444c
 class Page(Shown):
     "A report: a file that a browser shows."
-    def __init__(self,
+
+    def __init__(
+        self,
         path: Path,  # of the HTML
     ):
         self.path = path
@@ -159,6 +199,7 @@ class Page(Shown):
     def open(self) -> None:
         "Show it in a browser."
         import webbrowser
+
         webbrowser.open(self.path.resolve().as_uri())
 
     def card(self) -> Card:
@@ -168,24 +209,39 @@ class Page(Shown):
 # %% ../../nbs/17_workflows/13_face.ipynb #b65a37f8
 class Run(Shown):
     "A training: what it found, and what can be done with it."
-    def __init__(self,
+
+    def __init__(
+        self,
         folder: Path | str,  # that the training wrote
         panel: Panel | None = None,  # its rows, where they are at hand; None: they are read again when they are needed
     ):
         if not isinstance(folder, (str, Path)):
-            raise ConfigError("a run is opened by its folder", where="folder", found=in_short(folder), expected="a path", fix="lineupiq runs lists them")
+            raise ConfigError(
+                "a run is opened by its folder", where="folder", found=in_short(folder), expected="a path", fix="lineupiq runs lists them"
+            )
         self.folder, self._panel, self._made = Path(folder), _a(Panel, panel, "panel"), []
         if not (self.folder / "config.yaml").is_file():
-            raise ConfigError("that is no run's folder", where=str(self.folder), found="no config.yaml", expected="the folder that a training printed; lineupiq runs lists them")
+            raise ConfigError(
+                "that is no run's folder",
+                where=str(self.folder),
+                found="no config.yaml",
+                expected="the folder that a training printed; lineupiq runs lists them",
+            )
         if run_end(self.folder) is None:
-            raise ConfigError("the run did not finish", where=str(self.folder), fix=f"lineupiq train --resume {self.folder}, or train again")
+            raise ConfigError(
+                "the run did not finish", where=str(self.folder), fix=f"lineupiq train --resume {self.folder}, or train again"
+            )
 
     @cached_property
     def _record(self) -> dict[str, Any]:
         path = self.folder / "metrics" / "leaderboard.json"
         found = load_json(path)
         lines = found.get("leaderboard") if isinstance(found, dict) else None
-        whole = isinstance(lines, list) and lines and all(isinstance(r, dict) and {"model", "score", "role", "metric", "skill"} <= set(r) for r in lines)
+        whole = (
+            isinstance(lines, list)
+            and lines
+            and all(isinstance(r, dict) and {"model", "score", "role", "metric", "skill"} <= set(r) for r in lines)
+        )
         if not whole or not {"best", "verdict", "looks"} <= set(found):
             raise IntegrityError("a leaderboard that no training wrote", where=str(path), fix="restore the folder, or train again")
         return found
@@ -194,7 +250,11 @@ class Run(Shown):
     def leaderboard(self) -> Leaderboard:  # a row a member, by score
         "Every member on identical test rows, with intervals, beside the simple rules."
         board = Leaderboard(self._record["leaderboard"])
-        board.attrs |= {"best": self.best, "looks": self._record["looks"]["sentence"], **({"mcs": found} if (found := self._record.get("confidence_set")) else {})}
+        board.attrs |= {
+            "best": self.best,
+            "looks": self._record["looks"]["sentence"],
+            **({"mcs": found} if (found := self._record.get("confidence_set")) else {}),
+        }
         return board
 
     @property
@@ -211,7 +271,11 @@ class Run(Shown):
     def published(self) -> list[str]:  # "name version"
         "The versions that were made of it: in the store of LINEUPIQ_MODELS_DIR, else ./models, or by this object."
         try:
-            told = [f"{r['name']} {r['version']}" for r in Store().journal.read() if r.get("op") == "publish" and r.get("run") == self.folder.name]
+            told = [
+                f"{r['name']} {r['version']}"
+                for r in Store().journal.read()
+                if r.get("op") == "publish" and r.get("run") == self.folder.name
+            ]
         except LineupIQError:  # a store that cannot be read says so itself, to whoever asks it
             told = []
         return list(dict.fromkeys([*told, *self._made]))
@@ -228,22 +292,32 @@ class Run(Shown):
             self._panel = run_panel(self.folder)
         return self._panel
 
-    def predictions(self,
+    def predictions(
+        self,
         split: str = "test",  # or val
     ) -> pd.DataFrame:  # row, datetime, symbol, y, prediction, prob_…, model
         "The forecasts of every member for rows that it had not seen."
         if not isinstance(split, str) or split not in ("val", "test"):
-            raise ConfigError("predictions of which part?", where="predictions: split", found=in_short(split), expected="val or test", fix='run.predictions("test")')
+            raise ConfigError(
+                "predictions of which part?",
+                where="predictions: split",
+                found=in_short(split),
+                expected="val or test",
+                fix='run.predictions("test")',
+            )
         return load_rows(self.folder / "predictions" / f"{split}_predictions.parquet")
 
-    def plot(self,
+    def plot(
+        self,
         ax: Axes | None = None,  # None: a new figure
     ) -> Any:  # the axes
         "Skill over the simple rule with intervals; zero is the rule."
         return plot_leaderboard(self.leaderboard, ax)
 
-    def predict(self,
-        later: Panel | str | Path | Sequence[str | Path] | None = None,  # rows of load_panel, another source, or newer files; None: the upcoming rows of the run's own source
+    def predict(
+        self,
+        # rows of load_panel, another source, or newer files; None: the upcoming rows of the run's own source
+        later: Panel | str | Path | Sequence[str | Path] | None = None,
         model: str | None = None,  # a member; None: what validation picked
         everything: bool = False,  # True: also rows whose outcome is known, if they are later than the training
         record: str | Path | None = None,  # folder of a record on which the predictions are put, each once; None: on none
@@ -251,13 +325,20 @@ class Run(Shown):
         "Predict rows that the model has not seen."
         if isinstance(later, Panel):
             if record is not None:
-                raise ConfigError("rows at hand say not where their outcomes will be found, and are not put on the record", found=later.name, fix="leave later out, or name a source or files")
+                raise ConfigError(
+                    "rows at hand say not where their outcomes will be found, and are not put on the record",
+                    found=later.name,
+                    fix="leave later out, or name a source or files",
+                )
             return predict_run(self.folder, later, model, everything)
         data, path = _named(later)
         found = stored_model(f"{self.folder.resolve()}{f':{model}' if model else ''}")
-        return predict_stored(found, data, path, everything) if record is None else predict_recorded(found, data, path, everything, record)[0]
+        return (
+            predict_stored(found, data, path, everything) if record is None else predict_recorded(found, data, path, everything, record)[0]
+        )
 
-    def evaluate(self,
+    def evaluate(
+        self,
         later: Panel | str | Path | Sequence[str | Path] | None = None,  # rows with outcomes: as in predict
         model: str | None = None,  # a member; None: what validation picked
         since: str | None = None,  # first time to score; None: all that is later than what the run has seen
@@ -266,7 +347,8 @@ class Run(Shown):
         panel = later if isinstance(later, Panel) else run_panel(self.folder, *_named(later))
         return evaluate_model(self.folder, panel, name=model, since=since)
 
-    def publish(self,
+    def publish(
+        self,
         model: str | None = None,  # a member; None: what validation picked, or the best model where that is a rule
         name: str | None = None,  # under which it is published; None: made of data (of a table, the name in its YAML), horizon and model
         part: str = "minor",  # of the version to raise: major, minor or patch
@@ -274,16 +356,28 @@ class Run(Shown):
     ) -> tuple[str, str]:  # (name, version)
         "Make a member the next version of a model, and point staging at it."
         if not (model is None or isinstance(model, str)):
-            raise ConfigError("a model of a run is called by its name", where="publish: model", found=in_short(model), expected="a member of the leaderboard, or None", fix='run.publish("logistic")')
+            raise ConfigError(
+                "a model of a run is called by its name",
+                where="publish: model",
+                found=in_short(model),
+                expected="a member of the leaderboard, or None",
+                fix='run.publish("logistic")',
+            )
         chosen = model or candidate(self.leaderboard, self.best)
         if chosen is None:
             raise ConfigError("the run has rules only, and a rule is not published", where=str(self.folder), fix="train a model")
         if chosen in RULES:
             raise ConfigError(f"{chosen} is a simple rule, and a rule is not published", where=str(self.folder), fix="publish a model")
         if not (self.folder / "models").is_dir():
-            raise IntegrityError("a run folder that is not whole", where=str(self.folder), found="no folder models", fix="restore it, or train again")
+            raise IntegrityError(
+                "a run folder that is not whole", where=str(self.folder), found="no folder models", fix="restore it, or train again"
+            )
         if chosen != self.best and model is None:
-            log.warning("published is %s, the best of the models; validation picked the rule %s, which is not published: the gate will say so", chosen, self.best)
+            log.warning(
+                "published is %s, the best of the models; validation picked the rule %s, which is not published: the gate will say so",
+                chosen,
+                self.best,
+            )
         name = name or version_name(self.folder, self.panel, chosen)
         version = publish_run(_store(store), self.folder, self.panel, chosen, name, part)
         self._made.append(f"{name} {version}")
@@ -292,8 +386,16 @@ class Run(Shown):
     def card(self) -> Card:
         "A card of the run: its board and its verdict."
         made = self.published
-        standing = [f"Published: {', '.join(made)}."] if made else ["Not published; run.publish() makes a version of it."] if candidate(self.leaderboard, self.best) else []
-        return board_card(self.leaderboard, self.best, "Run", {"": self.folder.name}, [self.verdict, *standing], self.folder / "reports" / "report.html")
+        standing = (
+            [f"Published: {', '.join(made)}."]
+            if made
+            else ["Not published; run.publish() makes a version of it."]
+            if candidate(self.leaderboard, self.best)
+            else []
+        )
+        return board_card(
+            self.leaderboard, self.best, "Run", {"": self.folder.name}, [self.verdict, *standing], self.folder / "reports" / "report.html"
+        )
 
 
 def _named(
@@ -302,10 +404,21 @@ def _named(
     "What a caller names: a source or a YAML of one, else files of the recorded source."
     if later is None:
         return None, ()
-    if not isinstance(later, (str, Path, list, tuple)) or not later or not all(isinstance(f, (str, Path)) and str(f) for f in ([later] if isinstance(later, (str, Path)) else later)):
-        raise ConfigError("rows of another type", found=f"{type(later).__name__} {str(later)[:40]!r}", expected="a Panel, the name of a source, a YAML, or files", where="later", fix="load_panel and make_panel make a Panel")
+    if (
+        not isinstance(later, (str, Path, list, tuple))
+        or not later
+        or not all(isinstance(f, (str, Path)) and str(f) for f in ([later] if isinstance(later, (str, Path)) else later))
+    ):
+        raise ConfigError(
+            "rows of another type",
+            found=f"{type(later).__name__} {str(later)[:40]!r}",
+            expected="a Panel, the name of a source, a YAML, or files",
+            where="later",
+            fix="load_panel and make_panel make a Panel",
+        )
     if isinstance(later, (str, Path)):
         from lineupiq.data.sources import SOURCES
+
         return (str(later), ()) if str(later) in SOURCES or str(later).lower().endswith((".yaml", ".yml")) else (None, (str(later),))
     return None, tuple(map(str, later))
 
@@ -317,15 +430,29 @@ def train(
     plan: SplitPlan | None = None,  # how time is cut; None: 70 % training, 15 % validation, 15 % test
     settings: TrainSettings | None = None,  # where the run goes, seed, metric, calibration, …; None: the defaults
     configs: Mapping[str, dict[str, Any]] | None = None,  # a model's name -> its parameters
-    progress: bool | Callable[[str, str, Record], None] | None = None,  # None: a line in a notebook; False: quiet; a function is told (model, state, facts)
+    # None: a line in a notebook; False: quiet; a function is told (model, state, facts)
+    progress: bool | Callable[[str, str, Record], None] | None = None,
 ) -> Run:
-    "Train models, score them on identical later rows beside the simple rules, and write a report. Nothing is published: run.publish() does that, as the command `lineupiq train` does by itself. A leak that is suspected raises LeakError when everything is written."
+    """Train models, score them on identical later rows beside the simple rules, and write a report. Nothing is published: run.publish()
+    does that, as the command `lineupiq train` does by itself. A leak that is suspected raises LeakError when everything is written."""
     panel = _panel(data)
     if not _names(models, "models"):
-        raise ConfigError("which model is trained is not said", where="models", found=repr(models)[:60], expected="a name of list_models(), several, or 'all'", fix='models=["logistic", "catboost"]')
+        raise ConfigError(
+            "which model is trained is not said",
+            where="models",
+            found=repr(models)[:60],
+            expected="a name of list_models(), several, or 'all'",
+            fix='models=["logistic", "catboost"]',
+        )
     _a(SplitPlan, plan, "plan"), [_a(dict, c, f"configs of {m}") for m, c in (_a(dict, configs, "configs") or {}).items()]
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        raise ConfigError("progress is of another type", where="progress", found=type(progress).__name__, expected="True, False, None, or a function of model, state and facts", fix="progress=False is quiet")
+        raise ConfigError(
+            "progress is of another type",
+            where="progress",
+            found=type(progress).__name__,
+            expected="True, False, None, or a function of model, state and facts",
+            fix="progress=False is quiet",
+        )
     how = _a(TrainSettings, settings, "settings") or TrainSettings()
     how = how if how.config else replace(how, config=panel.source)
     told = progress_for(progress, len(choose_models(models, panel.task, panel.log is not None)[0]))
@@ -352,8 +479,18 @@ def tune(
     "Search a model's settings on the rows before the test."
     panel = _panel(data)
     if len(_names(model, "model")) != 1 or not isinstance(model, str):
-        raise ConfigError("a search is of one model", where="model", found=repr(model)[:60], expected="a name of list_models()", fix='tune(panel, "logistic")')
-    return tune_model(plan_development(panel, _a(SplitPlan, plan, "plan") or SplitPlan()), model, _a(SearchSettings, settings, "settings") or SearchSettings())
+        raise ConfigError(
+            "a search is of one model",
+            where="model",
+            found=repr(model)[:60],
+            expected="a name of list_models()",
+            fix='tune(panel, "logistic")',
+        )
+    return tune_model(
+        plan_development(panel, _a(SplitPlan, plan, "plan") or SplitPlan()),
+        model,
+        _a(SearchSettings, settings, "settings") or SearchSettings(),
+    )
 
 
 def audit(
@@ -365,7 +502,13 @@ def audit(
 ) -> AuditReport:
     "Poison the future of the data and look whether features, folds, models or scores notice; or hold folds to the ends of the labels."
     if isinstance(folds, str):
-        raise ConfigError("folds are no text", where="audit: folds", found=in_short(folds), expected="a splitter, or pairs of training and test rows", fix="folds=WalkForward(*panel.take(panel.labelled).clock)")
+        raise ConfigError(
+            "folds are no text",
+            where="audit: folds",
+            found=in_short(folds),
+            expected="a splitter, or pairs of training and test rows",
+            fix="folds=WalkForward(*panel.take(panel.labelled).clock)",
+        )
     if folds is not None:
         return audit_cv(folds, _panel(data))
     record, names = _panel(data).source, _names(models, "models")
@@ -385,7 +528,11 @@ def predict(
 ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model, version
     "Predict with a model that exists; it is verified first."
     found = stored_model(model, _store(store))
-    return predict_stored(found, *_named(later), everything) if record is None else predict_recorded(found, *_named(later), everything, record)[0]
+    return (
+        predict_stored(found, *_named(later), everything)
+        if record is None
+        else predict_recorded(found, *_named(later), everything, record)[0]
+    )
 
 
 def validate(
@@ -431,6 +578,7 @@ def rollback(
 # %% ../../nbs/17_workflows/13_face.ipynb #926d355c
 class ModelList(Shown, pd.DataFrame):
     "A table of models: as wide as its words where nobody says how wide a line may be."
+
     @property
     def _constructor(self) -> Callable[..., pd.DataFrame]:
         return pd.DataFrame  # a part of it is a table like any other
@@ -453,9 +601,27 @@ def list_models(
     if there and not rows:
         known, of = sorted({m["family"] for m in there}), {m["name"]: m["family"] for m in there}
         near = did_you_mean(family, [*known, *of]) if isinstance(family, str) else ""
-        raise ConfigError(f"there is no model of a family {ascii(family)[:60]}{near}", where="list_models: family", found=ascii(family)[:60], expected=", ".join(known),
-                          fix=f"{family} is a model of the family {of[family]}: list_models('{of[family]}')" if isinstance(family, str) and family in of else "list_models() lists all of them")
-    return ModelList([{"name": m["name"], "family": m["family"], "tasks": ", ".join(m["tasks"]), "description": m["description"], "available": m["available"] or m["reason"]} for m in rows])
+        raise ConfigError(
+            f"there is no model of a family {ascii(family)[:60]}{near}",
+            where="list_models: family",
+            found=ascii(family)[:60],
+            expected=", ".join(known),
+            fix=f"{family} is a model of the family {of[family]}: list_models('{of[family]}')"
+            if isinstance(family, str) and family in of
+            else "list_models() lists all of them",
+        )
+    return ModelList(
+        [
+            {
+                "name": m["name"],
+                "family": m["family"],
+                "tasks": ", ".join(m["tasks"]),
+                "description": m["description"],
+                "available": m["available"] or m["reason"],
+            }
+            for m in rows
+        ]
+    )
 
 
 def register(
@@ -465,5 +631,11 @@ def register(
 ) -> Callable[[type], type]:  # a class decorator
     "Make a class of your own a model: `train(panel, [name])` finds it then."
     if not all(isinstance(text, str) and text for text in (name, family)) or not isinstance(description, str):
-        raise ConfigError("a model is registered under a name", where="register", found=f"name {in_short(name)}, family {in_short(family)}", expected="texts", fix='@register("mine", family="plugin", description="what it is")')
+        raise ConfigError(
+            "a model is registered under a name",
+            where="register",
+            found=f"name {in_short(name)}, family {in_short(family)}",
+            expected="texts",
+            fix='@register("mine", family="plugin", description="what it is")',
+        )
     return registry().register(name, family, description)

@@ -36,7 +36,13 @@ def _about(folder: Path) -> dict[str, Any]:
     "What week.json says; empty where there is none."
     file = folder / "week.json"
     if file.is_file() and not isinstance(found := load_json(file), dict):
-        raise DataError("a week.json that does not describe a week", where=str(file), found=type(found).__name__, expected="season, week and what the page shows", fix="project the week again, or remove the folder")
+        raise DataError(
+            "a week.json that does not describe a week",
+            where=str(file),
+            found=type(found).__name__,
+            expected="season, week and what the page shows",
+            fix="project the week again, or remove the folder",
+        )
     return found if file.is_file() else {}
 
 
@@ -50,7 +56,12 @@ def projection_folder(
     wanted = f"*_{ask.as_of}" if ask.season is None else week_folder(parent, ask.season, ask.week, ask.as_of).name
     weeks = sorted(Path(parent).glob(f"{wanted}*/week.json"), key=lambda p: (str(_about(p.parent).get("written", "")), p))
     if not weeks:
-        raise ConfigError("no week has been projected" if ask.season is None else "that week has not been projected", where=str(parent), expected=f"a folder {wanted}", fix="run lineupiq project first, or give a folder (--projection)")
+        raise ConfigError(
+            "no week has been projected" if ask.season is None else "that week has not been projected",
+            where=str(parent),
+            expected=f"a folder {wanted}",
+            fix="run lineupiq project first, or give a folder (--projection)",
+        )
     return weeks[-1].parent
 
 
@@ -60,7 +71,12 @@ def read_projection(
     "Players of a week and draws of their lines."
     table = next((folder / f"projections{end}" for end in (".parquet", ".csv") if (folder / f"projections{end}").is_file()), None)
     if table is None or not (folder / "draws.npz").is_file():
-        raise ConfigError("no projection", where=str(folder), expected="projections.parquet and draws.npz", fix="run lineupiq project for the week, or give the folder that it wrote (--projection)")
+        raise ConfigError(
+            "no projection",
+            where=str(folder),
+            expected="projections.parquet and draws.npz",
+            fix="run lineupiq project for the week, or give the folder that it wrote (--projection)",
+        )
     players = read_table(table, text=list(COLUMNS))
     if missing := [c for c in COLUMNS if c not in players]:
         raise DataError(f"a projection without {', '.join(missing)}", where=str(table), found=", ".join(map(str, players.columns[:8])))
@@ -68,9 +84,16 @@ def read_projection(
         with np.load(folder / "draws.npz", allow_pickle=False) as stored:
             draws = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, KeyError) as err:
-        raise DataError("draws that cannot be read", where=str(folder / "draws.npz"), found=str(err)[:160], fix="write the projection again") from None
+        raise DataError(
+            "draws that cannot be read", where=str(folder / "draws.npz"), found=str(err)[:160], fix="write the projection again"
+        ) from None
     except Exception as err:  # zipfile's and zlib's own classes, for bytes that are no archive
-        raise DataError("draws that cannot be read", where=str(folder / "draws.npz"), found=f"{type(err).__name__}: {err}"[:160], fix="write the projection again") from None
+        raise DataError(
+            "draws that cannot be read",
+            where=str(folder / "draws.npz"),
+            found=f"{type(err).__name__}: {err}"[:160],
+            fix="write the projection again",
+        ) from None
     return players, draws
 
 
@@ -82,16 +105,29 @@ def check_week(
 ) -> None:
     "Refuse a projection of another week."
     about = _about(folder)
-    of_rows = players[["season", "week"]].apply(pd.to_numeric, errors="coerce").dropna().drop_duplicates() if {"season", "week"} <= set(players) else pd.DataFrame()
-    found = [(about["season"], about["week"])] if {"season", "week"} <= set(about) else sorted(of_rows.astype(int).itertuples(index=False, name=None)) if len(of_rows) else []
+    of_rows = (
+        players[["season", "week"]].apply(pd.to_numeric, errors="coerce").dropna().drop_duplicates()
+        if {"season", "week"} <= set(players)
+        else pd.DataFrame()
+    )
+    found = (
+        [(about["season"], about["week"])]
+        if {"season", "week"} <= set(about)
+        else sorted(of_rows.astype(int).itertuples(index=False, name=None))
+        if len(of_rows)
+        else []
+    )
     if found != [(season, week)]:
-        raise ConfigError("a projection of another week" if found else "the projection does not say of which week it is", where=str(folder), found=", ".join(f"week {w} of {s}" for s, w in found[:3]), expected=f"week {week} of {season}", fix="give the folder of that week, or say no week (season and week; --season, --week)")
+        raise ConfigError(
+            "a projection of another week" if found else "the projection does not say of which week it is",
+            where=str(folder),
+            found=", ".join(f"week {w} of {s}" for s, w in found[:3]),
+            expected=f"week {week} of {season}",
+            fix="give the folder of that week, or say no week (season and week; --season, --week)",
+        )
 
 # %% ../../nbs/17_workflows/14a_lineup.ipynb #8756b6ab
-def slate_for(
-    ask: LineupRequest,
-    rules: Rules,
-) -> Slate:
+def slate_for(ask: LineupRequest, rules: Rules) -> Slate:
     "Everybody who can be picked."
     players, draws = read_projection(folder := projection_folder(ask))
     if ask.season is not None:
@@ -99,14 +135,24 @@ def slate_for(
     slate = slate_of(players, draws, rules.scoring)
     if "DST" in rules.positions and "DST" not in set(players["position"]) and {"interceptions", "receiving_tds"} <= set(draws):
         slate = slate.joined(*defences(players, draws, rules.scoring, ask.seed))
-        slate.notes += [f"defences: {', '.join(lacking)} of the other side at the usual rate"] if (lacking := [n for n in ("sacks",) if n not in draws]) else []
+        slate.notes += (
+            [f"defences: {', '.join(lacking)} of the other side at the usual rate"]
+            if (lacking := [n for n in ("sacks",) if n not in draws])
+            else []
+        )
     for path, needs in ((ask.kickers, ("points",)), (ask.salaries, ("salary",))):
         if path is not None and "points" in (rows := read_players(path, needs)):
-            slate = with_known_points(slate, rows[rows["position"].isin(["K"] if path == ask.salaries else rules.positions)].reset_index(drop=True), ask.seed)
+            slate = with_known_points(
+                slate, rows[rows["position"].isin(["K"] if path == ask.salaries else rules.positions)].reset_index(drop=True), ask.seed
+            )
     if ask.salaries is not None:
         slate = with_salaries(slate, read_players(ask.salaries), str(ask.salaries))
     elif rules.cap is not None:
-        raise ConfigError(f"the rules of {rules.name} have a cap, and nobody has a salary", where="salaries (--salaries)", fix="give the site's file of players, or rules without a cap, such as ppr")
+        raise ConfigError(
+            f"the rules of {rules.name} have a cap, and nobody has a salary",
+            where="salaries (--salaries)",
+            fix="give the site's file of players, or rules without a cap, such as ppr",
+        )
     if ask.roster is not None:
         slate = with_salaries(slate, read_players(ask.roster, ()), str(ask.roster))
     return slate.take(slate.players["position"].isin(rules.positions).to_numpy())
@@ -135,7 +181,9 @@ def _write(frame: pd.DataFrame, path: Path, csv_escape: bool) -> None:
         atomic_write(path, csv_text(frame, csv_escape))
         return
     import io
+
     sink, seen = io.BytesIO(), {}
-    names = [f"{c}{seen[c]}" if (seen.update({c: seen.get(c, 0) + 1}) or list(frame.columns).count(c) > 1) else c for c in frame.columns]  # parquet has each name once
+    # parquet has each name once
+    names = [f"{c}{seen[c]}" if (seen.update({c: seen.get(c, 0) + 1}) or list(frame.columns).count(c) > 1) else c for c in frame.columns]
     frame.set_axis(names, axis=1).to_parquet(sink, index=False)
     atomic_write(path, sink.getvalue())

@@ -58,6 +58,7 @@ def written(
         atomic_write(output, csv_text(frame, csv_escape, _digits))
     elif output.suffix == ".parquet":
         import io
+
         sink = io.BytesIO()
         frame.to_parquet(sink, index=False)
         atomic_write(output, sink.getvalue())
@@ -73,7 +74,9 @@ def _table(frame: pd.DataFrame, width: int | None) -> str:
     "Predictions for a terminal."
     if width is None:
         return frame.to_string(index=False)
-    texts = frame.drop(columns=[c for c in LESS if c in frame and frame[c].isna().all()]).map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))
+    texts = frame.drop(columns=[c for c in LESS if c in frame and frame[c].isna().all()]).map(
+        lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)
+    )
     return fit_text(texts, width, LESS)
 
 
@@ -89,7 +92,11 @@ def _own_names(found: StoredModel, data: str | None) -> dict[str, str]:
     cfg = recorded_source(found.source, data, (), found.where).table
     if cfg is None:
         return {}
-    own = {"datetime": cfg.time, "symbol": cfg.symbol} if cfg.games is None else {"datetime": cfg.games.date, "symbol": cfg.games.home, "away": cfg.games.away}
+    own = (
+        {"datetime": cfg.time, "symbol": cfg.symbol}
+        if cfg.games is None
+        else {"datetime": cfg.games.date, "symbol": cfg.games.home, "away": cfg.games.away}
+    )
     return {ours: name for ours, name in own.items() if name}
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #11987692
@@ -105,7 +112,8 @@ def run_predict(
         frame = predict_stored(found, ask.data, ask.path, ask.everything, ask.as_of)
     else:
         frame, told = predict_recorded(found, ask.data, ask.path, ask.everything, ask.record_folder, clock, ask.as_of)
-    own = {} if as_json and ask.output is None else {k: n for k, n in _own_names(found, ask.data).items() if n not in frame}  # programs read the documented names
+    # programs read the documented names
+    own = {} if as_json and ask.output is None else {k: n for k, n in _own_names(found, ask.data).items() if n not in frame}
     said = written(frame.rename(columns=own), ask.output, as_json, ask.csv_escape, width)
     return said if told is None else said | {"record": {"folder": ask.record_folder, **asdict(told)}} if as_json else f"{said}\n{told}"
 
@@ -129,5 +137,6 @@ def run_export(
 ) -> Any:  # what to print
     "`lineupiq export`: a run's model as a file for other runtimes, compared with the model on held-out rows."
     from lineupiq.exporting.to_onnx import export_run
+
     told = export_run(ask.check().run, run_panel(ask.run, ask.data, ask.path), ask.output, ask.model)
     return told if as_json else f"{told['model']} written to {told['output']} ({told['bytes']:,} bytes)\n{told['evidence']}"

@@ -58,20 +58,32 @@ def fantasy_points(
     scores = scoring.points(week.draws).astype(np.float32)
     low, middle, high = np.quantile(scores, LEVELS, axis=0)
     rule = week.lines.pivot(index="player_id", columns="statistic", values="rule").reindex(week.players["player_id"]).fillna(0.0)
-    return pd.DataFrame({"player_id": week.players["player_id"], "points": scores.mean(axis=0, dtype=float), "low": low, "middle": middle, "high": high,
-                         "rule": scoring.points({c: rule[c].to_numpy(float) for c in rule}) * week.players["played_rule"].to_numpy()}), scores
+    return pd.DataFrame(
+        {
+            "player_id": week.players["player_id"],
+            "points": scores.mean(axis=0, dtype=float),
+            "low": low,
+            "middle": middle,
+            "high": high,
+            "rule": scoring.points({c: rule[c].to_numpy(float) for c in rule}) * week.players["played_rule"].to_numpy(),
+        }
+    ), scores
 
 
 def projection_table(
     week: Week,  # of `project_week`
     points: pd.DataFrame,  # of `fantasy_points`
 ) -> pd.DataFrame:  # a row a player, a column a statistic
-    "Projections as spreadsheets want them; points_… are fantasy points, and `main` is the statistic that projection, low, middle, high, rule, model and why are of."
+    """Projections as spreadsheets want them; points_… are fantasy points, and `main` is the statistic that projection, low, middle, high,
+    rule, model and why are of."""
     wide = week.lines.pivot(index="player_id", columns="statistic", values="projection")
     main = week.lines[week.lines["statistic"] == week.lines["position"].map(MAIN)].set_index("player_id")
     out = week.players.merge(wide.reset_index(), on="player_id", how="left").assign(main=week.players["position"].map(MAIN))
     paid = points.set_index("player_id").rename(columns=lambda c: c if c == "points" else f"points_{c}")
-    return out.assign(**{name: out["player_id"].map(main[name]) for name in ("projection", "low", "middle", "high", "rule", "model", "why")}, **{c: out["player_id"].map(paid[c]) for c in paid})
+    return out.assign(
+        **{name: out["player_id"].map(main[name]) for name in ("projection", "low", "middle", "high", "rule", "model", "why")},
+        **{c: out["player_id"].map(paid[c]) for c in paid},
+    )
 
 
 def _changes(table: pd.DataFrame, folder: Path) -> dict[str, float] | None:
@@ -93,7 +105,9 @@ def games_moved(
     except (OSError, ValueError, KeyError):
         return games
     there = [s for s in SHORT.values() if s in before and s in games.table]
-    return replace(games, table=games.table.assign(**{f"{s}_change": games.table[s] - games.table["game_id"].map(before[s]) for s in there}))
+    return replace(
+        games, table=games.table.assign(**{f"{s}_change": games.table[s] - games.table["game_id"].map(before[s]) for s in there})
+    )
 
 # %% ../../nbs/17_workflows/14_project.ipynb #5598f7e9
 def lines_in_production(
@@ -178,19 +192,36 @@ def write_week(
         np.savez_compressed(new / "draws.npz", **week.draws)
         atomic_write(new / "projections.csv", csv_text(table, True, lambda v: f"{v:.6g}"))
         dump_json(about | {"projections": plain_rows(table)}, new / "projections.json")
-        dump_json(about | {"players": len(table), "models": {f"{p} {s}": m for p, s, m in models[["position", "statistic", "model"]].itertuples(index=False)}, "losses": week.losses, "notes": list(notes), **({} if games is None else {"games": {"games": len(games.table), "losses": games.losses, "notes": games.notes}})}, new / "week.json")
+        dump_json(
+            about
+            | {
+                "players": len(table),
+                "models": {f"{p} {s}": m for p, s, m in models[["position", "statistic", "model"]].itertuples(index=False)},
+                "losses": week.losses,
+                "notes": list(notes),
+                **({} if games is None else {"games": {"games": len(games.table), "losses": games.losses, "notes": games.notes}}),
+            },
+            new / "week.json",
+        )
         if games is not None:
             _write_games(games, new, about)
-        atomic_write(new / "week.html", week_html(week, stamp, points, scores, scoring.name, moved, [*notes, *_absent(week, scoring)], games))
+        atomic_write(
+            new / "week.html", week_html(week, stamp, points, scores, scoring.name, moved, [*notes, *_absent(week, scoring)], games)
+        )
     return table
-
-
 
 # %% ../../nbs/17_workflows/14_project.ipynb #f86b4481
 def _written_down(parts: Iterable[tuple[Any, list, str]], folder: Path, now: datetime, as_of: str) -> dict[str, Any]:
-    "Forecasters, what each says and the digest of its rows, on the record; what became of them: new, same, revised, late, and the last digest."
+    """Forecasters, what each says and the digest of its rows, on the record; what became of them: new, same, revised, late, and the last
+    digest."""
     from lineupiq.production.record import ForecastRecord
-    return _summed([{k: getattr(written, k) for k in (*BECAME, "digest")} for written in (ForecastRecord(folder).write(who, said, data, now, as_of) for who, said, data in parts)])
+
+    return _summed(
+        [
+            {k: getattr(written, k) for k in (*BECAME, "digest")}
+            for written in (ForecastRecord(folder).write(who, said, data, now, as_of) for who, said, data in parts)
+        ]
+    )
 
 
 BECAME = ("new", "same", "revised", "late")  # what a record does with forecasts
@@ -217,6 +248,7 @@ def record_week(
 ) -> dict[str, Any]:  # new, same, revised, late, digest
     "Put a week's lines on the record, each once."
     from lineupiq.production.record import Forecast, Forecaster
+
     parts = []
     for (position, statistic), rows in week.lines.groupby(["position", "statistic"], sort=False):
         if statistic in OFF_RECORD:
@@ -227,7 +259,19 @@ def record_week(
         who = Forecaster(f"project_{position}_{statistic}_{week.as_of}".lower(), None, run, "regression", 1, None, source)
         table = rows.merge(week.players[["player_id", "player", "team", "opponent", "time", "kickoff"]], on="player_id")
         at, start = (naive_utc(table[c]) for c in ("time", "kickoff"))
-        said = [Forecast(r.player_id, at[n], start[n], float(r.if_playing), float(r.if_playing), {"ewma": float(r.rule)} if np.isfinite(r.rule) else {}, shown={"player": str(r.player), "team": str(r.team), "opponent": str(r.opponent)}, group=week.season * 100 + week.week) for n, r in enumerate(table.itertuples())]
+        said = [
+            Forecast(
+                r.player_id,
+                at[n],
+                start[n],
+                float(r.if_playing),
+                float(r.if_playing),
+                {"ewma": float(r.rule)} if np.isfinite(r.rule) else {},
+                shown={"player": str(r.player), "team": str(r.team), "opponent": str(r.opponent)},
+                group=week.season * 100 + week.week,
+            )
+            for n, r in enumerate(table.itertuples())
+        ]
         parts.append((who, said, week.data[f"{position} {statistic}"]))
     return _written_down(parts, folder, now, week.as_of)
 
@@ -240,12 +284,23 @@ def record_games(
 ) -> dict[str, Any]:  # new, same, revised, late, digest
     "Put the forecasts of a week's games on the record, each once."
     from lineupiq.production.record import Forecaster
+
     parts = []
     for target, coming in games.sources.items():
         binary, short = target == "home_win", SHORT[target]
         source = {"data": "nfl-games", "as_of": games.as_of} | ({} if binary else {"target": target}) | _files(path)
-        who = Forecaster(f"project_games_{short}_{games.as_of}", None, f"season_{games.season}", "binary" if binary else "regression", 1, (0, 1) if binary else None, source)
-        said = _said_of_games(games, target, games.table[games.table["game_id"].isin(coming["game_id"])].merge(coming.drop(columns="time"), on="game_id"))
+        who = Forecaster(
+            f"project_games_{short}_{games.as_of}",
+            None,
+            f"season_{games.season}",
+            "binary" if binary else "regression",
+            1,
+            (0, 1) if binary else None,
+            source,
+        )
+        said = _said_of_games(
+            games, target, games.table[games.table["game_id"].isin(coming["game_id"])].merge(coming.drop(columns="time"), on="game_id")
+        )
         parts.append((who, said, games.data[target]))
     return _written_down(parts, folder, now, games.as_of)
 
@@ -253,21 +308,60 @@ def record_games(
 def _said_of_games(games: WeekGames, target: str, table: pd.DataFrame) -> list:
     "Forecasts of one outcome as a record takes them."
     from lineupiq.production.record import Forecast
+
     short, binary, out = SHORT[target], target == "home_win", []
     at, start = (naive_utc(table[c]) for c in ("time", "kickoff"))
     both = lambda p: [1 - float(p), float(p)]  # noqa: E731
     for n, row in enumerate(table.to_dict("records")):
-        references = {c[10:]: both(row[c]) if binary else float(row[c]) for c in table if c.startswith("reference_") and np.isfinite(row[c])}
+        references = {
+            c[10:]: both(row[c]) if binary else float(row[c]) for c in table if c.startswith("reference_") and np.isfinite(row[c])
+        }
         rules = {"prior": both(games.frequency)} if binary else {"ewma": float(row["plain"])} if np.isfinite(row["plain"]) else {}
-        ends = {} if binary else {"low_0.8": row[f"{short}_low"], "high_0.8": row[f"{short}_high"], "promised_0.8": .8, "q_0.1": row[f"{short}_low"], "q_0.5": row[f"{short}_middle"], "q_0.9": row[f"{short}_high"]}
+        ends = (
+            {}
+            if binary
+            else {
+                "low_0.8": row[f"{short}_low"],
+                "high_0.8": row[f"{short}_high"],
+                "promised_0.8": 0.8,
+                "q_0.1": row[f"{short}_low"],
+                "q_0.5": row[f"{short}_middle"],
+                "q_0.9": row[f"{short}_high"],
+            }
+        )
         value = float(row[short])
-        out.append(Forecast(str(row["home"]), at[n], start[n], both(value) if binary else value, float(value > .5) if binary else value, rules, references, {k: float(v) for k, v in ends.items()}, {"home": str(row["home"]), "away": str(row["away"])}, games.season * 100 + games.week))
+        out.append(
+            Forecast(
+                str(row["home"]),
+                at[n],
+                start[n],
+                both(value) if binary else value,
+                float(value > 0.5) if binary else value,
+                rules,
+                references,
+                {k: float(v) for k, v in ends.items()},
+                {"home": str(row["home"]), "away": str(row["away"])},
+                games.season * 100 + games.week,
+            )
+        )
     return out
 
 # %% ../../nbs/17_workflows/14_project.ipynb #0cedb791
 LEAVE = ("model", "50 %", "rule", "opponent", "10 %")  # columns that go where there is no room, the first first
 SHOWN = 12  # players a position in a terminal
-LEAVE_OF_GAMES = ("total change", "margin change", "P change", "total rule", "margin rule", "P rule", "total line", "kickoff (ET)", "P 10 – 90 %", "total 10 – 90 %")  # the same of games
+# the same of games
+LEAVE_OF_GAMES = (
+    "total change",
+    "margin change",
+    "P change",
+    "total rule",
+    "margin rule",
+    "P rule",
+    "total line",
+    "kickoff (ET)",
+    "P 10 – 90 %",
+    "total 10 – 90 %",
+)
 
 
 def games_text(
@@ -277,11 +371,20 @@ def games_text(
     "The games, for a terminal."
     t = games.table
     told = lambda c, form: [form.format(v) if np.isfinite(v) else "" for v in t[c]]  # noqa: E731
-    ends = lambda s, form: [f"{form.format(a)} – {form.format(b)}" if np.isfinite(a) else "" for a, b in zip(t[f"{s}_low"], t[f"{s}_high"], strict=True)]  # noqa: E731
+    ends = lambda s, form: [
+        f"{form.format(a)} – {form.format(b)}" if np.isfinite(a) else "" for a, b in zip(t[f"{s}_low"], t[f"{s}_high"], strict=True)
+    ]  # noqa: E731
     out = {"away": t["away"], "home": t["home"], "kickoff (ET)": t["kickoff"].dt.tz_convert("America/New_York").dt.strftime("%a %H:%M")}
     for short, name, form in (("p_home", "P", "{:.0%}"), ("margin", "margin", "{:+.1f}"), ("total", "total", "{:.1f}")):
-        out |= {"P(home)" if name == "P" else name: told(short, form), f"{name} 10 – 90 %": ends(short, "{:.0%}" if name == "P" else "{:.0f}")}
-        out |= {f"{name} line": told(f"{short}_market", form), f"{name} edge": told(f"{short}_edge", "{:+.1%}" if name == "P" else "{:+.1f}")} if f"{short}_market" in t else {}
+        out |= {
+            "P(home)" if name == "P" else name: told(short, form),
+            f"{name} 10 – 90 %": ends(short, "{:.0%}" if name == "P" else "{:.0f}"),
+        }
+        out |= (
+            {f"{name} line": told(f"{short}_market", form), f"{name} edge": told(f"{short}_edge", "{:+.1%}" if name == "P" else "{:+.1f}")}
+            if f"{short}_market" in t
+            else {}
+        )
         out[f"{name} rule"] = told(f"{short}_rule", form)
         out |= {f"{name} change": told(f"{short}_change", "{:+.1%}" if name == "P" else "{:+.1f}")} if f"{short}_change" in t else {}
     return "\n".join([f"Games, {len(t)}", fit_text(pd.DataFrame(out), width, LEAVE_OF_GAMES), *games.notes])
@@ -295,13 +398,30 @@ def week_text(
     out = []
     for position, rows in table.groupby("position", sort=False):
         best = rows.nlargest(SHOWN, "points")
-        shown = pd.DataFrame({"player": best["player"], "team": best["team"], "opponent": best["opponent"], "plays": best["play"].map("{:.0%}".format), "points": best["points"].map("{:.1f}".format),
-                              **{n: best[f"points_{c}"].map("{:.0f}".format) for n, c in (("10 %", "low"), ("50 %", "middle"), ("90 %", "high"))}, "rule": best["points_rule"].map("{:.1f}".format), MAIN[position]: best["projection"].map("{:.1f}".format), "model": best["model"]})
-        out += [f"{position}, {len(rows)} players" + (f", the first {SHOWN}; the page has all" if len(rows) > SHOWN else ""), fit_text(shown, width, LEAVE), ""]
+        shown = pd.DataFrame(
+            {
+                "player": best["player"],
+                "team": best["team"],
+                "opponent": best["opponent"],
+                "plays": best["play"].map("{:.0%}".format),
+                "points": best["points"].map("{:.1f}".format),
+                **{n: best[f"points_{c}"].map("{:.0f}".format) for n, c in (("10 %", "low"), ("50 %", "middle"), ("90 %", "high"))},
+                "rule": best["points_rule"].map("{:.1f}".format),
+                MAIN[position]: best["projection"].map("{:.1f}".format),
+                "model": best["model"],
+            }
+        )
+        out += [
+            f"{position}, {len(rows)} players" + (f", the first {SHOWN}; the page has all" if len(rows) > SHOWN else ""),
+            fit_text(shown, width, LEAVE),
+            "",
+        ]
     return "\n".join(out)
 
 
-def _production(ask: ProjectRequest, tables: Mapping[str, pd.DataFrame], lines: Mapping[str, Sequence[str]]) -> tuple[dict[tuple[str, str], LiveLine], list[str]]:
+def _production(
+    ask: ProjectRequest, tables: Mapping[str, pd.DataFrame], lines: Mapping[str, Sequence[str]]
+) -> tuple[dict[tuple[str, str], LiveLine], list[str]]:
     "What is in production for the week that is asked for."
     if not set(Store().names()) & {f"{p}_{s}" for p, names in lines.items() for s in names}:
         return {}, []
@@ -316,7 +436,11 @@ def _production(ask: ProjectRequest, tables: Mapping[str, pd.DataFrame], lines: 
 
 def _production_text(live: Mapping[tuple[str, str], LiveLine], notes: Sequence[str]) -> str:
     "Which versions forecast, and which do not, for a terminal."
-    return "".join(f"\n{line}" for line in ([f"In production: {', '.join(sorted(v.title for v in live.values()))}"] if live else []) + list(notes))
+    return "".join(
+        f"\n{line}" for line in ([f"In production: {', '.join(sorted(v.title for v in live.values()))}"] if live else []) + list(notes)
+    )
+
+
 def _recorded(week: Week, games: WeekGames | None, folder: Path, now: datetime, path: tuple[str, ...]) -> dict[str, Any]:
     "Everything that a page says, on the record."
     return _summed([record_week(week, folder, now, path), *([] if games is None else [record_games(games, folder, now, path)])])
@@ -333,16 +457,30 @@ def run_project(
     "`lineupiq project`: a week's page."
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.registry import registry
+
     models = [read_candidate(text) for text in ask.check().model] or None
     for candidate in models or ():
         registry().get_model(candidate.model)
     if odd := [p for p in ask.position if p not in LINES]:
-        raise ConfigError(f"unknown position '{odd[0]}'{did_you_mean(odd[0], LINES)}", where="position (--position)", expected=", ".join(LINES))
+        raise ConfigError(
+            f"unknown position '{odd[0]}'{did_you_mean(odd[0], LINES)}", where="position (--position)", expected=", ".join(LINES)
+        )
     scoring = read_scoring(ask.scoring)
     tables = load_nfl_tables(None if not ask.path else ask.path[0] if len(ask.path) == 1 else list(ask.path))
     lines = {p: LINES[p] for p in ask.position} if ask.position else LINES
     live, notes = ({}, []) if ask.model else _production(ask, tables, lines)
-    week = project_week(tables, ask.season, ask.week, ask.as_of, lines=lines, candidates=models, draws=ask.draws, keep=Path(ask.output).expanduser() / "models" / ask.as_of, live=live, tell=tell)
+    week = project_week(
+        tables,
+        ask.season,
+        ask.week,
+        ask.as_of,
+        lines=lines,
+        candidates=models,
+        draws=ask.draws,
+        keep=Path(ask.output).expanduser() / "models" / ask.as_of,
+        live=live,
+        tell=tell,
+    )
     if tell is not None:
         tell("games", 1, 1)
     games = week_games(tables, week, Path(ask.output).expanduser() / "models" / ask.as_of)
@@ -351,5 +489,26 @@ def run_project(
     table = write_week(week, folder, now, scoring, notes, games)
     kept = None if ask.record_folder is None else _recorded(week, games, Path(ask.record_folder), now, ask.path)
     if as_json:
-        return ({} if kept is None else {"record": kept}) | {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table), **({} if games is None else {"games": plain_rows(games.table), "games_notes": games.notes}), "production": sorted(v.title for v in live.values()), "notes": notes, "folder": str(folder), "page": str(folder / "week.html"), "projections": plain_rows(table)}
-    return f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}\n\n{'' if games is None else games_text(games, width) + chr(10) * 2}{week_text(table, width)}{_production_text(live, notes)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}" + (f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} late{' (written after their games began, so they never count)' if kept['late'] else ''}; last digest {kept['digest']}" if kept else "")
+        return ({} if kept is None else {"record": kept}) | {
+            "season": week.season,
+            "week": week.week,
+            "as_of": week.as_of,
+            "scoring": scoring.name,
+            "players": len(table),
+            **({} if games is None else {"games": plain_rows(games.table), "games_notes": games.notes}),
+            "production": sorted(v.title for v in live.values()),
+            "notes": notes,
+            "folder": str(folder),
+            "page": str(folder / "week.html"),
+            "projections": plain_rows(table),
+        }
+    return (
+        f"Week {week.week} of {week.season}, as of {week.as_of}, points by "
+        f"{scoring.name}\n\n{'' if games is None else games_text(games, width) + chr(10) * 2}{week_text(table, width)}{_production_text(live, notes)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}"
+        + (
+            f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} "
+            f"late{' (written after their games began, so they never count)' if kept['late'] else ''}; last digest {kept['digest']}"
+            if kept
+            else ""
+        )
+    )

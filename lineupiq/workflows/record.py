@@ -37,6 +37,7 @@ __all__ = ['LESS', 'Scores', 'score_record', 'score_text', 'verify_text', 'list_
 @dataclass
 class Scores:
     "The scores of the forecasts of a record, and the rows behind them."
+
     live: list[LiveScore]
     failed: dict[str, str]  # model -> why it could not be scored
     verified: dict[str, Any]  # of `verify_record`
@@ -44,7 +45,13 @@ class Scores:
 
     def record(self) -> dict[str, Any]:
         "The scores as plain values for JSON."
-        return plain({"models": [s.record() | {"skill_on_test_rows": self.tested.get(s.who.model)} for s in self.live], "failed": self.failed, **self.verified})
+        return plain(
+            {
+                "models": [s.record() | {"skill_on_test_rows": self.tested.get(s.who.model)} for s in self.live],
+                "failed": self.failed,
+                **self.verified,
+            }
+        )
 
 
 def score_record(
@@ -74,7 +81,9 @@ def _whose(record: ForecastRecord, ask: RecordRequest) -> list[Forecaster]:
     "The newest forecaster of each model that is asked about."
     newest = {f.model: f for f in record.forecasters().values()}
     if missing := [m for m in ask.model if m not in newest]:
-        raise DataError("no forecast of that model is on the record", where=str(record.path), found=", ".join(newest) or "none", expected=missing[0])
+        raise DataError(
+            "no forecast of that model is on the record", where=str(record.path), found=", ".join(newest) or "none", expected=missing[0]
+        )
     return [f for m, f in newest.items() if not ask.model or m in ask.model]
 
 
@@ -93,21 +102,42 @@ def score_text(
     "The scores of a record as text for a terminal."
     parts = []
     for s in found.live:
-        head = f"{s.who.model}, {', '.join(f'{v} ({n:,})' for v, n in s.versions.items()) or 'nothing scored yet'}" + (f", {s.span[0][:10]} to {s.span[1][:10]}" if s.span[0] else "")
+        head = f"{s.who.model}, {', '.join(f'{v} ({n:,})' for v, n in s.versions.items()) or 'nothing scored yet'}" + (
+            f", {s.span[0][:10]} to {s.span[1][:10]}" if s.span[0] else ""
+        )
         then = found.tested.get(s.who.model)
-        parts.append("\n".join([head, *([fit_text(s.table().astype(str), width, ("role", "n"))] if len(s.board) else []), *_calibration_lines(s), *_coverage_lines(s), s.sentence() + (f" On its test rows it was {then:+.4f}." if then is not None else "")]))
+        parts.append(
+            "\n".join(
+                [
+                    head,
+                    *([fit_text(s.table().astype(str), width, ("role", "n"))] if len(s.board) else []),
+                    *_calibration_lines(s),
+                    *_coverage_lines(s),
+                    s.sentence() + (f" On its test rows it was {then:+.4f}." if then is not None else ""),
+                ]
+            )
+        )
     parts += [f"{model} is not scored: {why}" for model, why in found.failed.items()]
     return "\n\n".join([*parts, verify_text(found.verified)])
 
 
 def _calibration_lines(s: LiveScore) -> list[str]:
     "Calibration of the model and of who has probabilities that vary."
-    return [f"{c['member']}: log loss {c['log_loss']:.4f}, Brier {c['brier_score']:.4f}, ECE {c['ece']:.4f} ({'inside' if c['calibrated'] else 'outside'} the {c['null_high']:.4f} that a calibrated forecast stays below)" for c in s.calibration.to_dict("records")]
+    return [
+        f"{c['member']}: log loss {c['log_loss']:.4f}, Brier {c['brier_score']:.4f}, ECE {c['ece']:.4f} "
+        f"({'inside' if c['calibrated'] else 'outside'} the {c['null_high']:.4f} that a calibrated forecast stays below)"
+        for c in s.calibration.to_dict("records")
+    ]
 
 
 def _coverage_lines(s: LiveScore) -> list[str]:
     "What the intervals held."
-    return [f"intervals of {c['level']:.0%} held {c['coverage']:.1%}" + (f" [{c['low']:.1%}, {c['high']:.1%}]" if c["low"] is not None and c["low"] == c["low"] else "") + f" of {int(c['n']):,}, {c['width']:.4g} wide on average" for c in s.coverage.to_dict("records")]
+    return [
+        f"intervals of {c['level']:.0%} held {c['coverage']:.1%}"
+        + (f" [{c['low']:.1%}, {c['high']:.1%}]" if c["low"] is not None and c["low"] == c["low"] else "")
+        + f" of {int(c['n']):,}, {c['width']:.4g} wide on average"
+        for c in s.coverage.to_dict("records")
+    ]
 
 
 def verify_text(
@@ -115,8 +145,15 @@ def verify_text(
 ) -> str:
     "A text that says: is the record whole, and what is its last digest?"
     since = "" if told["since_expected"] is None else f" The expected digest is there, {told['since_expected']:,} line(s) before the last."
-    back = f" {told['clock_went_back']} line(s) have an earlier time than the line above: a clock was wrong." if told["clock_went_back"] else ""
-    return f"{told['record']}: {told['lines']:,} lines hold together, {told['forecasts']:,} forecasts, {told['revisions']:,} revisions, {told['late']:,} late.{since}{back}\nLast digest: {told['digest']}"
+    back = (
+        f" {told['clock_went_back']} line(s) have an earlier time than the line above: a clock was wrong."
+        if told["clock_went_back"]
+        else ""
+    )
+    return (
+        f"{told['record']}: {told['lines']:,} lines hold together, {told['forecasts']:,} forecasts, {told['revisions']:,} revisions, "
+        f"{told['late']:,} late.{since}{back}\nLast digest: {told['digest']}"
+    )
 
 # %% ../../nbs/17_workflows/14_record.ipynb #3fc0d3bd
 def list_record(
@@ -143,8 +180,15 @@ def show_record(
         keep &= value is None or (frame[name] == value).to_numpy()
     found = frame[keep]
     found = found if last is None else found.tail(last)
-    beside = {f"{kind} {n}": [_point(r.get(n)) for r in found[kind]] for kind in ("rules", "references") if kind in found for n in dict.fromkeys(k for r in found[kind] for k in r)}
-    return found.drop(columns=["rules", "references", "said", "run"], errors="ignore").assign(**{k.replace("rules ", "rule ").replace("references ", ""): v for k, v in beside.items()})
+    beside = {
+        f"{kind} {n}": [_point(r.get(n)) for r in found[kind]]
+        for kind in ("rules", "references")
+        if kind in found
+        for n in dict.fromkeys(k for r in found[kind] for k in r)
+    }
+    return found.drop(columns=["rules", "references", "said", "run"], errors="ignore").assign(
+        **{k.replace("rules ", "rule ").replace("references ", ""): v for k, v in beside.items()}
+    )
 
 
 def _point(said: Any) -> float | None:
@@ -152,7 +196,8 @@ def _point(said: Any) -> float | None:
     return said[-1] if isinstance(said, list) else said
 
 # %% ../../nbs/17_workflows/14_record.ipynb #8cfa3c9a
-LESS = ("data", "deadline", "counts", "as_of", "group", "horizon", "n", "prediction")  # columns that go where there is no room, the first first
+# columns that go where there is no room, the first first
+LESS = ("data", "deadline", "counts", "as_of", "group", "horizon", "n", "prediction")
 
 
 def table_text(
@@ -164,7 +209,9 @@ def table_text(
     "A table of the record."
     if as_json:
         return {"rows": plain_rows(frame)}
-    texts = frame.map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)[:16] if isinstance(v, pd.Timestamp) else "" if v is None else str(v))
+    texts = frame.map(
+        lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)[:16] if isinstance(v, pd.Timestamp) else "" if v is None else str(v)
+    )
     return empty if frame.empty else fit_text(texts, width, LESS, "left")
 
 # %% ../../nbs/17_workflows/14_record.ipynb #c18e5984
@@ -186,7 +233,7 @@ def plot_lead(
         own = own[np.isin(own["row"], rule["row"])]
         loss = lambda f: metric.row_loss(f["y"].to_numpy(), forecast_of(f, metric), s.who.classes)  # noqa: E731, B023 - called at once
         ax.plot(np.arange(1, len(own) + 1), np.cumsum(loss(base) - loss(own)), label=name)
-    ax.axhline(0, color=GREY, lw=.8)
+    ax.axhline(0, color=GREY, lw=0.8)
     ax.set(xlabel="events in order of time", ylabel=f"{metric.name} saved so far")
     ax.legend(frameon=False)
     return ax
@@ -199,11 +246,29 @@ def record_page(
     "The page of a record."
     v = found.verified
     sections = [s for live in found.live for s in _sections(live, found.tested.get(live.who.model))]
-    chain = Section("Chain", [f"{v['lines']:,} lines hold together. Whoever keeps the last digest of today can tell tomorrow whether lines were altered or taken away: lineupiq record verify --expect DIGEST.",
-                              Table(pd.DataFrame([{k.replace("_", " "): str(v[k]) for k in ("forecasts", "revisions", "late", "clock_went_back", "digest")}]), "A revision was written after the first forecast of the same event, and never counts; a late one was written after its event began, and never counts.")])
-    alarms = [f"{m} is not scored: {why}" for m, why in found.failed.items()] + ([f"{v['clock_went_back']} line(s) have an earlier time than the line above."] if v["clock_went_back"] else [])
+    chain = Section(
+        "Chain",
+        [
+            f"{v['lines']:,} lines hold together. Whoever keeps the last digest of today can tell tomorrow whether lines were altered or "
+            "taken away: lineupiq record verify --expect DIGEST.",
+            Table(
+                pd.DataFrame([{k.replace("_", " "): str(v[k]) for k in ("forecasts", "revisions", "late", "clock_went_back", "digest")}]),
+                "A revision was written after the first forecast of the same event, and never counts; a late one was written after its "
+                "event began, and never counts.",
+            ),
+        ],
+    )
+    alarms = [f"{m} is not scored: {why}" for m, why in found.failed.items()] + (
+        [f"{v['clock_went_back']} line(s) have an earlier time than the line above."] if v["clock_went_back"] else []
+    )
     lead = " ".join(f"{s.who.model}: {s.sentence()}" for s in found.live[:3]) or "Nothing is scored yet."
-    return Document("The record of forecasts", lead, alarms, [*sections, chain], f"{v['forecasts']:,} forecasts of {len(found.live) + len(found.failed)} model(s), written before the events")
+    return Document(
+        "The record of forecasts",
+        lead,
+        alarms,
+        [*sections, chain],
+        f"{v['forecasts']:,} forecasts of {len(found.live) + len(found.failed)} model(s), written before the events",
+    )
 
 
 def _sections(s: LiveScore, then: float | None) -> list[Section]:
@@ -212,14 +277,38 @@ def _sections(s: LiveScore, then: float | None) -> list[Section]:
     if len(s.board):
         parts.append(Table(s.table(), "Everybody by what was said at the time of writing. Brackets hold 95 % intervals by blocks of time."))
         if _adds_up(s) is not None:
-            parts.append(Figure.of(f"lead_{s.who.model}", plot_lead(s), f"loss that {s.who.model} has saved over {SIMPLE_RULE[s.who.task]}, event by event", "Above zero is better than the rule so far; a line that falls is losing."))
+            parts.append(
+                Figure.of(
+                    f"lead_{s.who.model}",
+                    plot_lead(s),
+                    f"loss that {s.who.model} has saved over {SIMPLE_RULE[s.who.task]}, event by event",
+                    "Above zero is better than the rule so far; a line that falls is losing.",
+                )
+            )
     if len(s.calibration):
-        parts.append(Table(s.calibration.map(_cell), "Calibrated: the error (ECE) is one that a calibrated forecast would have by chance. A slope of 1 is as sure as it should be."))
+        parts.append(
+            Table(
+                s.calibration.map(_cell),
+                "Calibrated: the error (ECE) is one that a calibrated forecast would have by chance. A slope of 1 is as sure as it "
+                "should be.",
+            )
+        )
         if s.who.task == "binary":
             own = {n: f for n, f in s.forecasts.items() if n == s.who.model or n.startswith("reference:")}
             first = own[s.who.model]
-            same = {n: in_order(f, first["row"].to_numpy())["prob_1"].to_numpy() for n, f in own.items() if np.isin(first["row"], f["row"]).all()}
-            parts.append(Figure.of(f"reliability_{s.who.model}", plot_reliability(first["y"].to_numpy(), same, classes=s.who.classes), "observed against stated probability", "On the diagonal is calibrated; the band is where 95 % of perfect forecasts lie."))
+            same = {
+                n: in_order(f, first["row"].to_numpy())["prob_1"].to_numpy()
+                for n, f in own.items()
+                if np.isin(first["row"], f["row"]).all()
+            }
+            parts.append(
+                Figure.of(
+                    f"reliability_{s.who.model}",
+                    plot_reliability(first["y"].to_numpy(), same, classes=s.who.classes),
+                    "observed against stated probability",
+                    "On the diagonal is calibrated; the band is where 95 % of perfect forecasts lie.",
+                )
+            )
     if len(s.coverage):
         parts.append(Table(s.coverage.map(_cell), "What the intervals held, of what they promised."))
     return [Section(s.who.model, parts)]
@@ -227,7 +316,15 @@ def _sections(s: LiveScore, then: float | None) -> list[Section]:
 
 def _cell(value: Any) -> Any:
     "A value of a table as people read it."
-    return "" if value is None or value != value else ("no", "yes")[value] if isinstance(value, bool) else number(value) if isinstance(value, float) else value
+    return (
+        ""
+        if value is None or value != value
+        else ("no", "yes")[value]
+        if isinstance(value, bool)
+        else number(value)
+        if isinstance(value, float)
+        else value
+    )
 
 
 def write_page(
@@ -247,4 +344,8 @@ def run_score(
     "Score a record against the outcomes, as `lineupiq record score` does."
     found = score_record(ask)
     at = None if ask.page is None else write_page(found, ask.page)
-    return found.record() | {"page": None if at is None else str(at)} if as_json else score_text(found, width) + (f"\nPage: {at}" if at is not None else "")
+    return (
+        found.record() | {"page": None if at is None else str(at)}
+        if as_json
+        else score_text(found, width) + (f"\nPage: {at}" if at is not None else "")
+    )

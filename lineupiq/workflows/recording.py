@@ -38,7 +38,9 @@ def bar_ends(
     step = nominal_step(times)
     local = times.dt.tz_convert(ask.timezone) if times.dt.tz is not None and ask.timezone else times
     if step >= pd.Timedelta("20h") and ask.stamp != "open" and (local.dt.normalize() == local).all():
-        local = (local.dt.tz_localize(None) + pd.DateOffset(days=1)).dt.tz_localize(local.dt.tz, nonexistent="shift_forward", ambiguous=np.ones(len(local), dtype=bool))
+        local = (local.dt.tz_localize(None) + pd.DateOffset(days=1)).dt.tz_localize(
+            local.dt.tz, nonexistent="shift_forward", ambiguous=np.ones(len(local), dtype=bool)
+        )
     return naive_utc(local), step
 
 
@@ -65,11 +67,22 @@ def forecaster_of(
     codec = getattr(found.bundle.model, "codec", None)
     classes = None if found.bundle.about["task"] == "regression" else tuple(int(c) for c in codec.classes) if codec is not None else None
     if classes is None and found.bundle.about["task"] != "regression":
-        raise ConfigError("a model that does not say which classes it knows cannot be put on the record", where=found.where, found=found.bundle.model.name)
+        raise ConfigError(
+            "a model that does not say which classes it knows cannot be put on the record", where=found.where, found=found.bundle.model.name
+        )
     at, files = Path(found.where), found.bundle.read_from
     run = None if found.version else at.parents[1].name if at.parent.name == "models" else at.name  # a bundle lies in its run
     digest = sha256_file(files / MANIFEST) if files is not None and (files / MANIFEST).is_file() else None
-    return Forecaster(found.name, found.version, run, found.bundle.about["task"], int(found.bundle.about["horizon"] or 1), classes, dict(found.source), digest)
+    return Forecaster(
+        found.name,
+        found.version,
+        run,
+        found.bundle.about["task"],
+        int(found.bundle.about["horizon"] or 1),
+        classes,
+        dict(found.source),
+        digest,
+    )
 
 
 def rules_then(
@@ -80,7 +93,10 @@ def rules_then(
     "The simple rules' forecasts for rows, from what is known now and was known before the first of them."
     known = panel.labelled & (panel.label_ends <= min(now, panel.times[rows].min()))
     if not known.any():
-        log.warning("the rules are not recorded beside these forecasts: no outcome before them is among the rows that were read; they are reckoned when the record is scored")
+        log.warning(
+            "the rules are not recorded beside these forecasts: no outcome before them is among the rows that were read; they are reckoned "
+            "when the record is scored"
+        )
         return {}
     try:
         return {rule: f.set_index("row").loc[rows].reset_index() for rule, f in rule_frames(panel, rows, known).items()}
@@ -106,9 +122,16 @@ def put_on_record(
     "Append predictions to a record."
     who = forecaster_of(found)
     place = pd.Series(np.arange(len(panel)), pd.MultiIndex.from_arrays([panel.frame["symbol"].astype(str), panel.times]))
-    rows = place.loc[pd.MultiIndex.from_arrays([frame["symbol"].astype(str), naive_utc(frame["datetime"])])].to_numpy() if len(frame) else np.empty(0, dtype=int)
+    rows = (
+        place.loc[pd.MultiIndex.from_arrays([frame["symbol"].astype(str), naive_utc(frame["datetime"])])].to_numpy()
+        if len(frame)
+        else np.empty(0, dtype=int)
+    )
     if panel.frame["time"].dt.tz is None and "bar_number" in panel.frame:
-        log.warning("the bars' times have no zone and are compared with now in UTC; say the zone with timezone (--timezone) when the model is trained")
+        log.warning(
+            "the bars' times have no zone and are compared with now in UTC; say the zone with timezone (--timezone) when the model is "
+            "trained"
+        )
     own = replace(panel, class_labels=who.classes)  # rows without an outcome do not show which classes there are
     moment = np.datetime64(now.astimezone(timezone.utc).replace(tzinfo=None), "ns")
     rules = rules_then(own, rows, moment) if len(rows) else {}
@@ -128,7 +151,11 @@ def predict_recorded(
 ) -> tuple[pd.DataFrame, Written]:  # what `predict_stored` returns, and what was written
     "Predictions of rows that a model has not seen, put on the record."
     if found.of_a_file and data is None:
-        raise ConfigError("a model that was fitted on a file knows no times and no source, so that no outcome would ever be found", where=found.where, fix="train it on a table that a YAML describes, or on a source")
+        raise ConfigError(
+            "a model that was fitted on a file knows no times and no source, so that no outcome would ever be found",
+            where=found.where,
+            fix="train it on a table that a YAML describes, or on a source",
+        )
     panel = rows_to_predict(found, data, path, everything, as_of)
     frame = predict_unseen(found.bundle, panel, everything)
     told = put_on_record(found, panel, frame, recorded_source(found.source, data, path, found.where), folder, clock())

@@ -27,7 +27,20 @@ __all__ = ['FEATURES', 'SCOUT', 'FIRST_WEEK', 'WINDOW', 'MODEL', 'FAULTS', 'seas
            'command', 'rehearse', 'answers', 'diary', 'check_month']
 
 # %% ../../nbs/17_workflows/11_rehearsal.ipynb #12581542
-FEATURES = ("receiving_yards_mean3", "receiving_yards_ewma6", "targets_ewma6", "target_share_ewma6", "career_mean", "team_passing_yards", "allowed_receiving_yards", "implied_total", "spread", "is_home", "week", "wind")
+FEATURES = (
+    "receiving_yards_mean3",
+    "receiving_yards_ewma6",
+    "targets_ewma6",
+    "target_share_ewma6",
+    "career_mean",
+    "team_passing_yards",
+    "allowed_receiving_yards",
+    "implied_total",
+    "spread",
+    "is_home",
+    "week",
+    "wind",
+)
 SCOUT = "expected_usage"  # the column that comes later, and helps
 FIRST_WEEK = 12  # of the last season: what the first feed ends with
 WINDOW = "600D"  # what the gate scores: two seasons of the last quarter, so that its verdicts do not hang on luck
@@ -44,11 +57,12 @@ def season_rows(
     from lineupiq.data.nfl import nfl_tables
     from lineupiq.data.players import player_panel
     from lineupiq.data.simulate import league
+
     played = league(seasons=seasons, teams=teams, players_per_team=10, seed=seed)
     rows = player_panel(nfl_tables(played.parts), "WR", "receiving_yards").frame
     truth = played.truth_players.set_index(["game_id", "player_id"])["expected_receiving_yards"]
     known = truth.loc[list(zip(rows["game_id"], rows["symbol"], strict=True))].to_numpy()
-    blurred = known * np.exp(np.random.default_rng([seed, 1]).normal(0, .1, len(rows)))
+    blurred = known * np.exp(np.random.default_rng([seed, 1]).normal(0, 0.1, len(rows)))
     return rows[["season", "symbol", "time", "label", "label_end", *FEATURES]].assign(**{SCOUT: blurred.round(2)})
 
 # %% ../../nbs/17_workflows/11_rehearsal.ipynb #0c24067e
@@ -79,7 +93,17 @@ def write_feed(
         rows.loc[now, "target_share_ewma6"] *= 100
     columns = [*FEATURES, *([SCOUT] if scout else [])]
     atomic_write(folder / "league.csv", rows[["season", "symbol", "time", "label", "label_end", *columns]].to_csv(index=False))
-    lines = ["name: league", "path: league.csv", "task: regression", "symbol: symbol", "time: time", "label: label", "label_end: label_end", "features:", *(f"  {c}: numeric" for c in columns)]
+    lines = [
+        "name: league",
+        "path: league.csv",
+        "task: regression",
+        "symbol: symbol",
+        "time: time",
+        "label: label",
+        "label_end: label_end",
+        "features:",
+        *(f"  {c}: numeric" for c in columns),
+    ]
     atomic_write(folder / "gate.yaml", f"window: {WINDOW}\n")
     return atomic_write(folder / "league.yaml", "\n".join(lines) + "\n")
 
@@ -87,6 +111,7 @@ def write_feed(
 @dataclass
 class Step:
     "A command of the month."
+
     day: int
     why: str
     argv: tuple[str, ...]
@@ -114,7 +139,14 @@ def month() -> list[Step]:  # in order
         Step(0, "into production", ("promote", MODEL)),
         Step(7, "a week later: nothing new to learn", ("retrain", MODEL, "--gate", "gate.yaml"), (5,), "INCONCLUSIVE", week(1)),
         Step(14, "a backfill has ruined the history", ("retrain", MODEL, "--gate", "gate.yaml"), (5,), "REJECT", week(2, fault="ruined")),
-        Step(21, "it was mended, and a column came that helps", ("retrain", MODEL, "--gate", "gate.yaml"), (0,), "PROMOTE", week(3, scout=True)),
+        Step(
+            21,
+            "it was mended, and a column came that helps",
+            ("retrain", MODEL, "--gate", "gate.yaml"),
+            (0,),
+            "PROMOTE",
+            week(3, scout=True),
+        ),
         Step(28, "an ordinary week", ("retrain", MODEL, "--gate", "gate.yaml"), (5,), "INCONCLUSIVE", week(4, scout=True)),
         Step(30, "shares come in per cent", ("drift", MODEL), (9,), None, week(5, scout=True, fault="unit")),
         Step(30, "the alarm starts a training; the gate decides", ("retrain", MODEL, "--drift", "--gate", "gate.yaml"), (0, 5)),
@@ -135,7 +167,14 @@ def command(
     *argv: str,  # of `lineupiq`
 ) -> tuple[int, dict[str, Any], str]:  # exit code, what it said as JSON, its last words
     "Run a command of the library in a process of its own."
-    done = subprocess.run([sys.executable, "-m", "lineupiq", *argv, "--json"], cwd=folder, env=_environment(folder), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, "-m", "lineupiq", *argv, "--json"],
+        cwd=folder,
+        env=_environment(folder),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     try:
         told = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
@@ -171,7 +210,10 @@ def rehearse(
         judged = told.get("validate", told) if isinstance(told.get("validate", told), dict) else {}
         step.found, step.said = judged.get("verdict") if step.argv[0] in ("validate", "retrain") else None, "" if step.held else said
         step.live, step.moment = _live(folder), datetime.now(timezone.utc).isoformat()
-        show(f"day {step.day:2}  lineupiq {' '.join(step.argv)}  → exit {step.code}{', ' + step.found if step.found else ''}; in production: {step.live}" + ("" if step.held else f"\n{step.said}"))
+        show(
+            f"day {step.day:2}  lineupiq {' '.join(step.argv)}  → exit {step.code}{', ' + step.found if step.found else ''}; in "
+            f"production: {step.live}" + ("" if step.held else f"\n{step.said}")
+        )
     return steps
 
 # %% ../../nbs/17_workflows/11_rehearsal.ipynb #cda7ecae
@@ -191,7 +233,20 @@ def diary(
     steps: list[Step],  # of `rehearse`
 ) -> pd.DataFrame:  # day, why, command, exit, verdict, in production, as expected
     "The month as a table."
-    return pd.DataFrame([{"day": s.day, "what happens": s.why, "command": "lineupiq " + " ".join(s.argv), "exit": s.code, "verdict": s.found or "", "in production": s.live or "", "as it ought to": s.held} for s in steps])
+    return pd.DataFrame(
+        [
+            {
+                "day": s.day,
+                "what happens": s.why,
+                "command": "lineupiq " + " ".join(s.argv),
+                "exit": s.code,
+                "verdict": s.found or "",
+                "in production": s.live or "",
+                "as it ought to": s.held,
+            }
+            for s in steps
+        ]
+    )
 
 
 def check_month(
@@ -199,7 +254,9 @@ def check_month(
     days: pd.DataFrame,  # of `answers`
 ) -> None:
     "Raise `JobError` where a step or an answer was not what it ought to be."
-    wrong = [f"day {s.day}: lineupiq {' '.join(s.argv)}: exit {s.code}, {s.found}; expected {s.codes}, {s.verdict}" for s in steps if not s.held]
+    wrong = [
+        f"day {s.day}: lineupiq {' '.join(s.argv)}: exit {s.code}, {s.found}; expected {s.codes}, {s.verdict}" for s in steps if not s.held
+    ]
     wrong += [f"day {d.day}: the diary says {d.diary}, the history {d.history}" for d in days.itertuples() if not d.agrees]
     if wrong:
         raise JobError("the month did not go as it ought to", found="; ".join(wrong)[:1500])

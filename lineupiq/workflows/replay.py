@@ -36,7 +36,16 @@ def replay_settings(
     config: dict[str, Any] = {} if ask.config is None else dict(model_file(ask.config, registry().get_model(ask.model).name)[0])
     gate = replace(gate_config(None), draws=300) if ask.gate is None else gate_config(ask.gate)
     watch = replace(watch_config(None), draws=199) if ask.watch is None else watch_config(ask.watch)
-    return ReplaySettings(ask.model, config, SplitPlan(val=ask.val, test_share=ask.test_share), FitSettings(calibrate=ask.calibrate), gate, replace(watch, predictions=False), ask.decay, ask.promote)
+    return ReplaySettings(
+        ask.model,
+        config,
+        SplitPlan(val=ask.val, test_share=ask.test_share),
+        FitSettings(calibrate=ask.calibrate),
+        gate,
+        replace(watch, predictions=False),
+        ask.decay,
+        ask.promote,
+    )
 
 
 def replay_span(

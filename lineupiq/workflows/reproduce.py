@@ -39,6 +39,7 @@ __all__ = ['Reproduced', 'rows_of_then', 'trained_again', 'reproduce']
 @dataclass(repr=False)
 class Reproduced(Shown):
     "The result of training a version once more: does the new model say the same?"
+
     name: str
     version: str
     agrees: bool  # the same answers to the golden rows
@@ -52,15 +53,39 @@ class Reproduced(Shown):
 
     def card(self) -> Card:
         "A card that says: do they agree, and what is not as it was?"
-        said = "reproduced to the bit" if self.agrees and self.difference == 0 else f"reproduced: answers differ by {self.difference:.2g} at most" if self.agrees else f"NOT reproduced: {self.off} of {self.rows} golden rows are answered otherwise, by up to {self.difference:.3g}"
+        said = (
+            "reproduced to the bit"
+            if self.agrees and self.difference == 0
+            else f"reproduced: answers differ by {self.difference:.2g} at most"
+            if self.agrees
+            else f"NOT reproduced: {self.off} of {self.rows} golden rows are answered otherwise, by up to {self.difference:.3g}"
+        )
         metric, then, now = self.score
         scores = [f"{metric} on the test rows: {then:.6g} then, {now:.6g} now"] if then is not None and now is not None else []
-        return Card(f"{self.name} {self.version}: {said}", {}, None, [*scores, *self.notes, *([f"Differs: {d}" for d in self.differs] or ["Data, code, libraries and threads are as they were."])])
+        return Card(
+            f"{self.name} {self.version}: {said}",
+            {},
+            None,
+            [*scores, *self.notes, *([f"Differs: {d}" for d in self.differs] or ["Data, code, libraries and threads are as they were."])],
+        )
 
     def record(self) -> dict[str, Any]:
         "The comparison as plain values for JSON."
         metric, then, now = self.score
-        return {"name": self.name, "version": self.version, "agrees": self.agrees, "rows": self.rows, "off": self.off, "difference": self.difference, "metric": metric, "score_then": then, "score_now": now, "differs": self.differs, "notes": self.notes, "seconds": self.seconds}
+        return {
+            "name": self.name,
+            "version": self.version,
+            "agrees": self.agrees,
+            "rows": self.rows,
+            "off": self.off,
+            "difference": self.difference,
+            "metric": metric,
+            "score_then": then,
+            "score_now": now,
+            "differs": self.differs,
+            "notes": self.notes,
+            "seconds": self.seconds,
+        }
 
 # %% ../../nbs/17_workflows/15_reproduce.ipynb #0004361b
 def rows_of_then(
@@ -78,9 +103,17 @@ def rows_of_then(
     now = panel_digest(cut)
     if now == data["digest"]:
         return cut, [], notes
-    gone, new = ([c for c in a if c not in b] for a, b in ((data.get("features") or [], cut.columns), (cut.columns, data.get("features") or [])))
-    columns = [f"columns {what}: {', '.join(found[:8])}" for what, found in (("gone", gone), ("new", new)) if found and data.get("features")]
-    return cut, [f"data digest {data['digest']} → {now} ({len(cut):,} rows to {str(cut.times.max())[:16] if len(cut) else 'none'})", *columns], notes
+    gone, new = (
+        [c for c in a if c not in b] for a, b in ((data.get("features") or [], cut.columns), (cut.columns, data.get("features") or []))
+    )
+    columns = [
+        f"columns {what}: {', '.join(found[:8])}" for what, found in (("gone", gone), ("new", new)) if found and data.get("features")
+    ]
+    return (
+        cut,
+        [f"data digest {data['digest']} → {now} ({len(cut):,} rows to {str(cut.times.max())[:16] if len(cut) else 'none'})", *columns],
+        notes,
+    )
 
 # %% ../../nbs/17_workflows/15_reproduce.ipynb #8144cc97
 def trained_again(
@@ -91,9 +124,18 @@ def trained_again(
     "The training of a version, from what it says of itself; no look is written down and nothing is published."
     about, short = found.metadata.get("training") or {}, found.metadata["model"].split(":")[-1]
     if not about.get("config") or not about.get("split"):
-        raise ConfigError("the version does not say how it was trained", where=f"{found.name} {found.version}", expected="settings and split, as lineupiq train writes them down", fix="train it with lineupiq train")
+        raise ConfigError(
+            "the version does not say how it was trained",
+            where=f"{found.name} {found.version}",
+            expected="settings and split, as lineupiq train writes them down",
+            fix="train it with lineupiq train",
+        )
     tuples = lambda part: {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}  # noqa: E731
-    own = {k: v for k, v in (about.get("settings") or {}).items() if k in TrainSettings.__dataclass_fields__ and k not in ("output", "config", "request")}
+    own = {
+        k: v
+        for k, v in (about.get("settings") or {}).items()
+        if k in TrainSettings.__dataclass_fields__ and k not in ("output", "config", "request")
+    }
     how, plan = TrainSettings(folder, **tuples(own)), SplitPlan(**tuples(about.get("split") or {}))
     known = set(registry().get_model(short).Config.__dataclass_fields__) - {"save_checkpoints", "checkpoint_dir"}  # of that run's folder
     config = {k: v for k, v in about["config"].items() if k in known and v is not None}
@@ -115,22 +157,45 @@ def reproduce(
     source = recorded_source(data.get("source") or {}, ask.data, ask.path, f"{ask.name} {version}")
     panel, differs, notes = rows_of_then(read_source(source, source.horizon[0] if source.horizon else None), data)
     if not len(panel):
-        raise DataError("none of the rows of then is in the data", where=f"{ask.name} {version}", found=f"0 rows up to {data['to'][:16]}", expected=f"rows from {data['from'][:16]} on", fix="give the files that it was trained on (path, --path)")
+        raise DataError(
+            "none of the rows of then is in the data",
+            where=f"{ask.name} {version}",
+            found=f"0 rows up to {data['to'][:16]}",
+            expected=f"rows from {data['from'][:16]} on",
+            fix="give the files that it was trained on (path, --path)",
+        )
     with tempfile.TemporaryDirectory() as work:
         run = trained_again(found, panel, Path(work))
         kept, now = golden_answers(found.folder, load_bundle(Path(work) / "bundle"))
-    return _compared(found, run, panel, kept, now, [*differs, *_otherwise(found.metadata.get("runtime") or {})], notes, time.perf_counter() - started)
+    return _compared(
+        found, run, panel, kept, now, [*differs, *_otherwise(found.metadata.get("runtime") or {})], notes, time.perf_counter() - started
+    )
 
 
 def _otherwise(then: Record) -> list[str]:
     "What of the machine and of this library is not as it was."
     now = runtime_record()
-    code = [f"code of lineupiq {then['code']} → {now['code']}"] if then.get("code") not in (None, now["code"]) else ["code of lineupiq: the version does not say which one trained it"] if "code" not in then else []
+    code = (
+        [f"code of lineupiq {then['code']} → {now['code']}"]
+        if then.get("code") not in (None, now["code"])
+        else ["code of lineupiq: the version does not say which one trained it"]
+        if "code" not in then
+        else []
+    )
     system = [f"platform {then.get('platform')} → {now['platform']}"] if then.get("platform") != now["platform"] else []
     return [*code, *system, *other_libraries(then)]
 
 
-def _compared(found: Published, run: ModelRun, panel: Panel, kept: pd.DataFrame, now: pd.DataFrame, differs: list[str], notes: list[str], seconds: float) -> Reproduced:
+def _compared(
+    found: Published,
+    run: ModelRun,
+    panel: Panel,
+    kept: pd.DataFrame,
+    now: pd.DataFrame,
+    differs: list[str],
+    notes: list[str],
+    seconds: float,
+) -> Reproduced:
     "The answers of the two to the golden rows, and their scores."
     score = found.metadata.get("metrics") or {}
     metric = get_metric(score["metric"]) if score.get("metric") else None
@@ -142,7 +207,29 @@ def _compared(found: Published, run: ModelRun, panel: Panel, kept: pd.DataFrame,
             pass
     scores = (metric.name if metric else "", score.get("score"), again)
     if list(kept) != list(now) or len(kept) != len(now):
-        return Reproduced(found.name, found.version, False, len(kept), len(kept), float("inf"), scores, [*differs, f"answers have the columns {', '.join(now)} instead of {', '.join(kept)}"], notes, seconds)
+        return Reproduced(
+            found.name,
+            found.version,
+            False,
+            len(kept),
+            len(kept),
+            float("inf"),
+            scores,
+            [*differs, f"answers have the columns {', '.join(now)} instead of {', '.join(kept)}"],
+            notes,
+            seconds,
+        )
     gap = np.abs(now.to_numpy() - kept.to_numpy())
     wrong = (gap > ATOL + RTOL * np.abs(kept.to_numpy())) | (np.isnan(kept.to_numpy()) != np.isnan(now.to_numpy()))
-    return Reproduced(found.name, found.version, not wrong.any(), len(kept), int(wrong.any(axis=1).sum()), float(np.nanmax(gap)) if np.isfinite(gap).any() else 0.0, scores, differs, notes, seconds)
+    return Reproduced(
+        found.name,
+        found.version,
+        not wrong.any(),
+        len(kept),
+        int(wrong.any(axis=1).sum()),
+        float(np.nanmax(gap)) if np.isfinite(gap).any() else 0.0,
+        scores,
+        differs,
+        notes,
+        seconds,
+    )

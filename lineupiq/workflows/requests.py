@@ -54,8 +54,15 @@ def place_problems(
 ) -> list[str]:  # one line each
     "Sources and files that are not there."
     from lineupiq.data.sources import SOURCES
-    out = [] if data in (None, *SOURCES) or Path(data).expanduser().exists() else \
-        [f"data: it names nothing that is there: {data!r}; expected an existing file, or one of {', '.join(SOURCES)}{did_you_mean(data, SOURCES)}"]
+
+    out = (
+        []
+        if data in (None, *SOURCES) or Path(data).expanduser().exists()
+        else [
+            f"data: it names nothing that is there: {data!r}; expected an existing file, or one of "
+            f"{', '.join(SOURCES)}{did_you_mean(data, SOURCES)}"
+        ]
+    )
     return out + [f"path: it names nothing that is there: {p!r}" for p in path if not Path(p).expanduser().exists()]
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #6eb18e49
@@ -64,6 +71,7 @@ def model_problems(
 ) -> list[str]:
     "Names that no model has."
     from lineupiq.registry import registry
+
     return [p for name in names if name != "all" for p in told_by("model", lambda name=name: registry().get_model(name))]
 
 
@@ -81,6 +89,7 @@ def file_values(
     "The values that models' files give where nothing else was asked for."
     from lineupiq.core.config import model_sections, read_yaml
     from lineupiq.workflows.configs import named_model
+
     out: dict[str, Any] = {}
     for file in files:
         data = read_yaml(file)
@@ -96,12 +105,14 @@ def file_values(
 def _own_length(name: str | None) -> bool:
     "True for a model whose length is a setting of its own."
     from lineupiq.registry import registry
+
     return name is not None and "seq_len" in registry().get_model(name).Config.__dataclass_fields__
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #c00bfce7
 @dataclass(frozen=True)
 class SearchFirst:
     "The choice to search models' settings first, or to take those that a search found."
+
     optimize: bool = False  # Search each model's settings first, on rows before the test.
     use_best: bool = False  # Settings of the file that `lineupiq tune` keeps.
     best: Path = Path("tuning/best_hyperparameters.json")  # That file.
@@ -110,14 +121,23 @@ class SearchFirst:
 
     def problems(self) -> list[str]:
         "Two answers to one question, and limits of a search that is not made."
-        out = ["optimize: optimize (--optimize) and use_best (--use-best) contradict each other; give one of them"] if self.optimize and self.use_best else []
+        out = (
+            ["optimize: optimize (--optimize) and use_best (--use-best) contradict each other; give one of them"]
+            if self.optimize and self.use_best
+            else []
+        )
         idle = not self.optimize and (self.n_trials is not None or self.timeout is not None)
-        return out + (["n_trials: n_trials (--n-trials) and timeout (--timeout) belong to optimize (--optimize); add it, or run lineupiq tune"] if idle else [])
+        return out + (
+            ["n_trials: n_trials (--n-trials) and timeout (--timeout) belong to optimize (--optimize); add it, or run lineupiq tune"]
+            if idle
+            else []
+        )
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #f721a198
 @dataclass(frozen=True)
 class HowToTrain(Request):
     "The part of a request that says how to train, for one target or for many."
+
     source: DataRequest = part(DataRequest, without=("n",))
     model: tuple[str, ...] = ("all",)  # A model, several, or `all`; default those of --config, else all.
     config: tuple[Path, ...] = ()  # A model's YAML, see `lineupiq config show MODEL`; once for each model that has one.
@@ -135,7 +155,8 @@ class HowToTrain(Request):
         empty = [] if self.model else ["model: which one is trained is not said; name a model, several, or all"]
         return super().problems() + empty + model_problems(self.model)
 
-    def in_process(self,
+    def in_process(
+        self,
         draws: int = 100,  # of the bootstrap
     ) -> Any:  # of the same class
         "The same without a process for each model, and with coarser intervals: for a page or a test."
@@ -145,6 +166,7 @@ class HowToTrain(Request):
 @dataclass(frozen=True)
 class TrainRequest(HowToTrain):
     "A request to train, as `lineupiq train` makes it."
+
     resume: Path | None = None  # A run's folder, or its id below --output: go on with it, as it was asked for then.
 
     @classmethod
@@ -171,14 +193,23 @@ class TrainRequest(HowToTrain):
     def _of_run(cls, given: Mapping[str, Any], where: str, flags: bool) -> TrainRequest:
         "What a run was asked for, from its own record: files that were named then are not read again."
         from lineupiq.training.unfinished import find_run, read_setup, run_end
+
         run = find_run(given["resume"], given.get("output"))
         if run_end(run) is not None:  # nothing will be done, so nothing can contradict it
             return cls(resume=run)
         setup = read_setup(run)
         if not setup.request:
-            raise ConfigError("no command made this run, so what it was asked for is not recorded", where=str(run), fix="go on with it in Python: lineupiq.training.resume.resume_models(run_dir, panel)")
+            raise ConfigError(
+                "no command made this run, so what it was asked for is not recorded",
+                where=str(run),
+                fix="go on with it in Python: lineupiq.training.resume.resume_models(run_dir, panel)",
+            )
         place = {f.name for f in fields(ClusterPlan)}  # where it goes on is said now: the cluster of then may be gone
-        said = {k: v for k, v in setup.request.items() if k not in place} | {"data": setup.data["data"], "resume": run} | {k: v for k, v in given.items() if k in place}
+        said = (
+            {k: v for k, v in setup.request.items() if k not in place}
+            | {"data": setup.data["data"], "resume": run}
+            | {k: v for k, v in given.items() if k in place}
+        )
         asked = super().from_mapping(said, str(run / "config.yaml"))
         also = super().from_mapping({**said, **{k: v for k, v in given.items() if k not in ("resume", "output")}}, where, flags=flags)
         raise_problems(_contradictions(given, asked, also, run, flags), where or str(run))
@@ -192,6 +223,7 @@ class TrainRequest(HowToTrain):
 def _taken(data: str, values: dict[str, Any]) -> dict[str, Any]:
     "Values of a training file that the source takes."
     from lineupiq.data.sources import SOURCES
+
     takes = SOURCES[data].options if data in SOURCES else ()
     return {k: v for k, v in values.items() if k not in ("horizon", "symbol") or {"symbol": "symbols"}.get(k, k) in takes}
 
@@ -199,6 +231,7 @@ def _taken(data: str, values: dict[str, Any]) -> dict[str, Any]:
 def _seeded(source: DataRequest, asked: bool) -> DataRequest:
     "A simulated world has the seed that was asked for, any other source none."
     from lineupiq.data.sources import SOURCES
+
     takes = source.data in SOURCES and "seed" in SOURCES[source.data].options
     return source if takes and asked else replace(source, seed=None)
 
@@ -206,17 +239,26 @@ def _seeded(source: DataRequest, asked: bool) -> DataRequest:
 def _contradictions(given: Mapping[str, Any], asked: TrainRequest, also: TrainRequest, run: Path, flags: bool) -> list[str]:
     "What is given beside a run that goes on, and is not what it was asked for."
     place = lambda v: Path(v).expanduser().resolve() if isinstance(v, (str, Path)) else tuple(map(place, v)) if isinstance(v, tuple) else v  # noqa: E731
-    pairs = {leaf.name: (also.value(leaf), asked.value(leaf)) for leaf in leaves(TrainRequest) if leaf.name in given and leaf.name not in ("resume", "output")}
+    pairs = {
+        leaf.name: (also.value(leaf), asked.value(leaf))
+        for leaf in leaves(TrainRequest)
+        if leaf.name in given and leaf.name not in ("resume", "output")
+    }
     pairs |= {"output": (given["output"], run.parent)} if "output" in given else {}
     show = lambda v: ", ".join(map(str, v)) if isinstance(v, tuple) else str(v)  # noqa: E731
     called = lambda name: f"--{name.replace('_', '-')}" if flags else name  # noqa: E731
-    return [f"{called(k)}: {show(new)} contradicts the run {run.name}, which was asked for {show(old)}; leave it out, or train anew" for k, (new, old) in pairs.items() if place(new) != place(old)]
+    return [
+        f"{called(k)}: {show(new)} contradicts the run {run.name}, which was asked for {show(old)}; leave it out, or train anew"
+        for k, (new, old) in pairs.items()
+        if place(new) != place(old)
+    ]
 
 
 def _score_problems(how: TrainSettings) -> list[str]:
     "A score or a map that there is not."
     from lineupiq.scoring.calibration import check_method
     from lineupiq.scoring.metrics import get_metric
+
     out = told_by("metric", lambda: get_metric(how.metric)) if how.metric is not None else []
     return out + (told_by("calibrate", lambda: check_method(how.calibrate)) if how.calibrate not in (None, "auto") else [])
 
@@ -224,15 +266,18 @@ def _score_problems(how: TrainSettings) -> list[str]:
 @dataclass(frozen=True)
 class TuneRequest(Request):
     "A request to search settings, as `lineupiq tune` makes it."
+
     source: DataRequest = part(DataRequest, without=("weights", "n"))
     model: tuple[str, ...] = option((), needed=True)  # A model, several, or `all`.
     search: SearchPlan = part(SearchPlan)
     metric: str | None = None  # Score that is searched by; it knows its direction.
     space: Path | None = None  # A YAML of ranges and limits; it must have ranges for each model that is named, or none at all.
     no_prune: bool = False  # Finish every trial; the same as --pruner none.
-    outer: Annotated[int, Bound(ge=2)] | None = None  # Blocks of an outer walk-forward, each predicted by a search of its own: what the search is worth. K times the work.
+    # Blocks of an outer walk-forward, each predicted by a search of its own: what the search is worth. K times the work.
+    outer: Annotated[int, Bound(ge=2)] | None = None
     choice: str = "best"  # best, or one-se: the simplest trial within one standard error of the best.
-    trading_cost: Annotated[float, Bound(ge=0, lt=1)] | None = None  # Share of the amount, each way: adds the deflated Sharpe ratio; each trial is fitted once more.
+    # Share of the amount, each way: adds the deflated Sharpe ratio; each trial is fitted once more.
+    trading_cost: Annotated[float, Bound(ge=0, lt=1)] | None = None
     config: Path | None = None  # The model's YAML: settings that stay as they are.
     output: Path = Path("tuning")  # Where folders of searches and best_hyperparameters.json go.
     split: SplitPlan = part(SplitPlan, without=("val", "n_splits", "parts", "edges"))
@@ -253,21 +298,35 @@ class TuneRequest(Request):
         "Everything that can be said before any data are read."
         out = super().problems() + model_problems(self.model) + source_problems(self.source)
         out += [] if self.model else ["model: which one is searched is not said; name a model, several, or all"]
-        out += [f"no_prune: no_prune (--no-prune) and pruner (--pruner) {self.search.pruner} contradict each other"] if self.no_prune and self.search.pruner not in (None, "none") else []
-        out += [f"config: it belongs to one model, and model (--model) names {','.join(self.model)}"] if self.config and len(self.model) != 1 else []
+        out += (
+            [f"no_prune: no_prune (--no-prune) and pruner (--pruner) {self.search.pruner} contradict each other"]
+            if self.no_prune and self.search.pruner not in (None, "none")
+            else []
+        )
+        out += (
+            [f"config: it belongs to one model, and model (--model) names {','.join(self.model)}"]
+            if self.config and len(self.model) != 1
+            else []
+        )
         return out + self._words()
 
     def _words(self) -> list[str]:
         "Words that are none of those that there are."
         from lineupiq.scoring.metrics import get_metric
         from lineupiq.tuning.selection import CHOICES
-        out = [] if self.choice in CHOICES else [f"choice: unknown choice '{self.choice}'{did_you_mean(self.choice, CHOICES)}; expected {', '.join(CHOICES)}"]
+
+        out = (
+            []
+            if self.choice in CHOICES
+            else [f"choice: unknown choice '{self.choice}'{did_you_mean(self.choice, CHOICES)}; expected {', '.join(CHOICES)}"]
+        )
         return out + (told_by("metric", lambda: get_metric(self.metric.removeprefix("val_"))) if self.metric else [])
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #b77c27a9
 def _file_limits(given: Mapping[str, Any]) -> dict[str, Any]:
     "Limits of a file of ranges, without those that would do nothing beside what is asked."
     from lineupiq.tuning.spaces import read_tuning
+
     if not isinstance(given.get("space"), (str, Path)):
         return {}
     idle = {"n_trials", "sampler"} if given.get("method") == "grid" else set()
@@ -281,14 +340,22 @@ RECORDS = "experiments/record"  # the usual folder of a record of forecasts
 @dataclass(frozen=True)
 class PredictRequest(Request):
     "A request to predict, as `lineupiq predict` makes it."
-    model: str = option("", needed=True)  # A published model: NAME (default what is in production), NAME@staging or NAME:1.2.0; a run folder: RUN (default what validation picked) or RUN:MODEL; or the path of a saved model.
+
+    # A published model: NAME (default what is in production), NAME@staging or NAME:1.2.0; a run folder: RUN (default what validation
+    # picked) or RUN:MODEL; or the path of a saved model.
+    model: str = option("", needed=True)
     data: str | None = None  # Another source than the one that was recorded.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
-    everything: bool = option(False, "all_later")  # Also rows that have a label by now, and rows of a table that were left open in between, if they are later than the training; default: without an outcome, and in a table newer than the last known one.
-    as_of: str | None = None  # NFL: a time such as 2023-11-07: the week after it, from what was known then, of the weekday and hour that the model was trained as of; default as the model was trained.
+    # Also rows that have a label by now, and rows of a table that were left open in between, if they are later than the training; default:
+    # without an outcome, and in a table newer than the last known one.
+    everything: bool = option(False, "all_later")
+    # NFL: a time such as 2023-11-07: the week after it, from what was known then, of the weekday and hour that the model was trained as of;
+    # default as the model was trained.
+    as_of: str | None = None
     output: Path | None = None  # A .parquet or .csv to write; default: print.
     csv_escape: bool = True  # In a .csv, an apostrophe before texts that begin with = + - @, which a spreadsheet would run as formulas.
-    on_record: bool = option(False, "record")  # Put the predictions on the record, each once, so that lineupiq record score can say later what became of them.
+    # Put the predictions on the record, each once, so that lineupiq record score can say later what became of them.
+    on_record: bool = option(False, "record")
     record_to: str | None = None  # Folder of the record, which is then written without record, too; default experiments/record.
 
     @property
@@ -299,39 +366,56 @@ class PredictRequest(Request):
     def problems(self) -> list[str]:
         "Which model, and a file that can be written."
         out = [] if self.model else ["model: which one predicts is missing: a published model, a run folder, or the path of a saved model"]
-        return out + (["output: it must end in .csv or .parquet"] if self.output is not None and self.output.suffix not in (".csv", ".parquet") else [])
+        return out + (
+            ["output: it must end in .csv or .parquet"]
+            if self.output is not None and self.output.suffix not in (".csv", ".parquet")
+            else []
+        )
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #c7b48190
 @dataclass(frozen=True)
 class ProjectRequest(Request):
     "A request to project a week, as `lineupiq project` makes it."
+
     season: int | None = None  # A season; with --week. Default the coming week.
     week: int | None = None  # A week of it; a past one is projected from what was known then.
     as_of: Literal["tuesday", "kickoff"] = "tuesday"  # What is known: Tuesday noon of the week, or all until its games begin.
     position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
-    model: tuple[str, ...] = ()  # Models of the players' lines that may be used, where they beat the rule in past seasons; games have their own. Default what is in production under names such as QB_passing_yards, else lightgbm with and without line-ups (lightgbm+lineups); NAME+pooled learns from all positions.
+    # Models of the players' lines that may be used, where they beat the rule in past seasons; games have their own. Default what is in
+    # production under names such as QB_passing_yards, else lightgbm with and without line-ups (lightgbm+lineups); NAME+pooled learns from
+    # all positions.
+    model: tuple[str, ...] = ()
     scoring: str = "ppr"  # What is paid for: standard, half, ppr, draftkings, fanduel, or a YAML of weights.
     draws: int = 2000  # Draws of the whole week.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of NFL tables; default LINEUPIQ_DATA_DIR, else a download.
     output: str = "experiments/projections"  # Parent of the weeks, and of the seasons' models.
-    on_record: bool = option(False, "record")  # Put each line of each player, and the chance, margin and total of each game, on the record, once, so that lineupiq record score can say later what became of them.
+    # Put each line of each player, and the chance, margin and total of each game, on the record, once, so that lineupiq record score can
+    # say later what became of them.
+    on_record: bool = option(False, "record")
     record_to: str | None = None  # Folder of the record, which is then written without record, too; default experiments/record.
 
     record_folder = PredictRequest.record_folder
 
     def problems(self) -> list[str]:
         "A season without a week, and too few draws."
-        out = [] if (self.season is None) == (self.week is None) else ["week: a season and a week belong together; give both, or none for the coming week"]
+        out = (
+            []
+            if (self.season is None) == (self.week is None)
+            else ["week: a season and a week belong together; give both, or none for the coming week"]
+        )
         return out + ([f"draws: expected at least 100, found {self.draws}"] if self.draws < 100 else [])
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #49d4df39
 @dataclass(frozen=True)
 class LineupRequest(Request):
     "A request for line-ups, as `lineupiq lineup` makes it."
+
     season: int | None = None  # A season; with --week. Default the week that was projected last.
     week: int | None = None  # A week of it, as lineupiq project has written it.
     as_of: Literal["tuesday", "kickoff"] = "tuesday"  # Which projection of the week.
-    projection: Path | None = None  # A projection's folder: projections.parquet (or .csv), a row a player, and draws.npz, an array (draws, players) for each statistic. Default that of the week below experiments/projections.
+    # A projection's folder: projections.parquet (or .csv), a row a player, and draws.npz, an array (draws, players) for each statistic.
+    # Default that of the week below experiments/projections.
+    projection: Path | None = None
     rules: str = "draftkings"  # draftkings, fanduel, standard, half, ppr, or a YAML of your own.
     scoring: str | None = None  # Another scoring than the rules': draftkings, fanduel, standard, half, ppr, or a YAML.
     salaries: Path | None = None  # The site's file of players with their salaries, .csv or .parquet.
@@ -346,7 +430,11 @@ class LineupRequest(Request):
 
     def problems(self) -> list[str]:
         "List wishes that no line-up can keep."
-        out = [*super().problems()] + ([] if (self.season is None) == (self.week is None) else ["week: a season and a week belong together; give both, or none for the week that was projected last"])
+        out = [*super().problems()] + (
+            []
+            if (self.season is None) == (self.week is None)
+            else ["week: a season and a week belong together; give both, or none for the week that was projected last"]
+        )
         for name, ends in (("output", (".csv", ".parquet")), ("upload", (".csv",))):
             if (path := getattr(self, name)) is not None and path.suffix not in ends:
                 out.append(f"{name}: it must end in {' or '.join(ends)}")
@@ -359,6 +447,7 @@ class LineupRequest(Request):
 @dataclass(frozen=True)
 class EvaluateRequest(Request):
     "A request to score a run on later rows, as `lineupiq evaluate` makes it."
+
     run: Path | None = option(None, needed=True)  # A run folder of `lineupiq train`.
     model: str | None = None  # A model of the run; default what validation picked.
     data: str | None = None  # Another source than the run's.
@@ -373,6 +462,7 @@ class EvaluateRequest(Request):
 @dataclass(frozen=True)
 class ExportRequest(Request):
     "A request to export a model, as `lineupiq export` makes it."
+
     run: Path | None = option(None, needed=True)  # A run folder of `lineupiq train`.
     output: Path | None = option(None, needed=True)  # The file to write, ending in .onnx; what it says of itself stands beside it.
     model: str | None = None  # A model of the run; default what validation picked.
@@ -389,12 +479,19 @@ class ExportRequest(Request):
 def _one_place(run: Path | None, source: DataRequest) -> list[str]:
     "Two answers to what is audited."
     said = source.record() if run is not None else {}
-    return [f"run: it says itself what it read; {', '.join(f'{k} (--{k})' for k in said)} would be ignored; leave one of them out"] if said else source_problems(source) if run is None else []
+    return (
+        [f"run: it says itself what it read; {', '.join(f'{k} (--{k})' for k in said)} would be ignored; leave one of them out"]
+        if said
+        else source_problems(source)
+        if run is None
+        else []
+    )
 
 
 @dataclass(frozen=True)
 class AuditRequest(Request):
     "A request for an audit of the whole way, as `lineupiq audit leak` makes it."
+
     source: DataRequest = part(DataRequest, without=("weights", "seed", "n"))
     run: Path | None = None  # A run folder, instead of --data: its data, folds, models and predictions.
     model: tuple[str, ...] = ()  # Registered models, or all (default).
@@ -408,10 +505,13 @@ class AuditRequest(Request):
 @dataclass(frozen=True)
 class FoldsRequest(Request):
     "A request to hold folds to their labels, as `lineupiq audit cv` makes it."
+
     source: DataRequest = part(DataRequest, without=("weights", "seed", "n"))
     run: Path | None = None  # A run folder, instead of --data: its data, folds, models and predictions.
-    splitter: str | None = None  # module:Class, anybody's; also from the current folder; default the folds that training would make. It runs without a time limit.
-    arg: tuple[str, ...] = option((), whole=True)  # name=value for the splitter's constructor; times, label ends and groups are handed over by name.
+    # module:Class, anybody's; also from the current folder; default the folds that training would make. It runs without a time limit.
+    splitter: str | None = None
+    # name=value for the splitter's constructor; times, label ends and groups are handed over by name.
+    arg: tuple[str, ...] = option((), whole=True)
     two_sided: bool = False  # Training rows may lie after the test block, as in purged k-fold.
     embargo: str | None = None  # A distance in time that is demanded, e.g. 5D.
     walk_forward: str | None = None  # FROM:TO, as in train.
@@ -429,6 +529,7 @@ class FoldsRequest(Request):
 def _version_problems(ask: ValidateRequest | DriftRequest) -> list[str]:
     "What is wrong with a version, and with the rows that it is held to."
     from lineupiq.production.gate import window_problem
+
     out = told_by("name", lambda: check_name(ask.name, "model name")) if ask.name is not None else []
     out += told_by("version", lambda: parse_version(ask.version)) if ask.version is not None else []
     out += [f"window: {w}"] if ask.window is not None and (w := window_problem(ask.window)) else []
@@ -438,12 +539,14 @@ def _version_problems(ask: ValidateRequest | DriftRequest) -> list[str]:
 @dataclass(frozen=True)
 class ValidateRequest(Request):
     "A request to judge a candidate, as `lineupiq validate` makes it."
+
     name: str | None = option(None, argument=True)  # A published model; default the one that was published last.
     version: str | None = None  # The candidate; default the one in staging.
     data: str | None = None  # Another source than the recorded one.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
     config: Path | None = None  # Thresholds; see `lineupiq config show gate`.
-    window: str | None = None  # How much of the newest unseen time is scored, e.g. 365D; default 90 days at least, and as much as a verdict takes.
+    # How much of the newest unseen time is scored, e.g. 365D; default 90 days at least, and as much as a verdict takes.
+    window: str | None = None
     since: str | None = None  # First time to score, instead of --window.
     output: Path = Path("reports")  # Folder of model_comparison.md, .html and .json.
 
@@ -451,20 +554,27 @@ class ValidateRequest(Request):
     def thresholds(self) -> GateConfig:
         "The gate's settings: those of the file, read once, under the window that was asked for."
         from lineupiq.production.gate import gate_config
+
         found = gate_config(self.config)
         return found if self.window is None else replace(found, window=self.window)
 
     def problems(self) -> list[str]:
         "List files that do not exist, and options that answer the same question twice."
         from lineupiq.training.runs import moment_of
+
         out = super().problems() + _version_problems(self) + told_by("config", lambda: self.thresholds)
         out += told_by("since", lambda: moment_of(self.since)) if self.since is not None else []
-        return out + (["since: window (--window) and since (--since) contradict each other; give one of them"] if self.window is not None and self.since is not None else [])
+        return out + (
+            ["since: window (--window) and since (--since) contradict each other; give one of them"]
+            if self.window is not None and self.since is not None
+            else []
+        )
 
 
 @dataclass(frozen=True)
 class DriftRequest(Request):
     "A request to check for drift, as `lineupiq drift` makes it."
+
     name: str | None = option(None, needed=True, argument=True)  # A published model; see `lineupiq version list`.
     version: str | None = None  # Default the one in production.
     data: str | None = None  # Another source than the recorded one.
@@ -478,6 +588,7 @@ class DriftRequest(Request):
     def watched(self) -> WatchConfig:
         "The settings of the watch: those of the file, read once, under the window that was asked for."
         from lineupiq.production.monitor import watch_config
+
         found = watch_config(self.config)
         return found if self.window is None else replace(found, window=self.window)
 
@@ -489,11 +600,13 @@ class DriftRequest(Request):
 @dataclass(frozen=True)
 class RetrainRequest(Request):
     "A request to train anew, as `lineupiq retrain` makes it."
+
     name: str = option("", argument=True)  # A model in production; see `lineupiq version list`.
     drift: bool = False  # Where drift is critical.
     schedule: str | None = None  # Where the version in production is older than this, e.g. 7D.
     decay: Annotated[float, Bound(ge=0, lt=1)] | None = None  # Where it has lost more than this much skill against its own test rows.
-    by_record: str | None = option(None, "record")  # Folder of a record: decay is judged by what was forecast before the events, and not by rows that are scored now.
+    # Folder of a record: decay is judged by what was forecast before the events, and not by rows that are scored now.
+    by_record: str | None = option(None, "record")
     search: SearchFirst = part(SearchFirst, without=("best", "timeout"))
     data: str | None = None  # Another source than the recorded one.
     path: tuple[str, ...] = option((), whole=True)  # Files or folders of the source.
@@ -505,11 +618,18 @@ class RetrainRequest(Request):
         "List options that contradict each other, and files that do not exist."
         from lineupiq.production.gate import gate_config, window_problem
         from lineupiq.production.monitor import watch_config
+
         out = super().problems()
-        if self.schedule is not None and window_problem(self.schedule if re.search("[a-zA-Z]", self.schedule) else f"{self.schedule} of what"):
+        if self.schedule is not None and window_problem(
+            self.schedule if re.search("[a-zA-Z]", self.schedule) else f"{self.schedule} of what"
+        ):
             out.append(f"schedule: expected a length of time such as 7D or 12h, found {self.schedule!r}")
         out += told_by("name", lambda: check_name(self.name, "model name")) if self.name else []
-        out += ["record: a record is asked for decay alone; say how much skill may be lost with decay (--decay)"] if self.by_record is not None and self.decay is None else []
+        out += (
+            ["record: a record is asked for decay alone; say how much skill may be lost with decay (--decay)"]
+            if self.by_record is not None and self.decay is None
+            else []
+        )
         out += told_by("gate", lambda: gate_config(self.gate)) if self.gate is not None else []
         out += told_by("watch", lambda: watch_config(self.watch)) if self.watch is not None else []
         return out + place_problems(self.data, self.path)
@@ -518,6 +638,7 @@ class RetrainRequest(Request):
 @dataclass(frozen=True)
 class TrainAllRequest(HowToTrain):
     "A request to train every target of a source, as `lineupiq train-all` makes it."
+
     source: DataRequest = part(DataRequest, without=("n", "position", "target"))
     position: tuple[str, ...] = ()  # Only these positions, of QB, RB, WR, TE.
     target: tuple[str, ...] = ()  # Only these targets; default all of the source.
@@ -525,16 +646,20 @@ class TrainAllRequest(HowToTrain):
     fresh: bool = False  # Train again what is done on the very rows of today, too, and begin stopped ones anew.
     status: Path = Path("experiments/train_all")  # Parent of the status pages, and of what a stopped one goes on with.
 
-    OWN = ("position", "target", "jobs", "fresh", "status", *ClusterPlan.__dataclass_fields__)  # what no single training is asked for; a cluster is connected to once, for all
+    # what no single training is asked for; a cluster is connected to once, for all
+    OWN = ("position", "target", "jobs", "fresh", "status", *ClusterPlan.__dataclass_fields__)
 
-    def of(self,
+    def of(
+        self,
         position: str | None,  # of players
         target: str | None,  # a statistic, or what a source calls an outcome; None: its only one, or its usual one
         horizon: int | None,  # of bars
     ) -> TrainRequest:
         "The training of one target."
         said = {k: v for k, v in self.record().items() if k not in self.OWN}
-        made = TrainRequest.from_mapping({**said, "position": position, "target": target, "horizon": None if horizon is None else [horizon]}, "train-all")
+        made = TrainRequest.from_mapping(
+            {**said, "position": position, "target": target, "horizon": None if horizon is None else [horizon]}, "train-all"
+        )
         return replace(made, settings=replace(made.settings, isolate=self.settings.isolate, draws=self.settings.draws))
 
     def problems(self) -> list[str]:
@@ -545,6 +670,7 @@ class TrainAllRequest(HowToTrain):
 @dataclass(frozen=True)
 class RecordRequest(Request):
     "A request to score a record, as `lineupiq record score` makes it."
+
     folder: str = option(RECORDS, argument=True)  # Folder of the record; default experiments/record.
     model: tuple[str, ...] = ()  # Only these models.
     version: str | None = None  # Only this version, or this run; default all, of which the first that was in time counts.
@@ -560,6 +686,7 @@ class RecordRequest(Request):
 @dataclass(frozen=True)
 class ReproduceRequest(Request):
     "A request to train a version again, as `lineupiq reproduce` makes it."
+
     name: str = option("", argument=True, needed=True)  # A published model; see `lineupiq version list`.
     version: str | None = option(None, argument=True)  # MAJOR.MINOR.PATCH; default what is in production, else in staging.
     data: str | None = None  # Another source than the recorded one.
@@ -574,6 +701,7 @@ class ReproduceRequest(Request):
 @dataclass(frozen=True)
 class ExperimentRequest(Request):
     "A request to run a grid, as `lineupiq experiment` makes it."
+
     config: str = option("", needed=True)  # A YAML, or one that ships: baseline, production.
     fresh: bool = False  # Run the cells that are done again, too.
     jobs: Count = 1  # Cells beside each other, each in a process of its own; they share the threads, or a cluster's workers.
@@ -587,6 +715,7 @@ class ExperimentRequest(Request):
 @dataclass(frozen=True)
 class ReplayRequest(Request):
     "A request to live through past seasons, as `lineupiq replay` makes it."
+
     source: DataRequest = part(DataRequest, without=("weights", "n"))
     model: str = option("", needed=True)  # A registered model.
     first: str = option("", "from", needed=True)  # First season or date that is lived through.
@@ -594,12 +723,14 @@ class ReplayRequest(Request):
     policy: tuple[str, ...] = ("weekly", "monthly", "drift", "decay", "never")  # weekly, monthly, drift, decay, never; default all.
     config: Path | None = None  # The model's parameters, as train takes them.
     val: Annotated[float, Bound(ge=0, lt=1)] = SplitPlan.val  # Share of the rows for validation, in every training.
-    test_share: Annotated[float, Bound(ge=0, lt=1)] = SplitPlan.test_share  # Share of the rows that the gate judges on, in every training; more where it asks for more.
+    # Share of the rows that the gate judges on, in every training; more where it asks for more.
+    test_share: Annotated[float, Bound(ge=0, lt=1)] = SplitPlan.test_share
     calibrate: str | None = None  # Classes: auto, temperature, sigmoid or isotonic.
     decay: Annotated[float, Bound(ge=0, lt=1)] = 0.02  # Skill that may be lost before decay is a reason.
     promote: Literal["gate", "always"] = "gate"  # gate, or always: what is trained goes into production unasked.
     gate: Path | None = None  # Thresholds; see `lineupiq config show gate`. Default those, with 300 draws of the bootstrap.
-    watch: Path | None = None  # What drift is asked of; see `lineupiq config show drift`. Default that, of features and outcomes, with 199 shuffles.
+    # What drift is asked of; see `lineupiq config show drift`. Default that, of features and outcomes, with 199 shuffles.
+    watch: Path | None = None
     output: str = "experiments/replay"  # Where trainings are kept; the same command again goes on with them.
     place: ClusterPlan = part(ClusterPlan)
 
@@ -608,7 +739,26 @@ class ReplayRequest(Request):
         from lineupiq.production.gate import gate_config
         from lineupiq.production.monitor import watch_config
         from lineupiq.production.replay import check_policies
-        missing = [f"{name}: {said}" for name, value, said in (("model", self.model, "which one is trained is not said"), ("from", self.first, "the first season or date is not said"), ("to", self.last, "the last season or date is not said")) if not value]
-        out = super().problems() + missing + (model_problems((self.model,)) if self.model else []) + source_problems(self.source) + told_by("policy", lambda: check_policies(self.policy))
+
+        missing = [
+            f"{name}: {said}"
+            for name, value, said in (
+                ("model", self.model, "which one is trained is not said"),
+                ("from", self.first, "the first season or date is not said"),
+                ("to", self.last, "the last season or date is not said"),
+            )
+            if not value
+        ]
+        out = (
+            super().problems()
+            + missing
+            + (model_problems((self.model,)) if self.model else [])
+            + source_problems(self.source)
+            + told_by("policy", lambda: check_policies(self.policy))
+        )
         out += [] if self.policy else ["policy: none is named"]
-        return out + (told_by("gate", lambda: gate_config(self.gate)) if self.gate else []) + (told_by("watch", lambda: watch_config(self.watch)) if self.watch else [])
+        return (
+            out
+            + (told_by("gate", lambda: gate_config(self.gate)) if self.gate else [])
+            + (told_by("watch", lambda: watch_config(self.watch)) if self.watch else [])
+        )

@@ -52,6 +52,7 @@ __all__ = ['log', 'KEPT', 'STEPS', 'CODES', 'Reason', 'live_skill', 'reasons_for
 @dataclass(frozen=True)
 class Reason:
     "One condition and what was found."
+
     condition: str  # asked, schedule, drift or decay
     holds: bool | None  # None: could not be judged
     evidence: str
@@ -84,7 +85,15 @@ def live_skill(
     since = np.datetime64(live.bundle.about["tested_until"]) + np.timedelta64(1, "us")
     rows = gate_rows(panel, [live.bundle], config, since)
     if ledger is not None:
-        record_look(panel, rows, path=ledger, command="decay", run=f"{live.name} {live.version}", models=[f"{live.name} {live.version}"], metric=config.metric or "default")
+        record_look(
+            panel,
+            rows,
+            path=ledger,
+            command="decay",
+            run=f"{live.name} {live.version}",
+            models=[f"{live.name} {live.version}"],
+            metric=config.metric or "default",
+        )
     return judge(contest_of(panel, live.bundle, None, rows), config).rule_skill
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #a175136f
@@ -93,13 +102,20 @@ def _by_decay(ask: RetrainRequest, live: Published, ledger: Path | None) -> Reas
     if then is None:
         return Reason("decay", None, f"{live.version} does not say how good it was")
     try:
-        panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, list(ask.path) or None, where=f"{live.name} {live.version}")
+        panel = source_panel(
+            live.metadata["data"].get("source") or {}, ask.data, list(ask.path) or None, where=f"{live.name} {live.version}"
+        )
         if ask.by_record is not None:
             return _by_record(ask, live, panel, then)
         now = live_skill(live, panel, gate_config(ask.gate), ledger)
     except DataError as err:
         return Reason("decay", None, f"{err.what}: {err.found}")
-    return Reason("decay", now.high < then - ask.decay, f"skill was {then:+.4f} on its test rows and is {now.score:+.4f} [{now.low:+.4f}, {now.high:+.4f}] on {now.n} later ones; {ask.decay:g} may be lost")
+    return Reason(
+        "decay",
+        now.high < then - ask.decay,
+        f"skill was {then:+.4f} on its test rows and is {now.score:+.4f} [{now.low:+.4f}, {now.high:+.4f}] on {now.n} later ones; "
+        f"{ask.decay:g} may be lost",
+    )
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #b066572e
 def _by_record(ask: RetrainRequest, live: Published, panel: Panel, then: float) -> Reason:
@@ -110,7 +126,12 @@ def _by_record(ask: RetrainRequest, live: Published, panel: Panel, then: float) 
         why = "nothing is scored yet" if now is None else now.reason or f"{now.n} forecasts are scored, and a verdict needs {few}"
         return Reason("decay", None, f"by the record: {why}")
     finds = "" if found.finds is None else f"; so many find a difference of {found.finds:.3f} with a chance of {POWER:.0%}"
-    return Reason("decay", now.high < then - ask.decay, f"by the record, skill was {then:+.4f} on its test rows and is {now.score:+.4f} [{now.low:+.4f}, {now.high:+.4f}] on {now.n} forecasts that were written before the events; {ask.decay:g} may be lost{finds}")
+    return Reason(
+        "decay",
+        now.high < then - ask.decay,
+        f"by the record, skill was {then:+.4f} on its test rows and is {now.score:+.4f} [{now.low:+.4f}, {now.high:+.4f}] on {now.n} "
+        f"forecasts that were written before the events; {ask.decay:g} may be lost{finds}",
+    )
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #c40d3ed5
 def reasons_for(
@@ -126,7 +147,8 @@ def reasons_for(
     return out or [Reason("asked", True, "no condition was given, so it is trained in any case")]
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #2301128e
-KEPT = ("acknowledged", "metric", "seq_len", "time_limit", "exclude_neutrals", "refit", "calibrate", "intervals", "seed")  # settings that a retraining takes over
+# settings that a retraining takes over
+KEPT = ("acknowledged", "metric", "seq_len", "time_limit", "exclude_neutrals", "refit", "calibrate", "intervals", "seed")
 
 
 def retraining(
@@ -138,7 +160,9 @@ def retraining(
     about = live.metadata["training"]
     split, settings = about.get("split") or {}, about.get("settings") or {}
     source = recorded_source(live.metadata["data"].get("source") or {}, ask.data, ask.path, f"{live.name} {live.version}")
-    kept = {k: tuple(v) if isinstance(v := settings[k], list) else v for k in KEPT if settings.get(k) is not None} | ({"seed": ask.seed} if ask.seed is not None else {})
+    kept = {k: tuple(v) if isinstance(v := settings[k], list) else v for k in KEPT if settings.get(k) is not None} | (
+        {"seed": ask.seed} if ask.seed is not None else {}
+    )
     how = TrainSettings(output, **kept)
     plan = SplitPlan(**{k: split[k] for k in ("val", "test_share", "embargo", "train_from") if split.get(k) is not None})
     return TrainRequest(source, (live.metadata["model"].split(":")[-1],), split=plan, settings=how, search=ask.search)
@@ -146,8 +170,11 @@ def retraining(
 # %% ../../nbs/17_workflows/09_retrain.ipynb #b7322951
 def _champions_settings(live: Published) -> dict[str, dict[str, Any]]:
     "The settings of the version in production, for the one model that is trained."
-    own = set(registry().get_model(live.metadata["model"]).Config.__dataclass_fields__) - {"save_checkpoints", "checkpoint_dir"}  # of that run's folder
-    return {live.metadata["model"].split(":")[-1]: {k: v for k, v in live.metadata["training"]["config"].items() if k in own and v is not None}}
+    # of that run's folder
+    own = set(registry().get_model(live.metadata["model"]).Config.__dataclass_fields__) - {"save_checkpoints", "checkpoint_dir"}
+    return {
+        live.metadata["model"].split(":")[-1]: {k: v for k, v in live.metadata["training"]["config"].items() if k in own and v is not None}
+    }
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #a460fa66
 STEPS = ("check", "train", "validate", "promote", "notify")
@@ -155,7 +182,9 @@ STEPS = ("check", "train", "validate", "promote", "notify")
 # %% ../../nbs/17_workflows/09_retrain.ipynb #a9ad1a9f
 class RetrainState:
     "The steps that are done so far, kept on disk after every one."
-    def __init__(self,
+
+    def __init__(
+        self,
         folder: Path,  # of this model's retrainings
         ask: RetrainRequest,  # another request begins anew
     ):
@@ -163,10 +192,28 @@ class RetrainState:
         digest = hashlib.sha256(json.dumps(ask.record(), sort_keys=True).encode()).hexdigest()[:16]
         old = load_json(self.path) if self.path.exists() else {}
         if not isinstance(old, dict) or (old and (old.get("format") != 1 or not isinstance(old.get("steps"), dict))):
-            raise IntegrityError("not the state of a retraining", where=str(self.path), found=str(old)[:80], expected="what an earlier run has written", fix="move the file away; the store says what was published")
+            raise IntegrityError(
+                "not the state of a retraining",
+                where=str(self.path),
+                found=str(old)[:80],
+                expected="what an earlier run has written",
+                fix="move the file away; the store says what was published",
+            )
         self.resumed = bool(old) and old.get("status") == "open" and old.get("asked_digest") == digest
         now = datetime.now(timezone.utc)
-        self.value = old if self.resumed else {"format": 1, "id": f"{now:%Y%m%d_%H%M%S}", "asked": ask.record(), "asked_digest": digest, "started": now.isoformat(timespec="seconds"), "status": "open", "steps": {}}
+        self.value = (
+            old
+            if self.resumed
+            else {
+                "format": 1,
+                "id": f"{now:%Y%m%d_%H%M%S}",
+                "asked": ask.record(),
+                "asked_digest": digest,
+                "started": now.isoformat(timespec="seconds"),
+                "status": "open",
+                "steps": {},
+            }
+        )
 
     @property
     def runs(self) -> Path:
@@ -177,7 +224,8 @@ class RetrainState:
         "The result of a step; None where the step is still to do."
         return self.value["steps"].get(step)
 
-    def keep(self,
+    def keep(
+        self,
         step: str,  # of `STEPS`
         found: Record,  # plain values
     ) -> Mapping[str, Any]:  # the same
@@ -194,7 +242,10 @@ class RetrainState:
         "Note that the retraining has ended, and with which status."
         self.value |= {"status": status, "ended": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         dump_json(self.value, self.path)
-        append_line(self.folder / "history.jsonl", json.dumps({k: self.value[k] for k in ("id", "started", "ended", "status", "steps")}, default=str))
+        append_line(
+            self.folder / "history.jsonl",
+            json.dumps({k: self.value[k] for k in ("id", "started", "ended", "status", "steps")}, default=str),
+        )
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #bb867e81
 def _published_by(store: Store, name: str, runs: Path) -> dict[str, str] | None:
@@ -214,9 +265,12 @@ def _with_room(training: TrainRequest, live: Published, ask: RetrainRequest, sho
     "The same training, with a test long enough for a verdict where the recorded one is not."
     panel = source_panel(live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}")
     had, least = training.split.test_share, least_share(panel, gate_config(ask.gate))
-    if not had < least <= .5:  # a history so short that half of it would not do is trained on as before, and the gate says what is missing
+    if not had < least <= 0.5:  # a history so short that half of it would not do is trained on as before, and the gate says what is missing
         return training
-    show(f"{least:.0%} of the labelled rows are kept for the verdict instead of {had:.0%}: less would hold no 90 days, not enough rows or no interval; {int(panel.labelled.sum() * (least - had)):,} rows do not train for it")
+    show(
+        f"{least:.0%} of the labelled rows are kept for the verdict instead of {had:.0%}: less would hold no 90 days, not enough rows or "
+        f"no interval; {int(panel.labelled.sum() * (least - had)):,} rows do not train for it"
+    )
     return replace(training, split=replace(training.split, test_share=least))
 
 
@@ -240,9 +294,16 @@ def _validate_step(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
 
 
 def _verdict(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
-    return run_validate(ValidateRequest(ask.name, state.done("train")["version"], ask.data, tuple(ask.path), ask.gate, output=state.folder / state.value["id"] / "report"))
-
-
+    return run_validate(
+        ValidateRequest(
+            ask.name,
+            state.done("train")["version"],
+            ask.data,
+            tuple(ask.path),
+            ask.gate,
+            output=state.folder / state.value["id"] / "report",
+        )
+    )
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #c9474ff4
 def _promote_step(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
@@ -295,7 +356,11 @@ def _steps(ask: RetrainRequest, state: RetrainState, say: Callable[[str], None])
         say(f"{r['condition']}: {r['evidence']}")
     if not any(r["holds"] for r in found):
         return "unknown" if any(r["holds"] is None for r in found) else "not needed"
-    for step, body in (("train", lambda: _train_step(ask, state, say)), ("validate", lambda: _validate_step(ask, state)), ("promote", lambda: _promote_step(ask, state))):
+    for step, body in (
+        ("train", lambda: _train_step(ask, state, say)),
+        ("validate", lambda: _validate_step(ask, state)),
+        ("promote", lambda: _promote_step(ask, state)),
+    ):
         if state.done(step) is None:
             state.keep(step, body())
     say(f"{state.done('validate')['verdict']}: {'; '.join(state.done('validate')['reasons'])}")
@@ -307,8 +372,15 @@ CODES = {"promoted": 0, "not needed": 0, "would train": 0, "rejected": 5, "unkno
 
 def _told(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
     steps = state.value["steps"]
-    return {"name": ask.name, "status": state.value["status"], "exit_code": CODES[state.value["status"]], "reasons": steps["check"]["reasons"], "resumed": state.resumed,
-            "state": str(state.path), **{k: steps[k] for k in ("train", "validate", "promote") if k in steps}}
+    return {
+        "name": ask.name,
+        "status": state.value["status"],
+        "exit_code": CODES[state.value["status"]],
+        "reasons": steps["check"]["reasons"],
+        "resumed": state.resumed,
+        "state": str(state.path),
+        **{k: steps[k] for k in ("train", "validate", "promote") if k in steps},
+    }
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #04c94163
 def _plan(ask: RetrainRequest, folder: Path) -> dict[str, Any]:
@@ -318,9 +390,25 @@ def _plan(ask: RetrainRequest, folder: Path) -> dict[str, Any]:
     live, due = load_published(Store(), ask.name), any(r.holds for r in found)
     status = "would train" if due else "unknown" if any(r.holds is None for r in found) else "not needed"
     state = RetrainState(folder, ask)
-    plan = {"settings": "searched" if ask.search.optimize else "those that a search kept" if ask.search.use_best else f"those of {live.version}", "flags": {k: str(v) for k, v in retraining(live, ask, folder / "ID" / "runs").record().items()}}
-    return {"name": ask.name, "status": status, "exit_code": CODES[status], "reasons": [asdict(r) for r in found], "dry_run": True, "champion": live.version, "steps": list(STEPS) if due else [], "plan": plan if due else {},
-            "goes_on": state.value["id"] if state.resumed else None}
+    plan = {
+        "settings": "searched"
+        if ask.search.optimize
+        else "those that a search kept"
+        if ask.search.use_best
+        else f"those of {live.version}",
+        "flags": {k: str(v) for k, v in retraining(live, ask, folder / "ID" / "runs").record().items()},
+    }
+    return {
+        "name": ask.name,
+        "status": status,
+        "exit_code": CODES[status],
+        "reasons": [asdict(r) for r in found],
+        "dry_run": True,
+        "champion": live.version,
+        "steps": list(STEPS) if due else [],
+        "plan": plan if due else {},
+        "goes_on": state.value["id"] if state.resumed else None,
+    }
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #d3add6a7
 def retrain_message(
@@ -339,10 +427,17 @@ def retrain_text(
     word = {True: "a reason", False: "no reason", None: "cannot be judged"}
     lines = [f"{told['name']}: {told['status']}", *(f"  {r['condition']}, {word[r['holds']]}: {r['evidence']}" for r in told["reasons"])]
     if told.get("dry_run") and told["steps"]:
-        lines += [f"would {', '.join(told['steps'])}, settings {told['plan']['settings']}", *(f"  {k}: {v}" for k, v in told["plan"]["flags"].items())]
+        lines += [
+            f"would {', '.join(told['steps'])}, settings {told['plan']['settings']}",
+            *(f"  {k}: {v}" for k, v in told["plan"]["flags"].items()),
+        ]
         lines += [f"would go on with {told['goes_on']}"] if told["goes_on"] else []
     if "validate" in told:
-        lines += [f"  version {told['train']['version']}: {told['validate']['verdict']}: {'; '.join(told['validate']['reasons'])}"] + [f"  {w}" for w in [told["validate"].get("window_sentence")] if w] + ([f"  report: {told['validate']['report']}"] if told["validate"]["report"] else [])
+        lines += (
+            [f"  version {told['train']['version']}: {told['validate']['verdict']}: {'; '.join(told['validate']['reasons'])}"]
+            + [f"  {w}" for w in [told["validate"].get("window_sentence")] if w]
+            + ([f"  report: {told['validate']['report']}"] if told["validate"]["report"] else [])
+        )
     return "\n".join(lines)
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #0e29e8f4
@@ -361,7 +456,12 @@ def train_all_models(
             if leagues is not None and row["source"] not in leagues:
                 continue
             told = run_retrain(replace(ask or RetrainRequest(), name=name), output)
-            row |= {"status": told["status"], "exit_code": told["exit_code"], "version": told.get("train", {}).get("version"), "detail": "; ".join(r["evidence"] for r in told["reasons"])}
+            row |= {
+                "status": told["status"],
+                "exit_code": told["exit_code"],
+                "version": told.get("train", {}).get("version"),
+                "detail": "; ".join(r["evidence"] for r in told["reasons"]),
+            }
         except LineupIQError as err:
             row |= {"status": "failed", "exit_code": err.exit_code, "detail": err.what}
         rows.append(row)

@@ -24,7 +24,9 @@ def _told(
     folder: Path,  # a run folder
 ) -> dict[str, Any]:  # run, data, target, best, skill, low, high, metric, status, started
     "One run; what cannot be read is None."
-    out: dict[str, Any] = dict.fromkeys(("data", "target", "best", "skill", "low", "high", "metric", "status", "started")) | {"run": folder.name}
+    out: dict[str, Any] = dict.fromkeys(("data", "target", "best", "skill", "low", "high", "metric", "status", "started")) | {
+        "run": folder.name
+    }
     try:
         end = load_json(folder / "status.json") if (folder / "status.json").exists() else {"status": "under way, or stopped"}
         data = read_yaml(folder / "config.yaml").get("data") or {}
@@ -32,7 +34,13 @@ def _told(
         if (folder / "metrics" / "leaderboard.json").exists():
             found = load_json(folder / "metrics" / "leaderboard.json")
             best = next((r for r in found["leaderboard"] if r["model"] == found["best"]), {})
-            out |= {"best": found["best"], "skill": best.get("skill"), "low": best.get("skill_low"), "high": best.get("skill_high"), "metric": best.get("metric")}
+            out |= {
+                "best": found["best"],
+                "skill": best.get("skill"),
+                "low": best.get("skill_low"),
+                "high": best.get("skill_high"),
+                "metric": best.get("metric"),
+            }
     except (LineupIQError, KeyError, TypeError, AttributeError) as err:
         out["status"] = f"cannot be read: {getattr(err, 'what', err)}"
     return out
@@ -55,7 +63,9 @@ def list_runs(
     place = Path(output).expanduser()
     if place.exists() and not place.is_dir():
         raise ConfigError("not a folder of runs", where=str(place), expected="the folder that trainings were told (output, --output)")
-    there = [p for p in place.iterdir() if p.is_dir() and not p.name.startswith(".") and (p / "config.yaml").exists()] if place.is_dir() else []
+    there = (
+        [p for p in place.iterdir() if p.is_dir() and not p.name.startswith(".") and (p / "config.yaml").exists()] if place.is_dir() else []
+    )
     return [_told(p) for p in sorted(there, key=lambda p: p.name[-15:], reverse=True)[:last]]  # names end with their time
 
 # %% ../../nbs/17_workflows/12_runs.ipynb #682e2fc0
@@ -67,8 +77,23 @@ def runs_text(
     "The runs as a table."
     if not found:
         return f"no runs in {output}; lineupiq train --data league --model logistic makes one"
-    words = lambda r: "–" if r["skill"] is None else f"{r['skill']:+.3f}" + ("" if r["low"] is None else f" [{r['low']:+.3f}, {r['high']:+.3f}]")  # noqa: E731
-    table = pd.DataFrame([{"run": r["run"], "data": Path(str(r["data"] or "–")).name, "target": r["target"] or "–", "best": r["best"] or "–", "skill": words(r), "status": r["status"], "date": str(r["started"] or "–")[:10]} for r in found])
+    words = lambda r: (
+        "–" if r["skill"] is None else f"{r['skill']:+.3f}" + ("" if r["low"] is None else f" [{r['low']:+.3f}, {r['high']:+.3f}]")
+    )  # noqa: E731
+    table = pd.DataFrame(
+        [
+            {
+                "run": r["run"],
+                "data": Path(str(r["data"] or "–")).name,
+                "target": r["target"] or "–",
+                "best": r["best"] or "–",
+                "skill": words(r),
+                "status": r["status"],
+                "date": str(r["started"] or "–")[:10],
+            }
+            for r in found
+        ]
+    )
     same = ["target"] if (table["target"] == "–").all() else []
     return fit_text(table.drop(columns=same), width, ("date", "data", "status", "target")) + "\n\nlineupiq open RUN shows a report."
 
@@ -81,5 +106,7 @@ def report_path(
     folder = find_run(run, output)
     page = folder / "reports" / "report.html"
     if not page.is_file():
-        raise ConfigError("the run has no report", where=str(folder), fix=f"lineupiq train --resume {folder} goes on with a run that was stopped")
+        raise ConfigError(
+            "the run has no report", where=str(folder), fix=f"lineupiq train --resume {folder} goes on with a run that was stopped"
+        )
     return page

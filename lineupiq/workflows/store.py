@@ -56,7 +56,11 @@ def _version_rows(store: Store, name: str) -> list[dict[str, Any]]:
         try:
             about = read_metadata(store, name, v)
             metrics = about.get("metrics", {})
-            row |= {"date": str(about.get("date", ""))[:16], "metric": str(metrics.get("metric") or ""), **{k: _number(metrics.get(k)) for k in ("score", "low", "high", "skill")}}
+            row |= {
+                "date": str(about.get("date", ""))[:16],
+                "metric": str(metrics.get("metric") or ""),
+                **{k: _number(metrics.get(k)) for k in ("score", "low", "high", "skill")},
+            }
         except LineupIQError as err:
             row["where"] = f"damaged: {err.what}"
         rows.append(row)
@@ -71,7 +75,12 @@ def _number(value: Any) -> float | None:
 def _journal(store: Store) -> list[dict[str, Any]]:
     "The journal's records; versions without any journal are an error, not a store in which nothing happened."
     if orphans(store):
-        raise IntegrityError("the journal is missing", where=str(store.journal.path), expected="a line for each event", fix="restore it from a copy; the next command that writes begins a new one with what it finds")
+        raise IntegrityError(
+            "the journal is missing",
+            where=str(store.journal.path),
+            expected="a line for each event",
+            fix="restore it from a copy; the next command that writes begins a new one with what it finds",
+        )
     return store.journal.read()
 
 
@@ -89,11 +98,17 @@ def history_table(
     if name is not None and not records:
         store.known(name)
     if back := clock_went_back(records):
-        warnings.warn(f"the clock went back {len(back)} times, at line {back[0]['n']} first: events are in the order in which they happened, and a moment lies no later than the line after it", stacklevel=2)
+        warnings.warn(
+            f"the clock went back {len(back)} times, at line {back[0]['n']} first: events are in the order in which they happened, and a "
+            "moment lies no later than the line after it",
+            stacklevel=2,
+        )
     if at is not None:
         state = state_at(records, moment(at))
         return pd.DataFrame([{"name": n, **s} for n, s in sorted(state.items())], columns=["name", "production", "staging", "previous"])
-    rows = [{"time": r["time"][:19], "name": r.get("name"), "op": r["op"], "version": r.get("version"), "detail": _detail(r)} for r in records]
+    rows = [
+        {"time": r["time"][:19], "name": r.get("name"), "op": r["op"], "version": r.get("version"), "detail": _detail(r)} for r in records
+    ]
     return pd.DataFrame(rows, columns=["time", "name", "op", "version", "detail"])
 
 
@@ -164,9 +179,16 @@ def _row(what: str, how: Callable[[], str | None]) -> dict[str, str]:
 def _journal_row(store: Store) -> dict[str, str]:
     row = _row("journal", lambda: _journal(store) and None)
     if row["verdict"] == "ok" and (lost := lost_lines(store.journal)):
-        return row | {"verdict": "damaged", "detail": f"its head tells of {lost['had']} lines, and it has {lost['has']}: lines were removed, or it was replaced"}
+        return row | {
+            "verdict": "damaged",
+            "detail": f"its head tells of {lost['had']} lines, and it has {lost['has']}: lines were removed, or it was replaced",
+        }
     if row["verdict"] == "ok" and (waiting := unsettled(store.journal)):
-        return row | {"verdict": "pending", "detail": f"line {waiting[-1]['n']}, {waiting[-1]['op']} of {waiting[-1].get('name')} {waiting[-1].get('version') or ''}: recovery pending, the next command that writes carries it out"}
+        return row | {
+            "verdict": "pending",
+            "detail": f"line {waiting[-1]['n']}, {waiting[-1]['op']} of {waiting[-1].get('name')} {waiting[-1].get('version') or ''}: "
+            "recovery pending, the next command that writes carries it out",
+        }
     return row
 
 
@@ -196,15 +218,23 @@ def _link_row(store: Store, name: str, kind: str) -> dict[str, str]:
     if at == told:
         return row
     if waiting:
-        return row | {"verdict": "pending", "detail": f"the link names {at}, the journal {told}: recovery pending, the next command that writes moves the link"}
-    return row | {"verdict": "damaged", "detail": f"the link names {at}, the journal {told}: any store command that writes brings them together"}
+        return row | {
+            "verdict": "pending",
+            "detail": f"the link names {at}, the journal {told}: recovery pending, the next command that writes moves the link",
+        }
+    return row | {
+        "verdict": "damaged",
+        "detail": f"the link names {at}, the journal {told}: any store command that writes brings them together",
+    }
 
 
 def _other_rows(store: Store) -> list[dict[str, str]]:
     rows = [{"what": f"archive/{odd}", "verdict": "damaged", "detail": "is no model's folder: move it away"} for odd in store.strangers()]
     path = store.root / "VERSION"
     if store.names() and (not path.is_file() or path.read_bytes() != version_lines(store).encode()):
-        rows.append({"what": "VERSION", "verdict": "pending", "detail": "is not what it should say: any store command that writes makes it anew"})
+        rows.append(
+            {"what": "VERSION", "verdict": "pending", "detail": "is not what it should say: any store command that writes makes it anew"}
+        )
     return rows
 
 # %% ../../nbs/17_workflows/04_store.ipynb #b4d16fa5
@@ -217,14 +247,23 @@ def run_sign(
     "Sign a version, or make a pair of keys, as `lineupiq sign` does."
     if new is not None:
         if name is not None or key is not None:
-            raise ConfigError("new keys are written, and nothing is signed with them at once", where="new, --new-key", fix="sign in a second call, without it")
+            raise ConfigError(
+                "new keys are written, and nothing is signed with them at once",
+                where="new, --new-key",
+                fix="sign in a second call, without it",
+            )
         public, made = new_key(new)
         return {"key": made, "private": str(public.with_suffix("")), "public": str(public)}
     if name is None:
         raise ConfigError("sign which version?", expected="a name, and perhaps a version; or a file for new keys (new, --new-key)")
     key = key or os.environ.get("LINEUPIQ_SIGNING_KEY")
     if not key:
-        raise ConfigError("sign with which key?", where="key, --key", expected="a private key's file, or LINEUPIQ_SIGNING_KEY", fix="lineupiq sign --new-key FILE makes one")
+        raise ConfigError(
+            "sign with which key?",
+            where="key, --key",
+            expected="a private key's file, or LINEUPIQ_SIGNING_KEY",
+            fix="lineupiq sign --new-key FILE makes one",
+        )
     store = Store()
     version = store.folder(store.known(name), version or quiet_link(store, name, "staging") or text_of(store.versions(name)[-1])).name[1:]
     return {"name": name, "version": version, "key": sign(store, name, version, key)}

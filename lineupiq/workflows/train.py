@@ -55,13 +55,26 @@ def file_configs(
     for file in ask.config:
         named = named_model(read_yaml(file))
         if named is None and len(trained) != 1:
-            raise ConfigError("a model's file that does not say whose it is", where=f"config, --config: {file}", found=f"model {','.join(ask.model)}", fix="add a section model: with its name, or train one model")
+            raise ConfigError(
+                "a model's file that does not say whose it is",
+                where=f"config, --config: {file}",
+                found=f"model {','.join(ask.model)}",
+                fix="add a section model: with its name, or train one model",
+            )
         cls = registry().get_model(named or trained[0])
         if cls.name in out or (trained and cls.name not in trained and "all" not in ask.model):
-            raise ConfigError(f"a file is for {cls.name}, which {'has another file already' if cls.name in out else 'is not trained'}", where=f"config, --config: {file}", found=f"model {','.join(ask.model)}")
+            raise ConfigError(
+                f"a file is for {cls.name}, which {'has another file already' if cls.name in out else 'is not trained'}",
+                where=f"config, --config: {file}",
+                found=f"model {','.join(ask.model)}",
+            )
         params, dataset = model_file(file, cls.name)
         if params.get("early_stopping") and ask.split.val == 0:
-            raise ConfigError("early_stopping: true and val: 0 contradict each other", where=str(file), fix="give validation rows, or set early_stopping: false")
+            raise ConfigError(
+                "early_stopping: true and val: 0 contradict each other",
+                where=str(file),
+                fix="give validation rows, or set early_stopping: false",
+            )
         out[cls.name] = _with_length(params, dataset, cls, file)
         for key in sorted({"use_memmap", "label_column"} & set(dataset)):
             log.warning("%s: dataset.%s is for windows on disk and has no effect here; the label is that of the data (--data)", file, key)
@@ -74,7 +87,11 @@ def _with_length(params: ModelParams, dataset: dict, cls: Any, file: Path) -> di
         return params
     length = dataset.pop("sequence_length")
     if params.get("seq_len", length) != length:
-        raise ConfigError(f"seq_len: {params['seq_len']} and dataset.sequence_length: {length} contradict each other", where=str(file), fix="keep one of them")
+        raise ConfigError(
+            f"seq_len: {params['seq_len']} and dataset.sequence_length: {length} contradict each other",
+            where=str(file),
+            fix="keep one of them",
+        )
     return {**params, "seq_len": length}
 
 # %% ../../nbs/17_workflows/02_train.ipynb #d17e5dd7
@@ -109,10 +126,17 @@ def searched_configs(
     if not ask.search.use_best and not ask.search.optimize:
         return {}
     from lineupiq.workflows.tune import best_configs, optimized_configs  # with it comes Optuna, which most trainings do without
+
     if ask.search.use_best:
         found = best_configs(panel, models, ask.search.best)
         for name, config in found.items() if show else ():
-            show(f"{name}: settings of {ask.search.best}: " + (", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in config.items()) or "the shipped defaults, which no search has beaten"))
+            show(
+                f"{name}: settings of {ask.search.best}: "
+                + (
+                    ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in config.items())
+                    or "the shipped defaults, which no search has beaten"
+                )
+            )
         return found
     found, records = optimized_configs(panel, search_request(ask, models), models, configs)
     for record in records if show else ():
@@ -127,7 +151,9 @@ def search_request(
     "The search that a training makes first."
     how = ask.settings
     plan = SearchPlan(n_trials=ask.search.n_trials, timeout=ask.search.timeout, seed=how.seed)
-    return TuneRequest(ask.source, tuple(models), plan, metric=how.metric, output=ask.search.best.parent, split=ask.split, tracking=ask.tracking)
+    return TuneRequest(
+        ask.source, tuple(models), plan, metric=how.metric, output=ask.search.best.parent, split=ask.split, tracking=ask.tracking
+    )
 
 # %% ../../nbs/17_workflows/02_train.ipynb #8886c6a0
 def run_training(
@@ -140,14 +166,20 @@ def run_training(
     "Train what is asked for: one run a horizon; or go on with the one run that `resume` names."
     ask.check()
     if ask.resume is not None and (end := run_end(ask.resume)) is not None:
-        (show or (lambda line: None))(f"{ask.resume.name} has ended already (status {end}); nothing was changed\nReport: {ask.resume / 'reports' / 'report.html'}")
+        (show or (lambda line: None))(
+            f"{ask.resume.name} has ended already (status {end}); nothing was changed\nReport: {ask.resume / 'reports' / 'report.html'}"
+        )
         return []
     if ask.publish:
         signing_key()  # a key that cannot be used is said before anything trains
         Store().check_place()  # as is a folder of models that is none
     is_tracked(ask.tracking)  # as is a tracker's wrong address
     try:
-        with on_cluster(ask.place, show) as cluster, worker_server(worker_environment) if run_settings(ask).isolate and cluster is None else nullcontext():  # it gets ready while the rows are read
+        # it gets ready while the rows are read
+        with (
+            on_cluster(ask.place, show) as cluster,
+            worker_server(worker_environment) if run_settings(ask).isolate and cluster is None else nullcontext(),
+        ):
             if ask.resume is not None:
                 return [_go_on(ask, ask.resume, progress, show)]
             own = file_configs(ask)
@@ -168,13 +200,27 @@ def _watched(ask: TrainRequest, members: list[str], progress: Callable[[str, str
                 COURIER.get_ready()
         if progress is not None:
             progress(model, state, facts)
+
     return told
 
 # %% ../../nbs/17_workflows/02_train.ipynb #160d57c9
-def _run_horizon(ask: TrainRequest, horizon: int | None, own: dict[str, dict], families: dict[str, dict], progress: Any, show: Callable[[str], None] | None, fixed: Mapping[str, dict], called: str | None) -> RunResult:
+def _run_horizon(
+    ask: TrainRequest,
+    horizon: int | None,
+    own: dict[str, dict],
+    families: dict[str, dict],
+    progress: Any,
+    show: Callable[[str], None] | None,
+    fixed: Mapping[str, dict],
+    called: str | None,
+) -> RunResult:
     "One horizon: read, train, publish, report."
     say = show or (lambda line: None)
-    say(f"Loading {ask.source.data}" + (f" from {', '.join(ask.source.path)}" if ask.source.path else "") + (f", horizon {horizon}" if horizon else ""))
+    say(
+        f"Loading {ask.source.data}"
+        + (f" from {', '.join(ask.source.path)}" if ask.source.path else "")
+        + (f", horizon {horizon}" if horizon else "")
+    )
     panel = read_source(ask.source, horizon)
     say(_shape(panel))
     say(_configuration(ask))
@@ -216,7 +262,9 @@ def _go_on(ask: TrainRequest, run: Path, progress: Any, show: Callable[[str], No
     return _published_and_told(ask, result, panel, say)
 
 # %% ../../nbs/17_workflows/02_train.ipynb #83db267c
-def _published_and_told(ask: TrainRequest, result: RunResult, panel: Panel, say: Callable[[str], None], called: str | None = None) -> RunResult:
+def _published_and_told(
+    ask: TrainRequest, result: RunResult, panel: Panel, say: Callable[[str], None], called: str | None = None
+) -> RunResult:
     "What comes after a training: a version, the tracker, the tables."
     with _tracker_told(ask, result):
         if ask.publish:
@@ -246,9 +294,24 @@ def _tracker_told(ask: TrainRequest, result: RunResult) -> Iterator[None]:
 def _tell(result: RunResult, panel: Panel, say: Callable[[str], None]) -> None:
     "The tables of a run, what its table is suspected of, and where it is."
     published = (result.published or {}).get("model")
-    say("\n".join([board_text(result.board, result.best, getattr(say, "width", None)), *board_notes(result.board), *_interval_lines(result, panel), who_is_who(result.board, result.best, published), verdict(result.board, result.best)]))
+    say(
+        "\n".join(
+            [
+                board_text(result.board, result.best, getattr(say, "width", None)),
+                *board_notes(result.board),
+                *_interval_lines(result, panel),
+                who_is_who(result.board, result.best, published),
+                verdict(result.board, result.best),
+            ]
+        )
+    )
     said = [f"{f.title}: {f.finding} ({f.evidence})" for f in result.checks if f.verdict == "warn"]
-    say("".join(f"warning: {s}\n" for s in said) + "".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items()) + _published(result, panel) + f"Saved {result.run_dir}\nReport: {result.run_dir / 'reports' / 'report.html'}")
+    say(
+        "".join(f"warning: {s}\n" for s in said)
+        + "".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items())
+        + _published(result, panel)
+        + f"Saved {result.run_dir}\nReport: {result.run_dir / 'reports' / 'report.html'}"
+    )
 
 # %% ../../nbs/17_workflows/02_train.ipynb #254ca600
 def run_record(
@@ -264,20 +327,31 @@ def run_settings(
 ) -> TrainSettings:
     "The settings of a run: the device that there is, the weights that are learnt, and where the data came from."
     found = pick_device(ask.settings.device)
-    device = "auto" if (ask.settings.device, found) == ("auto", "cuda") else found  # the driver has a GPU; whether a model's library can use it, the model says
-    return replace(ask.settings, device=device, weights="quality" if ask.source.weights == "quality" else "panel", config=source_record(ask.source, horizon), request=ask.record())
+    # the driver has a GPU; whether a model's library can use it, the model says
+    device = "auto" if (ask.settings.device, found) == ("auto", "cuda") else found
+    return replace(
+        ask.settings,
+        device=device,
+        weights="quality" if ask.source.weights == "quality" else "panel",
+        config=source_record(ask.source, horizon),
+        request=ask.record(),
+    )
 
 # %% ../../nbs/17_workflows/02_train.ipynb #c63367eb
 def _interval_lines(result: RunResult, panel: Panel) -> list[str]:
     "What each model's intervals hold of the test rows."
     from lineupiq.scoring.conformal import coverage_table
+
     out = []
     for name, run in result.runs.items():
         frame = run.predictions
         for level in (float(c[4:]) for c in frame if c.startswith("low_") and frame[c].notna().any()):
             found = coverage_table(panel, frame, level=level).loc["all"]
             span = f" [{found['low']:.1%}, {found['high']:.1%}]" if found["low"] is not None and found["low"] == found["low"] else ""
-            out.append(f"{name}: intervals of {level:.0%} hold {found['coverage']:.1%}{span} of {int(found['n']):,} test rows and are {found['width']:.4g} wide on average (low_{level:g} and high_{level:g} in predictions/)")
+            out.append(
+                f"{name}: intervals of {level:.0%} hold {found['coverage']:.1%}{span} of {int(found['n']):,} test rows and are "
+                f"{found['width']:.4g} wide on average (low_{level:g} and high_{level:g} in predictions/)"
+            )
     return out
 
 
@@ -289,7 +363,11 @@ def _published(result: RunResult, panel: Panel) -> str:
     why = "" if result.best == told["model"] else ", the best of the models though a rule did better: the gate will say so"
     test = result.folds[-1].test
     short = rows_problem(panel, test[panel.labelled[test]])
-    then = f"not enough test rows for the gate: {short}; train with a longer test window (--test-share), or validate once there are newer rows" if short else f"next: lineupiq validate {told['name']}"
+    then = (
+        f"not enough test rows for the gate: {short}; train with a longer test window (--test-share), or validate once there are newer rows"
+        if short
+        else f"next: lineupiq validate {told['name']}"
+    )
     return f"Published {told['name']} {told['version']} ({told['model']}{why}), in staging; {then}\n"
 
 # %% ../../nbs/17_workflows/02_train.ipynb #b175b284
@@ -303,4 +381,7 @@ def _configuration(ask: TrainRequest) -> str:
 
 def _shape(panel: Panel) -> str:
     labelled = int(panel.labelled.sum())
-    return f"{panel.task} panel: {labelled:,} labelled rows of {panel.frame['symbol'].nunique():,} symbols, {len(panel.features)} features, {panel.frame['time'].min():%Y-%m-%d} to {panel.frame['time'].max():%Y-%m-%d}"
+    return (
+        f"{panel.task} panel: {labelled:,} labelled rows of {panel.frame['symbol'].nunique():,} symbols, {len(panel.features)} "
+        f"features, {panel.frame['time'].min():%Y-%m-%d} to {panel.frame['time'].max():%Y-%m-%d}"
+    )

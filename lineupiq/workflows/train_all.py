@@ -37,17 +37,20 @@ __all__ = ['PLAYERS', 'OTHERS', 'LEAVE', 'Target', 'source_targets', 'TrainAllRe
 
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #dc0aef87
 PLAYERS = ("nfl-players", "league")  # sources of players' statistics; the simulated league has games besides
-OTHERS = {"nfl-usage": ("used", "started"), "nfl-games": (None, "margin", "total")}  # outcomes of other sources that take a target; None: the usual one
+# outcomes of other sources that take a target; None: the usual one
+OTHERS = {"nfl-usage": ("used", "started"), "nfl-games": (None, "margin", "total")}
 
 
 @dataclass(frozen=True)
 class Target:
     "An outcome that a model of its own is trained for."
+
     position: str | None = None
     target: str | None = None
     horizon: int | None = None
 
-    def title(self,
+    def title(
+        self,
         data: str = "",  # the source, for what has no other name
     ) -> str:
         "The target's name for people: position, statistic and horizon."
@@ -74,19 +77,27 @@ def _of_players(ask: TrainAllRequest, source: DataRequest) -> list[Target]:
     "Lines by position; of a statistic that no line is of, one has to say whose."
     lines = {p: tuple(s for s in names if s not in OFF_RECORD) for p, names in LINES.items()}
     if odd := [p for p in ask.position if p not in lines]:
-        raise ConfigError(f"unknown position '{odd[0]}'{did_you_mean(odd[0], lines)}", where="position (--position)", expected=", ".join(lines))
+        raise ConfigError(
+            f"unknown position '{odd[0]}'{did_you_mean(odd[0], lines)}", where="position (--position)", expected=", ".join(lines)
+        )
     if ask.position and ask.target:
         return [Target(p, t) for p in ask.position for t in ask.target]
     found = [Target(p, t) for p, names in lines.items() if p in (ask.position or lines) for t in names if t in (ask.target or names)]
     if odd := [t for t in ask.target if t not in {f.target for f in found}]:
         known = sorted({t for names in lines.values() for t in names})
-        raise ConfigError(f"whose '{odd[0]}' is meant?{did_you_mean(odd[0], known)}", where="target (--target)", expected=", ".join(known), fix="name the position, too (--position)")
+        raise ConfigError(
+            f"whose '{odd[0]}' is meant?{did_you_mean(odd[0], known)}",
+            where="target (--target)",
+            expected=", ".join(known),
+            fix="name the position, too (--position)",
+        )
     return found + ([Target()] if source.data == "league" and not ask.position and not ask.target else [])
 
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #2573266e
 @dataclass
 class TrainAllResult:
     "The state of every target: trained, failed, or still to do."
+
     folder: Path
     rows: list[dict[str, Any]] = field(default_factory=list)  # target, key, state, and what `train_task` returns
 
@@ -102,11 +113,23 @@ class TrainAllResult:
         "A sentence that counts the targets in each state."
         count = pd.Series([r["state"] for r in self.rows]).value_counts()
         better = sum(r.get("verdict") == "better" for r in self.rows)
-        return f"{count.get('done', 0)} of {len(self.rows)} targets are trained" + "".join(f", {n} {state}" for state, n in count.items() if state != "done") + f"; {better} shown to be better than the simple rule"
+        return (
+            f"{count.get('done', 0)} of {len(self.rows)} targets are trained"
+            + "".join(f", {n} {state}" for state, n in count.items() if state != "done")
+            + f"; {better} shown to be better than the simple rule"
+        )
 
     def record(self) -> dict[str, Any]:
         "The states of all targets as plain values for JSON."
-        return plain({"folder": str(self.folder), "page": str(self.folder / "status.html"), "sentence": self.sentence, "exit_code": self.exit_code, "targets": self.rows})
+        return plain(
+            {
+                "folder": str(self.folder),
+                "page": str(self.folder / "status.html"),
+                "sentence": self.sentence,
+                "exit_code": self.exit_code,
+                "targets": self.rows,
+            }
+        )
 
 
 def status_table(
@@ -115,10 +138,28 @@ def status_table(
 ) -> pd.DataFrame:  # texts
     "The table that people read."
     number = lambda v, form: "–" if v is None or v != v else format(v, form)  # noqa: E731
-    span = lambda r: number(r.get("skill"), "+.3f") + (f" [{r['skill_low']:+.3f}, {r['skill_high']:+.3f}]" if r.get("skill_low") is not None else "")  # noqa: E731
+    span = lambda r: (
+        number(r.get("skill"), "+.3f") + (f" [{r['skill_low']:+.3f}, {r['skill_high']:+.3f}]" if r.get("skill_low") is not None else "")
+    )  # noqa: E731
     error = lambda r: str(r.get("error") or "") if whole else str(r.get("error") or "").split("\n")[0][:60]  # noqa: E731
-    return pd.DataFrame([{"target": r["target"], "state": r["state"], "model": r.get("model") or "–", "metric": r.get("metric") or "–", "score": number(r.get("score"), ".4g"), "skill": span(r), "verdict": (r.get("sentence") if whole else r.get("verdict")) or "–",
-                          "seconds": number(r.get("seconds"), ".0f"), "published": r.get("published") or "–", "ended": r.get("ended") or "–", "error": error(r)} for r in rows])
+    return pd.DataFrame(
+        [
+            {
+                "target": r["target"],
+                "state": r["state"],
+                "model": r.get("model") or "–",
+                "metric": r.get("metric") or "–",
+                "score": number(r.get("score"), ".4g"),
+                "skill": span(r),
+                "verdict": (r.get("sentence") if whole else r.get("verdict")) or "–",
+                "seconds": number(r.get("seconds"), ".0f"),
+                "published": r.get("published") or "–",
+                "ended": r.get("ended") or "–",
+                "error": error(r),
+            }
+            for r in rows
+        ]
+    )
 
 
 def write_status(
@@ -128,8 +169,17 @@ def write_status(
 ) -> None:
     "Write both files, each whole or not at all."
     alarms = [f"{r['target']}: {r['kind']}: {r['error']}" for r in found.rows if r["state"] == "failed"]
-    words = "Skill is the share by which the score of the model that validation picked is better than the simple rule's on unseen rows, with a 95 % interval. A version that is published is in staging; lineupiq validate and promote put it into production."
-    page = Document(f"Training of {data}", found.sentence + ".", alarms, [Section("Targets", [words, Table(status_table(found.rows, True))])], f"Written {now:%Y-%m-%d %H:%M} UTC")
+    words = (
+        "Skill is the share by which the score of the model that validation picked is better than the simple rule's on unseen rows, "
+        "with a 95 % interval. A version that is published is in staging; lineupiq validate and promote put it into production."
+    )
+    page = Document(
+        f"Training of {data}",
+        found.sentence + ".",
+        alarms,
+        [Section("Targets", [words, Table(status_table(found.rows, True))])],
+        f"Written {now:%Y-%m-%d %H:%M} UTC",
+    )
     dump_json(found.record() | {"written": f"{now:%Y-%m-%dT%H:%M:%SZ}", "data": data}, found.folder / "status.json")
     atomic_write(found.folder / "status.html", page_html(page))
 
@@ -210,7 +260,9 @@ def run_train_all(
     return found
 
 
-def _work_through(ask: TrainAllRequest, todo: list[Task], found: TrainAllResult, say: Callable[[str], None], clock: Callable[[], datetime]) -> None:
+def _work_through(
+    ask: TrainAllRequest, todo: list[Task], found: TrainAllResult, say: Callable[[str], None], clock: Callable[[], datetime]
+) -> None:
     "Train what is left, one after the other here, or several beside each other in processes."
     at = {r["key"]: n for n, r in enumerate(found.rows)}
 
@@ -219,8 +271,16 @@ def _work_through(ask: TrainAllRequest, todo: list[Task], found: TrainAllResult,
         found.rows[at[task.key]] = row
         if end is not None:
             dump_json(row, found.folder / "targets" / f"{task.key}.json")
-            say(f"[{sum(r['state'] in ('done', 'failed') for r in found.rows)}/{len(found.rows)}] {task.title}: " + (f"failed: {row['error'].splitlines()[0]}" if row["state"] == "failed" else f"{row['model']}, skill {row['skill'] or 0:+.3f}, {row['verdict']}, {row['seconds']:.0f} s"))
+            say(
+                f"[{sum(r['state'] in ('done', 'failed') for r in found.rows)}/{len(found.rows)}] {task.title}: "
+                + (
+                    f"failed: {row['error'].splitlines()[0]}"
+                    if row["state"] == "failed"
+                    else f"{row['model']}, skill {row['skill'] or 0:+.3f}, {row['verdict']}, {row['seconds']:.0f} s"
+                )
+            )
         write_status(found, ask.source.data, clock())
+
     if ask.jobs == 1:
         with tables_held():
             for task in todo:

@@ -63,7 +63,9 @@ def resolved(
 ) -> tuple[TuneRequest, dict[str, Space]]:  # (with its pruner and its metric by name, spaces by model)
     "A request as the search takes it, and the ranges of its file."
     pruner = "none" if ask.no_prune else ask.search.pruner  # None: by the metric
-    return replace(ask, search=replace(ask.search, pruner=pruner), metric=ask.metric and ask.metric.removeprefix("val_")), read_tuning(ask.space)[1]
+    return replace(ask, search=replace(ask.search, pruner=pruner), metric=ask.metric and ask.metric.removeprefix("val_")), read_tuning(
+        ask.space
+    )[1]
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #3443a4e3
 def judged(
@@ -73,10 +75,16 @@ def judged(
 ) -> dict[str, Any]:  # selection, overfitting, trading
     "Judge a search's choice: selection bias, overfitting, and trading where there are prices."
     simpler, (luck, why) = one_standard_error(result), search_overfitting(result)
-    out = {"selection": {"choice": choice, **simpler.record(), "text": str(simpler)}, "overfitting": {"reason": why} if luck is None else {**luck.record(), "text": str(luck)}}
+    out = {
+        "selection": {"choice": choice, **simpler.record(), "text": str(simpler)},
+        "overfitting": {"reason": why} if luck is None else {**luck.record(), "text": str(luck)},
+    }
     if trading_cost is not None:
         sharpe = search_sharpe(result, trading_cost)
-        out["trading"] = {"cost_each_way": trading_cost, **({"reason": "the choice never traded"} if sharpe is None else {**sharpe.record(), "text": str(sharpe)})}
+        out["trading"] = {
+            "cost_each_way": trading_cost,
+            **({"reason": "the choice never traded"} if sharpe is None else {**sharpe.record(), "text": str(sharpe)}),
+        }
     return out
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #af63132f
@@ -127,16 +135,31 @@ def search_model(
     folder = save_search(result, ask.output / key.replace("/", "_"))
     replaced, why = update_best(result, ask.output / BEST_FILE)
     if ask.outer:
-        told["outer"] = nested_estimate(dev, model, replace(settings, study=None), outer=ask.outer, choice=ask.choice, callback=callback).record()
+        told["outer"] = nested_estimate(
+            dev, model, replace(settings, study=None), outer=ask.outer, choice=ask.choice, callback=callback
+        ).record()
     dump_json(told, folder / "selection.json")
-    return result, result.record() | told | {"key": key, "output": str(folder), "best_file": str(ask.output / BEST_FILE), "replaced": replaced, "best_settings": read_best(ask.output / BEST_FILE)[key].get("settings", "of the search"), "comparison": why.record()}
+    return result, result.record() | told | {
+        "key": key,
+        "output": str(folder),
+        "best_file": str(ask.output / BEST_FILE),
+        "replaced": replaced,
+        "best_settings": read_best(ask.output / BEST_FILE)[key].get("settings", "of the search"),
+        "comparison": why.record(),
+    }
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #834bf211
 def _check_spaces(spaces: Mapping[str, Space], names: Sequence[str], file: Path | str | None) -> None:
     "Refuse a file whose ranges are of other models than the one that was named: its declared ranges would be searched without a word."
     for name in names:
         if name != "all" and spaces and registry().get_model(name).name not in spaces:
-            raise ConfigError(f"the file has no ranges for {name}", where=str(file), found=f"ranges for {', '.join(sorted(spaces))}", fix=f"add spaces.{registry().get_model(name).name}, or leave the file out (space, --space) to search what the model declares")
+            raise ConfigError(
+                f"the file has no ranges for {name}",
+                where=str(file),
+                found=f"ranges for {', '.join(sorted(spaces))}",
+                fix=f"add spaces.{registry().get_model(name).name}, or leave the file out (space, --space) to search what the model "
+                "declares",
+            )
 
 
 def run_tuning(
@@ -155,7 +178,11 @@ def run_tuning(
         for h in horizons(ask.source):
             panel = read_source(ask.source, h)
             dev = plan_development(panel, ask.split)
-            say(f"{ask.source.data}" + (f", horizon {h}" if h else "") + f": {len(dev):,} development rows until {dev.frame['time'].max():%Y-%m-%d}")
+            say(
+                f"{ask.source.data}"
+                + (f", horizon {h}" if h else "")
+                + f": {len(dev):,} development rows until {dev.frame['time'].max():%Y-%m-%d}"
+            )
             for name in tuned_models(ask.model, panel):
                 result, told = _one_search(dev, name, ask, spaces.get(registry().get_model(name).name), config, progress, say)
                 out.append(told)
@@ -164,12 +191,17 @@ def run_tuning(
     return out
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #36ad45a5
-def _one_search(dev: Development, name: str, ask: TuneRequest, space: Space | None, config: ModelParams, progress: Any, say: Callable[[str], None]) -> tuple[TuningResult, dict[str, Any]]:
+def _one_search(
+    dev: Development, name: str, ask: TuneRequest, space: Space | None, config: ModelParams, progress: Any, say: Callable[[str], None]
+) -> tuple[TuningResult, dict[str, Any]]:
     "A model's search, with what is said before and while it runs."
     n = ask.search.trials
     if ask.search.method == "grid" and len(search_space(name) if space is None else space):
         n = prod(map(len, grid_of(name, space).values()))
-        say(f"{name}: a grid of {n:,} combinations, {n * ask.search.n_splits:,} fits" + (f"; the first {ask.search.timeout:g} seconds of it" if ask.search.timeout else ""))
+        say(
+            f"{name}: a grid of {n:,} combinations, {n * ask.search.n_splits:,} fits"
+            + (f"; the first {ask.search.timeout:g} seconds of it" if ask.search.timeout else "")
+        )
     if progress is None:
         return search_model(dev, name, ask, space, config)
     progress.begin(name, n)
@@ -183,13 +215,24 @@ def describe_choice(
     told: Record,  # of `search_model`
 ) -> list[str]:  # lines
     "The judgement of a search's choice as lines for a terminal."
-    lines = [f"one standard error: {told['selection']['text']}", f"probability of backtest overfitting: {told['overfitting'].get('text') or told['overfitting']['reason']}"]
+    lines = [
+        f"one standard error: {told['selection']['text']}",
+        f"probability of backtest overfitting: {told['overfitting'].get('text') or told['overfitting']['reason']}",
+    ]
     if "trading" in told:
-        lines.append(f"trading at {told['trading']['cost_each_way']:g} each way: {told['trading'].get('text') or told['trading']['reason']}")
+        lines.append(
+            f"trading at {told['trading']['cost_each_way']:g} each way: {told['trading'].get('text') or told['trading']['reason']}"
+        )
     if "outer" in told:
-        o, span = told["outer"], lambda i: f"{i['score']:.4g} " + (f"[{i['low']:.4g}, {i['high']:.4g}]" if i["low"] is not None else f"[{i['reason']}]")
-        lines += [f"outer walk-forward, {len(o['blocks'])} blocks: {o['metric']} {span(o['outer'])}; the searches inside reported {o['inner']:.4g}",
-                  f"skill over {o['rule']}: {span(o['skill'])} outside, {o['claimed']:.4g} claimed inside; optimism {span(o['gap'])}"]
+        o, span = (
+            told["outer"],
+            lambda i: f"{i['score']:.4g} " + (f"[{i['low']:.4g}, {i['high']:.4g}]" if i["low"] is not None else f"[{i['reason']}]"),
+        )
+        lines += [
+            f"outer walk-forward, {len(o['blocks'])} blocks: {o['metric']} {span(o['outer'])}; the searches inside reported "
+            f"{o['inner']:.4g}",
+            f"skill over {o['rule']}: {span(o['skill'])} outside, {o['claimed']:.4g} claimed inside; optimism {span(o['gap'])}",
+        ]
     return lines
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #6e07749d
@@ -205,8 +248,14 @@ def describe_search(
     kept = "replaced" if told["replaced"] else f"{stands}: the new settings are not better by more than one standard error"
     about = result.table()
     wide = about["what"].str.len().max() + 2
-    lines = [*(wrapped(f"{row.what:{wide}}{row.value}", width, wide) for row in about.itertuples()), *result.notes, *describe_choice(told), f"skill over the settings that stood there: {told['comparison']['skill']['score']:.3g} ({span}, one standard error to each side)",
-             f"{told['best_file']}: {told['key']} {kept}", f"Saved {told['output']}"]
+    lines = [
+        *(wrapped(f"{row.what:{wide}}{row.value}", width, wide) for row in about.itertuples()),
+        *result.notes,
+        *describe_choice(told),
+        f"skill over the settings that stood there: {told['comparison']['skill']['score']:.3g} ({span}, one standard error to each side)",
+        f"{told['best_file']}: {told['key']} {kept}",
+        f"Saved {told['output']}",
+    ]
     return "\n".join(lines)
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #8c44ca75
@@ -266,7 +315,9 @@ def optimized_configs(
     short = hopeless(dev, searched, ask, spaces, configs or {})
     for model in searched:
         name, (trials, why) = registry().get_model(model).name, short.get(model, (ask.search.n_trials, ""))
-        result, record = search_model(dev, model, replace(ask, search=replace(ask.search, n_trials=trials)), spaces.get(name), (configs or {}).get(name))
+        result, record = search_model(
+            dev, model, replace(ask, search=replace(ask.search, n_trials=trials)), spaces.get(name), (configs or {}).get(name)
+        )
         out[name] = _better_config(result, record, (configs or {}).get(name))
         told.append(record | {"stopped": why})
     return out, told

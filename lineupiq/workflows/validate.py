@@ -41,13 +41,25 @@ def validate_text(
 ) -> str:
     "The gate's judgement as text for people."
     import pandas as pd
+
     table = pd.DataFrame(told["metrics"]).astype(object)
     shown = fit_text(table.map(lambda v: "–" if v is None or v != v else f"{v:.4f}" if isinstance(v, float) else v), width, LESS)
     whom = f"version {told['champion']}" if not told["first"] else "the simple rule"
-    return f"{told['name']} {told['version']} against {whom}, {told['n']:,} rows from {told['window_from'][:10]} to {told['window_to'][:10]}\n{told['window_sentence']}\n{shown}\n" + \
-        (f"{told['trading_note']}\n" if told["trading_note"] else "") + f"{told['verdict']}: {'; '.join(told['reasons'])}\n" + (f"{told['looks_sentence']}\n" if told["looks_sentence"] else "") + _next(told) + f"Report: {told['report']}"
+    return (
+        f"{told['name']} {told['version']} against {whom}, {told['n']:,} rows from {told['window_from'][:10]} to "
+        f"{told['window_to'][:10]}\n{told['window_sentence']}\n{shown}\n"
+        + (f"{told['trading_note']}\n" if told["trading_note"] else "")
+        + f"{told['verdict']}: {'; '.join(told['reasons'])}\n"
+        + (f"{told['looks_sentence']}\n" if told["looks_sentence"] else "")
+        + _next(told)
+        + f"Report: {told['report']}"
+    )
 
 
 def _next(told: Record) -> str:
     "What can be done now, where something can."
-    return f"Next: lineupiq promote {told['name']} {told['version']}\n" if told["verdict"] == "PROMOTE" and told["version"] != told["champion"] else ""
+    return (
+        f"Next: lineupiq promote {told['name']} {told['version']}\n"
+        if told["verdict"] == "PROMOTE" and told["version"] != told["champion"]
+        else ""
+    )

@@ -1,4 +1,5 @@
 """Small inputs of five kinds, and what happens to files on their way to a reader: each mutation says whether it can be told."""
+
 import os
 from collections.abc import Callable
 from copy import deepcopy
@@ -19,6 +20,7 @@ NFL_FILES = {"schedules": "games", "player_stats": "player_stats", "players": "p
 @dataclass
 class Input:
     "Files of a kind, as text by column, with the way they are written."
+
     kind: str  # bars, table, history, league or nfl
     files: dict[str, pd.DataFrame]  # path → columns of text
     main: str  # the file that mutations fall on
@@ -53,7 +55,9 @@ class Input:
             (folder / "table.yaml").write_text(yaml.safe_dump(self.about, sort_keys=False))
         if self.odd:
             (folder / self.main).unlink()
-            {"link": lambda p: p.symlink_to(folder / "nowhere"), "folder": lambda p: p.mkdir(), "gone": lambda p: None, "pipe": os.mkfifo}[self.odd](folder / self.main)
+            {"link": lambda p: p.symlink_to(folder / "nowhere"), "folder": lambda p: p.mkdir(), "gone": lambda p: None, "pipe": os.mkfifo}[
+                self.odd
+            ](folder / self.main)
 
     def options(self, folder: Path) -> dict:
         "What load_panel is given."
@@ -81,16 +85,56 @@ def clean_inputs() -> dict[str, Input]:
     bars = noise_bars(150, symbols=2, seed=5, freq="1h")
     out["bars"] = Input("bars", {f"{s}.csv": _text(b.drop(columns="symbol").round(6)) for s, b in bars.groupby("symbol")}, "NOISE0.csv")
     days = pd.date_range("2023-01-28", periods=40).repeat(2)
-    shops = pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "shop": ["Äpfel 1", "0042"] * 40, "price": rng.normal(2, 0.2, 80).round(3), "share": rng.uniform(0.05, 0.95, 80).round(3),
-                          "place": rng.choice(["in", "out"], 80), "sold": rng.poisson(30, 80) + 1})
-    about = {"name": "shops", "path": "rows.csv", "task": "regression", "time": "day", "symbol": "shop", "label": "sold", "label_lag": "14h", "features": {"price": "numeric", "share": "numeric", "place": "category"}}
+    shops = pd.DataFrame(
+        {
+            "day": days.strftime("%Y-%m-%d"),
+            "shop": ["Äpfel 1", "0042"] * 40,
+            "price": rng.normal(2, 0.2, 80).round(3),
+            "share": rng.uniform(0.05, 0.95, 80).round(3),
+            "place": rng.choice(["in", "out"], 80),
+            "sold": rng.poisson(30, 80) + 1,
+        }
+    )
+    about = {
+        "name": "shops",
+        "path": "rows.csv",
+        "task": "regression",
+        "time": "day",
+        "symbol": "shop",
+        "label": "sold",
+        "label_lag": "14h",
+        "features": {"price": "numeric", "share": "numeric", "place": "category"},
+    }
     out["table"] = Input("table", {"rows.csv": _text(shops)}, "rows.csv", about)
-    out["history"] = Input("history", {"rows.csv": _text(shops)}, "rows.csv", about | {"history": {"sold": {"last": [1], "mean": [7], "same": "weekday", "since": True}, "price": {"change": [1]}}, "calendar": ["weekday"]})
+    out["history"] = Input(
+        "history",
+        {"rows.csv": _text(shops)},
+        "rows.csv",
+        about
+        | {
+            "history": {"sold": {"last": [1], "mean": [7], "same": "weekday", "since": True}, "price": {"change": [1]}},
+            "calendar": ["weekday"],
+        },
+    )
     names = [f"Club {k}" for k in range(6)]
-    games = [(pd.Timestamp(f"{2018 + s}-08-15") + pd.Timedelta(days=7 * r), *pair, int(rng.poisson(1.5)), int(rng.poisson(1.2)))
-             for s in range(2) for r in range(10) for pair in rng.permutation(names).reshape(-1, 2)]
+    games = [
+        (pd.Timestamp(f"{2018 + s}-08-15") + pd.Timedelta(days=7 * r), *pair, int(rng.poisson(1.5)), int(rng.poisson(1.2)))
+        for s in range(2)
+        for r in range(10)
+        for pair in rng.permutation(names).reshape(-1, 2)
+    ]
     games = pd.DataFrame(games, columns=["Date", "Home", "Away", "HG", "AG"]).assign(Date=lambda t: t["Date"].dt.strftime("%Y-%m-%d"))
-    out["league"] = Input("league", {"games.csv": _text(games)}, "games.csv", {"name": "cup", "path": "games.csv", "task": "multiclass", "games": {"date": "Date", "home": "Home", "away": "Away", "home_score": "HG", "away_score": "AG"}})
+    out["league"] = Input(
+        "league",
+        {"games.csv": _text(games)},
+        "games.csv",
+        {
+            "name": "cup",
+            "path": "games.csv",
+            "task": "multiclass",
+            "games": {"date": "Date", "home": "Home", "away": "Away", "home_score": "HG", "away_score": "AG"},
+        },
+    )
     world = league(seasons=2, teams=4, players_per_team=4, weeks=6, seed=3)
     out["nfl"] = Input("nfl", {f"{file}.csv": _text(getattr(world, name)) for name, file in NFL_FILES.items()}, "games.csv")
     return out
@@ -102,9 +146,11 @@ EVERY = ("bars", "table", "history", "league", "nfl")
 
 def mutation(told: bool = True, kinds: tuple[str, ...] = EVERY):
     "Register one; `told` where every reader can see it: the same labels, fewer, a word, or a refusal."
+
     def register(function: Callable[[Input, np.random.Generator], None]) -> Callable:
         MUTATIONS[function.__name__] = (function, told, kinds)
         return function
+
     return register
 
 
@@ -113,7 +159,13 @@ def pick(rng: np.random.Generator, options):
 
 
 TIME = {"bars": "time", "table": "day", "history": "day", "league": "Date", "nfl": "gameday"}
-NUMBERS = {"bars": PRICES, "table": ["price", "share", "sold"], "history": ["price", "share", "sold"], "league": ["HG", "AG"], "nfl": ["home_score", "away_score", "spread_line", "week", "season"]}
+NUMBERS = {
+    "bars": PRICES,
+    "table": ["price", "share", "sold"],
+    "history": ["price", "share", "sold"],
+    "league": ["HG", "AG"],
+    "nfl": ["home_score", "away_score", "spread_line", "week", "season"],
+}
 NAMES = {"bars": None, "table": "shop", "history": "shop", "league": "Home", "nfl": "home_team"}
 
 
@@ -128,6 +180,7 @@ def cells(x: Input, rng, column: str, to: Callable[[str], str], share: float | N
 
 
 # --- bytes and forms ---
+
 
 @mutation()
 def delimiter(x, rng):
@@ -162,6 +215,7 @@ def lines_around(x, rng):
         if again:
             lines.insert(len(lines) // 2, lines[0])
         return (extra if head else b"") + b"\n".join(lines) + end
+
     x.after.append(change)
 
 
@@ -209,7 +263,7 @@ def cut(x, rng):
 @mutation(told=False)
 def cut_within(x, rng):
     share = rng.random()
-    x.after.append(lambda raw: raw[:int(len(raw) * share)])
+    x.after.append(lambda raw: raw[: int(len(raw) * share)])
 
 
 @mutation(told=False)
@@ -223,6 +277,7 @@ def flips(x, rng):
                 k = int(r.integers(len(out)))
                 out[k] = int(r.integers(256)) if r.random() < 0.5 else out[k] ^ (1 << int(r.integers(8)))
         return bytes(out)
+
     x.after.append(change)
 
 
@@ -236,13 +291,32 @@ def pieces(x, rng):
         a, b = sorted(int(v) for v in r.integers(0, len(raw) + 1, 2))
         b = min(b, a + 400)
         return raw[:a] + pick(r, [b"", raw[a:b] * 2, b"\x00" * 20, r.bytes(30), b",,,,", b'"', b"\n\n\n", "é€𝟙".encode()]) + raw[b:]
+
     x.after.append(change)
 
 
 @mutation(told=False)
 def other_file(x, rng):
     "Not the file that its name says."
-    raw = pick(rng, [b"", b"\n", b"PAR1", b"PK\x03\x04", b"\x1f\x8b\x08", b"<html><body>Not found</body></html>", b"{}", b"[]", b"\xff\xfe", b"\xef\xbb\xbf", rng.bytes(500), b"a" * 100_000, b"," * 5000, b'"' * 99])
+    raw = pick(
+        rng,
+        [
+            b"",
+            b"\n",
+            b"PAR1",
+            b"PK\x03\x04",
+            b"\x1f\x8b\x08",
+            b"<html><body>Not found</body></html>",
+            b"{}",
+            b"[]",
+            b"\xff\xfe",
+            b"\xef\xbb\xbf",
+            rng.bytes(500),
+            b"a" * 100_000,
+            b"," * 5000,
+            b'"' * 99,
+        ],
+    )
     x.after.append(lambda _: raw)
 
 
@@ -254,11 +328,28 @@ def odd_file(x, rng):
 @mutation()
 def beside(x, rng):
     "Files that are none of the data's."
-    name = pick(rng, ["README.txt", "notes.csv", ".DS_Store", "~$x.xlsx", "Thumbs.db", "LICENSE", "a.json", "checksums.md5", "empty.csv", "copy.csv.bak", ".hidden.csv", "x.parquet"])
+    name = pick(
+        rng,
+        [
+            "README.txt",
+            "notes.csv",
+            ".DS_Store",
+            "~$x.xlsx",
+            "Thumbs.db",
+            "LICENSE",
+            "a.json",
+            "checksums.md5",
+            "empty.csv",
+            "copy.csv.bak",
+            ".hidden.csv",
+            "x.parquet",
+        ],
+    )
     x.beside[name] = pick(rng, [b"", b"hello\n", b"a,b\n1,2\n", rng.bytes(200)])
 
 
 # --- rows and keys ---
+
 
 @mutation()
 def order(x, rng):
@@ -287,7 +378,15 @@ def contradict(x, rng):
 def names(x, rng):
     "Space, quotes and case around the name of who a row is about: everywhere for what nobody sees, in some rows for the rest."
     unseen = [lambda v: v + " ", lambda v: f"\t{v}", lambda v: v + "\u00a0", lambda v: v + "\u200b", lambda v: "\ufeff" + v]
-    seen = [lambda v: v.upper(), lambda v: v.lower(), lambda v: v.replace(" ", "  "), lambda v: v.replace(" ", "\u00a0"), lambda v: f"'{v}'", lambda v: v.replace(" ", "\u200b "), lambda v: v.replace("Ä", "A\u0308")]
+    seen = [
+        lambda v: v.upper(),
+        lambda v: v.lower(),
+        lambda v: v.replace(" ", "  "),
+        lambda v: v.replace(" ", "\u00a0"),
+        lambda v: f"'{v}'",
+        lambda v: v.replace(" ", "\u200b "),
+        lambda v: v.replace("Ä", "A\u0308"),
+    ]
     anywhere = bool(rng.integers(2))
     to, share = pick(rng, unseen if anywhere else seen), None if anywhere else pick(rng, (0.0, 0.1))
     if not NAMES[x.kind]:
@@ -306,7 +405,19 @@ def names_missing(x, rng):
 
 @mutation(kinds=("bars",))
 def file_names(x, rng):
-    new = pick(rng, ["NOISE0-1h.csv", "NOISE0.CSV", "NOISE0_2020.csv", "NOISE0.csv.csv", "NOISE0.txt", "2020/NOISE0.csv", "NOISE0-1h-2020-01.csv", "NOISE1_1h.csv"])
+    new = pick(
+        rng,
+        [
+            "NOISE0-1h.csv",
+            "NOISE0.CSV",
+            "NOISE0_2020.csv",
+            "NOISE0.csv.csv",
+            "NOISE0.txt",
+            "2020/NOISE0.csv",
+            "NOISE0-1h-2020-01.csv",
+            "NOISE1_1h.csv",
+        ],
+    )
     half = bool(rng.integers(2))
     frame = x.files.pop(x.main)
     if half:
@@ -319,14 +430,49 @@ def file_names(x, rng):
 @mutation(told=False, kinds=("bars",))
 def file_named(x, rng):
     "A name that says another symbol."
-    new = pick(rng, ["copy of NOISE0.csv", "NOISE0 (1).csv", "noise0.csv", "bars.csv", "données.csv", "a b.csv", ".csv", "-.csv", "X" * 200 + ".csv", "%.csv", "a\nb.csv", "..csv", "=1+1.csv"])
+    new = pick(
+        rng,
+        [
+            "copy of NOISE0.csv",
+            "NOISE0 (1).csv",
+            "noise0.csv",
+            "bars.csv",
+            "données.csv",
+            "a b.csv",
+            ".csv",
+            "-.csv",
+            "X" * 200 + ".csv",
+            "%.csv",
+            "a\nb.csv",
+            "..csv",
+            "=1+1.csv",
+        ],
+    )
     x.files[new] = x.files.pop(x.main)
     x.main = new
 
 
 # --- times ---
 
-FORMATS = ["%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%Y%m%d %H%M%S", "%Y-%m-%d %I:%M %p", "%d.%m.%Y %H:%M:%S", "%b %d, %Y %H:%M", "%Y/%m/%d %H:%M", "%d-%b-%Y %H:%M", "%y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.000+00:00", "%Y-%m-%d %H:%M:%S UTC", "%a %d %b %Y %H:%M", "%Y-%j %H:%M", "%Y-%m-%d %H:%M EST", "%Y%m%d", "%d/%m/%y"]
+FORMATS = [
+    "%d/%m/%Y %H:%M",
+    "%m/%d/%Y %H:%M",
+    "%Y%m%d %H%M%S",
+    "%Y-%m-%d %I:%M %p",
+    "%d.%m.%Y %H:%M:%S",
+    "%b %d, %Y %H:%M",
+    "%Y/%m/%d %H:%M",
+    "%d-%b-%Y %H:%M",
+    "%y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M:%SZ",
+    "%Y-%m-%dT%H:%M:%S.000+00:00",
+    "%Y-%m-%d %H:%M:%S UTC",
+    "%a %d %b %Y %H:%M",
+    "%Y-%j %H:%M",
+    "%Y-%m-%d %H:%M EST",
+    "%Y%m%d",
+    "%d/%m/%y",
+]
 
 
 @mutation()
@@ -334,7 +480,12 @@ def time_form(x, rng):
     "Another form of the whole column, or of a part."
     form = pick(rng, FORMATS)
     daily = x.kind != "bars"
-    cells(x, rng, TIME[x.kind], lambda v: pd.Timestamp(v).strftime(form.split(" %H")[0] if daily and " %H" in form and "T" not in form else form))
+    cells(
+        x,
+        rng,
+        TIME[x.kind],
+        lambda v: pd.Timestamp(v).strftime(form.split(" %H")[0] if daily and " %H" in form and "T" not in form else form),
+    )
 
 
 @mutation()
@@ -345,7 +496,32 @@ def epochs(x, rng):
 
 @mutation()
 def time_odd(x, rng):
-    bad = pick(rng, ["", "n/a", "????", "2023-13-45", "0000-00-00", "1e999", "inf", "-1", "0", "9" * 30, "2023-02-30", "31/02/2023", "1850-01-01", "2300-01-01", "12:30", "today", "45000.5", "1,5", "２０２３-01-01", "2023-01-01T25:00:00", "=TODAY()"])
+    bad = pick(
+        rng,
+        [
+            "",
+            "n/a",
+            "????",
+            "2023-13-45",
+            "0000-00-00",
+            "1e999",
+            "inf",
+            "-1",
+            "0",
+            "9" * 30,
+            "2023-02-30",
+            "31/02/2023",
+            "1850-01-01",
+            "2300-01-01",
+            "12:30",
+            "today",
+            "45000.5",
+            "1,5",
+            "２０２３-01-01",
+            "2023-01-01T25:00:00",
+            "=TODAY()",
+        ],
+    )
     cells(x, rng, TIME[x.kind], lambda v: bad)
 
 
@@ -364,10 +540,37 @@ def zones_elsewhere(x, rng):
 
 # --- numbers ---
 
+
 def worded(rng) -> Callable[[str], str]:
     "A number in another form."
-    return pick(rng, [lambda v: f"{float(v):,.3f}", lambda v: v.replace(".", ","), lambda v: f"${v}", lambda v: f"{v} €", lambda v: f"({v})", lambda v: v.replace("-", "\u2212"), lambda v: f"{v}%", lambda v: "-", lambda v: "—", lambda v: f" {v} ",
-                      lambda v: f"{float(v):e}", lambda v: v.translate(str.maketrans("0123456789", "０１２３４５６７８９")), lambda v: f"{v}k", lambda v: f"'{v}", lambda v: f"+{v}", lambda v: f"{v}.", lambda v: f"{v}f", lambda v: f"1_{v}", lambda v: f"0x{int(abs(float(v))):x}", lambda v: f"{v}\u00a0", lambda v: f"{v} (a)", lambda v: f"~{v}", lambda v: "TRUE"])
+    return pick(
+        rng,
+        [
+            lambda v: f"{float(v):,.3f}",
+            lambda v: v.replace(".", ","),
+            lambda v: f"${v}",
+            lambda v: f"{v} €",
+            lambda v: f"({v})",
+            lambda v: v.replace("-", "\u2212"),
+            lambda v: f"{v}%",
+            lambda v: "-",
+            lambda v: "—",
+            lambda v: f" {v} ",
+            lambda v: f"{float(v):e}",
+            lambda v: v.translate(str.maketrans("0123456789", "０１２３４５６７８９")),
+            lambda v: f"{v}k",
+            lambda v: f"'{v}",
+            lambda v: f"+{v}",
+            lambda v: f"{v}.",
+            lambda v: f"{v}f",
+            lambda v: f"1_{v}",
+            lambda v: f"0x{int(abs(float(v))):x}",
+            lambda v: f"{v}\u00a0",
+            lambda v: f"{v} (a)",
+            lambda v: f"~{v}",
+            lambda v: "TRUE",
+        ],
+    )
 
 
 @mutation()
@@ -390,7 +593,30 @@ def all_numbers(x, rng):
 @mutation(kinds=("bars", "table", "league", "nfl"))
 def number_odd(x, rng):
     below = [] if x.kind == "table" else ["-1"]  # a label of anybody's may be one
-    bad = pick(rng, [*below, "", "nan", "NA", "null", "None", "#N/A", "inf", "-inf", "1e400", "-1e400", "1e300", "abc", "9" * 400, "1.2.3", "--5", "é", "\x00", "NaT"])
+    bad = pick(
+        rng,
+        [
+            *below,
+            "",
+            "nan",
+            "NA",
+            "null",
+            "None",
+            "#N/A",
+            "inf",
+            "-inf",
+            "1e400",
+            "-1e400",
+            "1e300",
+            "abc",
+            "9" * 400,
+            "1.2.3",
+            "--5",
+            "é",
+            "\x00",
+            "NaT",
+        ],
+    )
     cells(x, rng, pick(rng, NUMBERS[x.kind]), lambda v: bad, share=pick(rng, (0.0, 0.1)))
 
 
@@ -428,6 +654,7 @@ def share_scale(x, rng):
 
 # --- rows that are no observation ---
 
+
 @mutation(kinds=("bars",))
 def fillers(x, rng):
     "Bars while nothing traded: repeats of the last price, empty, or zero."
@@ -452,14 +679,41 @@ def placeholders(x, rng):
     day = pick(rng, ["2099-01-01", "2030-09-01"])
     new = row.assign(**{TIME[x.kind]: day, **dict.fromkeys(score, value)})
     if x.kind == "nfl":
-        new = new.assign(game_id="2099_01_X_Y", season="2099", week="1", **({"result": "" if value != "0" else "0"} if "result" in row else {}))
+        new = new.assign(
+            game_id="2099_01_X_Y", season="2099", week="1", **({"result": "" if value != "0" else "0"} if "result" in row else {})
+        )
     x.frame = pd.concat([x.frame, new], ignore_index=True)
 
 
 @mutation(kinds=("nfl",))
 def words(x, rng):
     column = pick(rng, [c for c in ("game_type", "location", "roof", "home_team", "away_team") if c in x.frame])
-    word = pick(rng, ["reg", "REG ", "Regular", "regular season", "Pre", "PRO BOWL", "neutral", "Neutral ", "N", "yes", "dome ", "indoor", "opne", "Kansas City", "XX", "", "null", "Preseason", "ALLSTAR", "WILDCARD", "Rge"])
+    word = pick(
+        rng,
+        [
+            "reg",
+            "REG ",
+            "Regular",
+            "regular season",
+            "Pre",
+            "PRO BOWL",
+            "neutral",
+            "Neutral ",
+            "N",
+            "yes",
+            "dome ",
+            "indoor",
+            "opne",
+            "Kansas City",
+            "XX",
+            "",
+            "null",
+            "Preseason",
+            "ALLSTAR",
+            "WILDCARD",
+            "Rge",
+        ],
+    )
     cells(x, rng, column, lambda v: word, share=pick(rng, (0.0, 0.2)))
 
 
@@ -475,15 +729,44 @@ def other_table(x, rng):
 @mutation(told=False, kinds=("nfl",))
 def twice(x, rng):
     "A table in two files, one of them older or of other rows."
-    x.files[pick(rng, ["games_2.csv", "games_old.csv", "schedules.csv", "sub/games.csv"])] = x.frame.sample(frac=pick(rng, [0.3, 1.0]), random_state=1)
+    x.files[pick(rng, ["games_2.csv", "games_old.csv", "schedules.csv", "sub/games.csv"])] = x.frame.sample(
+        frac=pick(rng, [0.3, 1.0]), random_state=1
+    )
 
 
 # --- what a description says ---
 
+
 @mutation(told=False, kinds=("table", "history", "league"))
 def described(x, rng):
     "A key of the YAML that is missing, of another type, misspelt or absurd."
-    odd = [None, 5, -1, True, [], {}, "", "x", "nan", 1e308, [1, 2], {"a": 1}, "0h", "-3D", "14", "1h", ["day"], "../x", "\x00", "a" * 5000, "rows.csv", "2023-01-01", {"price": "numeric"}, {"price": 5}, [[1]]]
+    odd = [
+        None,
+        5,
+        -1,
+        True,
+        [],
+        {},
+        "",
+        "x",
+        "nan",
+        1e308,
+        [1, 2],
+        {"a": 1},
+        "0h",
+        "-3D",
+        "14",
+        "1h",
+        ["day"],
+        "../x",
+        "\x00",
+        "a" * 5000,
+        "rows.csv",
+        "2023-01-01",
+        {"price": "numeric"},
+        {"price": 5},
+        [[1]],
+    ]
     place = x.about
     while True:
         key = pick(rng, list(place))
@@ -502,11 +785,55 @@ def described(x, rng):
 
 @mutation(told=False, kinds=("history",))
 def history_words(x, rng):
-    values = [0, -1, 1, 7, 10**9, "7D", "0D", "-1D", "7X", True, "NaN", float("nan"), float("inf"), [1], None, "weekday", "1e3D", 2.5, "9999999D"]
-    entry = {pick(rng, ["last", "mean", "sd", "ewma", "change", "since", "same", "meen", "outcome"]): [pick(rng, values) for _ in range(int(rng.integers(1, 4)))] if rng.random() < 0.7 else pick(rng, values)}
-    name = pick(rng, ["sold", "price", "sold by place", "sold against shop", "nothing", "sold by nothing", "place", "day", "sold by", "sold  by place", "", "share against"])
+    values = [
+        0,
+        -1,
+        1,
+        7,
+        10**9,
+        "7D",
+        "0D",
+        "-1D",
+        "7X",
+        True,
+        "NaN",
+        float("nan"),
+        float("inf"),
+        [1],
+        None,
+        "weekday",
+        "1e3D",
+        2.5,
+        "9999999D",
+    ]
+    entry = {
+        pick(rng, ["last", "mean", "sd", "ewma", "change", "since", "same", "meen", "outcome"]): [
+            pick(rng, values) for _ in range(int(rng.integers(1, 4)))
+        ]
+        if rng.random() < 0.7
+        else pick(rng, values)
+    }
+    name = pick(
+        rng,
+        [
+            "sold",
+            "price",
+            "sold by place",
+            "sold against shop",
+            "nothing",
+            "sold by nothing",
+            "place",
+            "day",
+            "sold by",
+            "sold  by place",
+            "",
+            "share against",
+        ],
+    )
     x.about["history"] = {name: entry}
-    x.about["calendar"] = pick(rng, [["weekday"], ["month", "hour"], [{"holidays": "DE"}], [{"holidays": "XX"}], ["x"], "weekday", [5], {}, None])
+    x.about["calendar"] = pick(
+        rng, [["weekday"], ["month", "hour"], [{"holidays": "DE"}], [{"holidays": "XX"}], ["x"], "weekday", [5], {}, None]
+    )
 
 
 OF_TIMES = {"time_form", "epochs", "time_odd", "zones", "zones_elsewhere"}
@@ -519,7 +846,8 @@ def mutated(seed: int, clean: dict[str, Input], kinds: tuple[str, ...] = EVERY) 
     x, said, told = deepcopy(clean[kind]), [], True
     own = [n for n, (_, _, where) in MUTATIONS.items() if kind in where]
     for _ in range(1 if rng.random() < 0.7 else 2):
-        name = pick(rng, [n for n in own if not said or n not in said and not {n, *said} <= OF_TIMES])  # a date that was written in another way is not read again by this page
+        # a date that was written in another way is not read again by this page
+        name = pick(rng, [n for n in own if not said or n not in said and not {n, *said} <= OF_TIMES])
         change, can, _ = MUTATIONS[name]
         try:
             change(x, rng)
@@ -530,4 +858,3 @@ def mutated(seed: int, clean: dict[str, Input], kinds: tuple[str, ...] = EVERY) 
         said.append(name)
         told &= can
     return x, said, told
-

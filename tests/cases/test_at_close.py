@@ -1,4 +1,6 @@
-"""Predictions at the close of each bar: through the function with a clock that is set, and through the command with the real one; new rows of tables and their past."""
+"""Predictions at the close of each bar: through the function with a clock that is set, and through the command with the real one; new rows
+of tables and their past."""
+
 import json
 import logging
 
@@ -44,7 +46,8 @@ def at(moment):
 
 
 def test_a_day_of_closes(sessions, tmp_path, cli):
-    "Each close once; the running bar is left out, a rerun writes nothing, a night and a weekend bring nothing, missed runs are caught up and late."
+    """Each close once; the running bar is left out, a rerun writes nothing, a night and a weekend bring nothing, missed runs are caught up
+    and late."""
     ask = CloseRequest(NAME, output=str(tmp_path / "out"))
 
     def run(moment):
@@ -61,11 +64,16 @@ def test_a_day_of_closes(sessions, tmp_path, cli):
     assert run("2024-07-01 10:01") == (1, 0, 1)
     told = read_predictions(predictions_file(NAME, tmp_path / "out"))
     assert not told.duplicated(["symbol", "bar"]).any() and (told["written"] >= told["bar"]).all()
-    assert told["bar"].dt.tz_convert("America/New_York").dt.strftime("%a %H:%M").tolist() == [*(f"Fri {h}" for h in "12:00 12:30 13:00 13:30 14:00 14:30 15:00 15:30 16:00".split()), "Mon 10:00"]
+    assert told["bar"].dt.tz_convert("America/New_York").dt.strftime("%a %H:%M").tolist() == [
+        *(f"Fri {h}" for h in "12:00 12:30 13:00 13:30 14:00 14:30 15:00 15:30 16:00".split()),
+        "Mon 10:00",
+    ]
     assert set(told["version"]) == {"1.0.0"} and told["data"].str.fullmatch("[0-9a-f]{16}").all() and told["data"].nunique() == 5
     again = cli("predict", "--model", NAME, "--all-later").value["predictions"]
     said = {pd.Timestamp(r["datetime"]).tz_localize(None): [v for k, v in r.items() if k.startswith("prob_")] for r in again}
-    assert all(np.allclose(said[b.tz_localize(None)], row) for b, row in zip(told["bar"], told.filter(like="prob_").to_numpy(), strict=True)), "what a whole run says later"
+    assert all(
+        np.allclose(said[b.tz_localize(None)], row) for b, row in zip(told["bar"], told.filter(like="prob_").to_numpy(), strict=True)
+    ), "what a whole run says later"
 
 
 def test_a_feed_that_stops_is_no_quiet_night(sessions, tmp_path):
@@ -111,9 +119,14 @@ def test_the_job(cli, tmp_path, monkeypatch):
     job = lambda *more: cli("job", "predict", "-p", f"name={NAME}", *more, "--notify", "none")  # noqa: E731
     first = job()
     assert first.code == 0, first.err + first.out
-    assert first.value["result"]["predicted"] == 1 and first.value["result"]["unfinished"] == 1 and len(first.value["result"]["digest"]) == 64  # a summary shows it
+    # a summary shows it
+    assert (
+        first.value["result"]["predicted"] == 1 and first.value["result"]["unfinished"] == 1 and len(first.value["result"]["digest"]) == 64
+    )
     assert job().value["result"]["predicted"] == 0
-    forecast = lambda folder: [r for r in map(json.loads, (folder / NAME / "predictions.jsonl").read_text().splitlines()) if r["op"] == "forecast"]  # noqa: E731 - beside the line that says who forecasts
+    forecast = lambda folder: [
+        r for r in map(json.loads, (folder / NAME / "predictions.jsonl").read_text().splitlines()) if r["op"] == "forecast"
+    ]  # noqa: E731 - beside the line that says who forecasts
     [line] = forecast(tmp_path / "experiments" / "predictions")
     assert pd.Timestamp(line["at"]) == now and line["late"] is False
     new = save(tmp_path / "new" / "X.csv", bars[-3:])
@@ -135,17 +148,27 @@ def test_only_bars_have_a_close(cli, tmp_path, table):
 
 
 def test_drift_of_a_table_with_a_history(cli, tmp_path):
-    "Given new rows alone, drift compares them with the rows of the recorded file, and names it where it is missing; what it says is of columns and rows."
+    """Given new rows alone, drift compares them with the rows of the recorded file, and names it where it is missing; what it says is of
+    columns and rows."""
     rng, n = np.random.default_rng(0), 800
-    rows = pd.DataFrame({"day": pd.date_range("2021-01-01", periods=n).astype(str), "loaves": rng.poisson(40, n), "warm": rng.normal(size=n).round(2)})
+    rows = pd.DataFrame(
+        {"day": pd.date_range("2021-01-01", periods=n).astype(str), "loaves": rng.poisson(40, n), "warm": rng.normal(size=n).round(2)}
+    )
     rows.to_csv(tmp_path / "sales.csv", index=False)
-    (tmp_path / "shop.yaml").write_text("name: shop\npath: sales.csv\ntask: regression\ntime: day\nlabel: loaves\nlabel_lag: 14h\nhistory:\n  loaves: {last: [1], mean: [7]}\nfeatures: {warm: numeric}\n")
+    (tmp_path / "shop.yaml").write_text(
+        "name: shop\npath: sales.csv\ntask: regression\ntime: day\nlabel: loaves\nlabel_lag: 14h\nhistory:\n  loaves: {last: [1], mean: "
+        "[7]}\nfeatures: {warm: numeric}\n"
+    )
     assert cli("train", "--data", tmp_path / "shop.yaml", "--model", "ridge", "--test-share", 0.3).code == 0
     name = "shop_h1_ridge"
     assert cli("promote", name, "--force", "--reason", "a test").code == 0
-    later = pd.DataFrame({"day": pd.date_range("2023-03-12", periods=230).astype(str), "loaves": rng.poisson(90, 230), "warm": rng.normal(size=230).round(2)})
+    later = pd.DataFrame(
+        {"day": pd.date_range("2023-03-12", periods=230).astype(str), "loaves": rng.poisson(90, 230), "warm": rng.normal(size=230).round(2)}
+    )
     later.to_csv(tmp_path / "later.csv", index=False), pd.concat([rows, later]).to_csv(tmp_path / "all.csv", index=False)
-    alone, whole = (cli("drift", name, "--path", tmp_path / f, "--window", "200D", "--output", tmp_path / f"d-{f}") for f in ("later.csv", "all.csv"))
+    alone, whole = (
+        cli("drift", name, "--path", tmp_path / f, "--window", "200D", "--output", tmp_path / f"d-{f}") for f in ("later.csv", "all.csv")
+    )
     assert alone.code == whole.code == 9, alone.out  # the outcomes have moved
     assert alone.value["columns"] == whole.value["columns"] and alone.value["verdict"] == "critical" and alone.value["reference_rows"] > 200
     shown = json.dumps({k: v for k, v in alone.value.items() if k not in ("page", "history")}).lower()

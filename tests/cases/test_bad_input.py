@@ -1,4 +1,6 @@
-"""Bad input of what markets, records, histories and packages bring: refused by name, or read as what it is; never a traceback, never a row that is lost in silence."""
+"""Bad input of what markets, records, histories and packages bring: refused by name, or read as what it is; never a traceback, never a row
+that is lost in silence."""
+
 import json
 import logging
 import os
@@ -41,6 +43,7 @@ def save(folder, frame, name="x.csv"):
 
 # --- contracts and rolls ---
 
+
 def contracts(n, names=("H4", "M4", "U4")):
     return np.array(names)[np.arange(n) * len(names) // n]
 
@@ -68,13 +71,25 @@ def test_bars_without_a_contract_beside_others(tmp_path, hours):
     assert read_bars(folder, market=Market(rolls=(str(hours["time"][half].date()),)))["roll"].max() == 1  # dates say it instead
     none = read_bars(save(tmp_path / "none", hours.assign(contract=np.nan)))
     assert mark_segments(none).max() == 0 and len(bars_panel(none, 5, keep_unlabelled=True)) == len(hours) - 50
-    save(folder, hours[half - 20:].assign(contract="M4"), "ES_2024-02.csv")
+    save(folder, hours[half - 20 :].assign(contract="M4"), "ES_2024-02.csv")
     with pytest.raises(DataError, match="contract of a bar differently") as said:  # the same prices, so that nothing else tells
         read_bars(folder)
     assert "H4 and M4" in said.value.found
 
 
-@pytest.mark.parametrize("wrong", [["2024-03-15;2024-06-21"], ["2024Q1"], ["2024"], ["9999-01-01"], ["0001-01-01"], ["2024-01-10", "2024-02-10T00:00Z"], ["2024-02-30"], ["2024-01-10", "raw"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["2024-03-15;2024-06-21"],
+        ["2024Q1"],
+        ["2024"],
+        ["9999-01-01"],
+        ["0001-01-01"],
+        ["2024-01-10", "2024-02-10T00:00Z"],
+        ["2024-02-30"],
+        ["2024-01-10", "raw"],
+    ],
+)
 def test_rolls_that_are_no_dates(tmp_path, hours, wrong):
     with pytest.raises(ConfigError, match="neither a column, a file nor dates") as said:
         read_bars(save(tmp_path, hours), market=Market(rolls=tuple(wrong)))
@@ -113,8 +128,13 @@ def test_a_later_roll_or_session_changes_no_earlier_row(tmp_path):
     cut = pd.Timestamp("2024-02-05", tz="UTC")
     late = (bars["time"] >= cut).to_numpy()
     other = bars.assign(**{p: bars[p] * np.where(late, 1.3, 1) for p in ("open", "high", "low", "close")})
-    read = lambda name, frame, rolls: bars_panel(read_bars(save(tmp_path / name, frame), stamp="open", market=Market("eth", "session", rolls)), 5, keep_unlabelled=True).frame.set_index("time")  # noqa: E731
-    now, then = read("a", bars, ("2024-01-15",)), read("b", pd.concat([other[~late], other[late][::1]]), ("2024-01-15", "2024-02-05", "2024-02-12"))
+    read = lambda name, frame, rolls: bars_panel(
+        read_bars(save(tmp_path / name, frame), stamp="open", market=Market("eth", "session", rolls)), 5, keep_unlabelled=True
+    ).frame.set_index("time")  # noqa: E731
+    now, then = (
+        read("a", bars, ("2024-01-15",)),
+        read("b", pd.concat([other[~late], other[late][::1]]), ("2024-01-15", "2024-02-05", "2024-02-12")),
+    )
     names = [c for c in now if c.endswith(("return", "_14", "_20")) or c in ("open", "close", "roll", "session")]
     before = now.index <= cut
     pd.testing.assert_frame_equal(now.loc[before, names], then.loc[then.index <= cut, names], check_exact=True)
@@ -125,9 +145,14 @@ def test_a_later_roll_or_session_changes_no_earlier_row(tmp_path):
 
 # --- sessions and zones ---
 
+
 @pytest.mark.parametrize("first", ["2262-03-20", "1677-10-01"])
 def test_sessions_at_the_ends_of_time(tmp_path, first):
-    bars = noise_bars(100, symbols=1, freq="30min").assign(time=pd.date_range(first, periods=100, freq="30min", tz="UTC")).drop(columns="symbol")
+    bars = (
+        noise_bars(100, symbols=1, freq="30min")
+        .assign(time=pd.date_range(first, periods=100, freq="30min", tz="UTC"))
+        .drop(columns="symbol")
+    )
     for session in ("rth", "24x7", "XNYS"):
         with pytest.raises(DataError, match="no session is known of such times"):
             read_bars(save(tmp_path, bars), market=Market(session))
@@ -143,7 +168,15 @@ def test_a_zone_that_is_none(tmp_path, hours, zone):
     days = pd.date_range("2024-01-01", periods=60)
     for k, time in enumerate((days.astype(str), days.tz_localize("UTC").astype(str))):
         save(tmp_path / f"t{k}", pd.DataFrame({"day": time, "loaves": np.arange(60) % 7}), "t.csv")
-        said = {"task": "regression", "time": "day", "label": "loaves", "label_lag": "14h", "timezone": zone, "calendar": ["weekday"], "path": str(tmp_path / f"t{k}/t.csv")}
+        said = {
+            "task": "regression",
+            "time": "day",
+            "label": "loaves",
+            "label_lag": "14h",
+            "timezone": zone,
+            "calendar": ["weekday"],
+            "path": str(tmp_path / f"t{k}/t.csv"),
+        }
         with pytest.raises(ConfigError, match="unknown time zone"):
             table_panel(said)
     assert Stamps("Europe/Berlin").timezone == "Europe/Berlin"
@@ -158,12 +191,18 @@ def test_a_symbol_that_brings_no_row_is_told(tmp_path, hours, caplog):
 
 # --- histories and calendars ---
 
+
 def test_a_window_longer_than_time(tmp_path):
     "Its beginning lies before the first moment that a 64-bit time can say; it began in the future instead."
     rows = pd.DataFrame({"time": pd.date_range("1930-01-01", periods=40), "x": np.arange(40.0)})
     entries, problems = history_entries({"x": {"mean": ["106751D"], "last": ["106751D"]}})
     made = history_columns(rows, entries)
-    assert not problems and np.isnan(made["x_mean_106751D"][0]) and made["x_mean_106751D"][39] == np.arange(39).mean() and made["x_last_106751D"].isna().all()
+    assert (
+        not problems
+        and np.isnan(made["x_mean_106751D"][0])
+        and made["x_mean_106751D"][39] == np.arange(39).mean()
+        and made["x_last_106751D"].isna().all()
+    )
 
 
 def test_a_region_that_ends_in_nothing():
@@ -174,6 +213,7 @@ def test_a_region_that_ends_in_nothing():
 
 # --- the record of predictions ---
 
+
 def old_lines(file, lines):
     "A record of an earlier release, whose lines are no chain."
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -182,22 +222,58 @@ def old_lines(file, lines):
 def chained(file, symbol="X"):
     "One forecast, recorded."
     moment = np.datetime64("2024-01-05T10:00", "ns")
-    forecast = Forecast(symbol, moment, moment + np.timedelta64(1, "h"), [.3, .7], 1.)
-    return ForecastRecord(file).write(Forecaster("m", "1.0.0", None, "binary", 1, (0, 1)), [forecast], "d", pd.Timestamp("2024-01-05T10:00:30Z").to_pydatetime())
+    forecast = Forecast(symbol, moment, moment + np.timedelta64(1, "h"), [0.3, 0.7], 1.0)
+    return ForecastRecord(file).write(
+        Forecaster("m", "1.0.0", None, "binary", 1, (0, 1)), [forecast], "d", pd.Timestamp("2024-01-05T10:00:30Z").to_pydatetime()
+    )
 
 
-LINE = {"bar": "2024-01-05T10:00:00Z", "symbol": "X", "prob_0": .3, "model": "m", "version": "1.0.0", "written": "2024-01-05T10:00:30Z", "late": False}
+LINE = {
+    "bar": "2024-01-05T10:00:00Z",
+    "symbol": "X",
+    "prob_0": 0.3,
+    "model": "m",
+    "version": "1.0.0",
+    "written": "2024-01-05T10:00:30Z",
+    "late": False,
+}
 
 
-@pytest.mark.parametrize("bad", ["null", "[]", "5", "[" * 100_000, "\0\0", {"bar": None}, {"bar": "NaT"}, {"bar": 5}, {"bar": "2024-01-05T11:00:00"}, {"bar": "2300-01-01T00:00Z"}, {"written": None}, {"written": "2024-01-05"}, {"symbol": None}, {"symbol": ["X"]}, {"late": "no"}, {"version": 1}], ids=str)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "null",
+        "[]",
+        "5",
+        "[" * 100_000,
+        "\0\0",
+        {"bar": None},
+        {"bar": "NaT"},
+        {"bar": 5},
+        {"bar": "2024-01-05T11:00:00"},
+        {"bar": "2300-01-01T00:00Z"},
+        {"written": None},
+        {"written": "2024-01-05"},
+        {"symbol": None},
+        {"symbol": ["X"]},
+        {"late": "no"},
+        {"version": 1},
+    ],
+    ids=str,
+)
 def test_a_damaged_line_is_passed_over_and_named(tmp_path, caplog, bad):
     "One without its bar stopped every later prediction: nothing is later than no time."
     text = bad if isinstance(bad, str) else json.dumps(LINE | bad)
-    (tmp_path / "p.jsonl").write_text(json.dumps(LINE) + "\n" + text + "\n" + json.dumps(LINE | {"bar": "2024-01-05T06:00:00-05:00"}) + "\n")
+    (tmp_path / "p.jsonl").write_text(
+        json.dumps(LINE) + "\n" + text + "\n" + json.dumps(LINE | {"bar": "2024-01-05T06:00:00-05:00"}) + "\n"
+    )
     with caplog.at_level(logging.WARNING, "lineupiq"):
         told = read_predictions(tmp_path / "p.jsonl")
     assert "line 2 was torn or damaged" in caplog.text
-    assert told["bar"].tolist() == [pd.Timestamp("2024-01-05T10:00Z"), pd.Timestamp("2024-01-05T11:00Z")] and str(told["bar"].dtype) == "datetime64[ns, UTC]"
+    assert (
+        told["bar"].tolist() == [pd.Timestamp("2024-01-05T10:00Z"), pd.Timestamp("2024-01-05T11:00Z")]
+        and str(told["bar"].dtype) == "datetime64[ns, UTC]"
+    )
 
 
 @pytest.mark.parametrize("symbol", ["a\u2028b", "a\x85b", "a\nb\x0b", os.fsdecode(b"ES\xff"), "=1+1", "x" * 300])
@@ -225,7 +301,9 @@ def test_a_record_that_cannot_be_read_or_written(tmp_path):
 def test_a_clock_that_went_back(tmp_path, monkeypatch, caplog):
     "What was written later than now is told: a bar may have been predicted before it was over."
     panel = bars_panel(noise_bars(80, symbols=1, freq="1h"), 5, keep_unlabelled=True)
-    found = SimpleNamespace(name="m", version="1.0.0", source={"data": "bars"}, where="m 1.0.0", bundle=SimpleNamespace(about={"trained_until": "2100-01-01"}))
+    found = SimpleNamespace(
+        name="m", version="1.0.0", source={"data": "bars"}, where="m 1.0.0", bundle=SimpleNamespace(about={"trained_until": "2100-01-01"})
+    )
     monkeypatch.setattr(at_close, "_model", lambda ask: found)
     monkeypatch.setattr(at_close, "source_panel", lambda *asked, **more: panel)
     ask, now = at_close.CloseRequest("m", output=str(tmp_path)), pd.Timestamp(panel.times[-1], tz="UTC")
@@ -256,15 +334,24 @@ def test_a_disk_that_fills_up(tmp_path):
 
 # --- packages ---
 
+
 class Point:
     "An entry point as importlib has it."
+
     def __init__(self, name, load):
         self.name, self.load, self.value, self.dist = name, load, "package:function", None
 
 
 def rows():
     rng, time = np.random.default_rng(0), pd.date_range("2024-01-01", periods=80)
-    return make_panel(pd.DataFrame({"symbol": "a", "time": time, "label": rng.normal(size=80), "x": rng.normal(size=80), "label_end": time + pd.Timedelta("1h")}), [Feature("x")], task="regression", name="own")
+    return make_panel(
+        pd.DataFrame(
+            {"symbol": "a", "time": time, "label": rng.normal(size=80), "x": rng.normal(size=80), "label_end": time + pd.Timedelta("1h")}
+        ),
+        [Feature("x")],
+        task="regression",
+        name="own",
+    )
 
 
 class Own(BaseException):
@@ -275,6 +362,7 @@ def thrown(error):
     def throw():
         print("before it falls")
         raise error
+
     return throw
 
 
@@ -302,24 +390,28 @@ def broken(change):
         for k, v in change(made).items():
             setattr(made, k, v)
         return made
+
     return build
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda p: {"frame": p.frame.assign(time=p.frame["time"].where(p.frame.index != 5))}, "missing time"),
-    (lambda p: {"frame": p.frame.assign(time=pd.NaT)}, "missing time"),
-    (lambda p: {"frame": p.frame[::-1].reset_index(drop=True)}, "backwards"),
-    (lambda p: {"frame": p.frame.drop(columns="x")}, "no column 'x'"),
-    (lambda p: {"frame": p.frame.drop(columns="weight")}, "no column 'weight'"),
-    (lambda p: {"frame": p.frame.assign(x="text")}, "text"),
-    (lambda p: {"frame": p.frame.assign(x=np.inf)}, "infinit"),
-    (lambda p: {"frame": p.frame.assign(label_end=p.frame["time"] - pd.Timedelta("5D"))}, "ends before"),
-    (lambda p: {"frame": pd.concat([p.frame, p.frame[-1:]], ignore_index=True)}, "two rows"),
-    (lambda p: {"frame": None}, "another type"),
-    (lambda p: {"features": None}, "another type"),
-    (lambda p: {"name": 5}, "another type"),
-    (lambda p: {"task": "guess"}, "guess"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: {"frame": p.frame.assign(time=p.frame["time"].where(p.frame.index != 5))}, "missing time"),
+        (lambda p: {"frame": p.frame.assign(time=pd.NaT)}, "missing time"),
+        (lambda p: {"frame": p.frame[::-1].reset_index(drop=True)}, "backwards"),
+        (lambda p: {"frame": p.frame.drop(columns="x")}, "no column 'x'"),
+        (lambda p: {"frame": p.frame.drop(columns="weight")}, "no column 'weight'"),
+        (lambda p: {"frame": p.frame.assign(x="text")}, "text"),
+        (lambda p: {"frame": p.frame.assign(x=np.inf)}, "infinit"),
+        (lambda p: {"frame": p.frame.assign(label_end=p.frame["time"] - pd.Timedelta("5D"))}, "ends before"),
+        (lambda p: {"frame": pd.concat([p.frame, p.frame[-1:]], ignore_index=True)}, "two rows"),
+        (lambda p: {"frame": None}, "another type"),
+        (lambda p: {"features": None}, "another type"),
+        (lambda p: {"name": 5}, "another type"),
+        (lambda p: {"task": "guess"}, "guess"),
+    ],
+)
 def test_a_panel_that_did_not_come_from_make_panel(change, words):
     with pytest.raises(DataError, match="returned a panel that cannot be used") as said:
         source_of("own", broken(change)).panel({})

@@ -1,4 +1,5 @@
 """Bad inputs, one a line; and fuzzed command lines: each ends with a code that says why, never with a bug, and leaves nothing behind."""
+
 import os
 import shlex
 from collections import Counter
@@ -177,7 +178,13 @@ def test_bad_inputs(world):
             said = answer(argv)
             left = [n for n in world.seen() if n not in before]
             world.restore()
-        if said.code != int(code) or "Traceback" in said.err or "Traceback" in said.out or left or not all(w in said.err for w in words.split("; ")):
+        if (
+            said.code != int(code)
+            or "Traceback" in said.err
+            or "Traceback" in said.out
+            or left
+            or not all(w in said.err for w in words.split("; "))
+        ):
             faults.append((line, said.code, said.err[-300:], left))
     assert not faults, faults
 
@@ -198,9 +205,11 @@ def test_every_command_and_option_is_fuzzed(lines_of):
     "What a line says comes from the command's own tree."
     tree, rng = commands(), np.random.default_rng(0)
     options = [p for params in tree.values() for p in params if p.param_type_name == "option"]
-    assert len(options) > 200 and all({option_for(rng, p)[0].partition("=")[0] for _ in range(30)} >= {*p.opts, *p.secondary_opts} for p in options)
+    assert len(options) > 200 and all(
+        {option_for(rng, p)[0].partition("=")[0] for _ in range(30)} >= {*p.opts, *p.secondary_opts} for p in options
+    )
     argvs = [lines_of(seed).argv for seed in range(3000)]
-    assert all(any(tuple(argv[:len(path)]) == path for argv in argvs) for path in tree)
+    assert all(any(tuple(argv[: len(path)]) == path for argv in argvs) for path in tree)
 
 
 def test_some_command_lines(world, lines_of):

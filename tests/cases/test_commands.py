@@ -1,4 +1,5 @@
 """Inputs that people have, through the command: each trains as the clean one does, or is refused in words that the command line can follow."""
+
 import json
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def hours():
 @pytest.fixture
 def nfl(tmp_path, played, cli):
     "Train on a folder of tables, some of them others; `kind` is games or players."
+
     def run(kind: str = "games", sep: str = ",", text: dict | None = None, **changes):
         place = tmp_path / f"nfl{len(list(tmp_path.iterdir()))}"
         place.mkdir()
@@ -37,19 +39,24 @@ def nfl(tmp_path, played, cli):
                 frame.to_csv(place / f"{FILES.get(table, table)}.csv", index=False, sep=sep)
         what = ["nfl-games"] if kind == "games" else ["nfl-players", "--position", "WR", "--target", "receiving_yards"]
         return cli("train", "--data", *what, "--path", place, "--model", "prior", output=tmp_path / f"{place.name}_out")
+
     return run
 
 
 @pytest.fixture
 def bars(tmp_path, cli):
     "Train on files of bars: name → frame, or bytes."
+
     def run(files: dict, *options, model: str = "prior"):
         place = tmp_path / f"bars{len(list(tmp_path.iterdir()))}"
         for name, frame in files.items():
             path = place / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(frame) if isinstance(frame, bytes) else frame.to_csv(path, index=False)
-        return cli("train", "--data", "bars", "--horizon", 5, "--path", place, "--model", model, *options, output=tmp_path / f"{place.name}_out")
+        return cli(
+            "train", "--data", "bars", "--horizon", 5, "--path", place, "--model", model, *options, output=tmp_path / f"{place.name}_out"
+        )
+
     return run
 
 
@@ -77,10 +84,13 @@ def refused(answer, *words) -> None:
 
 # --- who a row is about ---
 
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", [("BRK.A.csv", "BRK.B.csv"), ("SH_600519.csv", "SH_601318.csv")])
 def test_two_instruments(bars, hours, pair):  # 02a, 02c
-    assert symbols(bars({name: hours.assign(**{p: hours[p] * (1 + k) for p in PRICES}) for k, name in enumerate(pair)})) == [n[:-4] for n in pair]
+    assert symbols(bars({name: hours.assign(**{p: hours[p] * (1 + k) for p in PRICES}) for k, name in enumerate(pair)})) == [
+        n[:-4] for n in pair
+    ]
 
 
 def test_months_of_one_symbol(bars, hours):  # 01
@@ -102,9 +112,17 @@ def test_space_behind_a_symbol(bars, hours, caplog):  # 15
 
 # --- one key ---
 
+
 @pytest.mark.slow
 def test_weeks_of_the_play_offs_begin_at_1(nfl, played):  # 03
-    pair = [nfl("players", schedules=playoffs(played["schedules"], "game_type", restart=again), player_stats=playoffs(played["player_stats"], "season_type", restart=again)) for again in (False, True)]
+    pair = [
+        nfl(
+            "players",
+            schedules=playoffs(played["schedules"], "game_type", restart=again),
+            player_stats=playoffs(played["player_stats"], "season_type", restart=again),
+        )
+        for again in (False, True)
+    ]
     same(*pair)
 
 
@@ -123,13 +141,19 @@ def test_an_older_copy(nfl, played):  # 05
 
 # --- text that does not fit ---
 
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("table", "column", "value"), [("schedules", "week", "WildCard"), ("player_stats", "carries", "-"), ("player_stats", "fantasy_points_ppr", "12,3")])
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [("schedules", "week", "WildCard"), ("player_stats", "carries", "-"), ("player_stats", "fantasy_points_ppr", "12,3")],
+)
 def test_text_among_numbers(nfl, played, table, column, value):  # 07a, 07c, 07f
     frame = played[table].assign(fantasy_points_ppr=1.5) if column.startswith("fantasy") else played[table]
     odd = as_text(frame[column])
     odd.iloc[5] = value
-    refused(nfl("games" if table == "schedules" else "players", **{table: frame.assign(**{column: odd})}), f"{FILES[table]}.csv", column, value)
+    refused(
+        nfl("games" if table == "schedules" else "players", **{table: frame.assign(**{column: odd})}), f"{FILES[table]}.csv", column, value
+    )
 
 
 def test_a_dash_is_no_number(nfl, played):  # 07c, the quick one of its kind
@@ -154,9 +178,20 @@ def test_a_spread_of_PK(nfl, played):  # 09a
 @pytest.mark.slow
 def test_stamps_of_two_forms(nfl, played):  # 26a
     stats = played["player_stats"]
-    report = pd.DataFrame({"season": stats["season"], "week": stats["week"], "team": stats["recent_team"], "gsis_id": stats["player_id"], "position": stats["position"], "report_status": np.where(np.arange(len(stats)) % 3, "Questionable", "Out"),
-                           "date_modified": [f"{s}-08-01T12:00:00Z" for s in stats["season"]]})
-    mixed = report.assign(date_modified=[t if k % 2 else t.replace("T", " ").replace("Z", "+00:00") for k, t in enumerate(report["date_modified"])])
+    report = pd.DataFrame(
+        {
+            "season": stats["season"],
+            "week": stats["week"],
+            "team": stats["recent_team"],
+            "gsis_id": stats["player_id"],
+            "position": stats["position"],
+            "report_status": np.where(np.arange(len(stats)) % 3, "Questionable", "Out"),
+            "date_modified": [f"{s}-08-01T12:00:00Z" for s in stats["season"]],
+        }
+    )
+    mixed = report.assign(
+        date_modified=[t if k % 2 else t.replace("T", " ").replace("Z", "+00:00") for k, t in enumerate(report["date_modified"])]
+    )
     same(nfl("players", injuries=mixed), nfl("players", injuries=report))
 
 
@@ -173,12 +208,16 @@ def test_times_as_numbers(bars, hours):  # 12a, 12b, 13
     right = bars({"X.csv": hours})
     same(bars({"X.csv": hours.assign(time=epoch)}, "--time-unit", "s"), right)
     days = noise_bars(400, symbols=1, seed=5, freq="1D").drop(columns="symbol")
-    same(bars({"X.csv": days.assign(time=days["time"].dt.strftime("%Y%m%d"))}), bars({"X.csv": days.assign(time=days["time"].dt.strftime("%Y-%m-%d"))}))
+    same(
+        bars({"X.csv": days.assign(time=days["time"].dt.strftime("%Y%m%d"))}),
+        bars({"X.csv": days.assign(time=days["time"].dt.strftime("%Y-%m-%d"))}),
+    )
     refused(bars({"X.csv": days.assign(time=days["time"].dt.strftime("%Y%m%d"))}, "--time-unit", "s"), "eight digits")
     refused(bars({"X.csv": hours.assign(time=np.where(np.arange(700) < 350, epoch * 10**3, epoch * 10**6))}), "two units")
 
 
 # --- rows that are no observation ---
+
 
 @pytest.mark.slow
 def test_games_for_show(nfl, played, caplog):  # 10a
@@ -190,7 +229,9 @@ def test_games_for_show(nfl, played, caplog):  # 10a
 @pytest.mark.slow
 def test_games_that_were_not_played(nfl, played):  # 11, 24
     games = played["schedules"]
-    off = games[(games["season"] == 2016) & (games["week"] == 1)][:1].assign(week=0, gameday="2016-08-30", game_id="off", **dict.fromkeys(SCORES, np.nan))
+    off = games[(games["season"] == 2016) & (games["week"] == 1)][:1].assign(
+        week=0, gameday="2016-08-30", game_id="off", **dict.fromkeys(SCORES, np.nan)
+    )
     same(nfl(schedules=pd.concat([games, off])), nfl())
     last = (games["season"] == 2017) & (games["week"] == 8)
     zeros, blank = (games.assign(**{c: games[c].mask(last, value) for c in SCORES}) for value in (0, np.nan))
@@ -209,6 +250,7 @@ def test_weekends_that_are_filled(bars, caplog):  # 25a
 
 
 # --- words, scales, signs ---
+
 
 @pytest.mark.slow
 def test_words_in_other_spellings(nfl, played):  # 10c
@@ -245,13 +287,22 @@ def test_a_split(bars, hours, caplog):  # 16
 
 @pytest.mark.slow
 def test_two_lengths_of_bars(bars, caplog):  # 28
-    months = noise_bars(120, symbols=1, seed=1, freq="1D").drop(columns="symbol").assign(time=pd.date_range("2005-01-01", periods=120, freq="MS", tz="UTC"))
-    days = noise_bars(400, symbols=1, seed=2, freq="1D").drop(columns="symbol").assign(time=pd.date_range("2015-01-01", periods=400, freq="1D", tz="UTC"))
+    months = (
+        noise_bars(120, symbols=1, seed=1, freq="1D")
+        .drop(columns="symbol")
+        .assign(time=pd.date_range("2005-01-01", periods=120, freq="MS", tz="UTC"))
+    )
+    days = (
+        noise_bars(400, symbols=1, seed=2, freq="1D")
+        .drop(columns="symbol")
+        .assign(time=pd.date_range("2015-01-01", periods=400, freq="1D", tz="UTC"))
+    )
     answer = bars({"GSPC.csv": pd.concat([months, days])})
     assert answer.code == 3 or "length" in caplog.text
 
 
 # --- folders as people have them ---
+
 
 def test_semicolons_of_a_folder(nfl):  # 06
     same(nfl(sep=";"), nfl())
@@ -260,9 +311,22 @@ def test_semicolons_of_a_folder(nfl):  # 06
 @pytest.mark.slow
 def test_commas_within_a_header(tmp_path, cli):  # 19
     days = pd.date_range("2023-01-01", periods=80)
-    rows = pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "price, net": np.arange(80) % 7 + 0.5, "sold": np.arange(80) % 5 + np.arange(80) % 3})
+    rows = pd.DataFrame(
+        {"day": days.strftime("%Y-%m-%d"), "price, net": np.arange(80) % 7 + 0.5, "sold": np.arange(80) % 5 + np.arange(80) % 3}
+    )
     rows.to_csv(tmp_path / "t.csv", index=False, sep=";", quoting=1)
-    (tmp_path / "t.yaml").write_text(yaml.safe_dump({"path": "t.csv", "task": "regression", "time": "day", "label": "sold", "label_lag": "12h", "features": {"price, net": "numeric"}}))
+    (tmp_path / "t.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "path": "t.csv",
+                "task": "regression",
+                "time": "day",
+                "label": "sold",
+                "label_lag": "12h",
+                "features": {"price, net": "numeric"},
+            }
+        )
+    )
     assert cli("train", "--data", tmp_path / "t.yaml", "--model", "prior").code == 0
 
 
@@ -274,9 +338,24 @@ def test_first_lines(bars, hours, caplog):  # 18
     same(utf16, right)
     assert "UTF-16" in caplog.text
     same(bars({"X.csv": ("https://www.cryptodatadownload.com\n" + text).encode()}), right)
-    same(bars({"X.csv": hours.rename(columns={"time": "<DATE>"}).rename(columns=lambda c: c if c.startswith("<") else f"<{c.upper()}>").to_csv(index=False, sep="\t").encode()}), right)
+    same(
+        bars(
+            {
+                "X.csv": hours.rename(columns={"time": "<DATE>"})
+                .rename(columns=lambda c: c if c.startswith("<") else f"<{c.upper()}>")
+                .to_csv(index=False, sep="\t")
+                .encode()
+            }
+        ),
+        right,
+    )
     names = text.splitlines()[0].split(",")
-    yf = ["Price,Close,High,Low,Open,Volume", "Ticker" + ",AAPL" * 5, "Date,,,,,", *(",".join(str(v) for v in row) for row in hours[["time", "close", "high", "low", "open", "volume"]].itertuples(index=False))]
+    yf = [
+        "Price,Close,High,Low,Open,Volume",
+        "Ticker" + ",AAPL" * 5,
+        "Date,,,,,",
+        *(",".join(str(v) for v in row) for row in hours[["time", "close", "high", "low", "open", "volume"]].itertuples(index=False)),
+    ]
     said = bars({"X.csv": "\n".join(yf).encode()})
     same(said, right)
     assert "yfinance" in caplog.text

@@ -1,4 +1,6 @@
-"""Histories that the library builds: against a loop over rows, against pandas, with another future, through the commands, and beside features made by hand."""
+"""Histories that the library builds: against a loop over rows, against pandas, with another future, through the commands, and beside
+features made by hand."""
+
 import builtins
 import time
 
@@ -17,10 +19,14 @@ from lineupiq.training.fitting import SplitPlan
 from lineupiq.training.runs import TrainSettings, train_models
 
 EVERY = {"last": [1, 2, 7, "3D"], "mean": [1, 5, 28, "6D"], "sd": [2, 9, "12D"], "ewma": [0.5, 6], "change": [1, 3, "5D"], "since": True}
-ENTRIES, _ = history_entries({f"{column}{whose}": [EVERY, {**EVERY, "same": "weekday"}] for column in ("label", "x") for whose in ("", " by city", " against rival")} | {"x by rival": {"mean": [3], "outcome": True}})
+ENTRIES, _ = history_entries(
+    {f"{column}{whose}": [EVERY, {**EVERY, "same": "weekday"}] for column in ("label", "x") for whose in ("", " by city", " against rival")}
+    | {"x by rival": {"mean": [3], "outcome": True}}
+)
 
 
 # --- the engine ---
+
 
 @pytest.mark.parametrize("lag", [None, "0h", "14h", "120h"])
 @pytest.mark.parametrize("seed", [11, pytest.param(12, marks=pytest.mark.slow)])
@@ -34,10 +40,15 @@ def test_labels_known_at_once_are_pandas_windows():
     got, past = history_columns(rows, ENTRIES), rows.groupby("symbol")["label"]
     same_day = rows.groupby(["symbol", rows["time"].dt.dayofweek])["label"]
     timed = rows.set_index("time").groupby("symbol")["label"].rolling("6D", closed="left").mean()
-    want = {"label_last_7": past.shift(7), "label_same_weekday_last_2": same_day.shift(2), "label_change_3": past.shift(1) - past.shift(4),
-            "label_mean_28": past.transform(lambda s: s.shift(1).rolling(28, min_periods=1).mean()), "label_sd_9": past.transform(lambda s: s.shift(1).rolling(9, min_periods=2).std()),
-            "label_ewma_6": past.transform(lambda s: s.shift(1).ewm(halflife=6).mean()),
-            "label_mean_6D": pd.Series(timed.reindex(pd.MultiIndex.from_frame(rows[["symbol", "time"]])).to_numpy())}
+    want = {
+        "label_last_7": past.shift(7),
+        "label_same_weekday_last_2": same_day.shift(2),
+        "label_change_3": past.shift(1) - past.shift(4),
+        "label_mean_28": past.transform(lambda s: s.shift(1).rolling(28, min_periods=1).mean()),
+        "label_sd_9": past.transform(lambda s: s.shift(1).rolling(9, min_periods=2).std()),
+        "label_ewma_6": past.transform(lambda s: s.shift(1).ewm(halflife=6).mean()),
+        "label_mean_6D": pd.Series(timed.reindex(pd.MultiIndex.from_frame(rows[["symbol", "time"]])).to_numpy()),
+    }
     for name, column in want.items():
         np.testing.assert_allclose(got[name], column, rtol=1e-9, err_msg=name)
 
@@ -48,7 +59,12 @@ def test_another_future_changes_no_bit_of_the_past(lag):
     clean, rng = history_columns(rows, ENTRIES), np.random.default_rng(1)
     for moment in rows["time"].quantile([0.1, 0.4, 0.7, 0.95]):
         late, later = rows["label_end"] > moment, rows["time"] > moment
-        other = rows.assign(label=rows["label"].mask(late, 1e9 * rng.normal(size=len(rows))), x=rows["x"].mask(later, -1e9), city=rows["city"].mask(later, "Q"), rival=rows["rival"].mask(later, "v"))
+        other = rows.assign(
+            label=rows["label"].mask(late, 1e9 * rng.normal(size=len(rows))),
+            x=rows["x"].mask(later, -1e9),
+            city=rows["city"].mask(later, "Q"),
+            rival=rows["rival"].mask(later, "v"),
+        )
         again = history_columns(other, ENTRIES)
         known_x = [c for c in clean if not c.startswith("x_by_rival_mean")]  # an outcome that was named so: its values end with the label
         pd.testing.assert_frame_equal(clean.loc[~later, known_x], again.loc[~later, known_x], check_exact=True)
@@ -66,26 +82,60 @@ def test_any_order_of_rows_gives_the_same_columns():
 
 def test_the_last_outcomes_of_slow_labels_are_out_of_reach():
     "Labels of five rows: whatever is planted in the last five outcomes, no row sees it."
-    rows = pd.DataFrame({"symbol": np.repeat(["a", "b"], 60), "time": [*pd.date_range("2024-01-01", periods=60)] * 2, "label": np.random.default_rng(0).normal(size=120), "x": 0.0, "city": "P", "rival": "u"})
+    rows = pd.DataFrame(
+        {
+            "symbol": np.repeat(["a", "b"], 60),
+            "time": [*pd.date_range("2024-01-01", periods=60)] * 2,
+            "label": np.random.default_rng(0).normal(size=120),
+            "x": 0.0,
+            "city": "P",
+            "rival": "u",
+        }
+    )
     rows["label_end"] = rows["time"] + pd.Timedelta("5D")
     last = rows["time"] > rows["time"].max() - pd.Timedelta("5D")
-    pd.testing.assert_frame_equal(history_columns(rows, ENTRIES), history_columns(rows.assign(label=rows["label"].mask(last, 1e12)), ENTRIES), check_exact=True)
+    pd.testing.assert_frame_equal(
+        history_columns(rows, ENTRIES), history_columns(rows.assign(label=rows["label"].mask(last, 1e12)), ENTRIES), check_exact=True
+    )
     one_more = last | (rows["time"] == rows["time"][~last].max())
-    seen = history_columns(rows, ENTRIES)["label_last_1"] != history_columns(rows.assign(label=rows["label"].mask(one_more, 1e12)), ENTRIES)["label_last_1"]
+    seen = (
+        history_columns(rows, ENTRIES)["label_last_1"]
+        != history_columns(rows.assign(label=rows["label"].mask(one_more, 1e12)), ENTRIES)["label_last_1"]
+    )
     assert set(rows["time"][seen & rows["label"].notna()]) >= {rows["time"].max()}
 
 
 def test_rows_of_one_timestamp_do_not_see_each_other():
     rows = pd.DataFrame({"symbol": list("abc"), "time": pd.Timestamp("2024-01-01"), "label": [1.0, 2, 3], "city": "P"})
-    assert history_columns(rows, history_entries({"label": {"last": [1]}, "label by city": {"mean": [5]}, "label against city": {"mean": [5]}})[0]).isna().all(axis=None)
+    assert (
+        history_columns(
+            rows, history_entries({"label": {"last": [1]}, "label by city": {"mean": [5]}, "label against city": {"mean": [5]}})[0]
+        )
+        .isna()
+        .all(axis=None)
+    )
 
 
 def test_a_hundred_thousand_rows_take_a_moment():
     "A million rows and ten columns in ten seconds, so a tenth of them in one of processor time, with room for a slow machine."
-    entries, _ = history_entries({"label": {"last": [1, 7], "mean": [7, "7D"], "sd": [28], "ewma": [6]}, "label by city": {"mean": [7], "ewma": [6]}, "label against rival": {"mean": [28], "last": [1]}})
+    entries, _ = history_entries(
+        {
+            "label": {"last": [1, 7], "mean": [7, "7D"], "sd": [28], "ewma": [6]},
+            "label by city": {"mean": [7], "ewma": [6]},
+            "label against rival": {"mean": [28], "last": [1]},
+        }
+    )
     history_columns(random_rows(90), entries)  # compiles
     n, rng = 100_000, np.random.default_rng(0)
-    rows = pd.DataFrame({"symbol": rng.integers(0, 500, n).astype(str), "time": pd.Timestamp("2020") + pd.to_timedelta(rng.integers(0, 10**6, n), unit="min"), "label": rng.normal(size=n), "city": rng.integers(0, 20, n), "rival": rng.integers(0, 20, n)})
+    rows = pd.DataFrame(
+        {
+            "symbol": rng.integers(0, 500, n).astype(str),
+            "time": pd.Timestamp("2020") + pd.to_timedelta(rng.integers(0, 10**6, n), unit="min"),
+            "label": rng.normal(size=n),
+            "city": rng.integers(0, 20, n),
+            "rival": rng.integers(0, 20, n),
+        }
+    )
     began = time.process_time()
     assert history_columns(rows, entries).shape == (n, 10)
     assert time.process_time() - began < 3
@@ -103,12 +153,18 @@ label: loaves
 label_lag: 14h
 upcoming: true
 """
-BUILT = BAKERY + """history:
+BUILT = (
+    BAKERY
+    + """history:
   loaves: {last: [1], mean: [6], same: weekday}
 calendar: [weekday]
 features: {shop: category, holiday: numeric, forecast_temp: numeric}
 """
-BY_HAND = BAKERY + "features: {shop: category, weekday: category, holiday: numeric, forecast_temp: numeric, loaves_week_ago: numeric, usual: numeric}\n"
+)
+BY_HAND = (
+    BAKERY
+    + "features: {shop: category, weekday: category, holiday: numeric, forecast_temp: numeric, loaves_week_ago: numeric, usual: numeric}\n"
+)
 
 
 def bakery(folder, days=800, seed=7):
@@ -116,10 +172,22 @@ def bakery(folder, days=800, seed=7):
     rng, days = np.random.default_rng(seed), pd.date_range("2024-01-01 05:00", periods=days, freq="D")
     parts = []
     for shop, level in {"Harbour": 210, "Market": 340, "Station": 150}.items():
-        day = pd.DataFrame({"shop": shop, "morning": days, "weekday": days.day_name(), "holiday": (rng.random(len(days)) < .03).astype(int),
-                            "forecast_temp": (12 - 9 * np.cos(2 * np.pi * days.dayofyear / 365) + rng.normal(0, 3, len(days))).round(1)})
-        demand = level * np.where(days.dayofweek == 5, 1.2, np.where(days.dayofweek == 6, .8, 1)) * (1 - .3 * day["holiday"]) * (1 - .008 * (day["forecast_temp"] - 12))
-        parts.append(day.assign(loaves=rng.poisson(demand * np.exp(rng.normal(0, .06, len(days))))))
+        day = pd.DataFrame(
+            {
+                "shop": shop,
+                "morning": days,
+                "weekday": days.day_name(),
+                "holiday": (rng.random(len(days)) < 0.03).astype(int),
+                "forecast_temp": (12 - 9 * np.cos(2 * np.pi * days.dayofyear / 365) + rng.normal(0, 3, len(days))).round(1),
+            }
+        )
+        demand = (
+            level
+            * np.where(days.dayofweek == 5, 1.2, np.where(days.dayofweek == 6, 0.8, 1))
+            * (1 - 0.3 * day["holiday"])
+            * (1 - 0.008 * (day["forecast_temp"] - 12))
+        )
+        parts.append(day.assign(loaves=rng.poisson(demand * np.exp(rng.normal(0, 0.06, len(days))))))
     sales = pd.concat(parts).sort_values(["morning", "shop"])
     same_day = sales.groupby(["shop", "weekday"])["loaves"]
     sales["loaves_week_ago"], sales["usual"] = same_day.shift(1), same_day.transform(lambda s: s.shift(1).rolling(6, min_periods=2).mean())
@@ -142,7 +210,13 @@ def test_histories_are_not_worse_than_features_made_by_hand(shop):
     bakery(shop)
     said = {}
     for name in ("built", "by_hand"):
-        run = train_models(load_panel(f"{name}.yaml"), ["ridge", "random_forest"], SplitPlan(test="2025-09-01:2026-03-09"), {"random_forest": {"n_estimators": 40}}, settings=TrainSettings(output=f"runs_{name}", isolate=False))
+        run = train_models(
+            load_panel(f"{name}.yaml"),
+            ["ridge", "random_forest"],
+            SplitPlan(test="2025-09-01:2026-03-09"),
+            {"random_forest": {"n_estimators": 40}},
+            settings=TrainSettings(output=f"runs_{name}", isolate=False),
+        )
         told = pd.read_parquet(run.run_dir / "predictions" / "test_predictions.parquet")
         said[name] = {m: f.sort_values(["datetime", "symbol"]) for m, f in told[told["split"] == "test"].groupby("model")}
     for model in ("ridge", "random_forest"):
@@ -169,7 +243,10 @@ def test_new_rows_take_their_past_from_the_recorded_files(shop):
     assert exit_code(["predict", "--model", "bakery_h1_ridge@staging", "--path", "new.csv"]) == 3
     with pytest.raises(DataError, match="(?s)cannot be made.*sales.csv.*--path OLD --path NEW"):
         table_panel("built.yaml", "new.csv", to_fit=False)
-    assert exit_code(["predict", "--model", "bakery_h1_ridge@staging", "--path", "moved.csv", "--path", "new.csv", "--output", "along.csv"]) == 0
+    assert (
+        exit_code(["predict", "--model", "bakery_h1_ridge@staging", "--path", "moved.csv", "--path", "new.csv", "--output", "along.csv"])
+        == 0
+    )
     pd.testing.assert_frame_equal(pd.read_csv("alone.csv"), pd.read_csv("along.csv"))
 
 
@@ -195,10 +272,18 @@ def test_audit_poisons_the_file_and_sees_plants(shop):
 
 
 def test_everything_wrong_is_said_at_once(shop):
-    (shop / "t.yaml").write_text(BUILT.replace("last: [1]", "lst: [1], sd: [1]").replace("weekday}", "weakday}").replace("[weekday]", "[wekday]").replace("label_kind", "label_knd"))
+    (shop / "t.yaml").write_text(
+        BUILT.replace("last: [1]", "lst: [1], sd: [1]")
+        .replace("weekday}", "weakday}")
+        .replace("[weekday]", "[wekday]")
+        .replace("label_kind", "label_knd")
+    )
     with pytest.raises(ConfigError) as said:
         table_config("t.yaml")
-    assert all(w in str(said.value) for w in ("did you mean 'last'", "did you mean 'weekday'", "'wekday'", "did you mean 'label_kind'", "t.yaml:4", "t.yaml:11"))
+    assert all(
+        w in str(said.value)
+        for w in ("did you mean 'last'", "did you mean 'weekday'", "'wekday'", "did you mean 'label_kind'", "t.yaml:4", "t.yaml:11")
+    )
     assert exit_code(["config", "check", "t.yaml"]) == 2
 
 
@@ -206,14 +291,23 @@ def test_what_is_open_about_times_is_told(shop, caplog):
     bakery(shop, 60)
     (shop / "t.yaml").write_text(BUILT.replace("label_lag: 14h\n", "").replace("history:\n", "history:\n  usual: {last: [1]}\n"))
     table_panel("t.yaml")
-    assert "the history of loaves has the outcome of every earlier row" in caplog.text and "usual is no feature, and counts as known" in caplog.text
+    assert (
+        "the history of loaves has the outcome of every earlier row" in caplog.text
+        and "usual is no feature, and counts as known" in caplog.text
+    )
 
 
 def test_holidays_are_an_extra(shop, monkeypatch):
     bakery(shop, 60)
     (shop / "t.yaml").write_text(BUILT.replace("[weekday]", "[weekday, holidays: DE-BY]"))
     real = builtins.__import__
-    monkeypatch.setattr(builtins, "__import__", lambda name, *a, **k: (_ for _ in ()).throw(ImportError("No module named 'holidays'")) if name == "holidays" else real(name, *a, **k))
+    monkeypatch.setattr(
+        builtins,
+        "__import__",
+        lambda name, *a, **k: (
+            (_ for _ in ()).throw(ImportError("No module named 'holidays'")) if name == "holidays" else real(name, *a, **k)
+        ),
+    )
     with pytest.raises(MissingExtra, match="lineupiq\\[holidays\\]"):
         table_panel("t.yaml")
     monkeypatch.undo()
@@ -235,7 +329,9 @@ def test_new_rows_to_score_are_those_of_the_whole_file(shop, description):
     (shop / "plain.yaml").write_text(PLAIN)
     late = sales["morning"] >= sales["morning"].max() - pd.Timedelta("30D")
     sales[late].to_csv("new.csv", index=False), sales.to_csv("whole.csv", index=False), sales[~late].to_csv("sales.csv", index=False)
-    alone, whole, both = (load_panel(description, to_fit=False, path=files) for files in (["new.csv"], ["whole.csv"], ["sales.csv", "new.csv"]))
+    alone, whole, both = (
+        load_panel(description, to_fit=False, path=files) for files in (["new.csv"], ["whole.csv"], ["sales.csv", "new.csv"])
+    )
     pd.testing.assert_frame_equal(alone.frame, both.frame, check_exact=True)
     pd.testing.assert_frame_equal(whole.frame, both.frame, check_exact=True)
     assert len(alone) == len(sales)
@@ -260,6 +356,13 @@ def test_means_of_games_are_those_of_the_engine():
     "Where nothing is missing, the means of players and teams and these histories are the same numbers."
     from lineupiq.data.history_words import History, Statistic
     from lineupiq.data.nfl import past_means
-    rows = random_rows(300, seed=3, lag="4h").sort_values(["time", "symbol"], ignore_index=True).assign(label=lambda t: t["label"].fillna(100.0), label_end=lambda t: t["time"] + pd.Timedelta("4h"))
-    made = history_columns(rows, [History("label", (Statistic("mean", 3, None, "3"), Statistic("mean", 5, None, "5"), Statistic("ewma", 6.0, None, "6")))])
+
+    rows = (
+        random_rows(300, seed=3, lag="4h")
+        .sort_values(["time", "symbol"], ignore_index=True)
+        .assign(label=lambda t: t["label"].fillna(100.0), label_end=lambda t: t["time"] + pd.Timedelta("4h"))
+    )
+    made = history_columns(
+        rows, [History("label", (Statistic("mean", 3, None, "3"), Statistic("mean", 5, None, "5"), Statistic("ewma", 6.0, None, "6")))]
+    )
     assert np.allclose(past_means(rows, "symbol", ["label"], (3, 5), 6.0), made, rtol=1e-12, atol=0, equal_nan=True)

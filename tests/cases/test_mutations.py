@@ -1,4 +1,5 @@
 """Mutated inputs: loading and labelling end in a panel or in a refusal, and what can be told is told."""
+
 import logging
 import os
 import shutil
@@ -32,6 +33,7 @@ def right(clean, tmp_path_factory):
 
 class Words(logging.Handler):
     "What was said at the level of a warning."
+
     def __init__(self):
         super().__init__(logging.WARNING)
         self.said = []
@@ -101,7 +103,9 @@ def test_mutations_through_the_command(clean, tmp_path, cli):
         folder = tmp_path / str(seed)
         folder.mkdir()
         x.write(folder)
-        about = {"bars": ["bars", "--path", folder, "--horizon", 5], "nfl": ["nfl-games", "--path", folder]}.get(x.kind, [folder / "table.yaml"])
+        about = {"bars": ["bars", "--path", folder, "--horizon", 5], "nfl": ["nfl-games", "--path", folder]}.get(
+            x.kind, [folder / "table.yaml"]
+        )
         said = cli("train", "--data", *about, "--model", "ridge" if x.kind in ("table", "history") else "logistic", output=folder / "out")
         seen[said.code] += 1
         if said.code not in (0, 2, 3, 4, 7, 10) or "Traceback" in said.err:

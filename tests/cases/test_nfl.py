@@ -1,4 +1,5 @@
 """NFL tables as people have them: each kind of file in several forms, through the function, and some through the command."""
+
 import logging
 
 import numpy as np
@@ -25,6 +26,7 @@ def played():
 @pytest.fixture
 def folder(tmp_path, played):
     "Write the tables as CSV files into a folder of that name, some of them changed; None leaves one out."
+
     def write(name: str = "nfl", sep: str = ",", encoding: str = "utf-8", **changes):
         place = tmp_path / name
         place.mkdir(exist_ok=True)
@@ -58,17 +60,26 @@ def as_text(column):
 
 # --- one key, one row ---
 
+
 def playoffs(table, column, weeks=(7, 8), restart=True, word="POST"):
     "The last weeks as play-offs, counted from 1 again or not."
     late = table["week"].isin(weeks)
-    return table.assign(**{column: np.where(late, word, "REG"), "week": table["week"].where(~late | (not restart), table["week"] - min(weeks) + 1)})
+    return table.assign(
+        **{column: np.where(late, word, "REG"), "week": table["week"].where(~late | (not restart), table["week"] - min(weeks) + 1)}
+    )
 
 
 @pytest.mark.parametrize("word", ["POST", "Postseason", "play-offs", "WC"])
 def test_weeks_that_begin_again_are_counted_on(folder, played, caplog, word):
     pair = []
     for restart in (False, True):
-        pair.append(folder(str(restart), schedules=playoffs(played["schedules"], "game_type", restart=restart, word=word), player_stats=playoffs(played["player_stats"], "season_type", restart=restart)))
+        pair.append(
+            folder(
+                str(restart),
+                schedules=playoffs(played["schedules"], "game_type", restart=restart, word=word),
+                player_stats=playoffs(played["player_stats"], "season_type", restart=restart),
+            )
+        )
     with caplog.at_level(logging.WARNING, "lineupiq"):
         pd.testing.assert_frame_equal(receivers(pair[0]), receivers(pair[1]))
     assert "weeks that begin at 1 again" in caplog.text
@@ -78,7 +89,11 @@ def test_weeks_that_begin_again_are_counted_on(folder, played, caplog, word):
 def test_weeks_that_meet_are_refused(folder, played):
     "Without a word on which is which, or where they overlap otherwise."
     stats = playoffs(played["player_stats"], "season_type")
-    refused(folder(schedules=playoffs(played["schedules"], "game_type"), player_stats=stats.drop(columns="season_type")), "one key and say different things", "season_type")
+    refused(
+        folder(schedules=playoffs(played["schedules"], "game_type"), player_stats=stats.drop(columns="season_type")),
+        "one key and say different things",
+        "season_type",
+    )
     refused(folder(schedules=playoffs(played["schedules"], "game_type").drop(columns="game_type")), "one week")
     late = played["schedules"].assign(game_type=np.where(played["schedules"]["week"] == 6, "POST", "REG"))
     refused(folder(schedules=late), "regular season and to the play-offs")
@@ -86,12 +101,27 @@ def test_weeks_that_meet_are_refused(folder, played):
 
 def roster(played, **columns):
     players = played["players"]
-    return pd.DataFrame({"season": 2017, "team": "BUF", "position": players["position"], "status": "ACT", "full_name": players["name"], "birth_date": players["birthdate"], "gsis_id": players["gsis_id"], **columns})
+    return pd.DataFrame(
+        {
+            "season": 2017,
+            "team": "BUF",
+            "position": players["position"],
+            "status": "ACT",
+            "full_name": players["name"],
+            "birth_date": players["birthdate"],
+            "gsis_id": players["gsis_id"],
+            **columns,
+        }
+    )
 
 
 def test_a_roster_is_no_table_of_players(folder, played, caplog):
     right = load_nfl_tables(folder("right"))["players"]
-    forms = [roster(played), roster(played, depth_chart_position="WR").drop(columns="season"), roster(played, draft_number=9, entry_year=2010)]
+    forms = [
+        roster(played),
+        roster(played, depth_chart_position="WR").drop(columns="season"),
+        roster(played, draft_number=9, entry_year=2010),
+    ]
     for number, form in enumerate(forms):
         with caplog.at_level(logging.WARNING, "lineupiq"):
             pd.testing.assert_frame_equal(right, load_nfl_tables(folder(str(number), roster_2017=form))["players"])
@@ -105,7 +135,9 @@ def test_a_roster_by_week_is_a_table(folder, played, caplog):
     pd.testing.assert_frame_equal(right, tables["players"])
     assert len(tables["rosters"]) == len(played["players"]) and set(tables["rosters"]["status"]) == {"ACT"}
     with caplog.at_level(logging.WARNING, "lineupiq"):
-        assert not len(load_nfl_tables(folder("year", roster_2017=roster(played, week=np.arange(len(played["players"])) % 8 + 1)))["rosters"])
+        assert not len(
+            load_nfl_tables(folder("year", roster_2017=roster(played, week=np.arange(len(played["players"])) % 8 + 1)))["rosters"]
+        )
     assert "a roster of a season" in caplog.text
 
 
@@ -135,7 +167,9 @@ def test_the_older_copy_gives_no_dates_or_prices_either(folder, played):
     now = games.assign(**{c: games[c].mask((games["season"] == 2017) & (games["week"] > 5)) for c in scores})
     old = games.assign(spread_line=1.5, **{c: games[c].mask(games["season"] == 2017) for c in scores})
     tables = load_nfl_tables(folder(schedules=now, zz_old=old))["schedules"]
-    assert (tables["spread_line"].to_numpy() == load_nfl_tables(folder("right", schedules=now))["schedules"]["spread_line"].to_numpy()).all()
+    assert (
+        tables["spread_line"].to_numpy() == load_nfl_tables(folder("right", schedules=now))["schedules"]["spread_line"].to_numpy()
+    ).all()
 
 
 def test_rows_that_are_there_twice(folder, played, caplog):
@@ -148,10 +182,14 @@ def test_rows_that_are_there_twice(folder, played, caplog):
     assert "1 row(s) that are there twice differ" in caplog.text and str(stats["player_id"][0]) in caplog.text
     assert (tables["player_stats"]["receiving_yards"] == 77).any()
     refused(folder("clash", player_stats=pd.concat([stats, stats[:50].assign(receiving_yards=77)])), "one key and say different things")
-    refused(folder("scores", schedules=pd.concat([played["schedules"], played["schedules"][:1].assign(home_score=99)])), "one key and say different things")
+    refused(
+        folder("scores", schedules=pd.concat([played["schedules"], played["schedules"][:1].assign(home_score=99)])),
+        "one key and say different things",
+    )
 
 
 # --- text that does not fit ---
+
 
 @pytest.mark.parametrize("sep,encoding", [(";", "utf-8"), ("\t", "utf-8"), ("|", "utf-8-sig"), (",", "utf-16")])
 def test_files_in_other_forms(folder, sep, encoding):
@@ -172,13 +210,26 @@ def test_headers_with_capitals(folder, played):
     pd.testing.assert_frame_equal(games_of(folder("right")), games_of(folder(schedules=games)))
 
 
-@pytest.mark.parametrize("table,column,value,words", [
-    ("schedules", "week", "WildCard", ["games.csv", "'week'", "'WildCard'"]), ("schedules", "week", "Week 1", ["'week'", "'Week 1'"]), ("schedules", "season", "2015-16", ["'season'"]),
-    ("schedules", "home_score", "20 (OT)", ["'home_score'"]), ("schedules", "home_score", -3, ["'home_score'", "cannot be right"]), ("schedules", "gameday", "Sunday", ["'gameday'", "'Sunday'"]),
-    ("schedules", "home_moneyline", 1.91, ["American"]), ("schedules", "spread_line", "KC -3", ["'spread_line'"]),
-    ("player_stats", "carries", "-", ["player_stats.csv", "'carries'", "'-'"]), ("player_stats", "week", "", ["'week'", "missing"]), ("player_stats", "attempts", "1O", ["'attempts'", "'1O'"]),
-    ("player_stats", "receiving_yards", "inf", ["'receiving_yards'"]), ("player_stats", "targets", -4, ["'targets'"]),
-    ("players", "birthdate", "unknown", ["players.csv", "'birthdate'"]), ("players", "draft_year", "UDFA", ["'draft_year'"])])
+@pytest.mark.parametrize(
+    "table,column,value,words",
+    [
+        ("schedules", "week", "WildCard", ["games.csv", "'week'", "'WildCard'"]),
+        ("schedules", "week", "Week 1", ["'week'", "'Week 1'"]),
+        ("schedules", "season", "2015-16", ["'season'"]),
+        ("schedules", "home_score", "20 (OT)", ["'home_score'"]),
+        ("schedules", "home_score", -3, ["'home_score'", "cannot be right"]),
+        ("schedules", "gameday", "Sunday", ["'gameday'", "'Sunday'"]),
+        ("schedules", "home_moneyline", 1.91, ["American"]),
+        ("schedules", "spread_line", "KC -3", ["'spread_line'"]),
+        ("player_stats", "carries", "-", ["player_stats.csv", "'carries'", "'-'"]),
+        ("player_stats", "week", "", ["'week'", "missing"]),
+        ("player_stats", "attempts", "1O", ["'attempts'", "'1O'"]),
+        ("player_stats", "receiving_yards", "inf", ["'receiving_yards'"]),
+        ("player_stats", "targets", -4, ["'targets'"]),
+        ("players", "birthdate", "unknown", ["players.csv", "'birthdate'"]),
+        ("players", "draft_year", "UDFA", ["'draft_year'"]),
+    ],
+)
 def test_a_value_that_does_not_fit_is_named(folder, played, table, column, value, words):
     frame = played[table].astype({column: object})
     frame.loc[frame.index[:3], column] = value
@@ -189,18 +240,45 @@ def test_a_value_that_does_not_fit_is_named(folder, played, table, column, value
 @pytest.mark.parametrize("column", ["fantasy_points_ppr", "receiving_epa", "own_grade"])
 def test_decimal_commas_are_named(folder, played, form, column):
     stats = played["player_stats"]
-    refused(folder(sep=";", player_stats=stats.assign(**{column: (stats["receiving_yards"] / 7).map(form)})), f"'{column}'", "a point for the comma")
+    refused(
+        folder(sep=";", player_stats=stats.assign(**{column: (stats["receiving_yards"] / 7).map(form)})),
+        f"'{column}'",
+        "a point for the comma",
+    )
 
 
 def test_all_problems_at_once(folder, played):
-    said = refused(folder(schedules=played["schedules"].assign(week="one", roof="Tent"), player_stats=played["player_stats"].assign(carries="-"), players=played["players"].assign(birthdate="x")), "4 columns")
+    said = refused(
+        folder(
+            schedules=played["schedules"].assign(week="one", roof="Tent"),
+            player_stats=played["player_stats"].assign(carries="-"),
+            players=played["players"].assign(birthdate="x"),
+        ),
+        "4 columns",
+    )
     assert all(word in said for word in ("'one'", "'Tent'", "'-'", "'x'", "games.csv", "player_stats.csv", "players.csv"))
 
 
 def test_refusals_of_the_command_are_three(folder, played, cli):
-    changes = [{"schedules": played["schedules"].assign(week="WildCard")}, {"player_stats": played["player_stats"].assign(carries="-")}, {"player_stats": played["player_stats"].assign(fantasy_points_ppr="0,6")}]
+    changes = [
+        {"schedules": played["schedules"].assign(week="WildCard")},
+        {"player_stats": played["player_stats"].assign(carries="-")},
+        {"player_stats": played["player_stats"].assign(fantasy_points_ppr="0,6")},
+    ]
     for number, change in enumerate(changes):
-        answer = cli("train", "--data", "nfl-players", "--position", "WR", "--target", "receiving_yards", "--path", folder(str(number), **change), "--model", "ridge")
+        answer = cli(
+            "train",
+            "--data",
+            "nfl-players",
+            "--position",
+            "WR",
+            "--target",
+            "receiving_yards",
+            "--path",
+            folder(str(number), **change),
+            "--model",
+            "ridge",
+        )
         assert answer.code == 3 and answer.error["type"] == "DataError", answer.err
 
 
@@ -236,29 +314,56 @@ def test_a_spread_of_nothing(folder, played, word):
 def test_even_odds_and_other_minus_signs(folder, played):
     games = played["schedules"]
     even = as_text(games["home_moneyline"]).where(games.index % 9 > 0, "EVEN").str.replace("-", "\u2212")
-    read = load_nfl_tables(folder(schedules=games.assign(home_moneyline=even, spread_line=as_text(games["spread_line"]).str.replace("-", "\u2212"))))["schedules"]
+    read = load_nfl_tables(
+        folder(schedules=games.assign(home_moneyline=even, spread_line=as_text(games["spread_line"]).str.replace("-", "\u2212")))
+    )["schedules"]
     right = load_nfl_tables(folder("right"))["schedules"]
-    assert (read["home_moneyline"] == right["home_moneyline"].where(right["game_id"].isin(games["game_id"][games.index % 9 > 0]), 100)).all()
+    assert (
+        read["home_moneyline"] == right["home_moneyline"].where(right["game_id"].isin(games["game_id"][games.index % 9 > 0]), 100)
+    ).all()
     assert (read["spread_line"] == right["spread_line"]).all()
 
 
 def reports(played):
     "Every other receiver is questionable, the day before the game."
     rows = played["player_stats"][played["player_stats"]["position"] == "WR"][::2]
-    day = rows.merge(played["schedules"][["season", "week", "home_team", "away_team", "gameday"]], how="left", left_on=["season", "week", "recent_team"], right_on=["season", "week", "home_team"])["gameday"]
+    day = rows.merge(
+        played["schedules"][["season", "week", "home_team", "away_team", "gameday"]],
+        how="left",
+        left_on=["season", "week", "recent_team"],
+        right_on=["season", "week", "home_team"],
+    )["gameday"]
     stamp = pd.to_datetime(day, utc=True).fillna(pd.Timestamp("2015-01-01", tz="UTC")) - pd.Timedelta("30h")
-    return pd.DataFrame({"gsis_id": rows["player_id"].to_numpy(), "season": rows["season"].to_numpy(), "week": rows["week"].to_numpy(), "report_status": "Questionable", "stamp": stamp.to_numpy()})
+    return pd.DataFrame(
+        {
+            "gsis_id": rows["player_id"].to_numpy(),
+            "season": rows["season"].to_numpy(),
+            "week": rows["week"].to_numpy(),
+            "report_status": "Questionable",
+            "stamp": stamp.to_numpy(),
+        }
+    )
 
 
 def stamped(frame, *forms):
     "Stamps in one form after the other."
-    times = pd.DatetimeIndex(frame["stamp"]).tz_localize("UTC") if pd.DatetimeIndex(frame["stamp"]).tz is None else pd.DatetimeIndex(frame["stamp"])
+    times = (
+        pd.DatetimeIndex(frame["stamp"]).tz_localize("UTC")
+        if pd.DatetimeIndex(frame["stamp"]).tz is None
+        else pd.DatetimeIndex(frame["stamp"])
+    )
     text = [forms[k % len(forms)](t) for k, t in enumerate(times)]
     return frame.drop(columns="stamp").assign(date_modified=text)
 
 
 def test_stamps_of_several_forms_are_the_same_instants(folder, played):
-    forms = [lambda t: t.strftime("%Y-%m-%dT%H:%M:%SZ"), str, lambda t: t.isoformat(), lambda t: t.tz_convert("America/New_York").isoformat(), lambda t: t.strftime("%Y-%m-%d %H:%M:%S.000+00:00")]
+    forms = [
+        lambda t: t.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        str,
+        lambda t: t.isoformat(),
+        lambda t: t.tz_convert("America/New_York").isoformat(),
+        lambda t: t.strftime("%Y-%m-%d %H:%M:%S.000+00:00"),
+    ]
     right = receivers(folder("right", injuries=stamped(reports(played), forms[0])))
     assert 0.3 < (right["injury_report"] == 2).mean() < 0.7
     for number, form in enumerate(forms[1:]):
@@ -286,7 +391,9 @@ def test_births_with_the_day_first(folder, played):
     iso = folder("iso", players=played["players"].assign(birthdate=days.dt.strftime("%Y-%m-%d")))
     right = load_nfl_tables(iso)["players"]["birth_date"]
     for number, form in enumerate(("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y%m%d", "%b %d, %Y", "%Y-%m-%dT00:00:00Z")):
-        read = load_nfl_tables(folder(str(number), players=played["players"].assign(birthdate=days.dt.strftime(form))))["players"]["birth_date"]
+        read = load_nfl_tables(folder(str(number), players=played["players"].assign(birthdate=days.dt.strftime(form))))["players"][
+            "birth_date"
+        ]
         pd.testing.assert_series_equal(right, read)
     early = days.map(lambda d: d.replace(day=1 + d.day % 12)).dt.strftime("%d/%m/%Y")
     refused(folder("unclear", players=played["players"].assign(birthdate=early)), "'birthdate'", "cannot be told apart")
@@ -296,26 +403,47 @@ def test_days_of_games(folder, played):
     games = played["schedules"]
     right = load_nfl_tables(folder("right"))["schedules"]["kickoff"]
     for number, form in enumerate(("%d/%m/%Y", "%m/%d/%Y", "%Y%m%d", "%Y-%m-%d 00:00:00")):
-        read = load_nfl_tables(folder(str(number), schedules=games.assign(gameday=pd.to_datetime(games["gameday"]).dt.strftime(form))))["schedules"]["kickoff"]
+        read = load_nfl_tables(folder(str(number), schedules=games.assign(gameday=pd.to_datetime(games["gameday"]).dt.strftime(form))))[
+            "schedules"
+        ]["kickoff"]
         pd.testing.assert_series_equal(right, read)
 
 
 # --- words ---
 
+
 def test_words_in_other_spellings(folder, played):
     games = played["schedules"]
     right = team_games(load_nfl_tables(folder("right"))["schedules"])
     flag = games["location"] == "Neutral"
-    forms = [games.assign(location=games["location"].str.lower(), roof=games["roof"].str.title()), games.assign(location=games["location"].str.upper() + " ", roof=games["roof"].map({"dome": "Indoors", "outdoors": "Open-Air"})),
-             games.drop(columns="location").assign(neutral_site=flag), games.drop(columns="location").assign(neutral=flag.astype(int)), games.assign(location=games["location"].where(flag)),
-             games.drop(columns="location").assign(neutral=flag.map({True: "Yes", False: "no"})), games.assign(game_type="Regular Season"), games.rename(columns={"game_type": "season_type"}).assign(season_type="reg")]
+    forms = [
+        games.assign(location=games["location"].str.lower(), roof=games["roof"].str.title()),
+        games.assign(location=games["location"].str.upper() + " ", roof=games["roof"].map({"dome": "Indoors", "outdoors": "Open-Air"})),
+        games.drop(columns="location").assign(neutral_site=flag),
+        games.drop(columns="location").assign(neutral=flag.astype(int)),
+        games.assign(location=games["location"].where(flag)),
+        games.drop(columns="location").assign(neutral=flag.map({True: "Yes", False: "no"})),
+        games.assign(game_type="Regular Season"),
+        games.rename(columns={"game_type": "season_type"}).assign(season_type="reg"),
+    ]
     for number, form in enumerate(forms):
         pd.testing.assert_frame_equal(right, team_games(load_nfl_tables(folder(str(number), schedules=form))["schedules"]))
 
 
-@pytest.mark.parametrize("table,column,word,near", [
-    ("schedules", "location", "Nuetral", "Neutral"), ("schedules", "roof", "Doom", "dome"), ("schedules", "game_type", "Regullar", "Regular"), ("schedules", "game_type", "Week", ""), ("schedules", "roof", "?", ""),
-    ("player_stats", "season_type", "Rgular", ""), ("player_stats", "position", "QBX", "QB"), ("players", "position", "Wide Reciever", "WR"), ("schedules", "game_type", "", "missing")])
+@pytest.mark.parametrize(
+    "table,column,word,near",
+    [
+        ("schedules", "location", "Nuetral", "Neutral"),
+        ("schedules", "roof", "Doom", "dome"),
+        ("schedules", "game_type", "Regullar", "Regular"),
+        ("schedules", "game_type", "Week", ""),
+        ("schedules", "roof", "?", ""),
+        ("player_stats", "season_type", "Rgular", ""),
+        ("player_stats", "position", "QBX", "QB"),
+        ("players", "position", "Wide Reciever", "WR"),
+        ("schedules", "game_type", "", "missing"),
+    ],
+)
 def test_an_unknown_word_is_an_error(folder, played, table, column, word, near):
     frame = played[table].astype({column: object})
     frame.loc[frame.index[:5], column] = word
@@ -332,12 +460,15 @@ def test_backs_are_running_backs(folder, played):
 def test_words_of_injury_reports(folder, played):
     right = receivers(folder("right", injuries=stamped(reports(played), str)))
     for number, word in enumerate(("questionable", "Q", " QUESTIONABLE")):
-        pd.testing.assert_frame_equal(right, receivers(folder(str(number), injuries=stamped(reports(played), str).assign(report_status=word))))
+        pd.testing.assert_frame_equal(
+            right, receivers(folder(str(number), injuries=stamped(reports(played), str).assign(report_status=word)))
+        )
     refused(folder("bad", injuries=stamped(reports(played), str).assign(report_status="Questionnable")), "did you mean 'Questionable'")
     assert (receivers(folder("out", injuries=stamped(reports(played), str).assign(report_status="IR")))["injury_report"].max()) == 4
 
 
 # --- rows that are no outcome ---
+
 
 def show(games, word="PRE"):
     "Games in August, by the teams of the first two weeks."
@@ -368,14 +499,18 @@ def test_games_that_were_not_played(folder, played, caplog):
         with caplog.at_level(logging.WARNING, "lineupiq"):
             pd.testing.assert_frame_equal(right[0], games_of(place))
             pd.testing.assert_frame_equal(right[1], receivers(place))
-        pd.testing.assert_frame_equal(unrested, games_of(folder(f"{number}r", schedules=pd.concat([rest, row.drop(columns=["home_rest", "away_rest"])]))))
+        pd.testing.assert_frame_equal(
+            unrested, games_of(folder(f"{number}r", schedules=pd.concat([rest, row.drop(columns=["home_rest", "away_rest"])])))
+        )
     assert "have no score and are left out" in caplog.text and "postponed or cancelled" in caplog.text
 
 
 def test_placeholders_are_no_scores(folder, played, caplog):
     "0-0 in a week of the past, in the games to come, and in one cancelled game."
     games, scores = played["schedules"], ["home_score", "away_score", "result", "total"]
-    for number, rows in enumerate(((games["season"] == 2016) & (games["week"] == 4), (games["season"] == 2017) & (games["week"] >= 6), games.index == 40)):
+    for number, rows in enumerate(
+        ((games["season"] == 2016) & (games["week"] == 4), (games["season"] == 2017) & (games["week"] >= 6), games.index == 40)
+    ):
         blank, zero = (games.assign(**{c: games[c].mask(rows, value) for c in scores}) for value in (np.nan, 0.0))
         panels = []
         for name, form in (("blank", blank), ("zero", zero)):
@@ -402,10 +537,19 @@ def test_games_to_come_are_of_this_season(folder, played):
 
 # --- scales and signs ---
 
+
 def snaps(played, scale=1.0):
     stats = played["player_stats"]
     share = np.where(stats["position"] == "QB", 1.0, 0.5 + 0.4 * (np.arange(len(stats)) % 7) / 7)
-    return pd.DataFrame({"pfr_player_id": stats["player_id"], "season": stats["season"], "week": stats["week"], "team": stats["recent_team"], "offense_pct": (share * scale).round(4)})
+    return pd.DataFrame(
+        {
+            "pfr_player_id": stats["player_id"],
+            "season": stats["season"],
+            "week": stats["week"],
+            "team": stats["recent_team"],
+            "offense_pct": (share * scale).round(4),
+        }
+    )
 
 
 def test_shares_in_either_scale(folder, played, caplog):
@@ -415,7 +559,11 @@ def test_shares_in_either_scale(folder, played, caplog):
     with caplog.at_level(logging.WARNING, "lineupiq"):
         np.testing.assert_allclose(right["snap_share_mean3"], receivers(folder("a", snap_counts=percent))["snap_share_mean3"], atol=1e-4)
     assert f"{len(percent)} value(s) are per cents" in caplog.text
-    np.testing.assert_allclose(right["snap_share_mean3"], receivers(folder("b", snap_counts=percent.assign(offense_pct=as_text(percent["offense_pct"]) + "%")))["snap_share_mean3"], atol=1e-4)
+    np.testing.assert_allclose(
+        right["snap_share_mean3"],
+        receivers(folder("b", snap_counts=percent.assign(offense_pct=as_text(percent["offense_pct"]) + "%")))["snap_share_mean3"],
+        atol=1e-4,
+    )
     by_file = folder("c", snap_counts=percent[percent["season"] < 2017], more_snaps=snaps(played)[snaps(played)["season"] == 2017])
     np.testing.assert_allclose(right["snap_share_mean3"], receivers(by_file)["snap_share_mean3"], atol=1e-4)
 
@@ -423,7 +571,13 @@ def test_shares_in_either_scale(folder, played, caplog):
 def test_a_change_of_scale_is_refused(folder, played):
     season = played["player_stats"]["season"]
     constant = snaps(played).assign(offense_pct=np.where(season == 2015, 85.0, 0.85))
-    for number, share in enumerate((constant["offense_pct"], snaps(played)["offense_pct"] * np.where(season == 2016, 100, 1), snaps(played)["offense_pct"] * np.where(np.arange(len(season)) % 50 == 0, 100, 1))):
+    for number, share in enumerate(
+        (
+            constant["offense_pct"],
+            snaps(played)["offense_pct"] * np.where(season == 2016, 100, 1),
+            snaps(played)["offense_pct"] * np.where(np.arange(len(season)) % 50 == 0, 100, 1),
+        )
+    ):
         refused(folder(str(number), snap_counts=snaps(played).assign(offense_pct=share)), "'offense_pct'", "shares above 1")
     refused(folder("large", snap_counts=snaps(played, 1000)), "'offense_pct'", "cannot be one")
     refused(folder("negative", snap_counts=snaps(played, -1)), "'offense_pct'", "cannot be one")
@@ -434,7 +588,11 @@ def test_the_sign_of_the_spread_is_told(folder, played, caplog):
     with caplog.at_level(logging.WARNING, "lineupiq"):
         load_nfl_tables(folder("right"))
     assert "spread_line" not in caplog.text
-    forms = {"the moneylines in 3 season(s)": -games["spread_line"], "moneylines in 1 season(s) (2016)": games["spread_line"] * np.where(games["season"] == 2016, -1, 1), "the moneylines in 3": -games["spread_line"].abs()}
+    forms = {
+        "the moneylines in 3 season(s)": -games["spread_line"],
+        "moneylines in 1 season(s) (2016)": games["spread_line"] * np.where(games["season"] == 2016, -1, 1),
+        "the moneylines in 3": -games["spread_line"].abs(),
+    }
     for words, spread in forms.items():
         caplog.clear()
         with caplog.at_level(logging.WARNING, "lineupiq"):
@@ -442,24 +600,44 @@ def test_the_sign_of_the_spread_is_told(folder, played, caplog):
         assert "contradicts" in caplog.text and words in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING, "lineupiq"):
-        load_nfl_tables(folder("results", schedules=games.assign(spread_line=-20 * np.sign(games["result"])).drop(columns=["home_moneyline", "away_moneyline"])))
+        load_nfl_tables(
+            folder(
+                "results",
+                schedules=games.assign(spread_line=-20 * np.sign(games["result"])).drop(columns=["home_moneyline", "away_moneyline"]),
+            )
+        )
     assert "the results in 3 season(s)" in caplog.text
 
 
 def test_a_folder_trains_as_it_is(folder, played, cli):
     "The command on a folder with delimiters, words and placeholders of several kinds."
     games = clocks(played["schedules"], "%I:%M %p").assign(roof=played["schedules"]["roof"].str.upper(), status="Final")
-    answer = cli("train", "--data", "nfl-games", "--path", folder(sep=";", schedules=pd.concat([show(games), games]), roster_2017=roster(played)), "--model", "logistic", "--no-publish", "--no-mlflow")
+    answer = cli(
+        "train",
+        "--data",
+        "nfl-games",
+        "--path",
+        folder(sep=";", schedules=pd.concat([show(games), games]), roster_2017=roster(played)),
+        "--model",
+        "logistic",
+        "--no-publish",
+        "--no-mlflow",
+    )
     assert answer.code == 0, answer.err
 
 
 # --- who a team is ---
 
+
 def named(form):
     "Codes as full names, with the code before the nickname, or as nicknames."
     from lineupiq.data.nfl_teams import FRANCHISES
+
     parts = {code: [w.split(",") for w in text.split(" | ")] for code, text in FRANCHISES.items()}
-    return {code: {"full": f"{cities[-1]} {nicks[0]}", "code": f"{code} {nicks[0]}", "nick": nicks[-1].upper()}[form] for code, (nicks, cities) in parts.items()}
+    return {
+        code: {"full": f"{cities[-1]} {nicks[0]}", "code": f"{code} {nicks[0]}", "nick": nicks[-1].upper()}[form]
+        for code, (nicks, cities) in parts.items()
+    }
 
 
 @pytest.mark.parametrize("form", ["full", "code", "nick"])
@@ -468,7 +646,17 @@ def test_names_of_teams_are_their_codes(folder, played, form):
     names = named(form)
     games, stats = played["schedules"], played["player_stats"]
     column = "recent_team" if "recent_team" in stats else "team"
-    plain, other = folder("plain"), folder("named", schedules=games.assign(home_team=games["home_team"].map(names), away_team=games["away_team"].map(names).where(games.index % 2 == 0, games["away_team"])), player_stats=stats.assign(**{column: stats[column].map(names)}))
+    plain, other = (
+        folder("plain"),
+        folder(
+            "named",
+            schedules=games.assign(
+                home_team=games["home_team"].map(names),
+                away_team=games["away_team"].map(names).where(games.index % 2 == 0, games["away_team"]),
+            ),
+            player_stats=stats.assign(**{column: stats[column].map(names)}),
+        ),
+    )
     pd.testing.assert_frame_equal(games_of(plain), games_of(other))
     pd.testing.assert_frame_equal(receivers(plain), receivers(other))
 
@@ -483,15 +671,21 @@ def test_a_league_of_ones_own_keeps_its_names(folder, played):
     own = {code: f"Club {k}" for k, code in enumerate(sorted(set(played["schedules"]["home_team"])))}
     games, stats = played["schedules"], played["player_stats"]
     column = "recent_team" if "recent_team" in stats else "team"
-    place = folder(schedules=games.assign(home_team=games["home_team"].map(own), away_team=games["away_team"].map(own)), player_stats=stats.assign(**{column: stats[column].map(own)}))
+    place = folder(
+        schedules=games.assign(home_team=games["home_team"].map(own), away_team=games["away_team"].map(own)),
+        player_stats=stats.assign(**{column: stats[column].map(own)}),
+    )
     assert set(games_of(place)["home_team"]) == set(own.values())
 
 
 # --- times that cannot be ---
 
+
 def test_games_are_played_in_their_season(folder, played):
     games = played["schedules"]
-    refused(folder("a", schedules=games.assign(gameday=games["gameday"].where(games.index != 5, "1850-01-01"))), "not played in their season")
+    refused(
+        folder("a", schedules=games.assign(gameday=games["gameday"].where(games.index != 5, "1850-01-01"))), "not played in their season"
+    )
     refused(folder("b", schedules=games.assign(season=games["season"] + 2)), "not played in their season")
 
 

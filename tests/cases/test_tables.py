@@ -1,4 +1,5 @@
 """Own tables as people have them: headers, codes, times, and several files of one table."""
+
 import logging
 
 import numpy as np
@@ -9,14 +10,29 @@ import yaml
 from lineupiq.base import DataError
 from lineupiq.data.tables import table_panel
 
-DESCRIPTION = {"path": "t.csv", "task": "regression", "time": "day", "symbol": "shop", "label": "sold", "label_lag": "14h", "features": ["price"]}
+DESCRIPTION = {
+    "path": "t.csv",
+    "task": "regression",
+    "time": "day",
+    "symbol": "shop",
+    "label": "sold",
+    "label_lag": "14h",
+    "features": ["price"],
+}
 
 
 @pytest.fixture
 def rows():
     "Sixty days of two shops."
     days = pd.date_range("2024-01-10", periods=60).repeat(2)
-    return pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "shop": ["001", "002"] * 60, "price": np.random.default_rng(0).normal(2, 1, 120), "sold": np.arange(120.0)})
+    return pd.DataFrame(
+        {
+            "day": days.strftime("%Y-%m-%d"),
+            "shop": ["001", "002"] * 60,
+            "price": np.random.default_rng(0).normal(2, 1, 120),
+            "sold": np.arange(120.0),
+        }
+    )
 
 
 def described(folder, **changes):
@@ -44,7 +60,13 @@ def test_codes_stay_codes(tmp_path, rows, caplog):
 def test_times_of_a_table(tmp_path, rows):
     when = pd.to_datetime(rows["day"])
     want = table_panel_of(tmp_path, rows).times
-    for stamps in (when.dt.strftime("%d/%m/%Y"), when.dt.strftime("%m/%d/%Y"), when.dt.strftime("%Y%m%d").astype(int), when.dt.strftime("%d-%b-%Y"), when.astype("int64") // 10**9 if when.dt.unit == "ns" else when.astype("datetime64[s]").astype("int64")):
+    for stamps in (
+        when.dt.strftime("%d/%m/%Y"),
+        when.dt.strftime("%m/%d/%Y"),
+        when.dt.strftime("%Y%m%d").astype(int),
+        when.dt.strftime("%d-%b-%Y"),
+        when.astype("int64") // 10**9 if when.dt.unit == "ns" else when.astype("datetime64[s]").astype("int64"),
+    ):
         assert (table_panel_of(tmp_path, rows.assign(day=stamps)).times == want).all()
     with pytest.raises(DataError, match="told apart"):
         table_panel_of(tmp_path, rows.assign(day=when.dt.strftime("%m/%d/%Y"))[46:66])  # the first days of February alone
@@ -85,13 +107,20 @@ def test_numbers_that_are_none(tmp_path, rows, value):
 
 # --- one scale ---
 
+
 def parts(tmp_path, *columns):
     "A table in several files whose column x has been written in another way in each."
     rng = np.random.default_rng(5)
     x = rng.random(30 * len(columns)).round(3)
     files = []
     for k, write in enumerate(columns):
-        own = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=len(x))[30 * k:30 * k + 30].astype(str), "x": [write(v) for v in x[30 * k:30 * k + 30]], "y": rng.normal(size=30).round(3)})
+        own = pd.DataFrame(
+            {
+                "day": pd.date_range("2024-01-01", periods=len(x))[30 * k : 30 * k + 30].astype(str),
+                "x": [write(v) for v in x[30 * k : 30 * k + 30]],
+                "y": rng.normal(size=30).round(3),
+            }
+        )
         own.to_csv(tmp_path / f"{k}.csv", index=False)
         files.append(tmp_path / f"{k}.csv")
     return x, table_panel({"task": "regression", "time": "day", "label": "y", "label_lag": "1h", "features": ["x"]}, files)
@@ -106,8 +135,16 @@ def test_per_cents_are_shares(tmp_path, forms):
     assert np.allclose(panel.frame["x"], x, atol=1e-9)
 
 
-@pytest.mark.parametrize("forms, words", [([float, lambda v: 100 * v], "two scales"), ([lambda v: 100 * v, float], "two scales"), ([PER, lambda v: 100 * v], "larger numbers without one"), ([lambda v: PER(v) if v > .3 else v], "with and without a percent sign"),
-                                          ([float, lambda v: round(100 * v)], "two scales")])
+@pytest.mark.parametrize(
+    "forms, words",
+    [
+        ([float, lambda v: 100 * v], "two scales"),
+        ([lambda v: 100 * v, float], "two scales"),
+        ([PER, lambda v: 100 * v], "larger numbers without one"),
+        ([lambda v: PER(v) if v > 0.3 else v], "with and without a percent sign"),
+        ([float, lambda v: round(100 * v)], "two scales"),
+    ],
+)
 def test_two_scales_are_refused(tmp_path, forms, words):
     with pytest.raises(DataError, match=words) as said:
         parts(tmp_path, *forms)

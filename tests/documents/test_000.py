@@ -2,6 +2,7 @@
 
 Imports that differ: none of the names, only the package's folder (`packages/backend/src/lineupiq` is `lineupiq`).
 """
+
 import importlib.metadata
 import inspect
 import re
@@ -33,20 +34,30 @@ def data():
 
 # ---- Task 1: dependencies
 
+
 def test_all_libraries_are_importable():
     code = "import xgboost, optuna, shap, joblib, matplotlib; print('OK')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300).stdout.strip() == "OK"
 
 
-@pytest.mark.parametrize("name, least", [("xgboost", (2, 1)), ("optuna", (3, 6)), ("shap", (0, 45)), ("joblib", (1, 3)), ("matplotlib", (3, 8))])
+@pytest.mark.parametrize(
+    "name, least", [("xgboost", (2, 1)), ("optuna", (3, 6)), ("shap", (0, 45)), ("joblib", (1, 3)), ("matplotlib", (3, 8))]
+)
 def test_versions(name, least):
     assert tuple(int(p) for p in re.findall(r"\d+", importlib.metadata.version(name))[:2]) >= least
 
 
 # ---- Task 2: the training module
 
-@pytest.mark.parametrize("line", ["from lineupiq.models import train_model, tune_hyperparameters", "from lineupiq.models import save_model, load_model, list_models",
-                                  "from lineupiq.models import create_study, train_model, tune_hyperparameters"])
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from lineupiq.models import train_model, tune_hyperparameters",
+        "from lineupiq.models import save_model, load_model, list_models",
+        "from lineupiq.models import create_study, train_model, tune_hyperparameters",
+    ],
+)
 def test_the_documents_import_lines(line):
     exec(line, {})
     assert {n.strip() for n in line.split("import ")[1].split(",")} <= set(lineupiq.models.__all__)
@@ -60,8 +71,15 @@ def test_ranges_are_exactly_those_of_the_document():
     study = create_study()
     get_xgb_params(study.ask())
     assert study.trials[0].distributions == {
-        "max_depth": IntDistribution(3, 9), "learning_rate": FloatDistribution(0.01, 0.3, log=True), "n_estimators": IntDistribution(100, 500), "min_child_weight": IntDistribution(1, 20),
-        "subsample": FloatDistribution(0.6, 1.0), "colsample_bytree": FloatDistribution(0.6, 1.0), "reg_alpha": FloatDistribution(1e-8, 10.0, log=True), "reg_lambda": FloatDistribution(1e-8, 10.0, log=True)}
+        "max_depth": IntDistribution(3, 9),
+        "learning_rate": FloatDistribution(0.01, 0.3, log=True),
+        "n_estimators": IntDistribution(100, 500),
+        "min_child_weight": IntDistribution(1, 20),
+        "subsample": FloatDistribution(0.6, 1.0),
+        "colsample_bytree": FloatDistribution(0.6, 1.0),
+        "reg_alpha": FloatDistribution(1e-8, 10.0, log=True),
+        "reg_lambda": FloatDistribution(1e-8, 10.0, log=True),
+    }
 
 
 def test_signatures():
@@ -77,8 +95,11 @@ def test_signatures():
 def test_scoring_is_that_of_the_document(data):
     import xgboost as xgb
     from sklearn.model_selection import TimeSeriesSplit, cross_val_score
+
     X, y = data
-    own = cross_val_score(xgb.XGBRegressor(**QUICK, random_state=42), X, y, cv=TimeSeriesSplit(n_splits=3), scoring="neg_root_mean_squared_error")
+    own = cross_val_score(
+        xgb.XGBRegressor(**QUICK, random_state=42), X, y, cv=TimeSeriesSplit(n_splits=3), scoring="neg_root_mean_squared_error"
+    )
     np.testing.assert_array_equal(train_model(X, y, QUICK, n_splits=3)[1], own)
 
 
@@ -88,6 +109,7 @@ def test_the_study_minimises_the_error_and_not_its_negative(data):
 
 
 # ---- Task 3: the persistence module
+
 
 def test_models_dir_is_made_when_it_is_missing(data, tmp_path, monkeypatch):
     monkeypatch.setattr(persistence, "MODELS_DIR", tmp_path / "models")
@@ -109,12 +131,23 @@ def test_the_artifact_is_a_joblib_file_with_model_metadata_and_feature_names(dat
 
 # ---- Task 4: its six tests, under their names
 
+
 def test_get_xgb_params_returns_valid_dict():
-    assert set(get_xgb_params(create_study().ask())) == {"max_depth", "learning_rate", "n_estimators", "min_child_weight", "subsample", "colsample_bytree", "reg_alpha", "reg_lambda"}
+    assert set(get_xgb_params(create_study().ask())) == {
+        "max_depth",
+        "learning_rate",
+        "n_estimators",
+        "min_child_weight",
+        "subsample",
+        "colsample_bytree",
+        "reg_alpha",
+        "reg_lambda",
+    }
 
 
 def test_train_model_returns_model_and_scores(data):
     import xgboost as xgb
+
     model, scores = train_model(*data, QUICK)
     assert isinstance(model, xgb.XGBRegressor) and len(scores) == 5 and np.isfinite(scores).all()
 
@@ -144,5 +177,11 @@ def test_list_models_finds_saved(data, tmp_path):
 
 def test_the_documents_test_file_has_its_six_tests():
     text = (Path(__file__).parents[1] / "test_model_training.py").read_text(encoding="utf-8")
-    assert {"test_get_xgb_params_returns_valid_dict", "test_train_model_returns_model_and_scores", "test_train_model_uses_timeseries_split", "test_tune_hyperparameters_returns_best_params",
-            "test_save_and_load_model_roundtrip", "test_list_models_finds_saved"} <= set(re.findall(r"^def (test_\w+)", text, re.M))
+    assert {
+        "test_get_xgb_params_returns_valid_dict",
+        "test_train_model_returns_model_and_scores",
+        "test_train_model_uses_timeseries_split",
+        "test_tune_hyperparameters_returns_best_params",
+        "test_save_and_load_model_roundtrip",
+        "test_list_models_finds_saved",
+    } <= set(re.findall(r"^def (test_\w+)", text, re.M))

@@ -3,6 +3,7 @@
 Imports that differ: `from src.models import …` is `from lineupiq.models import …`; `scripts/train_model.py` is `lineupiq train`. Where a command names no data, the bars that a test made are given with --data and --path.
 Models are stored in their library's own format in a folder, not in a pickle: `models/xgboost_MES_h20/model/model.ubj` stands for `models/xgboost_MES_h20.pkl`.
 """
+
 import inspect
 import json
 from dataclasses import fields, replace
@@ -13,10 +14,33 @@ import pytest
 
 from lineupiq.base import ConfigError
 from lineupiq.core.config import model_params, read_yaml
-from lineupiq.models import BaseModel, ModelRegistry, ModelTrainer, PredictionOutput, TimeSeriesDataContainer, Trainer, TrainingMetrics, register
+from lineupiq.models import (
+    BaseModel,
+    ModelRegistry,
+    ModelTrainer,
+    PredictionOutput,
+    TimeSeriesDataContainer,
+    Trainer,
+    TrainingMetrics,
+    register,
+)
 from lineupiq.training.request import training_config
 
-THIRTEEN = ("xgboost", "lightgbm", "catboost", "lstm", "gru", "tcn", "transformer", "random_forest", "logistic", "svm", "voting", "stacking", "blending")
+THIRTEEN = (
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "lstm",
+    "gru",
+    "tcn",
+    "transformer",
+    "random_forest",
+    "logistic",
+    "svm",
+    "voting",
+    "stacking",
+    "blending",
+)
 EIGHT = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "best_epoch", "total_epochs", "early_stopped", "training_time")
 SMALL = {"hidden_size": 4, "num_layers": 1, "max_epochs": 2, "batch_size": 128, "n_jobs": 1}  # a net that a test can wait for
 
@@ -55,15 +79,20 @@ def container() -> TimeSeriesDataContainer:
         feature_names=feature_names,
         symbol="MES",
         horizon=20,
-        seq_len=30  # For sequence models
+        seq_len=30,  # For sequence models
     )
     return container
 
 
 # ---- Architecture: one interface
 
+
 def test_base_model_is_the_documents_interface():
-    wanted = {"fit": ["self", "X_train", "y_train", "X_val", "y_val", "sample_weights", "config"], "predict": ["self", "X"], "save": ["self", "path"]}
+    wanted = {
+        "fit": ["self", "X_train", "y_train", "X_val", "y_val", "sample_weights", "config"],
+        "predict": ["self", "X"],
+        "save": ["self", "path"],
+    }
     for name, parameters in wanted.items():
         known = inspect.signature(getattr(BaseModel, name)).parameters
         assert [p for p in known if p in parameters] == parameters and getattr(getattr(BaseModel, name), "__isabstractmethod__", False)
@@ -80,14 +109,17 @@ def test_all_13_models_implement_this_interface(name):
 
 def test_training_metrics_and_prediction_output_have_the_documents_fields():
     assert set(EIGHT) <= {f.name for f in fields(TrainingMetrics)}
-    out = PredictionOutput(predictions=np.array([1, -1]), probabilities=np.array([[.1, .2, .7], [.6, .3, .1]]))
-    np.testing.assert_allclose(out.confidence, [.7, .6])
+    out = PredictionOutput(predictions=np.array([1, -1]), probabilities=np.array([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]]))
+    np.testing.assert_allclose(out.confidence, [0.7, 0.6])
 
 
 # ---- Task 6.1: the registry
 
+
 def test_registry_usage(container, tmp_path):
-    with pytest.raises(ValueError, match="registered already"):  # the document's own example: the name is this library's, and nobody takes it away
+    # the document's own example: the name is this library's, and nobody takes it away
+    with pytest.raises(ValueError, match="registered already"):
+
         @register(name="xgboost", family="boosting")
         class XGBoostModel(BaseModel):
             # Implementation
@@ -100,16 +132,24 @@ def test_registry_usage(container, tmp_path):
     @register(name="document_002", family="boosting")
     class Document002(ModelRegistry.get_model("logistic")):
         "Under a name of its own it is found everywhere."
+
     try:
-        assert ModelRegistry.get_model("document_002") is Document002 and "boosting:document_002" in ModelRegistry.list_all() and ModelRegistry.get_family("document_002") == "boosting"
-        assert ModelRegistry.get_metadata("document_002")["class"] == "Document002" and "document_002" in {m["name"] for m in ModelRegistry.list_models("boosting")}
-        assert isinstance(ModelRegistry.create("document_002", {"C": .1}, 5, ["a"]), Document002)
+        assert (
+            ModelRegistry.get_model("document_002") is Document002
+            and "boosting:document_002" in ModelRegistry.list_all()
+            and ModelRegistry.get_family("document_002") == "boosting"
+        )
+        assert ModelRegistry.get_metadata("document_002")["class"] == "Document002" and "document_002" in {
+            m["name"] for m in ModelRegistry.list_models("boosting")
+        }
+        assert isinstance(ModelRegistry.create("document_002", {"C": 0.1}, 5, ["a"]), Document002)
         with pytest.raises(ConfigError, match="registered already"):
             ModelRegistry.register("document_002", "boosting")(ModelRegistry.get_model("svm"))
-        model, _ = ModelTrainer(output_dir=tmp_path).train_model("document_002", container, {"C": .1})
+        model, _ = ModelTrainer(output_dir=tmp_path).train_model("document_002", container, {"C": 0.1})
         assert isinstance(model, Document002)
     finally:
         from lineupiq.registry import REGISTRY
+
         REGISTRY._entries.pop("boosting:document_002")
 
 
@@ -121,10 +161,15 @@ def test_unknown_model_is_a_value_error():
 def test_a_registry_of_ones_own_knows_nothing_of_the_others():
     own = ModelRegistry()
     own.register(name="xgboost", family="boosting")(type("Own", (ModelRegistry.get_model("logistic"),), {}))
-    assert own.list_all() == ["boosting:xgboost"] and own.get_model("xgboost").__name__ == "Own" and ModelRegistry.get_model("xgboost").__name__ == "XGBoostModel"
+    assert (
+        own.list_all() == ["boosting:xgboost"]
+        and own.get_model("xgboost").__name__ == "Own"
+        and ModelRegistry.get_model("xgboost").__name__ == "XGBoostModel"
+    )
 
 
 # ---- Task 6.2: the trainer
+
 
 def test_train_model_has_the_documents_signature():
     assert list(inspect.signature(ModelTrainer.train_model).parameters)[:5] == ["self", "model_name", "container", "config", "seq_len"]
@@ -138,7 +183,9 @@ def test_its_nine_steps_by_name(container, tmp_path):
     family = ModelRegistry.get_family(model_name)
     box = self.prepare_data(family, container, None)
     model = model_class(**config)
-    metrics = model.fit(X_train=box.X_train, y_train=box.y_train, X_val=box.X_val, y_val=box.y_val, sample_weights=box.w_train, config={"n_estimators": 10})
+    metrics = model.fit(
+        X_train=box.X_train, y_train=box.y_train, X_val=box.X_val, y_val=box.y_val, sample_weights=box.w_train, config={"n_estimators": 10}
+    )
     test_metrics = self.evaluate(model, box.X_test, box.y_test)
     assert all(metrics[k] is not None for k in EIGHT) and np.array(test_metrics["confusion_matrix"]).shape == (3, 3)
     with pytest.raises(RuntimeError, match="nothing was trained"):
@@ -146,8 +193,12 @@ def test_its_nine_steps_by_name(container, tmp_path):
 
 
 def test_an_error_says_a_line_and_not_the_container(container, tmp_path):
-    for call in (lambda t: t.train_model("xgbost", container, None, None), lambda t: t.train_model("xgboost", container.X_train, None, None), lambda t: t.train_model("xgboost", container, None, "thirty"),
-                 lambda t: t.train_model("xgboost", container, {"max_dept": 3})):
+    for call in (
+        lambda t: t.train_model("xgbost", container, None, None),
+        lambda t: t.train_model("xgboost", container.X_train, None, None),
+        lambda t: t.train_model("xgboost", container, None, "thirty"),
+        lambda t: t.train_model("xgboost", container, {"max_dept": 3}),
+    ):
         with pytest.raises((ValueError, TypeError)) as told:
             call(ModelTrainer(output_dir=tmp_path))
         assert len(str(told.value)) < 1500 and "array(" not in str(told.value) and "TimeSeriesDataContainer(" not in str(told.value)
@@ -155,11 +206,14 @@ def test_an_error_says_a_line_and_not_the_container(container, tmp_path):
 
 # ---- Tasks 6.3 to 6.5: the models
 
+
 @pytest.mark.parametrize("name", ["xgboost", "lightgbm", "catboost", "random_forest", "logistic", "svm"])
 def test_accuracies_are_numbers_for_every_classifier(name):
     X, y = rows()
     cls = ModelRegistry.get_model(name)
-    model = cls(**{k: v for k, v in {"num_boost_round": 20, "n_estimators": 20, "n_jobs": 1}.items() if k in cls.Config.__dataclass_fields__})
+    model = cls(
+        **{k: v for k, v in {"num_boost_round": 20, "n_estimators": 20, "n_jobs": 1}.items() if k in cls.Config.__dataclass_fields__}
+    )
     metrics = model.fit(X[:200], y[:200], X[200:260], y[200:260], sample_weights=np.ones(200))
     assert metrics.train_accuracy == pytest.approx((model.predict(X[:200]).predictions == y[:200]).mean())
     assert metrics.val_accuracy == pytest.approx((model.predict(X[200:260]).predictions == y[200:260]).mean())
@@ -168,8 +222,12 @@ def test_accuracies_are_numbers_for_every_classifier(name):
 
 def test_xgboost_stops_early_and_keeps_the_best_round():
     X, y = rows()
-    metrics = ModelRegistry.get_model("xgboost")(num_boost_round=1000, early_stopping_rounds=50, learning_rate=.3, n_jobs=1).fit(X[:200], y[:200], X[200:260], y[200:260])
-    assert metrics.early_stopped and metrics.total_epochs == metrics.best_epoch + 51 and metrics.val_loss == min(metrics.history["val_loss"])
+    metrics = ModelRegistry.get_model("xgboost")(num_boost_round=1000, early_stopping_rounds=50, learning_rate=0.3, n_jobs=1).fit(
+        X[:200], y[:200], X[200:260], y[200:260]
+    )
+    assert (
+        metrics.early_stopped and metrics.total_epochs == metrics.best_epoch + 51 and metrics.val_loss == min(metrics.history["val_loss"])
+    )
 
 
 @pytest.mark.parametrize("name", ["xgboost", "lstm", "random_forest"])
@@ -177,7 +235,9 @@ def test_sample_weights_reach_the_loss_row_by_row(name):
     """A weight is a row's, not a class's: rows of weight 0 are as if they were not there."""
     X, y = rows()
     cls = ModelRegistry.get_model(name)
-    given = {k: v for k, v in (SMALL | {"num_boost_round": 10, "n_estimators": 10, "epochs": 2}).items() if k in cls.Config.__dataclass_fields__}
+    given = {
+        k: v for k, v in (SMALL | {"num_boost_round": 10, "n_estimators": 10, "epochs": 2}).items() if k in cls.Config.__dataclass_fields__
+    }
     w = np.r_[np.zeros(50), np.ones(150)]
     some, less = cls(**given), cls(**given)
     some.fit(X[:200], y[:200], sample_weights=w)
@@ -189,9 +249,13 @@ def test_sample_weights_reach_the_loss_row_by_row(name):
 def test_neural_models_take_windows_and_keep_the_best_weights(name):
     X, y = windows(120)
     cls = ModelRegistry.get_model(name)
-    model = cls(**{k: v for k, v in SMALL.items() if k in cls.Config.__dataclass_fields__}, lr=.01, patience=20)
+    model = cls(**{k: v for k, v in SMALL.items() if k in cls.Config.__dataclass_fields__}, lr=0.01, patience=20)
     metrics = model.fit(X[:80], y[:80], X[80:100], y[80:100], sample_weights=np.ones(80))
-    assert model.config.learning_rate == .01 and metrics.val_loss == pytest.approx(min(metrics.history["val_loss"]), rel=1e-6) and 0 <= metrics.val_accuracy <= 1
+    assert (
+        model.config.learning_rate == 0.01
+        and metrics.val_loss == pytest.approx(min(metrics.history["val_loss"]), rel=1e-6)
+        and 0 <= metrics.val_accuracy <= 1
+    )
     assert model.predict(X[100:]).probabilities.shape == (20, 3)
 
 
@@ -202,7 +266,9 @@ def test_random_forest_is_the_same_with_any_number_of_threads():
     for threads in (1, 2, 3, 8):
         model = ModelRegistry.get_model("random_forest")(n_estimators=60, n_jobs=threads)
         metrics = model.fit(X[:600], y[:600], X[600:700], y[600:700])
-        told.append((model.predict(X).probabilities, metrics.train_loss, metrics.val_loss, model.get_feature_importance()["importance"].to_numpy()))
+        told.append(
+            (model.predict(X).probabilities, metrics.train_loss, metrics.val_loss, model.get_feature_importance()["importance"].to_numpy())
+        )
     for other in told[1:]:
         for a, b in zip(told[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -210,7 +276,7 @@ def test_random_forest_is_the_same_with_any_number_of_threads():
 
 # ---- Task 6.6: configurations
 
-XGBOOST_YAML = '''# config/models/xgboost.yaml
+XGBOOST_YAML = """# config/models/xgboost.yaml
 model_params:
   objective: "multi:softprob"
   num_class: 3
@@ -224,8 +290,8 @@ training:
   num_boost_round: 1000
   early_stopping_rounds: 50
   verbose_eval: 100
-'''
-LSTM_YAML = '''# config/models/lstm.yaml
+"""
+LSTM_YAML = """# config/models/lstm.yaml
 model_params:
   hidden_size: 128
   num_layers: 2
@@ -237,8 +303,8 @@ training:
   lr: 0.001
   patience: 20
   seq_len: 30
-'''
-TRAINING_YAML = '''training:
+"""
+TRAINING_YAML = """training:
   default_horizons: [5, 10, 15, 20]
   default_symbols: ["MES", "MGC"]
 
@@ -263,9 +329,9 @@ TRAINING_YAML = '''training:
   gpu:
     auto_detect: true
     prefer_gpu: true
-'''
+"""
 # the sections that document 004 gives a model's file, which one reader takes as well
-MODEL_YAML = '''model:
+MODEL_YAML = """model:
   name: "xgboost"
   family: "boosting"
 
@@ -286,12 +352,12 @@ dataset:
   sequence_length: 1  # No windowing for XGBoost (use current bar features only)
   exclude_neutrals: false
   include_symbols: null  # All symbols
-'''
-DEFAULT_YAML = '''training:
+"""
+DEFAULT_YAML = """training:
   early_stopping: true
   patience: 10
   random_seed: 42
-'''
+"""
 
 
 @pytest.mark.parametrize("name, text", [("xgboost", XGBOOST_YAML), ("lstm", LSTM_YAML), ("xgboost", MODEL_YAML), ("lstm", DEFAULT_YAML)])
@@ -312,21 +378,30 @@ def test_the_documents_files_are_accepted_by_the_command(cli, tmp_path):
 def test_training_yaml_is_the_documents(tmp_path):
     (tmp_path / "training.yaml").write_text(TRAINING_YAML)
     found = training_config(tmp_path / "training.yaml")
-    assert found["default_horizons"] == [5, 10, 15, 20] and found["neural"]["default_seq_lens"] == {"lstm": 30, "gru": 30, "tcn": 60, "transformer": 60}
+    assert found["default_horizons"] == [5, 10, 15, 20] and found["neural"]["default_seq_lens"] == {
+        "lstm": 30,
+        "gru": 30,
+        "tcn": 60,
+        "transformer": 60,
+    }
     assert found == training_config()  # what ships
 
 
 def test_trainer_honours_a_files_dataset(container, tmp_path):
-    (tmp_path / "gru.yaml").write_text("model: {name: gru}\nhyperparameters: {hidden_size: 4, num_layers: 1}\ntraining: {lr: 0.01, max_epochs: 1, batch_size: 128}\ndataset: {sequence_length: 5, exclude_neutrals: true}\n")
+    (tmp_path / "gru.yaml").write_text(
+        "model: {name: gru}\nhyperparameters: {hidden_size: 4, num_layers: 1}\ntraining: {lr: 0.01, max_epochs: 1, batch_size: "
+        "128}\ndataset: {sequence_length: 5, exclude_neutrals: true}\n"
+    )
     trainer = Trainer("gru", tmp_path / "gru.yaml", container, output_dir=tmp_path / "runs")
     trainer.run_full_pipeline()
-    assert trainer.model.length == 5 and trainer.model.codec.classes.tolist() == [-1, 1] and trainer.model.config.learning_rate == .01
+    assert trainer.model.length == 5 and trainer.model.codec.classes.tolist() == [-1, 1] and trainer.model.config.learning_rate == 0.01
     with pytest.raises(ConfigError, match="is for split files"):
         (tmp_path / "memmap.yaml").write_text("hyperparameters: {C: 0.1}\ndataset: {use_memmap: true}\n")
         Trainer("logistic", tmp_path / "memmap.yaml", container, output_dir=tmp_path / "runs")
 
 
 # ---- Testing requirements
+
 
 def test_xgboost_fit_predict():
     """Test XGBoost training and prediction."""
@@ -368,23 +443,50 @@ def test_end_to_end_training(container, tmp_path):
     report = json.loads((run / "reports" / "xgboost_report.json").read_text())
     assert (report["model_name"], report["symbol"], report["horizon"]) == ("xgboost", "MES", 20)
     assert tuple(report["training_metrics"]) == EIGHT and None not in report["training_metrics"].values()
-    assert report["training_metrics"]["best_epoch"] == metrics.best_epoch and report["training_metrics"]["val_accuracy"] == pytest.approx((model.predict(container.X_val).predictions == container.y_val).mean())
+    assert report["training_metrics"]["best_epoch"] == metrics.best_epoch and report["training_metrics"]["val_accuracy"] == pytest.approx(
+        (model.predict(container.X_val).predictions == container.y_val).mean()
+    )
     scores = report["test_metrics"]
     assert {"accuracy", "precision", "recall", "f1", "confusion_matrix"} <= set(scores) and np.array(scores["confusion_matrix"]).sum() == 60
     assert scores["accuracy"] == pytest.approx((model.predict(container.X_test).predictions == container.y_test).mean())
-    assert set(report["feature_importance"]) == set(container.feature_names) and sum(report["feature_importance"].values()) == pytest.approx(1)
+    assert set(report["feature_importance"]) == set(container.feature_names) and sum(
+        report["feature_importance"].values()
+    ) == pytest.approx(1)
     assert (run / "feature_names.txt").read_text().split() == container.feature_names and (run / "config.yaml").is_file()
-    assert trainer.save_report("xgboost", metrics, trainer.evaluate(model, container.X_test, container.y_test), saved) == run / "reports" / "xgboost_report.json"
+    assert (
+        trainer.save_report("xgboost", metrics, trainer.evaluate(model, container.X_test, container.y_test), saved)
+        == run / "reports" / "xgboost_report.json"
+    )
 
 
 def test_the_trainers_scores_are_those_of_every_run(container, tmp_path):
     """The rules on the same rows, intervals, the look in the ledger, the alarm."""
     container = replace(container, horizon=1)  # labels over 20 rows leave too few blocks for an interval in 60 of them
-    first, second = (Trainer("random_forest", {"n_estimators": 10, "n_jobs": 1}, container, output_dir=tmp_path / "runs").run_full_pipeline()["evaluation"] for _ in range(2))
+    first, second = (
+        Trainer("random_forest", {"n_estimators": 10, "n_jobs": 1}, container, output_dir=tmp_path / "runs").run_full_pipeline()[
+            "evaluation"
+        ]
+        for _ in range(2)
+    )
     board = {r["model"]: r for r in first["leaderboard"]}
-    assert set(board) == {"random_forest", "prior", "last_value", "ewma"} and {r["n"] for r in board.values()} == {60} and board["random_forest"]["low"] < board["random_forest"]["high"]
+    assert (
+        set(board) == {"random_forest", "prior", "last_value", "ewma"}
+        and {r["n"] for r in board.values()} == {60}
+        and board["random_forest"]["low"] < board["random_forest"]["high"]
+    )
     assert first["looks"]["before"] == [] and "second look at this test window" in second["looks"]["sentence"]
-    leak = replace(container, **{f"X_{s}": np.column_stack([getattr(container, f"X_{s}")[:, :3], getattr(container, f"y_{s}") + np.random.default_rng(3).normal(0, .4, len(getattr(container, f"y_{s}")))]) for s in ("train", "val", "test")})
+    leak = replace(
+        container,
+        **{
+            f"X_{s}": np.column_stack(
+                [
+                    getattr(container, f"X_{s}")[:, :3],
+                    getattr(container, f"y_{s}") + np.random.default_rng(3).normal(0, 0.4, len(getattr(container, f"y_{s}"))),
+                ]
+            )
+            for s in ("train", "val", "test")
+        },
+    )
     with pytest.raises(ValueError, match="too good to be true: logistic"):
         Trainer("logistic", {"C": 1.0}, leak, output_dir=tmp_path / "leak").run_full_pipeline()
 
@@ -399,15 +501,19 @@ def test_seq_len_takes_the_newest_rows_of_each_window(tmp_path):
 
 # ---- Command line
 
+
 @pytest.fixture
 def mes(tmp_path) -> Path:
     from lineupiq.data.simulate import noise_bars
+
     noise_bars(n=1500, symbols=1, seed=4).assign(symbol="MES").to_parquet(tmp_path / "MES.parquet")
     return tmp_path / "MES.parquet"
 
 
 def test_command_lines(cli, mes, tmp_path):
-    (tmp_path / "lstm_custom.yaml").write_text("model_params: {hidden_size: 4, num_layers: 1}\ntraining: {max_epochs: 1, lr: 0.01, batch_size: 512}\n")
+    (tmp_path / "lstm_custom.yaml").write_text(
+        "model_params: {hidden_size: 4, num_layers: 1}\ntraining: {max_epochs: 1, lr: 0.01, batch_size: 512}\n"
+    )
     where = ["--data", "bars", "--path", mes]
     one = cli("train", "--model", "xgboost", "--horizon", "20", "--symbol", "MES", *where)
     assert one.code == 0, one.err
@@ -415,19 +521,36 @@ def test_command_lines(cli, mes, tmp_path):
     assert own.code == 0, own.err
     listed = cli("train", "--list-models")
     assert listed.code == 0 and {m["name"] for m in listed.value["models"]} >= set(THIRTEEN)
-    assert (Path(one.value["run_dir"]) / "models" / "xgboost_MES_h20" / "bundle.json").is_file() and (Path(one.value["run_dir"]) / "reports" / "xgboost_report.json").is_file()
+    assert (Path(one.value["run_dir"]) / "models" / "xgboost_MES_h20" / "bundle.json").is_file() and (
+        Path(one.value["run_dir"]) / "reports" / "xgboost_report.json"
+    ).is_file()
 
 
 def test_all_is_every_model_that_fits(tmp_path):
     from lineupiq.training.setup import choose_models
+
     names, _ = choose_models("all", "multiclass")
     assert set(THIRTEEN) <= set(names)
 
 
 # ---- Dependencies
 
-@pytest.mark.parametrize("name, least", [("xgboost", (1, 7)), ("lightgbm", (3, 3)), ("catboost", (1, 1)), ("torch", (2, 0)), ("scikit-learn", (1, 2)), ("numpy", (1, 24)), ("pyyaml", (6, 0)), ("joblib", (1, 2))])
+
+@pytest.mark.parametrize(
+    "name, least",
+    [
+        ("xgboost", (1, 7)),
+        ("lightgbm", (3, 3)),
+        ("catboost", (1, 1)),
+        ("torch", (2, 0)),
+        ("scikit-learn", (1, 2)),
+        ("numpy", (1, 24)),
+        ("pyyaml", (6, 0)),
+        ("joblib", (1, 2)),
+    ],
+)
 def test_versions(name, least):
     import importlib.metadata
     import re
+
     assert tuple(int(p) for p in re.findall(r"\d+", importlib.metadata.version(name))[:2]) >= least

@@ -1,4 +1,5 @@
 """The map of the source documents' requirements: every one is there, and every pointer leads somewhere."""
+
 import ast
 import importlib
 import re
@@ -61,6 +62,7 @@ def lost_name(dotted: str) -> str:
 def lost_command(line: str) -> str:
     "Why a command or one of its flags is not in the program."
     from lineupiq.cli import program
+
     first, *words = shlex.split(line)
     if first != "lineupiq":
         return f"{line}: not a command of this program"
@@ -78,7 +80,11 @@ def lost_import(change: str) -> str:
     "Why the new one of two import lines does not run."
     old, arrow, new = change.partition(" -> ")
     try:
-        assert arrow and isinstance(ast.parse(old).body[0], (ast.Import, ast.ImportFrom)) and isinstance(ast.parse(new).body[0], ast.ImportFrom)
+        assert (
+            arrow
+            and isinstance(ast.parse(old).body[0], (ast.Import, ast.ImportFrom))
+            and isinstance(ast.parse(new).body[0], ast.ImportFrom)
+        )
         exec(new, {})
     except (AssertionError, SyntaxError, ImportError) as err:
         return f"{change}: {err or 'not two import lines'}"
@@ -105,23 +111,44 @@ def test_the_page_is_that_of_the_map():
     assert make_requirements.PAGE.read_text(encoding="utf-8") == make_requirements.page(), "run `python tools/make_requirements.py`"
 
 
-@pytest.mark.parametrize("kind, pointer", [("pages", "99_nowhere.ipynb"), ("files", "nowhere.yaml"), ("tests", "tests/documents/test_map.py::test_nothing"), ("tests", "tests/test_nowhere.py::test_it"),
-                                           ("names", "lineupiq.base.NoModel"), ("names", "lineupiq.nowhere"), ("commands", "lineupiq trane"), ("commands", "lineupiq train --hoizon"), ("commands", "other train"),
-                                           ("imports", "from src.x import y -> from lineupiq.base import NoModel"), ("imports", "x -> y")])
+@pytest.mark.parametrize(
+    "kind, pointer",
+    [
+        ("pages", "99_nowhere.ipynb"),
+        ("files", "nowhere.yaml"),
+        ("tests", "tests/documents/test_map.py::test_nothing"),
+        ("tests", "tests/test_nowhere.py::test_it"),
+        ("names", "lineupiq.base.NoModel"),
+        ("names", "lineupiq.nowhere"),
+        ("commands", "lineupiq trane"),
+        ("commands", "lineupiq train --hoizon"),
+        ("commands", "other train"),
+        ("imports", "from src.x import y -> from lineupiq.base import NoModel"),
+        ("imports", "x -> y"),
+    ],
+)
 def test_a_pointer_that_leads_nowhere_is_seen(kind, pointer):
     assert LOST[kind](pointer)
 
 
 def test_numbered_tests_are_found():
     found = make_requirements.numbered_tests()
-    assert found["4-02"] == found["4-03"] == ["tests/documents/test_004.py::test_4_02_4_03_families_and_members"] and len([k for k in found if k.startswith("4-")]) > 35
+    assert (
+        found["4-02"] == found["4-03"] == ["tests/documents/test_004.py::test_4_02_4_03_families_and_members"]
+        and len([k for k in found if k.startswith("4-")]) > 35
+    )
     assert [k for k in found if k not in REQUIREMENTS] == []
 
 
 def test_documented_imports_are_those_that_the_tests_use():
     "What the map says of a document's import lines is what its test file imports."
     for path in sorted(Path(__file__).parent.glob("test_00?.py")):
-        used = {(node.module, alias.name) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom) for alias in node.names}
+        used = {
+            (node.module, alias.name)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
         for key, entry in REQUIREMENTS.items():
             for line in entry.get("imports", []) if key[0] == path.stem[-1] else []:
                 node = ast.parse(line.split(" -> ")[1]).body[0]

@@ -1,4 +1,5 @@
 """What must hold in a store after anything, looked at with as little of the library as possible."""
+
 import hashlib
 import json
 import os
@@ -72,7 +73,14 @@ def check(root: Path, name: str, before: dict[str, dict[str, str]], removable: s
         if left:
             wrong.append(f"I6 left over: {left}")
         state = {"production": None, "staging": None}
-        moves = {"promote": "production", "rollback": "production", "observed_production": "production", "stage": "staging", "unstage": "staging", "observed_staging": "staging"}
+        moves = {
+            "promote": "production",
+            "rollback": "production",
+            "observed_production": "production",
+            "stage": "staging",
+            "unstage": "staging",
+            "observed_staging": "staging",
+        }
         for r in told:
             if r.get("name") == name and r["op"] in moves:
                 state[moves[r["op"]]] = r.get("version")
@@ -90,22 +98,30 @@ def check(root: Path, name: str, before: dict[str, dict[str, str]], removable: s
 
 class Driver:
     "The process of `store_driver.py`."
+
     def __init__(self) -> None:
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen([sys.executable, "-P", str(HERE / "store_driver.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(HERE / "store_driver.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        )
 
     def run(self, tracer: list[str] | None = None, kill_after: float | None = None, **todo) -> tuple[int, str]:
-        "One operation, under strace where arguments for it are given, killed after some seconds where asked; (exit code, or minus the signal; what it said)."
+        """One operation, under strace where arguments for it are given, killed after some seconds where asked; (exit code, or minus the
+        signal; what it said)."""
         self.process.stdin.write(json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in todo.items()}) + "\n")
         self.process.stdin.flush()
         pid = json.loads(self.process.stdout.readline())["pid"]
         watching = None
         if tracer is not None:
-            watching = subprocess.Popen(["strace", "-f", "-q", "-p", str(pid), *tracer], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            watching = subprocess.Popen(
+                ["strace", "-f", "-q", "-p", str(pid), *tracer], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
             until = time.monotonic() + 10
             while "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text():
                 if time.monotonic() > until or watching.poll() is not None:
-                    raise RuntimeError(f"strace could not attach: {watching.stderr.read().decode()[:300] if watching.poll() is not None else 'no answer'}")
+                    raise RuntimeError(
+                        f"strace could not attach: {watching.stderr.read().decode()[:300] if watching.poll() is not None else 'no answer'}"
+                    )
                 time.sleep(0.002)
         self.process.stdin.write("go\n")
         self.process.stdin.flush()

@@ -1,7 +1,8 @@
 """A process that does one store operation at a time in a child of its own, stopped before it begins, so that a tracer can be put on it.
 
-    python store_driver.py      one JSON object a line on stdin: {"op": …, "root": …, …}; answers a line {"pid": …}, then {"code": …, "said": …}
+python store_driver.py      one JSON object a line on stdin: {"op": …, "root": …, …}; answers a line {"pid": …}, then {"code": …, "said": …}
 """
+
 import json
 import os
 import signal

@@ -1,4 +1,6 @@
-"""The store under attack: a journal that cannot be written, readers beside writers, forged and odd files, lines that were removed, signals between a change and its word."""
+"""The store under attack: a journal that cannot be written, readers beside writers, forged and odd files, lines that were removed, signals
+between a change and its word."""
+
 import json
 import os
 import random
@@ -43,6 +45,7 @@ def left_over(root: Path) -> list[str]:
 
 # --- the journal is certain before the link moves
 
+
 def test_a_reason_that_is_no_text(store):
     assert promote(store, NAME, "1.2.0", force=True, reason="Z\udcfcrich") == ("1.2.0", True)
     assert store.journal.read()[-1]["reason"] == "Z\udcfcrich" and store.linked(NAME) == "1.2.0"
@@ -51,7 +54,9 @@ def test_a_reason_that_is_no_text(store):
 
 def test_bump_with_a_path_that_is_no_text(store, tmp_path):
     version = publish(store, NAME, tmp_path / "source", {"data": {"source": {"path": ["d\udce4r/x.csv"]}}})
-    assert bump(store, NAME, "patch", version) == "1.3.1" and read_metadata(store, NAME, "1.3.1")["data"]["source"]["path"] == ["d\udce4r/x.csv"]
+    assert bump(store, NAME, "patch", version) == "1.3.1" and read_metadata(store, NAME, "1.3.1")["data"]["source"]["path"] == [
+        "d\udce4r/x.csv"
+    ]
 
 
 LIMITED = """
@@ -66,7 +71,9 @@ except LineupIQError as err: print(err); sys.exit(err.exit_code)
 def test_a_limit_on_the_size_of_files(store):
     before = store.journal.path.read_bytes()
     for room in (0, 40, 700):
-        done = subprocess.run([sys.executable, "-c", LIMITED, str(store.root), str(len(before) + room)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", LIMITED, str(store.root), str(len(before) + room)], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 7 and "journal.jsonl" in done.stdout, (done.stdout, done.stderr)
         assert store.linked(NAME) == "1.1.0" and store.journal.path.read_bytes() == before and not left_over(store.root)
     assert set(verify_table()["verdict"]) == {"ok"}
@@ -76,8 +83,19 @@ def test_a_limit_on_the_size_of_files(store):
 def test_a_journal_that_cannot_be_written(store, tmp_path, broken):
     path = store.journal.path
     path.rename(tmp_path / "kept")
-    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "link": lambda: path.symlink_to(tmp_path / "kept"), "device": lambda: path.symlink_to("/dev/null")}[broken]()
-    for call in (lambda: promote(store, NAME, "1.2.0", force=True, reason="x"), lambda: rollback(store, NAME), lambda: archive(store, NAME), lambda: prune(store, NAME), lambda: publish(store, NAME, tmp_path / "source", {})):
+    {
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "link": lambda: path.symlink_to(tmp_path / "kept"),
+        "device": lambda: path.symlink_to("/dev/null"),
+    }[broken]()
+    for call in (
+        lambda: promote(store, NAME, "1.2.0", force=True, reason="x"),
+        lambda: rollback(store, NAME),
+        lambda: archive(store, NAME),
+        lambda: prune(store, NAME),
+        lambda: publish(store, NAME, tmp_path / "source", {}),
+    ):
         with pytest.raises(UntrustedArtifact, match="journal.jsonl") as err:
             call()
         assert err.value.exit_code == 4
@@ -92,7 +110,9 @@ def test_what_fails_after_the_change_says_that_it_was_made(store):
     (store.root / "metadata.json").mkdir()
     with pytest.raises(EnvironmentFault, match="production of QB_yards is 1.2.0 now, but: cannot write") as err:
         promote(store, NAME, "1.2.0", force=True, reason="x")
-    assert err.value.exit_code == 7 and "need not be repeated" in err.value.fix and store.linked(NAME) == "1.2.0" and not left_over(store.root)
+    assert (
+        err.value.exit_code == 7 and "need not be repeated" in err.value.fix and store.linked(NAME) == "1.2.0" and not left_over(store.root)
+    )
     (store.root / "metadata.json").rmdir()
     assert promote(store, NAME, "1.2.0", force=True, reason="x") == ("1.2.0", False)
 
@@ -102,22 +122,40 @@ def test_what_the_disk_refuses_is_taken_back(store, monkeypatch):
     with pytest.raises(EnvironmentFault, match="cannot write"):
         promote(store, NAME, "1.2.0", force=True, reason="x")
     monkeypatch.undo()
-    assert store.linked(NAME) == "1.1.0" and store.state()[NAME] == {"production": "1.1.0", "staging": "1.2.0", "previous": "1.0.0"} and not left_over(store.root)
+    assert (
+        store.linked(NAME) == "1.1.0"
+        and store.state()[NAME] == {"production": "1.1.0", "staging": "1.2.0", "previous": "1.0.0"}
+        and not left_over(store.root)
+    )
     assert rollback(store, NAME) == ("1.0.0", True)
 
 
 # --- readers never cry wolf
 
-WRITERS = {"publish": lambda s, d: publish(s, NAME, d / "source", {}), "archive": lambda s, d: archive(s, NAME), "prune": lambda s, d: prune(s, NAME), "repair": lambda s, d: repair(s),
-           "validate": lambda s, d: record_verdict(s, NAME, "1.2.0", version_digest(s.folder(NAME, "1.2.0")), "REJECT"), "rollback": lambda s, d: rollback(s, NAME, "1.2.0"), "bump": lambda s, d: bump(s, NAME)}
+WRITERS = {
+    "publish": lambda s, d: publish(s, NAME, d / "source", {}),
+    "archive": lambda s, d: archive(s, NAME),
+    "prune": lambda s, d: prune(s, NAME),
+    "repair": lambda s, d: repair(s),
+    "validate": lambda s, d: record_verdict(s, NAME, "1.2.0", version_digest(s.folder(NAME, "1.2.0")), "REJECT"),
+    "rollback": lambda s, d: rollback(s, NAME, "1.2.0"),
+    "bump": lambda s, d: bump(s, NAME),
+}
 
 
 @pytest.mark.parametrize("writer", list(WRITERS))
 def test_a_kill_between_line_and_link_is_pending_and_not_damage(store, tmp_path, writer, monkeypatch, cli):
     monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(store.root))
-    store.journal.append("promote", {"name": NAME, "version": "1.2.0", "digest": version_digest(store.folder(NAME, "1.2.0")), "replaced": "1.1.0"}, ahead=True)
+    store.journal.append(
+        "promote",
+        {"name": NAME, "version": "1.2.0", "digest": version_digest(store.folder(NAME, "1.2.0")), "replaced": "1.1.0"},
+        ahead=True,
+    )
     found = verify_table().set_index("what")
-    assert found.loc[["journal", f"{NAME} production"], "verdict"].tolist() == ["pending"] * 2 and "recovery pending" in found.loc["journal", "detail"]
+    assert (
+        found.loc[["journal", f"{NAME} production"], "verdict"].tolist() == ["pending"] * 2
+        and "recovery pending" in found.loc["journal", "detail"]
+    )
     assert set(found["verdict"]) == {"ok", "pending"} and store.linked(NAME) == "1.1.0"
     answer = cli("verify")
     assert answer.code == 0 and "recovery pending" in answer.out
@@ -135,13 +173,14 @@ def test_a_link_that_somebody_moved_is_no_crash(store):
 
 
 def false_alarms(store: Store, source: Path, looks: int, pause: float = 0.0) -> int:
-    "How often a reader sees damage beside a process that publishes, promotes, rolls back, archives and prunes; without a pause between these, readers mostly wait for it."
+    """How often a reader sees damage beside a process that publishes, promotes, rolls back, archives and prunes; without a pause between
+    these, readers mostly wait for it."""
     script = f"""
 import sys, time; from pathlib import Path
 from lineupiq.store.layout import Store; from lineupiq.store import versions as v
 store, name = Store(Path({str(store.root)!r})), {NAME!r}
-while not Path({str(source / 'stop')!r}).exists():
-    new = v.publish(store, name, {str(source / 'made')!r}, {{}})
+while not Path({str(source / "stop")!r}).exists():
+    new = v.publish(store, name, {str(source / "made")!r}, {{}})
     for act in (lambda: v.promote(store, name, new, force=True, reason="x"), lambda: v.rollback(store, name), lambda: v.archive(store, name), lambda: v.prune(store, name, keep=2)):
         time.sleep({pause}); act()
 """
@@ -186,6 +225,7 @@ def test_readers_beside_writers(store, tmp_path, monkeypatch):
 
 # --- the manifest is what the journal says
 
+
 def forge(store: Store, version: str, change) -> None:
     "Change a version's metadata and seal it again."
     folder = store.folder(NAME, version)
@@ -197,13 +237,21 @@ def forge(store: Store, version: str, change) -> None:
 
 
 def test_a_forged_and_sealed_version_is_refused_by_every_reader(store):
-    forge(store, "1.2.0", lambda about: {**about, "metrics": {"metric": "mae", "skill": .99}})
-    for call in (lambda: verify_version(store, NAME, "1.2.0"), lambda: read_metadata(store, NAME, "1.2.0"), lambda: load_published(store, NAME, "1.2.0"), lambda: promote(store, NAME, "1.2.0", force=True, reason="x"),
-                 lambda: rollback(store, NAME, "1.2.0"), lambda: bump(store, NAME, version="1.2.0")):
+    forge(store, "1.2.0", lambda about: {**about, "metrics": {"metric": "mae", "skill": 0.99}})
+    for call in (
+        lambda: verify_version(store, NAME, "1.2.0"),
+        lambda: read_metadata(store, NAME, "1.2.0"),
+        lambda: load_published(store, NAME, "1.2.0"),
+        lambda: promote(store, NAME, "1.2.0", force=True, reason="x"),
+        lambda: rollback(store, NAME, "1.2.0"),
+        lambda: bump(store, NAME, version="1.2.0"),
+    ):
         with pytest.raises(IntegrityError, match="is not what was published") as err:
             call()
         assert err.value.exit_code == 4
-    assert verify_table().set_index("what").loc[f"{NAME} 1.2.0", "verdict"] == "damaged" and version_table()["where"].iloc[0].startswith("damaged")
+    assert verify_table().set_index("what").loc[f"{NAME} 1.2.0", "verdict"] == "damaged" and version_table()["where"].iloc[0].startswith(
+        "damaged"
+    )
     repair(store)
     assert verify_table().set_index("what").loc[f"{NAME} 1.2.0", "verdict"] == "damaged"  # a writer does not heal it
 
@@ -266,7 +314,10 @@ def test_lines_that_were_removed_are_told(store):
     store.journal.path.write_bytes(b"".join(lines[:-1]))
     row = verify_table().set_index("what").loc["journal"]
     assert row["verdict"] == "damaged" and f"{len(lines)} lines" in row["detail"]
-    with pytest.warns(UserWarning, match=f"lines {len(lines)} to {len(lines)} of the journal are lost"), pytest.raises(GateRejected, match="was not validated"):
+    with (
+        pytest.warns(UserWarning, match=f"lines {len(lines)} to {len(lines)} of the journal are lost"),
+        pytest.raises(GateRejected, match="was not validated"),
+    ):
         promote(store, NAME)  # the verdict that is left may not be the last one
     assert store.journal.read()[-1]["op"] == "lost_lines" and f"had {len(lines)}" in history_table().iloc[-1]["detail"]
     with warnings.catch_warnings():
@@ -293,7 +344,8 @@ def test_a_journal_that_is_gone_with_its_head_is_told_for_good(store, cli, how):
     store.journal.path.unlink() if how == "both removed" else store.journal.path.write_bytes(b"")
     row = verify_table().set_index("what").loc["journal"]
     assert row["verdict"] == "damaged" and "the journal is missing" in row["detail"]
-    assert cli("verify").code == cli("history").code == 4 and not store.journal.path.exists() or how == "emptied"  # nobody who reads begins a new one
+    # nobody who reads begins a new one
+    assert cli("verify").code == cli("history").code == 4 and not store.journal.path.exists() or how == "emptied"
     with pytest.warns(UserWarning, match="the journal is lost"), pytest.raises(GateRejected, match="was not validated"):
         promote(store, NAME)
     first = store.journal.read()[0]
@@ -319,8 +371,21 @@ def test_a_first_version_that_was_never_finished_is_no_lost_journal(tmp_path, mo
 
 # --- sealed, but odd
 
-ODD = ["7", "null", "[]", '"text"', "[" * 50_000, "{}", '{"schema": 1, "version": 7}', '{"schema": 1, "version": "1.2.0", "date": 7}', '{"schema": 1, "version": "1.2.0", "metrics": [1]}',
-       '{"schema": 1, "version": "1.2.0", "metrics": {"score": "x", "metric": 7, "skill": {}}}', '{"schema": 1, "version": "1.2.0", "lineage": 7}', '{"schema": 1, "version": "1.2.0", "runtime": {"versions": 7}}', '{"schema": 1, "version": "1.2.0", "run_id": {"a": 1}}']
+ODD = [
+    "7",
+    "null",
+    "[]",
+    '"text"',
+    "[" * 50_000,
+    "{}",
+    '{"schema": 1, "version": 7}',
+    '{"schema": 1, "version": "1.2.0", "date": 7}',
+    '{"schema": 1, "version": "1.2.0", "metrics": [1]}',
+    '{"schema": 1, "version": "1.2.0", "metrics": {"score": "x", "metric": 7, "skill": {}}}',
+    '{"schema": 1, "version": "1.2.0", "lineage": 7}',
+    '{"schema": 1, "version": "1.2.0", "runtime": {"versions": 7}}',
+    '{"schema": 1, "version": "1.2.0", "run_id": {"a": 1}}',
+]
 
 
 @pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
@@ -329,15 +394,35 @@ def test_odd_metadata(store, text, cli):
     store.journal.path.unlink()
     head_path(store.journal).unlink()
     repair(store)  # which believes what it finds: from here on the bytes are those of the journal
-    for argv in (["verify"], ["verify", NAME], ["version", "list"], ["version", "show", NAME, "1.2.0"], ["doctor"], ["history"], ["promote", NAME, "1.2.0", "--force", "--reason", "x"], ["rollback", NAME, "1.0.0"],
-                 ["version", "bump", NAME], ["predict", "--model", f"{NAME}:1.2.0", "--path", "x.csv"], ["prune", NAME, "--keep", "0"], ["archive", NAME]):
+    for argv in (
+        ["verify"],
+        ["verify", NAME],
+        ["version", "list"],
+        ["version", "show", NAME, "1.2.0"],
+        ["doctor"],
+        ["history"],
+        ["promote", NAME, "1.2.0", "--force", "--reason", "x"],
+        ["rollback", NAME, "1.0.0"],
+        ["version", "bump", NAME],
+        ["predict", "--model", f"{NAME}:1.2.0", "--path", "x.csv"],
+        ["prune", NAME, "--keep", "0"],
+        ["archive", NAME],
+    ):
         answer = cli(*argv)
         assert answer.code in (0, 2, 4) and "Traceback" not in answer.err and "a bug" not in answer.err, (argv, answer.err)
         assert answer.code != 2 or argv[0] == "predict", (argv, answer.err)
 
 
-ODD_BUNDLES = {"number": "7", "empty": "{}", "texts": '{"format": 1, "features": [{"name": 7}], "levels": {}, "about": {"task": 7}}', "format": '{"format": "x"}', "deep": "[" * 50_000, "about": '{"format": 1, "features": [], "levels": {}, "about": 3}',
-               "date": '{"format": 1, "features": [], "levels": {}, "about": {"trained_until": "soon"}}', "missing": '{"format": 1, "features": [], "levels": {}, "about": {"trained_until": "2020-01-01"}}'}
+ODD_BUNDLES = {
+    "number": "7",
+    "empty": "{}",
+    "texts": '{"format": 1, "features": [{"name": 7}], "levels": {}, "about": {"task": 7}}',
+    "format": '{"format": "x"}',
+    "deep": "[" * 50_000,
+    "about": '{"format": 1, "features": [], "levels": {}, "about": 3}',
+    "date": '{"format": 1, "features": [], "levels": {}, "about": {"trained_until": "soon"}}',
+    "missing": '{"format": 1, "features": [], "levels": {}, "about": {"trained_until": "2020-01-01"}}',
+}
 
 
 @pytest.mark.parametrize("kind", list(ODD_BUNDLES))
@@ -346,7 +431,17 @@ def test_odd_bundles(store, tmp_path, kind, cli):
     source.mkdir()
     (source / "bundle.json").write_text(ODD_BUNDLES[kind])
     write_manifest(source)
-    version = publish(store, NAME, source, {}, under="bundle", extra=lambda folder, v: ((folder / "golden").mkdir(), (folder / "golden" / "predictions.parquet").write_bytes(b"PAR1 no table PAR1")))
+    version = publish(
+        store,
+        NAME,
+        source,
+        {},
+        under="bundle",
+        extra=lambda folder, v: (
+            (folder / "golden").mkdir(),
+            (folder / "golden" / "predictions.parquet").write_bytes(b"PAR1 no table PAR1"),
+        ),
+    )
     with pytest.raises(StoreError, match="bundle") as err:
         load_published(store, NAME, version)
     assert err.value.exit_code == 4 and str(store.root) in str(err.value)
@@ -357,17 +452,33 @@ def test_odd_bundles(store, tmp_path, kind, cli):
 
 
 def test_odd_lines_of_the_journal(store, cli):
-    for odd in ({"name": 7}, {"name": NAME, "version": 7}, {"name": NAME, "version": "latest"}, {"version": "1.0.0"}, {"name": NAME, "version": "1.2.0", "replaced": []}):
+    for odd in (
+        {"name": 7},
+        {"name": NAME, "version": 7},
+        {"name": NAME, "version": "latest"},
+        {"version": "1.0.0"},
+        {"name": NAME, "version": "1.2.0", "replaced": []},
+    ):
         kept, last = store.journal.path.read_bytes(), store.journal.read()
-        line = json.dumps({"n": len(last) + 1, "time": last[-1]["time"], "op": "promote", **odd, "prev": line_digest(kept.splitlines()[-1])})
+        line = json.dumps(
+            {"n": len(last) + 1, "time": last[-1]["time"], "op": "promote", **odd, "prev": line_digest(kept.splitlines()[-1])}
+        )
         store.journal.path.write_bytes(kept + line.encode() + b"\n")
-        for argv in (["history"], ["history", "--at", "2026-01-01"], ["verify"], ["promote", NAME, "1.2.0", "--force", "--reason", "x"], ["rollback", NAME], ["prune", NAME]):
+        for argv in (
+            ["history"],
+            ["history", "--at", "2026-01-01"],
+            ["verify"],
+            ["promote", NAME, "1.2.0", "--force", "--reason", "x"],
+            ["rollback", NAME],
+            ["prune", NAME],
+        ):
             assert cli(*argv).code == 4, (odd, argv)
         store.journal.path.write_bytes(kept)
 
 
 def test_a_skops_file_that_inflates(tmp_path):
     from lineupiq.classical import MAX_INFLATION, load_estimator
+
     bomb = tmp_path / "model.skops"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as z:
         z.writestr("schema.json", "{}")
@@ -390,6 +501,7 @@ def test_odd_joblib_files(tmp_path):
     import joblib
 
     from lineupiq.models.persistence import load_model
+
     whole = {"format": 1, "position": "QB", "target": "yards", "model_class": "XGBRegressor", "params": {}, "model": b"", "metadata": {}}
     for odd in ({}, {"params": 7}, {"params": {7: 7}}, {"model": 7}, {"model": b"{}"}, {"model_class": []}, {"format": None}, 7, []):
         out = io.BytesIO()
@@ -453,6 +565,7 @@ def test_a_signal_says_what_is_in_place(store, when, name, code):
 
 # --- what else was found
 
+
 def test_archive_leaves_nothing_that_names_what_is_gone(store):
     assert archive(store, NAME) == "1.2.0"
     assert json.loads((store.root / "metadata.json").read_text())[NAME]["staging"] is None
@@ -469,12 +582,14 @@ def test_an_extra_empty_folder_is_refused(store):
 
 def test_a_clock_that_jumped_back(store, monkeypatch):
     import lineupiq.core.journal as journal
+
     real = journal.datetime
 
     class Ahead(real):
         @classmethod
         def now(cls, tz=None):
             return real.now(tz).replace(year=2040)
+
     monkeypatch.setattr(journal, "datetime", Ahead)
     promote(store, NAME, "1.2.0", force=True, reason="in the future")
     monkeypatch.setattr(journal, "datetime", real)

@@ -1,4 +1,5 @@
 """F1, F2, F3 and the tables S and A: bytes that are not what they were, and files that would run if somebody let them."""
+
 import gzip
 import io
 import json
@@ -60,7 +61,8 @@ def flipped(good: bytes, at: int) -> bytes:
 
 
 def noticed(store: Store, known: str) -> bool:
-    "Whether a check that parses nothing but the manifest refuses the version, or its digest is not the known one, which is what promote compares."
+    """Whether a check that parses nothing but the manifest refuses the version, or its digest is not the known one, which is what promote
+    compares."""
     try:
         verify_version(store, NAME, "1.1.0")
         return sealed(store) != known  # a bit of the manifest that changes no digest in it changes its own
@@ -103,8 +105,14 @@ def damages(path: Path, other: Path, rng: random.Random) -> list[bytes]:
     good = path.read_bytes()
     cut = rng.randrange(len(good))
     zeros = bytearray(good)
-    zeros[cut:cut + 16] = bytes(len(zeros[cut:cut + 16]))
-    return [good[:cut], b"", good + b"\0", bytes(zeros) if bytes(zeros) != good else good[:-1], other.read_bytes() if other.read_bytes() != good else good[:-1]]
+    zeros[cut : cut + 16] = bytes(len(zeros[cut : cut + 16]))
+    return [
+        good[:cut],
+        b"",
+        good + b"\0",
+        bytes(zeros) if bytes(zeros) != good else good[:-1],
+        other.read_bytes() if other.read_bytes() != good else good[:-1],
+    ]
 
 
 def refused_damages(store: Store, rounds: int) -> tuple[int, int]:
@@ -135,6 +143,7 @@ def test_F2_a_thousand_damages(store):
 
 class Evil:
     "Something that runs when it is unpickled."
+
     def __init__(self, canary: Path):
         self.canary = canary
 
@@ -147,6 +156,7 @@ def corpus(canary: Path) -> dict[str, bytes]:
     raw = pickle.dumps(Evil(canary))
     joblib = io.BytesIO()
     import joblib as jl
+
     jl.dump(Evil(canary), joblib)
     packed = {}
     for level, how in ((3, "zlib"), (3, "gzip"), (3, "lzma"), (3, "bz2")):
@@ -158,10 +168,22 @@ def corpus(canary: Path) -> dict[str, bytes]:
     getattr_gadget = b"cbuiltins\ngetattr\n(cos\nsystem\nS'__call__'\ntR(S'touch " + str(canary).encode() + b"'\ntR."
     numpy_gadget = b"cnumpy.testing._private.utils\nrunstring\n(S'import os; os.system(\"touch " + str(canary).encode() + b"\")'\n(dtR."
     import torch
+
     pt = io.BytesIO()
     torch.save(Evil(canary), pt)
-    return {"raw": raw, "protocol0": pickle.dumps(Evil(canary), protocol=0), "zlib": zlib.compress(raw), "gzip": gzip.compress(raw), "lzma": lzma.compress(raw), "joblib": joblib.getvalue(), **packed,
-            "npy": array.getvalue(), "getattr": getattr_gadget, "numpy": numpy_gadget, "torch": pt.getvalue()}
+    return {
+        "raw": raw,
+        "protocol0": pickle.dumps(Evil(canary), protocol=0),
+        "zlib": zlib.compress(raw),
+        "gzip": gzip.compress(raw),
+        "lzma": lzma.compress(raw),
+        "joblib": joblib.getvalue(),
+        **packed,
+        "npy": array.getvalue(),
+        "getattr": getattr_gadget,
+        "numpy": numpy_gadget,
+        "torch": pt.getvalue(),
+    }
 
 
 def test_F3_nothing_is_executed(tmp_path):
@@ -170,7 +192,7 @@ def test_F3_nothing_is_executed(tmp_path):
     folder.mkdir()
     for name, data in corpus(canary).items():
         (folder / f"{name}.bin").write_bytes(data)
-    script = f'''
+    script = f"""
 import hashlib, json, shutil, sys
 from pathlib import Path
 import joblib, numpy, safetensors.numpy, skops.io, torch, xgboost, lightgbm, catboost, sklearn.linear_model
@@ -207,8 +229,10 @@ for path in sorted(folder.iterdir()):
         except Exception as err: refused += 1
         shutil.rmtree(box)
 print(json.dumps({{"tried": tried, "refused": refused, "hits": hits}}))
-'''
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.strip().splitlines()[-1])
     assert len(list(folder.iterdir())) >= 12 and told["tried"] == 7 * len(list(folder.iterdir()))
@@ -250,7 +274,9 @@ def test_S4_files_beside_the_manifest(store):
     (folder / "extra").unlink()
     manifest = json.loads((folder / "manifest.json").read_text())
     for odd in ("../x", "/etc/passwd"):
-        (folder / "manifest.json").write_text(json.dumps({**manifest, "files": {**manifest["files"], odd: {"sha256": "0" * 64, "bytes": 0}}}))
+        (folder / "manifest.json").write_text(
+            json.dumps({**manifest, "files": {**manifest["files"], odd: {"sha256": "0" * 64, "bytes": 0}}})
+        )
         with pytest.raises(IntegrityError):
             verify_version(store, NAME, "1.1.0")
 
@@ -304,12 +330,14 @@ def test_S12_rollback(store):
 
 def test_S16_a_lock_that_is_held(store):
     import threading
+
     done = []
 
     def second():
         with pytest.raises(LineupIQError) as err:
-            promote(store, NAME, "1.0.0", force=True, reason="x", timeout=.05)
+            promote(store, NAME, "1.0.0", force=True, reason="x", timeout=0.05)
         done.append(err.value)
+
     with locked(store):
         t = threading.Thread(target=second)
         t.start()
@@ -409,15 +437,20 @@ def test_signed_while_published(store, tmp_path, monkeypatch):
 def test_A6_nothing_is_loaded_from_a_tracker():
     for path in Path(versions.__file__).parent.rglob("*.py"):
         text = path.read_text()
-        assert not any(f"{word}.load_model" in text for word in ("mlflow", "mlflow.pyfunc", "mlflow.sklearn", "mlflow.xgboost", "mlflow.pytorch")), path
+        assert not any(
+            f"{word}.load_model" in text for word in ("mlflow", "mlflow.pyfunc", "mlflow.sklearn", "mlflow.xgboost", "mlflow.pytorch")
+        ), path
 
 
 def test_a_pickle_beside_a_manifest_is_refused(tmp_path):
     canary = tmp_path / "canary"
     import hashlib
+
     data = pickle.dumps(Evil(canary))
     (tmp_path / "QB_yards.joblib").write_bytes(data)
-    (tmp_path / "QB_yards.manifest.json").write_text(json.dumps({"format": 1, "position": "QB", "target": "yards", "sha256": [hashlib.sha256(data).hexdigest()]}))
+    (tmp_path / "QB_yards.manifest.json").write_text(
+        json.dumps({"format": 1, "position": "QB", "target": "yards", "sha256": [hashlib.sha256(data).hexdigest()]})
+    )
     with pytest.raises(UntrustedArtifact):
         load_joblib("QB", "yards", tmp_path)
     assert not canary.exists()
@@ -425,11 +458,21 @@ def test_a_pickle_beside_a_manifest_is_refused(tmp_path):
 
 def nobody(root: Path, code: str) -> subprocess.CompletedProcess:
     "Run as a user who owns nothing."
-    return subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=False, env={**os.environ, "HOME": "/tmp"})
+    return subprocess.run(
+        ["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", code, str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HOME": "/tmp"},
+    )
 
 
-REFUSED = "import sys; from pathlib import Path\nfrom lineupiq.store.layout import Store\nfrom lineupiq.store import versions\nfrom lineupiq.base import LineupIQError\n" \
-    "try: versions.promote(Store(Path(sys.argv[1])), 'QB_yards', '1.0.0', force=True, reason='x')\nexcept LineupIQError as err: print(err); sys.exit(err.exit_code)"
+REFUSED = (
+    "import sys; from pathlib import Path\nfrom lineupiq.store.layout import Store\nfrom lineupiq.store import versions\nfrom "
+    "lineupiq.base import LineupIQError\n"
+    "try: versions.promote(Store(Path(sys.argv[1])), 'QB_yards', '1.0.0', force=True, reason='x')\nexcept LineupIQError as err: "
+    "print(err); sys.exit(err.exit_code)"
+)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="SKIP: needs root and setpriv")
@@ -447,7 +490,13 @@ def test_X2_without_permission(store, tmp_path):
 
 
 def can_mount() -> bool:
-    return os.geteuid() == 0 and subprocess.run(["sh", "-c", "d=$(mktemp -d) && mount -t tmpfs -o size=1m tmpfs $d && umount $d"], capture_output=True, check=False).returncode == 0
+    return (
+        os.geteuid() == 0
+        and subprocess.run(
+            ["sh", "-c", "d=$(mktemp -d) && mount -t tmpfs -o size=1m tmpfs $d && umount $d"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 @pytest.mark.skipif(not can_mount(), reason="SKIP: may not mount here")
@@ -471,7 +520,11 @@ def test_X1_a_small_disk_and_X2_a_read_only_one(tmp_path):
                 f.write(b"0" * 4096)
                 f.flush()
         before = store.linked(NAME)
-        for call in (lambda: rollback(store, NAME, "1.0.0"), lambda: promote(store, NAME, force=True, reason="y"), lambda: archive(store, NAME)):
+        for call in (
+            lambda: rollback(store, NAME, "1.0.0"),
+            lambda: promote(store, NAME, force=True, reason="y"),
+            lambda: archive(store, NAME),
+        ):
             try:
                 call()
             except LineupIQError as err:
@@ -489,14 +542,24 @@ def test_X1_a_small_disk_and_X2_a_read_only_one(tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-LIMITED = "import sys; from pathlib import Path\nfrom lineupiq.store.layout import Store\nfrom lineupiq.store import versions\nfrom lineupiq.base import LineupIQError\n" \
-    "import resource\nkind, value = getattr(resource, sys.argv[3]), int(sys.argv[4])\nresource.setrlimit(kind, (value, value))\nimport signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" \
-    "try: print(versions.publish(Store(Path(sys.argv[1])), 'QB_yards', sys.argv[2], {}))\nexcept LineupIQError as err: print(err); sys.exit(err.exit_code)\nexcept OSError as err: print(err); sys.exit(7)"
+LIMITED = (
+    "import sys; from pathlib import Path\nfrom lineupiq.store.layout import Store\nfrom lineupiq.store import versions\nfrom "
+    "lineupiq.base import LineupIQError\n"
+    "import resource\nkind, value = getattr(resource, sys.argv[3]), int(sys.argv[4])\nresource.setrlimit(kind, (value, value))\nimport "
+    "signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    "try: print(versions.publish(Store(Path(sys.argv[1])), 'QB_yards', sys.argv[2], {}))\nexcept LineupIQError as err: print(err); "
+    "sys.exit(err.exit_code)\nexcept OSError as err: print(err); sys.exit(7)"
+)
 
 
 @pytest.mark.parametrize("limit", [("RLIMIT_NOFILE", 5), ("RLIMIT_FSIZE", 1000)])
 def test_X3_limits(limit, store, tmp_path):
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(store.root), str(tmp_path / "source"), *map(str, limit)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(store.root), str(tmp_path / "source"), *map(str, limit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 7, (done.stdout, done.stderr[-300:])
     repair(store)
     assert store.linked(NAME) == "1.1.0" and not [p for p in store.root.rglob(".tmp-*")]

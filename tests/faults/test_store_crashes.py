@@ -1,4 +1,5 @@
 """K1, K2, K4: every system call of every store operation is a place where the process may die or the disk may refuse."""
+
 import os
 import re
 import shutil
@@ -12,11 +13,52 @@ from lineupiq.workflows.store import verify_table
 
 WHY = can_trace()
 pytestmark = pytest.mark.skipif(bool(WHY), reason=f"SKIP: {WHY}")
-CALLS = ("openat", "write", "pwrite64", "fsync", "rename", "mkdir", "unlink", "unlinkat", "rmdir", "symlink", "close", "flock", "ftruncate", "copy_file_range", "sendfile", "chmod", "fchmod", "lseek", "getdents64", "readlink", "newfstatat")
-WRITING = ("openat", "write", "pwrite64", "fsync", "rename", "mkdir", "unlink", "unlinkat", "rmdir", "symlink", "ftruncate", "sendfile", "copy_file_range")
+CALLS = (
+    "openat",
+    "write",
+    "pwrite64",
+    "fsync",
+    "rename",
+    "mkdir",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "symlink",
+    "close",
+    "flock",
+    "ftruncate",
+    "copy_file_range",
+    "sendfile",
+    "chmod",
+    "fchmod",
+    "lseek",
+    "getdents64",
+    "readlink",
+    "newfstatat",
+)
+WRITING = (
+    "openat",
+    "write",
+    "pwrite64",
+    "fsync",
+    "rename",
+    "mkdir",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "symlink",
+    "ftruncate",
+    "sendfile",
+    "copy_file_range",
+)
 NAME = "QB_yards"
 OPERATIONS = {
-    "publish": {"source": True}, "promote": {}, "rollback": {"version": "1.0.0"}, "archive": {}, "prune": {"version": "1.1.0"}, "repair": {},
+    "publish": {"source": True},
+    "promote": {},
+    "rollback": {"version": "1.0.0"},
+    "archive": {},
+    "prune": {"version": "1.1.0"},
+    "repair": {},
 }
 
 
@@ -91,14 +133,22 @@ def sweep(op: str, template, tmp_path, driver, inject: list[str], points: list[t
     for k, (call, n) in enumerate(points):
         for how in inject:
             root, what = fresh(template, tmp_path, k + 1), f"{op}: {call} {n} {how}"
-            code, said = driver.run(["-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{how.format(n=n)}"], **todo(op, root, template))
+            code, said = driver.run(
+                ["-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{how.format(n=n)}"], **todo(op, root, template)
+            )
             assert not (wrong := check(root, NAME, before, removable)), (what, wrong)
             seen[code] += 1
             if code not in (-9, 0):
                 assert code == 7 and (str(root) in said or str(template[1]) in said or "store" in said), (what, code, said)
             if code == 0:
-                done = {"promote": link(root, "production", NAME) == "v1.3.0", "rollback": link(root, "production", NAME) == "v1.0.0", "publish": "v1.4.0" in versions_of(root, NAME),
-                        "archive": link(root, "staging", NAME) is None, "prune": "v1.1.0" not in versions_of(root, NAME), "repair": True}[op]
+                done = {
+                    "promote": link(root, "production", NAME) == "v1.3.0",
+                    "rollback": link(root, "production", NAME) == "v1.0.0",
+                    "publish": "v1.4.0" in versions_of(root, NAME),
+                    "archive": link(root, "staging", NAME) is None,
+                    "prune": "v1.1.0" not in versions_of(root, NAME),
+                    "repair": True,
+                }[op]
                 assert done, (what, "exit 0 and not done")
             recovered(driver, root, template, before, removable, what)
             shutil.rmtree(root)
@@ -122,18 +172,29 @@ def test_K1_every_system_call(op, template, tmp_path, driver):
     counts = calls_of(op, template, tmp_path, driver)
     seen = sweep(op, template, tmp_path, driver, ["signal=SIGKILL:when={n}"], points(counts, CALLS))
     print(f"K1 {op}: {sum(seen.values())} points, {seen[-9]} killed, 0 violations")
-    assert seen[-9] >= .9 * sum(seen.values())
+    assert seen[-9] >= 0.9 * sum(seen.values())
 
 
 def first_publish(driver, source: Path, tmp_path: Path, every: int) -> int:
     "Kill the first publish into an empty folder at every so many system calls: what it leaves is no damage and no lost journal."
     log, kills = tmp_path / "first.log", 0
-    assert driver.run(["-o", str(log), "-e", f"trace={','.join(CALLS)}"], op="publish", root=tmp_path / "m", name=NAME, source=source)[0] == 0
+    assert (
+        driver.run(["-o", str(log), "-e", f"trace={','.join(CALLS)}"], op="publish", root=tmp_path / "m", name=NAME, source=source)[0] == 0
+    )
     counts = Counter(m[1] for line in log.read_text().splitlines() if (m := re.match(r"(?:\d+ +)?(\w+)\(", line)))
     for call, n in points(counts, CALLS, every):
         root, what = tmp_path / "m", f"first publish: {call} {n}"
         shutil.rmtree(root, ignore_errors=True)
-        kills += driver.run(["-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={n}"], op="publish", root=root, name=NAME, source=source)[0] == -9
+        kills += (
+            driver.run(
+                ["-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={n}"],
+                op="publish",
+                root=root,
+                name=NAME,
+                source=source,
+            )[0]
+            == -9
+        )
         recovered(driver, root, (None, source), {}, set(), what)
         assert "lost_lines" not in [r["op"] for r in records(root)], what
     return kills
@@ -162,7 +223,9 @@ def test_K2_every_error(op, error, template, tmp_path, driver):
 def test_K4_order(op, template, tmp_path, driver):
     "What a name will point to is on the disk before the name is; then the folder of the name."
     root, log = fresh(template, tmp_path, 0), tmp_path / "order.log"
-    code, _ = driver.run(["-y", "-s", "400", "-o", str(log), "-e", "trace=openat,fsync,rename,write,sendfile,copy_file_range"], **todo(op, root, template))
+    code, _ = driver.run(
+        ["-y", "-s", "400", "-o", str(log), "-e", "trace=openat,fsync,rename,write,sendfile,copy_file_range"], **todo(op, root, template)
+    )
     assert code == 0
     events = []
     for line in log.read_text().splitlines():
@@ -171,7 +234,8 @@ def test_K4_order(op, template, tmp_path, driver):
         elif m := re.search(r'rename\("([^"]*)", "([^"]*)"\) = 0', line):
             events.append(("rename", m[1], m[2]))
     renames = [(i, e) for i, e in enumerate(events) if e[0] == "rename"]
-    renames = [(i, e) for i, e in renames if Path(e[2]).name not in ("VERSION", "metadata.json")]  # derived: written anew when they are lost
+    # derived: written anew when they are lost
+    renames = [(i, e) for i, e in renames if Path(e[2]).name not in ("VERSION", "metadata.json")]
     for i, (_, source, target) in renames:
         synced = {e[1] for e in events[:i] if e[0] == "fsync"}
         if Path(target).is_dir() and not Path(target).is_symlink():
@@ -180,7 +244,7 @@ def test_K4_order(op, template, tmp_path, driver):
             assert source in synced, "the folder itself"
         elif not Path(target).is_symlink():
             assert source in synced, source
-        later = [e[1] for e in events[i + 1:] if e[0] == "fsync"]
+        later = [e[1] for e in events[i + 1 :] if e[0] == "fsync"]
         assert str(Path(target).parent) in later, f"the folder of {target} is not synced after the rename"
     pointer = [i for i, e in renames if "/production/" in e[2] or "/staging/" in e[2]]
     version = [i for i, e in renames if "/archive/" in e[2]]

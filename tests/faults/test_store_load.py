@@ -1,4 +1,5 @@
 """K3, C1, C2, C3, C4: random deaths, crowds, and a model of the store that knows what each step must do."""
+
 import hashlib
 import json
 import multiprocessing
@@ -66,6 +67,7 @@ def keep_reading(root: str, name: str, stop: str, told: str) -> None:
 
 class Readers:
     "Processes that read all the while."
+
     def __init__(self, root: Path, name: str, count: int, folder: Path):
         self.stop, self.told = folder / "stop", [folder / f"reads{i}" for i in range(count)]
         context = multiprocessing.get_context("spawn")
@@ -76,7 +78,7 @@ class Readers:
             p.start()
         until = time.monotonic() + 60
         while not all(Path(f"{t}.ready").exists() for t in self.told) and time.monotonic() < until:
-            time.sleep(.01)
+            time.sleep(0.01)
         return self
 
     def __exit__(self, *exc):
@@ -177,6 +179,7 @@ def promote_many(root: str, source: str, times: int, told: str, threads: int = 0
             began = time.monotonic()
             with locked(store):
                 waits.append(time.monotonic() - began)
+
     if threads:
         crowd = [threading.Thread(target=work) for _ in range(threads)]
         for t in crowd:
@@ -195,7 +198,7 @@ def roll_back_often(root: str, stop: str) -> None:
             versions.rollback(store, NAME)
         except LineupIQError:
             pass
-        time.sleep(.02)
+        time.sleep(0.02)
 
 
 def crowd(tmp_path: Path, processes: int, times: int, method: str = "spawn", threads: int = 0, seconds: float = 0) -> dict:
@@ -207,7 +210,10 @@ def crowd(tmp_path: Path, processes: int, times: int, method: str = "spawn", thr
         undo = context.Process(target=roll_back_often, args=(str(root), str(tmp_path / "stop")))
         undo.start()
         began = time.monotonic()
-        workers = [context.Process(target=promote_many, args=(str(root), str(source), times, str(tmp_path / f"w{i}"), threads)) for i in range(processes)]
+        workers = [
+            context.Process(target=promote_many, args=(str(root), str(source), times, str(tmp_path / f"w{i}"), threads))
+            for i in range(processes)
+        ]
         for w in workers:
             w.start()
         for w in workers:
@@ -218,7 +224,15 @@ def crowd(tmp_path: Path, processes: int, times: int, method: str = "spawn", thr
     waits = sorted(w for i in range(processes) for w in json.loads((tmp_path / f"w{i}").read_text()))
     numbers = [tuple(map(int, r["version"].split("."))) for r in records(root) if r["op"] == "publish"]
     reads, torn = readers.counts()
-    return {"numbers": numbers, "promotes": sum(r["op"] == "promote" for r in records(root)) - 1, "seconds": took, "reads": reads, "torn": torn, "p99": waits[int(.99 * (len(waits) - 1))], "wrong": check(root, NAME, {})}
+    return {
+        "numbers": numbers,
+        "promotes": sum(r["op"] == "promote" for r in records(root)) - 1,
+        "seconds": took,
+        "reads": reads,
+        "torn": torn,
+        "p99": waits[int(0.99 * (len(waits) - 1))],
+        "wrong": check(root, NAME, {}),
+    }
 
 
 def whole(found: dict, count: int) -> None:
@@ -233,7 +247,9 @@ def test_C1_sample(tmp_path):
 @pytest.mark.slow
 def test_C1_promoters(tmp_path):
     found = crowd(tmp_path, 8, 50, seconds=60)
-    print(f"C1: 400 promotes in {found['seconds']:.1f} s, {found['reads']} reads, {found['torn']} torn, p99 of the lock {found['p99']:.2f} s")
+    print(
+        f"C1: 400 promotes in {found['seconds']:.1f} s, {found['reads']} reads, {found['torn']} torn, p99 of the lock {found['p99']:.2f} s"
+    )
     whole(found, 400)
     assert found["reads"] >= 100_000 and found["promotes"] / found["seconds"] >= 20
 
@@ -245,7 +261,10 @@ def test_C3_threads_and_processes(tmp_path):
     whole(found, 400)
 
 
-HOLD = "import sys, time; from pathlib import Path; from lineupiq.store.layout import Store, locked\nwith locked(Store(Path(sys.argv[1]))):\n    print('held', flush=True); time.sleep(60)"
+HOLD = (
+    "import sys, time; from pathlib import Path; from lineupiq.store.layout import Store, locked\nwith "
+    "locked(Store(Path(sys.argv[1]))):\n    print('held', flush=True); time.sleep(60)"
+)
 
 
 def lock_deaths(times: int, tmp_path: Path) -> float:
@@ -267,23 +286,32 @@ def lock_deaths(times: int, tmp_path: Path) -> float:
 
 
 def test_C2_sample(tmp_path):
-    assert lock_deaths(2, tmp_path) < .5
+    assert lock_deaths(2, tmp_path) < 0.5
 
 
 @pytest.mark.slow
 def test_C2_lock_death(tmp_path):
     worst = lock_deaths(100, tmp_path)
     print(f"C2: 100 holders killed, the next waited {worst * 1000:.0f} ms at most")
-    assert worst < .5
+    assert worst < 0.5
 
 
 class StoreMachine(RuleBasedStateMachine):
     "The store beside a dictionary that says what it must be."
+
     @initialize(folder=st.uuids())
     def begin(self, folder):
         self.root = Path(os.environ["STORE_MACHINE"]) / str(folder)
         self.store, self.source = Store(self.root / "models"), make_source(self.root / "source", 50)
-        self.there, self.last, self.live, self.previous, self.staged, self.passed, self.damaged = set(), None, None, None, None, set(), set()
+        self.there, self.last, self.live, self.previous, self.staged, self.passed, self.damaged = (
+            set(),
+            None,
+            None,
+            None,
+            None,
+            set(),
+            set(),
+        )
 
     def teardown(self):
         if hasattr(self, "root"):
@@ -395,8 +423,19 @@ class StoreMachine(RuleBasedStateMachine):
 
 def run_machine(examples: int, steps: int, folder: Path) -> None:
     from hypothesis.stateful import run_state_machine_as_test
+
     os.environ["STORE_MACHINE"] = str(folder)
-    run_state_machine_as_test(StoreMachine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True))
+    run_state_machine_as_test(
+        StoreMachine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+            derandomize=True,
+        ),
+    )
 
 
 def test_C4_sample(tmp_path):
