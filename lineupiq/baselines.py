@@ -88,7 +88,7 @@ class PriorModel(RuleModel):
     "last_value",
     family="baseline",
     description="the symbol's last known outcome",
-    purpose="the naive forecast beside every model: what was, stays",
+    purpose="the naive forecast beside every model: what was, stays; for classes, what used to follow it",
     not_for="for anything but the comparison; where symbols have no earlier outcomes it is the prior",
     paper="Hyndman and Athanasopoulos (2021), Forecasting: Principles and Practice, 5.2, https://otexts.com/fpp3/simple-methods.html",
 )
@@ -128,7 +128,7 @@ class EwmaConfig(RuleConfig):
     "ewma",
     family="baseline",
     description="exponentially weighted mean of the symbol's own outcomes",
-    purpose="the rule that is hardest to beat where form matters, as with players",
+    purpose="the rule to beat where form matters, as with players",
     not_for="for anything but the comparison; it knows nothing of what is special about the next row",
     paper="Holt (1957), reprinted 2004, https://doi.org/10.1016/j.ijforecast.2003.09.015",
 )

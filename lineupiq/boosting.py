@@ -62,9 +62,9 @@ class BoostingConfig(Threaded, ModelConfig):
     reg_alpha: NonNegative = 0.0  # L1 penalty
     reg_lambda: NonNegative = 1.0  # L2 penalty
     max_bin: Annotated[int, Bound(ge=2, le=65535)] = 256  # histogram bins per column
-    distribution: Distribution = "auto"  # regression's loss: auto (squared, or poisson for counts), squared, poisson, tweedie
+    distribution: Distribution = "auto"  # regression's loss: auto (what the task asks for, poisson for counts), squared, poisson, tweedie
     n_jobs: Annotated[int, Bound(ge=-1)] = -1  # threads; -1: all that the process may use
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where the library and the machine have it
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where the library and the machine have it; LightGBM only with cuda
     verbose_eval: Annotated[int, Bound(ge=0)] = 100  # rounds between printed losses, when verbose
 
     def contradictions(self) -> list[str]:
@@ -86,7 +86,7 @@ class BoostingModel(ArrayModel):
     "Shared by the three: rounds, contributions, importance."
 
     Config: ClassVar[type[ModelConfig]] = BoostingConfig
-    handles_nan: ClassVar[bool] = True  # the trees learn a direction for NaN
+    handles_nan: ClassVar[bool] = True  # XGBoost and LightGBM learn a direction for NaN; CatBoost takes it as the least value
     runs_in_threads: ClassVar[bool] = True
     iterates: ClassVar[bool] = True
     grows: ClassVar[bool] = True
@@ -213,9 +213,9 @@ class BoostingModel(ArrayModel):
 class XGBoostConfig(BoostingConfig):
     "XGBoost's settings, under the library's own names."
 
-    min_child_weight: NonNegative = 1.0  # least sum of instance weight in a leaf
+    min_child_weight: NonNegative = 1.0  # least sum of second derivatives in a leaf
     gamma: NonNegative = 0.0  # least loss reduction of a split
-    tree_method: Literal["hist"] = "hist"  # the only method with CUDA; gpu_hist no longer exists
+    tree_method: Literal["hist"] = "hist"  # the quickest method, with CUDA too
     objective: str | None = None  # None: by task and distribution
     num_class: Annotated[int, Bound(ge=2)] | None = None  # None: the classes of the labels
     eval_metric: str | None = None  # None: the loss of the objective
@@ -538,10 +538,9 @@ def _lgb_rows(
     "lightgbm",
     family="boosting",
     description="gradient-boosted trees grown leaf by leaf",
-    purpose="long tables with many columns: leaf by leaf it is the quickest of the three boosters",
+    purpose="tables of any length: its rounds are cheap, and leaf by leaf they reach a low loss",
     not_for="on short tables, where growing leaf by leaf fits the noise first",
-    paper="Ke and others (2017), LightGBM: A Highly Efficient Gradient Boosting Decision Tree, Advances in Neural Information Processing "
-    "Systems 30",
+    paper="Ke and others (2017), https://papers.nips.cc/paper/6907-lightgbm-a-highly-efficient-gradient-boosting-decision-tree",
 )
 class LightGBMModel(BoostingModel):
     "LightGBM's trees, trained by its own `train`, stopped on validation rows, stored as text."
@@ -763,9 +762,9 @@ def _catboost_has_gpu() -> bool:
     "catboost",
     family="boosting",
     description="gradient-boosted symmetric trees",
-    purpose="tables without time for tuning: symmetric trees do well with their defaults and predict quickly",
-    not_for="where the time of training is short: it is the slowest of the three boosters, and it holds the whole matrix in memory",
-    paper="Prokhorenkova and others (2018), https://arxiv.org/abs/1706.09516",
+    purpose="tables without time for tuning: small symmetric trees are hard to overfit",
+    not_for="where memory is short: it holds the whole matrix",
+    paper="Prokhorenkova and others (2018), https://arxiv.org/abs/1706.09516; Dorogush, Ershov and Gulin (2018), https://arxiv.org/abs/1810.11363",
 )
 class CatBoostModel(BoostingModel):
     "CatBoost's symmetric trees, stopped on validation rows, stored in its own binary format."

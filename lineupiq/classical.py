@@ -114,7 +114,7 @@ class ClassicalConfig(Threaded, ModelConfig):
 
     # standard deviations beyond which a column is cut off, so that one odd row cannot move a linear model far; null: not at all
     clip: Positive | None = 4.0
-    impute: bool = True  # medians of the training rows for NaN, with a column that says where; False: NaN is an error
+    impute: bool = True  # medians of the training rows for NaN, with a column that says where (forests need none); False: NaN is an error
     n_jobs: Annotated[int, Bound(ge=-1)] = -1  # threads; -1: all that the process may use
 
 # %% ../nbs/05_classical.ipynb #b90bd4c1
@@ -381,10 +381,10 @@ class LogisticConfig(ClassicalConfig):
 @register(
     "logistic",
     family="classical",
-    description="multinomial logistic regression with an elastic-net penalty",
+    description="multinomial logistic regression with a ridge or elastic-net penalty",
     purpose="noisy outcomes in classes: with a strong penalty it is often the one to beat, and its coefficients can be read",
-    not_for="where only the product of columns tells something, unless the panel has that product as a column",
-    paper="Zou and Hastie (2005) on the elastic net, https://doi.org/10.1111/j.1467-9868.2005.00503.x",
+    not_for="where only the product of columns tells something, unless the panel has that product as a column; with l1_ratio above 0 it is far slower",
+    paper="Friedman, Hastie and Tibshirani (2010) on paths of penalties, https://doi.org/10.18637/jss.v033.i01",
 )
 class LogisticModel(PathModel):
     "Logistic regression behind the contract."
@@ -433,7 +433,9 @@ class RidgeConfig(ClassicalConfig):
 
     alpha: NonNegative | None = None  # penalty per row; None: the best of alpha_path on validation rows, .1 without them
     alpha_path: list[float] | None = None  # None: .001 … 3, half a decade apart
-    distribution: Distribution = "auto"  # auto or squared: ridge; poisson: a log-linear count model; tweedie: power 1.5
+    distribution: Distribution = (
+        "auto"  # auto: what the task asks for, poisson for counts; squared: ridge; poisson: a log-linear count model; tweedie: power 1.5
+    )
     max_iter: Count = 300  # iterations of the count models' solver
 
 # %% ../nbs/05_classical.ipynb #96925c89
@@ -441,7 +443,7 @@ class RidgeConfig(ClassicalConfig):
     "ridge",
     family="classical",
     description="ridge regression; Poisson regression for counts",
-    purpose="noisy numbers and counts: seconds on any table, and its coefficients can be read",
+    purpose="noisy numbers and counts: quick to train, and its coefficients can be read",
     not_for="where the rule bends or jumps, unless the panel has columns that do",
     paper="Hoerl and Kennard (1970), https://doi.org/10.1080/00401706.1970.10488634",
 )
@@ -506,8 +508,8 @@ class RandomForestConfig(ClassicalConfig):
     "random_forest",
     family="classical",
     description="bagged decision trees with large leaves",
-    purpose="a nonlinear model with one important setting and nothing to stop early",
-    not_for="where every bit of sharpness counts: boosting corrects its errors, a forest averages them; its files are the largest",
+    purpose="a nonlinear model whose leaf size matters most, with nothing to stop early",
+    not_for="where every bit of sharpness counts: boosting corrects its errors, a forest averages them; on long tables it is slow, and its files are large",
     paper="Breiman (2001), https://doi.org/10.1023/A:1010933404324",
 )
 class RandomForestModel(ClassicalModel):
@@ -521,9 +523,10 @@ class RandomForestModel(ClassicalModel):
             "max_features": Float(0.1, 1.0, doc="share of columns tried at each split"),
             "max_samples": Float(0.2, 1.0, doc="share of rows drawn per tree"),
         },
-        note="more trees are never worse, so their number is a matter of time and not of tuning",
+        note="more trees are hardly ever worse, so their number is a matter of time and not of tuning",
     )
     scale: ClassVar[bool] = False
+    stops_early: ClassVar[bool] = False
     explains_cheaply: ClassVar[bool] = True
 
     def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
@@ -634,10 +637,10 @@ def two_parts(
     "svm",
     family="classical",
     description="RBF support vector machine; landmarks above 3,000 rows",
-    purpose="short tables with smooth borders between classes",
+    purpose="short tables with smooth borders between classes, or a smooth curve",
     not_for="on long tables: above 3,000 rows it is an approximation, and still among the slowest; where probabilities must be good, since "
-    "it learns none itself",
-    paper="Cortes and Vapnik (1995), https://doi.org/10.1007/BF00994018; Williams and Seeger (2000) on the landmarks",
+    "it learns none itself: the latest fifth of the rows only calibrates it",
+    paper="Cortes and Vapnik (1995), https://doi.org/10.1007/BF00994018; Williams and Seeger (2001) on the landmarks",
 )
 class SVMModel(ClassicalModel):
     "Support vector machines behind the contract."
@@ -650,6 +653,7 @@ class SVMModel(ClassicalModel):
             "epsilon": Float(0.01, 0.5, log=True, simpler="high", doc="regression's tube, in standard deviations of the label"),
         }
     )
+    stops_early: ClassVar[bool] = False
 
     def _machine(self, n_rows: int) -> Any:
         from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR

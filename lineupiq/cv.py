@@ -275,7 +275,7 @@ def past_rows(
     block: int,  # position at which the test block begins, >= end
     embargo: int = 0,  # ticks that must lie between a label's end and the block
 ) -> tuple[np.ndarray, int, int]:  # positions that may train, number of rows purged, number embargoed
-    "Candidates whose label was known strictly before the block, an embargo earlier."
+    "The purge: candidates whose label was known strictly before the block, an embargo earlier."
     ends, cut = line.ends[first:end], line.times[min(block, len(line) - 1)]
     known = np.flatnonzero(ends < cut - embargo)
     late = len(ends) - len(known) if not embargo else int(np.count_nonzero(ends >= cut))

@@ -113,9 +113,10 @@ def _win(diff: np.ndarray, scale: float) -> np.ndarray:
     "elo",
     family="rating",
     description="Elo ratings replayed through the log of games, constants chosen on the past",
-    purpose="games: one number a team, from results alone; the model that every other model of games has to beat",
+    purpose="games: one number a team, from scores alone; a plain model that others of games should beat",
     not_for="for anything that is not a game between two sides; where who plays changes more than a rating can follow",
-    paper="Elo (1978), The Rating of Chessplayers, Past and Present",
+    paper="Elo (1978), The Rating of Chessplayers, Past and Present; FiveThirtyEight (2014) on home field, margin and seasons, "
+    "https://github.com/fivethirtyeight/nfl-elo-game",
 )
 class EloModel(ArrayModel):
     "A rating behind the contract."

@@ -395,7 +395,7 @@ class VotingConfig(EnsembleConfig):
     family="ensemble",
     description="mean or majority of several models",
     purpose="several models that err in different ways, with nothing more to learn",
-    not_for="where one member is clearly better than the others: the mean makes it worse, and the model says so",
+    not_for="where one member is clearly better than the others: the mean can be worse, and with validation rows the model says so",
     paper="Clemen (1989), https://doi.org/10.1016/0169-2070(89)90012-5",
 )
 class VotingModel(EnsembleModel):
@@ -535,7 +535,7 @@ class StackingConfig(EnsembleConfig):
     family="ensemble",
     description="a second level learnt on past-only predictions",
     purpose="several models whose worth should be learnt, with rows enough for it",
-    not_for="on short tables: every member is trained once a block; where one booster is as good",
+    not_for="on short tables: every member is trained once a block and once more; where one booster is as good",
     paper="Wolpert (1992), https://doi.org/10.1016/S0893-6080(05)80023-1",
 )
 class StackingModel(LearntModel):
@@ -571,7 +571,7 @@ class BlendingConfig(EnsembleConfig):
     "blending",
     family="ensemble",
     description="a second level learnt on the latest training rows",
-    purpose="the same as stacking, at the cost of two fits a member",
+    purpose="what stacking is for, at the cost of two fits a member",
     not_for="on short tables, whose latest rows are too few to learn weights from",
     paper="Töscher, Jahrer and Bell (2009), The BigChaos Solution to the Netflix Grand Prize",
 )

@@ -60,7 +60,7 @@ class NHiTSConfig(NeuralConfig):
     "nhits",
     family="timeseries",
     description="N-HiTS: pooled blocks and interpolated knots, a head for the label",
-    purpose="long windows whose slow and quick movements both count; the quickest of the forecasting nets",
+    purpose="long windows whose slow and quick movements both count; layers without recurrence or attention",
     not_for="with less than some thousands of windows; where current rows say it all",
     paper="Challu and others (2023), https://arxiv.org/abs/2201.12886",
 )

@@ -371,7 +371,7 @@ class LSTMModel(NeuralModel):
     "gru",
     family="neural",
     description="gated recurrent units over windows of rows: a smaller LSTM",
-    purpose="the same as an LSTM, with a quarter fewer weights",
+    purpose="what an LSTM is for, with a quarter fewer weights (which is not less time)",
     not_for="before a booster on rolling columns was beaten; with less than some thousands of windows",
     paper="Cho and others (2014), https://arxiv.org/abs/1406.1078",
 )
@@ -420,7 +420,7 @@ class TransformerConfig(SequenceConfig):
     "The settings of the Transformer: heads, layers and width."
 
     seq_len: Count = 60  # rows of history in a window
-    learning_rate: Positive = 5e-4  # attention is less patient with large steps
+    learning_rate: Positive = 5e-4  # smaller than that of the other nets, by custom
     warmup_epochs: NonNegative = 1.0  # epochs in which the rate rises
     heads: Count = 4  # attention heads; they share the width
     causal: bool = False  # True: a row of the window looks at earlier rows only
@@ -436,7 +436,7 @@ class TransformerConfig(SequenceConfig):
     family="neural",
     description="self-attention over windows of rows",
     purpose="windows in which a few steps matter, wherever they are",
-    not_for="with less than tens of thousands of windows: of the four nets it needs the most rows",
+    not_for="with few windows: nothing in it says that rows have an order but their ages; of the four nets it takes the most memory",
     paper="Vaswani and others (2017), https://arxiv.org/abs/1706.03762",
 )
 class TransformerModel(NeuralModel):

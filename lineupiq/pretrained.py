@@ -395,9 +395,9 @@ def principal(
     "timesfm",
     family="timeseries",
     description="TimesFM: a pretrained forecaster's states under a head, frozen or fine-tuned, by Hugging Face transformers",
-    purpose="few rows and long series: what a forecaster has learnt from other series stands under a small head",
-    not_for="without its weights, which are a download of their own; where the outcome is no continuation of a series",
-    paper="Das and others (2024), https://arxiv.org/abs/2310.10688",
+    purpose="few rows with a long history (raise seq_len): what a forecaster has learnt from other series stands under a small head",
+    not_for="without its weights, a download of their own, of which each saved model keeps .9 GB unless keep_backbone is false; where the outcome is no continuation of a series",
+    paper="Das and others (2024), https://arxiv.org/abs/2310.10688; the weights are version 2.5",
 )
 class TimesFMModel(BackboneModel):
     "TimesFM, a forecaster that was trained before, under a head for the label."

@@ -23,6 +23,7 @@ INPUTS = {
     "game": "the log of games",
     "mixed": "what each of its members reads",
 }
+ON_REQUEST = {"lightgbm": "only with `device: cuda`"}  # its own build for CUDA is rarely the one that is installed
 FAMILIES = {
     "baseline": "Rules",
     "classical": "Classical",
@@ -63,7 +64,15 @@ def costs() -> dict[str, str]:
 
 def facts(entry: dict[str, Any], cls: type, cost: str) -> list[tuple[str, str]]:
     "What is said of a model, a line a fact."
-    stops = "on the validation rows" if entry["early_stopping"] else "no: validation rows change nothing that is learnt"
+    from lineupiq.classical import PathModel
+
+    stops = (
+        "no: the validation rows choose the penalty"
+        if issubclass(cls, PathModel)
+        else "on the validation rows"
+        if entry["early_stopping"]
+        else "no: validation rows change nothing that is learnt"
+    )
     told = [
         ("What it is for", cell(entry["purpose"])),
         ("When not to take it", cell(entry["not_for"])),
@@ -71,7 +80,7 @@ def facts(entry: dict[str, Any], cls: type, cost: str) -> list[tuple[str, str]]:
         ("Reads", INPUTS[entry["input_kind"]]),
         ("Missing values", "are taken as they are, or filled by its own imputer" if entry["handles_nan"] else "must be filled before"),
         ("Stops early", stops),
-        ("GPU", "used where there is one" if entry["gpu"] else ""),
+        ("GPU", ON_REQUEST.get(entry["name"], "used where there is one") if entry["gpu"] else ""),
         ("Quantiles", "beside the value, where asked for" if entry["quantiles"] else ""),
         ("Stored as", cell(entry["native_format"])),
         ("Cost", cost),

@@ -450,8 +450,8 @@ def config_yaml(
         note = f"  # {comments[f.name]}" if f.name in comments else ""
         lines["training" if f.name in training else "hyperparameters"].append(f"  {f.name}: {yaml_value(value)}{note}")
     head = (
-        f"# Defaults of {family}:{name}, written from its parameter class. Edit a copy and pass it with --config.\nmodel:\n  name: "
-        f"{name}\n  family: {family}\n"
+        f"# Defaults of {family}:{name}, written from {cls.__module__}.{cls.__name__}. Edit a copy and pass it with --config.\n"
+        f"model:\n  name: {name}\n  family: {family}\n"
     )
     body = "".join(f"\n{section}:\n" + "\n".join(rows) + "\n" for section, rows in lines.items() if rows)
     if "seq_len" in cls.__dataclass_fields__:  # a sequence model says its length among its own settings

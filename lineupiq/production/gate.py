@@ -99,7 +99,10 @@ def gate_config(
 
 def gate_yaml() -> str:  # the file's text
     "`gate.yaml` as it ships, written from the defaults."
-    return settings_yaml(GateConfig, "What a challenger has to show. Edit a copy and pass it with --config.")
+    return settings_yaml(
+        GateConfig,
+        "What a challenger has to show, written from lineupiq.production.gate.GateConfig. Edit a copy and pass it with --config.",
+    )
 
 # %% ../../nbs/13_production/01_gate.ipynb #ccb6376a
 @dataclass

@@ -386,7 +386,7 @@ def board_card(
     idle = [c for c in shown.columns[1:] if shown[c].isin(("", "–")).all()]
     notes = [
         *said,
-        f"{int(board['n'].max()):,} test rows, the same for all.",
+        f"{int(board['n'].max()):,} test rows, the same for all models and rules.",
         *board_notes(board),
         *([f"Report: {report}"] if report is not None else []),
     ]

@@ -92,6 +92,7 @@ def reference_frames(
     return out
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #26d0d4f4
+# the first columns of the JSON record; what people see is made by `board_rows`
 COLUMNS = ("model", "metric", "score", "low", "high", "skill", "skill_low", "skill_high", "n", "seconds", "peak_mb")
 
 
