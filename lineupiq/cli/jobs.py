@@ -120,19 +120,19 @@ def retrain(
 def _retrain_all(ask: RetrainRequest, output: Path, dry_run: bool, wide: bool, as_json: bool, to: list) -> None:
     'All models; the worst exit code that is not "not promoted" wins.'
     from lineupiq.base import ConfigError
+    from lineupiq.core.files import plain_rows
     from lineupiq.tracking.notify import Message, notify
     from lineupiq.workflows.retrain import train_all_models
 
     if dry_run:
         raise ConfigError("--dry-run is for one model", fix="name it")
     table = train_all_models(output=output, ask=ask)
-    shown = table.astype(object)
     say(
-        {"models": shown.where(table.notna(), None).to_dict("records")}
+        {"models": plain_rows(table)}
         if as_json
         else "nothing is in production"
         if table.empty
-        else fit_text(shown.where(table.notna(), "–"), Printer(wide).width, ("source", "version"), "left"),
+        else fit_text(table.astype(object).where(table.notna(), "–"), Printer(wide).width, ("source", "version"), "left"),
         as_json,
         wide,
     )

@@ -18,6 +18,7 @@ import typer
 from ..base import Record
 from .app import Json, Printer, StatusLine, Wide, app, asks, config_app, out, say
 from ..core.progress import Meter
+from ..core.run_files import RunFiles
 from ..workflows.requests import EvaluateRequest, ExportRequest, PredictRequest, TrainRequest
 
 # %% ../../nbs/18_cli/02_train.ipynb #d06109f0
@@ -189,7 +190,7 @@ def latest_run(
     from lineupiq.workflows.runs import list_runs
 
     there = [r["run"] for r in list_runs(output)]
-    found = [n for n in there if (output.expanduser() / n / "reports" / "report.html").is_file()]
+    found = [n for n in there if RunFiles(output.expanduser() / n).report().is_file()]
     if not found:
         raise ConfigError(
             "none of the latest runs has a report" if there else "there is no run yet",

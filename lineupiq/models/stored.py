@@ -23,6 +23,7 @@ from ..core.config import read_yaml
 from ..core.linear import linear_model
 from ..core.files import check_name, models_root, parse_version, verify_manifest
 from ..core.readers import read_table
+from ..core.run_files import RunFiles
 from ..data.panel import Cleaning, Feature, Panel, make_panel
 from ..data.request import source_panel
 from .games import GAME_FEATURES, games_panel, named_rows
@@ -248,7 +249,7 @@ def _at_path(path: Path, model: str | None) -> StoredModel:
     version = path.parent if path.name == "bundle" else path
     if (version / "bundle").is_dir() and version.parents[1].name == "archive" and model is None:
         return _in_store(f"{version.parent.name}:{version.name}", Store(version.parents[2]))
-    if (path / "config.yaml").is_file() or (path / "status.json").is_file():
+    if RunFiles(path).setup.is_file() or RunFiles(path).status.is_file():
         bundles, name = open_run(path, model)
         return StoredModel(name, bundles[name], source=_run_source(path), where=str(path))
     if model is None and path.is_dir() and (path / "bundle.json").is_file():
@@ -268,7 +269,7 @@ def _at_path(path: Path, model: str | None) -> StoredModel:
 
 def _run_source(run: Path) -> Record:
     "Where a run's rows came from; empty where it is none."
-    return (read_yaml(run / "config.yaml").get("data") or {}) if (run / "config.yaml").is_file() else {}
+    return (read_yaml(RunFiles(run).setup).get("data") or {}) if RunFiles(run).setup.is_file() else {}
 
 # %% ../../nbs/16_models/02b_stored.ipynb #929e68b0
 def file_panel(

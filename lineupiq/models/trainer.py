@@ -18,6 +18,7 @@ from fastcore.basics import patch
 
 from ..base import BaseModel, ConfigError, Record, StepOrderError, TrainingMetrics
 from ..core.files import check_name, dump_json, load_json
+from ..core.run_files import RunFiles
 from ..core.runtime import runtime_record
 from ..core.space import Choice, Float, Int, Space, plain_number
 from ..cv import WalkForward
@@ -191,7 +192,7 @@ def get_save_path(
     "The path at which the last run keeps a model."
     if self.run_dir is None:
         raise StepOrderError("nothing was trained yet", expected="train_model before get_save_path")
-    return self.run_dir / "models" / f"{check_name(model_name, 'model name')}_{check_name(symbol, 'symbol')}_h{horizon}"
+    return RunFiles(self.run_dir).models / f"{check_name(model_name, 'model name')}_{check_name(symbol, 'symbol')}_h{horizon}"
 
 
 @patch
@@ -203,7 +204,7 @@ def save_report(
     path: Path | str,  # of `get_save_path`
 ) -> Path:  # the run's report of the model
     "Write scores into the run's report of a model; what else it says stays."
-    out = Path(path).parent.parent / "reports" / f"{check_name(model_name, 'model name')}_report.json"
+    out = RunFiles(Path(path).parent.parent).model_report(check_name(model_name, "model name"))
     kept = load_json(out) if out.is_file() else {"model_name": model_name}
     dump_json(kept | {"training_metrics": {k: metrics[k] for k in TRAINING_FIELDS}, "test_metrics": dict(test_metrics)}, out)
     return out
@@ -499,7 +500,7 @@ def _registered(
     self: ModelTrainer, model_name: str, model_class: str, best: Mapping[str, Any], run: RunResult, cv: Mapping[str, Any], saved: str
 ) -> dict[str, Any]:
     "Tell the manager of a version, and give the result."
-    report = load_json(run.run_dir / "reports" / f"{registry().get_model(model_class).name}_report.json")
+    report = load_json(RunFiles(run.run_dir).model_report(registry().get_model(model_class).name))
     scores, version = report["test_metrics"], Path(saved).name.removeprefix("v")
     row = {
         "model_name": model_name,

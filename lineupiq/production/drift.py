@@ -16,6 +16,7 @@ import pandas as pd
 from ..base import ConfigError, DataError
 from ..core.drawing import GREY, ORANGE, PALE, RED, SKY, subplots
 from ..core.display import Card, Shown, brief
+from ..core.files import plain_rows
 from ..scoring.blocks import MIN_BLOCKS, block_length
 
 # %% auto #0
@@ -282,12 +283,7 @@ class DriftReport(Shown):
 
     def record(self) -> dict[str, Any]:
         "The report as plain values for JSON."
-        return {
-            "verdict": self.verdict,
-            "drifted": self.drifted,
-            **self.facts,
-            "columns": self.table.astype(object).where(self.table.notna(), None).to_dict("records"),
-        }
+        return {"verdict": self.verdict, "drifted": self.drifted, **self.facts, "columns": plain_rows(self.table)}
 
 # %% ../../nbs/13_production/04_drift.ipynb #9f0bf6f7
 def check_drift(

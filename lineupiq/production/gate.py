@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..base import ConfigError, DataError, config_problems, did_you_mean
 from ..core.display import Card, Shown, brief
+from ..core.files import plain_rows
 from ..core.config import Settings, raise_problems, read_yaml, settings_yaml
 from ..report.boards import COST
 from ..scoring.intervals import Interval, Resampling, skill_interval
@@ -172,7 +173,6 @@ class Judgement(Shown):
 
     def record(self) -> dict[str, Any]:
         "The judgement as plain values for JSON."
-        frame = lambda t: t.astype(object).where(t.notna(), None).to_dict("records")  # noqa: E731
         return {
             "verdict": self.verdict,
             "reasons": self.reasons,
@@ -180,8 +180,8 @@ class Judgement(Shown):
             "level": self.level,
             "skill": self.skill.record(),
             "rule_skill": self.rule_skill.record(),
-            "metrics": frame(self.table),
-            "segments": frame(self.segments),
+            "metrics": plain_rows(self.table),
+            "segments": plain_rows(self.segments),
             **self.facts,
         }
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..base import DataError
 from ..core.display import Card, Shown, brief
+from ..core.files import plain_rows
 from ..data.panel import Panel
 from .gate import GateConfig
 from .power import difference_found, skill_by_time
@@ -202,7 +203,6 @@ class LiveScore(Shown):
 
     def record(self) -> dict[str, Any]:
         "The score as plain values for JSON."
-        rows = lambda f: f.astype(object).where(f.notna(), None).to_dict("records")  # noqa: E731
         return {
             "model": self.who.model,
             "horizon": self.who.horizon,
@@ -211,9 +211,9 @@ class LiveScore(Shown):
             "from": self.span[0],
             "to": self.span[1],
             "skill": None if self.skill is None else self.skill.record(),
-            "leaderboard": rows(self.board),
-            "calibration": rows(self.calibration),
-            "coverage": rows(self.coverage),
+            "leaderboard": plain_rows(self.board),
+            "calibration": plain_rows(self.calibration),
+            "coverage": plain_rows(self.coverage),
             "finds": self.finds,
             "sentence": self.sentence(),
         }

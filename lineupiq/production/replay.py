@@ -20,7 +20,7 @@ import pandas as pd
 from ..base import ConfigError, DataError, ModelParams, did_you_mean
 from ..core.cluster import Cluster, current_cluster
 from ..core.display import Card, Shown, brief
-from ..core.files import append_line, atomic_write, dump_json, load_json, load_rows, one_at_a_time
+from ..core.files import append_line, atomic_write, dump_json, load_json, load_rows, one_at_a_time, plain_rows
 from ..cv import Fold
 from ..data.panel import Panel, panel_digest
 from ..fit.calibrated import calibrated_folds
@@ -457,7 +457,7 @@ class ReplayResult(Shown):
             "advice": self.advice,
             "seconds": self.seconds,
             "trainings_made": self.made,
-            "policies": self.table.astype(object).where(self.table.notna(), None).to_dict("records"),
+            "policies": plain_rows(self.table),
         }
 
 # %% ../../nbs/13_production/08_replay.ipynb #ddbe37fa

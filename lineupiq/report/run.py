@@ -18,7 +18,8 @@ from ..base import LineupIQError, Record
 from ..core.display import brief
 from ..core.drawing import apart
 from ..checks.findings import Finding, findings_table
-from ..core.files import atomic_write, dump_json
+from ..core.files import atomic_write, dump_json, plain_rows
+from ..core.run_files import RunFiles
 from ..core.timeline import Timeline
 from ..cv import Fold, plot_folds
 from ..data.panel import Panel, describe_panel
@@ -549,12 +550,7 @@ def build_report(
     alarms = [f"{a.title} ({a.verdict}): {a.finding}" for a in facts.findings] + (
         [look_sentence(facts.looks)] if any(k.outcomes for k in facts.looks) else []
     )
-    table = facts.board.astype(object)
-    record |= {
-        "leaderboard": table.where(table.notna(), None).to_dict("records"),
-        "confidence_set": facts.board.attrs.get("mcs"),
-        **facts.extra,
-    }
+    record |= {"leaderboard": plain_rows(facts.board), "confidence_set": facts.board.attrs.get("mcs"), **facts.extra}
     return Document(facts.title, record["verdict"], alarms, [s for s in sections if s], f"{facts.what} {facts.run}".strip()), record
 
 # %% ../../nbs/08_report/05_run.ipynb #11fa7ca9
@@ -566,6 +562,6 @@ def write_report(
     folder, (document, record) = Path(folder), build_report(facts)
     for figure in document.figures:
         atomic_write(folder / "artifacts" / f"{figure.name}.png", figure.png)
-    dump_json(record, folder / "reports" / "report.json")
-    atomic_write(folder / "reports" / "report.md", page_markdown(document))
-    return atomic_write(folder / "reports" / "report.html", page_html(document))
+    dump_json(record, RunFiles(folder).report("json"))
+    atomic_write(RunFiles(folder).report("md"), page_markdown(document))
+    return atomic_write(RunFiles(folder).report(), page_html(document))

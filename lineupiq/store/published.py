@@ -16,6 +16,7 @@ import pandas as pd
 from ..base import IntegrityError, LineupIQError, NotFound
 from ..core.display import Card, Shown
 from ..core.files import as_written, check_name, load_json, name_from
+from ..core.run_files import RunFiles
 from ..core.runtime import runtime_record
 from ..data.panel import Panel
 from ..data.tables import TableConfig
@@ -119,7 +120,7 @@ def run_metadata(
     from lineupiq.core.config import read_yaml
     from lineupiq.data.panel import panel_digest
 
-    record, setup = load_json(run_dir / "metrics" / "leaderboard.json"), read_yaml(run_dir / "config.yaml")
+    record, setup = load_json(RunFiles(run_dir).board), read_yaml(RunFiles(run_dir).setup)
     row = next((r for r in record["leaderboard"] if r["model"] == model), {})
     digest = panel_digest(panel)
     return {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..base import LineupIQError, Record
 from ..core.callbacks import wants_tracker
 from ..core.files import load_json
+from ..core.run_files import RunFiles
 from ..store.layout import scan
 from .request import Tracking
 from .spool import Tracked, keep, tracked_run, tracked_search
@@ -55,7 +56,7 @@ def report_run(
 def _failed_run(output: Path, before: set[str], err: BaseException) -> Path | None:
     "The run folder that this error ended."
     for entry in scan(output):
-        status = Path(entry.path, "status.json")
+        status = RunFiles(entry.path).status
         if entry.name not in before and status.is_file() and load_json(status).get("error") == str(err)[:2000]:
             return Path(entry.path)
     return None

@@ -18,6 +18,7 @@ from typing import Any
 from ..base import ConfigError, IntegrityError, ModelParams, Record
 from ..core.config import read_yaml
 from ..core.files import dump_json, load_json, plain
+from ..core.run_files import RunFiles
 from ..scoring.leaderboard import RULES
 from ..store.layout import scan
 
@@ -91,7 +92,7 @@ def _milliseconds(text: Any) -> int:
 
 def _folder_of(run_dir: Path, model: str) -> Path | None:
     "Where a run keeps a model."
-    return next((Path(e.path) for e in scan(run_dir / "models") if e.name.rsplit("_", 2)[0] == model), None)
+    return next((Path(e.path) for e in scan(RunFiles(run_dir).models) if e.name.rsplit("_", 2)[0] == model), None)
 
 
 def _history(run_dir: Path, model: str) -> list[tuple[str, float, int]]:
@@ -140,10 +141,7 @@ def _model_run(run_dir: Path, report: Record, setup: Record, shared: dict[str, s
         + numbers_of(report.get("efficiency"), "cost_")
         + numbers_of(report.get("trading"), "trading_")
     )
-    files = [
-        run_dir / "reports" / f"{name}_report.json",
-        *(Path(e.path) for e in scan(run_dir / "artifacts") if e.name.startswith(f"{name}_")),
-    ]
+    files = [RunFiles(run_dir).model_report(name), *(Path(e.path) for e in scan(run_dir / "artifacts") if e.name.startswith(f"{name}_"))]
     files += [folder] if (folder := _folder_of(run_dir, name)) is not None else []
     board = report.get("leaderboard") or {}
     b = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in board.items()}
@@ -170,11 +168,11 @@ def tracked_run(
 ) -> Tracked:
     "Everything that a tracker should know of a run."
     run_dir = Path(run_dir).resolve()
-    if not (run_dir / "status.json").is_file():
+    if not RunFiles(run_dir).status.is_file():
         raise ConfigError(
             "the run did not end", where=str(run_dir), found="no status.json", fix="give a run folder that `lineupiq train` printed"
         )
-    status, setup = load_json(run_dir / "status.json"), read_yaml(run_dir / "config.yaml") if (run_dir / "config.yaml").is_file() else {}
+    status, setup = load_json(RunFiles(run_dir).status), read_yaml(RunFiles(run_dir).setup) if RunFiles(run_dir).setup.is_file() else {}
     times = (_milliseconds(status.get("started")), _milliseconds(status.get("ended")))
     panel = setup.get("panel") or {}
     shared = {
@@ -189,16 +187,16 @@ def tracked_run(
         "state": str(status["status"]),
         **{f"version.{k}": str(v) for k, v in ((setup.get("runtime") or {}).get("versions") or {}).items()},
     }
-    reports = [load_json(Path(e.path)) for e in scan(run_dir / "reports") if e.name.endswith("_report.json")]
+    reports = [load_json(Path(e.path)) for e in scan(RunFiles(run_dir).report().parent) if e.name.endswith("_report.json")]
     models = [_model_run(run_dir, r, setup, shared, times) for r in reports]
     pages = [
         str(p)
         for p in (
-            run_dir / "reports" / "report.html",
-            run_dir / "reports" / "report.md",
-            run_dir / "config.yaml",
+            RunFiles(run_dir).report(),
+            RunFiles(run_dir).report("md"),
+            RunFiles(run_dir).setup,
             run_dir / "metrics",
-            run_dir / "predictions",
+            RunFiles(run_dir).predictions("test").parent,
         )
         if p.exists()
     ]
@@ -209,7 +207,7 @@ def tracked_run(
     if len(real) == 1:
         [one] = real
         return Tracked(run_dir.name, one.params, one.metrics, tags | one.tags, one.artifacts + pages, ended, *times, note=one.note)
-    told = load_json(run_dir / "metrics" / "leaderboard.json") if (run_dir / "metrics" / "leaderboard.json").is_file() else {}
+    told = load_json(RunFiles(run_dir).board) if RunFiles(run_dir).board.is_file() else {}
     picked = [m for m in models if m.name == told.get("best")]  # its scores stand at the top too, where a list of runs shows them
     scores = [(k, v, step) for m in picked for k, v, step in m.metrics if k.startswith(("val_", "test_", "skill")) and step == 0]
     return Tracked(

@@ -18,7 +18,8 @@ from ..base import ConfigError, DataError, LeakError, Record
 from ..core.display import Card, Shown, brief
 from ..core.drawing import apart, subplots
 from ..core.config import read_yaml
-from ..core.files import as_written, atomic_write, dump_json, load_json, load_rows
+from ..core.files import as_written, atomic_write, dump_json, load_json, load_rows, plain_rows
+from ..core.run_files import RunFiles
 from ..data.panel import Panel
 from ..report.boards import board_card, number, verdict
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
@@ -57,7 +58,7 @@ class Evaluation(Shown):
             "Evaluation",
             facts,
             [verdict(self.board, self.model)],
-            None if self.folder is None else self.folder / "reports" / "report.html",
+            None if self.folder is None else RunFiles(self.folder).report(),
         )
 
     @property
@@ -73,7 +74,7 @@ class Evaluation(Shown):
             "verdict": verdict(self.board, self.model),
             "confidence_set": self.board.attrs.get("mcs"),
             "looks": {"count": self.count, "before": [k.record() for k in self.looks], "sentence": look_sentence(self.looks)},
-            "report": None if self.folder is None else str(self.folder / "reports" / "report.html"),
+            "report": None if self.folder is None else str(RunFiles(self.folder).report()),
         }
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #fbe6a7ae
@@ -103,8 +104,8 @@ def evaluate_model(
     if pages and at is not None:
         facts.explanation = explain_model(found.bundle, found.panel, found.rows)
         write_report(facts, at)
-        out.folder, out.record = Path(at), load_json(Path(at) / "reports" / "report.json")
-        dump_json(out.public(), Path(at) / "metrics" / "leaderboard.json")
+        out.folder, out.record = Path(at), load_json(RunFiles(at).report("json"))
+        dump_json(out.public(), RunFiles(at).board)
     return out
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #17ccb27d
@@ -206,11 +207,11 @@ def run_cells(
 
 
 def _cells_of(run_dir: Path, draws: int) -> pd.DataFrame:
-    status = load_json(run_dir / "status.json")
+    status = load_json(RunFiles(run_dir).status)
     if status.get("status") not in ("done", "leak"):
         raise ConfigError("the run did not finish", where=str(run_dir), found=str(status.get("status")))
-    setup, board = read_yaml(run_dir / "config.yaml"), load_json(run_dir / "metrics" / "leaderboard.json")
-    kept, about = load_rows(run_dir / "predictions" / "test_predictions.parquet"), setup["panel"]
+    setup, board = read_yaml(RunFiles(run_dir).setup), load_json(RunFiles(run_dir).board)
+    kept, about = load_rows(RunFiles(run_dir).predictions("test")), setup["panel"]
     rows = set.intersection(*(set(g["row"]) for _, g in kept.groupby("model")))
     kept, metric = kept[kept["row"].isin(rows)], get_metric(board["leaderboard"][0]["metric"])
     symbols = sorted(kept["symbol"].astype(str).unique())
@@ -285,8 +286,7 @@ class Comparison:
 
     def record(self) -> dict[str, Any]:
         "The comparison as plain values for JSON."
-        rows = self.cells.astype(object)
-        return {"cells": rows.where(rows.notna(), None).to_dict("records"), "notes": self.notes}
+        return {"cells": plain_rows(self.cells), "notes": self.notes}
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #1ebaf261
 def compare_runs(
@@ -335,8 +335,8 @@ def _parameters(run_dirs: Sequence[Path | str]) -> dict[str, Any]:
     out = {}
     for d in map(Path, run_dirs):
         with as_written(d, sealed=False):
-            best = load_json(d / "metrics" / "leaderboard.json")["best"]
-            out[d.name] = {"model": best, "parameters": (read_yaml(d / "config.yaml").get("models") or {}).get(best)}
+            best = load_json(RunFiles(d).board)["best"]
+            out[d.name] = {"model": best, "parameters": (read_yaml(RunFiles(d).setup).get("models") or {}).get(best)}
     return out
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #47e017b6

@@ -25,8 +25,9 @@ from ..core.display import Card, Shown, brief
 from ..checks.findings import Finding
 from ..core.columns import check_balance
 from ..core.callbacks import Callback, checkpoints_in
-from ..core.files import as_written, dump_json, load_json
+from ..core.files import as_written, dump_json, load_json, plain_rows
 from ..core.readers import map_rows
+from ..core.run_files import RunFiles
 from ..core.runtime import runtime_record
 from ..cv import Fold
 from ..data.bars import EARLIER
@@ -75,7 +76,7 @@ class RunResult(Shown):
     def card(self) -> Card:
         "The board and the verdict."
         return board_card(
-            self.board, self.best, "Run", {"": self.run_id}, [verdict(self.board, self.best)], self.run_dir / "reports" / "report.html"
+            self.board, self.best, "Run", {"": self.run_id}, [verdict(self.board, self.best)], RunFiles(self.run_dir).report()
         )
 
     def record(self) -> dict[str, Any]:  # the public JSON
@@ -97,8 +98,7 @@ def board_records(
     board: pd.DataFrame,  # of `leaderboard`, perhaps with the columns of `with_confidence`
 ) -> list[dict[str, Any]]:  # one a member, the documented columns first
     "The leaderboard as JSON has it."
-    rows = board[[*COLUMNS, *(c for c in ("val_score", "role", "note", *ADDED) if c in board)]].astype(object)
-    return rows.where(rows.notna(), None).to_dict("records")
+    return plain_rows(board[[*COLUMNS, *(c for c in ("val_score", "role", "note", *ADDED) if c in board)]])
 
 # %% ../../nbs/10_training/04_runs.ipynb #7c34f09a
 def train_models(
@@ -191,7 +191,7 @@ def write_status(
             "exit_code": getattr(err, "exit_code", 130 if isinstance(err, KeyboardInterrupt) else 1),
             "error": str(err)[:2000],
         }
-    dump_json({"started": started, "ended": datetime.now(timezone.utc), **facts}, run_dir / "status.json")
+    dump_json({"started": started, "ended": datetime.now(timezone.utc), **facts}, RunFiles(run_dir).status)
     tidy(run_dir, ended=facts["status"] in ("done", "leak"))  # what is left is what the run can go on from
 
 # %% ../../nbs/10_training/04_runs.ipynb #1712f0db
@@ -219,7 +219,7 @@ def fit_set(
     how = replace(how, val_share=plan.val, embargo=plan.embargo)
     specs = {n: replace(s, config=checkpoints_in(s.cls.Config, s.config or {}, run_dir)) for n, s in specs.items()}
     write_setup(run_dir, panel, specs, plan, how, skipped)
-    paths = {n: run_dir / "models" / bundle_name(panel, n) for n in specs}
+    paths = {n: RunFiles(run_dir).models / bundle_name(panel, n) for n in specs}
     runs = {n: before for n in specs if (before := kept_result(run_dir, n, paths[n])) is not None}
     for name, before in runs.items():
         progress(name, "done", {"kept": True, **_facts_of(before)})
@@ -369,9 +369,9 @@ def score_set(
     result = RunResult(run_dir.name, run_dir, board, best, findings, skipped, runs, folds, looks, checks)
     for split in ("val", "test"):
         rows = pd.concat([f[f["split"] == split].assign(model=n) for n, f in predictions.items()], ignore_index=True)
-        (run_dir / "predictions").mkdir(exist_ok=True)
-        rows.to_parquet(run_dir / "predictions" / f"{split}_predictions.parquet", index=False)
-    dump_json(result.record(), run_dir / "metrics" / "leaderboard.json")
+        RunFiles(run_dir).predictions(split).parent.mkdir(exist_ok=True)
+        rows.to_parquet(RunFiles(run_dir).predictions(split), index=False)
+    dump_json(result.record(), RunFiles(run_dir).board)
     dump_json({n: r.folds for n, r in runs.items()}, run_dir / "metrics" / "folds.json")
     dump_json({n: r.history for n, r in runs.items()}, run_dir / "metrics" / "history.json")  # by epoch, of the fit that validation stopped
     about = describe_panel(panel)
@@ -386,9 +386,7 @@ def score_set(
             "runtime": runtime_record(how.seed),
             "run_id": run_dir.name,
         }
-        dump_json(
-            model_report(name, panel, r.training, r.predictions, r.importance, extra=extra), run_dir / "reports" / f"{name}_report.json"
-        )
+        dump_json(model_report(name, panel, r.training, r.predictions, r.importance, extra=extra), RunFiles(run_dir).model_report(name))
     _write_pages(run_dir, panel, result)
     try:
         raise_alarm(findings)
@@ -525,13 +523,13 @@ def open_run(
         )
     if not run_dir.is_dir():
         raise ConfigError("no such run", where=str(run_dir), fix="give the folder that `lineupiq train` printed")
-    if not (run_dir / "status.json").exists():
+    if not RunFiles(run_dir).status.exists():
         raise ConfigError("the run did not finish", where=str(run_dir), found="no status.json", fix="train again")
-    status = load_json(run_dir / "status.json")
+    status = load_json(RunFiles(run_dir).status)
     if (
         not isinstance(status, dict)
         or "status" not in status
-        or (status["status"] in ("done", "leak") and not (run_dir / "models").is_dir())
+        or (status["status"] in ("done", "leak") and not RunFiles(run_dir).models.is_dir())
     ):
         raise IntegrityError(
             "a run folder that is not whole",
@@ -543,9 +541,9 @@ def open_run(
         raise ConfigError("the run did not finish", where=str(run_dir), found=status["status"])
     if status["status"] == "leak":
         log.warning("%s ended with a leak alarm: %s", run_dir.name, str(status.get("error") or "").split("\n")[0])
-    folders = {p.name.rsplit("_", 2)[0]: p for p in sorted((run_dir / "models").iterdir()) if p.is_dir() and not p.name.startswith(".")}
-    with as_written(run_dir / "metrics" / "leaderboard.json", sealed=False):
-        name = model.split(":")[-1] if model else load_json(run_dir / "metrics" / "leaderboard.json")["best"]
+    folders = {p.name.rsplit("_", 2)[0]: p for p in sorted(RunFiles(run_dir).models.iterdir()) if p.is_dir() and not p.name.startswith(".")}
+    with as_written(RunFiles(run_dir).board, sealed=False):
+        name = model.split(":")[-1] if model else load_json(RunFiles(run_dir).board)["best"]
     if name not in folders:
         raise ConfigError(f"the run has no model '{name}'{did_you_mean(str(name), folders)}", expected=", ".join(folders))
     return {n: load_bundle(p) for n, p in folders.items() if n == name or n in RULES}, name
@@ -709,11 +707,7 @@ def ledger_of_run(
         return beside
     from lineupiq.core.config import read_yaml
 
-    output = (
-        (read_yaml(Path(run_dir) / "config.yaml").get("settings") or {}).get("output")
-        if (Path(run_dir) / "config.yaml").is_file()
-        else None
-    )
+    output = (read_yaml(RunFiles(run_dir).setup).get("settings") or {}).get("output") if (RunFiles(run_dir).setup).is_file() else None
     trained = ledger_path(str(output)) if output else beside
     return trained if trained.exists() else beside
 

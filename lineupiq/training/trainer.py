@@ -21,6 +21,7 @@ from ..core.display import brief
 from ..core.columns import LabelCodec, say_once
 from ..core.callbacks import Callback, CallbackList, TrackingCallback, wants_tracker
 from ..core.config import model_params, read_yaml
+from ..core.run_files import RunFiles
 from ..data.dataset import DatasetConfig, TimeSeriesDataset
 from ..data.panel import Cleaning, Panel, make_panel
 from ..data.windows import SPLITS, TimeSeriesDataContainer, Windows
@@ -383,7 +384,7 @@ class Trainer:
     def model_path(self) -> Path:
         "The folder in which the run keeps the model: a bundle, as a published version holds it."
         self._need(self.panel, "prepare_data", "model_path")
-        return self.run_dir / "models" / bundle_name(self.panel, self.model_name)
+        return RunFiles(self.run_dir).models / bundle_name(self.panel, self.model_name)
 
 # %% ../../nbs/10_training/06_trainer.ipynb #2b314421
 @patch
@@ -464,7 +465,7 @@ def run_full_pipeline(self: Trainer) -> dict[str, Any]:
         training = self.train()
         results = self.evaluate()
     except BaseException as err:
-        if not (self.run_dir / "status.json").exists():
+        if not RunFiles(self.run_dir).status.exists():
             self._end(err)
         raise
     return {"training": dict(training), "evaluation": results, "run_id": self.run_id, "run_dir": str(self.run_dir)}

@@ -17,6 +17,7 @@ from typing import Any
 from ..base import Busy, ConfigError, DataError, EnvironmentFault, IntegrityError, NotFound, Record, did_you_mean
 from ..core.config import read_yaml
 from ..core.files import atomic_write, load_json, one_at_a_time, plain, verify_manifest
+from ..core.run_files import RunFiles
 from ..core.runtime import runtime_record
 from ..data.panel import Panel, describe_panel
 from ..fit.inputs import ModelSpec
@@ -46,7 +47,7 @@ def write_setup(
     "Write a run's request down before it starts; a run that goes on has it already."
     import yaml
 
-    if (run_dir / "config.yaml").exists():
+    if RunFiles(run_dir).setup.exists():
         return
     own = str(run_dir / "checkpoints")
     setup = {
@@ -64,7 +65,7 @@ def write_setup(
     text = yaml.safe_dump(plain(setup), sort_keys=False, allow_unicode=True)
     (run_dir / UNFINISHED).mkdir(exist_ok=True)
     atomic_write(run_dir / UNFINISHED / "setup.sha256", hashlib.sha256(text.encode()).hexdigest() + "\n")
-    atomic_write(run_dir / "config.yaml", text)
+    atomic_write(RunFiles(run_dir).setup, text)
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #f1016f9b
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def read_setup(
     run_dir: Path,  # of the run
 ) -> Setup:
     "Read back the request that `write_setup` wrote."
-    path = run_dir / "config.yaml"
+    path = RunFiles(run_dir).setup
     if not path.is_file():
         raise ConfigError(
             "the run was stopped before it had written down what it was asked for",
@@ -259,7 +260,7 @@ def run_end(
     run_dir: Path,  # of the run
 ) -> str | None:  # done or leak; None: it was stopped, it failed, or it is under way
     "The end of a run, if everything that it could say is on disk."
-    path = run_dir / "status.json"
+    path = RunFiles(run_dir).status
     found = load_json(path) if path.is_file() else {}
     if not isinstance(found, dict) or not isinstance(found.get("status", ""), str):
         raise IntegrityError("a status.json that no run wrote", where=str(path), found=str(found)[:60], fix="restore it, or train again")

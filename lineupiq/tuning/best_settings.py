@@ -21,6 +21,7 @@ from ..core.files import atomic_write, dump_json, load_json, load_rows
 from ..scoring.intervals import Interval, Resampling, score_units, skill_interval
 from .objective import FoldScore, Objective
 from .search import TuningResult, plot_history
+from .studies import complete_trials
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -218,7 +219,7 @@ def param_importance(
 
     import optuna
 
-    values = [t.value for t in result.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    values = [t.value for t in complete_trials(result.study)]
     if len(values) < 4 or np.ptp(values) == 0:
         return {}
     try:

@@ -22,6 +22,7 @@ from ..cv import CombinatorialPurged
 from ..scoring.trading import class_positions, equity_curve, ledger, non_overlapping
 from .search import TuningResult
 from .selection import unit_sums
+from .studies import complete_trials
 from .trials import settings_of
 
 # %% auto #0
@@ -256,7 +257,7 @@ def trial_returns(
             found=f"task {o.panel.task}, {'a' if 'return_to_end' in o.panel.frame else 'no'} column return_to_end",
             expected="classes and a column return_to_end, as the sources of bars have",
         )
-    done = [t for t in result.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    done = complete_trials(result.study)
     rows = np.concatenate([f.fold.test for f in o.folds])
     keep = non_overlapping(o.panel.times[rows], o.panel.label_ends[rows], o.panel.frame["symbol"].to_numpy()[rows])
     earned = o.panel.frame["return_to_end"].to_numpy(dtype=float)[rows[keep]]

@@ -23,7 +23,16 @@ from .objective import ROUNDS, Development, Objective, choose_jobs, development_
 from .scheduling import Jobs
 from .settings import TRIALS, USUAL, SearchSettings
 from .spaces import search_space
-from .studies import Exhaustive, Reseeded, default_pruner, identity_digest, make_pruner, open_storage, open_study
+from lineupiq.tuning.studies import (
+    Exhaustive,
+    Reseeded,
+    complete_trials,
+    default_pruner,
+    identity_digest,
+    make_pruner,
+    open_storage,
+    open_study,
+)
 from .trials import Search, settings_of, trials_frame
 
 if TYPE_CHECKING:
@@ -281,7 +290,7 @@ class _quiet:
 def _result(search: Search, points: list[dict] | None, seconds: float) -> TuningResult:
     "What a search found."
     objective, counts, storage = search.objective, search.counts(), search.objective.settings.storage
-    done = [t for t in search.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    done = complete_trials(search.study)
     if not done:
         raise JobError(
             "no trial of the search was completed",

@@ -28,6 +28,7 @@ from ..scoring.leaderboard import RULES, best_on_validation, forecast_of
 from ..scoring.metrics import Metric, UndefinedScore
 from .objective import Development, FoldScore, Objective, coarse, development_panel
 from .search import TuningResult, config_for, tune_model
+from .studies import complete_trials
 from .settings import USUAL, SearchSettings
 from .spaces import search_space
 from .trials import settings_of, trial_sums
@@ -77,7 +78,7 @@ def unit_sums(
     result: TuningResult,  # of `tune_model`
 ) -> UnitSums | None:  # None: the metric has no terms of rows
     "The finished trials of a search, by unit of time."
-    done = [t for t in result.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    done = complete_trials(result.study)
     if any("sums" not in t.user_attrs for t in done):
         return None
     each = [trial_sums(result.study, t.number) for t in done]
@@ -182,7 +183,7 @@ def one_standard_error(
     seed: int = 0,  # of the bootstrap
 ) -> SimplerChoice:
     "The simplest trial whose difference to the best is within one standard error of that difference."
-    done = [t for t in result.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    done = complete_trials(result.study)
     scores, sign = np.array([t.value for t in done]), -1 if result.objective.metric.greater_is_better else 1
     best = int(np.argmin(sign * scores))
     behind, (errors, how) = sign * (scores - scores[best]), difference_errors(result, best, draws, seed)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['MARGINS', 'STARTUP', 'HEARTBEAT', 'GRACE', 'UNBORN', 'IDENTITY', 'trial_seed', 'make_sampler', 'Reseeded',
-           'Exhaustive', 'MarginPruner', 'default_pruner', 'make_pruner', 'sqlite_url', 'open_storage',
-           'identity_digest', 'open_study', 'owner', 'reap', 'fail_trial', 'Heart']
+           'Exhaustive', 'complete_trials', 'MarginPruner', 'default_pruner', 'make_pruner', 'sqlite_url',
+           'open_storage', 'identity_digest', 'open_study', 'owner', 'reap', 'fail_trial', 'Heart']
 
 # %% ../../nbs/09_tuning/03_studies.ipynb #a61abaa8
 def trial_seed(
@@ -147,6 +147,15 @@ class Exhaustive(BaseSampler):
         "The parameter's value in the trial's combination."
         return self.points[self.taken[trial.number]][param_name]
 
+# %% ../../nbs/09_tuning/03_studies.ipynb #d83022de
+def complete_trials(
+    study: optuna.Study,  # of a search
+) -> list[optuna.trial.FrozenTrial]:  # in the order of their numbers
+    "The trials that were scored on all folds: neither given up, nor failed, nor under way."
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
 # %% ../../nbs/09_tuning/03_studies.ipynb #0d59b517
 MARGINS = (0.005, 0.003, 0.002, 0.001)  # share of the best loss, after the first, second, … fold
 STARTUP = 2  # finished trials before anything is given up
@@ -164,16 +173,10 @@ class MarginPruner(BasePruner):
 
     def prune(self, study: optuna.Study, trial: optuna.Trial) -> bool:
         "True: the trial is given up after its last reported fold."
-        from optuna.trial import TrialState
-
         step = trial.last_step
         if step is None or study.direction.name != "MINIMIZE":
             return False
-        seen = [
-            t.intermediate_values[step]
-            for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if step in t.intermediate_values
-        ]
+        seen = [t.intermediate_values[step] for t in complete_trials(study) if step in t.intermediate_values]
         if len(seen) < self.startup:
             return False
         best = min(seen)

@@ -25,7 +25,7 @@ from ..core.space import Space
 from .objective import FoldScore, Objective
 from .rounds import Lockstep, run_lockstep
 from .scheduling import Job, Jobs, deal, run_lanes, stages
-from .studies import Heart, fail_trial, make_pruner, owner, reap
+from .studies import Heart, complete_trials, fail_trial, make_pruner, owner, reap
 
 if TYPE_CHECKING:
     import optuna
@@ -248,9 +248,7 @@ class Search:
 
     def _elsewhere(self, running: Sequence[_Running]) -> None:
         "Do each trial on a worker of the cluster, and report what it would have reported here."
-        from optuna.trial import TrialState
-
-        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        done = complete_trials(self.study)
         o, by = self.objective, {f"{self.study.study_name}-{r.trial.number}": r for r in running if len(r.results) < len(self.order)}
         tasks = {name: (o.digest, r.params, done, self.pruner, self.jobs) for name, r in by.items()}
         for name, said in self.cluster.run(score_trial, tasks, (o.panel, o.spec.name, o.settings, o.searched)):
@@ -390,7 +388,7 @@ class Search:
             )
 
     def _best(self) -> float | None:
-        values = [t.value for t in self.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+        values = [t.value for t in complete_trials(self.study)]
         return None if not values else (max if self.objective.metric.greater_is_better else min)(values)
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #a190bc53

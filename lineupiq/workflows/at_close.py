@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, EnvironmentFault, NotFound, Record
-from ..core.files import check_name, one_at_a_time
+from ..core.files import check_name, one_at_a_time, plain_rows
 from ..core.requests import Request, option
 from ..data.bars import EARLIER
 from ..data.panel import Panel, naive_utc, panel_digest
@@ -224,7 +224,7 @@ def predict_at_close(
 def _lines(frame: pd.DataFrame) -> list[dict[str, Any]]:
     "Rows of the record as plain values."
     times = {k: [f"{t.tz_localize(None).isoformat()}Z" for t in frame[k]] for k in ("bar", "written")} if len(frame) else {}
-    return frame.assign(**times).astype(object).where(frame.notna(), None).to_dict("records")
+    return plain_rows(frame.assign(**times))
 
 
 def _told(

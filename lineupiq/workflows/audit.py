@@ -21,6 +21,7 @@ from ..checks.findings import Finding, check_splitter
 from ..core.config import read_yaml
 from ..core.display import fit_text
 from ..core.files import as_written, load_json, load_rows
+from ..core.run_files import RunFiles
 from ..core.text import wrapped
 from ..data.panel import Panel
 from ..data.request import DataRequest, horizons, read_source, recorded_source, source_options
@@ -40,7 +41,7 @@ def run_setup(
     run: Path | str,  # a run folder
 ) -> dict[str, Any]:  # data, split, models
     "The data, the split and the models of a run, from its folder."
-    path = Path(run) / "config.yaml"
+    path = RunFiles(run).setup
     if not path.is_file():
         raise ConfigError("no such run", where=str(run), fix="give the folder that `lineupiq train` printed")
     return read_yaml(path)
@@ -88,7 +89,7 @@ def _own_findings(run: Path | str, panel: Panel, setup: Record) -> list[Finding]
             "" if mine == theirs else "the data or the library have changed since",
         ),
     ]
-    said = load_rows(Path(run) / "predictions" / "test_predictions.parquet")
+    said = load_rows(RunFiles(run).predictions("test"))
     if mine != theirs:
         return [*out, Finding("run: implausible skill", "unknown", "the rows are not those of the run")]
     alarms = leak_alarm(panel, {n: f for n, f in said.groupby("model")})

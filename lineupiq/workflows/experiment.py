@@ -19,9 +19,10 @@ from ..base import ConfigError, IntegrityError, LineupIQError, Record, config_pr
 from ..core.cluster import ClusterPlan, on_cluster
 from ..core.display import brief
 from ..core.config import raise_problems, read_yaml
-from ..core.files import atomic_write, check_name, dump_json, load_json, one_at_a_time
+from ..core.files import atomic_write, check_name, dump_json, load_json, one_at_a_time, plain_rows
 from ..core.readers import read_table
 from ..core.requests import changed, leaves
+from ..core.run_files import RunFiles
 from ..data.dataset import DatasetConfig, read_splits
 from ..data.panel import clean_time
 from ..data.request import horizons
@@ -368,7 +369,7 @@ def _is_done(entry: Mapping[str, Any] | None) -> bool:
     if not entry or entry["status"] != "done":
         return False
     try:
-        told = load_json(Path(entry["run_dir"], "status.json"))
+        told = load_json(RunFiles(entry["run_dir"]).status)
     except (LineupIQError, OSError):  # a run that cannot be read is run again
         return False
     return isinstance(told, dict) and told.get("status") == "done"
@@ -420,7 +421,7 @@ class ExperimentResult:
 
     def record(self) -> dict[str, Any]:
         "The results as plain values for JSON."
-        rows = self.cells.astype(object).where(self.cells.notna(), None).to_dict("records")
+        rows = plain_rows(self.cells)
         found = self.comparison.record() if self.comparison else {}
         return {
             **found,

@@ -23,6 +23,7 @@ from ..base import ConfigError, IntegrityError, LineupIQError, Record, did_you_m
 from ..core.display import Card, Shown, fit_text, terminal_width
 from ..core.files import load_json, load_rows
 from ..core.progress import progress_for
+from ..core.run_files import RunFiles
 from ..data.panel import Panel
 from ..data.request import DataRequest, horizons, read_source, recorded_source, source_panel, source_record
 from ..models.stored import predict_stored, stored_model
@@ -220,7 +221,7 @@ class Run(Shown):
                 "a run is opened by its folder", where="folder", found=in_short(folder), expected="a path", fix="lineupiq runs lists them"
             )
         self.folder, self._panel, self._made = Path(folder), _a(Panel, panel, "panel"), []
-        if not (self.folder / "config.yaml").is_file():
+        if not RunFiles(self.folder).setup.is_file():
             raise ConfigError(
                 "that is no run's folder",
                 where=str(self.folder),
@@ -234,7 +235,7 @@ class Run(Shown):
 
     @cached_property
     def _record(self) -> dict[str, Any]:
-        path = self.folder / "metrics" / "leaderboard.json"
+        path = RunFiles(self.folder).board
         found = load_json(path)
         lines = found.get("leaderboard") if isinstance(found, dict) else None
         whole = (
@@ -305,7 +306,7 @@ class Run(Shown):
                 expected="val or test",
                 fix='run.predictions("test")',
             )
-        return load_rows(self.folder / "predictions" / f"{split}_predictions.parquet")
+        return load_rows(RunFiles(self.folder).predictions(split))
 
     def plot(
         self,
@@ -368,7 +369,7 @@ class Run(Shown):
             raise ConfigError("the run has rules only, and a rule is not published", where=str(self.folder), fix="train a model")
         if chosen in RULES:
             raise ConfigError(f"{chosen} is a simple rule, and a rule is not published", where=str(self.folder), fix="publish a model")
-        if not (self.folder / "models").is_dir():
+        if not RunFiles(self.folder).models.is_dir():
             raise IntegrityError(
                 "a run folder that is not whole", where=str(self.folder), found="no folder models", fix="restore it, or train again"
             )
@@ -394,7 +395,7 @@ class Run(Shown):
             else []
         )
         return board_card(
-            self.leaderboard, self.best, "Run", {"": self.folder.name}, [self.verdict, *standing], self.folder / "reports" / "report.html"
+            self.leaderboard, self.best, "Run", {"": self.folder.name}, [self.verdict, *standing], RunFiles(self.folder).report()
         )
 
 

@@ -17,6 +17,7 @@ from ..base import ConfigError
 from ..core.config import read_yaml
 from ..core.display import fit_text
 from ..core.files import atomic_write, plain_rows
+from ..core.run_files import RunFiles
 from ..core.text import csv_text
 from ..data.panel import Panel
 from ..data.request import recorded_source, source_panel
@@ -36,7 +37,7 @@ def run_panel(
     path: tuple[str, ...] = (),  # other files
 ) -> Panel:
     "The panel of a run's source: rows to score."
-    setup = Path(run) / "config.yaml"
+    setup = RunFiles(run).setup
     if not setup.is_file():
         raise ConfigError("no such run", where=str(run), fix="give the folder that `lineupiq train` printed")
     return source_panel(read_yaml(setup).get("data") or {}, data, path, where=str(setup))

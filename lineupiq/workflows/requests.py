@@ -18,6 +18,7 @@ from ..core.cluster import ClusterPlan
 from ..core.config import raise_problems
 from ..core.files import check_name, parse_version
 from ..core.requests import Request, is_given, leaves, option, part
+from ..core.run_files import RunFiles
 from ..data.request import DataRequest, source_problem
 from ..tracking.request import Tracking
 from ..fantasy.wishes import Wishes
@@ -210,7 +211,7 @@ class TrainRequest(HowToTrain):
             | {"data": setup.data["data"], "resume": run}
             | {k: v for k, v in given.items() if k in place}
         )
-        asked = super().from_mapping(said, str(run / "config.yaml"))
+        asked = super().from_mapping(said, str(RunFiles(run).setup))
         also = super().from_mapping({**said, **{k: v for k, v in given.items() if k not in ("resume", "output")}}, where, flags=flags)
         raise_problems(_contradictions(given, asked, also, run, flags), where or str(run))
         return replace(asked, settings=replace(asked.settings, output=run.parent))

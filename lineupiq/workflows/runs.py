@@ -14,6 +14,7 @@ from ..base import ConfigError, LineupIQError, Record
 from ..core.config import read_yaml
 from ..core.display import fit_text
 from ..core.files import load_json
+from ..core.run_files import RunFiles
 from ..training.unfinished import find_run
 
 # %% auto #0
@@ -28,11 +29,11 @@ def _told(
         "run": folder.name
     }
     try:
-        end = load_json(folder / "status.json") if (folder / "status.json").exists() else {"status": "under way, or stopped"}
-        data = read_yaml(folder / "config.yaml").get("data") or {}
+        end = load_json(RunFiles(folder).status) if RunFiles(folder).status.exists() else {"status": "under way, or stopped"}
+        data = read_yaml(RunFiles(folder).setup).get("data") or {}
         out |= {"status": end["status"], "started": end.get("started"), "data": data.get("data"), "target": _target(data)}
-        if (folder / "metrics" / "leaderboard.json").exists():
-            found = load_json(folder / "metrics" / "leaderboard.json")
+        if RunFiles(folder).board.exists():
+            found = load_json(RunFiles(folder).board)
             best = next((r for r in found["leaderboard"] if r["model"] == found["best"]), {})
             out |= {
                 "best": found["best"],
@@ -64,7 +65,7 @@ def list_runs(
     if place.exists() and not place.is_dir():
         raise ConfigError("not a folder of runs", where=str(place), expected="the folder that trainings were told (output, --output)")
     there = (
-        [p for p in place.iterdir() if p.is_dir() and not p.name.startswith(".") and (p / "config.yaml").exists()] if place.is_dir() else []
+        [p for p in place.iterdir() if p.is_dir() and not p.name.startswith(".") and RunFiles(p).setup.exists()] if place.is_dir() else []
     )
     return [_told(p) for p in sorted(there, key=lambda p: p.name[-15:], reverse=True)[:last]]  # names end with their time
 
@@ -104,7 +105,7 @@ def report_path(
 ) -> Path:  # of the HTML
     "The report of a run."
     folder = find_run(run, output)
-    page = folder / "reports" / "report.html"
+    page = RunFiles(folder).report()
     if not page.is_file():
         raise ConfigError(
             "the run has no report", where=str(folder), fix=f"lineupiq train --resume {folder} goes on with a run that was stopped"

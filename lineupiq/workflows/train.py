@@ -17,6 +17,7 @@ from ..base import ConfigError, LeakError, ModelParams, pick_device
 from ..core.cluster import on_cluster
 from ..core.config import read_yaml
 from ..core.files import load_json
+from ..core.run_files import RunFiles
 from ..data.panel import Panel
 from ..data.request import horizons, read_source, recorded_source, source_record
 from ..production.validate import rows_problem
@@ -245,7 +246,7 @@ def _run_horizon(
 def _go_on(ask: TrainRequest, run: Path, progress: Any, show: Callable[[str], None] | None) -> RunResult:
     "A run that was stopped: its rows, what is missing, publish, report."
     say, setup = show or (lambda line: None), read_setup(run)
-    source = recorded_source(setup.data, where=str(run / "config.yaml"))
+    source = recorded_source(setup.data, where=str(RunFiles(run).setup))
     others = [str(h) for h in horizons(ask.source) if h not in (None, *source.horizon)]
     say(f"Going on with {run.name}; {standing(run)}" + (f"\nOther horizons ({', '.join(others)}) are runs of their own" if others else ""))
     panel = read_source(source, source.horizon[0] if source.horizon else None)
@@ -318,7 +319,7 @@ def run_record(
     run: Path,  # of a run that has ended
 ) -> dict[str, Any]:  # what `RunResult.record` said, and the status
     "The record of a run, from its folder: the results and the status."
-    return {**load_json(run / "metrics" / "leaderboard.json"), "status": run_end(run)}
+    return {**load_json(RunFiles(run).board), "status": run_end(run)}
 
 # %% ../../nbs/17_workflows/02_train.ipynb #50b4770b
 def run_settings(

@@ -19,6 +19,7 @@ from ..core.cluster import on_cluster
 from ..core.config import read_yaml
 from ..core.display import brief, fit_text
 from ..core.files import atomic_write, dump_json, load_json, name_from, one_at_a_time, plain
+from ..core.run_files import RunFiles
 from ..data.panel import describe_panel
 from ..data.nfl import tables_held
 from ..data.request import DataRequest, horizons, read_source
@@ -209,7 +210,7 @@ def _before(folder: Path, task: Task) -> tuple[dict[str, Any], Record] | None:
     with suppress(LineupIQError, OSError, KeyError, TypeError):  # what cannot be read is trained again
         told = load_json(file) if file.is_file() else {}
         run = Path(told["run_dir"])
-        return (told, read_yaml(run / "config.yaml")["panel"]) if told["state"] == "done" and run_end(run) is not None else None
+        return (told, read_yaml(RunFiles(run).setup)["panel"]) if told["state"] == "done" and run_end(run) is not None else None
     return None
 
 
