@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,7 +27,7 @@ log = logging.getLogger("lineupiq")
 __all__ = ['log', 'POSITIONS', 'USAGE', 'SHARES', 'SEASONS_ACTIVE', 'ACTIVE', 'FORM_STATS', 'ALLOWED_STATS', 'TEAM_STATS',
            'ROLE_STATS', 'COUNT_TARGETS', 'ALLOWED_HALFLIFE', 'TEAM_HALFLIFE', 'SETTING', 'UNDRAFTED', 'REPORT',
            'DESCRIPTIONS', 'DEBUTS', 'DEEPEST', 'player_weeks', 'describe_player_feature', 'View', 'PlayerHistory',
-           'first_games', 'panel_of', 'player_panel']
+           'first_games', 'panel_of', 'player_panel', 'without_lineups']
 
 # %% ../../nbs/01_data/12_players.ipynb #2652ec9a
 POSITIONS = ("QB", "RB", "WR", "TE")
@@ -613,3 +613,17 @@ def player_panel(
     "One row per player and game: the label is a statistic, the features were known at kickoff, or at another moment of the week."
     history = PlayerHistory(tables, upcoming=upcoming, rosters=rosters, view=view, debuts=debuts)
     return panel_of(history, position, target, first_season=first_season, spans=spans, halflife=halflife)
+
+# %% ../../nbs/01_data/12_players.ipynb #07dbd47d
+def without_lineups(
+    panel: Panel,  # of `panel_of`, with who plays among its features
+) -> Panel:  # equal to the one that `panel_of` makes without
+    "The same rows without who starts, who is out and who is listed where."
+    gone = [name for name in LINEUPS if name in panel.columns]
+    left_out = [name for name in panel.meta["left_out"] if name not in LINEUPS]
+    return replace(
+        panel,
+        frame=panel.frame.drop(columns=gone),
+        features=[f for f in panel.features if f.name not in LINEUPS],
+        meta=panel.meta | {"left_out": left_out, "announced": [name for name in panel.meta["announced"] if name not in LINEUPS]},
+    )

@@ -18,7 +18,7 @@ from ..core.display import brief
 from ..cv import Fold
 from ..data.nfl_as_of import TUESDAY, tables_until, week_moments
 from ..data.panel import Cleaning, Feature, Panel, make_panel, panel_digest
-from ..data.players import PlayerHistory, View, panel_of
+from ..data.players import PlayerHistory, View, panel_of, without_lineups
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold
 from ..fit.settings import FitSettings
@@ -230,9 +230,15 @@ class LineRows:
         return PlayerHistory(self.tables, upcoming=True, view=View(self.as_of), debuts=True)
 
     def _own(self, position: str, statistic: str, lineups: bool) -> Panel:
-        key = (position, statistic, lineups)
+        key, both = (position, statistic, lineups), (position, statistic, True)
         if key not in self.made:
-            self.made[key] = panel_of(self.history, position, statistic, first_season=self.first_season, lineups=lineups)
+            listed = lineups or len(self.tables["rosters"]) or len(self.tables["depth_charts"])
+            if both not in self.made:
+                self.made[both if listed else key] = panel_of(
+                    self.history, position, statistic, first_season=self.first_season, lineups=bool(listed)
+                )
+            if key not in self.made:
+                self.made[key] = without_lineups(self.made[both])
         return self.made[key]
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #27b4d04f
