@@ -56,8 +56,8 @@ def __getattr__(name: str) -> Any:
 
     from lineupiq.core.words import with_words
 
-    found = globals()[name] = with_words(getattr(import_module(f"lineupiq.{_HOME[name]}"), name))
-    return found
+    member = globals()[name] = with_words(getattr(import_module(f"lineupiq.{_HOME[name]}"), name))
+    return member
 
 
 def __dir__() -> list[str]:

@@ -305,9 +305,10 @@ def own_names(
     values: dict,  # its values, perhaps under short names
 ) -> dict:  # the same values under the fields' names
     "Values under a class's own names; a short name beside the long one stays, so that it can be refused."
-    known = {f.name for f in fields(cls)}
+    field_names = {f.name for f in fields(cls)}
     return {
-        SHORT_FORMS[k] if k in SHORT_FORMS and k not in known and SHORT_FORMS[k] in known - set(values) else k: v for k, v in values.items()
+        SHORT_FORMS[k] if k in SHORT_FORMS and k not in field_names and SHORT_FORMS[k] in field_names - set(values) else k: v
+        for k, v in values.items()
     }
 
 # %% ../nbs/00_base.ipynb #6b5cf4a4
@@ -339,10 +340,10 @@ def _bits(value: Any) -> int:
     return value.bit_length() if type(value) is int else max(map(_bits, inner), default=0)
 
 # %% ../nbs/00_base.ipynb #0ba99b1a
-def _problem_lines(cls: type, found: list[dict]) -> list[str]:
+def _problem_lines(cls: type, errors: list[dict]) -> list[str]:
     "A line a problem; a value that was held against several types is one."
     hints, out = get_type_hints(cls, include_extras=True), {}
-    for e in found:
+    for e in errors:
         key = e["loc"][0] if e["loc"] else ""
         one = len([a for a in get_args(hints.get(key)) if a is not type(None)]) < 2 or get_origin(hints[key]) not in (Union, UnionType)
         out.setdefault(e["loc"] if one else (key,), []).append(e)
@@ -385,9 +386,9 @@ def _problem_line(cls: type, e: dict) -> str:
 def _bounds(cls: type, key: str) -> str:
     "The bounds of a field in words, for a value that is not a number at all."
     hint = get_type_hints(cls, include_extras=True).get(key)
-    found = [m for h in (hint, *getattr(hint, "__args__", ())) for m in getattr(h, "__metadata__", ()) if isinstance(m, Bound)]
+    bounds = [m for h in (hint, *getattr(hint, "__args__", ())) for m in getattr(h, "__metadata__", ()) if isinstance(m, Bound)]
     words = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
-    return "".join(f", {words[k]} {v:g}" for m in found for k, v in m.kw.items())
+    return "".join(f", {words[k]} {v:g}" for m in bounds for k, v in m.kw.items())
 
 # %% ../nbs/00_base.ipynb #af6c298d
 Distribution = Literal["auto", "squared", "poisson", "tweedie"]
@@ -423,8 +424,8 @@ class ModelConfig:
 
     def contradictions(self) -> list[str]:  # one line a pair of values that cannot both hold
         "Values that cannot hold together; members whose fields depend on each other add to the list."
-        asked = [] if self.resumable else [k for k in ("save_checkpoints", "checkpoint_dir") if getattr(self, k)]
-        return [f"{k}: {getattr(self, k)}, but this model cannot go on from a checkpoint; leave it out" for k in asked]
+        checkpoint_keys = [] if self.resumable else [k for k in ("save_checkpoints", "checkpoint_dir") if getattr(self, k)]
+        return [f"{k}: {getattr(self, k)}, but this model cannot go on from a checkpoint; leave it out" for k in checkpoint_keys]
 
     def for_rows(
         self,
@@ -536,11 +537,11 @@ class PredictionOutput:
 
     def _is_short(self) -> bool:
         "Whether three unnamed columns are those of -1, 0 and 1."
-        told = np.asarray(self.predictions)
+        predictions = np.asarray(self.predictions)
         return (
             self.probabilities.shape[1] == 3
-            and bool(np.isin(told, (-1, 0, 1)).all())
-            and not (len(told) and (told == self.probabilities.argmax(axis=1)).all())
+            and bool(np.isin(predictions, (-1, 0, 1)).all())
+            and not (len(predictions) and (predictions == self.probabilities.argmax(axis=1)).all())
         )
 
     def __len__(self) -> int:

@@ -101,19 +101,19 @@ class LastValueModel(RuleModel):
         if self.codec is None:
             return {}
         prior, w = np.array(self._prior(y, w)), np.ones(len(y)) if w is None else w
-        known = ~np.isnan(X[:, 0])
+        observed = ~np.isnan(X[:, 0])
         table = np.tile(prior, (len(prior), 1))  # one row of prior, so that no frequency is zero
-        np.add.at(table, (self._last(X[known]), y[known]), w[known])
+        np.add.at(table, (self._last(X[observed]), y[observed]), w[observed])
         return {"after": (table / table.sum(axis=1, keepdims=True)).tolist()}
 
     def _last(self, X: np.ndarray) -> np.ndarray:
         return X.argmax(axis=1)
 
     def _predict(self, X: Rows) -> np.ndarray:
-        gone, prior = np.isnan(X[:, 0]), np.array(self.native["prior"])
+        missing, prior = np.isnan(X[:, 0]), np.array(self.native["prior"])
         if self.codec is None:
-            return np.where(gone, prior[0], X[:, 0])
-        return np.where(gone[:, None], prior, np.array(self.native["after"])[self._last(np.nan_to_num(X))])
+            return np.where(missing, prior[0], X[:, 0])
+        return np.where(missing[:, None], prior, np.array(self.native["after"])[self._last(np.nan_to_num(X))])
 
 # %% ../nbs/05a_baselines.ipynb #904adc18
 @dataclass

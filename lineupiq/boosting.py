@@ -655,12 +655,12 @@ class LightGBMModel(BoostingModel):
     def _scores(trained: Any, best: int, y: np.ndarray, y_val: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
         """Predictions and codes of the training and the validation rows, from the sums that the library trained with: the rounds after the
         best one are taken off again."""
-        seen: list[tuple[np.ndarray, np.ndarray]] = []
+        scores: list[tuple[np.ndarray, np.ndarray]] = []
         while trained.current_iteration() > best + 1:
             trained.rollback_one_iter()
-        trained.eval_train(lambda raw, rows: seen.append((raw.copy(), y)) or ("hits", 0.0, True))
-        trained.eval_valid(lambda raw, rows: seen.append((raw.copy(), y_val)) or ("hits", 0.0, True))
-        return seen
+        trained.eval_train(lambda raw, rows: scores.append((raw.copy(), y)) or ("hits", 0.0, True))
+        trained.eval_valid(lambda raw, rows: scores.append((raw.copy(), y_val)) or ("hits", 0.0, True))
+        return scores
 
     def _watch(self, result: dict) -> Any:
         "The model's callbacks as LightGBM's."
@@ -764,7 +764,8 @@ def _catboost_has_gpu() -> bool:
     description="gradient-boosted symmetric trees",
     purpose="tables without time for tuning: small symmetric trees are hard to overfit",
     not_for="where memory is short: it holds the whole matrix",
-    paper="Prokhorenkova and others (2018), https://arxiv.org/abs/1706.09516; Dorogush, Ershov and Gulin (2018), https://arxiv.org/abs/1810.11363",
+    paper="Prokhorenkova and others (2018), https://arxiv.org/abs/1706.09516; Dorogush, Ershov and Gulin (2018), "
+    "https://arxiv.org/abs/1810.11363",
 )
 class CatBoostModel(BoostingModel):
     "CatBoost's symmetric trees, stopped on validation rows, stored in its own binary format."

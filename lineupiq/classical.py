@@ -77,8 +77,8 @@ def _check_room(path: Path) -> None:
     import zipfile
 
     try:
-        with zipfile.ZipFile(path) as found:
-            there, size = found.infolist(), sum(i.file_size for i in found.infolist())
+        with zipfile.ZipFile(path) as archive:
+            there, size = archive.infolist(), sum(i.file_size for i in archive.infolist())
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as err:
         raise IntegrityError("not a skops file", where=str(path), found=str(err)[:80], expected="an archive that skops wrote") from None
     limit = MAX_INFLATION * max(path.stat().st_size, 4096)
@@ -315,9 +315,9 @@ class PathModel(ClassicalModel):
         history: dict[str, list[float]] = {name: [], "iterations": [], "train_loss": [], "val_loss": []}
         for value in grid:
             last = self._step(build(value), last, Z, y, w)
-            seen, hit = self._judge(last, Z, y, w)
-            judged, hit_val = (seen, None) if Z_val is None else self._judge(last, Z_val, y_val)
-            for key, number in zip(history, (value, float(np.max(getattr(last, "n_iter_", None) or 1)), seen, judged), strict=True):
+            train_loss, hit = self._judge(last, Z, y, w)
+            judged, hit_val = (train_loss, None) if Z_val is None else self._judge(last, Z_val, y_val)
+            for key, number in zip(history, (value, float(np.max(getattr(last, "n_iter_", None) or 1)), train_loss, judged), strict=True):
                 history[key].append(number)
             if judged < least:
                 best, k, least, hits, hits_val = last, len(history[name]) - 1, judged, hit, hit_val
@@ -383,7 +383,8 @@ class LogisticConfig(ClassicalConfig):
     family="classical",
     description="multinomial logistic regression with a ridge or elastic-net penalty",
     purpose="noisy outcomes in classes: with a strong penalty it is often the one to beat, and its coefficients can be read",
-    not_for="where only the product of columns tells something, unless the panel has that product as a column; with l1_ratio above 0 it is far slower",
+    not_for="where only the product of columns tells something, unless the panel has that product as a column; with l1_ratio above 0 it is "
+    "far slower",
     paper="Friedman, Hastie and Tibshirani (2010) on paths of penalties, https://doi.org/10.18637/jss.v033.i01",
 )
 class LogisticModel(PathModel):
@@ -433,9 +434,8 @@ class RidgeConfig(ClassicalConfig):
 
     alpha: NonNegative | None = None  # penalty per row; None: the best of alpha_path on validation rows, .1 without them
     alpha_path: list[float] | None = None  # None: .001 … 3, half a decade apart
-    distribution: Distribution = (
-        "auto"  # auto: what the task asks for, poisson for counts; squared: ridge; poisson: a log-linear count model; tweedie: power 1.5
-    )
+    # auto: what the task asks for, poisson for counts; squared: ridge; poisson: a log-linear count model; tweedie: power 1.5
+    distribution: Distribution = "auto"
     max_iter: Count = 300  # iterations of the count models' solver
 
 # %% ../nbs/05_classical.ipynb #96925c89
@@ -509,7 +509,8 @@ class RandomForestConfig(ClassicalConfig):
     family="classical",
     description="bagged decision trees with large leaves",
     purpose="a nonlinear model whose leaf size matters most, with nothing to stop early",
-    not_for="where every bit of sharpness counts: boosting corrects its errors, a forest averages them; on long tables it is slow, and its files are large",
+    not_for="where every bit of sharpness counts: boosting corrects its errors, a forest averages them; on long tables it is slow, and its "
+    "files are large",
     paper="Breiman (2001), https://doi.org/10.1023/A:1010933404324",
 )
 class RandomForestModel(ClassicalModel):
@@ -741,5 +742,5 @@ class SVMModel(ClassicalModel):
     def _load_native(self, folder: Path) -> None:
         super()._load_native(folder)
         # older files scale inside
-        known = load_json(folder / "target.json") if (folder / "target.json").exists() else {"mean": 0.0, "deviation": 1.0}
-        self._target = (known["mean"], known["deviation"])
+        scaling = load_json(folder / "target.json") if (folder / "target.json").exists() else {"mean": 0.0, "deviation": 1.0}
+        self._target = (scaling["mean"], scaling["deviation"])

@@ -104,8 +104,8 @@ def class_codes(
     y = np.asarray(y)
     if y.dtype.kind == "f" and (y[:1000][np.isfinite(y[:1000])] % 1).any():
         return None  # the first rows tell
-    codes, found = pd.factorize(y)
-    quantities = found.dtype.kind in "fiu" and (len(found) > 10 or (found != np.round(found.astype(float))).any())
+    codes, uniques = pd.factorize(y)
+    quantities = uniques.dtype.kind in "fiu" and (len(uniques) > 10 or (uniques != np.round(uniques.astype(float))).any())
     return None if quantities else codes
 
 # %% ../nbs/02_cv.ipynb #b58beb36
@@ -121,8 +121,8 @@ def check_fold(
     parts = {"training": (fold.train, min_train), "test": (fold.test, 1), "validation": (fold.val, 1)}
     for part, (rows, least) in parts.items():
         if rows is not None and len(rows) < least:
-            lost = f"cut {fold.span[0]}, {fold.purged} purged, {fold.embargoed} embargoed"
-            raise DataError(f"{name} has {len(rows)} {part} rows", found=lost, expected=f"at least {least}", fix=remedy)
+            removals = f"cut {fold.span[0]}, {fold.purged} purged, {fold.embargoed} embargoed"
+            raise DataError(f"{name} has {len(rows)} {part} rows", found=removals, expected=f"at least {least}", fix=remedy)
     if y is None:
         return fold
     codes = class_codes(y) if codes is None else codes
@@ -277,9 +277,9 @@ def past_rows(
 ) -> tuple[np.ndarray, int, int]:  # positions that may train, number of rows purged, number embargoed
     "The purge: candidates whose label was known strictly before the block, an embargo earlier."
     ends, cut = line.ends[first:end], line.times[min(block, len(line) - 1)]
-    known = np.flatnonzero(ends < cut - embargo)
-    late = len(ends) - len(known) if not embargo else int(np.count_nonzero(ends >= cut))
-    return known if first == 0 else known + first, late, len(ends) - len(known) - late
+    positions = np.flatnonzero(ends < cut - embargo)
+    late = len(ends) - len(positions) if not embargo else int(np.count_nonzero(ends >= cut))
+    return positions if first == 0 else positions + first, late, len(ends) - len(positions) - late
 
 # %% ../nbs/02_cv.ipynb #08083b65
 class _PastOnly(Splitter):
@@ -393,9 +393,9 @@ class WalkForwardBlocks(_PastOnly):
 
     def _blocks(self) -> list[list[tuple[int, int]]]:
         bounds = [block_bounds(self.timeline, block, self.by) for block in self.wanted]
-        for wanted, (first, end) in zip(self.wanted, bounds, strict=True):
+        for period, (first, end) in zip(self.wanted, bounds, strict=True):
             if first == end:
-                raise DataError(f"the test block {wanted[0]} to {wanted[1]} holds no row", expected="a block inside the history")
+                raise DataError(f"the test block {period[0]} to {period[1]} holds no row", expected="a block inside the history")
         if any(a[1] > b[0] for a, b in zip(bounds, bounds[1:], strict=False)):
             raise ConfigError("blocks overlap or are out of order", found=repr(self.wanted), expected="each block after the one before it")
         return [[b] for b in bounds]
@@ -459,8 +459,8 @@ class _TwoSided(Splitter):
             keep[end : np.searchsorted(line.times, line.ends[first:end].max(), "right")] = False
         purged = len(line) - tested - int(np.count_nonzero(keep))
         for first, end in blocks if self.embargo else []:
-            known = line.ends[first:end].max()
-            keep[end : max(end, np.searchsorted(line.times, known + self.embargo, "right"))] = False
+            last_end = line.ends[first:end].max()
+            keep[end : max(end, np.searchsorted(line.times, last_end + self.embargo, "right"))] = False
         train = np.flatnonzero(keep)
         return train, purged, len(line) - tested - purged - len(train)
 

@@ -93,31 +93,31 @@ def _attempt(cluster: Cluster, work: Callable[[Crew], Any]) -> tuple[Any] | None
 
     with Client(cluster.client.scheduler.address, timeout=30, set_as_default=False) as client:
         check_versions(client)
-        crew, said = Crew(client, tuple(cluster.addresses), cluster.threads), []
+        crew, results = Crew(client, tuple(cluster.addresses), cluster.threads), []
         if not crew.workers:
             raise JobError(
                 "the cluster has no workers", where=str(cluster.plan.cluster), fix="start workers, and go on with the run (--resume)"
             )
-        worker = threading.Thread(target=copy_context().run, args=(_tell, work, crew, said), daemon=True)
+        worker = threading.Thread(target=copy_context().run, args=(_tell, work, crew, results), daemon=True)
         worker.start()
         while worker.is_alive():
             worker.join(0.5)
             if _is_short(cluster, crew):
                 return None
-        if isinstance(said[0], BaseException):
+        if isinstance(results[0], BaseException):
             time.sleep(2)  # a lost worker is an error of its peers before the scheduler knows of it
             if _is_short(cluster, crew):
                 return None
-            raise said[0]
-    return (said[0],)
+            raise results[0]
+    return (results[0],)
 
 
-def _tell(work: Callable[[Crew], Any], crew: Crew, said: list[Any]) -> None:
+def _tell(work: Callable[[Crew], Any], crew: Crew, results: list[Any]) -> None:
     try:
         with crew.client.as_current():  # Dask's collections ask for it
-            said.append(work(crew))
+            results.append(work(crew))
     except BaseException as err:
-        said.append(err)
+        results.append(err)
 
 
 def _is_short(cluster: Cluster, crew: Crew) -> bool:

@@ -54,12 +54,12 @@ class EloConfig(ModelConfig):
 
     def grids(self) -> list[list[float]]:
         "The candidates of the three constants."
-        given = (
+        candidates = (
             (self.k_factor, self.k_grid, (16.0, 20.0, 24.0, 28.0)),
             (self.home_advantage, self.home_grid, (30.0, 40.0, 50.0, 60.0, 70.0)),
             (self.mean_reversion, self.reversion_grid, (0.2, 0.33, 0.45)),
         )
-        return [[fixed] if fixed is not None else list(own or usual) for fixed, own, usual in given]
+        return [[fixed] if fixed is not None else list(own or usual) for fixed, own, usual in candidates]
 
     def contradictions(self) -> list[str]:
         "Candidates out of range, and restarts that name no season."
@@ -188,9 +188,9 @@ class EloModel(ArrayModel):
     def _known_teams(self, log: pd.DataFrame) -> None:
         "Teams of the settings are teams of the log."
         named = {*(self.config.starts or {}), *(r.rpartition(" ")[0] for r in self.config.resets or {})}
-        if odd := sorted(named - {*log["home"].astype(str), *log["away"].astype(str)}):
+        if unknown := sorted(named - {*log["home"].astype(str), *log["away"].astype(str)}):
             raise ConfigError(
-                f"starts or resets name a team without a game: {odd[0]}{did_you_mean(odd[0], sorted(set(log['home'].astype(str))))}"
+                f"starts or resets name a team without a game: {unknown[0]}{did_you_mean(unknown[0], sorted(set(log['home'].astype(str))))}"
             )
 
     def _walk(self, log: pd.DataFrame, k: Any, advantage: Any, reversion: Any) -> Walk:
@@ -237,14 +237,14 @@ class EloModel(ArrayModel):
     def _fit(self, X, y, X_val, y_val, w) -> TrainingMetrics:
         if not isinstance(X, Games):
             return self._fit_given(X, y, X_val, y_val, w)
-        known = self._until(X)
+        past_games = self._until(X)
         self._known_teams(X.log)
         grid = grid_of(*self.config.grids())
-        walked = self._walk(known, *grid)
+        walked = self._walk(past_games, *grid)
         curves, losses = self._judged(X, walked, grid[1], y, w)
         best = int(np.argmin(losses))
         self.native = dict(zip(CONSTANTS, grid[:, best].tolist(), strict=True)) | ({"curve": list(curves[best])} if curves else {})
-        self.final = dict(sorted(zip(as_replay(known).teams, walked.final[:, best].tolist(), strict=True), key=lambda r: -r[1]))
+        self.final = dict(sorted(zip(as_replay(past_games).teams, walked.final[:, best].tolist(), strict=True), key=lambda r: -r[1]))
         val = None if X_val is None else _log_loss(self._predict(X_val), y_val, None)
         return TrainingMetrics(losses[best], val, best_epoch=best, total_epochs=len(losses), history={"train_loss": losses})
 
@@ -355,8 +355,8 @@ def plot_ratings(
     if teams is None:
         last = table.groupby("team")["rating"].last().sort_values(ascending=False)
         teams = [*last.index[:3], *last.index[3:][-3:]]
-    if odd := sorted(set(teams) - set(table["team"])):
-        raise ConfigError("no games of a team", found=", ".join(odd), expected=", ".join(sorted(table["team"].unique())[:40]))
+    if unknown := sorted(set(teams) - set(table["team"])):
+        raise ConfigError("no games of a team", found=", ".join(unknown), expected=", ".join(sorted(table["team"].unique())[:40]))
     ax = subplots(figsize=(8, 3.5)) if ax is None else ax
     for team in teams:
         own = table[table["team"] == team]

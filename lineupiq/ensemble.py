@@ -64,12 +64,12 @@ class EnsembleConfig(ModelConfig):
         if names is None:
             return out
         doubled = sorted({n for n in names if names.count(n) > 1})
-        odd = sorted(set(self.base_params) - {n.split(":")[-1] for n in names})
+        unknown = sorted(set(self.base_params) - {n.split(":")[-1] for n in names})
         return (
             out
             + (["base_models: at least one"] if not names else [])
             + [f"base_models: {n} is listed twice" for n in doubled]
-            + [f"base_params: {n} is no member" for n in odd]
+            + [f"base_params: {n} is no member" for n in unknown]
         )
 
 # %% ../nbs/08_ensemble.ipynb #33fa590e
@@ -90,7 +90,7 @@ def member_configs(
     games: bool = False,  # True: there is a log of games
 ) -> dict[str, dict]:  # member -> parameters
     "The members and what each is told; one that cannot do the task is an error."
-    reg, out, given = registry(), {}, config.get("base_params") or {}
+    reg, out, base_params = registry(), {}, config.get("base_params") or {}
     for name in config.get("base_models") or default_members(task, games):
         cls = reg.get_model(name)
         if cls.name in out:
@@ -101,17 +101,17 @@ def member_configs(
                 found=f"family {cls.family}, tasks {', '.join(cls.tasks)}",
                 expected=f"a model of another family for the task '{task}'",
             )
-        known = {k: config[k] for k in SHARED if k in config and k in cls.Config.__dataclass_fields__}
-        own = given.get(cls.name, {})
+        shared = {k: config[k] for k in SHARED if k in config and k in cls.Config.__dataclass_fields__}
+        own = base_params.get(cls.name, {})
         if not isinstance(own, Mapping) or "horizon" in own:
             raise ConfigError(
                 f"base_params: the parameters of {cls.name} cannot be used",
                 found=repr(own)[:100],
                 expected="a mapping of its settings; the horizon is the ensemble's",
             )
-        out[cls.name] = known | dict(own)
-    if odd := sorted(set(given) - set(out)):
-        raise ConfigError(f"base_params: {odd[0]} is no member{did_you_mean(odd[0], out)}", expected=", ".join(out))
+        out[cls.name] = shared | dict(own)
+    if unknown := sorted(set(base_params) - set(out)):
+        raise ConfigError(f"base_params: {unknown[0]} is no member{did_you_mean(unknown[0], out)}", expected=", ".join(out))
     return out
 
 # %% ../nbs/08_ensemble.ipynb #00b0b66d
@@ -130,12 +130,12 @@ def row_clock(
     ends = times.copy()
     names = np.zeros(n) if about is None or "symbol" not in about else about["symbol"].to_numpy()
     for symbol in dict.fromkeys(names.tolist()):  # steps are a symbol's own
-        mine = names == symbol
-        distinct, at = np.unique(times[mine], return_inverse=True)
+        mask = names == symbol
+        distinct, at = np.unique(times[mask], return_inverse=True)
         step = (
             np.diff(distinct).max() if len(distinct) > 1 else distinct[-1] - distinct[-1] + (1 if about is None else np.timedelta64(1, "D"))
         )
-        ends[mine] = np.append(distinct, distinct[-1] + step * np.arange(1, horizon + 1))[at + horizon]
+        ends[mask] = np.append(distinct, distinct[-1] + step * np.arange(1, horizon + 1))[at + horizon]
     return times, ends, groups
 
 
@@ -215,9 +215,9 @@ class EnsembleModel(ArrayModel):
             return X
         names = self.members(self.config.to_dict(), self.task)
         kinds = {n: registry().get_model(n).input_kind for n in names}
-        if odd := [n for n, k in kinds.items() if k not in ("tabular", "window")]:
+        if unsupported := [n for n, k in kinds.items() if k not in ("tabular", "window")]:
             raise DataError(
-                f"{', '.join(odd)} cannot read plain rows",
+                f"{', '.join(unsupported)} cannot read plain rows",
                 where=where,
                 expected="rows of a panel",
                 fix="train the ensemble through the pipeline, or leave these members out",
@@ -280,8 +280,8 @@ def _member(
     self._fits_left -= 1
     model = registry().create(name, config, self.horizon, X.names.get(name) or self.feature_columns, self.task)
     model.columns_known = part
-    given = {} if stop is None else {"X_val": stop[0], "y_val": stop[1]}
-    metrics = model.fit(take_rows(X.parts[name], rows), y[rows], sample_weights=None if w is None else w[rows], **given)
+    validation = {} if stop is None else {"X_val": stop[0], "y_val": stop[1]}
+    metrics = model.fit(take_rows(X.parts[name], rows), y[rows], sample_weights=None if w is None else w[rows], **validation)
     self._limited |= metrics.time_limited
     return model
 
@@ -357,10 +357,10 @@ def refit_share(self: EnsembleModel) -> float:
 @patch
 def refit_config(self: EnsembleModel) -> dict:
     "The members' rounds and penalties, and the second level."
-    given = self.config.base_params
+    base_params = self.config.base_params
     return {
         "level_two": self.level,
-        "base_params": {n: {**given.get(n, {}), **m.refit_config()} for n, m in self.bases.items()},
+        "base_params": {n: {**base_params.get(n, {}), **m.refit_config()} for n, m in self.bases.items()},
         "base_models": list(self.bases),
     }
 
@@ -412,13 +412,13 @@ class VotingModel(EnsembleModel):
             if c.weights:
                 raise ConfigError("weights and voting: hard contradict each other", fix="use voting: soft")
             return self._described({"kind": "votes"}, names)
-        given = c.weights or dict.fromkeys(names, 1.0)
-        if set(given) != set(names) or min(given.values()) < 0 or not 0 < sum(given.values()) < float("inf"):
+        weights = c.weights or dict.fromkeys(names, 1.0)
+        if set(weights) != set(names) or min(weights.values()) < 0 or not 0 < sum(weights.values()) < float("inf"):
             raise ConfigError(
-                "weights do not fit the members", found=str(given), expected=f"a weight of 0 or more for each of {', '.join(names)}"
+                "weights do not fit the members", found=str(weights), expected=f"a weight of 0 or more for each of {', '.join(names)}"
             )
-        total = sum(given.values())
-        return self._described({"kind": "convex", "weights": [given[n] / total for n in names]}, names)
+        total = sum(weights.values())
+        return self._described({"kind": "convex", "weights": [weights[n] / total for n in names]}, names)
 
 # %% ../nbs/08_ensemble.ipynb #b36c4a78
 @patch
@@ -430,7 +430,7 @@ def _past_predictions(
     times, ends, groups = clock
     left_out: dict[str, list[str]] = {}
     shape = (len(y), len(X.parts)) + (() if self.codec is None else (len(self.codec.classes),))
-    raw, known = np.full(shape, np.nan), np.zeros(len(y), bool)
+    raw, predicted = np.full(shape, np.nan), np.zeros(len(y), bool)
     for fold in folds:
         if self.codec is not None and len(np.unique(y[fold.train])) < len(self.codec.classes):
             self._fits_left -= len(X.parts)
@@ -444,9 +444,9 @@ def _past_predictions(
                 left_out.setdefault(name, []).append(err.what)
                 continue
             raw[fold.test, m] = self._say(model, take_rows(X.parts[name], fold.test))
-        known[fold.test] = True
-    self._left_out = [f"{name} is left out of {len(why)} of {len(folds)} blocks: {why[0]}" for name, why in left_out.items()]
-    return raw, known
+        predicted[fold.test] = True
+    self._left_out = [f"{name} is left out of {len(reasons)} of {len(folds)} blocks: {reasons[0]}" for name, reasons in left_out.items()]
+    return raw, predicted
 
 
 @patch
@@ -471,12 +471,12 @@ def _second_level(
     self: EnsembleModel, X: Blocks, y: np.ndarray, w: np.ndarray | None, folds: Sequence[Fold], clock: tuple
 ) -> dict[str, Any]:
     "Learn the second level from past-only predictions."
-    raw, known = self._past_predictions(X, y, w, folds, clock)
+    raw, usable = self._past_predictions(X, y, w, folds, clock)
     about = self._about[1]
     if about is not None and "datetime" in about and len(about):  # purged again by label end
-        known &= clock[1] < _stamps(about["datetime"]).min()
-    known &= np.isfinite(raw).all(axis=tuple(range(1, raw.ndim)))
-    rows, names = np.flatnonzero(known), list(X.parts)
+        usable &= clock[1] < _stamps(about["datetime"]).min()
+    usable &= np.isfinite(raw).all(axis=tuple(range(1, raw.ndim)))
+    rows, names = np.flatnonzero(usable), list(X.parts)
     classes = 0 if self.codec is None else len(self.codec.classes)
     if len(rows) < max(20, 5 * len(names)) or (classes and len(np.unique(y[rows])) < classes):
         raise DataError(

@@ -39,8 +39,8 @@ def model_defaults(
         config = registry().get_model(model).Config
     except (LineupIQError, AttributeError):  # scikit-learn's rule: a constructor never complains, fit does
         return {}
-    known = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(config)}
-    return {k: v for k, v in known.items() if k not in HIDDEN}
+    defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(config)}
+    return {k: v for k, v in defaults.items() if k not in HIDDEN}
 
 # %% ../nbs/05b_estimator.ipynb #4027fa13
 class _Parameters(BaseEstimator):
@@ -66,10 +66,10 @@ class _Parameters(BaseEstimator):
     ) -> _Parameters:  # itself
         "Set parameters; one that the model does not have is refused."
         own = self._get_param_names()
-        known = {*own, *self._given, *model_defaults(params.get("model", self.model))}
-        unknown = [k for k in params if k not in known]
+        valid_names = {*own, *self._given, *model_defaults(params.get("model", self.model))}
+        unknown = [k for k in params if k not in valid_names]
         if unknown:
-            raise ConfigError(f"Invalid parameter {unknown[0]!r} for {self!r}", expected=", ".join(sorted(known)))
+            raise ConfigError(f"Invalid parameter {unknown[0]!r} for {self!r}", expected=", ".join(sorted(valid_names)))
         for name in set(own) & set(params):
             setattr(self, name, params[name])
         self._given = self._given | {k: v for k, v in params.items() if k not in own}
@@ -184,8 +184,8 @@ class LineupIQEstimator(_Checked):
         y = self._codes(y, learn=True)
         if w is not None:  # no weight is no row, also for the number of classes
             X, y, w = X[w > 0], y[w > 0], w[w > 0]
-        seen = np.unique(y)
-        model, constant = self._build(len(seen)), seen[0] if len(seen) == 1 else None
+        classes = np.unique(y)
+        model, constant = self._build(len(classes)), classes[0] if len(classes) == 1 else None
         if constant is None:
             val = () if X_val is None else (self._rows(X_val), self._codes(np.asarray(y_val)))
             model.fit(X, y, *val, sample_weights=w)
@@ -278,5 +278,5 @@ def expected_failures(
     estimator: LineupIQEstimator,  # any of the three classes
 ) -> dict[str, str]:  # check -> reason, as `check_estimator` takes it
     "The checks that cannot apply to a model, with the reason."
-    found = EXPECTED_FAILURES.get(str(estimator.model).rpartition(":")[2], {})
-    return {} if estimator.model == "svm" and not estimator._classifies else dict(found)
+    failures = EXPECTED_FAILURES.get(str(estimator.model).rpartition(":")[2], {})
+    return {} if estimator.model == "svm" and not estimator._classifies else dict(failures)

@@ -185,12 +185,12 @@ class TFTModel(NeuralModel):
             for k in range(0, len(X), self.config.batch_size):
                 some = narrowed(X.take(np.arange(k, min(k + self.config.batch_size, len(X)))))
                 x, mask = RowStore([some], self.scaler, device).batch(0, slice(None))
-                _, moving, still, seen = net.read(x, mask)
+                _, moving, still, attention_maps = net.read(x, mask)
                 one = x.new_zeros(len(x), x.shape[2])
                 one[:, net.moving] = (moving * mask[..., None]).sum(1) / mask.sum(1, keepdim=True) * moving.shape[2] / x.shape[2]
                 one[:, net.still] = still * still.shape[1] / x.shape[2]
                 variables.append(one.double().cpu().numpy())
-                steps.append(seen.mean(1).double().cpu().numpy())
+                steps.append(attention_maps.mean(1).double().cpu().numpy())
         return np.concatenate(variables), np.concatenate(steps)
 
     def _save_native(self, folder: Path) -> None:
@@ -223,8 +223,8 @@ def attention(
     import pandas as pd
 
     self.require_fitted("explain")
-    seen = self._weights(self._inputs(X, "the rows to explain"))[1]
-    return pd.DataFrame(seen, columns=[f"t-{k}" if k else "t" for k in range(seen.shape[1] - 1, -1, -1)])
+    weights = self._weights(self._inputs(X, "the rows to explain"))[1]
+    return pd.DataFrame(weights, columns=[f"t-{k}" if k else "t" for k in range(weights.shape[1] - 1, -1, -1)])
 
 
 @patch

@@ -239,9 +239,9 @@ def _predict(self: NeuralModel, X: Rows) -> np.ndarray:  # (N,), (N, C), or (N, 
             some = narrowed(X.take(rows)) if hasattr(X, "at") else as_windows(X[rows])
             store = RowStore([some], self.scaler, device)
             for j in range(0, len(rows), size):
-                said = answers(self.head, net(*store.batch(0, slice(j, j + size))))
-                out = np.empty((len(order), *said.shape[1:])) if out is None else out
-                out[rows[j : j + size]] = said
+                outputs = answers(self.head, net(*store.batch(0, slice(j, j + size))))
+                out = np.empty((len(order), *outputs.shape[1:])) if out is None else out
+                out[rows[j : j + size]] = outputs
     return out
 
 
@@ -306,17 +306,19 @@ def read_weights(
     from safetensors.torch import load
 
     try:
-        found = load(path.read_bytes())
+        tensors = load(path.read_bytes())
     except (SafetensorError, OSError, ValueError) as err:
         raise IntegrityError("weights that cannot be read", where=str(path), found=str(err)[:200]) from err
-    odd = sorted(set(found) ^ set(expected))
-    odd += [f"{k} {tuple(found[k].shape)} for {tuple(v.shape)}" for k, v in expected.items() if k in found and found[k].shape != v.shape]
-    odd += [f"{k} is not finite" for k, v in found.items() if v.is_floating_point() and not bool(v.isfinite().all())]
-    if odd:
+    mismatches = sorted(set(tensors) ^ set(expected))
+    mismatches += [
+        f"{k} {tuple(tensors[k].shape)} for {tuple(v.shape)}" for k, v in expected.items() if k in tensors and tensors[k].shape != v.shape
+    ]
+    mismatches += [f"{k} is not finite" for k, v in tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())]
+    if mismatches:
         raise IntegrityError(
-            "weights that do not fit the net", where=str(path), found="; ".join(odd[:3]), fix="restore the folder from a good copy"
+            "weights that do not fit the net", where=str(path), found="; ".join(mismatches[:3]), fix="restore the folder from a good copy"
         )
-    return found
+    return tensors
 
 # %% ../nbs/04_neural.ipynb #da40e516
 def _net_space(own: dict[str, Any], *, lengths: tuple[int, ...] = (10, 20, 30, 60)) -> Space:
@@ -427,8 +429,8 @@ class TransformerConfig(SequenceConfig):
 
     def contradictions(self) -> list[str]:
         "Heads that do not divide the width."
-        odd = [f"heads: {self.heads} do not divide hidden_size: {self.hidden_size}"] if self.hidden_size % self.heads else []
-        return super().contradictions() + odd
+        problems = [f"heads: {self.heads} do not divide hidden_size: {self.hidden_size}"] if self.hidden_size % self.heads else []
+        return super().contradictions() + problems
 
 
 @register(

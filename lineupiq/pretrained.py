@@ -122,9 +122,11 @@ def _known(
     if kind not in CONFIG_MAPPING:
         raise MissingExtra(f"this transformers has no {kind}", fix="pip install -U 'lineupiq[forecasters]'")
     names = [f.name for f in fields(CONFIG_MAPPING[kind])]
-    odd = [k for k in settings if k not in names]
-    if odd:
-        raise ConfigError(f"backbone_params: unknown key {odd[0]}{did_you_mean(odd[0], names)}", where=f"the configuration of {kind}")
+    unknown = [k for k in settings if k not in names]
+    if unknown:
+        raise ConfigError(
+            f"backbone_params: unknown key {unknown[0]}{did_you_mean(unknown[0], names)}", where=f"the configuration of {kind}"
+        )
 
 # %% ../nbs/06a_pretrained.ipynb #ec88e8a0
 def make_backbone(
@@ -162,7 +164,7 @@ def read_backbone(
                 raise ConfigError("weights of another model", where=weights, found=config.model_type, expected=" or ".join(kinds))
             _known(config.model_type, settings or {})
             config = AutoConfig.from_pretrained(name, local_files_only=local, trust_remote_code=False, **(settings or {}))
-            net, told = AutoModel.from_pretrained(
+            net, loading_info = AutoModel.from_pretrained(
                 name,
                 config=config,
                 local_files_only=local,
@@ -189,20 +191,24 @@ def read_backbone(
                 fix="use other weights; code from a folder or the hub is never run",
             ) from err
         raise ConfigError("the stored backbone cannot be used like that", where=weights, found=str(err)[:300]) from err
-    odd = [n for n in (*told["missing_keys"], *(m[0] for m in told["mismatched_keys"])) if not n.endswith(tuple(may_differ) or "\0")]
-    if odd:
+    mismatches = [
+        n
+        for n in (*loading_info["missing_keys"], *(m[0] for m in loading_info["mismatched_keys"]))
+        if not n.endswith(tuple(may_differ) or "\0")
+    ]
+    if mismatches:
         raise IntegrityError(
             "weights that do not fit the backbone",
             where=weights,
-            found=f"{len(odd)} missing or of another size: {', '.join(sorted(odd)[:3])}",
+            found=f"{len(mismatches)} missing or of another size: {', '.join(sorted(mismatches)[:3])}",
         )
     return net.train()
 
 # %% ../nbs/06a_pretrained.ipynb #8ec4dbd0
 def _changed(config: Any, names: Sequence[str]) -> list[str]:
     "Sizes that were set although the stored weights have their own."
-    odd = [n for n in names if getattr(config, n) != type(config).__dataclass_fields__[n].default]
-    return [f"{n}: {getattr(config, n)!r} is for a backbone from scratch; the stored weights have their own" for n in odd]
+    overrides = [n for n in names if getattr(config, n) != type(config).__dataclass_fields__[n].default]
+    return [f"{n}: {getattr(config, n)!r} is for a backbone from scratch; the stored weights have their own" for n in overrides]
 
 
 @dataclass
@@ -372,9 +378,9 @@ class TimesFMConfig(NeuralConfig):
         "Sizes beside stored weights, and sizes that a random backbone cannot have."
         if self.weights != "random":
             return super().contradictions() + _changed(self, ("num_layers", "heads", "patch_length"))
-        odd = self.hidden_size % self.heads or self.hidden_size // self.heads % 2
+        remainder = self.hidden_size % self.heads or self.hidden_size // self.heads % 2
         return super().contradictions() + (
-            [f"heads: {self.heads} does not divide hidden_size: {self.hidden_size} into even parts"] if odd else []
+            [f"heads: {self.heads} does not divide hidden_size: {self.hidden_size} into even parts"] if remainder else []
         )
 
 # %% ../nbs/06a_pretrained.ipynb #98975d52
@@ -396,7 +402,8 @@ def principal(
     family="timeseries",
     description="TimesFM: a pretrained forecaster's states under a head, frozen or fine-tuned, by Hugging Face transformers",
     purpose="few rows with a long history (raise seq_len): what a forecaster has learnt from other series stands under a small head",
-    not_for="without its weights, a download of their own, of which each saved model keeps .9 GB unless keep_backbone is false; where the outcome is no continuation of a series",
+    not_for="without its weights, a download of their own, of which each saved model keeps .9 GB unless keep_backbone is false; where the "
+    "outcome is no continuation of a series",
     paper="Das and others (2024), https://arxiv.org/abs/2310.10688; the weights are version 2.5",
 )
 class TimesFMModel(BackboneModel):
@@ -546,7 +553,7 @@ def _load_native(self: TimesFMModel, folder: Path) -> None:
         )
     self.frozen.eval().requires_grad_(False)
     wide = self.frozen.config.hidden_size
-    found = read_weights(
+    tensors = read_weights(
         folder / "components.safetensors", {"centre": torch.empty(wide), "basis": torch.empty(wide, min(wide, self.config.components))}
     )
-    self.centre, self.basis = found["centre"].numpy(), found["basis"].numpy()
+    self.centre, self.basis = tensors["centre"].numpy(), tensors["basis"].numpy()

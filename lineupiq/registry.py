@@ -170,11 +170,11 @@ class ModelRegistry(Shown):
                 module=cls.__module__,
                 own=frozenset(vars(cls)) - {"name", "family"},
             )
-            taken = self._entries.get(entry.full_name)
-            if taken and taken.cls and not _same_class(taken, entry):
+            existing = self._entries.get(entry.full_name)
+            if existing and existing.cls and not _same_class(existing, entry):
                 raise ConfigError(
                     f"the model {entry.full_name} is registered already",
-                    found=f"{taken.module}.{taken.cls.__name__}",
+                    found=f"{existing.module}.{existing.cls.__name__}",
                     fix="choose another name",
                 )
             cls.name, cls.family = name, family

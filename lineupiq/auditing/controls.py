@@ -147,7 +147,7 @@ def gain_on_rules(
     units = score_units(panel, rows)
     times, own, base = units.pop("times"), on_rows(predictions[model], "test", rows), on_rows(predictions[rule], "test", rows)
     try:
-        found = skill_interval(
+        interval = skill_interval(
             metric,
             own["y"].to_numpy(),
             forecast_of(own, metric),
@@ -158,4 +158,6 @@ def gain_on_rules(
         )
     except UndefinedScore:
         return None
-    return Gain(model, metric.name, found.score, None if found.low is None else (found.high - found.low) / 3.92, rule, found.n)
+    return Gain(
+        model, metric.name, interval.score, None if interval.low is None else (interval.high - interval.low) / 3.92, rule, interval.n
+    )

@@ -42,12 +42,12 @@ class Feed:
 def _declared_feed(ask: DataRequest, horizon: int | None) -> Feed:
     "A source by others that declares its raw rows."
     entry = SOURCES[ask.data]
-    about, given = entry.raw, source_options(ask) | ({"horizon": horizon} if horizon else {})
+    about, options = entry.raw, source_options(ask) | ({"horizon": horizon} if horizon else {})
     more = {"upcoming": True} if "upcoming" in entry.options else {}
     return Feed(
         world_of(ask, horizon),
         lambda raw, at: raw[about.times(raw) <= at],
-        lambda raw, at: entry.panel(given | more, _unknown(raw, at, about)),
+        lambda raw, at: entry.panel(options | more, _unknown(raw, at, about)),
         columns=True,
     )
 
@@ -56,9 +56,9 @@ def _unknown(raw: pd.DataFrame, at: np.datetime64, about: RawRows) -> pd.DataFra
     "Rows up to a moment, without what was known later."
     out = raw[about.times(raw) <= at].copy()
     for column in (c for c in about.known if c in out):
-        known = about.times(out, column) <= at
-        if not known.all():
-            out[column] = out[column].where(known)
+        mask = about.times(out, column) <= at
+        if not mask.all():
+            out[column] = out[column].where(mask)
     return out
 
 # %% ../../nbs/11_auditing/06a_feeds.ipynb #f8a303dc

@@ -40,7 +40,7 @@ ROLES = {
 def _given(call: Callable, have: Mapping[str, Any]) -> dict[str, Any]:
     "Arguments of a call that are roles of rows."
     names = inspect.signature(call).parameters
-    return {n: have[role] for role, known in ROLES.items() for n in known if n in names and have.get(role) is not None}
+    return {n: have[role] for role, aliases in ROLES.items() for n in aliases if n in names and have.get(role) is not None}
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #406c384e
 MOST_FOLDS, MOST_NUMBERS = 10_000, 100_000_000  # a splitter that yields more, folds or row numbers in all, is taken to have no end
@@ -59,9 +59,9 @@ def _row_numbers(value: Any, n: int, where: str) -> np.ndarray:
             found=repr(value)[:80],
             expected="one-dimensional whole numbers, a pair (train, test) for each fold",
         )
-    odd = rows[(rows < 0) | (rows >= n)] if rows.size else rows
-    if len(odd):
-        raise ConfigError("a fold names a row that does not exist", where=where, found=f"row {odd[0]}", expected=f"0 to {n - 1}")
+    outside = rows[(rows < 0) | (rows >= n)] if rows.size else rows
+    if len(outside):
+        raise ConfigError("a fold names a row that does not exist", where=where, found=f"row {outside[0]}", expected=f"0 to {n - 1}")
     return rows.astype(np.int64)
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #feca347d
@@ -128,22 +128,22 @@ def _splitter_class(where: str) -> Callable:
     "The class behind module:Class."
     module, colon, name = where.partition(":")
     looked = ", ".join([*dict.fromkeys([os.getcwd(), *[p for p in sys.path if p and not p.endswith(".zip")]])][:8])
-    wrong = lambda found: ConfigError(
+    error = lambda detail: ConfigError(
         "no such splitter",
         where="splitter, --splitter",
-        found=found,
+        found=detail,
         expected="module:Class, e.g. sklearn.model_selection:TimeSeriesSplit",
         fix=f"it is looked for in {looked}",
     )  # noqa: E731
     if not (module and colon and name):
-        raise wrong(where)
+        raise error(where)
     with _theirs(where, "imported"):
         try:
             cls = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as err:
-            raise wrong(f"{where}: {err}") from None
+            raise error(f"{where}: {err}") from None
     if not isinstance(cls, type):
-        raise wrong(f"{where} is a {type(cls).__name__}, not a class")
+        raise error(f"{where} is a {type(cls).__name__}, not a class")
     return cls
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #ab2afd37
@@ -162,13 +162,14 @@ def splitter_factory(
             "groups": groups,
         }
         with _theirs(where, "built"):
-            made = cls(**{k: v for k, v in _given(cls.__init__, have).items() if k not in (args or {})}, **(args or {}))
-        if not callable(getattr(made, "split", None)):
+            splitter = cls(**{k: v for k, v in _given(cls.__init__, have).items() if k not in (args or {})}, **(args or {}))
+        if not callable(getattr(splitter, "split", None)):
             raise ConfigError("the splitter has no split", where=where, expected="a class with split(X), as scikit-learn's have")
         with _theirs(where, "asked for folds"):
             return checked_folds(
-                made.split(
-                    np.zeros((len(times), 1)), **{k: v for k, v in _given(made.split, have | {"y": y}).items() if k not in ("X", "times")}
+                splitter.split(
+                    np.zeros((len(times), 1)),
+                    **{k: v for k, v in _given(splitter.split, have | {"y": y}).items() if k not in ("X", "times")},
                 ),
                 len(times),
                 where,
@@ -278,19 +279,19 @@ def audit_cv(
 # %% ../../nbs/11_auditing/01_folds.ipynb #33653d37
 def _every_class(y: np.ndarray, classes: np.ndarray, folds: Sequence[tuple]) -> Finding:
     "Each class among each fold's training rows, and more than one among its test rows."
-    said = [
+    problems = [
         f"fold {k}: classes {np.setdiff1d(classes, y[train]).tolist()} are not in training"
         for k, (train, _) in enumerate(folds)
         if len(np.unique(y[train])) < len(classes)
     ]
-    said += [
+    problems += [
         f"fold {k}: every test label is {y[test][0]}" for k, (_, test) in enumerate(folds) if len(test) and len(np.unique(y[test])) == 1
     ]
     return Finding(
         "every class",
-        "fail" if said else "pass",
-        "; ".join(said[:3]) or f"{len(folds)} folds, {len(classes)} classes",
-        f"{len(said)} folds" if said else "",
+        "fail" if problems else "pass",
+        "; ".join(problems[:3]) or f"{len(folds)} folds, {len(classes)} classes",
+        f"{len(problems)} folds" if problems else "",
     )
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #4d0b8bf4

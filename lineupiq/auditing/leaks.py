@@ -60,7 +60,7 @@ def audit_config(
 ) -> dict[str, Any]:
     "The settings under which a model is audited."
     cls = registry().get_model(name)
-    known = cls.Config.__dataclass_fields__
+    config_fields = cls.Config.__dataclass_fields__
     if cls.input_kind == "mixed":
         own = dict(given or {})
         if usual:
@@ -72,7 +72,7 @@ def audit_config(
             | {"base_models": list(members), "base_params": {m: audit_config(m, task, games, given=c) for m, c in members.items()}}
         )
     small = {} if usual else {**(cls.check_config or {}), **SMALL}
-    return {k: v for k, v in {**small, **EXACT}.items() if k in known} | dict(given or {})
+    return {k: v for k, v in {**small, **EXACT}.items() if k in config_fields} | dict(given or {})
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #671cb7cb
 class Stage:
@@ -136,10 +136,10 @@ def data_findings(
 ) -> list[Finding]:
     "Poison and lag of the data themselves, the folds, and the columns."
     world, out = stage.world, []
-    told = [changes(stage.panel, stage.other(c.at), c.at) for c in stage.cuts]
+    comparisons = [changes(stage.panel, stage.other(c.at), c.at) for c in stage.cuts]
     for key, title in TITLES.items():
-        said, n = [t[key][1] for t in told if t[key][1]], sum(t[key][0] for t in told)
-        if not said and not world.rebuilt and key != "rows":
+        differences, n = [t[key][1] for t in comparisons if t[key][1]], sum(t[key][0] for t in comparisons)
+        if not differences and not world.rebuilt and key != "rows":
             out.append(
                 Finding(
                     title,
@@ -152,9 +152,9 @@ def data_findings(
             out.append(
                 Finding(
                     title,
-                    "fail" if said else "pass",
-                    "; ".join(said[:3])
-                    or f"{n} rows up to {len(told)} moments, equal to the last bit"
+                    "fail" if differences else "pass",
+                    "; ".join(differences[:3])
+                    or f"{n} rows up to {len(comparisons)} moments, equal to the last bit"
                     + (f", after garbage in {world.depth}" if key == "features" else ""),
                 )
             )
@@ -173,11 +173,11 @@ def _lag_of_features(stage: Stage) -> Finding:
             "a table's columns do not change with its labels: how they were made cannot be repeated",
             "the columns are judged by their content instead",
         )
-    said = [s for at in stage.moments if (s := changes(stage.panel, stage.local(at), at)["features"][1])]
+    differences = [s for at in stage.moments if (s := changes(stage.panel, stage.local(at), at)["features"][1])]
     return Finding(
         title,
-        "fail" if said else "pass",
-        "; ".join(said) or f"the outcome of {len(stage.moments)} moments altered; no feature up to them moved",
+        "fail" if differences else "pass",
+        "; ".join(differences) or f"the outcome of {len(stage.moments)} moments altered; no feature up to them moved",
     )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #2ec18a2b
@@ -186,18 +186,18 @@ def _folds_finding(stage: Stage) -> Finding:
     at, rows = np.cumsum(stage.panel.labelled) - 1, stage.panel.labelled
     folds = [c.fold(stage.panel, purge=stage.how.plant != "fold") for c in stage.cuts]
     groups = None if stage.panel.groups is None else stage.panel.groups[rows]
-    found = check_splitter(
+    findings = check_splitter(
         [(at[f.train], at[f.test[rows[f.test]]]) for f in folds],
         stage.panel.times[rows],
         stage.panel.label_ends[rows],
         groups,
         raise_on_leak=False,
     )
-    bad = [f for f in found if f.verdict == "fail"]
+    bad = [f for f in findings if f.verdict == "fail"]
     return Finding(
         "folds",
         "fail" if bad else "pass",
-        "; ".join(f"{f.title}: {f.evidence}" for f in bad) or f"{found[0].evidence}: {', '.join(f.title for f in found)}",
+        "; ".join(f"{f.title}: {f.evidence}" for f in bad) or f"{findings[0].evidence}: {', '.join(f.title for f in findings)}",
     )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #c4fa9506
@@ -213,8 +213,8 @@ def _apart(a: pd.DataFrame, b: pd.DataFrame) -> float:
     if not a.index.sort_values().equals(b.index.sort_values()) or set(a) != set(b):
         return float("inf")
     x, y = a.to_numpy(), b.loc[a.index, list(a)].to_numpy()
-    gone = np.isnan(x) != np.isnan(y)
-    return float("inf") if gone.any() else float(np.nanmax(np.abs(x - y), initial=0.0))
+    nan_mismatch = np.isnan(x) != np.isnan(y)
+    return float("inf") if nan_mismatch.any() else float(np.nanmax(np.abs(x - y), initial=0.0))
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #30cfbb5c
 @dataclass
@@ -233,7 +233,7 @@ def poison_model(
     spec: ModelSpec,  # what is trained
 ) -> tuple[ModelAudit, Walk]:  # (findings and predictions, the last walk in the world as it is)
     "Every cut walked in both worlds."
-    plant, said, skipped, plain, n, audit, most, odd = stage.how.plant, [], [], set(), 0, ModelAudit([]), 0.0, ""
+    plant, problems, skipped, plain, n, audit, most, refusal = stage.how.plant, [], [], set(), 0, ModelAudit([]), 0.0, ""
     for cut in stage.cuts:
         other = stage.other(cut.at)
         for calibrated in [*_ways(spec, stage.panel.task, cut.number), False]:
@@ -250,9 +250,9 @@ def poison_model(
             b, refused = _in_other_world(other, cut, spec, calibrated, plant)
             apart, n = _apart(a.said, b.said), n + len(a.said)
             unrest = _apart(a.said, walk(stage.panel, cut, spec, calibrated, plant).said) if apart else 0.0
-            most, odd = max(most, apart), odd or refused
+            most, refusal = max(most, apart), refusal or refused
             if apart > 2 * unrest or a.facts != b.facts:
-                said.append(
+                problems.append(
                     f"{'calibrated' if calibrated else 'plain'} way, garbage after {str(cut.at)[:19]}: predictions before it move by "
                     f"{apart:.3g}" + (f", map {a.facts} became {b.facts}" if a.facts != b.facts else "")
                 )
@@ -264,13 +264,13 @@ def poison_model(
             plain.add(cut.number)
     tied = "equal to the last bit" if not most else f"within the model's own unrest, {most:.2g} at most"
     rest = "".join(f"; {s}" for s in skipped) + (
-        f"; rows after the moment were refused in another future and left out: {odd}" if odd else ""
+        f"; rows after the moment were refused in another future and left out: {refusal}" if refusal else ""
     )
     audit.findings = [
         Finding(
             f"future poison: {spec.cls.name}",
-            "fail" if said else "unknown" if odd else "pass",
-            "; ".join(said[:3]) or f"{n} predictions up to {len(stage.cuts)} moments, {tied}" + rest,
+            "fail" if problems else "unknown" if refusal else "pass",
+            "; ".join(problems[:3]) or f"{n} predictions up to {len(stage.cuts)} moments, {tied}" + rest,
         )
     ]
     return audit, a
@@ -291,12 +291,12 @@ def lag_finding(
     "A moment's own prediction when its outcome is another one."
     name = done.fitted.model.name
     try:
-        told = [predict_again(done, stage.panel, stage.local(at), at) for at in stage.moments]
+        comparisons = [predict_again(done, stage.panel, stage.local(at), at) for at in stage.moments]
     except DataError as err:
         if not _refused_at_home(done, stage):
             raise
         return Finding(f"lag: {name}", "unknown", f"refused in the world as it is, too: {err.what} {err.found}".strip())
-    moved, n = [d for k, d in told if k and d > 0], sum(k for k, _ in told)
+    moved, n = [d for k, d in comparisons if k and d > 0], sum(k for k, _ in comparisons)
     if not n:
         return Finding(f"lag: {name}", "unknown", "no row of these moments exists in both worlds")
     return Finding(
@@ -304,7 +304,7 @@ def lag_finding(
         "fail" if moved else "pass",
         f"the prediction moves by {max(moved):.3g} with its own outcome"
         if moved
-        else f"{n} predictions of {len(told)} moments do not depend on their own outcomes",
+        else f"{n} predictions of {len(comparisons)} moments do not depend on their own outcomes",
     )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #0cc14226
@@ -348,25 +348,25 @@ def level_finding(
     "Compare the second level's training rows in two worlds that differ in labels that ended later."
     cut = stage.cuts[0]
     fold = cut.fold(stage.panel)
-    known = np.sort(stage.panel.times[fold.train])
-    clean, said, n = level_rows(stage.panel, fold, spec, stage.how.plant), [], 0
+    train_times = np.sort(stage.panel.times[fold.train])
+    clean, problems, n = level_rows(stage.panel, fold, spec, stage.how.plant), [], 0
     for share in (0.6, 0.92):
-        after = known[int(share * len(known))]
+        after = train_times[int(share * len(train_times))]
         other = level_rows(stage.panel, fold, spec, stage.how.plant, after)
         rows = clean.known & other.known & (clean.times <= after)
         apart = clean.raw[rows] != other.raw[rows]
         moved = apart.any(axis=tuple(range(1, apart.ndim)))
         n += int(rows.sum())
         if moved.any():
-            said.append(
+            problems.append(
                 f"{int(moved.sum())} of {int(rows.sum())} rows up to {str(after)[:19]} are read otherwise when later labels are others"
             )
     if not n:
         return Finding(f"second level: {spec.cls.name}", "unknown", "the second level begins later than the moments that were tried")
     return Finding(
         f"second level: {spec.cls.name}",
-        "fail" if said else "pass",
-        "; ".join(said) or f"{n} rows that the second level reads are past-only",
+        "fail" if problems else "pass",
+        "; ".join(problems) or f"{n} rows that the second level reads are past-only",
     )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #2e6cb20a
@@ -429,18 +429,20 @@ def audit_leak(
     tell: Callable[[str, str, dict], None] | None = None,  # (model, state, facts): running, done
 ) -> AuditReport:
     "All questions to the data and to every model."
-    how, started, tell = (settings or AuditSettings()).check(), time.perf_counter(), tell or (lambda *a: None)
+    options, started, tell = (settings or AuditSettings()).check(), time.perf_counter(), tell or (lambda *a: None)
     names = [*dict.fromkeys(registry().get_model(m).name for m in models if m not in RULES)]
-    if how.plant == "stack" and not any(learns_level(m) for m in names):
+    if options.plant == "stack" and not any(learns_level(m) for m in names):
         names.append("stacking")
     stages: dict[int, Stage] = {}
 
     def stage_of(cls: Any) -> Stage:
-        rows = how.rows or (NET_ROWS if cls.input_kind == "window" else ROWS)
-        return stages.setdefault(rows, stages.get(rows) or Stage(world, how, rows))
+        rows = options.rows or (NET_ROWS if cls.input_kind == "window" else ROWS)
+        return stages.setdefault(rows, stages.get(rows) or Stage(world, options, rows))
 
-    first = stages.setdefault(how.rows or ROWS, Stage(world, how, how.rows or ROWS))
-    if how.plant == "fold" and all(np.isin(c.fold(first.panel, purge=False).train, c.fold(first.panel).train).all() for c in first.cuts):
+    first = stages.setdefault(options.rows or ROWS, Stage(world, options, options.rows or ROWS))
+    if options.plant == "fold" and all(
+        np.isin(c.fold(first.panel, purge=False).train, c.fold(first.panel).train).all() for c in first.cuts
+    ):
         raise ConfigError(
             "the plant 'fold' changes nothing here",
             found="no label reaches into a test block",
@@ -454,7 +456,7 @@ def audit_leak(
             stage_of(cls),
             cls,
             (configs or {}).get(name),
-            None if how.time_limit is None or name in RULES else how.time_limit - (began - started),
+            None if options.time_limit is None or name in RULES else options.time_limit - (began - started),
         )
         findings, audits[name] = findings + audit.findings, (stage_of(cls), audit)
         tell(
@@ -471,7 +473,7 @@ def audit_leak(
         "panel": first.panel.name,
         "task": first.panel.task,
         "depth": world.depth,
-        "plant": how.plant,
+        "plant": options.plant,
         "models": names,
         "rows": {str(k): len(s.panel) for k, s in stages.items()},
         "moments": [str(c.at)[:19] for c in first.cuts],
@@ -479,7 +481,7 @@ def audit_leak(
     return AuditReport(findings, facts, time.perf_counter() - started)
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #43e9b8b9
-def _one(stage: Stage, cls: Any, given: Mapping[str, Any] | None, left: float | None) -> ModelAudit:
+def _one(stage: Stage, cls: Any, settings: Mapping[str, Any] | None, left: float | None) -> ModelAudit:
     "One model's audit; what cannot be trained here is unknown, with the reason."
     title = f"future poison: {cls.name}"
     if left is not None and left <= 0:
@@ -488,7 +490,7 @@ def _one(stage: Stage, cls: Any, given: Mapping[str, Any] | None, left: float | 
         return ModelAudit([Finding(title, "unknown", f"does not apply: the model cannot do {stage.panel.task}")])
     if cls.input_kind == "game" and stage.panel.log is None:
         return ModelAudit([Finding(title, "unknown", "does not apply: the panel has no games")])
-    spec = ModelSpec(cls.name, audit_config(cls.name, stage.panel.task, stage.panel.log is not None, stage.how.usual, given))
+    spec = ModelSpec(cls.name, audit_config(cls.name, stage.panel.task, stage.panel.log is not None, stage.how.usual, settings))
     try:
         walk(stage.panel, stage.cuts[0], spec, False, stage.how.plant)
     except LineupIQError as err:

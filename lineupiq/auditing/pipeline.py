@@ -50,11 +50,11 @@ class Cut:
         "The fold of the block: everything known before it, and the block."
         if not purge:
             return self._forgetful(panel)
-        how = {"by": panel.groups} if self.grouped else {}
+        grouping = {"by": panel.groups} if self.grouped else {}
         return replace(
-            WalkForwardBlocks(panel.times, panel.label_ends, panel.groups, blocks=[(self.first, self.last)], min_train=10, **how).folds()[
-                0
-            ],
+            WalkForwardBlocks(
+                panel.times, panel.label_ends, panel.groups, blocks=[(self.first, self.last)], min_train=10, **grouping
+            ).folds()[0],
             number=self.number,
         )
 
@@ -149,20 +149,20 @@ def stacked(
 ) -> ModelRegistry:  # in which the name means a class made for the audit
     "A registry whose ensemble is watched, or does it wrong."
     base = registry().get_model(name)
-    how = in_sample_predictions if plant == "stack" else base._past_predictions
+    predict_past = in_sample_predictions if plant == "stack" else base._past_predictions
 
     def past(self: Any, X: Rows, y: np.ndarray, w: np.ndarray, folds: Sequence[Fold], clock: tuple) -> tuple[np.ndarray, np.ndarray]:
         if after is not None:
             y = _relabelled(y, clock[1] > after, self.codec is not None)
-        raw, known = how(self, X, y, w, folds, clock)
+        raw, mask = predict_past(self, X, y, w, folds, clock)
         if watched:
-            raise Seen(raw, known, clock[0], clock[1])
-        return raw, known
+            raise Seen(raw, mask, clock[0], clock[1])
+        return raw, mask
 
-    made = ModelRegistry()
-    made._entries.update(registry()._entries)  # its members are the library's own
-    made.register(base.name, base.family)(type(base.__name__, (base,), {"_past_predictions": past, "__module__": base.__module__}))
-    return made
+    models = ModelRegistry()
+    models._entries.update(registry()._entries)  # its members are the library's own
+    models.register(base.name, base.family)(type(base.__name__, (base,), {"_past_predictions": past, "__module__": base.__module__}))
+    return models
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #98635961
 def _relabelled(y: np.ndarray, late: np.ndarray, classes: bool) -> np.ndarray:
@@ -276,8 +276,8 @@ def short_search(
     dev = development_panel(panel, [fold])
     if not n_trials or not len(getattr(spec.cls, "search_space", ())):
         return panel_digest(dev), ""
-    found = tune_model(dev, spec.name, SearchSettings(n_trials=n_trials, n_splits=2, config=spec.config, n_jobs=1, pruner="none"))
-    return panel_digest(dev), f"{found.params} {found.score!r}"
+    result = tune_model(dev, spec.name, SearchSettings(n_trials=n_trials, n_splits=2, config=spec.config, n_jobs=1, pruner="none"))
+    return panel_digest(dev), f"{result.params} {result.score!r}"
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #f34d2f1a
 def predict_again(

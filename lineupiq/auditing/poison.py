@@ -60,10 +60,10 @@ def _garbage(values: pd.Series, rng: np.random.Generator) -> pd.Series:
     mixed = values.iloc[rng.permutation(len(values))].set_axis(values.index)
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return mixed
-    known = values.dropna()
-    if len(known) and (known % 1 == 0).all():
-        return mixed + rng.integers(1, 4, len(values)) if known.nunique() > 2 else mixed
-    scale = float(known.std()) if len(known) > 1 else 1.0
+    non_missing = values.dropna()
+    if len(non_missing) and (non_missing % 1 == 0).all():
+        return mixed + rng.integers(1, 4, len(values)) if non_missing.nunique() > 2 else mixed
+    scale = float(non_missing.std()) if len(non_missing) > 1 else 1.0
     return mixed * rng.choice([0.2, 3.0], len(values)) + scale * rng.normal(size=len(values))
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #753c8f4f
@@ -80,9 +80,9 @@ def spoil_bars(
     close = np.exp(rng.normal(6, 1) + np.cumsum(rng.normal(0, 0.05, n)))
     start = close * np.exp(rng.normal(0, 0.03, n))
     wide = lambda: np.exp(np.abs(rng.normal(0, 0.04, n)))  # noqa: E731
-    made = {"open": start, "high": np.maximum(start, close) * wide(), "low": np.minimum(start, close) / wide(), "close": close}
-    made |= {"volume": rng.lognormal(10, 2, n)} if bars["volume"].notna().any() else {}
-    for column, values in made.items():
+    columns = {"open": start, "high": np.maximum(start, close) * wide(), "low": np.minimum(start, close) / wide(), "close": close}
+    columns |= {"volume": rng.lognormal(10, 2, n)} if bars["volume"].notna().any() else {}
+    for column, values in columns.items():
         whole = out[column].to_numpy(dtype=np.float64, copy=True)
         whole[at] = values
         out[column] = whole
@@ -128,22 +128,22 @@ def spoil_nfl(
 
     out, games = dict(tables), tables["schedules"]
     kickoff = naive_utc(games["kickoff"])
-    known = kickoff + np.timedelta64(GAME_HOURS, "h")
+    known_at = kickoff + np.timedelta64(GAME_HOURS, "h")
     played = games["home_score"].notna().to_numpy()
-    made = _spoiled(games, _between(kickoff, after, until), at_kickoff, rng)
-    late = np.flatnonzero(_between(known, after, until) & played)
+    schedule = _spoiled(games, _between(kickoff, after, until), at_kickoff, rng)
+    late = np.flatnonzero(_between(known_at, after, until) & played)
     home, away = rng.integers(0, 60, len(late)).astype(float), rng.integers(0, 60, len(late)).astype(float)
     away += home == away  # a tie would leave a row out
     for column, values in {"home_score": home, "away_score": away, "result": home - away, "total": home + away}.items():
-        if column not in made:
+        if column not in schedule:
             continue
-        whole = made[column].to_numpy(dtype=np.float64, copy=True)
+        whole = schedule[column].to_numpy(dtype=np.float64, copy=True)
         whole[late] = values
-        made[column] = whole
-    out["schedules"] = made
+        schedule[column] = whole
+    out["schedules"] = schedule
     sides = pd.concat(
         [
-            pd.DataFrame({"season": games["season"], "week": games["week"], "team": games[f"{s}_team"], "known": known})
+            pd.DataFrame({"season": games["season"], "week": games["week"], "team": games[f"{s}_team"], "known": known_at})
             for s in ("home", "away")
         ]
     )
@@ -159,15 +159,15 @@ def _spoil_people(
         table = tables.get(name)
         if table is None or not len(table):
             continue
-        known = (
+        known_at = (
             table[["season", "week", "team"]]
             .merge(sides, on=["season", "week", "team"], how="left")["known"]
             .to_numpy()
             .astype("datetime64[ns]")
         )
         numbers = [c for c in table.select_dtypes("number") if c not in ("season", "week")]
-        made = _spoiled(table, _between(known, after, until), numbers, rng)
-        out[name] = made.assign(**{c: _as_used(table[c], made[c], c in USAGE) for c in numbers})
+        spoiled = _spoiled(table, _between(known_at, after, until), numbers, rng)
+        out[name] = spoiled.assign(**{c: _as_used(table[c], spoiled[c], c in USAGE) for c in numbers})
     reports = tables.get("injuries")
     if reports is not None and len(reports) and "date_modified" in reports:
         written = naive_utc(reports["date_modified"])
@@ -181,9 +181,9 @@ def _spoil_people(
     return out
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #30b769df
-def _as_used(was: pd.Series, made: pd.Series, usage: bool) -> pd.Series:
+def _as_used(was: pd.Series, garbage: pd.Series, usage: bool) -> pd.Series:
     "Garbage where there was a number, and use where there was use: neither may decide whether a row exists."
-    out = made.where(made.notna(), was).where(was.notna())
+    out = garbage.where(garbage.notna(), was).where(was.notna())
     return out.clip(lower=1).where(was > 0, was) if usage else out
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #7afa8c3b
@@ -302,11 +302,11 @@ def spoil_rows(
 
 def _plausible(column: pd.Series, values: pd.Series, rng: np.random.Generator) -> pd.Series:
     "Garbage that a reader takes for data: shares stay shares, what is never negative stays so, and gaps stay where they are."
-    made = _garbage(values, rng)
+    garbage = _garbage(values, rng)
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column) and column.min() >= 0:
         share = column.max() <= 1 and column.nunique() > 2
-        made = pd.Series(rng.uniform(column.min(), column.max(), len(values)), values.index) if share else made.abs()
-    return made.where(made.notna(), values).where(values.notna())
+        garbage = pd.Series(rng.uniform(column.min(), column.max(), len(values)), values.index) if share else garbage.abs()
+    return garbage.where(garbage.notna(), values).where(values.notna())
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #c28ae526
 def spoil_games(
@@ -318,9 +318,9 @@ def spoil_games(
 ) -> pd.DataFrame:
     "A league's file with another future."
     which = cfg.games
-    time, known = game_times(raw, which, cfg.timezone)
+    time, known_at = game_times(raw, which, cfg.timezone)
     home, away = (s.to_numpy() for s in game_scores(raw, which))
-    ended, late = _between(known, after, until) & ~np.isnan(home), _between(time, after, until)
+    ended, late = _between(known_at, after, until) & ~np.isnan(home), _between(time, after, until)
     key = pd.factorize(raw[which.date].astype(str) + "\n" + raw[which.home].astype(str) + "\n" + raw[which.away].astype(str))[0]
     more = rng.integers(0, 3, key.max(initial=0) + 1)[key]  # a game that is there twice is spoiled in one way
     flip = (home == away) & (cfg.task != "binary")
@@ -364,24 +364,24 @@ def world_of(
         "league": _nfl_world,
     }
     ask = ask.named
-    given = {*source_options(ask), *(["horizon"] if horizon else [])}
-    if ask.data not in SOURCES and ask.table is not None and ask.table.history and given <= {"path"}:
+    options = {*source_options(ask), *(["horizon"] if horizon else [])}
+    if ask.data not in SOURCES and ask.table is not None and ask.table.history and options <= {"path"}:
         return _table_world(ask, ask.table)
-    if ask.data not in SOURCES and ask.table is not None and ask.table.games is not None and given <= {"path"}:
+    if ask.data not in SOURCES and ask.table is not None and ask.table.games is not None and options <= {"path"}:
         return _league_world(ask, ask.table)
-    if ask.data in SOURCES and SOURCES[ask.data].raw is not None and not given - set(SOURCES[ask.data].options):
+    if ask.data in SOURCES and SOURCES[ask.data].raw is not None and not options - set(SOURCES[ask.data].options):
         return _declared_world(ask, horizon)
-    if ask.data not in makers or given - set(SOURCES[ask.data].options):
+    if ask.data not in makers or options - set(SOURCES[ask.data].options):
         return panel_world(read_source(ask, horizon))  # which also refuses what the source does not take
     return makers[ask.data](ask, horizon)
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #62873d54
 def _declared_world(ask: DataRequest, horizon: int | None) -> World:
-    entry, given = SOURCES[ask.data], source_options(ask) | ({"horizon": horizon} if horizon else {})
+    entry, options = SOURCES[ask.data], source_options(ask) | ({"horizon": horizon} if horizon else {})
     fixed = ", ".join((entry.raw.time, *entry.raw.key))
     return World(
-        entry.rows(given),
-        lambda raw: entry.panel(given, raw),
+        entry.rows(options),
+        lambda raw: entry.panel(options, raw),
         partial(spoil_rows, about=entry.raw),
         f"every column of the raw rows but {fixed}",
     )

@@ -133,8 +133,8 @@ def _described(b: SourceBench) -> str:
         b.panel.task in ("regression", "binary", "multiclass") and b.panel.features,
         f"task {b.panel.task!r}, {len(b.panel.features)} features",
     )
-    gone = [c for c in b.panel.columns if c not in b.panel.frame]
-    expect(not gone, f"features that are no columns: {', '.join(gone)}")
+    missing = [c for c in b.panel.columns if c not in b.panel.frame]
+    expect(not missing, f"features that are no columns: {', '.join(missing)}")
     return f"{b.panel.task}, {len(b.panel)} rows, {len(b.panel.features)} features: {words}"
 
 
@@ -167,10 +167,10 @@ def _columns(b: SourceBench) -> str | tuple[str, str]:
     if "known_at" in b.panel.frame:
         late = naive_utc(b.panel.frame["known_at"]) > b.panel.times
         expect(not late.any(), f"{int(late.sum())} rows were known after their time")
-    found = audit_columns(b.panel)
-    bad = [f for f in found if f.verdict == "fail"]
+    findings = audit_columns(b.panel)
+    bad = [f for f in findings if f.verdict == "fail"]
     expect(not bad, "; ".join(f"{f.title}: {f.evidence}" for f in bad[:3]))
-    return (found[0].verdict, f"{found[0].title}: {found[0].evidence}")
+    return (findings[0].verdict, f"{findings[0].title}: {findings[0].evidence}")
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #918c8289
 AHEAD = dt.timedelta(days=400)
@@ -252,9 +252,9 @@ def _whole(panel: Panel) -> list[str]:
 def _same_panel(b: SourceBench, other: Panel, near: float = 1e-9) -> str:
     "Evidence that a panel is the bench's, or `Broken`."
     expect(other.columns == b.panel.columns, f"features {', '.join(b.panel.columns[:5])}… became {', '.join(other.columns[:5])}…")
-    both, said = unlike(b.panel, other, _whole(b.panel), near)
+    both, differences = unlike(b.panel, other, _whole(b.panel), near)
     expect(both == len(b.panel) == len(other), f"{len(b.panel)} rows became {len(other)}, {both} are in both")
-    expect(not said, "; ".join(said[:3]))
+    expect(not differences, "; ".join(differences[:3]))
     return f"{both} rows, {len(b.panel.columns)} features"
 
 
@@ -301,10 +301,10 @@ def _poisoned(b: SourceBench) -> str | tuple[str, str]:
         except (DataError, ConfigError) as err:
             refused.append(refusal(err))
             continue
-        told = changes(b.panel, other, at)
-        bad = [f"{k}: {said}" for k, (_, said) in told.items() if said]
+        comparison = changes(b.panel, other, at)
+        bad = [f"{k}: {difference}" for k, (_, difference) in comparison.items() if difference]
         expect(not bad, f"garbage after {str(at)[:19]} changes the past: {'; '.join(bad[:3])}")
-        n += told["features"][0]
+        n += comparison["features"][0]
     if not n:
         return "unknown", f"garbage is {refused[0]}; name the columns that may not change in RawRows.key"
     return f"{n} rows up to {len(b.moments) - len(refused)} moments, equal to the last bit, after garbage in {b.feed.world.depth}"
@@ -322,12 +322,12 @@ def _truncated(b: SourceBench) -> str | tuple[str, str]:
             out.append(refusal(err))
             continue
         early = other.take(other.times <= at)
-        both, said = unlike(early, b.panel, [c for c in b.panel.columns if c in other.frame])
-        expect(not said, f"a file that ends at {str(at)[:19]} says other things of the same rows: {'; '.join(said[:3])}")
+        both, differences = unlike(early, b.panel, [c for c in b.panel.columns if c in other.frame])
+        expect(not differences, f"a file that ends at {str(at)[:19]} says other things of the same rows: {'; '.join(differences[:3])}")
         expect(both == len(early), f"{len(early) - both} rows up to {str(at)[:19]} are there only while nothing follows")
         ended = b.panel.labelled & (b.panel.label_ends <= at)
-        lost = int(ended.sum()) - unlike(b.panel.take(ended), early, [])[0]
-        expect(not lost, f"{lost} rows whose label was known by {str(at)[:19]} are missing while nothing follows")
+        n_missing = int(ended.sum()) - unlike(b.panel.take(ended), early, [])[0]
+        expect(not n_missing, f"{n_missing} rows whose label was known by {str(at)[:19]} are missing while nothing follows")
         out.append(f"{both} rows up to {str(at)[:19]}")
     return "; ".join(out)
 
@@ -350,7 +350,7 @@ def _tomorrow(b: SourceBench) -> str | tuple[str, str]:
         if not rows.any():
             continue
         expected, coming = b.panel.take(rows), other.take(~other.labelled)
-        both, said = unlike(
+        both, differences = unlike(
             expected,
             coming,
             b.panel.columns if set(b.panel.columns) <= set(other.frame) else [c for c in b.panel.columns if c in other.columns],
@@ -360,7 +360,7 @@ def _tomorrow(b: SourceBench) -> str | tuple[str, str]:
             not b.feed.every or both == len(expected),
             f"{len(expected) - both} of {len(expected)} rows are left out while their outcome is not known at {str(at)[:19]}",
         )
-        expect(not said, f"a row says something else while its outcome is not known: {'; '.join(said[:3])}")
+        expect(not differences, f"a row says something else while its outcome is not known: {'; '.join(differences[:3])}")
         out.append(f"{both} at {str(at)[:19]}")
     return (
         f"rows without an outcome as they were with it: {', '.join(out)}"
@@ -376,14 +376,14 @@ def _broken(b: SourceBench) -> str | tuple[str, str]:
     raw, out = b.feed.world.raw, []
     for what, rows in (("no rows", raw.iloc[:0]), *((f"without {c}", raw.drop(columns=c)) for c in raw.columns)):
         try:
-            made = b.feed.world.build(rows)
+            panel = b.feed.world.build(rows)
         except (DataError, ConfigError) as err:
             refusal(err)
             out.append(what)
             continue
         except Exception as err:
             raise AssertionError(f"{what}: {type(err).__name__}: {str(err)[:120]} instead of a DataError") from err
-        expect(len(rows) or not len(made), f"{what}: {len(made)} rows were made of nothing")
+        expect(len(rows) or not len(panel), f"{what}: {len(panel)} rows were made of nothing")
         expect(len(rows), f"{what}: an empty panel instead of a DataError")
     return f"refused: {', '.join(out)}"
 
@@ -401,13 +401,13 @@ def _broken_file(b: SourceBench) -> str | tuple[str, str]:
             path = Path(folder, f"part{ending}")
             path.write_bytes(part)
             try:
-                made = read_source(replace(b.ask, path=(str(path),)), b.horizon)
+                panel = read_source(replace(b.ask, path=(str(path),)), b.horizon)
             except (DataError, ConfigError) as err:
                 refusal(err)
                 out.append(f"{what}: refused")
                 continue
-            expect(what == "half of it", f"{what}: {len(made)} rows were made of it")
-            out.append(f"{what}: {len(made)} rows")
+            expect(what == "half of it", f"{what}: {len(panel)} rows were made of it")
+            out.append(f"{what}: {len(panel)} rows")
     return "; ".join(out)
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #44ad720d
@@ -439,8 +439,10 @@ def check_source(
 ) -> list[Finding]:  # in the order of SOURCE_CHECKS
     "Hold a source to what every source keeps."
     titles = list(SOURCE_CHECKS if only is None else only)
-    if odd := [t for t in titles if t not in SOURCE_CHECKS]:
-        raise ConfigError(f"nothing to check under '{odd[0]}'{did_you_mean(odd[0], SOURCE_CHECKS)}", expected="; ".join(SOURCE_CHECKS))
+    if unknown := [t for t in titles if t not in SOURCE_CHECKS]:
+        raise ConfigError(
+            f"nothing to check under '{unknown[0]}'{did_you_mean(unknown[0], SOURCE_CHECKS)}", expected="; ".join(SOURCE_CHECKS)
+        )
     bench = SourceBench(_request(data).check(), horizon)
     len(bench.panel)  # what cannot be read at all is an error, and no finding
     findings = []
@@ -468,12 +470,12 @@ def source_report(
     horizon: int | None = None,  # None: the source's first
 ) -> tuple[dict[str, Any], str, int]:  # plain values, text, exit code: 10 for a leak, 3 for another fault, else 0
     "The battery on one source, for a command."
-    found = check_source(ask, horizon)
-    counts = {v: sum(f.verdict == v for f in found) for v in ("pass", "warn", "fail", "unknown")}
-    bad = [f.title for f in found if f.verdict == "fail"]
+    findings = check_source(ask, horizon)
+    counts = {v: sum(f.verdict == v for f in findings) for v in ("pass", "warn", "fail", "unknown")}
+    bad = [f.title for f in findings if f.verdict == "fail"]
     lines = [
         f"{ask.data}: {counts['pass'] + counts['warn']} held, {counts['fail']} failed, {counts['unknown']} do not apply",
-        *(f"  {f.verdict:7} {f.title}: {f.evidence}" + (f"; {f.finding}" if f.finding else "") for f in found),
+        *(f"  {f.verdict:7} {f.title}: {f.evidence}" + (f"; {f.finding}" if f.finding else "") for f in findings),
     ]
     code = 0 if not bad else 10 if any(t in LEAKS for t in bad) else 3
-    return {"source": ask.data, **counts, "checks": [f.record() for f in found]}, "\n".join(lines), code
+    return {"source": ask.data, **counts, "checks": [f.record() for f in findings]}, "\n".join(lines), code

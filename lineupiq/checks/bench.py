@@ -220,8 +220,8 @@ class Bench:
         settings: ModelParams | None = None,  # go before QUICK and the bench's own; unknown ones are left out
     ) -> BaseModel:  # not fitted
         "A model with those settings that its configuration knows; later ones win."
-        wanted = {"random_seed": 7 + self.seed, **QUICK, **self.config, **(settings or {})}
-        return self.cls({k: v for k, v in wanted.items() if k in self.known}, feature_columns=names or self.data.names, task=self.task)
+        options = {"random_seed": 7 + self.seed, **QUICK, **self.config, **(settings or {})}
+        return self.cls({k: v for k, v in options.items() if k in self.known}, feature_columns=names or self.data.names, task=self.task)
 
     def fit(
         self,
@@ -396,12 +396,12 @@ def verdict_of(
     "Ask a check; whatever it raises is a failure, and the text the evidence."
     try:
         with _hushed():
-            said = ask()
+            verdict = ask()
     except Broken as err:
-        said = ("fail", str(err))
+        verdict = ("fail", str(err))
     except Exception as err:
-        said = ("fail", f"{type(err).__name__}: {str(err).strip()[:200]}")
-    return said if isinstance(said, tuple) else ("pass", said)
+        verdict = ("fail", f"{type(err).__name__}: {str(err).strip()[:200]}")
+    return verdict if isinstance(verdict, tuple) else ("pass", verdict)
 
 
 def run_check(

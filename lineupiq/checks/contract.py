@@ -45,8 +45,8 @@ def _training_output(b: Bench) -> str:
     expect(isinstance(m, TrainingMetrics), f"fit returned {type(m).__name__}, expected TrainingMetrics")
     expect(m.training_time > 0 and m.total_epochs >= 1, f"training_time {m.training_time}, total_epochs {m.total_epochs}")
     expect(model.is_fitted and model.task in repr(model) and type(model).__name__ in repr(model), f"after fit: {model!r}")
-    lost = [n for n in ("train_loss", "val_loss") if getattr(m, n) is not None and not np.isfinite(getattr(m, n))]
-    expect(not lost, f"{', '.join(lost)} not finite")
+    non_finite = [n for n in ("train_loss", "val_loss") if getattr(m, n) is not None and not np.isfinite(getattr(m, n))]
+    expect(not non_finite, f"{', '.join(non_finite)} not finite")
     return f"{m.total_epochs} epochs in {m.training_time:.3f} s; {model!r}"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #dcd077c9
@@ -109,12 +109,12 @@ def _class_order(b: Bench) -> str | tuple[str, str]:
         )
         evidence = evidence or [P]
     truth, shares = np.searchsorted(d.classes, d.y), np.array([np.mean(d.y == c) for c in d.classes])
-    given, floor = evidence[0][np.arange(len(truth)), truth].mean(), (shares**2).sum()
+    true_prob, floor = evidence[0][np.arange(len(truth)), truth].mean(), (shares**2).sum()
     expect(
-        given > floor - 0.02,
-        f"the true class gets {given:.3f} on average, class shares alone give {floor:.3f}: are the columns in another order?",
+        true_prob > floor - 0.02,
+        f"the true class gets {true_prob:.3f} on average, class shares alone give {floor:.3f}: are the columns in another order?",
     )
-    return f"classes {d.classes}; the true class gets {given:.3f} on average, class shares alone {floor:.3f}"
+    return f"classes {d.classes}; the true class gets {true_prob:.3f} on average, class shares alone {floor:.3f}"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #dc4e1238
 @model_check("a class missing from validation")
@@ -174,13 +174,13 @@ def _same_table(b: Bench, weight: float, rows: np.ndarray) -> str | tuple[str, s
             f"{gap(weighted, plain):.2g}",
         )
     ratio, allowed = gap(weighted, table) / moved, float(getattr(b.cls, "weight_tolerance", 0.1))
-    said = f"{len(rows)} rows; distance to the table they stand for {ratio:.2g} of what ignoring them leaves (allowed {allowed:g})"
+    evidence = f"{len(rows)} rows; distance to the table they stand for {ratio:.2g} of what ignoring them leaves (allowed {allowed:g})"
     if ratio <= allowed:
-        return said
+        return evidence
     seeds = gap(table, fit(take_rows(d.X, order), d.y[order], settings={"random_seed": 99 + b.seed}))
     if seeds > 0:
-        return "unknown", f"{said}; it draws at random however it is set: another seed moves it by {seeds / moved:.2g}"
-    raise Broken(said)
+        return "unknown", f"{evidence}; it draws at random however it is set: another seed moves it by {seeds / moved:.2g}"
+    raise Broken(evidence)
 
 # %% ../../nbs/02_checks/04_contract.ipynb #57773def
 @model_check("a weight of 2 is the row twice")
@@ -250,13 +250,13 @@ def _restored(m: TrainingMetrics, losses: np.ndarray, own: list[float], min_delt
         losses[best] <= losses.min() + min_delta + 1e-12,
         f"best_epoch {best} has loss {losses[best]:.6g}, epoch {losses.argmin()} has {losses.min():.6g}",
     )
-    told = m.val_loss is not None and abs(m.val_loss - losses[best]) <= 1e-9 + 1e-6 * abs(losses[best])
-    expect(told, f"val_loss {m.val_loss}, but epoch {best} had {losses[best]:.6g}")
+    same_loss = m.val_loss is not None and abs(m.val_loss - losses[best]) <= 1e-9 + 1e-6 * abs(losses[best])
+    expect(same_loss, f"val_loss {m.val_loss}, but epoch {best} had {losses[best]:.6g}")
     close = lambda loss: any(abs(x - loss) <= 1e-4 * max(abs(loss), 1e-3) for x in own)  # noqa: E731
-    found = [k for k in range(len(losses)) if close(losses[k])]
-    if found and not close(losses[best]):
-        raise Broken(f"the model predicts as of epoch {found[-1]}, the best was {best}: nothing was restored")
-    return f"epoch {best} restored" if found else f"epoch {best} reported as best (a loss of another kind: the state was not compared)"
+    epochs = [k for k in range(len(losses)) if close(losses[k])]
+    if epochs and not close(losses[best]):
+        raise Broken(f"the model predicts as of epoch {epochs[-1]}, the best was {best}: nothing was restored")
+    return f"epoch {best} restored" if epochs else f"epoch {best} reported as best (a loss of another kind: the state was not compared)"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #1cc6f8d6
 @model_check("two runs agree")
@@ -301,18 +301,18 @@ def _columns_by_name(b: Bench) -> str | tuple[str, str]:
     if not hasattr(X, "columns"):
         return "unknown", "does not apply: windows and games carry no names"
     mixed = X.assign(stray_column=1e6)[["stray_column", *reversed(X.columns)]]
-    said = agree(b.answer, b.raw(b.fitted, mixed), b.near, "reversed columns and a stray one")
+    evidence = agree(b.answer, b.raw(b.fitted, mixed), b.near, "reversed columns and a stray one")
     refused(lambda: b.fitted.predict(X.drop(columns=X.columns[-1]).assign(other=1.0)), DataError, "a missing column", X.columns[-1])
     refused(lambda: b.fitted.predict(mixed[[*mixed.columns, X.columns[0]]]), DataError, "a doubled column", X.columns[0])
-    return f"{said}; missing and doubled are refused by name"
+    return f"{evidence}; missing and doubled are refused by name"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #8732b629
 @model_check("a poisoned future changes nothing before it")
 def _poisoned_future(b: Bench) -> str:
     d, t = b.data, 40
-    said = agree(b.answer[:t], b.raw(b.fitted, spoiled(d.X_new, t, b.seed))[:t], 0.0, f"{len(d.X_new) - t} later rows replaced")
+    evidence = agree(b.answer[:t], b.raw(b.fitted, spoiled(d.X_new, t, b.seed))[:t], 0.0, f"{len(d.X_new) - t} later rows replaced")
     shorter = b.raw(b.fitted, take_rows(d.X_new, slice(t)))
-    return f"{said}; {agree(b.answer[:t], shorter, b.rounding, 'later rows cut off')}"
+    return f"{evidence}; {agree(b.answer[:t], shorter, b.rounding, 'later rows cut off')}"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #0c35e2bb
 @model_check("one row predicts as in the batch")
@@ -383,8 +383,8 @@ def _unknown_class(b: Bench) -> str | tuple[str, str]:
     d = b.data
     if not d.classes:
         return "unknown", "does not apply: no classes"
-    odd = np.where(np.arange(len(d.y_val)) == 3, 2 if b.task == "binary" else 7, d.y_val)
-    return refused(lambda: b.build().fit(d.X, d.y, d.X_val, odd), DataError, "a class in validation that training does not have")
+    labels = np.where(np.arange(len(d.y_val)) == 3, 2 if b.task == "binary" else 7, d.y_val)
+    return refused(lambda: b.build().fit(d.X, d.y, d.X_val, labels), DataError, "a class in validation that training does not have")
 
 # %% ../../nbs/02_checks/04_contract.ipynb #45c85d20
 @model_check("empty input")
@@ -394,8 +394,8 @@ def _empty_input(b: Bench) -> str:
     expect(len(out) == 0, f"{len(out)} predictions of no rows")
     want, got = list(b.fitted.predict(d.X_new).to_dataframe()), list(out.to_dataframe())
     expect(got == want, f"columns {got}, expected {want}")
-    said = refused(lambda: b.fit(take_rows(d.X, slice(0)), d.y[:0]), DataError, "no rows to fit")
-    return f"{said}; no rows to predict: {len(got)} columns, 0 rows"
+    evidence = refused(lambda: b.fit(take_rows(d.X, slice(0)), d.y[:0]), DataError, "no rows to fit")
+    return f"{evidence}; no rows to predict: {len(got)} columns, 0 rows"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #db914e3c
 @model_check("a constant target is refused")
@@ -431,9 +431,9 @@ def _memory(b: Bench) -> str:
     small, large = [peak_bytes(lambda X=X, y=y: b.fit(X, y).predict(X)) for X, y in ((d.X, d.y), (X, y))]
     size = lambda x: x.at.nbytes if isinstance(x, View) else np.asarray(x).nbytes  # noqa: E731
     slope, bound = (large - small) / (size(X) - size(d.X)), getattr(b.cls, "memory_factor", None)
-    said = f"peak {large / 2**20:.1f} MB at {len(y)} rows, {slope:.1f} bytes a byte of input"
-    expect(bound is None or slope <= bound, f"{said}, declared {bound}")
-    return said + (" (no bound declared)" if bound is None else f", declared {bound}")
+    evidence = f"peak {large / 2**20:.1f} MB at {len(y)} rows, {slope:.1f} bytes a byte of input"
+    expect(bound is None or slope <= bound, f"{evidence}, declared {bound}")
+    return evidence + (" (no bound declared)" if bound is None else f", declared {bound}")
 
 # %% ../../nbs/02_checks/04_contract.ipynb #f2a78afb
 @model_check("saved without a pickle")
@@ -442,14 +442,14 @@ def _saved(b: Bench) -> str | tuple[str, str]:
         return "unknown", "no folder to save into"
     path = Path(b.folder, b.task)
     b.fitted.save(path)
-    found, files = pickles_in(path), sorted(p for p in path.rglob("*") if p.is_file())
-    expect(not found, f"a pickle executes what it is told to when it is read: {', '.join(found)}")
+    pickles, files = pickles_in(path), sorted(p for p in path.rglob("*") if p.is_file())
+    expect(not pickles, f"a pickle executes what it is told to when it is read: {', '.join(pickles)}")
     back = b.cls.load(path)
-    said = agree(b.answer, b.raw(back), b.near, "loaded in this process")
+    evidence = agree(b.answer, b.raw(back), b.near, "loaded in this process")
     one, two = b.fitted.predict(b.data.X_new), back.predict(b.data.X_new)
     same = np.array_equal(one.predictions, two.predictions) or not b.data.classes
     expect(same, f"labels {np.unique(one.predictions)} became {np.unique(two.predictions)}")
-    return f"{len(files)} files, {sum(p.stat().st_size for p in files)} bytes; {said}"
+    return f"{len(files)} files, {sum(p.stat().st_size for p in files)} bytes; {evidence}"
 
 # %% ../../nbs/02_checks/04_contract.ipynb #5b4442bf
 class BrokenContract(LineupIQError, AssertionError):
@@ -468,15 +468,23 @@ def _class_of(model: str | type[BaseModel]) -> type[BaseModel]:
     return model
 
 # %% ../../nbs/02_checks/04_contract.ipynb #276f6496
-def _asked(given: Iterable[str] | None, known: Iterable[str], name: str) -> list[str]:
+def _asked(requested: Iterable[str] | None, available: Iterable[str], name: str) -> list[str]:
     "Which of what there is was asked for; nothing at all is no question."
-    out = list(known) if given is None else [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
+    out = (
+        list(available)
+        if requested is None
+        else [requested]
+        if isinstance(requested, str)
+        else list(requested)
+        if isinstance(requested, Iterable)
+        else [requested]
+    )
     if not out or not all(isinstance(t, str) for t in out):
         raise ConfigError(
             "nothing to check",
             where=f"check_model: {name}",
-            found=repr(given)[:60],
-            expected=f"some of {', '.join(known)}",
+            found=repr(requested)[:60],
+            expected=f"some of {', '.join(available)}",
             fix=f"leave {name} out for all of them",
         )
     return out
@@ -508,13 +516,13 @@ def check_model(
             expected="a dictionary of settings by name",
             fix='config={"n_estimators": 20}',
         )
-    odd = [t for t in tasks if t not in cls.tasks] + [t for t in titles if t not in CHECKS]
-    if odd:
-        hint = did_you_mean(odd[0], [*cls.tasks, *CHECKS])
+    unknown = [t for t in tasks if t not in cls.tasks] + [t for t in titles if t not in CHECKS]
+    if unknown:
+        hint = did_you_mean(unknown[0], [*cls.tasks, *CHECKS])
         raise ConfigError(
-            f"nothing to check under '{odd[0]}'{hint}",
+            f"nothing to check under '{unknown[0]}'{hint}",
             where="check_model",
-            found=odd[0],
+            found=unknown[0],
             expected=f"{', '.join(cls.tasks)}, or a title of CHECKS",
             fix="list(CHECKS) has the titles",
         )

@@ -96,11 +96,11 @@ class _Battery:
 
     def rule(self, title: str, bad: np.ndarray, rows: np.ndarray, number: int, text: str) -> None:
         "Note a rule, and what breaks it in this fold."
-        said = self.broken.setdefault(title, [])
+        breaches = self.broken.setdefault(title, [])
         if not bad.any():
             return
         one = rows[bad][0]
-        said.append(
+        breaches.append(
             f"fold {number}: {bad.sum()} of {len(rows)} rows {text}, first row {one} "
             f"(time {self.line.stamp(self.times[one])}, label_end {self.line.stamp(self.ends[one])})"
         )
@@ -108,8 +108,8 @@ class _Battery:
     def fold(self, number: int, train: np.ndarray, test: np.ndarray) -> None:
         "All rules on one fold."
         if not (len(train) and len(test)):
-            said = self.broken.setdefault("no empty fold", [])
-            return said.append(f"fold {number}: {len(train)} training rows, {len(test)} test rows")
+            breaches = self.broken.setdefault("no empty fold", [])
+            return breaches.append(f"fold {number}: {len(train)} training rows, {len(test)} test rows")
         self.rows += len(train)
         t, first = (self.times[train], self.ends[train]), self.times[test].min()
         cut = self.line.stamp(first)
@@ -152,9 +152,10 @@ def check_splitter(
     if callable(splitter):
         battery.broken["row order"] = _shuffled(splitter, folds, times, label_end, groups)
     counted = f"{len(folds)} folds, {battery.rows} training rows"
-    share = {title: f"{len(said)} of {len(folds)} folds" if said else "" for title, said in battery.broken.items()}
+    share = {title: f"{len(breaches)} of {len(folds)} folds" if breaches else "" for title, breaches in battery.broken.items()}
     findings = [
-        Finding(title, "fail" if said else "pass", "; ".join(said[:3]) or counted, share[title]) for title, said in battery.broken.items()
+        Finding(title, "fail" if breaches else "pass", "; ".join(breaches[:3]) or counted, share[title])
+        for title, breaches in battery.broken.items()
     ]
     failed = [f for f in findings if f.verdict == "fail"]
     if failed and raise_on_leak:

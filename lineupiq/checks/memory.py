@@ -116,9 +116,9 @@ def _other_fit(b: Bench) -> str:
         metadata_val=s.meta[two].reset_index(drop=True),
     )
     fix = f"{b.cls.__name__} must keep what it learns in the object alone, and learn it anew at each fit"
-    said = _same(before, ask(b.fitted), 0.0, "after another model was told the labels of these rows", fix)
+    evidence = _same(before, ask(b.fitted), 0.0, "after another model was told the labels of these rows", fix)
     other.fit(b.data.X, b.data.y)
-    return f"{said}; {_same(before, ask(other), b.near, 'that other model, fitted anew', fix)}"
+    return f"{evidence}; {_same(before, ask(other), b.near, 'that other model, fitted anew', fix)}"
 
 # %% ../../nbs/02_checks/03a_memory.ipynb #a2ffc31e
 PAIR = 0.02  # of what labels differ by: a sum over a pair that is no rounding
@@ -142,12 +142,12 @@ def moved_towards(
 def _validation(b: Bench) -> str | tuple[str, str]:
     if isinstance(b.data.X, View):
         return "unknown", "does not apply: a game's result stands in its log"
-    s, said, meta = _strangers(b), [], row_times(len(b.data.y))
+    s, outputs, meta = _strangers(b), [], row_times(len(b.data.y))
     for labels in (s.y, s.other):
         model = b.build()
         model.fit(b.data.X, b.data.y, s.X, labels, metadata_train=meta, metadata_val=s.meta)
-        said.append(raw_output(model.predict(s.X, s.meta[["datetime", "symbol"]])))
-    pairs = moved_towards(*said, s.y, s.other, b.data.classes).reshape(2, -1).sum(axis=0)
+        outputs.append(raw_output(model.predict(s.X, s.meta[["datetime", "symbol"]])))
+    pairs = moved_towards(*outputs, s.y, s.other, b.data.classes).reshape(2, -1).sum(axis=0)
     bad = np.abs(pairs) > PAIR
     expect(
         not bad.any(),
@@ -210,6 +210,6 @@ def _own_data(b: Bench) -> str:
     s, own = _strangers(b), [Path(b.folder)] if b.folder else []
     with hear_reads() as heard:
         b.fitted.predict(s.X, s.meta[["datetime", "symbol"]])  # the fit was heard, here or before
-    odd = foreign_reads([*dict.fromkeys([*b.heard, *heard])], b.cls, own)
-    expect(not odd, told_reads(odd, b.cls, "while it was fitted and asked"))
+    outside_reads = foreign_reads([*dict.fromkeys([*b.heard, *heard])], b.cls, own)
+    expect(not outside_reads, told_reads(outside_reads, b.cls, "while it was fitted and asked"))
     return f"fitted, and asked for {len(s.y)} rows; nothing was read but code, libraries and its own folder"

@@ -125,7 +125,7 @@ def serve_reload(
 
     from lineupiq.core.files import dump_json, load_json
 
-    order, heard, said = Path(order), [], {}
+    order, heard, report = Path(order), [], {}
     what = load_json(order)
     with hear_reads() as begun:
         cls = reduce(getattr, what["class"].split("."), importlib.import_module(what["module"]))
@@ -144,11 +144,15 @@ def serve_reload(
         heard.clear()
         with hear_reads() as read:
             out = cls.load(job["folder"]).predict(rows)
-        odd = [*begun, *foreign_reads(read, cls, [Path(job["folder"])])]
-        said[job["task"]] = {"unpickled": sorted(set(heard)), "read": odd, "classes": None if out.classes is None else list(out.classes)}
+        outside_reads = [*begun, *foreign_reads(read, cls, [Path(job["folder"])])]
+        report[job["task"]] = {
+            "unpickled": sorted(set(heard)),
+            "read": outside_reads,
+            "classes": None if out.classes is None else list(out.classes),
+        }
         np.save(job["out"], raw_output(out))
-    dump_json(said, order.with_suffix(".said.json"))
-    return said
+    dump_json(report, order.with_suffix(".said.json"))
+    return report
 
 # %% ../../nbs/02_checks/03_reload.ipynb #0e9a1586
 def _ask_child(benches: list[Bench], timeout: float) -> dict | str:
@@ -187,13 +191,13 @@ def fresh_process(
     if benches[0].cls.__module__ == "__main__" or "<locals>" in benches[0].cls.__qualname__:
         reason = f"{benches[0].cls.__qualname__} cannot be imported by another process; put it into a module"
         return [Finding(f"{b.task}: {title}", "unknown", reason) for b in benches]
-    said, out = _ask_child(benches, timeout), []
+    report, out = _ask_child(benches, timeout), []
     for b in benches:
         try:
-            expect(isinstance(said, dict), str(said))
-            unpickled, classes = said[b.task]["unpickled"], said[b.task]["classes"] or []
+            expect(isinstance(report, dict), str(report))
+            unpickled, classes = report[b.task]["unpickled"], report[b.task]["classes"] or []
             expect(not unpickled, f"unpickled while loading: {', '.join(unpickled[:5])}")
-            expect(not said[b.task]["read"], told_reads(said[b.task]["read"], b.cls, "while it was imported, loaded and asked"))
+            expect(not report[b.task]["read"], told_reads(report[b.task]["read"], b.cls, "while it was imported, loaded and asked"))
             expect(classes == b.data.classes, f"classes {classes}, expected {b.data.classes}")
             answer = np.load(Path(b.folder, f"{b.task}_answer.npy"))
             out.append(Finding(f"{b.task}: {title}", "pass", agree(b.answer, answer, b.near, "predicted there")))

@@ -145,14 +145,16 @@ def _option(leaf: Leaf) -> inspect.Parameter:
     words = field_comments(leaf.owner).get(leaf.path[-1], "")
     default = "on" if leaf.default is True else leaf.default
     # escaped: rich takes brackets for its markup
-    shown = "" if default in (None, "", (), False) or "default" in words else f" \\[default: {default}]"
+    default_text = "" if default in (None, "", (), False) or "default" in words else f" \\[default: {default}]"
     names = [
         f"{flag}/--no-{flag[2:]}" if leaf.kind is bool and leaf.default is not False else flag,
         *([f"-{leaf.short}"] if leaf.short else []),
     ]
     kind = Annotated[
         _typed(leaf),
-        typer.Argument(help=words, show_default=False) if leaf.argument else typer.Option(*names, help=words + shown, show_default=False),
+        typer.Argument(help=words, show_default=False)
+        if leaf.argument
+        else typer.Option(*names, help=words + default_text, show_default=False),
     ]
     return inspect.Parameter(
         _word(leaf.name), inspect.Parameter.KEYWORD_ONLY, default=inspect.Parameter.empty if leaf.needed else None, annotation=kind
@@ -167,8 +169,8 @@ def asks(
 
     def decorate(body: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
-        taken = {p.name for p in own}
-        options = {leaf.name: _option(leaf) for leaf in leaves(request) if leaf.name not in taken}
+        own_names = {p.name for p in own}
+        options = {leaf.name: _option(leaf) for leaf in leaves(request) if leaf.name not in own_names}
 
         def command(**given: Any) -> None:
             values = {name: given.pop(_word(name)) for name in options}

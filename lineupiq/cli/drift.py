@@ -18,7 +18,7 @@ def drift(ask: DriftRequest, wide: Wide = False, as_json: Json = False) -> None:
     "Compare new rows with those that a model was trained on; exit 9 at critical, 3 where nothing can be said."
     from lineupiq.workflows.drift import drift_text, run_drift
 
-    told = run_drift(ask)
-    say(told if as_json else drift_text(told, Printer(wide).width), as_json, wide)
-    if code := {"critical": 9, "unknown": 3}.get(told["verdict"]):
+    result = run_drift(ask)
+    say(result if as_json else drift_text(result, Printer(wide).width), as_json, wide)
+    if code := {"critical": 9, "unknown": 3}.get(result["verdict"]):
         raise typer.Exit(code)

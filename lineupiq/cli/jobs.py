@@ -71,21 +71,21 @@ def _show_status(rows: list, as_json: bool) -> None:
 def _show_parameters(name: str, as_json: bool) -> None:
     from lineupiq.jobs.parameters import KEPT, job_notebook, parameters_of
 
-    known = [p for p in parameters_of(job_notebook(name)[1]).values() if p.name not in KEPT]
+    parameters = [p for p in parameters_of(job_notebook(name)[1]).values() if p.name not in KEPT]
     if as_json:
-        return say({"parameters": [vars(p) for p in known]}, True)
-    Printer(hang=4)("\n".join(f"{p.name}: {p.kind} = {p.default!r}  {p.help}" for p in known))
+        return say({"parameters": [vars(p) for p in parameters]}, True)
+    Printer(hang=4)("\n".join(f"{p.name}: {p.kind} = {p.default!r}  {p.help}" for p in parameters))
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #7441f564
 def _job_text(end: Any) -> str:
     "What people read of a job that ended."
     from lineupiq.jobs.runner import job_message
 
-    told = job_message(end)
+    message = job_message(end)
     lines = [
-        told.title,
-        *told.lines,
-        *(f"{k}: {v}" for k, v in told.facts.items()),
+        message.title,
+        *message.lines,
+        *(f"{k}: {v}" for k, v in message.facts.items()),
         *(f"notification to {s.where}: {'sent' if s.ok else s.reason}" for s in end.told),
     ]
     return "\n".join([*lines, f"Report: {end.folder / 'notebook.ipynb'}"])
@@ -111,10 +111,10 @@ def retrain(
         raise ConfigError("retrain takes a NAME or --all", found="both" if everything else "neither")
     if everything:
         return _retrain_all(ask, output, dry_run, wide, as_json, destinations(notify))
-    told = run_retrain(ask, output, destinations(notify), dry_run, None if as_json else Printer(stream=sys.stderr, hang=4))
-    say(told if as_json else retrain_text(told), as_json, wide)
-    if told["exit_code"]:
-        raise typer.Exit(told["exit_code"])
+    result = run_retrain(ask, output, destinations(notify), dry_run, None if as_json else Printer(stream=sys.stderr, hang=4))
+    say(result if as_json else retrain_text(result), as_json, wide)
+    if result["exit_code"]:
+        raise typer.Exit(result["exit_code"])
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #fb965844
 def _retrain_all(ask: RetrainRequest, output: Path, dry_run: bool, wide: bool, as_json: bool, to: list) -> None:
@@ -149,29 +149,29 @@ def experiment(ask: ExperimentRequest, wide: Wide = False, as_json: Json = False
     "Run a grid of models × horizons × symbols; the same command again does what is not done yet."
     from lineupiq.workflows.experiment import run_experiment
 
-    found = run_experiment(ask.check().config, None if as_json else Printer(wide), ask.fresh, ask.place, ask.jobs)
-    say(found.record() if as_json else _experiment_text(found, Printer(wide).width), as_json, wide)
-    if found.exit_code:
-        raise typer.Exit(found.exit_code)
+    result = run_experiment(ask.check().config, None if as_json else Printer(wide), ask.fresh, ask.place, ask.jobs)
+    say(result.record() if as_json else _experiment_text(result, Printer(wide).width), as_json, wide)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #21e6edd5
-def _experiment_text(found: Any, width: int | None = None) -> str:
+def _experiment_text(result: Any, width: int | None = None) -> str:
     "The leaderboard over all, and the cells that failed."
     bad = [
         f"failed: {r.model} {'' if r.horizon is None else f'h{r.horizon}'} {r.symbol or ''}: {str(r.error).splitlines()[0]}"
-        for r in found.cells.itertuples()
+        for r in result.cells.itertuples()
         if r.status != "done"
     ]
-    if found.comparison is None:
+    if result.comparison is None:
         return "\n".join(bad)
-    board = found.comparison.cells[["model", "horizon", "symbol", "metric", "score", "skill", "skill_low", "skill_high"]].round(4)
+    board = result.comparison.cells[["model", "horizon", "symbol", "metric", "score", "skill", "skill_low", "skill_high"]].round(4)
     board = board.drop(columns=[c for c in ("horizon", "symbol") if board[c].isna().all()]).astype(object)
     return "\n".join(
         [
             fit_text(board.where(board.notna(), "–"), width, ("metric", "score")),
-            *found.comparison.notes,
+            *result.comparison.notes,
             *bad,
-            f"Report: {found.folder / 'comparison.html'}",
+            f"Report: {result.folder / 'comparison.html'}",
         ]
     )
 
@@ -183,10 +183,10 @@ def train_all(ask: TrainAllRequest, wide: Wide = False, as_json: Json = False) -
     what is done."""
     from lineupiq.workflows.train_all import run_train_all, status_text
 
-    found = run_train_all(ask, Printer(stream=sys.stderr, hang=4))
-    say(found.record() if as_json else status_text(found, Printer(wide).width), as_json, wide)
-    if found.exit_code:
-        raise typer.Exit(found.exit_code)
+    result = run_train_all(ask, Printer(stream=sys.stderr, hang=4))
+    say(result.record() if as_json else status_text(result, Printer(wide).width), as_json, wide)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #ad1c5ff9
 track_app = typer.Typer(help="What waits for the tracker, and its delivery.", no_args_is_help=True)
@@ -203,15 +203,15 @@ def track_sync(
     "Deliver everything that waits; exit 7 where something still does."
     from lineupiq.tracking.tracker import sync
 
-    found = sync(uri, show=None if as_json else lambda line: out(line, sys.stderr))
-    rows = [{"file": d.path.name, "state": d.state, "reason": d.reason} for d in found]
+    deliveries = sync(uri, show=None if as_json else lambda line: out(line, sys.stderr))
+    rows = [{"file": d.path.name, "state": d.state, "reason": d.reason} for d in deliveries]
     say(
         {"runs": rows}
         if as_json
         else "\n".join([f"{r['file']}: {r['state']}" + (f", {r['reason']}" if r["reason"] else "") for r in rows] or ["nothing waits"]),
         as_json,
     )
-    if any(d.state == "waiting" for d in found):
+    if any(d.state == "waiting" for d in deliveries):
         raise typer.Exit(7)
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #8a2f075f
@@ -222,10 +222,10 @@ def track_status(as_json: Json = False) -> None:
     from lineupiq.tracking.tracker import shown, tracking_uri
 
     uri, files = tracking_uri(), waiting()
-    told = {"tracker": shown(uri) if uri else "off", "waiting": [p.name for p in files]}
+    status = {"tracker": shown(uri) if uri else "off", "waiting": [p.name for p in files]}
     say(
-        told
+        status
         if as_json
-        else "\n".join([f"tracker: {told['tracker']}", f"{len(files)} runs wait" if files else "nothing waits", *told["waiting"]]),
+        else "\n".join([f"tracker: {status['tracker']}", f"{len(files)} runs wait" if files else "nothing waits", *status["waiting"]]),
         as_json,
     )

@@ -20,12 +20,12 @@ def lineup(ask: LineupRequest, wide: Wide = False, as_json: Json = False) -> Non
     from lineupiq.workflows.lineup import run_lineup
 
     line = StatusLine()
-    tell: Any = (lambda n, of: line.show(f"line-up {n} of {of}")) if sys.stderr is not None and sys.stderr.isatty() else None
+    callback: Any = (lambda n, of: line.show(f"line-up {n} of {of}")) if sys.stderr is not None and sys.stderr.isatty() else None
     try:
-        found = run_lineup(ask, tell)
+        lineups = run_lineup(ask, callback)
     finally:
         line.stop()
-    say(found.record() if as_json else found.text(Printer(wide).width), as_json, wide)
+    say(lineups.record() if as_json else lineups.text(Printer(wide).width), as_json, wide)
     for path in (ask.upload, ask.output) if not as_json else ():
         if path is not None:
-            say(f"{len(found.picks)} line-ups written to {path}", False)
+            say(f"{len(lineups.picks)} line-ups written to {path}", False)

@@ -106,12 +106,12 @@ def error_classes(
     code: int,  # one of `EXIT_CODES`
 ) -> list[type[LineupIQError]]:  # in the order of their definition
     "The errors of the library that end a command with a code."
-    found, waiting = [], [LineupIQError]
+    classes, waiting = [], [LineupIQError]
     while waiting:
         cls = waiting.pop(0)
         waiting += cls.__subclasses__()
-        found += [cls] if cls.exit_code == code and cls not in found and cls.__module__ == LineupIQError.__module__ else []
-    return found
+        classes += [cls] if cls.exit_code == code and cls not in classes and cls.__module__ == LineupIQError.__module__ else []
+    return classes
 
 # %% ../../nbs/18_cli/09_program.ipynb #cd0ce68f
 class Terminated(BaseException):
@@ -211,8 +211,8 @@ def exit_code(
             return 0
         if isinstance(err, (MemoryError, OSError)):
             return _fail(_of_the_machine(err), 7, as_json)
-        if (wrong := _no_path(err)) is not None:
-            return _fail(wrong, 2, as_json)
+        if (path_error := _no_path(err)) is not None:
+            return _fail(path_error, 2, as_json)
         return _bug(err, debug, as_json)
     except (KeyboardInterrupt, Terminated) as err:
         return _stopped("terminated", err.exit_code, as_json) if isinstance(err, Terminated) else _stopped("interrupted", 130, as_json)
@@ -249,34 +249,34 @@ def _meant(err: Any, argv: list[str]) -> str:
     if context is None or context.info_name not in MEANT or context.info_name not in argv:
         return ""
     context.resilient_parsing = True  # the words are asked for once more, not the mistakes
-    given, words, _ = context.command.make_parser(context).parse_args(argv[argv.index(context.info_name) + 1 :])
+    options, words, _ = context.command.make_parser(context).parse_args(argv[argv.index(context.info_name) + 1 :])
     first, others = MEANT[context.info_name]
-    flags = [*([] if given.get(first[2:]) else [first]), *[others] * len(words)]
+    flags = [*([] if options.get(first[2:]) else [first]), *[others] * len(words)]
     return " ".join(f"{flag} {shlex.quote(word)}" for flag, word in zip(flags, words, strict=False))
 
 
 def _usage(err: Any, argv: list[str], as_json: bool) -> int:
     "A mistake on the command line: the usage, what was wrong, and the nearest option."
-    if said := _meant(err, argv):
-        err.message = f"{err.message + '. ' if err.message else ''}Say: lineupiq {err.ctx.info_name} {said}"
+    if suggestion := _meant(err, argv):
+        err.message = f"{err.message + '. ' if err.message else ''}Say: lineupiq {err.ctx.info_name} {suggestion}"
     if as_json:
         out(json.dumps({"error": {"type": "UsageError", "what": err.format_message()}, "exit_code": 2}, ensure_ascii=False))
-    shown = io.StringIO()
-    err.show(file=shown)
-    Printer(stream=sys.stderr, hang=4)(shown.getvalue().rstrip())  # it quotes what was typed
+    buffer = io.StringIO()
+    err.show(file=buffer)
+    Printer(stream=sys.stderr, hang=4)(buffer.getvalue().rstrip())  # it quotes what was typed
     return 2
 
 
 def _no_path(err: Exception) -> LineupIQError | None:
     "What Python's library says, in errors of no class of their own, of a text that cannot be a path; None: something else."
-    said = str(err)
-    if isinstance(err, RuntimeError) and "home directory" in said:
+    message = str(err)
+    if isinstance(err, RuntimeError) and "home directory" in message:
         return ConfigError("a path that begins with ~ names nobody's home", fix="write the path out")
-    if isinstance(err, RuntimeError) and said.startswith("Symlink loop"):
+    if isinstance(err, RuntimeError) and message.startswith("Symlink loop"):
         return ConfigError(
-            "a path of links that lead to each other", found=said.removeprefix("Symlink loop from ")[:200], fix="give the file itself"
+            "a path of links that lead to each other", found=message.removeprefix("Symlink loop from ")[:200], fix="give the file itself"
         )
-    if isinstance(err, ValueError) and "embedded null" in said:
+    if isinstance(err, ValueError) and "embedded null" in message:
         return ConfigError("a path with a character of number zero in it", fix="write the path out")
     return None
 
@@ -340,9 +340,9 @@ def main() -> None:
         if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN:  # nohup ignores the end of a session, and means it
             signal.signal(each, _on_term)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
-    told = logging.StreamHandler(sys.stderr)
-    told.setFormatter(_Lines("%(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[told])
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     warnings.showwarning = _warn
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

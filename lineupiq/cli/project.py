@@ -20,7 +20,7 @@ def project(ask: ProjectRequest, wide: Wide = False, as_json: Json = False) -> N
 
     line = StatusLine() if sys.stderr.isatty() and not as_json else None
     try:
-        said = run_project(
+        result = run_project(
             ask,
             as_json,
             Printer(wide).width,
@@ -29,4 +29,4 @@ def project(ask: ProjectRequest, wide: Wide = False, as_json: Json = False) -> N
     finally:
         if line is not None:
             line.stop()
-    say(said, as_json, wide)
+    say(result, as_json, wide)

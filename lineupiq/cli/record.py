@@ -43,8 +43,8 @@ def verify(
     from lineupiq.production.record import ForecastRecord, verify_record
     from lineupiq.workflows.record import verify_text
 
-    told = verify_record(ForecastRecord(folder), expect)
-    say(told if as_json else verify_text(told), as_json, wide=True)  # a digest is copied whole
+    result = verify_record(ForecastRecord(folder), expect)
+    say(result if as_json else verify_text(result), as_json, wide=True)  # a digest is copied whole
 
 # %% ../../nbs/18_cli/08a_record.ipynb #9061fd2f
 @record_app.command("list")

@@ -17,5 +17,5 @@ def replay(ask: ReplayRequest, wide: Wide = False, as_json: Json = False) -> Non
     from lineupiq.workflows.replay import run_replay
 
     printer = Printer(wide)
-    found = run_replay(ask, None if as_json else printer)
-    say(found.record() if as_json else found.card().text(printer.width or 200), as_json, wide)
+    result = run_replay(ask, None if as_json else printer)
+    say(result.record() if as_json else result.card().text(printer.width or 200), as_json, wide)

@@ -18,7 +18,7 @@ def reproduce(ask: ReproduceRequest, wide: Wide = False, as_json: Json = False) 
     "Train a version again from what it says of itself and compare its answers; exit 4 where they do not agree."
     from lineupiq.workflows.reproduce import reproduce as run_reproduce
 
-    found = run_reproduce(ask)
-    say(found.record() if as_json else found.card().text(200), as_json, wide)
-    if not found.agrees:
+    result = run_reproduce(ask)
+    say(result.record() if as_json else result.card().text(200), as_json, wide)
+    if not result.agrees:
         raise typer.Exit(4)

@@ -45,7 +45,7 @@ def _overview(rows: list[dict[str, Any]], width: int | None = None) -> str:
 
 def _one(about: dict[str, Any], width: int | None = None) -> str:
     "A source and its options in words."
-    said = [
+    lines = [
         wrapped(line, width, 35)
         for line in (
             f"  {o['flag']:32} {o['words']}"
@@ -59,7 +59,7 @@ def _one(about: dict[str, Any], width: int | None = None) -> str:
         [
             f"{about['name']}: {about['description']}",
             f"  comes with {about['package'] or 'this program'}",
-            *said,
+            *lines,
             *([f"  {coming}"] if coming else []),
         ]
     )
@@ -87,22 +87,22 @@ def sources(
     from lineupiq.base import ConfigError
     from lineupiq.data.request import option_rows, source_problem, source_rows
 
-    if check is None and (odd := [f.name for f in fields(ask) if f.name != "data" and getattr(ask, f.name) != f.default]):
-        raise ConfigError(f"--{odd[0].replace('_', '-')} is for a source that is checked", fix="--check NAME")
+    if check is None and (misplaced := [f.name for f in fields(ask) if f.name != "data" and getattr(ask, f.name) != f.default]):
+        raise ConfigError(f"--{misplaced[0].replace('_', '-')} is for a source that is checked", fix="--check NAME")
     if check is not None:
         from lineupiq.auditing.sources import source_report
 
         if data is not None:
             raise ConfigError("a source to show and one to check", found=f"{data} and --check {check}", fix="give one of them")
-        asked = replace(ask, data=check)
-        if wrong := source_problem(asked):
-            raise ConfigError(wrong)
-        record, text, code = source_report(asked, asked.horizon[0] if asked.horizon else None)
+        request = replace(ask, data=check)
+        if problem := source_problem(request):
+            raise ConfigError(problem)
+        record, text, code = source_report(request, request.horizon[0] if request.horizon else None)
         say(record if as_json else text, as_json, wide)
         raise typer.Exit(code)
     if data is not None:
-        told = option_rows(data)
-        about = {**next(r for r in source_rows() if r["name"] == data), "told": told}
+        options = option_rows(data)
+        about = {**next(r for r in source_rows() if r["name"] == data), "told": options}
         return say(about if as_json else _one(about, Printer(wide).width), as_json, wide)
     rows = source_rows()
     say({"sources": rows} if as_json else _overview(rows, Printer(wide).width), as_json, wide)

@@ -103,8 +103,11 @@ def rollback(name: Name, version: Version = None, reason: Reason = "", as_json: 
     _moved(run_rollback(name, version, reason), as_json)
 
 
-def _moved(told: Record, as_json: bool) -> None:
-    say(told if as_json else f"{told['name']}: {told['production']} is {'now' if told['changed'] else 'already'} in production", as_json)
+def _moved(result: Record, as_json: bool) -> None:
+    say(
+        result if as_json else f"{result['name']}: {result['production']} is {'now' if result['changed'] else 'already'} in production",
+        as_json,
+    )
 
 # %% ../../nbs/18_cli/04_store.ipynb #125d0778
 @app.command()
@@ -133,13 +136,13 @@ def sign(
     "Sign a version; readers demand signatures where LINEUPIQ_TRUSTED_KEYS names public keys."
     from lineupiq.workflows.store import run_sign
 
-    told = run_sign(name, version, key, new_key)
+    result = run_sign(name, version, key, new_key)
     say(
-        told
+        result
         if as_json
-        else f"keys {told['key']} written: {told['private']}, {told['public']}"
-        if "private" in told
-        else f"{told['name']} {told['version']} is signed by key {told['key']}",
+        else f"keys {result['key']} written: {result['private']}, {result['public']}"
+        if "private" in result
+        else f"{result['name']} {result['version']} is signed by key {result['key']}",
         as_json,
     )
 
@@ -155,9 +158,13 @@ def prune(
     from lineupiq.store.layout import Store
     from lineupiq.store.versions import prune as remove
 
-    gone = remove(Store(), name, version, keep)
+    removed = remove(Store(), name, version, keep)
     say(
-        {"name": name, "removed": gone} if as_json else f"{name}: removed {', '.join(gone)}" if gone else f"{name}: nothing to remove",
+        {"name": name, "removed": removed}
+        if as_json
+        else f"{name}: removed {', '.join(removed)}"
+        if removed
+        else f"{name}: nothing to remove",
         as_json,
     )
 
@@ -186,13 +193,13 @@ def verify(name: AnyName = None, wide: Wide = False, as_json: Json = False) -> N
     "Compare every file, link and journal line of the store with its digest; exit 4 where one is damaged, 0 where a change is only pending."
     from lineupiq.workflows.store import verify_table
 
-    found = verify_table(name)
-    bad = found[found["verdict"] != "ok"]  # a change that is pending is shown, and is no damage
+    checks = verify_table(name)
+    bad = checks[checks["verdict"] != "ok"]  # a change that is pending is shown, and is no damage
     if as_json:
-        _table(found, True, "checks", "")
+        _table(checks, True, "checks", "")
     else:
-        _table(bad, False, "checks", f"{len(found) - len(bad)} checks held", wide)
-    if (found["verdict"] == "damaged").any():
+        _table(bad, False, "checks", f"{len(checks) - len(bad)} checks held", wide)
+    if (checks["verdict"] == "damaged").any():
         raise typer.Exit(4)
 
 
@@ -202,7 +209,7 @@ def doctor(name: AnyName = None, wide: Wide = False, as_json: Json = False) -> N
     from lineupiq.store.published import doctor as examine
     from lineupiq.store.layout import Store
 
-    found = examine(Store(), name)
-    _table(found, as_json, "versions", "no versions yet", wide)
-    if (found["verdict"] != "ok").any():
+    verdicts = examine(Store(), name)
+    _table(verdicts, as_json, "versions", "no versions yet", wide)
+    if (verdicts["verdict"] != "ok").any():
         raise typer.Exit(4)

@@ -59,10 +59,10 @@ class Progress(StatusLine):
         if state == "task":
             return self.show(self.meter.line) if self.tty else None
         if not self.tty and self.as_json:
-            shown = {
+            values = {
                 k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items() if k in ("seconds", "peak_mb", "error", "kept")
             } | stopping(facts)
-            return out(json.dumps({"event": "model", "model": model, "state": state, **shown}), sys.stderr)
+            return out(json.dumps({"event": "model", "model": model, "state": state, **values}), sys.stderr)
         self.stop()
         if state != "running":
             self._ended(model, state, facts)
@@ -178,8 +178,8 @@ def runs(
     "List what was trained: data, target, best model, skill over the simple rule, date."
     from lineupiq.workflows.runs import list_runs, runs_text
 
-    found = list_runs(output, last)
-    say({"runs": found} if as_json else runs_text(found, output, Printer(wide).width), as_json, wide)
+    rows = list_runs(output, last)
+    say({"runs": rows} if as_json else runs_text(rows, output, Printer(wide).width), as_json, wide)
 
 
 def latest_run(
@@ -190,8 +190,8 @@ def latest_run(
     from lineupiq.workflows.runs import list_runs
 
     there = [r["run"] for r in list_runs(output)]
-    found = [n for n in there if RunFiles(output.expanduser() / n).report().is_file()]
-    if not found:
+    candidates = [n for n in there if RunFiles(output.expanduser() / n).report().is_file()]
+    if not candidates:
         raise ConfigError(
             "none of the latest runs has a report" if there else "there is no run yet",
             where=str(output),
@@ -199,9 +199,9 @@ def latest_run(
             expected="the folder that `lineupiq train` printed, or its name",
             fix="lineupiq train --data league --model logistic makes a run; --output says where runs are",
         )
-    if len(same := [n for n in found if n[-15:] == found[0][-15:]]) > 1:  # names end with their time
+    if len(same := [n for n in candidates if n[-15:] == candidates[0][-15:]]) > 1:  # names end with their time
         raise ConfigError("which of the latest runs?", where=str(output), found=", ".join(same), fix=f"lineupiq open {output / same[0]}")
-    return found[0]
+    return candidates[0]
 
 
 @app.command("open")

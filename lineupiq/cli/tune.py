@@ -42,8 +42,8 @@ class SearchProgress(StatusLine):
 
     def __call__(self, facts: Record) -> None:
         if not self.tty and self.as_json:
-            shown = {k: round(v, 6) if isinstance(v, float) else v for k, v in facts.items() if k != "params"}
-            return out(json.dumps({"event": "trial", "model": self.model, **shown}), sys.stderr)
+            values = {k: round(v, 6) if isinstance(v, float) else v for k, v in facts.items() if k != "params"}
+            return out(json.dumps({"event": "trial", "model": self.model, **values}), sys.stderr)
         best = "" if facts["best"] is None else f", best so far {facts['best']:.6g}"
         block = f", outer block {facts['block']} of {facts['blocks']}" if "block" in facts else ""
         line = (

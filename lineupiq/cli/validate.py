@@ -18,7 +18,7 @@ def validate(ask: ValidateRequest, wide: Wide = False, as_json: Json = False) ->
     "Judge a candidate against the version in production, on rows that neither has seen; exit 5 unless PROMOTE."
     from lineupiq.workflows.validate import run_validate, validate_text
 
-    told = run_validate(ask)
-    say(told if as_json else validate_text(told, Printer(wide).width), as_json, wide)
-    if told["verdict"] != "PROMOTE":
+    judgement = run_validate(ask)
+    say(judgement if as_json else validate_text(judgement, Printer(wide).width), as_json, wide)
+    if judgement["verdict"] != "PROMOTE":
         raise typer.Exit(5)

@@ -153,12 +153,12 @@ class RowBlocks(View):
         "`column_facts` of all rows, block by block."
         parts = [(len(b), column_facts(b)) for b in self.blocks()]
         sample = np.asarray(self.take(slice(None, None, 1 + len(self) // 5_000)))
-        known = np.array([f for _, f in parts])
+        block_facts = np.array([f for _, f in parts])
         return np.vstack(
             [
-                np.average(known[:, 0], axis=0, weights=[n for n, _ in parts]),
-                np.fmin.reduce(known[:, 1]),
-                np.fmax.reduce(known[:, 2]),
+                np.average(block_facts[:, 0], axis=0, weights=[n for n, _ in parts]),
+                np.fmin.reduce(block_facts[:, 1]),
+                np.fmax.reduce(block_facts[:, 2]),
                 column_facts(sample)[3],
             ]
         )
@@ -411,14 +411,14 @@ class ArrayModel(BaseModel):
         n = len(X if rows is None else rows) if hasattr(X if rows is None else rows, "__len__") else None
         y = noted(problems, lambda: check_labels(y, self.task, n, labels, constant_ok))
         if y is not None and coded and self.codec is not None:
-            y = noted(problems, lambda known=y: self.codec.encode(known, labels))
+            y = noted(problems, lambda values=y: self.codec.encode(values, labels))
         raise_all(problems, where)
         return rows, y
 
     def validate_inputs(self, X: Rows, y: np.ndarray | None = None) -> None:
         """Raise one error with everything that is wrong with rows and labels, as `fit` and `predict` do; an unfitted model takes the names
         and the width of these rows."""
-        known = self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted
+        state = self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted
         try:
             if not self.is_fitted:
                 self._learn_shape(X)
@@ -427,7 +427,7 @@ class ArrayModel(BaseModel):
             else:
                 self._checked(X, y, "the input", "the labels", True, coded=self.is_fitted)
         finally:
-            self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted = known
+            self.feature_columns, self.input_columns, self._positional, self._width, self.is_fitted = state
 
     def _learn_shape(self, X: Rows) -> None:
         "Learn whether rows have names, and how wide they are."

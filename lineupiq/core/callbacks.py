@@ -62,9 +62,9 @@ class CallbackList(Callback):
         callbacks: Iterable[Callback] | None = None,  # told in this order
     ):
         self.callbacks = list(callbacks or [])
-        odd = [c for c in self.callbacks if not hasattr(c, "on_epoch_end")]
-        if odd:
-            raise ConfigError("not a callback", found=type(odd[0]).__name__, expected="an object with on_epoch_end")
+        invalid = [c for c in self.callbacks if not hasattr(c, "on_epoch_end")]
+        if invalid:
+            raise ConfigError("not a callback", found=type(invalid[0]).__name__, expected="an object with on_epoch_end")
 
     def __len__(self) -> int:
         return len(self.callbacks)

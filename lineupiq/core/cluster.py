@@ -70,10 +70,10 @@ def read_place(
 ) -> Place:
     "Read and check the place where tasks run."
     text = str(plan.cluster).strip()
-    if found := re.fullmatch(r"local:(\d+)", text):
-        if not int(found[1]):
+    if match := re.fullmatch(r"local:(\d+)", text):
+        if not int(match[1]):
             raise ConfigError("a cluster of no processes", found=text, expected="local:1 or more")
-        return Place("local", int(found[1]))
+        return Place("local", int(match[1]))
     if re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+/?", text):
         _check_public(text, plan.cluster_open)
         return Place("address", address=text.rstrip("/"))
@@ -109,10 +109,10 @@ def _check_public(address: str, is_open: bool) -> None:
     scheme, host = address.split("://", 1)
     name = host.rsplit(":", 1)[0].strip("[]")
     try:
-        found = {ipaddress.ip_address(info[4][0]) for info in socket.getaddrinfo(name, None)}
+        addresses = {ipaddress.ip_address(info[4][0]) for info in socket.getaddrinfo(name, None)}
     except (OSError, ValueError):
         raise EnvironmentFault("the scheduler's name is not known", where=address, fix="check the address") from None
-    if scheme == "tcp" and not is_open and (public := [str(ip) for ip in found if ip.is_global]):
+    if scheme == "tcp" and not is_open and (public := [str(ip) for ip in addresses if ip.is_global]):
         raise ConfigError(
             "a scheduler at a public address that does not know its callers: whoever reaches it can run anything",
             where=address,
@@ -140,12 +140,12 @@ def check_versions(
     client: Client,  # connected
 ) -> None:
     "Refuse workers that would compute something else."
-    said = client.run(_agree, dict(runtime_record()))
-    if wrong := {address: lines for address, lines in said.items() if lines}:
-        address, lines = next(iter(wrong.items()))
+    replies = client.run(_agree, dict(runtime_record()))
+    if mismatches := {address: lines for address, lines in replies.items() if lines}:
+        address, lines = next(iter(mismatches.items()))
         raise EnvironmentFault(
             "a worker has other versions than this process",
-            where=f"{len(wrong)} of {len(said)} workers, e.g. {address}",
+            where=f"{len(mismatches)} of {len(replies)} workers, e.g. {address}",
             found="; ".join(lines[:6]),
             expected="the same code and libraries everywhere",
             fix="install the same environment on every machine",
@@ -311,7 +311,7 @@ def current_cluster() -> Cluster | None:  # None: tasks run here
 
 def dividing_cluster() -> Cluster | None:  # None: a fit holds its rows itself
     "The connection of this block, where a fit divides its rows among the workers."
-    return found if (found := _current.get()) is not None and found.table is not None else None
+    return cluster if (cluster := _current.get()) is not None and cluster.table is not None else None
 
 # %% ../../nbs/00_core/12_cluster.ipynb #207848a0
 def _hush() -> None:

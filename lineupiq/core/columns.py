@@ -96,9 +96,9 @@ def raise_all(
 
 def _lines(problem: DataError) -> list[str]:
     "An error as lines of a list; one that is a list already gives its own."
-    told = [line for line in problem.what.splitlines()[1:] if line.startswith("  - ")]
+    items = [line for line in problem.what.splitlines()[1:] if line.startswith("  - ")]
     about = [problem.where, *(f"{name} {text}" for name, text in (("found", problem.found), ("expected", problem.expected)) if text)]
-    return told or ["  - " + f"{problem.what}: {', '.join(a for a in about if a)}".rstrip(": ")]
+    return items or ["  - " + f"{problem.what}: {', '.join(a for a in about if a)}".rstrip(": ")]
 
 # %% ../../nbs/00_core/06a_columns.ipynb #065248f1
 def pick_columns(

@@ -270,13 +270,13 @@ def raise_problems(
     if not problems:
         return
     lines = yaml_lines(text) if text else {}
-    said = []
+    messages = []
     for p in problems:
         parts = p.split(":", 1)[0].split(" and ")[0].split(".")
         tails = [".".join(parts[i:]) for i in range(len(parts))]
-        found = [n for tail in tails for path, n in lines.items() if path == tail or path.endswith("." + tail)]
-        said.append(p + (f" ({Path(where).name}:{found[0]})" if found else ""))
-    raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in said), where=where)
+        line_numbers = [n for tail in tails for path, n in lines.items() if path == tail or path.endswith("." + tail)]
+        messages.append(p + (f" ({Path(where).name}:{line_numbers[0]})" if line_numbers else ""))
+    raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {p}" for p in messages), where=where)
 
 # %% ../../nbs/00_core/03_config.ipynb #917352f1
 MODEL_SECTIONS = ("model", "model_params", "hyperparameters", "training", "dataset")
@@ -315,9 +315,9 @@ def model_sections(
 
 # %% ../../nbs/00_core/03_config.ipynb #dee86f1f
 def _dataset_problems(dataset: dict) -> list[str]:
-    known = {k: v for k, v in dataset.items() if k in DATASET_KEYS}
-    return [f"dataset.{k}: unknown key{did_you_mean(k, DATASET_KEYS)}" for k in dataset if k not in known] + [
-        f"dataset.{k}: expected {DATASET_KEYS[k][0]}, found {v!r}" for k, v in known.items() if not DATASET_KEYS[k][1](v)
+    recognised = {k: v for k, v in dataset.items() if k in DATASET_KEYS}
+    return [f"dataset.{k}: unknown key{did_you_mean(k, DATASET_KEYS)}" for k in dataset if k not in recognised] + [
+        f"dataset.{k}: expected {DATASET_KEYS[k][0]}, found {v!r}" for k, v in recognised.items() if not DATASET_KEYS[k][1](v)
     ]
 
 
@@ -379,21 +379,24 @@ class Settings:
     "The parent of dataclasses of settings: values are held against the types of their fields as soon as they are given."
 
     def __post_init__(self) -> None:
-        cls, given = type(self), {}
+        cls, values = type(self), {}
         for f in fields(self):
             value = getattr(self, f.name)
             if value is f.default or (f.default_factory is not MISSING and type(value) is dict and not value):
                 continue
-            given[f.name] = _plain_form(f, value)
-            if given[f.name] is not value:
-                object.__setattr__(self, f.name, given[f.name])
+            values[f.name] = _plain_form(f, value)
+            if values[f.name] is not value:
+                object.__setattr__(self, f.name, values[f.name])
         # what has `problems` says bounds there, beside what contradicts itself
-        if given and (wrong := config_problems(cls, given, types_only=hasattr(cls, "problems"))):
-            words, named = field_comments(cls), [f for f in fields(self) if any(p.startswith((f"{f.name}:", f"{f.name}.")) for p in wrong)]
+        if values and (problems := config_problems(cls, values, types_only=hasattr(cls, "problems"))):
+            words, named = (
+                field_comments(cls),
+                [f for f in fields(self) if any(p.startswith((f"{f.name}:", f"{f.name}.")) for p in problems)],
+            )
             raise ConfigError(
-                "Config validation failed:\n" + "\n".join(f"  - {p}" for p in wrong),
+                "Config validation failed:\n" + "\n".join(f"  - {p}" for p in problems),
                 where=cls.__name__,
-                found=", ".join(f"{f.name}={in_short(given[f.name])}" for f in named),
+                found=", ".join(f"{f.name}={in_short(values[f.name])}" for f in named),
                 expected="; ".join(f"{f.name}: {_kind_of(f)}" for f in named),
                 fix="; ".join(f"{f.name}: {words[f.name]}" if f.name in words else f"leave {f.name} out for its default" for f in named),
             )

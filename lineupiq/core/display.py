@@ -66,22 +66,22 @@ def fit_text(
     justify: str = "right",  # of the heads; left also sets words to the left
 ) -> str:
     "A table as lines of at most a width."
-    shown = frame.astype(str).map(lambda cell: visible(cell, lines=False)) if len(frame.columns) else frame
+    table = frame.astype(str).map(lambda cell: visible(cell, lines=False)) if len(frame.columns) else frame
     measure = lambda f: [max([len(str(c)), *f[c].str.len()]) for c in f]  # noqa: E731
     for name in leave:
-        if width is None or sum(measure(shown)) + len(shown.columns) - 1 <= width:
+        if width is None or sum(measure(table)) + len(table.columns) - 1 <= width:
             break
-        shown = shown.drop(columns=name, errors="ignore")
-    for _ in shown.columns if width is not None else ():  # the widest first, then what is the widest now
-        sizes = measure(shown)
+        table = table.drop(columns=name, errors="ignore")
+    for _ in table.columns if width is not None else ():  # the widest first, then what is the widest now
+        sizes = measure(table)
         if (over := sum(sizes) + len(sizes) - 1 - width) <= 0:
             break
         widest = sizes.index(max(sizes))
-        room, name = max(8, sizes[widest] - over), shown.columns[widest]
-        shown = shown.assign(**{name: [c if len(c) <= room else f"{c[: room - 1]}…" for c in shown[name]]})
+        room, name = max(8, sizes[widest] - over), table.columns[widest]
+        table = table.assign(**{name: [c if len(c) <= room else f"{c[: room - 1]}…" for c in table[name]]})
     if justify == "left":
-        shown = shown.apply(lambda column: column.str.ljust(max(column.str.len().max(), len(str(column.name)))))
-    return "\n".join(line.rstrip() for line in shown.to_string(index=False, justify=justify).splitlines()) if len(shown.columns) else ""
+        table = table.apply(lambda column: column.str.ljust(max(column.str.len().max(), len(str(column.name)))))
+    return "\n".join(line.rstrip() for line in table.to_string(index=False, justify=justify).splitlines()) if len(table.columns) else ""
 
 # %% ../../nbs/00_core/00a_display.ipynb #fe6be2d4
 def terminal_width(
@@ -91,9 +91,9 @@ def terminal_width(
     stream = sys.stdout if stream is None else stream
     if stream is None or not stream.isatty():
         return None
-    said = os.environ.get("COLUMNS", "")
+    columns = os.environ.get("COLUMNS", "")
     try:
-        return int(said) if said.isdecimal() and int(said) else os.get_terminal_size(stream.fileno()).columns or 100
+        return int(columns) if columns.isdecimal() and int(columns) else os.get_terminal_size(stream.fileno()).columns or 100
     except (OSError, ValueError):  # a terminal that does not say
         return 100
 
@@ -131,13 +131,13 @@ class Card:
 
     def html(self) -> str:
         "The same as HTML, in the colours of the page that it stands on."
-        said = lambda text: html.escape(visible(str(text)))  # noqa: E731
-        facts = " · ".join(f"{said(k)} <b>{said(v)}</b>" for k, v in self.facts.items())
+        escape = lambda text: html.escape(visible(str(text)))  # noqa: E731
+        facts = " · ".join(f"{escape(k)} <b>{escape(v)}</b>" for k, v in self.facts.items())
         wide = [] if self.frame is None else [c for c in self.leave if c in self.frame][: max(0, len(self.frame.columns) - MOST)]
-        rest = "".join(f"<p style='margin:.3em 0'>{said(n)}</p>" for n in self._rest())
+        rest = "".join(f"<p style='margin:.3em 0'>{escape(n)}</p>" for n in self._rest())
         return (
             "<div><p style='margin:.3em "
-            f"0'><b>{said(self.title)}</b>{'&ensp;' if facts else ''}{facts}</p>{_html_table(self.frame, wide)}{rest}</div>"
+            f"0'><b>{escape(self.title)}</b>{'&ensp;' if facts else ''}{facts}</p>{_html_table(self.frame, wide)}{rest}</div>"
         )
 
 

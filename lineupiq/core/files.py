@@ -293,8 +293,10 @@ def folder_files(
         links = [n for n in dirs + names if os.path.islink(os.path.join(root, n))]
         if links:
             raise UntrustedArtifact("a link inside an artifact", where=str(Path(root, links[0])), expected="plain files")
-        if odd := [n for n in names if not os.path.isfile(os.path.join(root, n))]:
-            raise UntrustedArtifact("a pipe or a device inside an artifact", where=str(Path(root, odd[0])), expected="plain files")
+        if special_files := [n for n in names if not os.path.isfile(os.path.join(root, n))]:
+            raise UntrustedArtifact(
+                "a pipe or a device inside an artifact", where=str(Path(root, special_files[0])), expected="plain files"
+            )
         out += [Path(root, n) for n in names]
     return sorted(p for p in out if p != Path(folder, MANIFEST))
 
@@ -345,13 +347,13 @@ def as_fitted(
     except Exception as err:
         if path is None:
             raise
-        said = f"{type(err).__name__}: {' '.join(str(err).split())}"
-        if "OutOfMemory" in said or "allocate memory" in said:  # torch has an error of its own
-            raise MemoryError(said[:200]) from err
+        message = f"{type(err).__name__}: {' '.join(str(err).split())}"
+        if "OutOfMemory" in message or "allocate memory" in message:  # torch has an error of its own
+            raise MemoryError(message[:200]) from err
         raise IntegrityError(
             "a model that cannot answer rows of its own columns",
             where=str(path),
-            found=said[:200],
+            found=message[:200],
             expected="weights of the model that its files describe",
             fix="restore it from a good copy, or train again",
         ) from err
@@ -390,10 +392,13 @@ def verify_manifest(
 
 def _compare(folder: Path, listed: Record) -> None:
     there = {p.relative_to(folder).as_posix(): p for p in folder_files(folder)}
-    odd = sorted(set(listed) ^ set(there)) or _empty_folders(folder)
-    if odd:
+    differences = sorted(set(listed) ^ set(there)) or _empty_folders(folder)
+    if differences:
         raise IntegrityError(
-            "files do not match the manifest", where=str(folder), found=", ".join(odd[:3]), fix="restore the folder from a good copy"
+            "files do not match the manifest",
+            where=str(folder),
+            found=", ".join(differences[:3]),
+            fix="restore the folder from a good copy",
         )
     for name, entry in listed.items():
         if not isinstance(entry, dict) or sha256_file(there[name]) != entry.get("sha256"):

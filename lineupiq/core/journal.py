@@ -42,8 +42,8 @@ def line_digest(
 # %% ../../nbs/00_core/02_journal.ipynb #36a48a44
 def _line(n: int, prev: str, at: datetime, op: str, facts: Record) -> bytes:
     "The bytes of a record."
-    if taken := {"n", "time", "op", "prev"} & set(facts):
-        raise ConfigError("a fact may not be called like a part of the record", found=", ".join(sorted(taken)), expected="another name")
+    if reserved := {"n", "time", "op", "prev"} & set(facts):
+        raise ConfigError("a fact may not be called like a part of the record", found=", ".join(sorted(reserved)), expected="another name")
     short = {k: v[:TEXT_LIMIT] if isinstance(v, str) else v for k, v in plain(dict(facts)).items() if v is not None}
     text = json.dumps(
         {"n": n, "time": at.isoformat(timespec="microseconds"), "op": op, **short, "prev": prev}, ensure_ascii=False, allow_nan=False
@@ -64,11 +64,11 @@ TEXTS = ("time", "op", "prev", "name", "version", "digest", "changed", "verdict"
 NUMBERS = ("n", "cancels", "had", "has")
 
 
-def _changed(what: str, path: Path, number: int, found: str) -> IntegrityError:
+def _changed(what: str, path: Path, number: int, detail: str) -> IntegrityError:
     return IntegrityError(
         f"the {what} was changed",
         where=f"{path}, line {number}",
-        found=found[:120],
+        found=detail[:120],
         expected="lines as they were appended, each with the digest of the one before",
         fix="restore the file from a copy; if there is none, move it away by hand and note that what it said is lost",
     )
@@ -77,8 +77,10 @@ def _changed(what: str, path: Path, number: int, found: str) -> IntegrityError:
 def _parsed(line: bytes, number: int, path: Path, what: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-        if odd := [k for k in TEXTS if not isinstance(record.get(k, ""), str)] or [k for k in NUMBERS if type(record.get(k, 0)) is not int]:
-            raise TypeError(f"{odd[0]} is a {type(record[odd[0]]).__name__}")
+        if invalid_keys := [k for k in TEXTS if not isinstance(record.get(k, ""), str)] or [
+            k for k in NUMBERS if type(record.get(k, 0)) is not int
+        ]:
+            raise TypeError(f"{invalid_keys[0]} is a {type(record[invalid_keys[0]]).__name__}")
         if any(datetime.fromisoformat(record[k]).tzinfo is None for k in ("time", "changed") if k in record):
             raise ValueError("a time without a zone")
         record["n"], record["time"], record["op"], record["prev"]
@@ -111,11 +113,11 @@ class Journal:
         "The records, which are not to be changed, and the digest of the last line."
         data = _bytes_of(self)
         lines = data[: data.rfind(b"\n") + 1]
-        seen, out, prev = _READ.get(self.path, (b"", [], GENESIS))
-        if not lines.startswith(seen):
-            seen, out, prev = b"", [], GENESIS
+        cached, out, prev = _READ.get(self.path, (b"", [], GENESIS))
+        if not lines.startswith(cached):
+            cached, out, prev = b"", [], GENESIS
         out = list(out)
-        for number, line in enumerate(lines[len(seen) :].splitlines(), len(out) + 1):
+        for number, line in enumerate(lines[len(cached) :].splitlines(), len(out) + 1):
             record = _parsed(line, number, self.path, self.what)
             if record["prev"] != prev or record["n"] != number:
                 raise _changed(self.what, self.path, number, "a digest that does not follow from the line before")
@@ -139,12 +141,12 @@ class Journal:
         version: str,  # 1.2.0
     ) -> str | None:  # of the manifest; None: the journal has none
         "The digest with which a version came into the store."
-        found = [
+        records = [
             r
             for r in self._records()[0]
             if r["op"] in ("publish", "observed_version") and r.get("name") == name and r.get("version") == version
         ]
-        return found[-1].get("digest") if found else None
+        return records[-1].get("digest") if records else None
 
     def append(
         self,
@@ -265,9 +267,9 @@ def read_head(
         if path.is_symlink() or not path.is_file():
             return Head()
         with open(path, "rb") as f:
-            told = json.loads(f.read(HEAD_SIZE))
-        if type(told["n"]) is int and type(told["settled"]) is int and isinstance(told["digest"], str):
-            return Head(told["n"], told["digest"], told["settled"])
+            record = json.loads(f.read(HEAD_SIZE))
+        if type(record["n"]) is int and type(record["settled"]) is int and isinstance(record["digest"], str):
+            return Head(record["n"], record["digest"], record["settled"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return Head()
@@ -316,9 +318,9 @@ def unsettled(
 ) -> list[dict[str, Any]]:  # oldest first
     "Lines whose change is still to be carried out, because their process died after it had written them."
     records, settled = journal._records()[0], read_head(journal).settled
-    gone = {r["cancels"] for r in records if "cancels" in r}
+    cancelled = {r["cancels"] for r in records if "cancels" in r}
     waiting = records[settled:] if 0 <= settled else records[-1:]
-    return [dict(r) for r in waiting if r.get("ahead") and r["n"] not in gone]
+    return [dict(r) for r in waiting if r.get("ahead") and r["n"] not in cancelled]
 
 # %% ../../nbs/00_core/02_journal.ipynb #7845cd2a
 def _tail(fd: int) -> tuple[int, bytes]:

@@ -102,8 +102,8 @@ def linear_model(
     if imputer is None:
         kept, fill, marked = np.arange(coef.shape[1]), none, none
     else:
-        known = ~np.isnan(imputer.statistics_.astype(float))
-        kept, fill = np.flatnonzero(known), imputer.statistics_.astype(float)[known]
+        present = ~np.isnan(imputer.statistics_.astype(float))
+        kept, fill = np.flatnonzero(present), imputer.statistics_.astype(float)[present]
         marked = imputer.indicator_.features_ if imputer.add_indicator else none
     centre, spread = (np.zeros(coef.shape[1]), np.ones(coef.shape[1])) if scaler is None else (scaler.mean_, scaler.scale_)
     return LinearModel(

@@ -45,24 +45,24 @@ def to_numbers(
         return values.astype(float)
     text = values.astype("string").str.strip().str.replace("\u2212", "-")
     text = text.mask((text == "") | text.isin(GAPS)).astype("object").where(lambda t: t.notna(), None)
-    known = text.notna().to_numpy()
+    present = text.notna().to_numpy()
     read = text.map(lambda t: str(words[t.lower()]) if words and t is not None and t.lower() in words else t)
     percent = np.array([t is not None and t.endswith("%") for t in read], dtype=bool)
-    if percent.any() and not (percent | ~known).all():
+    if percent.any() and not (percent | ~present).all():
         raise DataError(
             "numbers with and without a percent sign in one column",
-            where=f"column '{name}', {first_rows(known & ~percent)}",
-            found=f"{text[known & ~percent].iloc[0]!r} beside {text[percent].iloc[0]!r}",
+            where=f"column '{name}', {first_rows(present & ~percent)}",
+            found=f"{text[present & ~percent].iloc[0]!r} beside {text[percent].iloc[0]!r}",
             fix="write all of them in one form",
         )
     read = read.map(lambda t: t.rstrip("% ") if t is not None else None)
-    odd = known & ~read.astype("string").str.fullmatch(NUMBER).fillna(False).to_numpy(dtype=bool)
-    if odd.any():
-        comma = bool(read[odd].str.fullmatch(r"[+-]?[\d.]+,\d+").all())
+    invalid = present & ~read.astype("string").str.fullmatch(NUMBER).fillna(False).to_numpy(dtype=bool)
+    if invalid.any():
+        comma = bool(read[invalid].str.fullmatch(r"[+-]?[\d.]+,\d+").all())
         raise DataError(
             "a value that is no number",
-            where=f"column '{name}', {first_rows(odd)}",
-            found=f"{str(values[odd].iloc[0])[:40]!r}, {int(odd.sum())} such value(s)",
+            where=f"column '{name}', {first_rows(invalid)}",
+            found=f"{str(values[invalid].iloc[0])[:40]!r}, {int(invalid.sum())} such value(s)",
             expected="numbers, with a point before the decimals",
             fix='write a point for the comma, throughout, or say decimal: "," in the YAML of the table'
             if comma
@@ -99,12 +99,12 @@ def to_seasons(
     parts = text.str.extract("^" + SEASON + "$")
     first, last = (pd.to_numeric(parts[p]).astype("float64") for p in ("first", "last"))
     follows = last.isna() | (last == first + 1) | ((parts["last"].str.len() == 2).fillna(False) & (last == (first + 1) % 100))
-    odd = (text.notna() & (first.isna() | ~follows)).to_numpy(dtype=bool)
-    if odd.any():
+    invalid = (text.notna() & (first.isna() | ~follows)).to_numpy(dtype=bool)
+    if invalid.any():
         raise DataError(
             "a season that cannot be read",
-            where=f"column '{name}', {first_rows(odd)}",
-            found=f"{str(values[odd].iloc[0])[:40]!r}, {int(odd.sum())} such value(s)",
+            where=f"column '{name}', {first_rows(invalid)}",
+            found=f"{str(values[invalid].iloc[0])[:40]!r}, {int(invalid.sum())} such value(s)",
             expected="the year in which it begins: 2019, 2019/20, 2019-20, 2019/2020 or 2019-2020",
             fix="write one of these, or leave season out: it is then found by the pauses",
         )
@@ -141,8 +141,8 @@ def times_of_numbers(
 
     if unit is not None and unit not in PER_SECOND:
         raise ConfigError("unknown unit of time", found=repr(unit), expected=", ".join(PER_SECOND))
-    known = values.notna().to_numpy()
-    numbers = values[known].to_numpy(dtype=np.float64)
+    present = values.notna().to_numpy()
+    numbers = values[present].to_numpy(dtype=np.float64)
     where = f"column '{name}'"
     if not len(numbers):
         return pd.to_datetime(values)
@@ -157,36 +157,36 @@ def times_of_numbers(
             )
         return pd.to_datetime(values.astype("Int64").astype("string"), format="%Y%m%d")
     units = _unit_of(numbers)
-    told = units[0]
-    if (units != told).any():
-        at = int(np.flatnonzero(units != told)[0])
+    inferred = units[0]
+    if (units != inferred).any():
+        at = int(np.flatnonzero(units != inferred)[0])
         raise DataError(
             "times of two units in one column",
-            where=f"{where}, {first_rows(_spread(known, units != told))}",
-            found=f"{numbers[0]:.0f} ({told or 'no unit'}) and {numbers[at]:.0f} ({units[at] or 'no unit'})",
+            where=f"{where}, {first_rows(_spread(present, units != inferred))}",
+            found=f"{numbers[0]:.0f} ({inferred or 'no unit'}) and {numbers[at]:.0f} ({units[at] or 'no unit'})",
             fix="write all of them in one unit, e.g. milliseconds",
         )
-    if told != (unit or told) or not told:
+    if inferred != (unit or inferred) or not inferred:
         raise DataError(
-            "times are numbers that no unit fits" if not told else "the numbers do not have the stated unit of time",
+            "times are numbers that no unit fits" if not inferred else "the numbers do not have the stated unit of time",
             where=where,
             found=f"{numbers[0]:.15g}" + (f", unit {unit}" if unit else ""),
             expected=f"s, ms, us or ns since 1970 that give years from 1973 to {YEARS[1]}, or dates such as 20200101",
-            fix=f"their size says {told}: say so, or leave the unit out" if told else "write dates, such as 2021-09-12",
+            fix=f"their size says {inferred}: say so, or leave the unit out" if inferred else "write dates, such as 2021-09-12",
         )
     whole = pd.api.types.is_integer_dtype(values)
     # a float holds microseconds, no more
     return (
-        pd.to_datetime(values, unit=told, utc=True)
+        pd.to_datetime(values, unit=inferred, utc=True)
         if whole
-        else pd.to_datetime((values * (10**6 / PER_SECOND[told])).round().astype("Int64"), unit="us", utc=True)
+        else pd.to_datetime((values * (10**6 / PER_SECOND[inferred])).round().astype("Int64"), unit="us", utc=True)
     )
 
 
-def _spread(known: np.ndarray, odd: np.ndarray) -> np.ndarray:
+def _spread(present: np.ndarray, subset: np.ndarray) -> np.ndarray:
     "A mask of the known values as a mask of all."
-    out = np.zeros(len(known), dtype=bool)
-    out[np.flatnonzero(known)[odd]] = True
+    out = np.zeros(len(present), dtype=bool)
+    out[np.flatnonzero(present)[subset]] = True
     return out
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #2c5a3c2e
@@ -231,11 +231,11 @@ def _iso(parts: pd.DataFrame, day_first: bool | None) -> pd.Series:
     days = parts["d"].fillna(high).fillna(parts["f"]).fillna(parts["l"]).fillna(parts["c"].str[6:])
     hour = parts["H"].fillna("0").astype("Int64")
     half = parts["p"].str.lower().str[0]
-    wrong = half.notna() & ((hour < 1) | (hour > 12))
+    invalid = half.notna() & ((hour < 1) | (hour > 12))
     hour = hour.where(half.isna(), hour % 12 + 12 * (half == "p"))
     clock = hour.astype("string").str.zfill(2) + ":" + parts["M"].fillna("00") + ":" + parts["S"].fillna("00") + parts["r"].fillna("")
     zone = parts["z"].replace({"UTC": "Z", "GMT": "Z"}).fillna("")
-    return (year + "-" + months.str.zfill(2) + "-" + days.str.zfill(2) + "T" + clock + zone).mask(wrong)
+    return (year + "-" + months.str.zfill(2) + "-" + days.str.zfill(2) + "T" + clock + zone).mask(invalid)
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #e5e4b8d6
 def times_of_text(
@@ -247,27 +247,27 @@ def times_of_text(
 
     text = values.astype("string").str.strip()
     text = text.mask((text == "") | text.isin(GAPS))
-    known, zoned = text.notna().to_numpy(), text.str.contains(_ZONE).fillna(False).to_numpy(dtype=bool)
-    if (zoned & known).any() and (~zoned & known).any():
+    present, zoned = text.notna().to_numpy(), text.str.contains(_ZONE).fillna(False).to_numpy(dtype=bool)
+    if (zoned & present).any() and (~zoned & present).any():
         raise DataError(
             "times with and without a zone in one column",
-            where=f"column '{name}': naive {first_rows(~zoned & known)}",
-            found=f"{values[~zoned & known].iloc[0]!r} and {values[zoned & known].iloc[0]!r}",
+            where=f"column '{name}': naive {first_rows(~zoned & present)}",
+            found=f"{values[~zoned & present].iloc[0]!r} and {values[zoned & present].iloc[0]!r}",
             fix="give all of them a zone, or none and `timezone:`",
         )
     plain = lambda column: pd.to_datetime(
         column.astype("object").where(column.notna(), None), format="ISO8601", errors="coerce", utc=bool(zoned.any())
     )
     out = plain(text.where(text.str.match("[0-9]")))  # pandas reads "now" and "today" as the moment of reading
-    if (known & out.isna().to_numpy()).any():  # only now the slow way
+    if (present & out.isna().to_numpy()).any():  # only now the slow way
         parts = text.str.extract(f"^{_DAY}{_CLOCK}$", flags=re.ASCII).astype("string")
         out = plain(_iso(parts, _day_first(parts, name)))
-    odd = known & out.isna().to_numpy()
-    if odd.any():
+    invalid = present & out.isna().to_numpy()
+    if invalid.any():
         raise DataError(
             "not a time",
-            where=f"column '{name}', {first_rows(odd)}",
-            found=f"{str(values[odd].iloc[0])[:60]!r}",
+            where=f"column '{name}', {first_rows(invalid)}",
+            found=f"{str(values[invalid].iloc[0])[:60]!r}",
             expected="ISO dates such as 2021-09-12 or 2021-09-12T13:00:00Z",
             fix="write ISO dates, or say the form, e.g. %d.%m.%Y %H:%M (time_format, --time-format)",
         )
@@ -291,8 +291,8 @@ def to_codes(
     "A column of codes as text, without the space around them."
     import pandas as pd
 
-    known = values.notna()
-    if pd.api.types.is_float_dtype(values) and (values[known] % 1 == 0).all():
+    present = values.notna()
+    if pd.api.types.is_float_dtype(values) and (values[present] % 1 == 0).all():
         values = values.astype("Int64")
     number, distinct = pd.factorize(values)  # a code is read once, however many rows have it
     text = [str(t) for t in pd.Series(distinct).astype("string")]

@@ -52,9 +52,9 @@ def fit_convex(
         root, size = np.sqrt(w)[:, None], 1e4 * np.sqrt(w.sum()) * max(np.abs(raw).max(), 1e-12)  # a heavy row makes the sum one
         a = nnls(np.vstack([raw * root, np.full((1, members), size)]), np.append(y * root[:, 0], size))[0]
         return {"kind": "convex", "weights": (a / a.sum()).tolist()}
-    given, a = np.clip(raw[np.arange(len(y)), :, y], 1e-12, 1.0), np.full(members, 1 / members)
+    likelihoods, a = np.clip(raw[np.arange(len(y)), :, y], 1e-12, 1.0), np.full(members, 1 / members)
     for _ in range(rounds):
-        share = given * a
+        share = likelihoods * a
         new = (w[:, None] * share / share.sum(axis=1, keepdims=True)).sum(axis=0) / w.sum()
         done, a = np.abs(new - a).max() < 1e-9, new
         if done:

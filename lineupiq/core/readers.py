@@ -68,11 +68,11 @@ def _as_path(path: str | Path) -> Path:
 def _regular(path: Path) -> Path:
     "The path of a file that can be read to its end; a pipe would wait for a writer for ever, a link to nothing would leave rows out."
     if not path.is_file():
-        found = "a link to nothing" if path.is_symlink() and not path.exists() else "not a regular file"
+        kind = "a link to nothing" if path.is_symlink() and not path.exists() else "not a regular file"
         raise DataError(
             "cannot read the file" if path.is_symlink() or path.exists() else "no such file",
             where=str(path),
-            found=found,
+            found=kind,
             expected="a parquet or CSV file",
             fix="remove it from the folder, or put the file there",
         )
@@ -223,34 +223,34 @@ def _numbers_with_gaps(frame: pd.DataFrame, text: set[str]) -> pd.DataFrame:
 COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?")
 
 
-def _comma_column(texts: pd.Series, said: bool) -> str:  # certain, possible, or empty: the column stays as it is
+def _comma_column(texts: pd.Series, declared: bool) -> str:  # certain, possible, or empty: the column stays as it is
     "Whether all texts of a column are numbers with a comma before the decimals."
     comma, point = texts.str.contains(",", regex=False), texts.str.contains(".", regex=False)
-    if not texts.str.fullmatch(COMMA.pattern).all() or not (comma.any() or said):
+    if not texts.str.fullmatch(COMMA.pattern).all() or not (comma.any() or declared):
         return ""
-    if said:
+    if declared:
         return "certain"
     if (point & ~comma).any() and not (point & comma).any():
         return ""  # 1.234 beside 2,5: thousands, or another writer's decimals
     return "certain" if ((point & comma) | (comma & ~texts.str.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}"))).any() else "possible"
 
 
-def _decimal_commas(frame: pd.DataFrame, text: set[str], path: Path, said: bool) -> pd.DataFrame:
+def _decimal_commas(frame: pd.DataFrame, text: set[str], path: Path, declared: bool) -> pd.DataFrame:
     """Columns of numbers with a comma before the decimals as numbers; 1,234 alone may be a thousand and stays text, unless the file has
     another such column or the comma was said."""
     import pandas as pd
 
-    found = {}
+    candidates = {}
     for name in (n for n in frame.columns if n not in text and not pd.api.types.is_numeric_dtype(frame[n])):
         values = frame[name].astype("string").str.strip().str.replace("\u2212", "-")
         values = values.mask((values == "") | values.isin(GAPS))
-        if values.notna().any() and (sure := _comma_column(values.dropna(), said)):
-            found[name] = (sure, values)
-    if "certain" not in {sure for sure, _ in found.values()}:
+        if values.notna().any() and (sure := _comma_column(values.dropna(), declared)):
+            candidates[name] = (sure, values)
+    if "certain" not in {sure for sure, _ in candidates.values()}:
         return frame
-    plain = {n: v.str.replace(".", "", regex=False).str.replace(",", ".", regex=False) for n, (_, v) in found.items()}
-    count = sum(int(v.str.contains(",", regex=False).sum()) for _, v in found.values())
-    log.warning("%s: %d value(s) have a comma before the decimals and were read so, in %s", path, count, ", ".join(map(str, found)))
+    plain = {n: v.str.replace(".", "", regex=False).str.replace(",", ".", regex=False) for n, (_, v) in candidates.items()}
+    count = sum(int(v.str.contains(",", regex=False).sum()) for _, v in candidates.values())
+    log.warning("%s: %d value(s) have a comma before the decimals and were read so, in %s", path, count, ", ".join(map(str, candidates)))
     return frame.assign(**{n: pd.to_numeric(v).astype("float64") for n, v in plain.items()})
 
 # %% ../../nbs/00_core/04_readers.ipynb #f5540ef5

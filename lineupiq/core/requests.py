@@ -107,8 +107,8 @@ def leaves(
 # %% ../../nbs/00_core/11_requests.ipynb #55a1cc35
 def _pieces(value: Any) -> list[Any]:
     "A value, a list of values, or texts with commas, as single values."
-    given = list(value) if isinstance(value, (list, tuple)) else [value]
-    return [p for v in given for p in ([x.strip() for x in v.split(",") if x.strip()] if isinstance(v, str) else [v])]
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    return [p for v in values for p in ([x.strip() for x in v.split(",") if x.strip()] if isinstance(v, str) else [v])]
 
 
 def _single(leaf: Leaf, value: Any) -> Any:
@@ -129,8 +129,8 @@ def fitted(
     "A value from outside in the shape of its field."
     if not leaf.many:
         return _single(leaf, value)
-    given = list(value) if isinstance(value, (list, tuple)) else [value]
-    return tuple(_single(leaf, v) for v in (given if leaf.one is Path or leaf.whole else _pieces(value)))
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    return tuple(_single(leaf, v) for v in (values if leaf.one is Path or leaf.whole else _pieces(value)))
 
 # %% ../../nbs/00_core/11_requests.ipynb #ef59d98d
 def is_given(
@@ -156,21 +156,21 @@ class Request:
             raise ConfigError(
                 "a request is made of names and values", where=where or cls.__name__, found=type(values).__name__, expected="a mapping"
             )
-        asked = {k: v for k, v in values.items() if is_given(v)}
-        known = {leaf.name: leaf for leaf in leaves(cls)}
-        unknown = lambda given: [f"{k}: unknown key{did_you_mean(str(k), known)}" for k in given if k not in known]  # noqa: E731
-        tell = lambda found: raise_problems(
-            [_as_flag(p, known) for p in dict.fromkeys(found)] if flags else list(dict.fromkeys(found)), where, text
+        settings = {k: v for k, v in values.items() if is_given(v)}
+        leaf_by_name = {leaf.name: leaf for leaf in leaves(cls)}
+        unknown = lambda entries: [f"{k}: unknown key{did_you_mean(str(k), leaf_by_name)}" for k in entries if k not in leaf_by_name]  # noqa: E731
+        report = lambda lines: raise_problems(
+            [_as_flag(p, leaf_by_name) for p in dict.fromkeys(lines)] if flags else list(dict.fromkeys(lines)), where, text
         )  # noqa: E731
-        if wrong := _build(cls, asked)[1]:  # before files that it names are read
-            tell(unknown(asked) + wrong)
-        given = cls.completed(asked)
-        problems = unknown(given)
-        made, wrong = _build(cls, given)
-        made = None if made is None else made.settled(asked)
-        tell(problems + (wrong or made.problems()))
-        vars(made)["_checked"] = True
-        return made
+        if errors := _build(cls, settings)[1]:  # before files that it names are read
+            report(unknown(settings) + errors)
+        entries = cls.completed(settings)
+        problems = unknown(entries)
+        request, errors = _build(cls, entries)
+        request = None if request is None else request.settled(settings)
+        report(problems + (errors or request.problems()))
+        vars(request)["_checked"] = True
+        return request
 
     @classmethod
     def completed(
@@ -201,8 +201,8 @@ class Request:
 
     def record(self) -> dict[str, Any]:  # name -> value, in plain values; what is as the defaults have it is left out
         "The request as plain values, as `from_mapping` reads it back."
-        found = {leaf.name: self.value(leaf) for leaf in leaves(type(self)) if self.value(leaf) != leaf.default}
-        return {k: list(map(_plain, v)) if isinstance(v, tuple) else _plain(v) for k, v in found.items()}
+        changes = {leaf.name: self.value(leaf) for leaf in leaves(type(self)) if self.value(leaf) != leaf.default}
+        return {k: list(map(_plain, v)) if isinstance(v, tuple) else _plain(v) for k, v in changes.items()}
 
     def value(
         self,
@@ -219,10 +219,10 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _as_flag(problem: str, known: Mapping[str, Leaf]) -> str:
+def _as_flag(problem: str, leaf_by_name: Mapping[str, Leaf]) -> str:
     "A problem of a value as a command line's reader knows it."
     name, colon, rest = problem.partition(":")
-    leaf = known.get(name.split(".")[0])
+    leaf = leaf_by_name.get(name.split(".")[0])
     return problem if leaf is None or leaf.argument else f"--{name.replace('_', '-')}{colon}{rest}"
 
 
@@ -246,16 +246,16 @@ def _of_other_types(ask: Any) -> list[str]:
     )
 
 
-def _build(cls: type, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> tuple[Any, list[str]]:
+def _build(cls: type, values: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> tuple[Any, list[str]]:
     "An object of a class from flat values, and what was wrong with them."
     own, parts, problems = {}, {}, []
     for f in fields(cls):
         if (inner := f.metadata.get("part")) is not None:
-            parts[f.name], wrong = _build(inner, given, f.metadata["without"])
-            problems += wrong
+            parts[f.name], errors = _build(inner, values, f.metadata["without"])
+            problems += errors
     for leaf in leaves(cls):
-        if leaf.owner is cls and len(leaf.path) == 1 and leaf.name in given and leaf.path[0] not in hidden:
-            own[leaf.path[0]] = fitted(leaf, given[leaf.name])
+        if leaf.owner is cls and len(leaf.path) == 1 and leaf.name in values and leaf.path[0] not in hidden:
+            own[leaf.path[0]] = fitted(leaf, values[leaf.name])
     outside = {leaf.path[0]: leaf.name for leaf in leaves(cls) if len(leaf.path) == 1}
     problems += [re.sub(r"^\w+", lambda m: outside.get(m[0], m[0]), p) for p in config_problems(cls, own)]
     return (None, problems) if problems else (cls(**own, **parts), [])
@@ -267,10 +267,10 @@ def changed(
 ) -> Any:  # a new one
     "A request with other values, wherever they lie in it."
     for name, value in values.items():
-        found = [leaf for leaf in leaves(type(ask)) if leaf.name == name]
-        if not found:
+        matches = [leaf for leaf in leaves(type(ask)) if leaf.name == name]
+        if not matches:
             raise TypeError(f"{type(ask).__name__} has no {name}{did_you_mean(name, [leaf.name for leaf in leaves(type(ask))])}")
-        for leaf in found:
+        for leaf in matches:
             ask = _set(ask, leaf.path, value)
     return ask
 

@@ -90,12 +90,12 @@ def fit_softmax(
         return loss + 0.5 / C * float((b[:-1] ** 2).sum()), (slope * scale).ravel()
 
     u0 = np.zeros(scale.shape) if start is None else V1.T @ np.vstack([start[0].T, start[1]]) / scale
-    found = minimize(
+    result = minimize(
         objective,
         u0.ravel(),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": max_iter, "gtol": tol * np.sqrt(total), "ftol": 1e-15, "maxcor": 20},
     )
-    B = V1 @ (found.x.reshape(scale.shape) * scale)
-    return B[:-1].T, B[-1], int(found.nit)
+    B = V1 @ (result.x.reshape(scale.shape) * scale)
+    return B[:-1].T, B[-1], int(result.nit)

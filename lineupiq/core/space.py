@@ -158,8 +158,8 @@ class Space:
         values: Mapping[str, Any],  # by parameter; others are left out
     ) -> dict[str, Any]:  # a point of the space, or part of one where an option is none of a choice's
         "The point of this space that is nearest to some settings."
-        found = {k: p.nearest(values[k]) for k, p in self.params.items() if values.get(k) is not None}
-        return {k: v for k, v in found.items() if v is not None}
+        point = {k: p.nearest(values[k]) for k, p in self.params.items() if values.get(k) is not None}
+        return {k: v for k, v in point.items() if v is not None}
 
     def without(self, *names: str) -> Space:
         "This space less some parameters."
@@ -189,10 +189,10 @@ def space_record(
     out = {}
     for name, p in space.params.items():
         kind = next(k for k, cls in _KINDS.items() if isinstance(p, cls))
-        told = {
+        settings = {
             f.name: float(v) if isinstance(p, Float) and f.name in ("low", "high") else v for f in fields(p) for v in [getattr(p, f.name)]
         }
-        out[name] = {"type": kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in told.items() if v is not False and v != ""}}
+        out[name] = {"type": kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in settings.items() if v is not False and v != ""}}
     return out
 
 
@@ -204,38 +204,39 @@ def space_digest(
     return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()[:16]
 
 # %% ../../nbs/00_core/08_space.ipynb #d2cb5b32
-def _read_param(name: str, given: Any) -> tuple[Param | None, list[str]]:
+def _read_param(name: str, record: Any) -> tuple[Param | None, list[str]]:
     "A parameter from plain values, or what is wrong with them."
-    if not isinstance(given, Mapping):
-        return None, [f"{name}: expected a mapping with type and bounds, found {given!r}"]
-    kind = _KINDS.get(str(given.get("type")))
+    if not isinstance(record, Mapping):
+        return None, [f"{name}: expected a mapping with type and bounds, found {record!r}"]
+    kind = _KINDS.get(str(record.get("type")))
     if kind is None:
         return None, [
-            f"{name}.type: unknown type {given.get('type')!r}{did_you_mean(str(given.get('type')), _KINDS)}; expected int, float or choice"
+            f"{name}.type: unknown type {record.get('type')!r}{did_you_mean(str(record.get('type')), _KINDS)}; expected int, float or "
+            "choice"
         ]
-    known = {f.name for f in fields(kind)}
-    problems = [f"{name}.{k}: unknown key{did_you_mean(str(k), known)}" for k in given if k not in known | {"type"}]
-    problems += [f"{name}.{k}: missing" for k in (("options",) if kind is Choice else ("low", "high")) if k not in given]
-    problems += [f"{name}.log: expected true or false, found {given['log']!r}"] if not isinstance(given.get("log", False), bool) else []
+    field_names = {f.name for f in fields(kind)}
+    problems = [f"{name}.{k}: unknown key{did_you_mean(str(k), field_names)}" for k in record if k not in field_names | {"type"}]
+    problems += [f"{name}.{k}: missing" for k in (("options",) if kind is Choice else ("low", "high")) if k not in record]
+    problems += [f"{name}.log: expected true or false, found {record['log']!r}"] if not isinstance(record.get("log", False), bool) else []
     problems += (
-        [f"{name}.options: expected a list, found {given['options']!r}"]
-        if "options" in given and not isinstance(given["options"], list)
+        [f"{name}.options: expected a list, found {record['options']!r}"]
+        if "options" in record and not isinstance(record["options"], list)
         else []
     )
     if problems:
         return None, problems
-    made = kind(
+    param = kind(
         **{
             k: tuple(v)
             if isinstance(v, list)
             else float(v)
             if isinstance(v, int) and kind is Float and k in ("low", "high") and not isinstance(v, bool)
             else v
-            for k, v in given.items()
+            for k, v in record.items()
             if k != "type"
         }
     )
-    return made, _wrong(name, made)
+    return param, _wrong(name, param)
 
 # %% ../../nbs/00_core/08_space.ipynb #c021f31b
 def read_space(
@@ -245,11 +246,11 @@ def read_space(
     "A space from plain values; problems are returned, so that a file's reader can say all of them with their lines."
     if not isinstance(record, Mapping):
         return Space(), [f"expected parameters by name, found {record!r}"]
-    made = {str(name): _read_param(str(name), given) for name, given in record.items()}
-    problems = [line for _, lines in made.values() for line in lines]
+    params = {str(name): _read_param(str(name), entry) for name, entry in record.items()}
+    problems = [line for _, lines in params.values() for line in lines]
     if problems:
         return Space(), problems
-    space = Space({name: p for name, (p, _) in made.items()})
+    space = Space({name: p for name, (p, _) in params.items()})
     return space, [] if cls is None else space_problems(space, cls)
 
 
@@ -260,11 +261,11 @@ def space_problems(
     "Parameters that the model's configuration does not have, and ends of ranges that it would refuse."
     from lineupiq.base import config_problems
 
-    known = [f.name for f in fields(cls.Config)]
-    out = [f"{name}: {cls.__name__} has no such parameter{did_you_mean(name, known)}" for name in space if name not in known]
+    field_names = [f.name for f in fields(cls.Config)]
+    out = [f"{name}: {cls.__name__} has no such parameter{did_you_mean(name, field_names)}" for name in space if name not in field_names]
     for name, p in space.params.items():
         ends = p.options if isinstance(p, Choice) else (p.low, p.high)
-        out += [f"{line}" for end in ends if name in known for line in config_problems(cls.Config, {name: end})]
+        out += [f"{line}" for end in ends if name in field_names for line in config_problems(cls.Config, {name: end})]
     return out
 
 # %% ../../nbs/00_core/08_space.ipynb #784fecb9

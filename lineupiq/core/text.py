@@ -35,9 +35,9 @@ class OneLine(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         "Let every record pass, its text made visible."
-        said = record.getMessage()
-        if (shown := visible(said, lines=False)) != said:
-            record.msg, record.args = shown, None
+        message = record.getMessage()
+        if (clean_text := visible(message, lines=False)) != message:
+            record.msg, record.args = clean_text, None
         return True
 
 

@@ -58,12 +58,12 @@ def _whole_ticks(values: np.ndarray, name: str) -> np.ndarray:
         return values.astype(np.int64, copy=False)
     missing = np.isnan(values)
     whole = np.where(missing, 0, values)
-    odd = ~np.isfinite(whole) | (whole != np.round(whole))
-    if odd.any():
+    invalid = ~np.isfinite(whole) | (whole != np.round(whole))
+    if invalid.any():
         raise DataError(
             f"{name} given as numbers must be whole",
-            where=first_rows(odd),
-            found=repr(float(values[odd][0])),
+            where=first_rows(invalid),
+            found=repr(float(values[invalid][0])),
             expected="an ordered unit such as a day's index or season * 100 + week",
         )
     return np.where(missing, NAT, whole.astype(np.int64))

@@ -26,10 +26,10 @@ def words_of(
         return field_comments(thing)
     function = thing.__init__ if inspect.isclass(thing) else thing
     try:
-        found, source = docments(function, full=True), inspect.getsource(function)
+        comments, source = docments(function, full=True), inspect.getsource(function)
     except (OSError, TypeError, ValueError):  # without a source, or of another language
         return {}
-    words = {k: " ".join(v["docment"].split()) for k, v in found.items() if k != "self" and isinstance(v, dict) and v.get("docment")}
+    words = {k: " ".join(v["docment"].split()) for k, v in comments.items() if k != "self" and isinstance(v, dict) and v.get("docment")}
     if rest := re.search(r"\*\*(\w+)[^#\n]*#[ ]*(.+)", source):  # docments leaves the other options out
         words = {
             **{k: v for k, v in words.items() if k != "return"},
@@ -43,10 +43,12 @@ def with_words(
     thing: Any,  # a function or a class
 ) -> Any:  # the same, its docstring ending with the words of its parameters
     "Put the words of the parameters where help() shows them."
-    said = inspect.getdoc(thing) or ""
-    if not (inspect.isfunction(thing) or inspect.isclass(thing)) or "\nParameters\n" in said or not (words := words_of(thing)):
+    docstring = inspect.getdoc(thing) or ""
+    if not (inspect.isfunction(thing) or inspect.isclass(thing)) or "\nParameters\n" in docstring or not (words := words_of(thing)):
         return thing
     returned = words.pop("return", None)
     lines = [f"{name}\n    {text}" for name, text in words.items()]
-    thing.__doc__ = "\n".join([said, "", "Parameters", "----------", *lines, *(["", "Returns", "-------", returned] if returned else [])])
+    thing.__doc__ = "\n".join(
+        [docstring, "", "Parameters", "----------", *lines, *(["", "Returns", "-------", returned] if returned else [])]
+    )
     return thing

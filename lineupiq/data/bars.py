@@ -83,8 +83,8 @@ def _by_pattern(path: Path, pattern: str) -> str:
             found=repr(pattern),
             expected="folder, column:NAME, or a pattern with one group, e.g. '^([A-Z]+)_'",
         )
-    found = compiled.search(path.name)
-    if found is None or not found.group(1):
+    match = compiled.search(path.name)
+    if match is None or not match.group(1):
         raise DataError(
             "a file name that the pattern does not fit",
             where=str(path),
@@ -92,7 +92,7 @@ def _by_pattern(path: Path, pattern: str) -> str:
             expected=pattern,
             fix="see symbol_from, --symbol-from",
         )
-    return found.group(1)
+    return match.group(1)
 
 # %% ../../nbs/01_data/05_bars.ipynb #30cfe39b
 def _volume_of(
@@ -118,20 +118,20 @@ def _canonical(
     by_name = dict(reversed(by_name.items()))
     if isinstance(table.columns[0], str) and table.columns[0] == "index":  # an unnamed DatetimeIndex
         by_name.setdefault("time", "index")
-    found = {k: next((by_name[a] for a in names if a in by_name), None) for k, names in ALIASES.items()}
-    if any(found[k] is None for k in ("time", *PRICES)):
+    columns = {k: next((by_name[a] for a in names if a in by_name), None) for k, names in ALIASES.items()}
+    if any(columns[k] is None for k in ("time", *PRICES)):
         return None
-    found |= {role: _named_column(table, column, role, where) for role, column in named.items()}
-    found["volume"] = _volume_of(table, by_name)
-    if found["volume"] is None:
+    columns |= {role: _named_column(table, column, role, where) for role, column in named.items()}
+    columns["volume"] = _volume_of(table, by_name)
+    if columns["volume"] is None:
         log.warning(
             "%s: no column was taken for volume, so the features of volume are left out; columns: %s",
             where or "bars",
             ", ".join(map(str, table.columns[:12])),
         )
-    elif str(found["volume"]).strip(" <>").lower() not in ("volume", "vol"):
-        log.warning("%s: volume is taken from the column '%s'", where or "bars", found["volume"])
-    out = pd.DataFrame({k: table[c] for k, c in found.items() if c is not None})
+    elif str(columns["volume"]).strip(" <>").lower() not in ("volume", "vol"):
+        log.warning("%s: volume is taken from the column '%s'", where or "bars", columns["volume"])
+    out = pd.DataFrame({k: table[c] for k, c in columns.items() if c is not None})
     if "date" in by_name and "time" in by_name and not pd.api.types.is_datetime64_any_dtype(table[by_name["date"]]):
         out["time"] = table[by_name["date"]].astype(str) + " " + _clock(table[by_name["time"]])
     return out if "volume" in out else out.assign(volume=np.nan)
@@ -140,14 +140,14 @@ def _canonical(
 def _named_column(table: pd.DataFrame, column: str, role: str, where: str) -> str:
     "A column by the name that was said, whatever its case."
     by_name = {str(c).strip().lower(): c for c in table.columns}
-    if (found := by_name.get(column.strip().lower())) is None:
+    if (match := by_name.get(column.strip().lower())) is None:
         raise DataError(
             "a column that is not in the bars",
             where=where,
             found=f"{column!r}{did_you_mean(column, list(map(str, table.columns)))}",
             expected=f"the column of each bar's {role}; there are {', '.join(map(str, table.columns[:12]))}",
         )
-    return found
+    return match
 
 
 def _clock(times: pd.Series) -> pd.Series:
@@ -174,25 +174,25 @@ class Stamps:
 
 def _parse_times(
     times: pd.Series,  # as read
-    how: Stamps = Stamps(),  # noqa: B008 - frozen
+    stamps: Stamps = Stamps(),  # noqa: B008 - frozen
     path: str = "",  # for the message
 ) -> pd.Series:  # datetime64[ns]
     "Whatever the file holds as time, or an error that names the file."
     try:
-        if how.time_unit is not None:
-            times = times_of_numbers(to_numbers(times, "time"), "time", how.time_unit)
-        elif how.time_format and not pd.api.types.is_datetime64_any_dtype(times):
-            times = pd.to_datetime(times.astype(str), format=how.time_format)
-        times = clean_time(times, "time", how.timezone)
+        if stamps.time_unit is not None:
+            times = times_of_numbers(to_numbers(times, "time"), "time", stamps.time_unit)
+        elif stamps.time_format and not pd.api.types.is_datetime64_any_dtype(times):
+            times = pd.to_datetime(times.astype(str), format=stamps.time_format)
+        times = clean_time(times, "time", stamps.timezone)
     except DataError as e:
         raise DataError(e.what, where=f"{path}: {e.where}" if path else e.where, found=e.found, expected=e.expected, fix=e.fix) from None
     except ConfigError:  # an unknown zone, which is a ValueError, too
         raise
     except (ValueError, OverflowError) as e:
         raise DataError(
-            "times do not have the stated format", where=path, found=str(e).splitlines()[0][:120], expected=str(how.time_format)
+            "times do not have the stated format", where=path, found=str(e).splitlines()[0][:120], expected=str(stamps.time_format)
         ) from None
-    return times.dt.tz_convert(how.timezone) if how.timezone else times
+    return times.dt.tz_convert(stamps.timezone) if stamps.timezone else times
 
 # %% ../../nbs/01_data/05_bars.ipynb #697f6281
 def _bar_files(
@@ -218,7 +218,7 @@ def _read_one(
     path: Path,  # the file
     named: bool,  # an error if it is not a table of bars; found in a folder it is passed over
     sort: bool,  # as in check_bars
-    how: Stamps,  # of the file's times
+    stamps: Stamps,  # of the file's times
     symbol_from: str | None,  # as in symbol_of
     columns: Mapping[str, str] = NOTHING,  # columns that were named: symbol, contract
 ) -> pd.DataFrame | None:  # canonical bars, or None
@@ -244,12 +244,12 @@ def _read_one(
         return None
     if bars.empty:
         raise DataError("the file has no rows", where=str(path), found="0 rows", expected="at least one bar")
-    return _checked(bars, path, sort, how, None if SYMBOL in columns else symbol_from)
+    return _checked(bars, path, sort, stamps, None if SYMBOL in columns else symbol_from)
 
 
-def _checked(bars: pd.DataFrame, path: Path, sort: bool, how: Stamps, symbol_from: str | None) -> pd.DataFrame:
+def _checked(bars: pd.DataFrame, path: Path, sort: bool, stamps: Stamps, symbol_from: str | None) -> pd.DataFrame:
     "Times, codes and numbers of one file."
-    bars["time"] = _parse_times(bars["time"], how, str(path))
+    bars["time"] = _parse_times(bars["time"], stamps, str(path))
     try:
         bars["symbol"] = to_codes(bars["symbol"], "symbol") if "symbol" in bars and symbol_from is None else symbol_of(path, symbol_from)
         if CONTRACT in bars:
@@ -306,13 +306,14 @@ def _join(
         return agreed[0].set_axis(pd.RangeIndex(len(agreed[0])), copy=False)
     both = pd.concat([t.assign(_file=k) for k, t in enumerate(agreed)], ignore_index=True)
     once = both.drop_duplicates(["symbol", "time", *PRICES], keep="last")
-    if (odd := once.duplicated(["symbol", "time"], keep=False).to_numpy()).any():
-        pair = once[odd].sort_values(["symbol", "time"], kind="stable")
+    if (conflicts := once.duplicated(["symbol", "time"], keep=False).to_numpy()).any():
+        pair = once[conflicts].sort_values(["symbol", "time"], kind="stable")
         files = [list(tables)[k] for k in pair["_file"].iloc[:2]]
         raise DataError(
             "two files give one symbol with different prices",
             where=", ".join(map(str, files)),
-            found=f"{odd.sum() // 2} bar(s), first: {pair['symbol'].iloc[0]} {pair['time'].iloc[0]}: close {pair['close'].iloc[0]:g} and "
+            found=f"{conflicts.sum() // 2} bar(s), first: {pair['symbol'].iloc[0]} {pair['time'].iloc[0]}: close {pair['close'].iloc[0]:g} "
+            "and "
             f"{pair['close'].iloc[1]:g}",
             expected="one price for each symbol and time",
             fix="say where the symbol's name stands with symbol_from (--symbol-from folder, or a pattern), or leave one of the files out",
@@ -331,12 +332,13 @@ def _one_contract(
 ) -> None:
     "A bar that two files have is of one contract."
     twice = both[both.duplicated(["symbol", "time"], keep=False)]
-    odd = twice[twice.groupby(["symbol", "time"])[CONTRACT].transform("nunique") > 1].sort_values(["symbol", "time"], kind="stable")
-    if len(odd):
+    conflicts = twice[twice.groupby(["symbol", "time"])[CONTRACT].transform("nunique") > 1].sort_values(["symbol", "time"], kind="stable")
+    if len(conflicts):
         raise DataError(
             "two files call the contract of a bar differently",
-            where=", ".join(str(files[k]) for k in odd["_file"].iloc[:2]),
-            found=f"{odd['symbol'].iloc[0]} {odd['time'].iloc[0]}: {odd[CONTRACT].iloc[0]} and {odd[CONTRACT].iloc[1]}",
+            where=", ".join(str(files[k]) for k in conflicts["_file"].iloc[:2]),
+            found=f"{conflicts['symbol'].iloc[0]} {conflicts['time'].iloc[0]}: {conflicts[CONTRACT].iloc[0]} and "
+            f"{conflicts[CONTRACT].iloc[1]}",
             expected="one contract for each symbol and time",
             fix="cut the files where the contract rolls",
         )
@@ -344,8 +346,8 @@ def _one_contract(
 
 def _contract_gaps(bars: pd.DataFrame) -> None:
     "A symbol says the contract of every bar, or of none."
-    gone = bars[CONTRACT].isna()
-    some = gone & bars.groupby("symbol")[CONTRACT].transform("count").gt(0)
+    missing = bars[CONTRACT].isna()
+    some = missing & bars.groupby("symbol")[CONTRACT].transform("count").gt(0)
     if some.any():
         raise DataError(
             "bars whose contract is not said, beside others whose contract is",
@@ -363,19 +365,19 @@ def pick_symbols(
     "Keep some symbols; one that no table has is an error that lists what there is."
     if symbols is None:
         return tables
-    wanted = [symbols] if isinstance(symbols, str) else list(symbols)
+    names = [symbols] if isinstance(symbols, str) else list(symbols)
     there = sorted({s for t in tables for s in t["symbol"].unique()})
-    missing = [s + did_you_mean(s, there) for s in wanted if s not in there]
-    if missing or not wanted:
+    missing = [s + did_you_mean(s, there) for s in names if s not in there]
+    if missing or not names:
         raise DataError("symbols that are not in the bars", found=", ".join(missing) or "none asked for", expected=", ".join(there[:20]))
-    return [part for t in tables if len(part := t[t["symbol"].isin(wanted)])]
+    return [part for t in tables if len(part := t[t["symbol"].isin(names)])]
 
 # %% ../../nbs/01_data/05_bars.ipynb #f30c644d
 def _read_all(
     files: list[tuple[Path, bool]],  # of `_bar_files`
     symbols: Collection[str] | None,  # wanted; None = all
     sort: bool,  # as in check_bars
-    how: Stamps,  # of the files' times
+    stamps: Stamps,  # of the files' times
     symbol_from: str | None,  # as in symbol_of
     columns: Mapping[str, str] = NOTHING,  # columns that were named: symbol, contract
 ) -> dict[Path, pd.DataFrame]:  # file -> canonical bars
@@ -383,7 +385,7 @@ def _read_all(
     out: dict[Path, pd.DataFrame] = {}
     for path, named in files:
         try:
-            bars = _read_one(path, named, sort, how, symbol_from, columns)
+            bars = _read_one(path, named, sort, stamps, symbol_from, columns)
         except DataError as e:
             if symbols is None or SYMBOL in columns or symbol_of(path, symbol_from) in symbols:
                 raise
@@ -448,8 +450,8 @@ def _by_market(
         bars["time"] = bars["time"] + step  # in place it would move the starts, too
     if market.session is not None:
         bars = bars_in_session(bars, start, session_of(market.session))
-    made = [c for c in (CONTRACT, ROLL, SESSION, EARLIER) if c in bars and (c != SESSION or market.labels_within)]
-    return bars[[*BAR_COLUMNS, *made]]
+    extra_columns = [c for c in (CONTRACT, ROLL, SESSION, EARLIER) if c in bars and (c != SESSION or market.labels_within)]
+    return bars[[*BAR_COLUMNS, *extra_columns]]
 
 # %% ../../nbs/01_data/05_bars.ipynb #0e0e1f22
 # how files are read, as sources and commands pass it on
@@ -458,18 +460,18 @@ READING = ("timezone", "sort", "stamp", "time_format", "time_unit", "symbol_from
 
 def _joined_bars(
     paths: str | Path | Iterable[str | Path] | None,  # as in read_bars
-    wanted: list[str] | None,  # symbols; None = all
+    symbols: list[str] | None,  # symbols; None = all
     sort: bool,  # as in check_bars
-    how: Stamps,  # of the files' times
+    stamps: Stamps,  # of the files' times
     symbol_from: str | None,  # as in symbol_of
     market: Market,  # for the columns that it names
 ) -> pd.DataFrame:  # one table, in order, as stamped
     "The bars of all files, each bar once."
-    tables = _read_all(_bar_files(paths), wanted, sort, how, symbol_from, market.columns(symbol_from))
+    tables = _read_all(_bar_files(paths), symbols, sort, stamps, symbol_from, market.columns(symbol_from))
     if not tables:
         raise DataError("no file holds bars", where=str(paths), expected="open, high, low, close and a time column")
-    pick_symbols(list(tables.values()), wanted)  # raises where one is nowhere
-    return _join({f: part for f, t in tables.items() for part in ([t] if wanted is None else [t[t["symbol"].isin(wanted)]]) if len(part)})
+    pick_symbols(list(tables.values()), symbols)  # raises where one is nowhere
+    return _join({f: part for f, t in tables.items() for part in ([t] if symbols is None else [t[t["symbol"].isin(symbols)]]) if len(part)})
 
 
 def read_bars(
@@ -484,8 +486,8 @@ def read_bars(
     market: Market = EVERY,  # session and rolls
 ) -> pd.DataFrame:  # symbol, time, open, high, low, close, volume (and contract, roll, session), sorted by symbol and time
     "Read OHLCV bars from parquet and CSV; raises DataError with the path for anything that is not plainly bars."
-    wanted = [symbols] if isinstance(symbols, str) else None if symbols is None else list(symbols)
-    bars = _joined_bars(paths, wanted, sort, Stamps(timezone, time_format, time_unit, stamp), symbol_from, market)
+    names = [symbols] if isinstance(symbols, str) else None if symbols is None else list(symbols)
+    bars = _joined_bars(paths, names, sort, Stamps(timezone, time_format, time_unit, stamp), symbol_from, market)
     return _by_market(bars, stamp, market)
 
 # %% ../../nbs/01_data/05_bars.ipynb #f24108ba
@@ -505,10 +507,10 @@ def read_as(
     )
     if not earlier:
         return read_bars(paths, symbols=symbols, market=market, **own)
-    how = Stamps(own.get("timezone"), own.get("time_format"), own.get("time_unit"), own.get("stamp", "close"))
-    wanted = [symbols] if isinstance(symbols, str) else None if symbols is None else list(symbols)
-    read = (bool(own.get("sort")), how, own.get("symbol_from"), market)
-    new = _joined_bars(paths, wanted, *read)
+    stamps = Stamps(own.get("timezone"), own.get("time_format"), own.get("time_unit"), own.get("stamp", "close"))
+    names = [symbols] if isinstance(symbols, str) else None if symbols is None else list(symbols)
+    read = (bool(own.get("sort")), stamps, own.get("symbol_from"), market)
+    new = _joined_bars(paths, names, *read)
     old = None if _history_gone(new, earlier) else _past_of(new, earlier, *read)
     both = (
         new
@@ -517,33 +519,33 @@ def read_as(
             ["symbol", "time"], kind="stable", ignore_index=True
         )
     )
-    return _by_market(both, how.stamp, market)
+    return _by_market(both, stamps.stamp, market)
 
 # %% ../../nbs/01_data/05_bars.ipynb #e7944b75
 def _history_gone(new: pd.DataFrame, earlier: list[str | Path]) -> bool:
     "True: a file of the past is missing, and the new bars can do without; where they cannot it is an error."
-    gone = [Path(p).expanduser().absolute() for p in earlier if not Path(p).expanduser().exists()]
-    if not gone:
+    missing = [Path(p).expanduser().absolute() for p in earlier if not Path(p).expanduser().exists()]
+    if not missing:
         return False
     short = [str(s) for s, n in new.groupby("symbol").size().items() if n <= HISTORY]
     if short:
         raise DataError(
             "the history of these bars cannot be made: the file that they follow is not there",
-            where=", ".join(map(str, gone)),
+            where=", ".join(map(str, missing)),
             found=f"{', '.join(short[:5])}: no more than {HISTORY} bars of their own",
             expected="the bars that the model was trained on",
             fix="put it back, or give it along with the new bars: --path OLD --path NEW",
         )
-    log.warning("the history comes from the given files alone: %s is not there", ", ".join(map(str, gone)))
+    log.warning("the history comes from the given files alone: %s is not there", ", ".join(map(str, missing)))
     return True
 
 
 def _past_of(
-    new: pd.DataFrame, earlier: list[str | Path], sort: bool, how: Stamps, symbol_from: str | None, market: Market
+    new: pd.DataFrame, earlier: list[str | Path], sort: bool, stamps: Stamps, symbol_from: str | None, market: Market
 ) -> pd.DataFrame | None:
     "What known files have of the symbols before their first new bars; None: nothing."
     first = new.groupby("symbol")["time"].min()
-    tables = _read_all(_bar_files(earlier), set(first.index), sort, how, symbol_from, market.columns(symbol_from))
+    tables = _read_all(_bar_files(earlier), set(first.index), sort, stamps, symbol_from, market.columns(symbol_from))
     parts = {f: part for f, t in tables.items() if len(part := t[t["symbol"].isin(first.index)])}
     there = sorted({str(s) for t in tables.values() for s in t["symbol"].unique()})
     if strange := [str(s) for s, n in new.groupby("symbol").size().items() if n <= HISTORY and s not in there]:
@@ -573,9 +575,9 @@ def _shipped(name: str) -> pd.DataFrame:
     "A table of the `arch` package, read without importing it, which takes two seconds."
     from importlib.util import find_spec
 
-    if (found := find_spec("arch")) is None:
+    if (spec := find_spec("arch")) is None:
         raise ModuleNotFoundError("No module named 'arch'", name="arch")
-    table = pd.read_csv(Path(found.origin).parent / "data" / name / f"{name}.csv.gz")
+    table = pd.read_csv(Path(spec.origin).parent / "data" / name / f"{name}.csv.gz")
     return table.assign(Date=pd.to_datetime(table["Date"]))
 
 

@@ -73,11 +73,11 @@ def problems(self: DatasetConfig) -> list[str]:
     whole = {"sequence_length": self.sequence_length, "horizon": self.horizon}
     out = [f"{k}={v!r}: a whole number from 1 up" for k, v in whole.items() if isinstance(v, bool) or not isinstance(v, int) or v < 1]
     out += [f"{s}_path: no such file: {p}" for s, p in self.paths.items() if not p.is_file()]
-    given = [] if self.feature_columns in (None, "auto") else list(self.feature_columns)
-    if (isinstance(self.feature_columns, str) and self.feature_columns != "auto") or len(set(given)) < len(given):
+    columns = [] if self.feature_columns in (None, "auto") else list(self.feature_columns)
+    if (isinstance(self.feature_columns, str) and self.feature_columns != "auto") or len(set(columns)) < len(columns):
         out.append(f'feature_columns={self.feature_columns!r}: a list of different names, or "auto"')
-        given = []
-    out += [f"feature_columns: '{c}' is not a feature" for c in given if c in META or str(c).startswith("label_") or c == self.label]
+        columns = []
+    out += [f"feature_columns: '{c}' is not a feature" for c in columns if c in META or str(c).startswith("label_") or c == self.label]
     if self.include_symbols is not None and (isinstance(self.include_symbols, str) or not len(self.include_symbols)):
         out.append(f"include_symbols={self.include_symbols!r}: a list of symbols, or None for all")
     return out
@@ -86,8 +86,8 @@ def problems(self: DatasetConfig) -> list[str]:
 @patch
 def validate(self: DatasetConfig) -> DatasetConfig:
     "Raise one ConfigError that lists everything that is wrong."
-    if found := self.problems():
-        raise ConfigError(f"{len(found)} problem(s) in the dataset's configuration", found="; ".join(found))
+    if errors := self.problems():
+        raise ConfigError(f"{len(errors)} problem(s) in the dataset's configuration", found="; ".join(errors))
     return self
 
 # %% ../../nbs/01_data/04_dataset.ipynb #8ec0bf64
@@ -137,16 +137,16 @@ def _read_split(
     path = config.paths[split]
     table = read_table(path)
     _check_names(table, config, split)
-    mine = (table["split"].astype(str) == split).to_numpy() if "split" in table else np.ones(len(table), dtype=bool)
-    if _own(config, split) and mine.any() and not mine.all():
+    split_mask = (table["split"].astype(str) == split).to_numpy() if "split" in table else np.ones(len(table), dtype=bool)
+    if _own(config, split) and split_mask.any() and not split_mask.all():
         raise DataError(
             "rows of other splits in the file of one",
-            where=f"{path}: {first_rows(~mine)}",
-            found=repr(str(table["split"][~mine].iloc[0])),
+            where=f"{path}: {first_rows(~split_mask)}",
+            found=repr(str(table["split"][~split_mask].iloc[0])),
             expected=split,
             fix="give each split its own file, or name this one for all of them",
         )
-    table = table.assign(index=np.arange(len(table)), split=split)[mine]
+    table = table.assign(index=np.arange(len(table)), split=split)[split_mask]
     table = table.assign(datetime=clean_time(table["datetime"], "datetime"), symbol=table["symbol"].astype(str))
     if config.include_symbols is not None:
         table = table[table["symbol"].isin(list(config.include_symbols))]
@@ -183,13 +183,13 @@ def _labels(
 ) -> np.ndarray:  # (N,) float, whole numbers or NaN
     "Classes as numbers; anything else is an error."
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
-    known = np.nan_to_num(numbers)
-    odd = (np.isnan(numbers) & values.notna().to_numpy()) | (known != np.round(known)) | (np.abs(known) > 127)
-    if odd.any():
+    filled = np.nan_to_num(numbers)
+    invalid = (np.isnan(numbers) & values.notna().to_numpy()) | (filled != np.round(filled)) | (np.abs(filled) > 127)
+    if invalid.any():
         raise DataError(
             "labels are not classes",
-            where=f"column '{values.name}', {first_rows(odd)}",
-            found=repr(values[odd].iloc[0]),
+            where=f"column '{values.name}', {first_rows(invalid)}",
+            found=repr(values[invalid].iloc[0]),
             expected="small whole numbers such as -1, 0, 1",
         )
     return numbers
@@ -222,7 +222,7 @@ class ChosenFeatures:
     left_out: dict[str, str]  # column -> why
 
     def __str__(self) -> str:
-        out = "".join(f"\n  left out {name}: {why}" for name, why in self.left_out.items())
+        out = "".join(f"\n  left out {name}: {reason}" for name, reason in self.left_out.items())
         return f"feature_columns: auto took the {len(self.features)} columns that the audit cleared: {', '.join(self.features)}{out}"
 
 # %% ../../nbs/01_data/04_dataset.ipynb #fa596713
@@ -232,11 +232,11 @@ def _usable(
     label: str,  # the label's column
 ) -> dict[str, str]:  # candidate -> why it cannot be audited; empty text: it can
     "What is wrong with a column before anybody looks at what it knows."
-    known = train[train[label].notna()].rename(columns={label: "label"})
+    labelled = train[train[label].notna()].rename(columns={label: "label"})
     kinds = pd.api.types
-    plain = [n for n in names if kinds.is_numeric_dtype(known[n]) or kinds.is_bool_dtype(known[n])]
-    twins = {t.split("'")[1]: t for t in label_twins(known, manifest(plain), classes=True)}
-    empty = {n: "without any value" if known[n].isna().all() else "constant" if known[n].nunique() == 1 else "" for n in plain}
+    plain = [n for n in names if kinds.is_numeric_dtype(labelled[n]) or kinds.is_bool_dtype(labelled[n])]
+    twins = {t.split("'")[1]: t for t in label_twins(labelled, manifest(plain), classes=True)}
+    empty = {n: "without any value" if labelled[n].isna().all() else "constant" if labelled[n].nunique() == 1 else "" for n in plain}
     return {n: "text" if n not in plain else empty[n] or twins.get(n, "") for n in names}
 
 
@@ -254,11 +254,11 @@ def choose_features(
             fix="list feature_columns",
         )
     looked = _usable(train, _candidates(train, config), config.label)
-    if found := [name for name, why in looked.items() if not why]:
+    if candidates := [name for name, reason in looked.items() if not reason]:
         audit = getattr(import_module(AUDIT[0]), AUDIT[1])
-        said = audit(split_panel(replace(config, feature_columns=found), train))
-        looked |= {f.title.removeprefix("column "): f.evidence for f in said if f.verdict != "pass"}
-    left = {name: why for name, why in looked.items() if why}
+        findings = audit(split_panel(replace(config, feature_columns=candidates), train))
+        looked |= {f.title.removeprefix("column "): f.evidence for f in findings if f.verdict != "pass"}
+    left = {name: reason for name, reason in looked.items() if reason}
     if len(left) == len(looked):
         raise ConfigError(
             "feature_columns: auto found no column that the audit clears",
@@ -328,10 +328,10 @@ def targets(
     "The labelled rows of a split; without neutral ones in training if so configured."
     if split not in self.config.paths:
         raise ConfigError("no such split", found=repr(split) + did_you_mean(str(split), SPLITS), expected=", ".join(self.config.paths))
-    wanted = (self.meta["split"] == split).to_numpy() & ~np.isnan(self.labels)
+    selection = (self.meta["split"] == split).to_numpy() & ~np.isnan(self.labels)
     if split == "train" and self.config.exclude_neutrals:
-        wanted &= self.labels != 0
-    return np.flatnonzero(wanted)
+        selection &= self.labels != 0
+    return np.flatnonzero(selection)
 
 # %% ../../nbs/01_data/04_dataset.ipynb #1246ddaf
 @patch
@@ -368,13 +368,13 @@ def counts(self: TimeSeriesDataset) -> pd.DataFrame:  # a row a split: rows, tar
     "Count what became of every row, split by split."
     out = {}
     for s in self.config.paths:
-        mine = (self.meta["split"] == s).to_numpy()
-        X, missing = self.get_split(s)[0], int(np.isnan(self.labels[mine]).sum())
+        split_mask = (self.meta["split"] == s).to_numpy()
+        X, missing = self.get_split(s)[0], int(np.isnan(self.labels[split_mask]).sum())
         out[s] = {
-            "rows": int(mine.sum()),
+            "rows": int(split_mask.sum()),
             "targets": len(X),
             "without label": missing,
-            "neutrals left out": int(mine.sum()) - missing - len(X),
+            "neutrals left out": int(split_mask.sum()) - missing - len(X),
             "short windows": X.short,
         }
     return pd.DataFrame(out).T

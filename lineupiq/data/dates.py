@@ -53,11 +53,11 @@ def calendar_entries(
     "Read the entries of a table's `calendar:` and name everything that is wrong with them."
     if not isinstance(said, list) or not said:
         return (), [f"calendar: expected a list such as [weekday, month, holidays: DE], found {str(said)[:40]!r}"]
-    out, problems, known = [], [], (*CALENDAR, "holidays")
+    out, problems, vocabulary = [], [], (*CALENDAR, "holidays")
     for one in said:
         word, region = next(iter(one.items())) if isinstance(one, Mapping) and len(one) == 1 else (one, None)
-        if word not in known:
-            problems.append(f"calendar: unknown word {str(word)[:40]!r}{did_you_mean(str(word), known)}")
+        if word not in vocabulary:
+            problems.append(f"calendar: unknown word {str(word)[:40]!r}{did_you_mean(str(word), vocabulary)}")
         elif region is not None if word != "holidays" else not (isinstance(region, str) and region.strip()):
             problems.append(
                 f"calendar: {word} takes {'a country, e.g. holidays: DE or DE-BY' if word == 'holidays' else 'nothing'}, found "
@@ -80,19 +80,19 @@ def _holidays(days: pd.DatetimeIndex, region: str) -> np.ndarray:  # (N,) 0 or 1
             "holidays are not installed", where=f"calendar: holidays: {region}", found=str(err), fix="pip install 'lineupiq[holidays]'"
         ) from err
     country, dash, part = region.partition("-")
-    known = holidays.list_supported_countries(include_aliases=True)
-    if country not in known or (dash and part not in known[country]):
-        options = known if country not in known else [f"{country}-{p}" for p in known[country]]
+    countries = holidays.list_supported_countries(include_aliases=True)
+    if country not in countries or (dash and part not in countries[country]):
+        options = countries if country not in countries else [f"{country}-{p}" for p in countries[country]]
         raise ConfigError(
             f"no holidays of '{region}' are known{did_you_mean(region, options)}",
             where="calendar: holidays",
             expected=", ".join(sorted(options)[:12]) + ", …",
         )
     dates = pd.DatetimeIndex(days.normalize().unique())
-    made = (
+    calendar = (
         holidays.country_holidays(country, subdiv=part or None, years=range(dates.year.min(), dates.year.max() + 1)) if len(dates) else {}
     )
-    return days.normalize().isin(pd.DatetimeIndex(list(made))).astype(np.float64) if len(made) else np.zeros(len(days))
+    return days.normalize().isin(pd.DatetimeIndex(list(calendar))).astype(np.float64) if len(calendar) else np.zeros(len(days))
 
 
 def calendar_columns(
@@ -110,5 +110,5 @@ def calendar_columns(
         "day_of_month": lambda: local.day.astype(np.float64),
         "day_of_year": lambda: local.dayofyear.astype(np.float64),
     }
-    made = {e.feature.name: _holidays(local, e.region) if e.region else np.asarray(makers[e.word]()) for e in entries}
-    return pd.DataFrame(made, index=time.index)
+    columns = {e.feature.name: _holidays(local, e.region) if e.region else np.asarray(makers[e.word]()) for e in entries}
+    return pd.DataFrame(columns, index=time.index)

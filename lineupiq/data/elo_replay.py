@@ -171,9 +171,9 @@ def walk(
             expected="k > 0 and 0 <= mean_reversion <= 1",
         )
     entry, table = entry_ratings(replay, start, new_team), reset_ratings(replay, resets)
-    given = [np.ascontiguousarray(x) for x in (k, advantage, reversion)]
+    constants = [np.ascontiguousarray(x) for x in (k, advantage, reversion)]
     log = _Log(replay.home, replay.away, replay.margin, replay.neutral, replay.season, entry, table)
-    return Walk(*_compiled()(log, _Constants(*given, float(mean), bool(margin))))
+    return Walk(*_compiled()(log, _Constants(*constants, float(mean), bool(margin))))
 
 
 def grid_of(

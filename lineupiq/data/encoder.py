@@ -39,8 +39,8 @@ def rule_columns(
         for name, c in columns.items():
             past = [(y[rows] if c is None else y[rows] == c).astype(np.float64) for rows in ended]
             past = past if rule == "last_value" else _weighted(past, halflife)
-            for rows, known, values in zip(block, ended, past, strict=True):
-                _write_past(out[name], rows, times, ends[known], values)
+            for rows, ended_rows, values in zip(block, ended, past, strict=True):
+                _write_past(out[name], rows, times, ends[ended_rows], values)
     return pd.DataFrame(out, copy=False)
 
 
@@ -102,8 +102,8 @@ def _weighted(
 def _level_text(values: pd.Series) -> pd.Series:
     "Levels as text; whole numbers without a fraction, since one missing value turns a column of them into floats."
     if pd.api.types.is_float_dtype(values):
-        known = values.dropna()
-        if (known % 1 == 0).all() and np.isfinite(known).all():
+        present = values.dropna()
+        if (present % 1 == 0).all() and np.isfinite(present).all():
             values = values.astype("Int64")
     return values.astype("string")
 
@@ -162,17 +162,17 @@ class Encoder:
         return pd.DataFrame(out, columns=self.names, index=index, copy=False)
 
     def _check_levels(self, feature: Feature, text: pd.Series, where: str) -> None:
-        known = self.levels[feature.name]
-        unseen = text.notna() & ~text.isin(known)
+        levels = self.levels[feature.name]
+        unseen = text.notna() & ~text.isin(levels)
         if unseen.any():
-            _tell_unseen(feature, text, unseen, known, where)
+            _tell_unseen(feature, text, unseen, levels, where)
 
 
 def _some(values: pd.Series, rows: np.ndarray | None) -> pd.Series:
     return values if rows is None else values.iloc[rows]
 
 
-def _tell_unseen(feature: Feature, text: pd.Series, unseen: pd.Series, known: Sequence[str], where: str) -> None:
+def _tell_unseen(feature: Feature, text: pd.Series, unseen: pd.Series, levels: Sequence[str], where: str) -> None:
     "Say which values of a category are new; raise where none may be."
     values = sorted(text[unseen].unique())
     named = ", ".join(values[:5]) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
@@ -181,7 +181,7 @@ def _tell_unseen(feature: Feature, text: pd.Series, unseen: pd.Series, known: Se
             f"values of category '{feature.name}' that training did not have",
             where=f"{where}: {first_rows(unseen)}",
             found=named,
-            expected=", ".join(known[:10]),
+            expected=", ".join(levels[:10]),
             fix="retrain, map them to a known value, or let them count as unknown (unseen: unknown in a table's YAML)",
         )
     say_once(

@@ -202,5 +202,5 @@ def football_tables(
         "receiving_tds",
         "rushing_fumbles_lost",
     )
-    tables = {kind: pd.DataFrame(found) for kind, found in rows.items()}
+    tables = {kind: pd.DataFrame(records) for kind, records in rows.items()}
     return tables | {"player_stats": tables["player_stats"].fillna(dict.fromkeys(counts, 0))}

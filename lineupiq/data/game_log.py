@@ -38,21 +38,23 @@ def make_log(
 ) -> pd.DataFrame:  # LOG_COLUMNS, in order of time, index 0 … N-1
     "A checked log of games."
     games = games.assign(**{k: v for k, v in {"neutral": False, "season": 0}.items() if k not in games})
-    if gone := [c for c in LOG_COLUMNS if c not in games]:
-        raise DataError("a log of games without all of its columns", found=f"missing: {', '.join(gone)}", expected=", ".join(LOG_COLUMNS))
+    if missing := [c for c in LOG_COLUMNS if c not in games]:
+        raise DataError(
+            "a log of games without all of its columns", found=f"missing: {', '.join(missing)}", expected=", ".join(LOG_COLUMNS)
+        )
     if doubled := [c for c in LOG_COLUMNS if list(games.columns).count(c) > 1]:
         raise DataError("a column is there twice", found=", ".join(doubled))
     log = games[list(LOG_COLUMNS)].reset_index(drop=True)
     number, stamp = pd.api.types.is_numeric_dtype, pd.api.types.is_datetime64_any_dtype
-    odd = [
+    mistyped = [
         c
         for c, right in (("home_score", number), ("away_score", number), ("season", number), ("time", stamp), ("known", stamp))
         if not right(log[c].dtype)
     ]
-    if odd or log["time"].dt.tz != log["known"].dt.tz:
+    if mistyped or log["time"].dt.tz != log["known"].dt.tz:
         raise DataError(
             "columns of the wrong kind in a log of games",
-            found=", ".join(f"{c}: {log[c].dtype}" for c in odd or ["time", "known"]),
+            found=", ".join(f"{c}: {log[c].dtype}" for c in mistyped or ["time", "known"]),
             expected="numbers for scores and seasons, times of one zone",
         )
     if not log["neutral"].isin([0, 1]).all():

@@ -226,14 +226,14 @@ def _level(
     values: pd.Series,  # of each game; NaN where it was not played
 ) -> np.ndarray:  # (N,) exponential mean of the games that were over before the row's week began
     "What is usual in the league so far."
-    known = values.notna()
+    played = values.notna()
     past = pd.DataFrame(
-        {"over": (games["kickoff"] + pd.Timedelta(hours=GAME_HOURS))[known], "level": values[known].ewm(halflife=LEVEL_HALFLIFE).mean()}
+        {"over": (games["kickoff"] + pd.Timedelta(hours=GAME_HOURS))[played], "level": values[played].ewm(halflife=LEVEL_HALFLIFE).mean()}
     )
     began = games.groupby(["season", "week"])["decided"].transform("min")
     rows = pd.DataFrame({"decided": began, "row": np.arange(len(games))}).sort_values("decided", kind="stable")
-    found = pd.merge_asof(rows, past.sort_values("over", kind="stable"), left_on="decided", right_on="over", allow_exact_matches=False)
-    return found.sort_values("row")["level"].to_numpy()
+    matches = pd.merge_asof(rows, past.sort_values("over", kind="stable"), left_on="decided", right_on="over", allow_exact_matches=False)
+    return matches.sort_values("row")["level"].to_numpy()
 
 # %% ../../nbs/01_data/13_games.ipynb #fc48ddcf
 def _elo_margin(games: pd.DataFrame, rules: EloRules) -> pd.Series:
@@ -419,7 +419,7 @@ def _made(games: pd.DataFrame, keep: pd.Series, manifest: list[Feature], target:
         group=games["season"] * 100 + games["week"].astype("int64"),
     )
     beside, rule = BESIDE[target]
-    told = {
+    references = {
         name: column
         for name, column in beside.items()
         if column not in ("market_prob", "spread_line", "total_line") or games.loc[keep, column].notna().any()
@@ -446,7 +446,7 @@ def _made(games: pd.DataFrame, keep: pd.Series, manifest: list[Feature], target:
         manifest,
         task="binary" if target == "home_win" else "regression",
         name="nfl-games",
-        references=told,
+        references=references,
         cleaning=Cleaning(sort=True, missing_target="upcoming"),
     )
 
@@ -468,7 +468,7 @@ def game_log(
     games: pd.DataFrame,  # a clean schedule in time order
 ) -> pd.DataFrame:  # of `make_log`: every game, ties and first games too
     "The log that a rating replays."
-    known = (games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).where(games["home_score"].notna())
+    known_at = (games["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).where(games["home_score"].notna())
     return make_log(
         pd.DataFrame(
             {
@@ -479,7 +479,7 @@ def game_log(
                 "neutral": games["location"] == "Neutral",
                 "season": games["season"].astype("int64"),
                 "time": games["kickoff"],
-                "known": known,
+                "known": known_at,
             }
         )
     )

@@ -80,8 +80,8 @@ def _clock(frame: pd.DataFrame, zone: str | None) -> _Clock:
     order = np.lexsort((symbol, time))
     moments = {}
     for role in ("label_end", "known_at"):
-        known = time if role not in frame else naive_utc(frame[role]).astype(np.int64)
-        moments[role] = np.where((known == never) & (role == "label_end"), never, np.maximum(known, time + 1))[order]
+        times = time if role not in frame else naive_utc(frame[role]).astype(np.int64)
+        moments[role] = np.where((times == never) & (role == "label_end"), never, np.maximum(times, time + 1))[order]
     stamps = _distinct(np.concatenate([time, *moments.values()]))
     ranks = [np.where(m == never, -1, np.searchsorted(stamps, m)) for m in moments.values()]
     return _Clock(order, symbol[order], time[order], stamps, *ranks, local_times(frame["time"], zone)[order])
@@ -166,10 +166,10 @@ def _events(clock: _Clock, values: np.ndarray, key: np.ndarray, available: np.nd
 def _own(clock: _Clock, key: np.ndarray, at: np.ndarray) -> _Own:
     "Each symbol's own events within its groups."
     pairs = np.unique(key * (int(clock.symbol.max(initial=0)) + 2) + clock.symbol, return_inverse=True)[1]
-    mine, size = pairs[at], len(at) + 1
-    order = np.argsort(mine, kind="stable")
+    own_pairs, size = pairs[at], len(at) + 1
+    order = np.argsort(own_pairs, kind="stable")
     group_first = np.searchsorted(key[at], key[at])
-    return _Own(order, mine[order], group_first[order], pairs, np.searchsorted(mine[order], pairs), size)
+    return _Own(order, own_pairs[order], group_first[order], pairs, np.searchsorted(own_pairs[order], pairs), size)
 
 # %% ../../nbs/01_data/04b_history.ipynb #bf7c64d7
 def _running(values: np.ndarray, keys: np.ndarray, square: bool) -> tuple[np.ndarray, np.ndarray]:  # loops, because numba compiles them
@@ -265,8 +265,8 @@ def _sums(events: _Events, begin: tuple[np.ndarray, np.ndarray | int], square: b
     run = _compiled(_running)
     high, low = _differences(run(events.deviations, events.keys, square), begin[0], events.stop, events.first)
     if (own := events.own) is not None:
-        mine = _differences(run(events.deviations[own.at], own.pairs, square), begin[1], events.own_stop, own.first)
-        high, low = high - mine[0], low - mine[1]
+        own_sums = _differences(run(events.deviations[own.at], own.pairs, square), begin[1], events.own_stop, own.first)
+        high, low = high - own_sums[0], low - own_sums[1]
     return high, low
 
 # %% ../../nbs/01_data/04b_history.ipynb #0c366c41
@@ -372,20 +372,20 @@ def _statistic_of(
 def _numbers(values: pd.Series, column: str) -> np.ndarray:  # (N,) float64, NaN: missing
     "A column as numbers."
     if not (pd.api.types.is_numeric_dtype(values) or values.isna().all()):
-        known = values.dropna()
+        present = values.dropna()
         raise DataError(
             "a history of what is not a number",
             where=f"column '{column}'",
-            found=repr(known.iloc[0])[:60],
+            found=repr(present.iloc[0])[:60],
             expected="numbers",
             fix="number it in a column of its own, or leave it out of the history",
         )
     out = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    if (odd := np.isinf(out)).any():
+    if (infinite := np.isinf(out)).any():
         raise DataError(
             "infinite values",
-            where=f"column '{column}', {first_rows(odd)}",
-            found=f"{int(odd.sum())} values",
+            where=f"column '{column}', {first_rows(infinite)}",
+            found=f"{int(infinite.sum())} values",
             expected="numbers, or nothing where there is none",
         )
     return out
@@ -407,11 +407,11 @@ def history_columns(
     zone: str | None = None,  # of weekdays and hours, where times have a zone
 ) -> pd.DataFrame:  # (N, columns) float64, rows as in `frame`; NaN: nothing is known
     "Features from the past alone: each row is given what had ended before its time."
-    wanted = dict.fromkeys(c for h in entries for c in (h.column, h.beside) if c)
-    if gone := [c for c in ("time", *wanted) if c not in frame]:
+    columns = dict.fromkeys(c for h in entries for c in (h.column, h.beside) if c)
+    if missing := [c for c in ("time", *columns) if c not in frame]:
         raise DataError(
             "columns of the history are missing",
-            found="; ".join(f"'{c}'{did_you_mean(c, map(str, frame.columns))[1:]}" for c in gone),
+            found="; ".join(f"'{c}'{did_you_mean(c, map(str, frame.columns))[1:]}" for c in missing),
             expected=f"columns: {', '.join(map(str, frame.columns[:20]))}",
         )
     named = "symbol" in frame
@@ -426,17 +426,17 @@ def history_columns(
         events = _events(rows, values, key, rows.with_label if late else rows.at_time, named and entry.relation == "by")
         own_value = None if late or entry.relation else values
         for statistic in entry.statistics:
-            out[entry.name(statistic)] = made = np.empty(len(frame))
-            made[rows.order] = _statistic_of(events, rows, key, statistic, own_value)
+            out[entry.name(statistic)] = column = np.empty(len(frame))
+            column[rows.order] = _statistic_of(events, rows, key, statistic, own_value)
     return pd.DataFrame(out, index=frame.index, copy=False)
 
 # %% ../../nbs/01_data/04b_history.ipynb #2f78571d
 def _plain_known(frame: pd.DataFrame, i: int, entry: History, late: bool) -> pd.DataFrame:
     "The rows that row i may know, by looking at each."
     row = frame.iloc[i]
-    known = frame["label_end"] if late else frame["time"]
-    rows = frame[(frame["time"] < row["time"]) & (known <= row["time"]) & frame[entry.column].notna()]
-    rows = rows.assign(known=known.loc[rows.index]).sort_values(["known", "time", "symbol"])
+    known_at = frame["label_end"] if late else frame["time"]
+    rows = frame[(frame["time"] < row["time"]) & (known_at <= row["time"]) & frame[entry.column].notna()]
+    rows = rows.assign(known=known_at.loc[rows.index]).sort_values(["known", "time", "symbol"])
     whose = entry.beside or "symbol"
     rows = rows[rows[whose] == row[whose]]
     rows = rows[rows["time"].dt.dayofweek == row["time"].dayofweek] if entry.same else rows
@@ -453,27 +453,27 @@ def plain_history(
     out = {h.name(s): np.full(len(frame), np.nan) for h in entries for s in h.statistics}
     for i, entry in ((i, h) for i in range(len(frame)) for h in entries):
         late = entry.column in outcomes if entry.outcome is None else entry.outcome
-        known, now = _plain_known(frame, i, entry, late), frame["time"].iloc[i]
+        past, now = _plain_known(frame, i, entry, late), frame["time"].iloc[i]
         for s in entry.statistics:
             out[entry.name(s)][i] = _plain_statistic(
-                s, known, entry.column, now, None if late or entry.relation else frame[entry.column].iloc[i]
+                s, past, entry.column, now, None if late or entry.relation else frame[entry.column].iloc[i]
             )
     return pd.DataFrame(out, index=frame.index)
 
 
-def _plain_statistic(s: Statistic, known: pd.DataFrame, column: str, now: pd.Timestamp, own: float | None) -> float:
+def _plain_statistic(s: Statistic, past: pd.DataFrame, column: str, now: pd.Timestamp, own: float | None) -> float:
     "One number from the rows that are known."
-    x = known[column].to_numpy(dtype=float)
+    x = past[column].to_numpy(dtype=float)
     moment = now - pd.Timedelta(s.span or 0, "ns")
-    window = x[(known["as_late_as"] >= moment).to_numpy()] if s.span else x[-int(s.rows or 1) :]
+    window = x[(past["as_late_as"] >= moment).to_numpy()] if s.span else x[-int(s.rows or 1) :]
     if s.kind == "since":
-        return (now - known["as_late_as"].iloc[-1]).total_seconds() / 86_400 if len(x) else np.nan
+        return (now - past["as_late_as"].iloc[-1]).total_seconds() / 86_400 if len(x) else np.nan
     if s.kind == "ewma":
         return float(np.average(x, weights=0.5 ** (np.arange(len(x))[::-1] / s.rows))) if len(x) else np.nan
     if s.kind in ("mean", "sd"):
         return float(pd.Series(window, dtype=float).agg("mean" if s.kind == "mean" else "std"))
     x = np.append(x, own) if s.kind == "change" and own is not None else x
-    old = x[: len(known)][(known["as_late_as"] <= moment).to_numpy()] if s.span else x[: max(len(x) - int(s.rows) + (s.kind == "last"), 0)]
+    old = x[: len(past)][(past["as_late_as"] <= moment).to_numpy()] if s.span else x[: max(len(x) - int(s.rows) + (s.kind == "last"), 0)]
     back = old[-1] if len(old) else np.nan
     return back if s.kind == "last" else x[-1] - back if len(x) else np.nan
 

@@ -89,8 +89,8 @@ def history_entries(
     out, problems = [], []
     for key, words in said.items():
         for one in words if isinstance(words, list) and words else [words]:
-            made, wrong = _entry(str(key), one)
-            out, problems = out + made, problems + wrong
+            entries, errors = _entry(str(key), one)
+            out, problems = out + entries, problems + errors
     names = [f.name for h in out for f in h.features]
     problems += [f"history: '{n}' is asked for twice" for n in dict.fromkeys(names) if names.count(n) > 1]
     return tuple(out), problems
@@ -99,11 +99,13 @@ def history_entries(
 def _entry(key: str, words: object) -> tuple[list[History], list[str]]:
     "One entry, or what is wrong with it."
     at = f"history.{key}"
-    column, relation, beside = next(((a, r, b) for r in RELATIONS for a, found, b in [key.partition(f" {r} ")] if found), (key, None, None))
+    column, relation, beside = next(
+        ((a, r, b) for r in RELATIONS for a, separator, b in [key.partition(f" {r} ")] if separator), (key, None, None)
+    )
     if not isinstance(words, Mapping) or not words:
         return [], [f"{at}: expected words such as {{last: [1], mean: [7]}}, found {str(words)[:40]!r}"]
-    known = (*STATISTICS, "same", "outcome")
-    problems = [f"{at}.{w}: unknown word{did_you_mean(str(w), known)}" for w in words if w not in known]
+    vocabulary = (*STATISTICS, "same", "outcome")
+    problems = [f"{at}.{w}: unknown word{did_you_mean(str(w), vocabulary)}" for w in words if w not in vocabulary]
     if not column.strip() or (relation and not str(beside).strip()):
         problems.append(f"{at}: expected COLUMN, COLUMN by GROUP or COLUMN against RIVAL")
     if (same := words.get("same")) is not None and same not in SAME:
@@ -112,8 +114,8 @@ def _entry(key: str, words: object) -> tuple[list[History], list[str]]:
         problems.append(f"{at}.outcome: expected true or false, found {str(words['outcome'])[:40]!r}")
     statistics = []
     for kind in [w for w in words if w in STATISTICS]:
-        made, wrong = _statistics(at, kind, words[kind])
-        statistics, problems = statistics + made, problems + wrong
+        parsed, errors = _statistics(at, kind, words[kind])
+        statistics, problems = statistics + parsed, problems + errors
     if not statistics and not problems and words.get("since") is not False:
         problems.append(f"{at}: nothing is asked for; expected one of {', '.join(STATISTICS)}")
     return (
@@ -130,12 +132,12 @@ def _statistics(at: str, kind: str, sizes: object) -> tuple[list[Statistic], lis
             [] if isinstance(sizes, bool) else [f"{at}.since: expected true or false, found {str(sizes)[:40]!r}"]
         )
     listed = sizes if isinstance(sizes, list) else [sizes]
-    made = [_statistic(kind, size) for size in listed]
+    statistics = [_statistic(kind, size) for size in listed]
     least = "2" if kind == "sd" else "1"
-    wanted = "half-lives in rows, above 0" if kind == "ewma" else f"whole numbers of rows from {least} up, or durations such as 7D"
-    bad = [str(size)[:40] for size, one in zip(listed, made, strict=True) if one is None]
-    problems = [f"{at}.{kind}: expected {wanted}, found {', '.join(map(repr, bad))}"] if bad or not listed else []
-    return [one for one in made if one is not None], problems
+    expected = "half-lives in rows, above 0" if kind == "ewma" else f"whole numbers of rows from {least} up, or durations such as 7D"
+    bad = [str(size)[:40] for size, one in zip(listed, statistics, strict=True) if one is None]
+    problems = [f"{at}.{kind}: expected {expected}, found {', '.join(map(repr, bad))}"] if bad or not listed else []
+    return [one for one in statistics if one is not None], problems
 
 
 def _statistic(kind: str, size: object) -> Statistic | None:

@@ -147,10 +147,10 @@ def _ratio(
 def _rolling(
     x: np.ndarray,  # (N,) of one segment
     n: int,  # bars, the current one included
-    how: str,  # mean, std, min or max
+    statistic: str,  # mean, std, min or max
 ) -> np.ndarray:  # (N,) NaN for the first n-1
     "A rolling statistic of the last n values."
-    return getattr(pd.Series(x).rolling(n), how)().to_numpy()
+    return getattr(pd.Series(x).rolling(n), statistic)().to_numpy()
 
 # %% ../../nbs/01_data/06_indicators.ipynb #e9fa07ab
 def _trend(
@@ -171,9 +171,9 @@ def _trend(
 
 def _volatilities(returns: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     "Standard deviations of one-bar returns, and the ratio of the shortest to the longest."
-    made = {n: _rolling(returns, n, "std") for n in VOLATILITY_BARS}
-    yield "volatility_ratio", _ratio(made[10], made[50])
-    yield from ((f"volatility_{n}", made.pop(n)) for n in VOLATILITY_BARS)
+    deviations = {n: _rolling(returns, n, "std") for n in VOLATILITY_BARS}
+    yield "volatility_ratio", _ratio(deviations[10], deviations[50])
+    yield from ((f"volatility_{n}", deviations.pop(n)) for n in VOLATILITY_BARS)
 
 # %% ../../nbs/01_data/06_indicators.ipynb #2b995a67
 def _shape(
@@ -249,11 +249,11 @@ def _write(out: dict[str, np.ndarray], rows: slice | np.ndarray, columns: Iterat
             return
 
 
-def _features(bars: pd.DataFrame, segment: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+def _features(bars: pd.DataFrame, segment: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
     "The columns that bar_features adds, of bars that are all observations; of the features those that are wanted."
     number, values = np.zeros(len(bars), dtype=np.int64), {c: bars[c].to_numpy(float) for c in BAR_COLUMNS[2:]}
-    dates = {name: column for name, column in _calendar(bars["time"]) if name in wanted} if set(wanted) & {*HOURS, *WEEKDAYS} else {}
-    columns = {name: np.full(len(bars), np.nan) for name in wanted if name not in dates}
+    dates = {name: column for name, column in _calendar(bars["time"]) if name in names} if set(names) & {*HOURS, *WEEKDAYS} else {}
+    columns = {name: np.full(len(bars), np.nan) for name in names if name not in dates}
     for rows in _groups(pd.factorize(bars["symbol"])[0], segment):
         part = {c: v[rows] for c, v in values.items()}
         rolls, sessions = (_changes(bars, c, rows) for c in (ROLL, SESSION))
@@ -271,8 +271,8 @@ def bar_features(
 ) -> pd.DataFrame:  # the bars, flat, segment, bar_number, atr_14 and every column of BAR_FEATURES; same rows, same order
     """Past-only features of every bar: row i reads the observations of its own segment up to i and nothing else; a row that is none
     (`flat`) has no features, and bar_number -1."""
-    made = feature_columns(bars, max_gap, contract_column, session)
-    return pd.DataFrame({**{c: bars[c].copy() for c in bars}, **made}, index=bars.index, copy=False)
+    columns = feature_columns(bars, max_gap, contract_column, session)
+    return pd.DataFrame({**{c: bars[c].copy() for c in bars}, **columns}, index=bars.index, copy=False)
 
 
 def feature_columns(
@@ -286,16 +286,16 @@ def feature_columns(
     check_bars(bars)
     flat = mark_flat(bars).to_numpy()
     traded = bars[~flat] if flat.any() else bars
-    made = _features(traded, mark_segments(traded, max_gap, contract_column, session).to_numpy(), wanted)
+    columns = _features(traded, mark_segments(traded, max_gap, contract_column, session).to_numpy(), wanted)
     if flat.any():
-        known = pd.Series(_spread(made.pop("segment"), ~flat, np.nan)).groupby(bars["symbol"].to_numpy()).ffill().fillna(0.0)
-        number = _spread(made.pop("bar_number"), ~flat, -1)
-        made = {
-            "segment": known.to_numpy().astype("int64"),
+        segments = pd.Series(_spread(columns.pop("segment"), ~flat, np.nan)).groupby(bars["symbol"].to_numpy()).ffill().fillna(0.0)
+        number = _spread(columns.pop("bar_number"), ~flat, -1)
+        columns = {
+            "segment": segments.to_numpy().astype("int64"),
             "bar_number": number.astype("int64"),
-            **{c: _spread(made.pop(c), ~flat, np.nan) for c in list(made)},
+            **{c: _spread(columns.pop(c), ~flat, np.nan) for c in list(columns)},
         }
-    return {"flat": flat, **made}
+    return {"flat": flat, **columns}
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, else_: float) -> np.ndarray:

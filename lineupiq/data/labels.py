@@ -77,15 +77,15 @@ class BarrierConfig:
     ) -> dict[int, Barriers]:  # horizon → barriers
         "The rows of a symbol, or those of the default."
         if self.default not in BARRIERS and self.default not in self.table:
-            known = [*BARRIERS, *self.table]
+            symbols = [*BARRIERS, *self.table]
             raise ConfigError(
                 "the default symbol has no barriers",
-                found=repr(self.default) + did_you_mean(self.default, known),
-                expected=", ".join(known),
+                found=repr(self.default) + did_you_mean(self.default, symbols),
+                expected=", ".join(symbols),
             )
         name = symbol if symbol in BARRIERS or symbol in self.table else self.default
-        given = {int(h): _as_barriers(v, f"{name}, horizon {h}") for h, v in self.table.get(name, {}).items()}
-        return {**BARRIERS.get(name, {}), **given}
+        overrides = {int(h): _as_barriers(v, f"{name}, horizon {h}") for h, v in self.table.get(name, {}).items()}
+        return {**BARRIERS.get(name, {}), **overrides}
 
     def lookup(
         self,
@@ -118,8 +118,8 @@ def _touch_block(
     while len(rows):
         looking = at < stop
         if not looking.all():
-            gone = rows[~looking]
-            top[gone], bottom[gone] = best[~looking], worst[~looking]
+            expired = rows[~looking]
+            top[expired], bottom[expired] = best[~looking], worst[~looking]
             rows, at, up, down, stop, best, worst = (x[looking] for x in (rows, at, up, down, stop, best, worst))
         at += 1
         h, lo = high[at], low[at]
@@ -186,8 +186,8 @@ def label_quality(
 ) -> np.ndarray:  # (N,) 0 … 1
     "Half speed, half cleanness of the label's path; known only once the label is."
     speed = np.where(side == 0, 0.0, 1.0 - (bars_held - 1) / np.maximum(max_bars - 1, 1))
-    wrong = np.select([side == 1, side == 2], [fall, rise], np.maximum(rise, fall))
-    return 0.5 * speed + 0.5 * (1.0 - np.clip(wrong, 0.0, 1.0))
+    excursion = np.select([side == 1, side == 2], [fall, rise], np.maximum(rise, fall))
+    return 0.5 * speed + 0.5 * (1.0 - np.clip(excursion, 0.0, 1.0))
 
 # %% ../../nbs/01_data/07_labels.ipynb #7b4c9172
 def _segment_ends(
@@ -317,7 +317,7 @@ def _settle(
 # %% ../../nbs/01_data/07_labels.ipynb #08dc72ce
 def _label_columns(
     bars: pd.DataFrame,  # as label_bars takes them
-    made: Mapping[str, np.ndarray],  # flat, segment and atr_14 of these bars
+    arrays: Mapping[str, np.ndarray],  # flat, segment and atr_14 of these bars
     horizon: int,  # as in label_bars
     config: BarrierConfig,  # the table of barriers
 ) -> dict[str, Any]:  # label, label_end, bars_held, return_to_end, uniqueness, label_quality, and reason, positions in INVALID: (N,) each
@@ -325,13 +325,16 @@ def _label_columns(
     n, (code, symbols) = len(bars), pd.factorize(bars["symbol"])
     columns = (
         {c: bars[c].to_numpy(float) for c in ("open", "high", "low", "close")}
-        | {c: made[c] for c in ("atr_14", "segment")}
+        | {c: arrays[c] for c in ("atr_14", "segment")}
         | {c: bars[c].to_numpy() for c in (ROLL, SESSION) if c in bars}
     )
     code, order = code.astype(np.int32), None
-    if made["flat"].any() or ((code[1:] < code[:-1]) | ((code[1:] == code[:-1]) & (made["segment"][1:] < made["segment"][:-1]))).any():
-        order = np.lexsort((made["segment"], code))
-        order = order[~made["flat"][order]]  # a bar that is no observation has no label, and none looks at it
+    if (
+        arrays["flat"].any()
+        or ((code[1:] < code[:-1]) | ((code[1:] == code[:-1]) & (arrays["segment"][1:] < arrays["segment"][:-1]))).any()
+    ):
+        order = np.lexsort((arrays["segment"], code))
+        order = order[~arrays["flat"][order]]  # a bar that is no observation has no label, and none looks at it
         columns, code = {c: v[order] for c, v in columns.items()}, code[order]
     done = _settle(columns, [str(s) for s in symbols], code, horizon, config)
     del columns, code
@@ -365,10 +368,10 @@ def label_bars(
     "Triple-barrier labels; NaN and a reason where a row cannot have one. Raises DataError for impossible bars."
     if "atr_14" in bars and "segment" in bars:
         flat = bars["flat"].to_numpy(bool) if "flat" in bars else np.zeros(len(bars), dtype=bool)
-        made = {"flat": flat, "segment": bars["segment"].to_numpy(), "atr_14": bars["atr_14"].to_numpy(float)}
+        arrays = {"flat": flat, "segment": bars["segment"].to_numpy(), "atr_14": bars["atr_14"].to_numpy(float)}
     else:
-        made = feature_columns(bars, wanted=("atr_14",))
-    columns = _label_columns(bars, made, horizon, config or BarrierConfig())
+        arrays = feature_columns(bars, wanted=("atr_14",))
+    columns = _label_columns(bars, arrays, horizon, config or BarrierConfig())
     return pd.DataFrame(columns | {"invalid_reason": _WORDS[columns.pop("reason")]}, index=bars.index, copy=False)
 
 # %% ../../nbs/01_data/07_labels.ipynb #3270885d
@@ -447,18 +450,18 @@ EXTRA = ("open", "high", "low", "close", "atr_14", "bars_held", "return_to_end",
 
 def _keep(
     symbol: pd.Series,  # (N,) of every bar
-    made: Mapping[str, Any],  # flat, bar_number and reason of every bar
+    arrays: Mapping[str, Any],  # flat, bar_number and reason of every bar
     warm_up: int,  # bars at the start of each segment to leave out
     keep_unlabelled: bool,  # as in bars_panel
 ) -> tuple[np.ndarray, dict[str, Any]]:  # (N,) bool, and the counts
     "The rows of the panel, and how many went and why."
-    flat = made["flat"]
-    cold = (made["bar_number"] < warm_up) & ~flat
-    reason = np.bincount(np.where(cold, WARM_UP, made["reason"]), minlength=len(INVALID)).tolist()
+    flat = arrays["flat"]
+    cold = (arrays["bar_number"] < warm_up) & ~flat
+    reason = np.bincount(np.where(cold, WARM_UP, arrays["reason"]), minlength=len(INVALID)).tolist()
     counts = {"bars": len(flat), "labelled": reason[0], **dict(zip(INVALID[1:], reason[1:], strict=True))}
     keep = ~cold & ~flat
     if not keep_unlabelled:
-        keep &= made["reason"] == 0
+        keep &= arrays["reason"] == 0
     code, names = pd.factorize(symbol, sort=True)
     by_symbol = dict(zip(names.tolist(), np.bincount(code[keep], minlength=len(names)).tolist(), strict=True))
     return keep, {"rows": {**counts, "kept": int(keep.sum())}, "by_symbol": {s: n for s, n in by_symbol.items() if n}}
@@ -488,13 +491,13 @@ def _tell_flat(
 # %% ../../nbs/01_data/07_labels.ipynb #af75504c
 def _tell_limits(
     bars: pd.DataFrame,  # perhaps with roll and session
-    made: Mapping[str, Any],  # bar_number and reason of every bar
+    arrays: Mapping[str, Any],  # bar_number and reason of every bar
     horizon: int,  # as it was asked for
 ) -> None:
     "Say how many rows have no label because a contract or a session ends before their time-out."
     limits = [c for c in (ROLL, SESSION) if c in bars]
-    rows = made["bar_number"] >= LOOKBACK
-    n = int((made["reason"][rows] == UNFINISHED).sum())
+    rows = arrays["bar_number"] >= LOOKBACK
+    n = int((arrays["reason"][rows] == UNFINISHED).sum())
     if limits and 2 * n > rows.sum():
         log.warning(
             "%d of %d rows have no label, because the %s ends before their time-out at horizon %d: take a shorter horizon, shorter bars, "
@@ -520,7 +523,7 @@ def _rows_in_order(
 
 def _panel_columns(
     bars: pd.DataFrame,  # as in bars_panel
-    made: dict[str, Any],  # features and labels of these bars; emptied, so that no column is there twice for long
+    arrays: dict[str, Any],  # features and labels of these bars; emptied, so that no column is there twice for long
     rows: np.ndarray | slice,  # of `_rows_in_order`
     names: Sequence[str],  # the columns of the panel
     weights: str,  # as in bars_panel
@@ -530,12 +533,12 @@ def _panel_columns(
     out = {}
     for name in names:
         if name == "weight":
-            out[name] = np.array(made["uniqueness"][rows])
+            out[name] = np.array(arrays["uniqueness"][rows])
             out[name][np.isnan(out[name]) if weights == "uniqueness" else slice(None)] = 1.0
         elif name == "invalid_reason":
-            out[name] = _WORDS[made.pop("reason")[rows]]
+            out[name] = _WORDS[arrays.pop("reason")[rows]]
         else:
-            out[name] = made.pop(name)[rows] if name in made else own(name)[rows].copy() if isinstance(rows, slice) else own(name)[rows]
+            out[name] = arrays.pop(name)[rows] if name in arrays else own(name)[rows].copy() if isinstance(rows, slice) else own(name)[rows]
     return pd.DataFrame(out, copy=False)
 
 # %% ../../nbs/01_data/07_labels.ipynb #c8e5a1ea
@@ -554,11 +557,11 @@ def bars_panel(
     if weights not in ("uniqueness", "none"):
         raise ConfigError("unknown weights", found=repr(weights), expected="'uniqueness' or 'none'")
     bars, config = pick_symbols([bars], symbols)[0], barriers or BarrierConfig()
-    made: dict[str, Any] = feature_columns(bars, segments.max_gap, segments.contract_column, segments.session)
-    made |= _label_columns(bars, made, horizon, config)
-    _tell_flat(bars, made["flat"])
-    _tell_limits(bars, made, horizon)
-    keep, counts = _keep(bars["symbol"], made, segments.warm_up, keep_unlabelled)
+    arrays: dict[str, Any] = feature_columns(bars, segments.max_gap, segments.contract_column, segments.session)
+    arrays |= _label_columns(bars, arrays, horizon, config)
+    _tell_flat(bars, arrays["flat"])
+    _tell_limits(bars, arrays, horizon)
+    keep, counts = _keep(bars["symbol"], arrays, segments.warm_up, keep_unlabelled)
     if short := [str(s) for s in bars["symbol"].unique() if s not in counts["by_symbol"]]:
         log.warning(
             "no row comes of %d symbol(s), since none has a run of more than %d bars%s: %s",
@@ -579,8 +582,8 @@ def bars_panel(
     columns += [c for c in ("contract", ROLL, SESSION, EARLIER) if c in bars] + [f.name for f in entries if f.name not in columns]
     used = {s: vars(config.lookup(s, horizon)) for s in sorted(counts["by_symbol"])}
     meta = {**counts, "barriers": used, "weights": weights, "warm_up": segments.warm_up}
-    tables = [_panel_columns(bars, made, _rows_in_order(bars, keep), columns, weights)]
-    del bars, made, keep  # whoever called may have let go of the bars, too
+    tables = [_panel_columns(bars, arrays, _rows_in_order(bars, keep), columns, weights)]
+    del bars, arrays, keep  # whoever called may have let go of the bars, too
     panel = make_panel(
         tables.pop(), entries, task="multiclass", name=name, horizon=horizon, cleaning=Cleaning(missing_target="upcoming", copy=False)
     )

@@ -114,22 +114,22 @@ def game_scores(
     if cfg.score is None:
         scores = to_numbers(raw[cfg.home_score], cfg.home_score), to_numbers(raw[cfg.away_score], cfg.away_score)
         for values, name in zip(scores, (cfg.home_score, cfg.away_score), strict=True):
-            if (odd := (values < 0) | (values > MOST_POINTS)).any():
+            if (invalid := (values < 0) | (values > MOST_POINTS)).any():
                 raise DataError(
                     "a score that no game has",
-                    where=f"column '{name}', {first_rows(odd.to_numpy())}",
-                    found=f"{values[odd].iloc[0]:g}, {int(odd.sum())} such value(s)",
+                    where=f"column '{name}', {first_rows(invalid.to_numpy())}",
+                    found=f"{values[invalid].iloc[0]:g}, {int(invalid.sum())} such value(s)",
                     expected=f"0 to {MOST_POINTS:,}",
                     fix="leave the cell empty where there is no result",
                 )
         return scores
     text = raw[cfg.score].astype("string").str.strip()
     parts = text.str.extract(r"^(\d+)\s*[-:\u2013]\s*(\d+)$")
-    if (odd := text.notna() & (text != "") & parts[0].isna()).any():
+    if (invalid := text.notna() & (text != "") & parts[0].isna()).any():
         raise DataError(
             "a score that cannot be read",
-            where=f"column '{cfg.score}', {int(odd.sum())} row(s)",
-            found=repr(str(text[odd].iloc[0])),
+            where=f"column '{cfg.score}', {int(invalid.sum())} row(s)",
+            found=repr(str(text[invalid].iloc[0])),
             expected="3-1, or nothing for a game that is not played",
         )
     return parts[0].astype(float), parts[1].astype(float)
@@ -168,11 +168,11 @@ def league_games(
         for f in ("date", "home", "away", "home_score", "away_score", "score", "season", "neutral", "division")
         if getattr(cfg, f)
     ] + ([c for c in (cfg.odds.home, cfg.odds.away, cfg.odds.draw) if c] if cfg.odds else [])
-    if gone := [c for c in needed if c not in raw]:
+    if missing := [c for c in needed if c not in raw]:
         raise DataError(
-            f"{len(gone)} column(s) missing",
+            f"{len(missing)} column(s) missing",
             where="games",
-            found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in gone),
+            found="; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in missing),
             expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}",
         )
     if not len(raw):
@@ -233,19 +233,19 @@ def _without_placeholders(games: pd.DataFrame) -> pd.DataFrame:
     after = played & (games["time"] > other.max()) if len(other) else played
     late = played & (games["time"] > pd.Timestamp.now(tz=games["time"].dt.tz))
     points = (games["home_score"] + games["away_score"])[played & ~zero].mean()
-    gone = zero & (
+    placeholders = zero & (
         alone | (after if after.sum() >= TOGETHER else False) | (late if zero[late].all() else False) | bool(points > MANY_POINTS)
     )
-    if gone.any():
-        row = games[gone].iloc[0]
+    if placeholders.any():
+        row = games[placeholders].iloc[0]
         log.warning(
             "%d game(s) have 0-0 for a score where nothing was played; taken for games without a result; first: %s - %s on %s",
-            int(gone.sum()),
+            int(placeholders.sum()),
             row["home"],
             row["away"],
             row["time"].date(),
         )
-    return games.assign(**{c: games[c].mask(gone) for c in ("home_score", "away_score")})
+    return games.assign(**{c: games[c].mask(placeholders) for c in ("home_score", "away_score")})
 
 
 def _each_once(games: pd.DataFrame) -> pd.DataFrame:
@@ -256,12 +256,12 @@ def _each_once(games: pd.DataFrame) -> pd.DataFrame:
     if same.any():
         log.warning("%d game(s) are there twice; one of each is kept", int(same.sum()))
     games = games[~same].drop(columns="_played").sort_values(["time", "line"], kind="stable", ignore_index=True)
-    if (odd := games.duplicated(key, keep=False)).any():
-        row = games[odd].iloc[0]
+    if (conflicts := games.duplicated(key, keep=False)).any():
+        row = games[conflicts].iloc[0]
         if (games["time"] == games["time"].dt.normalize()).all():  # two games of one day can have two results
             log.warning(
                 "%d game(s) of two sides on one day with different results, first: %s - %s on %s; both count",
-                int(odd.sum()),
+                int(conflicts.sum()),
                 row["home"],
                 row["away"],
                 row["time"].date(),
@@ -269,7 +269,7 @@ def _each_once(games: pd.DataFrame) -> pd.DataFrame:
             return games
         raise DataError(
             "a game with two results",
-            where=f"{int(odd.sum())} row(s)",
+            where=f"{int(conflicts.sum())} row(s)",
             found=f"{row['home']} - {row['away']} on {row['time']}",
             fix="keep one of them",
         )
@@ -449,30 +449,30 @@ def price_prob(
             .replace({"evens": "1/1", "evs": "1/1", "even": "1/1"})
             .str.extract(r"^(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)$")
         )
-        if (odd := values.notna() & parts[0].isna()).any():
+        if (unreadable := values.notna() & parts[0].isna()).any():
             raise DataError(
                 "a price that is no fraction",
-                where=f"column '{name}', {int(odd.sum())} row(s)",
-                found=repr(str(values[odd].iloc[0])),
+                where=f"column '{name}', {int(unreadable.sum())} row(s)",
+                found=repr(str(values[unreadable].iloc[0])),
                 expected="3/2 or evens",
             )
         decimal = 1 + parts[0].astype(float) / parts[1].astype(float)
-        wrong = parts[1].astype(float) == 0
-        if wrong.any():
+        invalid = parts[1].astype(float) == 0
+        if invalid.any():
             raise DataError(
                 "a price that divides by nothing",
-                where=f"column '{name}', {int(wrong.sum())} row(s)",
-                found=repr(str(values[wrong].iloc[0])),
+                where=f"column '{name}', {int(invalid.sum())} row(s)",
+                found=repr(str(values[invalid].iloc[0])),
                 expected="3/2 or evens",
             )
     else:
         number = to_numbers(values, name, EVEN if form == "american" else None)
-        wrong = (number.abs() < 100) if form == "american" else ((number <= 1) | (number > MOST_POINTS))
-        if wrong.any():
+        invalid = (number.abs() < 100) if form == "american" else ((number <= 1) | (number > MOST_POINTS))
+        if invalid.any():
             raise DataError(
                 f"a price that is not {form}",
-                where=f"column '{name}', {int(wrong.sum())} row(s)",
-                found=f"{number[wrong].iloc[0]:g}",
+                where=f"column '{name}', {int(invalid.sum())} row(s)",
+                found=f"{number[invalid].iloc[0]:g}",
                 expected="-150 or +130" if form == "american" else f"above 1, at most {MOST_POINTS:,}",
                 fix="see games.odds.form: decimal, american or fractional",
             )

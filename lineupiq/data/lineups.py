@@ -31,10 +31,10 @@ def last_list(
     )
     if not len(lists) or not len(keys):
         return pd.Series(pd.NaT, index=asked.index, dtype="datetime64[ns, UTC]")
-    found = pd.merge_asof(
+    matches = pd.merge_asof(
         keys, lists.astype({"season": keys["season"].dtype}), left_on="decided", right_on="known_at", by=["team", "season"]
     ).sort_values("row")
-    return pd.Series(found["known_at"].array, index=asked.index)
+    return pd.Series(matches["known_at"].array, index=asked.index)
 
 # %% ../../nbs/01_data/11b_lineups.ipynb #12440920
 SITTING = ("Out", "Doubtful")  # designations
@@ -52,11 +52,11 @@ def list_status(
         .rename(columns={"week": "of"})
         .drop_duplicates(["player_id", "team", "known_at"], keep="last")
     )
-    found = keys.merge(listed.drop(columns="season"), on=["player_id", "team", "known_at"], how="left")
-    status = found["status"].astype("object").where(found["status"].notna() | found["known_at"].isna(), GONE)
+    matches = keys.merge(listed.drop(columns="season"), on=["player_id", "team", "known_at"], how="left")
+    status = matches["status"].astype("object").where(matches["status"].notna() | matches["known_at"].isna(), GONE)
     weeks = rosters[["team", "known_at", "week"]].drop_duplicates(["team", "known_at"]).rename(columns={"week": "of"})
-    of = found[["team", "known_at"]].merge(weeks, on=["team", "known_at"], how="left")["of"]
-    return pd.DataFrame({"status": status.to_numpy(), "own_week": (of == found["week"]).to_numpy()}, index=asked.index)
+    of = matches[["team", "known_at"]].merge(weeks, on=["team", "known_at"], how="left")["of"]
+    return pd.DataFrame({"status": status.to_numpy(), "own_week": (of == matches["week"]).to_numpy()}, index=asked.index)
 
 
 def reported(
@@ -66,13 +66,15 @@ def reported(
 ) -> pd.DataFrame:  # those columns and `listed`, index of `asked`
     "The week's injury report as it stood when it was asked; missing where it had not been written."
     has = [c for c in columns if c in injuries]
-    seen = asked[["player_id", "season", "week", "decided"]].merge(
+    reports = asked[["player_id", "season", "week", "decided"]].merge(
         injuries[["player_id", "season", "week", "date_modified", *has]].drop_duplicates(["player_id", "season", "week"], keep="last"),
         on=["player_id", "season", "week"],
         how="left",
     )
-    timely = pd.to_datetime(seen["date_modified"], utc=True) <= seen["decided"]
-    return pd.DataFrame({**{c: (seen[c].where(timely) if c in seen else None) for c in columns}, "listed": timely}).set_axis(asked.index)
+    timely = pd.to_datetime(reports["date_modified"], utc=True) <= reports["decided"]
+    return pd.DataFrame({**{c: (reports[c].where(timely) if c in reports else None) for c in columns}, "listed": timely}).set_axis(
+        asked.index
+    )
 
 
 def is_out(
@@ -80,11 +82,11 @@ def is_out(
     tables: Mapping[str, pd.DataFrame],  # rosters and injuries among them
 ) -> pd.Series:  # bool, index of `asked`
     "True: it was known that a player would not play."
-    said = list_status(asked, tables["rosters"])
-    gone = said["status"].isin(["RES", "CUT", GONE]) | (said["status"].isin(["INA", "DEV"]) & said["own_week"])
+    roster = list_status(asked, tables["rosters"])
+    absent = roster["status"].isin(["RES", "CUT", GONE]) | (roster["status"].isin(["INA", "DEV"]) & roster["own_week"])
     if not len(tables["injuries"]):
-        return gone
-    return gone | reported(asked, tables["injuries"])["report_status"].isin(SITTING)
+        return absent
+    return absent | reported(asked, tables["injuries"])["report_status"].isin(SITTING)
 
 # %% ../../nbs/01_data/11b_lineups.ipynb #3305fb06
 def last_starters(
@@ -102,9 +104,11 @@ def starters(
     charts = tables["depth_charts"]
     expected = last_starters(games)
     if len(charts):
-        asked = games[["game_id", "team", "season", "week", "decided"]].assign(known_at=last_list(charts, games)).dropna(subset="known_at")
+        queries = (
+            games[["game_id", "team", "season", "week", "decided"]].assign(known_at=last_list(charts, games)).dropna(subset="known_at")
+        )
         places = charts.loc[charts["position"] == "QB", ["team", "known_at", "player_id", "depth_rank"]]
-        ranked = asked.assign(last=expected).merge(places, on=["team", "known_at"])
+        ranked = queries.assign(last=expected).merge(places, on=["team", "known_at"])
         # of two in one place whoever started last
         ranked = ranked.assign(other=ranked["player_id"] != ranked["last"]).sort_values(["depth_rank", "other", "player_id"])
         first = ranked[~is_out(ranked, tables)].drop_duplicates(["game_id", "team"]).set_index(["game_id", "team"])["player_id"]
@@ -145,18 +149,18 @@ def passer_form(
     state = state.assign(player_id=thrown["player_id"], over=thrown["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).sort_values(
         "over", kind="stable"
     )
-    asked = (
+    queries = (
         pd.DataFrame({"player_id": starter, "decided": games["decided"], "row": np.arange(len(games))})
         .dropna(subset="player_id")
         .sort_values("decided", kind="stable")
     )
-    found = (
-        pd.merge_asof(asked, state, left_on="decided", right_on="over", by="player_id")
+    records = (
+        pd.merge_asof(queries, state, left_on="decided", right_on="over", by="player_id")
         .set_index("row")
         .reindex(np.arange(len(games)))
         .set_axis(games.index)
     )
-    return found[[*(f"qb_{c}" for c in has), "qb_games"]].assign(qb_games=found["qb_games"].fillna(0.0).where(starter.notna()))
+    return records[[*(f"qb_{c}" for c in has), "qb_games"]].assign(qb_games=records["qb_games"].fillna(0.0).where(starter.notna()))
 
 # %% ../../nbs/01_data/11b_lineups.ipynb #55c06395
 RECENT = 4  # games of a team in which somebody was used who still counts as one of its workers
@@ -207,21 +211,21 @@ def free_work(
         .add_suffix("_near")
         .reset_index()
     )
-    mine = pool[[*key, "player_id", "out", *shares]].rename(columns={c: f"{c}_own" for c in shares})
-    seen = (
+    own_shares = pool[[*key, "player_id", "out", *shares]].rename(columns={c: f"{c}_own" for c in shares})
+    merged = (
         rows[[*key, "player_id", "position"]]
         .merge(total.reset_index(), on=key, how="left")
         .merge(near, on=[*key, "position"], how="left")
-        .merge(mine, on=[*key, "player_id"], how="left")
+        .merge(own_shares, on=[*key, "player_id"], how="left")
     )
-    sitting, known = seen["out"].eq(True).to_numpy(), seen[f"{shares[0]}_left"].notna()
+    sitting, covered = merged["out"].eq(True).to_numpy(), merged[f"{shares[0]}_left"].notna()
     out = {}
     for share in shares:
-        name, own = WORK[share], seen[f"{share}_own"].fillna(0.0)
-        out[f"{name}_out"] = _without(seen[f"{share}_free"], own.where(sitting, 0.0))
-        others = _without(seen[f"{share}_left"], own.where(~sitting, 0.0))
-        out[f"{name}_rivals"] = _without(seen[f"{share}_near"].fillna(0.0), own.where(~sitting, 0.0)).where(known)
-        out[f"{name}_given"] = (own / (own + others).where(own + others > 0)).where(known)
+        name, own = WORK[share], merged[f"{share}_own"].fillna(0.0)
+        out[f"{name}_out"] = _without(merged[f"{share}_free"], own.where(sitting, 0.0))
+        others = _without(merged[f"{share}_left"], own.where(~sitting, 0.0))
+        out[f"{name}_rivals"] = _without(merged[f"{share}_near"].fillna(0.0), own.where(~sitting, 0.0)).where(covered)
+        out[f"{name}_given"] = (own / (own + others).where(own + others > 0)).where(covered)
     return pd.DataFrame(out).set_axis(rows.index)
 
 # %% ../../nbs/01_data/11b_lineups.ipynb #b4e3a4d1
@@ -257,9 +261,9 @@ def lineup_features(
         starter=starter,
         qb_changed=(starter != before).astype(float).where(starter.notna() & before.notna()),
     )
-    seen = rows[["team", "game_id"]].merge(team, on=["team", "game_id"], how="left").set_axis(rows.index)
-    starts = (seen["starter"] == rows["player_id"]).astype(float).where(seen["starter"].notna() & (rows["position"] == "QB"))
-    out = pd.concat([starts.rename("starts"), seen.drop(columns=["team", "game_id", "starter"]), free_work(rows, games, tables)], axis=1)
+    merged = rows[["team", "game_id"]].merge(team, on=["team", "game_id"], how="left").set_axis(rows.index)
+    starts = (merged["starter"] == rows["player_id"]).astype(float).where(merged["starter"].notna() & (rows["position"] == "QB"))
+    out = pd.concat([starts.rename("starts"), merged.drop(columns=["team", "game_id", "starter"]), free_work(rows, games, tables)], axis=1)
     return out.assign(depth_rank=depth_rank(rows, tables["depth_charts"]), position_active=_active(rows, tables["rosters"]))
 
 

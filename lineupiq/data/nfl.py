@@ -206,11 +206,11 @@ def _joined(kind: str, frames: Sequence[pd.DataFrame], last: Mapping[int, int] |
     "One table of checked parts."
     parts = []
     for frame in by_age(frames) if kind == "schedules" else frames:
-        known = frame.dropna(subset=KEYS[kind])
-        if len(known) < len(frame):
-            log.warning("%s: %d row(s) without %s are left out", kind, len(frame) - len(known), ", ".join(KEYS[kind]))
-        known = without_show(kind, known).astype({key: "int64" for key in ("season", "week") if key in KEYS[kind]})
-        parts += [settled(in_season(known)) if kind == "schedules" else known] if len(known) else []
+        rows = frame.dropna(subset=KEYS[kind])
+        if len(rows) < len(frame):
+            log.warning("%s: %d row(s) without %s are left out", kind, len(frame) - len(rows), ", ".join(KEYS[kind]))
+        rows = without_show(kind, rows).astype({key: "int64" for key in ("season", "week") if key in KEYS[kind]})
+        parts += [settled(in_season(rows)) if kind == "schedules" else rows] if len(rows) else []
     for part in parts:
         part.attrs = {}
     if not parts:
@@ -253,8 +253,8 @@ def _kind_of(path: Path) -> str | None:
         log.warning("%s is passed over: %s", path, error.what)
         return None
     kind = table_kind(_plain(names))
-    if kind is None and (why := not_quite(names)):
-        log.warning("%s is passed over: it is %s", path, why)
+    if kind is None and (reason := not_quite(names)):
+        log.warning("%s is passed over: it is %s", path, reason)
     return kind
 
 
@@ -333,36 +333,38 @@ def download_nfl(
         if kind not in kinds:
             continue
         load = getattr(source, LOADERS.get(kind, f"load_{kind}"))
-        wanted = [s for s in (seasons or range(first, current + 1)) if first <= s <= current]
-        parts[kind] = [_download(f"{kind} {season}", lambda load=load, season=season: load(season)) for season in wanted]
+        years = [s for s in (seasons or range(first, current + 1)) if first <= s <= current]
+        parts[kind] = [_download(f"{kind} {season}", lambda load=load, season=season: load(season)) for season in years]
     return {kind: [frame for frame in frames if frame is not None] for kind, frames in parts.items()}
 
 # %% ../../nbs/01_data/11_nfl.ipynb #5a09d097
 def _fill_positions(tables: dict[str, pd.DataFrame]) -> None:
     "Give statistics without a position the one the player has elsewhere."
     stats, players = tables["player_stats"], tables["players"]
-    known = stats.dropna(subset=["position"]).drop_duplicates("player_id").set_index("player_id")["position"]
+    positions = stats.dropna(subset=["position"]).drop_duplicates("player_id").set_index("player_id")["position"]
     listed = players.dropna(subset=["position"]).drop_duplicates("player_id").set_index("player_id")["position"]
-    filled = stats["position"].where(stats["position"].notna(), stats["player_id"].map(known))
+    filled = stats["position"].where(stats["position"].notna(), stats["player_id"].map(positions))
     stats["position"] = filled.where(filled.notna(), stats["player_id"].map(listed))
 
 # %% ../../nbs/01_data/11_nfl.ipynb #8ba3fe4b
 def _played_or_coming(schedule: pd.DataFrame, stats: pd.DataFrame) -> pd.DataFrame:
     "The schedule without the games that were called off."
-    seen = (
+    team_weeks = (
         pd.MultiIndex.from_frame(stats[["season", "week", "team"]].drop_duplicates())
         if len(stats) and "team" in stats
         else pd.MultiIndex.from_arrays([[], [], []])
     )
-    told = np.zeros(len(schedule), dtype=bool)
+    has_stats = np.zeros(len(schedule), dtype=bool)
     for side in ("home_team", "away_team"):
-        told |= pd.MultiIndex.from_frame(schedule[["season", "week", side]]).isin(seen)
-    gone = (called_off(schedule) & ~told).to_numpy()
-    if gone.any():
+        has_stats |= pd.MultiIndex.from_frame(schedule[["season", "week", side]]).isin(team_weeks)
+    cancelled = (called_off(schedule) & ~has_stats).to_numpy()
+    if cancelled.any():
         log.warning(
-            "schedules: %d game(s) of the past have no score and are left out; first: %s", int(gone.sum()), named_rows(schedule[gone])
+            "schedules: %d game(s) of the past have no score and are left out; first: %s",
+            int(cancelled.sum()),
+            named_rows(schedule[cancelled]),
         )
-    schedule = schedule[~gone].reset_index(drop=True)
+    schedule = schedule[~cancelled].reset_index(drop=True)
     sides = pd.concat(
         [schedule[["season", "week", side]].set_axis(["season", "week", "team"], axis=1) for side in ("home_team", "away_team")],
         ignore_index=True,
@@ -389,19 +391,21 @@ def _dated(table: pd.DataFrame, schedules: pd.DataFrame) -> pd.DataFrame:
     )
     last = schedules.groupby(["season", "week"])["kickoff"].max().rename("last").reset_index()
     table = table.astype({"season": "int64", "week": "int64"}) if len(table) else table
-    known = (
+    rows = (
         table.merge(sides, on=["season", "week", "team"], how="left").merge(last, on=["season", "week"], how="left")
         if len(table)
         else table.assign(known_at=pd.NaT, last=pd.NaT)
     )
-    when = pd.to_datetime(known["known_at"].fillna(known["last"]), utc=True)
-    if "dt" in known:
-        dated = pd.to_datetime(known["dt"], utc=True)
+    when = pd.to_datetime(rows["known_at"].fillna(rows["last"]), utc=True)
+    if "dt" in rows:
+        dated = pd.to_datetime(rows["dt"], utc=True)
         when = dated.where(dated > UNDATED, when)
-    known = known.assign(known_at=when.dt.as_unit("ns")).drop(columns="last")
-    if (lost := known["known_at"].isna()).any():
-        log.warning("%d row(s) of rosters or depth charts are of weeks that the schedule does not have, and are left out", int(lost.sum()))
-    return known[~lost].reset_index(drop=True)
+    rows = rows.assign(known_at=when.dt.as_unit("ns")).drop(columns="last")
+    if (undated := rows["known_at"].isna()).any():
+        log.warning(
+            "%d row(s) of rosters or depth charts are of weeks that the schedule does not have, and are left out", int(undated.sum())
+        )
+    return rows[~undated].reset_index(drop=True)
 
 
 def nfl_tables(
@@ -432,11 +436,11 @@ def nfl_tables(
     tables["schedules"] = _played_or_coming(tables["schedules"], tables["player_stats"])
     for kind in ("rosters", "depth_charts"):
         tables[kind] = _dated(tables[kind], tables["schedules"])
-    if said := spread_contradictions(tables["schedules"]):
+    if contradictions := spread_contradictions(tables["schedules"]):
         log.warning(
             "schedules: spread_line contradicts %s; here it is positive where the home side is favoured: turn its sign in the file if it "
             "is the bookmaker's",
-            said,
+            contradictions,
         )
     if seasons is not None:
         for kind in ("schedules", "player_stats", "snap_counts", "injuries", "rosters", "depth_charts"):
@@ -515,17 +519,17 @@ def team_games(
 ) -> pd.DataFrame:  # two rows a game in kickoff order: team, opponent, points, spread, rest, ...
     "The schedule from each team's point of view."
     sides = []
-    for mine, theirs, sign in (("home", "away", 1.0), ("away", "home", -1.0)):
+    for own_side, other_side, sign in (("home", "away", 1.0), ("away", "home", -1.0)):
         side = schedules[list(SHARED)].assign(
-            team=schedules[f"{mine}_team"],
-            opponent=schedules[f"{theirs}_team"],
-            is_home=float(mine == "home"),
-            points=schedules[f"{mine}_score"],
-            points_allowed=schedules[f"{theirs}_score"],
+            team=schedules[f"{own_side}_team"],
+            opponent=schedules[f"{other_side}_team"],
+            is_home=float(own_side == "home"),
+            points=schedules[f"{own_side}_score"],
+            points_allowed=schedules[f"{other_side}_score"],
             spread=sign * schedules["spread_line"],
-            rest=schedules[f"{mine}_rest"].astype(float),
-            opponent_rest=schedules[f"{theirs}_rest"].astype(float),
-            qb_id=schedules[f"{mine}_qb_id"],
+            rest=schedules[f"{own_side}_rest"].astype(float),
+            opponent_rest=schedules[f"{other_side}_rest"].astype(float),
+            qb_id=schedules[f"{own_side}_qb_id"],
         )
         sides.append(side)
     games = pd.concat(sides, ignore_index=True)

@@ -169,7 +169,7 @@ def tables_until(
         column: over if when == "after" else begun for column, when in KNOWN["schedules"].items() if when != "before" and column in games
     }
     hide["roof"] = begun | ~games["roof"].isin(ROOFS_THAT_OPEN)
-    out["schedules"] = games.assign(**{column: games[column].where(known) for column, known in hide.items()}).astype(
+    out["schedules"] = games.assign(**{column: games[column].where(mask) for column, mask in hide.items()}).astype(
         {c: float for c in (*LINES, "home_score", "away_score")}
     )
     played = pd.concat(

@@ -44,11 +44,11 @@ def in_season(
 ) -> pd.DataFrame:  # as it is
     "Refuse days that are not of the season: a game of 1850 would be the past of all others."
     year = pd.to_datetime(frame["gameday"].astype(str).str.slice(0, 10), format="%Y-%m-%d", errors="coerce").dt.year
-    if (odd := year.notna() & ~(year - frame["season"]).isin([0, 1])).any():
+    if (misplaced := year.notna() & ~(year - frame["season"]).isin([0, 1])).any():
         raise DataError(
             "games that are not played in their season",
-            where=f"schedules, {int(odd.sum())} row(s)",
-            found=f"{named_rows(frame[odd])} on {frame['gameday'][odd].iloc[0]}",
+            where=f"schedules, {int(misplaced.sum())} row(s)",
+            found=f"{named_rows(frame[misplaced])} on {frame['gameday'][misplaced].iloc[0]}",
             expected="a gameday in the year of the season or in the next",
             fix="mend the date, or the season",
         )
@@ -106,11 +106,11 @@ def behind_the_season(
         return frame
     end = frame["season"].map(last)
     again = (frame[column].isin(POST_SEASON) & (frame["week"] <= end)).to_numpy(dtype=bool)
-    if (odd := again & (frame["week"] > ROUNDS).to_numpy()).any():
+    if (ambiguous := again & (frame["week"] > ROUNDS).to_numpy()).any():
         raise DataError(
             "weeks that belong to the regular season and to the play-offs",
-            where=f"table {kind}, {int(odd.sum())} row(s)",
-            found=named_rows(frame[odd]),
+            where=f"table {kind}, {int(ambiguous.sum())} row(s)",
+            found=named_rows(frame[ambiguous]),
             expected="play-offs behind the last week of the season, or weeks that begin at 1 again",
         )
     if again.any():
@@ -140,10 +140,10 @@ def by_age(
     keys = KEYS["schedules"]
     shared = pd.concat([frame[keys].drop_duplicates() for frame in frames]).value_counts()
     shared = set(shared.index[shared > 1])
-    known = [
+    n_results = [
         sum(key in shared for key in frame.loc[frame["home_score"].notna(), keys].itertuples(index=False, name=None)) for frame in frames
     ]
-    return [frames[k] for k in sorted(range(len(frames)), key=lambda k: (known[k], k))]
+    return [frames[k] for k in sorted(range(len(frames)), key=lambda k: (n_results[k], k))]
 
 
 def _differing(kind: str, rows: pd.DataFrame) -> pd.Series:

@@ -222,25 +222,25 @@ def read_words(
 ) -> pd.Series:  # (N,) words of the vocabulary; missing stays missing
     "A column of words; raises DataError with the nearest known word."
     text = values.astype("object").where(values.notna(), None)
-    known: dict[object, str | None] = {}
+    readings: dict[object, str | None] = {}
     for word in text.dropna().unique():
-        known[word] = words.get(folded(str(word)))
+        readings[word] = words.get(folded(str(word)))
         parts = [folded(part) for part in re.split(r"[/,-]", str(word))]
-        if known[word] is None and pairs and len(parts) > 1 and parts[0] in words:
-            known[word] = words[parts[0]]
-    gaps = text.isna() | text.isin([word for word in known if str(word).strip() in {"", "-", "--", "\u2014", *GAPS}])
-    odd = (~gaps & text.map(known).isna()).to_numpy()
-    if odd.any():
-        word, options = str(text[odd].iloc[0]), list(dict.fromkeys(words.values()))
+        if readings[word] is None and pairs and len(parts) > 1 and parts[0] in words:
+            readings[word] = words[parts[0]]
+    gaps = text.isna() | text.isin([word for word in readings if str(word).strip() in {"", "-", "--", "\u2014", *GAPS}])
+    unknown = (~gaps & text.map(readings).isna()).to_numpy()
+    if unknown.any():
+        word, options = str(text[unknown].iloc[0]), list(dict.fromkeys(words.values()))
         near = did_you_mean(word, options) or did_you_mean(word, words)
         raise DataError(
             "a word that is not one of the column's",
-            where=f"column '{name}', {first_rows(odd)}",
+            where=f"column '{name}', {first_rows(unknown)}",
             found=f"{word[:40]!r}{near}",
             expected=", ".join(options[:12]),
             fix="write one of these words, or leave the cell empty",
         )
-    return text.where(~gaps, None).map(lambda word: None if word is None else known[word]).astype("object")
+    return text.where(~gaps, None).map(lambda word: None if word is None else readings[word]).astype("object")
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #b228816e
 EARLIEST = 8  # hour in US Eastern; games in Europe begin at 9:30
@@ -296,11 +296,11 @@ def read_clock(
             fix="write times so, or leave the cell empty",
         )
     if half.any() and (~half & ~gaps).any():
-        odd = (~half & ~gaps).to_numpy()
+        unmarked = (~half & ~gaps).to_numpy()
         raise DataError(
             "kickoff times with and without AM or PM in one column",
-            where=f"column '{name}', {first_rows(odd)}",
-            found=f"{text[odd].iloc[0]!r} beside {text[half].iloc[0]!r}",
+            where=f"column '{name}', {first_rows(unmarked)}",
+            found=f"{text[unmarked].iloc[0]!r} beside {text[half].iloc[0]!r}",
             fix="write all of them in one form",
         )
     out = text.map(clocks).where(~gaps, None).astype("object")
@@ -454,12 +454,12 @@ def read_shares(
     name: str,  # the column, for messages
 ) -> pd.Series:  # (N,) in 0-1
     "Read shares that are written as percentages or as fractions into one scale, 0 to 1."
-    odd = ((values < 0) | (values > 100 * ONE)).to_numpy()
-    if odd.any():
+    invalid = ((values < 0) | (values > 100 * ONE)).to_numpy()
+    if invalid.any():
         raise DataError(
             "a share that cannot be one",
-            where=f"column '{name}', {first_rows(odd)}",
-            found=f"{values[odd].iloc[0]:g}",
+            where=f"column '{name}', {first_rows(invalid)}",
+            found=f"{values[invalid].iloc[0]:g}",
             expected="0 to 1, or 0 to 100",
         )
     if not (values > ONE).any():
@@ -491,15 +491,15 @@ def _number(values: pd.Series, name: str, column: Column) -> pd.Series:
     "Numbers within the column's range."
     read = to_numbers(values, name, column.numbers)
     x = read.to_numpy(float)
-    odd = ~np.isnan(x) & ~((x >= column.low) & (x <= column.high) & np.isfinite(x))
+    invalid = ~np.isnan(x) & ~((x >= column.low) & (x <= column.high) & np.isfinite(x))
     if column.whole:
-        odd |= ~np.isnan(x) & (x != np.floor(x))
-    if odd.any():
+        invalid |= ~np.isnan(x) & (x != np.floor(x))
+    if invalid.any():
         span = f"{column.low:g} to {column.high:g}" if np.isfinite([column.low, column.high]).all() else "a finite number"
         raise DataError(
             "a number that cannot be right",
-            where=f"column '{name}', {first_rows(odd)}",
-            found=f"{read[odd].iloc[0]:g}",
+            where=f"column '{name}', {first_rows(invalid)}",
+            found=f"{read[invalid].iloc[0]:g}",
             expected=("whole numbers, " if column.whole else "") + span,
         )
     return read
@@ -547,12 +547,12 @@ def _schedule_problems(part: pd.DataFrame) -> list[DataError]:
 DISTINCT = 2_000  # different values by which a column of text is judged
 
 
-def _mostly_numbers(part: pd.DataFrame, known: Iterable[str]) -> dict[str, Column]:
+def _mostly_numbers(part: pd.DataFrame, schema_names: Iterable[str]) -> dict[str, Column]:
     "Columns of text, unknown to the schema, in which most values are numbers."
     out = {}
     for name in part.columns:
         if (
-            name in known
+            name in schema_names
             or name in TEAM_COLUMNS
             or str(name).endswith("_id")
             or pd.api.types.is_numeric_dtype(part[name])
@@ -645,33 +645,33 @@ def check_parts(
 ) -> dict[str, list[pd.DataFrame]]:  # the same by the schema
     "All files by the schema; raises one DataError with all that is wrong in them."
     out: dict[str, list[pd.DataFrame]] = {}
-    wrong: list[tuple[str, DataError]] = []
+    errors: list[tuple[str, DataError]] = []
     for kind, frames in parts.items():
         for number, frame in enumerate(frames):
             read, problems = check_part(kind, frame)
             read.attrs = dict(frame.attrs)
             out.setdefault(kind, []).append(read)
-            wrong += [(file_of(frame) or f"table {kind}" + f", part {number + 1}" * (len(frames) > 1), problem) for problem in problems]
-    if wrong:
-        raise _together(wrong)
+            errors += [(file_of(frame) or f"table {kind}" + f", part {number + 1}" * (len(frames) > 1), problem) for problem in problems]
+    if errors:
+        raise _together(errors)
     return out
 
 
-def _together(wrong: Sequence[tuple[str, DataError]]) -> DataError:
+def _together(errors: Sequence[tuple[str, DataError]]) -> DataError:
     "One error of several."
-    pick = lambda part: [f"{getattr(problem, part)}" for _, problem in wrong[:SHOWN] if getattr(problem, part)]
-    where = [f"{file}, {problem.where}" if problem.where else file for file, problem in wrong[:SHOWN]]
+    pick = lambda part: [f"{getattr(problem, part)}" for _, problem in errors[:SHOWN] if getattr(problem, part)]
+    where = [f"{file}, {problem.where}" if problem.where else file for file, problem in errors[:SHOWN]]
     once: Callable[[str], str] = lambda part: "; ".join(dict.fromkeys(pick(part)))
-    if len(wrong) == 1:
-        return DataError(wrong[0][1].what, where=where[0], found=once("found"), expected=once("expected"), fix=once("fix"))
+    if len(errors) == 1:
+        return DataError(errors[0][1].what, where=where[0], found=once("found"), expected=once("expected"), fix=once("fix"))
     lines = [
         f"{at}: {problem.found or problem.what}" + f" ({problem.what})" * bool(problem.found)
-        for at, (_, problem) in zip(where, wrong, strict=False)
+        for at, (_, problem) in zip(where, errors, strict=False)
     ]
-    more = [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
+    more = [f"and {len(errors) - SHOWN} more"] * (len(errors) > SHOWN)
     return DataError(
-        f"{len(wrong)} columns of the NFL tables hold what they cannot hold",
-        where=", ".join(dict.fromkeys(file for file, _ in wrong)),
+        f"{len(errors)} columns of the NFL tables hold what they cannot hold",
+        where=", ".join(dict.fromkeys(file for file, _ in errors)),
         found="\n    ".join(["", *lines, *more]),
         fix=once("fix"),
     )
@@ -689,7 +689,7 @@ def spread_contradictions(
         "the moneylines": schedules["away_moneyline"] - schedules["home_moneyline"],
         "the results": schedules["home_score"] - schedules["away_score"],
     }
-    said = []
+    messages = []
     for who, other in witnesses.items():
         agree = np.sign(spread * other).replace(0, np.nan)
         by = agree.groupby(schedules["season"]).agg(["mean", "count"])
@@ -697,5 +697,5 @@ def spread_contradictions(
         against = by["mean"] < 0.5 if who == "the moneylines" else by["mean"] * np.sqrt(by["count"]) < -2
         seasons = by.index[(by["count"] >= SIGN_GAMES) & against]
         if len(seasons):
-            said.append(f"{who} in {len(seasons)} season(s) ({', '.join(map(str, seasons[:3]))}{', …' * (len(seasons) > 3)})")
-    return " and ".join(said)
+            messages.append(f"{who} in {len(seasons)} season(s) ({', '.join(map(str, seasons[:3]))}{', …' * (len(seasons) > 3)})")
+    return " and ".join(messages)

@@ -118,15 +118,15 @@ def team_codes(
     "One code per franchise, the one it has today; raises DataError for what is no franchise."
     text = teams.astype("object").where(teams.notna(), None)
     words = {word: str(word).strip() for word in text.dropna().unique() if str(word).strip() not in {"", *GAPS}}
-    codes = {word: TEAM_WORDS.get(folded(said)) for word, said in words.items()}
-    odd = [word for word, code in codes.items() if code is None]
-    if odd and 2 * len(odd) <= len(codes):
-        word = words[odd[0]]
+    codes = {word: TEAM_WORDS.get(folded(spelling)) for word, spelling in words.items()}
+    unknown = [word for word, code in codes.items() if code is None]
+    if unknown and 2 * len(unknown) <= len(codes):
+        word = words[unknown[0]]
         near = [c for c, t in FRANCHISES.items() if folded(word) in {folded(city) for city in t.split(" | ")[1].split(",")}]
         hint = f"; {' or '.join(near)}?" if len(near) > 1 else did_you_mean(word, _shown(word))
         raise DataError(
             "a team that is no franchise",
-            where=f"column '{name}', {first_rows(text.isin(odd).to_numpy())}",
+            where=f"column '{name}', {first_rows(text.isin(unknown).to_numpy())}",
             found=f"{word[:40]!r}{hint}",
             expected="a code such as KC, a full name, or a nickname",
             fix="write one of these, or leave the cell empty",

@@ -151,8 +151,8 @@ def _closed_slot(still: np.ndarray, time: pd.Series) -> np.ndarray:
     "Still rows at a weekday and time of day at which the symbol has been still before."
     slot = (time.dt.dayofweek * 1440 + time.dt.hour * 60 + time.dt.minute).to_numpy()
     grouped = pd.Series(still.astype(float)).groupby(slot)
-    seen = grouped.cumcount().to_numpy()
-    return still & (seen >= SLOT_SEEN) & (grouped.cumsum().to_numpy() - still >= SLOT_STILL * seen)
+    n_earlier = grouped.cumcount().to_numpy()
+    return still & (n_earlier >= SLOT_SEEN) & (grouped.cumsum().to_numpy() - still >= SLOT_STILL * n_earlier)
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #6a1cbffe
 def mark_flat(
@@ -172,10 +172,10 @@ def mark_flat(
                 fix="leave the symbol out",
             )
         volume = values["volume"]
-        told = np.maximum.accumulate(volume > 0)  # this symbol has volume, as far as is known by now
+        has_volume = np.maximum.accumulate(volume > 0)  # this symbol has volume, as far as is known by now
         silent, copied = ~(volume > 0), volume == np.concatenate([[np.nan], volume[:-1]])
-        certain = told & ((flat | same) & silent | same & copied)
-        unsure = (flat | same) & ~told | flat & copied & ~silent
+        certain = has_volume & ((flat | same) & silent | same & copied)
+        unsure = (flat | same) & ~has_volume | flat & copied & ~silent
         out[rows] = certain | _longer_than_own(unsure) | _closed_slot(unsure, bars["time"].iloc[rows])
     return pd.Series(out, index=bars.index)
 
@@ -201,8 +201,8 @@ def split_like(
         logs[::-1].rolling(5, min_periods=1).median()[::-1].to_numpy(),
         logs.rolling(5, min_periods=1).median().shift().to_numpy(),
     )
-    found = far[np.abs(after[far] - before[far] - jump[far]) < 0.15]
-    return pd.Series(np.exp(jump[found]), index=bars.index[found])
+    positions = far[np.abs(after[far] - before[far] - jump[far]) < 0.15]
+    return pd.Series(np.exp(jump[positions]), index=bars.index[positions])
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #6741935f
 def check_scales(

@@ -83,11 +83,11 @@ def manifest(
     out = [f if isinstance(f, Feature) else Feature(str(f), kind) for f, kind in pairs]
     names = [f.name for f in out]
     doubled = sorted({n for n in names if names.count(n) > 1})
-    odd = [f"{f.name}: {f.kind}{did_you_mean(str(f.kind), KINDS)}" for f in out if f.kind not in KINDS]
-    if doubled or odd:
+    invalid = [f"{f.name}: {f.kind}{did_you_mean(str(f.kind), KINDS)}" for f in out if f.kind not in KINDS]
+    if doubled or invalid:
         raise ConfigError(
             "a manifest that cannot be used",
-            found="; ".join([f"listed twice: {d}" for d in doubled] + odd),
+            found="; ".join([f"listed twice: {d}" for d in doubled] + invalid),
             expected=f"kinds {', '.join(KINDS)}",
         )
     return out
@@ -137,23 +137,23 @@ def _check_zone(timezone: str) -> None:
 def _parse_time(values: pd.Series, name: str) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values):
         return times_of_numbers(values, name)
-    known = values.notna().to_numpy()
-    if pd.api.types.is_string_dtype(values) or all(isinstance(v, str) for v in values[known]):
+    present = values.notna().to_numpy()
+    if pd.api.types.is_string_dtype(values) or all(isinstance(v, str) for v in values[present]):
         return times_of_text(values, name)
-    odd = np.array([not isinstance(v, (str, dt.date, np.datetime64)) for v in values], dtype=bool) & known
-    if odd.any():
+    invalid = np.array([not isinstance(v, (str, dt.date, np.datetime64)) for v in values], dtype=bool) & present
+    if invalid.any():
         raise DataError(
             "not a time",
-            where=f"column '{name}', {first_rows(odd)}",
-            found=repr(values[odd].iloc[0])[:60],
+            where=f"column '{name}', {first_rows(invalid)}",
+            found=repr(values[invalid].iloc[0])[:60],
             expected="dates or date-times, and nothing else",
         )
     aware = np.array([isinstance(v, dt.datetime) and v.tzinfo is not None for v in values], dtype=bool)
-    if (aware & known).any() and (~aware & known).any():
+    if (aware & present).any() and (~aware & present).any():
         raise DataError(
             "times with and without a zone in one column",
-            where=f"column '{name}': naive {first_rows(~aware & known)}",
-            found=f"{values[~aware & known].iloc[0]!r} and {values[aware & known].iloc[0]!r}",
+            where=f"column '{name}': naive {first_rows(~aware & present)}",
+            found=f"{values[~aware & present].iloc[0]!r} and {values[aware & present].iloc[0]!r}",
             fix="give all of them a zone, or none and `timezone:`",
         )
     try:
@@ -208,10 +208,10 @@ class Panel(Shown):
 
     def card(self) -> Card:
         "Rows, symbols, span, outcome and features."
-        known = self.labelled
+        labelled = self.labelled
         outcome = (
-            {"mean outcome": f"{self.y[known].mean():.4g}"}
-            if self.task == "regression" and known.any()
+            {"mean outcome": f"{self.y[labelled].mean():.4g}"}
+            if self.task == "regression" and labelled.any()
             else {}
             if self.task == "regression"
             else {"classes": str(len(self.classes))}
@@ -219,7 +219,7 @@ class Panel(Shown):
         facts = {
             "task": self.task,
             "rows": f"{len(self):,}",
-            "with an outcome": f"{int(known.sum()):,}",
+            "with an outcome": f"{int(labelled.sum()):,}",
             "symbols": f"{self.frame['symbol'].nunique():,}",
             **outcome,
             **({"from": str(self.times[0])[:10], "to": str(self.times[-1])[:10]} if len(self) else {}),
@@ -278,8 +278,8 @@ class Panel(Shown):
             return None
         if self.class_labels is not None:
             return np.array(self.class_labels)
-        found = np.sort(pd.unique(self.y[self.labelled]))  # a few values among many rows: ten times as fast as NumPy's own
-        return found.astype(np.int64) if found.dtype.kind == "f" else found  # upcoming rows make the column a float one
+        labels = np.sort(pd.unique(self.y[self.labelled]))  # a few values among many rows: ten times as fast as NumPy's own
+        return labels.astype(np.int64) if labels.dtype.kind == "f" else labels  # upcoming rows make the column a float one
 
     def hold(
         self,
@@ -422,9 +422,9 @@ def make_panel(
     _check_parts(frame, features, task, references, cleaning)
     _check_words(name, horizon, label_kind)
     sys.audit("lineupiq.panel", name)  # checks listen for models that make themselves the data that they are asked about
-    entries, given = _entries(frame, features), len(frame)
+    entries, n_rows = _entries(frame, features), len(frame)
     frame = _canonical(frame, cleaning, to_fit)
-    frame = _ordered(frame, cleaning, own=not cleaning.copy or len(frame) < given)
+    frame = _ordered(frame, cleaning, own=not cleaning.copy or len(frame) < n_rows)
     labelled = frame["label_end"].notna().to_numpy()
     _put(frame, "label", _number_labels(frame["label"], labelled, task, to_fit))
     _check_features(frame, entries, to_fit)
@@ -450,8 +450,8 @@ def with_notes(
     rules: Mapping[str, str] | None = None,
 ) -> Panel:
     "A panel with what only its builder knows."
-    if gone := [f"{rule}: {column}" for rule, column in (rules or {}).items() if column not in panel.frame]:
-        raise ConfigError("a rule without its column", found=", ".join(gone))
+    if missing := [f"{rule}: {column}" for rule, column in (rules or {}).items() if column not in panel.frame]:
+        raise ConfigError("a rule without its column", found=", ".join(missing))
     return replace(panel, meta=dict(meta), rules=dict(rules or {}))
 
 # %% ../../nbs/01_data/01_panel.ipynb #c2245098
@@ -545,25 +545,25 @@ def _check_as_of(times: pd.Series, as_of: Any) -> None:
         )
 
 # %% ../../nbs/01_data/01_panel.ipynb #487ece34
-def _missing_labels(frame: pd.DataFrame, how: str) -> pd.DataFrame:
+def _missing_labels(frame: pd.DataFrame, policy: str) -> pd.DataFrame:
     "A missing label is an error, or dropped and counted, or an upcoming row."
-    if how not in ("error", "drop", "upcoming"):
-        raise ConfigError(f"missing_target: '{how}'", expected="error, drop or upcoming")
-    gone = frame["label"].isna() | frame["label_end"].isna()
-    if gone.any() and how == "error":
+    if policy not in ("error", "drop", "upcoming"):
+        raise ConfigError(f"missing_target: '{policy}'", expected="error, drop or upcoming")
+    missing = frame["label"].isna() | frame["label_end"].isna()
+    if missing.any() and policy == "error":
         raise DataError(
             "missing labels",
-            where=f"column 'label', {first_rows(gone)}",
+            where=f"column 'label', {first_rows(missing)}",
             found="NaN",
             fix="set upcoming: true if these rows are to be predicted, or drop_missing_target: true to drop and count them",
         )
-    if gone.any() and how == "drop":
-        log.warning("drop_missing_target: dropped %d of %d rows without a label", gone.sum(), len(frame))
-        frame = frame.take(np.flatnonzero(~gone))
+    if missing.any() and policy == "drop":
+        log.warning("drop_missing_target: dropped %d of %d rows without a label", missing.sum(), len(frame))
+        frame = frame.take(np.flatnonzero(~missing))
         frame.index = pd.RangeIndex(len(frame))
-    elif gone.any():
-        if frame["label_end"][gone].notna().any():
-            frame["label_end"] = frame["label_end"].mask(gone)
+    elif missing.any():
+        if frame["label_end"][missing].notna().any():
+            frame["label_end"] = frame["label_end"].mask(missing)
     return frame
 
 # %% ../../nbs/01_data/01_panel.ipynb #35b6023f
@@ -575,12 +575,12 @@ def _ordered(frame: pd.DataFrame, cleaning: Cleaning, own: bool = False) -> pd.D
     if short.any():
         raise DataError("a label ends before its row", where=f"column 'label_end', {first_rows(short)}", expected="label_end ≥ time")
     if "known_at" in frame:
-        known = clean_time(frame["known_at"], "known_at", cleaning.timezone, missing_ok=True)
-        if (known.dt.tz is None) != (frame["time"].dt.tz is None):
+        known_at = clean_time(frame["known_at"], "known_at", cleaning.timezone, missing_ok=True)
+        if (known_at.dt.tz is None) != (frame["time"].dt.tz is None):
             raise DataError(
-                "`time` and `known_at` differ in having a zone", found=f"{frame['time'].dtype} and {known.dtype}", fix="give both a zone"
+                "`time` and `known_at` differ in having a zone", found=f"{frame['time'].dtype} and {known_at.dtype}", fix="give both a zone"
             )
-        early = naive_utc(known) > naive_utc(frame["time"])
+        early = naive_utc(known_at) > naive_utc(frame["time"])
         if early.any():
             raise LeakError(
                 "features known only after the row's time", where=f"column 'known_at', {first_rows(early)}", expected="known_at ≤ time"
@@ -669,11 +669,11 @@ def _column_facts(frame: pd.DataFrame, numeric: list[str]) -> np.ndarray:
 # %% ../../nbs/01_data/01_panel.ipynb #96bbc755
 def _number_labels(label: pd.Series, labelled: np.ndarray, task: str, to_fit: bool) -> pd.Series:
     "Labels as numbers, checked; NaN where a row has none."
-    known = label[labelled]
-    if pd.api.types.infer_dtype(known, skipna=True) in ("boolean", "integer", "floating", "mixed-integer-float", "decimal"):
-        known = known.astype(np.float64, copy=False)
-    elif len(known) and task != "regression" and not pd.api.types.is_numeric_dtype(known):
-        words = sorted(map(str, pd.unique(known)))
+    values = label[labelled]
+    if pd.api.types.infer_dtype(values, skipna=True) in ("boolean", "integer", "floating", "mixed-integer-float", "decimal"):
+        values = values.astype(np.float64, copy=False)
+    elif len(values) and task != "regression" and not pd.api.types.is_numeric_dtype(values):
+        words = sorted(map(str, pd.unique(values)))
         raise DataError(
             "class labels are not numbers",
             where="column 'label'",
@@ -681,11 +681,11 @@ def _number_labels(label: pd.Series, labelled: np.ndarray, task: str, to_fit: bo
             expected="whole numbers such as 0 and 1",
             fix="add a column that numbers the classes",
         )
-    if len(known):
-        check_labels(known, task, where="column 'label'", constant_ok=not to_fit)
+    if len(values):
+        check_labels(values, task, where="column 'label'", constant_ok=not to_fit)
     if pd.api.types.is_numeric_dtype(label) and not pd.api.types.is_bool_dtype(label) and isinstance(label.dtype, np.dtype):
         return label
-    return known.reindex(label.index).astype(np.float64)
+    return values.reindex(label.index).astype(np.float64)
 
 # %% ../../nbs/01_data/01_panel.ipynb #3dc8330b
 def _check_references(frame: pd.DataFrame, references: Mapping[str, str], task: str) -> None:
@@ -713,14 +713,14 @@ def _renamed(values: pd.Series, label: pd.Series, classes: int) -> bool:
     return 1 < len(pairs) == pairs["x"].nunique() == pairs["y"].nunique() == classes
 
 
-def _correlation(x: np.ndarray, y: np.ndarray, known: np.ndarray, block: int = 65_536) -> float:
+def _correlation(x: np.ndarray, y: np.ndarray, valid: np.ndarray, block: int = 65_536) -> float:
     "Pearson's correlation of the known rows, summed in blocks; NaN for fewer than ten, or where one of the two does not vary."
-    n, parts = int(np.count_nonzero(known)), range(0, len(x), block)
+    n, parts = int(np.count_nonzero(valid)), range(0, len(x), block)
     if n < 10:
         return np.nan
-    start = int(np.argmax(known))
+    start = int(np.argmax(valid))
     x0, y0 = x[start], y[start]  # distances from a value of its own: a constant has none, whatever its size
-    each = lambda: ((x[a : a + block][k] - x0, y[a : a + block][k] - y0) for a in parts if (k := known[a : a + block]).any())
+    each = lambda: ((x[a : a + block][k] - x0, y[a : a + block][k] - y0) for a in parts if (k := valid[a : a + block]).any())
     with np.errstate(all="ignore"):  # squares of values near float64's end
         mx, my = (float(s) / n for s in np.sum([(u.sum(), v.sum()) for u, v in each()], axis=0))
         xx, yy, xy = np.sum([(np.square(u - mx).sum(), np.square(v - my).sum(), ((u - mx) * (v - my)).sum()) for u, v in each()], axis=0)

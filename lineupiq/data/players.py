@@ -290,11 +290,11 @@ REPORT = {"Questionable": 2.0, "Doubtful": 3.0, "Out": 4.0}
 
 def _person(rows: pd.DataFrame, players: pd.DataFrame) -> pd.DataFrame:
     "Age, years in the league, place in the draft."
-    known = players.drop_duplicates("player_id").set_index("player_id")
-    born, drafted = rows["player_id"].map(known["birth_date"]), rows["player_id"].map(known["draft_year"])
+    people = players.drop_duplicates("player_id").set_index("player_id")
+    born, drafted = rows["player_id"].map(people["birth_date"]), rows["player_id"].map(people["draft_year"])
     days = (rows["kickoff"].dt.tz_localize(None) - pd.to_datetime(born)).dt.days
     entered = drafted.fillna(rows.groupby("player_id")["season"].transform("min"))
-    place = rows["player_id"].map(known["draft_overall"].fillna(UNDRAFTED))
+    place = rows["player_id"].map(people["draft_overall"].fillna(UNDRAFTED))
     return pd.DataFrame(
         {"age": days / 365.25, "experience": (rows["season"] - entered).astype(float), "draft_overall": place.astype(float)}
     )
@@ -303,10 +303,10 @@ def _person(rows: pd.DataFrame, players: pd.DataFrame) -> pd.DataFrame:
 def _injury(rows: pd.DataFrame, injuries: pd.DataFrame) -> pd.DataFrame:
     "The designation on the last report changed before the row was decided."
     reports = injuries[["player_id", "season", "week", "report_status", "date_modified"]]
-    seen = rows[["player_id", "season", "week", "decided"]].merge(reports, on=["player_id", "season", "week"], how="left")
-    timely = (seen["date_modified"] <= seen["decided"]).to_numpy()
-    level = seen["report_status"].map(REPORT).fillna(1.0).where(timely, 0.0)
-    return pd.DataFrame({"injury_report": level.where(seen["season"].isin(reports["season"].unique()))})
+    merged = rows[["player_id", "season", "week", "decided"]].merge(reports, on=["player_id", "season", "week"], how="left")
+    timely = (merged["date_modified"] <= merged["decided"]).to_numpy()
+    level = merged["report_status"].map(REPORT).fillna(1.0).where(timely, 0.0)
+    return pd.DataFrame({"injury_report": level.where(merged["season"].isin(reports["season"].unique()))})
 
 # %% ../../nbs/01_data/12_players.ipynb #20988bf6
 DESCRIPTIONS = {
@@ -376,8 +376,8 @@ def _team_as_of(rows: pd.DataFrame, rosters: pd.DataFrame) -> pd.Series:
         .assign(there=rosters["status"] != "CUT")
         .sort_values(["known_at", "there"], kind="stable")
     )
-    found = pd.merge_asof(keys, listed, left_on="decided", right_on="known_at", by=["player_id", "season"]).sort_values("row")
-    return pd.Series(found["team"].where(found["there"].ne(False), "none").to_numpy(), index=rows.index)
+    matches = pd.merge_asof(keys, listed, left_on="decided", right_on="known_at", by=["player_id", "season"]).sort_values("row")
+    return pd.Series(matches["team"].where(matches["there"].ne(False), "none").to_numpy(), index=rows.index)
 
 
 def _elsewhere(rows: pd.DataFrame, rosters: pd.DataFrame, as_of: AsOf) -> pd.Series:
@@ -459,21 +459,21 @@ def _features(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     "Rows of everybody who ever played the position, and their features."
     (rows, games), tables = history.weeks, history.tables
-    mine = rows["player_id"].isin(rows.loc[rows["position"] == position, "player_id"])
-    own = rows[mine].reset_index(drop=True)
+    mask = rows["player_id"].isin(rows.loc[rows["position"] == position, "player_id"])
+    own = rows[mask].reset_index(drop=True)
     form = [s for s in dict.fromkeys([*FORM_STATS[position], target]) if s in rows]
-    given = [s for s in dict.fromkeys([*ALLOWED_STATS[position], target]) if s in rows]
+    allowed = [s for s in dict.fromkeys([*ALLOWED_STATS[position], target]) if s in rows]
     blocks = [
         _form(own, form, target, spans, halflife),
-        _allowed(rows, games, position, given)[mine.to_numpy()].reset_index(drop=True),
-        history.team_form[mine.to_numpy()].reset_index(drop=True),
+        _allowed(rows, games, position, allowed)[mask.to_numpy()].reset_index(drop=True),
+        history.team_form[mask.to_numpy()].reset_index(drop=True),
         own[list(SETTING)].astype(float),
         _person(own, tables["players"]),
     ]
     if len(tables["injuries"]):
         blocks.append(_injury(own, tables["injuries"]))
     if lineups:
-        blocks.append(history.lineups[mine.to_numpy()].reset_index(drop=True))
+        blocks.append(history.lineups[mask.to_numpy()].reset_index(drop=True))
     return own, pd.concat(blocks, axis=1)
 
 # %% ../../nbs/01_data/12_players.ipynb #7940ef4e
@@ -506,19 +506,19 @@ def first_games(
 ) -> pd.DataFrame:  # index of `own`; debut: the mean that stands for a newcomer; debut_of: what it is of; else missing
     "Features for a first game that is still to come: the mean of earlier first games."
     out = pd.DataFrame({"debut": np.nan, "debut_of": None}, index=own.index).astype({"debut_of": "object"})
-    asked = own[new & own["upcoming"]]
+    debutants = own[new & own["upcoming"]]
     past = own[new & ~own["upcoming"] & own[target].notna() & (own["season"] > own["season"].min())]
-    if not len(past) or not len(asked):
+    if not len(past) or not len(debutants):
         return out
     past = past.assign(place=depth_rank(past, charts).clip(upper=DEEPEST))
-    known = past.groupby("place")[target].agg(["mean", "size"])
-    place = depth_rank(asked, charts).clip(upper=DEEPEST)
-    told = place.isin(known.index[known["size"] >= DEBUTS])
-    out.loc[asked.index, "debut"] = place.map(known["mean"]).where(told, past[target].mean())
-    size = place.map(known["size"]).where(told, len(past)).astype(int)
-    out.loc[asked.index, "debut_of"] = [
+    by_place = past.groupby("place")[target].agg(["mean", "size"])
+    place = depth_rank(debutants, charts).clip(upper=DEEPEST)
+    reliable = place.isin(by_place.index[by_place["size"] >= DEBUTS])
+    out.loc[debutants.index, "debut"] = place.map(by_place["mean"]).where(reliable, past[target].mean())
+    size = place.map(by_place["size"]).where(reliable, len(past)).astype(int)
+    out.loc[debutants.index, "debut_of"] = [
         f"no game yet: mean of {n} first games" + (f" from place {p:.0f}{' or below' if p == DEEPEST else ''} of the chart" if t else "")
-        for n, p, t in zip(size, place, told, strict=True)
+        for n, p, t in zip(size, place, reliable, strict=True)
     ]
     return out
 
@@ -619,11 +619,11 @@ def without_lineups(
     panel: Panel,  # of `panel_of`, with who plays among its features
 ) -> Panel:  # equal to the one that `panel_of` makes without
     "The same rows without who starts, who is out and who is listed where."
-    gone = [name for name in LINEUPS if name in panel.columns]
+    lineup_names = [name for name in LINEUPS if name in panel.columns]
     left_out = [name for name in panel.meta["left_out"] if name not in LINEUPS]
     return replace(
         panel,
-        frame=panel.frame.drop(columns=gone),
+        frame=panel.frame.drop(columns=lineup_names),
         features=[f for f in panel.features if f.name not in LINEUPS],
         meta=panel.meta | {"left_out": left_out, "announced": [name for name in panel.meta["announced"] if name not in LINEUPS]},
     )

@@ -116,8 +116,8 @@ class _EloTable:
 
     def _entry(self, season: int) -> float:
         start = self.rules.start
-        known = not isinstance(start, Mapping) and season == self.first_season
-        return float(start) if known else float(self.rules.new_team)
+        initial = not isinstance(start, Mapping) and season == self.first_season
+        return float(start) if initial else float(self.rules.new_team)
 
     def before(self, team: str, season: int) -> float:
         "The rating of a team on the eve of a game, reverted if a season has turned."
@@ -143,14 +143,16 @@ def elo_ratings(
     home, away, home_score, away_score, neutral, season = _game_arrays(home, away, home_score, away_score, neutral, season)
     table = _EloTable(rules, season[0] if len(home) else None)
     out = np.full((3, len(home)), np.nan)
-    for i, (h, a, gained, lost, s) in enumerate(zip(home, away, home_score.tolist(), away_score.tolist(), season.tolist(), strict=True)):
+    for i, (h, a, gained, conceded, s) in enumerate(
+        zip(home, away, home_score.tolist(), away_score.tolist(), season.tolist(), strict=True)
+    ):
         elo_home, elo_away = table.before(h, s), table.before(a, s)
         diff = elo_home - elo_away + (0.0 if neutral[i] else rules.home_advantage)
         prob = float(elo_probability(diff))
         out[:, i] = elo_home, elo_away, prob
         if not math.isnan(gained):
-            weight = margin_multiplier(gained - lost, diff) if rules.margin else 1.0
-            shift = rules.k * weight * ((gained > lost) + 0.5 * (gained == lost) - prob)
+            weight = margin_multiplier(gained - conceded, diff) if rules.margin else 1.0
+            shift = rules.k * weight * ((gained > conceded) + 0.5 * (gained == conceded) - prob)
             table.ratings[h] += shift
             table.ratings[a] -= shift
     return EloResult(*out, table.ratings, table.seasons)

@@ -108,12 +108,12 @@ def described(
     "Complete a request by a YAML that names a source; what was asked for beside it wins."
     if not str(ask.data).lower().endswith((".yaml", ".yml")) or not (file := Path(ask.data).expanduser()).is_file():
         return ask
-    said = read_yaml(file)
-    if not isinstance(said, Mapping) or "source" not in said:
+    document = read_yaml(file)
+    if not isinstance(document, Mapping) or "source" not in document:
         return ask
-    odd = [k for k in said if k in ("data", "symbol_from") and ({"data": "source", "symbol_from": "symbol"}[k] in said)]
-    raise_problems([f"{k}: two answers; {'source' if k == 'data' else 'symbol'} says it" for k in odd], str(ask.data))
-    values = {INSIDE.get(k, k): v for k, v in said.items()}
+    duplicates = [k for k in document if k in ("data", "symbol_from") and ({"data": "source", "symbol_from": "symbol"}[k] in document)]
+    raise_problems([f"{k}: two answers; {'source' if k == 'data' else 'symbol'} says it" for k in duplicates], str(ask.data))
+    values = {INSIDE.get(k, k): v for k, v in document.items()}
     if isinstance(column := values.pop(SYMBOL_COLUMN, None), str):
         values["symbol_from"] = f"column:{column}"
     elif column is not None:
@@ -123,11 +123,11 @@ def described(
         )
     if isinstance(rolls := values.get("rolls"), (list, date)):  # YAML reads dates as such
         values["rolls"] = [str(r) for r in rolls] if isinstance(rolls, list) else [str(rolls)]
-    asked = {f.name: v for f in fields(ask) if f.name != "data" and (v := getattr(ask, f.name)) != f.default}
-    made = DataRequest.from_mapping({**_beside(values, file.parent), **asked}, str(ask.data), file.read_text(encoding="utf-8-sig"))
-    if str(made.data).lower().endswith((".yaml", ".yml")):
-        raise_problems([f"source: expected the name of a source, found {made.data!r}"], str(ask.data))
-    return made
+    overrides = {f.name: v for f in fields(ask) if f.name != "data" and (v := getattr(ask, f.name)) != f.default}
+    request = DataRequest.from_mapping({**_beside(values, file.parent), **overrides}, str(ask.data), file.read_text(encoding="utf-8-sig"))
+    if str(request.data).lower().endswith((".yaml", ".yml")):
+        raise_problems([f"source: expected the name of a source, found {request.data!r}"], str(ask.data))
+    return request
 
 
 SYMBOL_COLUMN = "symbol (column)"
@@ -163,8 +163,8 @@ def own_options(
 
     out: dict[str, Any] = {}
     for text in ask.source_option:
-        name, given, value = text.partition("=")
-        if not given or not name.isidentifier() or name in out:
+        name, separator, value = text.partition("=")
+        if not separator or not name.isidentifier() or name in out:
             raise ConfigError("a source's option is NAME=VALUE, once", found=repr(text), expected="e.g. city=Bonn")
         if name in FLAGS:
             raise ConfigError(
@@ -172,10 +172,10 @@ def own_options(
                 fix=f"--{ {v: k for k, v in OUTSIDE.items()}.get(name, name).replace('_', '-') }",
             )
         if ask.data not in SOURCES or name not in SOURCES[ask.data].own:
-            known = SOURCES[ask.data].own if ask.data in SOURCES else ()
+            options = SOURCES[ask.data].own if ask.data in SOURCES else ()
             raise ConfigError(
-                f"{SOURCES[ask.data].called if ask.data in SOURCES else 'a table'} has no option {name}{did_you_mean(name, known)}",
-                expected=", ".join(known) or "none of its own",
+                f"{SOURCES[ask.data].called if ask.data in SOURCES else 'a table'} has no option {name}{did_you_mean(name, options)}",
+                expected=", ".join(options) or "none of its own",
             )
         out[name] = _typed(SOURCES[ask.data].parameters()[name], value, SOURCES[ask.data].called)
     return out
@@ -202,17 +202,17 @@ def source_options(
     from lineupiq.data.sources import SOURCES
 
     ask = ask.named
-    given = {OUTSIDE.get(f.name, f.name): getattr(ask, f.name) for f in fields(ask) if f.name not in ("data", "horizon", "source_option")}
-    given["path"] = source_files(ask)
-    given["symbols"], given["rolls"] = list(ask.symbol) or None, list(ask.rolls) or None
+    options = {OUTSIDE.get(f.name, f.name): getattr(ask, f.name) for f in fields(ask) if f.name not in ("data", "horizon", "source_option")}
+    options["path"] = source_files(ask)
+    options["symbols"], options["rolls"] = list(ask.symbol) or None, list(ask.rolls) or None
     if ask.weights == "quality":  # is learnt on training rows, not by the source
-        given["weights"] = None
+        options["weights"] = None
     if ask.data not in SOURCES or "seed" not in SOURCES[ask.data].options:  # the seed of models, then
-        given["seed"] = None
+        options["seed"] = None
     usual = SOURCES[ask.data].parameters().get("target") if ask.data in SOURCES and ask.target else None
     if usual is not None and ask.target == usual.default:  # said or not, it is the same source
-        given["target"] = None
-    return {k: v for k, v in given.items() if v not in (None, False)} | own_options(ask)
+        options["target"] = None
+    return {k: v for k, v in options.items() if v not in (None, False)} | own_options(ask)
 
 # %% ../../nbs/01_data/15_request.ipynb #78dd57a0
 def source_problem(
@@ -287,8 +287,12 @@ def source_record(
     from lineupiq.data.sources import SOURCES
 
     ask = ask.named
-    told = source_options(replace(ask, source_option=())) | ({"source_option": list(ask.source_option)} if ask.source_option else {})
-    return {"data": ask.data if ask.data in SOURCES else str(Path(ask.data).resolve()), **told, **({"horizon": horizon} if horizon else {})}
+    options = source_options(replace(ask, source_option=())) | ({"source_option": list(ask.source_option)} if ask.source_option else {})
+    return {
+        "data": ask.data if ask.data in SOURCES else str(Path(ask.data).resolve()),
+        **options,
+        **({"horizon": horizon} if horizon else {}),
+    }
 
 
 def recorded_source(
@@ -303,8 +307,8 @@ def recorded_source(
     if data is not None and DataRequest(data).named.data != data:  # a YAML says all of it
         return DataRequest(data, tuple(h for h in (record.get("horizon"),) if h), path=tuple(path))
     inside = {v: k for k, v in OUTSIDE.items()}
-    said = DataRequest.from_mapping({inside.get(k, k): v for k, v in record.items()}, where)
-    return replace(said, data=data or said.data, path=tuple(path) or said.path)
+    request = DataRequest.from_mapping({inside.get(k, k): v for k, v in record.items()}, where)
+    return replace(request, data=data or request.data, path=tuple(path) or request.path)
 
 # %% ../../nbs/01_data/15_request.ipynb #b5c49238
 def source_panel(
@@ -381,21 +385,21 @@ def option_rows(
             where=str(name),
             fix="lineupiq config show table lists what it may say, and lineupiq config check reads it",
         )
-    inside, shared, said = {v: k for k, v in OUTSIDE.items()}, field_comments(DataRequest), {}
+    inside, shared, comments = {v: k for k, v in OUTSIDE.items()}, field_comments(DataRequest), {}
     for function in [entry.raw.read] if entry.raw else []:
-        said |= docments(function)
-    said |= {k: v for k, v in docments(entry.build).items() if v}
-    out, known = [], entry.parameters()
+        comments |= docments(function)
+    comments |= {k: v for k, v in docments(entry.build).items() if v}
+    out, params = [], entry.parameters()
     for o in entry.options:
         flag = "" if o == "upcoming" else f"--{inside.get(o, o).replace('_', '-')}" if o in FLAGS else f"--source-option {o}=VALUE"
-        default = known[o].default if o in known and known[o].default not in (known[o].empty, None) else None
+        default = params[o].default if o in params and params[o].default not in (params[o].empty, None) else None
         out.append(
             {
                 "name": o,
                 "flag": flag,
                 "default": default,
-                "needed": o in known and known[o].default is known[o].empty,
-                "words": said.get(o) or shared.get(inside.get(o, o), ""),
+                "needed": o in params and params[o].default is params[o].empty,
+                "words": comments.get(o) or shared.get(inside.get(o, o), ""),
             }
         )
     return out

@@ -92,10 +92,10 @@ def mark_rolls(
         if dates is None:
             out.iloc[rows] = _by_contract(part, str(symbol))
         else:
-            mine = dates["date"][dates["symbol"].isna() | (dates["symbol"] == symbol)]
+            own_dates = dates["date"][dates["symbol"].isna() | (dates["symbol"] == symbol)]
             # a daily bar's stamp is its day
             begins = part["time"] if nominal_step(part["time"]) >= pd.Timedelta("20h") else start.iloc[rows]
-            out.iloc[rows] = np.searchsorted(_wall(mine, begins.dt.tz), begins.to_numpy("datetime64[ns]"), side="right")
+            out.iloc[rows] = np.searchsorted(_wall(own_dates, begins.dt.tz), begins.to_numpy("datetime64[ns]"), side="right")
     if dates is not None and (out == 0).all():
         log.warning(
             "no roll lies within the bars; rolls %s to %s, bars %s to %s",
@@ -107,10 +107,10 @@ def mark_rolls(
     return out
 
 
-def _tell_strangers(said: list[str], there: list[str]) -> None:
+def _tell_strangers(listed: list[str], there: list[str]) -> None:
     "Symbols without a roll, whose labels run on; one that is there in other letters is refused."
-    for symbol in (s for s in there if s not in said):
-        if same := [s for s in said if s.casefold() == symbol.casefold()]:
+    for symbol in (s for s in there if s not in listed):
+        if same := [s for s in listed if s.casefold() == symbol.casefold()]:
             raise DataError(
                 "a file of rolls calls a symbol otherwise than the bars",
                 where="rolls, column 'symbol'",
@@ -118,7 +118,7 @@ def _tell_strangers(said: list[str], there: list[str]) -> None:
                 expected=repr(symbol),
                 fix="write one of them throughout",
             )
-        log.warning("%s: the file of rolls has none of this symbol%s; its contracts are taken as one", symbol, did_you_mean(symbol, said))
+        log.warning("%s: the file of rolls has none of this symbol%s; its contracts are taken as one", symbol, did_you_mean(symbol, listed))
 
 
 def _wall(dates: pd.Series, zone: object) -> np.ndarray:
@@ -134,11 +134,11 @@ def _wall(dates: pd.Series, zone: object) -> np.ndarray:
 def _by_contract(part: pd.DataFrame, symbol: str) -> np.ndarray:
     "The number of the contract by its name; one that comes back is told."
     name = part["contract"]
-    if (gone := name.isna().to_numpy()).any():
+    if (missing := name.isna().to_numpy()).any():
         raise DataError(
             "bars whose contract is not said",
             where=f"symbol '{symbol}'",
-            found=f"{int(gone.sum())} rows, first {part['time'].iloc[np.argmax(gone)]}",
+            found=f"{int(missing.sum())} rows, first {part['time'].iloc[np.argmax(missing)]}",
             expected="a contract for every bar",
         )
     change = np.concatenate([[False], name.to_numpy()[1:] != name.to_numpy()[:-1]])

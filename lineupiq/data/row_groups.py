@@ -126,15 +126,15 @@ def map_tables(
     "The rows of files in an order, with numbers that are mapped from disk."
     place = Path(tempfile.mkdtemp(prefix="lineupiq-columns-"))
     try:
-        n, done, known = table_rows_of(files), {}, {}
+        n, done, key_columns = table_rows_of(files), {}, {}
         first = cleaned(
             pd.DataFrame({c: v.ordered(None) if isinstance(v, _Column) else v for c, v in _read(files, key, n, place).items()}, copy=False)
         )
         rows = order(first)
         for name in first:
-            known[name] = first[name] if rows is None else first[name].take(rows).reset_index(drop=True)
+            key_columns[name] = first[name] if rows is None else first[name].take(rows).reset_index(drop=True)
         del first
-        for name, column in _read(files, [c for c in columns if c not in known], n, place).items():
+        for name, column in _read(files, [c for c in columns if c not in key_columns], n, place).items():
             done[name] = (
                 column.ordered(rows)
                 if isinstance(column, _Column)
@@ -142,7 +142,7 @@ def map_tables(
                 if rows is None
                 else column.take(rows).reset_index(drop=True)
             )
-        return pd.DataFrame({c: v for c in columns if (v := known.get(c, done.get(c))) is not None}, copy=False)
+        return pd.DataFrame({c: v for c in columns if (v := key_columns.get(c, done.get(c))) is not None}, copy=False)
     finally:
         _leave(place)
 

@@ -69,21 +69,21 @@ def one_scale(
 # %% ../../nbs/01_data/04d_scales.ipynb #81e35751
 def _same_scale(read: Sequence[pd.Series], name: str, files: Sequence[str]) -> None:
     "Raise where one file has shares and another per cents."
-    known = [r.dropna().to_numpy(dtype=np.float64) for r in read]
+    samples = [r.dropna().to_numpy(dtype=np.float64) for r in read]
     share = [
-        k for k, x in enumerate(known) if len(x) >= FEWEST and x.min() >= 0 and x.max() <= LARGEST and ((x > 0) & (x < 1)).mean() > 0.5
+        k for k, x in enumerate(samples) if len(x) >= FEWEST and x.min() >= 0 and x.max() <= LARGEST and ((x > 0) & (x < 1)).mean() > 0.5
     ]
     large = [
-        k for k, x in enumerate(known) if len(x) >= FEWEST and x.min() >= 0 and x.max() <= 100 * LARGEST and (x > LARGEST).mean() > 0.5
+        k for k, x in enumerate(samples) if len(x) >= FEWEST and x.min() >= 0 and x.max() <= 100 * LARGEST and (x > LARGEST).mean() > 0.5
     ]
     for a in share:
         for b in large:
-            ratio = np.median(known[b]) / np.median(known[a])
+            ratio = np.median(samples[b]) / np.median(samples[a])
             if 50 <= ratio <= 200:
                 raise DataError(
                     "a column in two scales",
                     where=f"column '{name}': {files[a]} and {files[b]}",
-                    found=f"{np.median(known[a]):.3g} and {np.median(known[b]):.3g} in the middle",
+                    found=f"{np.median(samples[a]):.3g} and {np.median(samples[b]):.3g} in the middle",
                     expected="shares in 0-1 in both, or in 0-100 in both",
                     fix="write both in one scale; if they are right as they are, put the rows into one file",
                 )

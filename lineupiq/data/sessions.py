@@ -42,23 +42,23 @@ def session_of(
     text: str,  # as in the table above
 ) -> Session:
     "The session that a text names; refused with what may be said."
-    said = str(text).strip()
+    name = str(text).strip()
     clock = re.fullmatch(
-        r"(\d{1,2}):(\d\d)\s*[-–]\s*(\d{1,2}):(\d\d)\s+([A-Za-z]\S*)((?:\s+|,)[A-Za-z, \-–]+)?", NAMED.get(said.lower(), said)
+        r"(\d{1,2}):(\d\d)\s*[-–]\s*(\d{1,2}):(\d\d)\s+([A-Za-z]\S*)((?:\s+|,)[A-Za-z, \-–]+)?", NAMED.get(name.lower(), name)
     )
     if clock is None:
-        if not re.fullmatch(r"[A-Z][A-Z0-9]{2,7}|24/[57]|us_futures", said):  # whether there is such an exchange, its library says
+        if not re.fullmatch(r"[A-Z][A-Z0-9]{2,7}|24/[57]|us_futures", name):  # whether there is such an exchange, its library says
             raise ConfigError(
-                "unknown session", where="session, --session", found=repr(said) + did_you_mean(said.lower(), NAMED), expected=EXPECTED
+                "unknown session", where="session, --session", found=repr(name) + did_you_mean(name.lower(), NAMED), expected=EXPECTED
             )
-        return Session(said, calendar=said)
+        return Session(name, calendar=name)
     opens, closes = (int(clock[k]) * 60 + int(clock[k + 1]) for k in (1, 3))
     if max(opens, closes) > 1440 or int(clock[2]) > 59 or int(clock[4]) > 59 or opens == closes:
-        raise ConfigError("a session whose hours are none", where="session, --session", found=repr(said), expected=EXPECTED)
-    return Session(said, opens, closes, _zone(clock[5], said), _days(clock[6], said))
+        raise ConfigError("a session whose hours are none", where="session, --session", found=repr(name), expected=EXPECTED)
+    return Session(name, opens, closes, _zone(clock[5], name), _days(clock[6], name))
 
 # %% ../../nbs/01_data/04d_sessions.ipynb #c5e4525c
-def _zone(name: str, said: str) -> str:
+def _zone(name: str, session_text: str) -> str:
     "A zone that exists."
     from zoneinfo import ZoneInfo
 
@@ -68,19 +68,22 @@ def _zone(name: str, said: str) -> str:
         raise ConfigError(
             "unknown zone of a session",
             where="session, --session",
-            found=f"{name!r} in {said!r}",
+            found=f"{name!r} in {session_text!r}",
             expected="an IANA name such as America/New_York",
         ) from None
 
 
-def _days(text: str | None, said: str) -> tuple[int, ...]:
+def _days(text: str | None, session_text: str) -> tuple[int, ...]:
     "Mon-Fri, or Mon,Wed,Fri; None is Monday to Friday."
     out: list[int] = []
     for word in re.split(r"[,\s]+", (text or "Mon-Fri").strip(", ")):
         ends = [w.lower()[:3] for w in re.split("[-–]", word)]
         if len(ends) > 2 or any(w not in DAYS for w in ends):
             raise ConfigError(
-                "unknown days of a session", where="session, --session", found=f"{word!r} in {said!r}", expected="Mon-Fri, or Mon,Wed,Fri"
+                "unknown days of a session",
+                where="session, --session",
+                found=f"{word!r} in {session_text!r}",
+                expected="Mon-Fri, or Mon,Wed,Fri",
             )
         first, last = DAYS.index(ends[0]), DAYS.index(ends[-1])
         out += [k % 7 for k in range(first, last + 1 + 7 * (last < first))]

@@ -163,10 +163,10 @@ def _lines(
     total: np.ndarray,  # (M,) true expectations
 ) -> dict[str, np.ndarray]:
     "Closing lines: the true expectation, blurred, in half points; spread_line > 0 means that the home team is favoured."
-    seen = margin + rng.normal(0, MARKET_SD, len(margin))
-    win, tie = win_probability(seen)
+    estimate = margin + rng.normal(0, MARKET_SD, len(margin))
+    win, tie = win_probability(estimate)
     return {
-        "spread_line": np.round(2 * seen) / 2,
+        "spread_line": np.round(2 * estimate) / 2,
         "total_line": np.round(2 * (total + rng.normal(0, MARKET_SD, len(total)))) / 2,
         "home_moneyline": moneyline(win + tie / 2),
         "away_moneyline": moneyline(1 - win - tie / 2),
@@ -203,9 +203,9 @@ def _games(
         "location": np.where(neutral, "Neutral", "Home"),
         "div_game": (division[home] == division[away]).astype(int),
     }
-    known = {"roof": np.where(indoors, "dome", "outdoors"), "temp": temp, "wind": wind, **_lines(rng, margin, pace)}
+    conditions = {"roof": np.where(indoors, "dome", "outdoors"), "temp": temp, "wind": wind, **_lines(rng, margin, pace)}
     truth = {"true_margin": margin, "true_total": pace, "prob_home": win, "prob_tie": tie}
-    return _score(rng, pd.DataFrame(played | known | truth))
+    return _score(rng, pd.DataFrame(played | conditions | truth))
 
 # %% ../../nbs/01_data/00_simulate.ipynb #90ed8260
 def _score(
@@ -388,12 +388,12 @@ def _leak_columns(
     if leak == "scaler":
         season = stats.groupby(["player_id", "season"], sort=False)
         return pd.DataFrame({f"{c}_form": (last[c] - season[c].transform("mean")) / (season[c].transform("std") + 1.0) for c in LEAKED})
-    how = {
+    recipes = {
         "unshifted_mean": ("_mean_3", lambda c: groups[c].transform(lambda x: x.rolling(3, min_periods=1).mean())),
         "target_encoding": ("_level", lambda c: groups[c].transform("mean")),
         "backfill": ("_previous", lambda c: last[c].where(np.arange(len(stats)) % 4 > 0).fillna(stats[c])),
     }
-    suffix, column = how[leak]
+    suffix, column = recipes[leak]
     return pd.DataFrame({f"{c}{suffix}": column(c) for c in LEAKED})
 
 # %% ../../nbs/01_data/00_simulate.ipynb #c5d5e57e
@@ -419,13 +419,13 @@ class League:
 
 def _check_league(seasons: int, teams: int, players_per_team: int, weeks: int, leak: str | None) -> None:
     "All that is wrong with the size of a league, at once."
-    wrong = [f"seasons={seasons}: at least 1"] * (seasons < 1) + [f"weeks={weeks}: 1 to 18"] * (not 1 <= weeks <= 18)
-    wrong += [f"teams={teams}: an even number from 2 to {len(TEAMS)}"] * (teams % 2 or not 2 <= teams <= len(TEAMS))
-    wrong += [f"players_per_team={players_per_team}: at least 1"] * (players_per_team < 1)
+    problems = [f"seasons={seasons}: at least 1"] * (seasons < 1) + [f"weeks={weeks}: 1 to 18"] * (not 1 <= weeks <= 18)
+    problems += [f"teams={teams}: an even number from 2 to {len(TEAMS)}"] * (teams % 2 or not 2 <= teams <= len(TEAMS))
+    problems += [f"players_per_team={players_per_team}: at least 1"] * (players_per_team < 1)
     if leak is not None and leak not in LEAKS:
-        wrong.append(f"leak={leak!r}: one of {', '.join(LEAKS)}{did_you_mean(leak, LEAKS)}")
-    if wrong:
-        raise ConfigError("a league that cannot be played", found="; ".join(wrong))
+        problems.append(f"leak={leak!r}: one of {', '.join(LEAKS)}{did_you_mean(leak, LEAKS)}")
+    if problems:
+        raise ConfigError("a league that cannot be played", found="; ".join(problems))
 
 # %% ../../nbs/01_data/00_simulate.ipynb #268e3e94
 def league(
@@ -443,14 +443,14 @@ def league(
     games = _games(rng, _strengths(rng, teams, seasons, weeks), first_season, codes)
     rosters = _rosters(rng, codes, seasons, players_per_team)
     stats, truth = _player_weeks(rng, games, rosters, rng.normal(0, 0.08, (seasons, teams)), codes)
-    known = stats.drop_duplicates("player_id")
+    debuts = stats.drop_duplicates("player_id")
     players = pd.DataFrame(
         {
-            "gsis_id": known["player_id"],
-            "name": known["player_name"],
-            "position": known["position"],
-            "birthdate": [f"{s - 23}-01-01" for s in known["season"]],
-            "draft_year": known["season"].astype(float),
+            "gsis_id": debuts["player_id"],
+            "name": debuts["player_name"],
+            "position": debuts["position"],
+            "birthdate": [f"{s - 23}-01-01" for s in debuts["season"]],
+            "draft_year": debuts["season"].astype(float),
         }
     )
     names = ["team_abbr", "team_name", "team_conf", "team_division"]

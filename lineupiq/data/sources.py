@@ -97,15 +97,15 @@ def parameters(
     function: Callable,  # a builder, or what reads its raw rows
 ) -> dict[str, inspect.Parameter]:  # without `raw`
     "The parameters of a source's function that can be set from outside."
-    found = {k: p for k, p in inspect.signature(function).parameters.items() if k != "raw"}
-    if odd := [k for k, p in found.items() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY)]:
+    params = {k: p for k, p in inspect.signature(function).parameters.items() if k != "raw"}
+    if unnamed := [k for k, p in params.items() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY)]:
         raise ConfigError(
             "a source's options have names",
             where=f"{function.__module__}.{function.__qualname__}",
-            found=f"the parameter {odd[0]}",
+            found=f"the parameter {unnamed[0]}",
             fix="name each option, or list them in source(…)",
         )
-    return found
+    return params
 
 
 @dataclass(frozen=True)
@@ -159,43 +159,43 @@ class Source:
         if self.package == "lineupiq":
             with lazy_copies():  # not for somebody else's source, which may write into arrays that are shared then
                 return self.build(**given)
-        asked = dict(given)
+        arguments = dict(given)
         if self.raw is not None:
-            asked = {"raw": self.rows(given) if raw is None else raw, **{k: v for k, v in given.items() if k in parameters(self.build)}}
-        made = self._called(self.build, asked)
-        if not isinstance(made, Panel):
+            arguments = {"raw": self.rows(given) if raw is None else raw, **{k: v for k, v in given.items() if k in parameters(self.build)}}
+        panel = self._called(self.build, arguments)
+        if not isinstance(panel, Panel):
             raise DataError(
-                f"{self.called} returned no panel", found=type(made).__name__, expected="a Panel, as make_panel returns it", fix=self._mend
+                f"{self.called} returned no panel", found=type(panel).__name__, expected="a Panel, as make_panel returns it", fix=self._mend
             )
-        self._sound(made)
-        return made
+        self._sound(panel)
+        return panel
 
-    def _sound(self, made: Panel) -> None:
+    def _sound(self, panel: Panel) -> None:
         "A panel need not come from make_panel: what it keeps is checked again, before anything is trained on it."
         needed = ["symbol", "time", "label", "label_end", "weight"]
         fault = (
             ""
-            if isinstance(made.frame, pd.DataFrame) and isinstance(made.features, list) and isinstance(made.name, str)
+            if isinstance(panel.frame, pd.DataFrame) and isinstance(panel.features, list) and isinstance(panel.name, str)
             else "its frame, features or name are of another type"
         )
-        if not fault and (gone := [c for c in (*needed, *made.columns) if c not in made.frame]):
-            fault = f"no column {', '.join(map(repr, gone[:5]))}"
+        if not fault and (missing := [c for c in (*needed, *panel.columns) if c not in panel.frame]):
+            fault = f"no column {', '.join(map(repr, missing[:5]))}"
         if not fault:
             try:
                 again = make_panel(
-                    made.frame,
-                    made.features,
-                    task=made.task,
-                    name=made.name,
-                    horizon=made.horizon,
-                    label_kind=made.label_kind,
-                    references=made.references,
+                    panel.frame,
+                    panel.features,
+                    task=panel.task,
+                    name=panel.name,
+                    horizon=panel.horizon,
+                    label_kind=panel.label_kind,
+                    references=panel.references,
                     cleaning=Cleaning(missing_target="upcoming"),
                     to_fit=False,
                 )
                 fault = (
                     ""
-                    if (again.times == made.times).all() and (again.frame["symbol"].to_numpy() == made.frame["symbol"].to_numpy()).all()
+                    if (again.times == panel.times).all() and (again.frame["symbol"].to_numpy() == panel.frame["symbol"].to_numpy()).all()
                     else "its rows are not in order of time and symbol"
                 )
             except LineupIQError as err:
@@ -210,8 +210,8 @@ class Source:
                 fix=self._mend,
             )
 
-    def _called(self, function: Callable, given: Mapping[str, Any]) -> Any:
-        needed = [k for k, p in parameters(function).items() if p.default is p.empty and k not in given]
+    def _called(self, function: Callable, arguments: Mapping[str, Any]) -> Any:
+        needed = [k for k, p in parameters(function).items() if p.default is p.empty and k not in arguments]
         if needed:
             raise ConfigError(
                 f"{self.called} needs {', '.join(needed)}",
@@ -219,7 +219,7 @@ class Source:
             )
         try:
             with redirect_stdout(sys.stderr):  # standard output is the command's answer
-                return function(**given)
+                return function(**arguments)
         except (LineupIQError, MemoryError, KeyboardInterrupt):
             raise
         except BaseException as err:  # sys.exit(0) of a package would look like success
@@ -258,10 +258,10 @@ class Sources(Mapping[str, Source]):
 
     def add(self, entry: Source) -> None:
         "Register a source; a name that another function has is refused."
-        taken = self._registered.get(entry.name)
-        if taken is not None and _place(taken.build) != _place(entry.build):
+        existing = self._registered.get(entry.name)
+        if existing is not None and _place(existing.build) != _place(entry.build):
             raise ConfigError(
-                f"the source {entry.name} is registered already", found=".".join(_place(taken.build)), fix="choose another name"
+                f"the source {entry.name} is registered already", found=".".join(_place(existing.build)), fix="choose another name"
             )
         self._registered[entry.name] = entry
 
@@ -292,7 +292,10 @@ class Sources(Mapping[str, Source]):
     def _load(self, name: str, points: Sequence[EntryPoint]) -> Source:
         "The source of a package; an error names the package and what to do."
         packages = [str(getattr(getattr(p, "dist", None), "name", "") or p.value) for p in points]
-        said, fix = f"the source {name} of the package {packages[0]}", f"mend or uninstall {packages[0]}; the other sources work without it"
+        subject, fix = (
+            f"the source {name} of the package {packages[0]}",
+            f"mend or uninstall {packages[0]}; the other sources work without it",
+        )
         if len(points) > 1:
             raise ConfigError(f"several packages call a source {name}", found=", ".join(packages), fix="uninstall all but one")
         before = dict(self._registered)
@@ -303,21 +306,21 @@ class Sources(Mapping[str, Source]):
             self._registered = before
             if isinstance(err, (KeyboardInterrupt, MemoryError)):
                 raise
-            why = f"{err.what} {err.found}".strip() if isinstance(err, LineupIQError) else f"{type(err).__name__}: {err}"
-            raise ConfigError(f"{said} cannot be used", found=why, fix=fix) from err
+            reason = f"{err.what} {err.found}".strip() if isinstance(err, LineupIQError) else f"{type(err).__name__}: {err}"
+            raise ConfigError(f"{subject} cannot be used", found=reason, fix=fix) from err
         return entry
 
-    def _entry(self, name: str, found: object) -> Source:
+    def _entry(self, name: str, target: object) -> Source:
         "What an entry point named: a module, a decorated function, or a plain one that takes the entry point's name."
-        other = next((s.name for s in self._registered.values() if s.build is found), name)
+        other = next((s.name for s in self._registered.values() if s.build is target), name)
         if other != name:
             raise ConfigError("its entry point and its decorator call it by two names", found=f"{name} and {other}", fix="use one name")
-        if callable(found) and other not in self._registered or (callable(found) and self._registered[name].build is not found):
-            self.add(source_of(name, found))
+        if callable(target) and other not in self._registered or (callable(target) and self._registered[name].build is not target):
+            self.add(source_of(name, target))
         if name not in self._registered:
             raise ConfigError(
                 f"importing it registers no source {name}",
-                found=type(found).__name__,
+                found=type(target).__name__,
                 fix=f'name the function: {name} = "package.module:function"',
             )
         return self._registered[name]
@@ -342,10 +345,12 @@ def source_of(
             found="no parameter raw",
             fix="name a parameter raw: the table that `read` returns",
         )
-    taken = tuple(options) if options is not None else tuple(dict.fromkeys([*(parameters(raw.read) if raw else ()), *parameters(build)]))
-    said = description or (inspect.getdoc(build) or "").partition("\n")[0]
+    option_names = (
+        tuple(options) if options is not None else tuple(dict.fromkeys([*(parameters(raw.read) if raw else ()), *parameters(build)]))
+    )
+    summary = description or (inspect.getdoc(build) or "").partition("\n")[0]
     package = "lineupiq" if build.__module__.split(".")[0] == "lineupiq" else ""
-    return Source(name, build, taken, said, tuple(horizons), "symbols" in taken, raw, package)
+    return Source(name, build, option_names, summary, tuple(horizons), "symbols" in option_names, raw, package)
 
 
 def source(
@@ -544,9 +549,11 @@ def named_source(
     "Find the source that `--data` names and the options that it takes; nothing is read."
     if str(data) in SOURCES:
         entry = SOURCES[str(data)]
-        if odd := sorted(set(given) - set(entry.options)):
-            said = ", ".join(f"{'--' + o.replace('_', '-') if flags and o in FLAGS else o}{did_you_mean(o, entry.options)}" for o in odd)
-            raise ConfigError(f"the source {data} does not take {said}", expected=", ".join(entry.options))
+        if unknown := sorted(set(given) - set(entry.options)):
+            listing = ", ".join(
+                f"{'--' + o.replace('_', '-') if flags and o in FLAGS else o}{did_you_mean(o, entry.options)}" for o in unknown
+            )
+            raise ConfigError(f"the source {data} does not take {listing}", expected=", ".join(entry.options))
         return entry
     if not str(data).lower().endswith((".yaml", ".yml")):
         raise ConfigError(
@@ -564,13 +571,19 @@ def load_panel(
     **options: Any,  # of the source; None means not given
 ) -> Panel:
     "The panel of a source; unknown sources and options are refused with a suggestion."
-    given = {k: v for k, v in options.items() if v is not None and v is not False and v != []}
-    if (entry := named_source(data, given)) is not None:
-        return entry.panel(given)
-    given.pop("horizon", None)
+    settings = {k: v for k, v in options.items() if v is not None and v is not False and v != []}
+    if (entry := named_source(data, settings)) is not None:
+        return entry.panel(settings)
+    settings.pop("horizon", None)
     allowed = {"path"} if to_fit else {"path", "upcoming"}
-    if odd := sorted(set(given) - allowed):
-        raise ConfigError(f"a table does not take {', '.join('--' + o.replace('_', '-') for o in odd)}", fix="say it in the YAML")
+    if unknown := sorted(set(settings) - allowed):
+        raise ConfigError(f"a table does not take {', '.join('--' + o.replace('_', '-') for o in unknown)}", fix="say it in the YAML")
     return table_panel(
-        data, given.get("path"), to_fit, described, trained_on, with_earlier=not to_fit, whole_past=not to_fit and not given.get("upcoming")
+        data,
+        settings.get("path"),
+        to_fit,
+        described,
+        trained_on,
+        with_earlier=not to_fit,
+        whole_past=not to_fit and not settings.get("upcoming"),
     )

@@ -88,8 +88,8 @@ class TableConfig:
             *([self.label] if self.task == "regression" else []),
             *([self.weight] if self.weight else []),
         ]
-        taken = {getattr(self, role) for role in ROLES if role not in ("label", "weight")}
-        return [c for c in dict.fromkeys(columns) if c not in taken]
+        role_columns = {getattr(self, role) for role in ROLES if role not in ("label", "weight")}
+        return [c for c in dict.fromkeys(columns) if c not in role_columns]
 
     @property
     def outcomes(self) -> list[str]:
@@ -118,11 +118,11 @@ def table_config(
         )
     if "games" in data:
         return _league_config(data, str(description) if in_file else "table", text)
-    made, problems = {}, []
+    derived, problems = {}, []
     for key, read in (("history", history_entries), ("calendar", calendar_entries)):
         if key in data:
-            made[key], wrong = read(data.pop(key))
-            problems += wrong
+            derived[key], errors = read(data.pop(key))
+            problems += errors
     problems = config_problems(TableConfig, data) + problems
     named = data.get("features")
     listed = list(named) if isinstance(named, (list, dict)) else []
@@ -137,9 +137,9 @@ def table_config(
         for f in listed
         if f in ROLES and f not in OUTCOMES and data.get(f) != f
     ]
-    problems += _made_problems(made.get("history", ()), made.get("calendar", ()), listed, data)
+    problems += _made_problems(derived.get("history", ()), derived.get("calendar", ()), listed, data)
     raise_problems(problems, str(description) if in_file else "table", text)
-    cfg = TableConfig(**data, **made)
+    cfg = TableConfig(**data, **derived)
     check_name(cfg.name, "name of a table")
     manifest(cfg.features or [])
     return cfg
@@ -149,12 +149,12 @@ def _made_problems(history: Sequence[History], calendar: Sequence[CalendarEntry]
     "What the library makes against what is listed, and columns that only share a role's name."
     names = [*(c.feature.name for c in calendar), *(f.name for h in history for f in h.features)]
     beside = data.get("references")
-    taken = {*map(str, listed), *ROLES, *(map(str, beside.values()) if isinstance(beside, Mapping) else ())}
+    reserved = {*map(str, listed), *ROLES, *(map(str, beside.values()) if isinstance(beside, Mapping) else ())}
     out = [
         f"{'calendar' if n in [c.feature.name for c in calendar] else 'history'}: makes '{n}', which is listed as a column too; leave one "
         "of them out"
         for n in names
-        if n in taken
+        if n in reserved
     ]
     used = dict.fromkeys(c for h in history for c in (h.column, h.beside) if c in ROLES and data.get(c) != c)
     out += [f"history: '{c}' is the name of a role; say {c}: {c} too, or rename the column" for c in used]
@@ -167,13 +167,13 @@ def _made_problems(history: Sequence[History], calendar: Sequence[CalendarEntry]
 # %% ../../nbs/01_data/13b_tables.ipynb #7c6b5c24
 def _league_config(data: Mapping[str, Any], where: str, text: str) -> TableConfig:
     "A table of games: what the library makes needs no columns for label, time and features."
-    known = ("name", "path", "task", "timezone", "decimal", "games")
+    allowed = ("name", "path", "task", "timezone", "decimal", "games")
     problems = [
-        f"{k}: {'made by the library from games' if k in TableConfig.__dataclass_fields__ else 'unknown key' + did_you_mean(str(k), known)}"
+        f"{k}: {'made by the library from games' if k in TableConfig.__dataclass_fields__ else 'unknown key' + did_you_mean(str(k), allowed)}"
         for k in data
-        if k not in known
+        if k not in allowed
     ]
-    plain = {k: v for k, v in data.items() if k in known and k != "games"}
+    plain = {k: v for k, v in data.items() if k in allowed and k != "games"}
     games = data["games"]
     if not isinstance(games, Mapping):
         problems.append(f"games: expected the columns of a game, such as date, home, away, found {str(games)[:40]!r}")
@@ -257,16 +257,16 @@ def _refuse_commas(table: pd.DataFrame, column: str, file: str) -> None:
     if not comma.any() or text.str.endswith("%").any():
         return
     if words.any() or point.any():
-        odd = words if words.any() else point if point.sum() <= comma.sum() else comma
-        what, found = (
+        invalid = words if words.any() else point if point.sum() <= comma.sum() else comma
+        what, example = (
             ("a value that is no number", repr(text[words].iloc[0][:40]))
             if words.any()
             else ("commas and points before the decimals in one column", f"{text[comma].iloc[0]!r} and {text[point].iloc[0]!r}")
         )
         raise DataError(
             what,
-            where=f"{file}, column '{column}', {first_rows(odd)}",
-            found=found,
+            where=f"{file}, column '{column}', {first_rows(invalid)}",
+            found=example,
             expected="numbers in one form",
             fix='write a point before the decimals throughout, or a comma throughout and decimal: "," in the YAML',
         )
@@ -330,16 +330,16 @@ def _large_rows(cfg: TableConfig, files: Sequence[Path], to_fit: bool) -> pd.Dat
             {"symbol": key[cfg.symbol] if cfg.symbol else cfg.name, "time": clean_time(key[cfg.time], "time", cfg.timezone)}
         )
         rows = time_order(frame, Cleaning(sort=cfg.sort))
-        gone = (
+        unlabelled = (
             key[[c for c in (cfg.label, cfg.label_end) if c in key]].isna().any(axis=1).to_numpy()
             if cfg.drop_missing_target and to_fit
             else np.zeros(len(key), bool)
         )
-        if not gone.any():
+        if not unlabelled.any():
             return rows
-        log.warning("drop_missing_target: dropped %d of %d rows without a label", gone.sum(), len(key))
+        log.warning("drop_missing_target: dropped %d of %d rows without a label", unlabelled.sum(), len(key))
         rows = np.arange(len(key)) if rows is None else rows
-        return rows[~gone[rows]]
+        return rows[~unlabelled[rows]]
 
     return map_tables(files, _columns_of(cfg), [c for c in (cfg.symbol, cfg.time, cfg.label, cfg.label_end) if c], cleaned, order)
 
@@ -356,11 +356,11 @@ def rows_panel(
 ) -> Panel:
     "The panel of a table's rows."
     if cfg.features is None and not cfg.history and not cfg.calendar:
-        taken = {getattr(cfg, role) for role in ROLES}
+        role_columns = {getattr(cfg, role) for role in ROLES}
         raise ConfigError(
             "features is missing: features are never chosen automatically",
             where=where,
-            found=f"candidates: {', '.join(str(c) for c in raw.columns if c not in taken)[:300]}",
+            found=f"candidates: {', '.join(str(c) for c in raw.columns if c not in role_columns)[:300]}",
             fix="list the columns that were known at `time`, each with its kind: numeric, category or count",
         )
     frame = _with_roles(raw, cfg, where, to_fit, own)
@@ -378,12 +378,12 @@ def rows_panel(
         cleaning=Cleaning(sort=cfg.sort, timezone=cfg.timezone, as_of=cfg.as_of, missing_target=missing, copy=not own),
         to_fit=to_fit,
     )
-    known = panel.y[panel.labelled] if cfg.label_kind == "count" else np.empty(0)
-    if (odd := (known < 0) | (known % 1 != 0)).any():
+    counts = panel.y[panel.labelled] if cfg.label_kind == "count" else np.empty(0)
+    if (invalid := (counts < 0) | (counts % 1 != 0)).any():
         raise DataError(
             "labels that are no counts",
             where=f"column '{cfg.label}'",
-            found=str(known[odd][:3]),
+            found=str(counts[invalid][:3]),
             expected="whole numbers from 0 up",
             fix="leave label_kind out",
         )
@@ -399,9 +399,9 @@ def _with_made(frame: pd.DataFrame, raw: pd.DataFrame, cfg: TableConfig, where: 
             frame[role] = rows[role] = clean_time(frame[role], role, cfg.timezone, missing_ok=True)
     for column in dict.fromkeys(c for h in cfg.history for c in (h.column, h.beside) if c and c not in rows):
         rows[column] = raw[column].to_numpy() if column in raw else np.nan  # a label that is not known yet
-    made = [calendar_columns(frame["time"], cfg.calendar, cfg.timezone), history_columns(rows, cfg.history, cfg.outcomes, cfg.timezone)]
+    derived = [calendar_columns(frame["time"], cfg.calendar, cfg.timezone), history_columns(rows, cfg.history, cfg.outcomes, cfg.timezone)]
     with lazy_copies():  # a column that is mapped from a file stays there
-        return pd.concat([frame, *made], axis=1)
+        return pd.concat([frame, *derived], axis=1)
 
 
 def row_times(
@@ -490,8 +490,8 @@ def _earlier_files(
             expected="the rows that the model was trained on",
             fix="put it back, or give it along with the new rows: --path OLD --path NEW",
         ) from None
-    given = {f.resolve() for f in files}
-    return [f for f in earlier if f.resolve() not in given]
+    new_files = {f.resolve() for f in files}
+    return [f for f in earlier if f.resolve() not in new_files]
 
 
 def _has_outcomes(cfg: TableConfig, files: Sequence[Path]) -> bool:
@@ -507,32 +507,32 @@ def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = 
         roles = {role: c for role, c in roles.items() if c in raw or role not in ("label", "label_end", "weight")}
     listed = list(cfg.features or [])
     past = [c for h in cfg.history for c in (h.column, h.beside) if c and (to_fit or c not in (cfg.label, cfg.weight))]
-    wanted = dict.fromkeys([*roles.values(), *cfg.references.values(), *listed, *past])
-    gone = [c for c in wanted if c not in raw.columns]
-    if gone:
-        hints = "; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in gone)
+    required = dict.fromkeys([*roles.values(), *cfg.references.values(), *listed, *past])
+    missing = [c for c in required if c not in raw.columns]
+    if missing:
+        hints = "; ".join(f"'{c}'{did_you_mean(c, raw.columns)[1:]}" for c in missing)
         raise DataError(
-            f"{len(gone)} column(s) missing",
+            f"{len(missing)} column(s) missing",
             where=where,
             found=hints,
             expected=f"columns of the file: {', '.join(map(str, raw.columns[:20]))}",
         )
-    known = [c for c in (cfg.label, cfg.label_end) if c and c in listed]
-    if known:
+    leaks = [c for c in (cfg.label, cfg.label_end) if c and c in listed]
+    if leaks:
         from lineupiq.base import LeakError
 
         raise LeakError(
-            "the label is listed as a feature" if cfg.label in known else "the label's end is listed as a feature",
-            where=f"features: {known[0]}",
+            "the label is listed as a feature" if cfg.label in leaks else "the label's end is listed as a feature",
+            where=f"features: {leaks[0]}",
             fix="remove it from features",
         )
-    taken = [c for c in dict.fromkeys([*listed, *cfg.references.values(), EARLIER]) if c in raw]
+    columns = [c for c in dict.fromkeys([*listed, *cfg.references.values(), EARLIER]) if c in raw]
     more = {role: raw[column] for role, column in roles.items()} | ({} if cfg.symbol else {"symbol": cfg.name})
     if cfg.label_lag:
         more["label_end"] = _later(more["time"], cfg, where)
     if own:  # choosing columns of a frame would copy them, and so would a weight that is added later
-        return pd.DataFrame({**{c: raw[c] for c in taken}, "weight": 1.0, **more}, index=raw.index, copy=False)
-    frame = raw[taken].copy(deep=False)
+        return pd.DataFrame({**{c: raw[c] for c in columns}, "weight": 1.0, **more}, index=raw.index, copy=False)
+    frame = raw[columns].copy(deep=False)
     for name, values in more.items():
         frame[name] = values
     return frame

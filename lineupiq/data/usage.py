@@ -38,13 +38,13 @@ def rostered(
     rosters: pd.DataFrame,  # with known_at
 ) -> pd.DataFrame:  # player_id, position, team, season, week, game_id, kickoff, decided, ready
     "Everybody on an active roster, before each game."
-    asked = (
+    queries = (
         games[["game_id", "team", "season", "week", "kickoff", "decided", "ready"]]
         .assign(known_at=last_list(rosters, games))
         .dropna(subset="known_at")
     )
     names = rosters.loc[rosters["status"].isin(ACTIVE) & rosters["position"].isin(POSITIONS), ["player_id", "position", "team", "known_at"]]
-    both = asked.merge(names.drop_duplicates(["player_id", "team", "known_at"], keep="last"), on=["team", "known_at"])
+    both = queries.merge(names.drop_duplicates(["player_id", "team", "known_at"], keep="last"), on=["team", "known_at"])
     # two teams list a player who has moved
     newest = both.sort_values("known_at", kind="stable").drop_duplicates(["player_id", "season", "week"], keep="last")
     return newest.sort_index().drop(columns="known_at").reset_index(drop=True)
@@ -53,7 +53,7 @@ def rostered(
 LATELY = ("used", "started", "dressed", "snap_share")
 
 
-def _history(asked: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _history(queries: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     "Weeks on a list and rows that are asked about, with what was done in them."
     rosters = tables["rosters"]
     listed = rosters.loc[rosters["status"] != "CUT", ["player_id", "team", "season", "week", "status"]].drop_duplicates(
@@ -61,7 +61,7 @@ def _history(asked: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.D
     )
     rows = listed.merge(games[["team", "season", "week", "kickoff", "qb_id", "points"]], on=["team", "season", "week"])
     new = (
-        asked[["player_id", "team", "season", "week"]]
+        queries[["player_id", "team", "season", "week"]]
         .merge(listed, on=["player_id", "team", "season", "week"], how="left", indicator=True)
         .query("_merge == 'left_only'")
         .drop(columns="_merge")
@@ -70,7 +70,7 @@ def _history(asked: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.D
         [rows, new.merge(games[["team", "season", "week", "kickoff", "qb_id", "points"]], on=["team", "season", "week"])], ignore_index=True
     )
     rows = rows.merge(
-        asked[["player_id", "team", "season", "week"]].assign(asked=True), on=["player_id", "team", "season", "week"], how="left"
+        queries[["player_id", "team", "season", "week"]].assign(asked=True), on=["player_id", "team", "season", "week"], how="left"
     )
     rows["asked"] = rows["asked"].notna()
     stats = tables["player_stats"]
@@ -113,53 +113,53 @@ def _with_snaps(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.Da
     )
 
 
-def _lately(asked: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+def _lately(queries: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     "Averages over his earlier weeks, those of the last of them, and the outcome."
     means = past_means(history, "player_id", LATELY, (3, 8), 3.0)
     last = past_means(history, "player_id", LATELY, (1,), None).set_axis([f"{c}_last" for c in LATELY], axis=1)
     count = history.groupby("player_id", sort=False).cumcount().astype(float).rename("weeks_listed")
-    known = pd.concat([history[["player_id", "team", "season", "week", "used", "started"]], means, last, count], axis=1)
+    facts = pd.concat([history[["player_id", "team", "season", "week", "used", "started"]], means, last, count], axis=1)
     return (
-        asked[["player_id", "team", "season", "week"]]
-        .merge(known, on=["player_id", "team", "season", "week"], how="left")
+        queries[["player_id", "team", "season", "week"]]
+        .merge(facts, on=["player_id", "team", "season", "week"], how="left")
         .drop(columns=["player_id", "team", "season", "week"])
-        .set_axis(asked.index)
+        .set_axis(queries.index)
     )
 
 # %% ../../nbs/01_data/12a_usage.ipynb #5d71d9a7
 PRACTICE = {"Full": 1.0, "Limited": 2.0, "Did Not": 3.0, "DNP": 3.0, "Out": 3.0}  # how the word begins -> the less, the more
 
 
-def _levels(asked: pd.DataFrame, injuries: pd.DataFrame) -> pd.DataFrame:
+def _levels(queries: pd.DataFrame, injuries: pd.DataFrame) -> pd.DataFrame:
     "report and practice as numbers; 0 where nothing was written, missing for seasons without reports."
-    said = reported(asked, injuries, ("report_status", "practice_status"))
-    known = asked["season"].isin(injuries["season"].unique())
-    words = said["practice_status"].astype("object").where(said["practice_status"].notna(), "").astype(str).str.strip()
-    practice = pd.Series(0.0, index=asked.index)
+    reports = reported(queries, injuries, ("report_status", "practice_status"))
+    covered = queries["season"].isin(injuries["season"].unique())
+    words = reports["practice_status"].astype("object").where(reports["practice_status"].notna(), "").astype(str).str.strip()
+    practice = pd.Series(0.0, index=queries.index)
     for word, level in PRACTICE.items():
         practice = practice.mask(words.str.startswith(word), level)
-    report = said["report_status"].map(REPORT).fillna(1.0).where(said["listed"].to_numpy(dtype=bool), 0.0)
-    return pd.DataFrame({"report": report.where(known), "practice": practice.where(known)})
+    report = reports["report_status"].map(REPORT).fillna(1.0).where(reports["listed"].to_numpy(dtype=bool), 0.0)
+    return pd.DataFrame({"report": report.where(covered), "practice": practice.where(covered)})
 
 
-def _said(asked: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _said(queries: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     "Reports of this week and of the week before it, and the list in force."
-    status = list_status(asked, tables["rosters"])
-    out = pd.DataFrame({"inactive": (status["status"] == "INA").astype(float)}, index=asked.index)
+    status = list_status(queries, tables["rosters"])
+    out = pd.DataFrame({"inactive": (status["status"] == "INA").astype(float)}, index=queries.index)
     if not len(tables["injuries"]):
         return out
     last = games[["team", "game_id"]].assign(
         **{c: games.groupby("team", sort=False)[c].shift(1) for c in ("season", "week")},
         decided=games.groupby("team", sort=False)["kickoff"].shift(1),
     )
-    before = asked[["player_id", "team", "game_id"]].merge(last, on=["team", "game_id"], how="left").set_axis(asked.index)
-    return out.join(_levels(asked, tables["injuries"])).join(_levels(before, tables["injuries"]).add_suffix("_before"))
+    before = queries[["player_id", "team", "game_id"]].merge(last, on=["team", "game_id"], how="left").set_axis(queries.index)
+    return out.join(_levels(queries, tables["injuries"])).join(_levels(before, tables["injuries"]).add_suffix("_before"))
 
 
-def _order(asked: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _order(queries: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     "Place on the chart, and who stands before him."
-    rank, out = depth_rank(asked, tables["depth_charts"]), is_out(asked, tables)
-    peers = asked[["game_id", "team", "position", "player_id"]].assign(rank=rank.fillna(UNLISTED), out=out)
+    rank, out = depth_rank(queries, tables["depth_charts"]), is_out(queries, tables)
+    peers = queries[["game_id", "team", "position", "player_id"]].assign(rank=rank.fillna(UNLISTED), out=out)
     pairs = peers.merge(peers, on=["game_id", "team", "position"], suffixes=("", "_other")).query("player_id != player_id_other")
     ahead = pairs["rank_other"] < pairs["rank"]
     counts = (
@@ -169,16 +169,16 @@ def _order(asked: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFr
         .astype(float)
         .reset_index()
     )
-    made = (
-        asked[["game_id", "team", "player_id"]]
+    result = (
+        queries[["game_id", "team", "player_id"]]
         .merge(counts, on=["game_id", "team", "player_id"], how="left")
         .fillna({"in_front": 0.0, "in_front_out": 0.0, "peers_out": 0.0})
-        .set_axis(asked.index)
+        .set_axis(queries.index)
     )
-    return made[["in_front", "in_front_out", "peers_out"]].where(rank.notna(), np.nan).assign(depth_rank=rank, sits=out.astype(float))
+    return result[["in_front", "in_front_out", "peers_out"]].where(rank.notna(), np.nan).assign(depth_rank=rank, sits=out.astype(float))
 
 # %% ../../nbs/01_data/12a_usage.ipynb #7289e778
-def _career(asked: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def _career(queries: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     "Shares, games and weeks off, as they stood when the row was decided."
     shares = [c for c in WORK if c in rows]
     played = rows[~rows["upcoming"]]
@@ -192,10 +192,10 @@ def _career(asked: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
         )
         .sort_values("over", kind="stable")
     )
-    keys = asked[["player_id", "decided"]].assign(row=np.arange(len(asked))).sort_values("decided", kind="stable")
-    found = pd.merge_asof(keys, state, left_on="decided", right_on="over", by="player_id").sort_values("row").set_axis(asked.index)
-    weeks = (asked["decided"] - found["last"]).dt.total_seconds() / (7 * 86400)
-    return found[shares].fillna(0.0).assign(games_used=found["games_used"].fillna(0.0), log_weeks_off=np.log1p(weeks.clip(upper=52)))
+    keys = queries[["player_id", "decided"]].assign(row=np.arange(len(queries))).sort_values("decided", kind="stable")
+    matches = pd.merge_asof(keys, state, left_on="decided", right_on="over", by="player_id").sort_values("row").set_axis(queries.index)
+    weeks = (queries["decided"] - matches["last"]).dt.total_seconds() / (7 * 86400)
+    return matches[shares].fillna(0.0).assign(games_used=matches["games_used"].fillna(0.0), log_weeks_off=np.log1p(weeks.clip(upper=52)))
 
 # %% ../../nbs/01_data/12a_usage.ipynb #f85b0f3f
 def past_frequency(
@@ -250,21 +250,21 @@ USAGE_FEATURES = {
 }
 
 
-def _asked_features(asked: pd.DataFrame, games: pd.DataFrame, rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _asked_features(queries: pd.DataFrame, games: pd.DataFrame, rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     "The outcomes, and all that is known of each row."
     starter = games[["game_id", "team"]].assign(starter=starters(games, tables), before=last_starters(games))
-    who = asked[["game_id", "team"]].merge(starter, on=["game_id", "team"], how="left").set_axis(asked.index)
-    starts = (who["starter"] == asked["player_id"]).astype(float).where(who["starter"].notna())
+    who = queries[["game_id", "team"]].merge(starter, on=["game_id", "team"], how="left").set_axis(queries.index)
+    starts = (who["starter"] == queries["player_id"]).astype(float).where(who["starter"].notna())
     return pd.concat(
         [
-            _lately(asked, _history(asked, games, tables)),
-            _said(asked, games, tables),
-            _order(asked, tables),
-            _career(asked, rows),
+            _lately(queries, _history(queries, games, tables)),
+            _said(queries, games, tables),
+            _order(queries, tables),
+            _career(queries, rows),
             starts.rename("starts"),
         ],
         axis=1,
-    ).assign(week=asked["week"].astype(float), position=asked["position"])
+    ).assign(week=queries["week"].astype(float), position=queries["position"])
 
 
 def usage_panel(
@@ -280,35 +280,35 @@ def usage_panel(
     _check_usage(tables, outcome, position, as_of)
     tables = tables_until(tables, as_of.until)
     rows, games = player_weeks(tables, as_of=as_of)
-    asked = rostered(games, tables["rosters"])
-    wanted = ("QB",) if outcome == "started" else POSITIONS if position is None else (position,)
-    known = _asked_features(asked, games, rows, tables)
-    last = known[f"{outcome}_last"].fillna(0.0)
-    group = asked["season"].astype("int64") * 100 + asked["week"].astype("int64")
-    coming = asked["game_id"].isin(next_games(games)["game_id"]) & upcoming
-    over = known[outcome].notna()
-    frame = known.assign(
-        symbol=asked["player_id"].astype(str),
-        time=asked["decided"],
-        label=known[outcome],
-        season=asked["season"].astype("int64"),
+    queries = rostered(games, tables["rosters"])
+    positions = ("QB",) if outcome == "started" else POSITIONS if position is None else (position,)
+    facts = _asked_features(queries, games, rows, tables)
+    last = facts[f"{outcome}_last"].fillna(0.0)
+    group = queries["season"].astype("int64") * 100 + queries["week"].astype("int64")
+    coming = queries["game_id"].isin(next_games(games)["game_id"]) & upcoming
+    over = facts[outcome].notna()
+    frame = facts.assign(
+        symbol=queries["player_id"].astype(str),
+        time=queries["decided"],
+        label=facts[outcome],
+        season=queries["season"].astype("int64"),
         group=group,
-        frequency=past_frequency(known[outcome], asked["position"] + last.astype(str), group),
-        label_end=(asked["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~over),
-        team=asked["team"],
-        game_id=asked["game_id"],
+        frequency=past_frequency(facts[outcome], queries["position"] + last.astype(str), group),
+        label_end=(queries["kickoff"] + pd.Timedelta(hours=GAME_HOURS)).mask(~over),
+        team=queries["team"],
+        game_id=queries["game_id"],
     )
-    keep = asked["ready"] & asked["position"].isin(wanted) & (over | coming)
+    keep = queries["ready"] & queries["position"].isin(positions) & (over | coming)
     if not keep.any():
         raise DataError(
             "There are no rows to learn from.",
             where="table rosters",
-            found=f"{len(asked)} rows of active rosters",
+            found=f"{len(queries)} rows of active rosters",
             fix="load more weeks, or another position",
         )
-    names = [name for name in USAGE_FEATURES if name in known and frame.loc[keep, name].nunique() > 1]
-    shown = _names(tables)
-    frame["player"] = frame["symbol"].map(shown).fillna(frame["symbol"])
+    names = [name for name in USAGE_FEATURES if name in facts and frame.loc[keep, name].nunique() > 1]
+    display_names = _names(tables)
+    frame["player"] = frame["symbol"].map(display_names).fillna(frame["symbol"])
     features = [
         Feature(name, "category" if name == "position" else "numeric", USAGE_FEATURES[name], POSITIONS if name == "position" else ())
         for name in names

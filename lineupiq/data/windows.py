@@ -329,8 +329,8 @@ def container_from_panel(
 ) -> TimeSeriesDataContainer:
     "The windows, labels and weights of a fold."
     frame = panel.frame
-    given = {s: np.asarray(r) for s, r in zip(SPLITS, (train, val, test), strict=True) if r is not None}
-    rows = {s: np.flatnonzero(r) if r.dtype == bool else r for s, r in given.items()}
+    selections = {s: np.asarray(r) for s, r in zip(SPLITS, (train, val, test), strict=True) if r is not None}
+    rows = {s: np.flatnonzero(r) if r.dtype == bool else r for s, r in selections.items()}
     runs = find_runs(frame["symbol"], frame["time"], frame["segment"] if "segment" in frame else None)
     encoder = Encoder(panel.features).fit(frame.iloc[rows["train"]])
     columns = list(dict.fromkeys(panel.columns))

@@ -268,11 +268,11 @@ def _lightgbm_tree(block: str, target: int) -> Tree:
     if facts.get("num_cat", "0") != "0" or facts.get("is_linear", "0") != "0":
         raise cannot("a tree with categories or linear leaves", "LightGBM's own parameters")
     many = lambda key, kind: np.array(facts.get(key, "").split(), dtype=kind)  # noqa: E731
-    how, threshold = many("decision_type", np.int64), many("threshold", np.float64)
-    missing = (how >> 2) & 3  # 0: none in training, 1: zero is missing, 2: NaN
+    decisions, threshold = many("decision_type", np.int64), many("threshold", np.float64)
+    missing = (decisions >> 2) & 3  # 0: none in training, 1: zero is missing, 2: NaN
     if (missing == 1).any():
         raise cannot("zero_as_missing", "LightGBM's own parameters")
-    nan = np.where(missing == 2, (how & 2) > 0, threshold >= 0)
+    nan = np.where(missing == 2, (decisions & 2) > 0, threshold >= 0)
     return Tree(
         many("split_feature", np.int64),
         threshold,
@@ -309,9 +309,11 @@ def catboost_trees(
         model.save_model(str(Path(folder, "m.json")), format="json")
         data = json.loads(Path(folder, "m.json").read_text())
     info, loss = data["features_info"], data["model_info"].get("params", {}).get("loss_function", {}).get("type", "")
-    odd = [k for k in ("categorical_features", "text_features", "embedding_features", "ctrs") if info.get(k)]
-    if odd or "oblivious_trees" not in data or loss == "MultiClassOneVsAll":
-        raise cannot(f"CatBoost's {', '.join(odd) or (loss if 'oblivious_trees' in data else 'grow_policy')}", "CatBoost's own parameters")
+    unsupported = [k for k in ("categorical_features", "text_features", "embedding_features", "ctrs") if info.get(k)]
+    if unsupported or "oblivious_trees" not in data or loss == "MultiClassOneVsAll":
+        raise cannot(
+            f"CatBoost's {', '.join(unsupported) or (loss if 'oblivious_trees' in data else 'grow_policy')}", "CatBoost's own parameters"
+        )
     above = [f.get("nan_value_treatment") == "AsTrue" for f in info["float_features"]]
     column = [f["flat_feature_index"] for f in info["float_features"]]
     scale, start = data["scale_and_bias"]
@@ -390,8 +392,8 @@ def prepared(
     for step in steps:
         kind = type(step).__name__
         if kind == "SimpleImputer":
-            known = np.flatnonzero(~np.isnan(step.statistics_))
-            out = _imputed(g, out, known, step.statistics_[known], [] if step.indicator_ is None else step.indicator_.features_)
+            columns = np.flatnonzero(~np.isnan(step.statistics_))
+            out = _imputed(g, out, columns, step.statistics_[columns], [] if step.indicator_ is None else step.indicator_.features_)
         elif kind == "StandardScaler":
             out = g("Div", g("Sub", out, step.mean_), step.scale_)
         elif kind == "Nystroem" and step.kernel == "rbf":
@@ -412,11 +414,11 @@ def _bounded(g: Graph, x: str, bounds: np.ndarray | None) -> str:
 
 def _imputed(g: Graph, x: str, kept: np.ndarray, fill: np.ndarray, marked: Sequence[int]) -> str:
     "Some columns, medians for NaN, then a column for each whose gaps are marked."
-    gone, kept = g("IsNaN", x), np.asarray(kept, dtype=np.int64)
+    missing, kept = g("IsNaN", x), np.asarray(kept, dtype=np.int64)
     used = g("Gather", x, kept, axis=1)
-    parts = [g("Where", g("Gather", gone, kept, axis=1), np.asarray(fill, np.float64), used) if len(fill) else used]
+    parts = [g("Where", g("Gather", missing, kept, axis=1), np.asarray(fill, np.float64), used) if len(fill) else used]
     if len(marked):
-        parts.append(g("Cast", g("Gather", gone, np.asarray(marked, dtype=np.int64), axis=1), to=11))
+        parts.append(g("Cast", g("Gather", missing, np.asarray(marked, dtype=np.int64), axis=1), to=11))
     return g("Concat", *parts, axis=1)
 
 # %% ../../nbs/11_exporting/01_onnx_graphs.ipynb #24a2074f
@@ -462,8 +464,8 @@ def svc_decision(
     weights = np.array([np.where(of == i, svc.dual_coef_[j - 1], 0) + np.where(of == j, svc.dual_coef_[i], 0) for i, j in pairs])
     first, second = (np.array([[float(p[side] == c) for c in range(k)] for p in pairs]) for side in (0, 1))
     dec = linear(g, kernel, weights, svc.intercept_)
-    lost = g("Cast", g("Less", dec, np.float64(0)), to=11)
-    votes = g("Add", g("MatMul", g("Sub", np.float64(1), lost), first), g("MatMul", lost, second))
+    negatives = g("Cast", g("Less", dec, np.float64(0)), to=11)
+    votes = g("Add", g("MatMul", g("Sub", np.float64(1), negatives), first), g("MatMul", negatives, second))
     total = g("MatMul", dec, first - second)
     return g("Add", votes, g("Div", total, g("Mul", np.float64(3), g("Add", g("Abs", total), np.float64(1)))))
 

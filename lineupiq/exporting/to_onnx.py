@@ -48,47 +48,49 @@ def pooled_answer(
 ) -> str:  # (N,) or (N, C)
     "The members' answers, combined as the second level learnt it."
     bases = list(model.bases.values())
-    odd = [m.name for m in bases if m.input_kind != "tabular" or m.input_columns != bases[0].input_columns]
-    if odd:
+    mismatches = [m.name for m in bases if m.input_kind != "tabular" or m.input_columns != bases[0].input_columns]
+    if mismatches:
         raise cannot(
-            f"an ensemble with {', '.join(odd)}, which reads other inputs than {bases[0].name},",
+            f"an ensemble with {', '.join(mismatches)}, which reads other inputs than {bases[0].name},",
             repr(model),
             "export the members one by one",
         )
-    said, level = [_in_all_classes(g, answer(g, x, m), m, model) for m in bases], model.level
+    outputs, level = [_in_all_classes(g, answer(g, x, m), m, model) for m in bases], model.level
     if level["kind"] == "votes":
-        return _votes(g, said, model.codec is not None)
+        return _votes(g, outputs, model.codec is not None)
     if level["kind"] == "convex":
-        return g("Sum", *(g("Mul", s, np.float64(w)) for s, w in zip(said, level["weights"], strict=True)))
-    return _second_regression(g, said, level, model.codec is not None)
+        return g("Sum", *(g("Mul", s, np.float64(w)) for s, w in zip(outputs, level["weights"], strict=True)))
+    return _second_regression(g, outputs, level, model.codec is not None)
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #a5b70842
-def _in_all_classes(g: Graph, said: str, member: Any, model: Any) -> str:
+def _in_all_classes(g: Graph, output: str, member: Any, model: Any) -> str:
     "Members are trained on codes; one that never saw a class gives it nothing."
     if model.codec is None or len(member.codec.classes) == len(model.codec.classes):
-        return said
-    return g("MatMul", said, np.eye(len(model.codec.classes))[np.asarray(member.codec.classes, dtype=np.int64)])
+        return output
+    return g("MatMul", output, np.eye(len(model.codec.classes))[np.asarray(member.codec.classes, dtype=np.int64)])
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #17e5d79a
-def _votes(g: Graph, said: list[str], classes: bool) -> str:
+def _votes(g: Graph, outputs: list[str], classes: bool) -> str:
     "Shares of the members' choices, or the middle value."
-    m = len(said)
+    m = len(outputs)
     if classes:
-        width = g("Slice", g("Shape", said[0]), np.array([1]), np.array([2]))
+        width = g("Slice", g("Shape", outputs[0]), np.array([1]), np.array([2]))
         codes = g("Range", np.int64(0), g("Squeeze", width, np.array([0])), np.int64(1))
-        return g("Div", g("Sum", *(g("Cast", g("Equal", g("ArgMax", s, axis=1, keepdims=1), codes), to=11) for s in said)), np.float64(m))
-    columns = g("Concat", *(g("Unsqueeze", s, np.array([1])) for s in said), axis=1)
+        return g(
+            "Div", g("Sum", *(g("Cast", g("Equal", g("ArgMax", s, axis=1, keepdims=1), codes), to=11) for s in outputs)), np.float64(m)
+        )
+    columns = g("Concat", *(g("Unsqueeze", s, np.array([1])) for s in outputs), axis=1)
     ranked = g("TopK", columns, np.array([m]), axis=1, largest=0, sorted=1)
     middle = g("Gather", ranked, np.array(sorted({(m - 1) // 2, m // 2})), axis=1)
     return g("ReduceMean", middle, np.array([1]), keepdims=0)
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #1df33b30
-def _second_regression(g: Graph, said: list[str], level: dict, classes: bool) -> str:
+def _second_regression(g: Graph, outputs: list[str], level: dict, classes: bool) -> str:
     "A regression on values, or on centred log-ratios of probabilities."
     if classes:
-        logs = [g("Log", g("Min", g("Max", s, np.float64(1e-6)), np.float64(1))) for s in said]
-        said = [g("Sub", v, g("ReduceMean", v, np.array([1]), keepdims=1)) for v in logs]
-    raw = g("Concat", *(said if classes else [g("Unsqueeze", s, np.array([1])) for s in said]), axis=1)
+        logs = [g("Log", g("Min", g("Max", s, np.float64(1e-6)), np.float64(1))) for s in outputs]
+        outputs = [g("Sub", v, g("ReduceMean", v, np.array([1]), keepdims=1)) for v in logs]
+    raw = g("Concat", *(outputs if classes else [g("Unsqueeze", s, np.array([1])) for s in outputs]), axis=1)
     z = g("Div", g("Sub", raw, np.asarray(level["mean"], np.float64)), np.asarray(level["scale"], np.float64))
     out = g(
         "Add", g("MatMul", z, np.ascontiguousarray(np.asarray(level["coef"], np.float64).T)), np.asarray(level["intercept"], np.float64)
@@ -249,30 +251,30 @@ def build_onnx(
 
         if type(model)._predict is not NeuralModel._predict:
             raise cannot(f"{model.family}:{model.name}", "its backbone reads series of its own", "use the model's own format")
-        g, said = net_graph(model)
+        g, output = net_graph(model)
     else:
         g = Graph()
-        said = answer(g, "x", model)
-    told = {**describe_onnx(model), **(about or {})}
-    proto = g.proto({"x": (np.dtype(told["dtype"]).type, told["shape"])}, _outputs(g, said, model, told))
-    onnx.helper.set_model_props(proto, {"lineupiq": json.dumps(plain(told), ensure_ascii=False)})
+        output = answer(g, "x", model)
+    metadata = {**describe_onnx(model), **(about or {})}
+    proto = g.proto({"x": (np.dtype(metadata["dtype"]).type, metadata["shape"])}, _outputs(g, output, model, metadata))
+    onnx.helper.set_model_props(proto, {"lineupiq": json.dumps(plain(metadata), ensure_ascii=False)})
     onnx.checker.check_model(proto)
-    return proto.SerializeToString(deterministic=True), told
+    return proto.SerializeToString(deterministic=True), metadata
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #264ed095
-def _outputs(g: Graph, said: str, model: BaseModel, about: Record) -> dict[str, tuple[str, type, list]]:
+def _outputs(g: Graph, output: str, model: BaseModel, about: Record) -> dict[str, tuple[str, type, list]]:
     if model.codec is not None:
         classes = model.codec.classes
-        label = g("Gather", classes.astype(np.int64) if classes.dtype.kind in "iu" else classes, g("ArgMax", said, axis=1, keepdims=0))
+        label = g("Gather", classes.astype(np.int64) if classes.dtype.kind in "iu" else classes, g("ArgMax", output, axis=1, keepdims=0))
         return {
             "prediction": (label, np.int64 if classes.dtype.kind in "iu" else str, ["N"]),
-            "probabilities": (said, np.float64, ["N", len(classes)]),
+            "probabilities": (output, np.float64, ["N", len(classes)]),
         }
     if not about["levels"]:
-        return {"prediction": (said, np.float64, ["N"])}
-    rest = g("Gather", said, np.arange(1, 1 + len(about["levels"])), axis=1)
+        return {"prediction": (output, np.float64, ["N"])}
+    rest = g("Gather", output, np.arange(1, 1 + len(about["levels"])), axis=1)
     return {
-        "prediction": (g("Gather", said, np.int64(0), axis=1), np.float64, ["N"]),
+        "prediction": (g("Gather", output, np.int64(0), axis=1), np.float64, ["N"]),
         "quantiles": (rest, np.float64, ["N", len(about["levels"])]),
     }
 
@@ -344,8 +346,8 @@ def load_onnx(
 ) -> OnnxModel:
     "Read a file; its digest first."
     path = Path(path)
-    told = load_json(path.with_name(path.name + ".json"))
-    if not path.is_file() or sha256_file(path) != told.get("sha256"):
+    metadata = load_json(path.with_name(path.name + ".json"))
+    if not path.is_file() or sha256_file(path) != metadata.get("sha256"):
         raise IntegrityError("a file does not match its digest", where=str(path), fix="export it again")
     return OnnxModel(path.read_bytes())
 
@@ -361,14 +363,18 @@ def onnx_differences(
     "Measure the distance between the answers of a model and of its exported file, on the same rows."
     if not len(X):
         raise DataError("no rows to compare on", expected="at least one")
-    ours, theirs = model.predict(X), served.predict(_plain_rows(model, X))
-    pair = [(ours.predictions, theirs.predictions)] if ours.probabilities is None else [(ours.probabilities, theirs.probabilities)]
-    pair += [(v, theirs.quantiles[q]) for q, v in (ours.quantiles or {}).items()]
+    model_output, onnx_output = model.predict(X), served.predict(_plain_rows(model, X))
+    pair = (
+        [(model_output.predictions, onnx_output.predictions)]
+        if model_output.probabilities is None
+        else [(model_output.probabilities, onnx_output.probabilities)]
+    )
+    pair += [(v, onnx_output.quantiles[q]) for q, v in (model_output.quantiles or {}).items()]
     gap = np.max([np.abs(a - b).reshape(len(a), -1).max(axis=1) for a, b in pair], axis=0)
-    unit = max(1.0, float(np.abs(ours.predictions).max())) if ours.probabilities is None else 1.0
+    unit = max(1.0, float(np.abs(model_output.predictions).max())) if model_output.probabilities is None else 1.0
     limit = TOLERANCE.get(model.family, 1e-5)
     apart = int((~(gap <= limit * unit)).sum())  # a NaN is apart
-    labels = None if ours.probabilities is None else int((ours.predictions != theirs.predictions).sum())
+    labels = None if model_output.probabilities is None else int((model_output.predictions != onnx_output.predictions).sum())
     return {
         "n": len(gap),
         "largest": float(gap.max()),

@@ -30,8 +30,8 @@ def _touching(sets: Sequence[set[str]], names: Sequence[str]) -> list[str]:
     if not sets:
         return []
     table = np.array([[name in s for name in names] for s in sets], dtype=float)
-    found = milp(np.ones(len(names)), integrality=np.ones(len(names)), bounds=(0, 1), constraints=LinearConstraint(table, 1, np.inf))
-    return [name for name, x in zip(names, found.x, strict=True) if x > 0.5]
+    solution = milp(np.ones(len(names)), integrality=np.ones(len(names)), bounds=(0, 1), constraints=LinearConstraint(table, 1, np.inf))
+    return [name for name, x in zip(names, solution.x, strict=True) if x > 0.5]
 
 
 def conflict(
@@ -62,8 +62,8 @@ def explained(
     tips = [f"nobody in the slate can stand in {', '.join(empty)}"] * bool(empty)
     tips += ["a defence needs draws of the other side, a kicker a file (--kickers)"] * bool(set(empty) & {"K", "DST", "DEF"})
     if any(n.startswith("max-exposure") for n in names):
-        gone = places["player"][used_up(program, earlier)].tolist()
-        tips.append(f"in as many line-ups as wished ({program.wishes.most}): {', '.join(gone[:6])}{' …' * (len(gone) > 6)}")
+        exhausted = places["player"][used_up(program, earlier)].tolist()
+        tips.append(f"in as many line-ups as wished ({program.wishes.most}): {', '.join(exhausted[:6])}{' …' * (len(exhausted) > 6)}")
     return ConfigError(
         what,
         where=f"rules {program.rules.name}",

@@ -97,12 +97,12 @@ class Lineups(Shown):
     def upload(self) -> pd.DataFrame:  # a row a line-up, a column a place
         "The line-ups in the form that the site reads."
         p, form = self.program.slate.players, self.program.rules.upload
-        said = lambda i: (
+        label = lambda i: (
             form.format(name=p["site_name"].iloc[i], id=p["site_id"].iloc[i])
             if p["site_id"].iloc[i] or "{id}" not in form
             else p["site_name"].iloc[i]
         )  # noqa: E731
-        return pd.DataFrame([[said(i) for i in x] for x in self.picks], columns=self.program.rules.places)
+        return pd.DataFrame([[label(i) for i in x] for x in self.picks], columns=self.program.rules.places)
 
     def frame(self) -> pd.DataFrame:
         "The form with figures: a row a line-up."
@@ -112,7 +112,7 @@ class Lineups(Shown):
         "The line-ups as plain values for JSON."
         wishes, figures = self.program.wishes, self.figures().to_dict("records")
         paid = self.program.rules.cap is not None
-        told = [
+        lineups = [
             {**f, "players": (t.assign(salary=t["salary"].astype(int)) if paid else t.drop(columns="salary")).to_dict("records")}
             for f, t in zip(figures, self.players, strict=True)
         ]
@@ -123,7 +123,7 @@ class Lineups(Shown):
                 "objective": str(objective_of(wishes.objective)),
                 "reach": self.reach,
                 "draws": len(self.program.slate.scores),
-                "lineups": told,
+                "lineups": lineups,
                 "exposure": self.exposure().to_dict("records"),
                 "notes": self.program.slate.notes,
             }
@@ -163,10 +163,12 @@ class Lineups(Shown):
                 for x in self.picks
             ]
             parts += [fit_text(_figure_texts(self.figures(), self.reach).assign(players=short), width, ("50%",), "left")]
-            shown = self.exposure().head(12)
+            exposure = self.exposure().head(12)
             parts += [
                 wrapped(
-                    "in how many: " + ", ".join(f"{r.player} {r.lineups}" for r in shown.itertuples()) + " …" * (len(self.exposure()) > 12),
+                    "in how many: "
+                    + ", ".join(f"{r.player} {r.lineups}" for r in exposure.itertuples())
+                    + " …" * (len(self.exposure()) > 12),
                     width,
                     2,
                 )

@@ -96,8 +96,8 @@ class Program:
                 into[g].append(column)
             yield _row(f"slot {slot.name} ({slot.count})", list(columns.values()), 1, slot.count, slot.count)
         for g, columns in into.items():
-            mine = np.flatnonzero(self.group == g)
-            yield _row("", [*mine, *columns], [1.0] * len(mine) + [-1.0] * len(columns), 0, 0)
+            members = np.flatnonzero(self.group == g)
+            yield _row("", [*members, *columns], [1.0] * len(members) + [-1.0] * len(columns), 0, 0)
         if len(nobody := np.flatnonzero(self.group < 0)):
             yield _row("", nobody, 1, 0, 0)
 
@@ -133,8 +133,8 @@ class Program:
                 yield _row("", [column, i], [1.0, -1.0], high=0)
                 for table, least in ((self.mates(stack), stack.mates), (self.rivals(stack), stack.rivals)):
                     if least:
-                        mine = np.flatnonzero(table[i])
-                        yield _row("", [column, *mine], [float(least)] + [-1.0] * len(mine), high=0)
+                        partners = np.flatnonzero(table[i])
+                        yield _row("", [column, *partners], [float(least)] + [-1.0] * len(partners), high=0)
             yield _row(name, chosen, 1, low=1)
 
     def anchors(self, stack: Stack) -> np.ndarray:  # row numbers
@@ -169,9 +169,9 @@ def later_rows(
     earlier: Sequence[np.ndarray],  # line-ups, as row numbers
 ) -> list[Row]:
     "The constraints by which earlier line-ups forbid their like."
-    gone, wishes = np.flatnonzero(used_up(program, earlier)), program.wishes
+    exhausted, wishes = np.flatnonzero(used_up(program, earlier)), program.wishes
     out = [_row(f"differ from the others by {wishes.differ}", lineup, 1, high=len(lineup) - wishes.differ) for lineup in earlier]
-    return out + ([_row(f"max-exposure {wishes.max_exposure:g}", gone, 1, 0, 0)] if len(gone) else [])
+    return out + ([_row(f"max-exposure {wishes.max_exposure:g}", exhausted, 1, 0, 0)] if len(exhausted) else [])
 
 # %% ../../nbs/16a_fantasy/04_program.ipynb #5bdde740
 LIMIT = 60.0  # seconds for one line-up; hundredths are usual
@@ -238,22 +238,22 @@ def solve(
     cost[: len(program)] = -np.asarray(weights, dtype=float)
     if known is not None and len(known):
         matrix.most[: len(program)][_left_out(matrix, cost, float(-cost[known].sum(axis=1).min()))[: len(program)]] = 0
-    found = milp(
+    solution = milp(
         cost,
         integrality=np.ones(program.width),
         bounds=Bounds(0, matrix.most),
         constraints=LinearConstraint(matrix.table, matrix.low, matrix.high),
         options={"mip_rel_gap": 0.0, "time_limit": LIMIT},
     )
-    if found.status == 2:
+    if solution.status == 2:
         return None
-    if found.x is None:
+    if solution.x is None:
         raise EnvironmentFault(
             "no line-up was found in time",
-            found=str(found.message)[:160],
+            found=str(solution.message)[:160],
             fix="leave players out that nobody would pick, or ask for fewer conditions",
         )
-    return np.flatnonzero(found.x[: len(program)] > 0.5)
+    return np.flatnonzero(solution.x[: len(program)] > 0.5)
 
 # %% ../../nbs/16a_fantasy/04_program.ipynb #e91884ff
 def admitted(
@@ -335,10 +335,10 @@ def every_lineup(
         > most
     ):
         return None
-    made = [
+    picks = [
         sum(parts, ())
         for shape in program.rules.shapes()
         for parts in product(*(combinations(g.tolist(), n) for g, n in zip(groups, shape, strict=True)))
     ]
-    lineups = np.sort(np.array(made, dtype=int).reshape(len(made), program.rules.size), axis=1)
+    lineups = np.sort(np.array(picks, dtype=int).reshape(len(picks), program.rules.size), axis=1)
     return lineups[admitted(program, lineups)] if len(lineups) else lineups

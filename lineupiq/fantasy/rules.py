@@ -67,7 +67,7 @@ class Rules:
         "The numbers of each of `positions` that a line-up may hold."
         at = {p: i for i, p in enumerate(self.positions)}
         ways = product(*(combinations_with_replacement([at[p] for p in s.positions], s.count) for s in self.slots))
-        return sorted({tuple(sum(way.count(i) for way in taken) for i in at.values()) for taken in ways})
+        return sorted({tuple(sum(way.count(i) for way in choice) for i in at.values()) for choice in ways})
 
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #ef85c300
 _SUFFIX = re.compile(r"\s(jr|sr|ii|iii|iv|v)\.?$")
@@ -106,12 +106,12 @@ def _slot_problems(name: str, value: object) -> list[str]:
         out.append(f"slots.{name}: expected a number of players from 1 up, found {count!r}")
     if not isinstance(places, list) or not places:
         return [*out, f"slots.{name}: expected how many, a list of positions, or count: and positions:, found {str(value)[:40]!r}"]
-    known = (*FANTASY_POSITIONS, *POSITION_WORDS)
+    positions = (*FANTASY_POSITIONS, *POSITION_WORDS)
     return out + [
-        f"slots.{name}: unknown position {p!r}{did_you_mean(str(p), known)}"
+        f"slots.{name}: unknown position {p!r}{did_you_mean(str(p), positions)}"
         + (f"; {name} is no position: list who may stand there" if places == [name] else "")
         for p in places
-        if p not in known
+        if p not in positions
     ]
 
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #af37fc21
@@ -142,9 +142,9 @@ def rules_problems(
     slots = data.get("slots")
     if not isinstance(slots, dict) or not slots:
         return [*out, f"slots: expected name: how many, found {str(slots)[:40]!r}"]
-    wrong = [p for name, value in slots.items() for p in _slot_problems(name, value)]
-    size = 0 if wrong else sum(_slot(n, v).count for n, v in slots.items())
-    out += wrong + [f"slots: {size} players, expected at most {MOST_SLOTS}"] * (size > MOST_SLOTS)
+    slot_problems = [p for name, value in slots.items() for p in _slot_problems(name, value)]
+    size = 0 if slot_problems else sum(_slot(n, v).count for n, v in slots.items())
+    out += slot_problems + [f"slots: {size} players, expected at most {MOST_SLOTS}"] * (size > MOST_SLOTS)
     scoring = data.get("scoring")
     if isinstance(scoring, dict):
         out += [f"scoring.{p}" for p in scoring_problems(scoring)]

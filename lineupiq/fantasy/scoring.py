@@ -157,22 +157,22 @@ def number(
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
-def _weights(data: object, key: str, known: tuple[str, ...]) -> list[str]:
+def _weights(data: object, key: str, statistics: tuple[str, ...]) -> list[str]:
     "Problems of a mapping of statistics to points."
     if not isinstance(data, dict):
         return [f"{key}: expected statistic: points, found {str(data)[:40]!r}"]
-    return [f"{key}.{k}: unknown statistic{did_you_mean(k, known)}" for k in data if k not in known] + [
+    return [f"{key}.{k}: unknown statistic{did_you_mean(k, statistics)}" for k in data if k not in statistics] + [
         f"{key}.{k}: expected a number, found {v!r}" for k, v in data.items() if not (number(v) and abs(v) < 1e6)
     ]
 
 
-def _entries(data: object, key: str, wanted: tuple[str, ...]) -> list[str]:
+def _entries(data: object, key: str, fields: tuple[str, ...]) -> list[str]:
     "Problems of a list of mappings with the same keys."
     if not isinstance(data, list) or not all(isinstance(e, dict) for e in data):
-        return [f"{key}: expected a list of {{{', '.join(wanted)}}}, found {str(data)[:40]!r}"]
-    out = [f"{key}: unknown key '{k}'{did_you_mean(k, wanted)}" for e in data for k in e if k not in wanted]
-    out += [f"{key}: {k} is missing in {e}" for e in data for k in wanted if k not in e]
-    return out + [f"{key}: {k} is no number: {e[k]!r}" for e in data for k in wanted if k in e and k != "statistic" and not number(e[k])]
+        return [f"{key}: expected a list of {{{', '.join(fields)}}}, found {str(data)[:40]!r}"]
+    out = [f"{key}: unknown key '{k}'{did_you_mean(k, fields)}" for e in data for k in e if k not in fields]
+    out += [f"{key}: {k} is missing in {e}" for e in data for k in fields if k not in e]
+    return out + [f"{key}: {k} is no number: {e[k]!r}" for e in data for k in fields if k in e and k != "statistic" and not number(e[k])]
 
 # %% ../../nbs/16a_fantasy/00_scoring.ipynb #c1adda23
 KEYS = ("name", "statistics", "bonuses", "defence", "points_allowed")
@@ -185,17 +185,17 @@ def scoring_problems(
     out = [f"{k}: unknown key{did_you_mean(str(k), KEYS)}" for k in data if k not in KEYS]
     out += ["name: a text is needed"] * (not isinstance(data.get("name"), str))
     out += _weights(data.get("statistics"), "statistics", STATISTICS) + _weights(data.get("defence", {}), "defence", DEFENCE)
-    wrong = _entries(data.get("bonuses", []), "bonuses", ("statistic", "at_least", "points"))
-    out += wrong or [
+    problems = _entries(data.get("bonuses", []), "bonuses", ("statistic", "at_least", "points"))
+    out += problems or [
         f"bonuses: unknown statistic {b['statistic']!r}{did_you_mean(str(b['statistic']), STATISTICS)}"
         for b in data.get("bonuses", [])
         if b["statistic"] not in STATISTICS
     ]
-    wrong = _entries(data.get("points_allowed", []), "points_allowed", ("up_to", "points"))
-    ends = [] if wrong else [float(e["up_to"]) for e in data.get("points_allowed", [])]
+    problems = _entries(data.get("points_allowed", []), "points_allowed", ("up_to", "points"))
+    ends = [] if problems else [float(e["up_to"]) for e in data.get("points_allowed", [])]
     return (
         out
-        + wrong
+        + problems
         + ["points_allowed: up_to must rise, and end with .inf"] * (bool(ends) and (sorted(set(ends)) != ends or ends[-1] != float("inf")))
     )
 

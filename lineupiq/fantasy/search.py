@@ -83,13 +83,13 @@ class Judge:
         # each one's own; of many, whoever reaches the best one's so far more often
         if self.objective.kind == "quantile" and len(lineups) <= 20:
             return lineups[int(np.argmax([self.aim(x) for x in lineups]))]
-        found = lineups[int(self.mean[lineups].sum(axis=1).argmax())]
+        lineup = lineups[int(self.mean[lineups].sum(axis=1).argmax())]
         for _ in range(50 if self.objective.kind == "quantile" else 1):
-            values = self.worth(lineups, aim := self.aim(found))
-            if values.max() <= self.worth(found[None], aim)[0] + 1e-9:
+            values = self.worth(lineups, aim := self.aim(lineup))
+            if values.max() <= self.worth(lineup[None], aim)[0] + 1e-9:
                 break
-            found = lineups[int(values.argmax())]
-        return found
+            lineup = lineups[int(values.argmax())]
+        return lineup
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #7ba1cc91
 def slope(
@@ -172,10 +172,10 @@ def exchanges(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # admitted line-ups (N, k), and for each the row of `leave` and of `come`
     "Find the admitted line-ups that differ from one by an exchange of players."
     out = np.repeat(lineup[None], len(leave) * len(come), axis=0)
-    gone, new = np.repeat(np.arange(len(leave)), len(come)), np.tile(np.arange(len(come)), len(leave))
-    out[np.arange(len(out))[:, None], leave[gone]] = come[new]
+    outgoing, new = np.repeat(np.arange(len(leave)), len(come)), np.tile(np.arange(len(come)), len(leave))
+    out[np.arange(len(out))[:, None], leave[outgoing]] = come[new]
     ok = admitted(program, out, earlier) if len(out) else np.zeros(0, dtype=bool)
-    return out[ok], gone[ok], new[ok]
+    return out[ok], outgoing[ok], new[ok]
 
 
 def _moves(program: Program, judge: Judge, lineup: np.ndarray, aim: float, pairs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -212,10 +212,10 @@ def improved(
         aim = judge.aim(best)
         total, value = across[best].sum(axis=0), judge.worth(best[None], aim)[0] - 1e-7 * judge.mean[best].sum()
         leave, come = _moves(program, judge, best, aim, pairs if at else 0)
-        near, gone, new = exchanges(program, best, leave, come, earlier)
+        near, outgoing, new = exchanges(program, best, leave, come, earlier)
         less, more = total - across[best[leave]].sum(axis=1), across[come].sum(axis=1)
         rows = np.array_split(np.arange(len(near)), len(near) * len(total) // 4_000_000 + 1)
-        worth = np.concatenate([reached(less[gone[r]] + more[new[r]], aim, judge.band) for r in rows])
+        worth = np.concatenate([reached(less[outgoing[r]] + more[new[r]], aim, judge.band) for r in rows])
         at += 1
         if len(worth) and worth.max() > value + 1e-6:
             best, at = np.sort(near[int(worth.argmax())]), 0
@@ -245,21 +245,21 @@ def search(
     tell: Callable[[int, int], None] | None = None,  # told how many line-ups of how many there are
 ) -> list[np.ndarray]:  # row numbers of each, the best first
     "Line-ups that are best by the wished objective, one after the other."
-    objective, found = objective_of(program.wishes.objective), []
+    objective, lineups = objective_of(program.wishes.objective), []
     after = _by_mean(program) if objective.kind == "mean" else _by_chance(program, objective, seed, small, smooth)
     for n in range(program.wishes.count):
-        if (new := after(found)) is None:
-            raise explained(program, found)
-        found.append(new)
+        if (new := after(lineups)) is None:
+            raise explained(program, lineups)
+        lineups.append(new)
         if tell is not None:
             tell(n + 1, program.wishes.count)
-    return found
+    return lineups
 
 
 def _by_mean(program: Program) -> Callable[[list[np.ndarray]], np.ndarray | None]:
     "What finds the next line-up by its mean."
     mean = program.slate.mean
-    return lambda found: solve(program, mean, found, known=best_neighbour(program, mean, found))
+    return lambda lineups: solve(program, mean, lineups, known=best_neighbour(program, mean, lineups))
 
 
 def judge_of(
@@ -281,16 +281,16 @@ def _by_chance(
     if (judge := judge_of(program, objective, smooth)) is None:
         raise explained(program)
     if (every := every_lineup(program, small)) is not None:
-        return lambda found: judge.best(left) if len(left := every[admitted(program, every, found)]) else None
-    made = Candidates(program)
-    gather(made, judge.scores, np.random.default_rng(seed))
+        return lambda lineups: judge.best(left) if len(left := every[admitted(program, every, lineups)]) else None
+    candidates = Candidates(program)
+    gather(candidates, judge.scores, np.random.default_rng(seed))
 
-    def after(found: list[np.ndarray]) -> np.ndarray | None:
-        if not len(made.admitted(found)) and made.linear(judge.mean, found) is None:
+    def after(lineups: list[np.ndarray]) -> np.ndarray | None:
+        if not len(candidates.admitted(lineups)) and candidates.linear(judge.mean, lineups) is None:
             return None
-        ready = made.admitted(found)
+        ready = candidates.admitted(lineups)
         begin = _starts(ready, judge.worth(ready, judge.aim(judge.best(ready))))
-        ends = [made.add(improved(program, judge, x, found)) for x in (stepped(made, judge, begin[0], found), *begin)]
+        ends = [candidates.add(improved(program, judge, x, lineups)) for x in (stepped(candidates, judge, begin[0], lineups), *begin)]
         return judge.best(np.array(ends))
 
     return after

@@ -106,13 +106,13 @@ def slate_of(
     scoring: Scoring,
 ) -> Slate:
     "A slate from a week's simulated lines."
-    odd = [f"{name} {np.shape(v)}" for name, v in draws.items() if np.ndim(v) != 2 or np.shape(v)[1] != len(players)]
-    odd += [f"{name} of {np.asarray(v).dtype}" for name, v in draws.items() if not np.issubdtype(np.asarray(v).dtype, np.number)]
-    if odd or len({np.shape(v)[0] for v in draws.values()}) > 1 or not draws or not len(next(iter(draws.values()))):
+    mismatches = [f"{name} {np.shape(v)}" for name, v in draws.items() if np.ndim(v) != 2 or np.shape(v)[1] != len(players)]
+    mismatches += [f"{name} of {np.asarray(v).dtype}" for name, v in draws.items() if not np.issubdtype(np.asarray(v).dtype, np.number)]
+    if mismatches or len({np.shape(v)[0] for v in draws.values()}) > 1 or not draws or not len(next(iter(draws.values()))):
         raise DataError(
             "draws and players differ",
             where="draws",
-            found=", ".join(odd or [f"{n} {np.shape(v)}" for n, v in draws.items()][:4]),
+            found=", ".join(mismatches or [f"{n} {np.shape(v)}" for n, v in draws.items()][:4]),
             expected=f"each (draws, {len(players)}) numbers",
             fix="write players and draws of one projection together",
         )
@@ -178,11 +178,11 @@ def _check_numbers(rows: pd.DataFrame, needs: Sequence[str], where: str) -> None
     numbers = [c for c in ("salary", "points", "sd") if c in rows]
     for c in numbers:
         low = 0.0 if c != "points" else -np.inf
-        if len(odd := rows[rows[c].notna() & ~(np.isfinite(rows[c]) & (rows[c] >= low))]):
+        if len(invalid := rows[rows[c].notna() & ~(np.isfinite(rows[c]) & (rows[c] >= low))]):
             raise DataError(
                 f"{c} of a player that cannot be",
-                where=f"{where}, {odd['name'].iloc[0]}",
-                found=f"{odd[c].iloc[0]:g}" + (f", and {len(odd) - 1} more" if len(odd) > 1 else ""),
+                where=f"{where}, {invalid['name'].iloc[0]}",
+                found=f"{invalid[c].iloc[0]:g}" + (f", and {len(invalid) - 1} more" if len(invalid) > 1 else ""),
                 expected="a finite number" + (" from 0 up" if low == 0 else ""),
                 fix="write the number as it is, or leave the field empty",
             )
@@ -203,20 +203,20 @@ def read_players(
     "A table of players as a site or a person keeps it."
     raw = read_table(path, text=[h for heads in (HEADS["site_id"],) for h in heads] + ["player id"])
     by = {folded(str(c)): c for c in raw.columns}
-    found = {what: by[next(h for h in heads if h in by)] for what, heads in HEADS.items() if any(h in by for h in heads)}
-    if lacking := [w for w in ("name", *needs) if w not in found]:
+    columns = {what: by[next(h for h in heads if h in by)] for what, heads in HEADS.items() if any(h in by for h in heads)}
+    if lacking := [w for w in ("name", *needs) if w not in columns]:
         raise DataError(
             f"no column for {' and '.join(lacking)}",
             where=str(path),
             found=", ".join(map(str, raw.columns[:8])),
             expected="; ".join(f"{w}: {' or '.join(HEADS[w][:3])}" for w in lacking),
         )
-    out = pd.DataFrame({what: raw[c] for what, c in found.items()})
+    out = pd.DataFrame({what: raw[c] for what, c in columns.items()})
     for c in ("salary", "points", "sd"):
         if c in out:
             out[c] = to_numbers(
                 out[c].astype("string").str.replace(r"[$,\s]", "", regex=True) if not pd.api.types.is_numeric_dtype(out[c]) else out[c],
-                found[c],
+                columns[c],
             )
     _check_numbers(out, needs, str(path))
     for c in ("name", "position", "team", "site_id"):
@@ -272,16 +272,16 @@ def matched(
     places, out = _places(players), np.full(len(rows), -1)
     for n, row in enumerate(rows[["site_id", "name", "team", "position"]].itertuples(index=False)):
         for way in _ways(tuple(row)):
-            if len(found := places.get(way, [])) == 1 and (
-                not row.team or way[0] != "alone" or players["team"].iloc[found[0]] == row.team or len(way) == 3
+            if len(candidates := places.get(way, [])) == 1 and (
+                not row.team or way[0] != "alone" or players["team"].iloc[candidates[0]] == row.team or len(way) == 3
             ):
-                out[n] = found[0]
+                out[n] = candidates[0]
                 break
-            if len(found) > 1 and way[0] == "team" and len(way) == 4:
+            if len(candidates) > 1 and way[0] == "team" and len(way) == 4:
                 raise DataError(
                     "two players of one team, position and name",
                     where=where,
-                    found=f"{row.name}, {row.team}: {', '.join(players['player_id'].iloc[found].astype(str))}",
+                    found=f"{row.name}, {row.team}: {', '.join(players['player_id'].iloc[candidates].astype(str))}",
                     fix="write the player's id in the file's column id",
                 )
     twice = pd.Series(out[out >= 0])
@@ -317,27 +317,30 @@ def with_salaries(
             expected=_some(slate.players["player"].tolist()),
             fix="is it the file of this week?",
         )
-    mine, out = rows[at >= 0].assign(at=at[at >= 0]).set_index("at"), slate.players.copy()
+    entries, out = rows[at >= 0].assign(at=at[at >= 0]).set_index("at"), slate.players.copy()
     for column, name in (("salary", "salary"), ("site_id", "site_id"), ("name", "site_name")):
-        if name in out and column in mine:
-            out.loc[mine.index, name] = mine[column]
-    known = mine["position"].isin(FANTASY_POSITIONS)
-    out.loc[mine.index[known], "position"] = mine.loc[known, "position"]  # the site's word counts
-    lost = rows[at < 0].sort_values("salary", ascending=False) if "salary" in rows else rows[at < 0]
+        if name in out and column in entries:
+            out.loc[entries.index, name] = entries[column]
+    has_position = entries["position"].isin(FANTASY_POSITIONS)
+    out.loc[entries.index[has_position], "position"] = entries.loc[has_position, "position"]  # the site's word counts
+    unmatched = rows[at < 0].sort_values("salary", ascending=False) if "salary" in rows else rows[at < 0]
     notes = (
-        [f"{len(lost)} of {len(rows)} of the file are not projected: {_some((lost['name'] + ' ' + lost['team']).str.strip().tolist())}"]
-        if len(lost)
+        [
+            f"{len(unmatched)} of {len(rows)} of the file are not projected: "
+            f"{_some((unmatched['name'] + ' ' + unmatched['team']).str.strip().tolist())}"
+        ]
+        if len(unmatched)
         else []
     )
-    found = replace(slate, players=out, notes=slate.notes + notes)
-    kept = np.isin(np.arange(len(out)), mine.index) & (out["salary"].notna().to_numpy() if "salary" in rows else True)
+    result = replace(slate, players=out, notes=slate.notes + notes)
+    kept = np.isin(np.arange(len(out)), entries.index) & (out["salary"].notna().to_numpy() if "salary" in rows else True)
     if not whole or kept.all():
-        return found
-    gone = slate.players["player"][~kept].iloc[np.argsort(-slate.mean[~kept])].tolist()
-    return found.take(
+        return result
+    dropped = slate.players["player"][~kept].iloc[np.argsort(-slate.mean[~kept])].tolist()
+    return result.take(
         kept,
-        f"{len(gone)} projected players are not in the file{' with a salary' if 'salary' in rows else ''}, and cannot be picked: "
-        f"{_some(gone, 3)}",
+        f"{len(dropped)} projected players are not in the file{' with a salary' if 'salary' in rows else ''}, and cannot be picked: "
+        f"{_some(dropped, 3)}",
     )
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #7f83a987

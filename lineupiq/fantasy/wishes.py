@@ -50,17 +50,17 @@ def objective_of(
     text: str,  # mean, P(score>=180), quantile .9
 ) -> Objective:
     "An objective from its text."
-    said = text.strip()
-    if said.lower() == "mean":
+    expression = text.strip()
+    if expression.lower() == "mean":
         return Objective()
-    if (found := _CHANCE.fullmatch(said)) and found[1].count(".") < 2 and found[1] != ".":
-        return Objective("chance", float(found[1]))
-    if found := _QUANTILE.fullmatch(said):
-        level = float(found[1]) / (100 if found[2] or float(found[1]) >= 1 else 1)
+    if (match := _CHANCE.fullmatch(expression)) and match[1].count(".") < 2 and match[1] != ".":
+        return Objective("chance", float(match[1]))
+    if match := _QUANTILE.fullmatch(expression):
+        level = float(match[1]) / (100 if match[2] or float(match[1]) >= 1 else 1)
         if 0 < level < 1:
             return Objective("quantile", level)
     raise ConfigError(
-        f"unknown objective '{text[:40]}'{did_you_mean(said, ('mean', 'quantile'))}",
+        f"unknown objective '{text[:40]}'{did_you_mean(expression, ('mean', 'quantile'))}",
         where="objective (--objective)",
         expected="mean, 'P(score>=180)' or 'quantile .9'",
     )
@@ -92,8 +92,8 @@ def stack_of(
     text: str,  # e.g. QB+2, QB+1WR@1, RB+DST
 ) -> Stack:
     "A stack from its text."
-    found = _STACK.fullmatch(text.strip().upper().replace(" ", ""))
-    if not found or not (found[2] or found[3]):
+    match = _STACK.fullmatch(text.strip().upper().replace(" ", ""))
+    if not match or not (match[2] or match[3]):
         raise ConfigError(
             f"a stack that cannot be read: '{text[:40]}'",
             where="stack (--stack)",
@@ -101,15 +101,15 @@ def stack_of(
         )
     out = Stack(
         text,
-        POSITION_WORDS.get(found[1], found[1]),
-        int(found[2] or 1),
-        _positions(found[3], MATES),
-        int(found[4] or 0),
-        _positions(found[5] or "", RIVALS),
+        POSITION_WORDS.get(match[1], match[1]),
+        int(match[2] or 1),
+        _positions(match[3], MATES),
+        int(match[4] or 0),
+        _positions(match[5] or "", RIVALS),
     )
-    if odd := [p for p in (out.anchor, *out.of, *out.against) if p not in FANTASY_POSITIONS]:
+    if unknown := [p for p in (out.anchor, *out.of, *out.against) if p not in FANTASY_POSITIONS]:
         raise ConfigError(
-            f"unknown position '{odd[0]}' in a stack{did_you_mean(odd[0], FANTASY_POSITIONS)}",
+            f"unknown position '{unknown[0]}' in a stack{did_you_mean(unknown[0], FANTASY_POSITIONS)}",
             where=f"stack (--stack) {text}",
             expected=", ".join(FANTASY_POSITIONS),
         )

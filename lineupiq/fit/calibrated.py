@@ -78,11 +78,11 @@ def choose_map(
 ) -> tuple[ProbabilityMap, MapChoice]:  # the map, fitted on both windows, and how it was chosen
     "The map with the least log loss on later rows; the identity where none saves enough."
     names = list(METHODS) if method == "auto" else list(dict.fromkeys(["identity", check_method(method)]))
-    known, left_out = {}, {}
+    maps, left_out = {}, {}
     fit = lambda name, rows: fit_map(name, probabilities[rows], panel.y[rows], panel.weights[rows], panel.classes)  # noqa: E731
     for name in names:
         try:
-            known[name] = fit(name, calibrate)
+            maps[name] = fit(name, calibrate)
         except DataError as err:
             if method != "auto":
                 raise
@@ -96,14 +96,14 @@ def choose_map(
         classes=panel.classes,
         how=Resampling(draws=draws, label_end=units.get("label_end")),
     )  # noqa: E731
-    scores = {name: score(m) for name, m in known.items()}
+    scores = {name: score(m) for name, m in maps.items()}
     best = min(scores, key=lambda n: scores[n].score)
     if method != "auto":
         best = method
     elif scores[best].score > (1 - MARGIN) * scores["identity"].score:
         best = "identity"
     table = [{"method": n, "score": s.score, "low": s.low, "high": s.high, "n": s.n} for n, s in scores.items()]
-    choice = MapChoice(best, table, {"calibrate": len(calibrate), "select": len(select)}, known, left_out)
+    choice = MapChoice(best, table, {"calibrate": len(calibrate), "select": len(select)}, maps, left_out)
     return fit(best, np.concatenate([calibrate, select])), choice
 
 # %% ../../nbs/03_fit/03_calibrated.ipynb #b9133be0

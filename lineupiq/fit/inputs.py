@@ -268,11 +268,11 @@ class MixedInput(RowInput):
     def __init__(self, panel: Panel, spec: ModelSpec, seq_len: int | None = None):
         super().__init__(panel, spec, seq_len)
         self.parts: dict[str, RowInput] = {}
-        known: dict[tuple, RowInput] = {}
+        inputs: dict[tuple, RowInput] = {}
         for name, config in spec.cls.members(spec.config, panel.task, panel.log is not None).items():
             part = RowMaker(panel, ModelSpec(name, config, spec.among), seq_len)
             key = (type(part), part.seq_len, name if isinstance(part, RuleInput) else "")
-            self.parts[name] = known.setdefault(key, part)
+            self.parts[name] = inputs.setdefault(key, part)
 
     def restore(self, encoder: Encoder) -> MixedInput:
         "The members share the encoder."
@@ -283,8 +283,8 @@ class MixedInput(RowInput):
 
     def rows(self, rows: np.ndarray, where: str = "the rows") -> Blocks:
         "Some rows for every member."
-        made = {id(p): p.rows(rows, where) for p in {id(p): p for p in self.parts.values()}.values()}
-        return Blocks({n: made[id(p)] for n, p in self.parts.items()}, {n: list(p.columns) for n, p in self.parts.items()})
+        blocks = {id(p): p.rows(rows, where) for p in {id(p): p for p in self.parts.values()}.values()}
+        return Blocks({n: blocks[id(p)] for n, p in self.parts.items()}, {n: list(p.columns) for n, p in self.parts.items()})
 
 # %% ../../nbs/03_fit/01_inputs.ipynb #91a8291c
 INPUTS: dict[str, type[RowInput]] = {"tabular": RowInput, "rule": RuleInput, "window": WindowInput, "game": GameInput, "mixed": MixedInput}

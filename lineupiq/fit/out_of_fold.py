@@ -108,10 +108,10 @@ def with_neutrals(
 ) -> pd.DataFrame:  # with the probability of class 0
     "The probability of class 0, of which the model says nothing: its share of the training rows."
     share = float((panel.y[fold.train] == 0).mean())
-    given = [c for c in frame if c.startswith("prob_")]
+    prob_columns = [c for c in frame if c.startswith("prob_")]
     names = PredictionOutput(np.empty(0), classes=panel.classes).probability_columns()
     others = [n for n, c in zip(names, panel.classes, strict=True) if c != 0]
-    frame = frame.rename(columns=dict(zip(given, others, strict=True)))
+    frame = frame.rename(columns=dict(zip(prob_columns, others, strict=True)))
     frame[others] *= 1 - share
     frame.insert(
         frame.columns.get_loc(others[0]) + names.index(next(n for n in names if n not in others)),
@@ -136,19 +136,19 @@ def fit_fold(
     watch: Sequence[Callback] = (),  # told each epoch of a model that has epochs
 ) -> FittedFold:
     "Fit one fold and predict its validation and test rows."
-    started, tell = time.perf_counter(), callback or (lambda step: None)
+    started, notify = time.perf_counter(), callback or (lambda step: None)
     check_fold_classes(panel, fold)
     without = how.exclude_neutrals and not spec.cls.is_rule  # a rule is the base rate of all rows
     train = training_rows(panel, fold.train, without)
     maker = RowMaker(panel, spec, how.seq_len).fit(train)
-    tell("fit")
+    notify("fit")
     stop = fold.val if fold.val is None else training_rows(panel, fold.val, without)
     again = how.refit and fold.val is not None
     first = {"time_limit": how.time_limit * (FIRST_SHARE if again else 1)} if how.time_limit else None
     model, metrics = fit_rows(panel, spec, maker, train, stop, weighting, watch, first)
     parts = [] if fold.val is None else [prediction_frame(panel, model, maker, fold.val, fold.number, "val")]
     if again:
-        tell("refit")
+        notify("refit")
         both = np.sort(np.concatenate([train, training_rows(panel, fold.val, without)]), kind="stable")  # they have no row in common
         left = None if how.time_limit is None else how.time_limit - (time.perf_counter() - started)
         model, maker, metrics = _refitted(panel, spec, (model, maker, metrics), both, weighting, how.seq_len, left, watch)

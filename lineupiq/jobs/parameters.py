@@ -131,12 +131,12 @@ def _container(text: str, kind: str) -> Any:
     if kind.startswith("list") and not text.lstrip().startswith("["):
         parts = [p.strip() for p in text.split(",") if p.strip()]
         return [_value(p, inner or "str") for p in parts]
-    found = json.loads(text, parse_constant=_no, parse_float=_finite)
-    wanted = list if kind.startswith("list") else dict
+    value = json.loads(text, parse_constant=_no, parse_float=_finite)
+    expected_type = list if kind.startswith("list") else dict
     allowed = {"int": (int,), "str": (str,), "bool": (bool,), "float": (int, float)}.get(inner or "")
-    if not isinstance(found, wanted) or (allowed and wanted is list and not all(type(v) in allowed for v in found)):
+    if not isinstance(value, expected_type) or (allowed and expected_type is list and not all(type(v) in allowed for v in value)):
         raise ValueError
-    return found
+    return value
 
 # %% ../../nbs/15_jobs/01_parameters.ipynb #43f88ba3
 KEPT = ("job_id", "result")  # what the runner fills in itself
@@ -148,14 +148,14 @@ def check_parameters(
     where: str = "",  # the notebook, for the message
 ) -> dict[str, Any]:  # values by name
     "The values that a job is given, or one error with everything that is wrong."
-    problems, out, mine = [], {}, [n for n in known if n not in KEPT]
+    problems, out, names = [], {}, [n for n in known if n not in KEPT]
     for text in given:
         name, there, value = text.partition("=")
         name = name.strip().encode("utf-8", "backslashreplace").decode()
         if not there:
             problems.append(f"{name or text}: expected name=value")
-        elif name not in mine:
-            problems.append(f"{name}: unknown parameter{did_you_mean(name, mine)}")
+        elif name not in names:
+            problems.append(f"{name}: unknown parameter{did_you_mean(name, names)}")
         elif name in out:
             problems.append(f"{name}: given twice")
         else:
@@ -165,6 +165,6 @@ def check_parameters(
             except (ValueError, KeyError, RecursionError):
                 problems.append(f"{name}: expected {known[name].kind}, found {value[:60]!r}")
     if problems and any("unknown" in p for p in problems):
-        problems.append(f"the parameters are {', '.join(mine)}")
+        problems.append(f"the parameters are {', '.join(names)}")
     raise_problems(problems, where)
     return out

@@ -53,9 +53,9 @@ def finish(
             fix="raise an error where the job has failed",
         )
     own = {"format": 1, "job_id": job_id, "exit_code": int(exit_code)}
-    told = {**own, **plain(dict(facts or {})), **own}  # a fact of such a name changes nothing
-    dump_json(told, result)
-    return told
+    record = {**own, **plain(dict(facts or {})), **own}  # a fact of such a name changes nothing
+    dump_json(record, result)
+    return record
 
 
 def _is_word(code: Any) -> bool:
@@ -79,19 +79,19 @@ def sweep_jobs(
     "Give what a killed job left a name and a status."
     out = []
     for entry in scan(output):
-        if found := re.fullmatch(rf"\.({re.escape(job)}_\d{{8}}_\d{{6}}(_\d+)?)\.tmp", entry.name):
+        if match := re.fullmatch(rf"\.({re.escape(job)}_\d{{8}}_\d{{6}}(_\d+)?)\.tmp", entry.name):
             folder = Path(entry.path)
             _write_status(
                 folder,
                 {
                     "job": job,
-                    "job_id": found[1],
+                    "job_id": match[1],
                     "status": "killed",
                     "exit_code": 137,
                     "error": {"what": "the job was killed before it could say how it ended"},
                 },
             )
-            out.append(_show(folder, output / found[1]))
+            out.append(_show(folder, output / match[1]))
     return out
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #9e668b31
@@ -176,7 +176,7 @@ def _kernel_class(box: dict[str, Any]) -> type:
     return OwnKernel
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #8cdb857f
-def _execute(notebook: Path, out: Path, values: Mapping[str, Any], box: dict[str, Any], tell: Callable[[str, Record], None]) -> None:
+def _execute(notebook: Path, out: Path, values: Mapping[str, Any], box: dict[str, Any], report: Callable[[str, Record], None]) -> None:
     "The body of the thread that runs the notebook; whatever ends it stands in `box`."
 
     def before(cell: Any, cell_index: int) -> None:
@@ -185,7 +185,7 @@ def _execute(notebook: Path, out: Path, values: Mapping[str, Any], box: dict[str
         if cell.get("cell_type") == "code":
             _remember(box)
             box["cell"] = cell_index
-            tell("cell", {"number": cell_index})
+            report("cell", {"number": cell_index})
 
     try:
         os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
@@ -224,16 +224,16 @@ def _remember(box: dict[str, Any], every: float = 1.0) -> None:
 
     if "pid" not in box or time.monotonic() - box.get("looked", float("-inf")) < every:  # a look at every process has its price
         return
-    box["looked"], seen, known = time.monotonic(), {}, box["family"]
+    box["looked"], processes, family = time.monotonic(), {}, box["family"]
     with suppress(psutil.Error):
         box.setdefault("kernel", psutil.Process(box["pid"]))
-    for process in [*([box["kernel"]] if "kernel" in box else []), *known.values()]:
-        if process.pid not in seen:  # else it was below one that was asked before
+    for process in [*([box["kernel"]] if "kernel" in box else []), *family.values()]:
+        if process.pid not in processes:  # else it was below one that was asked before
             try:
-                seen |= {p.pid: p for p in (process, *process.children(recursive=True))}
+                processes |= {p.pid: p for p in (process, *process.children(recursive=True))}
             except psutil.Error:  # it has ended
-                known.pop(_which(process), None)
-    known.update({_which(p): p for p in seen.values()})
+                family.pop(_which(process), None)
+    family.update({_which(p): p for p in processes.values()})
 
 
 def _which(process: Any) -> tuple[int, float]:
@@ -257,16 +257,18 @@ def _kill_family(box: Mapping[str, Any]) -> None:
 def _stop(box: dict[str, Any], grace: float) -> None:
     "Interrupt the kernel, wait, kill."
     box["stop"] = True
-    mine = threading.current_thread() is threading.main_thread()
-    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)} if mine else {}  # once is enough
+    is_main = threading.current_thread() is threading.main_thread()
+    before = (
+        {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)} if is_main else {}
+    )  # once is enough
     try:
-        started, told = time.monotonic(), 0.0
-        while not box["over"].is_set() and (gone := time.monotonic() - started) < grace:
-            _remember(box, 0 if gone >= told else 1)
-            if (pid := box.get("pid")) and gone >= told:
+        started, deadline = time.monotonic(), 0.0
+        while not box["over"].is_set() and (elapsed := time.monotonic() - started) < grace:
+            _remember(box, 0 if elapsed >= deadline else 1)
+            if (pid := box.get("pid")) and elapsed >= deadline:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGINT)
-                told = grace / 2 if told == 0 else grace  # an idle kernel may have missed the first
+                deadline = grace / 2 if deadline == 0 else grace  # an idle kernel may have missed the first
             box["over"].wait(0.1)
         _remember(box, 0)
         _kill_family(box)
@@ -297,8 +299,8 @@ def _own_code(name: str) -> int:
     import lineupiq.base as base
 
     cls = getattr(base, name, None)
-    known = isinstance(cls, type) and issubclass(cls, LineupIQError) and cls.exit_code != 1
-    return cls.exit_code if known else JobError.exit_code
+    is_own = isinstance(cls, type) and issubclass(cls, LineupIQError) and cls.exit_code != 1
+    return cls.exit_code if is_own else JobError.exit_code
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #82680694
 def _failed_cell(notebook: Path, error: Any) -> dict[str, Any]:
@@ -344,20 +346,20 @@ def _judge_result(folder: Path, job_id: str) -> tuple[int, str, dict[str, Any]]:
         return 8, "failed", {"error": {"type": "NoResult", "what": what}}
 
     try:
-        told = load_json(folder / "result.json")
-        json.dumps(told, ensure_ascii=False).encode()  # half a character fails here
+        result = load_json(folder / "result.json")
+        json.dumps(result, ensure_ascii=False).encode()  # half a character fails here
     except LineupIQError as err:
         return bad(f"the notebook ended without a result that can be read: {err.what}")
     except (OSError, ValueError, RecursionError) as err:  # a folder, brackets in brackets
         return bad(f"the notebook ended without a result that can be read: {type(err).__name__}")
-    if _is_deeper(told, 50):
+    if _is_deeper(result, 50):
         return bad("the result is nested deeper than 50")
-    if not isinstance(told, dict) or told.get("job_id") != job_id:
-        return bad(f"the result is of another job: {str(told.get('job_id') if isinstance(told, dict) else told)[:80]}")
-    code = told.get("exit_code")
+    if not isinstance(result, dict) or result.get("job_id") != job_id:
+        return bad(f"the result is of another job: {str(result.get('job_id') if isinstance(result, dict) else result)[:80]}")
+    code = result.get("exit_code")
     if type(code) is not int or not _is_word(code):
         return bad(f"the result has no exit code: {str(code)[:80]}")
-    return code, "done", {"result": {k: v for k, v in told.items() if k not in ("format", "job_id")}}
+    return code, "done", {"result": {k: v for k, v in result.items() if k not in ("format", "job_id")}}
 
 
 def _is_deeper(value: Any, most: int) -> bool:
@@ -398,7 +400,7 @@ def _new_folder(job: str, output: Path) -> tuple[str, Path]:
     raise ConfigError("a thousand jobs in one second", where=str(output))
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #16c957f6
-def _teller(folder: Path, job: str, say: Callable[[str], None] | None) -> Callable[[str, Record], None]:
+def _teller(folder: Path, job: str, listener: Callable[[str], None] | None) -> Callable[[str, Record], None]:
     "Writes JSON lines into the log, and to whoever listens."
 
     def tell(event: str, facts: Record) -> None:
@@ -412,8 +414,8 @@ def _teller(folder: Path, job: str, say: Callable[[str], None] | None) -> Callab
             folder.mkdir(parents=True, exist_ok=True)
             with open(folder / "log.jsonl", "a", encoding="utf-8", errors="replace") as f:
                 f.write(line + "\n")
-        if say is not None:
-            say(line)
+        if listener is not None:
+            listener(line)
 
     return tell
 
@@ -431,14 +433,14 @@ def run_job(
     values = check_parameters(parameters_of(notebook), given, name)
     if timeout is not None and not 0 < timeout < float("inf"):
         raise ConfigError("--timeout is not a length of time", found=str(timeout), expected="seconds, greater than 0")
-    whom = destinations(_alerts(name, values) if to is None else to)
+    recipients = destinations(_alerts(name, values) if to is None else to)
     versions = runtime_record()["versions"]  # says what is wrong with the environment while nothing is written yet
     output = Path(output).expanduser().resolve()
     with job_lock(name, output):
         sweep_jobs(name, output)
         end, stopped = _run_locked(name, notebook, values, output, timeout, say, versions)
-    quick = [d for d in whom if d.kind == "summary"]  # a job that somebody stopped has no time for the network
-    end.told = notify(job_message(end), quick if stopped else whom)
+    quick = [d for d in recipients if d.kind == "summary"]  # a job that somebody stopped has no time for the network
+    end.told = notify(job_message(end), quick if stopped else recipients)
     if stopped is not None:
         raise stopped
     return end
@@ -454,19 +456,19 @@ def _alerts(job: str, values: Mapping[str, Any]) -> list[str] | None:
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #f08782c6
 def _run_locked(
-    name: str, notebook: Path, values: Mapping[str, Any], output: Path, timeout: float | None, say: Any, versions: Record
+    name: str, notebook: Path, values: Mapping[str, Any], output: Path, timeout: float | None, listener: Any, versions: Record
 ) -> tuple[JobEnd, BaseException | None]:
     "The part of a job that only one process may do at a time."
     job_id, folder = _new_folder(name, output)
-    tell, box, started, began = (
-        _teller(folder, name, say),
+    report, box, started, began = (
+        _teller(folder, name, listener),
         {"over": threading.Event(), "family": {}},
         datetime.now(timezone.utc),
         time.monotonic(),
     )
-    tell("started", {"job_id": job_id, "parameters": values})
+    report("started", {"job_id": job_id, "parameters": values})
     full = {**values, "job_id": job_id, "result": str(folder / "result.json")}
-    thread = threading.Thread(target=_execute, args=(notebook, folder / "notebook.ipynb", full, box, tell), daemon=True)
+    thread = threading.Thread(target=_execute, args=(notebook, folder / "notebook.ipynb", full, box, report), daemon=True)
     stopped: BaseException | None = None
     try:
         thread.start()
@@ -485,7 +487,7 @@ def _run_locked(
             {"stopped_in_cell": box.get("cell"), "cell_ended_with": getattr(box.get("error"), "ename", type(box.get("error")).__name__)},
         )
     seconds = round(time.monotonic() - began, 3)
-    tell("ended", {"status": state, "exit_code": code, "seconds": seconds})
+    report("ended", {"status": state, "exit_code": code, "seconds": seconds})
     status = {
         "job": name,
         "job_id": job_id,
@@ -547,13 +549,13 @@ def job_table(
     "The jobs that ended, and those that are running or were killed."
     out = []
     for entry in scan(Path(output).expanduser()):
-        found = re.fullmatch(r"\.?((\w+)_(\d{8}_\d{6})(_\d+)?)(\.tmp)?", entry.name)
-        if not found or not entry.is_dir() or job not in (None, found[2]):
+        match = re.fullmatch(r"\.?((\w+)_(\d{8}_\d{6})(_\d+)?)(\.tmp)?", entry.name)
+        if not match or not entry.is_dir() or job not in (None, match[2]):
             continue
-        row = {"job_id": found[1], "status": "running, or killed", "exit_code": None, "started": None, "seconds": None}
+        row = {"job_id": match[1], "status": "running, or killed", "exit_code": None, "started": None, "seconds": None}
         try:
-            row["started"] = datetime.strptime(found[3], "%Y%m%d_%H%M%S").isoformat()
-            row |= {} if found[5] else _status_row(Path(entry.path, "status.json"), row)
+            row["started"] = datetime.strptime(match[3], "%Y%m%d_%H%M%S").isoformat()
+            row |= {} if match[5] else _status_row(Path(entry.path, "status.json"), row)
         except (LineupIQError, OSError, ValueError):  # one that cannot be read does not hide the others
             row["status"] = "damaged"
         out.append(row)
@@ -564,7 +566,7 @@ def _status_row(file: Path, row: Mapping[str, Any]) -> dict[str, Any]:
     "What a status says of a row's columns; nothing where there is no status."
     if not file.exists():
         return {}
-    told = load_json(file)
-    if not isinstance(told, dict) or not isinstance(told.get("status"), str):
+    status = load_json(file)
+    if not isinstance(status, dict) or not isinstance(status.get("status"), str):
         raise ValueError
-    return {k: v for k, v in told.items() if k in row}
+    return {k: v for k, v in status.items() if k in row}

@@ -82,12 +82,12 @@ def main_numbers(
         k: (None if pd.isna(v) else v)
         for k, v in board.loc[name, ["metric", "score", "low", "high", "skill", "skill_low", "skill_high"]].items()
     }
-    made = run.published
+    publication = run.published
     return {
         "run_id": run.run_id,
         "run_dir": str(run.run_dir),
         "best": run.best,
         "model": name,
         **row,
-        "published": f"{made['name']} {made['version']}" if made else None,
+        "published": f"{publication['name']} {publication['version']}" if publication else None,
     }

@@ -124,8 +124,8 @@ def _from_results(raw: pd.DataFrame, where: str) -> tuple[pd.DataFrame, pd.DataF
     "Rows with their features, made or given, and the log behind them."
     played = _played(raw, where)
     games = make_log(played)
-    given = set(GAME_FEATURES) <= set(raw)
-    features = raw[[*GAME_FEATURES]].iloc[played["line"]].reset_index(drop=True) if given else nine_features(games)
+    has_features = set(GAME_FEATURES) <= set(raw)
+    features = raw[[*GAME_FEATURES]].iloc[played["line"]].reset_index(drop=True) if has_features else nine_features(games)
     for column in set(GAME_FEATURES) & set(raw):  # such as is_divisional_game of another league
         features[column] = raw[column].to_numpy()[played["line"]]
     margin = games["home_score"] - games["away_score"]
@@ -154,10 +154,10 @@ def games_panel(
         frame, games = _from_results(raw, where)
     else:
         frame = _from_features(raw, where, to_fit)
-    known = [f for f in GAME_FEATURES if f in frame and (not to_fit or frame[f].notna().any())]
+    features = [f for f in GAME_FEATURES if f in frame and (not to_fit or frame[f].notna().any())]
     panel = make_panel(
         frame,
-        {f: "numeric" for f in known},
+        {f: "numeric" for f in features},
         task="binary",
         name="games-csv",
         cleaning=Cleaning(sort=True, missing_target="upcoming"),

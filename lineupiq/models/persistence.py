@@ -116,8 +116,8 @@ def _checked_bytes(path: Path) -> bytes:
             "a model without its manifest", where=str(path), expected=_manifest_path(path).name, fix="train and save again"
         )
     data, manifest = path.read_bytes(), load_json(_manifest_path(path))
-    known = manifest.get("sha256") if isinstance(manifest, dict) else None
-    if not isinstance(known, list) or hashlib.sha256(data).hexdigest() not in known:
+    digests = manifest.get("sha256") if isinstance(manifest, dict) else None
+    if not isinstance(digests, list) or hashlib.sha256(data).hexdigest() not in digests:
         raise IntegrityError("the model does not match its digest", where=str(path), fix="restore it from a good copy, or train again")
     return data
 

@@ -75,8 +75,8 @@ def _adopted(estimator: Any) -> ArrayModel:
             fix="train it with train_model",
         )
     check_is_fitted(estimator)
-    given = getattr(estimator, "feature_names_in_", None)
-    names = [str(c) for c in (named_rows(np.empty((0, estimator.n_features_in_))).columns if given is None else given)]
+    column_names = getattr(estimator, "feature_names_in_", None)
+    names = [str(c) for c in (named_rows(np.empty((0, estimator.n_features_in_))).columns if column_names is None else column_names)]
     classes = None if isinstance(estimator, XGBRegressor) else estimator.classes_
     model = registry().get_model(name)(
         feature_columns=names, task="regression" if classes is None else "binary" if len(classes) == 2 else "multiclass"
@@ -216,12 +216,13 @@ def stored_model(
 def _not_live(name: str, store: Store) -> NotFound:
     "Nothing is in production: what can predict all the same, and what would put it there."
     staged, there = quiet_link(store, name, "staging"), [text_of(v) for v in store.versions(name)]
-    asked, which = (f"{name}@staging", f"{staged}, which is in staging") if staged else (f"{name}:{there[-1]}", "that version")
+    reference, which = (f"{name}@staging", f"{staged}, which is in staging") if staged else (f"{name}:{there[-1]}", "that version")
     return NotFound(
         f"nothing of {name} is in production",
         where=str(store.root),
         found=f"versions {', '.join(there)}, {staged or 'none'} in staging",
-        fix=f"{asked} (--model {asked}) predicts with {which}; lineupiq validate {name}, then lineupiq promote {name}, put one into "
+        fix=f"{reference} (--model {reference}) predicts with {which}; lineupiq validate {name}, then lineupiq promote {name}, put one "
+        "into "
         "production",
     )
 
@@ -237,8 +238,10 @@ def _in_store(text: str, store: Store) -> StoredModel:
     version = text_of(parse_version(rest)) if sign == ":" else None
     if rest in ("", "production") and version is None and store.linked(store.known(name)) is None:
         raise _not_live(name, store)
-    found = load_published(store, name, version, rest if sign == "@" else "production")
-    return StoredModel(name, found.bundle, found.version, (found.metadata.get("data") or {}).get("source") or {}, f"{name} {found.version}")
+    published = load_published(store, name, version, rest if sign == "@" else "production")
+    return StoredModel(
+        name, published.bundle, published.version, (published.metadata.get("data") or {}).get("source") or {}, f"{name} {published.version}"
+    )
 
 # %% ../../nbs/16_models/02b_stored.ipynb #b24699bf
 STAGES = ("production", "staging")
@@ -256,9 +259,9 @@ def _at_path(path: Path, model: str | None) -> StoredModel:
         bundle = load_bundle(path)
         return StoredModel(bundle.model.name, bundle, source=_run_source(path.parents[1]), where=str(path))
     if model is None and (path.suffix == ".joblib" or (path / "model.json").is_file()):
-        found = load_model(path) if path.is_dir() else library_model(read_file(*path.stem.split("_", 1), path.parent)[0])
-        found.read_from = path
-        return StoredModel(path.stem, bare_bundle(found)[0], where=str(path))
+        fitted = load_model(path) if path.is_dir() else library_model(read_file(*path.stem.split("_", 1), path.parent)[0])
+        fitted.read_from = path
+        return StoredModel(path.stem, bare_bundle(fitted)[0], where=str(path))
     raise ConfigError(
         "no model is there",
         where=str(path),

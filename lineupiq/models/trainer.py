@@ -254,8 +254,8 @@ def _calculate_metrics(
 ) -> dict[str, float]:  # accuracy, log_loss, brier_score, calibration
     "Scores on rows; on rows that the model was fitted on they flatter it."
     p = np.asarray(model.predict_proba(X_train))
-    found = all_scores("binary", np.asarray(y_train), None, p, [0, 1])
-    return {k: float(found[k]) for k in ("accuracy", "log_loss", "brier_score", "calibration")}
+    scores = all_scores("binary", np.asarray(y_train), None, p, [0, 1])
+    return {k: float(scores[k]) for k in ("accuracy", "log_loss", "brier_score", "calibration")}
 
 
 @patch
@@ -307,10 +307,10 @@ def _is_pair(values: Any) -> bool:
 def _space_of(values: Values) -> Space:
     "Bounds as ranges, lists as choices; bounds that are whole numbers give whole numbers."
     ranges: dict[str, Any] = {}
-    for name, given in values.items():
-        low, *more = (plain_number(v) for v in given) if _is_pair(given) else (None,)
+    for name, bounds in values.items():
+        low, *more = (plain_number(v) for v in bounds) if _is_pair(bounds) else (None,)
         ranges[name] = (
-            Choice(tuple(plain_number(v) for v in given))
+            Choice(tuple(plain_number(v) for v in bounds))
             if low is None
             else (Int if isinstance(low, int) and isinstance(more[0], int) else Float)(low, more[0])
         )
@@ -338,10 +338,10 @@ def _search(
         settings = SearchSettings(space=_space_of(live), n_trials=n_trials, pruner="none")
     else:
         settings = SearchSettings(method="grid", grid=live)
-    found = tune_model(panel, cls.name, replace(settings, n_splits=cv_folds, metric="log_loss", val_share=0))
-    self.logger.info("Best parameters: %s", found.params)
-    self.logger.info("Best CV score: %.4f over %d combinations", found.score, found.counts["complete"])
-    return {k: _exact(found.params[k]) if k in found.params else None for k in values}
+    result = tune_model(panel, cls.name, replace(settings, n_splits=cv_folds, metric="log_loss", val_share=0))
+    self.logger.info("Best parameters: %s", result.params)
+    self.logger.info("Best CV score: %.4f over %d combinations", result.score, result.counts["complete"])
+    return {k: _exact(result.params[k]) if k in result.params else None for k in values}
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000021
 @patch
@@ -381,9 +381,12 @@ def _tune_hyperparameters_bayesian(
     cv_folds: int = 5,  # past-only blocks
 ) -> dict[str, Any]:  # best values
     "TPE between bounds; log loss is minimised."
-    if odd := [k for k, v in hyperparameter_space.items() if not _is_pair(tuple(v))]:
+    if invalid := [k for k, v in hyperparameter_space.items() if not _is_pair(tuple(v))]:
         raise ConfigError(
-            "not a pair of bounds", where=odd[0], found=repr(hyperparameter_space[odd[0]])[:60], expected="(min, max) with min < max"
+            "not a pair of bounds",
+            where=invalid[0],
+            found=repr(hyperparameter_space[invalid[0]])[:60],
+            expected="(min, max) with min < max",
         )
     return self._search(
         model_class,

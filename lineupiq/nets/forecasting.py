@@ -235,8 +235,8 @@ class ReadableAttention(nn.Module):
         q, k = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f, x in ((self.query, asking), (self.key, steps)))
         score = q @ k.transpose(2, 3) * k.shape[-1] ** -0.5
         weights = score.masked_fill(~mask[:, None, None], float("-inf")).softmax(dim=-1)
-        taken = (self.dropout(weights) @ self.value(steps)[:, None]).mean(dim=1)
-        return self.out(taken), weights
+        context = (self.dropout(weights) @ self.value(steps)[:, None]).mean(dim=1)
+        return self.out(context), weights
 
 # %% ../../nbs/04_nets/03_forecasting.ipynb #32a71ce8
 class StaticEncoder(nn.Module):
@@ -302,9 +302,9 @@ class TFT(nn.Module):
         steps = turn(self.lstm(turn(chosen, padding), state)[0], -padding)
         steps = self.near(steps, chosen)
         rich = self.enrich(steps, enrichment)
-        taken, seen = self.attention(rich[:, -1:], rich, mask)
-        out = self.last(self.think(self.far(taken, rich[:, -1:])), steps[:, -1:])
-        return out[:, 0], moving, still, seen[:, :, 0]
+        summary, step_weights = self.attention(rich[:, -1:], rich, mask)
+        out = self.last(self.think(self.far(summary, rich[:, -1:])), steps[:, -1:])
+        return out[:, 0], moving, still, step_weights[:, :, 0]
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, T, F), (B, T) -> (B, n_out)
         return self.head(self.read(x, mask)[0])
@@ -370,9 +370,9 @@ def known_series(
 ) -> tuple[Tensor, Tensor]:  # (B·F, T) values, (B·F, T) bool
     "One series a row: carried forward over gaps, padded where nothing is known yet."
     x = x.transpose(1, 2).flatten(0, 1)
-    seen = mask.repeat_interleave(len(x) // max(len(mask), 1), dim=0) & ~x.isnan()
+    value_mask = mask.repeat_interleave(len(x) // max(len(mask), 1), dim=0) & ~x.isnan()
     steps = torch.arange(x.shape[1], device=x.device)
-    last = torch.where(seen, steps, -1).cummax(dim=1).values
+    last = torch.where(value_mask, steps, -1).cummax(dim=1).values
     return x.nan_to_num().gather(1, last.clamp(min=0)) * (last >= 0), last >= 0
 
 # %% ../../nbs/04_nets/03_forecasting.ipynb #584eea33

@@ -132,8 +132,8 @@ class _Layer(nn.Module):
         x, weight, bias = self.before(h), self.qkv.weight, self.qkv.bias
         split = lambda z: z.view(B, -1, self.heads, D // self.heads).transpose(1, 2)  # noqa: E731
         q, (k, v) = F.linear(x[:, -asks:], weight[:D], bias[:D]), F.linear(x, weight[D:], bias[D:]).chunk(2, dim=2)
-        seen = F.scaled_dot_product_attention(split(q), split(k.contiguous()), split(v.contiguous()), attn_mask=allowed[:, None, -asks:])
-        h = h[:, -asks:] + self.drop(self.mix(seen.transpose(1, 2).reshape(B, asks, D)))
+        context = F.scaled_dot_product_attention(split(q), split(k.contiguous()), split(v.contiguous()), attn_mask=allowed[:, None, -asks:])
+        h = h[:, -asks:] + self.drop(self.mix(context.transpose(1, 2).reshape(B, asks, D)))
         return h + self.drop(self.narrow(self.drop(F.gelu(self.wide(self.between(h))))))
 
 # %% ../../nbs/04_nets/01_layers.ipynb #94ca2190

@@ -267,16 +267,16 @@ def train_epoch(
     self.net.train()
     n, size = len(self.labels[0]), self.config.batch_size
     order = torch.randperm(n, generator=self.shuffle).to(self.device)
-    total, right, seen = torch.zeros((), device=self.device), torch.zeros((), device=self.device), 0
+    total, right, n_visited = torch.zeros((), device=self.device), torch.zeros((), device=self.device), 0
     for k in range(self.steps):
         rows = order[k * size : (k + 1) * size]
         loss, hit = self.step(rows, self.facts["epoch"] + (k + 1) / self.steps)
-        total, right, seen = total + loss, right + hit, seen + len(rows)
+        total, right, n_visited = total + loss, right + hit, n_visited + len(rows)
         if deadline is not None and self.device == "cuda" and k % 16 == 15:
             torch.cuda.synchronize()
         if deadline is not None and time.perf_counter() > deadline:
             break
-    return float(total) / seen, float(right) / seen, seen == n
+    return float(total) / n_visited, float(right) / n_visited, n_visited == n
 
 
 @patch
@@ -305,12 +305,12 @@ def note(
 ) -> dict[str, float]:  # what callbacks are told
     "Write down an epoch, keep the state if it is the best, and see whether patience is over."
     f, unit, c = self.facts, self.head.unit, self.config
-    told = {"train_loss": loss * unit} | ({"train_accuracy": accuracy} if self.head.kind == "classes" else {})
+    metrics = {"train_loss": loss * unit} | ({"train_accuracy": accuracy} if self.head.kind == "classes" else {})
     watched = loss
     if self.has_val:
         watched, right = self.score()
-        told |= {"val_loss": watched * unit} | ({"val_accuracy": right} if self.head.kind == "classes" else {})
-    for key, value in (told | {"seconds": seconds}).items():
+        metrics |= {"val_loss": watched * unit} | ({"val_accuracy": right} if self.head.kind == "classes" else {})
+    for key, value in (metrics | {"seconds": seconds}).items():
         f["history"].setdefault(key, []).append(value)
     if not self.stopping:
         f["best_epoch"] = f["epoch"]
@@ -325,7 +325,7 @@ def note(
         f["flat"] = 0
     if self.stopping and f["waited"] >= c.patience:
         self.ended = "patience"
-    return told
+    return metrics
 
 # %% ../../nbs/04_nets/02_loop.ipynb #5b9b343f
 @patch

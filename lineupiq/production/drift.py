@@ -48,8 +48,8 @@ def bin_codes(
     values = pd.Series(values).reset_index(drop=True)
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         x = values.to_numpy(dtype=float, na_value=np.nan)
-        known = x[among & np.isfinite(x)]
-        cuts = np.unique(np.quantile(known, np.linspace(0, 1, n_bins + 1)[1:-1], method="lower")) if len(known) else np.empty(0)
+        sample = x[among & np.isfinite(x)]
+        cuts = np.unique(np.quantile(sample, np.linspace(0, 1, n_bins + 1)[1:-1], method="lower")) if len(sample) else np.empty(0)
         return np.where(np.isnan(x), len(cuts) + 1, np.searchsorted(cuts, x, side="left"))
     kept = values[among].value_counts(dropna=True).index[: n_bins - 1].tolist()
     codes = values.map({v: i for i, v in enumerate(kept)}).astype(float)
@@ -125,9 +125,9 @@ def _numbers(values: pd.Series) -> np.ndarray | None:
 
 def _daily_mean(x: np.ndarray, codes: np.ndarray, n: int) -> np.ndarray:
     "(n,) means by timestamp; where there is none, the line between its neighbours."
-    known = np.isfinite(x)
-    count = np.bincount(codes[known], minlength=n)
-    mean = np.divide(np.bincount(codes[known], x[known], minlength=n), count, out=np.full(n, np.nan), where=count > 0)
+    mask = np.isfinite(x)
+    count = np.bincount(codes[mask], minlength=n)
+    mean = np.divide(np.bincount(codes[mask], x[mask], minlength=n), count, out=np.full(n, np.nan), where=count > 0)
     at = np.flatnonzero(count)
     return np.interp(np.arange(n), at, mean[at]) if len(at) else np.zeros(n)
 
@@ -211,13 +211,13 @@ def chance_levels(
     chosen = np.zeros((draws, k))
     for row in chosen:
         row[rng.choice(k, n_now, replace=False)] = 1
-    seen, shuffled = blocks.observed(), blocks.statistic(chosen)
+    observed, shuffled = blocks.observed(), blocks.statistic(chosen)
     mean, spread = shuffled.mean(axis=0), shuffled.std(axis=0)
     worst = ((shuffled - mean) / np.where(spread > 0, spread, np.inf)).max(axis=1)
-    score = (seen - mean) / np.where(spread > 0, spread, np.inf)
+    score = (observed - mean) / np.where(spread > 0, spread, np.inf)
     p = (1 + (worst[:, None] >= score - 1e-12).sum(axis=0)) / (draws + 1)
     bar = np.sort(worst)[::-1][int(np.floor(false_alarms * (draws + 1) + 1e-9)) - 1]
-    unpulled = np.where(seen > 1e-12, blocks.sizes() / np.maximum(seen, 1e-12), blocks.pull[blocks.edges[:-1]] ** 2)
+    unpulled = np.where(observed > 1e-12, blocks.sizes() / np.maximum(observed, 1e-12), blocks.pull[blocks.edges[:-1]] ** 2)
     return np.minimum((mean + bar * spread) * unpulled, blocks.greatest()), p
 
 # %% ../../nbs/13_production/04_drift.ipynb #5fba2338
@@ -235,16 +235,16 @@ class DriftSettings:
 
     def problems(self) -> list[str]:  # one line each
         "List everything that is wrong with the settings."
-        wrong = (
+        problems = (
             []
             if 0 < self.warning <= self.critical
             else [f"warning: {self.warning} and critical: {self.critical} must be positive and in this order"]
         )
-        wrong += [] if 0 < self.false_alarms < 1 else [f"false_alarms: expected a share between 0 and 1, found {self.false_alarms!r}"]
-        wrong += (
+        problems += [] if 0 < self.false_alarms < 1 else [f"false_alarms: expected a share between 0 and 1, found {self.false_alarms!r}"]
+        problems += (
             [] if (self.draws + 1) * self.false_alarms >= 1 else [f"draws: {self.draws} shuffles cannot show a p of {self.false_alarms}"]
         )
-        return wrong + [
+        return problems + [
             f"{k}: expected a whole number from {low} up, found {v!r}"
             for k, low in (("min_rows", 1), ("draws", 1), ("block", 1), ("seed", 0))
             if (v := getattr(self, k)) is not None and (isinstance(v, bool) or not isinstance(v, int) or v < low)
@@ -252,8 +252,8 @@ class DriftSettings:
 
     def check(self) -> DriftSettings:  # itself
         "Raise one error with everything that is wrong."
-        if wrong := self.problems():
-            raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {w}" for w in wrong), where="drift")
+        if problems := self.problems():
+            raise ConfigError("Config validation failed:\n" + "\n".join(f"  - {w}" for w in problems), where="drift")
         return self
 
 # %% ../../nbs/13_production/04_drift.ipynb #a51fd70a
@@ -294,7 +294,7 @@ def check_drift(
     kinds: Mapping[str, str] | None = None,  # column -> feature, prediction or label
 ) -> DriftReport:
     "Compare the current window with the reference, column by column, chance reckoned over all of them together."
-    how, times, current = (settings or DriftSettings()).check(), np.asarray(times), np.asarray(current, dtype=bool)
+    config, times, current = (settings or DriftSettings()).check(), np.asarray(times), np.asarray(current, dtype=bool)
     if len(frame) != len(times) or len(times) != len(current):
         raise DataError("columns, times and window differ in length", found=f"{len(frame)}, {len(times)}, {len(current)}")
     if current.any() and (~current).any() and times[current].min() <= times[~current].max():
@@ -322,18 +322,20 @@ def check_drift(
     )
     if min(facts["reference_rows"], facts["current_rows"]):
         table["psi"] = block_counts(frame, times, current, 1).sizes()
-    if min(facts["reference_rows"], facts["current_rows"]) < how.min_rows:
-        return DriftReport("unknown", table, facts | {"reason": f"fewer than {how.min_rows} rows on one side"})
-    blocks = block_counts(frame, times, current, how.block or memory(frame, times, current))
+    if min(facts["reference_rows"], facts["current_rows"]) < config.min_rows:
+        return DriftReport("unknown", table, facts | {"reason": f"fewer than {config.min_rows} rows on one side"})
+    blocks = block_counts(frame, times, current, config.block or memory(frame, times, current))
     if (now := int(blocks.current.sum())) < MIN_BLOCKS or len(blocks.current) - now < MIN_BLOCKS:
         return DriftReport(
             "unknown",
             table,
             facts | {"reason": f"{now} and {len(blocks.current) - now} blocks of {blocks.length} timestamps; each side needs {MIN_BLOCKS}"},
         )
-    table["by_chance"], table["p"] = chance_levels(blocks, how.false_alarms, how.draws, how.seed)
-    sure, size = table["p"].to_numpy() <= how.false_alarms, table["psi"].to_numpy()
-    table["verdict"] = np.where(sure & (size >= how.critical), "critical", np.where(sure & (size >= how.warning), "warning", "stable"))
+    table["by_chance"], table["p"] = chance_levels(blocks, config.false_alarms, config.draws, config.seed)
+    sure, size = table["p"].to_numpy() <= config.false_alarms, table["psi"].to_numpy()
+    table["verdict"] = np.where(
+        sure & (size >= config.critical), "critical", np.where(sure & (size >= config.warning), "warning", "stable")
+    )
     worst = next(v for v in ("critical", "warning", "stable") if (table["verdict"] == v).any())
     return DriftReport(
         worst,
@@ -371,13 +373,13 @@ def alarm_rates(
     settings: DriftSettings | None = None,  # None: the defaults with 499 shuffles
 ) -> dict[str, float]:  # phi, false_alarms, found
     "The rate at which a check calls a stationary panel drifted, and the rate at which it finds a shift."
-    how, false, hit = settings or DriftSettings(draws=499), 0, 0
+    config, false, hit = settings or DriftSettings(draws=499), 0, 0
     for seed in range(checks):
         frame, times = moving_panel(seed, days, phi=phi)
         now = times >= days - window
-        false += check_drift(frame, times, now, how).verdict in ("warning", "critical")
+        false += check_drift(frame, times, now, config).verdict in ("warning", "critical")
         frame.loc[now, "f0"] += shift
-        hit += "f0" in check_drift(frame, times, now, how).drifted
+        hit += "f0" in check_drift(frame, times, now, config).drifted
     return {"phi": phi, "false_alarms": false / checks, "found": hit / checks}
 
 # %% ../../nbs/13_production/04_drift.ipynb #ceeb485e
@@ -404,16 +406,16 @@ def plot_drift(
     most: int = 20,  # columns
 ) -> Any:  # axes
     "The index of each column beside what chance gives, with the customary lines."
-    how, t = settings or DriftSettings(), report.table.head(most).iloc[::-1]
+    config, t = settings or DriftSettings(), report.table.head(most).iloc[::-1]
     colours = {"stable": SKY, "warning": ORANGE, "critical": RED, "unknown": PALE}
     ax = subplots(figsize=(7, 0.28 * len(t) + 1.2))
     ax.barh(t["column"], t["psi"], color=[colours[v] for v in t["verdict"]])
-    edge = 1.1 * max(how.critical, float(t["psi"].max()) if len(t) else 0, 1e-3)
+    edge = 1.1 * max(config.critical, float(t["psi"].max()) if len(t) else 0, 1e-3)
     beyond = t["by_chance"].to_numpy(dtype=float) > edge
     for mark, which, label in (("|", ~beyond, "what chance reaches"), (">", beyond, "what chance reaches, farther out")):
         if which.any():
             ax.plot(np.minimum(t["by_chance"], edge)[which], np.arange(len(t))[which], mark, color=GREY, ms=7, mew=2, ls="", label=label)
-    for value, style in ((how.warning, ":"), (how.critical, "--")):
+    for value, style in ((config.warning, ":"), (config.critical, "--")):
         ax.axvline(value, color=GREY, lw=0.8, ls=style)
     ax.set(xlabel="population stability index", title=f"{report.verdict}: {len(report.drifted)} of {len(report.table)} columns have moved")
     ax.legend(frameon=False, loc="lower right")

@@ -67,14 +67,14 @@ def gate_config(
     path: Path | str | None = None,  # a YAML; None: the defaults
 ) -> GateConfig:
     "Read thresholds, strictly: every problem at once."
-    given = {} if path is None else read_yaml(path) or {}
-    problems = config_problems(GateConfig, given)
-    shown = {**{f.name: f.default for f in fields(GateConfig)}, **given} if not problems else {}
+    changes = {} if path is None else read_yaml(path) or {}
+    problems = config_problems(GateConfig, changes)
+    values = {**{f.name: f.default for f in fields(GateConfig)}, **changes} if not problems else {}
     bounds = {"level": (0.8, 1), "power": (0.5, 1), "effect": (0.001, 1), "cost": (0, 1)}
     problems += [
-        f"{k}: expected a share from {low:g} up to {high:g}, found {shown[k]}"
+        f"{k}: expected a share from {low:g} up to {high:g}, found {values[k]}"
         for k, (low, high) in bounds.items()
-        if shown and not low <= shown[k] < high
+        if values and not low <= values[k] < high
     ]
     # a negative margin would promote what is worse
     least = {
@@ -87,15 +87,15 @@ def gate_config(
         "rule_margin": 0,
         "seed": 0,
     }
-    problems += [f"{k}: expected {low} or more, found {shown[k]}" for k, low in least.items() if shown and shown[k] < low]
-    problems += [f"window: {w}"] if shown and shown["window"] is not None and (w := window_problem(shown["window"])) else []
+    problems += [f"{k}: expected {low} or more, found {values[k]}" for k, low in least.items() if values and values[k] < low]
+    problems += [f"window: {w}"] if values and values["window"] is not None and (w := window_problem(values["window"])) else []
     problems += (
-        [f"metric: unknown score '{shown['metric']}'{did_you_mean(shown['metric'], METRICS)}"]
-        if shown and shown["metric"] and shown["metric"] not in METRICS
+        [f"metric: unknown score '{values['metric']}'{did_you_mean(values['metric'], METRICS)}"]
+        if values and values["metric"] and values["metric"] not in METRICS
         else []
     )
     raise_problems(problems, str(path), "" if path is None else Path(path).read_text(encoding="utf-8"))
-    return GateConfig(**given)
+    return GateConfig(**changes)
 
 
 def gate_yaml() -> str:  # the file's text
@@ -191,7 +191,7 @@ def _skill(
 ) -> Interval:
     "Skill of the challenger over another forecast, on all rows or on some."
     pick = slice(None) if rows is None else rows
-    how = Resampling(level, config.draws, config.seed, label_end=None if contest.label_end is None else contest.label_end[pick])
+    resampling = Resampling(level, config.draws, config.seed, label_end=None if contest.label_end is None else contest.label_end[pick])
     return skill_interval(
         metric,
         contest.y[pick],
@@ -199,7 +199,7 @@ def _skill(
         forecast_of(other, metric)[pick],
         contest.times[pick],
         classes=contest.classes,
-        how=how,
+        how=resampling,
     )
 
 
@@ -228,22 +228,22 @@ def metric_table(
     "Every score that the task has, of everybody; a score that is not defined stays empty."
     out = []
     for name in dict.fromkeys([metric.name, *SHOWN[contest.task]]):
-        m, told = get_metric(name), dict.fromkeys(("challenger", "champion", "rule"))
-        for who in told:
+        m, scores = get_metric(name), dict.fromkeys(("challenger", "champion", "rule"))
+        for who in scores:
             frame = getattr(contest, who)
             try:
-                told[who] = None if frame is None else float(m(contest.y, forecast_of(frame, m), contest.classes))
+                scores[who] = None if frame is None else float(m(contest.y, forecast_of(frame, m), contest.classes))
             except (UndefinedScore, DataError):
                 pass
-        out.append(_line(name, told, contest.champion is None, m.greater_is_better))
+        out.append(_line(name, scores, contest.champion is None, m.greater_is_better))
     return pd.DataFrame(out)
 
 
-def _line(name: str, told: dict[str, float | None], first: bool, larger: bool) -> dict[str, float | str | None]:
+def _line(name: str, scores: dict[str, float | None], first: bool, larger: bool) -> dict[str, float | str | None]:
     "A line of the table of metrics; the change is against the one that would be replaced."
-    old, new = told["rule" if first else "champion"], told["challenger"]
+    old, new = scores["rule" if first else "champion"], scores["challenger"]
     change = None if old is None or new is None or not old else 100 * (new - old) / abs(old)
-    return {"metric": name, **told, "change %": change, "better is": "larger" if larger else "smaller"}
+    return {"metric": name, **scores, "change %": change, "better is": "larger" if larger else "smaller"}
 
 # %% ../../nbs/13_production/01_gate.ipynb #a4fe564f
 TRADING = ("sharpe", "win_rate", "max_drawdown", "profit_factor")  # larger is better: a drawdown is negative
@@ -264,9 +264,9 @@ def segment_table(
     level: float,  # of the whole table
 ) -> pd.DataFrame:  # by, segment, n, skill, low, high, judged, worse
     "The challenger's skill in each segment."
-    asked = config.segments
-    columns = [c for c in (asked if asked is not None else ("symbol", "position", "season")) if c in contest.rows]
-    if asked is not None and (missing := [c for c in asked if c not in contest.rows]):
+    segments = config.segments
+    columns = [c for c in (segments if segments is not None else ("symbol", "position", "season")) if c in contest.rows]
+    if segments is not None and (missing := [c for c in segments if c not in contest.rows]):
         raise ConfigError(
             f"there is no column '{missing[0]}' to cut segments by",
             expected=", ".join(c for c in contest.rows if c != "y"),
@@ -276,7 +276,7 @@ def segment_table(
         (c, v, np.flatnonzero((contest.rows[c] == v).to_numpy()))
         for c in columns
         for v in sorted(contest.rows[c].dropna().unique(), key=str)
-        if asked is not None or 2 <= contest.rows[c].nunique() <= 40
+        if segments is not None or 2 <= contest.rows[c].nunique() <= 40
     ]
     judged = sum(len(r) >= config.segment_rows for _, _, r in groups)
     strict, out = 1 - (1 - level) / max(1, judged), []
@@ -306,13 +306,13 @@ def _calibration(contest: Contest, config: GateConfig) -> tuple[str | None, dict
     if contest.task == "regression" or not config.calibration:
         return None, {}
     ece = get_metric("calibration")
-    given = forecast_of(contest.challenger, ece)
-    mine, theirs = (float(ece(contest.y, forecast_of(f, ece), contest.classes)) for f in (contest.challenger, contest.against))
-    band = calibration_null(given)
-    facts = {"ece": mine, "ece_before": theirs, "ece_null_high": float(band.high)}
-    if mine > band.high and mine > theirs:
+    forecast = forecast_of(contest.challenger, ece)
+    score, base = (float(ece(contest.y, forecast_of(f, ece), contest.classes)) for f in (contest.challenger, contest.against))
+    band = calibration_null(forecast)
+    facts = {"ece": score, "ece_before": base, "ece_null_high": float(band.high)}
+    if score > band.high and score > base:
         return (
-            f"probabilities are not calibrated: ECE {mine:.3f}, a calibrated forecast stays below {band.high:.3f}, and {theirs:.3f} before",
+            f"probabilities are not calibrated: ECE {score:.3f}, a calibrated forecast stays below {band.high:.3f}, and {base:.3f} before",
             facts,
         )
     return None, facts
@@ -338,19 +338,19 @@ def judge(
     skill = _needed(_skill(contest, metric, contest.against, level, config), "the champion" if not first else "the simple rule")
     rule = skill if first else _needed(_skill(contest, metric, contest.rule, level, config), "the simple rule")
     table, segments = metric_table(contest, metric), segment_table(contest, metric, config, level)
-    wrong, calibration = _calibration(contest, config)
-    against = _against(contest, config, skill, rule, table, segments, wrong)
-    whom = "the simple rule" if first else "the champion"
-    said = f"skill over {whom} {skill.score:+.4f} [{skill.low:+.4f}, {skill.high:+.4f}] at {level:.1%}"
+    calibration_fault, calibration = _calibration(contest, config)
+    against = _against(contest, config, skill, rule, table, segments, calibration_fault)
+    opponent = "the simple rule" if first else "the champion"
+    summary = f"skill over {opponent} {skill.score:+.4f} [{skill.low:+.4f}, {skill.high:+.4f}] at {level:.1%}"
     margin = config.rule_margin if first else config.margin
     if against:
-        verdict, reasons = "REJECT", [*against, said]
+        verdict, reasons = "REJECT", [*against, summary]
     elif skill.low > margin and rule.low > config.rule_margin:
-        verdict, reasons = "PROMOTE", [said + ": better than chance explains"]
+        verdict, reasons = "PROMOTE", [summary + ": better than chance explains"]
     else:
         verdict = "INCONCLUSIVE"
         reasons = [
-            said + f": these rows do not show that it is better than {whom}"
+            summary + f": these rows do not show that it is better than {opponent}"
             if skill.low <= margin
             else f"not shown to beat the simple rule: skill {rule.score:+.4f} [{rule.low:+.4f}, {rule.high:+.4f}]"
         ]
@@ -359,11 +359,11 @@ def judge(
         if contest.trading
         else {}
     )
-    shown = pd.DataFrame([*table.to_dict("records"), *trading_lines(contest)])
+    full_table = pd.DataFrame([*table.to_dict("records"), *trading_lines(contest)])
     return Judgement(
         verdict,
         reasons,
-        shown,
+        full_table,
         skill,
         rule,
         segments,
@@ -400,9 +400,9 @@ def _against(
         out.append(calibration)
     if contest.latency_ms is not None and contest.latency_ms > config.max_latency_ms:
         out.append(f"too slow: {contest.latency_ms:.0f} ms for 1,000 rows, at most {config.max_latency_ms:g}")
-    lost = [
+    missing = [
         r.metric for r in table.itertuples() if r.challenger is None or (isinstance(r.challenger, float) and not np.isfinite(r.challenger))
     ]
-    known = [r.metric for r in table.itertuples() if r.rule is not None and np.isfinite(r.rule)]
-    out += [f"the score {m} is missing" for m in lost if m in known or m == table["metric"].iloc[0]]
+    rule_metrics = [r.metric for r in table.itertuples() if r.rule is not None and np.isfinite(r.rule)]
+    out += [f"the score {m} is missing" for m in missing if m in rule_metrics or m == table["metric"].iloc[0]]
     return out

@@ -50,27 +50,27 @@ def joined(
     "Forecasts that can be scored, and what becomes of the others."
     first = forecasts.drop_duplicates(["version", "run", "symbol", "time"])  # the first of each version; later ones are revisions
     late = int(first["late"].sum())
-    mine = first[~first["late"].astype(bool)].drop_duplicates(["symbol", "time"])
+    candidates = first[~first["late"].astype(bool)].drop_duplicates(["symbol", "time"])
     place = pd.Series(np.arange(len(panel)), pd.MultiIndex.from_arrays([panel.frame["symbol"].astype(str), panel.times]))
-    at = place.reindex(pd.MultiIndex.from_arrays([mine["symbol"], mine["time"].to_numpy(dtype="datetime64[ns]")])).to_numpy()
+    at = place.reindex(pd.MultiIndex.from_arrays([candidates["symbol"], candidates["time"].to_numpy(dtype="datetime64[ns]")])).to_numpy()
     there = np.isfinite(at)
     rows = at[there].astype(np.int64)
-    known = panel.labelled[rows]
-    order = np.argsort(rows[known])
+    labelled = panel.labelled[rows]
+    order = np.argsort(rows[labelled])
     counts = {
         "forecasts": len(first),
         "late": late,
-        "waiting": int((~known).sum()),
+        "waiting": int((~labelled).sum()),
         "gone": int((~there).sum()),
-        "scored": int(known.sum()),
+        "scored": int(labelled.sum()),
     }
-    return Joined(mine[there][known].iloc[order].reset_index(drop=True), rows[known][order], counts)
+    return Joined(candidates[there][labelled].iloc[order].reset_index(drop=True), rows[labelled][order], counts)
 
 # %% ../../nbs/13_production/07_live.ipynb #a1575474
-def _frame(who: Forecaster, y: np.ndarray, said: Sequence[Said], split: str = "test") -> pd.DataFrame:
+def _frame(who: Forecaster, y: np.ndarray, forecasts: Sequence[Said], split: str = "test") -> pd.DataFrame:
     "What somebody said of rows 0, 1, 2, …, as predictions; rows of which nothing was said are left out."
-    rows = np.array([i for i, s in enumerate(said) if s is not None], dtype=np.int64)
-    values = np.array([said[i] for i in rows], dtype=float).reshape(len(rows), len(who.classes or "."))
+    rows = np.array([i for i, s in enumerate(forecasts) if s is not None], dtype=np.int64)
+    values = np.array([forecasts[i] for i in rows], dtype=float).reshape(len(rows), len(who.classes or "."))
     frame = pd.DataFrame({"row": rows, "split": split, "y": y[rows]})
     if who.classes is None:
         return frame.assign(prediction=values[:, 0])
@@ -81,29 +81,29 @@ def _frame(who: Forecaster, y: np.ndarray, said: Sequence[Said], split: str = "t
 
 def _with_references(small: Panel, who: Forecaster, references: Sequence[Mapping[str, Said]]) -> Panel:
     "The rows with what markets and ratings said when the forecasts were written, instead of what is known of them by now."
-    names, columns, found = list(dict.fromkeys(n for r in references for n in r)), {}, {}
+    names, columns, reference_columns = list(dict.fromkeys(n for r in references for n in r)), {}, {}
     for name in names:
-        said = [r.get(name) for r in references]
+        values = [r.get(name) for r in references]
         if who.task == "multiclass":
             for j, c in enumerate(who.classes):
-                found[f"{name}:{c}"] = f"recorded {name} {c}"
-                columns[found[f"{name}:{c}"]] = [np.nan if s is None else s[j] for s in said]
+                reference_columns[f"{name}:{c}"] = f"recorded {name} {c}"
+                columns[reference_columns[f"{name}:{c}"]] = [np.nan if s is None else s[j] for s in values]
         else:
-            found[name] = f"recorded {name}"
-            columns[found[name]] = [np.nan if s is None else s[1] if isinstance(s, list) else s for s in said]
-    return replace(small, frame=small.frame.assign(**columns), references=found, class_labels=who.classes)
+            reference_columns[name] = f"recorded {name}"
+            columns[reference_columns[name]] = [np.nan if s is None else s[1] if isinstance(s, list) else s for s in values]
+    return replace(small, frame=small.frame.assign(**columns), references=reference_columns, class_labels=who.classes)
 
 # %% ../../nbs/13_production/07_live.ipynb #ad86c1fc
-def _rules(panel: Panel, found: Joined, who: Forecaster, small: Panel) -> dict[str, pd.DataFrame]:
+def _rules(panel: Panel, matches: Joined, who: Forecaster, small: Panel) -> dict[str, pd.DataFrame]:
     """The rules as they were written down; where none was, as they would have been: from outcomes that were known before the first of these
     forecasts was written."""
     y, out = small.y, {}
-    missing = np.array([SIMPLE_RULE[who.task] not in r for r in found.frame["rules"]], dtype=bool)
-    known = panel.label_ends <= found.frame["written"].min().tz_localize(None).to_datetime64()
-    late = rule_frames(panel, found.rows[missing], known) if missing.any() and (known & panel.labelled).any() else {}
+    missing = np.array([SIMPLE_RULE[who.task] not in r for r in matches.frame["rules"]], dtype=bool)
+    available = panel.label_ends <= matches.frame["written"].min().tz_localize(None).to_datetime64()
+    late = rule_frames(panel, matches.rows[missing], available) if missing.any() and (available & panel.labelled).any() else {}
     at = np.flatnonzero(missing)
     for rule in RULES:
-        parts = [_frame(who, y, [r.get(rule) if not m else None for r, m in zip(found.frame["rules"], missing, strict=True)])]
+        parts = [_frame(who, y, [r.get(rule) if not m else None for r, m in zip(matches.frame["rules"], missing, strict=True)])]
         if rule in late:
             parts.append(
                 late[rule].assign(row=at, split="test", y=y[at]).drop(columns=["fold", "datetime", "symbol", "horizon"], errors="ignore")
@@ -141,20 +141,20 @@ class LiveScore(Shown):
         "A sentence on the record so far: how many forecasts, and how good."
         c = self.counts
         rest = "; ".join(
-            f"{c[k]:,} {said}"
-            for k, said in (
+            f"{c[k]:,} {phrase}"
+            for k, phrase in (
                 ("late", "late, which never score"),
                 ("waiting", "without an outcome yet"),
                 ("gone", "without a row in the source, such as players who did not play"),
             )
             if c[k]
         )
-        told = f"{c['scored']:,} of {c['forecasts']:,} forecasts are scored" + (f" ({rest})" if rest else "")
+        summary = f"{c['scored']:,} of {c['forecasts']:,} forecasts are scored" + (f" ({rest})" if rest else "")
         if self.skill is None:
-            return f"{told}."
+            return f"{summary}."
         s, rule = self.skill, SIMPLE_RULE[self.who.task]
         if s.low is None:
-            return f"{told}. Skill over {rule} {s.score:+.4f}, without an interval: {s.reason}."
+            return f"{summary}. Skill over {rule} {s.score:+.4f}, without an interval: {s.reason}."
         word = (
             "better than the rule beyond chance"
             if s.low > 0
@@ -162,8 +162,8 @@ class LiveScore(Shown):
             if s.high < 0
             else "chance alone could explain the difference to the rule"
         )
-        found = "" if self.finds is None else f" These events find a difference of {self.finds:.3f} with a chance of {POWER:.0%}."
-        return f"{told}. Skill over {rule} {s.score:+.4f} [{s.low:+.4f}, {s.high:+.4f}]: {word}.{found}"
+        power_note = "" if self.finds is None else f" These events find a difference of {self.finds:.3f} with a chance of {POWER:.0%}."
+        return f"{summary}. Skill over {rule} {s.score:+.4f} [{s.low:+.4f}, {s.high:+.4f}]: {word}.{power_note}"
 
     def table(self) -> pd.DataFrame:  # texts
         "The board as texts, for people."
@@ -229,35 +229,35 @@ def score_live(
     "Score a model's forecasts beside what the rule and the market said at the same moment."
     record.check()
     every = record.frame()
-    mine = (
+    forecasts = (
         every[(every["model"] == model) & (version is None or (every["version"].fillna(every["run"]) == version))] if len(every) else every
     )
-    if not len(mine):
+    if not len(forecasts):
         raise DataError(
             "no forecast of that model is on the record",
             where=str(record.path),
             found=", ".join(sorted({f"{m}" for m in every["model"]})) or "none",
             expected=model + (f" {version}" if version else ""),
         )
-    last = mine.iloc[-1]
+    last = forecasts.iloc[-1]
     who = next(f for f in record.forecasters().values() if f.key == (last["model"], last["version"], last["run"], last["horizon"]))
-    found = joined(mine[mine["horizon"] == who.horizon], panel)
-    names = found.frame["version"].fillna(found.frame["run"]) if len(found.rows) else pd.Series(dtype=object)
-    out = LiveScore(who, names.value_counts(sort=False).to_dict(), found.counts, pd.DataFrame(), None, pd.DataFrame(), pd.DataFrame())
-    return _scored(out, found, panel, draws) if len(found.rows) else out
+    matches = joined(forecasts[forecasts["horizon"] == who.horizon], panel)
+    names = matches.frame["version"].fillna(matches.frame["run"]) if len(matches.rows) else pd.Series(dtype=object)
+    out = LiveScore(who, names.value_counts(sort=False).to_dict(), matches.counts, pd.DataFrame(), None, pd.DataFrame(), pd.DataFrame())
+    return _scored(out, matches, panel, draws) if len(matches.rows) else out
 
 # %% ../../nbs/13_production/07_live.ipynb #d3300263
-def _scored(out: LiveScore, found: Joined, panel: Panel, draws: int) -> LiveScore:
+def _scored(out: LiveScore, matches: Joined, panel: Panel, draws: int) -> LiveScore:
     "Board, calibration and coverage."
     who, rule = out.who, SIMPLE_RULE[out.who.task]
-    small = _with_references(panel.take(found.rows), who, found.frame["references"].tolist())
-    members = {who.model: _frame(who, small.y, found.frame["said"].tolist()), **_rules(panel, found, who, small)}
+    small = _with_references(panel.take(matches.rows), who, matches.frame["references"].tolist())
+    members = {who.model: _frame(who, small.y, matches.frame["said"].tolist()), **_rules(panel, matches, who, small)}
     out.span = str(small.times.min())[:16], str(small.times.max())[:16]
     if rule in members:
         board = leaderboard(small, members, draws=draws)
         out.board = with_confidence(board, small, members, draws=draws)
         line = board.set_index("model").loc[who.model]
-        blocks, why = score_times(small, members[who.model]["row"].to_numpy()), str(line["note"] or "too few rows")
+        blocks, reason = score_times(small, members[who.model]["row"].to_numpy()), str(line["note"] or "too few rows")
         none = line["skill_low"] is None or line["skill_low"] != line["skill_low"]
         out.skill = Interval(
             float(line["skill"]),
@@ -266,12 +266,12 @@ def _scored(out: LiveScore, found: Joined, panel: Panel, draws: int) -> LiveScor
             int(line["n"]),
             len(np.unique(blocks[0])),
             blocks[1],
-            reason=why if none else "",
+            reason=reason if none else "",
         )
         out.finds = _finds(small, members[who.model], members[rule], str(board["metric"].iloc[0]))
     out.forecasts = members | {f"reference:{n}": f for n, f in reference_frames(small, np.arange(len(small))).items()}
     out.calibration = _calibration(small, out.forecasts, draws) if who.classes is not None else pd.DataFrame()
-    out.coverage = _coverage(small, members[who.model], found.frame) if who.classes is None else pd.DataFrame()
+    out.coverage = _coverage(small, members[who.model], matches.frame) if who.classes is None else pd.DataFrame()
     return out
 
 

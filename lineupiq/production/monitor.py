@@ -64,13 +64,13 @@ def watch_config(
     path: Path | str | None = None,  # a YAML; None: the defaults
 ) -> WatchConfig:
     "Read what to watch, strictly: every problem at once."
-    given = {} if path is None else read_yaml(path) or {}
-    problems = config_problems(WatchConfig, given)
+    changes = {} if path is None else read_yaml(path) or {}
+    problems = config_problems(WatchConfig, changes)
     if not problems:
-        problems += [f"window: {w}"] if given.get("window") is not None and (w := window_problem(given["window"])) else []
-        problems += DriftSettings(**{k: v for k, v in given.items() if k in DriftSettings.__dataclass_fields__}).problems()
+        problems += [f"window: {w}"] if changes.get("window") is not None and (w := window_problem(changes["window"])) else []
+        problems += DriftSettings(**{k: v for k, v in changes.items() if k in DriftSettings.__dataclass_fields__}).problems()
     raise_problems(problems, str(path or "drift"), "" if path is None else Path(path).read_text(encoding="utf-8"))
-    return WatchConfig(**given)
+    return WatchConfig(**changes)
 
 # %% ../../nbs/13_production/05_monitor.ipynb #3d7a275f
 def watch_yaml() -> str:  # the file's text
@@ -145,23 +145,23 @@ def watched_columns(
     config: WatchConfig,  # what to watch
 ) -> pd.DataFrame:  # features, and `outcome`
     "The columns whose reference is what the model was trained on."
-    wanted = config.features or panel.columns
-    if odd := [c for c in wanted if c not in panel.columns]:
+    features = config.features or panel.columns
+    if unknown := [c for c in features if c not in panel.columns]:
         raise ConfigError(
-            f"a feature that the model does not have: {odd[0]}{did_you_mean(odd[0], panel.columns)}",
+            f"a feature that the model does not have: {unknown[0]}{did_you_mean(unknown[0], panel.columns)}",
             where="drift: features",
             expected=", ".join(panel.columns[:10]),
         )
-    frame = panel.frame[wanted].reset_index(drop=True)
+    frame = panel.frame[features].reset_index(drop=True)
     return frame.assign(outcome=panel.y) if config.labels else frame
 
 
 def _said(bundle: Bundle, panel: Panel, rows: np.ndarray) -> pd.DataFrame:
     "What the model says of rows: its probabilities, or its number."
-    told = bundle.predict(panel, rows)
-    chances = [c for c in told if c.startswith("prob_")]
+    predictions = bundle.predict(panel, rows)
+    chances = [c for c in predictions if c.startswith("prob_")]
     keep = (chances[1:] if len(chances) == 2 else chances) or ["prediction"]
-    return told[keep].reset_index(drop=True)
+    return predictions[keep].reset_index(drop=True)
 
 # %% ../../nbs/13_production/05_monitor.ipynb #542f7a1c
 def watch_model(
@@ -171,27 +171,29 @@ def watch_model(
 ) -> DriftReport:
     "Compare the newest rows with those that the model was trained on, and what it says of them with what it said of its test rows."
     config = config or WatchConfig()
-    how, times = config.settings(), panel.times
+    settings, times = config.settings(), panel.times
     trained = np.datetime64(bundle.about["trained_until"])
     now, reason = watch_window(times, trained, config, panel.labelled if config.labels else None)
     frame, then = watched_columns(panel, config), times <= trained
     if config.seasonal:
         then &= seasonal_rows(times, now)
     others = config.labels + config.predictions
-    share = lambda of: replace(how, false_alarms=how.false_alarms * of)  # noqa: E731 - three checks share one rate of false alarms: half of it for the features
+    share = lambda of: replace(settings, false_alarms=settings.false_alarms * of)  # noqa: E731 - three checks share one rate of false alarms: half of it for the features
     rows = np.flatnonzero((then | now) & (panel.labelled | now))
-    seen = rows if not config.labels else rows[panel.labelled[rows]]
+    label_rows = rows if not config.labels else rows[panel.labelled[rows]]
     feature = check_drift(frame.drop(columns="outcome", errors="ignore").iloc[rows], times[rows], now[rows], share(0.5 if others else 1.0))
     reports = [feature]
     if config.labels:  # an outcome is known later than its row
-        reports.append(check_drift(frame[["outcome"]].iloc[seen], times[seen], now[seen], share(0.5 / others), {"outcome": "label"}))
+        reports.append(
+            check_drift(frame[["outcome"]].iloc[label_rows], times[label_rows], now[label_rows], share(0.5 / others), {"outcome": "label"})
+        )
     if config.predictions:
         reports.append(_watch_predictions(bundle, panel, now, trained, share(0.5 / others)))
-    found, kept = _joined(reports), panel.labelled & (times > trained)
+    report, kept = _joined(reports), panel.labelled & (times > trained)
     days = int((times[now].max() - times[now].min()) / np.timedelta64(1, "D")) + 1
     return replace(
-        found,
-        facts=found.facts
+        report,
+        facts=report.facts
         | {
             "window": {
                 "days": days,
@@ -214,12 +216,12 @@ def window_sentence(
     )
 
 # %% ../../nbs/13_production/05_monitor.ipynb #da87b959
-def _watch_predictions(bundle: Bundle, panel: Panel, now: np.ndarray, trained: np.datetime64, how: DriftSettings) -> DriftReport:
+def _watch_predictions(bundle: Bundle, panel: Panel, now: np.ndarray, trained: np.datetime64, settings: DriftSettings) -> DriftReport:
     "What the model says now against what it said of rows that were new to it then."
     tested = (panel.times > trained) & ~now
     rows = np.flatnonzero(tested | now)
-    said = _said(bundle, panel, rows)
-    return check_drift(said, panel.times[rows], now[rows], how, dict.fromkeys(said, "prediction"))
+    predictions = _said(bundle, panel, rows)
+    return check_drift(predictions, panel.times[rows], now[rows], settings, dict.fromkeys(predictions, "prediction"))
 
 
 ORDER = ("critical", "warning", "unknown", "stable")
@@ -267,13 +269,13 @@ def read_history(
     return out
 
 
-def _check_of(told: Any) -> dict[str, Any]:
+def _check_of(record: Any) -> dict[str, Any]:
     "A line of the history, if what is read of it again is there."
-    datetime.fromisoformat(told["time"])
-    values = {c["column"]: c["psi"] for c in told["columns"]}
+    datetime.fromisoformat(record["time"])
+    values = {c["column"]: c["psi"] for c in record["columns"]}
     if not all(isinstance(k, str) and (v is None or type(v) in (int, float)) for k, v in values.items()):
         raise ValueError("a column without a name, or an index that is no number")
-    return told
+    return record
 
 # %% ../../nbs/13_production/05_monitor.ipynb #698786bc
 def plot_history(
@@ -282,12 +284,12 @@ def plot_history(
     settings: DriftSettings | None = None,  # for the lines
 ) -> Any:  # axes
     "The index of the columns over the checks."
-    how = settings or DriftSettings()
+    config = settings or DriftSettings()
     values = pd.DataFrame({h["time"][:16]: {c["column"]: c["psi"] for c in h["columns"]} for h in history}).T.astype(float)
     ax = subplots(figsize=(8, 3.2))
     for name in values.max().sort_values(ascending=False).index[:most]:
         ax.plot(values.index, values[name], marker="o", ms=3, label=name)
-    for value, style in ((how.warning, ":"), (how.critical, "--")):
+    for value, style in ((config.warning, ":"), (config.critical, "--")):
         ax.axhline(value, color=GREY, lw=0.8, ls=style)
     ax.set(ylabel="population stability index", xlabel="check (UTC)")
     ax.tick_params(axis="x", rotation=30)
@@ -309,15 +311,15 @@ def drift_page(
     settings: DriftSettings | None = None,  # for the lines
 ) -> str:  # a whole document
     "The page of a check."
-    shown, f = report.table.copy(), report.facts
-    shown = shown.drop(columns="p")  # the same comparison once more
+    table, f = report.table.copy(), report.facts
+    table = table.drop(columns="p")  # the same comparison once more
     for c in ("psi", "by_chance"):
-        shown[c] = shown[c].map(lambda v: "–" if pd.isna(v) else f"{v:.3f}")
+        table[c] = table[c].map(lambda v: "–" if pd.isna(v) else f"{v:.3f}")
     lead = {
         "stable": "No column has moved by more than chance and by an amount that matters.",
         "unknown": f"Nothing can be said: {f.get('reason', '')}. This is not the same as no drift.",
     }
-    said = lead.get(
+    summary = lead.get(
         report.verdict,
         f"{len(report.drifted)} of {len(report.table)} columns have moved: {', '.join(report.drifted[:8])}."
         + (f" Not known: {f['reason']}." if "reason" in f else ""),
@@ -332,7 +334,7 @@ def drift_page(
         "bars of the index of each column",
         "Bars: how far a column has moved. Ticks: what chance reaches. Lines: the customary 0.1 and 0.25.",
     )
-    parts = [Section("Size and chance", [size, Table(shown, TABLE_NOTE)])]
+    parts = [Section("Size and chance", [size, Table(table, TABLE_NOTE)])]
     if len(history) > 1:
         parts.append(
             Section(
@@ -346,7 +348,7 @@ def drift_page(
         )
     return page_html(
         Document(
-            f"Drift of {name}: {report.verdict}", said + (f" {window_sentence(f)}" if "window" in f else ""), sections=parts, about=about
+            f"Drift of {name}: {report.verdict}", summary + (f" {window_sentence(f)}" if "window" in f else ""), sections=parts, about=about
         )
     )
 
@@ -363,11 +365,11 @@ def evidently_page(
         from evidently.presets import DataDriftPreset
     except ImportError as err:
         raise MissingExtra("Evidently is not installed", found=str(err), fix="pip install 'lineupiq[drift]'") from err
-    made = Report([DataDriftPreset(method="psi")]).run(
+    snapshot = Report([DataDriftPreset(method="psi")]).run(
         current_data=frame[current].reset_index(drop=True), reference_data=frame[~current].reset_index(drop=True)
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_suffix(".tmp.html")
-    made.save_html(str(temp))
+    snapshot.save_html(str(temp))
     os.replace(temp, path)
     return path

@@ -36,11 +36,11 @@ class Arena:
     noise: float = 1.0  # standard deviation of the champion's ε
 
 # %% ../../nbs/13_production/01a_power.ipynb #7ae71b79
-def _said(seen: np.ndarray, strength: float, noise: float) -> np.ndarray:
+def _said(signal: np.ndarray, strength: float, noise: float) -> np.ndarray:
     "The probability that follows from η + ε."
     share = strength**2 / (strength**2 + noise**2)
     left = share * noise**2
-    return 1 / (1 + np.exp(-share * seen / np.sqrt(1 + np.pi * left / 8)))
+    return 1 / (1 + np.exp(-share * signal / np.sqrt(1 + np.pi * left / 8)))
 
 
 def _loss(p: np.ndarray, chance: np.ndarray) -> np.ndarray:
@@ -105,8 +105,8 @@ def verdict_shares(
 ) -> dict[str, float]:  # share of PROMOTE, REJECT, INCONCLUSIVE
     "The shares of the gate's verdicts over many simulated contests."
     config = config or GateConfig(draws=500, calibration=False)
-    said = [judge(contest_in(arena, seed + i), config).verdict for i in range(simulations)]
-    return {v: said.count(v) / simulations for v in ("PROMOTE", "REJECT", "INCONCLUSIVE")}
+    verdicts = [judge(contest_in(arena, seed + i), config).verdict for i in range(simulations)]
+    return {v: verdicts.count(v) / simulations for v in ("PROMOTE", "REJECT", "INCONCLUSIVE")}
 
 # %% ../../nbs/13_production/01a_power.ipynb #815d2945
 def _variance(differences: np.ndarray, at_least: int = 1) -> float:
@@ -169,9 +169,9 @@ def skill_by_time(
     classes: np.ndarray | None = None,  # (C,) for tasks with classes
 ) -> np.ndarray:  # (T,) whose mean is 0
     "The part of the skill over another forecast that each time adds."
-    ours, theirs = (np.asarray(metric.row_terms(y, f, classes), dtype=float).reshape(len(y), -1) for f in (forecast, other))
-    k = ours.shape[1]
-    sums, counts = time_sums(np.hstack([ours, theirs]), times)
+    new_terms, other_terms = (np.asarray(metric.row_terms(y, f, classes), dtype=float).reshape(len(y), -1) for f in (forecast, other))
+    k = new_terms.shape[1]
+    sums, counts = time_sums(np.hstack([new_terms, other_terms]), times)
     return (
         _influence(lambda m: skill(metric, metric.finish(m[..., :k]), metric.finish(m[..., k:])), sums, counts) * len(counts) / counts.sum()
     )
@@ -247,7 +247,9 @@ def verdict_window(
         return WindowPlan(there, "all there are, because the power of this score is not reckoned")
     if len(added) < MIN_BLOCKS * at_least:
         return WindowPlan(*plan_window(needs, there))
-    how = {"power": config.power, "level": config.level, "at_least": at_least}
-    needs[f"a chance of {config.power:.0%} to find an improvement of {config.effect:.1%}"] = times_needed(added, config.effect, **how)
+    power_settings = {"power": config.power, "level": config.level, "at_least": at_least}
+    needs[f"a chance of {config.power:.0%} to find an improvement of {config.effect:.1%}"] = times_needed(
+        added, config.effect, **power_settings
+    )
     n, reason = plan_window(needs, there)
-    return WindowPlan(n, reason, difference_found(added, n, **how))
+    return WindowPlan(n, reason, difference_found(added, n, **power_settings))

@@ -82,7 +82,7 @@ class Forecast:
 
     def facts(self) -> dict[str, Any]:
         "As a line keeps it; what is empty is left out."
-        found = {
+        record = {
             "symbol": self.symbol,
             "at": stamp(self.at),
             "deadline": stamp(self.deadline),
@@ -94,7 +94,7 @@ class Forecast:
             "shown": dict(self.shown),
             "group": self.group,
         }
-        return {k: v for k, v in found.items() if v not in ({}, None)}
+        return {k: v for k, v in record.items() if v not in ({}, None)}
 
 
 def stamp(
@@ -112,8 +112,8 @@ def said_by(
     "The numbers of predictions as a record keeps them."
     chances = [c for c in frame if c.startswith("prob_")]
     values = frame[chances].to_numpy(dtype=float) if chances else frame["prediction"].to_numpy(dtype=float)[:, None]
-    known = np.isfinite(values).all(axis=1)
-    return [None if not k else row.tolist() if chances else float(row[0]) for k, row in zip(known, values, strict=True)]
+    mask = np.isfinite(values).all(axis=1)
+    return [None if not k else row.tolist() if chances else float(row[0]) for k, row in zip(mask, values, strict=True)]
 
 
 def references_of(
@@ -126,8 +126,8 @@ def references_of(
     out: list[dict[str, Said]] = [{} for _ in rows]
     place = {row: i for i, row in enumerate(rows.tolist())}
     for name, frame in reference_frames(panel, rows).items():
-        for row, said in zip(frame["row"].tolist(), said_by(frame), strict=True):
-            out[place[row]][name] = said
+        for row, forecast in zip(frame["row"].tolist(), said_by(frame), strict=True):
+            out[place[row]][name] = forecast
     return out
 
 # %% ../../nbs/13_production/06_record.ipynb #43fca81c
@@ -144,9 +144,9 @@ def forecasts_of(
     "Predictions of rows with what stands beside them."
     if len(frame) != len(rows) or any(len(f) != len(rows) for f in rules.values()):
         raise DataError("forecasts of other rows", found=f"{len(frame)} predictions", expected=f"{len(rows)}")
-    said, guess, beside = said_by(frame), frame["prediction"].tolist(), {name: said_by(f) for name, f in rules.items()}
+    numbers, guess, beside = said_by(frame), frame["prediction"].tolist(), {name: said_by(f) for name, f in rules.items()}
     refs, bounds = references_of(panel, rows), frame[[c for c in frame if c.startswith(BOUNDS)]].to_dict("records")
-    shown = (
+    display = (
         [
             {name: str(v) for name, v in zip(panel.shown, values, strict=True)}
             for values in panel.frame[list(panel.shown.values())].to_numpy(dtype=object)[rows]
@@ -161,12 +161,12 @@ def forecasts_of(
             symbols[i],
             panel.times[row],
             deadlines[i],
-            said[i],
+            numbers[i],
             guess[i],
             {n: s[i] for n, s in beside.items() if s[i] is not None},
             refs[i],
             bounds[i] if bounds else {},
-            shown[i],
+            display[i],
             groups[i],
         )
         for i, row in enumerate(rows)
@@ -259,10 +259,10 @@ class ForecastRecord(Shown):
 
     def _write(self, who: Forecaster, forecasts: Sequence[Forecast], about: Record, now: datetime) -> Written:
         stood = {_key(r): r for r in self.lines() if r["op"] in (FIRST, LATER)}  # the newest of each
-        known = self.forecasters().get(who.key)
+        entry = self.forecasters().get(who.key)
         # as JSON has it: lists for tuples
-        events: list[tuple[str, Record]] = [] if known is not None and known.facts() == plain(who.facts()) else [(WHO, who.facts())]
-        if known is not None and known.digest != who.digest:
+        events: list[tuple[str, Record]] = [] if entry is not None and entry.facts() == plain(who.facts()) else [(WHO, who.facts())]
+        if entry is not None and entry.digest != who.digest:
             log.warning(
                 "%s: %s %s is made of other files than when it was put on the record first; its forecasts count as those of one model",
                 self.path,
@@ -287,19 +287,19 @@ class ForecastRecord(Shown):
     @property
     def digest(self) -> str | None:
         "Of the last line; None: there is none."
-        found = [] if is_unchained(self.path) else self.journal.digests()
-        return found[-1] if found else None
+        digests = [] if is_unchained(self.path) else self.journal.digests()
+        return digests[-1] if digests else None
 
     def check(self) -> None:
         "Raise where a line was altered or taken away."
         if is_unchained(self.path):
             return
-        if (lost := lost_lines(self.journal)) is not None:
+        if (damage := lost_lines(self.journal)) is not None:
             raise IntegrityError(
                 "lines of the record of forecasts are gone, or the last one was altered",
                 where=str(self.path),
-                found=f"{lost['has']} lines, and the last is not the one that was written",
-                expected=f"{lost['had']} lines, the last with the digest {lost['digest']}",
+                found=f"{damage['has']} lines, and the last is not the one that was written",
+                expected=f"{damage['had']} lines, the last with the digest {damage['digest']}",
                 fix="restore the file from a copy; what it said cannot be vouched for any more",
             )
 
@@ -339,8 +339,8 @@ def _numbers(facts: Record) -> tuple[Any, ...]:
 
 def _row(r: Record) -> dict[str, Any]:
     "A line as a row of a table."
-    said = r.get("said")
-    chances = {f"prob_{j}": p for j, p in enumerate(said)} if isinstance(said, list) else {}
+    forecast = r.get("said")
+    chances = {f"prob_{j}": p for j, p in enumerate(forecast)} if isinstance(forecast, list) else {}
     when = {
         k: pd.Timestamp(r[n]).as_unit("ns").tz_convert("UTC") for k, n in (("time", "at"), ("deadline", "deadline"), ("written", "time"))
     }
@@ -358,7 +358,7 @@ def _row(r: Record) -> dict[str, Any]:
         "prediction": r["prediction"],
         **chances,
         **(r.get("bounds") or {}),
-        "said": said,
+        "said": forecast,
         "rules": r.get("rules") or {},
         "references": r.get("references") or {},
         "group": r.get("group"),
@@ -440,15 +440,15 @@ def record_table(
     for (model, version, run, horizon), own in (
         frame.groupby(["model", "version", "run", "horizon"], dropna=False, sort=False) if len(frame) else []
     ):
-        said = own["n"].isin(own.drop_duplicates(["symbol", "time"])["n"])
+        originals = own["n"].isin(own.drop_duplicates(["symbol", "time"])["n"])
         out.append(
             {
                 "model": model,
                 "version": version or run,
                 "horizon": horizon,
-                "forecasts": int(said.sum()),
-                "late": int((said & own["late"]).sum()),
-                "revisions": int((~said).sum()),
+                "forecasts": int(originals.sum()),
+                "late": int((originals & own["late"]).sum()),
+                "revisions": int((~originals).sum()),
                 "from": str(own["time"].min())[:16],
                 "to": str(own["time"].max())[:16],
                 "last written": str(own["written"].max())[:19],

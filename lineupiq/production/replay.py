@@ -53,8 +53,8 @@ def check_policies(
     names: Sequence[str],  # of POLICIES
 ) -> tuple[str, ...]:  # the same, each once
     "Refuse an unknown policy of retraining, and keep each one once."
-    if odd := [n for n in names if n not in POLICIES]:
-        raise ConfigError(f"unknown policy '{odd[0]}'{did_you_mean(odd[0], POLICIES)}", expected=", ".join(POLICIES))
+    if unknown := [n for n in names if n not in POLICIES]:
+        raise ConfigError(f"unknown policy '{unknown[0]}'{did_you_mean(unknown[0], POLICIES)}", expected=", ".join(POLICIES))
     return tuple(dict.fromkeys(names))
 
 
@@ -78,7 +78,7 @@ class ReplaySettings:
         last: np.datetime64,  # nothing later is forecast
     ) -> str:  # 12 hexadecimal digits
         "A digest of everything that the trainings depend on."
-        said = {
+        facts = {
             "panel": panel_digest(panel),
             "last": str(last),
             "model": self.model,
@@ -87,7 +87,7 @@ class ReplaySettings:
             "fit": asdict(self.fit),
             "gate": asdict(self.gate),
         }
-        return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 # %% ../../nbs/13_production/08_replay.ipynb #150b0b32
 @dataclass(frozen=True)
@@ -165,30 +165,34 @@ class Trainings:
     ) -> None:
         "Train several weeks at once, elsewhere; what a worker made is written here."
         todo = {w.name: (w,) for w in weeks if not self._path(w.name).with_suffix(".json").is_file()}
-        for _, made in cluster.run(train_week, todo, (self.panel, self.how, self.last)):
-            if isinstance(made, BaseException):
-                raise made
-            self._write(made)
+        for _, training in cluster.run(train_week, todo, (self.panel, self.how, self.last)):
+            if isinstance(training, BaseException):
+                raise training
+            self._write(training)
             if show is not None and (self.new == len(todo) or self.new % 25 == 0):
                 show(f"{self.new} of {len(todo)} trainings are made, {cluster.workers} workers")
 
     def _train(self, week: Week) -> Trained:
         "Fit on what was known, and forecast all that is later."
-        started, panel, how = time.perf_counter(), self.panel, self.how
-        known = np.flatnonzero(panel.labelled & (panel.label_ends < week.begin))
-        fold = plan_folds(panel.take(known), self._plan(panel.take(known)))[-1]
+        started, panel, settings = time.perf_counter(), self.panel, self.how
+        past = np.flatnonzero(panel.labelled & (panel.label_ends < week.begin))
+        fold = plan_folds(panel.take(past), self._plan(panel.take(past)))[-1]
         later = np.flatnonzero(panel.labelled & (panel.times >= week.begin) & (panel.times <= self.last))
-        train, val, test = known[fold.train], None if fold.val is None else known[fold.val], known[fold.test]
-        own, spec = Fold(train, np.concatenate([test, later]), val), ModelSpec(how.model, dict(how.config))
-        said = (
-            calibrated_folds(panel, [own], spec, method=how.fit.calibrate, how=how.fit)[0]
-            if how.fit.calibrate is not None
-            else fit_fold(panel, own, spec, how.fit).predictions
+        train, val, test = past[fold.train], None if fold.val is None else past[fold.val], past[fold.test]
+        own, spec = Fold(train, np.concatenate([test, later]), val), ModelSpec(settings.model, dict(settings.config))
+        predictions = (
+            calibrated_folds(panel, [own], spec, method=settings.fit.calibrate, how=settings.fit)[0]
+            if settings.fit.calibrate is not None
+            else fit_fold(panel, own, spec, settings.fit).predictions
         )
-        seen = train if val is None else np.union1d(train, val)
-        keep = ["row", "prediction", *(c for c in said if c.startswith("prob_"))]
+        fitted_rows = train if val is None else np.union1d(train, val)
+        keep = ["row", "prediction", *(c for c in predictions if c.startswith("prob_"))]
         return Trained(
-            week.name, said.loc[said["split"] == "test", keep], test, panel.label_ends[seen].max(), time.perf_counter() - started
+            week.name,
+            predictions.loc[predictions["split"] == "test", keep],
+            test,
+            panel.label_ends[fitted_rows].max(),
+            time.perf_counter() - started,
         )
 
     def _plan(self, cut: Panel) -> SplitPlan:
@@ -199,13 +203,16 @@ class Trainings:
     def _path(self, name: str) -> Path:
         return self.folder / "trained" / name
 
-    def _write(self, made: Trained) -> None:
-        self.new, path = self.new + 1, self._path(made.week)
+    def _write(self, training: Trained) -> None:
+        self.new, path = self.new + 1, self._path(training.week)
         sink = io.BytesIO()
-        made.said.to_parquet(sink, index=False)
+        training.said.to_parquet(sink, index=False)
         atomic_write(path.with_suffix(".parquet"), sink.getvalue())
         # last: it says that the other file is whole
-        dump_json({"week": made.week, "test": made.test, "until": str(made.until), "seconds": made.seconds}, path.with_suffix(".json"))
+        dump_json(
+            {"week": training.week, "test": training.test, "until": str(training.until), "seconds": training.seconds},
+            path.with_suffix(".json"),
+        )
 
 # %% ../../nbs/13_production/08_replay.ipynb #ec4cebbf
 def train_week(
@@ -213,8 +220,8 @@ def train_week(
     given: tuple[Panel, ReplaySettings, np.datetime64],  # all rows, how they are trained on, and the last time that is forecast
 ) -> Trained:
     "On a worker: the training of a week."
-    panel, how, last = given
-    return Trainings(panel, how, last, Path())._train(week)
+    panel, settings, last = given
+    return Trainings(panel, settings, last, Path())._train(week)
 
 
 def foreseen(
@@ -238,9 +245,9 @@ def rules_by_week(
     "The simple rule, fitted before each week on what was known."
     rule, out = SIMPLE_RULE[panel.task], []
     for week in weeks:
-        known = panel.label_ends < week.begin
-        if known.any():
-            out.append(rule_frames(panel, week.rows, known, [rule])[rule])
+        available = panel.label_ends < week.begin
+        if available.any():
+            out.append(rule_frames(panel, week.rows, available, [rule])[rule])
     frame = pd.concat(out, ignore_index=True)
     return frame[["row", "prediction", *(c for c in frame if c.startswith("prob_"))]].set_index("row")
 
@@ -283,7 +290,7 @@ class Replay:
     def skill(self, said: pd.DataFrame, other: pd.DataFrame, rows: np.ndarray, draws: int | None = None) -> Interval:
         "Skill of forecasts over others on the same rows, with its interval by time."
         units = score_units(self.panel, rows)
-        how = Resampling(self.how.gate.level, draws or self.how.gate.draws, self.how.gate.seed, label_end=units.get("label_end"))
+        resampling = Resampling(self.how.gate.level, draws or self.how.gate.draws, self.how.gate.seed, label_end=units.get("label_end"))
         return skill_interval(
             self.metric,
             self.panel.y[rows],
@@ -291,7 +298,7 @@ class Replay:
             forecast_of(other.loc[rows], self.metric),
             units["times"],
             classes=self.panel.classes,
-            how=how,
+            how=resampling,
         )
 
     def verdict(self, challenger: Trained, champion: Trained) -> str:
@@ -359,13 +366,15 @@ def has_drifted(
     watch: WatchConfig,  # what is watched
 ) -> bool:  # False also where nothing can be said
     "True: the rows known by now have moved critically from those that a version was trained on."
-    known = panel.take(panel.labelled & (panel.label_ends < now))
+    history = panel.take(panel.labelled & (panel.label_ends < now))
     try:
-        current = watch_window(known.times, trained, watch, known.labelled)[0]
+        current = watch_window(history.times, trained, watch, history.labelled)[0]
     except DataError:  # nothing is newer than the training
         return False
-    rows = np.flatnonzero((known.times <= trained) | current)
-    return check_drift(watched_columns(known, watch).iloc[rows], known.times[rows], current[rows], watch.settings()).verdict == "critical"
+    rows = np.flatnonzero((history.times <= trained) | current)
+    return (
+        check_drift(watched_columns(history, watch).iloc[rows], history.times[rows], current[rows], watch.settings()).verdict == "critical"
+    )
 
 
 def has_decayed(
@@ -424,7 +433,7 @@ class ReplayResult(Shown):
         "Each policy with its interval and its cost."
         span = lambda a, b: "" if a is None or a != a else f" [{number(a, 2)}, {number(b, 2)}]"  # noqa: E731
         t = self.table
-        shown = pd.DataFrame(
+        summary = pd.DataFrame(
             {
                 "policy": t["policy"],
                 self.metric: [number(v) for v in t["score"]],
@@ -440,7 +449,7 @@ class ReplayResult(Shown):
         return Card(
             "Replay",
             {"rows": f"{self.rows:,}", "from": self.span[0], "to": self.span[1]},
-            shown.astype(str),
+            summary.astype(str),
             [self.advice],
             ("seconds", self.metric),
         )
@@ -478,9 +487,9 @@ def replay_policies(
             replay.trained.ahead(foreseen(replay.weeks, names), cluster, show)
         lives = {name: live_through(replay, name, show) for name in names}
     rows = np.sort(np.concatenate([w.rows for w in replay.weeks]))
-    said = {name: pd.concat(life.said) for name, life in lives.items()}
+    forecasts = {name: pd.concat(life.said) for name, life in lives.items()}
     against = "never" if "never" in lives else names[0]
-    lines = [_line(replay, life, said[name], said[against], rows) for name, life in lives.items()]
+    lines = [_line(replay, life, forecasts[name], forecasts[against], rows) for name, life in lives.items()]
     table = pd.DataFrame(lines)
     best = max(lives, key=lambda n: (table.set_index("policy")["skill"][n], *_plainness(lives[n])))
     return ReplayResult(
@@ -490,7 +499,7 @@ def replay_policies(
         len(rows),
         (str(panel.times[rows].min())[:10], str(panel.times[rows].max())[:10]),
         best,
-        _advice(replay, lives, said, best, rows),
+        _advice(replay, lives, forecasts, best, rows),
         time.perf_counter() - started,
         replay.trained.new,
     )
@@ -501,13 +510,13 @@ def _plainness(life: Life) -> tuple[int, int]:
     return -len(life.trainings), POLICIES.index(life.policy)
 
 
-def _line(replay: Replay, life: Life, said: pd.DataFrame, other: pd.DataFrame, rows: np.ndarray) -> dict[str, Any]:
+def _line(replay: Replay, life: Life, forecasts: pd.DataFrame, other: pd.DataFrame, rows: np.ndarray) -> dict[str, Any]:
     "A policy's skill, its gain on another policy, and its cost."
     own, score = (
-        replay.skill(said, replay.rule, rows),
-        replay.metric(replay.panel.y[rows], forecast_of(said.loc[rows], replay.metric), replay.panel.classes),
+        replay.skill(forecasts, replay.rule, rows),
+        replay.metric(replay.panel.y[rows], forecast_of(forecasts.loc[rows], replay.metric), replay.panel.classes),
     )
-    gain = replay.skill(said, other, rows)
+    gain = replay.skill(forecasts, other, rows)
     return {
         "policy": life.policy,
         "score": float(score),
@@ -523,9 +532,9 @@ def _line(replay: Replay, life: Life, said: pd.DataFrame, other: pd.DataFrame, r
     }
 
 
-def _advice(replay: Replay, lives: Mapping[str, Life], said: Mapping[str, pd.DataFrame], best: str, rows: np.ndarray) -> str:
+def _advice(replay: Replay, lives: Mapping[str, Life], forecasts: Mapping[str, pd.DataFrame], best: str, rows: np.ndarray) -> str:
     "The cheapest policy that is not shown to be worse than the best."
-    gaps = {name: replay.skill(said[best], said[name], rows) for name in lives if name != best}
+    gaps = {name: replay.skill(forecasts[best], forecasts[name], rows) for name in lives if name != best}
     cheap = max((n for n in lives if n == best or gaps[n].low is None or gaps[n].low <= 0), key=lambda n: _plainness(lives[n]))
     if cheap == best:
         return f"{best} has the highest skill" + (

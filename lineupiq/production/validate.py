@@ -129,7 +129,7 @@ class GateRows:
             for n, what in ((self.tested, f"that {challenger} was tested on after its training"), (later, "later than its test"))
             if n
         ]
-        found = (
+        power_note = (
             ""
             if self.found is None
             else " The forecasts are the same."
@@ -137,7 +137,7 @@ class GateRows:
             else f" They find an improvement of {self.found:.1%} with a chance of {power:.0%}."
         )
         return (
-            f"Rows that {who} trained on: {' and '.join(kinds)}. {self.days:,} days, {self.reason}.{found} What is kept for verdicts "
+            f"Rows that {who} trained on: {' and '.join(kinds)}. {self.days:,} days, {self.reason}.{power_note} What is kept for verdicts "
             f"costs {self.unseen:,} of {self.labelled:,} labelled rows of training ({self.cost:.0%})."
         )
 
@@ -183,12 +183,15 @@ def _pilot(panel: Panel, challenger: Bundle, champion: Bundle | None, rows: np.n
     if metric.rows is None or metric.no_interval:
         return None
     some = rows[-PILOT:]
-    ours, theirs = challenger.predict(panel, some), rule_forecast(panel, some) if champion is None else champion.predict(panel, some)
+    new_frame, base_frame = (
+        challenger.predict(panel, some),
+        rule_forecast(panel, some) if champion is None else champion.predict(panel, some),
+    )
     return skill_by_time(
         metric,
         panel.y[some],
-        forecast_of(ours, metric),
-        forecast_of(theirs, metric),
+        forecast_of(new_frame, metric),
+        forecast_of(base_frame, metric),
         score_units(panel, some)["times"],
         None if panel.task == "regression" else panel.classes,
     )
@@ -264,19 +267,19 @@ def contest_of(
     kept = [c for c in ("symbol", "position", "season") if c in panel.frame]
     about = panel.frame.iloc[rows][kept].reset_index(drop=True).assign(y=panel.y[rows])
     units = score_units(panel, rows)
-    said = {
+    forecasts = {
         "challenger": challenger.predict(panel, rows, "test"),
         "rule": rule_forecast(panel, rows),
         **({"champion": champion.predict(panel, rows, "test")} if champion else {}),
     }
-    trading = {who: t for who, frame in said.items() if (t := trading_of(panel, frame.assign(split="test"), cost)) is not None}
+    trading = {who: t for who, frame in forecasts.items() if (t := trading_of(panel, frame.assign(split="test"), cost)) is not None}
     return Contest(
         panel.task,
         about,
         units["times"],
-        said["challenger"],
-        said["rule"],
-        said.get("champion"),
+        forecasts["challenger"],
+        forecasts["rule"],
+        forecasts.get("champion"),
         None if panel.task == "regression" else panel.classes,
         units.get("label_end"),
         latency_ms(challenger, panel, rows),
@@ -333,12 +336,12 @@ def validate(
     )
     question = (f"{name} {version}", window_of(panel, rows).digest, config.metric or "default")
     earlier = [k for k in before if k.command == "validate" and k.outcomes and (k.run, k.window.digest, k.metric) != question]
-    found = judge(
+    judgement = judge(
         contest_of(panel, challenger.bundle, champion.bundle if champion else None, rows, 1 + sum(k.share for k in earlier), config.cost),
         config,
     )
-    found.facts |= {"window": chosen.record(), "window_sentence": chosen.sentence(version, live if champion else None, config.power)}
-    found.facts |= {
+    judgement.facts |= {"window": chosen.record(), "window_sentence": chosen.sentence(version, live if champion else None, config.power)}
+    judgement.facts |= {
         "name": name,
         "version": version,
         "champion": live,
@@ -352,31 +355,31 @@ def validate(
         name,
         version,
         digest,
-        found.verdict,
+        judgement.verdict,
         {
-            "metric": found.metric,
-            "level": found.level,
+            "metric": judgement.metric,
+            "level": judgement.level,
             "margin": config.margin,
-            "skill": found.skill.score,
-            "low": found.skill.low,
-            "high": found.skill.high,
+            "skill": judgement.skill.score,
+            "low": judgement.skill.low,
+            "high": judgement.skill.high,
             "champion": live or NOBODY,
-            "rows": found.facts["n"],
+            "rows": judgement.facts["n"],
         },
     )
-    return found
+    return judgement
 
 # %% ../../nbs/13_production/02_validate.ipynb #48569ef7
 def trading_note(
     found: Judgement,  # of `judge`
 ) -> str:  # empty where nothing trades
     "A note on the way in which the figures of trading were computed."
-    if (told := found.facts.get("trading")) is None:
+    if (trading := found.facts.get("trading")) is None:
         return ""
-    trades = ", ".join(f"{who} {n:,}" for who, n in told["trades"].items() if n is not None)
+    trades = ", ".join(f"{who} {n:,}" for who, n in trading["trades"].items() if n is not None)
     return (
         f" {', '.join(TRADING)}: the predicted class as a position, one trade of a symbol after the other, after costs of "
-        f"{told['cost_each_way']:.2%} of the amount each way (`cost` in the gate's YAML); trades: {trades}. They decide nothing."
+        f"{trading['cost_each_way']:.2%} of the amount each way (`cost` in the gate's YAML); trades: {trades}. They decide nothing."
     )
 
 
@@ -405,7 +408,7 @@ def comparison_document(
 ) -> Document:
     "The report of a comparison of two versions, as a document."
     f, champion = found.facts, found.facts.get("champion")
-    whom = f"version {champion}, in production" if champion and not f["first"] else "the simple rule (nothing is in production)"
+    opponent = f"version {champion}, in production" if champion and not f["first"] else "the simple rule (nothing is in production)"
     t = found.table.copy()
     for c in ("challenger", "champion", "rule"):
         t[c] = t[c].map(lambda v: "–" if v is None or v != v else f"{v:.4f}")
@@ -433,7 +436,7 @@ def comparison_document(
     )
     return Document(
         f"{found.verdict}: {f['name']} {f['version']}",
-        f"Compared with {whom}. {found.reasons[0]}.",
+        f"Compared with {opponent}. {found.reasons[0]}.",
         [f["looks_sentence"]] if f["looks_sentence"] else [],
         parts,
         about,

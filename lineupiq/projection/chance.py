@@ -82,6 +82,6 @@ def chance_to_play(
     spec = ModelSpec(PLAY_MODEL)
     maker = RowMaker(panel, spec).fit(fold.train)
     model, _ = fit_rows(panel, spec, maker, fold.train, fold.val)
-    said = prediction_frame(panel, model, maker, fold.test)
-    chance = pd.Series(said["prob_1"].to_numpy(), index=panel.frame["symbol"].to_numpy()[fold.test])
+    predictions = prediction_frame(panel, model, maker, fold.test)
+    chance = pd.Series(predictions["prob_1"].to_numpy(), index=panel.frame["symbol"].to_numpy()[fold.test])
     return players["player_id"].map(chance[~chance.index.duplicated()]).to_numpy(dtype=float)

@@ -92,15 +92,15 @@ def _template_rows(
         )
     table = patterns.where.get((position, place))
     rows = np.full(len(template), -1) if table is None else table[template, side]
-    gone = rows < 0
-    rows[gone] = rng.choice(patterns.pools[position], size=int(gone.sum()))
+    missing = rows < 0
+    rows[missing] = rng.choice(patterns.pools[position], size=int(missing.sum()))
     return rows
 
 
 def _evenly(ranks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     "Each column's order, on evenly spread ranks; (S, L) → (S, L)."
-    known = np.where(np.isnan(ranks), rng.random(ranks.shape), ranks)
-    order = np.lexsort((rng.random(ranks.shape), known), axis=0)  # a template drawn twice: its draws in random order
+    filled_ranks = np.where(np.isnan(ranks), rng.random(ranks.shape), ranks)
+    order = np.lexsort((rng.random(ranks.shape), filled_ranks), axis=0)  # a template drawn twice: its draws in random order
     spread = (np.arange(len(ranks))[:, None] + rng.random(ranks.shape)) / len(ranks)
     out = np.empty(ranks.shape)
     np.put_along_axis(out, order, spread, axis=0)

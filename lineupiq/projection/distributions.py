@@ -119,8 +119,8 @@ class OutcomeDistribution:
 def _least(values: np.ndarray, cdf: np.ndarray, levels: np.ndarray) -> np.ndarray:
     "The least value whose distribution function reaches each level; (N, K), (N, L) → (N, L)."
     out = np.empty(levels.shape)
-    for n, (row, wanted) in enumerate(zip(cdf, levels, strict=True)):
-        out[n] = values[np.minimum(np.searchsorted(row, wanted - 1e-12), len(values) - 1)]
+    for n, (row, row_levels) in enumerate(zip(cdf, levels, strict=True)):
+        out[n] = values[np.minimum(np.searchsorted(row, row_levels - 1e-12), len(values) - 1)]
     return out
 
 # %% ../../nbs/15a_projection/01_distributions.ipynb #48ec806d
@@ -150,14 +150,14 @@ def fit_distribution(
     values = np.unique(outcome)
     if len(values) > MOST_VALUES:
         values = np.unique(np.quantile(outcome, np.linspace(0, 1, MOST_VALUES), method="higher"))
-    reached, said = np.searchsorted(values, outcome[order]), forecast[order]
-    if not bags or len(said) < 4 * ROWS_A_GROUP:
-        return OutcomeDistribution(*_isotonic(said, reached, values))
-    rng, grid = np.random.default_rng(seed), np.unique(np.quantile(said, np.linspace(0, 1, GROUPS + 1)))
+    reached, sorted_forecasts = np.searchsorted(values, outcome[order]), forecast[order]
+    if not bags or len(sorted_forecasts) < 4 * ROWS_A_GROUP:
+        return OutcomeDistribution(*_isotonic(sorted_forecasts, reached, values))
+    rng, grid = np.random.default_rng(seed), np.unique(np.quantile(sorted_forecasts, np.linspace(0, 1, GROUPS + 1)))
     cdf = np.zeros((len(grid), len(values)))
     for _ in range(bags):
-        half = np.sort(rng.choice(len(said), len(said) // 2, replace=False))
-        cdf += OutcomeDistribution(*_isotonic(said[half], reached[half], values)).at(grid) / bags
+        half = np.sort(rng.choice(len(sorted_forecasts), len(sorted_forecasts) // 2, replace=False))
+        cdf += OutcomeDistribution(*_isotonic(sorted_forecasts[half], reached[half], values)).at(grid) / bags
     return OutcomeDistribution(grid, values, cdf)
 
 

@@ -45,8 +45,8 @@ def _season_model(panel: Panel, season: int, model: str, keep: Path | None) -> B
     varied = before.frame.iloc[fold.train][before.columns].nunique() > 1
     own = replace(before, features=[f for f in before.features if varied[f.name]])
     digest = panel_digest(own)
-    if keep is not None and (keep / "bundle.json").is_file() and (found := load_bundle(keep)).about.get("rows_digest") == digest:
-        return found
+    if keep is not None and (keep / "bundle.json").is_file() and (cached := load_bundle(keep)).about.get("rows_digest") == digest:
+        return cached
     # the last season chooses the penalty, and then trains too
     bundle = bundle_of(own, fit_fold(own, replace(fold, test=fold.val), ModelSpec(model), FitSettings(refit=True)))
     bundle.about |= {"rows_digest": digest, "season": season}
@@ -134,8 +134,8 @@ class Calibration:
         return _stretched(self.line, said, self.binary)
 
 
-def _stretched(line: np.ndarray, said: np.ndarray, binary: bool) -> np.ndarray:
-    z = line[0] + line[1] * (_odds(said) if binary else np.asarray(said, dtype=float))
+def _stretched(line: np.ndarray, forecasts: np.ndarray, binary: bool) -> np.ndarray:
+    z = line[0] + line[1] * (_odds(forecasts) if binary else np.asarray(forecasts, dtype=float))
     return _chance(z) if binary else z
 
 # %% ../../nbs/15a_projection/04a_games.ipynb #f54a9c66
@@ -150,8 +150,10 @@ def calibrate(
     scale = lambda v: _odds(v) if binary else v  # noqa: E731
     seasons, walked = weeks // 100, np.full(len(said), np.nan)
     for season in np.unique(seasons)[FIRST_LINE:]:
-        before, mine = seasons < season, seasons == season
-        walked[mine] = _stretched(_fitted_line(scale(said[before]), outcome[before], np.ones(before.sum()), binary), said[mine], binary)
+        before, current = seasons < season, seasons == season
+        walked[current] = _stretched(
+            _fitted_line(scale(said[before]), outcome[before], np.ones(before.sum()), binary), said[current], binary
+        )
     there, ends = np.isfinite(walked), lambda v: tuple(float(q) for q in np.quantile(v, (0.025, 0.975)))
     bias = slope = (np.nan, np.nan)
     if there.any():
@@ -191,8 +193,8 @@ class GameForecast:
         return fit_distribution(self.past["said"], self.past["y"])
 
 
-def _loss(y: np.ndarray, said: np.ndarray, binary: bool) -> float:
-    error = float(np.mean((y - said) ** 2))
+def _loss(y: np.ndarray, forecasts: np.ndarray, binary: bool) -> float:
+    error = float(np.mean((y - forecasts) ** 2))
     return error if binary else error**0.5
 
 # %% ../../nbs/15a_projection/04a_games.ipynb #31525f84
@@ -204,31 +206,31 @@ def forecast_game(
     """Forecast an outcome of games for past seasons and for the coming week, by the model or by the rule, whichever was better in past
     seasons."""
     target, knows_line = panel.meta.get("target", "home_win"), "spread_line" in panel.columns or "total_line" in panel.columns
-    binary, model, seasons, known = panel.task == "binary", GAME_MODELS[target], panel.frame["season"].to_numpy(), panel.labelled
-    first = max(season - GAME_PAST, int(seasons[known].min()) + 3)
-    if not (known & (seasons >= first) & (seasons < season)).any():
+    binary, model, seasons, labelled = panel.task == "binary", GAME_MODELS[target], panel.frame["season"].to_numpy(), panel.labelled
+    first = max(season - GAME_PAST, int(seasons[labelled].min()) + 3)
+    if not (labelled & (seasons >= first) & (seasons < season)).any():
         raise DataError(
             f"the games of {season} cannot be forecast",
             where=panel.name,
-            found=f"seasons {seasons[known].min()}-{seasons[known].max()}",
+            found=f"seasons {seasons[labelled].min()}-{seasons[labelled].max()}",
             expected=f"at least four seasons before {season}: three to train on, and one to see how good it is",
             fix="load more seasons of the schedule",
         )
     rule, called = _rule_values(panel, target, knows_line)
-    said = np.full(len(panel), np.nan)
+    predictions = np.full(len(panel), np.nan)
     folder = None if keep is None else keep / f"games_{target}{'_market' * knows_line}"
     for year in range(first, season + 1):
         rows = np.flatnonzero(seasons == year)
         if len(rows):
-            said[rows] = _said(_season_model(panel, year, model, folder and folder / f"{year}_{model}"), panel, rows)
-    judged = known & (seasons >= first) & (seasons < season) & np.isfinite(said) & np.isfinite(rule)
+            predictions[rows] = _said(_season_model(panel, year, model, folder and folder / f"{year}_{model}"), panel, rows)
+    judged = labelled & (seasons >= first) & (seasons < season) & np.isfinite(predictions) & np.isfinite(rule)
     losses = (
-        {name: _loss(panel.y[judged].astype(float), values[judged], binary) for name, values in ((model, said), (called, rule))}
+        {name: _loss(panel.y[judged].astype(float), values[judged], binary) for name, values in ((model, predictions), (called, rule))}
         if judged.any()
         else {model: 0.0}
     )
     best = min(losses, key=lambda name: losses[name])
-    told = said if best == model else np.where(np.isfinite(rule), rule, said)
+    forecasts = predictions if best == model else np.where(np.isfinite(rule), rule, predictions)
     frame = panel.frame
     table = pd.DataFrame(
         {
@@ -237,22 +239,22 @@ def forecast_game(
             "group": panel.groups,
             "time": frame["time"].array,
             "y": panel.y,
-            "said": told,
+            "said": forecasts,
             "rule": rule,
             "plain": frame[panel.rules["ewma"]].to_numpy(dtype=float) if "ewma" in panel.rules else np.nan,
         }
         | {f"reference_{n}": frame[c].to_numpy() for n, c in panel.references.items()}
     )
-    past = known & (seasons >= first) & np.isfinite(told)
+    past = labelled & (seasons >= first) & np.isfinite(forecasts)
     return GameForecast(
         target,
         knows_line,
         best,
         table[past].reset_index(drop=True),
-        table[~known & np.isfinite(told)].drop(columns="y").reset_index(drop=True),
+        table[~labelled & np.isfinite(forecasts)].drop(columns="y").reset_index(drop=True),
         losses,
         panel_digest(panel),
-        float(panel.y[known].astype(float).mean()),
+        float(panel.y[labelled].astype(float).mean()),
     )
 
 
@@ -346,7 +348,7 @@ class WeekGames(Shown):
 
     def card(self) -> Card:
         "A card of the week's games, in short."
-        shown = [
+        columns = [
             c
             for c in (
                 "away",
@@ -366,7 +368,7 @@ class WeekGames(Shown):
         return Card(
             f"Games of week {self.week}, {self.season}",
             {"as of": self.as_of, "games": len(self.table)},
-            self.table[shown].round(2),
+            self.table[columns].round(2),
             self.notes,
         )
 
@@ -374,14 +376,14 @@ class WeekGames(Shown):
 def _columns(blind: GameForecast, aware: GameForecast | None, market: Mapping[str, float]) -> pd.DataFrame:
     "A target's columns of the table, by game."
     short, coming, spread = SHORT[blind.target], blind.coming, blind.calibration
-    said, mean = coming["said"].to_numpy(), spread.mean(coming["said"].to_numpy())
+    forecasts, mean = coming["said"].to_numpy(), spread.mean(coming["said"].to_numpy())
     out = pd.DataFrame({"game_id": coming["game_id"], "time": coming["time"].array, short: mean})
     if blind.binary:
         out[f"{short}_low"], out[f"{short}_high"] = chance_interval(
             mean, spread.walked, blind.past["game_id"].map(market).to_numpy(dtype=float)
         )
     else:
-        out[[f"{short}_low", f"{short}_middle", f"{short}_high"]] = blind.distribution.quantiles(said, LEVELS)
+        out[[f"{short}_low", f"{short}_middle", f"{short}_high"]] = blind.distribution.quantiles(forecasts, LEVELS)
     out[f"{short}_rule"], out[f"{short}_model"] = coming["rule"], blind.model
     if aware is not None:
         line, worth = coming["game_id"].map(market).to_numpy(dtype=float), _worth(blind, market)
@@ -411,7 +413,7 @@ def _worth(blind: GameForecast, market: Mapping[str, float]) -> Worth | None:
 def _notes(blind: GameForecast, aware: GameForecast | None, market: Mapping[str, float]) -> list[str]:
     "What must be said of a target's numbers."
     name, digits, first, last = SAID[blind.target], 4 if blind.binary else 2, blind.past["season"].min(), blind.past["season"].max()
-    errors = lambda told: ", ".join(f"{k} {v:.{digits}f}" for k, v in told.items())  # noqa: E731
+    errors = lambda losses: ", ".join(f"{k} {v:.{digits}f}" for k, v in losses.items())  # noqa: E731
     out = [
         f"{name}: in use is {blind.model}; {'Brier score' if blind.binary else 'root mean squared error'} in past seasons: "
         f"{errors(blind.losses)} ({len(blind.past):,} games of {first} to {last})."
@@ -427,10 +429,12 @@ def _notes(blind: GameForecast, aware: GameForecast | None, market: Mapping[str,
             blind.past["game_id"].map(market).to_numpy(dtype=float),
         )
         there = np.isfinite(line) & np.isfinite(walked)
-        ours, theirs = (_loss(y[there], v[there], blind.binary) for v in (walked, line))
+        model_loss, line_loss = (_loss(y[there], v[there], blind.binary) for v in (walked, line))
         out.append(
-            f"{name}: {'the line was the better forecast' if theirs < ours else 'no worse than the line'} in {worth.games:,} past games "
-            f"({theirs:.{digits}f}, without it {ours:.{digits}f}); of a difference of 1 to it, {worth.share:.2f} [{worth.ends[0]:.2f}, "
+            f"{name}: {'the line was the better forecast' if line_loss < model_loss else 'no worse than the line'} in {worth.games:,} past "
+            "games "
+            f"({line_loss:.{digits}f}, without it {model_loss:.{digits}f}); of a difference of 1 to it, {worth.share:.2f} "
+            f"[{worth.ends[0]:.2f}, "
             f"{worth.ends[1]:.2f}] came true{'' if worth.ends[0] > 0 else ', so that chance alone could explain any edge here'}."
         )
     return [
@@ -452,14 +456,14 @@ def _markets(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, float]]:
 
 def _weeks_games(schedules: pd.DataFrame, season: int, week: int) -> pd.DataFrame:
     "Who plays whom, and when."
-    mine = schedules[(schedules["season"] == season) & (schedules["week"] == week)].sort_values(["kickoff", "game_id"], kind="stable")
+    games = schedules[(schedules["season"] == season) & (schedules["week"] == week)].sort_values(["kickoff", "game_id"], kind="stable")
     return pd.DataFrame(
         {
-            "game_id": mine["game_id"],
-            "away": mine["away_team"],
-            "home": mine["home_team"],
-            "kickoff": mine["kickoff"].array,
-            "neutral": (mine["location"] == "Neutral").to_numpy(),
+            "game_id": games["game_id"],
+            "away": games["away_team"],
+            "home": games["home_team"],
+            "kickoff": games["kickoff"].array,
+            "neutral": (games["location"] == "Neutral").to_numpy(),
         }
     ).reset_index(drop=True)
 

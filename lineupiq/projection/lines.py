@@ -76,8 +76,8 @@ def tables_of_week(
 ) -> dict[str, pd.DataFrame]:
     "The tables as they stood before a week's games."
     games = tables["schedules"]
-    mine = (games["season"] == season) & (games["week"] == week)
-    if not mine.any():
+    in_week = (games["season"] == season) & (games["week"] == week)
+    if not in_week.any():
         raise NotFound(
             "the schedule has no such week",
             where="table schedules",
@@ -90,12 +90,12 @@ def tables_of_week(
     moments = week_moments(games, TUESDAY).set_index(["season", "week"])["decided"]
     if as_of == "tuesday":
         return tables_until(tables, moments[season, week])
-    first = games.loc[mine, "kickoff"].min()
+    first = games.loc[in_week, "kickoff"].min()
     out = tables_until(tables, first - pd.Timedelta(minutes=1))
-    there, results = mine | (games["kickoff"] < first), ("home_score", "away_score", "result", "total", "overtime")
+    there, results = in_week | (games["kickoff"] < first), ("home_score", "away_score", "result", "total", "overtime")
     # later games are left out: rows half blank would be in no week
     schedules = out["schedules"].assign(**{c: games[c] for c in games.columns if c not in results})[there].reset_index(drop=True)
-    return out | {"schedules": schedules, **_at_kickoff(tables, games[mine], season, week)}
+    return out | {"schedules": schedules, **_at_kickoff(tables, games[in_week], season, week)}
 
 
 def _at_kickoff(tables: Mapping[str, pd.DataFrame], games: pd.DataFrame, season: int, week: int) -> dict[str, pd.DataFrame]:
@@ -143,9 +143,9 @@ def read_candidate(
     "Read a candidate from the text of `--model`."
     model, *more = text.split("+")
     words = ("lineups", "pooled")
-    if odd := [w for w in more if w not in words]:
+    if unknown := [w for w in more if w not in words]:
         raise ConfigError(
-            f"a model with an unknown addition '{odd[0]}'{did_you_mean(odd[0], words)}",
+            f"a model with an unknown addition '{unknown[0]}'{did_you_mean(unknown[0], words)}",
             where="model (--model)",
             found=text,
             expected="a model's name, then +lineups (who starts and who is out) or +pooled (learnt from all positions), or both",
@@ -274,11 +274,11 @@ def season_fold(
 ) -> Fold:
     "Train on the seasons before the last, stop by the last one, forecast this one."
     seasons = panel.frame["season"].to_numpy()
-    known = panel.labelled
+    labelled = panel.labelled
     return Fold(
-        np.flatnonzero(known & (seasons < season - 1)),
+        np.flatnonzero(labelled & (seasons < season - 1)),
         np.flatnonzero(seasons == season),
-        np.flatnonzero(known & (seasons == season - 1)),
+        np.flatnonzero(labelled & (seasons == season - 1)),
         season,
     )
 
@@ -304,8 +304,8 @@ def _trained(panel: Panel, season: int, model: str, keep: Path | None) -> Bundle
     fold = season_fold(before, season)
     own = _usable(before, fold)
     digest = panel_digest(own)
-    if keep is not None and (keep / "bundle.json").is_file() and (found := load_bundle(keep)).about.get("rows_digest") == digest:
-        return found
+    if keep is not None and (keep / "bundle.json").is_file() and (cached := load_bundle(keep)).about.get("rows_digest") == digest:
+        return cached
     bundle = bundle_of(own, fit_fold(own, replace(fold, test=fold.val), ModelSpec(model), FitSettings()))
     bundle.about |= {"rows_digest": digest, "season": season}
     return bundle if keep is None else load_bundle(save_bundle(bundle, keep))
@@ -344,38 +344,42 @@ def forecast_line(
 ) -> LineForecast:
     "Forecast a statistic for past seasons and for the coming week, by what was best in the past seasons or by what is in production."
     position, statistic = panel.meta["position"], panel.meta["target"]
-    seasons, known = panel.frame["season"].to_numpy(), panel.labelled
-    first = max(season - PAST, int(seasons[known].min()) + 2)
-    judged = known & (seasons >= first) & (seasons < season)
+    seasons, labelled = panel.frame["season"].to_numpy(), panel.labelled
+    first = max(season - PAST, int(seasons[labelled].min()) + 2)
+    judged = labelled & (seasons >= first) & (seasons < season)
     if not judged.any():
         raise DataError(
             f"{position} {statistic} cannot be forecast for {season}",
             where=panel.name,
-            found=f"seasons {seasons[known].min()}-{seasons[known].max()}",
+            found=f"seasons {seasons[labelled].min()}-{seasons[labelled].max()}",
             expected=f"{PAST} seasons before {season}, and two more to train the first of them on",
             fix="load more seasons",
         )
-    if live is not None and (gone := [f.name for f in live.bundle.features if f.name not in panel.frame]):
+    if live is not None and (missing := [f.name for f in live.bundle.features if f.name not in panel.frame]):
         raise DataError(
             f"{live.title} is in production and cannot forecast these rows",
             where=panel.name,
-            found=f"no column {', '.join(gone[:3])}",
+            found=f"no column {', '.join(missing[:3])}",
             expected="the tables that it was trained on",
             fix="add the tables, or name models that may be used instead (model=, --model)",
         )
-    wanted = [Candidate(live.kind, live.lineups)] if live is not None else [Candidate(c) if isinstance(c, str) else c for c in candidates]
-    sources = {c.title: _Source(c, panel, panel if live is not None or rows is None else rows(c), keep) for c in wanted}
-    if rows is None and live is None and (odd := [c.title for c in wanted if c.lineups or c.pooled]):
-        raise ConfigError(f"'{odd[0]}' needs rows of its own", where="forecast_line: rows", expected="LineRows, or models by their names")
-    said = {"ewma": _rule(panel)} | {title: source.past(range(first, season)) for title, source in sources.items()}
-    losses = {name: float(np.sqrt(np.mean((panel.y[judged] - values[judged]) ** 2))) for name, values in said.items()}
-    best = min(losses, key=lambda name: losses[name]) if live is None else wanted[0].title
+    contenders = (
+        [Candidate(live.kind, live.lineups)] if live is not None else [Candidate(c) if isinstance(c, str) else c for c in candidates]
+    )
+    sources = {c.title: _Source(c, panel, panel if live is not None or rows is None else rows(c), keep) for c in contenders}
+    if rows is None and live is None and (extended := [c.title for c in contenders if c.lineups or c.pooled]):
+        raise ConfigError(
+            f"'{extended[0]}' needs rows of its own", where="forecast_line: rows", expected="LineRows, or models by their names"
+        )
+    forecasts = {"ewma": _rule(panel)} | {title: source.past(range(first, season)) for title, source in sources.items()}
+    losses = {name: float(np.sqrt(np.mean((panel.y[judged] - values[judged]) ** 2))) for name, values in forecasts.items()}
+    best = min(losses, key=lambda name: losses[name]) if live is None else contenders[0].title
     source = sources.get(best)
     if source is not None:
         source.decide(season, None if live is None else live.bundle)
         now = np.flatnonzero(seasons == season)
-        said[best][now] = source.predicted(source.bundle, now)
-    line = _line(panel, best if live is None else live.title, said[best], said["ewma"], first, source)
+        forecasts[best][now] = source.predicted(source.bundle, now)
+    line = _line(panel, best if live is None else live.title, forecasts[best], forecasts["ewma"], first, source)
     return replace(line, losses=losses, live=live is not None)
 
 
@@ -391,8 +395,8 @@ class _Source:
 
     def __init__(self, candidate: Candidate, line: Panel, panel: Panel, keep: Path | None) -> None:
         position, statistic = line.meta["position"], line.meta["target"]
-        mine = panel.frame["position"] == position if candidate.pooled else np.ones(len(panel), dtype=bool)
-        self.candidate, self.panel, self.at, self.bundle = candidate, panel, np.flatnonzero(mine), None
+        own_rows = panel.frame["position"] == position if candidate.pooled else np.ones(len(panel), dtype=bool)
+        self.candidate, self.panel, self.at, self.bundle = candidate, panel, np.flatnonzero(own_rows), None
         same = ["symbol", "season", "group"]
         if len(self.at) != len(line) or not panel.frame.iloc[self.at][same].reset_index(drop=True).equals(
             line.frame[same].reset_index(drop=True)
@@ -413,9 +417,9 @@ class _Source:
     def past(self, years: Sequence[int]) -> np.ndarray:
         "Forecasts of the line's games of past seasons, each by the model of its season; missing elsewhere."
         own = self.panel.frame["season"].to_numpy()[self.at]
-        known, out = self.panel.labelled[self.at], np.full(len(self.at), np.nan)
+        labelled, out = self.panel.labelled[self.at], np.full(len(self.at), np.nan)
         for year in years:
-            rows = np.flatnonzero(known & (own == year))
+            rows = np.flatnonzero(labelled & (own == year))
             out[rows] = self.predicted(self.trained(year), rows)
         return out
 
@@ -426,39 +430,39 @@ class _Source:
     def predicted(self, bundle: Bundle, rows: np.ndarray) -> np.ndarray:
         """Forecasts of rows of the line, by their places in it; none below the least that is possible of a count, and before a first game
         what stands for it."""
-        said = bundle.predict(self.panel, self.at[rows])["prediction"].to_numpy(dtype=float)
-        said = np.maximum(said, 0) if self.panel.label_kind == "count" else said
+        forecasts = bundle.predict(self.panel, self.at[rows])["prediction"].to_numpy(dtype=float)
+        forecasts = np.maximum(forecasts, 0) if self.panel.label_kind == "count" else forecasts
         debut = (
             self.panel.frame["debut"].to_numpy(dtype=float)[self.at[rows]] if "debut" in self.panel.frame else np.full(len(rows), np.nan)
         )
-        return np.where(np.isfinite(debut), debut, said)
+        return np.where(np.isfinite(debut), debut, forecasts)
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #b8b1b361
 REASONS = 3  # columns that moved a forecast most, told beside it
 
 
-def _line(panel: Panel, model: str, said: np.ndarray, rule: np.ndarray, first: int, source: _Source | None) -> LineForecast:
+def _line(panel: Panel, model: str, forecasts: np.ndarray, rule: np.ndarray, first: int, source: _Source | None) -> LineForecast:
     "The forecasts as tables."
-    frame, known = panel.frame, panel.labelled
-    shown = {name: frame[column].to_numpy() for name, column in panel.shown.items()}
+    frame, labelled = panel.frame, panel.labelled
+    display = {name: frame[column].to_numpy() for name, column in panel.shown.items()}
     table = pd.DataFrame(
         {
             "player_id": frame["symbol"].to_numpy(),
-            **shown,
+            **display,
             "game_id": frame["game_id"].to_numpy(),
             "season": frame["season"].to_numpy(),
             "week": (panel.groups % 100).astype(int),
             "time": frame["time"],
             "y": panel.y,
-            "forecast": said,
+            "forecast": forecasts,
             "rule": rule,
         }
     )
-    past = table[known & (table["season"] >= first).to_numpy() & np.isfinite(said)].reset_index(drop=True)
-    rows = np.flatnonzero(~known & np.isfinite(said))
+    past = table[labelled & (table["season"] >= first).to_numpy() & np.isfinite(forecasts)].reset_index(drop=True)
+    rows = np.flatnonzero(~labelled & np.isfinite(forecasts))
     begins = frame["debut_of"].iloc[rows] if "debut_of" in frame else pd.Series(None, index=rows, dtype="object")
-    why = [w if b is None or pd.isna(b) else b for w, b in zip(_reasons(rows, source), begins, strict=True)]
-    coming = table.iloc[rows].drop(columns="y").assign(why=why).reset_index(drop=True)
+    reasons = [w if b is None or pd.isna(b) else b for w, b in zip(_reasons(rows, source), begins, strict=True)]
+    coming = table.iloc[rows].drop(columns="y").assign(why=reasons).reset_index(drop=True)
     return LineForecast(
         panel.meta["position"], panel.meta["target"], model, past, coming, {}, panel_digest(panel if source is None else source.panel)
     )
@@ -474,8 +478,8 @@ def _reasons(rows: np.ndarray, source: _Source | None) -> list[str]:
     maker = bundle.maker(source.panel)
     X = maker.rows(source.at[rows])
     if not hasattr(bundle.model, "contributions"):
-        seen = np.flatnonzero(source.panel.labelled)
-        background = maker.rows(seen[:: max(1, len(seen) // 200)])
+        labelled = np.flatnonzero(source.panel.labelled)
+        background = maker.rows(labelled[:: max(1, len(labelled) // 200)])
     values = contributions(bundle.model, X, background).values
     values = values if values.ndim == 2 else values[..., 0]
     top = np.argsort(-np.abs(values), axis=1)[:, :REASONS]

@@ -59,10 +59,10 @@ class Week(Shown):
 
     def card(self) -> Card:
         "The best of each position by the line that says most of it."
-        shown = [
+        leaders = [
             self.lines[(self.lines["position"] == p) & (self.lines["statistic"] == VOLUME[p])].nlargest(3, "projection") for p in POSITIONS
         ]
-        best = pd.concat(shown).merge(self.players[["player_id", "player", "team", "opponent", "play"]], on="player_id")
+        best = pd.concat(leaders).merge(self.players[["player_id", "player", "team", "opponent", "play"]], on="player_id")
         table = best[["position", "player", "team", "opponent", "play", "statistic", "projection", "low", "high", "model"]]
         return Card(
             f"Week {self.week} of {self.season}",
@@ -109,9 +109,9 @@ def past_ranks(
     "At which rank of its distribution every past line came out."
     parts = []
     for position in dict.fromkeys(line.position for line in lines):
-        mine = [line for line in lines if line.position == position]
+        own_lines = [line for line in lines if line.position == position]
         wide = None
-        for line in mine:
+        for line in own_lines:
             ranks = line.distribution.ranks(line.past["forecast"].to_numpy(), line.past["y"].to_numpy(), rng)
             one = line.past[["player_id", "game_id", "team"]].assign(**{line.statistic: ranks})
             if line.statistic == VOLUME[position]:
@@ -153,8 +153,8 @@ def draw_week(
 def _learnable(stats: pd.DataFrame, lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     "The lines of which there is something to learn; the others are named."
     varied = {(p, s) for p, s in lines if s in stats and stats.loc[stats["position"] == p, s].nunique() > 1}
-    if gone := [f"{p} {s}" for p, s in lines if (p, s) not in varied]:
-        log.warning("left out, since the statistics do not have them or they are always the same: %s", ", ".join(gone))
+    if omitted := [f"{p} {s}" for p, s in lines if (p, s) not in varied]:
+        log.warning("left out, since the statistics do not have them or they are always the same: %s", ", ".join(omitted))
     if not varied:
         raise DataError(
             "there is no line to forecast",
@@ -188,24 +188,24 @@ def project_week(
         raise ConfigError(
             "a week is a season and a week", found=f"season {season}, week {week}", expected="both, or none for the coming one"
         )
-    if odd := [p for p in lines if p not in POSITIONS]:
+    if unknown := [p for p in lines if p not in POSITIONS]:
         raise ConfigError(
-            f"unknown position '{odd[0]}'{did_you_mean(str(odd[0]), POSITIONS)}", where="lines", expected=", ".join(POSITIONS)
+            f"unknown position '{unknown[0]}'{did_you_mean(str(unknown[0]), POSITIONS)}", where="lines", expected=", ".join(POSITIONS)
         )
     tables = with_fumbles(tables)
     season, week = coming_week(tables["schedules"]) if season is None else (season, week)
-    known = tables_of_week(tables, season, week, as_of)
-    wanted = _learnable(known["player_stats"], [(p, s) for p, names in lines.items() for s in names])
-    rows, done = LineRows(known, as_of), []
-    for number, (position, statistic) in enumerate(wanted, 1):
+    snapshot = tables_of_week(tables, season, week, as_of)
+    targets = _learnable(snapshot["player_stats"], [(p, s) for p, names in lines.items() for s in names])
+    rows, done = LineRows(snapshot, as_of), []
+    for number, (position, statistic) in enumerate(targets, 1):
         if tell is not None:
-            tell(f"{position} {statistic}", number, len(wanted))
+            tell(f"{position} {statistic}", number, len(targets))
         done.append(_forecast(rows, position, statistic, season, candidates, keep, (live or {}).get((position, statistic))))
         rows.forget(position, statistic)
     players = _players(done)
-    players["play"], players["played_rule"] = chance(known, players, as_of), used_before(known, players)
+    players["play"], players["played_rule"] = chance(snapshot, players, as_of), used_before(snapshot, players)
     players = players[players["play"].notna()].reset_index(drop=True)
-    players["kickoff"] = players["game_id"].map(known["schedules"].set_index("game_id")["kickoff"])
+    players["kickoff"] = players["game_id"].map(snapshot["schedules"].set_index("game_id")["kickoff"])
     table = pd.concat([_line_rows(line, players) for line in done], ignore_index=True)
     return Week(
         season,

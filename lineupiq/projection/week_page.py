@@ -90,7 +90,7 @@ def _cells(row: Mapping, stats: list[str], lines: pd.DataFrame, points: Mapping 
     for stat in stats:
         has = stat in lines.index
         value = lines.at[stat, "projection"] if has else np.nan
-        told = (
+        tooltip = (
             f' title="if he plays {lines.at[stat, "if_playing"]:.1f}; 10, 50, 90 %: {lines.at[stat, "low"]:.0f}, '
             f"{lines.at[stat, 'middle']:.0f}, {lines.at[stat, 'high']:.0f}; rule {lines.at[stat, 'rule']:.1f}; "
             f'{html.escape(str(lines.at[stat, "model"]))}"'
@@ -99,7 +99,7 @@ def _cells(row: Mapping, stats: list[str], lines: pd.DataFrame, points: Mapping 
         )
         out.append(
             f'<td class="{"" if stat == main and points is None else "low"}" '
-            f'data-v="{value if np.isfinite(value) else -1:.4f}"{told}>{_number(value)}</td>'
+            f'data-v="{value if np.isfinite(value) else -1:.4f}"{tooltip}>{_number(value)}</td>'
         )
     change = row.get("change", np.nan)
     out.append(
@@ -132,37 +132,37 @@ def week_html(
     at = {p: n for n, p in enumerate(week.players["player_id"])}
     parts = [] if games is None else [games_section(games)]
     for position in POSITIONS:
-        mine = week.players[week.players["position"] == position]
-        if mine.empty:
+        players = week.players[week.players["position"] == position]
+        if players.empty:
             continue
         lines = week.lines[week.lines["position"] == position]
         stats = [s for s in LINES[position] if (lines["statistic"] == s).any()]
         by = {player: group.set_index("statistic") for player, group in lines.groupby("player_id")}
         main = MAIN[position] if MAIN[position] in stats else stats[0]
         picture = scored if scored is not None else week.draws[main]
-        columns = [at[p] for p in mine["player_id"]]
+        columns = [at[p] for p in players["player_id"]]
         top = float(np.quantile(picture[:, columns], 0.995)) if len(columns) else 1.0
         facts = None if points is None else points.set_index("player_id")
         scores = (
-            mine["player_id"]
+            players["player_id"]
             .map(facts["points"] if facts is not None else lines[lines["statistic"] == main].set_index("player_id")["projection"])
             .fillna(0)
         )
         rows = []
-        for _, row in mine.assign(order=scores).sort_values("order", ascending=False).iterrows():
+        for _, row in players.assign(order=scores).sort_values("order", ascending=False).iterrows():
             own = by.get(row["player_id"], lines.iloc[:0].set_index("statistic"))
             scorer = np.zeros(len(picture), dtype=bool)
             for stat in TOUCHDOWNS:
                 if stat in week.draws:
                     scorer |= week.draws[stat][:, at[row["player_id"]]] > 0
-            told = dict(row) | {
+            record = dict(row) | {
                 "touchdown": float(scorer.mean()),
                 "why": own["why"].get(main, ""),
                 "change": np.nan if change is None else change.get(row["player_id"], np.nan),
             }
             rows.append(
                 _cells(
-                    told,
+                    record,
                     stats,
                     own,
                     None if facts is None else facts.loc[row["player_id"]],

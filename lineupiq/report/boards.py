@@ -102,9 +102,9 @@ def trading_of(
     cost: float = COST,  # share of the amount, each way
 ) -> dict[str, Any] | None:  # of `trading_scores`; None where the panel has no returns
     "Sharpe, win rate, drawdown, profit factor, turnover and break-even cost of the test rows."
-    if (found := _trades(panel, frame)) is None:
+    if (trades := _trades(panel, frame)) is None:
         return None
-    rows, side, returns = found
+    rows, side, returns = trades
     years = max((panel.times[rows].max() - panel.times[rows].min()) / np.timedelta64(365, "D"), 1e-9)
     scores = trading_scores(
         side,
@@ -123,9 +123,9 @@ def trade_curve(
     cost: float = COST,  # share of the amount, each way
 ) -> pd.DataFrame | None:  # by time: net, equity, drawdown, before costs; None where the panel has no returns
     "Equity over the test rows, after costs and before them."
-    if (found := _trades(panel, frame)) is None:
+    if (trades := _trades(panel, frame)) is None:
         return None
-    rows, side, returns = found
+    rows, side, returns = trades
     book = ledger(side, returns, cost_entry=cost)
     curve = equity_curve(book.net, panel.times[rows])
     return curve.assign(**{"before costs": equity_curve(book.gross, panel.times[rows])["equity"]})
@@ -199,10 +199,10 @@ def plot_fit(
     ax = ax if check_axes(ax) is not None else subplots(figsize=(4.5, 4))
     own = frame[frame["split"] == "test"]
     if panel.task == "regression":
-        said, y = own["prediction"].to_numpy(), own["y"].to_numpy(dtype=np.float64)
-        bins = np.unique(np.quantile(said, np.linspace(0, 1, 11)))
-        which = np.clip(np.searchsorted(bins, said, side="right") - 1, 0, max(len(bins) - 2, 0))
-        means = pd.DataFrame({"said": said, "was": y}).groupby(which).mean()
+        forecast, y = own["prediction"].to_numpy(), own["y"].to_numpy(dtype=np.float64)
+        bins = np.unique(np.quantile(forecast, np.linspace(0, 1, 11)))
+        which = np.clip(np.searchsorted(bins, forecast, side="right") - 1, 0, max(len(bins) - 2, 0))
+        means = pd.DataFrame({"said": forecast, "was": y}).groupby(which).mean()
         ax.set(xlabel="forecast (mean of decile)", ylabel="outcome (mean of decile)")
     else:
         p = forecast_of(own, get_metric("log_loss"))
@@ -343,13 +343,13 @@ def board_notes(
     board: pd.DataFrame,  # of `leaderboard`
 ) -> list[str]:  # "lightgbm: stopped by the time limit after 40 rounds …"
     "Remarks on single members, on the confidence set and on earlier looks, for below the table."
-    told = board["note"].fillna("") if "note" in board else pd.Series("", index=board.index)
-    notes = [f"{m}: {note}" for m, note in zip(board["model"], told, strict=True) if note]
+    remarks = board["note"].fillna("") if "note" in board else pd.Series("", index=board.index)
+    notes = [f"{m}: {note}" for m, note in zip(board["model"], remarks, strict=True) if note]
     if "mcs" in board.attrs:
         notes.append(set_sentence(board.attrs["mcs"]))
-    if seen := board.attrs.get("market"):
+    if info := board.attrs.get("market"):
         notes.append(
-            f"The market has a price for {seen['rows']:,} of {seen['of']:,} test rows ({seen['rows'] / seen['of']:.0%}); differences to it "
+            f"The market has a price for {info['rows']:,} of {info['of']:,} test rows ({info['rows'] / info['of']:.0%}); differences to it "
             f"are on those, in {board['metric'].iloc[0]} units, positive where better than the market."
         )
     return notes + ([board.attrs["looks"]] if board.attrs.get("looks") else [])
@@ -382,15 +382,15 @@ def board_card(
     "The board as a run, an evaluation and a table show it; a column in which nothing stands leaves."
     if board.empty:
         return Card(title or "an empty leaderboard", dict(facts or {}), notes=list(said))
-    shown = board_rows(board, best)
-    idle = [c for c in shown.columns[1:] if shown[c].isin(("", "–")).all()]
+    table = board_rows(board, best)
+    idle = [c for c in table.columns[1:] if table[c].isin(("", "–")).all()]
     notes = [
         *said,
         f"{int(board['n'].max()):,} test rows, the same for all models and rules.",
         *board_notes(board),
         *([f"Report: {report}"] if report is not None else []),
     ]
-    return Card(title, dict(facts or {}), shown.drop(columns=[*dict.fromkeys(["n", "peak MB", *idle])]), notes, leaving(board))
+    return Card(title, dict(facts or {}), table.drop(columns=[*dict.fromkeys(["n", "peak MB", *idle])]), notes, leaving(board))
 
 
 def who_is_who(
@@ -401,12 +401,12 @@ def who_is_who(
     "Which member was picked, which did best on the test rows, which was published, and why they differ."
     members = board[board["role"] != "reference"]
     first = str(members["model"].iloc[0]) if len(members) else None
-    said = [f"Picked on validation rows: {best or 'none, there were no validation rows'}"]
+    phrases = [f"Picked on validation rows: {best or 'none, there were no validation rows'}"]
     if first is not None and first != best:
-        said.append(f"best on the test rows: {first}, which nobody could know before")
+        phrases.append(f"best on the test rows: {first}, which nobody could know before")
     if published is not None and published != best:
-        said.append(f"published: {published}, the best of the models, as a rule is not published")
-    return "; ".join(said) + "."
+        phrases.append(f"published: {published}, the best of the models, as a rule is not published")
+    return "; ".join(phrases) + "."
 
 
 def board_text(
@@ -417,7 +417,9 @@ def board_text(
     "The leaderboard for a terminal, with a line on what two of its columns mean."
     table = fit_text(board_rows(board, best), width, leaving(board))
     head = table.splitlines()[0]
-    return "\n".join([table, " ".join(said for mark, said in LEGEND.items() if mark in head or (mark in table and mark == "★"))])
+    return "\n".join(
+        [table, " ".join(description for mark, description in LEGEND.items() if mark in head or (mark in table and mark == "★"))]
+    )
 
 # %% ../../nbs/08_report/02_boards.ipynb #aa2a6c75
 def set_sentence(

@@ -50,8 +50,8 @@ class Figure:
         figure = (ax.flat[0] if hasattr(ax, "flat") else ax[0] if isinstance(ax, (list, tuple)) else ax).figure
         out, figure.dpi = io.BytesIO(), dpi
         # "tight" would lay everything out once more before it asks for the same box
-        shown = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
-        figure.savefig(out, format="png", dpi=dpi, bbox_inches=shown, facecolor="white", metadata={"Software": None})
+        bbox = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
+        figure.savefig(out, format="png", dpi=dpi, bbox_inches=bbox, facecolor="white", metadata={"Software": None})
         if "matplotlib.pyplot" in sys.modules:  # a figure of the caller's session; one that was drawn apart is none
             sys.modules["matplotlib.pyplot"].close(figure)
         return Figure(name, alt, caption, out.getvalue())

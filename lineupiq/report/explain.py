@@ -76,8 +76,8 @@ def _forest(model: BaseModel, X: Rows) -> Contributions:
     "Exact contributions of a forest, in probabilities or values."
     import shap
 
-    found = shap.TreeExplainer(model.native[-1])(model._inputs(X, "the rows to explain"), check_additivity=False)
-    values, base = np.asarray(found.values), np.asarray(found.base_values)
+    explanation = shap.TreeExplainer(model.native[-1])(model._inputs(X, "the rows to explain"), check_additivity=False)
+    values, base = np.asarray(explanation.values), np.asarray(explanation.base_values)
     if values.ndim == 3 and values.shape[2] == 2:  # two classes: the second says it all
         values, base = values[..., 1], base[..., 1:]
     return Contributions(values, np.atleast_1d(base[0]), list(model.input_columns), "prediction", "shap's tree explainer")
@@ -101,11 +101,15 @@ def _sampled(model: BaseModel, X: Rows, background: ArrayLike, seed: int) -> Con
         )
 
     masker = shap.maskers.Independent(background[names].to_numpy(dtype=np.float64), max_samples=50)
-    found = shap.PermutationExplainer(ask, masker, seed=seed)(
+    explanation = shap.PermutationExplainer(ask, masker, seed=seed)(
         X[names].to_numpy(dtype=np.float64), max_evals=4 * len(names) + 2, silent=True
     )
     return Contributions(
-        np.asarray(found.values), np.atleast_1d(np.asarray(found.base_values)[0]), names, "prediction", "shap's permutation explainer"
+        np.asarray(explanation.values),
+        np.atleast_1d(np.asarray(explanation.base_values)[0]),
+        names,
+        "prediction",
+        "shap's permutation explainer",
     )
 
 
@@ -167,8 +171,8 @@ def _feature(name: str) -> str:
 def _shuffled(X: Rows, names: list[str], feature: str, order: np.ndarray) -> Any:
     "The rows with one feature taken from other rows."
     if hasattr(X, "columns"):
-        mine = [c for c in X.columns if _feature(str(c)) == feature]
-        return X.assign(**{c: X[c].to_numpy()[order] for c in mine})
+        columns = [c for c in X.columns if _feature(str(c)) == feature]
+        return X.assign(**{c: X[c].to_numpy()[order] for c in columns})
     out, j = X.copy(), [k for k, n in enumerate(names) if _feature(n) == feature]
     out[..., j] = X[order][..., j]
     return out

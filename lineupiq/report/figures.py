@@ -128,10 +128,10 @@ def decile_table(
 ) -> pd.DataFrame:  # a line a part: n, forecast, outcome, error (twice the standard error)
     "Outcome by tenth of the forecast."
     own = frame[frame["split"] == split]
-    said, y = own["prediction"].to_numpy(dtype=np.float64), own["y"].to_numpy(dtype=np.float64)
-    edges = np.unique(np.quantile(said, np.linspace(0, 1, parts + 1)))
-    which = np.clip(np.searchsorted(edges, said, side="right") - 1, 0, max(len(edges) - 2, 0))
-    g = pd.DataFrame({"forecast": said, "outcome": y}).groupby(which)
+    forecast, y = own["prediction"].to_numpy(dtype=np.float64), own["y"].to_numpy(dtype=np.float64)
+    edges = np.unique(np.quantile(forecast, np.linspace(0, 1, parts + 1)))
+    which = np.clip(np.searchsorted(edges, forecast, side="right") - 1, 0, max(len(edges) - 2, 0))
+    g = pd.DataFrame({"forecast": forecast, "outcome": y}).groupby(which)
     return g.mean().assign(n=g.size(), error=2 * g["outcome"].std().fillna(0) / np.sqrt(g.size()))[["n", "forecast", "outcome", "error"]]
 
 # %% ../../nbs/08_report/03_figures.ipynb #64bf2d17
@@ -148,13 +148,13 @@ def plot_deciles(
     axes[0].plot(ends, ends, color=GREY, lw=0.8)
     axes[0].errorbar(t["forecast"], t["outcome"], t["error"], fmt="o-", color=BLUE, lw=1, capsize=2)
     axes[0].set(xlabel="forecast (mean of the tenth)", ylabel="outcome (mean of the tenth)")
-    said, left = own["prediction"].to_numpy(dtype=np.float64), (own["y"] - own["prediction"]).to_numpy(dtype=np.float64)
-    shown = np.random.default_rng(0).choice(len(said), min(most, len(said)), replace=False)
-    axes[1].scatter(said[shown], left[shown], s=6, alpha=0.5, color=SKY, linewidths=0)
-    edges = np.unique(np.quantile(said, np.linspace(0, 1, 11)))
+    forecast, left = own["prediction"].to_numpy(dtype=np.float64), (own["y"] - own["prediction"]).to_numpy(dtype=np.float64)
+    sample = np.random.default_rng(0).choice(len(forecast), min(most, len(forecast)), replace=False)
+    axes[1].scatter(forecast[sample], left[sample], s=6, alpha=0.5, color=SKY, linewidths=0)
+    edges = np.unique(np.quantile(forecast, np.linspace(0, 1, 11)))
     middle = (
-        pd.DataFrame({"said": said, "left": left})
-        .groupby(np.clip(np.searchsorted(edges, said, side="right") - 1, 0, max(len(edges) - 2, 0)))
+        pd.DataFrame({"said": forecast, "left": left})
+        .groupby(np.clip(np.searchsorted(edges, forecast, side="right") - 1, 0, max(len(edges) - 2, 0)))
         .median()
     )
     axes[1].plot(middle["said"], middle["left"], "o-", color=RED, lw=1, ms=4, label="median of the tenth")
@@ -207,9 +207,9 @@ def _swarm(ax: Axes, values: np.ndarray, data: np.ndarray, order: np.ndarray) ->
         crowd = np.bincount(bins)[bins]
         spread = rng.uniform(-1, 1, len(v)) * 0.38 * crowd / max(crowd.max(), 1)
         rank = x.rank(pct=True).to_numpy()
-        known = np.isfinite(rank)
-        ax.scatter(v[~known], place + spread[~known], s=7, color=PALE, linewidths=0)
-        dots = ax.scatter(v[known], place + spread[known], c=rank[known], s=7, cmap="coolwarm", vmin=0, vmax=1, linewidths=0)
+        mask = np.isfinite(rank)
+        ax.scatter(v[~mask], place + spread[~mask], s=7, color=PALE, linewidths=0)
+        dots = ax.scatter(v[mask], place + spread[mask], c=rank[mask], s=7, cmap="coolwarm", vmin=0, vmax=1, linewidths=0)
     ax.axvline(0, color=GREY, lw=0.8)
     bar = ax.figure.colorbar(dots, ax=ax, ticks=[0, 1], pad=0.01, aspect=30)
     bar.ax.set_yticklabels(["low", "high"])
@@ -241,10 +241,10 @@ def plot_segments(
     b = table[table["skill"].notna()][::-1].reset_index(drop=True)
     ax = ax if ax is not None else subplots(figsize=(7, 0.28 * len(b) + 1))
     for i, r in b.iterrows():
-        known = pd.notna(r["skill_low"])
-        if known:
+        has_interval = pd.notna(r["skill_low"])
+        if has_interval:
             ax.plot([r["skill_low"], r["skill_high"]], [i, i], color=BLUE, lw=2)
-        ax.plot(r["skill"], i, "o", color=BLUE, mfc=BLUE if known else "none")
+        ax.plot(r["skill"], i, "o", color=BLUE, mfc=BLUE if has_interval else "none")
     ax.axvline(0, color=GREY, lw=0.8)
     ax.set_yticks(range(len(b)), [f"{v} ({n:,})" for v, n in zip(b["value"].astype(str), b["n"], strict=True)])
     ax.set_xlabel("skill over the simple rule, 95 % interval")

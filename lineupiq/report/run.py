@@ -117,30 +117,30 @@ def _contributed(bundle: Any, panel: Panel, rows: np.ndarray, most: int, seed: i
     earlier = np.flatnonzero(panel.labelled & (panel.times < panel.times[rows].min()))
     X = maker.rows(some, "the test rows")
     background = maker.rows(_sample(earlier, 100, seed), "earlier rows") if len(earlier) else X
-    found = contributions(bundle.model, X, background, seed)
+    attribution = contributions(bundle.model, X, background, seed)
     data = np.column_stack(
         [
             pd.to_numeric(X[n], errors="coerce").to_numpy(dtype=np.float64)
             if pd.api.types.is_numeric_dtype(X[n])
             else np.full(len(X), np.nan)
-            for n in found.names
+            for n in attribution.names
         ]
     )
-    units = found.units
+    units = attribution.units
     if panel.task == "regression":
         units = (
             "outcome"
-            if np.allclose(found.total(), bundle.model.predict(X).predictions, rtol=1e-3, atol=1e-6)
+            if np.allclose(attribution.total(), bundle.model.predict(X).predictions, rtol=1e-3, atol=1e-6)
             else "logarithm of the outcome"
         )
-    how = "all" if len(some) == len(rows) else f"{len(some):,} of {len(rows):,}"
+    coverage = "all" if len(some) == len(rows) else f"{len(some):,} of {len(rows):,}"
     return Explanation(
         "contributions",
-        f"SHAP values of {how} test rows by {found.how}, in units of the {units}.",
-        found.table(),
-        found.values,
+        f"SHAP values of {coverage} test rows by {attribution.how}, in units of the {units}.",
+        attribution.table(),
+        attribution.values,
         data,
-        found.names,
+        attribution.names,
         units,
     )
 
@@ -216,8 +216,8 @@ class Facts:
 # %% ../../nbs/08_report/05_run.ipynb #a0204685
 def _board_section(f: Facts) -> Section:
     "Leaderboard, notes, picture."
-    shown = board_rows(f.board, f.best)
-    shown = shown.loc[:, [c for c in shown if not (shown[c] == "–").all()]]
+    table = board_rows(f.board, f.best)
+    table = table.loc[:, [c for c in table if not (table[c] == "–").all()]]
     words = [
         "Skill is over the simple rule; positive is better. Intervals are block bootstraps over time, 95 %. ★ was picked on validation "
         "rows, before any test row was scored."
@@ -235,11 +235,11 @@ def _board_section(f: Facts) -> Section:
         f"Skill over the simple rule of {len(f.board)} members with 95 % intervals; the intervals of {ahead} lie above zero.",
         "Right of the line is better than the simple rule. An interval that crosses the line has not shown anything yet.",
     )
-    beside = [c for c in ("to the market", *PROPER, "validation", "seconds", "peak MB") if c in shown and c != f.board["metric"].iloc[0]]
+    beside = [c for c in ("to the market", *PROPER, "validation", "seconds", "peak MB") if c in table and c != f.board["metric"].iloc[0]]
     cost = (
         [
             Table(
-                shown[["model", *beside]],
+                table[["model", *beside]],
                 "The same members beside the market where there is one, by other scores, on validation rows, and what they cost.",
             )
         ]
@@ -249,7 +249,7 @@ def _board_section(f: Facts) -> Section:
     return Section(
         "Leaderboard on identical test rows",
         [
-            Table(shown.drop(columns=[*beside, "n"], errors="ignore"), f"{int(f.board['n'].max()):,} test rows."),
+            Table(table.drop(columns=[*beside, "n"], errors="ignore"), f"{int(f.board['n'].max()):,} test rows."),
             *words,
             *[n for n in board_notes(f.board) if n != f.board.attrs.get("looks")],
             picture,
@@ -261,7 +261,7 @@ def _board_section(f: Facts) -> Section:
 def _fit_section(f: Facts, name: str, record: Record) -> Section:
     "Does the forecast mean what it says?"
     frame, parts = f.predictions[name], []
-    told = (
+    remarks = (
         [f"The rule '{f.best}' was picked; shown here is {name}, the best model on validation rows."]
         if f.best and role_of(f.best) != "model"
         else []
@@ -313,7 +313,7 @@ def _fit_section(f: Facts, name: str, record: Record) -> Section:
         )
     return Section(
         f"{name}: does it mean what it says?",
-        [*told, Table(pd.DataFrame({"score": list(have), "test rows": [number(float(v)) for v in have.values()]})), *parts],
+        [*remarks, Table(pd.DataFrame({"score": list(have), "test rows": [number(float(v)) for v in have.values()]})), *parts],
     )
 
 # %% ../../nbs/08_report/05_run.ipynb #e4d1cc8c
@@ -325,7 +325,7 @@ def _segment_section(f: Facts, name: str, record: Record) -> Section | None:
     if table.empty:
         return None
     span = lambda a, b: "–" if pd.isna(a) else f"[{number(float(a), 3)}, {number(float(b), 3)}]"  # noqa: E731
-    shown = pd.DataFrame(
+    display_table = pd.DataFrame(
         {
             "segment": table["segment"],
             "": table["value"],
@@ -337,7 +337,7 @@ def _segment_section(f: Facts, name: str, record: Record) -> Section | None:
             "note": table["note"],
         }
     )
-    shown = shown if shown["note"].astype(bool).any() else shown.drop(columns="note")
+    display_table = display_table if display_table["note"].astype(bool).any() else display_table.drop(columns="note")
     below = int((table["skill_high"].astype(float) < 0).sum())
     picture = Figure.of(
         f"{name}_segments",
@@ -346,7 +346,7 @@ def _segment_section(f: Facts, name: str, record: Record) -> Section | None:
         "A filled point has an interval; a hollow one has too few blocks of time. With many segments one in twenty intervals misses zero "
         "by chance.",
     )
-    return Section("Where it holds", [Table(shown, f"{name} beside {rule}, segment by segment."), picture])
+    return Section("Where it holds", [Table(display_table, f"{name} beside {rule}, segment by segment."), picture])
 
 # %% ../../nbs/08_report/05_run.ipynb #f01d5c2c
 def _why_section(f: Facts, name: str, record: Record) -> Section:
@@ -382,8 +382,8 @@ def _trade_section(f: Facts, name: str, record: Record) -> Section | None:
     curve = trade_curve(f.panel, f.predictions[name])
     if curve is None:
         return None
-    found = {m: t for m in f.board["model"] if m in f.predictions and (t := trading_of(f.panel, f.predictions[m]))}
-    record["trading"] = found
+    trading = {m: t for m in f.board["model"] if m in f.predictions and (t := trading_of(f.panel, f.predictions[m]))}
+    record["trading"] = trading
     keys = {
         "total_return": "return",
         "sharpe": "Sharpe",
@@ -394,12 +394,12 @@ def _trade_section(f: Facts, name: str, record: Record) -> Section | None:
         "break_even_cost": "break-even cost",
         "n_trades": "trades",
     }
-    table = pd.DataFrame([{"model": m, **{title: number(t[k], 3) for k, title in keys.items()}} for m, t in found.items()])
-    mine, cost = found[name], found[name]["cost_each_way"]
-    bears = mine["break_even_cost"] is not None and mine["break_even_cost"] > cost
+    table = pd.DataFrame([{"model": m, **{title: number(t[k], 3) for k, title in keys.items()}} for m, t in trading.items()])
+    scores, cost = trading[name], trading[name]["cost_each_way"]
+    bears = scores["break_even_cost"] is not None and scores["break_even_cost"] > cost
     words = (
         f"One trade at a time for each symbol, {cost * 1e4:g} basis points at entry and at exit. {name} breaks even at "
-        f"{number(None if mine['break_even_cost'] is None else mine['break_even_cost'] * 1e4, 3)} basis points each way, "
+        f"{number(None if scores['break_even_cost'] is None else scores['break_even_cost'] * 1e4, 3)} basis points each way, "
         f"which is {'more' if bears else 'less'} than is charged. Trading figures are shown and never used to choose; they vary far more "
         "than scores do."
     )
@@ -423,8 +423,8 @@ def _trade_section(f: Facts, name: str, record: Record) -> Section | None:
 def _training_section(f: Facts, record: Record) -> Section | None:
     "Learning curves and what the training cost."
     parts: list[Any] = []
-    shown = [m for m in dict.fromkeys([f.shown, *f.board["model"]]) if m in f.models and role_of(m) == "model"]
-    costs = {m: f.models[m]["efficiency"] for m in shown if f.models[m].get("efficiency")}
+    models = [m for m in dict.fromkeys([f.shown, *f.board["model"]]) if m in f.models and role_of(m) == "model"]
+    costs = {m: f.models[m]["efficiency"] for m in models if f.models[m].get("efficiency")}
     if costs:
         keys = {
             "seconds": "seconds",
@@ -439,7 +439,7 @@ def _training_section(f: Facts, record: Record) -> Section | None:
                 "Peak memory is that of the model's own process.",
             )
         )
-    for m in shown[:3]:
+    for m in models[:3]:
         history = f.models[m].get("history") or {}
         if len(history.get("val_loss", [])) > 1:
             loss = history["val_loss"]

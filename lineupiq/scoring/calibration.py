@@ -82,8 +82,8 @@ class ProbabilityMap:
         if not len(probabilities):
             return np.asarray(probabilities, dtype=float)
         p = check_probabilities(probabilities)
-        if (known := self.numbers.get("classes", [p.shape[1]])[0]) != p.shape[1]:
-            raise DataError("the map was learnt for another number of classes", found=f"{p.shape[1]} columns", expected=f"{known}")
+        if (n_classes := self.numbers.get("classes", [p.shape[1]])[0]) != p.shape[1]:
+            raise DataError("the map was learnt for another number of classes", found=f"{p.shape[1]} columns", expected=f"{n_classes}")
         out = self.apply(p)
         return out[:, 1] if flat else out
 
@@ -167,8 +167,8 @@ class Isotonic(ProbabilityMap):
 
         edge, stairs = 1 / (len(y) + 2), []
         for k in [1] if p.shape[1] == 2 else range(p.shape[1]):
-            found = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip").fit(p[:, k], y == k, sample_weight=w)
-            stairs.append([found.X_thresholds_.tolist(), found.y_thresholds_.tolist()])
+            fitted = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip").fit(p[:, k], y == k, sample_weight=w)
+            stairs.append([fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()])
         return {"stairs": stairs}
 
     def apply(self, p: np.ndarray) -> np.ndarray:
@@ -207,11 +207,11 @@ def fit_map(
     w = np.ones(len(codes)) if weights is None else finite(weights, "weights", (len(codes),))
     if method == "identity":
         return cls({}, len(codes))
-    seen = len(np.unique(codes[w > 0]))
-    if (rows := int((w > 0).sum())) < MIN_ROWS or seen < 2:
+    n_classes = len(np.unique(codes[w > 0]))
+    if (rows := int((w > 0).sum())) < MIN_ROWS or n_classes < 2:
         raise DataError(
             f"too little to learn a {method} map from",
-            found=f"{rows} rows with a weight, {seen} class(es)",
+            found=f"{rows} rows with a weight, {n_classes} class(es)",
             expected=f"at least {MIN_ROWS} rows, 2 classes",
             fix="give calibration a larger share of the rows, or use identity",
         )

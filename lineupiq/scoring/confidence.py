@@ -38,11 +38,11 @@ def paired_difference(
     "The difference of two scores on the same rows, with a block-bootstrap interval of the pairs."
     metric = get_metric(metric)
     upward = replace(metric, direction="maximize")  # skill of a score that grows is the plain difference
-    found = skill_interval(upward, y, forecast, other, times, classes=classes, how=how)
+    interval = skill_interval(upward, y, forecast, other, times, classes=classes, how=how)
     if metric.greater_is_better:
-        return found
-    low, high = (None, None) if found.low is None else (-found.high, -found.low)
-    return Interval(**found.record() | {"score": -found.score, "low": low, "high": high})
+        return interval
+    low, high = (None, None) if interval.low is None else (-interval.high, -interval.low)
+    return Interval(**interval.record() | {"score": -interval.score, "low": low, "high": high})
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #a934f29f
 MOST_UNITS = 2000  # more units of time than this are added up in runs: the redrawn indices would fill the memory
@@ -174,17 +174,17 @@ def with_confidence(
     best = next(m for m in board["model"] if role_of(m) != "reference")
     top, out = members[best], board.copy()
     gaps = {name: _gap(panel, metric, members[name], top, draws, seed) for name in board["model"] if name != best}
-    found = _set_of(panel, metric, {n: f for n, f in members.items() if role_of(n) != "reference"}, rows, draws, seed)
+    confidence_set = _set_of(panel, metric, {n: f for n, f in members.items() if role_of(n) != "reference"}, rows, draws, seed)
     for column, part in zip(ADDED, ("score", "low", "high"), strict=False):
         out[column] = [0.0 if m == best else getattr(gaps[m], part) for m in board["model"]]
-    out["in_mcs"] = [m in found.members if m in found.p_values else None for m in board["model"]]
-    out["mcs_p"] = [found.p_values.get(m) for m in board["model"]]
+    out["in_mcs"] = [m in confidence_set.members if m in confidence_set.p_values else None for m in board["model"]]
+    out["mcs_p"] = [confidence_set.p_values.get(m) for m in board["model"]]
     out.attrs["mcs"] = {
-        "level": found.level,
-        "blocks": found.blocks,
-        "block_length": found.block_length,
-        "reason": found.reason,
-        "members": found.members,
+        "level": confidence_set.level,
+        "blocks": confidence_set.blocks,
+        "block_length": confidence_set.block_length,
+        "reason": confidence_set.reason,
+        "members": confidence_set.members,
     }
     for other in (get_metric(m) for m in PROPER if panel.task != "regression" and m != metric.name):
         out[other.name] = [other(members[m]["y"].to_numpy(), forecast_of(members[m], other), panel.classes) for m in board["model"]]

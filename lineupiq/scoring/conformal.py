@@ -152,14 +152,14 @@ class _Segment:
     __repr__ = brief
 
     @classmethod
-    def of(cls, y: np.ndarray, prediction: np.ndarray, how: IntervalSettings) -> _Segment:
+    def of(cls, y: np.ndarray, prediction: np.ndarray, settings: IntervalSettings) -> _Segment:
         residuals = y - prediction
         line = _spread_line(prediction, residuals)
-        k = max(1, min(how.bins, len(y) // how.min_rows))
+        k = max(1, min(settings.bins, len(y) // settings.min_rows))
         edges = np.unique(np.quantile(prediction, np.arange(1, k) / k))
         cell = np.searchsorted(edges, prediction, "right")
         # forecasts in lumps: no levels to tell apart
-        if np.bincount(cell, minlength=len(edges) + 1).min() < min(how.min_rows // 2, len(y)):
+        if np.bincount(cell, minlength=len(edges) + 1).min() < min(settings.min_rows // 2, len(y)):
             edges, cell = np.empty(0), np.zeros(len(y), int)
         sigmas = cls.sigma(line, prediction)
         return cls(line, edges, [(residuals[cell == c], sigmas[cell == c]) for c in range(len(edges) + 1)])
@@ -174,18 +174,18 @@ def adapted_levels(
     shift: Sequence[float] | None,  # (Q + 1,) how far the levels of the quantiles and of the interval have moved
 ) -> list[float]:  # (Q + 1,)
     "The level of each quantile and of the interval, as adapted so far."
-    asked, q = np.array([*how.quantiles, how.level]), len(how.quantiles)
-    tail = 0.1 * np.minimum(asked, 1 - asked)[:q]
+    levels, q = np.array([*how.quantiles, how.level]), len(how.quantiles)
+    tail = 0.1 * np.minimum(levels, 1 - levels)[:q]
     low, high = np.r_[tail, how.level / 2], np.r_[1 - tail, max(0.995, how.level)]
-    return np.clip(asked + (0 if shift is None else np.array(shift)), low, high).tolist()
+    return np.clip(levels + (0 if shift is None else np.array(shift)), low, high).tolist()
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #a2760dea
 def _serve(outcomes: np.ndarray, levels: list[float]) -> tuple[np.ndarray, np.ndarray]:
     "Quantiles, low, high; and the excess of each."
-    found = [quantile_of(outcomes, level) for level in np.maximum.accumulate(levels[:-1])]
+    pairs = [quantile_of(outcomes, level) for level in np.maximum.accumulate(levels[:-1])]
     low, high, extra = interval_of(outcomes, levels[-1])
-    quantiles = np.maximum.accumulate(np.column_stack([v for v, _ in found]), axis=1) if found else np.empty((len(outcomes), 0))
-    return np.column_stack([quantiles, low, high]), np.column_stack([*(e for _, e in found), extra])
+    quantiles = np.maximum.accumulate(np.column_stack([v for v, _ in pairs]), axis=1) if pairs else np.empty((len(outcomes), 0))
+    return np.column_stack([quantiles, low, high]), np.column_stack([*(e for _, e in pairs), extra])
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #9ac2ff5b
 def _named(segment: ArrayLike, n: int) -> np.ndarray:
@@ -225,8 +225,10 @@ class IntervalMaker:
         self.segment = np.r_[self.segment, named][-keep:]
         served = np.isfinite(misses).all(1) if misses is not None else np.zeros(len(y), bool)
         for cell in np.unique(cells[served]) if served.any() else []:
-            told = misses[served & (cells == cell)]
-            self.shifts[cell] = (np.array(self.shifts.get(cell, [0.0] * told.shape[1])) + self.how.gamma * told.mean(0)).tolist()
+            cell_misses = misses[served & (cells == cell)]
+            self.shifts[cell] = (
+                np.array(self.shifts.get(cell, [0.0] * cell_misses.shape[1])) + self.how.gamma * cell_misses.mean(0)
+            ).tolist()
 
     def predict(
         self,
@@ -249,8 +251,8 @@ class IntervalMaker:
         )
         for s in np.unique(named):
             own = self.segment == s
-            known = own if own.sum() >= self.how.min_rows else slice(None)
-            part = _Segment.of(self.y[known], self.prediction[known], self.how)
+            history = own if own.sum() >= self.how.min_rows else slice(None)
+            part = _Segment.of(self.y[history], self.prediction[history], self.how)
             cell = np.searchsorted(part.edges, prediction, "right")
             for c in range(len(part.cells)):
                 rows, key = np.flatnonzero((named == s) & (cell == c)), f"{s}/{c}"
@@ -279,10 +281,10 @@ def load_maker(
     record: Record,  # of `IntervalMaker.record`
 ) -> IntervalMaker:
     "A maker from its record."
-    how = IntervalSettings(**{**record["how"], "quantiles": tuple(record["how"]["quantiles"])}).check()
+    settings = IntervalSettings(**{**record["how"], "quantiles": tuple(record["how"]["quantiles"])}).check()
     segment = np.full(len(record["y"]), "", dtype=object) if record["segment"] is None else np.array(record["segment"], dtype=object)
     return IntervalMaker(
-        how, record["support"], np.array(record["y"], float), np.array(record["prediction"], float), segment, dict(record["shifts"])
+        settings, record["support"], np.array(record["y"], float), np.array(record["prediction"], float), segment, dict(record["shifts"])
     )
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #07bc2a4e
@@ -296,21 +298,21 @@ def walk_intervals(
     rows = frame["row"].to_numpy()
     times, ends = panel.times[rows], panel.label_ends[rows]
     units = times.astype("datetime64[D]").astype(np.int64) if panel.groups is None else panel.groups[rows]
-    y, said = frame["y"].to_numpy(dtype=float), frame["prediction"].to_numpy(dtype=float)
+    y, forecast = frame["y"].to_numpy(dtype=float), frame["prediction"].to_numpy(dtype=float)
     segment = _segments(panel, frame, maker.how.by)
     q = len(maker.how.quantiles)
     values = np.full((len(rows), q + 3), np.nan)
-    told = _Told(
-        rows, units, ends, y, said, segment, np.full((len(rows), q + 1), np.nan), np.full(len(rows), "", dtype=object), ~np.isnat(ends)
+    history = _Told(
+        rows, units, ends, y, forecast, segment, np.full((len(rows), q + 1), np.nan), np.full(len(rows), "", dtype=object), ~np.isnat(ends)
     )
     for unit in np.unique(units[serve]):  # groups and days are numbered in the order of time
         now = np.flatnonzero(serve & (units == unit))
-        told.teach(maker, times[now].min())
-        values[now, :-1], excess, told.cells[now] = maker.predict(said[now], None if segment is None else segment[now])
+        history.teach(maker, times[now].min())
+        values[now, :-1], excess, history.cells[now] = maker.predict(forecast[now], None if segment is None else segment[now])
         values[now, -1] = maker.how.level + excess[:, -1]
         with np.errstate(invalid="ignore"):
             came = np.column_stack([y[now, None] <= values[now, :q], (values[now, q] <= y[now]) & (y[now] <= values[now, q + 1])])
-        told.misses[now] = np.array([*maker.how.quantiles, maker.how.level]) + excess - came
+        history.misses[now] = np.array([*maker.how.quantiles, maker.how.level]) + excess - came
     return pd.DataFrame(values[serve], columns=maker.how.columns, index=frame.index[serve])
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #3cc39573
@@ -332,13 +334,13 @@ class _Told:
 
     def teach(self, maker: IntervalMaker, now: np.datetime64) -> None:
         "Teach the rows whose labels are known by now, a unit at a time, in the order in which they became known."
-        known = np.flatnonzero(self.waiting & (self.ends < now))
-        known = known[np.lexsort((self.rows[known], self.ends[known], self.units[known]))]
-        for part in np.split(known, np.flatnonzero(np.diff(self.units[known])) + 1) if len(known) else []:
+        positions = np.flatnonzero(self.waiting & (self.ends < now))
+        positions = positions[np.lexsort((self.rows[positions], self.ends[positions], self.units[positions]))]
+        for part in np.split(positions, np.flatnonzero(np.diff(self.units[positions])) + 1) if len(positions) else []:
             maker.learn(
                 self.y[part], self.said[part], None if self.segment is None else self.segment[part], self.misses[part], self.cells[part]
             )
-        self.waiting[known] = False
+        self.waiting[positions] = False
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #4f22f7c9
 def _segments(panel: Panel, frame: pd.DataFrame, by: str | None) -> np.ndarray | None:
@@ -362,25 +364,25 @@ def add_intervals(
     parts, start = [], None
     for _, fold in frame.groupby("fold", sort=True):
         test = (fold["split"] == "test").to_numpy()
-        known = fold[~test & panel.labelled[fold["row"]]]
-        if not len(known) or not test.any():
+        validation = fold[~test & panel.labelled[fold["row"]]]
+        if not len(validation) or not test.any():
             raise DataError(
                 "a fold without validation rows has nothing to make intervals of",
                 where=f"fold {fold['fold'].iloc[0]}",
                 fix="give a share of validation rows",
             )
-        fresh = lambda rows=known: _warm(panel, rows, how)  # noqa: E731
+        fresh = lambda rows=validation: _warm(panel, rows, how)  # noqa: E731
         parts.append(walk_intervals(panel, fold[test], np.ones(int(test.sum()), bool), fresh()))
         start = fresh()
     return frame.join(pd.concat(parts)), start
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #7e1e7de5
-def _warm(panel: Panel, known: pd.DataFrame, how: IntervalSettings) -> IntervalMaker:
+def _warm(panel: Panel, validation: pd.DataFrame, settings: IntervalSettings) -> IntervalMaker:
     "A maker that has learnt validation rows, oldest first."
-    known = known.iloc[np.lexsort((known["row"], panel.label_ends[known["row"]]))]
-    y = known["y"].to_numpy(dtype=float)
-    maker = IntervalMaker(how, support_of(y, panel.label_kind))
-    maker.learn(y, known["prediction"].to_numpy(dtype=float), _segments(panel, known, how.by))
+    validation = validation.iloc[np.lexsort((validation["row"], panel.label_ends[validation["row"]]))]
+    y = validation["y"].to_numpy(dtype=float)
+    maker = IntervalMaker(settings, support_of(y, panel.label_kind))
+    maker.learn(y, validation["prediction"].to_numpy(dtype=float), _segments(panel, validation, settings.by))
     return maker
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #61a57d7d
@@ -476,13 +478,13 @@ def coverage_table(
 
 # %% ../../nbs/02_scoring/05_conformal.ipynb #fbe1c01d
 def _coverage_line(
-    panel: Panel, frame: pd.DataFrame, at: np.ndarray, level: float, naive_sd: float | np.ndarray | None, how: Resampling
+    panel: Panel, frame: pd.DataFrame, at: np.ndarray, level: float, naive_sd: float | np.ndarray | None, resampling: Resampling
 ) -> dict[str, Any]:
     d = frame.iloc[at]
     rows, y, low, high = d["row"].to_numpy(), d["y"].to_numpy(dtype=float), d[f"low_{level:g}"].to_numpy(), d[f"high_{level:g}"].to_numpy()
     units = score_units(panel, rows)
     inside = ((low <= y) & (y <= high)).astype(float)
-    share = score_interval(COVERAGE, inside, inside, units["times"], how=replace(how, label_end=units.get("label_end")))
+    share = score_interval(COVERAGE, inside, inside, units["times"], how=replace(resampling, label_end=units.get("label_end")))
     q = {float(c[2:]): d[c].to_numpy() for c in d if c.startswith("q_")}
     line = {
         "n": len(d),

@@ -136,32 +136,32 @@ class Resampling:
     def interval(self, score: float, n: int, n_times: int, length: int, redraw: Callable[[Histories], np.ndarray]) -> Interval:
         "Draw, and read the interval off the draws."
         blocks = n_times // length
-        why = self.withhold
+        reason = self.withhold
         if blocks < MIN_BLOCKS:
-            why = f"only {blocks} blocks of {length} timestamps, an interval needs {MIN_BLOCKS}"
+            reason = f"only {blocks} blocks of {length} timestamps, an interval needs {MIN_BLOCKS}"
         if not np.isfinite(score):
-            why = "the score is not defined on these rows"
-        if not why:
+            reason = "the score is not defined on these rows"
+        if not reason:
             scores = redraw(Histories(n_times, length, self.draws, self.seed))
             if np.isnan(scores).mean() > 0.01:
-                why = "the score is not defined in more than 1 of 100 redrawn histories"
-        if why:
-            return Interval(float(score), None, None, n, blocks, length, self.level, why)
+                reason = "the score is not defined in more than 1 of 100 redrawn histories"
+        if reason:
+            return Interval(float(score), None, None, n, blocks, length, self.level, reason)
         low, high = np.nanquantile(scores, _outer_levels(self.level, blocks))
         return Interval(float(score), float(low), float(high), n, blocks, length, self.level)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #72133fba
-def _from_terms(statistic: Callable[[np.ndarray], np.ndarray], terms: np.ndarray, times: ArrayLike, how: Resampling) -> Interval:
+def _from_terms(statistic: Callable[[np.ndarray], np.ndarray], terms: np.ndarray, times: ArrayLike, resampling: Resampling) -> Interval:
     "Interval of a statistic of means."
     sums, counts = time_sums(terms, times)
-    floor, full = how.floor(times), np.column_stack([sums, counts])
-    length = max(floor, how.block_length) if how.block_length else block_length(_influence(statistic, sums, counts), floor)
+    floor, full = resampling.floor(times), np.column_stack([sums, counts])
+    length = max(floor, resampling.block_length) if resampling.block_length else block_length(_influence(statistic, sums, counts), floor)
 
     def redraw(drawn: Histories) -> np.ndarray:
         totals = drawn.sums(full)
         return statistic(totals[:, :-1] / totals[:, -1:])
 
-    return how.interval(statistic(sums.sum(axis=0) / counts.sum()), len(terms), len(counts), length, redraw)
+    return resampling.interval(statistic(sums.sum(axis=0) / counts.sum()), len(terms), len(counts), length, redraw)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #fccd321c
 def _take(forecast: ArrayLike, rows: np.ndarray, n: int) -> Any:
@@ -169,7 +169,7 @@ def _take(forecast: ArrayLike, rows: np.ndarray, n: int) -> Any:
     return tuple(part[rows] if len(part) == n else part for part in forecast) if isinstance(forecast, tuple) else forecast[rows]
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #b30d0601
-def _from_rows(statistic: Callable[[np.ndarray], float], n: int, times: ArrayLike, how: Resampling) -> Interval:
+def _from_rows(statistic: Callable[[np.ndarray], float], n: int, times: ArrayLike, resampling: Resampling) -> Interval:
     "Interval of a statistic of row numbers."
     ticks, codes = np.unique(to_ticks(times)[0], return_inverse=True)
     if len(codes) != n:
@@ -178,15 +178,15 @@ def _from_rows(statistic: Callable[[np.ndarray], float], n: int, times: ArrayLik
     def redraw(drawn: Histories) -> np.ndarray:
         return np.array([statistic(np.repeat(np.arange(n), often[codes])) for often in drawn.counts()])
 
-    return how.interval(statistic(np.arange(n)), n, len(ticks), how.floor(times), redraw)
+    return resampling.interval(statistic(np.arange(n)), n, len(ticks), resampling.floor(times), redraw)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #a613eb2a
 DRAWN = Resampling()  # how an interval is drawn, where nobody says otherwise
 
 
-def _how(metric: Metric, how: Resampling) -> Resampling:
+def _how(metric: Metric, resampling: Resampling) -> Resampling:
     "The caller's wishes, and the metric's own reason to withhold an interval."
-    return replace(how, withhold=how.withhold or metric.no_interval)
+    return replace(resampling, withhold=resampling.withhold or metric.no_interval)
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #bae0783f
 def score_interval(
@@ -203,13 +203,13 @@ def score_interval(
     if metric.rows is not None:
         terms = metric.row_terms(y, forecast, classes)
         score = metric.of_terms(terms)  # raises where it is not defined
-        found = _from_terms(metric.finish, terms, times, _how(metric, how))
+        interval = _from_terms(metric.finish, terms, times, _how(metric, how))
     else:
         score = metric(y, forecast, classes)
-        truth, given, c = prepare(metric.needs, y, forecast, classes)
-        again = lambda rows: metric.whole(truth[rows], _take(given, rows, len(truth)), c)  # noqa: E731
-        found = _from_rows(again, len(truth), times, _how(metric, how))
-    return Interval(**found.record() | {"score": score})
+        truth, prepared, c = prepare(metric.needs, y, forecast, classes)
+        again = lambda rows: metric.whole(truth[rows], _take(prepared, rows, len(truth)), c)  # noqa: E731
+        interval = _from_rows(again, len(truth), times, _how(metric, how))
+    return Interval(**interval.record() | {"score": score})
 
 # %% ../../nbs/02_scoring/03_intervals.ipynb #f5e56424
 def skill(
@@ -256,7 +256,7 @@ def skill_interval(
     metric = get_metric(metric)
     if metric.rows is not None:
         return paired_skill(metric, metric.row_terms(y, forecast, classes), metric.row_terms(y, rule, classes), times, how)
-    truth, ours, c = prepare(metric.needs, y, forecast, classes)
-    theirs, n = prepare(metric.needs, y, rule, classes)[1], len(truth)
-    score = lambda given, rows: metric.whole(truth[rows], _take(given, rows, n), c)  # noqa: E731
-    return _from_rows(lambda rows: skill(metric, score(ours, rows), score(theirs, rows)), n, times, _how(metric, how))
+    truth, model_forecast, c = prepare(metric.needs, y, forecast, classes)
+    rule_forecast, n = prepare(metric.needs, y, rule, classes)[1], len(truth)
+    score = lambda prepared, rows: metric.whole(truth[rows], _take(prepared, rows, n), c)  # noqa: E731
+    return _from_rows(lambda rows: skill(metric, score(model_forecast, rows), score(rule_forecast, rows)), n, times, _how(metric, how))

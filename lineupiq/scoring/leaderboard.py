@@ -49,12 +49,14 @@ def class_references(
 ) -> dict[str, list[str]]:  # name -> columns, in the order of the classes
     "References that have a probability for every class."
     parts = {f"{stem}:{c}": (stem, i) for stem in {n.rpartition(":")[0] for n in panel.references} for i, c in enumerate(panel.classes)}
-    found: dict[str, dict[int, str]] = {}
+    references: dict[str, dict[int, str]] = {}
     for name, column in panel.references.items():
         if name in parts:
             stem, i = parts[name]
-            found.setdefault(stem, {})[i] = column
-    return {stem: [columns[i] for i in range(len(panel.classes))] for stem, columns in found.items() if len(columns) == len(panel.classes)}
+            references.setdefault(stem, {})[i] = column
+    return {
+        stem: [columns[i] for i in range(len(panel.classes))] for stem, columns in references.items() if len(columns) == len(panel.classes)
+    }
 
 
 def _several(panel: Panel, rows: np.ndarray) -> dict[str, pd.DataFrame]:
@@ -63,9 +65,9 @@ def _several(panel: Panel, rows: np.ndarray) -> dict[str, pd.DataFrame]:
     for name, columns in class_references(panel).items():
         p = panel.frame[columns].to_numpy(dtype=np.float64)[rows]
         total = p.sum(axis=1)
-        known = (p >= 0).all(axis=1) & (np.abs(total - 1) < 0.02)
-        if known.any():
-            own, at = p[known] / total[known, None], rows[known]
+        mask = (p >= 0).all(axis=1) & (np.abs(total - 1) < 0.02)
+        if mask.any():
+            own, at = p[mask] / total[mask, None], rows[mask]
             frame = pd.DataFrame({"row": at, "split": "test", "y": panel.y[at], "prediction": panel.classes[own.argmax(axis=1)]})
             out[name] = frame.assign(**{f"prob_{j}": own[:, j] for j in range(own.shape[1])})
     return out
@@ -81,13 +83,13 @@ def reference_frames(
     out = {}
     for name, column in panel.references.items():
         value = panel.frame[column].to_numpy(dtype=np.float64)[rows]
-        known = np.isfinite(value)
-        if not known.any():
+        mask = np.isfinite(value)
+        if not mask.any():
             continue
-        frame = pd.DataFrame({"row": rows[known], "split": "test", "y": panel.y[rows[known]], "prediction": value[known]})
+        frame = pd.DataFrame({"row": rows[mask], "split": "test", "y": panel.y[rows[mask]], "prediction": value[mask]})
         if panel.task == "binary":
-            frame["prediction"] = panel.classes[(value[known] > 0.5).astype(int)]
-            frame["prob_0"], frame["prob_1"] = 1 - value[known], value[known]
+            frame["prediction"] = panel.classes[(value[mask] > 0.5).astype(int)]
+            frame["prob_0"], frame["prob_1"] = 1 - value[mask], value[mask]
         out[name] = frame
     return out
 
@@ -159,10 +161,10 @@ def leaderboard(
     for name, frame in board.items():
         own = frame["row"].to_numpy()
         times, least = whole if np.array_equal(own, rows) else score_times(panel, own)
-        how, forecast, y = Resampling(draws=draws, seed=seed, min_block=least), forecast_of(frame, metric), frame["y"].to_numpy()
-        score = score_interval(metric, y, forecast, times, classes=panel.classes, how=how)
+        resampling, forecast, y = Resampling(draws=draws, seed=seed, min_block=least), forecast_of(frame, metric), frame["y"].to_numpy()
+        score = score_interval(metric, y, forecast, times, classes=panel.classes, how=resampling)
         gain = (
-            skill_interval(metric, y, forecast, forecast_of(in_order(base, own), metric), times, classes=panel.classes, how=how)
+            skill_interval(metric, y, forecast, forecast_of(in_order(base, own), metric), times, classes=panel.classes, how=resampling)
             if name != rule
             else None
         )
@@ -272,9 +274,9 @@ def _hardest(panel: Panel, rule: str, base: np.ndarray, metric: Metric, rows: np
     "The strongest rule and its forecast, or the label's own past and what was announced where they say more."
     if (past := past_forecast(panel, rows)) is None:
         return rule, base
-    y, said = panel.y[rows], past.values if panel.task == "regression" else np.column_stack([1 - past.values, past.values])
-    scores = {rule: metric(y, base, panel.classes), past.name: metric(y, said, panel.classes)}
-    return (past.name, said) if best_on_validation(scores, metric) == past.name else (rule, base)
+    y, forecast = panel.y[rows], past.values if panel.task == "regression" else np.column_stack([1 - past.values, past.values])
+    scores = {rule: metric(y, base, panel.classes), past.name: metric(y, forecast, panel.classes)}
+    return (past.name, forecast) if best_on_validation(scores, metric) == past.name else (rule, base)
 
 
 def leak_alarm(
@@ -284,8 +286,8 @@ def leak_alarm(
     draws: int = 300,  # of the bootstrap
 ) -> list[Finding]:  # one a model that is too good
     "Models that beat the simple rule by more than is plausible."
-    name, limit, why = PLAUSIBLE[panel.task]
-    why = why if "bar_number" in panel.frame or panel.name.startswith(("nfl-", "league")) else OWN_TABLE
+    name, limit, reason = PLAUSIBLE[panel.task]
+    reason = reason if "bar_number" in panel.frame or panel.name.startswith(("nfl-", "league")) else OWN_TABLE
     metric, out, rows = get_metric(name), [], common_rows(predictions, "test")
     rule = strongest_rule(panel, predictions, metric, rows, (*RULES, *([RATING] if panel.log is not None else [])))
     if rule is None:
@@ -316,7 +318,7 @@ def leak_alarm(
                     title=f"implausible skill: {model}",
                     verdict="warn" if vouched else "fail",
                     evidence={"model": model, "metric": name, "gain": gain.score, "low": low, "limit": limit, "rule": rule, "n": gain.n},
-                    finding=why,
+                    finding=reason,
                     subject=model,
                 )
             )
@@ -332,11 +334,11 @@ def raise_alarm(
         return
     names = " ".join(f"--acknowledge {shlex.quote(n)}" for n in dict.fromkeys(f.subject for f in loud))
     scores, table = ([f for f in loud if isinstance(f.evidence, dict) is of] for of in (True, False))
-    said = "; ".join(f"{f.title}: {f.finding} ({f.evidence})" for f in table)
+    notes = "; ".join(f"{f.title}: {f.finding} ({f.evidence})" for f in table)
     if not scores:
         raise LeakError(
             f"the table knows the outcome: {', '.join(f.title for f in table)}",
-            found=said,
+            found=notes,
             expected="columns and rows that know nothing of later than each row's time",
             fix=f"leave the column out, or drop the rows; if you know that it is honest, run again with {names}",
         )
@@ -344,8 +346,8 @@ def raise_alarm(
     raise LeakError(
         f"too good to be true: {', '.join(f.subject for f in scores)}",
         where=f"{e['n']} test rows",
-        found=f"{e['metric']} gains {e['gain']:.3f} (at least {e['low']:.3f}) on the rule '{e['rule']}'" + (f"; {said}" if said else ""),
+        found=f"{e['metric']} gains {e['gain']:.3f} (at least {e['low']:.3f}) on the rule '{e['rule']}'" + (f"; {notes}" if notes else ""),
         expected=f"at most {e['limit']:.2f}: {scores[0].finding}",
-        fix=f"{'see to what was found in the table' if said else 'look for a feature that knows the outcome'}; if the skill is real, run "
+        fix=f"{'see to what was found in the table' if notes else 'look for a feature that knows the outcome'}; if the skill is real, run "
         f"again with {names}",
     )

@@ -68,9 +68,9 @@ class Sketch:
     def share_in(self, other: Sketch) -> tuple[float, int]:
         "Estimated share of this set that the other one holds, and the number of hashes that say so."
         limit = min(self.top, other.top)
-        mine = [h for h in self.kept if h <= limit]
-        both = len(set(mine) & set(other.kept))
-        return (both / len(mine) if mine else 0.0), both
+        hashes = [h for h in self.kept if h <= limit]
+        both = len(set(hashes) & set(other.kept))
+        return (both / len(hashes) if hashes else 0.0), both
 
 
 def _sketch(hashes: np.ndarray) -> Sketch:
@@ -86,9 +86,9 @@ def _sketch(hashes: np.ndarray) -> Sketch:
 # %% ../../nbs/02_scoring/09_ledger.ipynb #061ef44b
 def _stretch_rule(panel: Panel) -> tuple[int, int]:
     "One time in how many begins a stretch, and how often the outcome must change in it."
-    known = panel.y[panel.labelled]
-    values = len(distinct(_bits(known.astype(np.float64))))
-    return (1, 0) if values >= min(len(known) / 2, 5000) else (4, 3) if values >= 20 else (16, 6)
+    labels = panel.y[panel.labelled]
+    values = len(distinct(_bits(labels.astype(np.float64))))
+    return (1, 0) if values >= min(len(labels) / 2, 5000) else (4, 3) if values >= 20 else (16, 6)
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #95a88958
 def _stretches(panel: Panel, rows: np.ndarray) -> np.ndarray:
@@ -127,10 +127,10 @@ def _cells(panel: Panel, rows: np.ndarray) -> np.ndarray:
         if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
             continue
         values = numeric_column(column)[rows]
-        known = np.isfinite(values) & (values != 0)
-        bits = _bits(values[known])
+        mask = np.isfinite(values) & (values != 0)
+        bits = _bits(values[mask])
         if len(bits) >= 3 and len(distinct(bits)) >= len(bits) / 2:
-            out[n : n + len(bits)] = _mixed(ticks[known], bits)
+            out[n : n + len(bits)] = _mixed(ticks[mask], bits)
             n += len(bits)
     return out[:n]
 
@@ -169,10 +169,12 @@ class Window:
         if self.start > earlier.end or self.end < earlier.start:
             return 0.0, False
         outcomes, hits = self.outcomes.share_in(earlier.outcomes)
-        cells, seen = self.rows.share_in(earlier.rows)
+        cells, matches = self.rows.share_in(earlier.rows)
         # too few to tell: then it is the same outcome, which counts
         same = hits >= 2 and outcomes >= FEW or min(self.outcomes.size, earlier.outcomes.size) < TELLING
-        return max(outcomes if same else 0.0, cells if seen >= 3 and max(cells, earlier.rows.share_in(self.rows)[0]) >= SOME else 0.0), same
+        return max(
+            outcomes if same else 0.0, cells if matches >= 3 and max(cells, earlier.rows.share_in(self.rows)[0]) >= SOME else 0.0
+        ), same
 
 
 TELLING = 5  # stretches of outcomes from which two windows can be told to have different ones
@@ -295,10 +297,12 @@ def _matching(entries: Sequence[dict[str, Any]], window: Window) -> list[Look]:
     "Looks that showed a part of a window."
     out = []
     for e in entries:
-        seen = Window.read(e["window"])
-        share, outcomes = window.same_as(seen)
+        past_window = Window.read(e["window"])
+        share, outcomes = window.same_as(past_window)
         if share:
-            out.append(Look(e["time"][:19] + "+00:00", e["command"], e["run"], tuple(e["models"]), e["metric"], seen, share, outcomes))
+            out.append(
+                Look(e["time"][:19] + "+00:00", e["command"], e["run"], tuple(e["models"]), e["metric"], past_window, share, outcomes)
+            )
     return out
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #1ba3198f
@@ -308,8 +312,8 @@ def looks_at(
     path: Path | str | None = None,  # None: of `ledger_path`
 ) -> tuple[int, list[Look]]:  # how many, oldest first
     "The looks that were taken at these rows, or at a part of them."
-    found = _matching(read_ledger(path or ledger_path()), window_of(panel, rows))
-    return len(found), found
+    matches = _matching(read_ledger(path or ledger_path()), window_of(panel, rows))
+    return len(matches), matches
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #f6645615
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -334,7 +338,7 @@ def look_sentence(
         if count % 10 not in (1, 2, 3) or count % 100 in (11, 12, 13)
         else f"{count}{['st', 'nd', 'rd'][count % 10 - 1]}"
     )
-    seen = "at this test window" if part > 0.98 else f"at a part of this test window (about {part:.0%} of it was seen before)"
+    span = "at this test window" if part > 0.98 else f"at a part of this test window (about {part:.0%} of it was seen before)"
     return (
-        f"This is the {nth} look {seen}; {start}. What is chosen by such scores is no longer unseen: keep a later window for the last word."
+        f"This is the {nth} look {span}; {start}. What is chosen by such scores is no longer unseen: keep a later window for the last word."
     )

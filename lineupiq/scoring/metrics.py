@@ -55,8 +55,8 @@ def finite(
     if not array.size:
         raise DataError(f"{name} is empty", found=f"shape {array.shape}", expected="at least 1 row")
     if array.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
-        wanted = tuple("any" if size is None else size for size in shape)
-        raise DataError(f"{name} has the wrong shape", found=str(array.shape), expected=str(wanted))
+        expected = tuple("any" if size is None else size for size in shape)
+        raise DataError(f"{name} has the wrong shape", found=str(array.shape), expected=str(expected))
     bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if bad.any():
         raise DataError(
@@ -231,10 +231,10 @@ def get_metric(
     "Find a metric by name."
     if isinstance(name, Metric):
         return name
-    found = METRICS.get(ALIASES.get(name, name))
-    if found is None:
+    metric = METRICS.get(ALIASES.get(name, name))
+    if metric is None:
         raise ConfigError(f"unknown metric{did_you_mean(str(name), METRICS)}", found=repr(name), expected=", ".join(sorted(METRICS)))
-    return found
+    return metric
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #b0bc4933
 def _cells(y: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -258,8 +258,8 @@ def class_scores(
 ) -> dict[str, np.ndarray]:  # precision, recall, f1: (..., C) each
     "Precision, recall and F1 of each class; 0 where a class was never predicted or never occurred."
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
-    true, said = confusion.sum(-1), confusion.sum(-2)
-    return {"precision": _ratio(hit, said), "recall": _ratio(hit, true), "f1": _ratio(2 * hit, true + said)}
+    true, predicted = confusion.sum(-1), confusion.sum(-2)
+    return {"precision": _ratio(hit, predicted), "recall": _ratio(hit, true), "f1": _ratio(2 * hit, true + predicted)}
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #9e785270
 def _balanced(means: np.ndarray) -> np.ndarray:
@@ -270,9 +270,9 @@ def _balanced(means: np.ndarray) -> np.ndarray:
 # %% ../../nbs/02_scoring/01_metrics.ipynb #8da4c62f
 def _mcc(means: np.ndarray) -> np.ndarray:
     m = _square(means)
-    true, said = m.sum(-1), m.sum(-2)
-    spread = (1 - (said**2).sum(-1)) * (1 - (true**2).sum(-1))
-    return _ratio(np.trace(m, axis1=-2, axis2=-1) - (true * said).sum(-1), np.sqrt(np.maximum(spread, 0)))
+    true, predicted = m.sum(-1), m.sum(-2)
+    spread = (1 - (predicted**2).sum(-1)) * (1 - (true**2).sum(-1))
+    return _ratio(np.trace(m, axis1=-2, axis2=-1) - (true * predicted).sum(-1), np.sqrt(np.maximum(spread, 0)))
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #f69d10fd
 def _macro(part: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -567,7 +567,7 @@ def evaluate(
 ) -> dict[str, Any]:  # score by name, confusion_matrix and per_class for classes, n, notes
     "Every score that the forecast allows."
     default_metric(task)  # refuses an unknown task
-    given = {
+    forecasts = {
         "point" if task == "regression" else "labels": prediction,
         "probabilities": probabilities,
         "quantiles": quantiles,
@@ -577,18 +577,18 @@ def evaluate(
         if classes is None:
             classes = [0, 1] if probabilities is not None and np.ndim(probabilities) == 1 else np.unique(np.asarray(y))
         if prediction is None and probabilities is not None:
-            given["labels"] = np.asarray(classes)[prepare("probabilities", y, probabilities, classes)[1].argmax(axis=1)]
-    wanted = [m for m in METRICS.values() if task in m.tasks and given.get(m.needs) is not None]
-    if not wanted:
+            forecasts["labels"] = np.asarray(classes)[prepare("probabilities", y, probabilities, classes)[1].argmax(axis=1)]
+    metrics = [m for m in METRICS.values() if task in m.tasks and forecasts.get(m.needs) is not None]
+    if not metrics:
         raise ConfigError("there is no forecast to score", found=f"task {task}", fix="pass prediction, probabilities, quantiles or samples")
     report, notes = {"n": len(y)}, {}
-    for metric in wanted:
+    for metric in metrics:
         try:
-            report[metric.name] = metric(y, given[metric.needs], classes)
+            report[metric.name] = metric(y, forecasts[metric.needs], classes)
         except UndefinedScore as error:
             report[metric.name], notes[metric.name] = None, f"{error.what}: {error.found}"
-    if given.get("labels") is not None:
-        report |= _by_class(y, given["labels"], classes)
+    if forecasts.get("labels") is not None:
+        report |= _by_class(y, forecasts["labels"], classes)
     if probabilities is not None:
         report["calibration_null"] = vars(calibration_null(probabilities))
     if quantiles is not None:  # share of rows at or below each quantile; its level, if the forecast is right
@@ -598,8 +598,8 @@ def evaluate(
 # %% ../../nbs/02_scoring/01_metrics.ipynb #c695bf93
 def _by_class(y: ArrayLike, labels: ArrayLike, classes: ArrayLike) -> dict[str, Any]:
     "The confusion matrix and the scores of each class, as plain values."
-    true, said, n = prepare("labels", y, labels, classes)
-    names, confusion = np.asarray(classes).tolist(), np.bincount(true * n + said, minlength=n * n).reshape(n, n)
+    true, predicted, n = prepare("labels", y, labels, classes)
+    names, confusion = np.asarray(classes).tolist(), np.bincount(true * n + predicted, minlength=n * n).reshape(n, n)
     scores = class_scores(confusion)
     rows = [{k: float(v[i]) for k, v in scores.items()} | {"support": int(confusion[i].sum())} for i in range(n)]
     return {"classes": names, "confusion_matrix": confusion.tolist(), "per_class": dict(zip(map(str, names), rows, strict=True))}

@@ -32,8 +32,8 @@ def past_columns(
         rule_columns(panel, "last_value").to_numpy(float)[:, -1],
         *(rule_columns(panel, "ewma", h).to_numpy(float)[:, -1] for h in HALFLIVES),
     ]
-    said = [panel.frame[c].to_numpy(dtype=float, na_value=np.nan) for c in announced]
-    return np.column_stack([*past, *said, *(past[2] * s for s in said)]), announced
+    announcements = [panel.frame[c].to_numpy(dtype=float, na_value=np.nan) for c in announced]
+    return np.column_stack([*past, *announcements, *(past[2] * s for s in announcements)]), announced
 
 # %% ../../nbs/02_scoring/05a_own_past.ipynb #20043bfc
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def past_forecast(
     X = _prepared(columns, taught)
     learn = X[taught]
     slopes = np.linalg.solve(learn.T @ learn + RIDGE * taught.sum() * np.eye(X.shape[1]), learn.T @ (y[taught] - y[taught].mean()))
-    said = y[taught].mean() + X[rows] @ slopes
+    forecast = y[taught].mean() + X[rows] @ slopes
     name = "its own past" + (f" and {', '.join(announced)}" if announced else "")
-    return PastForecast(said if panel.task == "regression" else np.clip(said, 0, 1), name)
+    return PastForecast(forecast if panel.task == "regression" else np.clip(forecast, 0, 1), name)
 
 
 def _prepared(columns: np.ndarray, taught: np.ndarray) -> np.ndarray:

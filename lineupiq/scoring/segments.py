@@ -75,11 +75,11 @@ def segment_table(
 def _scored(panel: Panel, metric: Metric, own: pd.DataFrame, base: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     "Score and skill of some rows."
     (times, least), y = score_times(panel, own["row"].to_numpy()), own["y"].to_numpy()
-    how = Resampling(draws=draws, seed=seed, min_block=least)
+    resampling = Resampling(draws=draws, seed=seed, min_block=least)
     forecast, rule = forecast_of(own, metric), forecast_of(base, metric)
     try:
-        score = score_interval(metric, y, forecast, times, classes=panel.classes, how=how)
-        gain = skill_interval(metric, y, forecast, rule, times, classes=panel.classes, how=how)
+        score = score_interval(metric, y, forecast, times, classes=panel.classes, how=resampling)
+        gain = skill_interval(metric, y, forecast, rule, times, classes=panel.classes, how=resampling)
     except UndefinedScore as err:
         return dict.fromkeys(("score", "low", "high", "skill", "skill_low", "skill_high")) | {"note": f"not defined: {err.found}"}
     note = f"few rows: {score.reason}" if score.low is None else ""

@@ -206,11 +206,11 @@ def trading_scores(
     curve = equity_curve(book.net, times)
     period, trades = curve["net"].to_numpy(), book.net[traded]
     spread = period.std(ddof=1) if len(period) > 1 else 0.0
-    won, lost = trades[trades > 0].sum(), -trades[trades < 0].sum()
+    won, losses = trades[trades > 0].sum(), -trades[trades < 0].sum()
     figures = {
         "sharpe": (period.mean() * np.sqrt(periods_per_year), spread, "the returns of the periods do not vary"),
         "win_rate": (float((trades > 0).sum()), len(trades), "there was no trade"),
-        "profit_factor": (won, lost, "no trade lost"),
+        "profit_factor": (won, losses, "no trade lost"),
         "break_even_cost": (book.gross.sum(), book.turnover.sum(), "nothing was traded"),
     }
     values = {name: float(top / bottom) if bottom > 1e-15 else None for name, (top, bottom, _) in figures.items()}

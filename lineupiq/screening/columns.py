@@ -52,8 +52,8 @@ def _bins(values: pd.Series, kind: str, train: np.ndarray) -> np.ndarray:
         codes = {v: k for k, v in enumerate(pd.unique(values[train].dropna()), 1)}
         return values.map(codes).fillna(0).to_numpy(dtype=np.int64)
     x = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    known = x[train][np.isfinite(x[train])]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
+    train_values = x[train][np.isfinite(x[train])]
+    edges = np.unique(np.quantile(train_values, np.linspace(0, 1, BINS + 1)[1:-1])) if len(train_values) else np.empty(0)
     return np.where(np.isfinite(x), np.searchsorted(edges, x, side="right") + 1, 0)
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #67025969
@@ -244,11 +244,11 @@ def ended_before(
 ) -> np.ndarray:  # (N, len(backs)) positions among `rows`, -1 where there is none
     "For each row the latest rows of its symbol whose labels had ended."
     out, backs = np.full((len(rows), len(backs)), -1), np.asarray(backs)
-    for mine in pd.Series(np.arange(len(rows))).groupby(panel.frame["symbol"].to_numpy()[rows]).indices.values():
-        ends, times = panel.label_ends[rows][mine], panel.times[rows][mine]
+    for group in pd.Series(np.arange(len(rows))).groupby(panel.frame["symbol"].to_numpy()[rows]).indices.values():
+        ends, times = panel.label_ends[rows][group], panel.times[rows][group]
         order = np.argsort(ends, kind="stable")
         at = np.searchsorted(ends[order], times, side="left")[:, None] - 1 - backs
-        out[mine] = np.where(at >= 0, mine[order[np.maximum(at, 0)]], -1)
+        out[group] = np.where(at >= 0, group[order[np.maximum(at, 0)]], -1)
     return out
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #53e414ef
@@ -279,8 +279,10 @@ def looks(
     pasts = [[np.where((at >= 0)[:, None], o[at], np.nan) for at in before] for o in outcomes]
     for f in panel.features:
         bins = _bins(panel.frame[f.name].iloc[rows].reset_index(drop=True), f.kind, np.ones(len(rows), bool))
-        seen = [Look(_link(bins, o, ERRORS), max(_link(bins, past) for past in known)) for o, known in zip(outcomes, pasts, strict=True)]
-        out[f.name] = max(seen, key=lambda k: (k.ahead, k.own))
+        candidates = [
+            Look(_link(bins, o, ERRORS), max(_link(bins, past) for past in history)) for o, history in zip(outcomes, pasts, strict=True)
+        ]
+        out[f.name] = max(candidates, key=lambda k: (k.ahead, k.own))
     return out
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #1d1b8b19
@@ -338,16 +340,16 @@ def audit_columns(
     twins = {t.split("'")[1]: t for t in label_twins(labelled, panel.features, classes=panel.task != "regression")}
     name, limit, _ = PLAUSIBLE[panel.task]
     out, taught = [], lesson(panel)
-    seen = looks(panel, level=taught.level if taught else None)
+    column_looks = looks(panel, level=taught.level if taught else None)
     for f in panel.features:
         gain, low = single_gain(panel, f, taught) if taught else (float("nan"),) * 2
         part, least = gain_on_level(panel, f, taught) if taught else (float("nan"),) * 2
-        look, called = seen[f.name], outcome_name(f.name)
+        look, called = column_looks[f.name], outcome_name(f.name)
         ahead = look.ahead
         kind = cause_or_copy(panel, f, taught) if (ahead or low > limit) and taught else ""
         cause = kind == "cause"
         half = look.own > LINK / 2 and look.own > 1.5 * look.past
-        said = [
+        remarks = [
             s
             for s, on in (
                 (twins.get(f.name, ""), f.name in twins),
@@ -359,7 +361,7 @@ def audit_columns(
             )
             if on
         ]
-        if said:
+        if remarks:
             sure = low > limit or (ahead and (strict or kind == "copy" or look.own > STRONG))
             bad = f.name in twins or least > LEFT or (sure and not cause) or (called and half)
             means = (
@@ -369,12 +371,12 @@ def audit_columns(
                 if ahead or cause
                 else "only its name is suspicious"
             )
-            out.append(Finding(f"column {f.name}", "fail" if bad else "warn", "; ".join(said), means, f.name))
-    strongest = max(panel.columns, key=lambda c: seen[c].own)
+            out.append(Finding(f"column {f.name}", "fail" if bad else "warn", "; ".join(remarks), means, f.name))
+    strongest = max(panel.columns, key=lambda c: column_looks[c].own)
     return out or [
         Finding(
             "outcome-like columns",
             "pass",
-            f"{len(panel.columns)} columns; the strongest, {strongest}, goes along with its own label at {seen[strongest].own:.2f}",
+            f"{len(panel.columns)} columns; the strongest, {strongest}, goes along with its own label at {column_looks[strongest].own:.2f}",
         )
     ]

@@ -58,16 +58,16 @@ def labels_around(
     return Around(rows, symbol, at, past, ended, y[at], later)
 
 # %% ../../nbs/02b_screening/02_later.ipynb #60412f5f
-def _residual(known: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _residual(regressors: np.ndarray, columns: np.ndarray) -> np.ndarray:
     "What a linear model of what is known leaves of columns."
-    q = np.linalg.qr(np.column_stack([np.ones(len(known)), known]))[0]
+    q = np.linalg.qr(np.column_stack([np.ones(len(regressors)), regressors]))[0]
     return columns - q @ (q.T @ columns)
 
 
-def _explained(known: np.ndarray, columns: np.ndarray) -> np.ndarray:  # (F,)
+def _explained(regressors: np.ndarray, columns: np.ndarray) -> np.ndarray:  # (F,)
     "Share of each column's variance that a linear model of what is known explains, less what chance would."
-    share = 1 - (_residual(known, columns) ** 2).sum(axis=0) / np.maximum((columns**2).sum(axis=0), 1e-300)
-    return 1 - (1 - share) * len(known) / max(len(known) - known.shape[1] - 1, 1)
+    share = 1 - (_residual(regressors, columns) ** 2).sum(axis=0) / np.maximum((columns**2).sum(axis=0), 1e-300)
+    return 1 - (1 - share) * len(regressors) / max(len(regressors) - regressors.shape[1] - 1, 1)
 
 
 # share of a column that what came before must explain: a mean of rows has a memory, and what has none is asked on the page before
@@ -96,10 +96,10 @@ def later_share(
     if (t := labels_around(panel, lags)) is None or not numeric:
         return pd.DataFrame(columns=["past", "own", "later", "error", "change"], dtype=float)
     ranks = panel.frame[numeric].iloc[t.rows].replace([np.inf, -np.inf], np.nan).rank(pct=True).to_numpy(dtype=np.float64, na_value=np.nan)
-    known = np.isfinite(ranks)
-    counts = np.stack([np.bincount(t.symbol, weights=c) for c in known.T], axis=1)
-    means = np.stack([np.bincount(t.symbol, weights=c) for c in np.where(known, ranks, 0).T], axis=1) / np.maximum(counts, 1)
-    every = np.where(known, ranks - means[t.symbol], 0.0)
+    mask = np.isfinite(ranks)
+    counts = np.stack([np.bincount(t.symbol, weights=c) for c in mask.T], axis=1)
+    means = np.stack([np.bincount(t.symbol, weights=c) for c in np.where(mask, ranks, 0).T], axis=1) / np.maximum(counts, 1)
+    every = np.where(mask, ranks - means[t.symbol], 0.0)
     x = every[t.at] - every[t.at].mean(axis=0)
     steps = [_explained(k, x) for k in (t.past, np.hstack([t.past, t.own]), np.hstack([t.past, t.own, t.later]))]
     moves = (x**2).sum(axis=0) > 1e-9  # a column that is the same for all rows of a symbol says nothing here

@@ -58,19 +58,19 @@ def _tell_apart(panel: Panel, enough: float = FINE) -> float:  # bits; it stops 
     return bits
 
 
-def _again(prints: np.ndarray, labels: np.ndarray, known: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, int]:
+def _again(prints: np.ndarray, labels: np.ndarray, reference_rows: np.ndarray, query_rows: np.ndarray) -> tuple[np.ndarray, int]:
     "Rows that are asked about whose features stand once among the known ones with the same label, and how many stand there at all."
-    before, here = prints[known], prints[asked]
+    before, here = prints[reference_rows], prints[query_rows]
     values = np.sort(before)
     once = np.searchsorted(values, here, side="right") - np.searchsorted(values, here) == 1
     if not once.any():
-        return asked[:0], 0
-    wanted, asked, here = distinct(here[once]), asked[once], here[once]
-    at = np.minimum(np.searchsorted(wanted, before), len(wanted) - 1)
-    hit = wanted[at] == before
-    twin = np.empty(len(wanted), dtype=np.int64)
-    twin[at[hit]] = known[hit]
-    return asked[labels[twin[np.searchsorted(wanted, here)]] == labels[asked]], len(asked)
+        return query_rows[:0], 0
+    candidates, query_rows, here = distinct(here[once]), query_rows[once], here[once]
+    at = np.minimum(np.searchsorted(candidates, before), len(candidates) - 1)
+    hit = candidates[at] == before
+    twin = np.empty(len(candidates), dtype=np.int64)
+    twin[at[hit]] = reference_rows[hit]
+    return query_rows[labels[twin[np.searchsorted(candidates, here)]] == labels[query_rows]], len(query_rows)
 
 
 def audit_copies(
@@ -81,24 +81,24 @@ def audit_copies(
     prints = _prints(panel)
     worst, n_test = np.empty(0, dtype=int), sum(len(test) for _, test in parts)
     stood, own = 0, 0.0
-    for known, test in parts:
-        known, test = (rows[panel.labelled[rows]] for rows in (known, test))
-        same, there = _again(prints, panel.y, known, test)
+    for train_rows, test in parts:
+        train_rows, test = (rows[panel.labelled[rows]] for rows in (train_rows, test))
+        same, there = _again(prints, panel.y, train_rows, test)
         if len(same) > len(worst):
-            half = np.sort(known)[len(known) // 2]
-            before, after = known[known < half], known[known >= half]
+            half = np.sort(train_rows)[len(train_rows) // 2]
+            before, after = train_rows[train_rows < half], train_rows[train_rows >= half]
             worst, stood, n_test, own = same, there, len(test), len(_again(prints, panel.y, before, after)[0]) / max(len(after), 1)
     n, share = len(worst), len(worst) / max(n_test, 1)
-    told = f"{n} of {n_test} test rows" + (
+    summary = f"{n} of {n_test} test rows" + (
         f", the first: {panel.frame['symbol'].iloc[worst[0]]} at {panel.times[worst[0]].astype('datetime64[s]')}" if n else ""
     )
     strange = n >= 2 and n >= AGREE * stood and (share > MORE * own or _tell_apart(panel) >= FINE)
     if not strange:
-        return Finding("copied rows", "pass", f"{told} stand whole among the rows before")
+        return Finding("copied rows", "pass", f"{summary} stand whole among the rows before")
     return Finding(
         "copied rows",
         "fail" if n >= LEAST and share >= SHARE else "warn",
-        f"{told} stand whole among the training rows: every feature and the label",
+        f"{summary} stand whole among the training rows: every feature and the label",
         "the model has seen the answers; drop the copies",
         "copied-rows",
     )
@@ -139,16 +139,16 @@ def overlap(
     scale, spread = np.nanmean(step**2), (y**2).mean()
     if not (scale > 0 and spread > 0):
         return None
-    found = {}
+    correlations = {}
     for k in range(1, reach + 1):
         both = (of[k:] == of[:-k]) & np.isfinite(step[k:, 0]) & np.isfinite(step[:-k, 0])
         if both.sum() >= 30:
-            found[k] = (float((step[k:][both] * step[:-k][both]).mean() / scale), int(both.sum()))
-    if len(found) < 4:
+            correlations[k] = (float((step[k:][both] * step[:-k][both]).mean() / scale), int(both.sum()))
+    if len(correlations) < 4:
         return None
-    deepest = min((k for k in found if k > 1), key=lambda k: found[k][0])
-    others = max((abs(c) for k, (c, _) in found.items() if k > 1 and abs(k - deepest) > 1), default=0.0)
-    dip, n = found[deepest]
+    deepest = min((k for k in correlations if k > 1), key=lambda k: correlations[k][0])
+    others = max((abs(c) for k, (c, _) in correlations.items() if k > 1 and abs(k - deepest) > 1), default=0.0)
+    dip, n = correlations[deepest]
     same = of == symbol[:-1]
     return Overlap(float((y[1:] * y[:-1])[same].mean() / spread), deepest, dip, dip * np.sqrt(n), others)
 
@@ -178,29 +178,29 @@ def audit_overlap(
 ) -> Finding:
     "Labels that last longer than their ends say."
     panel = latest_rows(panel)
-    if (seen := overlap(panel)) is None:
+    if (stats := overlap(panel)) is None:
         return Finding("labels that last", "unknown", "too few rows of a symbol")
-    said, gain = rows_until_known(panel), 2 * seen.lag1 - 1  # R² of the last label as a forecast, measured from the symbol's mean
-    told = f"neighbouring labels go along at {seen.lag1:.2f}" + (
-        f"; differences {seen.rows} rows apart at {seen.dip:.2f}, at other distances at most {seen.others:.2f}" if seen.lasts else ""
+    lag, gain = rows_until_known(panel), 2 * stats.lag1 - 1  # R² of the last label as a forecast, measured from the symbol's mean
+    summary = f"neighbouring labels go along at {stats.lag1:.2f}" + (
+        f"; differences {stats.rows} rows apart at {stats.dip:.2f}, at other distances at most {stats.others:.2f}" if stats.lasts else ""
     )
-    if seen.lasts and seen.rows > said + 1.5:
-        sure = seen.dip < DEEP and gain > BETTER
+    if stats.lasts and stats.rows > lag + 1.5:
+        sure = stats.dip < DEEP and gain > BETTER
         return Finding(
             "labels that last",
             "fail" if sure else "warn",
-            told + (f"; the last label alone explains {gain:.2f} of what the level leaves" if sure else ""),
-            f"each label seems to last {seen.rows} rows, and its end says {said:.0f}: give label_end or label_lag, so that training stops "
+            summary + (f"; the last label alone explains {gain:.2f} of what the level leaves" if sure else ""),
+            f"each label seems to last {stats.rows} rows, and its end says {lag:.0f}: give label_end or label_lag, so that training stops "
             "before the test and rules wait until a label is known",
             "lasting-labels",
         )
-    if seen.lag1 > SLOW and said < 1:
+    if stats.lag1 > SLOW and lag < 1:
         return Finding(
             "labels that last",
             "warn",
-            told,
+            summary,
             "if a label looks over several rows (a return over some days, a sum of the coming week), give label_end or label_lag; if it is "
             "one row's own outcome, all is well",
             "lasting-labels",
         )
-    return Finding("labels that last", "pass", told)
+    return Finding("labels that last", "pass", summary)

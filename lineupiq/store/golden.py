@@ -33,20 +33,20 @@ def golden_panel(
     order = np.lexsort([panel.times[rows], panel.frame["symbol"].astype(str).to_numpy()[rows]])
     picked = rows[order][np.unique(np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int))]
     place = pd.Series(np.arange(len(panel)), index=panel.frame.index).groupby(panel.frame["symbol"], sort=False)
-    wanted = set(picked.tolist())
+    positions = set(picked.tolist())
     if history > 1:
         for of_symbol in (g.to_numpy() for _, g in place):
             at = np.flatnonzero(np.isin(of_symbol, picked))
             for i in at:
-                wanted.update(of_symbol[max(0, i - history + 1) : i + 1].tolist())
-    keep = np.array(sorted(wanted))
+                positions.update(of_symbol[max(0, i - history + 1) : i + 1].tolist())
+    keep = np.array(sorted(positions))
     return replace(panel, frame=panel.frame.iloc[keep].reset_index(drop=True))
 
 # %% ../../nbs/12_store/03a_golden.ipynb #4e79d291
 def _answers(bundle: Bundle, panel: Panel) -> pd.DataFrame:
     "Numbers that a bundle says of every row of a golden panel."
-    said = bundle.predict(panel, np.arange(len(panel)), "golden")
-    return said[["prediction", *(c for c in said if c.startswith(("prob_", "q_")))]].astype(float)
+    predictions = bundle.predict(panel, np.arange(len(panel)), "golden")
+    return predictions[["prediction", *(c for c in predictions if c.startswith(("prob_", "q_")))]].astype(float)
 
 
 def write_golden(

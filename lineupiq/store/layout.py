@@ -39,8 +39,8 @@ def scan(
 ) -> list[os.DirEntry]:  # sorted by name; empty where there is no folder
     "The entries of a folder; an error of the disk is an error, which `glob` would swallow."
     try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda e: e.name)
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda e: e.name)
     except FileNotFoundError:
         return []
 
@@ -116,8 +116,8 @@ class Store(Shown):
 
     def strangers(self) -> list[str]:
         "Entries of the archive that are no model's folder."
-        odd = [e for e in scan(self.root / "archive") if not NAME.match(e.name) or not e.is_dir(follow_symlinks=False)]
-        return [e.name for e in odd if not (e.name.startswith(".") and e.is_file(follow_symlinks=False))]  # .gitkeep, .DS_Store
+        entries = [e for e in scan(self.root / "archive") if not NAME.match(e.name) or not e.is_dir(follow_symlinks=False)]
+        return [e.name for e in entries if not (e.name.startswith(".") and e.is_file(follow_symlinks=False))]  # .gitkeep, .DS_Store
 
     def odd_entries(
         self,
@@ -308,15 +308,15 @@ def verify_version(
     folder = store.folder(name, version)
     if (keys := trusted_keys()) is not None:
         check_signed(signature_path(store, name, version), signed_statement(folder, name, version), keys)
-    told = store.journal.digest_of(name, text_of(parse_version(version)))
-    if told is None:
+    digest = store.journal.digest_of(name, text_of(parse_version(version)))
+    if digest is None:
         _say_once(f"the journal has no digest of {name} {version}: its files match its manifest, and its manifest is compared with nothing")
-    elif told != version_digest(folder):
+    elif digest != version_digest(folder):
         raise IntegrityError(
             f"{name} {version} is not what was published",
             where=str(folder / MANIFEST),
             found=version_digest(folder)[:12],
-            expected=f"{told[:12]}, as the journal says",
+            expected=f"{digest[:12]}, as the journal says",
             fix="restore the folder from a good copy, or use another version",
         )
     return manifest
@@ -363,12 +363,12 @@ def read_metadata(
         raise IntegrityError(
             "metadata of another version or schema", where=str(path), found=str(about)[:80], expected=f"schema 1, version {version}"
         )
-    if odd := next((k for k, kind in _KINDS.items() if not isinstance(about.get(k, kind()), kind)), None):
+    if field := next((k for k, kind in _KINDS.items() if not isinstance(about.get(k, kind()), kind)), None):
         raise IntegrityError(
-            f"metadata whose '{odd}' is none",
+            f"metadata whose '{field}' is none",
             where=str(path),
-            found=ascii(about[odd])[:80],
-            expected=_KINDS[odd].__name__,
+            found=ascii(about[field])[:80],
+            expected=_KINDS[field].__name__,
             fix="restore the folder from a good copy",
         )
     return about
@@ -394,8 +394,8 @@ os.register_at_fork(after_in_child=_HERE.clear)  # a child has none of the threa
 
 def _holder(fd: int) -> str:
     try:
-        told = json.loads(os.pread(fd, 500, 0) or b"{}")
-        return f"process {told['pid']} on {told['host']}, for {max(0.0, time.time() - told['since']):.0f} s"
+        holder = json.loads(os.pread(fd, 500, 0) or b"{}")
+        return f"process {holder['pid']} on {holder['host']}, for {max(0.0, time.time() - holder['since']):.0f} s"
     except (ValueError, KeyError, OSError):
         return "another process"
 
@@ -449,23 +449,23 @@ def _busy(path: Path, who: str, wait: float) -> Busy:
     )
 
 # %% ../../nbs/12_store/02_layout.ipynb #c19f3805
-def _flock(fd: int, how: int, path: Path, wait: float, asked: float) -> None:
+def _flock(fd: int, operation: int, path: Path, wait: float, timeout: float) -> None:
     began = time.monotonic()
     while True:
         try:
-            fcntl.flock(fd, how | fcntl.LOCK_NB)
+            fcntl.flock(fd, operation | fcntl.LOCK_NB)
             return
         except OSError as err:
             if err.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 raise EnvironmentFault("cannot lock the store", where=str(path), found=err.strerror or str(err)) from err
         waited = time.monotonic() - began
         if waited >= wait:
-            raise _busy(path, _holder(fd), asked)
+            raise _busy(path, _holder(fd), timeout)
         time.sleep(max(0.001, 0.02 / (1 + 10 * waited)))  # who has waited longer asks more often, so that nobody starves
 
 
-def _acquire(fd: int, path: Path, wait: float, asked: float) -> None:
-    _flock(fd, fcntl.LOCK_EX, path, wait, asked)
+def _acquire(fd: int, path: Path, wait: float, timeout: float) -> None:
+    _flock(fd, fcntl.LOCK_EX, path, wait, timeout)
     try:
         note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode()
         os.ftruncate(fd, 0)

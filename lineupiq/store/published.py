@@ -58,9 +58,9 @@ def version_name(
     from lineupiq.core.config import read_yaml
 
     setup = read_yaml(Path(run_dir) / "config.yaml")
-    source, asked = setup.get("data") or {}, (setup.get("request") or {}).get("data")
+    source, requested = setup.get("data") or {}, (setup.get("request") or {}).get("data")
     # a YAML that only says how a named source is read is still what the rows are called after
-    data = str(asked or source.get("data") or "")
+    data = str(requested or source.get("data") or "")
     is_table = str(source.get("data") or "").lower().endswith((".yaml", ".yml"))
     if not data or is_table and panel.name != TableConfig.name:
         data = panel.name.replace(".", "_").replace("/", "_")  # not a file's name
@@ -236,11 +236,11 @@ def doctor(
     "Which versions still predict their golden rows under what is installed here."
     rows = []
     for n in [store.known(name)] if name else store.names():
-        found = _examined(store, n)
-        if any(r["verdict"] != "ok" for r in found):
+        results = _examined(store, n)
+        if any(r["verdict"] != "ok" for r in results):
             with undisturbed(store):  # a version that is removed meanwhile looks damaged
-                found = _examined(store, n)
-        rows += found
+                results = _examined(store, n)
+        rows += results
     return pd.DataFrame(rows, columns=["name", "version", "where", "verdict", "libraries", "detail"])
 
 

@@ -78,14 +78,14 @@ def commit(
         ) from err
 
 
-def _take_back(store: Store, line: Record, why: Exception | None = None) -> None:
+def _take_back(store: Store, line: Record, error: Exception | None = None) -> None:
     "A line that says that another one counts for nothing."
     kind = MOVES.get(line["op"])
     facts = {
         "name": line["name"],
         "version": quiet_read(store, line["name"], kind) if kind else line.get("version"),
         "cancels": line["n"],
-        "by": "recovery" if why is None else "the disk",
+        "by": "recovery" if error is None else "the disk",
     }
     try:
         store.journal.append(f"observed_{kind}" if kind else "cancel", facts)
@@ -93,9 +93,9 @@ def _take_back(store: Store, line: Record, why: Exception | None = None) -> None
         raise EnvironmentFault(
             f"the journal says {line['op']} of {line['name']}, and the disk refused it",
             where=err.where,
-            found=str(why)[:160],
+            found=str(error)[:160],
             fix="make room; the next command that writes carries it out",
-        ) from why
+        ) from error
 
 # %% ../../nbs/12_store/03b_recovery.ipynb #c81549d0
 def swap_link(
@@ -169,13 +169,13 @@ def _tell_losses(store: Store) -> None:
             stacklevel=2,
         )
         return
-    if (lost := lost_lines(store.journal)) is not None:
+    if (gap := lost_lines(store.journal)) is not None:
         what = (
-            f"lines {lost['has'] + 1} to {lost['had']} of the journal are lost"
-            if lost["had"] > lost["has"]
-            else f"the first {lost['had']} lines of the journal are not those that were written"
+            f"lines {gap['has'] + 1} to {gap['had']} of the journal are lost"
+            if gap["had"] > gap["has"]
+            else f"the first {gap['had']} lines of the journal are not those that were written"
         )
-        store.journal.append("lost_lines", {**lost, "by": "recovery"})
+        store.journal.append("lost_lines", {**gap, "by": "recovery"})
         warnings.warn(
             f"{what}: {store.journal.path}; what they said of models and verdicts is gone, unless the file is restored from a copy; "
             "versions have to be validated again",
@@ -262,11 +262,11 @@ def remove_folder(
 def _reconcile(store: Store) -> None:
     "Tell the journal of versions and links that it does not know: their process died between the rename and its line."
     records = store.journal.read()
-    told = {(r["name"], r["version"]) for r in records if r["op"] in ("publish", "observed_version")}
+    journal_versions = {(r["name"], r["version"]) for r in records if r["op"] in ("publish", "observed_version")}
     state = state_at(records)
     for name in store.names():
         for version in map(text_of, store.versions(name)):
-            if (name, version) not in told:
+            if (name, version) not in journal_versions:
                 folder = store.folder(name, version)
                 store.journal.append(
                     "observed_version",
@@ -280,11 +280,11 @@ def _reconcile(store: Store) -> None:
                 )
         for kind in LINKS:
             path, version = store.root / kind / name, quiet_read(store, name, kind)
-            gone = version is None and not os.path.lexists(path)  # a link that leads nowhere is not gone
-            if (version is not None or gone) and version != state.get(name, {}).get(kind):
+            removed = version is None and not os.path.lexists(path)  # a link that leads nowhere is not gone
+            if (version is not None or removed) and version != state.get(name, {}).get(kind):
                 store.journal.append(
                     f"observed_{kind}",
-                    {"name": name, "version": version, "changed": _changed(path.parent if gone else path), "by": "recovery"},
+                    {"name": name, "version": version, "changed": _changed(path.parent if removed else path), "by": "recovery"},
                 )
 
 

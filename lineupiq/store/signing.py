@@ -47,8 +47,8 @@ def new_key(
     if path.is_dir() or not path.name:
         raise ConfigError("a folder is no key", where=str(path), expected="a file's name, which is not taken yet")
     public_path = path.with_name(path.name + ".pub")
-    if taken := next((p for p in (path, public_path) if p.exists()), None):
-        raise ConfigError("there is a key already", where=str(taken), fix="give another name")
+    if existing := next((p for p in (path, public_path) if p.exists()), None):
+        raise ConfigError("there is a key already", where=str(existing), fix="give another name")
     private = ed25519.Ed25519PrivateKey.generate()
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,21 +164,21 @@ def sign_file(
         there = _signatures(path) if path.exists() else {}
     except (IntegrityError, OSError):  # what is damaged is worth nothing, and must not keep a good signature out
         there = {}
-    mine = key_id(key.public_key())
-    dump_json({"format": 1, "signatures": dict(sorted({**there, mine: key.sign(_sentence(statement)).hex()}.items()))}, path)
-    return mine
+    signer_id = key_id(key.public_key())
+    dump_json({"format": 1, "signatures": dict(sorted({**there, signer_id: key.sign(_sentence(statement)).hex()}.items()))}, path)
+    return signer_id
 
 
 def _signatures(path: Path) -> dict[str, str]:
-    told = load_json(path)
-    found = told.get("signatures") if isinstance(told, dict) else None
+    record = load_json(path)
+    signatures = record.get("signatures") if isinstance(record, dict) else None
     if (
-        not isinstance(found, dict)
-        or not all(isinstance(v, str) and re.fullmatch("[0-9a-f]{128}", v) for v in found.values())
-        or path.read_text(encoding="utf-8") != dump_json({"format": 1, "signatures": found})
+        not isinstance(signatures, dict)
+        or not all(isinstance(v, str) and re.fullmatch("[0-9a-f]{128}", v) for v in signatures.values())
+        or path.read_text(encoding="utf-8") != dump_json({"format": 1, "signatures": signatures})
     ):
         raise IntegrityError("not a signature that this library wrote", where=str(path), fix="sign the version again")
-    return found
+    return signatures
 
 # %% ../../nbs/12_store/01_signing.ipynb #17bac8df
 def check_signed(
@@ -197,11 +197,11 @@ def check_signed(
             fix="lineupiq sign NAME VERSION --key KEY, by who holds the key; or unset LINEUPIQ_TRUSTED_KEYS",
         )
     there = _signatures(path)
-    if not (known := sorted(set(there) & set(keys))):
+    if not (trusted := sorted(set(there) & set(keys))):
         raise UntrustedArtifact(
             "signed by nobody who is trusted", where=str(path), found=", ".join(there) or "no signature", expected=f"one of {whose}"
         )
-    for each in known:
+    for each in trusted:
         try:
             keys[each].verify(bytes.fromhex(there[each]), _sentence(statement))
         except errors.InvalidSignature:
@@ -212,4 +212,4 @@ def check_signed(
                 expected=f"{statement}"[:300],
                 fix="restore the folder and its signature from a good copy",
             ) from None
-    return known[0]
+    return trusted[0]

@@ -74,10 +74,10 @@ def next_version(
     "The number that the next version gets."
     if part not in PARTS:
         raise ConfigError(f"unknown part of a version '{part}'", expected=", ".join(PARTS))
-    seen = [*store.versions(name), *(parse_version(r["version"]) for r in store.journal.of(name) if r.get("version"))]
-    if not seen:
+    versions = [*store.versions(name), *(parse_version(r["version"]) for r in store.journal.of(name) if r.get("version"))]
+    if not versions:
         return "1.0.0"
-    i, last = PARTS.index(part), max(seen)
+    i, last = PARTS.index(part), max(versions)
     return text_of((*last[:i], last[i] + 1, *(0,) * (2 - i)))
 
 # %% ../../nbs/12_store/04_versions.ipynb #39c9402b
@@ -166,8 +166,8 @@ def _archive_copy(store: Store, name: str, version: str, source: Path, metadata:
 
 def _move_link(store: Store, name: str, kind: str, version: str, op: str, facts: Record) -> None:
     "A link to another version, with its line."
-    said = {"name": name, "version": version, "replaced": quiet_read(store, name, kind), **facts}
-    commit(store, op, said, lambda: swap_link(store, name, kind, version), f"{kind} of {name} is {version} now")
+    record = {"name": name, "version": version, "replaced": quiet_read(store, name, kind), **facts}
+    commit(store, op, record, lambda: swap_link(store, name, kind, version), f"{kind} of {name} is {version} now")
 
 # %% ../../nbs/12_store/04_versions.ipynb #c180126a
 NOBODY = "none"  # the champion of a verdict on a first model
@@ -190,8 +190,8 @@ def record_verdict(
 def _passed(store: Store, name: str, version: str, digest: str) -> None:
     "The last verdict on this version is PROMOTE, and speaks of these bytes."
     records = store.journal.read()
-    lost = max((r["n"] for r in records if r["op"] == "lost_lines"), default=0)  # the lines that were lost may have held another verdict
-    verdicts = [r for r in records if r["op"] == "validate" and r.get("name") == name and r.get("version") == version and r["n"] > lost]
+    gap = max((r["n"] for r in records if r["op"] == "lost_lines"), default=0)  # the lines that were lost may have held another verdict
+    verdicts = [r for r in records if r["op"] == "validate" and r.get("name") == name and r.get("version") == version and r["n"] > gap]
     if not verdicts:
         raise GateRejected(
             f"{name} {version} was not validated",
@@ -331,8 +331,8 @@ def protected(
 ) -> dict[str, str]:  # version -> why it stays
     "Versions that prune never removes."
     previous = store.state().get(name, {}).get("previous")
-    why = {v: f"is in {kind}" for kind in LINKS if (v := quiet_read(store, name, kind))}
-    return {previous: "was in production before", **why} if previous else why
+    reasons = {v: f"is in {kind}" for kind in LINKS if (v := quiet_read(store, name, kind))}
+    return {previous: "was in production before", **reasons} if previous else reasons
 
 
 def prune(
@@ -350,39 +350,39 @@ def prune(
         sweep(store)
         stays, there = protected(store, name), [text_of(v) for v in store.versions(name)]
         if version is not None:
-            wanted = [text_of(parse_version(version))]
-            if wanted[0] in stays:
+            targets = [text_of(parse_version(version))]
+            if targets[0] in stays:
                 raise StoreError(
-                    f"{name} {wanted[0]} {stays[wanted[0]]} and is not removed",
+                    f"{name} {targets[0]} {stays[targets[0]]} and is not removed",
                     fix=f"lineupiq archive {name} takes it out of staging"
-                    if "staging" in stays[wanted[0]]
+                    if "staging" in stays[targets[0]]
                     else "promote or roll back to another version first",
                 )
-            if wanted[0] not in there and not any(r.get("version") == wanted[0] for r in store.journal.of(name)):
-                store.folder(name, wanted[0])  # there never was one: said with what there is
-            wanted = [v for v in wanted if v in there]
+            if targets[0] not in there and not any(r.get("version") == targets[0] for r in store.journal.of(name)):
+                store.folder(name, targets[0])  # there never was one: said with what there is
+            targets = [v for v in targets if v in there]
         else:
-            wanted = [v for v in there[: max(0, len(there) - keep)] if v not in stays]
-        for each in wanted:
+            targets = [v for v in there[: max(0, len(there) - keep)] if v not in stays]
+        for each in targets:
             _prune_one(store, name, each)
-        with after(f"{', '.join(wanted)} of {name} are removed" if wanted else ""):
+        with after(f"{', '.join(targets)} of {name} are removed" if targets else ""):
             refresh_views(store)
-        return wanted
+        return targets
 
 # %% ../../nbs/12_store/04_versions.ipynb #babcfc3e
 def _prune_one(store: Store, name: str, version: str) -> None:
     "Into the journal, out of sight in one rename, then off the disk."
     folder = store.folder(name, version)
-    gone = folder.with_name(f".gone-v{version}-{uuid.uuid4().hex}")
+    trash = folder.with_name(f".gone-v{version}-{uuid.uuid4().hex}")
 
     def rename() -> Path:
         with disk_errors(folder):
-            os.replace(folder, gone)
+            os.replace(folder, trash)
         return folder.parent
 
     commit(store, "prune", {"name": name, "version": version}, rename, f"{name} {version} is removed")
     with after(f"{name} {version} is removed"):
-        remove_folder(gone)
+        remove_folder(trash)
         drop_signatures(store)
 
 # %% ../../nbs/12_store/04_versions.ipynb #39e3ca33
@@ -417,9 +417,11 @@ def sign(
     with locked(store, timeout):
         sweep(store)
         verify_files(store, name, version)
-        by = sign_file(signature_path(store, name, version), said := signed_statement(store.folder(name, version), name, version), private)
-        with after(f"{name} {said['version']} is signed by key {by}"):
-            store.journal.append("sign", {"name": name, "version": said["version"], "digest": said["manifest"], "key": by})
+        by = sign_file(
+            signature_path(store, name, version), statement := signed_statement(store.folder(name, version), name, version), private
+        )
+        with after(f"{name} {statement['version']} is signed by key {by}"):
+            store.journal.append("sign", {"name": name, "version": statement["version"], "digest": statement["manifest"], "key": by})
     return by
 
 # %% ../../nbs/12_store/04_versions.ipynb #8f5982e1

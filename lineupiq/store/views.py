@@ -30,11 +30,11 @@ def lineage(
     records, out = store.journal.read(), {}
     state = state_at(records)
     for name in store.names():
-        told = {r["version"]: r for r in records if r["op"] in ("publish", "observed_version") and r.get("name") == name}
+        publications = {r["version"]: r for r in records if r["op"] in ("publish", "observed_version") and r.get("name") == name}
         rows = [
-            {"version": v, **{k: told[v].get(k) for k in ("time", "digest", "run")}}
+            {"version": v, **{k: publications[v].get(k) for k in ("time", "digest", "run")}}
             for v in map(text_of, store.versions(name))
-            if v in told
+            if v in publications
         ]
         out[name] = {**{k: state.get(name, {}).get(k) for k in ("production", "staging", "previous")}, "versions": rows}
     return out

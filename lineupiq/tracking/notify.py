@@ -80,10 +80,10 @@ def check_url(
 ) -> str:  # the same address
     "Refuse an address that a notification must not be sent to; no socket is opened."
 
-    def refuse(why: str, host: str = "") -> None:
+    def refuse(reason: str, host: str = "") -> None:
         good = "https://api.github.com" if what == "GITHUB_API_URL" else f"https://{SLACK_HOST}/services/…"
         raise NotifyError(
-            f"{what} may not be used: {why}",
+            f"{what} may not be used: {reason}",
             found=f"host {host[:80]!r}" if host else "",
             expected=good,
             fix="another host must be named in LINEUPIQ_NOTIFY_HOSTS",
@@ -203,8 +203,8 @@ def _github() -> list[Destination]:
 # %% ../../nbs/14_tracking/04_notify.ipynb #04762105
 def _pull_request() -> int | None:
     "The number of the pull request that this job runs for."
-    if found := re.fullmatch(r"refs/pull/(\d{1,9})/\w+", os.environ.get("GITHUB_REF", "")):
-        return int(found[1])
+    if match := re.fullmatch(r"refs/pull/(\d{1,9})/\w+", os.environ.get("GITHUB_REF", "")):
+        return int(match[1])
     try:
         path = Path(os.environ["GITHUB_EVENT_PATH"])
         event = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}  # a pipe would be waited for
@@ -283,10 +283,10 @@ def public_address(
 # %% ../../nbs/14_tracking/04_notify.ipynb #a0bf6567
 def _connect(host: str, port: int = 443) -> socket.socket:
     "An encrypted connection to a public address of a host."
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    if odd := [a[4][0] for a in found if not public_address(a[4][0])]:
-        raise NotifyError(f"{host} leads to an address that is not public", found=odd[0])
-    raw = socket.create_connection(found[0][4][:2], timeout=SECONDS)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if private := [a[4][0] for a in addresses if not public_address(a[4][0])]:
+        raise NotifyError(f"{host} leads to an address that is not public", found=private[0])
+    raw = socket.create_connection(addresses[0][4][:2], timeout=SECONDS)
     return ssl.create_default_context().wrap_socket(raw, server_hostname=host)
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #86d91bbc
@@ -326,8 +326,8 @@ def _exchange(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, d
 # %% ../../nbs/14_tracking/04_notify.ipynb #f5f085f3
 def _pause(headers: Mapping[str, str], turn: int) -> float:
     "Seconds to wait before the next try: what the server asks for, at most half a minute."
-    asked = headers.get("retry-after", "")
-    return min(float(asked), MOST_WAIT) if re.fullmatch(r"\d{1,6}", asked) else float(2**turn)
+    delay = headers.get("retry-after", "")
+    return min(float(delay), MOST_WAIT) if re.fullmatch(r"\d{1,6}", delay) else float(2**turn)
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #42453248
 def post(
@@ -336,7 +336,7 @@ def post(
     headers: Mapping[str, str] | None = None,  # such as a token
 ) -> str:  # "" where it was delivered, else why not
     "Send, ask again where the server is busy, follow nobody elsewhere."
-    body, said = json.dumps(value, ensure_ascii=False).encode(), ""
+    body, problem = json.dumps(value, ensure_ascii=False).encode(), ""
     for turn in range(TRIES):
         try:
             status, answered = _exchange(url, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})})
@@ -344,12 +344,12 @@ def post(
             return mask(f"{type(err).__name__}: {err}".splitlines()[0].replace(url, "***"))[:200]
         if 200 <= status < 300:
             return ""
-        said = f"redirected (HTTP {status}), which is not followed" if 300 <= status < 400 else f"HTTP {status}"
+        problem = f"redirected (HTTP {status}), which is not followed" if 300 <= status < 400 else f"HTTP {status}"
         if status != 429 and status < 500:
-            return said
+            return problem
         if turn + 1 < TRIES:
             time.sleep(_pause(answered, turn))
-    return f"{said}, {TRIES} times"
+    return f"{problem}, {TRIES} times"
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #18cae9a5
 def _guard_sockets() -> None:
@@ -358,12 +358,12 @@ def _guard_sockets() -> None:
     def hook(event: str, args: tuple) -> None:
         if event == "socket.connect" and isinstance(args[1], tuple):
             host = str(args[1][0])
-            found = (
+            addresses = (
                 [host]
                 if re.fullmatch(r"[\d.]+|[0-9a-fA-F:.%]*:[0-9a-fA-F:.%]*", host)
                 else [a[4][0] for a in socket.getaddrinfo(host, args[1][1])]
             )
-            if not all(public_address(a) for a in found):
+            if not all(public_address(a) for a in addresses):
                 raise PermissionError("an address that is not public")
 
     sys.addaudithook(hook)
@@ -371,21 +371,21 @@ def _guard_sockets() -> None:
 # %% ../../nbs/14_tracking/04_notify.ipynb #4d0ead0c
 def apprise_main() -> None:
     "The body of the process that lets apprise send: JSON in, one word out."
-    told = json.loads(sys.stdin.read())
+    payload = json.loads(sys.stdin.read())
     for name in [k for k in os.environ if k.lower().endswith("_proxy")]:
         del os.environ[name]
     from apprise import Apprise, AppriseAsset
 
     logging.disable(logging.CRITICAL)
     post_box = Apprise(asset=AppriseAsset(http_redirects=False, async_mode=False))
-    post_box.add(told["url"])
+    post_box.add(payload["url"])
     _guard_sockets()
-    print("sent" if post_box.notify(title=told["title"], body=told["body"]) else "refused")
+    print("sent" if post_box.notify(title=payload["title"], body=payload["body"]) else "refused")
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #a5bbdab1
 def _by_apprise(url: str, message: Message) -> str:
     "Why it was not delivered; empty where it was."
-    told = json.dumps(
+    payload = json.dumps(
         {
             "url": url,
             "title": _line(message.title, 150),
@@ -398,7 +398,7 @@ def _by_apprise(url: str, message: Message) -> str:
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", "from lineupiq.tracking.notify import apprise_main; apprise_main()"],
-            input=told,
+            input=payload,
             capture_output=True,
             text=True,
             timeout=SECONDS,

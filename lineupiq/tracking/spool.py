@@ -97,8 +97,8 @@ def _folder_of(run_dir: Path, model: str) -> Path | None:
 
 def _history(run_dir: Path, model: str) -> list[tuple[str, float, int]]:
     "Losses by epoch of the fit that was stopped; where a run does not say them, of the model that it kept."
-    told = load_json(run_dir / "metrics" / "history.json") if (run_dir / "metrics" / "history.json").is_file() else {}
-    history, folder = told.get(model), _folder_of(run_dir, model)
+    histories = load_json(run_dir / "metrics" / "history.json") if (run_dir / "metrics" / "history.json").is_file() else {}
+    history, folder = histories.get(model), _folder_of(run_dir, model)
     if history is None and folder is not None:
         state = next((p for p in (folder / "model" / "model.json", folder / "model.json") if p.is_file()), None)
         history = {} if state is None else (load_json(state).get("metrics") or {}).get("history")
@@ -207,8 +207,8 @@ def tracked_run(
     if len(real) == 1:
         [one] = real
         return Tracked(run_dir.name, one.params, one.metrics, tags | one.tags, one.artifacts + pages, ended, *times, note=one.note)
-    told = load_json(RunFiles(run_dir).board) if RunFiles(run_dir).board.is_file() else {}
-    picked = [m for m in models if m.name == told.get("best")]  # its scores stand at the top too, where a list of runs shows them
+    board = load_json(RunFiles(run_dir).board) if RunFiles(run_dir).board.is_file() else {}
+    picked = [m for m in models if m.name == board.get("best")]  # its scores stand at the top too, where a list of runs shows them
     scores = [(k, v, step) for m in picked for k, v, step in m.metrics if k.startswith(("val_", "test_", "skill")) and step == 0]
     return Tracked(
         run_dir.name,
@@ -219,7 +219,7 @@ def tracked_run(
         ended,
         *times,
         children=models,
-        note=told.get("verdict") or "",
+        note=board.get("verdict") or "",
     )
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #b41a4121
@@ -264,14 +264,14 @@ def tracked_search(
 # %% ../../nbs/14_tracking/01_spool.ipynb #42e4bb41
 def spool_dir() -> Path:
     "The folder in which undelivered runs wait: `LINEUPIQ_SPOOL`, else `experiments/tracking/spool`."
-    given = os.environ.get("LINEUPIQ_SPOOL") or "experiments/tracking/spool"
+    location = os.environ.get("LINEUPIQ_SPOOL") or "experiments/tracking/spool"
     try:
-        return Path(given).expanduser().resolve()
+        return Path(location).expanduser().resolve()
     except (RuntimeError, OSError) as err:  # an unknown user's home, links in a circle
         raise ConfigError(
             "not a folder for the spool",
             where="LINEUPIQ_SPOOL",
-            found=given[:200],
+            found=location[:200],
             expected="a path",
             fix=f"set it to another folder: {err}",
         ) from err
@@ -341,24 +341,26 @@ def spooled(
 ) -> tuple[str, str, Tracked]:  # its number, the tracker's experiment, the run
     "Read what `keep` wrote; anything else is an `IntegrityError`."
 
-    def refuse(what: str, found: str, expected: str) -> None:
+    def refuse(what: str, actual: str, expected: str) -> None:
         raise IntegrityError(
-            what, where=str(path), found=found[:200], expected=expected, fix="remove it, or mend it; the run itself is in its run folder"
+            what, where=str(path), found=actual[:200], expected=expected, fix="remove it, or mend it; the run itself is in its run folder"
         )
 
     try:
-        told = load_json(path)
-        whole = isinstance(told, dict) and _is_tracked(told.get("run"))
+        record = load_json(path)
+        whole = isinstance(record, dict) and _is_tracked(record.get("run"))
     except (IntegrityError, RecursionError) as err:  # the latter: runs in runs
         refuse("a spooled run that is damaged", getattr(err, "found", "") or "it is nested too deeply", "JSON that this library wrote")
-    if not isinstance(told, dict) or told.get("format") != 1:
-        refuse("a spooled run of another format", str(told.get("format")) if isinstance(told, dict) else type(told).__name__, "format 1")
-    if not isinstance(number := told.get("number"), str) or not re.fullmatch(r"[0-9a-zA-Z_-]{1,100}", number):
+    if not isinstance(record, dict) or record.get("format") != 1:
+        refuse(
+            "a spooled run of another format", str(record.get("format")) if isinstance(record, dict) else type(record).__name__, "format 1"
+        )
+    if not isinstance(number := record.get("number"), str) or not re.fullmatch(r"[0-9a-zA-Z_-]{1,100}", number):
         refuse("a spooled run without a number", repr(number), "letters, digits, _ and - (it becomes part of a search)")
-    if not whole or not isinstance(told.get("experiment"), str) or not told["experiment"]:
+    if not whole or not isinstance(record.get("experiment"), str) or not record["experiment"]:
         refuse(
             "a spooled run that is damaged",
-            "keys " + ", ".join(map(str, told)),
+            "keys " + ", ".join(map(str, record)),
             "format, number, experiment, run with values of their types",
         )
-    return number, told["experiment"], Tracked.read(told["run"])
+    return number, record["experiment"], Tracked.read(record["run"])

@@ -127,18 +127,18 @@ def check_database(
         return
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30) as db:
-            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            result = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.OperationalError as err:
         if "locked" in str(err):
             return  # somebody writes; MLflow waits for it
-        found = str(err)
+        result = str(err)
     except sqlite3.DatabaseError as err:
-        found = str(err)
-    if found != "ok":
+        result = str(err)
+    if result != "ok":
         raise IntegrityError(
             "the tracking database is damaged",
             where=str(path),
-            found=found[:120],
+            found=result[:120],
             fix="move it away: what has not been delivered waits in the spool, the rest is in the run folders",
         )
 
@@ -174,8 +174,8 @@ def _client(uri: str) -> Any:
 def _experiment(client: Any, name: str, uri: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         path = _sqlite_file(uri)
         try:
             return client.create_experiment(
@@ -187,10 +187,10 @@ def _experiment(client: Any, name: str, uri: str) -> str:
                 ),
             )
         except MlflowException:  # somebody else was faster
-            found = client.get_experiment_by_name(name)
-            if found is None:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    return found.experiment_id
+    return experiment.experiment_id
 
 
 def _write(client: Any, experiment: str, run: Tracked, number: str, parent: str | None = None) -> None:
@@ -202,28 +202,28 @@ def _write(client: Any, experiment: str, run: Tracked, number: str, parent: str 
         **({"lineupiq.number": number} if parent is None else {"mlflow.parentRunId": parent}),
         **({"mlflow.note.content": run.note} if run.note else {}),
     }
-    made = client.create_run(experiment, start_time=run.start, tags=tags, run_name=run.name).info.run_id
+    run_id = client.create_run(experiment, start_time=run.start, tags=tags, run_name=run.name).info.run_id
     try:
         params = [Param(k[:250], v) for k, v in run.params.items()]
         for i in range(0, len(params), 100):
-            client.log_batch(made, params=params[i : i + 100])
+            client.log_batch(run_id, params=params[i : i + 100])
         span = max(1, max((s for _, _, s in run.metrics), default=0))
         metrics = [
             Metric(re.sub(r"[^\w./ -]", "_", k)[:250], v, run.start + (run.end - run.start) * s // span, s) for k, v, s in run.metrics
         ]
         for i in range(0, len(metrics), 1000):
-            client.log_batch(made, metrics=metrics[i : i + 1000])
+            client.log_batch(run_id, metrics=metrics[i : i + 1000])
         for path in run.artifacts:
             if Path(path).is_dir():
-                client.log_artifacts(made, path, Path(path).name)
+                client.log_artifacts(run_id, path, Path(path).name)
             elif Path(path).is_file():
-                client.log_artifact(made, path)
+                client.log_artifact(run_id, path)
         for child in run.children:
-            _write(client, experiment, child, number, made)
+            _write(client, experiment, child, number, run_id)
         if parent is None:
-            client.log_batch(made, tags=[RunTag("lineupiq.whole", "yes")])
+            client.log_batch(run_id, tags=[RunTag("lineupiq.whole", "yes")])
     finally:
-        client.set_terminated(made, run.status, run.end)
+        client.set_terminated(run_id, run.status, run.end)
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #c17b8675
 def deliver(
@@ -235,32 +235,32 @@ def deliver(
 
     lock = Path(f"{path}.lock")
     try:
-        told = spooled(path)
+        entry = spooled(path)
     except NotFound:  # somebody else was faster
         return "was there"
     except IntegrityError:  # nobody can deliver it, so nobody has to wait for another
         lock.unlink(missing_ok=True)
         raise
     with FileLock(lock, timeout=60):
-        said = _deliver(path, uri, *told) if path.exists() else "was there"
+        outcome = _deliver(path, uri, *entry) if path.exists() else "was there"
     lock.unlink(missing_ok=True)
-    return said
+    return outcome
 
 
 def _deliver(path: Path, uri: str, number: str, name: str, run: Tracked) -> str:
     "Under the lock: tell the tracker what it does not know yet."
     client = _client(uri)
     experiment = _experiment(client, name, uri)
-    said = "delivered"
+    outcome = "delivered"
     for old in client.search_runs([experiment], f"tags.`lineupiq.number` = '{number}'"):
         if old.data.tags.get("lineupiq.whole") == "yes":
-            said = "was there"
+            outcome = "was there"
         else:
             client.delete_run(old.info.run_id)
-    if said == "delivered":
+    if outcome == "delivered":
         _write(client, experiment, run, number)
     path.unlink()
-    return said
+    return outcome
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #bf2bac60
 SECONDS = 10.0  # that a server may cost a training
@@ -279,8 +279,8 @@ def deliver_main() -> None:
         logging.getLogger(__name__).debug("MLflow cannot be imported", exc_info=True)
     if not (line := sys.stdin.readline()):
         sys.exit(0)
-    told = json.loads(line)
-    path, uri = Path(told["path"]), told["uri"]
+    request = json.loads(line)
+    path, uri = Path(request["path"]), request["uri"]
     try:
         print(json.dumps({"said": deliver(path, uri)}))
     except Exception as err:
@@ -337,15 +337,15 @@ class Courier:
         "Begin the process, where it is not there."
         # which the parent's own libraries set when they are imported
         here = {k: v for k, v in os.environ.items() if not k.startswith("KMP_")}
-        wanted = (os.getpid(), os.getcwd(), {**QUIET, **here, "PYTHONWARNINGS": "ignore"})
-        if self.process is not None and self.process.poll() is None and self.about == wanted:
+        environment = (os.getpid(), os.getcwd(), {**QUIET, **here, "PYTHONWARNINGS": "ignore"})
+        if self.process is not None and self.process.poll() is None and self.about == environment:
             return
         self.dismiss()
         command = [sys.executable, "-P", "-c", "from lineupiq.tracking.tracker import deliver_main; deliver_main()"]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=wanted[2]
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment[2]
         )
-        self.about = wanted
+        self.about = environment
 
     def dismiss(self) -> None:
         "End the process, if there is one of ours."
@@ -380,17 +380,20 @@ def try_deliver(
     seconds = seconds or (LOCAL_SECONDS if _sqlite_file(uri) else SECONDS) + _copying(path)
     with ready_process() as courier:
         try:
-            said, errors = courier.communicate(json.dumps({"path": str(path), "uri": uri}) + "\n", timeout=seconds)
+            output, errors = courier.communicate(json.dumps({"path": str(path), "uri": uri}) + "\n", timeout=seconds)
         except subprocess.TimeoutExpired:
             return Delivery("waiting", path, f"no answer within {seconds:.0f} s", True)
     try:
-        told = dict(json.loads(said.strip().splitlines()[-1]))
+        answer = dict(json.loads(output.strip().splitlines()[-1]))
     except (ValueError, TypeError, IndexError):
-        told = {"error": "Process", "text": hide((errors or "").strip(), uri)[-300:]}  # hidden before it is cut: half a secret is one, too
+        answer = {
+            "error": "Process",
+            "text": hide((errors or "").strip(), uri)[-300:],
+        }  # hidden before it is cut: half a secret is one, too
     return (
-        Delivery(told["said"], path)
-        if "said" in told
-        else Delivery("waiting", path, f"{told['error']}: {told['text']}".splitlines()[0][:300], bool(told.get("silent")))
+        Delivery(answer["said"], path)
+        if "said" in answer
+        else Delivery("waiting", path, f"{answer['error']}: {answer['text']}".splitlines()[0][:300], bool(answer.get("silent")))
     )
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #23a8ac13
@@ -402,10 +405,10 @@ def track(
     "Spool a run and try to deliver it; never raises for what the tracker does."
     if (address := tracking_uri(uri)) is None:
         return None
-    found = try_deliver(keep(run, experiment), address)
-    if found.state == "waiting":
-        log.warning("tracking: degraded, %s; %s waits for `lineupiq track sync`", found.reason, found.path.name)
-    return found
+    delivery = try_deliver(keep(run, experiment), address)
+    if delivery.state == "waiting":
+        log.warning("tracking: degraded, %s; %s waits for `lineupiq track sync`", delivery.reason, delivery.path.name)
+    return delivery
 
 
 def sync(
@@ -420,13 +423,15 @@ def sync(
         raise ConfigError("tracking is off", found="LINEUPIQ_TRACKING_URI=off", fix="name a tracker")
     check_database(address)
     seconds = seconds or (LOCAL_SECONDS if _sqlite_file(address) else SECONDS * 3)
-    found: list[Delivery] = []
+    deliveries: list[Delivery] = []
     for path in waiting(folder):
-        lost = any(d.silent for d in found)
-        found.append(Delivery("waiting", path, "not tried: the tracker did not answer") if lost else try_deliver(path, address, seconds))
+        outage = any(d.silent for d in deliveries)
+        deliveries.append(
+            Delivery("waiting", path, "not tried: the tracker did not answer") if outage else try_deliver(path, address, seconds)
+        )
         if show:
-            show(f"{path.name}: {found[-1].state}" + (f", {found[-1].reason}" if found[-1].reason else ""))
-    return found
+            show(f"{path.name}: {deliveries[-1].state}" + (f", {deliveries[-1].reason}" if deliveries[-1].reason else ""))
+    return deliveries
 
 # %% ../../nbs/14_tracking/02_tracker.ipynb #6e5db43e
 def _address(uri: str | None) -> str | None:
@@ -461,8 +466,13 @@ class MLflowCallback(TrackingCallback):
 
     def on_train_end(self, model: BaseModel, metrics: TrainingMetrics) -> None:
         "Send the noted losses and metrics to the tracker."
-        seen = getattr(model, "rows_seen", {})
-        rows = {"n_train": seen.get("train"), "n_val": seen.get("val"), "seq_length": seen.get("length"), "n_features": model.n_features}
+        counts = getattr(model, "rows_seen", {})
+        rows = {
+            "n_train": counts.get("train"),
+            "n_val": counts.get("val"),
+            "seq_length": counts.get("length"),
+            "n_features": model.n_features,
+        }
         params = {
             "model": model.name,
             "horizon": str(model.horizon),

@@ -93,33 +93,33 @@ def evaluate_model(
     "Score on rows that the model has not seen, write the look down, and leave a report."
     if isinstance(model, Bundle) or (Path(model) / "bundle.json").is_file():
         bundle = model if isinstance(model, Bundle) else load_bundle(model)
-        found, at = _score_bundle(bundle, panel, rows, since, draws, command), output
+        scores, at = _score_bundle(bundle, panel, rows, since, draws, command), output
     else:
         if rows is not None:
             raise ConfigError("a run is evaluated by time", found="rows", fix="give since, or one of the run's bundles")
-        found = score_run(model, panel, name, since, draws, command)
-        at = output or new_evaluation(Path(model), found.name)
-    facts = _facts(found, Path(model).resolve().name if not isinstance(model, Bundle) else found.name)
-    out = Evaluation(found.name, found.board, found.rows, found.looks, facts)
+        scores = score_run(model, panel, name, since, draws, command)
+        at = output or new_evaluation(Path(model), scores.name)
+    facts = _facts(scores, Path(model).resolve().name if not isinstance(model, Bundle) else scores.name)
+    out = Evaluation(scores.name, scores.board, scores.rows, scores.looks, facts)
     if pages and at is not None:
-        facts.explanation = explain_model(found.bundle, found.panel, found.rows)
+        facts.explanation = explain_model(scores.bundle, scores.panel, scores.rows)
         write_report(facts, at)
         out.folder, out.record = Path(at), load_json(RunFiles(at).report("json"))
         dump_json(out.public(), RunFiles(at).board)
     return out
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #17ccb27d
-def _facts(found: RunScores, run: str) -> Facts:
+def _facts(scores: RunScores, run: str) -> Facts:
     "What a report says of an evaluation: the model was picked long ago."
-    span = f"{str(found.panel.times[found.rows].min())[:10]} to {str(found.panel.times[found.rows].max())[:10]}"
+    span = f"{str(scores.panel.times[scores.rows].min())[:10]} to {str(scores.panel.times[scores.rows].max())[:10]}"
     return Facts(
-        found.panel,
-        found.board,
-        found.predictions,
-        found.name,
+        scores.panel,
+        scores.board,
+        scores.predictions,
+        scores.name,
         run,
-        f"Evaluation on {len(found.rows):,} rows from {span} of",
-        looks=found.looks,
+        f"Evaluation on {len(scores.rows):,} rows from {span} of",
+        looks=scores.looks,
     )
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #76f078a2
@@ -240,10 +240,10 @@ def _cell(part: pd.DataFrame, own: pd.DataFrame, metric: Any, about: Record, dra
     columns = [c for c in own if c.startswith("prob_") and own[c].notna().all()]
     classes = None if about["task"] == "regression" else sorted(float(k.split(" ", 1)[1]) for k in about if k.startswith("class "))
     own, rule = (f[["prediction", *columns]] for f in (own, rule))
-    how = Resampling(draws=draws, min_block=int(about["horizon"]))
+    resampling = Resampling(draws=draws, min_block=int(about["horizon"]))
     try:
-        score = score_interval(metric, y, forecast_of(own, metric), times, classes=classes, how=how)
-        gain = skill_interval(metric, y, forecast_of(own, metric), forecast_of(rule, metric), times, classes=classes, how=how)
+        score = score_interval(metric, y, forecast_of(own, metric), times, classes=classes, how=resampling)
+        gain = skill_interval(metric, y, forecast_of(own, metric), forecast_of(rule, metric), times, classes=classes, how=resampling)
     except UndefinedScore:
         return {"n": len(y), **dict.fromkeys(("score", "low", "high", "skill", "skill_low", "skill_high"))}
     return {
@@ -340,9 +340,9 @@ def _parameters(run_dirs: Sequence[Path | str]) -> dict[str, Any]:
     return out
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #47e017b6
-def _comparison_page(found: Comparison, run_dirs: Sequence[Path]) -> Document:
+def _comparison_page(comparison: Comparison, run_dirs: Sequence[Path]) -> Document:
     "The page of a comparison."
-    c = found.cells
+    c = comparison.cells
     picked = c[c["picked"] & c["symbol"].isin(["all", *c.groupby("run")["symbol"].first()])].drop_duplicates("run")
     runs = pd.DataFrame(
         {
@@ -366,7 +366,7 @@ def _comparison_page(found: Comparison, run_dirs: Sequence[Path]) -> Document:
             "Skill over the simple rule",
             [
                 Table(
-                    found.table(),
+                    comparison.table(),
                     "A line a model; ★ was picked on that run's validation rows. Brackets hold the 95 % interval; [–] means too few blocks "
                     "of time.",
                 ),
@@ -374,12 +374,13 @@ def _comparison_page(found: Comparison, run_dirs: Sequence[Path]) -> Document:
             ],
         ),
         Section(
-            "The simple rules", ["What the models are held against; the rule that the skill is over shows 0.", Table(found.table("rule"))]
+            "The simple rules",
+            ["What the models are held against; the rule that the skill is over shows 0.", Table(comparison.table("rule"))],
         ),
         Section("Runs", [Table(runs)]),
         Section("Parameters of what was picked", [Table(pd.DataFrame(params), "What a production configuration would lock in.")]),
     ]
-    return Document("Comparison of runs", found.notes[-1], found.notes[:-1], sections, f"{c['run'].nunique()} runs")
+    return Document("Comparison of runs", comparison.notes[-1], comparison.notes[:-1], sections, f"{c['run'].nunique()} runs")
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #781a6e0e
 @apart()
@@ -394,7 +395,7 @@ def _heat(cells: pd.DataFrame) -> Figure:
     grid = c.pivot(index="model", columns="where", values="skill").reindex(index=models, columns=columns).to_numpy(dtype=float)
     most = max(float(np.nanmax(np.abs(grid))) if np.isfinite(grid).any() else 0, 1e-9)
     ax = subplots(figsize=(max(5, 0.9 * len(columns) + 2.5), 0.42 * len(models) + 1.8))
-    shown = ax.imshow(grid, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+    image = ax.imshow(grid, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
     for r in c.itertuples():
         mark = pd.notna(r.skill_low) and not r.skill_low <= 0 <= r.skill_high
         dark = pd.notna(r.skill) and abs(r.skill) > 0.6 * most
@@ -409,7 +410,7 @@ def _heat(cells: pd.DataFrame) -> Figure:
         )
     ax.set_xticks(range(len(columns)), columns, rotation=35, ha="right", fontsize=8)
     ax.set_yticks(range(len(models)), models)
-    ax.figure.colorbar(shown, ax=ax, label="skill over the rule")
+    ax.figure.colorbar(image, ax=ax, label="skill over the rule")
     return Figure.of(
         "comparison",
         ax,

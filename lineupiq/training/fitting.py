@@ -112,13 +112,13 @@ def _given_parts(panel: Panel, column: str) -> Fold:
     leak."""
     if column not in panel.frame:
         raise ConfigError("parts names a column that the panel does not have", found=column + did_you_mean(column, panel.frame.columns))
-    said = panel.frame[column].astype(str).to_numpy()
-    rows = {part: np.flatnonzero((said == part) & panel.labelled) for part in ("train", "val", "test")}
+    part_names = panel.frame[column].astype(str).to_numpy()
+    rows = {part: np.flatnonzero((part_names == part) & panel.labelled) for part in ("train", "val", "test")}
     if not len(rows["test"]):
         raise DataError(
             "no test rows: a run is scored on rows that it has not seen",
             where=f"column '{column}'",
-            found=", ".join(sorted(set(said))),
+            found=", ".join(sorted(set(part_names))),
             expected="train, test and perhaps val",
         )
     named = [part for part, at in rows.items() if len(at)]
@@ -209,11 +209,11 @@ class Bundle:
         "Rows for the model from a panel of the same kind."
         if panel.task != self.about["task"]:
             raise ConfigError("the panel has another task than the model", found=panel.task, expected=self.about["task"])
-        learnt, given = (told.get("as_of") or "kickoff" for told in (self.about, panel.meta))
-        if learnt != given:
+        learnt, panel_as_of = (record.get("as_of") or "kickoff" for record in (self.about, panel.meta))
+        if learnt != panel_as_of:
             raise ConfigError(
-                f"the model was trained on what is known as of {learnt}, and these rows are as of {given}",
-                fix=f"make the rows as of {learnt}, or train as of {given}",
+                f"the model was trained on what is known as of {learnt}, and these rows are as of {panel_as_of}",
+                fix=f"make the rows as of {learnt}, or train as of {panel_as_of}",
             )
         if (codec := getattr(self.model, "codec", None)) is not None:  # new rows may lack a class, or have no label at all
             panel = replace(panel, class_labels=tuple(codec.classes.tolist()))
@@ -228,12 +228,12 @@ class Bundle:
     ) -> pd.DataFrame:  # row, split, datetime, symbol, horizon, y, prediction, prob_…, raw_prob_…, q_…, low_…, high_…
         "Predictions of some rows of a panel."
         maker = self.maker(panel)
-        if maker.kind == "rule" and len(rows) and (gone := int(maker.rows(rows).isna().any(axis=1).sum())):
+        if maker.kind == "rule" and len(rows) and (n_missing := int(maker.rows(rows).isna().any(axis=1).sum())):
             log.warning(
                 "%s: %d of %d rows have no earlier outcome of their symbol in this panel, so the prior stands in; give the files that hold "
                 "the past as well",
                 self.model.name,
-                gone,
+                n_missing,
                 len(rows),
             )
         if self.intervals is None:
@@ -241,11 +241,11 @@ class Bundle:
             with as_fitted(self.read_from):
                 return frame if self.calibration is None else apply_map(frame, self.calibration, self.model.codec.classes)
         after = np.datetime64(self.about["trained_until"])
-        wanted = rows_between(panel, after, rows)  # what happened since the training adapts the intervals
-        frame = prediction_frame(panel, self.model, maker, wanted, 0, split)
+        history_rows = rows_between(panel, after, rows)  # what happened since the training adapts the intervals
+        frame = prediction_frame(panel, self.model, maker, history_rows, 0, split)
         with as_fitted(self.read_from):
             frame = frame.join(later_intervals(panel, frame, self.intervals, after))
-        return frame.iloc[np.searchsorted(wanted, rows)].reset_index(drop=True)
+        return frame.iloc[np.searchsorted(history_rows, rows)].reset_index(drop=True)
 
 # %% ../../nbs/10_training/01_fitting.ipynb #ccf07bb2
 def save_bundle(
@@ -305,10 +305,10 @@ def load_bundle(
 def _check_texts(data: Record) -> None:
     "Numbers where texts belong would be found out rows later, as somebody else's error."
     about = data["about"]
-    if odd := [k for k in ("task", "panel", "label_kind", "trained_until", "tested_until") if not isinstance(about.get(k, ""), str)] or [
-        f for f in data["features"] if not isinstance(f["name"], str)
-    ]:
-        raise TypeError(f"{odd[0]} is no text")
+    if non_texts := [
+        k for k in ("task", "panel", "label_kind", "trained_until", "tested_until") if not isinstance(about.get(k, ""), str)
+    ] or [f for f in data["features"] if not isinstance(f["name"], str)]:
+        raise TypeError(f"{non_texts[0]} is no text")
     if (
         type(about.get("seq_len")) not in (int, type(None))
         or type(about.get("horizon", 1)) not in (int, type(None))
@@ -449,12 +449,12 @@ def _remarks(fitted: Sequence[FittedFold], seconds: float, limit: float | None) 
         out += [f"{seconds:.0f} s with predictions and importance"] if seconds > 1.3 * (limit or seconds) else []
     elif limit is not None and seconds > 1.15 * limit + 5:
         out.append(f"took {seconds:.0f} s of {limit:g} s: this model cannot be stopped")
-    said = [getattr(f.model, "remarks", []) for f in fitted]
-    alone = sum(any("does better" in r for r in rs) for rs in said)
+    remarks = [getattr(f.model, "remarks", []) for f in fitted]
+    alone = sum(any("does better" in r for r in rs) for rs in remarks)
     last = (
-        said[-1]
+        remarks[-1]
         if len(fitted) == 1
-        else [f"in the last fold {r}" for r in said[-1]]
+        else [f"in the last fold {r}" for r in remarks[-1]]
         + ([f"a member alone did better in {alone} of {len(fitted)} folds"] if alone else [])
     )
     return out + list(last)
@@ -466,14 +466,14 @@ def bundle_of(
 ) -> Bundle:
     "The bundle of a fitted fold."
     fold = fitted.fold
-    seen = fold.train if fold.val is None else np.union1d(fold.train, fold.val)
+    fitting_rows = fold.train if fold.val is None else np.union1d(fold.train, fold.val)
     about = {
         "task": panel.task,
         "panel": panel.name,
         "horizon": panel.horizon,
         "label_kind": panel.label_kind,
-        "trained_until": str(panel.label_ends[seen].max()),
-        "rows": len(seen),
+        "trained_until": str(panel.label_ends[fitting_rows].max()),
+        "rows": len(fitting_rows),
         "seq_len": fitted.maker.seq_len,
         "tested_until": str(panel.times[fold.test].max()),
         **({"as_of": panel.meta["as_of"]} if panel.meta.get("as_of") else {}),

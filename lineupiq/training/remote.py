@@ -194,11 +194,11 @@ def run_on(
 ) -> Iterator[tuple[str, ModelRun | LineupIQError]]:  # as they are done
     "Fit members on a cluster, each fold a task where that may be; their files are written here."
     where, mark, blind = _job_seen(cluster, folder)
-    told = {k: getattr(how, k) for k in FitSettings.__dataclass_fields__}
+    settings = {k: getattr(how, k) for k in FitSettings.__dataclass_fields__}
     parts = {n: range(folds) if len(names) == 1 and folds_apart(specs[n], how, folds) else (None,) for names in groups for n in names}
     work = {f"{'+'.join(names)}#{'' if k is None else k}": (names, k) for names in groups for k in parts[names[0]]}
     tasks = {
-        task: (where, mark, [(f"{specs[n].cls.family}:{specs[n].cls.name}", specs[n].config or {}) for n in names], told, k)
+        task: (where, mark, [(f"{specs[n].cls.family}:{specs[n].cls.name}", specs[n].config or {}) for n in names], settings, k)
         for task, (names, k) in work.items()
     }
     there: dict[str, dict[int | None, ModelRun]] = {n: {} for n in parts}

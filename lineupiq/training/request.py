@@ -114,18 +114,18 @@ def training_changes(
     path: str | Path | None = None,  # a file; None: no changes
 ) -> dict:  # what the file says and nothing else, with the `training` key
     "A training file, checked: unknown keys, wrong kinds and numbers out of bounds come in one error."
-    given = {} if path is None else read_yaml(path)
-    problems = _training_problems(TRAINING_DEFAULTS, given)
-    if not problems and "split" in (given.get("training") or {}):
-        split = _merged(TRAINING_DEFAULTS, given)["training"]["split"]
+    changes = {} if path is None else read_yaml(path)
+    problems = _training_problems(TRAINING_DEFAULTS, changes)
+    if not problems and "split" in (changes.get("training") or {}):
+        split = _merged(TRAINING_DEFAULTS, changes)["training"]["split"]
         if split["val"] + split["test"] >= 1:
             problems.append(f"training.split.val: {split['val']} and training.split.test: {split['test']} leave nothing to train on")
     raise_problems(problems, str(path), "" if path is None else Path(path).expanduser().read_text(encoding="utf-8-sig"))
-    return given
+    return changes
 
 
-def _merged(default: dict, given: dict) -> dict:
-    return {k: _merged(v, given.get(k) or {}) if isinstance(v, dict) else given.get(k, v) for k, v in default.items()}
+def _merged(default: dict, changes: dict) -> dict:
+    return {k: _merged(v, changes.get(k) or {}) if isinstance(v, dict) else changes.get(k, v) for k, v in default.items()}
 
 # %% ../../nbs/10_training/00_request.ipynb #7b4ab57b
 def _whole(low: int) -> tuple[str, Any]:
@@ -154,10 +154,10 @@ _TRAINING_BOUNDS: dict[str, tuple[str, Any]] = {  # path -> what it must be, in 
 }
 
 # %% ../../nbs/10_training/00_request.ipynb #e3236908
-def _training_problems(default: dict, given: dict, at: str = "") -> list[str]:
+def _training_problems(default: dict, changes: dict, at: str = "") -> list[str]:
     "Everything that is wrong with a training file."
-    out = [f"{at}{k}: unknown key{did_you_mean(k, default)}" for k in given if k not in default]
-    for key, value in given.items():
+    out = [f"{at}{k}: unknown key{did_you_mean(k, default)}" for k in changes if k not in default]
+    for key, value in changes.items():
         usual, path = default.get(key), f"{at}{key}"
         if isinstance(usual, dict):
             bad = value is not None and not isinstance(value, dict)
@@ -182,8 +182,8 @@ def read_training(
     path: str | Path | None = None,  # a file; None: no changes
 ) -> TrainingFile:
     "A training file as values of a request; keys that are as shipped are no changes."
-    given, usual = training_changes(path).get("training") or {}, TRAINING_DEFAULTS["training"]
-    changed = _differences(usual, given)
+    section, usual = training_changes(path).get("training") or {}, TRAINING_DEFAULTS["training"]
+    changed = _differences(usual, section)
     split, gpu = changed.get("split", {}), {**usual["gpu"], **changed.get("gpu", {})}
     values = {
         "horizon": changed.get("default_horizons"),
@@ -200,10 +200,10 @@ def read_training(
     )
 
 
-def _differences(usual: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _differences(usual: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     "Keys whose value is another than usual; a section is kept where something in it is."
-    found = {k: _differences(usual[k], v or {}) if isinstance(usual[k], dict) else v for k, v in given.items()}
-    return {k: v for k, v in found.items() if v != usual[k] and v != {}}
+    changes = {k: _differences(usual[k], v or {}) if isinstance(usual[k], dict) else v for k, v in settings.items()}
+    return {k: v for k, v in changes.items() if v != usual[k] and v != {}}
 
 # %% ../../nbs/10_training/00_request.ipynb #c00cb32d
 def training_yaml() -> str:  # the file's text

@@ -38,8 +38,8 @@ def resume_models(
         )
     with one_process(run_dir):
         check_same_rows(setup, panel, run_dir)
-        if odd := other_libraries(setup.runtime):
-            log.warning("not as it was when the run began, so what is fitted now may differ in its last digits: %s", ", ".join(odd))
+        if differences := other_libraries(setup.runtime):
+            log.warning("not as it was when the run began, so what is fitted now may differ in its last digits: %s", ", ".join(differences))
         specs, folds, skipped = prepare_set(panel, list(setup.given), setup.split, setup.given, setup.settings)
         tidy(run_dir)
         return carry_out(run_dir, panel, folds, specs, setup.settings, setup.split, {**setup.skipped, **skipped}, progress)

@@ -111,14 +111,14 @@ def train_models(
 ) -> RunResult:
     "Train, score on identical rows, write the run folder. A leak suspected raises `LeakError` after everything was written."
     plan = plan or SplitPlan()
-    how = settings or TrainSettings()
-    specs, folds, skipped = prepare_set(panel, names, plan, configs, how)
+    training = settings or TrainSettings()
+    specs, folds, skipped = prepare_set(panel, names, plan, configs, training)
     chosen = list(specs)
     first = chosen[0] if len([c for c in chosen if c not in RULES]) == 1 or chosen[0] in RULES else "all"
-    tidy_killed(how.output)
-    run_dir = new_run_dir(how.output, run_name(how.config, panel, "all" if first in RULES and names != first else first))
+    tidy_killed(training.output)
+    run_dir = new_run_dir(training.output, run_name(training.config, panel, "all" if first in RULES and names != first else first))
     with one_process(run_dir):
-        return carry_out(run_dir, panel, folds, specs, how, plan, skipped, progress)
+        return carry_out(run_dir, panel, folds, specs, training, plan, skipped, progress)
 
 
 def carry_out(
@@ -134,9 +134,9 @@ def carry_out(
     "Fit what has not been fitted yet, score everything, and say how it ended."
     started = datetime.now(timezone.utc)
     try:
-        with _asked_beside(panel, folds, how, progress) as (asked, told):
-            runs = fit_set(run_dir, panel, folds, specs, how, plan, skipped, told)
-            result = score_set(run_dir, panel, folds, runs, how, skipped, asked)
+        with _asked_beside(panel, folds, how, progress) as (table_findings, notify):
+            runs = fit_set(run_dir, panel, folds, specs, how, plan, skipped, notify)
+            result = score_set(run_dir, panel, folds, runs, how, skipped, table_findings)
     except BaseException as err:
         write_status(run_dir, started, err)
         if how.request and not isinstance(err, Exception):
@@ -156,14 +156,14 @@ def prepare_set(
     "Members and folds of a run; whatever can be refused is refused before anything is written."
     chosen, skipped = choose_models(names, panel.task, panel.log is not None)
     check_metric(how.metric, panel.task)
-    if odd := [a for a in how.acknowledged if a not in (*chosen, *panel.columns, *ABOUT_ROWS)]:
-        near = did_you_mean(odd[0], [*chosen, *panel.columns, *ABOUT_ROWS])
+    if unknown := [a for a in how.acknowledged if a not in (*chosen, *panel.columns, *ABOUT_ROWS)]:
+        near = did_you_mean(unknown[0], [*chosen, *panel.columns, *ABOUT_ROWS])
         raise ConfigError(
-            f"acknowledged what is neither a model that is trained nor a column: {odd[0]}{near}",
+            f"acknowledged what is neither a model that is trained nor a column: {unknown[0]}{near}",
             expected=", ".join([*chosen, *ABOUT_ROWS]) + ", or a feature",
         )
-    if odd := [c for c in configs or {} if c not in chosen]:
-        raise ConfigError(f"parameters for a model that is not trained: {odd[0]}{did_you_mean(odd[0], chosen)}")
+    if unknown := [c for c in configs or {} if c not in chosen]:
+        raise ConfigError(f"parameters for a model that is not trained: {unknown[0]}{did_you_mean(unknown[0], chosen)}")
     specs = {name: spec_for(name, configs, how) for name in chosen}
     for spec in specs.values():  # a wrong parameter is said before anything runs
         spec.build(panel, ["x"])
@@ -253,7 +253,7 @@ def _here(
     rows: tuple[Panel, list[Fold]],
     specs: dict[str, ModelSpec],
     paths: dict[str, Path],
-    how: TrainSettings,
+    settings: TrainSettings,
     progress: Callable[[str, str, dict], None],
     watch: Sequence[Callback],
 ) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
@@ -261,7 +261,7 @@ def _here(
     for name, spec in specs.items():
         progress(name, "running", {})
         try:
-            done = run_model(*rows, spec, paths[name], how, watch=() if name in RULES else watch)
+            done = run_model(*rows, spec, paths[name], settings, watch=() if name in RULES else watch)
         except LineupIQError as err:
             done = err
         yield name, done
@@ -272,7 +272,7 @@ def _apart(
     rows: tuple[Panel, list[Fold]],
     specs: dict[str, ModelSpec],
     paths: dict[str, Path],
-    how: TrainSettings,
+    settings: TrainSettings,
     progress: Callable[[str, str, dict], None],
 ) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
     "What each member does in a worker, in its turn; the rules, which take no time, share one."
@@ -280,17 +280,17 @@ def _apart(
     try:
         with worker_server(worker_environment):
             write_job(work, *rows)
-            if how.request:  # a command's rows are nobody else's: from here on its process and the workers share the file's memory
+            if settings.request:  # a command's rows are nobody else's: from here on its process and the workers share the file's memory
                 rows[0].hold(map_rows(work / "rows.arrow"))
             for names in [[n] for n in specs if n not in RULES] + ([rules] if rules else []):
                 progress(names[0], "running", {})
-                done = run_together(work, [(specs[n], paths[n]) for n in names], how, partial(progress, names[0], "epoch"))
+                done = run_together(work, [(specs[n], paths[n]) for n in names], settings, partial(progress, names[0], "epoch"))
                 for i, name in enumerate(names):
                     if i:
                         progress(name, "running", {})
                     yield name, done[i]
     finally:
-        if not how.keep_work:
+        if not settings.keep_work:
             shutil.rmtree(work, ignore_errors=True)
 
 
@@ -300,37 +300,46 @@ def _elsewhere(
     rows: tuple[Panel, list[Fold]],
     specs: dict[str, ModelSpec],
     paths: dict[str, Path],
-    how: TrainSettings,
+    settings: TrainSettings,
     progress: Callable[[str, str, dict], None],
 ) -> Iterator[tuple[str, ModelRun | LineupIQError]]:
     "What each member does on a cluster, as they are done; the rules share a task."
     from lineupiq.training.remote import fit_divided, run_on
 
-    rules, together = [n for n in specs if n in RULES], _divided(specs, rows[0], how)
+    rules, together = [n for n in specs if n in RULES], _divided(specs, rows[0], settings)
     try:
         write_job(work, *rows)
-        yield from fit_divided(cluster, work, {n: specs[n] for n in together}, paths, how, lambda name: progress(name, "running", {}))
+        yield from fit_divided(cluster, work, {n: specs[n] for n in together}, paths, settings, lambda name: progress(name, "running", {}))
         specs = {n: s for n, s in specs.items() if n not in together}
         for name in specs:
             progress(name, "running", {})
-        told = lambda name, done, total: progress(name, "task", {"done": done, "total": total, "workers": cluster.workers})  # noqa: E731
+        notify = lambda name, done, total: progress(name, "task", {"done": done, "total": total, "workers": cluster.workers})  # noqa: E731
         yield from run_on(
-            cluster, work, [*([n] for n in specs if n not in RULES), *([rules] if rules else [])], specs, paths, how, len(rows[1]), told
+            cluster,
+            work,
+            [*([n] for n in specs if n not in RULES), *([rules] if rules else [])],
+            specs,
+            paths,
+            settings,
+            len(rows[1]),
+            notify,
         )
     finally:
-        if not how.keep_work:
+        if not settings.keep_work:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _divided(specs: dict[str, ModelSpec], panel: Panel, how: TrainSettings) -> list[str]:
+def _divided(specs: dict[str, ModelSpec], panel: Panel, settings: TrainSettings) -> list[str]:
     "The members whose fits divide their rows among the workers."
-    if not how.distributed:
+    if not settings.distributed:
         return []
     from lineupiq.distributed import check_no_limit
 
-    check_no_limit(how.time_limit)
-    found = [n for n, s in specs.items() if getattr(s.cls, "divides", False) and kind_of(panel, s) == "tabular" and (how.seq_len or 1) == 1]
-    if not found:
+    check_no_limit(settings.time_limit)
+    members = [
+        n for n, s in specs.items() if getattr(s.cls, "divides", False) and kind_of(panel, s) == "tabular" and (settings.seq_len or 1) == 1
+    ]
+    if not members:
         raise ConfigError(
             "no model of these can divide its rows among workers",
             where="distributed (--distributed)",
@@ -338,7 +347,7 @@ def _divided(specs: dict[str, ModelSpec], panel: Panel, how: TrainSettings) -> l
             expected="xgboost or lightgbm, of single rows (--seq-len 1)",
             fix="add one of them, or leave distributed out: other models are whole tasks of the cluster",
         )
-    return found
+    return members
 
 
 def _facts_of(run: ModelRun) -> dict[str, Any]:
@@ -421,12 +430,12 @@ ASKED_BESIDE = 20_000_000  # values of a table: a larger one is asked when the w
 
 @contextmanager
 def _asked_beside(
-    panel: Panel, folds: list[Fold], how: TrainSettings, progress: Callable[[str, str, dict], None] | None
+    panel: Panel, folds: list[Fold], settings: TrainSettings, progress: Callable[[str, str, dict], None] | None
 ) -> Iterator[tuple[Callable[[], list[Finding]], Callable[[str, str, dict], None] | None]]:
     """What the table says, and the same progress: from the first worker on the table is asked, and what scores and pictures take is
     imported; an error is raised where the answer is wanted."""
     ask = partial(_ask_the_table, panel, folds)
-    if not how.isolate or len(panel.frame) * len(panel.features) > ASKED_BESIDE:
+    if not settings.isolate or len(panel.frame) * len(panel.features) > ASKED_BESIDE:
         yield ask, progress
         return
     beside, answer = ThreadPoolExecutor(1, "asked-beside"), []
@@ -445,11 +454,11 @@ def _asked_beside(
         beside.shutdown(cancel_futures=True)
 
 
-def _acknowledged(found: list[Finding], runs: Mapping[str, ModelRun], how: TrainSettings) -> list[Finding]:
+def _acknowledged(findings: list[Finding], runs: Mapping[str, ModelRun], settings: TrainSettings) -> list[Finding]:
     "Who vouches for every model's score vouches for the table."
     models = [n for n in runs if n not in RULES]
-    vouched = models and set(models) <= set(how.acknowledged)
-    return acknowledge(found, [f.subject for f in found] if vouched else how.acknowledged)
+    vouched = models and set(models) <= set(settings.acknowledged)
+    return acknowledge(findings, [f.subject for f in findings] if vouched else settings.acknowledged)
 
 
 def _write_pages(run_dir: Path, panel: Panel, result: RunResult) -> None:
@@ -563,15 +572,15 @@ def check_same_source(
     where: Path | str,  # the run, for messages
 ) -> None:
     "Refuse rows of something else than what a model was trained on, by the names of both."
-    gone, trained = [f.name for f in bundle.features if f.name not in panel.frame], str(bundle.about.get("panel", "its own rows"))
-    if not gone and panel.task == bundle.about.get("task", panel.task):
+    missing, trained = [f.name for f in bundle.features if f.name not in panel.frame], str(bundle.about.get("panel", "its own rows"))
+    if not missing and panel.task == bundle.about.get("task", panel.task):
         return
     named = lambda columns: ", ".join(columns[:6]) + (f" and {len(columns) - 6} more" if len(columns) > 6 else "")  # noqa: E731
     other = panel.task != bundle.about.get("task", panel.task)
     raise (ConfigError if other else DataError)(
         f"the run was trained on {trained}, and these rows are of {panel.name}{', with another task than the model' if other else ''}",
         where=str(where),
-        found=f"{panel.name}: {panel.task}, with the columns {named(panel.columns)}" + (f"; without {named(gone)}" if gone else ""),
+        found=f"{panel.name}: {panel.task}, with the columns {named(panel.columns)}" + (f"; without {named(missing)}" if missing else ""),
         expected=f"{trained}: {bundle.about.get('task', panel.task)}, with the columns {named([f.name for f in bundle.features])}",
         fix="give rows of the same source, or train on these",
     )
@@ -737,16 +746,16 @@ def _known_classes(panel: Panel, rows: np.ndarray, bundle: Bundle) -> Panel:
     "The panel with the model's classes: a new one is an error, one that has not come yet is worth a word."
     if panel.task == "regression":
         return panel
-    known, there = bundle.model.codec.classes, np.unique(panel.y[rows])
-    added, missing = np.setdiff1d(there, known).tolist(), np.setdiff1d(known, there).tolist()
+    classes, there = bundle.model.codec.classes, np.unique(panel.y[rows])
+    added, missing = np.setdiff1d(there, classes).tolist(), np.setdiff1d(classes, there).tolist()
     if added:
         raise DataError(
             "labels that the training rows do not have",
             where=f"{len(rows)} rows to score",
             found=f"added: {added}, missing: {missing}",
-            expected=str(known.tolist()),
+            expected=str(classes.tolist()),
             fix="retrain on rows with every class",
         )
     if missing and len(rows):
         log.warning("the rows to score lack the class(es) %s: the scores speak of the others", ", ".join(map(str, missing)))
-    return replace(panel, class_labels=tuple(known.tolist()))
+    return replace(panel, class_labels=tuple(classes.tolist()))

@@ -29,13 +29,13 @@ def choose_models(
 ) -> tuple[list[str], dict[str, str]]:  # (names in order, skipped -> why)
     "The members of a run: what was asked for, then the rules."
     reg, skipped = registry(), {}
-    asked = [names] if isinstance(names, str) else list(names)
-    if "all" in asked:
-        found = [m for m in reg.list_models() if not m["is_rule"]]
-        asked = [m["name"] for m in found if m["available"]]
-        skipped = {m["name"]: m["reason"] for m in found if not m["available"]}
+    requested = [names] if isinstance(names, str) else list(names)
+    if "all" in requested:
+        models = [m for m in reg.list_models() if not m["is_rule"]]
+        requested = [m["name"] for m in models if m["available"]]
+        skipped = {m["name"]: m["reason"] for m in models if not m["available"]}
     out = []
-    for name in asked:
+    for name in requested:
         cls = reg.get_model(name)
         if task not in cls.tasks:
             if "all" not in (names if not isinstance(names, str) else [names]):
@@ -105,11 +105,11 @@ def check_metric(
     "A score that the task does not have is a usage error, said before anything trains."
     if metric is None:
         return
-    found = get_metric(metric)
-    if task not in found.tasks or found.needs not in ("labels", "point", "probabilities"):
+    scorer = get_metric(metric)
+    if task not in scorer.tasks or scorer.needs not in ("labels", "point", "probabilities"):
         raise ConfigError(
-            f"the metric {found.name} does not fit the task '{task}'",
-            found=f"it scores {' and '.join(found.tasks)} from {found.needs}",
+            f"the metric {scorer.name} does not fit the task '{task}'",
+            found=f"it scores {' and '.join(scorer.tasks)} from {scorer.needs}",
             fix="leave --metric out for the default",
         )
 

@@ -121,8 +121,8 @@ def _file_panel(data: TimeSeriesDataset) -> Panel:
         segment=runs.first[runs.position],
         **{PARTS: data.meta["split"]},
     )
-    known = np.unique(data.labels[~np.isnan(data.labels)])
-    return _parts_panel(frame, config.feature_columns, "binary" if len(known) == 2 else "multiclass", "files", config.horizon)
+    classes = np.unique(data.labels[~np.isnan(data.labels)])
+    return _parts_panel(frame, config.feature_columns, "binary" if len(classes) == 2 else "multiclass", "files", config.horizon)
 
 # %% ../../nbs/10_training/06_trainer.ipynb #691d2884
 @dataclass(frozen=True)
@@ -288,27 +288,27 @@ def _with_dataset(data: Data, section: dict[str, Any], where: str) -> tuple[Data
     return data, length, neutrals
 
 
-def _history(data: Data, cls: type[BaseModel], asked: int | None) -> int | None:
+def _history(data: Data, cls: type[BaseModel], seq_len: int | None) -> int | None:
     "Rows of history that a model sees; None: the current row, or what a net's configuration says of a panel."
     if cls.input_kind not in ("window", "mixed"):
-        return asked if asked and asked > 1 else None
+        return seq_len if seq_len and seq_len > 1 else None
     if isinstance(data, Panel):
-        return asked
+        return seq_len
     own = data.sequence_length if isinstance(data, DatasetConfig) else data.X_train.shape[1] if data.X_train.ndim == 3 else 1
     if (
-        asked
-        and asked > own
+        seq_len
+        and seq_len > own
         and isinstance(data, TimeSeriesDataContainer)
         and data.X_train.ndim == 3
         and not isinstance(data.X_train, Windows)
     ):
         raise ConfigError(
             "seq_len does not fit the container",
-            found=str(asked),
+            found=str(seq_len),
             expected=f"at most {own}, the length of its windows",
             fix="make the container with this length",
         )
-    return asked or own
+    return seq_len or own
 
 # %% ../../nbs/10_training/06_trainer.ipynb #3acabf82
 class Trainer:
@@ -376,9 +376,9 @@ class Trainer:
         self._runs: dict[str, ModelRun] = {}
         self._results: dict[str, Any] | None = None
 
-    def _need(self, thing: Any, step: str, wanted: str) -> None:
+    def _need(self, thing: Any, step: str, method: str) -> None:
         if thing is None:
-            raise StepOrderError(f"Call {step}() before {wanted}()", expected="prepare_data → build_model → train → evaluate")
+            raise StepOrderError(f"Call {step}() before {method}()", expected="prepare_data → build_model → train → evaluate")
 
     @property
     def model_path(self) -> Path:
@@ -426,10 +426,10 @@ def train(
     return self.metrics
 
 # %% ../../nbs/10_training/06_trainer.ipynb #dab0fcb8
-def _numbers_and_tables(split: str, found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _numbers_and_tables(split: str, scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
     "Scores that are one number, and what takes more room: the confusion matrix, scores by class, notes."
-    single = {k: v for k, v in found.items() if isinstance(v, (int, float))}
-    return {f"{split}_metrics": single, f"{split}_tables": {k: v for k, v in found.items() if k not in single}} if found else {}
+    single = {k: v for k, v in scores.items() if isinstance(v, (int, float))}
+    return {f"{split}_metrics": single, f"{split}_tables": {k: v for k, v in scores.items() if k not in single}} if scores else {}
 
 
 @patch

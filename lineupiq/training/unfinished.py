@@ -101,29 +101,29 @@ def read_setup(
             where=str(path),
             fix="restore it, or train again with what you want to be different",
         )
-    found = read_yaml(path)
-    if "given" not in found:
+    record = read_yaml(path)
+    if "given" not in record:
         raise ConfigError(
             "the run did not write down how it can go on",
             where=str(path),
-            found=f"sections {', '.join(found)}",
+            found=f"sections {', '.join(record)}",
             expected="a section given",
             fix="train again",
         )
     tuples = lambda part: {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}  # noqa: E731
     try:
         settings = TrainSettings(
-            **tuples(found["settings"]) | {"output": run_dir.parent, "config": found["data"], "request": found["request"]}
+            **tuples(record["settings"]) | {"output": run_dir.parent, "config": record["data"], "request": record["request"]}
         )
         return Setup(
-            found["data"],
-            SplitPlan(**tuples(found["split"])),
+            record["data"],
+            SplitPlan(**tuples(record["split"])),
             settings,
-            found["given"],
-            found["skipped"],
-            found["request"],
-            found["panel"]["digest"],
-            found["runtime"],
+            record["given"],
+            record["skipped"],
+            record["request"],
+            record["panel"]["digest"],
+            record["runtime"],
         )
     except (KeyError, TypeError) as err:
         raise IntegrityError(
@@ -244,9 +244,9 @@ def find_run(
 ) -> Path:
     "The folder of a run."
     place = Path(TrainSettings.output if output is None else output).expanduser()
-    for found in (Path(run).expanduser(), place / run):
-        if found.is_dir():
-            return found.resolve() if found.name in ("", "..") else found
+    for folder in (Path(run).expanduser(), place / run):
+        if folder.is_dir():
+            return folder.resolve() if folder.name in ("", "..") else folder
     there = sorted(p.name for p in place.iterdir() if p.is_dir() and not p.name.startswith(".")) if place.is_dir() else []
     raise ConfigError(
         f"no such run '{run}'{did_you_mean(str(run), there)}",
@@ -261,10 +261,10 @@ def run_end(
 ) -> str | None:  # done or leak; None: it was stopped, it failed, or it is under way
     "The end of a run, if everything that it could say is on disk."
     path = RunFiles(run_dir).status
-    found = load_json(path) if path.is_file() else {}
-    if not isinstance(found, dict) or not isinstance(found.get("status", ""), str):
-        raise IntegrityError("a status.json that no run wrote", where=str(path), found=str(found)[:60], fix="restore it, or train again")
-    return found.get("status") if found.get("status") in ("done", "leak") else None
+    status = load_json(path) if path.is_file() else {}
+    if not isinstance(status, dict) or not isinstance(status.get("status", ""), str):
+        raise IntegrityError("a status.json that no run wrote", where=str(path), found=str(status)[:60], fix="restore it, or train again")
+    return status.get("status") if status.get("status") in ("done", "leak") else None
 
 # %% ../../nbs/10_training/03a_unfinished.ipynb #c85b687c
 def standing(

@@ -178,23 +178,23 @@ def read_result(
     bundle: Path,  # where the model itself lies
 ) -> ModelRun:
     "Read back the results that `write_result` wrote."
-    found = load_json(out)
+    record = load_json(out)
     with as_written(out):
-        return _result_of(name, found, out, bundle)
+        return _result_of(name, record, out, bundle)
 
 
-def _result_of(name: str, found: dict[str, Any], out: Path, bundle: Path) -> ModelRun:
-    importance = None if found["importance"] is None else pd.DataFrame(found["importance"])
+def _result_of(name: str, record: dict[str, Any], out: Path, bundle: Path) -> ModelRun:
+    importance = None if record["importance"] is None else pd.DataFrame(record["importance"])
     return ModelRun(
         name,
         load_rows(out.with_suffix(".parquet")),
-        found["folds"],
+        record["folds"],
         importance,
-        found["history"],
+        record["history"],
         bundle,
-        found["seconds"],
-        found["peak_mb"],
-        found["remarks"],
+        record["seconds"],
+        record["peak_mb"],
+        record["remarks"],
     )
 
 # %% ../../nbs/10_training/02_worker.ipynb #cf025d19
@@ -210,7 +210,7 @@ def worker_main(
     for member in todo["models"]:
         out = Path(member["out"])
         try:
-            spec, told = ModelSpec(member["model"], member["config"]), ProgressFile(out.with_suffix(".progress"))
+            spec, progress_file = ModelSpec(member["model"], member["config"]), ProgressFile(out.with_suffix(".progress"))
             long = takes_long(spec)
             with _divided(todo["place"], panel_file):
                 run = run_model(
@@ -219,8 +219,8 @@ def worker_main(
                     spec,
                     member["bundle"],
                     FitSettings(**todo["how"]),
-                    callback=told.step if long else None,
-                    watch=[told] if long else (),
+                    callback=progress_file.step if long else None,
+                    watch=[progress_file] if long else (),
                 )
             write_result(replace(run, peak_mb=peak_memory()), out)
         except LineupIQError as err:
@@ -378,12 +378,12 @@ class FreshWorker:
             self.process.wait()
 
 # %% ../../nbs/10_training/02_worker.ipynb #c35f3096
-def _wait(worker: ForkedWorker | FreshWorker, progress: Path, tell: Callable[[dict[str, Any]], None] | None) -> int:
+def _wait(worker: ForkedWorker | FreshWorker, progress: Path, callback: Callable[[dict[str, Any]], None] | None) -> int:
     "Wait for a worker, and pass on what it writes."
     last: dict[str, Any] = {}
-    while (code := worker.wait(None if tell is None else 0.3)) is None:
+    while (code := worker.wait(None if callback is None else 0.3)) is None:
         if (now := read_progress(progress)) and now != last:
-            tell(now)
+            callback(now)
             last = now
     return code
 

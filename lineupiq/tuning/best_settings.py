@@ -64,20 +64,22 @@ def compare_settings(
 ) -> Comparison:
     "Compare two sets of settings: is one better by more than the standard error of their difference?"
     metric = objective.metric
-    ours, theirs = (objective.as_trained(p).score(p, threads) for p in (new, incumbent))
-    rows, y, forecast = _joined(ours)
+    new_scores, incumbent_scores = (objective.as_trained(p).score(p, threads) for p in (new, incumbent))
+    rows, y, forecast = _joined(new_scores)
     units = score_units(objective.panel, rows)
-    how = Resampling(level=ONE_ERROR, label_end=units.get("label_end"))
-    found = skill_interval(metric, y, forecast, _joined(theirs)[2], units["times"], classes=objective.panel.classes, how=how)
-    a, b = (float(np.mean([s.score for s in side])) for side in (ours, theirs))
-    better = bool(found.low is not None and found.low > 0 and metric.better(a, b))
-    span = f"skill {found.score:.3g}, " + (
-        f"{found.low:.3g} to {found.high:.3g} within one standard error" if found.low is not None else found.reason
+    resampling = Resampling(level=ONE_ERROR, label_end=units.get("label_end"))
+    interval = skill_interval(
+        metric, y, forecast, _joined(incumbent_scores)[2], units["times"], classes=objective.panel.classes, how=resampling
+    )
+    a, b = (float(np.mean([s.score for s in side])) for side in (new_scores, incumbent_scores))
+    better = bool(interval.low is not None and interval.low > 0 and metric.better(a, b))
+    span = f"skill {interval.score:.3g}, " + (
+        f"{interval.low:.3g} to {interval.high:.3g} within one standard error" if interval.low is not None else interval.reason
     )
     return Comparison(
         a,
         b,
-        found,
+        interval,
         better,
         f"{metric.name} {a:.6g} against {b:.6g}: {span}; {'better' if better else 'not better by more than one standard error'}",
     )
@@ -106,7 +108,7 @@ def read_best(
     data = load_json(path)
     if not isinstance(data, dict) or data.get("format") != 1 or not isinstance(data.get("entries"), dict):
         raise IntegrityError("not a file of best settings", where=str(path), expected="format 1 with entries, as `lineupiq tune` writes it")
-    problems = [f"{key}: {wrong}" for key, entry in data["entries"].items() if (wrong := _entry_problem(key, entry))]
+    problems = [f"{key}: {problem}" for key, entry in data["entries"].items() if (problem := _entry_problem(key, entry))]
     if problems:
         raise IntegrityError(
             "a file of best settings with damaged entries:\n" + "\n".join(f"  - {p}" for p in problems),
@@ -170,11 +172,11 @@ def update_best(
         incumbent, stood = entries.get(key, {}).get("config") or {}, key in entries
         if config_problems(objective.spec.cls.Config, incumbent):  # an entry that the model of today refuses defends nothing
             incumbent, stood = {}, False
-        found = compare_settings(objective, result.config, incumbent, result.jobs.threads)
-        if found.better or not stood:
-            entries[key] = _entry(result, found, "the file's entry" if incumbent else _untuned(result))
+        comparison = compare_settings(objective, result.config, incumbent, result.jobs.threads)
+        if comparison.better or not stood:
+            entries[key] = _entry(result, comparison, "the file's entry" if incumbent else _untuned(result))
             dump_json({"format": 1, "entries": dict(sorted(entries.items()))}, path)
-    return found.better, found
+    return comparison.better, comparison
 
 
 def _untuned(result: TuningResult) -> str:
@@ -182,7 +184,7 @@ def _untuned(result: TuningResult) -> str:
     return "the given settings" if result.objective.config else "the shipped defaults"
 
 
-def _entry(result: TuningResult, found: Comparison, over: str) -> dict[str, Any]:
+def _entry(result: TuningResult, comparison: Comparison, over: str) -> dict[str, Any]:
     "What is written of a search, or of the settings that it did not beat."
     panel = result.objective.panel
     chosen = {
@@ -193,8 +195,8 @@ def _entry(result: TuningResult, found: Comparison, over: str) -> dict[str, Any]
         "fold_scores": result.fold_scores,
         "replaced": over,
     }
-    if not found.better:
-        chosen = {"settings": _untuned(result), "params": {}, "config": dict(result.objective.config), "score": found.incumbent}
+    if not comparison.better:
+        chosen = {"settings": _untuned(result), "params": {}, "config": dict(result.objective.config), "score": comparison.incumbent}
     return {
         "model": result.model,
         "data": panel.name,
@@ -204,7 +206,7 @@ def _entry(result: TuningResult, found: Comparison, over: str) -> dict[str, Any]
         "metric": result.metric,
         "direction": result.direction,
         "trials": result.counts,
-        "comparison": found.record(),
+        "comparison": comparison.record(),
         "data_digest": result.objective.identity()["data"],
         "study": result.study.study_name,
         "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -240,9 +242,9 @@ def plot_importance(
     ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
     "Importance of the parameters as bars."
-    ax, found = ax or subplots(figsize=(7, 3)), param_importance(result)
-    ax.barh(list(found)[::-1], list(found.values())[::-1], color=BLUE)
-    ax.set(xlabel="share of the scores' variance", title="importance" if found else "importance: too few trials")
+    ax, importance = ax or subplots(figsize=(7, 3)), param_importance(result)
+    ax.barh(list(importance)[::-1], list(importance.values())[::-1], color=BLUE)
+    ax.set(xlabel="share of the scores' variance", title="importance" if importance else "importance: too few trials")
     return ax
 
 # %% ../../nbs/09_tuning/06_best_settings.ipynb #567732e3

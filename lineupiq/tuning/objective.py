@@ -203,10 +203,10 @@ class FoldRows:
         key = (kind, (spec.config or {}).get("seq_len")) if kind in ("tabular", "window", "game") else None
         with self.lock:
             if key is None or key not in self.makers:
-                made = KeptRows(RowMaker(panel, spec, seq_len).fit(self.train))
+                inputs = KeptRows(RowMaker(panel, spec, seq_len).fit(self.train))
                 if key is None:
-                    return made
-                self.makers[key] = made
+                    return inputs
+                self.makers[key] = inputs
             return self.makers[key]
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #563f6ddf
@@ -219,8 +219,8 @@ def stops_on_rows(
     names: Sequence[str],  # parameters that the search or the base configuration sets
 ) -> bool:
     "True: a fit needs rows to stop on, since the model has rounds or epochs, and nobody fixes their number."
-    known = {f.name for f in fields(cls.Config)}
-    return any(many in known and fixed not in names for many, fixed in ROUNDS.items())
+    config_fields = {f.name for f in fields(cls.Config)}
+    return any(many in config_fields and fixed not in names for many, fixed in ROUNDS.items())
 
 
 def grown_rounds(
@@ -229,8 +229,8 @@ def grown_rounds(
     names: Sequence[str],  # parameters that the search or the base configuration sets
 ) -> str | None:  # the parameter that is read off; None: rounds are no question here, or somebody sets them
     "Which parameter a search reads off the losses of its folds."
-    known, config = {f.name for f in fields(cls.Config)}, settings.config or {}
-    fixed = next((fixed for many, fixed in ROUNDS.items() if many in known), None)
+    config_fields, config = {f.name for f in fields(cls.Config)}, settings.config or {}
+    fixed = next((fixed for many, fixed in ROUNDS.items() if many in config_fields), None)
     # a plateau cuts the rate where the rows to report on stand still, so that a fit without them is another one
     if "schedule" in names and config.get("schedule") not in ("none", "cosine"):
         return None
@@ -321,8 +321,8 @@ class Objective:
     def _prepare(self, fold: Fold) -> FoldRows:
         check_fold_classes(self.panel, fold)
         fold = with_validation(self.panel, fold, self.val_share, self.settings.embargo)
-        seen = fold.test if self.rounds else fold.val
-        stop = None if seen is None else training_rows(self.panel, seen, self.neutrals)
+        val_rows = fold.test if self.rounds else fold.val
+        stop = None if val_rows is None else training_rows(self.panel, val_rows, self.neutrals)
         return FoldRows(fold, training_rows(self.panel, fold.train, self.neutrals), stop)
 
     @property
@@ -512,10 +512,10 @@ def choose_jobs(
     if cores == 1:
         return Jobs(1, 1, 1, "one core")
     # in turns, and the better of two: the machine may be busy for a moment
-    found = [(_measured(objective, cores, 1), _measured(objective, 1, cores)) for _ in range(2)]
-    beside, inside = (min(side) for side in zip(*found, strict=True))
-    said = f"{PROBE} rounds of every fold: {beside:.2f} s beside each other, {inside:.2f} s with {cores} threads inside"
-    return Jobs(cores, 1, batch(cores), said) if beside < 1.03 * inside else Jobs(1, cores, 1, said)
+    timings = [(_measured(objective, cores, 1), _measured(objective, 1, cores)) for _ in range(2)]
+    beside, inside = (min(side) for side in zip(*timings, strict=True))
+    reason = f"{PROBE} rounds of every fold: {beside:.2f} s beside each other, {inside:.2f} s with {cores} threads inside"
+    return Jobs(cores, 1, batch(cores), reason) if beside < 1.03 * inside else Jobs(1, cores, 1, reason)
 
 
 def _measured(objective: Objective, lanes: int, threads: int) -> float:

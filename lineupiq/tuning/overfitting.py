@@ -263,8 +263,8 @@ def trial_returns(
     earned = o.panel.frame["return_to_end"].to_numpy(dtype=float)[rows[keep]]
 
     def traded(params: ModelParams) -> np.ndarray:
-        said = np.concatenate([s.forecast for s in o.score(params, result.jobs.threads)])
-        labels = said if said.ndim == 1 else o.panel.classes[said.argmax(axis=1)]
+        forecast = np.concatenate([s.forecast for s in o.score(params, result.jobs.threads)])
+        labels = forecast if forecast.ndim == 1 else o.panel.classes[forecast.argmax(axis=1)]
         return equity_curve(ledger(class_positions(labels[keep]), earned, cost_entry=cost).net, o.panel.times[rows[keep]])["net"].to_numpy()
 
     return [t.number for t in done], np.stack([traded(settings_of(t)) for t in done])

@@ -54,17 +54,17 @@ class FunctionSpace(Space):
         import optuna
 
         probe = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
-        told = suggest(probe)
-        if not isinstance(told, Mapping) or not told:
+        params = suggest(probe)
+        if not isinstance(params, Mapping) or not params:
             raise ConfigError(
                 "the search space's function does not return parameters",
-                found=repr(told)[:80],
+                found=repr(params)[:80],
                 expected="a dictionary of parameters by name",
             )
         super().__init__()
-        known = {k: optuna.distributions.distribution_to_json(d) for k, d in sorted(probe.distributions.items())}
-        object.__setattr__(self, "names", list(told))
-        object.__setattr__(self, "record", known)
+        distributions = {k: optuna.distributions.distribution_to_json(d) for k, d in sorted(probe.distributions.items())}
+        object.__setattr__(self, "names", list(params))
+        object.__setattr__(self, "record", distributions)
         object.__setattr__(self, "function", suggest)
 
     def __len__(self) -> int:
@@ -99,9 +99,9 @@ def config_for(
     "The configuration of a tuned model: where the search fixed the number of rounds, training must not choose it again."
     from dataclasses import fields
 
-    known, out = {f.name for f in fields(cls.Config)}, {**config, **{k: plain_number(v) for k, v in params.items()}}
-    fixed = any(fixed in params and many in known for many, fixed in ROUNDS.items())
-    return {**out, "early_stopping": False} if fixed and "early_stopping" in known else out
+    config_fields, out = {f.name for f in fields(cls.Config)}, {**config, **{k: plain_number(v) for k, v in params.items()}}
+    fixed = any(fixed in params and many in config_fields for many, fixed in ROUNDS.items())
+    return {**out, "early_stopping": False} if fixed and "early_stopping" in config_fields else out
 
 # %% ../../nbs/09_tuning/05_search.ipynb #f232f977
 @dataclass(repr=False)
@@ -184,27 +184,27 @@ def _space_of(model: str, cls: type, settings: SearchSettings) -> tuple[Space, l
     points, declared = None, getattr(cls, "search_space", Space(note=f"{cls.__name__} declares no search space"))
     if settings.method == "grid":
         grid = settings.grid if settings.grid is not None else (settings.space or declared).grid(3)
-        points, made = grid_points(grid), grid_space(grid)
+        points, space = grid_points(grid), grid_space(grid)
     elif callable(settings.space) and not isinstance(settings.space, Space):
-        made = FunctionSpace(settings.space)
+        space = FunctionSpace(settings.space)
     else:
-        made = settings.space if settings.space is not None else declared.without(*_read_off(cls, settings))
-    if not len(made):
-        raise ConfigError(f"there is nothing to search for {model}", found=made.note, fix="choose another model, or give a space")
+        space = settings.space if settings.space is not None else declared.without(*_read_off(cls, settings))
+    if not len(space):
+        raise ConfigError(f"there is nothing to search for {model}", found=space.note, fix="choose another model, or give a space")
     unknown = [
         f"{k}: {cls.__name__} has no such parameter{did_you_mean(k, cls.Config.__dataclass_fields__)}"
-        for k in made
+        for k in space
         if k not in cls.Config.__dataclass_fields__
     ]
-    if problems := unknown or space_problems(made, cls):
+    if problems := unknown or space_problems(space, cls):
         raise ConfigError("a space that the model refuses:\n" + "\n".join(f"  - {p}" for p in problems), where=model)
-    return made, points
+    return space, points
 
 # %% ../../nbs/09_tuning/05_search.ipynb #d3dcd604
 def _read_off(cls: type, settings: SearchSettings) -> list[str]:
     "Parameters of a declared space that the folds find out by themselves."
-    found = grown_rounds(cls, settings, settings.config or {})
-    return [found] if found else []
+    parameter = grown_rounds(cls, settings, settings.config or {})
+    return [parameter] if parameter else []
 
 
 def _defaults_first(study: optuna.Study, cls: type, searched: Space, config: ModelParams, rows: int) -> None:
@@ -253,15 +253,15 @@ def tune_model(
             if points is not None
             else Reseeded(settings.proposer, settings.seed)
         )
-        found = open_study(name, kept, identity, proposals, make_pruner(pruner, objective.metric))
-        if points is None and not settings.plain and not found.get_trials(deepcopy=False):
-            _defaults_first(found, cls, searched, objective.config, int(objective.costs.max()))
+        study = open_study(name, kept, identity, proposals, make_pruner(pruner, objective.metric))
+        if points is None and not settings.plain and not study.get_trials(deepcopy=False):
+            _defaults_first(study, cls, searched, objective.config, int(objective.costs.max()))
         search = Search(
             objective,
             searched,
-            found,
+            study,
             kept,
-            _recorded_jobs(found, objective, settings.n_jobs),
+            _recorded_jobs(study, objective, settings.n_jobs),
             n_trials,
             settings.timeout,
             callback,

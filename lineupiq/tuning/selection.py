@@ -131,8 +131,8 @@ def difference_errors(
     folds = [f"fold_{k}" for k in range(len(result.fold_scores))]
     t = result.trials
     scores = t.loc[t["state"] == "COMPLETE", folds].to_numpy(dtype=float)
-    why = "the metric has no terms of rows" if units is None else "too few blocks of time"
-    return (scores - scores[best]).std(axis=1, ddof=1) / np.sqrt(len(folds)), f"{len(folds)} folds: {why}"
+    reason = "the metric has no terms of rows" if units is None else "too few blocks of time"
+    return (scores - scores[best]).std(axis=1, ddof=1) / np.sqrt(len(folds)), f"{len(folds)} folds: {reason}"
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #073fd69b
 CHOICES = ("best", "one-se")
@@ -186,11 +186,11 @@ def one_standard_error(
     done = complete_trials(result.study)
     scores, sign = np.array([t.value for t in done]), -1 if result.objective.metric.greater_is_better else 1
     best = int(np.argmin(sign * scores))
-    behind, (errors, how) = sign * (scores - scores[best]), difference_errors(result, best, draws, seed)
+    behind, (errors, method) = sign * (scores - scores[best]), difference_errors(result, best, draws, seed)
     space = _ordered(result)
     weight = np.array([space.complexity(t.params) for t in done])
     if not any(p.simpler for p in getattr(space, "params", {}).values()):
-        how = "the space says of no parameter which end is the simpler one"
+        method = "the space says of no parameter which end is the simpler one"
     within = [i for i in range(len(done)) if behind[i] <= errors[i]]
     at = min(within, key=lambda i: (round(weight[i], 12), behind[i], i))
     if weight[at] >= weight[best]:
@@ -206,7 +206,7 @@ def one_standard_error(
         float(weight[best]),
         len(within),
         len(done),
-        how,
+        method,
     )
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #e8adb9ff
@@ -217,17 +217,17 @@ def choose(
     "The result with the best trial's settings, or with those of the one-standard-error choice."
     if choice not in CHOICES:
         raise ConfigError(f"unknown choice '{choice}'{did_you_mean(choice, CHOICES)}", expected=", ".join(CHOICES))
-    if choice == "best" or (found := one_standard_error(result)).number == found.best:
+    if choice == "best" or (selection := one_standard_error(result)).number == selection.best:
         return result
-    trial = next(t for t in result.study.get_trials(deepcopy=False) if t.number == found.number)
+    trial = next(t for t in result.study.get_trials(deepcopy=False) if t.number == selection.number)
     scores = [trial.user_attrs["scores"][str(k)] for k in range(len(result.fold_scores))]
     return replace(
         result,
-        params=found.params,
-        config=config_for(result.objective.spec.cls, result.objective.config, found.params),
-        score=found.score,
+        params=selection.params,
+        config=config_for(result.objective.spec.cls, result.objective.config, selection.params),
+        score=selection.score,
         fold_scores=scores,
-        notes=[*result.notes, str(found)],
+        notes=[*result.notes, str(selection)],
     )
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #78b7e34d
@@ -284,7 +284,7 @@ def _searched(
     embargo = settings.embargo
     inner = development_panel(panel, [fold], embargo)
     try:
-        found = choose(tune_model(inner, model, settings, callback=callback, among=among), choice)
+        result = choose(tune_model(inner, model, settings, callback=callback, among=among), choice)
     except DataError as err:
         where = f"the search before outer block {fold.number + 1}, on {len(inner)} rows"
         raise DataError(
@@ -294,15 +294,15 @@ def _searched(
             err.expected,
             err.fix or "use fewer outer blocks or a smaller share, so that the searches have more rows",
         ) from None
-    o = found.objective
+    o = result.objective
     frame = fit_fold(
         panel,
         with_validation(panel, fold, o.val_share, embargo),
-        ModelSpec(model, found.config, o.spec.among),
+        ModelSpec(model, result.config, o.spec.among),
         FitSettings(exclude_neutrals=o.neutrals, seq_len=o.seq_len),
     ).predictions
     return OuterBlock(
-        fold, found, o.score(found.params, found.jobs.threads), frame[frame["split"] == "test"].reset_index(drop=True), embargo
+        fold, result, o.score(result.params, result.jobs.threads), frame[frame["split"] == "test"].reset_index(drop=True), embargo
     )
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #b22b6634
@@ -316,10 +316,18 @@ def _rule_frames(panel: Development, folds: list[Fold]) -> dict[str, list[pd.Dat
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #4c2a39a6
 def _part(
-    metric: Metric, line: np.ndarray, units: np.ndarray, y: np.ndarray, ours: ArrayLike, theirs: ArrayLike, classes: ArrayLike
+    metric: Metric,
+    line: np.ndarray,
+    units: np.ndarray,
+    y: np.ndarray,
+    model_forecast: ArrayLike,
+    rule_forecast: ArrayLike,
+    classes: ArrayLike,
 ) -> np.ndarray:
     "(U, 2K + 1) terms of model and rule and the number of rows, by unit of the whole time."
-    terms = np.hstack([*(metric.row_terms(y, f, classes).reshape(len(y), -1) for f in (ours, theirs)), np.ones((len(y), 1))])
+    terms = np.hstack(
+        [*(metric.row_terms(y, f, classes).reshape(len(y), -1) for f in (model_forecast, rule_forecast)), np.ones((len(y), 1))]
+    )
     sums, _ = time_sums(terms, units)
     out = np.zeros((len(line), terms.shape[1]))
     out[np.searchsorted(line, np.unique(units))] = sums
@@ -347,9 +355,9 @@ def _gap_interval(panel: Development, metric: Metric, parts: list[np.ndarray], n
     step = np.diag(1e-6 * (1 + np.abs(totals)))
     slope = (_gap_of(metric, totals + step, p) - _gap_of(metric, totals - step, p)) / (2 * np.diag(step))
     units = score_units(panel, np.flatnonzero(panel.labelled))
-    how = Resampling(draws=draws, seed=seed, label_end=units.get("label_end"), withhold=metric.no_interval)
-    length = block_length(full @ np.nan_to_num(slope), how.floor(units["times"]))
-    return how.interval(
+    resampling = Resampling(draws=draws, seed=seed, label_end=units.get("label_end"), withhold=metric.no_interval)
+    length = block_length(full @ np.nan_to_num(slope), resampling.floor(units["times"]))
+    return resampling.interval(
         float(_gap_of(metric, totals, p)),
         n,
         len(full),
@@ -419,18 +427,18 @@ def _block_line(panel: Development, metric: Metric, b: OuterBlock, rule: pd.Data
         score, base = (float(metric(y, forecast_of(f, metric), panel.classes)) for f in (b.predictions, rule))
     except UndefinedScore:
         score = base = float("nan")
-    found, o = b.found, b.found.objective
+    result, o = b.found, b.found.objective
     return {
         "from": panel.times[rows].min(),
         "to": panel.times[rows].max(),
         "rows": len(rows),
         "searched": len(o.panel),
-        "trials": sum(found.counts[k] for k in ("complete", "pruned", "failed")),
+        "trials": sum(result.counts[k] for k in ("complete", "pruned", "failed")),
         "inner": claim[0],
         "outer": score,
         "skill inside": float(skill(metric, *claim)),
         "skill outside": float(skill(metric, score, base)),
-        **found.record()["params"],
+        **result.record()["params"],
     }
 
 # %% ../../nbs/09_tuning/07_selection.ipynb #e0e88af5
@@ -439,24 +447,24 @@ def _pooled(panel: Development, metric: Metric, blocks: list[OuterBlock], draws:
     import pandas as pd
 
     pooled = pd.concat([b.predictions for b in blocks], ignore_index=True)
-    y, rows, ours = pooled["y"].to_numpy(), pooled["row"].to_numpy(), forecast_of(pooled, metric)
+    y, rows, forecast = pooled["y"].to_numpy(), pooled["row"].to_numpy(), forecast_of(pooled, metric)
     frames = _rule_frames(panel, [b.fold for b in blocks])
     bases = {r: forecast_of(pd.concat(f, ignore_index=True).set_index("row").loc[rows], metric) for r, f in frames.items()}
     rule = best_on_validation({r: float(metric(y, f, panel.classes)) for r, f in bases.items()}, metric)
     units, claims = score_units(panel, rows), [_claim(b, rule) for b in blocks]
-    times, how = units["times"], Resampling(draws=draws, seed=seed, label_end=units.get("label_end"))
-    outside = skill_interval(metric, y, ours, bases[rule], times, classes=panel.classes, how=how)
+    times, resampling = units["times"], Resampling(draws=draws, seed=seed, label_end=units.get("label_end"))
+    outside = skill_interval(metric, y, forecast, bases[rule], times, classes=panel.classes, how=resampling)
     lines = pd.DataFrame([_block_line(panel, metric, b, frames[rule][k], claims[k][0]) for k, b in enumerate(blocks)])
     if metric.rows is None:
         inside = float(lines["skill inside"].mean())
         gap = Interval(inside - outside.score, None, None, len(y), 0, 0, reason="the metric has no terms of rows")
     else:
-        parts = [*(c[1] for c in claims), (times, y, ours, bases[rule])]
+        parts = [*(c[1] for c in claims), (times, y, forecast, bases[rule])]
         line = np.unique((panel.times if panel.groups is None else panel.groups)[panel.labelled])
         gap = _gap_interval(panel, metric, [_part(metric, line, *p, panel.classes) for p in parts], len(y), draws, seed)
     return {
         "rule": rule,
-        "outer": score_interval(metric, y, ours, times, classes=panel.classes, how=how),
+        "outer": score_interval(metric, y, forecast, times, classes=panel.classes, how=resampling),
         "skill": outside,
         "inner": float(np.mean([b.found.score for b in blocks])),
         "claimed": gap.score + outside.score,
@@ -489,10 +497,10 @@ def nested_estimate(
             found=f"study {settings.study}",
             fix="leave study out; storage may be given",
         )
-    told = lambda k: None if callback is None else (lambda facts: callback(facts | {"block": k + 1, "blocks": outer}))  # noqa: E731
-    blocks = [_searched(panel, model, fold, settings, choice, told(k), among) for k, fold in enumerate(folds)]
+    block_callback = lambda k: None if callback is None else (lambda facts: callback(facts | {"block": k + 1, "blocks": outer}))  # noqa: E731
+    blocks = [_searched(panel, model, fold, settings, choice, block_callback(k), among) for k, fold in enumerate(folds)]
     first = blocks[0].found
-    found = _pooled(panel, first.objective.metric, blocks, draws, settings.seed)
+    estimate = _pooled(panel, first.objective.metric, blocks, draws, settings.seed)
     return NestedEstimate(
-        model=first.model, metric=first.metric, direction=first.direction, choice=choice, **found, seconds=time.perf_counter() - started
+        model=first.model, metric=first.metric, direction=first.direction, choice=choice, **estimate, seconds=time.perf_counter() - started
     )

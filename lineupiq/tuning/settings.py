@@ -68,10 +68,10 @@ class SearchPlan(Settings):
             if idle
             else []
         )
-        known = {"method": METHODS, "sampler": SAMPLERS, "pruner": PRUNERS}
+        choices = {"method": METHODS, "sampler": SAMPLERS, "pruner": PRUNERS}
         return out + [
             f"{k}: unknown {k} '{v}'{did_you_mean(v, words)}; expected {', '.join(words)}"
-            for k, words in known.items()
+            for k, words in choices.items()
             if isinstance(v := getattr(self, k), str) and v not in words
         ]
 

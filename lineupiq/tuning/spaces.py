@@ -46,11 +46,11 @@ TUNING_DEFAULTS: dict[str, Any] = {
 }
 
 
-def _limit_problems(given: Mapping[str, Any]) -> list[str]:
+def _limit_problems(limits: Mapping[str, Any]) -> list[str]:
     "Everything that is wrong with limits."
     whole = lambda low: lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low  # noqa: E731
     positive = lambda v: v is None or isinstance(v, (int, float)) and not isinstance(v, bool) and 0 < v < float("inf")  # noqa: E731
-    word = lambda known: (lambda v: isinstance(v, str) and v in known, "one of " + ", ".join(known))  # noqa: E731
+    word = lambda options: (lambda v: isinstance(v, str) and v in options, "one of " + ", ".join(options))  # noqa: E731
     tests = {
         "n_trials": (whole(1), "a whole number from 1 up"),
         "timeout": (positive, "seconds, greater than 0, or null"),
@@ -59,10 +59,10 @@ def _limit_problems(given: Mapping[str, Any]) -> list[str]:
         "pruner": word(PRUNERS),
         "seed": (lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
     }
-    out = [f"tuning.{k}: unknown key{did_you_mean(str(k), TUNING_DEFAULTS)}" for k in given if k not in tests]
+    out = [f"tuning.{k}: unknown key{did_you_mean(str(k), TUNING_DEFAULTS)}" for k in limits if k not in tests]
     like = lambda k, v: did_you_mean(v, {"sampler": SAMPLERS, "pruner": PRUNERS}.get(k, ())) if isinstance(v, str) else ""  # noqa: E731
     return out + [
-        f"tuning.{k}: expected {tests[k][1]}, found {v!r}{like(k, v)}" for k, v in given.items() if k in tests and not tests[k][0](v)
+        f"tuning.{k}: expected {tests[k][1]}, found {v!r}{like(k, v)}" for k, v in limits.items() if k in tests and not tests[k][0](v)
     ]
 
 # %% ../../nbs/09_tuning/00a_spaces.ipynb #6af0f55d
@@ -86,8 +86,8 @@ def read_tuning(
                 continue
             if cls.name in spaces:
                 problems.append(f"spaces: {cls.name} stands there twice, once as {model}; keep one of the two")
-            spaces[cls.name], wrong = read_space(record, cls)
-            problems += [f"spaces.{model}.{line}" for line in wrong]
+            spaces[cls.name], errors = read_space(record, cls)
+            problems += [f"spaces.{model}.{line}" for line in errors]
     raise_problems(problems, str(path), Path(path).expanduser().read_text(encoding="utf-8-sig") if problems else "")
     return {**TUNING_DEFAULTS, **sections["tuning"]}, spaces
 

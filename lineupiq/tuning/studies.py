@@ -176,10 +176,10 @@ class MarginPruner(BasePruner):
         step = trial.last_step
         if step is None or study.direction.name != "MINIMIZE":
             return False
-        seen = [t.intermediate_values[step] for t in complete_trials(study) if step in t.intermediate_values]
-        if len(seen) < self.startup:
+        scores = [t.intermediate_values[step] for t in complete_trials(study) if step in t.intermediate_values]
+        if len(scores) < self.startup:
             return False
-        best = min(seen)
+        best = min(scores)
         return trial.intermediate_values[step] > best + self.margins[min(step, len(self.margins) - 1)] * abs(best)
 
 # %% ../../nbs/09_tuning/03_studies.ipynb #5f143f38
@@ -272,7 +272,7 @@ def open_storage(
     if url is None:
         return optuna.storages.InMemoryStorage()
     secrets = "|".join(map(re.escape, _secrets(url)))
-    said = lambda err: re.sub(secrets, "***", str(err).splitlines()[0])  # noqa: E731
+    message = lambda err: re.sub(secrets, "***", str(err).splitlines()[0])  # noqa: E731
     if url.startswith("sqlite:///") and not url.endswith(":memory:"):
         try:
             Path(url.removeprefix("sqlite:///").split("?")[0]).parent.mkdir(parents=True, exist_ok=True)
@@ -289,7 +289,7 @@ def open_storage(
         raise MissingExtra(
             "the storage's driver is not installed",
             where=shown(url),
-            found=said(err)[:120],
+            found=message(err)[:120],
             fix="pip install the driver, e.g. psycopg[binary] for postgresql+psycopg://",
         ) from None
     except Exception as err:
@@ -297,7 +297,7 @@ def open_storage(
             raise EnvironmentFault(
                 "the storage cannot be used",
                 where=shown(url),
-                found=said(err)[:200],
+                found=message(err)[:200],
                 fix="check the address, the server and the permissions",
             ) from None
         raise
@@ -313,11 +313,11 @@ def identity_digest(
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, str]:
+def _differences(there: Mapping[str, Any], requested: Mapping[str, Any]) -> tuple[str, str]:
     "What differs, as it is there and as it was asked for."
-    keys = [k for k in {**asked, **there} if there.get(k) != asked.get(k)]
+    keys = [k for k in {**requested, **there} if there.get(k) != requested.get(k)]
     text = lambda of: ", ".join(f"{k}: {str(of.get(k))[:80]}" for k in keys)  # noqa: E731
-    return text(there), text(asked)
+    return text(there), text(requested)
 
 # %% ../../nbs/09_tuning/03_studies.ipynb #f7f26b1a
 def open_study(
@@ -343,12 +343,12 @@ def open_study(
             study.set_user_attr(IDENTITY, identity)
             return study
     if there != identity:
-        found, asked = _differences(there, identity)
+        stored, requested = _differences(there, identity)
         raise ConfigError(
             "the study of this name answers another question, and the two must not be mixed",
             where=name,
-            found=f"in the study: {found}",
-            expected=f"asked for now: {asked}",
+            found=f"in the study: {stored}",
+            expected=f"asked for now: {requested}",
             fix="give another --study name, or ask the same as before",
         )
     return study
@@ -388,7 +388,7 @@ def reap(
     "Fail running trials whose process is gone."
     from optuna.trial import TrialState
 
-    gone = []
+    numbers = []
     for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if t.number in mine:
             continue
@@ -397,13 +397,13 @@ def reap(
         if dead is None and who is None:
             dead = (datetime.now() - t.datetime_start).total_seconds() > UNBORN
         if dead and fail_trial(study, t, "its process ended", "lost"):
-            gone.append(t.number)
+            numbers.append(t.number)
     from optuna.storages import fail_stale_trials
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fail_stale_trials(study)
-    return gone
+    return numbers
 
 
 def fail_trial(

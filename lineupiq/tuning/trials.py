@@ -56,12 +56,12 @@ def trial_sums(
     number: int,  # a trial that is complete
 ) -> list[np.ndarray]:  # (T, K) a fold
     "The metric's terms of a trial, summed by unit of time: what paired comparisons of trials are made of."
-    found = [t for t in study.get_trials(deepcopy=False) if t.number == number]
-    if not found or "sums" not in found[0].user_attrs:
+    trials = [t for t in study.get_trials(deepcopy=False) if t.number == number]
+    if not trials or "sums" not in trials[0].user_attrs:
         raise ConfigError(
             "no sums are kept of this trial", found=str(number), expected="a complete trial of a metric that is made of row terms"
         )
-    return [unpack_sums(p) for p in found[0].user_attrs["sums"]]
+    return [unpack_sums(p) for p in trials[0].user_attrs["sums"]]
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #4872467b
 READ_OFF = "rounds"  # the attribute of a trial that holds what was read off its folds
@@ -251,17 +251,17 @@ class Search:
         done = complete_trials(self.study)
         o, by = self.objective, {f"{self.study.study_name}-{r.trial.number}": r for r in running if len(r.results) < len(self.order)}
         tasks = {name: (o.digest, r.params, done, self.pruner, self.jobs) for name, r in by.items()}
-        for name, said in self.cluster.run(score_trial, tasks, (o.panel, o.spec.name, o.settings, o.searched)):
+        for name, reply in self.cluster.run(score_trial, tasks, (o.panel, o.spec.name, o.settings, o.searched)):
             r = by[name]
-            if isinstance(said, BaseException):
-                if not isinstance(said, Exception) or isinstance(said, JobError | EnvironmentFault):
-                    raise said
-                r.state, r.reason = "failed", f"{type(said).__name__}: {said}"
+            if isinstance(reply, BaseException):
+                if not isinstance(reply, Exception) or isinstance(reply, JobError | EnvironmentFault):
+                    raise reply
+                r.state, r.reason = "failed", f"{type(reply).__name__}: {reply}"
                 continue
             for field_name in ("results", "told", "rounds", "begun", "state", "reason"):
-                setattr(r, field_name, said[field_name])
+                setattr(r, field_name, reply[field_name])
             self.fits += len(r.results)
-            for step, value in sorted(said["values"].items()):
+            for step, value in sorted(reply["values"].items()):
                 r.trial.report(value, step)
 
     def _recall(self, r: _Running) -> None:
@@ -336,11 +336,11 @@ class Search:
             if isinstance(result, BaseException):
                 r.state, r.reason = "failed", f"{type(result).__name__}: {result}"
             else:
-                seen = [r.results[k].score for k in self.order[: r.told + 1]]
-                r.trial.report(float(np.mean(seen)), r.told)
+                scores = [r.results[k].score for k in self.order[: r.told + 1]]
+                r.trial.report(float(np.mean(scores)), r.told)
                 r.told += 1
-                if not np.isfinite(seen[-1]):
-                    r.state, r.reason = "failed", f"fold {self.order[r.told - 1]} scored {seen[-1]}"
+                if not np.isfinite(scores[-1]):
+                    r.state, r.reason = "failed", f"fold {self.order[r.told - 1]} scored {scores[-1]}"
                 elif r.told < len(self.order) and r.trial.should_prune():
                     r.state, r.reason = "pruned", f"after fold {self.order[r.told - 1]}"
             if r.state:
@@ -393,9 +393,9 @@ class Search:
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #a190bc53
 @lru_cache(maxsize=1)
-def _objective_here(asked: _Asked) -> Objective:
+def _objective_here(request: _Asked) -> Objective:
     "The objective of a worker's tasks, made once."
-    panel, model, settings, searched = asked.common
+    panel, model, settings, searched = request.common
     return Objective(panel, model, settings, searched=searched)
 
 

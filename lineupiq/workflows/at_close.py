@@ -82,13 +82,13 @@ def read_predictions(
     if file.exists() and not file.is_file() or is_unchained(file):
         return _unchained(file)
     record = ForecastRecord(file)
-    found = (
+    forecasts = (
         record.frame(counting=True)
         .rename(columns={"time": "bar"})
         .drop(columns=["n", "run", "deadline", "counts", "said", "rules", "references", "group", "as_of"], errors="ignore")
     )
     before = _unchained(file.with_name(ASIDE)) if file.with_name(ASIDE).exists() else pd.DataFrame()
-    parts = [f for f in (before, found) if len(f)]
+    parts = [f for f in (before, forecasts) if len(f)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["bar", *COLUMNS])
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #dc06a8a9
@@ -127,17 +127,17 @@ def _read_line(line: str) -> Record:
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #60000faf
 def _due(panel: Panel, over: np.ndarray, done: pd.DataFrame, trained: np.datetime64) -> tuple[np.ndarray, int]:
     "Rows to predict, and how many missed ones lie within the training."
-    mine = np.zeros(len(panel), dtype=bool)
+    due = np.zeros(len(panel), dtype=bool)
     bars = pd.Series(panel.times)
     for symbol, rows in panel.frame.groupby("symbol", sort=False).indices.items():
         rows = rows[over[rows]]
-        seen = naive_utc(done.loc[done["symbol"] == str(symbol), "bar"]) if len(done) else np.empty(0, dtype="datetime64[ns]")
-        if not len(seen):
-            mine[rows[-1:]] = True
+        recorded = naive_utc(done.loc[done["symbol"] == str(symbol), "bar"]) if len(done) else np.empty(0, dtype="datetime64[ns]")
+        if not len(recorded):
+            due[rows[-1:]] = True
         else:
-            mine[rows] = (bars.iloc[rows] > seen.min()) & ~bars.iloc[rows].isin(seen)
-    inside = mine & (panel.times <= trained)
-    return np.flatnonzero(mine & ~inside), int(inside.sum())
+            due[rows] = (bars.iloc[rows] > recorded.min()) & ~bars.iloc[rows].isin(recorded)
+    inside = due & (panel.times <= trained)
+    return np.flatnonzero(due & ~inside), int(inside.sum())
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #4cafd5db
 @dataclass(frozen=True)
@@ -185,15 +185,15 @@ def predict_at_close(
     clock: Callable[[], datetime] = utc_now,  # says now, with a zone
 ) -> dict[str, Any]:  # name, version, counts, the newest bar, where the record is, and the rows that were written
     "Predict every bar that is over and not in the record, once."
-    found = _model(ask.check())
-    source = recorded_source(found.source, ask.data, ask.path, found.where)
-    panel = source_panel(found.source, ask.data, ask.path, where=found.where)
+    stored = _model(ask.check())
+    source = recorded_source(stored.source, ask.data, ask.path, stored.where)
+    panel = source_panel(stored.source, ask.data, ask.path, where=stored.where)
     if "bar_number" not in panel.frame:
         raise ConfigError(
             "a model whose rows are no bars has no close to wait for",
-            where=found.where,
+            where=stored.where,
             found=panel.name,
-            fix=f"lineupiq predict {found.name}",
+            fix=f"lineupiq predict {stored.name}",
         )
     if panel.frame["time"].dt.tz is None:
         log.warning(
@@ -203,8 +203,8 @@ def predict_at_close(
     clocked = clock()
     now = np.datetime64(clocked.astimezone(timezone.utc).replace(tzinfo=None), "ns")
     over = bars_over(panel, now, source)[0]
-    file = predictions_file(found.name, ask.output)
-    with one_at_a_time(file.parent / ".predict.lock", f"predictions of {found.name} are being written"):
+    file = predictions_file(stored.name, ask.output)
+    with one_at_a_time(file.parent / ".predict.lock", f"predictions of {stored.name} are being written"):
         done = read_predictions(file)
         if len(done) and (done["written"] > pd.Timestamp(now, tz="UTC")).any():
             log.warning(
@@ -214,11 +214,11 @@ def predict_at_close(
                 int((done["written"] > pd.Timestamp(now, tz="UTC")).sum()),
                 now,
             )
-        rows, trained = _due(panel, over, done, np.datetime64(found.bundle.about["trained_until"]))
+        rows, trained = _due(panel, over, done, np.datetime64(stored.bundle.about["trained_until"]))
         if len(rows):
-            put_on_record(found, panel, found.bundle.predict(panel, rows), source, file, clocked, panel_digest(panel.take(over)))
+            put_on_record(stored, panel, stored.bundle.predict(panel, rows), source, file, clocked, panel_digest(panel.take(over)))
         written = _lines(read_predictions(file).iloc[len(done) :])
-    return _told(found, panel, over, written, trained, now, file)
+    return _told(stored, panel, over, written, trained, now, file)
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #cff39132
 def _lines(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -228,24 +228,24 @@ def _lines(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _told(
-    found: StoredModel, panel: Panel, over: np.ndarray, written: list[dict[str, Any]], trained: int, now: np.datetime64, file: Path
+    stored: StoredModel, panel: Panel, over: np.ndarray, written: list[dict[str, Any]], trained: int, now: np.datetime64, file: Path
 ) -> dict[str, Any]:
     "What a run says of itself."
-    known = panel.frame[EARLIER].to_numpy(bool) if EARLIER in panel.frame else np.zeros(len(panel), dtype=bool)
+    earlier = panel.frame[EARLIER].to_numpy(bool) if EARLIER in panel.frame else np.zeros(len(panel), dtype=bool)
     if not over.any():
         raise DataError(
             "no bar is over",
-            where=found.where,
+            where=stored.where,
             found=f"first bar {panel.times.min()}, now {now}",
             expected="bars that have ended",
             fix="check the clock, and the zone of the times (timezone)",
         )
     return {
-        "name": found.name,
-        "version": found.version,
+        "name": stored.name,
+        "version": stored.version,
         "predicted": len(written),
         "late": sum(row["late"] for row in written),
-        "unfinished": int((~over & ~known).sum()),
+        "unfinished": int((~over & ~earlier).sum()),
         "within_training": trained,
         "newest": f"{pd.Timestamp(panel.times[over].max()).isoformat()}Z",
         "age_hours": round(float((now - panel.times[over].max()) / np.timedelta64(1, "h")), 2),
@@ -273,8 +273,9 @@ def close_text(
         f"{told['unfinished']} bar(s) not over yet, left out" if told["unfinished"] else "",
         f"{told['within_training']} missed bar(s) lie within the training of this version, left out" if told["within_training"] else "",
     ]
-    said = f"{told['predicted']} bar(s) predicted" if told["predicted"] else "nothing new: every bar that is over has its prediction"
+    headline = f"{told['predicted']} bar(s) predicted" if told["predicted"] else "nothing new: every bar that is over has its prediction"
     return (
-        f"{told['name']} {told['version']}: {'; '.join([said, *filter(None, more)])}\nNewest bar that is over: {told['newest']}\nRecord: "
+        f"{told['name']} {told['version']}: {'; '.join([headline, *filter(None, more)])}\nNewest bar that is over: "
+        f"{told['newest']}\nRecord: "
         f"{told['record']}" + (f", last digest {told['digest']}" if told["digest"] else "")
     )

@@ -72,7 +72,7 @@ def _own_findings(run: Path | str, panel: Panel, setup: Record) -> list[Finding]
     groups = None if panel.groups is None else panel.groups[rows]
     parts = [(at[np.concatenate([f.train, *([] if f.val is None else [f.val])])], at[f.test[rows[f.test]]]) for f in folds]
     bad = [f for f in check_splitter(parts, panel.times[rows], panel.label_ends[rows], groups, raise_on_leak=False) if f.verdict == "fail"]
-    mine, theirs = [f.manifest.digest for f in folds], [f["digest"] for f in next(iter(written.values()))]
+    digests, written_digests = [f.manifest.digest for f in folds], [f["digest"] for f in next(iter(written.values()))]
     out = [
         Finding(
             "run: folds",
@@ -82,17 +82,17 @@ def _own_findings(run: Path | str, panel: Panel, setup: Record) -> list[Finding]
         ),
         Finding(
             "run: folds as written",
-            "pass" if mine == theirs else "warn",
-            f"digests {', '.join(theirs[:3])}"
-            if mine == theirs
-            else f"made again they are {', '.join(mine[:3])}, written were {', '.join(theirs[:3])}",
-            "" if mine == theirs else "the data or the library have changed since",
+            "pass" if digests == written_digests else "warn",
+            f"digests {', '.join(written_digests[:3])}"
+            if digests == written_digests
+            else f"made again they are {', '.join(digests[:3])}, written were {', '.join(written_digests[:3])}",
+            "" if digests == written_digests else "the data or the library have changed since",
         ),
     ]
-    said = load_rows(RunFiles(run).predictions("test"))
-    if mine != theirs:
+    predictions = load_rows(RunFiles(run).predictions("test"))
+    if digests != written_digests:
         return [*out, Finding("run: implausible skill", "unknown", "the rows are not those of the run")]
-    alarms = leak_alarm(panel, {n: f for n, f in said.groupby("model")})
+    alarms = leak_alarm(panel, {n: f for n, f in predictions.groupby("model")})
     return out + (
         [
             Finding(
@@ -103,7 +103,7 @@ def _own_findings(run: Path | str, panel: Panel, setup: Record) -> list[Finding]
             )
             for f in alarms
         ]
-        or [Finding("run: implausible skill", "pass", f"{said['model'].nunique()} members on their test rows")]
+        or [Finding("run: implausible skill", "pass", f"{predictions['model'].nunique()} members on their test rows")]
     )
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #fa9c9836
@@ -115,8 +115,8 @@ def audited_sources(
     if run is not None:
         recorded = recorded_source(run_setup(run).get("data") or {}, where=str(run))
         return [(recorded, h) for h in horizons(recorded)[:1]]
-    asked = horizons(source)
-    return [(source, h) for h in (asked if source.horizon else asked[:1])]
+    all_horizons = horizons(source)
+    return [(source, h) for h in (all_horizons if source.horizon else all_horizons[:1])]
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #b861a505
 def audited_models(
@@ -130,8 +130,8 @@ def audited_models(
         names = [m for m in run_setup(ask.run)["models"] if m not in RULES]
     if names and "all" not in names:
         return [registry().get_model(n).name for n in names]
-    known = [m for m in registry().list_models() if m["available"] and not m["is_rule"] and task in m["tasks"]]
-    return [m["name"] for m in known if games or registry().get_model(m["name"]).input_kind != "game"]
+    candidates = [m for m in registry().list_models() if m["available"] and not m["is_rule"] and task in m["tasks"]]
+    return [m["name"] for m in candidates if games or registry().get_model(m["name"]).input_kind != "game"]
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #ce80f07a
 def model_names(
@@ -139,10 +139,10 @@ def model_names(
 ) -> tuple[str, ...]:  # as a request takes them
     "Names of models as somebody gives them in Python."
     names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, (list, tuple)) else (given,)
-    if odd := [n for n in names if not isinstance(n, str)]:
+    if invalid := [n for n in names if not isinstance(n, str)]:
         raise ConfigError(
             "models are not given by their names",
-            found=f"{str(odd[0])[:40]}, {type(odd[0]).__name__}",
+            found=f"{str(invalid[0])[:40]}, {type(invalid[0]).__name__}",
             expected="a name of list_models(), several, or 'all'; none for the data alone",
         )
     return names
@@ -187,10 +187,10 @@ def _can_do(names: Sequence[str], panel: Panel) -> None:
 # %% ../../nbs/17_workflows/05_audit.ipynb #3d2eab30
 def _unasked(report: AuditReport, names: Sequence[str], every: bool) -> dict[str, str]:
     "Named models of which nothing was asked, with the reason; of all models: only where no single one was."
-    said = {f.title: f.evidence for f in report.findings if f.verdict == "unknown"}
-    asked = {f.title for f in report.findings}
+    unknowns = {f.title: f.evidence for f in report.findings if f.verdict == "unknown"}
+    titles = {f.title for f in report.findings}
     # who was asked the next question was asked
-    out = {n: said[f"future poison: {n}"] for n in names if f"future poison: {n}" in said and f"lag: {n}" not in asked}
+    out = {n: unknowns[f"future poison: {n}"] for n in names if f"future poison: {n}" in unknowns and f"lag: {n}" not in titles}
     return {} if every and len(out) < len(names) else out
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #f089dab4
@@ -208,9 +208,9 @@ def splitter_arguments(
     "Arguments for somebody else's splitter, read from `NAME=VALUE`."
     import yaml
 
-    odd = [g for g in given if "=" not in g]
-    if odd:
-        raise ConfigError("a splitter's argument is name=value", where="arg, --arg", found=odd[0], expected="n_splits=5")
+    malformed = [g for g in given if "=" not in g]
+    if malformed:
+        raise ConfigError("a splitter's argument is name=value", where="arg, --arg", found=malformed[0], expected="n_splits=5")
     out: dict[str, Any] = {}
     for name, value in (g.split("=", 1) for g in given):
         if not name.isidentifier() or name in out:
@@ -246,9 +246,9 @@ def run_audit_cv(
             **({"n_splits": ask.n_splits} if ask.n_splits else {}),
             **({"embargo": ask.embargo} if ask.embargo else {}),
         )
-        made = run_folds(panel, run_setup(ask.run)) if ask.run is not None else plan_folds(panel, plan)
+        own_folds = run_folds(panel, run_setup(ask.run)) if ask.run is not None else plan_folds(panel, plan)
         at = np.cumsum(panel.labelled) - 1
-        folds = [(at[f.train], at[f.test[panel.labelled[f.test]]]) for f in made]
+        folds = [(at[f.train], at[f.test[panel.labelled[f.test]]]) for f in own_folds]
     report = audit_cv(folds, panel, past_only=not ask.two_sided, embargo=ask.embargo or 0)
     named = ask.splitter or ("run" if ask.run else "plan")
     report.facts = {
@@ -277,12 +277,12 @@ def audit_text(
     evidence: int = 220,  # letters of it
 ) -> str:
     "Findings, the loudest last, and what they come to."
-    said = [
+    entries = [
         f"{f.verdict:7}  {f.title}: {f.evidence[:evidence]}{'…' * (len(f.evidence) > evidence)}"
         + (f" ({f.finding})" if f.finding and f.verdict != "pass" else "")
         for f in sorted(report.findings, key=lambda f: SHOWN[f.verdict])
     ]
-    lines = [wrapped(line, width, 9) for line in said]
+    lines = [wrapped(line, width, 9) for line in entries]
     facts = report.facts
     head = [", ".join(f"{k} {facts[k]}" for k in ("data", "horizon", "depth", "splitter", "plant") if facts.get(k))]
     folds = [fit_text(_days(pd.DataFrame(facts["folds"])), width, LESS)] if facts.get("folds") else []

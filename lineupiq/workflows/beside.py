@@ -45,9 +45,9 @@ def request_key(
     **more: Any,  # what belongs to it and stands in no record
 ) -> str:  # 16 hexadecimal digits
     "A digest of a question: the same question has the same key."
-    asked = {k: v for k, v in ask.record().items() if k not in NOT_ASKED} | more
+    request = {k: v for k, v in ask.record().items() if k not in NOT_ASKED} | more
     return hashlib.sha256(
-        json.dumps([asked, [Path(f).expanduser().read_text(encoding="utf-8") for f in files]], sort_keys=True).encode()
+        json.dumps([request, [Path(f).expanduser().read_text(encoding="utf-8") for f in files]], sort_keys=True).encode()
     ).hexdigest()[:16]
 
 
@@ -76,13 +76,13 @@ def stopped_run(
     ask: TrainRequest,  # of one training
 ) -> Path | None:  # the one that began last
     "A run of the very same request that was stopped before its end."
-    output, asked, found = Path(ask.settings.output).expanduser(), plain(ask.record()), []
+    output, request, runs = Path(ask.settings.output).expanduser(), plain(ask.record()), []
     for seal in output.glob(f"*/{UNFINISHED}/setup.sha256"):
         run = seal.parent.parent
         with suppress(LineupIQError, OSError):  # what cannot be read cannot be gone on with
-            if run_end(run) is None and read_setup(run).request == asked:
-                found.append(run)
-    return max(found, key=lambda run: run.name[-15:], default=None)  # names end with their time
+            if run_end(run) is None and read_setup(run).request == request:
+                runs.append(run)
+    return max(runs, key=lambda run: run.name[-15:], default=None)  # names end with their time
 
 # %% ../../nbs/17_workflows/02b_beside.ipynb #287cefed
 def train_task(
@@ -92,35 +92,35 @@ def train_task(
 ) -> dict[str, Any]:  # state, and what the run found
     "Train, or go on with its run that was stopped; an error becomes a state."
     began, run = time.monotonic(), None if fresh else stopped_run(ask)
-    told: dict[str, Any] = {"state": "done"}
+    outcome: dict[str, Any] = {"state": "done"}
     try:
-        told |= _numbers(_gone_on(run, say) or run_training(ask, Lines(say))[0])
+        outcome |= _numbers(_gone_on(run, say) or run_training(ask, Lines(say))[0])
     except LineupIQError as err:
         folder = getattr(getattr(err, "result", None), "run_dir", None)
-        told |= {"state": "failed", "error": str(err)[:2000], "kind": type(err).__name__, "exit_code": err.exit_code} | (
+        outcome |= {"state": "failed", "error": str(err)[:2000], "kind": type(err).__name__, "exit_code": err.exit_code} | (
             {"run_dir": str(folder)} if folder else {}
         )
-    return told | {"seconds": round(time.monotonic() - began, 1), "ended": f"{utc_now():%Y-%m-%d %H:%M} UTC"}
+    return outcome | {"seconds": round(time.monotonic() - began, 1), "ended": f"{utc_now():%Y-%m-%d %H:%M} UTC"}
 
 
-def _gone_on(run: Path | None, say: Callable[[str], None]) -> RunResult | None:
+def _gone_on(run: Path | None, write: Callable[[str], None]) -> RunResult | None:
     "The end of a run that was stopped; None where there is none, or it cannot go on."
     if run is None:
         return None
     try:
-        found = run_training(TrainRequest.from_mapping({"resume": run}), Lines(say))
-        say(f"went on with {run.name}")
-        return found[0] if found else None
+        results = run_training(TrainRequest.from_mapping({"resume": run}), Lines(write))
+        write(f"went on with {run.name}")
+        return results[0] if results else None
     except (ConfigError, DataError, IntegrityError, NotFound) as err:
         if hasattr(err, "result"):  # a leak that is suspected is a result
             raise
-        say(f"{run.name} cannot go on, so it is trained anew: {err.what}")
+        write(f"{run.name} cannot go on, so it is trained anew: {err.what}")
         return None
 
 
 def _numbers(run: RunResult) -> dict[str, Any]:
     "What a run found, for the table."
-    record, made = run_record(run.run_dir), run.published
+    record, publication = run_record(run.run_dir), run.published
     row = next((r for r in record["leaderboard"] if r["model"] == record["best"]), {})
     word = (
         "no validation"
@@ -140,8 +140,8 @@ def _numbers(run: RunResult) -> dict[str, Any]:
         **{k: row.get(k) for k in ("metric", "score", "skill", "skill_low", "skill_high", "n")},
         "verdict": word,
         "sentence": record["verdict"],
-        "published": f"{made['name']} {made['version']}" if made else None,
-        "published_model": made["model"] if made else None,
+        "published": f"{publication['name']} {publication['version']}" if publication else None,
+        "published_model": publication["model"] if publication else None,
         "run_dir": str(run.run_dir),
     }
 
@@ -177,11 +177,11 @@ def _in_process_of_its_own(task: Training, folder: Path, fresh: bool, threads: i
     "Train in another process, and read what it wrote."
     order, log, result = (folder / "work" / f"{task.key}.{end}" for end in ("order.json", "log", "result.json"))
     result.unlink(missing_ok=True)
-    how = task.ask.settings
+    settings = task.ask.settings
     dump_json(
         {
             "ask": task.ask.record(),
-            "engine": {"isolate": how.isolate, "draws": how.draws, "edges": task.ask.split.edges},
+            "engine": {"isolate": settings.isolate, "draws": settings.draws, "edges": task.ask.split.edges},
             "fresh": fresh,
             "parent": os.getpid(),
             "result": str(result),
@@ -236,10 +236,10 @@ def run_beside(
                     return
                 task = left.pop(0)
                 told(task, None)
-            found = work(task)
+            outcome = work(task)
             if not over.is_set():
                 with lock:
-                    told(task, found)
+                    told(task, outcome)
 
     lanes = [threading.Thread(target=lane, daemon=True) for _ in range(min(jobs, len(tasks)))]
     try:

@@ -123,9 +123,9 @@ def model_file(
             expected=cls.family,
             fix="correct it, or leave family out",
         )
-    wrong = config_problems(cls.Config, params)
-    wrong = wrong or cls.Config(**own_names(cls.Config, params)).contradictions()
-    raise_problems(problems + [f"train.{cls.name}.{p}" for p in wrong], str(path), text)
+    errors = config_problems(cls.Config, params)
+    errors = errors or cls.Config(**own_names(cls.Config, params)).contradictions()
+    raise_problems(problems + [f"train.{cls.name}.{p}" for p in errors], str(path), text)
     return params, dataset
 
 # %% ../../nbs/17_workflows/00_configs.ipynb #6bf833cc
@@ -229,7 +229,7 @@ def model_table(
         raise ConfigError(f"no models of family '{family}'{did_you_mean(str(family), families)}", expected=", ".join(families))
     if as_json:
         return {"models": rows}
-    shown = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "model": [f"{m['family']}:{m['name']}" for m in rows],
             "tasks": [", ".join(m["tasks"]) for m in rows],
@@ -237,7 +237,7 @@ def model_table(
             "what it is": [m["description"] if m["available"] else f"unavailable: {m['reason']}; pip install '{m['extra']}'" for m in rows],
         }
     )
-    return fit_text(shown, width, ("missing ok",), "left")
+    return fit_text(table, width, ("missing ok",), "left")
 
 # %% ../../nbs/17_workflows/00_configs.ipynb #e3039c6f
 def check_report(
@@ -251,19 +251,19 @@ def check_report(
     names = [f"{m['family']}:{m['name']}" for m in registry().list_models() if m["available"]] if name == "all" else [name]
     failed, records = 0, []
     for each in names:
-        found = check_model(registry().get_model(each))
-        counts = {v: sum(f.verdict == v for f in found) for v in ("pass", "fail", "unknown")}
+        findings = check_model(registry().get_model(each))
+        counts = {v: sum(f.verdict == v for f in findings) for v in ("pass", "fail", "unknown")}
         failed += counts["fail"]
         records.append(
-            {"model": each, **counts, "checks": [{"title": f.title, "verdict": f.verdict, "evidence": f.evidence} for f in found]}
+            {"model": each, **counts, "checks": [{"title": f.title, "verdict": f.verdict, "evidence": f.evidence} for f in findings]}
         )
-        shown = found if len(names) == 1 else [f for f in found if f.verdict == "fail"]
+        details = findings if len(names) == 1 else [f for f in findings if f.verdict == "fail"]
         if not as_json:
             show(
                 "\n".join(
                     [
                         f"{each}: {counts['pass']} held, {counts['fail']} failed, {counts['unknown']} do not apply",
-                        *(f"  {f.verdict:7} {f.title}: {f.evidence}" for f in shown),
+                        *(f"  {f.verdict:7} {f.title}: {f.evidence}" for f in details),
                     ]
                 )
             )

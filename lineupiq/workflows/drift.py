@@ -66,14 +66,14 @@ def run_drift(
     panel = source_panel(
         live.metadata["data"].get("source") or {}, ask.data, ask.path, where=f"{live.name} {live.version}", with_earlier=True
     )
-    found, folder = watch_model(live.bundle, panel, settings), drift_folder(live.name, ask.output)
-    line = keep_report(found, folder, {"name": live.name, "version": live.version})
+    report, folder = watch_model(live.bundle, panel, settings), drift_folder(live.name, ask.output)
+    line = keep_report(report, folder, {"name": live.name, "version": live.version})
     stem = line["time"].replace(":", "").replace("-", "")[:15]
-    page = atomic_write(folder / f"drift_{stem}.html", drift_page(found, live.name, read_history(folder), settings.settings()))
-    told = line | {"page": str(page), "history": str(folder / "history.jsonl")}
+    page = atomic_write(folder / f"drift_{stem}.html", drift_page(report, live.name, read_history(folder), settings.settings()))
+    record = line | {"page": str(page), "history": str(folder / "history.jsonl")}
     if ask.evidently:
-        told |= _evidently(live, panel, settings, folder / f"evidently_{stem}.html")
-    return told
+        record |= _evidently(live, panel, settings, folder / f"evidently_{stem}.html")
+    return record
 
 
 def _evidently(live: Published, panel: Panel, settings: WatchConfig, path: Path) -> dict[str, str]:
@@ -104,10 +104,10 @@ def drift_text(
         "stable": "nothing has moved by more than chance and by an amount that matters",
         "unknown": "nothing can be said, which is not the same as no drift",
     }
-    said = words.get(told["verdict"], f"{', '.join(told['drifted'][:8])} moved")
+    finding = words.get(told["verdict"], f"{', '.join(told['drifted'][:8])} moved")
     tail = "".join(f"\nEvidently's page: {told[k]}" for k in ("evidently", "evidently_failed") if k in told)
     return (
-        f"{told['name']} {told['version']}: {told['verdict']}: {said}"
+        f"{told['name']} {told['version']}: {told['verdict']}: {finding}"
         + (f" ({told['reason']})" if told.get("reason") else "")
         + f"\n{window_sentence(told)}\n{fit_text(table, width, ('kind',))}\n{len(told['columns'])} columns are watched; by_chance is the "
         f"size that chance reaches.\nPage: {told['page']}{tail}"

@@ -31,14 +31,14 @@ def example_model(
         "LINEUPIQ_SPOOL": str(place / "spool"),
         "LINEUPIQ_TRACKING_URI": "off",
     }
-    [made] = run_training(
+    [run] = run_training(
         TrainRequest.from_mapping(
             {"data": "noise-bars", "horizon": 5, "model": "logistic", "test_share": 0.3, "output": place / "runs"}
         ).in_process()
     )
     if live:
-        promote(Store(), made.published["name"], force=True, reason="an example")
-    return made.published["name"]
+        promote(Store(), run.published["name"], force=True, reason="an example")
+    return run.published["name"]
 
 
 def example_tables(

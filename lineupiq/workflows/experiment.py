@@ -133,40 +133,40 @@ class Experiment:
 # %% ../../nbs/17_workflows/10_experiment.ipynb #7892e501
 def _section(data: Mapping[str, Any], key: str, cls: type, problems: list[str], needed: bool = False) -> Any:
     "A section as its class; problems are noted."
-    given = data.get(key)
-    if given is None and not needed:
+    section = data.get(key)
+    if section is None and not needed:
         return cls()
-    if not isinstance(given, Mapping):
-        problems.append(f"{key}: expected a mapping with {', '.join(f.name for f in fields(cls))}, found {given!r}")
+    if not isinstance(section, Mapping):
+        problems.append(f"{key}: expected a mapping with {', '.join(f.name for f in fields(cls))}, found {section!r}")
         return None
-    wrong = config_problems(cls, dict(given))
-    problems += [f"{key}.{p}" for p in wrong]
-    return None if wrong else cls(**given)
+    errors = config_problems(cls, dict(section))
+    problems += [f"{key}.{p}" for p in errors]
+    return None if errors else cls(**section)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #07a15ba7
 def _values(data: Mapping[str, Any], key: str, kind: type, problems: list[str]) -> tuple:
     "A list of values of one kind, each once."
-    given = [] if data.get(key) is None else data[key]
+    values = [] if data.get(key) is None else data[key]
     if (
-        not isinstance(given, list)
-        or not all(type(v) is kind and (kind is not int or v > 0) for v in given)
-        or len(set(given)) < len(given)
+        not isinstance(values, list)
+        or not all(type(v) is kind and (kind is not int or v > 0) for v in values)
+        or len(set(values)) < len(values)
     ):
-        problems.append(f"{key}: expected a list of {'whole numbers from 1 up' if kind is int else 'texts'}, each once, found {given!r}")
+        problems.append(f"{key}: expected a list of {'whole numbers from 1 up' if kind is int else 'texts'}, each once, found {values!r}")
         return ()
-    return tuple(given)
+    return tuple(values)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #316d373c
 def _members(data: Mapping[str, Any], problems: list[str]) -> tuple[Member, ...]:
-    given, out = data.get("models"), []
-    if not isinstance(given, list) or not given:
-        problems.append(f"models: expected a list of name and config_path, found {given!r}")
+    entries, out = data.get("models"), []
+    if not isinstance(entries, list) or not entries:
+        problems.append(f"models: expected a list of name and config_path, found {entries!r}")
         return ()
-    for i, entry in enumerate(given):
+    for i, entry in enumerate(entries):
         entry = {"name": entry} if isinstance(entry, str) else entry
-        wrong = config_problems(Member, dict(entry)) if isinstance(entry, Mapping) else ["expected name and config_path"]
-        problems += [f"models.{i}.{p}" for p in wrong]
-        out += [] if wrong else [Member(**entry)]
+        errors = config_problems(Member, dict(entry)) if isinstance(entry, Mapping) else ["expected name and config_path"]
+        problems += [f"models.{i}.{p}" for p in errors]
+        out += [] if errors else [Member(**entry)]
     names = [registry().get_model(m.name).name for m in out if _known(m.name, problems)]
     problems += [f"models: {n} is listed twice" for n in sorted({n for n in names if names.count(n) > 1})]
     return tuple(out)
@@ -203,9 +203,9 @@ def experiment_config(
     }
     raise_problems(problems, str(path), Path(path).read_text(encoding="utf-8-sig"))
     check_name(about.name, "the experiment's name")
-    found = Experiment(about, training=dict(training), root=Path(path).resolve().parent, **parts, **lists)
-    _check_parts(found)
-    return found
+    experiment = Experiment(about, training=dict(training), root=Path(path).resolve().parent, **parts, **lists)
+    _check_parts(experiment)
+    return experiment
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #3d0583d1
 def _shipped(path: Path | str) -> Path:
@@ -215,33 +215,33 @@ def _shipped(path: Path | str) -> Path:
     return own if not Path(path).expanduser().exists() and str(path) in (own.stem, own.name) and own.exists() else Path(path).expanduser()
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #91b5b7a4
-def _check_parts(found: Experiment) -> None:
+def _check_parts(experiment: Experiment) -> None:
     "What can be wrong beyond one key: models' files, sources, three files."
-    for m in found.models:
+    for m in experiment.models:
         if m.config_path:
-            model_file(found.near(m.config_path), m.name)
-    three = found.parts
-    if any(three) and (not all(three) or found.data.path or found.data.source in SOURCES):
+            model_file(experiment.near(m.config_path), m.name)
+    three = experiment.parts
+    if any(three) and (not all(three) or experiment.data.path or experiment.data.source in SOURCES):
         raise ConfigError(
             "train_path, val_path and test_path belong together, to a table",
             where="data",
-            found=str(found.data.source),
+            found=str(experiment.data.source),
             fix="give all three and a source that is a YAML, or none, or path",
         )
-    if any(three) and ({"val", "test", "test_share", "walk_forward", "train_until"} & set(found.training)):
+    if any(three) and ({"val", "test", "test_share", "walk_forward", "train_until"} & set(experiment.training)):
         raise ConfigError(
             "the three files say how time is cut; training says it too",
             where="training",
             fix="leave val, test, test_share, walk_forward and train_until out",
         )
-    table = found.source not in SOURCES and found.source.endswith((".yaml", ".yml"))
-    if table and (found.horizons or found.symbols) or found.split_files and found.symbols:
+    table = experiment.source not in SOURCES and experiment.source.endswith((".yaml", ".yml"))
+    if table and (experiment.horizons or experiment.symbols) or experiment.split_files and experiment.symbols:
         raise ConfigError(
             "a table says its horizon and its symbols itself",
-            where=f"data.source: {found.data.source}",
+            where=f"data.source: {experiment.data.source}",
             fix="leave horizons and symbols out",
         )
-    is_tracked(member_request(found, found.models[0]).tracking)
+    is_tracked(member_request(experiment, experiment.models[0]).tracking)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #d0c7ecc9
 def member_request(
@@ -369,36 +369,36 @@ def _is_done(entry: Mapping[str, Any] | None) -> bool:
     if not entry or entry["status"] != "done":
         return False
     try:
-        told = load_json(RunFiles(entry["run_dir"]).status)
+        status = load_json(RunFiles(entry["run_dir"]).status)
     except (LineupIQError, OSError):  # a run that cannot be read is run again
         return False
-    return isinstance(told, dict) and told.get("status") == "done"
+    return isinstance(status, dict) and status.get("status") == "done"
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #fc6eb368
 def _read_state(
     file: Path,  # state.json, perhaps not there
 ) -> dict[str, Any]:
     "What was done before; a file of another shape is refused rather than written over."
-    fix, found = "move it away, or begin anew with fresh=True (--fresh)", None
+    fix, state = "move it away, or begin anew with fresh=True (--fresh)", None
     if not file.exists():
         return {"format": 1, "cells": {}}
     try:
-        found = load_json(file)
+        state = load_json(file)
     except IntegrityError as err:
         raise IntegrityError(err.what, err.where, err.found, fix=fix) from err
     except OSError as err:
         raise IntegrityError("the experiment's state cannot be read", where=str(file), found=str(err)[:200], fix=fix) from err
     if (
-        not isinstance(found, dict)
-        or type(found.get("format")) is not int
-        or found["format"] != 1
-        or not isinstance(found.get("cells"), dict)
-        or not all(map(_is_entry, found["cells"].values()))
+        not isinstance(state, dict)
+        or type(state.get("format")) is not int
+        or state["format"] != 1
+        or not isinstance(state.get("cells"), dict)
+        or not all(map(_is_entry, state["cells"].values()))
     ):
         raise IntegrityError(
-            "not the state of an experiment", where=str(file), found=json.dumps(found)[:80], expected='{"format": 1, "cells": {…}}', fix=fix
+            "not the state of an experiment", where=str(file), found=json.dumps(state)[:80], expected='{"format": 1, "cells": {…}}', fix=fix
         )
-    return found
+    return state
 
 
 def _is_entry(entry: Any) -> bool:
@@ -422,10 +422,10 @@ class ExperimentResult:
     def record(self) -> dict[str, Any]:
         "The results as plain values for JSON."
         rows = plain_rows(self.cells)
-        found = self.comparison.record() if self.comparison else {}
+        comparison = self.comparison.record() if self.comparison else {}
         return {
-            **found,
-            "scores": found.get("cells", []),
+            **comparison,
+            "scores": comparison.get("cells", []),
             "folder": str(self.folder),
             "cells": rows,
             "exit_code": self.exit_code,
@@ -441,34 +441,34 @@ def run_experiment(
     jobs: int = 1,  # cells at a time; more than one: each in a process of its own
 ) -> ExperimentResult:
     "Run what is not done yet, then compare everything."
-    found, say = experiment_config(path), show or (lambda line: None)
-    cells = grid(found)
+    experiment, write = experiment_config(path), show or (lambda line: None)
+    cells = grid(experiment)
     where = place if place is not None and place.cluster else cells[0].ask.place
-    with one_at_a_time(found.folder / ".lock", "this experiment is running"):
-        file = found.folder / "state.json"
+    with one_at_a_time(experiment.folder / ".lock", "this experiment is running"):
+        file = experiment.folder / "state.json"
         state = {"format": 1, "cells": {}} if fresh else _read_state(file)
         # the cluster that is connected to serves all cells
         todo = [replace(c, ask=replace(c.ask, place=ClusterPlan())) for c in cells if not _is_done(state["cells"].get(c.key))]
         at = {c.key: f"[{i}/{len(cells)}] {c.title}" for i, c in enumerate(cells, 1)}
         for key in at.keys() - {c.key for c in todo}:
-            say(f"{at[key]}: done before")
+            write(f"{at[key]}: done before")
 
         def told(cell: Cell, end: Record | None) -> None:
             if end is None:
-                return say(at[cell.key])
+                return write(at[cell.key])
             if end["state"] == "failed":
-                say(f"{cell.title}: failed: {end['error'].splitlines()[0]}")
+                write(f"{cell.title}: failed: {end['error'].splitlines()[0]}")
             state["cells"][cell.key] = _entry(cell, end)
             dump_json(state, file)
 
-        with on_cluster(where if todo else None, say):
+        with on_cluster(where if todo else None, write):
             if jobs > 1:
-                train_beside(todo, jobs, found.folder, told, fresh)
+                train_beside(todo, jobs, experiment.folder, told, fresh)
             else:
                 for cell in todo:
                     told(cell, None)
-                    told(cell, train_task(cell.ask, fresh, say))
-        return _result(found, cells, state["cells"], say)
+                    told(cell, train_task(cell.ask, fresh, write))
+        return _result(experiment, cells, state["cells"], write)
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #a8ec1f86
 def _entry(cell: Cell, end: Record) -> dict[str, Any]:
@@ -480,7 +480,7 @@ def _entry(cell: Cell, end: Record) -> dict[str, Any]:
     }
 
 # %% ../../nbs/17_workflows/10_experiment.ipynb #67dce6d4
-def _result(found: Experiment, cells: list[Cell], state: Mapping[str, Any], say: Callable[[str], None]) -> ExperimentResult:
+def _result(experiment: Experiment, cells: list[Cell], state: Mapping[str, Any], write: Callable[[str], None]) -> ExperimentResult:
     "The table of cells and the comparison of those that are done."
     rows = pd.DataFrame(
         [
@@ -496,11 +496,11 @@ def _result(found: Experiment, cells: list[Cell], state: Mapping[str, Any], say:
         ]
     )
     done = rows.loc[rows["status"] == "done", "run_dir"].tolist()
-    comparison = compare_runs(done, found.folder) if done else None
+    comparison = compare_runs(done, experiment.folder) if done else None
     failed = int((rows["status"] != "done").sum())
-    say(
+    write(
         f"{len(done)} of {len(cells)} cells are done"
         + (f", {failed} failed" if failed else "")
-        + (f"; leaderboard: {found.folder / 'comparison.md'}" if done else "")
+        + (f"; leaderboard: {experiment.folder / 'comparison.md'}" if done else "")
     )
-    return ExperimentResult(found.folder, rows, comparison, 8 if failed else 0)
+    return ExperimentResult(experiment.folder, rows, comparison, 8 if failed else 0)

@@ -65,7 +65,7 @@ def _a(
 ) -> Any:  # the value
     "A value of a kind, or an error that says which."
     if value is not None and not isinstance(value, kind):
-        made = (
+        example = (
             f"{kind.__name__}({', '.join(list(inspect.signature(kind).parameters)[:2])}, …)"
             if is_dataclass(kind)
             else "{…}"
@@ -77,7 +77,7 @@ def _a(
             where=what,
             found=type(value).__name__,
             expected=f"{kind.__name__}, or None",
-            fix=f"{what}={made}, or leave it out",
+            fix=f"{what}={example}, or leave it out",
         )
     return value
 
@@ -87,8 +87,8 @@ def _names(
     what: str,  # of the parameter, for the message
 ) -> tuple[str, ...]:  # none, one or several
     "Names of models, or an error that says how they are given."
-    given = (models,) if isinstance(models, str) else models
-    if not isinstance(given, (list, tuple)) or not all(isinstance(m, str) and m for m in given):
+    names = (models,) if isinstance(models, str) else models
+    if not isinstance(names, (list, tuple)) or not all(isinstance(m, str) and m for m in names):
         raise ConfigError(
             "models are given by their names",
             where=what,
@@ -96,7 +96,7 @@ def _names(
             expected="a name of list_models(), several, or 'all'",
             fix=f'{what}=["logistic", "catboost"]',
         )
-    return tuple(given)
+    return tuple(names)
 
 
 def _store(
@@ -158,14 +158,14 @@ class Leaderboard(Shown, pd.DataFrame):
         try:
             super().__init__(rows)
             self[list(_NUMBERS)].astype(float) if len(self.columns) else None
-            gone = [c for c in _BOARD if c not in self] if len(self.columns) else []
+            missing = [c for c in _BOARD if c not in self] if len(self.columns) else []
         except (TypeError, ValueError, KeyError) as err:
-            gone = [str(err).splitlines()[0][:80]]
-        if gone:
+            missing = [str(err).splitlines()[0][:80]]
+        if missing:
             raise ConfigError(
                 "that is no leaderboard",
                 where="Leaderboard",
-                found=f"{type(rows).__name__}; not there: {', '.join(gone)}",
+                found=f"{type(rows).__name__}; not there: {', '.join(missing)}",
                 expected=f"a row a member, with {', '.join(_BOARD)}",
                 fix="run.leaderboard has that of a training",
             )
@@ -236,16 +236,16 @@ class Run(Shown):
     @cached_property
     def _record(self) -> dict[str, Any]:
         path = RunFiles(self.folder).board
-        found = load_json(path)
-        lines = found.get("leaderboard") if isinstance(found, dict) else None
+        record = load_json(path)
+        lines = record.get("leaderboard") if isinstance(record, dict) else None
         whole = (
             isinstance(lines, list)
             and lines
             and all(isinstance(r, dict) and {"model", "score", "role", "metric", "skill"} <= set(r) for r in lines)
         )
-        if not whole or not {"best", "verdict", "looks"} <= set(found):
+        if not whole or not {"best", "verdict", "looks"} <= set(record):
             raise IntegrityError("a leaderboard that no training wrote", where=str(path), fix="restore the folder, or train again")
-        return found
+        return record
 
     @cached_property
     def leaderboard(self) -> Leaderboard:  # a row a member, by score
@@ -254,7 +254,7 @@ class Run(Shown):
         board.attrs |= {
             "best": self.best,
             "looks": self._record["looks"]["sentence"],
-            **({"mcs": found} if (found := self._record.get("confidence_set")) else {}),
+            **({"mcs": confidence_set} if (confidence_set := self._record.get("confidence_set")) else {}),
         }
         return board
 
@@ -272,14 +272,14 @@ class Run(Shown):
     def published(self) -> list[str]:  # "name version"
         "The versions that were made of it: in the store of LINEUPIQ_MODELS_DIR, else ./models, or by this object."
         try:
-            told = [
+            versions = [
                 f"{r['name']} {r['version']}"
                 for r in Store().journal.read()
                 if r.get("op") == "publish" and r.get("run") == self.folder.name
             ]
         except LineupIQError:  # a store that cannot be read says so itself, to whoever asks it
-            told = []
-        return list(dict.fromkeys([*told, *self._made]))
+            versions = []
+        return list(dict.fromkeys([*versions, *self._made]))
 
     @property
     def report(self) -> Page:
@@ -333,9 +333,11 @@ class Run(Shown):
                 )
             return predict_run(self.folder, later, model, everything)
         data, path = _named(later)
-        found = stored_model(f"{self.folder.resolve()}{f':{model}' if model else ''}")
+        stored = stored_model(f"{self.folder.resolve()}{f':{model}' if model else ''}")
         return (
-            predict_stored(found, data, path, everything) if record is None else predict_recorded(found, data, path, everything, record)[0]
+            predict_stored(stored, data, path, everything)
+            if record is None
+            else predict_recorded(stored, data, path, everything, record)[0]
         )
 
     def evaluate(
@@ -386,10 +388,10 @@ class Run(Shown):
 
     def card(self) -> Card:
         "A card of the run: its board and its verdict."
-        made = self.published
+        versions = self.published
         standing = (
-            [f"Published: {', '.join(made)}."]
-            if made
+            [f"Published: {', '.join(versions)}."]
+            if versions
             else ["Not published; run.publish() makes a version of it."]
             if candidate(self.leaderboard, self.best)
             else []
@@ -454,13 +456,13 @@ def train(
             expected="True, False, None, or a function of model, state and facts",
             fix="progress=False is quiet",
         )
-    how = _a(TrainSettings, settings, "settings") or TrainSettings()
-    how = how if how.config else replace(how, config=panel.source)
-    told = progress_for(progress, len(choose_models(models, panel.task, panel.log is not None)[0]))
+    training = _a(TrainSettings, settings, "settings") or TrainSettings()
+    training = training if training.config else replace(training, config=panel.source)
+    reporter = progress_for(progress, len(choose_models(models, panel.task, panel.log is not None)[0]))
     try:
-        return Run(train_models(panel, models, plan, configs, how, told).run_dir, panel)
+        return Run(train_models(panel, models, plan, configs, training, reporter).run_dir, panel)
     finally:
-        getattr(told, "stop", lambda: None)()
+        getattr(reporter, "stop", lambda: None)()
 
 # %% ../../nbs/17_workflows/13_face.ipynb #76a0642b
 def open_run(
@@ -528,11 +530,11 @@ def predict(
     record: str | Path | None = None,  # folder of a record on which the predictions are put, each once; None: on none
 ) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model, version
     "Predict with a model that exists; it is verified first."
-    found = stored_model(model, _store(store))
+    stored = stored_model(model, _store(store))
     return (
-        predict_stored(found, *_named(later), everything)
+        predict_stored(stored, *_named(later), everything)
         if record is None
-        else predict_recorded(found, *_named(later), everything, record)[0]
+        else predict_recorded(stored, *_named(later), everything, record)[0]
     )
 
 
@@ -600,13 +602,13 @@ def list_models(
     there = registry().list_models()
     rows = there if family is None else [m for m in there if isinstance(family, str) and m["family"] == family]
     if there and not rows:
-        known, of = sorted({m["family"] for m in there}), {m["name"]: m["family"] for m in there}
-        near = did_you_mean(family, [*known, *of]) if isinstance(family, str) else ""
+        families, of = sorted({m["family"] for m in there}), {m["name"]: m["family"] for m in there}
+        near = did_you_mean(family, [*families, *of]) if isinstance(family, str) else ""
         raise ConfigError(
             f"there is no model of a family {ascii(family)[:60]}{near}",
             where="list_models: family",
             found=ascii(family)[:60],
-            expected=", ".join(known),
+            expected=", ".join(families),
             fix=f"{family} is a model of the family {of[family]}: list_models('{of[family]}')"
             if isinstance(family, str) and family in of
             else "list_models() lists all of them",

@@ -35,15 +35,15 @@ PROJECTIONS = "experiments/projections"  # where `lineupiq project` writes, unle
 def _about(folder: Path) -> dict[str, Any]:
     "What week.json says; empty where there is none."
     file = folder / "week.json"
-    if file.is_file() and not isinstance(found := load_json(file), dict):
+    if file.is_file() and not isinstance(record := load_json(file), dict):
         raise DataError(
             "a week.json that does not describe a week",
             where=str(file),
-            found=type(found).__name__,
+            found=type(record).__name__,
             expected="season, week and what the page shows",
             fix="project the week again, or remove the folder",
         )
-    return found if file.is_file() else {}
+    return record if file.is_file() else {}
 
 
 def projection_folder(
@@ -53,13 +53,13 @@ def projection_folder(
     "The folder of the week that is asked for, or of the newest one; a page of some positions counts, too."
     if ask.projection is not None:
         return ask.projection.expanduser()
-    wanted = f"*_{ask.as_of}" if ask.season is None else week_folder(parent, ask.season, ask.week, ask.as_of).name
-    weeks = sorted(Path(parent).glob(f"{wanted}*/week.json"), key=lambda p: (str(_about(p.parent).get("written", "")), p))
+    pattern = f"*_{ask.as_of}" if ask.season is None else week_folder(parent, ask.season, ask.week, ask.as_of).name
+    weeks = sorted(Path(parent).glob(f"{pattern}*/week.json"), key=lambda p: (str(_about(p.parent).get("written", "")), p))
     if not weeks:
         raise ConfigError(
             "no week has been projected" if ask.season is None else "that week has not been projected",
             where=str(parent),
-            expected=f"a folder {wanted}",
+            expected=f"a folder {pattern}",
             fix="run lineupiq project first, or give a folder (--projection)",
         )
     return weeks[-1].parent
@@ -110,18 +110,18 @@ def check_week(
         if {"season", "week"} <= set(players)
         else pd.DataFrame()
     )
-    found = (
+    weeks = (
         [(about["season"], about["week"])]
         if {"season", "week"} <= set(about)
         else sorted(of_rows.astype(int).itertuples(index=False, name=None))
         if len(of_rows)
         else []
     )
-    if found != [(season, week)]:
+    if weeks != [(season, week)]:
         raise ConfigError(
-            "a projection of another week" if found else "the projection does not say of which week it is",
+            "a projection of another week" if weeks else "the projection does not say of which week it is",
             where=str(folder),
-            found=", ".join(f"week {w} of {s}" for s, w in found[:3]),
+            found=", ".join(f"week {w} of {s}" for s, w in weeks[:3]),
             expected=f"week {week} of {season}",
             fix="give the folder of that week, or say no week (season and week; --season, --week)",
         )
@@ -165,14 +165,14 @@ def run_lineup(
     "Find line-ups, and write them where that was asked for."
     rules = read_rules(ask.rules)
     rules = rules if ask.scoring is None else replace(rules, scoring=read_scoring(ask.scoring))
-    found = best_lineups(slate_for(ask, rules), rules, ask.wishes, ask.reach, seed=ask.seed, tell=tell)
+    lineups = best_lineups(slate_for(ask, rules), rules, ask.wishes, ask.reach, seed=ask.seed, tell=tell)
     if objective_of(ask.wishes.objective).kind != "mean":
-        found.program.slate.notes.append("counted on the draws that chose the line-ups; on others a chance comes out a little lower")
+        lineups.program.slate.notes.append("counted on the draws that chose the line-ups; on others a chance comes out a little lower")
     if ask.upload is not None:
-        atomic_write(ask.upload, csv_text(found.upload(), ask.csv_escape))
+        atomic_write(ask.upload, csv_text(lineups.upload(), ask.csv_escape))
     if ask.output is not None:
-        _write(found.frame(), ask.output, ask.csv_escape)
-    return found
+        _write(lineups.frame(), ask.output, ask.csv_escape)
+    return lineups
 
 
 def _write(frame: pd.DataFrame, path: Path, csv_escape: bool) -> None:
@@ -182,8 +182,10 @@ def _write(frame: pd.DataFrame, path: Path, csv_escape: bool) -> None:
         return
     import io
 
-    sink, seen = io.BytesIO(), {}
+    sink, counts = io.BytesIO(), {}
     # parquet has each name once
-    names = [f"{c}{seen[c]}" if (seen.update({c: seen.get(c, 0) + 1}) or list(frame.columns).count(c) > 1) else c for c in frame.columns]
+    names = [
+        f"{c}{counts[c]}" if (counts.update({c: counts.get(c, 0) + 1}) or list(frame.columns).count(c) > 1) else c for c in frame.columns
+    ]
     frame.set_axis(names, axis=1).to_parquet(sink, index=False)
     atomic_write(path, sink.getvalue())

@@ -86,11 +86,11 @@ def _digits(number: float) -> str:
     return f"{number:.6g}" if abs(number) < 1e6 else f"{number:.0f}"
 
 
-def _own_names(found: StoredModel, data: str | None) -> dict[str, str]:
+def _own_names(stored: StoredModel, data: str | None) -> dict[str, str]:
     "Names of the user's own columns for those of a prediction, where the rows are those of a table."
-    if found.of_a_file and data is None:
+    if stored.of_a_file and data is None:
         return {}
-    cfg = recorded_source(found.source, data, (), found.where).table
+    cfg = recorded_source(stored.source, data, (), stored.where).table
     if cfg is None:
         return {}
     own = (
@@ -98,7 +98,7 @@ def _own_names(found: StoredModel, data: str | None) -> dict[str, str]:
         if cfg.games is None
         else {"datetime": cfg.games.date, "symbol": cfg.games.home, "away": cfg.games.away}
     )
-    return {ours: name for ours, name in own.items() if name}
+    return {column: name for column, name in own.items() if name}
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #11987692
 def run_predict(
@@ -108,15 +108,21 @@ def run_predict(
     clock: Callable[[], datetime] = utc_now,  # says now, with a zone: when forecasts are put on the record
 ) -> Any:  # what to print
     "`lineupiq predict`: a published model, a run's, or a saved file's, on new rows."
-    found, told = stored_model(ask.check().model), None
+    stored, receipt = stored_model(ask.check().model), None
     if ask.record_folder is None:
-        frame = predict_stored(found, ask.data, ask.path, ask.everything, ask.as_of)
+        frame = predict_stored(stored, ask.data, ask.path, ask.everything, ask.as_of)
     else:
-        frame, told = predict_recorded(found, ask.data, ask.path, ask.everything, ask.record_folder, clock, ask.as_of)
+        frame, receipt = predict_recorded(stored, ask.data, ask.path, ask.everything, ask.record_folder, clock, ask.as_of)
     # programs read the documented names
-    own = {} if as_json and ask.output is None else {k: n for k, n in _own_names(found, ask.data).items() if n not in frame}
-    said = written(frame.rename(columns=own), ask.output, as_json, ask.csv_escape, width)
-    return said if told is None else said | {"record": {"folder": ask.record_folder, **asdict(told)}} if as_json else f"{said}\n{told}"
+    own = {} if as_json and ask.output is None else {k: n for k, n in _own_names(stored, ask.data).items() if n not in frame}
+    output = written(frame.rename(columns=own), ask.output, as_json, ask.csv_escape, width)
+    return (
+        output
+        if receipt is None
+        else output | {"record": {"folder": ask.record_folder, **asdict(receipt)}}
+        if as_json
+        else f"{output}\n{receipt}"
+    )
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #d6e70f5e
 def run_evaluate(
@@ -125,11 +131,11 @@ def run_evaluate(
     width: int | None = None,  # letters a line; None: all columns
 ) -> Any:  # what to print
     "`lineupiq evaluate`: the leaderboard on later rows, the look written down, and a report."
-    found = evaluate_model(ask.check().run, run_panel(ask.run, ask.data, ask.path), name=ask.model, since=ask.since)
+    evaluation = evaluate_model(ask.check().run, run_panel(ask.run, ask.data, ask.path), name=ask.model, since=ask.since)
     if as_json:
-        return found.public()
-    table = fit_text(board_rows(found.board).drop(columns=["validation", "seconds", "peak MB"]), width, LEAVE)
-    return "\n".join([table, *board_notes(found.board), f"Report: {found.folder / 'reports' / 'report.html'}"])
+        return evaluation.public()
+    table = fit_text(board_rows(evaluation.board).drop(columns=["validation", "seconds", "peak MB"]), width, LEAVE)
+    return "\n".join([table, *board_notes(evaluation.board), f"Report: {evaluation.folder / 'reports' / 'report.html'}"])
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #0141452c
 def run_export(
@@ -139,5 +145,5 @@ def run_export(
     "`lineupiq export`: a run's model as a file for other runtimes, compared with the model on held-out rows."
     from lineupiq.exporting.to_onnx import export_run
 
-    told = export_run(ask.check().run, run_panel(ask.run, ask.data, ask.path), ask.output, ask.model)
-    return told if as_json else f"{told['model']} written to {told['output']} ({told['bytes']:,} bytes)\n{told['evidence']}"
+    export = export_run(ask.check().run, run_panel(ask.run, ask.data, ask.path), ask.output, ask.model)
+    return export if as_json else f"{export['model']} written to {export['output']} ({export['bytes']:,} bytes)\n{export['evidence']}"

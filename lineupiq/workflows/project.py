@@ -117,31 +117,31 @@ def lines_in_production(
     store: Store | None = None,  # None: LINEUPIQ_MODELS_DIR, else ./models
 ) -> tuple[dict[tuple[str, str], LiveLine], list[str]]:  # (position, statistic) -> version; why others are not used
     "Versions in production that forecast lines of a week, by their names."
-    store, found, notes = store or Store(), {}, []
+    store, versions, notes = store or Store(), {}, []
     there = set(store.names())
     for position, statistic in ((p, s) for p, names in lines.items() for s in names):
         if (name := model_name("nfl-players", "", 1, position, statistic)) not in there or store.linked(name) is None:
             continue
-        made = load_published(store, name)
-        source = (made.metadata.get("data") or {}).get("source") or {}
-        line = LiveLine(name, made.version, made.bundle, bool(source.get("lineups")))
-        if (why := _unfit(line, source, moment, until)) is None:
-            found[position, statistic] = line
+        published = load_published(store, name)
+        source = (published.metadata.get("data") or {}).get("source") or {}
+        line = LiveLine(name, published.version, published.bundle, bool(source.get("lineups")))
+        if (reason := _unfit(line, source, moment, until)) is None:
+            versions[position, statistic] = line
         else:
-            notes.append(f"{name} {made.version} is in production and was not used: {why}.")
-    return found, notes
+            notes.append(f"{name} {published.version} is in production and was not used: {reason}.")
+    return versions, notes
 
 
 def _unfit(line: LiveLine, source: Mapping[str, Any], moment: str, until: pd.Timestamp) -> str | None:
     "Why a version cannot forecast a week; None: it can."
     about = line.bundle.about
-    learnt, seen = about.get("as_of") or "kickoff", pd.Timestamp(about["trained_until"])
+    learnt, trained_until = about.get("as_of") or "kickoff", pd.Timestamp(about["trained_until"])
     if source.get("data") != "nfl-players":
         return f"it was trained on {source.get('data')}, and not on nfl-players"
     if learnt != moment:
         return f"it was trained on what is known as of {learnt}, and this page is as of {moment}"
-    if seen >= until:
-        return f"it was trained on games until {seen:%Y-%m-%d}, which nobody knew on {until:%Y-%m-%d}"
+    if trained_until >= until:
+        return f"it was trained on games until {trained_until:%Y-%m-%d}, which nobody knew on {until:%Y-%m-%d}"
     return None
 
 # %% ../../nbs/17_workflows/14_project.ipynb #4fed4343
@@ -166,10 +166,10 @@ def _write_games(games: WeekGames, folder: Path, about: Mapping[str, Any]) -> No
 
 def _absent(week: Week, scoring: Scoring) -> list[str]:
     "What the scoring pays for and nobody on the page is projected to do, but for lines of positions that are not on it."
-    shown = set(week.lines["position"])
-    elsewhere = {s for p, names in LINES.items() if p not in shown for s in names} - {s for p in shown for s in LINES[p]}
-    gone = [s for s in scoring.absent(week.draws) if s not in elsewhere]
-    return [f"Not projected, counted as nothing: {', '.join(gone)}."] if gone else []
+    positions = set(week.lines["position"])
+    elsewhere = {s for p, names in LINES.items() if p not in positions for s in names} - {s for p in positions for s in LINES[p]}
+    missing = [s for s in scoring.absent(week.draws) if s not in elsewhere]
+    return [f"Not projected, counted as nothing: {', '.join(missing)}."] if missing else []
 
 
 def write_week(
@@ -219,7 +219,7 @@ def _written_down(parts: Iterable[tuple[Any, list, str]], folder: Path, now: dat
     return _summed(
         [
             {k: getattr(written, k) for k in (*BECAME, "digest")}
-            for written in (ForecastRecord(folder).write(who, said, data, now, as_of) for who, said, data in parts)
+            for written in (ForecastRecord(folder).write(who, forecasts, data, now, as_of) for who, forecasts, data in parts)
         ]
     )
 
@@ -259,7 +259,7 @@ def record_week(
         who = Forecaster(f"project_{position}_{statistic}_{week.as_of}".lower(), None, run, "regression", 1, None, source)
         table = rows.merge(week.players[["player_id", "player", "team", "opponent", "time", "kickoff"]], on="player_id")
         at, start = (naive_utc(table[c]) for c in ("time", "kickoff"))
-        said = [
+        forecasts = [
             Forecast(
                 r.player_id,
                 at[n],
@@ -272,7 +272,7 @@ def record_week(
             )
             for n, r in enumerate(table.itertuples())
         ]
-        parts.append((who, said, week.data[f"{position} {statistic}"]))
+        parts.append((who, forecasts, week.data[f"{position} {statistic}"]))
     return _written_down(parts, folder, now, week.as_of)
 
 # %% ../../nbs/17_workflows/14_project.ipynb #e31052f3
@@ -298,10 +298,10 @@ def record_games(
             (0, 1) if binary else None,
             source,
         )
-        said = _said_of_games(
+        forecasts = _said_of_games(
             games, target, games.table[games.table["game_id"].isin(coming["game_id"])].merge(coming.drop(columns="time"), on="game_id")
         )
-        parts.append((who, said, games.data[target]))
+        parts.append((who, forecasts, games.data[target]))
     return _written_down(parts, folder, now, games.as_of)
 
 
@@ -370,23 +370,26 @@ def games_text(
 ) -> str:
     "The games, for a terminal."
     t = games.table
-    told = lambda c, form: [form.format(v) if np.isfinite(v) else "" for v in t[c]]  # noqa: E731
+    column = lambda c, form: [form.format(v) if np.isfinite(v) else "" for v in t[c]]  # noqa: E731
     ends = lambda s, form: [
         f"{form.format(a)} – {form.format(b)}" if np.isfinite(a) else "" for a, b in zip(t[f"{s}_low"], t[f"{s}_high"], strict=True)
     ]  # noqa: E731
     out = {"away": t["away"], "home": t["home"], "kickoff (ET)": t["kickoff"].dt.tz_convert("America/New_York").dt.strftime("%a %H:%M")}
     for short, name, form in (("p_home", "P", "{:.0%}"), ("margin", "margin", "{:+.1f}"), ("total", "total", "{:.1f}")):
         out |= {
-            "P(home)" if name == "P" else name: told(short, form),
+            "P(home)" if name == "P" else name: column(short, form),
             f"{name} 10 – 90 %": ends(short, "{:.0%}" if name == "P" else "{:.0f}"),
         }
         out |= (
-            {f"{name} line": told(f"{short}_market", form), f"{name} edge": told(f"{short}_edge", "{:+.1%}" if name == "P" else "{:+.1f}")}
+            {
+                f"{name} line": column(f"{short}_market", form),
+                f"{name} edge": column(f"{short}_edge", "{:+.1%}" if name == "P" else "{:+.1f}"),
+            }
             if f"{short}_market" in t
             else {}
         )
-        out[f"{name} rule"] = told(f"{short}_rule", form)
-        out |= {f"{name} change": told(f"{short}_change", "{:+.1%}" if name == "P" else "{:+.1f}")} if f"{short}_change" in t else {}
+        out[f"{name} rule"] = column(f"{short}_rule", form)
+        out |= {f"{name} change": column(f"{short}_change", "{:+.1%}" if name == "P" else "{:+.1f}")} if f"{short}_change" in t else {}
     return "\n".join([f"Games, {len(t)}", fit_text(pd.DataFrame(out), width, LEAVE_OF_GAMES), *games.notes])
 
 
@@ -398,7 +401,7 @@ def week_text(
     out = []
     for position, rows in table.groupby("position", sort=False):
         best = rows.nlargest(SHOWN, "points")
-        shown = pd.DataFrame(
+        display = pd.DataFrame(
             {
                 "player": best["player"],
                 "team": best["team"],
@@ -413,7 +416,7 @@ def week_text(
         )
         out += [
             f"{position}, {len(rows)} players" + (f", the first {SHOWN}; the page has all" if len(rows) > SHOWN else ""),
-            fit_text(shown, width, LEAVE),
+            fit_text(display, width, LEAVE),
             "",
         ]
     return "\n".join(out)
@@ -461,9 +464,9 @@ def run_project(
     models = [read_candidate(text) for text in ask.check().model] or None
     for candidate in models or ():
         registry().get_model(candidate.model)
-    if odd := [p for p in ask.position if p not in LINES]:
+    if unknown := [p for p in ask.position if p not in LINES]:
         raise ConfigError(
-            f"unknown position '{odd[0]}'{did_you_mean(odd[0], LINES)}", where="position (--position)", expected=", ".join(LINES)
+            f"unknown position '{unknown[0]}'{did_you_mean(unknown[0], LINES)}", where="position (--position)", expected=", ".join(LINES)
         )
     scoring = read_scoring(ask.scoring)
     tables = load_nfl_tables(None if not ask.path else ask.path[0] if len(ask.path) == 1 else list(ask.path))

@@ -117,7 +117,7 @@ def score_text(
                 ]
             )
         )
-    parts += [f"{model} is not scored: {why}" for model, why in found.failed.items()]
+    parts += [f"{model} is not scored: {reason}" for model, reason in found.failed.items()]
     return "\n\n".join([*parts, verify_text(found.verified)])
 
 
@@ -178,22 +178,22 @@ def show_record(
     keep = np.ones(len(frame), dtype=bool)
     for name, value in (("model", model), ("symbol", symbol)):
         keep &= value is None or (frame[name] == value).to_numpy()
-    found = frame[keep]
-    found = found if last is None else found.tail(last)
+    rows = frame[keep]
+    rows = rows if last is None else rows.tail(last)
     beside = {
-        f"{kind} {n}": [_point(r.get(n)) for r in found[kind]]
+        f"{kind} {n}": [_point(r.get(n)) for r in rows[kind]]
         for kind in ("rules", "references")
-        if kind in found
-        for n in dict.fromkeys(k for r in found[kind] for k in r)
+        if kind in rows
+        for n in dict.fromkeys(k for r in rows[kind] for k in r)
     }
-    return found.drop(columns=["rules", "references", "said", "run"], errors="ignore").assign(
+    return rows.drop(columns=["rules", "references", "said", "run"], errors="ignore").assign(
         **{k.replace("rules ", "rule ").replace("references ", ""): v for k, v in beside.items()}
     )
 
 
-def _point(said: Any) -> float | None:
+def _point(forecast: Any) -> float | None:
     "One number of what somebody said: that of the last class, or the number."
-    return said[-1] if isinstance(said, list) else said
+    return forecast[-1] if isinstance(forecast, list) else forecast
 
 # %% ../../nbs/17_workflows/14_record.ipynb #8cfa3c9a
 # columns that go where there is no room, the first first
@@ -258,7 +258,7 @@ def record_page(
             ),
         ],
     )
-    alarms = [f"{m} is not scored: {why}" for m, why in found.failed.items()] + (
+    alarms = [f"{m} is not scored: {reason}" for m, reason in found.failed.items()] + (
         [f"{v['clock_went_back']} line(s) have an earlier time than the line above."] if v["clock_went_back"] else []
     )
     lead = " ".join(f"{s.who.model}: {s.sentence()}" for s in found.live[:3]) or "Nothing is scored yet."
@@ -342,10 +342,10 @@ def run_score(
     width: int | None = None,  # letters a line; None: all columns
 ) -> Any:  # what to print
     "Score a record against the outcomes, as `lineupiq record score` does."
-    found = score_record(ask)
-    at = None if ask.page is None else write_page(found, ask.page)
+    scores = score_record(ask)
+    at = None if ask.page is None else write_page(scores, ask.page)
     return (
-        found.record() | {"page": None if at is None else str(at)}
+        scores.record() | {"page": None if at is None else str(at)}
         if as_json
-        else score_text(found, width) + (f"\nPage: {at}" if at is not None else "")
+        else score_text(scores, width) + (f"\nPage: {at}" if at is not None else "")
     )

@@ -91,15 +91,15 @@ def rules_then(
     now: np.datetime64,  # UTC
 ) -> dict[str, pd.DataFrame]:  # rule -> predictions, in the order of `rows`; empty: nothing was known
     "The simple rules' forecasts for rows, from what is known now and was known before the first of them."
-    known = panel.labelled & (panel.label_ends <= min(now, panel.times[rows].min()))
-    if not known.any():
+    available = panel.labelled & (panel.label_ends <= min(now, panel.times[rows].min()))
+    if not available.any():
         log.warning(
             "the rules are not recorded beside these forecasts: no outcome before them is among the rows that were read; they are reckoned "
             "when the record is scored"
         )
         return {}
     try:
-        return {rule: f.set_index("row").loc[rows].reset_index() for rule, f in rule_frames(panel, rows, known).items()}
+        return {rule: f.set_index("row").loc[rows].reset_index() for rule, f in rule_frames(panel, rows, available).items()}
     except DataError as err:
         log.warning("the rules are not recorded beside these forecasts: %s; they are reckoned when the record is scored", err.what)
         return {}
@@ -135,9 +135,9 @@ def put_on_record(
     own = replace(panel, class_labels=who.classes)  # rows without an outcome do not show which classes there are
     moment = np.datetime64(now.astimezone(timezone.utc).replace(tzinfo=None), "ns")
     rules = rules_then(own, rows, moment) if len(rows) else {}
-    made = forecasts_of(own, rows, frame, rules, deadlines(panel, ask)[rows])
+    forecasts = forecasts_of(own, rows, frame, rules, deadlines(panel, ask)[rows])
     as_of = panel.meta.get("as_of")
-    return ForecastRecord(folder).write(who, made, data or panel_digest(panel), now, None if as_of is None else str(as_of))
+    return ForecastRecord(folder).write(who, forecasts, data or panel_digest(panel), now, None if as_of is None else str(as_of))
 
 # %% ../../nbs/17_workflows/02a_recording.ipynb #38ee4a05
 def predict_recorded(
@@ -158,5 +158,5 @@ def predict_recorded(
         )
     panel = rows_to_predict(found, data, path, everything, as_of)
     frame = predict_unseen(found.bundle, panel, everything)
-    told = put_on_record(found, panel, frame, recorded_source(found.source, data, path, found.where), folder, clock())
-    return frame.assign(model=found.name, **({"version": found.version} if found.version else {})), told
+    receipt = put_on_record(found, panel, frame, recorded_source(found.source, data, path, found.where), folder, clock())
+    return frame.assign(model=found.name, **({"version": found.version} if found.version else {})), receipt

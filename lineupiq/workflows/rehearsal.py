@@ -61,8 +61,8 @@ def season_rows(
     played = league(seasons=seasons, teams=teams, players_per_team=10, seed=seed)
     rows = player_panel(nfl_tables(played.parts), "WR", "receiving_yards").frame
     truth = played.truth_players.set_index(["game_id", "player_id"])["expected_receiving_yards"]
-    known = truth.loc[list(zip(rows["game_id"], rows["symbol"], strict=True))].to_numpy()
-    blurred = known * np.exp(np.random.default_rng([seed, 1]).normal(0, 0.1, len(rows)))
+    expected = truth.loc[list(zip(rows["game_id"], rows["symbol"], strict=True))].to_numpy()
+    blurred = expected * np.exp(np.random.default_rng([seed, 1]).normal(0, 0.1, len(rows)))
     return rows[["season", "symbol", "time", "label", "label_end", *FEATURES]].assign(**{SCOUT: blurred.round(2)})
 
 # %% ../../nbs/17_workflows/11_rehearsal.ipynb #0c24067e
@@ -176,18 +176,18 @@ def command(
         stdin=subprocess.DEVNULL,
     )
     try:
-        told = json.loads(done.stdout.splitlines()[-1])
+        answer = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
-        told = {}
-    return done.returncode, told, (done.stdout + done.stderr)[-2000:]
+        answer = {}
+    return done.returncode, answer, (done.stdout + done.stderr)[-2000:]
 
 # %% ../../nbs/17_workflows/11_rehearsal.ipynb #ba964140
 def _live(folder: Path, at: str | None = None) -> str | None:
     "What is in production, or was at a moment; as the command says it."
-    code, told, said = command(folder, "history", MODEL, "--at", at or datetime.now(timezone.utc).isoformat())
+    code, answer, output = command(folder, "history", MODEL, "--at", at or datetime.now(timezone.utc).isoformat())
     if code:
-        raise JobError("the history does not answer", where=str(folder), found=said[-300:])
-    return next((row["production"] for row in told["state"] if row["name"] == MODEL), None)
+        raise JobError("the history does not answer", where=str(folder), found=output[-300:])
+    return next((row["production"] for row in answer["state"] if row["name"] == MODEL), None)
 
 
 def rehearse(
@@ -206,9 +206,9 @@ def rehearse(
     for step in steps:
         if step.feed:
             write_feed(folder, **step.feed, seasons=seasons, teams=teams, seed=seed)
-        step.code, told, said = command(folder, *step.argv)
-        judged = told.get("validate", told) if isinstance(told.get("validate", told), dict) else {}
-        step.found, step.said = judged.get("verdict") if step.argv[0] in ("validate", "retrain") else None, "" if step.held else said
+        step.code, answer, output = command(folder, *step.argv)
+        judged = answer.get("validate", answer) if isinstance(answer.get("validate", answer), dict) else {}
+        step.found, step.said = judged.get("verdict") if step.argv[0] in ("validate", "retrain") else None, "" if step.held else output
         step.live, step.moment = _live(folder), datetime.now(timezone.utc).isoformat()
         show(
             f"day {step.day:2}  lineupiq {' '.join(step.argv)}  → exit {step.code}{', ' + step.found if step.found else ''}; in "
@@ -224,8 +224,8 @@ def answers(
     "Each day's last step beside what `lineupiq history --at` says of it."
     rows = []
     for step in {s.day: s for s in steps}.values():
-        told = _live(Path(folder), step.moment)
-        rows.append({"day": step.day, "moment": step.moment[:19], "diary": step.live, "history": told, "agrees": told == step.live})
+        answer = _live(Path(folder), step.moment)
+        rows.append({"day": step.day, "moment": step.moment[:19], "diary": step.live, "history": answer, "agrees": answer == step.live})
     return pd.DataFrame(rows)
 
 
@@ -254,9 +254,9 @@ def check_month(
     days: pd.DataFrame,  # of `answers`
 ) -> None:
     "Raise `JobError` where a step or an answer was not what it ought to be."
-    wrong = [
+    problems = [
         f"day {s.day}: lineupiq {' '.join(s.argv)}: exit {s.code}, {s.found}; expected {s.codes}, {s.verdict}" for s in steps if not s.held
     ]
-    wrong += [f"day {d.day}: the diary says {d.diary}, the history {d.history}" for d in days.itertuples() if not d.agrees]
-    if wrong:
-        raise JobError("the month did not go as it ought to", found="; ".join(wrong)[:1500])
+    problems += [f"day {d.day}: the diary says {d.diary}, the history {d.history}" for d in days.itertuples() if not d.agrees]
+    if problems:
+        raise JobError("the month did not go as it ought to", found="; ".join(problems)[:1500])

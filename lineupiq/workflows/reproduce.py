@@ -53,7 +53,7 @@ class Reproduced(Shown):
 
     def card(self) -> Card:
         "A card that says: do they agree, and what is not as it was?"
-        said = (
+        outcome = (
             "reproduced to the bit"
             if self.agrees and self.difference == 0
             else f"reproduced: answers differ by {self.difference:.2g} at most"
@@ -63,7 +63,7 @@ class Reproduced(Shown):
         metric, then, now = self.score
         scores = [f"{metric} on the test rows: {then:.6g} then, {now:.6g} now"] if then is not None and now is not None else []
         return Card(
-            f"{self.name} {self.version}: {said}",
+            f"{self.name} {self.version}: {outcome}",
             {},
             None,
             [*scores, *self.notes, *([f"Differs: {d}" for d in self.differs] or ["Data, code, libraries and threads are as they were."])],
@@ -103,11 +103,11 @@ def rows_of_then(
     now = panel_digest(cut)
     if now == data["digest"]:
         return cut, [], notes
-    gone, new = (
+    missing, new = (
         [c for c in a if c not in b] for a, b in ((data.get("features") or [], cut.columns), (cut.columns, data.get("features") or []))
     )
     columns = [
-        f"columns {what}: {', '.join(found[:8])}" for what, found in (("gone", gone), ("new", new)) if found and data.get("features")
+        f"columns {what}: {', '.join(names[:8])}" for what, names in (("gone", missing), ("new", new)) if names and data.get("features")
     ]
     return (
         cut,
@@ -136,11 +136,14 @@ def trained_again(
         for k, v in (about.get("settings") or {}).items()
         if k in TrainSettings.__dataclass_fields__ and k not in ("output", "config", "request")
     }
-    how, plan = TrainSettings(folder, **tuples(own)), SplitPlan(**tuples(about.get("split") or {}))
-    known = set(registry().get_model(short).Config.__dataclass_fields__) - {"save_checkpoints", "checkpoint_dir"}  # of that run's folder
-    config = {k: v for k, v in about["config"].items() if k in known and v is not None}
+    settings, plan = TrainSettings(folder, **tuples(own)), SplitPlan(**tuples(about.get("split") or {}))
+    parameters = set(registry().get_model(short).Config.__dataclass_fields__) - {
+        "save_checkpoints",
+        "checkpoint_dir",
+    }  # of that run's folder
+    config = {k: v for k, v in about["config"].items() if k in parameters and v is not None}
     folds = [with_validation(panel, f, plan.val, plan.embargo) for f in plan_folds(panel, plan)]
-    return run_model(panel, folds, spec_for(short, {short: config}, how), folder / "bundle", how)
+    return run_model(panel, folds, spec_for(short, {short: config}, settings), folder / "bundle", settings)
 
 # %% ../../nbs/17_workflows/15_reproduce.ipynb #54f004ed
 def reproduce(
@@ -152,8 +155,8 @@ def reproduce(
     version = ask.version or store.linked(ask.name) or store.linked(ask.name, "staging")
     if version is None:
         raise NotFound(f"nothing of {ask.name} is in production or in staging", fix=f"lineupiq reproduce {ask.name} VERSION")
-    found = load_published(store, ask.name, version)
-    data = found.metadata.get("data") or {}
+    published = load_published(store, ask.name, version)
+    data = published.metadata.get("data") or {}
     source = recorded_source(data.get("source") or {}, ask.data, ask.path, f"{ask.name} {version}")
     panel, differs, notes = rows_of_then(read_source(source, source.horizon[0] if source.horizon else None), data)
     if not len(panel):
@@ -165,10 +168,17 @@ def reproduce(
             fix="give the files that it was trained on (path, --path)",
         )
     with tempfile.TemporaryDirectory() as work:
-        run = trained_again(found, panel, Path(work))
-        kept, now = golden_answers(found.folder, load_bundle(Path(work) / "bundle"))
+        run = trained_again(published, panel, Path(work))
+        kept, now = golden_answers(published.folder, load_bundle(Path(work) / "bundle"))
     return _compared(
-        found, run, panel, kept, now, [*differs, *_otherwise(found.metadata.get("runtime") or {})], notes, time.perf_counter() - started
+        published,
+        run,
+        panel,
+        kept,
+        now,
+        [*differs, *_otherwise(published.metadata.get("runtime") or {})],
+        notes,
+        time.perf_counter() - started,
     )
 
 
@@ -187,7 +197,7 @@ def _otherwise(then: Record) -> list[str]:
 
 
 def _compared(
-    found: Published,
+    published: Published,
     run: ModelRun,
     panel: Panel,
     kept: pd.DataFrame,
@@ -197,7 +207,7 @@ def _compared(
     seconds: float,
 ) -> Reproduced:
     "The answers of the two to the golden rows, and their scores."
-    score = found.metadata.get("metrics") or {}
+    score = published.metadata.get("metrics") or {}
     metric = get_metric(score["metric"]) if score.get("metric") else None
     test, again = run.predictions[run.predictions["split"] == "test"], None
     if metric is not None:
@@ -208,8 +218,8 @@ def _compared(
     scores = (metric.name if metric else "", score.get("score"), again)
     if list(kept) != list(now) or len(kept) != len(now):
         return Reproduced(
-            found.name,
-            found.version,
+            published.name,
+            published.version,
             False,
             len(kept),
             len(kept),
@@ -220,13 +230,13 @@ def _compared(
             seconds,
         )
     gap = np.abs(now.to_numpy() - kept.to_numpy())
-    wrong = (gap > ATOL + RTOL * np.abs(kept.to_numpy())) | (np.isnan(kept.to_numpy()) != np.isnan(now.to_numpy()))
+    mismatches = (gap > ATOL + RTOL * np.abs(kept.to_numpy())) | (np.isnan(kept.to_numpy()) != np.isnan(now.to_numpy()))
     return Reproduced(
-        found.name,
-        found.version,
-        not wrong.any(),
+        published.name,
+        published.version,
+        not mismatches.any(),
         len(kept),
-        int(wrong.any(axis=1).sum()),
+        int(mismatches.any(axis=1).sum()),
         float(np.nanmax(gap)) if np.isfinite(gap).any() else 0.0,
         scores,
         differs,

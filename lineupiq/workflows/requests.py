@@ -80,8 +80,8 @@ def source_problems(
     ask: DataRequest,  # which rows
 ) -> list[str]:
     "List what is wrong with the source that a request names."
-    wrong = source_problem(ask)
-    return [] if wrong is None else [f"data: {wrong}"]
+    problem = source_problem(ask)
+    return [] if problem is None else [f"data: {problem}"]
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #eb28c1f9
 def file_values(
@@ -97,9 +97,9 @@ def file_values(
         if (name := named_model(data)) is not None:
             out.setdefault("model", []).append(name)
         dataset = model_sections(data)[1]
-        for key, asked in (("exclude_neutrals", "exclude_neutrals"), ("sequence_length", "seq_len"), ("include_symbols", "symbol")):
-            if key in dataset and (key, dataset[key]) != ("sequence_length", 1) and not (asked == "seq_len" and _own_length(name)):
-                out.setdefault(asked, dataset[key])
+        for key, flag in (("exclude_neutrals", "exclude_neutrals"), ("sequence_length", "seq_len"), ("include_symbols", "symbol")):
+            if key in dataset and (key, dataset[key]) != ("sequence_length", 1) and not (flag == "seq_len" and _own_length(name)):
+                out.setdefault(flag, dataset[key])
     return out
 
 
@@ -191,11 +191,11 @@ class TrainRequest(HowToTrain):
         return replace(self, source=_seeded(self.source, "seed" in asked))
 
     @classmethod
-    def _of_run(cls, given: Mapping[str, Any], where: str, flags: bool) -> TrainRequest:
+    def _of_run(cls, overrides: Mapping[str, Any], where: str, flags: bool) -> TrainRequest:
         "What a run was asked for, from its own record: files that were named then are not read again."
         from lineupiq.training.unfinished import find_run, read_setup, run_end
 
-        run = find_run(given["resume"], given.get("output"))
+        run = find_run(overrides["resume"], overrides.get("output"))
         if run_end(run) is not None:  # nothing will be done, so nothing can contradict it
             return cls(resume=run)
         setup = read_setup(run)
@@ -206,15 +206,17 @@ class TrainRequest(HowToTrain):
                 fix="go on with it in Python: lineupiq.training.resume.resume_models(run_dir, panel)",
             )
         place = {f.name for f in fields(ClusterPlan)}  # where it goes on is said now: the cluster of then may be gone
-        said = (
+        request = (
             {k: v for k, v in setup.request.items() if k not in place}
             | {"data": setup.data["data"], "resume": run}
-            | {k: v for k, v in given.items() if k in place}
+            | {k: v for k, v in overrides.items() if k in place}
         )
-        asked = super().from_mapping(said, str(RunFiles(run).setup))
-        also = super().from_mapping({**said, **{k: v for k, v in given.items() if k not in ("resume", "output")}}, where, flags=flags)
-        raise_problems(_contradictions(given, asked, also, run, flags), where or str(run))
-        return replace(asked, settings=replace(asked.settings, output=run.parent))
+        original = super().from_mapping(request, str(RunFiles(run).setup))
+        also = super().from_mapping(
+            {**request, **{k: v for k, v in overrides.items() if k not in ("resume", "output")}}, where, flags=flags
+        )
+        raise_problems(_contradictions(overrides, original, also, run, flags), where or str(run))
+        return replace(original, settings=replace(original.settings, output=run.parent))
 
     def problems(self) -> list[str]:
         "Everything that can be said before any data are read."
@@ -229,23 +231,23 @@ def _taken(data: str, values: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k not in ("horizon", "symbol") or {"symbol": "symbols"}.get(k, k) in takes}
 
 
-def _seeded(source: DataRequest, asked: bool) -> DataRequest:
+def _seeded(source: DataRequest, has_seed: bool) -> DataRequest:
     "A simulated world has the seed that was asked for, any other source none."
     from lineupiq.data.sources import SOURCES
 
     takes = source.data in SOURCES and "seed" in SOURCES[source.data].options
-    return source if takes and asked else replace(source, seed=None)
+    return source if takes and has_seed else replace(source, seed=None)
 
 
-def _contradictions(given: Mapping[str, Any], asked: TrainRequest, also: TrainRequest, run: Path, flags: bool) -> list[str]:
+def _contradictions(overrides: Mapping[str, Any], original: TrainRequest, also: TrainRequest, run: Path, flags: bool) -> list[str]:
     "What is given beside a run that goes on, and is not what it was asked for."
     place = lambda v: Path(v).expanduser().resolve() if isinstance(v, (str, Path)) else tuple(map(place, v)) if isinstance(v, tuple) else v  # noqa: E731
     pairs = {
-        leaf.name: (also.value(leaf), asked.value(leaf))
+        leaf.name: (also.value(leaf), original.value(leaf))
         for leaf in leaves(TrainRequest)
-        if leaf.name in given and leaf.name not in ("resume", "output")
+        if leaf.name in overrides and leaf.name not in ("resume", "output")
     }
-    pairs |= {"output": (given["output"], run.parent)} if "output" in given else {}
+    pairs |= {"output": (overrides["output"], run.parent)} if "output" in overrides else {}
     show = lambda v: ", ".join(map(str, v)) if isinstance(v, tuple) else str(v)  # noqa: E731
     called = lambda name: f"--{name.replace('_', '-')}" if flags else name  # noqa: E731
     return [
@@ -255,13 +257,13 @@ def _contradictions(given: Mapping[str, Any], asked: TrainRequest, also: TrainRe
     ]
 
 
-def _score_problems(how: TrainSettings) -> list[str]:
+def _score_problems(settings: TrainSettings) -> list[str]:
     "A score or a map that there is not."
     from lineupiq.scoring.calibration import check_method
     from lineupiq.scoring.metrics import get_metric
 
-    out = told_by("metric", lambda: get_metric(how.metric)) if how.metric is not None else []
-    return out + (told_by("calibrate", lambda: check_method(how.calibrate)) if how.calibrate not in (None, "auto") else [])
+    out = told_by("metric", lambda: get_metric(settings.metric)) if settings.metric is not None else []
+    return out + (told_by("calibrate", lambda: check_method(settings.calibrate)) if settings.calibrate not in (None, "auto") else [])
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #0a56fd6f
 @dataclass(frozen=True)
@@ -288,8 +290,8 @@ class TuneRequest(Request):
     @classmethod
     def completed(cls, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         "Complete a request by the file of ranges."
-        given = {k: v for k, v in asked.items() if is_given(v)}
-        return {**_file_limits(given), **given}
+        values = {k: v for k, v in asked.items() if is_given(v)}
+        return {**_file_limits(values), **values}
 
     def settled(self, asked: Mapping[str, Any]) -> TuneRequest:
         "A simulated source has the seed of the proposals."
@@ -324,15 +326,15 @@ class TuneRequest(Request):
         return out + (told_by("metric", lambda: get_metric(self.metric.removeprefix("val_"))) if self.metric else [])
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #b77c27a9
-def _file_limits(given: Mapping[str, Any]) -> dict[str, Any]:
+def _file_limits(values: Mapping[str, Any]) -> dict[str, Any]:
     "Limits of a file of ranges, without those that would do nothing beside what is asked."
     from lineupiq.tuning.spaces import read_tuning
 
-    if not isinstance(given.get("space"), (str, Path)):
+    if not isinstance(values.get("space"), (str, Path)):
         return {}
-    idle = {"n_trials", "sampler"} if given.get("method") == "grid" else set()
-    idle |= {"pruner"} if given.get("no_prune") else set()
-    return {k: v for k, v in read_tuning(given["space"])[0].items() if k not in idle}
+    idle = {"n_trials", "sampler"} if values.get("method") == "grid" else set()
+    idle |= {"pruner"} if values.get("no_prune") else set()
+    return {k: v for k, v in read_tuning(values["space"])[0].items() if k not in idle}
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #a14568e1
 RECORDS = "experiments/record"  # the usual folder of a record of forecasts
@@ -474,15 +476,15 @@ class ExportRequest(Request):
     def problems(self) -> list[str]:
         "Which run, and where to."
         missing = {"run": "the folder that `lineupiq train` printed is missing", "output": "the file to write is missing"}
-        return [f"{k}: {said}" for k, said in missing.items() if getattr(self, k) is None]
+        return [f"{k}: {message}" for k, message in missing.items() if getattr(self, k) is None]
 
 # %% ../../nbs/17_workflows/00a_requests.ipynb #1166fc90
 def _one_place(run: Path | None, source: DataRequest) -> list[str]:
     "Two answers to what is audited."
-    said = source.record() if run is not None else {}
+    record = source.record() if run is not None else {}
     return (
-        [f"run: it says itself what it read; {', '.join(f'{k} (--{k})' for k in said)} would be ignored; leave one of them out"]
-        if said
+        [f"run: it says itself what it read; {', '.join(f'{k} (--{k})' for k in record)} would be ignored; leave one of them out"]
+        if record
         else source_problems(source)
         if run is None
         else []
@@ -556,8 +558,8 @@ class ValidateRequest(Request):
         "The gate's settings: those of the file, read once, under the window that was asked for."
         from lineupiq.production.gate import gate_config
 
-        found = gate_config(self.config)
-        return found if self.window is None else replace(found, window=self.window)
+        config = gate_config(self.config)
+        return config if self.window is None else replace(config, window=self.window)
 
     def problems(self) -> list[str]:
         "List files that do not exist, and options that answer the same question twice."
@@ -590,8 +592,8 @@ class DriftRequest(Request):
         "The settings of the watch: those of the file, read once, under the window that was asked for."
         from lineupiq.production.monitor import watch_config
 
-        found = watch_config(self.config)
-        return found if self.window is None else replace(found, window=self.window)
+        config = watch_config(self.config)
+        return config if self.window is None else replace(config, window=self.window)
 
     def problems(self) -> list[str]:
         "List the files that are named and do not exist."
@@ -657,11 +659,11 @@ class TrainAllRequest(HowToTrain):
         horizon: int | None,  # of bars
     ) -> TrainRequest:
         "The training of one target."
-        said = {k: v for k, v in self.record().items() if k not in self.OWN}
-        made = TrainRequest.from_mapping(
-            {**said, "position": position, "target": target, "horizon": None if horizon is None else [horizon]}, "train-all"
+        values = {k: v for k, v in self.record().items() if k not in self.OWN}
+        request = TrainRequest.from_mapping(
+            {**values, "position": position, "target": target, "horizon": None if horizon is None else [horizon]}, "train-all"
         )
-        return replace(made, settings=replace(made.settings, isolate=self.settings.isolate, draws=self.settings.draws))
+        return replace(request, settings=replace(request.settings, isolate=self.settings.isolate, draws=self.settings.draws))
 
     def problems(self) -> list[str]:
         "List what is wrong before it is known which targets there are; the rest is said of each training."
@@ -742,8 +744,8 @@ class ReplayRequest(Request):
         from lineupiq.production.replay import check_policies
 
         missing = [
-            f"{name}: {said}"
-            for name, value, said in (
+            f"{name}: {message}"
+            for name, value, message in (
                 ("model", self.model, "which one is trained is not said"),
                 ("from", self.first, "the first season or date is not said"),
                 ("to", self.last, "the last season or date is not said"),

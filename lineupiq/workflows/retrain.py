@@ -59,19 +59,19 @@ class Reason:
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #ad118d20
 def _by_age(live: Published, schedule: str) -> Reason:
-    made = pd.Timestamp(live.metadata["date"])
-    age = pd.Timestamp.now(tz="UTC") - (made if made.tzinfo else made.tz_localize("UTC"))
+    created_at = pd.Timestamp(live.metadata["date"])
+    age = pd.Timestamp.now(tz="UTC") - (created_at if created_at.tzinfo else created_at.tz_localize("UTC"))
     due = age.value >= to_duration(schedule, "naive")
     return Reason("schedule", due, f"{live.version} is {age.total_seconds() / 86400:.1f} days old; {schedule} is the limit")
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #6769f86d
 def _by_drift(ask: RetrainRequest, output: Path) -> Reason:
     try:
-        told = run_drift(DriftRequest(ask.name, data=ask.data, path=tuple(ask.path), config=ask.watch, output=output))
+        report = run_drift(DriftRequest(ask.name, data=ask.data, path=tuple(ask.path), config=ask.watch, output=output))
     except DataError as err:
         return Reason("drift", None, err.what)
-    said = ", ".join(told["drifted"][:5]) or told.get("reason") or "nothing moved"
-    return Reason("drift", None if told["verdict"] == "unknown" else told["verdict"] == "critical", f"{told['verdict']}: {said}")
+    finding = ", ".join(report["drifted"][:5]) or report.get("reason") or "nothing moved"
+    return Reason("drift", None if report["verdict"] == "unknown" else report["verdict"] == "critical", f"{report['verdict']}: {finding}")
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #1559cb45
 def live_skill(
@@ -120,12 +120,12 @@ def _by_decay(ask: RetrainRequest, live: Published, ledger: Path | None) -> Reas
 # %% ../../nbs/17_workflows/09_retrain.ipynb #b066572e
 def _by_record(ask: RetrainRequest, live: Published, panel: Panel, then: float) -> Reason:
     "Decay by what this version has forecast before the events; no look at rows, since nobody chose them."
-    found = score_live(ForecastRecord(ask.by_record), live.name, panel, live.version)
-    now, few = found.skill, gate_config(ask.gate).min_rows
+    live_score = score_live(ForecastRecord(ask.by_record), live.name, panel, live.version)
+    now, few = live_score.skill, gate_config(ask.gate).min_rows
     if now is None or now.low is None or now.n < few:
-        why = "nothing is scored yet" if now is None else now.reason or f"{now.n} forecasts are scored, and a verdict needs {few}"
-        return Reason("decay", None, f"by the record: {why}")
-    finds = "" if found.finds is None else f"; so many find a difference of {found.finds:.3f} with a chance of {POWER:.0%}"
+        reason = "nothing is scored yet" if now is None else now.reason or f"{now.n} forecasts are scored, and a verdict needs {few}"
+        return Reason("decay", None, f"by the record: {reason}")
+    finds = "" if live_score.finds is None else f"; so many find a difference of {live_score.finds:.3f} with a chance of {POWER:.0%}"
     return Reason(
         "decay",
         now.high < then - ask.decay,
@@ -163,9 +163,9 @@ def retraining(
     kept = {k: tuple(v) if isinstance(v := settings[k], list) else v for k in KEPT if settings.get(k) is not None} | (
         {"seed": ask.seed} if ask.seed is not None else {}
     )
-    how = TrainSettings(output, **kept)
+    training = TrainSettings(output, **kept)
     plan = SplitPlan(**{k: split[k] for k in ("val", "test_share", "embargo", "train_from") if split.get(k) is not None})
-    return TrainRequest(source, (live.metadata["model"].split(":")[-1],), split=plan, settings=how, search=ask.search)
+    return TrainRequest(source, (live.metadata["model"].split(":")[-1],), split=plan, settings=training, search=ask.search)
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #b7322951
 def _champions_settings(live: Published) -> dict[str, dict[str, Any]]:
@@ -250,13 +250,13 @@ class RetrainState:
 # %% ../../nbs/17_workflows/09_retrain.ipynb #bb867e81
 def _published_by(store: Store, name: str, runs: Path) -> dict[str, str] | None:
     "The version that a run of this retraining became, if it got so far."
-    mine = {e.name for e in scan(runs)}
+    run_names = {e.name for e in scan(runs)}
     for version in map(text_of, reversed(store.versions(name))):
         try:
             run = read_metadata(store, name, version).get("run_id")
         except LineupIQError:  # another version's damage is not ours
             continue
-        if run in mine:
+        if run in run_names:
             return {"version": version, "run_id": run}
     return None
 
@@ -277,8 +277,8 @@ def _with_room(training: TrainRequest, live: Published, ask: RetrainRequest, sho
 def _train_step(ask: RetrainRequest, state: RetrainState, show: Callable[[str], None]) -> dict[str, Any]:
     "Train and publish, or find what was published before this process was killed."
     store, live = Store(), load_published(Store(), ask.name)
-    if found := _published_by(store, ask.name, state.runs):
-        return found | {"resumed": True}
+    if publication := _published_by(store, ask.name, state.runs):
+        return publication | {"resumed": True}
     own = {} if ask.search.optimize or ask.search.use_best else _champions_settings(live)
     [run] = run_training(_with_room(retraining(live, ask, state.runs), live, ask, show), Lines(show), show, own, name=ask.name)
     return {"version": run.published["version"], "run_id": run.run_id}
@@ -287,10 +287,10 @@ def _train_step(ask: RetrainRequest, state: RetrainState, show: Callable[[str], 
 def _validate_step(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
     "The gate's verdict, or that there are too few rows for one."
     try:
-        told = _verdict(ask, state)
+        judgement = _verdict(ask, state)
     except DataError as err:
         return {"verdict": "UNJUDGED", "reasons": [f"{err.what}: {err.found}", err.fix], "window_sentence": "", "report": None}
-    return {k: told[k] for k in ("verdict", "reasons", "metric", "skill", "n", "window", "window_sentence", "report")}
+    return {k: judgement[k] for k in ("verdict", "reasons", "metric", "skill", "n", "window", "window_sentence", "report")}
 
 
 def _verdict(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
@@ -323,7 +323,7 @@ def run_retrain(
     show: Callable[[str], None] | None = None,  # prints lines; None: quiet
 ) -> dict[str, Any]:  # exit_code, status, reasons, and what each step found
     "Check, train, validate, promote, notify; the same request again goes on where it was."
-    ask, folder, say = ask.check(), Path(output) / check_name(ask.name, "model name"), show or (lambda line: None)
+    ask, folder, write = ask.check(), Path(output) / check_name(ask.name, "model name"), show or (lambda line: None)
     Store().known(ask.name)
     if dry_run:
         return _plan(ask, folder)
@@ -334,36 +334,36 @@ def run_retrain(
         if first and state.done("check") is None:
             state.keep("check", {"reasons": [asdict(r) for r in first]})
         if state.resumed:
-            say(f"goes on with {state.value['id']}: {', '.join(state.value['steps'])} done")
-        status = _steps(ask, state, say)
+            write(f"goes on with {state.value['id']}: {', '.join(state.value['steps'])} done")
+        status = _steps(ask, state, write)
         state.close(status)
-        told = _told(ask, state)
-        if status != "not needed" or told["exit_code"]:
-            notify(retrain_message(told), to)
-        return told
+        summary = _told(ask, state)
+        if status != "not needed" or summary["exit_code"]:
+            notify(retrain_message(summary), to)
+        return summary
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #ebc44911
-def _steps(ask: RetrainRequest, state: RetrainState, say: Callable[[str], None]) -> str:
+def _steps(ask: RetrainRequest, state: RetrainState, write: Callable[[str], None]) -> str:
     "Run what is not done yet; how it ended in a word."
-    made = (state.done("train") or {}).get("version")
-    if made and made not in map(text_of, Store().versions(ask.name)):
-        say(f"{made} is gone: trained anew")
+    version = (state.done("train") or {}).get("version")
+    if version and version not in map(text_of, Store().versions(ask.name)):
+        write(f"{version} is gone: trained anew")
         state.forget("train", "validate", "promote")
     if state.done("check") is None:
         state.keep("check", {"reasons": [asdict(r) for r in reasons_for(ask)]})
-    found = state.done("check")["reasons"]
-    for r in found:
-        say(f"{r['condition']}: {r['evidence']}")
-    if not any(r["holds"] for r in found):
-        return "unknown" if any(r["holds"] is None for r in found) else "not needed"
+    reasons = state.done("check")["reasons"]
+    for r in reasons:
+        write(f"{r['condition']}: {r['evidence']}")
+    if not any(r["holds"] for r in reasons):
+        return "unknown" if any(r["holds"] is None for r in reasons) else "not needed"
     for step, body in (
-        ("train", lambda: _train_step(ask, state, say)),
+        ("train", lambda: _train_step(ask, state, write)),
         ("validate", lambda: _validate_step(ask, state)),
         ("promote", lambda: _promote_step(ask, state)),
     ):
         if state.done(step) is None:
             state.keep(step, body())
-    say(f"{state.done('validate')['verdict']}: {'; '.join(state.done('validate')['reasons'])}")
+    write(f"{state.done('validate')['verdict']}: {'; '.join(state.done('validate')['reasons'])}")
     return "promoted" if state.done("promote")["promoted"] else "unknown" if state.done("validate")["verdict"] == "UNJUDGED" else "rejected"
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #bc5695ec
@@ -386,9 +386,9 @@ def _told(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
 def _plan(ask: RetrainRequest, folder: Path) -> dict[str, Any]:
     "What would be done; nothing is written."
     with tempfile.TemporaryDirectory() as nowhere:
-        found = reasons_for(ask, nowhere, looks=False)
-    live, due = load_published(Store(), ask.name), any(r.holds for r in found)
-    status = "would train" if due else "unknown" if any(r.holds is None for r in found) else "not needed"
+        reasons = reasons_for(ask, nowhere, looks=False)
+    live, due = load_published(Store(), ask.name), any(r.holds for r in reasons)
+    status = "would train" if due else "unknown" if any(r.holds is None for r in reasons) else "not needed"
     state = RetrainState(folder, ask)
     plan = {
         "settings": "searched"
@@ -402,7 +402,7 @@ def _plan(ask: RetrainRequest, folder: Path) -> dict[str, Any]:
         "name": ask.name,
         "status": status,
         "exit_code": CODES[status],
-        "reasons": [asdict(r) for r in found],
+        "reasons": [asdict(r) for r in reasons],
         "dry_run": True,
         "champion": live.version,
         "steps": list(STEPS) if due else [],
@@ -455,12 +455,12 @@ def train_all_models(
             row["source"] = str((load_published(store, name).metadata["data"].get("source") or {}).get("data"))
             if leagues is not None and row["source"] not in leagues:
                 continue
-            told = run_retrain(replace(ask or RetrainRequest(), name=name), output)
+            result = run_retrain(replace(ask or RetrainRequest(), name=name), output)
             row |= {
-                "status": told["status"],
-                "exit_code": told["exit_code"],
-                "version": told.get("train", {}).get("version"),
-                "detail": "; ".join(r["evidence"] for r in told["reasons"]),
+                "status": result["status"],
+                "exit_code": result["exit_code"],
+                "version": result.get("train", {}).get("version"),
+                "detail": "; ".join(r["evidence"] for r in result["reasons"]),
             }
         except LineupIQError as err:
             row |= {"status": "failed", "exit_code": err.exit_code, "detail": err.what}

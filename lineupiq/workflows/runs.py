@@ -33,10 +33,10 @@ def _told(
         data = read_yaml(RunFiles(folder).setup).get("data") or {}
         out |= {"status": end["status"], "started": end.get("started"), "data": data.get("data"), "target": _target(data)}
         if RunFiles(folder).board.exists():
-            found = load_json(RunFiles(folder).board)
-            best = next((r for r in found["leaderboard"] if r["model"] == found["best"]), {})
+            board = load_json(RunFiles(folder).board)
+            best = next((r for r in board["leaderboard"] if r["model"] == board["best"]), {})
             out |= {
-                "best": found["best"],
+                "best": board["best"],
                 "skill": best.get("skill"),
                 "low": best.get("skill_low"),
                 "high": best.get("skill_high"),

@@ -114,9 +114,9 @@ def history_table(
 
 def _detail(record: Record) -> str:
     "What is worth saying of an event."
-    said = {k: record.get(k) for k in ("verdict", "replaced", "was", "reason", "run", "key", "by", "cancels", "had", "has", "changed")}
+    details = {k: record.get(k) for k in ("verdict", "replaced", "was", "reason", "run", "key", "by", "cancels", "had", "has", "changed")}
     forced = ["past the gate"] if record.get("forced") else []
-    return ", ".join(forced + [f"{k} {v}" for k, v in said.items() if v])
+    return ", ".join(forced + [f"{k} {v}" for k, v in details.items() if v])
 
 # %% ../../nbs/17_workflows/04_store.ipynb #f785e8fa
 def run_promote(
@@ -168,20 +168,20 @@ def _steady(store: Store, look: Callable[[], list[dict[str, str]]]) -> list[dict
         return look()
 
 
-def _row(what: str, how: Callable[[], str | None]) -> dict[str, str]:
+def _row(what: str, check: Callable[[], str | None]) -> dict[str, str]:
     "One check: what it returns is a remark, and what it raises is damage."
     try:
-        return {"what": what, "verdict": "ok", "detail": how() or ""}
+        return {"what": what, "verdict": "ok", "detail": check() or ""}
     except LineupIQError as err:
         return {"what": what, "verdict": "damaged", "detail": ": ".join(filter(None, [err.what, err.where, err.found]))}
 
 # %% ../../nbs/17_workflows/04_store.ipynb #b1e95a4a
 def _journal_row(store: Store) -> dict[str, str]:
     row = _row("journal", lambda: _journal(store) and None)
-    if row["verdict"] == "ok" and (lost := lost_lines(store.journal)):
+    if row["verdict"] == "ok" and (damage := lost_lines(store.journal)):
         return row | {
             "verdict": "damaged",
-            "detail": f"its head tells of {lost['had']} lines, and it has {lost['has']}: lines were removed, or it was replaced",
+            "detail": f"its head tells of {damage['had']} lines, and it has {damage['has']}: lines were removed, or it was replaced",
         }
     if row["verdict"] == "ok" and (waiting := unsettled(store.journal)):
         return row | {
@@ -195,8 +195,8 @@ def _journal_row(store: Store) -> dict[str, str]:
 def _model_rows(store: Store, name: str) -> list[dict[str, str]]:
     there: list[str] = []
     rows = [_row(f"{name} versions", lambda: there.extend(map(text_of, store.versions(name))))]
-    if rows[0]["verdict"] == "ok" and (odd := store.odd_entries(name)):
-        rows[0] |= {"verdict": "damaged", "detail": f"beside the versions: {', '.join(odd[:3])}; move it away"}
+    if rows[0]["verdict"] == "ok" and (strays := store.odd_entries(name)):
+        rows[0] |= {"verdict": "damaged", "detail": f"beside the versions: {', '.join(strays[:3])}; move it away"}
     rows += [_row(f"{name} {v}", lambda v=v: _version_remark(store, name, v)) for v in there]
     return rows + [_link_row(store, name, kind) for kind in LINKS]
 
@@ -211,25 +211,27 @@ def _link_row(store: Store, name: str, kind: str) -> dict[str, str]:
     if row["verdict"] != "ok":
         return row
     try:
-        at, told = store.linked(name, kind), store.state().get(name, {}).get(kind)
+        at, expected = store.linked(name, kind), store.state().get(name, {}).get(kind)
         waiting = [r for r in unsettled(store.journal) if r.get("name") == name and MOVES.get(r["op"]) == kind]
     except LineupIQError:  # the journal's own row says what is wrong with it
         return row
-    if at == told:
+    if at == expected:
         return row
     if waiting:
         return row | {
             "verdict": "pending",
-            "detail": f"the link names {at}, the journal {told}: recovery pending, the next command that writes moves the link",
+            "detail": f"the link names {at}, the journal {expected}: recovery pending, the next command that writes moves the link",
         }
     return row | {
         "verdict": "damaged",
-        "detail": f"the link names {at}, the journal {told}: any store command that writes brings them together",
+        "detail": f"the link names {at}, the journal {expected}: any store command that writes brings them together",
     }
 
 
 def _other_rows(store: Store) -> list[dict[str, str]]:
-    rows = [{"what": f"archive/{odd}", "verdict": "damaged", "detail": "is no model's folder: move it away"} for odd in store.strangers()]
+    rows = [
+        {"what": f"archive/{entry}", "verdict": "damaged", "detail": "is no model's folder: move it away"} for entry in store.strangers()
+    ]
     path = store.root / "VERSION"
     if store.names() and (not path.is_file() or path.read_bytes() != version_lines(store).encode()):
         rows.append(
@@ -252,8 +254,8 @@ def run_sign(
                 where="new, --new-key",
                 fix="sign in a second call, without it",
             )
-        public, made = new_key(new)
-        return {"key": made, "private": str(public.with_suffix("")), "public": str(public)}
+        public, key_id = new_key(new)
+        return {"key": key_id, "private": str(public.with_suffix("")), "public": str(public)}
     if name is None:
         raise ConfigError("sign which version?", expected="a name, and perhaps a version; or a file for new keys (new, --new-key)")
     key = key or os.environ.get("LINEUPIQ_SIGNING_KEY")

@@ -105,10 +105,10 @@ def family_defaults(
     out = {}
     for name in names:
         cls = registry().get_model(name)
-        own, given = dict(configs.get(name, {})), dict(families.get(cls.family) or {})
-        if name in (lengths := given.pop("default_seq_lens", {})):
-            given["seq_len"] = lengths[name]
-        for key, value in given.items():
+        own, defaults = dict(configs.get(name, {})), dict(families.get(cls.family) or {})
+        if name in (lengths := defaults.pop("default_seq_lens", {})):
+            defaults["seq_len"] = lengths[name]
+        for key, value in defaults.items():
             if key in cls.Config.__dataclass_fields__ and not (key == "early_stopping_rounds" and "patience" in own):
                 own.setdefault(key, value)
         if own:
@@ -129,8 +129,8 @@ def searched_configs(
     from lineupiq.workflows.tune import best_configs, optimized_configs  # with it comes Optuna, which most trainings do without
 
     if ask.search.use_best:
-        found = best_configs(panel, models, ask.search.best)
-        for name, config in found.items() if show else ():
+        settings = best_configs(panel, models, ask.search.best)
+        for name, config in settings.items() if show else ():
             show(
                 f"{name}: settings of {ask.search.best}: "
                 + (
@@ -138,11 +138,11 @@ def searched_configs(
                     or "the shipped defaults, which no search has beaten"
                 )
             )
-        return found
-    found, records = optimized_configs(panel, search_request(ask, models), models, configs)
+        return settings
+    settings, records = optimized_configs(panel, search_request(ask, models), models, configs)
     for record in records if show else ():
         show(f"{record['key']}: {record['comparison']['verdict']}" + (f"; {record['stopped']}" if record["stopped"] else ""))
-    return found
+    return settings
 
 # %% ../../nbs/17_workflows/02_train.ipynb #8f268f57
 def search_request(
@@ -150,10 +150,10 @@ def search_request(
     models: list[str],  # registered names
 ) -> TuneRequest:
     "The search that a training makes first."
-    how = ask.settings
-    plan = SearchPlan(n_trials=ask.search.n_trials, timeout=ask.search.timeout, seed=how.seed)
+    settings = ask.settings
+    plan = SearchPlan(n_trials=ask.search.n_trials, timeout=ask.search.timeout, seed=settings.seed)
     return TuneRequest(
-        ask.source, tuple(models), plan, metric=how.metric, output=ask.search.best.parent, split=ask.split, tracking=ask.tracking
+        ask.source, tuple(models), plan, metric=settings.metric, output=ask.search.best.parent, split=ask.split, tracking=ask.tracking
     )
 
 # %% ../../nbs/17_workflows/02_train.ipynb #8886c6a0
@@ -216,15 +216,15 @@ def _run_horizon(
     called: str | None,
 ) -> RunResult:
     "One horizon: read, train, publish, report."
-    say = show or (lambda line: None)
-    say(
+    write = show or (lambda line: None)
+    write(
         f"Loading {ask.source.data}"
         + (f" from {', '.join(ask.source.path)}" if ask.source.path else "")
         + (f", horizon {horizon}" if horizon else "")
     )
     panel = read_source(ask.source, horizon)
-    say(_shape(panel))
-    say(_configuration(ask))
+    write(_shape(panel))
+    write(_configuration(ask))
     chosen = choose_models(ask.model, panel.task, panel.log is not None)[0]
     configs = family_defaults(chosen, families, own)
     name = Path(ask.source.data).stem
@@ -236,42 +236,44 @@ def _run_horizon(
             result = train_models(panel, ask.model, ask.split, configs, run_settings(ask, horizon), _watched(ask, chosen, progress))
     except LeakError as err:
         if err.result is not None:
-            _tell(err.result, panel, say)
+            _tell(err.result, panel, write)
         raise
     finally:
         getattr(progress, "stop", lambda: None)()
-    return _published_and_told(ask, result, panel, say, called)
+    return _published_and_told(ask, result, panel, write, called)
 
 # %% ../../nbs/17_workflows/02_train.ipynb #cb5ea5b4
 def _go_on(ask: TrainRequest, run: Path, progress: Any, show: Callable[[str], None] | None) -> RunResult:
     "A run that was stopped: its rows, what is missing, publish, report."
-    say, setup = show or (lambda line: None), read_setup(run)
+    write, setup = show or (lambda line: None), read_setup(run)
     source = recorded_source(setup.data, where=str(RunFiles(run).setup))
     others = [str(h) for h in horizons(ask.source) if h not in (None, *source.horizon)]
-    say(f"Going on with {run.name}; {standing(run)}" + (f"\nOther horizons ({', '.join(others)}) are runs of their own" if others else ""))
+    write(
+        f"Going on with {run.name}; {standing(run)}" + (f"\nOther horizons ({', '.join(others)}) are runs of their own" if others else "")
+    )
     panel = read_source(source, source.horizon[0] if source.horizon else None)
-    say(_shape(panel))
+    write(_shape(panel))
     try:
         with failures_reported(ask.tracking, run.parent, Path(ask.source.data).stem):
             result = resume_models(run, panel, progress)
     except LeakError as err:
         if err.result is not None:
-            _tell(err.result, panel, say)
+            _tell(err.result, panel, write)
         raise
     finally:
         getattr(progress, "stop", lambda: None)()
-    return _published_and_told(ask, result, panel, say)
+    return _published_and_told(ask, result, panel, write)
 
 # %% ../../nbs/17_workflows/02_train.ipynb #83db267c
 def _published_and_told(
-    ask: TrainRequest, result: RunResult, panel: Panel, say: Callable[[str], None], called: str | None = None
+    ask: TrainRequest, result: RunResult, panel: Panel, write: Callable[[str], None], called: str | None = None
 ) -> RunResult:
     "What comes after a training: a version, the tracker, the tables."
     with _tracker_told(ask, result):
         if ask.publish:
             result.published = publish_result(result, panel, ask.level, called)
-    _tell(result, panel, say)
-    say("Done.")
+    _tell(result, panel, write)
+    write("Done.")
     return result
 
 
@@ -282,23 +284,23 @@ def _tracker_told(ask: TrainRequest, result: RunResult) -> Iterator[None]:
         yield
         return
     with ThreadPoolExecutor(1, "tracker") as beside:
-        told = beside.submit(report_run, tracked_run(result.run_dir), ask.tracking, Path(ask.source.data).stem)
+        future = beside.submit(report_run, tracked_run(result.run_dir), ask.tracking, Path(ask.source.data).stem)
         try:
             yield
         except BaseException as err:
             if not isinstance(err, Exception):  # who stops a command does not wait for a tracker; the spool keeps the run
                 COURIER.dismiss()
             raise
-        told.result()
+        future.result()
 
 
-def _tell(result: RunResult, panel: Panel, say: Callable[[str], None]) -> None:
+def _tell(result: RunResult, panel: Panel, write: Callable[[str], None]) -> None:
     "The tables of a run, what its table is suspected of, and where it is."
     published = (result.published or {}).get("model")
-    say(
+    write(
         "\n".join(
             [
-                board_text(result.board, result.best, getattr(say, "width", None)),
+                board_text(result.board, result.best, getattr(write, "width", None)),
                 *board_notes(result.board),
                 *_interval_lines(result, panel),
                 who_is_who(result.board, result.best, published),
@@ -306,9 +308,9 @@ def _tell(result: RunResult, panel: Panel, say: Callable[[str], None]) -> None:
             ]
         )
     )
-    said = [f"{f.title}: {f.finding} ({f.evidence})" for f in result.checks if f.verdict == "warn"]
-    say(
-        "".join(f"warning: {s}\n" for s in said)
+    warnings = [f"{f.title}: {f.finding} ({f.evidence})" for f in result.checks if f.verdict == "warn"]
+    write(
+        "".join(f"warning: {s}\n" for s in warnings)
         + "".join(f"skipped {k}: {v}\n" for k, v in result.skipped.items())
         + _published(result, panel)
         + f"Saved {result.run_dir}\nReport: {result.run_dir / 'reports' / 'report.html'}"
@@ -327,9 +329,9 @@ def run_settings(
     horizon: int | None = None,  # of the run
 ) -> TrainSettings:
     "The settings of a run: the device that there is, the weights that are learnt, and where the data came from."
-    found = pick_device(ask.settings.device)
+    backend = pick_device(ask.settings.device)
     # the driver has a GPU; whether a model's library can use it, the model says
-    device = "auto" if (ask.settings.device, found) == ("auto", "cuda") else found
+    device = "auto" if (ask.settings.device, backend) == ("auto", "cuda") else backend
     return replace(
         ask.settings,
         device=device,
@@ -347,37 +349,41 @@ def _interval_lines(result: RunResult, panel: Panel) -> list[str]:
     for name, run in result.runs.items():
         frame = run.predictions
         for level in (float(c[4:]) for c in frame if c.startswith("low_") and frame[c].notna().any()):
-            found = coverage_table(panel, frame, level=level).loc["all"]
-            span = f" [{found['low']:.1%}, {found['high']:.1%}]" if found["low"] is not None and found["low"] == found["low"] else ""
+            coverage = coverage_table(panel, frame, level=level).loc["all"]
+            span = (
+                f" [{coverage['low']:.1%}, {coverage['high']:.1%}]"
+                if coverage["low"] is not None and coverage["low"] == coverage["low"]
+                else ""
+            )
             out.append(
-                f"{name}: intervals of {level:.0%} hold {found['coverage']:.1%}{span} of {int(found['n']):,} test rows and are "
-                f"{found['width']:.4g} wide on average (low_{level:g} and high_{level:g} in predictions/)"
+                f"{name}: intervals of {level:.0%} hold {coverage['coverage']:.1%}{span} of {int(coverage['n']):,} test rows and are "
+                f"{coverage['width']:.4g} wide on average (low_{level:g} and high_{level:g} in predictions/)"
             )
     return out
 
 
 def _published(result: RunResult, panel: Panel) -> str:
     "A line about the version that a run became."
-    told = result.published
-    if not told:
+    publication = result.published
+    if not publication:
         return ""
-    why = "" if result.best == told["model"] else ", the best of the models though a rule did better: the gate will say so"
+    remark = "" if result.best == publication["model"] else ", the best of the models though a rule did better: the gate will say so"
     test = result.folds[-1].test
     short = rows_problem(panel, test[panel.labelled[test]])
     then = (
         f"not enough test rows for the gate: {short}; train with a longer test window (--test-share), or validate once there are newer rows"
         if short
-        else f"next: lineupiq validate {told['name']}"
+        else f"next: lineupiq validate {publication['name']}"
     )
-    return f"Published {told['name']} {told['version']} ({told['model']}{why}), in staging; {then}\n"
+    return f"Published {publication['name']} {publication['version']} ({publication['model']}{remark}), in staging; {then}\n"
 
 # %% ../../nbs/17_workflows/02_train.ipynb #b175b284
 def _configuration(ask: TrainRequest) -> str:
     "Where the settings come from."
-    said = [f"{', '.join(map(str, ask.config))} for the models"] if ask.config else ["the models' defaults"]
-    said += [f"{ask.training_config} for the training"] if ask.training_config else []
-    asked = {k: v for k, v in ask.record().items() if k not in ("data", "path", "horizon", "model", "config", "training_config")}
-    return "Configuration: " + ", ".join(said + [f"{k} {v}" for k, v in asked.items()])
+    sources = [f"{', '.join(map(str, ask.config))} for the models"] if ask.config else ["the models' defaults"]
+    sources += [f"{ask.training_config} for the training"] if ask.training_config else []
+    options = {k: v for k, v in ask.record().items() if k not in ("data", "path", "horizon", "model", "config", "training_config")}
+    return "Configuration: " + ", ".join(sources + [f"{k} {v}" for k, v in options.items()])
 
 
 def _shape(panel: Panel) -> str:

@@ -64,8 +64,10 @@ def source_targets(
     "Every target of a source, or those that were asked for."
     source, entry = ask.source.named, SOURCES.get(ask.source.named.data)
     takes = () if entry is None else entry.options
-    if odd := [name for name in ("position", "target") if getattr(ask, name) and name not in takes]:
-        raise ConfigError(f"{source.data} does not take {odd[0]} (--{odd[0]})", expected=", ".join(takes) or "nothing but its rows")
+    if unsupported := [name for name in ("position", "target") if getattr(ask, name) and name not in takes]:
+        raise ConfigError(
+            f"{source.data} does not take {unsupported[0]} (--{unsupported[0]})", expected=", ".join(takes) or "nothing but its rows"
+        )
     if source.data in PLAYERS:
         return _of_players(ask, source)
     names = ask.target or (OTHERS.get(source.data, (None,)) if "target" in takes else (None,))
@@ -77,22 +79,22 @@ def source_targets(
 def _of_players(ask: TrainAllRequest, source: DataRequest) -> list[Target]:
     "Lines by position; of a statistic that no line is of, one has to say whose."
     lines = {p: tuple(s for s in names if s not in OFF_RECORD) for p, names in LINES.items()}
-    if odd := [p for p in ask.position if p not in lines]:
+    if unknown := [p for p in ask.position if p not in lines]:
         raise ConfigError(
-            f"unknown position '{odd[0]}'{did_you_mean(odd[0], lines)}", where="position (--position)", expected=", ".join(lines)
+            f"unknown position '{unknown[0]}'{did_you_mean(unknown[0], lines)}", where="position (--position)", expected=", ".join(lines)
         )
     if ask.position and ask.target:
         return [Target(p, t) for p in ask.position for t in ask.target]
-    found = [Target(p, t) for p, names in lines.items() if p in (ask.position or lines) for t in names if t in (ask.target or names)]
-    if odd := [t for t in ask.target if t not in {f.target for f in found}]:
-        known = sorted({t for names in lines.values() for t in names})
+    targets = [Target(p, t) for p, names in lines.items() if p in (ask.position or lines) for t in names if t in (ask.target or names)]
+    if unknown := [t for t in ask.target if t not in {f.target for f in targets}]:
+        statistics = sorted({t for names in lines.values() for t in names})
         raise ConfigError(
-            f"whose '{odd[0]}' is meant?{did_you_mean(odd[0], known)}",
+            f"whose '{unknown[0]}' is meant?{did_you_mean(unknown[0], statistics)}",
             where="target (--target)",
-            expected=", ".join(known),
+            expected=", ".join(statistics),
             fix="name the position, too (--position)",
         )
-    return found + ([Target()] if source.data == "league" and not ask.position and not ask.target else [])
+    return targets + ([Target()] if source.data == "league" and not ask.position and not ask.target else [])
 
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #2573266e
 @dataclass
@@ -208,9 +210,9 @@ def _before(folder: Path, task: Task) -> tuple[dict[str, Any], Record] | None:
     "What is written of a target that is done, and the rows that its run saw, if it is still there."
     file = folder / "targets" / f"{task.key}.json"
     with suppress(LineupIQError, OSError, KeyError, TypeError):  # what cannot be read is trained again
-        told = load_json(file) if file.is_file() else {}
-        run = Path(told["run_dir"])
-        return (told, read_yaml(RunFiles(run).setup)["panel"]) if told["state"] == "done" and run_end(run) is not None else None
+        record = load_json(file) if file.is_file() else {}
+        run = Path(record["run_dir"])
+        return (record, read_yaml(RunFiles(run).setup)["panel"]) if record["state"] == "done" and run_end(run) is not None else None
     return None
 
 
@@ -226,19 +228,19 @@ def rows_changed(
     return f"{span(then)}, now {span(now)}" if span(then) != span(now) else f"{span(now)}, as before, but other values"
 
 
-def _done_before(ask: TrainAllRequest, folder: Path, tasks: list[Task], say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+def _done_before(ask: TrainAllRequest, folder: Path, tasks: list[Task], write: Callable[[str], None]) -> dict[str, dict[str, Any]]:
     "What is done on the rows of today, by key; says of every other one why it is trained again."
-    written = [] if ask.fresh else [(t, *found) for t in tasks if (found := _before(folder, t)) is not None]
+    written = [] if ask.fresh else [(t, *entry) for t in tasks if (entry := _before(folder, t)) is not None]
     if written:
-        say(f"{len(written)} targets were trained before; their rows are compared with those of today")
+        write(f"{len(written)} targets were trained before; their rows are compared with those of today")
     kept = {}
     with tables_held():
-        for task, told, then in written:
-            if (why := rows_changed(task.ask, then)) is None:
-                kept[task.key] = told
-                say(f"{task.title}: the same {then['labelled']:,} known outcomes, rows to {then['to']}, so it is not trained again")
+        for task, record, then in written:
+            if (reason := rows_changed(task.ask, then)) is None:
+                kept[task.key] = record
+                write(f"{task.title}: the same {then['labelled']:,} known outcomes, rows to {then['to']}, so it is not trained again")
             else:
-                say(f"{task.title}: trained again, its rows have changed: {why}")
+                write(f"{task.title}: trained again, its rows have changed: {reason}")
     return kept
 
 
@@ -248,39 +250,39 @@ def run_train_all(
     clock: Callable[[], datetime] = utc_now,  # says now
 ) -> TrainAllResult:
     "Train every target that is not done yet on the rows of today, and say how all of them stand."
-    say, tasks = show or (lambda line: None), _tasks(ask.check())
+    write, tasks = show or (lambda line: None), _tasks(ask.check())
     folder = Path(ask.status).expanduser() / name_from(ask.source.data)
     with one_at_a_time(folder / ".lock", f"train-all of {ask.source.data} is running", "wait for it, or give another folder (--status)"):
-        kept = _done_before(ask, folder, tasks, say)
-        found = TrainAllResult(folder, [{"target": t.title, "key": t.key, "state": "waiting"} | kept.get(t.key, {}) for t in tasks])
+        kept = _done_before(ask, folder, tasks, write)
+        result = TrainAllResult(folder, [{"target": t.title, "key": t.key, "state": "waiting"} | kept.get(t.key, {}) for t in tasks])
         todo = [t for t in tasks if t.key not in kept]
-        say(f"{len(tasks)} targets of {ask.source.data}, {len(kept)} of them done before")
-        write_status(found, ask.source.data, clock())
-        with on_cluster(ask.place if todo else None, say):
-            _work_through(ask, todo, found, say, clock)
-    return found
+        write(f"{len(tasks)} targets of {ask.source.data}, {len(kept)} of them done before")
+        write_status(result, ask.source.data, clock())
+        with on_cluster(ask.place if todo else None, write):
+            _work_through(ask, todo, result, write, clock)
+    return result
 
 
 def _work_through(
-    ask: TrainAllRequest, todo: list[Task], found: TrainAllResult, say: Callable[[str], None], clock: Callable[[], datetime]
+    ask: TrainAllRequest, todo: list[Task], result: TrainAllResult, write: Callable[[str], None], clock: Callable[[], datetime]
 ) -> None:
     "Train what is left, one after the other here, or several beside each other in processes."
-    at = {r["key"]: n for n, r in enumerate(found.rows)}
+    at = {r["key"]: n for n, r in enumerate(result.rows)}
 
     def told(task: Task, end: dict[str, Any] | None) -> None:
         row = {"target": task.title, "key": task.key, **({"state": "running"} if end is None else end)}
-        found.rows[at[task.key]] = row
+        result.rows[at[task.key]] = row
         if end is not None:
-            dump_json(row, found.folder / "targets" / f"{task.key}.json")
-            say(
-                f"[{sum(r['state'] in ('done', 'failed') for r in found.rows)}/{len(found.rows)}] {task.title}: "
+            dump_json(row, result.folder / "targets" / f"{task.key}.json")
+            write(
+                f"[{sum(r['state'] in ('done', 'failed') for r in result.rows)}/{len(result.rows)}] {task.title}: "
                 + (
                     f"failed: {row['error'].splitlines()[0]}"
                     if row["state"] == "failed"
                     else f"{row['model']}, skill {row['skill'] or 0:+.3f}, {row['verdict']}, {row['seconds']:.0f} s"
                 )
             )
-        write_status(found, ask.source.data, clock())
+        write_status(result, ask.source.data, clock())
 
     if ask.jobs == 1:
         with tables_held():
@@ -288,4 +290,4 @@ def _work_through(
                 told(task, None)
                 told(task, train_task(task.ask, ask.fresh, lambda line: None))
         return
-    train_beside(todo, ask.jobs, found.folder, told, ask.fresh)
+    train_beside(todo, ask.jobs, result.folder, told, ask.fresh)

@@ -74,10 +74,10 @@ def judged(
     trading_cost: float | None = None,  # share of the amount, each way; None: no deflated Sharpe ratio
 ) -> dict[str, Any]:  # selection, overfitting, trading
     "Judge a search's choice: selection bias, overfitting, and trading where there are prices."
-    simpler, (luck, why) = one_standard_error(result), search_overfitting(result)
+    simpler, (luck, reason) = one_standard_error(result), search_overfitting(result)
     out = {
         "selection": {"choice": choice, **simpler.record(), "text": str(simpler)},
-        "overfitting": {"reason": why} if luck is None else {**luck.record(), "text": str(luck)},
+        "overfitting": {"reason": reason} if luck is None else {**luck.record(), "text": str(luck)},
     }
     if trading_cost is not None:
         sharpe = search_sharpe(result, trading_cost)
@@ -131,21 +131,21 @@ def search_model(
     key, settings = best_key(dev, model), search_settings(dev, model, ask, space, config)
     check_output(ask.output)
     result = choose(tune_model(dev, model, settings, callback=callback), ask.choice)
-    told = judged(result, ask.choice, ask.trading_cost)
+    judgement = judged(result, ask.choice, ask.trading_cost)
     folder = save_search(result, ask.output / key.replace("/", "_"))
-    replaced, why = update_best(result, ask.output / BEST_FILE)
+    replaced, comparison = update_best(result, ask.output / BEST_FILE)
     if ask.outer:
-        told["outer"] = nested_estimate(
+        judgement["outer"] = nested_estimate(
             dev, model, replace(settings, study=None), outer=ask.outer, choice=ask.choice, callback=callback
         ).record()
-    dump_json(told, folder / "selection.json")
-    return result, result.record() | told | {
+    dump_json(judgement, folder / "selection.json")
+    return result, result.record() | judgement | {
         "key": key,
         "output": str(folder),
         "best_file": str(ask.output / BEST_FILE),
         "replaced": replaced,
         "best_settings": read_best(ask.output / BEST_FILE)[key].get("settings", "of the search"),
-        "comparison": why.record(),
+        "comparison": comparison.record(),
     }
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #834bf211
@@ -173,32 +173,32 @@ def run_tuning(
     check_output(ask.output)
     is_tracked(ask.tracking)  # a wrong address is said before anything is searched
     config = model_file(ask.config, ask.model[0])[0] if ask.config else {}
-    out, say = [], show or (lambda line: None)
-    with on_cluster(ask.place, say):
+    out, write = [], show or (lambda line: None)
+    with on_cluster(ask.place, write):
         for h in horizons(ask.source):
             panel = read_source(ask.source, h)
             dev = plan_development(panel, ask.split)
-            say(
+            write(
                 f"{ask.source.data}"
                 + (f", horizon {h}" if h else "")
                 + f": {len(dev):,} development rows until {dev.frame['time'].max():%Y-%m-%d}"
             )
             for name in tuned_models(ask.model, panel):
-                result, told = _one_search(dev, name, ask, spaces.get(registry().get_model(name).name), config, progress, say)
-                out.append(told)
-                report_search(told, result.trials, ask.tracking)
-                say(describe_search(result, told, getattr(say, "width", None)))
+                result, record = _one_search(dev, name, ask, spaces.get(registry().get_model(name).name), config, progress, write)
+                out.append(record)
+                report_search(record, result.trials, ask.tracking)
+                write(describe_search(result, record, getattr(write, "width", None)))
     return out
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #36ad45a5
 def _one_search(
-    dev: Development, name: str, ask: TuneRequest, space: Space | None, config: ModelParams, progress: Any, say: Callable[[str], None]
+    dev: Development, name: str, ask: TuneRequest, space: Space | None, config: ModelParams, progress: Any, write: Callable[[str], None]
 ) -> tuple[TuningResult, dict[str, Any]]:
     "A model's search, with what is said before and while it runs."
     n = ask.search.trials
     if ask.search.method == "grid" and len(search_space(name) if space is None else space):
         n = prod(map(len, grid_of(name, space).values()))
-        say(
+        write(
             f"{name}: a grid of {n:,} combinations, {n * ask.search.n_splits:,} fits"
             + (f"; the first {ask.search.timeout:g} seconds of it" if ask.search.timeout else "")
         )
@@ -265,15 +265,15 @@ def best_configs(
     path: Path | str = Path("tuning") / BEST_FILE,  # the file of best settings
 ) -> dict[str, dict[str, Any]]:  # short name -> configuration
     "Best settings of models for `train --use-best`; a model without an entry is an error that lists what there is."
-    wanted = [m for m in models if len(search_space(m))]
-    return {registry().get_model(m).name: load_best(path, best_key(panel, m)) for m in wanted}
+    tunable = [m for m in models if len(search_space(m))]
+    return {registry().get_model(m).name: load_best(path, best_key(panel, m)) for m in tunable}
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #c0e2d5ec
-def _better_config(result: TuningResult, told: Record, config: Mapping[str, Any] | None) -> dict[str, Any]:
+def _better_config(result: TuningResult, record: Record, config: Mapping[str, Any] | None) -> dict[str, Any]:
     "The search's settings where they are better, else those that it was compared with."
-    if told["replaced"]:
+    if record["replaced"]:
         return result.config
-    stood = read_best(told["best_file"]).get(told["key"], {}).get("config") or {}
+    stood = read_best(record["best_file"]).get(record["key"], {}).get("config") or {}
     return {**(config or {}), **({} if config_problems(result.objective.spec.cls.Config, stood) else stood)}
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #4d1a26f3
@@ -310,14 +310,14 @@ def optimized_configs(
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:  # (short name -> configuration, records of the searches)
     "Search each model on the plan's development rows, for `train --optimize`."
     ask, spaces = resolved(ask)
-    dev, out, told = plan_development(panel, ask.split), {}, []
+    dev, out, records = plan_development(panel, ask.split), {}, []
     searched = [m for m in models if len(search_space(m))]
     short = hopeless(dev, searched, ask, spaces, configs or {})
     for model in searched:
-        name, (trials, why) = registry().get_model(model).name, short.get(model, (ask.search.n_trials, ""))
+        name, (trials, reason) = registry().get_model(model).name, short.get(model, (ask.search.n_trials, ""))
         result, record = search_model(
             dev, model, replace(ask, search=replace(ask.search, n_trials=trials)), spaces.get(name), (configs or {}).get(name)
         )
         out[name] = _better_config(result, record, (configs or {}).get(name))
-        told.append(record | {"stopped": why})
-    return out, told
+        records.append(record | {"stopped": reason})
+    return out, records

@@ -28,8 +28,8 @@ def run_validate(
     name, version = candidate_of(store, ask.name, ask.version)
     about = load_published(store, name, version).metadata
     panel = source_panel(about["data"].get("source") or {}, ask.data, ask.path, where=f"{name} {version}")
-    found = validate(store, panel, name, version, thresholds, ask.since)
-    return found.record() | {"trading_note": trading_note(found).strip(), "report": str(write_comparison(found, ask.output))}
+    judgement = validate(store, panel, name, version, thresholds, ask.since)
+    return judgement.record() | {"trading_note": trading_note(judgement).strip(), "report": str(write_comparison(judgement, ask.output))}
 
 # %% ../../nbs/17_workflows/06_validate.ipynb #565c93f9
 LESS = ("better is", "change %", "rule")  # columns of the scores that go where there is no room, the first first
@@ -43,11 +43,11 @@ def validate_text(
     import pandas as pd
 
     table = pd.DataFrame(told["metrics"]).astype(object)
-    shown = fit_text(table.map(lambda v: "–" if v is None or v != v else f"{v:.4f}" if isinstance(v, float) else v), width, LESS)
-    whom = f"version {told['champion']}" if not told["first"] else "the simple rule"
+    metrics = fit_text(table.map(lambda v: "–" if v is None or v != v else f"{v:.4f}" if isinstance(v, float) else v), width, LESS)
+    baseline = f"version {told['champion']}" if not told["first"] else "the simple rule"
     return (
-        f"{told['name']} {told['version']} against {whom}, {told['n']:,} rows from {told['window_from'][:10]} to "
-        f"{told['window_to'][:10]}\n{told['window_sentence']}\n{shown}\n"
+        f"{told['name']} {told['version']} against {baseline}, {told['n']:,} rows from {told['window_from'][:10]} to "
+        f"{told['window_to'][:10]}\n{told['window_sentence']}\n{metrics}\n"
         + (f"{told['trading_note']}\n" if told["trading_note"] else "")
         + f"{told['verdict']}: {'; '.join(told['reasons'])}\n"
         + (f"{told['looks_sentence']}\n" if told["looks_sentence"] else "")
@@ -56,10 +56,10 @@ def validate_text(
     )
 
 
-def _next(told: Record) -> str:
+def _next(judgement: Record) -> str:
     "What can be done now, where something can."
     return (
-        f"Next: lineupiq promote {told['name']} {told['version']}\n"
-        if told["verdict"] == "PROMOTE" and told["version"] != told["champion"]
+        f"Next: lineupiq promote {judgement['name']} {judgement['version']}\n"
+        if judgement["verdict"] == "PROMOTE" and judgement["version"] != judgement["champion"]
         else ""
     )
