@@ -313,10 +313,12 @@ def fit_lightgbm(
             warnings.filterwarnings("ignore", "Parameter n_jobs will be ignored")  # which nobody has set
             booster = learner.fit(X, y, sample_weight=w, **({} if booster is None else {"init_model": booster})).booster_
         if booster.current_iteration() == done:  # no split is worth anything any more
+            if val is not None and not losses:  # what there is says one number
+                losses, best = losses_by_round(crew, booster, val, kind), 0
             break
         if val is not None:
             losses += losses_by_round(crew, booster, val, kind, done)
             best, stopped = stopping_round(losses, patience or len(losses) + 1, min_delta)
     if val is None or patience is None:
-        best = booster.current_iteration() - 1
+        best = max(booster.current_iteration() - 1, 0)
     return booster, losses[: best + 1 + (patience or 0)], best
