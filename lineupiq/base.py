@@ -17,6 +17,28 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+from lineupiq.errors import (
+    BadName,
+    BuildError,
+    Busy,
+    ConfigError,
+    DataError,
+    EnvironmentFault,
+    GateRejected,
+    IntegrityError,
+    JobError,
+    LeakError,
+    LineupIQError,
+    MissingExtra,
+    MissingMethod,
+    ModelTypeError,
+    NotFitted,
+    NotFound,
+    NotifyError,
+    StepOrderError,
+    StoreError,
+    UntrustedArtifact,
+)  # noqa: F401
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,140 +47,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Positive', 'NonNegative', 'Share', 'Count', 'ModelParams', 'Record', 'Rows', 'SHORT_FORMS', 'Distribution', 'TASKS',
-           'SHORT_NAMES', 'LineupIQError', 'ConfigError', 'ModelTypeError', 'MissingMethod', 'BuildError',
-           'StepOrderError', 'NotFitted', 'DataError', 'LeakError', 'StoreError', 'NotFound', 'IntegrityError',
-           'UntrustedArtifact', 'Busy', 'BadName', 'GateRejected', 'EnvironmentFault', 'MissingExtra', 'JobError',
-           'NotifyError', 'did_you_mean', 'first_rows', 'n_threads', 'set_global_seeds', 'cuda_devices', 'pick_device',
+           'SHORT_NAMES', 'did_you_mean', 'first_rows', 'n_threads', 'set_global_seeds', 'cuda_devices', 'pick_device',
            'Bound', 'params_schema', 'own_names', 'config_problems', 'in_short', 'ModelConfig', 'Threaded',
            'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
-
-# %% ../nbs/00_base.ipynb #a511ec5d
-class LineupIQError(Exception):
-    "The parent of every error that the library raises on purpose."
-
-    exit_code: ClassVar[int] = 1
-
-    def __init__(
-        self,
-        what: str,  # what went wrong, in one sentence
-        where: str = "",  # the field, column, path, or the count and first three rows
-        found: str = "",  # the offending value
-        expected: str = "",  # what would have been accepted
-        fix: str = "",  # what the reader can do now
-    ):
-        self.what, self.where, self.found, self.expected, self.fix = what, where, found, expected, fix
-        parts = [("where", where), ("found", found), ("expected", expected), ("fix", fix)]
-        super().__init__("\n".join([what, *(f"  {name}: {text}" for name, text in parts if text)]))
-
-    def __reduce__(self):  # all five parts survive the trip from a worker process
-        return type(self), (self.what, self.where, self.found, self.expected, self.fix)
-
-# %% ../nbs/00_base.ipynb #cc5d65e1
-class ConfigError(LineupIQError, ValueError):
-    "A configuration or an argument that cannot be used; nothing was executed."
-
-    exit_code = 2
-
-
-class ModelTypeError(LineupIQError, TypeError):
-    "Something of the wrong type was given where a model or a dictionary belongs."
-
-    exit_code = 2
-
-
-class MissingMethod(LineupIQError, AttributeError):
-    "A model class that lacks a method of the contract."
-
-    exit_code = 2
-
-
-class BuildError(LineupIQError, RuntimeError):
-    "A registered model that could not be built; the cause is chained."
-
-    exit_code = 2
-
-# %% ../nbs/00_base.ipynb #6175844a
-class StepOrderError(LineupIQError, RuntimeError):
-    "A training step was called before the step that it needs."
-
-    exit_code = 2
-
-
-class NotFitted(LineupIQError, RuntimeError):
-    "A model was asked to predict, explain or save before it was fitted."
-
-    exit_code = 2
-
-
-class DataError(LineupIQError, ValueError):
-    "Rows, columns or labels that cannot be used as they are."
-
-    exit_code = 3
-
-
-class LeakError(LineupIQError, ValueError):
-    "Something in the data knows the future, or a score is too good to be believed."
-
-    exit_code = 10
-    result: Any = None  # of a training that was written whole before the alarm
-
-# %% ../nbs/00_base.ipynb #b8cea1e5
-class StoreError(LineupIQError):
-    "The parent of what can go wrong with stored artifacts."
-
-    exit_code = 4
-
-
-class NotFound(StoreError, LookupError):
-    "The store, or a folder, has no artifact of that name."
-
-
-class IntegrityError(StoreError, ValueError):
-    "Bytes that do not match their digest."
-
-
-class UntrustedArtifact(StoreError, ValueError):
-    "A file of a kind that could execute code when it is read."
-
-
-class Busy(StoreError, RuntimeError):
-    "Another process holds the lock."
-
-    exit_code = 6
-
-# %% ../nbs/00_base.ipynb #6c64f057
-class BadName(StoreError, ValueError):
-    "A name that may not become a path."
-
-    exit_code = 2
-
-
-class GateRejected(LineupIQError, RuntimeError):
-    "A candidate that a gate has not passed; not a failure of the machinery."
-
-    exit_code = 5
-
-# %% ../nbs/00_base.ipynb #7efc0de6
-class EnvironmentFault(LineupIQError, RuntimeError):
-    "The machine is not able: disk, permission, memory, network."
-
-    exit_code = 7
-
-
-class MissingExtra(EnvironmentFault, ImportError):
-    "An optional dependency is not installed; the message names the extra."
-
-
-class JobError(LineupIQError, RuntimeError):
-    "A job or a worker process failed."
-
-    exit_code = 8
-
-
-class NotifyError(LineupIQError, ValueError):
-    "A destination of notifications that may not be used; said before anything runs, so it never changes how a training ends."
-
-    exit_code = 2
 
 # %% ../nbs/00_base.ipynb #380168a8
 def did_you_mean(

@@ -30,7 +30,7 @@ from lineupiq.base import (
     UntrustedArtifact,
 )
 from .core.arrays import ArrayModel, log
-from .core.columns import FLOAT32_MAX, say_once
+from .core.columns import FLOAT32_MAX
 from .core.files import dump_json, load_json
 from .core.linear import linear_model, load_linear, save_linear
 from .core.softmax import fit_softmax, principal_basis
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['TRUSTED', 'MAX_INFLATION', 'dump_estimator', 'load_estimator', 'ClassicalConfig', 'log_loss_of', 'column_medians',
            'fitted_imputer', 'ClassicalModel', 'PathModel', 'LogisticConfig', 'LogisticModel', 'RidgeConfig',
-           'RidgeModel', 'RandomForestConfig', 'RandomForestModel', 'SVMConfig', 'two_parts', 'SVMModel']
+           'RidgeModel', 'RandomForestConfig', 'RandomForestModel']
 
 # %% ../nbs/05_classical.ipynb #3d256606
 TRUSTED = (  # what the members below are made of, beyond what skops itself trusts
@@ -604,143 +604,3 @@ class RandomForestModel(ClassicalModel):
         "Mean decrease of impurity, as shares."
         self.require_fitted("explain")
         return self._by_column(self.native.steps[-1][1].feature_importances_)
-
-# %% ../nbs/05_classical.ipynb #8dd01083
-@dataclass
-class SVMConfig(ClassicalConfig):
-    "The settings of the kernel machine: penalty, kernel and landmarks."
-
-    C: Positive = 0.1  # inverse penalty; small, because outcomes are noisy
-    gamma: Positive | None = None  # width of the RBF kernel; None: 1 / number of columns
-    epsilon: NonNegative = 0.05  # regression's tube, in standard deviations of the label
-    exact_rows: Count = 3000  # up to this many training rows the kernel is exact
-    n_landmarks: Count = 300  # landmarks of the approximation
-    max_iter: Count = 2000  # iterations of the linear machine
-
-# %% ../nbs/05_classical.ipynb #5a7d51db
-def two_parts(
-    y: np.ndarray,  # (N,) codes 0 … k−1, in time order
-    n_classes: int,  # k
-) -> tuple[np.ndarray, np.ndarray]:  # row numbers to fit on, and row numbers to calibrate on
-    "The first four fifths and the last fifth, with every class in both."
-    cut, rows = int(len(y) * 0.8), np.arange(len(y))
-    if len(np.unique(y[:cut])) == n_classes == len(np.unique(y[cut:])):
-        return rows[:cut], rows[cut:]
-    of = [rows[y == j] for j in range(n_classes)]
-    alone = np.concatenate([r for r in of if len(r) == 1] or [rows[:0]])
-    if len(alone):
-        say_once(f"svm: {len(alone)} class(es) of one row are fitted and calibrated on the same row; their probabilities mean little")
-    late = np.sort(np.concatenate([r[-max(1, len(r) // 5) :] for r in of]))
-    return np.sort(np.concatenate([np.setdiff1d(rows, late), alone])), late
-
-# %% ../nbs/05_classical.ipynb #9aa9781a
-@register(
-    "svm",
-    family="classical",
-    description="RBF support vector machine; landmarks above 3,000 rows",
-    purpose="short tables with smooth borders between classes, or a smooth curve",
-    not_for="on long tables: above 3,000 rows it is an approximation, and still among the slowest; where probabilities must be good, since "
-    "it learns none itself: the latest fifth of the rows only calibrates it",
-    paper="Cortes and Vapnik (1995), https://doi.org/10.1007/BF00994018; Williams and Seeger (2001) on the landmarks",
-)
-class SVMModel(ClassicalModel):
-    "Support vector machines behind the contract."
-
-    Config: ClassVar[type[ModelConfig]] = SVMConfig
-    search_space: ClassVar[Space] = Space(
-        {
-            "C": Float(1e-3, 10.0, log=True, simpler="low", doc="inverse penalty"),
-            "gamma": Float(1e-4, 1.0, log=True, simpler="low", doc="width of the RBF kernel"),
-            "epsilon": Float(0.01, 0.5, log=True, simpler="high", doc="regression's tube, in standard deviations of the label"),
-        }
-    )
-    stops_early: ClassVar[bool] = False
-
-    def _machine(self, n_rows: int) -> Any:
-        from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
-
-        c, exact = self.config, n_rows <= self.config.exact_rows
-        linear = {"C": c.C, "max_iter": c.max_iter, "random_state": c.random_seed, "dual": False}
-        if self.codec is not None:
-            return SVC(C=c.C, gamma=self._gamma, random_state=c.random_seed) if exact else LinearSVC(**linear)
-        return (
-            SVR(C=c.C * 10, gamma=self._gamma, epsilon=c.epsilon, tol=1e-9)
-            if exact
-            else LinearSVR(epsilon=c.epsilon, loss="squared_epsilon_insensitive", **linear)
-        )
-
-    def _full(self, n_rows: int) -> Any:
-        from sklearn.kernel_approximation import Nystroem
-        from sklearn.pipeline import Pipeline
-
-        p = self._pipeline(self._machine(n_rows))
-        if n_rows > self.config.exact_rows:
-            marks = Nystroem(gamma=self._gamma, n_components=min(self.config.n_landmarks, n_rows), random_state=self.config.random_seed)
-            p = Pipeline([*p.steps[:-1], ("nystroem", marks), p.steps[-1]])
-        return p
-
-    def _fit(self, X: Rows, y: np.ndarray, X_val: Rows | None, y_val: np.ndarray | None, w: np.ndarray | None) -> TrainingMetrics:
-        self._gamma, n = self.config.gamma or 1.0 / X.shape[1], len(y)
-        self._target = (
-            (0.0, 1.0) if self.codec is not None else (float(np.average(y, weights=w)), float(np.sqrt(np.cov(y, aweights=w, ddof=0))))
-        )
-        keep = self._affordable(X, y)
-        X, y, w = X[keep], y[keep], None if w is None else w[keep]
-        X, X_val = self._learn_bounds(X, w), self._cut(X_val)
-        self.native = self._plain(X, y, w) if self.codec is None else self._calibrated(X, y, w)
-        val, hits_val = self._judge(self.native, X_val, y_val) if X_val is not None else (None, None)
-        loss, hits = self._judge(self.native, X, y, w)
-        return TrainingMetrics(
-            loss,
-            val,
-            train_accuracy=hits if len(y) == n else None,
-            val_accuracy=hits_val,
-            time_limited=len(y) < n,
-            history={"rows": [float(len(y))]} if self.config.time_limit else {},
-        )
-
-    def _plain(self, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
-        "The machine alone; a regression learns the label in standard deviations."
-        return self._fit_pipeline(self._full(len(y)), X, y if self.codec is not None else (y - self._target[0]) / self._target[1], w)
-
-    def _raw(self, pipeline: Pipeline, X: np.ndarray) -> np.ndarray:
-        raw = super()._raw(pipeline, X)
-        return raw if self.codec is not None else raw * self._target[1] + self._target[0]
-
-    def _affordable(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-        "The latest rows that fit into the time limit, by the time of a small machine on landmarks; every row of a class that they lack."
-        n, pilot, limit = len(y), self.config.exact_rows + 1, self.config.time_limit
-        if limit is None or n <= 2 * pilot:
-            return np.arange(n)
-        started, some = time.perf_counter(), self._every_class(np.linspace(0, n - 1, pilot).astype(int), y)
-        self._plain(self._learn_bounds(X[some], None), y[some], None)
-        spent = time.perf_counter() - started
-        fit = int(pilot * (limit - spent) / (3 * spent))  # three times: calibration, losses, more iterations
-        return self._every_class(np.arange(max(0, n - max(pilot, fit)), n), y)
-
-    def _every_class(self, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
-        lacking = [] if self.codec is None else np.setdiff1d(y, y[rows])
-        return rows if not len(lacking) else np.union1d(rows, np.flatnonzero(np.isin(y, lacking)))
-
-    def _calibrated(self, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> Any:
-        "Fit on the first four fifths, learn the sigmoid on the last, later in time."
-        from sklearn.calibration import CalibratedClassifierCV
-        from sklearn.frozen import FrozenEstimator
-        from sklearn.pipeline import Pipeline
-
-        early, late = two_parts(y, len(self.codec.classes))
-        fitted = self._plain(X[early], y[early], None if w is None else w[early])
-        every = np.arange(len(late))  # one fold: the machine is frozen, and its sigmoid sees all late rows
-        sigmoid = CalibratedClassifierCV(FrozenEstimator(fitted), method="sigmoid", cv=[(every, every)], ensemble=True)
-        sigmoid.fit(X[late], y[late], sample_weight=None if w is None else w[late]).set_params(cv=None)
-        return Pipeline([("calibrated", sigmoid)])
-
-    def _save_native(self, folder: Path) -> None:
-        super()._save_native(folder)
-        dump_json({"mean": self._target[0], "deviation": self._target[1]}, folder / "target.json")
-
-    def _load_native(self, folder: Path) -> None:
-        super()._load_native(folder)
-        # older files scale inside
-        scaling = load_json(folder / "target.json") if (folder / "target.json").exists() else {"mean": 0.0, "deviation": 1.0}
-        self._target = (scaling["mean"], scaling["deviation"])

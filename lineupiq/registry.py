@@ -304,8 +304,11 @@ REGISTRY = ModelRegistry()
 register = REGISTRY.register  # the decorator that members use
 # Where the members live, and what they need: module -> (family, names, extra)
 ROOMS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "lineupiq.boosting": ("boosting", ("xgboost", "lightgbm", "catboost"), "lineupiq"),
-    "lineupiq.classical": ("classical", ("random_forest", "logistic", "svm", "ridge"), "lineupiq"),
+    "lineupiq.boosting": ("boosting", ("xgboost",), "lineupiq"),
+    "lineupiq.boosting_lightgbm": ("boosting", ("lightgbm",), "lineupiq"),
+    "lineupiq.boosting_catboost": ("boosting", ("catboost",), "lineupiq"),
+    "lineupiq.classical": ("classical", ("random_forest", "logistic", "ridge"), "lineupiq"),
+    "lineupiq.svm": ("classical", ("svm",), "lineupiq"),
     "lineupiq.neural": ("neural", ("lstm", "gru", "tcn", "transformer"), "lineupiq"),
     "lineupiq.forecasters": ("timeseries", ("nhits", "tft"), "lineupiq"),
     "lineupiq.pretrained": ("timeseries", ("patchtst", "timesfm"), "lineupiq[forecasters]"),

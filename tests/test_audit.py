@@ -32,7 +32,7 @@ from lineupiq.cv import CombinatorialPurged, PurgedKFold, WalkForward
 from lineupiq.data.bars import sp500_bars
 from lineupiq.data.indicators import bar_features
 from lineupiq.data.labels import label_bars
-from lineupiq.data.panel import make_panel
+from lineupiq.data.making import make_panel
 from lineupiq.data.request import DataRequest
 from lineupiq.data.sources import load_panel
 from lineupiq.fit.inputs import ModelSpec

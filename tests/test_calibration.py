@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from lineupiq.base import ConfigError, DataError, IntegrityError
 from lineupiq.core.files import dump_json, load_json, write_manifest
 from lineupiq.cv import holdout
-from lineupiq.data.panel import make_panel
+from lineupiq.data.making import make_panel
 from lineupiq.data.sources import load_panel
 from lineupiq.fit.calibrated import calibrate_forward, calibrated_folds, calibration_windows, fit_calibrated, probabilities_of
 from lineupiq.fit.inputs import ModelSpec

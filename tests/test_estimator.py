@@ -63,7 +63,7 @@ def test_a_class_without_weight_keeps_its_column(rows):
 
 
 def test_the_estimator_says_what_the_model_says(rows):
-    from lineupiq.boosting import LightGBMModel
+    from lineupiq.boosting_lightgbm import LightGBMModel
 
     X, y = rows
     model = LightGBMModel(task="regression", n_jobs=1, num_leaves=5)

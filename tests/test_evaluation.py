@@ -11,12 +11,13 @@ import pytest
 
 from lineupiq.base import LeakError
 from lineupiq.core.files import load_json
-from lineupiq.data.panel import Cleaning, make_panel
+from lineupiq.data.making import Cleaning, make_panel
 from lineupiq.scoring.confidence import ADDED, PROPER
 from lineupiq.scoring.leaderboard import COLUMNS
 from lineupiq.training import runs as runs_module
 from lineupiq.training.evaluation import compare_runs, evaluate_model
-from lineupiq.training.runs import TrainSettings, evaluate_run, train_models
+from lineupiq.training.runs import TrainSettings, train_models
+from lineupiq.training.past_runs import evaluate_run
 
 
 class Requests(html.parser.HTMLParser):

@@ -20,7 +20,8 @@ from lineupiq.core.columns import check_balance, check_columns, check_labels
 from lineupiq.core.readers import read_table
 from lineupiq.cv import PurgedKFold, WalkForward, WalkForwardBlocks, holdout
 from lineupiq.data.encoder import Encoder
-from lineupiq.data.panel import Cleaning, Feature, clean_time, make_panel
+from lineupiq.data.panel import Feature, clean_time
+from lineupiq.data.making import Cleaning, make_panel
 from lineupiq.data.tables import table_panel
 from lineupiq.fit.inputs import ModelSpec
 from lineupiq.fit.out_of_fold import out_of_fold

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from lineupiq.base import IntegrityError
-from lineupiq.data.panel import Cleaning, make_panel
+from lineupiq.data.making import Cleaning, make_panel
 from lineupiq.scoring.ledger import LEDGER, ledger_path, look_sentence, looks_at, read_ledger, record_look, window_of
 
 KIND = {

@@ -12,7 +12,8 @@ from lineupiq.base import Busy, ConfigError, IntegrityError
 from lineupiq.core.files import one_at_a_time
 from lineupiq.store.layout import Store, text_of
 from lineupiq.workflows import train as commands
-from lineupiq.workflows.requests import RetrainRequest, TrainRequest
+from lineupiq.workflows.requests import TrainRequest
+from lineupiq.workflows.later_requests import RetrainRequest
 from lineupiq.workflows.retrain import run_retrain
 
 

@@ -10,13 +10,14 @@ import yaml
 import lineupiq.cli.train  # noqa: F401 - it registers its commands
 from lineupiq.cli.program import exit_code
 from lineupiq.base import ConfigError, LeakError
-from lineupiq.data.panel import make_panel
+from lineupiq.data.making import make_panel
 from lineupiq.screening.columns import audit_columns
 from lineupiq.screening.later import audit_later
 from lineupiq.screening.rows import audit_copies, audit_overlap
 from lineupiq.screening.screen import audit_table
 from lineupiq.training.request import TrainSettings
-from lineupiq.training.runs import open_run, train_models
+from lineupiq.training.runs import train_models
+from lineupiq.training.past_runs import open_run
 
 
 def shops(seed=0, n=250, shops=4):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from lineupiq.core.space import Float, Int, Space
-from lineupiq.data.panel import make_panel
+from lineupiq.data.making import make_panel
 from lineupiq.tuning.objective import development_panel
 from lineupiq.tuning.overfitting import deflated_sharpe, returns_overfitting, search_overfitting
 from lineupiq.tuning.search import tune_model

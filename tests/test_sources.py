@@ -16,7 +16,8 @@ from lineupiq.auditing.leaks import AuditSettings, audit_leak
 from lineupiq.auditing.poison import world_of
 from lineupiq.auditing.sources import LEAKS, BrokenSource, another_day, check_source
 from lineupiq.base import ConfigError, DataError
-from lineupiq.data.panel import Cleaning, Panel, make_panel
+from lineupiq.data.panel import Panel
+from lineupiq.data.making import Cleaning, make_panel
 from lineupiq.data.request import DataRequest, source_record, source_rows
 from lineupiq.data.simulate import noise_bars
 from lineupiq.data.sources import SOURCES, RawRows, source

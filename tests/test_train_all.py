@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import good_frame
 
-from lineupiq.workflows.requests import TrainAllRequest
+from lineupiq.workflows.later_requests import TrainAllRequest
 from lineupiq.workflows.train_all import run_train_all, status_text
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lineupiq.base import ConfigError, JobError
 from lineupiq.core.space import Choice, Float, Int, Space, read_space, space_problems, space_record
-from lineupiq.data.panel import make_panel
+from lineupiq.data.making import make_panel
 from lineupiq.registry import registry
 from lineupiq.tuning.objective import Objective, development_panel, stops_on_rows
 from lineupiq.tuning.search import tune_model

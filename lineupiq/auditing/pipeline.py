@@ -17,7 +17,8 @@ from ..core.display import brief
 from ..checks.bench import other_codes
 from ..core.arrays import take_rows
 from ..cv import Fold, WalkForwardBlocks
-from ..data.panel import Feature, Panel, panel_digest
+from ..data.panel import Feature, Panel
+from ..data.making import panel_digest
 from ..fit.calibrated import apply_map, fit_calibrated, probabilities_of
 from ..fit.inputs import ModelSpec, RowMaker
 from ..fit.out_of_fold import FittedFold, fit_fold, prediction_frame, with_validation

@@ -23,7 +23,8 @@ from .findings import Finding
 from ..core.arrays import ArrayModel, take_rows
 from ..core.files import dump_json, load_json
 from ..data.game_log import Games, make_log
-from ..data.panel import Panel, make_panel
+from ..data.panel import Panel
+from ..data.making import make_panel
 
 if TYPE_CHECKING:
     import pandas as pd

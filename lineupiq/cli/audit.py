@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from .app import Json, Printer, Wide, app, asks, say
-from ..workflows.requests import AuditRequest, FoldsRequest
+from ..workflows.later_requests import AuditRequest, FoldsRequest
 
 # %% ../../nbs/18_cli/05_audit.ipynb #c832a51f
 audit_app = typer.Typer(help="Look for leaks: in folds, and on the whole way from raw rows to predictions.", no_args_is_help=True)

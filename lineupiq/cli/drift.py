@@ -9,7 +9,7 @@ __all__ = ['drift']
 import typer
 
 from .app import Json, Printer, Wide, app, asks, say
-from ..workflows.requests import DriftRequest
+from ..workflows.later_requests import DriftRequest
 
 # %% ../../nbs/18_cli/07_drift.ipynb #3eb92b03
 @app.command()

@@ -14,7 +14,7 @@ import typer
 
 from .app import Json, Printer, Wide, app, asks, out, say
 from ..core.display import fit_text
-from ..workflows.requests import ExperimentRequest, RetrainRequest, TrainAllRequest
+from ..workflows.later_requests import ExperimentRequest, RetrainRequest, TrainAllRequest
 
 # %% ../../nbs/18_cli/08_jobs.ipynb #976c7aad
 Notify = Annotated[

@@ -11,7 +11,8 @@ from typing import Annotated, Optional
 import typer
 
 from .app import Json, Printer, Wide, app, asks, say
-from ..workflows.requests import RECORDS, RecordRequest
+from ..workflows.requests import RECORDS
+from ..workflows.later_requests import RecordRequest
 
 # %% ../../nbs/18_cli/08a_record.ipynb #da7b4949
 record_app = typer.Typer(

@@ -7,7 +7,7 @@ __all__ = ['replay']
 
 # %% ../../nbs/18_cli/08b_replay.ipynb #a5efac43
 from .app import Json, Printer, Wide, app, asks, say
-from ..workflows.requests import ReplayRequest
+from ..workflows.later_requests import ReplayRequest
 
 # %% ../../nbs/18_cli/08b_replay.ipynb #ba472dd0
 @app.command()

@@ -9,7 +9,7 @@ __all__ = ['reproduce']
 import typer
 
 from .app import Json, Wide, app, asks, say
-from ..workflows.requests import ReproduceRequest
+from ..workflows.later_requests import ReproduceRequest
 
 # %% ../../nbs/18_cli/08c_reproduce.ipynb #ddea4369
 @app.command()

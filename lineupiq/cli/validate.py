@@ -9,7 +9,7 @@ __all__ = ['validate']
 import typer
 
 from .app import Json, Printer, Wide, app, asks, say
-from ..workflows.requests import ValidateRequest
+from ..workflows.later_requests import ValidateRequest
 
 # %% ../../nbs/18_cli/06_validate.ipynb #b982168a
 @app.command()

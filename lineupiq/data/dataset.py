@@ -19,7 +19,8 @@ from ..base import ConfigError, DataError, LeakError, Rows, did_you_mean, first_
 from ..core.columns import check_values, numeric_frame, pick_columns
 from ..core.files import disk_errors
 from ..core.readers import read_table
-from .panel import Panel, clean_time, label_twins, make_panel, manifest
+from .panel import Panel, clean_time, manifest
+from .making import label_twins, make_panel
 from .windows import SEQUENCES, SPLITS, Runs, TimeSeriesDataContainer, Windows, find_runs
 
 if TYPE_CHECKING:

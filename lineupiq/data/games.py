@@ -16,7 +16,8 @@ from ..base import ConfigError, DataError, did_you_mean
 from .game_log import make_log
 from .nfl import GAME_HOURS, next_games, past_means, team_games
 from .nfl_as_of import AsOf, games_as_of, read_as_of, tables_until
-from .panel import Cleaning, Feature, Panel, make_panel, with_notes
+from .panel import Feature, Panel
+from .making import Cleaning, make_panel, with_notes
 from .ratings import USUAL, EloRules, elo_ratings
 
 log = logging.getLogger("lineupiq")

@@ -17,7 +17,8 @@ from ..base import ConfigError, DataError, NotFitted, did_you_mean
 from .bars import EARLIER, pick_symbols
 from .indicators import LOOKBACK, bar_manifest, feature_columns
 from .ohlcv import ROLL, SESSION
-from .panel import Cleaning, Feature, Panel, make_panel, naive_utc, with_notes
+from .panel import Feature, Panel, naive_utc
+from .making import Cleaning, make_panel, with_notes
 
 log = logging.getLogger("lineupiq")
 

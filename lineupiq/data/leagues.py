@@ -23,7 +23,8 @@ from .game_log import make_log
 from .games import FORM_HALFLIFE, american_prob, signed_streak
 from .nfl import past_means
 from .nfl_schema import EVEN, FLAGS, read_words
-from .panel import Cleaning, Feature, Panel, clean_time, make_panel, naive_utc, with_notes
+from .panel import Feature, Panel, clean_time, naive_utc
+from .making import Cleaning, make_panel, with_notes
 from .ratings import EloRules, elo_ratings
 
 log = logging.getLogger("lineupiq")

@@ -31,19 +31,8 @@ from lineupiq.data.nfl_rows import (
     without_show,
 )
 from .nfl_teams import folded
-from lineupiq.data.nfl_schema import (
-    CODES,
-    KEYS,
-    POSITION_WORDS,
-    RENAMES,
-    UNDATED,
-    SIGNATURES,
-    check_parts,
-    not_quite,
-    read_clock,
-    spread_contradictions,
-    table_kind,
-)
+from .nfl_schema import CODES, KEYS, POSITION_WORDS, RENAMES, SIGNATURES, not_quite, read_clock, table_kind
+from .nfl_checks import UNDATED, check_parts, spread_contradictions
 
 log = logging.getLogger("lineupiq")
 

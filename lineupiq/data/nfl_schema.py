@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,7 +17,7 @@ import pandas as pd
 from ..base import DataError, did_you_mean, first_rows
 from ..core.parsing import times_of_numbers, times_of_text, to_numbers
 from ..core.readers import GAPS
-from .nfl_teams import TEAM_COLUMNS, folded, team_codes
+from .nfl_teams import TEAM_COLUMNS, folded
 
 log = logging.getLogger("lineupiq")
 
@@ -25,9 +25,8 @@ log = logging.getLogger("lineupiq")
 __all__ = ['log', 'SIGNATURES', 'ROSTER_COLUMNS', 'RENAMES', 'KEYS', 'GAME_TYPES', 'PHASES', 'NO_OUTCOME', 'LOCATIONS', 'FLAGS',
            'ROOFS', 'STATUSES', 'ROSTER_STATUSES', 'REPORTS', 'POSITION_WORDS', 'EARLIEST', 'PICK', 'EVEN', 'SEASON',
            'WEEK', 'CODE', 'REST', 'SCORE', 'MONEY', 'COUNT', 'YARDS', 'ANY', 'GAME_TYPE', 'POSITION', 'SCHEMA',
-           'CODES', 'ONE', 'DISTINCT', 'UNDATED', 'SEASON_BEGINS', 'SHOWN', 'SIGN_GAMES', 'table_kind', 'not_quite',
-           'new_names', 'vocabulary', 'read_words', 'read_instants', 'read_clock', 'Column', 'read_shares',
-           'read_column', 'check_part', 'file_of', 'check_parts', 'spread_contradictions']
+           'CODES', 'ONE', 'table_kind', 'not_quite', 'new_names', 'vocabulary', 'read_words', 'read_instants',
+           'read_clock', 'Column', 'read_shares', 'read_column']
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #f6bfc178
 SIGNATURES = {  # table -> columns that identify it; "a|b" means either
@@ -530,172 +529,3 @@ def read_column(
             expected="a value in every row",
         )
     return read
-
-# %% ../../nbs/01_data/10a_nfl_schema.ipynb #41c562a7
-def _schedule_problems(part: pd.DataFrame) -> list[DataError]:
-    "Rows of a schedule that contradict themselves."
-    rows = [
-        ("one score but not the other", part["home_score"].isna() != part["away_score"].isna(), "both scores, or neither"),
-        ("a team that plays itself", (part["home_team"] == part["away_team"]) & part["home_team"].notna(), "two teams"),
-    ]
-    for side in ("home_moneyline", "away_moneyline"):
-        if side in part:
-            rows.append((f"{side} that is no American price", part[side].abs() < 100, "-110, +150 or EVEN; decimal odds 1.91 are -110"))
-    return [DataError(what, where=first_rows(bad.to_numpy()), expected=expected) for what, bad, expected in rows if bad.any()]
-
-
-DISTINCT = 2_000  # different values by which a column of text is judged
-
-
-def _mostly_numbers(part: pd.DataFrame, schema_names: Iterable[str]) -> dict[str, Column]:
-    "Columns of text, unknown to the schema, in which most values are numbers."
-    out = {}
-    for name in part.columns:
-        if (
-            name in schema_names
-            or name in TEAM_COLUMNS
-            or str(name).endswith("_id")
-            or pd.api.types.is_numeric_dtype(part[name])
-            or pd.api.types.is_datetime64_any_dtype(part[name])
-        ):
-            continue
-        text = pd.Series(part[name].dropna().astype("string").unique()[:DISTINCT]).str.strip()
-        if len(text) and text.str.fullmatch(r"[+\u2212-]?(\d+[.,]?\d*|[.,]\d+)%?").mean() > 0.5:
-            out[name] = ANY
-    return out
-
-
-UNDATED = pd.Timestamp(0, tz="UTC")  # of a depth chart that says its week and no instant
-
-
-def _one_form(part: pd.DataFrame) -> pd.DataFrame:
-    "A depth chart of a week has no instant; one with an instant has the season of its day, and week 0: the instant says when it was known."
-    if "dt" not in part:
-        return part.assign(dt=UNDATED)
-    if {"season", "week"} <= set(part):
-        return part
-    day = read_instants(part["dt"], "dt")
-    return part.assign(dt=day, season=day.dt.year - (day.dt.month < SEASON_BEGINS), week=0)
-
-
-SEASON_BEGINS = 3  # month in which a season's free agency opens: what is published from then on is of the new season
-
-
-def check_part(
-    kind: str,  # one of the tables
-    part: pd.DataFrame,  # as read from one file
-) -> tuple[pd.DataFrame, list[DataError]]:  # the part under this library's names and in its forms; what is wrong with it
-    "One file by the schema."
-    names = new_names(kind, part.columns)
-    old = {new: name for name, new in names.items()}
-    part = part.rename(columns=names)
-    if kind == "depth_charts":
-        try:
-            part = _one_form(part)
-        except DataError as error:
-            return part, [error]
-    if missing := [
-        key for key in [*KEYS[kind], *(("home_score", "away_score", "gameday") if kind == "schedules" else ())] if key not in part
-    ]:
-        return part, [
-            DataError(f"A {kind} table lacks columns.", found=", ".join(map(str, part.columns[:12])), expected=", ".join(missing))
-        ]
-    columns = {name: column for name, column in SCHEMA[kind].items() if name in part}
-    if kind == "player_stats":
-        columns |= _mostly_numbers(part, [*columns, "season", "week"])
-    problems, read = [], {}
-    for name in [c for c in TEAM_COLUMNS if c in part]:
-        try:
-            read[name] = team_codes(part[name], old.get(name, name))
-        except DataError as error:
-            problems.append(error)
-    for name, column in columns.items():
-        try:
-            read[name] = read_column(part[name], old.get(name, name), column)
-            if column.kind == "share":
-                read[name] = read_shares(read[name], read["season"] if "season" in read else part["season"], old.get(name, name))
-        except DataError as error:
-            problems.append(error)
-        except (TypeError, ValueError, OverflowError, ArithmeticError) as error:  # a cell that holds no value at all, such as a list
-            problems.append(
-                DataError(
-                    "values that are neither text nor numbers",
-                    where=f"column '{old.get(name, name)}'",
-                    found=str(error).splitlines()[0][:100] if str(error) else type(error).__name__,
-                )
-            )
-    part = part.assign(**read)
-    if kind == "schedules" and not problems:
-        problems += _schedule_problems(part)
-    return part, problems
-
-# %% ../../nbs/01_data/10a_nfl_schema.ipynb #3b929b31
-SHOWN = 8  # problems that one message prints
-
-
-def file_of(
-    part: pd.DataFrame,  # a part of a table
-) -> str:  # the file that it came from, "" where it came from none
-    "The file that a part of a table came from."
-    return str(part.attrs.get("file", ""))
-
-
-def check_parts(
-    parts: Mapping[str, Sequence[pd.DataFrame]],  # table -> parts as read
-) -> dict[str, list[pd.DataFrame]]:  # the same by the schema
-    "All files by the schema; raises one DataError with all that is wrong in them."
-    out: dict[str, list[pd.DataFrame]] = {}
-    errors: list[tuple[str, DataError]] = []
-    for kind, frames in parts.items():
-        for number, frame in enumerate(frames):
-            read, problems = check_part(kind, frame)
-            read.attrs = dict(frame.attrs)
-            out.setdefault(kind, []).append(read)
-            errors += [(file_of(frame) or f"table {kind}" + f", part {number + 1}" * (len(frames) > 1), problem) for problem in problems]
-    if errors:
-        raise _together(errors)
-    return out
-
-
-def _together(errors: Sequence[tuple[str, DataError]]) -> DataError:
-    "One error of several."
-    pick = lambda part: [f"{getattr(problem, part)}" for _, problem in errors[:SHOWN] if getattr(problem, part)]
-    where = [f"{file}, {problem.where}" if problem.where else file for file, problem in errors[:SHOWN]]
-    once: Callable[[str], str] = lambda part: "; ".join(dict.fromkeys(pick(part)))
-    if len(errors) == 1:
-        return DataError(errors[0][1].what, where=where[0], found=once("found"), expected=once("expected"), fix=once("fix"))
-    lines = [
-        f"{at}: {problem.found or problem.what}" + f" ({problem.what})" * bool(problem.found)
-        for at, (_, problem) in zip(where, errors, strict=False)
-    ]
-    more = [f"and {len(errors) - SHOWN} more"] * (len(errors) > SHOWN)
-    return DataError(
-        f"{len(errors)} columns of the NFL tables hold what they cannot hold",
-        where=", ".join(dict.fromkeys(file for file, _ in errors)),
-        found="\n    ".join(["", *lines, *more]),
-        fix=once("fix"),
-    )
-
-# %% ../../nbs/01_data/10a_nfl_schema.ipynb #949ec98b
-SIGN_GAMES = 10  # games of a season with a spread that says something, before its sign is judged
-
-
-def spread_contradictions(
-    schedules: pd.DataFrame,  # a clean schedule
-) -> str:  # what the spread contradicts and in which seasons, "" where nothing
-    "Seasons in which the spread has the other sign than prices or results."
-    spread = schedules["spread_line"].where(schedules["spread_line"].abs() >= 1)
-    witnesses = {
-        "the moneylines": schedules["away_moneyline"] - schedules["home_moneyline"],
-        "the results": schedules["home_score"] - schedules["away_score"],
-    }
-    messages = []
-    for who, other in witnesses.items():
-        agree = np.sign(spread * other).replace(0, np.nan)
-        by = agree.groupby(schedules["season"]).agg(["mean", "count"])
-        # prices are made with the spread; results are two standard errors of a coin away
-        against = by["mean"] < 0.5 if who == "the moneylines" else by["mean"] * np.sqrt(by["count"]) < -2
-        seasons = by.index[(by["count"] >= SIGN_GAMES) & against]
-        if len(seasons):
-            messages.append(f"{who} in {len(seasons)} season(s) ({', '.join(map(str, seasons[:3]))}{', …' * (len(seasons) > 3)})")
-    return " and ".join(messages)

@@ -19,7 +19,8 @@ from .encoder import HALFLIFE
 from .nfl import GAME_HOURS, SPANS, next_games, past_means, team_games
 from .lineups import ANNOUNCED, LINEUPS, LISTED, depth_rank, lineup_features
 from .nfl_as_of import KICKOFF, AsOf, games_as_of, read_as_of, tables_until
-from .panel import Cleaning, Feature, Panel, make_panel, with_notes
+from .panel import Feature, Panel
+from .making import Cleaning, make_panel, with_notes
 
 log = logging.getLogger("lineupiq")
 

@@ -22,7 +22,8 @@ from ..base import ConfigError, DataError, LineupIQError, did_you_mean
 from ..core.columns import lazy_copies
 from ..core.config import read_yaml
 from .bars import READING
-from .panel import Cleaning, Panel, clean_time, make_panel, naive_utc
+from .panel import Panel, clean_time, naive_utc
+from .making import Cleaning, make_panel
 from .tables import TableConfig, table_panel
 
 # %% auto #0

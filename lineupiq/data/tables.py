@@ -24,7 +24,8 @@ from .dates import CalendarEntry, calendar_columns, calendar_entries
 from .history import history_columns
 from .history_words import History, history_entries
 from .leagues import GamesConfig, games_config, league_panel
-from .panel import Cleaning, Feature, Panel, clean_time, make_panel, manifest, naive_utc, time_order, with_notes
+from .panel import Feature, Panel, clean_time, manifest, naive_utc
+from .making import Cleaning, make_panel, time_order, with_notes
 from .row_groups import is_large, map_tables
 from .scales import one_scale
 

@@ -26,7 +26,8 @@ from lineupiq.data.lineups import (
 )
 from .nfl import GAME_HOURS, next_games, past_means
 from .nfl_as_of import AsOf, read_as_of, tables_until
-from .panel import Cleaning, Feature, Panel, make_panel, with_notes
+from .panel import Feature, Panel
+from .making import Cleaning, make_panel, with_notes
 from .players import ACTIVE, POSITIONS, REPORT, USAGE, player_weeks
 
 # %% auto #0

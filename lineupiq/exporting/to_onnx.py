@@ -422,7 +422,7 @@ def export_run(
     model: str | None = None,  # None: what validation picked
 ) -> dict[str, Any]:  # model, output, bytes, and what `onnx_differences` found
     "Write a run's model as ONNX; one that does not agree with its model on held-out rows is not written."
-    from lineupiq.training.runs import open_run
+    from lineupiq.training.past_runs import open_run
 
     output = Path(output)
     if output.suffix != ".onnx":

@@ -17,7 +17,8 @@ from ..core.readers import read_table
 from ..data.game_log import make_log
 from ..data.games import same_division
 from ..data.leagues import by_game, rest_and_streak, two_sides
-from ..data.panel import Cleaning, Panel, clean_time, make_panel
+from ..data.panel import Panel, clean_time
+from ..data.making import Cleaning, make_panel
 from ..data.ratings import elo_ratings
 
 log = logging.getLogger("lineupiq")

@@ -24,7 +24,8 @@ from ..core.linear import linear_model
 from ..core.files import check_name, models_root, parse_version, verify_manifest
 from ..core.readers import read_table
 from ..core.run_files import RunFiles
-from ..data.panel import Cleaning, Feature, Panel, make_panel
+from ..data.panel import Feature, Panel
+from ..data.making import Cleaning, make_panel
 from ..data.request import source_panel
 from .games import GAME_FEATURES, games_panel, named_rows
 from .persistence import load_model as read_file
@@ -34,7 +35,7 @@ from ..store.layout import Store, quiet_link, text_of, verify_version
 from ..store.published import load_published
 from ..store.versions import publish
 from ..training.fitting import Bundle, load_bundle, save_bundle
-from ..training.runs import answered, check_same_source, open_run, predict_unseen
+from ..training.past_runs import answered, check_same_source, open_run, predict_unseen
 
 # %% auto #0
 __all__ = ['STAGES', 'array_panel', 'library_model', 'bare_bundle', 'publish_bundle', 'read_version', 'StoredModel',

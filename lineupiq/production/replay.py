@@ -22,7 +22,8 @@ from ..core.cluster import Cluster, current_cluster
 from ..core.display import Card, Shown, brief
 from ..core.files import append_line, atomic_write, dump_json, load_json, load_rows, one_at_a_time, plain_rows
 from ..cv import Fold
-from ..data.panel import Panel, panel_digest
+from ..data.panel import Panel
+from ..data.making import panel_digest
 from ..fit.calibrated import calibrated_folds
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold

@@ -33,7 +33,7 @@ from ..store.published import check_golden, load_published
 from ..store.versions import NOBODY, record_verdict
 from ..training.evaluation import rule_frames
 from ..training.fitting import Bundle
-from ..training.runs import moment_of
+from ..training.past_runs import moment_of
 
 # %% auto #0
 __all__ = ['PILOT', 'unseen_rows', 'rows_problem', 'least_share', 'GateRows', 'rule_forecast', 'latency_ms', 'choose_rows',

@@ -16,7 +16,8 @@ import pandas as pd
 from ..base import DataError
 from ..core.display import Card, Shown, brief
 from ..data.games import game_panel, knowing_line, market_prob
-from ..data.panel import Panel, panel_digest
+from ..data.panel import Panel
+from ..data.making import panel_digest
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold
 from ..fit.settings import FitSettings

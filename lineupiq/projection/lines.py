@@ -17,7 +17,8 @@ from ..base import ConfigError, DataError, NotFound, did_you_mean
 from ..core.display import brief
 from ..cv import Fold
 from ..data.nfl_as_of import TUESDAY, tables_until, week_moments
-from ..data.panel import Cleaning, Feature, Panel, make_panel, panel_digest
+from ..data.panel import Feature, Panel
+from ..data.making import Cleaning, make_panel, panel_digest
 from ..data.players import PlayerHistory, View, panel_of, without_lineups
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold

@@ -22,7 +22,8 @@ from ..core.files import atomic_write, dump_json, plain_rows
 from ..core.run_files import RunFiles
 from ..core.timeline import Timeline
 from ..cv import Fold, plot_folds
-from ..data.panel import Panel, describe_panel
+from ..data.panel import Panel
+from ..data.making import describe_panel
 from lineupiq.report.boards import (
     board_notes,
     board_rows,

@@ -15,7 +15,8 @@ import pandas as pd
 from ..core.display import brief
 from ..checks.findings import Finding
 from ..data.encoder import rule_columns
-from ..data.panel import Feature, Panel, label_twins
+from ..data.panel import Feature, Panel
+from ..data.making import label_twins
 from ..scoring.leaderboard import PLAUSIBLE
 from ..scoring.metrics import UndefinedScore, get_metric
 

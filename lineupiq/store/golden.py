@@ -13,7 +13,8 @@ import pandas as pd
 
 from ..base import IntegrityError
 from ..core.files import as_written
-from ..data.panel import Panel, load_panel_folder, save_panel
+from ..data.panel import Panel
+from ..data.making import load_panel_folder, save_panel
 from ..training.fitting import Bundle, load_bundle
 
 # %% auto #0

@@ -118,7 +118,7 @@ def run_metadata(
 ) -> dict[str, Any]:
     "The facts that a version keeps of its run: data, split, settings, scores, libraries."
     from lineupiq.core.config import read_yaml
-    from lineupiq.data.panel import panel_digest
+    from lineupiq.data.making import panel_digest
 
     record, setup = load_json(RunFiles(run_dir).board), read_yaml(RunFiles(run_dir).setup)
     row = next((r for r in record["leaderboard"] if r["model"] == model), {})

@@ -30,7 +30,8 @@ from ..scoring.leaderboard import RULES, SIMPLE_RULE, forecast_of, leaderboard, 
 from ..scoring.ledger import Look, ledger_path, look_sentence, record_look
 from ..scoring.metrics import UndefinedScore, get_metric
 from .fitting import Bundle, load_bundle
-from .runs import RunScores, board_records, check_same_source, moment_of, score_run
+from .runs import board_records
+from .past_runs import RunScores, check_same_source, moment_of, score_run
 
 # %% auto #0
 __all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'rule_frames', 'report_of', 'run_cells', 'Comparison',

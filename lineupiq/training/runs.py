@@ -19,19 +19,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base import ConfigError, DataError, IntegrityError, LeakError, LineupIQError, Record, did_you_mean, in_short
+from ..base import ConfigError, DataError, LeakError, LineupIQError, did_you_mean
 from ..core.cluster import Cluster, current_cluster
-from ..core.display import Card, Shown, brief
+from ..core.display import Card, Shown
 from ..checks.findings import Finding
 from ..core.columns import check_balance
 from ..core.callbacks import Callback, checkpoints_in
-from ..core.files import as_written, dump_json, load_json, plain_rows
+from ..core.files import dump_json, plain_rows
 from ..core.readers import map_rows
 from ..core.run_files import RunFiles
 from ..core.runtime import runtime_record
 from ..cv import Fold
-from ..data.bars import EARLIER
-from ..data.panel import Panel, describe_panel
+from ..data.panel import Panel
+from ..data.making import describe_panel
 from ..fit.inputs import ModelSpec, kind_of
 from ..fit.out_of_fold import with_validation
 from ..registry import registry
@@ -42,7 +42,7 @@ from ..scoring.leaderboard import COLUMNS, RULES, best_on_validation, common_row
 from ..scoring.ledger import Look, ledger_path, look_sentence, looks_at, read_ledger, record_look
 from ..scoring.metrics import get_metric
 from ..screening.screen import ABOUT_ROWS, acknowledge, audit_table
-from .fitting import Bundle, ModelRun, check_extras, load_bundle, plan_folds, run_model
+from .fitting import ModelRun, check_extras, load_bundle, plan_folds, run_model
 from .request import SplitPlan, TrainSettings
 from .setup import bundle_name, check_metric, choose_models, new_run_dir, run_name, spec_for
 from .unfinished import keep_result, kept_result, looked_before, note_look, one_process, tidy, tidy_killed, write_setup
@@ -53,8 +53,7 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'ASKED_BESIDE', 'RunResult', 'board_records', 'train_models', 'carry_out', 'prepare_set', 'write_status',
-           'fit_set', 'score_set', 'efficiency', 'open_run', 'answered', 'check_same_source', 'predict_unseen',
-           'predict_run', 'moment_of', 'RunScores', 'score_run', 'evaluate_run', 'ledger_of_run']
+           'fit_set', 'score_set', 'efficiency']
 
 # %% ../../nbs/10_training/04_runs.ipynb #d39894a4
 @dataclass(repr=False)
@@ -514,248 +513,3 @@ def _look(
     )
     board.attrs["looks"] = look_sentence(before)
     return before
-
-# %% ../../nbs/10_training/04_runs.ipynb #9451a33a
-def open_run(
-    run_dir: Path | str,  # a run folder
-    model: str | None = None,  # None: what validation picked
-) -> tuple[dict[str, Bundle], str]:  # (name -> bundle, the chosen name)
-    "The models of a run; a run that did not end well says so."
-    run_dir = Path(run_dir)
-    if not (model is None or isinstance(model, str)):
-        raise ConfigError(
-            "a model of a run is called by its name",
-            where=str(run_dir),
-            found=in_short(model),
-            expected="a member of the leaderboard, or None for what validation picked",
-            fix='model="logistic"',
-        )
-    if not run_dir.is_dir():
-        raise ConfigError("no such run", where=str(run_dir), fix="give the folder that `lineupiq train` printed")
-    if not RunFiles(run_dir).status.exists():
-        raise ConfigError("the run did not finish", where=str(run_dir), found="no status.json", fix="train again")
-    status = load_json(RunFiles(run_dir).status)
-    if (
-        not isinstance(status, dict)
-        or "status" not in status
-        or (status["status"] in ("done", "leak") and not RunFiles(run_dir).models.is_dir())
-    ):
-        raise IntegrityError(
-            "a run folder that is not whole",
-            where=str(run_dir),
-            expected="status.json with a status, and a folder models",
-            fix="restore it, or train again",
-        )
-    if status["status"] not in ("done", "leak"):
-        raise ConfigError("the run did not finish", where=str(run_dir), found=status["status"])
-    if status["status"] == "leak":
-        log.warning("%s ended with a leak alarm: %s", run_dir.name, str(status.get("error") or "").split("\n")[0])
-    folders = {p.name.rsplit("_", 2)[0]: p for p in sorted(RunFiles(run_dir).models.iterdir()) if p.is_dir() and not p.name.startswith(".")}
-    with as_written(RunFiles(run_dir).board, sealed=False):
-        name = model.split(":")[-1] if model else load_json(RunFiles(run_dir).board)["best"]
-    if name not in folders:
-        raise ConfigError(f"the run has no model '{name}'{did_you_mean(str(name), folders)}", expected=", ".join(folders))
-    return {n: load_bundle(p) for n, p in folders.items() if n == name or n in RULES}, name
-
-# %% ../../nbs/10_training/04_runs.ipynb #a240602b
-def answered(
-    frame: pd.DataFrame,  # predictions, as a bundle returns them
-) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, and uncertainty where the model says one
-    "Predictions as they are handed out: without what only folds need, and without an uncertainty that no row has."
-    idle = ["uncertainty"] if "uncertainty" in frame and frame["uncertainty"].isna().all() else []
-    return frame.drop(columns=["row", "fold", "split", *idle])
-
-
-def check_same_source(
-    bundle: Bundle,  # a fitted model
-    panel: Panel,  # rows to predict or to score
-    where: Path | str,  # the run, for messages
-) -> None:
-    "Refuse rows of something else than what a model was trained on, by the names of both."
-    missing, trained = [f.name for f in bundle.features if f.name not in panel.frame], str(bundle.about.get("panel", "its own rows"))
-    if not missing and panel.task == bundle.about.get("task", panel.task):
-        return
-    named = lambda columns: ", ".join(columns[:6]) + (f" and {len(columns) - 6} more" if len(columns) > 6 else "")  # noqa: E731
-    other = panel.task != bundle.about.get("task", panel.task)
-    raise (ConfigError if other else DataError)(
-        f"the run was trained on {trained}, and these rows are of {panel.name}{', with another task than the model' if other else ''}",
-        where=str(where),
-        found=f"{panel.name}: {panel.task}, with the columns {named(panel.columns)}" + (f"; without {named(missing)}" if missing else ""),
-        expected=f"{trained}: {bundle.about.get('task', panel.task)}, with the columns {named([f.name for f in bundle.features])}",
-        fix="give rows of the same source, or train on these",
-    )
-
-
-def predict_unseen(
-    bundle: Bundle,  # a fitted model
-    panel: Panel,  # of the same source, with upcoming rows
-    # True: also rows whose label is known and rows of a table that were left open, but only later than the training
-    everything: bool = False,
-) -> pd.DataFrame:  # datetime, symbol, away where rows are games of a table, horizon, prediction, prob_…
-    "Predictions of the rows that a model has not seen."
-    later = panel.times > np.datetime64(bundle.about["trained_until"])
-    if n := int((~panel.labelled & ~later).sum()):
-        log.info("%d rows without a label are earlier than the training's end and are left out", n)
-    rows = later & (everything | ~panel.labelled)
-    # of a table, not of a market whose symbols end when they like
-    if "path" in panel.meta and not everything and (rows & panel.labelled.any()).any():
-        open_ = rows & (panel.times <= panel.times[panel.labelled].max())
-        rows &= ~open_
-        if n := int(open_.sum()):
-            log.warning(
-                "%d row(s) without an outcome are no later than the last known one (%s) and are left out, as gaps of the past; "
-                "everything=True (--all-later) predicts them too",
-                n,
-                str(panel.times[panel.labelled].max())[:10],
-            )
-    if EARLIER in panel.frame:  # bars of files that these follow are there to look back on
-        rows &= ~panel.frame[EARLIER].to_numpy(dtype=bool)
-    if not rows.any():
-        log.warning(
-            "nothing to predict: every row of this panel has its outcome already; everything=True (--all-later) predicts those that are "
-            "later than the training"
-        )
-    out = answered(bundle.predict(panel, np.flatnonzero(rows)))
-    for place, (name, column) in enumerate(panel.shown.items(), list(out).index("datetime") + 1):
-        out.insert(place, name, panel.frame[column].to_numpy()[rows])
-    if {"home", "away"} <= set(panel.frame) and panel.log is not None:
-        out.insert(list(out).index("symbol") + 1, "away", panel.frame["away"].to_numpy()[rows])
-    return out
-
-
-def predict_run(
-    run_dir: Path | str,  # a run folder
-    panel: Panel,  # of the same source, with upcoming rows
-    model: str | None = None,  # None: what validation picked
-    everything: bool = False,  # True: also rows whose label is known, but only later than the training
-) -> pd.DataFrame:  # datetime, symbol, horizon, prediction, prob_…, model
-    "Predictions of the rows that a run's model has not seen."
-    bundles, name = open_run(run_dir, model)
-    check_same_source(bundles[name], panel, run_dir)
-    return predict_unseen(bundles[name], panel, everything).assign(model=name)
-
-# %% ../../nbs/10_training/04_runs.ipynb #d0643412
-def moment_of(
-    since: str | np.datetime64,  # 2022-05-01 or 2022-05-01T13:00
-    what: str = "since",  # its name, for messages
-) -> np.datetime64:  # UTC
-    "A date or a time as people write it."
-    import re
-
-    text = str(since).strip()
-    if not re.match(r"\d{4}(-\d{2}(-\d{2}([T ].+)?)?)?$", text):
-        raise ConfigError(f"{what} is not a time", where=f"{what}, --{what}", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00")
-    try:
-        when = pd.Timestamp(text)
-    except ValueError:
-        raise ConfigError(
-            f"{what} is not a time", where=f"{what}, --{what}", found=repr(text), expected="2022-05-01 or 2022-05-01T13:00"
-        ) from None
-    if not pd.Timestamp.min < when.tz_localize(None) < pd.Timestamp.max:
-        raise ConfigError(
-            f"{what} is beyond the times that can be compared",
-            where=f"{what}, --{what}",
-            found=repr(text),
-            expected=f"a time from {pd.Timestamp.min:%Y} to {pd.Timestamp.max:%Y}",
-        )
-    return np.datetime64((when if when.tz is None else when.tz_convert("UTC").tz_localize(None)).as_unit("ns"))
-
-# %% ../../nbs/10_training/04_runs.ipynb #fcf026b9
-@dataclass
-class RunScores:
-    "A run's model beside its rules on rows that are later than its training."
-
-    name: str  # the model
-    panel: Panel  # with the model's classes
-    rows: np.ndarray  # positions that were scored
-    predictions: dict[str, pd.DataFrame]
-    board: pd.DataFrame
-    bundle: Bundle  # of the model
-    looks: list[Look]  # earlier looks at these rows
-
-    __repr__ = brief
-
-# %% ../../nbs/10_training/04_runs.ipynb #edb64d9b
-def score_run(
-    run_dir: Path | str,  # a run folder
-    panel: Panel,  # of the same source, with labels later than the run
-    model: str | None = None,  # None: what validation picked
-    since: str | np.datetime64 | None = None,  # first time to score; None: all that is later than what the run was trained and tested on
-    draws: int = 1000,  # of the bootstrap
-    command: str = "evaluate",  # what the ledger calls it
-) -> RunScores:
-    "Score a run's model beside its rules on later rows, and write the look down."
-    bundles, name = open_run(run_dir, model)
-    check_same_source(bundles[name], panel, run_dir)
-    read_ledger(at := ledger_of_run(run_dir))
-    rows = _later_rows(panel, bundles[name].about, since)
-    panel = _known_classes(panel, rows, bundles[name])
-    predictions = {n: b.predict(panel, rows, "test") for n, b in bundles.items()}
-    board = with_confidence(leaderboard(panel, predictions, draws=draws), panel, predictions, draws=draws)
-    looks = _look(panel, predictions, board, at, command, Path(run_dir).resolve().name)
-    return RunScores(name, panel, rows, predictions, board, bundles[name], looks)
-
-# %% ../../nbs/10_training/04_runs.ipynb #a6ecf2f4
-def evaluate_run(
-    run_dir: Path | str,  # a run folder
-    panel: Panel,  # of the same source, with labels later than the run
-    model: str | None = None,  # None: what validation picked
-    since: str | np.datetime64 | None = None,  # first time to score; None: all that is later than what the run was trained and tested on
-    draws: int = 1000,  # of the bootstrap
-) -> pd.DataFrame:  # the leaderboard of the model and the rules
-    "The leaderboard of `score_run`, without pages."
-    return score_run(run_dir, panel, model, since, draws).board
-
-# %% ../../nbs/10_training/04_runs.ipynb #b9b8f5ad
-def ledger_of_run(
-    run_dir: Path | str,  # a run folder
-) -> Path:  # where looks at its test rows are written
-    "The ledger beside a run, or beside the place where it was trained."
-    beside = ledger_path(Path(run_dir).resolve().parent)
-    if beside.exists():
-        return beside
-    from lineupiq.core.config import read_yaml
-
-    output = (read_yaml(RunFiles(run_dir).setup).get("settings") or {}).get("output") if (RunFiles(run_dir).setup).is_file() else None
-    trained = ledger_path(str(output)) if output else beside
-    return trained if trained.exists() else beside
-
-# %% ../../nbs/10_training/04_runs.ipynb #2b13fc77
-def _later_rows(panel: Panel, about: Record, since: str | np.datetime64) -> np.ndarray:
-    "Positions of the rows to score."
-    after = np.datetime64(about["trained_until"])
-    start = np.datetime64(about["tested_until"]) if since is None else moment_of(since)
-    if since is not None and start <= after:
-        raise LeakError(
-            "rows that the model was trained on cannot evaluate it",
-            found=f"since {since}, trained until {about['trained_until'][:19]}",
-            fix="start later",
-        )
-    rows = np.flatnonzero(panel.labelled & (panel.times > start if since is None else panel.times >= start) & (panel.times > after))
-    if not len(rows):
-        raise DataError(
-            "no labelled rows later than the run",
-            found=f"the panel ends {str(panel.times.max())[:19]}",
-            expected=f"rows after {str(max(start, after))[:19]}",
-            fix="wait for outcomes, or give since (--since) a time after the training",
-        )
-    return rows
-
-# %% ../../nbs/10_training/04_runs.ipynb #3af9bf63
-def _known_classes(panel: Panel, rows: np.ndarray, bundle: Bundle) -> Panel:
-    "The panel with the model's classes: a new one is an error, one that has not come yet is worth a word."
-    if panel.task == "regression":
-        return panel
-    classes, there = bundle.model.codec.classes, np.unique(panel.y[rows])
-    added, missing = np.setdiff1d(there, classes).tolist(), np.setdiff1d(classes, there).tolist()
-    if added:
-        raise DataError(
-            "labels that the training rows do not have",
-            where=f"{len(rows)} rows to score",
-            found=f"added: {added}, missing: {missing}",
-            expected=str(classes.tolist()),
-            fix="retrain on rows with every class",
-        )
-    if missing and len(rows):
-        log.warning("the rows to score lack the class(es) %s: the scores speak of the others", ", ".join(map(str, missing)))
-    return replace(panel, class_labels=tuple(classes.tolist()))

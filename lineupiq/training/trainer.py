@@ -23,7 +23,8 @@ from ..core.callbacks import Callback, CallbackList, TrackingCallback, wants_tra
 from ..core.config import model_params, read_yaml
 from ..core.run_files import RunFiles
 from ..data.dataset import DatasetConfig, TimeSeriesDataset
-from ..data.panel import Cleaning, Panel, make_panel
+from ..data.panel import Panel
+from ..data.making import Cleaning, make_panel
 from ..data.windows import SPLITS, TimeSeriesDataContainer, Windows
 from ..fit.inputs import ModelSpec, RowMaker
 from ..fit.out_of_fold import with_validation

@@ -19,7 +19,8 @@ from ..core.config import read_yaml
 from ..core.files import atomic_write, load_json, one_at_a_time, plain, verify_manifest
 from ..core.run_files import RunFiles
 from ..core.runtime import runtime_record
-from ..data.panel import Panel, describe_panel
+from ..data.panel import Panel
+from ..data.making import describe_panel
 from ..fit.inputs import ModelSpec
 from .fitting import ModelRun
 from .request import SplitPlan, TrainSettings

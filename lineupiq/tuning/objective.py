@@ -27,7 +27,8 @@ from ..core.display import brief
 from ..core.callbacks import Callback
 from ..core.timeline import Distance
 from ..cv import Fold, WalkForward
-from ..data.panel import Panel, panel_digest
+from ..data.panel import Panel
+from ..data.making import panel_digest
 from ..fit.inputs import ModelSpec, RowInput, RowMaker
 from ..fit.out_of_fold import check_fold_classes, fit_rows, prediction_frame, training_rows, with_neutrals, with_validation
 from ..registry import ModelRegistry

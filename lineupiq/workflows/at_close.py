@@ -20,7 +20,8 @@ from ..base import ConfigError, DataError, EnvironmentFault, NotFound, Record
 from ..core.files import check_name, one_at_a_time, plain_rows
 from ..core.requests import Request, option
 from ..data.bars import EARLIER
-from ..data.panel import Panel, naive_utc, panel_digest
+from ..data.panel import Panel, naive_utc
+from ..data.making import panel_digest
 from ..data.request import DataRequest, recorded_source, source_panel
 from ..data.sessions import session_hours, session_of
 from ..models.stored import StoredModel, stored_model

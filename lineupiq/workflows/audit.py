@@ -30,7 +30,7 @@ from ..registry import registry
 from ..scoring.leaderboard import RULES, leak_alarm
 from ..training.fitting import plan_folds
 from ..training.request import SplitPlan
-from .requests import AuditRequest, FoldsRequest
+from .later_requests import AuditRequest, FoldsRequest
 
 # %% auto #0
 __all__ = ['SHOWN', 'LESS', 'run_setup', 'run_folds', 'run_findings', 'audited_sources', 'audited_models', 'model_names',

@@ -31,7 +31,7 @@ from lineupiq.production.monitor import (
 )
 from ..store.layout import Store
 from ..store.published import Published, load_published
-from .requests import DriftRequest
+from .later_requests import DriftRequest
 
 log = logging.getLogger("lineupiq")
 

@@ -37,14 +37,15 @@ from ..store.layout import Store
 from ..store.published import candidate, load_published, publish_run, version_name
 from ..training.evaluation import Evaluation, evaluate_model
 from ..training.request import SplitPlan, TrainSettings
-from ..training.runs import choose_models, predict_run, train_models
+from ..training.runs import choose_models, train_models
+from ..training.past_runs import predict_run
 from ..training.unfinished import find_run, run_end
 from ..tuning.search import TuningResult, tune_model
 from ..tuning.settings import SearchSettings
 from .audit import audited_models
 from .predict import run_panel
 from .recording import predict_recorded
-from .requests import AuditRequest
+from .later_requests import AuditRequest
 from .runs import report_path
 from .tune import plan_development
 

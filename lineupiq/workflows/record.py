@@ -27,7 +27,8 @@ from ..scoring.calibration import plot_reliability
 from ..scoring.leaderboard import SIMPLE_RULE, forecast_of, in_order
 from ..scoring.metrics import Metric, get_metric
 from ..store.layout import Store, read_metadata
-from .requests import RECORDS, RecordRequest
+from .requests import RECORDS
+from .later_requests import RecordRequest
 
 # %% auto #0
 __all__ = ['LESS', 'Scores', 'score_record', 'score_text', 'verify_text', 'list_record', 'show_record', 'table_text', 'plot_lead',

@@ -17,12 +17,13 @@ import pandas as pd
 from ..base import ConfigError, DataError
 from ..core.files import MANIFEST, sha256_file
 from ..data.ohlcv import nominal_step
-from ..data.panel import Panel, naive_utc, panel_digest
+from ..data.panel import Panel, naive_utc
+from ..data.making import panel_digest
 from ..data.request import DataRequest, recorded_source
 from ..models.stored import StoredModel, rows_to_predict
 from ..production.record import Forecaster, ForecastRecord, Written, forecasts_of
 from ..training.evaluation import rule_frames
-from ..training.runs import predict_unseen
+from ..training.past_runs import predict_unseen
 
 log = logging.getLogger("lineupiq")
 

@@ -23,7 +23,7 @@ from ..registry import registry
 from ..training.fitting import parse_span
 from ..training.request import SplitPlan
 from .configs import model_file
-from .requests import ReplayRequest
+from .later_requests import ReplayRequest
 
 # %% auto #0
 __all__ = ['replay_settings', 'replay_span', 'run_replay']

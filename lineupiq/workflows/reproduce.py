@@ -17,7 +17,8 @@ import pandas as pd
 from ..base import ConfigError, DataError, NotFound, Record
 from ..core.display import Card, Shown
 from ..core.runtime import runtime_record
-from ..data.panel import Panel, panel_digest
+from ..data.panel import Panel
+from ..data.making import panel_digest
 from ..data.request import read_source, recorded_source
 from ..fit.out_of_fold import with_validation
 from ..registry import registry
@@ -30,7 +31,7 @@ from ..training.fitting import ModelRun, load_bundle, plan_folds, run_model
 from ..training.request import SplitPlan, TrainSettings
 from ..training.setup import spec_for
 from ..training.unfinished import other_libraries
-from .requests import ReproduceRequest
+from .later_requests import ReproduceRequest
 
 # %% auto #0
 __all__ = ['Reproduced', 'rows_of_then', 'trained_again', 'reproduce']

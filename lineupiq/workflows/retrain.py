@@ -37,7 +37,8 @@ from ..tracking.hooks import is_tracked
 from ..tracking.notify import Destination, Message, notify
 from ..training.request import SplitPlan, TrainSettings
 from .drift import run_drift
-from .requests import DriftRequest, RetrainRequest, TrainRequest, ValidateRequest
+from .requests import TrainRequest
+from .later_requests import DriftRequest, RetrainRequest, ValidateRequest
 from .store import run_promote
 from .train import run_training
 from .validate import run_validate

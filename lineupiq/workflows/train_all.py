@@ -20,7 +20,7 @@ from ..core.config import read_yaml
 from ..core.display import brief, fit_text
 from ..core.files import atomic_write, dump_json, load_json, name_from, one_at_a_time, plain
 from ..core.run_files import RunFiles
-from ..data.panel import describe_panel
+from ..data.making import describe_panel
 from ..data.nfl import tables_held
 from ..data.request import DataRequest, horizons, read_source
 from ..data.sources import SOURCES
@@ -30,7 +30,8 @@ from ..training.unfinished import run_end
 from .beside import Task, train_beside, train_task
 from .project import OFF_RECORD
 from .recording import utc_now
-from .requests import TrainAllRequest, TrainRequest
+from .requests import TrainRequest
+from .later_requests import TrainAllRequest
 
 # %% auto #0
 __all__ = ['PLAYERS', 'OTHERS', 'LEAVE', 'Target', 'source_targets', 'TrainAllResult', 'status_table', 'write_status',

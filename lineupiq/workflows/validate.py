@@ -13,7 +13,7 @@ from ..data.request import source_panel
 from ..production.validate import candidate_of, trading_note, validate, write_comparison
 from ..store.layout import Store
 from ..store.published import load_published
-from .requests import ValidateRequest
+from .later_requests import ValidateRequest
 
 # %% auto #0
 __all__ = ['LESS', 'run_validate', 'validate_text']

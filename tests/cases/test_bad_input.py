@@ -19,7 +19,8 @@ from lineupiq.data.dates import calendar_columns, calendar_entries
 from lineupiq.data.history import history_columns
 from lineupiq.data.history_words import history_entries
 from lineupiq.data.labels import bars_panel
-from lineupiq.data.panel import Feature, Panel, clean_time, make_panel
+from lineupiq.data.panel import Feature, Panel, clean_time
+from lineupiq.data.making import make_panel
 from lineupiq.data.request import DataRequest
 from lineupiq.data.simulate import noise_bars
 from lineupiq.data.sources import SOURCES, Sources, source_of

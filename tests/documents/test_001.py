@@ -317,7 +317,7 @@ def test_1_14_the_staged_model_is_tested_on_three_months_or_more(life):
 def test_1_14_costs_are_a_matter_of_configuration(life, tmp_path):
     "Dearer trades, a lower Sharpe ratio; the verdict's own scores are the same."
     from lineupiq.store.layout import Store
-    from lineupiq.workflows.requests import ValidateRequest
+    from lineupiq.workflows.later_requests import ValidateRequest
     from lineupiq.workflows.validate import run_validate
 
     (tmp_path / "gate.yaml").write_text("cost: 0.005\ndraws: 100\n")

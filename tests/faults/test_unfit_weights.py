@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from lineupiq.base import IntegrityError, StoreError
 from lineupiq.core.config import read_yaml
 from lineupiq.core.files import write_manifest
-from lineupiq.data.panel import load_panel_folder, save_panel
+from lineupiq.data.making import load_panel_folder, save_panel
 from lineupiq.registry import load_model, registry
 from lineupiq.scoring.calibration import METHODS, ProbabilityMap
 from lineupiq.store.golden import golden_panel
