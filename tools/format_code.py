@@ -21,9 +21,9 @@ MODULE, SEEN = 140, 100  # characters of a line: in the package, in a cell that 
 MAGIC = re.compile(r"^[%!]", re.M)
 
 
-def width(cell: dict) -> int:
-    "How long a line of a cell may be."
-    return MODULE if UNSEEN.search(source(cell)) else SEEN
+def width(cell: dict, path: Path) -> int:
+    "How long a line of a page's cell may be; a tutorial is read as a notebook, with its hidden cells."
+    return MODULE if UNSEEN.search(source(cell)) and path.parent.name != "tutorials" else SEEN
 
 
 def formatted(path: Path, columns: int) -> list[dict]:
@@ -42,7 +42,7 @@ def wanted(path: Path) -> str:
     "What a page's file should hold."
     page = read(path)
     narrow, wide = formatted(path, SEEN), formatted(path, MODULE)
-    page["cells"] = [w if width(cell) == MODULE else n for cell, w, n in zip(page["cells"], wide, narrow, strict=True)]
+    page["cells"] = [w if width(cell, path) == MODULE else n for cell, w, n in zip(page["cells"], wide, narrow, strict=True)]
     return json.dumps(page, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
@@ -53,7 +53,7 @@ def too_long(path: Path) -> list[str]:
         for cell in read(path)["cells"]
         if cell["cell_type"] == "code"
         for line in source(cell).splitlines()
-        if len(line) > width(cell) and not line.startswith("#|")
+        if len(line) > width(cell, path) and not line.startswith("#|")
     ]
 
 
