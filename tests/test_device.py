@@ -12,10 +12,10 @@ from lineupiq.training.setup import TrainSettings, spec_for
 @pytest.fixture
 def faked_gpu(monkeypatch):
     "A driver that reports a device which no library here can use."
-    from lineupiq import base, boosting
+    from lineupiq import base, boosting_catboost
     from lineupiq.nets import loop
 
-    for place in (base, boosting, loop):
+    for place in (base, boosting_catboost, loop):
         monkeypatch.setattr(place, "cuda_devices", lambda: 1)
     monkeypatch.setattr("catboost.utils.get_gpu_device_count", lambda: 0)
 

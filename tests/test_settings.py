@@ -80,7 +80,7 @@ def test_a_command_offers_its_requests_fields(command):
     from lineupiq.cli.program import app
     from lineupiq.core.config import field_comments
     from lineupiq.core.requests import leaves
-    from lineupiq.workflows import requests
+    from lineupiq.workflows import later_requests, requests
 
     asked = {
         "train": requests.TrainRequest,
@@ -88,9 +88,9 @@ def test_a_command_offers_its_requests_fields(command):
         "predict": requests.PredictRequest,
         "evaluate": requests.EvaluateRequest,
         "export": requests.ExportRequest,
-        "retrain": requests.RetrainRequest,
-        "validate": requests.ValidateRequest,
-        "drift": requests.DriftRequest,
+        "retrain": later_requests.RetrainRequest,
+        "validate": later_requests.ValidateRequest,
+        "drift": later_requests.DriftRequest,
     }
     offered = {p.name: p for p in typer.main.get_command(app).commands[command].params}
     for leaf in {leaf.name: leaf for leaf in leaves(asked[command])}.values():  # the last of a name is the one that is shown
@@ -105,12 +105,12 @@ def test_a_job_takes_its_requests_fields(job):
     is the job's own."""
     from lineupiq.core.requests import leaves
     from lineupiq.jobs.parameters import KEPT, job_notebook, parameters_of
-    from lineupiq.workflows import requests
+    from lineupiq.workflows import later_requests
 
     told = parameters_of(job_notebook(job)[1])
     asked = {
         leaf.name: [] if leaf.many else str(leaf.default) if isinstance(leaf.default, Path) else leaf.default
-        for leaf in leaves({"validate": requests.ValidateRequest, "drift": requests.DriftRequest}[job])
+        for leaf in leaves({"validate": later_requests.ValidateRequest, "drift": later_requests.DriftRequest}[job])
     }
     assert {n: p.default for n, p in told.items() if n in asked} == asked
     assert set(told) - set(asked) == {*KEPT, *(["promote"] if job == "validate" else [])}

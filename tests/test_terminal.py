@@ -14,7 +14,7 @@ import lineupiq as lq
 from lineupiq.base import ConfigError, NotFound
 from lineupiq.cli.program import exit_code
 from lineupiq.core.requests import leaves
-from lineupiq.workflows import requests
+from lineupiq.workflows import later_requests, requests
 
 NAME = "table_h1_ridge"
 LONG = [f"a_feature_with_a_name_of_some_length_that_people_do_write_{k}" for k in range(4)]
@@ -114,9 +114,9 @@ def test_what_python_says_is_not_only_of_the_command_line():
             wrong()
     asked = {
         requests.TrainRequest: {"optimize": True, "use_best": True},
-        requests.FoldsRequest: {"run": "r", "n_splits": 3, "arg": "x=1"},
-        requests.AuditRequest: {"run": "r", "data": "league"},
-        requests.ValidateRequest: {"window": "5D", "since": "2020"},
+        later_requests.FoldsRequest: {"run": "r", "n_splits": 3, "arg": "x=1"},
+        later_requests.AuditRequest: {"run": "r", "data": "league"},
+        later_requests.ValidateRequest: {"window": "5D", "since": "2020"},
         requests.TuneRequest: {"model": "ridge,logistic", "config": "x.yaml", "no_prune": True, "pruner": "median"},
     }
     for kind, values in asked.items():

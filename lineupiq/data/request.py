@@ -202,17 +202,19 @@ def source_options(
     from lineupiq.data.sources import SOURCES
 
     ask = ask.named
-    options = {OUTSIDE.get(f.name, f.name): getattr(ask, f.name) for f in fields(ask) if f.name not in ("data", "horizon", "source_option")}
-    options["path"] = source_files(ask)
-    options["symbols"], options["rolls"] = list(ask.symbol) or None, list(ask.rolls) or None
+    arguments = {
+        OUTSIDE.get(f.name, f.name): getattr(ask, f.name) for f in fields(ask) if f.name not in ("data", "horizon", "source_option")
+    }
+    arguments["path"] = source_files(ask)
+    arguments["symbols"], arguments["rolls"] = list(ask.symbol) or None, list(ask.rolls) or None
     if ask.weights == "quality":  # is learnt on training rows, not by the source
-        options["weights"] = None
+        arguments["weights"] = None
     if ask.data not in SOURCES or "seed" not in SOURCES[ask.data].options:  # the seed of models, then
-        options["seed"] = None
+        arguments["seed"] = None
     usual = SOURCES[ask.data].parameters().get("target") if ask.data in SOURCES and ask.target else None
     if usual is not None and ask.target == usual.default:  # said or not, it is the same source
-        options["target"] = None
-    return {k: v for k, v in options.items() if v not in (None, False)} | own_options(ask)
+        arguments["target"] = None
+    return {k: v for k, v in arguments.items() if v not in (None, False)} | own_options(ask)
 
 # %% ../../nbs/01_data/15_request.ipynb #78dd57a0
 def source_problem(

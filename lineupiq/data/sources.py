@@ -572,19 +572,19 @@ def load_panel(
     **options: Any,  # of the source; None means not given
 ) -> Panel:
     "The panel of a source; unknown sources and options are refused with a suggestion."
-    settings = {k: v for k, v in options.items() if v is not None and v is not False and v != []}
-    if (entry := named_source(data, settings)) is not None:
-        return entry.panel(settings)
-    settings.pop("horizon", None)
+    arguments = {k: v for k, v in options.items() if v is not None and v is not False and v != []}
+    if (entry := named_source(data, arguments)) is not None:
+        return entry.panel(arguments)
+    arguments.pop("horizon", None)
     allowed = {"path"} if to_fit else {"path", "upcoming"}
-    if unknown := sorted(set(settings) - allowed):
+    if unknown := sorted(set(arguments) - allowed):
         raise ConfigError(f"a table does not take {', '.join('--' + o.replace('_', '-') for o in unknown)}", fix="say it in the YAML")
     return table_panel(
         data,
-        settings.get("path"),
+        arguments.get("path"),
         to_fit,
         described,
         trained_on,
         with_earlier=not to_fit,
-        whole_past=not to_fit and not settings.get("upcoming"),
+        whole_past=not to_fit and not arguments.get("upcoming"),
     )

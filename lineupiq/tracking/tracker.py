@@ -279,8 +279,8 @@ def deliver_main() -> None:
         logging.getLogger(__name__).debug("MLflow cannot be imported", exc_info=True)
     if not (line := sys.stdin.readline()):
         sys.exit(0)
-    request = json.loads(line)
-    path, uri = Path(request["path"]), request["uri"]
+    order = json.loads(line)
+    path, uri = Path(order["path"]), order["uri"]
     try:
         print(json.dumps({"said": deliver(path, uri)}))
     except Exception as err:
