@@ -118,7 +118,8 @@ def answer(
         (PriorModel, prior_answer),
         (EnsembleModel, pooled_answer),
     ):
-        if isinstance(model, kind) and type(model).__module__ == kind.__module__:  # another's subclass may predict in another way
+        own = type(model).__module__.partition(".")[0] == kind.__module__.partition(".")[0]  # another's subclass may predict in another way
+        if isinstance(model, kind) and own:
             return write(g, x, model)
     hint = {"rule": "its input is the outcomes of a symbol's past, not features", "game": "it reads a log of games"}.get(
         model.input_kind, "no graph is known for its class"
