@@ -347,7 +347,7 @@ def test_a_wrong_interface_of_github_is_named(monkeypatch, url):
 def test_arguments_show_no_address():
     "What `ps` shows of the process that sends must not have the address in it."
     source = open(page.__file__, encoding="utf-8").read()
-    assert "input=told" in source and "str(url)" not in source
+    assert "input=payload" in source and "str(url)" not in source
     assert (
         subprocess.run(
             [
