@@ -34,6 +34,7 @@ from .core.cluster import Cluster, dividing_cluster
 from .core.space import Float, Int, Space
 from .distributed import Crew, Divided, check_no_limit, divide, fit_xgboost, with_crew
 from .registry import register
+from .core.runtime import forwards
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -456,3 +457,12 @@ class XGBoostModel(BoostingModel):
         import xgboost as xgb
 
         self.native = xgb.Booster(model_file=str(folder / self.file))
+
+# %% ../nbs/03_boosting.ipynb #a56fbadf
+__getattr__ = forwards(
+    "lineupiq.boosting",
+    {
+        "lineupiq.boosting_lightgbm": ("LIGHTGBM_SPACE", "LGB_OBJECTIVES", "LightGBMConfig", "LightGBMModel"),
+        "lineupiq.boosting_catboost": ("CATBOOST_SPACE", "CAT_LOSSES", "CAT_OUTPUTS", "CatBoostConfig", "CatBoostModel"),
+    },
+)

@@ -36,6 +36,7 @@ from .core.linear import linear_model, load_linear, save_linear
 from .core.softmax import fit_softmax, principal_basis
 from .core.space import Float, Int, Space
 from .registry import register
+from .core.runtime import forwards
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -604,3 +605,6 @@ class RandomForestModel(ClassicalModel):
         "Mean decrease of impurity, as shares."
         self.require_fitted("explain")
         return self._by_column(self.native.steps[-1][1].feature_importances_)
+
+# %% ../nbs/05_classical.ipynb #afbec579
+__getattr__ = forwards("lineupiq.classical", {"lineupiq.svm": ("SVMConfig", "two_parts", "SVMModel")})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ..base import n_threads
+from collections.abc import Callable, Mapping
+from typing import Any
 
 # %% auto #0
-__all__ = ['RECORDED', 'code_digest', 'runtime_record', 'free_memory']
+__all__ = ['RECORDED', 'code_digest', 'runtime_record', 'free_memory', 'forwards']
 
 # %% ../../nbs/00_core/02a_runtime.ipynb #5077ca17
 @lru_cache(maxsize=1)
@@ -63,3 +66,20 @@ def free_memory() -> int | None:  # bytes; None: this system does not say
     if not facts.exists():
         return None
     return 1024 * int(next(line for line in facts.read_text().splitlines() if line.startswith("MemAvailable")).split()[1])
+
+# %% ../../nbs/00_core/02a_runtime.ipynb #1b020a89
+def forwards(
+    module: str,  # where the names were
+    homes: Mapping[str, tuple[str, ...]],  # the modules where they are now -> names
+) -> Callable[[str], Any]:
+    "A module's `__getattr__` for names that stand in a later module."
+    home = {name: there for there, names in homes.items() for name in names}
+
+    def found(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module '{module}' has no attribute '{name}'")
+        from importlib import import_module
+
+        return getattr(import_module(home[name]), name)
+
+    return found

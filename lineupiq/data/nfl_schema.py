@@ -18,6 +18,7 @@ from ..base import DataError, did_you_mean, first_rows
 from ..core.parsing import times_of_numbers, times_of_text, to_numbers
 from ..core.readers import GAPS
 from .nfl_teams import TEAM_COLUMNS, folded
+from ..core.runtime import forwards
 
 log = logging.getLogger("lineupiq")
 
@@ -529,3 +530,22 @@ def read_column(
             expected="a value in every row",
         )
     return read
+
+# %% ../../nbs/01_data/10a_nfl_schema.ipynb #00fe7c88
+__getattr__ = forwards(
+    "lineupiq.data.nfl_schema",
+    {
+        "lineupiq.data.nfl_checks": (
+            "log",
+            "DISTINCT",
+            "UNDATED",
+            "SEASON_BEGINS",
+            "SHOWN",
+            "SIGN_GAMES",
+            "check_part",
+            "file_of",
+            "check_parts",
+            "spread_contradictions",
+        )
+    },
+)

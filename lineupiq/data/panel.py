@@ -19,6 +19,7 @@ import pandas as pd
 from ..base import TASKS, ConfigError, DataError, did_you_mean, first_rows, in_short
 from ..core.display import Card, Shown
 from ..core.parsing import times_of_numbers, times_of_text
+from ..core.runtime import forwards
 
 log = logging.getLogger("lineupiq")
 
@@ -299,3 +300,25 @@ def naive_utc(
 ) -> np.ndarray:  # (N,) datetime64[ns]
     "The times as a plain NumPy array."
     return values.to_numpy(dtype="datetime64[ns]")  # of aware times, those in UTC
+
+# %% ../../nbs/01_data/01_panel.ipynb #db4e6e52
+__getattr__ = forwards(
+    "lineupiq.data.panel",
+    {
+        "lineupiq.data.making": (
+            "log",
+            "LABEL_KINDS",
+            "STRICT",
+            "RESERVED",
+            "Cleaning",
+            "make_panel",
+            "with_notes",
+            "time_order",
+            "label_twins",
+            "save_panel",
+            "load_panel_folder",
+            "panel_digest",
+            "describe_panel",
+        )
+    },
+)

@@ -48,6 +48,7 @@ from .setup import bundle_name, check_metric, choose_models, new_run_dir, run_na
 from .unfinished import keep_result, kept_result, looked_before, note_look, one_process, tidy, tidy_killed, write_setup
 from .server import preload, worker_server
 from .worker import run_together, worker_environment, write_job
+from ..core.runtime import forwards
 
 log = logging.getLogger("lineupiq")
 
@@ -513,3 +514,23 @@ def _look(
     )
     board.attrs["looks"] = look_sentence(before)
     return before
+
+# %% ../../nbs/10_training/04_runs.ipynb #183c89bf
+__getattr__ = forwards(
+    "lineupiq.training.runs",
+    {
+        "lineupiq.training.past_runs": (
+            "log",
+            "open_run",
+            "answered",
+            "check_same_source",
+            "predict_unseen",
+            "predict_run",
+            "moment_of",
+            "RunScores",
+            "score_run",
+            "evaluate_run",
+            "ledger_of_run",
+        )
+    },
+)

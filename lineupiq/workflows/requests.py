@@ -20,6 +20,7 @@ from ..tracking.request import Tracking
 from ..fantasy.wishes import Wishes
 from ..training.request import ENGINE, SplitPlan, TrainSettings, read_training
 from ..tuning.settings import SearchPlan
+from ..core.runtime import forwards
 
 # %% auto #0
 __all__ = ['RECORDS', 'told_by', 'place_problems', 'model_problems', 'source_problems', 'file_values', 'SearchFirst',
@@ -467,3 +468,22 @@ class ExportRequest(Request):
         "Which run, and where to."
         missing = {"run": "the folder that `lineupiq train` printed is missing", "output": "the file to write is missing"}
         return [f"{k}: {message}" for k, message in missing.items() if getattr(self, k) is None]
+
+# %% ../../nbs/17_workflows/00a_requests.ipynb #51735b9b
+__getattr__ = forwards(
+    "lineupiq.workflows.requests",
+    {
+        "lineupiq.workflows.later_requests": (
+            "AuditRequest",
+            "FoldsRequest",
+            "ValidateRequest",
+            "DriftRequest",
+            "RetrainRequest",
+            "TrainAllRequest",
+            "RecordRequest",
+            "ReproduceRequest",
+            "ExperimentRequest",
+            "ReplayRequest",
+        )
+    },
+)
