@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ..base import n_threads
-from collections.abc import Callable, Mapping
-from typing import Any
 
 # %% auto #0
 __all__ = ['RECORDED', 'code_digest', 'runtime_record', 'free_memory', 'forwards']
