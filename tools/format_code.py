@@ -3,12 +3,11 @@
     python tools/format_code.py [--check] [PAGE …]     # PAGE as in nbs/03_boosting.ipynb; without one, all of them
 
 Ruff's formatter does it. A line of the package has at most 140 characters; a line of a cell that readers see has at most 100, which is what the
-site's column holds. A cell with a line that no formatter can break (a text, a comment) is left to `too_long`, which a test reads.
+site's column holds. What no formatter can break, such as a text or a comment, stays as long as it is.
 """
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,6 @@ from make_pages import UNSEEN, pages, read, source
 ROOT = Path(__file__).resolve().parent.parent
 RUFF = Path(sys.executable).with_name("ruff")
 MODULE, SEEN = 140, 100  # characters of a line: in the package, in a cell that readers see
-MAGIC = re.compile(r"^[%!]", re.M)
 
 
 def width(cell: dict, path: Path) -> int:
@@ -44,17 +42,6 @@ def wanted(path: Path) -> str:
     narrow, wide = formatted(path, SEEN), formatted(path, MODULE)
     page["cells"] = [w if width(cell, path) == MODULE else n for cell, w, n in zip(page["cells"], wide, narrow, strict=True)]
     return json.dumps(page, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-
-
-def too_long(path: Path) -> list[str]:
-    "The lines of a page's code that are longer than their cell allows."
-    return [
-        f"{path.name}: {len(line)} characters: {line.strip()[:80]}"
-        for cell in read(path)["cells"]
-        if cell["cell_type"] == "code"
-        for line in source(cell).splitlines()
-        if len(line) > width(cell, path) and not line.startswith("#|")
-    ]
 
 
 def main() -> int:

@@ -79,7 +79,7 @@ def publish_run(
     "Publish one model of a run."
     run_dir = Path(run_dir)
     source = next(
-        (p for p in sorted((run_dir / "models").iterdir()) if p.name.rsplit("_", 2)[0] == model and not p.name.startswith(".")), None
+        (p for p in sorted(RunFiles(run_dir).models.iterdir()) if p.name.rsplit("_", 2)[0] == model and not p.name.startswith(".")), None
     )
     if source is None:
         raise NotFound(f"the run has no model '{model}'", where=str(run_dir))
