@@ -283,7 +283,7 @@ def test_a_class_is_shown_with_its_fields_properties_and_methods():
     assert "#### SplitPlan.check {#splitplan.check}" in text and re.search(r"lineupiq/training/request.py#L\d+\)", text)
     assert "| `calibrate` |" in reference.describe("lineupiq.training.request", "TrainSettings")  # of FitSettings
     assert "[`full_name`]{#entry.full_name} | `str` |" in reference.describe("lineupiq.registry", "Entry")
-    assert "class DataError(" in reference.describe("lineupiq.base", "DataError")
+    assert "class DataError(" in reference.describe("lineupiq.errors", "DataError")
 
 
 def test_a_class_without_its_fields_is_named():
