@@ -398,7 +398,7 @@ class TrainingMetrics(Mapping):
 TASKS = ("regression", "binary", "multiclass")
 SHORT_NAMES = {-1: "prob_short", 0: "prob_neutral", 1: "prob_long"}  # the columns that bars' users know
 
-
+# %% ../nbs/00_base.ipynb #431eb760
 @dataclass
 class PredictionOutput:
     "Predictions of one model, row by row."

@@ -97,7 +97,7 @@ def _catboost_has_gpu() -> bool:
 
     return get_gpu_device_count() > 0
 
-
+# %% ../nbs/03b_boosting_catboost.ipynb #bb0f8d1e
 @register(
     "catboost",
     family="boosting",

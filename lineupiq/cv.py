@@ -159,7 +159,7 @@ def row_count(
             fix="n_splits belongs into the splitter's constructor; split() needs no argument",
         ) from None
 
-
+# %% ../nbs/02_cv.ipynb #07a0d1f8
 class Splitter(Shown):
     "Folds over a timeline; members say which blocks are tested and which rows may train."
 

@@ -20,7 +20,7 @@ from .core.arrays import ArrayModel
 from .core.files import dump_json, load_json
 from .core.space import Float, Space
 from .data.draws import DrawCurve, fit_draws
-from .data.elo_replay import Walk, as_replay, grid_of, walk
+from .data.elo_replay import ReplayedRatings, as_replay, constant_grid, replay_ratings
 from .data.game_log import Games, make_log
 from .registry import register
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Reversion', 'GIVEN', 'CONSTANTS', 'EloConfig', 'given_curve', 'EloModel']
+__all__ = ['Reversion', 'GIVEN', 'CONSTANTS', 'EloConfig', 'given_curve', 'RatedGames', 'EloModel']
 
 # %% ../nbs/07_elo.ipynb #28a37030
 Reversion = Annotated[float, Bound(ge=0, le=1)]
@@ -108,43 +108,14 @@ def given_curve(
 def _win(diff: np.ndarray, scale: float) -> np.ndarray:
     return 1.0 / (1.0 + 10.0 ** (-np.clip(diff / scale, -15, 15)))
 
-# %% ../nbs/07_elo.ipynb #d0f3c06b
-@register(
-    "elo",
-    family="rating",
-    description="Elo ratings replayed through the log of games, constants chosen on the past",
-    purpose="games: one number a team, from scores alone; a plain model that others of games should beat",
-    not_for="for anything that is not a game between two sides; where who plays changes more than a rating can follow",
-    paper="Elo (1978), The Rating of Chessplayers, Past and Present; FiveThirtyEight (2014) on home field, margin and seasons, "
-    "https://github.com/fivethirtyeight/nfl-elo-game",
-)
-class EloModel(ArrayModel):
-    "A rating behind the contract."
-
-    Config: ClassVar[type[ModelConfig]] = EloConfig
-    search_space: ClassVar[Space] = Space(
-        {
-            "k_factor": Float(10.0, 40.0, simpler="low", doc="rating points at stake per unit of surprise"),
-            "home_advantage": Float(0.0, 100.0, doc="rating points that a home field is worth"),
-            "mean_reversion": Float(0.0, 0.6, doc="share of the way back to the mean between seasons"),
-        }
-    )
-    tasks: ClassVar[tuple[str, ...]] = ("binary", "multiclass")
-    input_kind: ClassVar[str] = "game"
-    handles_nan: ClassVar[bool] = True  # a game without scores is one that has not been played
-    column_checks: ClassVar[bool] = False
-    stops_early: ClassVar[bool] = False
-    native_format: ClassVar[str] = "JSON"
+# %% ../nbs/07_elo.ipynb #049c86cd
+class RatedGames(ArrayModel):
+    "Games as a rating sees them: their teams, their order, and the differences before each."
 
     @classmethod
     def input_for(cls, columns: Iterable[str], games: bool) -> str:
         "Games where there are any, else the ratings that a table gives."
         return "tabular" if not games and set(GIVEN) <= set(columns) else cls.input_kind
-
-    @classmethod
-    def idle_settings(cls, columns: Iterable[str], games: bool) -> tuple[str, ...]:
-        "The constants that move ratings, where the table gives the ratings itself."
-        return tuple(f.name for f in fields(cls.Config) if f.name not in _AT_WORK) if cls.input_for(columns, games) == "tabular" else ()
 
     def _inputs(self, X: Any, where: str) -> Any:  # Games, or (N, F) with the ratings among the columns
         "Games of a log, a frame of games, which is its own log, or rows with given ratings."
@@ -193,16 +164,51 @@ class EloModel(ArrayModel):
                 f"starts or resets name a team without a game: {unknown[0]}{did_you_mean(unknown[0], sorted(set(log['home'].astype(str))))}"
             )
 
-    def _walk(self, log: pd.DataFrame, k: Any, advantage: Any, reversion: Any) -> Walk:
+    def _walk(self, log: pd.DataFrame, k: Any, advantage: Any, reversion: Any) -> ReplayedRatings:
         c = self.config
         resets = {(name.rpartition(" ")[0], int(name.rpartition(" ")[2])): rating for name, rating in (c.resets or {}).items()}
         start = c.start if c.starts is None else {**dict.fromkeys(self._first_teams(log), c.start), **c.starts}
-        return walk(as_replay(log), k, advantage, reversion, mean=c.mean, start=start, new_team=c.new_team, margin=c.margin, resets=resets)
+        return replay_ratings(
+            as_replay(log), k, advantage, reversion, mean=c.mean, start=start, new_team=c.new_team, margin=c.margin, resets=resets
+        )
 
     @staticmethod
     def _first_teams(log: pd.DataFrame) -> list[str]:
         first = log[log["season"] == log["season"].min()]
         return [*first["home"].astype(str), *first["away"].astype(str)]
+
+# %% ../nbs/07_elo.ipynb #d0f3c06b
+@register(
+    "elo",
+    family="rating",
+    description="Elo ratings replayed through the log of games, constants chosen on the past",
+    purpose="games: one number a team, from scores alone; a plain model that others of games should beat",
+    not_for="for anything that is not a game between two sides; where who plays changes more than a rating can follow",
+    paper="Elo (1978), The Rating of Chessplayers, Past and Present; FiveThirtyEight (2014) on home field, margin and seasons, "
+    "https://github.com/fivethirtyeight/nfl-elo-game",
+)
+class EloModel(RatedGames):
+    "A rating behind the contract."
+
+    Config: ClassVar[type[ModelConfig]] = EloConfig
+    search_space: ClassVar[Space] = Space(
+        {
+            "k_factor": Float(10.0, 40.0, simpler="low", doc="rating points at stake per unit of surprise"),
+            "home_advantage": Float(0.0, 100.0, doc="rating points that a home field is worth"),
+            "mean_reversion": Float(0.0, 0.6, doc="share of the way back to the mean between seasons"),
+        }
+    )
+    tasks: ClassVar[tuple[str, ...]] = ("binary", "multiclass")
+    input_kind: ClassVar[str] = "game"
+    handles_nan: ClassVar[bool] = True  # a game without scores is one that has not been played
+    column_checks: ClassVar[bool] = False
+    stops_early: ClassVar[bool] = False
+    native_format: ClassVar[str] = "JSON"
+
+    @classmethod
+    def idle_settings(cls, columns: Iterable[str], games: bool) -> tuple[str, ...]:
+        "The constants that move ratings, where the table gives the ratings itself."
+        return tuple(f.name for f in fields(cls.Config) if f.name not in _AT_WORK) if cls.input_for(columns, games) == "tabular" else ()
 
     def _fit_given(self, X, y, X_val, y_val, w) -> TrainingMetrics:
         idle = [f.name for f in fields(self.config) if f.name not in _AT_WORK and getattr(self.config, f.name) != f.default]
@@ -239,7 +245,7 @@ class EloModel(ArrayModel):
             return self._fit_given(X, y, X_val, y_val, w)
         past_games = self._until(X)
         self._known_teams(X.log)
-        grid = grid_of(*self.config.grids())
+        grid = constant_grid(*self.config.grids())
         walked = self._walk(past_games, *grid)
         curves, losses = self._judged(X, walked, grid[1], y, w)
         best = int(np.argmin(losses))
@@ -249,7 +255,7 @@ class EloModel(ArrayModel):
         return TrainingMetrics(losses[best], val, best_epoch=best, total_epochs=len(losses), history={"train_loss": losses})
 
     def _judged(
-        self, X: Games, walked: Walk, advantage: np.ndarray, y: np.ndarray, w: np.ndarray | None
+        self, X: Games, walked: ReplayedRatings, advantage: np.ndarray, y: np.ndarray, w: np.ndarray | None
     ) -> tuple[list[DrawCurve], list[float]]:
         "The log loss of each candidate on the training games; where draws are a class, under its own curve."
         if self.task != "multiclass":
@@ -306,7 +312,7 @@ class EloModel(ArrayModel):
                 expected=f"{', '.join(CONSTANTS)}, or a scale, and each side's rating",
             )
 
-
+# %% ../nbs/07_elo.ipynb #e043fef3
 def _log_loss(p: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> float:
     return float(np.average(-np.log(np.clip(p[np.arange(len(y)), y], 1e-15, 1)), weights=w))
 
@@ -316,7 +322,7 @@ def _field(X: Games) -> np.ndarray:  # (N,) 1 where a side is at home, 0 on neut
 
 
 def _gap(
-    X: Games, walked: Walk, candidate: int, advantage: float
+    X: Games, walked: ReplayedRatings, candidate: int, advantage: float
 ) -> np.ndarray:  # (N,) rating points, the rating's own home advantage among them
     return walked.home[X.at, candidate] - walked.away[X.at, candidate] + advantage * _field(X)
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SHARED', 'EnsembleConfig', 'default_members', 'member_configs', 'row_clock', 'EnsembleModel', 'VotingConfig',
+__all__ = ['MEMBER_SETTINGS', 'EnsembleConfig', 'default_members', 'member_configs', 'row_clock', 'EnsembleModel', 'VotingConfig',
            'VotingModel', 'LearntModel', 'StackingConfig', 'StackingModel', 'BlendingConfig', 'BlendingModel']
 
 # %% ../nbs/08_ensemble.ipynb #93fe3794
@@ -73,7 +73,13 @@ class EnsembleConfig(ModelConfig):
         )
 
 # %% ../nbs/08_ensemble.ipynb #33fa590e
-SHARED = ("random_seed", "n_jobs", "device", "distribution", "verbose")  # settings that the members take over, where they know them
+MEMBER_SETTINGS = (
+    "random_seed",
+    "n_jobs",
+    "device",
+    "distribution",
+    "verbose",
+)  # settings that the members take over, where they know them
 
 
 def default_members(
@@ -101,7 +107,7 @@ def member_configs(
                 found=f"family {cls.family}, tasks {', '.join(cls.tasks)}",
                 expected=f"a model of another family for the task '{task}'",
             )
-        shared = {k: config[k] for k in SHARED if k in config and k in cls.Config.__dataclass_fields__}
+        shared = {k: config[k] for k in MEMBER_SETTINGS if k in config and k in cls.Config.__dataclass_fields__}
         own = base_params.get(cls.name, {})
         if not isinstance(own, Mapping) or "horizon" in own:
             raise ConfigError(
@@ -557,7 +563,7 @@ class StackingModel(LearntModel):
     def _folds(self, clock) -> list[Fold]:
         return WalkForward(*clock, n_splits=self.config.n_splits, one_class="allow").folds()
 
-
+# %% ../nbs/08_ensemble.ipynb #af0159c6
 @dataclass
 class BlendingConfig(EnsembleConfig):
     "The share that is held out, and the second level."

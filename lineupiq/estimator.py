@@ -88,7 +88,7 @@ class _Parameters(BaseEstimator):
 # %% ../nbs/05b_estimator.ipynb #4c1a6e82
 TASK_WORDS = ("classification", "binary", "multiclass", "regression")
 
-
+# %% ../nbs/05b_estimator.ipynb #792abc01
 class _Checked(_Parameters):
     "What an estimator says of itself, and what its rows and labels have to be."
 

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from lineupiq.data.windows import Windows
 
 # %% auto #0
-__all__ = ['APART', 'NeuralConfig', 'NeuralModel', 'read_weights', 'SequenceConfig', 'LSTMModel', 'GRUModel', 'TCNConfig',
-           'TCNModel', 'TransformerConfig', 'TransformerModel']
+__all__ = ['RUNTIME_SETTINGS', 'NeuralConfig', 'NeuralModel', 'read_weights', 'SequenceConfig', 'LSTMModel', 'GRUModel',
+           'TCNConfig', 'TCNModel', 'TransformerConfig', 'TransformerModel']
 
 # %% ../nbs/04_neural.ipynb #04c0eaf8
 @dataclass
@@ -83,9 +83,16 @@ class NeuralConfig(Threaded, ModelConfig):
         return out + (["rate_cuts: only schedule: plateau cuts the rate"] if self.rate_cuts and self.schedule != "plateau" else [])
 
 # %% ../nbs/04_neural.ipynb #cb2dd68c
-APART = ("verbose", "checkpoint_dir", "save_checkpoints", "checkpoint_every", "time_limit", "n_jobs")  # change nothing that is learnt
+RUNTIME_SETTINGS = (
+    "verbose",
+    "checkpoint_dir",
+    "save_checkpoints",
+    "checkpoint_every",
+    "time_limit",
+    "n_jobs",
+)  # change nothing that is learnt
 
-
+# %% ../nbs/04_neural.ipynb #8b92972d
 class NeuralModel(ArrayModel):
     "A network over windows behind the contract; members give the network."
 
@@ -169,7 +176,7 @@ def _checkpoint(self: NeuralModel, parts: list[Windows], arrays: list[np.ndarray
         )
     if c.save_checkpoints is False or not c.checkpoint_dir:
         return None
-    settings = {k: v for k, v in c.to_dict().items() if k not in APART}
+    settings = {k: v for k, v in c.to_dict().items() if k not in RUNTIME_SETTINGS}
     about = [type(self).__name__, self.task, self.feature_columns, settings, None if self.codec is None else self.codec.classes.tolist()]
     return Path(c.checkpoint_dir, f"{self.name or type(self).__name__}_{run_digest(about, parts, arrays)}.safetensors")
 
@@ -191,7 +198,7 @@ def paused(self: NeuralModel) -> AbstractContextManager:
 
     return session_paused()
 
-
+# %% ../nbs/04_neural.ipynb #a6516b09
 @patch
 def keep_rounds(
     self: NeuralModel,
@@ -226,7 +233,7 @@ def _metrics(self: NeuralModel, run: TrainingRun) -> TrainingMetrics:
 def _predict(self: NeuralModel, X: Rows) -> np.ndarray:  # (N,), (N, C), or (N, 1 + Q) with quantiles
     import torch
 
-    from lineupiq.nets.layers import RowStore, answers, as_windows, narrowed
+    from lineupiq.nets.layers import RowStore, head_answers, as_windows, narrowed
     from lineupiq.nets.loop import torch_device, torch_session
 
     device, out = torch_device(self.config.device, predicting=True), None
@@ -239,7 +246,7 @@ def _predict(self: NeuralModel, X: Rows) -> np.ndarray:  # (N,), (N, C), or (N, 
             some = narrowed(X.take(rows)) if hasattr(X, "at") else as_windows(X[rows])
             store = RowStore([some], self.scaler, device)
             for j in range(0, len(rows), size):
-                outputs = answers(self.head, net(*store.batch(0, slice(j, j + size))))
+                outputs = head_answers(self.head, net(*store.batch(0, slice(j, j + size))))
                 out = np.empty((len(order), *outputs.shape[1:])) if out is None else out
                 out[rows[j : j + size]] = outputs
     return out

@@ -16,8 +16,8 @@ from .base import BaseModel, BuildError, ConfigError, LineupIQError, MissingMeth
 from .core.display import Card, Shown
 
 # %% auto #0
-__all__ = ['REQUIRED', 'REGISTRY', 'register', 'ROOMS', 'Entry', 'ModelRegistry', 'auto_register_models', 'registry',
-           'load_model']
+__all__ = ['REQUIRED', 'REGISTRY', 'register', 'ROOMS', 'Entry', 'ModelCatalog', 'ModelRegistry', 'auto_register_models',
+           'registry', 'load_model']
 
 # %% ../nbs/01_registry.ipynb #9ea458d3
 REQUIRED = ("fit", "predict", "save", "load")
@@ -119,9 +119,9 @@ def _of_process() -> ModelRegistry:
     "The process's registry with its members, so that a name that one of them has is known to be taken."
     return REGISTRY if _finding else registry()
 
-# %% ../nbs/01_registry.ipynb #24318a6d
-class ModelRegistry(Shown):
-    "Models by `family:name`. Registering a name twice raises."
+# %% ../nbs/01_registry.ipynb #caa76776
+class ModelCatalog(Shown):
+    "Models by `family:name`: what there is, and what each says of itself."
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
@@ -138,6 +138,73 @@ class ModelRegistry(Shown):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self._entries)} models)"
+
+    def unavailable(
+        self,
+        name: str,  # short name
+        family: str,  # its family
+        reason: str,  # what the import said
+        extra: str = "",  # e.g. "lineupiq[forecasters]"
+        description: str = "",  # one line
+    ) -> None:
+        "List a model that could not be imported, with the reason."
+        self._entries.setdefault(f"{family}:{name}", Entry(name, family, None, description, reason=reason, extra=extra))
+
+    @_Either
+    def resolve(
+        self,
+        name: str,  # `xgboost` or `boosting:xgboost`
+    ) -> str:  # `boosting:xgboost`
+        "The full name; an unknown or ambiguous one is a ValueError that lists what there is."
+        matches = [k for k in self._entries if k == name or k.endswith(f":{name}")] if isinstance(name, str) else []
+        if len(matches) == 1:
+            return matches[0]
+        short = [e.name for e in self._entries.values()]
+        if not matches:
+            hint = did_you_mean(str(name), [*self._entries] if ":" in str(name) else short)
+            raise ConfigError(f"Model '{name}' not found{hint}", expected=f"Available: {', '.join(sorted(self._entries))}")
+        raise ConfigError(f"Ambiguous name '{name}'", found=f"matches: {', '.join(matches)}", fix="use the full name, family:name")
+
+    @_Either
+    def entry(
+        self,
+        name: str,  # short or full
+    ) -> Entry:
+        "The entry of a model."
+        return self._entries[self.resolve(name)]
+
+    @_Either
+    def get_family(
+        self,
+        name: str,  # short or full
+    ) -> str:  # its family
+        "The family of a model."
+        return self.entry(name).family
+
+    @_Either
+    def get_metadata(
+        self,
+        name: str,  # short or full
+    ) -> dict:  # plain values
+        "The facts about a model that are known without building it."
+        return self.entry(name).metadata()
+
+    @_Either
+    def list_all(self) -> list[str]:  # full names
+        "The full names of all registered models, sorted."
+        return sorted(self._entries)
+
+    @_Either
+    def list_models(
+        self,
+        family: str | None = None,  # only this family
+    ) -> list[dict]:  # one dictionary a model
+        "The metadata of every model."
+        return [self._entries[k].metadata() for k in self.list_all() if family in (None, self._entries[k].family)]
+
+# %% ../nbs/01_registry.ipynb #24318a6d
+class ModelRegistry(ModelCatalog):
+    "Models by `family:name`. Registering a name twice raises."
 
     @_Either
     def register(
@@ -191,40 +258,6 @@ class ModelRegistry(Shown):
         if lacking:
             raise MissingMethod(f"Model {name} missing required method: {', '.join(lacking)}", expected=", ".join(REQUIRED))
 
-    def unavailable(
-        self,
-        name: str,  # short name
-        family: str,  # its family
-        reason: str,  # what the import said
-        extra: str = "",  # e.g. "lineupiq[forecasters]"
-        description: str = "",  # one line
-    ) -> None:
-        "List a model that could not be imported, with the reason."
-        self._entries.setdefault(f"{family}:{name}", Entry(name, family, None, description, reason=reason, extra=extra))
-
-    @_Either
-    def resolve(
-        self,
-        name: str,  # `xgboost` or `boosting:xgboost`
-    ) -> str:  # `boosting:xgboost`
-        "The full name; an unknown or ambiguous one is a ValueError that lists what there is."
-        matches = [k for k in self._entries if k == name or k.endswith(f":{name}")] if isinstance(name, str) else []
-        if len(matches) == 1:
-            return matches[0]
-        short = [e.name for e in self._entries.values()]
-        if not matches:
-            hint = did_you_mean(str(name), [*self._entries] if ":" in str(name) else short)
-            raise ConfigError(f"Model '{name}' not found{hint}", expected=f"Available: {', '.join(sorted(self._entries))}")
-        raise ConfigError(f"Ambiguous name '{name}'", found=f"matches: {', '.join(matches)}", fix="use the full name, family:name")
-
-    @_Either
-    def entry(
-        self,
-        name: str,  # short or full
-    ) -> Entry:
-        "The entry of a model."
-        return self._entries[self.resolve(name)]
-
     @_Either
     def get_model(
         self,
@@ -245,35 +278,6 @@ class ModelRegistry(Shown):
                 else f"it comes with the package {entry.extra}: mend that one's import",
             )
         return entry.cls
-
-    @_Either
-    def get_family(
-        self,
-        name: str,  # short or full
-    ) -> str:  # its family
-        "The family of a model."
-        return self.entry(name).family
-
-    @_Either
-    def get_metadata(
-        self,
-        name: str,  # short or full
-    ) -> dict:  # plain values
-        "The facts about a model that are known without building it."
-        return self.entry(name).metadata()
-
-    @_Either
-    def list_all(self) -> list[str]:  # full names
-        "The full names of all registered models, sorted."
-        return sorted(self._entries)
-
-    @_Either
-    def list_models(
-        self,
-        family: str | None = None,  # only this family
-    ) -> list[dict]:  # one dictionary a model
-        "The metadata of every model."
-        return [self._entries[k].metadata() for k in self.list_all() if family in (None, self._entries[k].family)]
 
     @_Either
     def create(

@@ -117,10 +117,10 @@ def test_the_model_reproduces_every_game(table):
 
 def test_the_compiled_walk_is_the_recursion(table):
     "Bit by bit the same history, for one set of constants out of a grid of 27."
-    from lineupiq.data.elo_replay import as_replay, grid_of, walk
+    from lineupiq.data.elo_replay import as_replay, constant_grid, replay_ratings
 
-    grid = grid_of([24, 32, 40], [50, 55, 60], [0.25, 0.33, 0.5])
-    fast, slow = walk(as_replay(_log(table)), *grid), _rate(table, EloRules(k=24, home_advantage=50, mean_reversion=0.25))
+    grid = constant_grid([24, 32, 40], [50, 55, 60], [0.25, 0.33, 0.5])
+    fast, slow = replay_ratings(as_replay(_log(table)), *grid), _rate(table, EloRules(k=24, home_advantage=50, mean_reversion=0.25))
     assert np.abs(fast.prob[:, 0] - slow.prob_home).max() < 1e-10
     assert np.abs(fast.home[:, 0] - slow.elo_home).max() < 1e-8
 

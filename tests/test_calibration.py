@@ -18,11 +18,11 @@ from lineupiq.fit.calibrated import calibrate_forward, calibrated_folds, calibra
 from lineupiq.fit.inputs import ModelSpec
 from lineupiq.fit.out_of_fold import out_of_fold
 from lineupiq.fit.settings import FitSettings
-from lineupiq.scoring.calibration import INTERCEPT, METHODS, SLOPE, fit_map, load_map, log_scores, softmax_rows
+from lineupiq.scoring.calibration import INTERCEPT, CALIBRATION_METHODS, SLOPE, fit_map, load_map, log_scores, softmax_rows
 from lineupiq.scoring.metrics import get_metric
 from lineupiq.training.fitting import SplitPlan, load_bundle, plan_folds, run_model
 
-MAPS = [m for m in METHODS if m != "identity"]
+MAPS = [m for m in CALIBRATION_METHODS if m != "identity"]
 
 
 # -- maps ---------------------------------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_a_rare_class_that_is_missing_from_the_window():
     rng = np.random.default_rng(0)
     p = softmax_rows(rng.normal(size=(300, 3)))
     y = rng.integers(0, 2, 300)
-    for method in METHODS:
+    for method in CALIBRATION_METHODS:
         q = fit_map(method, p, y).transform(p)
         assert np.isfinite(q).all() and np.allclose(q.sum(1), 1) and (q[:, 2] > 0).all()
 
@@ -135,7 +135,7 @@ def test_no_part_sees_a_later_one(games, model):
     bad = fit_calibrated(poison(games, games.times[fold.test].min()), fold, spec)
     assert bad.map.record() == clean.map.record() and bad.choice.record() == clean.choice.record()
     bad = fit_calibrated(poison(games, games.times[select].min()), fold, spec)
-    assert all(bad.choice.candidates[m].record() == clean.choice.candidates[m].record() for m in METHODS)
+    assert all(bad.choice.candidates[m].record() == clean.choice.candidates[m].record() for m in CALIBRATION_METHODS)
     np.testing.assert_array_equal(raw(bad, calibrate), raw(clean, calibrate))
     first = calibrate[games.times[calibrate] == games.times[calibrate].min()]
     bad = fit_calibrated(poison(games, games.times[select].min()), fold, spec)

@@ -13,7 +13,7 @@ from lineupiq.base import LeakError
 from lineupiq.core.files import load_json
 from lineupiq.data.making import Cleaning, make_panel
 from lineupiq.scoring.confidence import ADDED, PROPER
-from lineupiq.scoring.leaderboard import COLUMNS
+from lineupiq.scoring.leaderboard import BOARD_COLUMNS
 from lineupiq.training import runs as runs_module
 from lineupiq.training.evaluation import compare_runs, evaluate_model
 from lineupiq.training.runs import TrainSettings, train_models
@@ -111,7 +111,7 @@ def test_the_record_keeps_its_public_columns_first(trained):
     task, panel, early, how, run = trained
     for rows in (run.record()["leaderboard"], load_json(run.run_dir / "metrics" / "leaderboard.json")["leaderboard"]):
         assert (
-            tuple(rows[0])[: len(COLUMNS)] == COLUMNS
+            tuple(rows[0])[: len(BOARD_COLUMNS)] == BOARD_COLUMNS
             and set(ADDED[:5]) <= set(rows[0])
             and bool(set(PROPER) & set(rows[0])) == (task != "regression")
         )

@@ -17,7 +17,7 @@ from lineupiq.fantasy.lineups import best_lineups
 from lineupiq.fantasy.program import Program, admitted, every_lineup, solve
 from lineupiq.fantasy.rules import Slot, read_rules
 from lineupiq.fantasy.search import judge_of, search
-from lineupiq.fantasy.slate import COLUMNS, Slate, simulated_slate
+from lineupiq.fantasy.slate import SLATE_COLUMNS, Slate, simulated_slate
 from lineupiq.fantasy.wishes import Wishes, objective_of
 
 KINGS = read_rules("draftkings")
@@ -147,7 +147,7 @@ def projection(folder, games=2, draws=60):
     slate = slate.take((slate.players["position"] != "DST").to_numpy())
     yards = 10 * slate.scores
     zero = np.zeros_like(yards)
-    slate.players[list(COLUMNS)].assign(play=0.9, season=2023, week=5).to_parquet(folder / "projections.parquet")
+    slate.players[list(SLATE_COLUMNS)].assign(play=0.9, season=2023, week=5).to_parquet(folder / "projections.parquet")
     np.savez(folder / "draws.npz", receiving_yards=yards, receiving_tds=zero, rushing_tds=zero, interceptions=zero, fumbles_lost=zero)
     paid = slate.players[["player", "position", "team", "salary"]].rename(columns={"player": "Name"})
     paid = pd.concat(

@@ -10,7 +10,7 @@ import pytest
 
 from lineupiq.base import DataError
 from lineupiq.data.encoder import rule_columns
-from lineupiq.data.games import MARKET, MORE, NINE, POINTS, game_features, game_panel
+from lineupiq.data.games import MARKET_COLUMNS, MORE, NINE, POINTS, game_features, game_panel
 from lineupiq.data.nfl import load_nfl_tables, nfl_tables, normalise_table, read_nfl_files, team_games
 from lineupiq.data.players import player_panel
 
@@ -261,7 +261,7 @@ def test_market_probability_game_by_game(tables):
 def test_a_poisoned_future_changes_no_game_feature(tables):
     clean, bad = game_features(tables), game_features(_garbled(tables, 2015, 6))
     week = tables["schedules"]["season"] * 100 + tables["schedules"]["week"]
-    names = [*NINE, *MORE, *POINTS, *MARKET, "elo_prob", "market_prob", "elo_margin", "form_margin", "form_total"]
+    names = [*NINE, *MORE, *POINTS, *MARKET_COLUMNS, "elo_prob", "market_prob", "elo_margin", "form_margin", "form_total"]
     pd.testing.assert_frame_equal(clean.loc[week <= 201506, names], bad.loc[week <= 201506, names])
     assert (clean.loc[week > 201506, "elo_diff"] != bad.loc[week > 201506, "elo_diff"]).mean() > 0.99
 
@@ -353,7 +353,7 @@ def test_who_plays_is_told_better_than_by_last_week(tables):
 
 def test_a_moment_of_the_week_hides_what_comes_later(tables):
     "Lines, weather, roofs, starters, inactive players and reports of 2023's tenth week change no row of its Tuesday."
-    from lineupiq.data.players import View
+    from lineupiq.data.players import PlayerRowView
     from lineupiq.data.usage import usage_panel
 
     now = {kind: (t["season"] == 2023) & (t["week"] == 10) for kind, t in tables.items() if {"season", "week"} <= set(t)}
@@ -379,7 +379,7 @@ def test_a_moment_of_the_week_hides_what_comes_later(tables):
         "injuries": tables["injuries"].assign(report_status=tables["injuries"]["report_status"].mask(now["injuries"], "Out")),
     }
     for make in (
-        lambda t: player_panel(t, "RB", "carries", view=View("tuesday", lineups=True), first_season=2021),
+        lambda t: player_panel(t, "RB", "carries", view=PlayerRowView("tuesday", lineups=True), first_season=2021),
         lambda t: usage_panel(t, as_of="tuesday"),
     ):
         right, wrong = make(tables), make(worse)

@@ -6,7 +6,7 @@ import pytest
 
 from lineupiq.data.football import football_tables
 from lineupiq.data.nfl import nfl_tables
-from lineupiq.data.players import View, player_panel
+from lineupiq.data.players import PlayerRowView, player_panel
 from lineupiq.projection.lines import Candidate, LineRows, forecast_line, tables_of_week, with_fumbles
 
 SEASONS = (2018, 2019, 2020, 2021, 2022)
@@ -43,7 +43,7 @@ def panel_of(raw: dict, season: int, week: int, as_of: str = "tuesday", lineups:
         "receiving_yards",
         first_season=2018,
         upcoming=True,
-        view=View(as_of, lineups),
+        view=PlayerRowView(as_of, lineups),
         debuts=True,
     )
 

@@ -104,7 +104,7 @@ def test_a_job_takes_its_requests_fields(job):
     """A notebook's parameters are written out, because a reader sees them there; they are the request's fields with its defaults, and what
     is the job's own."""
     from lineupiq.core.requests import leaves
-    from lineupiq.jobs.parameters import KEPT, job_notebook, parameters_of
+    from lineupiq.jobs.parameters import RUNNER_PARAMETERS, job_notebook, parameters_of
     from lineupiq.workflows import later_requests
 
     told = parameters_of(job_notebook(job)[1])
@@ -113,7 +113,7 @@ def test_a_job_takes_its_requests_fields(job):
         for leaf in leaves({"validate": later_requests.ValidateRequest, "drift": later_requests.DriftRequest}[job])
     }
     assert {n: p.default for n, p in told.items() if n in asked} == asked
-    assert set(told) - set(asked) == {*KEPT, *(["promote"] if job == "validate" else [])}
+    assert set(told) - set(asked) == {*RUNNER_PARAMETERS, *(["promote"] if job == "validate" else [])}
 
 
 def test_what_is_recorded_is_what_is_read_back():

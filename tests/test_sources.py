@@ -14,7 +14,7 @@ from conftest import refused
 
 from lineupiq.auditing.leaks import AuditSettings, audit_leak
 from lineupiq.auditing.poison import world_of
-from lineupiq.auditing.sources import LEAKS, BrokenSource, another_day, check_source
+from lineupiq.auditing.sources import LEAK_CHECKS, BrokenSource, another_day, check_source
 from lineupiq.base import ConfigError, DataError
 from lineupiq.data.panel import Panel
 from lineupiq.data.making import Cleaning, make_panel
@@ -447,7 +447,9 @@ def test_what_is_not_declared_is_not_known(own):
 def test_a_broken_source_is_an_exit_code(cli, own):
     source("trial", raw=MORNING, description="a trial")(centred)
     said = cli("sources", "--check", "trial")
-    assert said.code == 10 and said.value["fail"] and set(LEAKS) & {c["title"] for c in said.value["checks"] if c["verdict"] == "fail"}
+    assert (
+        said.code == 10 and said.value["fail"] and set(LEAK_CHECKS) & {c["title"] for c in said.value["checks"] if c["verdict"] == "fail"}
+    )
     source("clumsy", raw=MORNING, description="a trial")(careless)
     assert cli("sources", "--check", "clumsy").code == 3
 

@@ -26,10 +26,10 @@ from ..core.timeline import Distance
 from ..data.panel import Panel
 
 # %% auto #0
-__all__ = ['ROLES', 'MOST_FOLDS', 'MOST_NUMBERS', 'checked_folds', 'splitter_factory', 'AuditReport', 'audit_cv']
+__all__ = ['ARGUMENT_NAMES', 'MOST_FOLDS', 'MOST_NUMBERS', 'checked_folds', 'splitter_factory', 'AuditReport', 'audit_cv']
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #33a861fb
-ROLES = {
+ARGUMENT_NAMES = {
     "times": ("times", "time", "prediction_times", "pred_times", "t0"),
     "label_end": ("label_end", "label_ends", "evaluation_times", "eval_times", "t1"),
     "groups": ("groups",),
@@ -40,7 +40,7 @@ ROLES = {
 def _given(call: Callable, have: Mapping[str, Any]) -> dict[str, Any]:
     "Arguments of a call that are roles of rows."
     names = inspect.signature(call).parameters
-    return {n: have[role] for role, aliases in ROLES.items() for n in aliases if n in names and have.get(role) is not None}
+    return {n: have[role] for role, aliases in ARGUMENT_NAMES.items() for n in aliases if n in names and have.get(role) is not None}
 
 # %% ../../nbs/11_auditing/01_folds.ipynb #406c384e
 MOST_FOLDS, MOST_NUMBERS = 10_000, 100_000_000  # a splitter that yields more, folds or row numbers in all, is taken to have no end

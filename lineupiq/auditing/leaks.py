@@ -18,7 +18,7 @@ from .controls import SIGMAS, Gain, gain_on_rules, noise_features, permuted_labe
 from .folds import AuditReport
 from lineupiq.auditing.pipeline import (
     Cut,
-    Walk,
+    PipelineRun,
     can_make_intervals,
     cuts_of,
     learns_level,
@@ -26,7 +26,7 @@ from lineupiq.auditing.pipeline import (
     planted_panel,
     predict_again,
     short_search,
-    walk,
+    run_pipeline,
 )
 from .poison import World, changes
 from .settings import AuditSettings
@@ -40,14 +40,15 @@ from ..scoring.leaderboard import RULES, best_on_validation, leak_alarm, validat
 from ..scoring.metrics import default_metric
 
 # %% auto #0
-__all__ = ['NET_ROWS', 'ROWS', 'SMALL', 'EXACT', 'TITLES', 'audit_config', 'Stage', 'data_findings', 'ModelAudit', 'poison_model',
-           'lag_finding', 'search_finding', 'level_finding', 'control_finding', 'audit_model', 'audit_leak']
+__all__ = ['NET_ROWS', 'ROWS', 'QUICK_SETTINGS', 'EXACT', 'TITLES', 'audit_config', 'Stage', 'data_findings', 'ModelAudit',
+           'poison_model', 'lag_finding', 'search_finding', 'level_finding', 'control_finding', 'audit_model',
+           'audit_leak']
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #9f0ac4bb
 NET_ROWS, ROWS = 1500, 5000  # latest labelled rows that nets, and others, are audited on
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #902b1535
-SMALL = {"num_boost_round": 100, "n_estimators": 100, "max_epochs": 3, "epochs": 3, "seq_len": 16}  # settings of a quick audit
+QUICK_SETTINGS = {"num_boost_round": 100, "n_estimators": 100, "max_epochs": 3, "epochs": 3, "seq_len": 16}  # settings of a quick audit
 EXACT = {"n_jobs": 1, "device": "cpu", "random_seed": 0}  # settings that make every bit come out again
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #61d8da97
@@ -71,7 +72,7 @@ def audit_config(
             | own
             | {"base_models": list(members), "base_params": {m: audit_config(m, task, games, given=c) for m, c in members.items()}}
         )
-    small = {} if usual else {**(cls.check_config or {}), **SMALL}
+    small = {} if usual else {**(cls.check_config or {}), **QUICK_SETTINGS}
     return {k: v for k, v in {**small, **EXACT}.items() if k in config_fields} | dict(given or {})
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #671cb7cb
@@ -119,7 +120,7 @@ class Stage:
         if (name, seed) not in self.made:
             panel = (permuted_labels if name == "permuted labels" else noise_features)(self.panel, seed)
             cut = replace(self.cuts[0], last=self.cuts[-1].last, at=self.panel.times.max())
-            self.made[name, seed] = (panel, cut, {r: walk(panel, cut, ModelSpec(r)).frame for r in RULES})
+            self.made[name, seed] = (panel, cut, {r: run_pipeline(panel, cut, ModelSpec(r)).frame for r in RULES})
         return self.made[name, seed]
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #7b56b1c7
@@ -231,7 +232,7 @@ class ModelAudit:
 def poison_model(
     stage: Stage,  # rows and worlds
     spec: ModelSpec,  # what is trained
-) -> tuple[ModelAudit, Walk]:  # (findings and predictions, the last walk in the world as it is)
+) -> tuple[ModelAudit, PipelineRun]:  # (findings and predictions, the last walk in the world as it is)
     "Every cut walked in both worlds."
     plant, problems, skipped, plain, n, audit, most, refusal = stage.how.plant, [], [], set(), 0, ModelAudit([]), 0.0, ""
     for cut in stage.cuts:
@@ -240,7 +241,7 @@ def poison_model(
             if not calibrated and cut.number in plain:
                 continue  # the plain way again is for cuts that have none
             try:
-                a = walk(stage.panel, cut, spec, calibrated, plant)
+                a = run_pipeline(stage.panel, cut, spec, calibrated, plant)
             # too few rows to calibrate on, or a class among them that comes later; the world as it is refuses, so no future decides
             except DataError as err:
                 if not calibrated and not cut.number:
@@ -249,7 +250,7 @@ def poison_model(
                 continue
             b, refused = _in_other_world(other, cut, spec, calibrated, plant)
             apart, n = _apart(a.said, b.said), n + len(a.said)
-            unrest = _apart(a.said, walk(stage.panel, cut, spec, calibrated, plant).said) if apart else 0.0
+            unrest = _apart(a.said, run_pipeline(stage.panel, cut, spec, calibrated, plant).said) if apart else 0.0
             most, refusal = max(most, apart), refusal or refused
             if apart > 2 * unrest or a.facts != b.facts:
                 problems.append(
@@ -276,17 +277,17 @@ def poison_model(
     return audit, a
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #6a3566f9
-def _in_other_world(other: Panel, cut: Cut, spec: ModelSpec, calibrated: bool, plant: str | None) -> tuple[Walk, str]:
+def _in_other_world(other: Panel, cut: Cut, spec: ModelSpec, calibrated: bool, plant: str | None) -> tuple[PipelineRun, str]:
     "A walk in another future, and why rows after the moment had to be left out of it; empty where none were."
     try:
-        return walk(other, cut, spec, calibrated, plant), ""
+        return run_pipeline(other, cut, spec, calibrated, plant), ""
     except DataError as err:
-        return walk(other.take(other.times <= cut.at), cut, spec, calibrated, plant), f"{err.what} {err.found}".strip()
+        return run_pipeline(other.take(other.times <= cut.at), cut, spec, calibrated, plant), f"{err.what} {err.found}".strip()
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #80da0c98
 def lag_finding(
     stage: Stage,  # rows and worlds
-    done: Walk,  # a fitted walk of the last cut
+    done: PipelineRun,  # a fitted walk of the last cut
 ) -> Finding:
     "A moment's own prediction when its outcome is another one."
     name = done.fitted.model.name
@@ -308,7 +309,7 @@ def lag_finding(
     )
 
 # %% ../../nbs/11_auditing/06_leaks.ipynb #0cc14226
-def _refused_at_home(done: Walk, stage: Stage) -> bool:
+def _refused_at_home(done: PipelineRun, stage: Stage) -> bool:
     "Whether the rows of the moments cannot be predicted in the world as it is."
     try:
         [predict_again(done, stage.panel, stage.panel, at) for at in stage.moments]
@@ -380,7 +381,7 @@ def control_finding(
     for seed in range(stage.how.seed, stage.how.seed + 2):
         try:
             panel, cut, rules = stage.control(name, seed)
-            frame = walk(panel, cut, spec, False, stage.how.plant).frame
+            frame = run_pipeline(panel, cut, spec, False, stage.how.plant).frame
         # no future is in it
         except DataError as err:
             return Finding(
@@ -492,7 +493,7 @@ def _one(stage: Stage, cls: Any, settings: Mapping[str, Any] | None, left: float
         return ModelAudit([Finding(title, "unknown", "does not apply: the panel has no games")])
     spec = ModelSpec(cls.name, audit_config(cls.name, stage.panel.task, stage.panel.log is not None, stage.how.usual, settings))
     try:
-        walk(stage.panel, stage.cuts[0], spec, False, stage.how.plant)
+        run_pipeline(stage.panel, stage.cuts[0], spec, False, stage.how.plant)
     except LineupIQError as err:
         return ModelAudit([Finding(title, "unknown", f"cannot be trained on these rows: {type(err).__name__}: {err.what}")])
     try:

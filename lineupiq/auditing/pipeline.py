@@ -29,8 +29,8 @@ from ..scoring.conformal import add_intervals
 from ..tuning.objective import development_panel
 
 # %% auto #0
-__all__ = ['Cut', 'cuts_of', 'planted_panel', 'Seen', 'in_sample_predictions', 'stacked', 'learns_level', 'level_rows', 'Walk',
-           'can_make_intervals', 'walk', 'short_search', 'predict_again']
+__all__ = ['Cut', 'cuts_of', 'planted_panel', 'Seen', 'in_sample_predictions', 'stacked', 'learns_level', 'level_rows',
+           'PipelineRun', 'can_make_intervals', 'run_pipeline', 'short_search', 'predict_again']
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #1c208511
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def level_rows(
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #3d430753
 @dataclass
-class Walk:
+class PipelineRun:
     "The results of one walk, for the rows up to a cut's moment."
 
     said: pd.DataFrame  # by split, symbol and time: what the model says, as numbers
@@ -220,13 +220,13 @@ def can_make_intervals() -> bool:
     return find_spec("crepes") is not None
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #d5884b06
-def walk(
+def run_pipeline(
     panel: Panel,  # of either world, plants of the data in it
     cut: Cut,  # block and moment
     spec: ModelSpec,  # what is trained
     calibrated: bool = False,  # True: the way with a calibrated map; False: the second fit on training and validation rows
     plant: str | None = None,  # calibrator, stack or fold
-) -> Walk:
+) -> PipelineRun:
     "Train, choose and predict one test block."
     panel = replace(panel, frame=panel.frame.assign(weight=panel.frame["weight"].round(9)))  # see futures.DIGITS
     fold = cut.fold(panel, purge=plant != "fold")
@@ -239,7 +239,7 @@ def walk(
         frame = _learnt_on_test(panel, frame)
     if panel.task == "regression" and not spec.cls.is_rule and can_make_intervals():
         frame = add_intervals(panel, frame)[0]
-    return Walk(_said(panel, frame, cut), fitted, fold, frame, facts)
+    return PipelineRun(_said(panel, frame, cut), fitted, fold, frame, facts)
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #1b7bbafb
 def _said(panel: Panel, frame: pd.DataFrame, cut: Cut) -> pd.DataFrame:
@@ -282,7 +282,7 @@ def short_search(
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #f34d2f1a
 def predict_again(
-    done: Walk,  # a fitted walk
+    done: PipelineRun,  # a fitted walk
     panel: Panel,  # the panel that it was fitted on
     other: Panel,  # of a world where one moment's outcome is another one
     at: np.datetime64,  # the moment
@@ -301,7 +301,7 @@ def predict_again(
     return len(both), float((values[0].loc[both] - values[1].loc[both]).abs().max().max())
 
 # %% ../../nbs/11_auditing/05_pipeline.ipynb #1ba5b587
-def _spec_of(done: Walk) -> ModelSpec:
+def _spec_of(done: PipelineRun) -> ModelSpec:
     "What a walk trained."
     model = done.fitted.model
     return ModelSpec(f"{model.family}:{model.name}", model.config.to_dict())

@@ -16,13 +16,14 @@ import pandas as pd
 from ..checks.bench import other_codes
 from ..data.leagues import game_scores, game_times, league_panel
 from ..data.panel import Panel, naive_utc
+from ..data.players import USAGE
 from ..data.request import DataRequest, read_source, source_files, source_options
 from ..data.sources import SOURCES, RawRows, barrier_config
-from ..data.tables import ROLES, TableConfig, game_rows, row_times, rows_panel, table_files, table_root, table_rows
+from ..data.tables import COLUMN_ROLES, TableConfig, game_rows, row_times, rows_panel, table_files, table_root, table_rows
 
 # %% auto #0
-__all__ = ['USAGE', 'AT_KICKOFF', 'LATER_ROLES', 'DIGITS', 'World', 'spoil_bars', 'spoil_nfl', 'spoil_panel', 'spoil_table',
-           'spoil_rows', 'spoil_games', 'panel_world', 'world_of', 'nfl_moment', 'nfl_build', 'changes']
+__all__ = ['AT_KICKOFF', 'LATER_ROLES', 'DIGITS', 'World', 'spoil_bars', 'spoil_nfl', 'spoil_panel', 'spoil_table', 'spoil_rows',
+           'spoil_games', 'panel_world', 'world_of', 'nfl_moment', 'nfl_build', 'changes']
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #f69b957a
 @dataclass(frozen=True)
@@ -89,7 +90,6 @@ def spoil_bars(
     return out
 
 # %% ../../nbs/11_auditing/04_poison.ipynb #b4a296e7
-USAGE = ("attempts", "carries", "targets")  # what makes a row of a player
 AT_KICKOFF = (
     "home_moneyline",
     "away_moneyline",
@@ -251,7 +251,7 @@ def spoil_table(
     "A table's file with another future."
     times, ends = row_times(raw, cfg)
     late, ended = _between(times, after, until), _between(ends, after, until)
-    fixed = {getattr(cfg, role) for role in ROLES if role not in LATER_ROLES}
+    fixed = {getattr(cfg, role) for role in COLUMN_ROLES if role not in LATER_ROLES}
     known_late = [
         c for c in dict.fromkeys([cfg.weight, *(h.column for h in cfg.history if h.outcome)]) if c and c != cfg.label and c not in fixed
     ]
@@ -448,9 +448,11 @@ def nfl_build(
     from lineupiq.data.games import TARGETS, game_panel
 
     if ask.data == "nfl-players" or ask.position or (ask.target or "home_win") not in TARGETS:
-        from lineupiq.data.players import View, player_panel
+        from lineupiq.data.players import PlayerRowView, player_panel
 
-        return partial(player_panel, position=ask.position or "WR", target=ask.target or "receiving_yards", view=View(as_of, ask.lineups))
+        return partial(
+            player_panel, position=ask.position or "WR", target=ask.target or "receiving_yards", view=PlayerRowView(as_of, ask.lineups)
+        )
     return partial(game_panel, target=ask.target or "home_win", market=ask.market, as_of=as_of)
 
 

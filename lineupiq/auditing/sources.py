@@ -32,8 +32,8 @@ from ..data.sources import SOURCES, Source
 from ..data.tables import table_files
 
 # %% auto #0
-__all__ = ['SOURCE_CHECKS', 'UNREACHED', 'AHEAD', 'LEAKS', 'SourceBench', 'source_check', 'unlike', 'refusal', 'another_day',
-           'BrokenSource', 'check_source', 'source_report']
+__all__ = ['SOURCE_CHECKS', 'UNREACHED', 'LOOKAHEAD_SPAN', 'LEAK_CHECKS', 'SourceBench', 'source_check', 'unlike', 'refusal',
+           'another_day', 'BrokenSource', 'check_source', 'source_report']
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #487d4770
 class SourceBench:
@@ -173,7 +173,7 @@ def _columns(b: SourceBench) -> str | tuple[str, str]:
     return (findings[0].verdict, f"{findings[0].title}: {findings[0].evidence}")
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #918c8289
-AHEAD = dt.timedelta(days=400)
+LOOKAHEAD_SPAN = dt.timedelta(days=400)
 
 
 def _later_clock() -> tuple[types.SimpleNamespace, types.SimpleNamespace, dict[int, Any]]:
@@ -186,22 +186,22 @@ def _later_clock() -> tuple[types.SimpleNamespace, types.SimpleNamespace, dict[i
     class Date(dt.date, metaclass=IsInstance):
         @classmethod
         def today(cls) -> dt.date:
-            return dt.date.today() + AHEAD
+            return dt.date.today() + LOOKAHEAD_SPAN
 
     class DateTime(dt.datetime, metaclass=IsInstance):
         @classmethod
         def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:
-            return dt.datetime.now(tz) + AHEAD
+            return dt.datetime.now(tz) + LOOKAHEAD_SPAN
 
         @classmethod
         def today(cls) -> dt.datetime:
-            return dt.datetime.today() + AHEAD
+            return dt.datetime.today() + LOOKAHEAD_SPAN
 
         @classmethod
         def utcnow(cls) -> dt.datetime:
-            return dt.datetime.now(dt.timezone.utc).replace(tzinfo=None) + AHEAD
+            return dt.datetime.now(dt.timezone.utc).replace(tzinfo=None) + LOOKAHEAD_SPAN
 
-    clock = lambda: time.time() + AHEAD.total_seconds()  # noqa: E731
+    clock = lambda: time.time() + LOOKAHEAD_SPAN.total_seconds()  # noqa: E731
     days = types.SimpleNamespace(**{**vars(dt), "date": Date, "datetime": DateTime})
     ticks = types.SimpleNamespace(
         **{
@@ -214,7 +214,7 @@ def _later_clock() -> tuple[types.SimpleNamespace, types.SimpleNamespace, dict[i
     )
     return days, ticks, {id(dt): days, id(dt.date): Date, id(dt.datetime): DateTime, id(time): ticks, id(time.time): clock}
 
-
+# %% ../../nbs/11_auditing/07_sources.ipynb #ae11a629
 @contextmanager
 def another_day(
     functions: Iterable[Callable],  # of a source: their modules, and the others of their package, see another day
@@ -236,7 +236,7 @@ def another_day(
         g[k] = instead[id(v)]
     try:
         for k in kept:
-            setattr(pd.Timestamp, k, classmethod(lambda cls, tz=None: real(tz) + AHEAD))
+            setattr(pd.Timestamp, k, classmethod(lambda cls, tz=None: real(tz) + LOOKAHEAD_SPAN))
         yield
     finally:
         for g, k, v in changed:
@@ -269,7 +269,7 @@ def _on_another_day(b: SourceBench) -> str | tuple[str, str]:
         return "unknown", "does not apply: the library's builders take no clock"
     with another_day([b.entry.build, *([b.entry.raw.read] if b.entry.raw else [])]):
         other = b.again()
-    return _same_panel(b, other) + f", read {AHEAD.days} days later"
+    return _same_panel(b, other) + f", read {LOOKAHEAD_SPAN.days} days later"
 
 
 @source_check("rows in another order", "sort the raw rows by key and time before anything is shifted, rolled or cumulated")
@@ -331,7 +331,7 @@ def _truncated(b: SourceBench) -> str | tuple[str, str]:
         out.append(f"{both} rows up to {str(at)[:19]}")
     return "; ".join(out)
 
-
+# %% ../../nbs/11_auditing/07_sources.ipynb #81131084
 @source_check(
     "rows of tomorrow",
     'make rows without an outcome by the same code: label and label_end missing, missing_target="upcoming", and no row left out for lack '
@@ -462,7 +462,7 @@ def check_source(
 
 # %% ../../nbs/11_auditing/07_sources.ipynb #8aa6b418
 # checks of what a row knows
-LEAKS = ("another future", "a file that ends earlier", "no column knows the outcome", "rows of tomorrow", "the same on another day")
+LEAK_CHECKS = ("another future", "a file that ends earlier", "no column knows the outcome", "rows of tomorrow", "the same on another day")
 
 
 def source_report(
@@ -477,5 +477,5 @@ def source_report(
         f"{ask.data}: {counts['pass'] + counts['warn']} held, {counts['fail']} failed, {counts['unknown']} do not apply",
         *(f"  {f.verdict:7} {f.title}: {f.evidence}" + (f"; {f.finding}" if f.finding else "") for f in findings),
     ]
-    code = 0 if not bad else 10 if any(t in LEAKS for t in bad) else 3
+    code = 0 if not bad else 10 if any(t in LEAK_CHECKS for t in bad) else 3
     return {"source": ask.data, **counts, "checks": [f.record() for f in findings]}, "\n".join(lines), code

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['STEPS', 'NAMES', 'SIZES', 'QUICK', 'CHECKS', 'CheckData', 'spoiled', 'check_data', 'row_times', 'check_panel',
-           'other_codes', 'Broken', 'expect', 'Bench', 'raw_output', 'gap', 'agree', 'TinyConfig', 'TinyModel',
-           'model_check', 'verdict_of', 'run_check', 'refused', 'peak_bytes']
+__all__ = ['WINDOW_STEPS', 'NAMES', 'SIZES', 'QUICK', 'CHECKS', 'CheckData', 'spoiled', 'check_data', 'bench_times',
+           'check_panel', 'other_codes', 'Broken', 'expect', 'Bench', 'raw_output', 'gap', 'agree', 'TinyConfig',
+           'TinyModel', 'model_check', 'verdict_of', 'run_check', 'refused', 'peak_bytes']
 
 # %% ../../nbs/02_checks/02_bench.ipynb #4c3c1c77
-STEPS = 8  # steps of a window
+WINDOW_STEPS = 8  # steps of a window
 NAMES = ("form", "rest", "pace", "travel", "load")  # columns of the table
 SIZES = (240, 80, 60)  # rows to train on, to stop on, to predict
 
@@ -138,7 +138,7 @@ def check_data(
     rng, n = np.random.default_rng([seed, TASKS.index(task)]), sum(sizes)
     if input_kind == "game":
         return _game_data(rng, sizes, task)
-    shape = (n, STEPS, 3) if input_kind == "window" else (n, len(NAMES))
+    shape = (n, WINDOW_STEPS, 3) if input_kind == "window" else (n, len(NAMES))
     X = rng.integers(-6, 7, shape) / 4.0
     now = X[:, -1] if input_kind == "window" else X
     y, classes = _labels(task, 1.5 * now[:, 0] - now[:, 1] + rng.normal(0, 0.5, n))
@@ -149,7 +149,7 @@ def check_data(
     return CheckData(task, names, X[:a], y[:a], X[a:b], y[a:b], X[b:], y[b:], classes)
 
 # %% ../../nbs/02_checks/02_bench.ipynb #29543251
-def row_times(
+def bench_times(
     n: int,  # rows, in order
     first_day: int = 0,  # days after 2020-01-01
 ) -> pd.DataFrame:  # datetime, symbol, label_end
@@ -168,7 +168,7 @@ def check_panel(
     "The table of the small data as a panel, for audits."
     import pandas as pd
 
-    d, about = check_data(task, seed=seed, sizes=sizes), row_times(sum(sizes))
+    d, about = check_data(task, seed=seed, sizes=sizes), bench_times(sum(sizes))
     table = pd.concat([d.X, d.X_val, d.X_new], ignore_index=True).assign(label=np.concatenate([d.y, d.y_val, d.y_new]))
     return make_panel(pd.concat([about.rename(columns={"datetime": "time"}), table], axis=1), d.names, task=task, name="bench")
 

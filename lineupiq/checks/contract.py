@@ -30,11 +30,11 @@ from lineupiq.checks.bench import (
 from .findings import Finding
 from .reads import hear_reads
 from .reload import fresh_process, pickles_in
-from ..core.arrays import View, take_rows
+from ..core.arrays import RowView, take_rows
 from ..data.game_log import Games
 
 # %% auto #0
-__all__ = ['NEUTRAL', 'ROUNDS', 'possible_losses', 'BrokenContract', 'check_model']
+__all__ = ['NEUTRAL', 'EPOCH_FIELDS', 'possible_losses', 'BrokenContract', 'check_model']
 
 # %% ../../nbs/02_checks/04_contract.ipynb #91a2a1e5
 @model_check("training says how it went")
@@ -193,7 +193,7 @@ def _weight_zero(b: Bench) -> str | tuple[str, str]:
     return _same_table(b, 0.0, _chosen_rows(b))
 
 # %% ../../nbs/02_checks/04_contract.ipynb #be66eeec
-ROUNDS = ("num_boost_round", "epochs", "max_epochs", "n_epochs")  # fields that bound the number of epochs
+EPOCH_FIELDS = ("num_boost_round", "epochs", "max_epochs", "n_epochs")  # fields that bound the number of epochs
 
 # %% ../../nbs/02_checks/04_contract.ipynb #5e951742
 def possible_losses(
@@ -216,7 +216,7 @@ def possible_losses(
 def _early_stopping(b: Bench) -> str | tuple[str, str]:
     d, patience = b.data, 5
     fast = {"learning_rate": 0.3, "early_stopping": True, "patience": patience, "early_stopping_rounds": patience}
-    fast |= dict.fromkeys(ROUNDS, 120)
+    fast |= dict.fromkeys(EPOCH_FIELDS, 120)
     if getattr(b.cls, "stops_early", True) is False:
         return "unknown", "does not apply: the class declares stops_early = False"
     model, y_val = b.build(settings=fast), np.random.default_rng(b.seed + 1).permutation(d.y_val)
@@ -230,7 +230,7 @@ def _early_stopping(b: Bench) -> str | tuple[str, str]:
 # %% ../../nbs/02_checks/04_contract.ipynb #e50999d0
 def _stopped(b: Bench, m: TrainingMetrics, losses: np.ndarray, patience: int) -> str:
     "Evidence that training ended within its patience."
-    if not set(ROUNDS) & b.known:
+    if not set(EPOCH_FIELDS) & b.known:
         return f"{len(losses)} candidates"
     after = len(losses) - 1 - int(losses.argmin())
     expect(
@@ -288,7 +288,7 @@ def _inputs_untouched(b: Bench) -> str:
     for name, a, z in zip(names, before, handed, strict=True):
         same = (
             a.log.equals(z.log) and np.array_equal(a.at, z.at)
-            if isinstance(a, View)
+            if isinstance(a, RowView)
             else np.array_equal(np.asarray(a), np.asarray(z), equal_nan=True)
         )
         expect(same and list(getattr(a, "columns", [])) == list(getattr(z, "columns", [])), f"{name} was changed")
@@ -328,7 +328,7 @@ def _fit_on_slice(b: Bench) -> str:
     import pandas as pd
 
     d, n = b.data, len(b.data.y)
-    if isinstance(d.X, View):
+    if isinstance(d.X, RowView):
         return agree(b.answer, b.raw(b.fit(spoiled(d.X, n, b.seed))), 0.0, "the results of later games replaced while it was fitted")
     behind = np.concatenate([np.asarray(d.X), np.full((50, *np.shape(d.X)[1:]), 1e5)])
     X = pd.DataFrame(behind, columns=d.X.columns)[:n] if hasattr(d.X, "columns") else behind[:n]
@@ -341,7 +341,7 @@ from . import memory  # noqa: E402, F401
 @model_check("missing values as declared")
 def _nan_policy(b: Bench) -> str:
     d = b.data
-    if isinstance(d.X, View):
+    if isinstance(d.X, RowView):
         return "unknown", "does not apply: a game without a result is one that has not been played"
     holes = d.X.copy() if hasattr(d.X, "columns") else d.X.astype(np.float64)
     rows = np.arange(0, len(d.y), 7)
@@ -369,7 +369,7 @@ def _unfitted(b: Bench) -> str:
 # %% ../../nbs/02_checks/04_contract.ipynb #34e479dc
 @model_check("a wrong width is refused")
 def _wrong_width(b: Bench) -> str | tuple[str, str]:
-    if isinstance(b.data.X, View):
+    if isinstance(b.data.X, RowView):
         return "unknown", "does not apply: games have no columns of features"
     X = np.asarray(b.data.X)
     model = b.fit(X, names=list(b.data.names))  # fitted on an array, so that the width is all there is
@@ -406,7 +406,7 @@ def _constant_target(b: Bench) -> str:
 @model_check("infinities are refused")
 def _infinities(b: Bench) -> str:
     d = b.data
-    if isinstance(d.X, View):
+    if isinstance(d.X, RowView):
         return refused(lambda: b.fit(Games(d.X.log.assign(home_score=np.inf), d.X.at)), DataError, "infinite scores", "score")
     X = d.X.copy() if hasattr(d.X, "columns") else d.X.astype(np.float64)
     if hasattr(X, "columns"):
@@ -429,7 +429,7 @@ def _memory(b: Bench) -> str:
     rows = np.tile(np.arange(len(d.y)), times)
     X, y = take_rows(d.X, rows), d.y[rows]
     small, large = [peak_bytes(lambda X=X, y=y: b.fit(X, y).predict(X)) for X, y in ((d.X, d.y), (X, y))]
-    size = lambda x: x.at.nbytes if isinstance(x, View) else np.asarray(x).nbytes  # noqa: E731
+    size = lambda x: x.at.nbytes if isinstance(x, RowView) else np.asarray(x).nbytes  # noqa: E731
     slope, bound = (large - small) / (size(X) - size(d.X)), getattr(b.cls, "memory_factor", None)
     evidence = f"peak {large / 2**20:.1f} MB at {len(y)} rows, {slope:.1f} bytes a byte of input"
     expect(bound is None or slope <= bound, f"{evidence}, declared {bound}")
@@ -489,7 +489,7 @@ def _asked(requested: Iterable[str] | None, available: Iterable[str], name: str)
         )
     return out
 
-
+# %% ../../nbs/02_checks/04_contract.ipynb #5ea5c059
 def check_model(
     model: str | type[BaseModel],  # a registered name, short or full, or a class
     tasks: Iterable[str] | None = None,  # None: all that the class declares

@@ -24,11 +24,11 @@ from lineupiq.checks.bench import (
     model_check,
     other_codes,
     raw_output,
-    row_times,
+    bench_times,
     spoiled,
 )
 from .reads import foreign_reads, hear_reads, told_reads
-from ..core.arrays import View, take_rows
+from ..core.arrays import RowView, take_rows
 from ..data.panel import Panel
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def strangers(
 ) -> Strangers:
     "Rows that a model was not shown."
     n, rng = GAMES if input_kind == "game" else STRANGERS, np.random.default_rng([seed, 12])
-    meta = row_times(n, first_day=1000)  # later than the rows that are trained on
+    meta = bench_times(n, first_day=1000)  # later than the rows that are trained on
     if input_kind == "game":
         d = check_data(task, input_kind, seed + 1000, (n, 0, 0))
         return Strangers(d.X, d.y, d.y, meta, None)
@@ -140,9 +140,9 @@ def moved_towards(
 # %% ../../nbs/02_checks/03a_memory.ipynb #bb45a83b
 @model_check("validation labels are not given back")
 def _validation(b: Bench) -> str | tuple[str, str]:
-    if isinstance(b.data.X, View):
+    if isinstance(b.data.X, RowView):
         return "unknown", "does not apply: a game's result stands in its log"
-    s, outputs, meta = _strangers(b), [], row_times(len(b.data.y))
+    s, outputs, meta = _strangers(b), [], bench_times(len(b.data.y))
     for labels in (s.y, s.other):
         model = b.build()
         model.fit(b.data.X, b.data.y, s.X, labels, metadata_train=meta, metadata_val=s.meta)
@@ -164,7 +164,7 @@ def _validation(b: Bench) -> str | tuple[str, str]:
 @model_check("labels within reach change nothing")
 def _within_reach(b: Bench) -> str:
     s, fix = _strangers(b), f"{b.cls.__name__} may use the rows and what was known before them, and nothing else"
-    if isinstance(s.X, View):
+    if isinstance(s.X, RowView):
         return _own_results(b, s.X, fix)
     first, again = (_asked_beside(b.fitted, s, labels) for labels in (s.y, s.other))
     return _same(first, again, 0.0, "other labels beside the rows and in the caller's variables", fix)
@@ -185,7 +185,7 @@ def _beside(X: Rows, y: np.ndarray) -> Rows:
     return X.__class__(whole[..., :-1], columns=X.columns, index=X.index, copy=False) if hasattr(X, "columns") else whole[..., :-1]
 
 # %% ../../nbs/02_checks/03a_memory.ipynb #96096a6b
-def _own_results(b: Bench, X: View, fix: str) -> str:
+def _own_results(b: Bench, X: RowView, fix: str) -> str:
     "Games of which everything from their own result on is another one."
     before, rows = b.raw(b.fitted, X), np.linspace(0, len(X) - 1, 40).astype(int)
     after = np.stack([b.raw(b.fitted, take_rows(spoiled(X, k, b.seed), slice(k + 1)))[k] for k in rows])

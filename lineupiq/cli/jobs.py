@@ -69,9 +69,9 @@ def _show_status(rows: list, as_json: bool) -> None:
 
 
 def _show_parameters(name: str, as_json: bool) -> None:
-    from lineupiq.jobs.parameters import KEPT, job_notebook, parameters_of
+    from lineupiq.jobs.parameters import RUNNER_PARAMETERS, job_notebook, parameters_of
 
-    parameters = [p for p in parameters_of(job_notebook(name)[1]).values() if p.name not in KEPT]
+    parameters = [p for p in parameters_of(job_notebook(name)[1]).values() if p.name not in RUNNER_PARAMETERS]
     if as_json:
         return say({"parameters": [vars(p) for p in parameters]}, True)
     Printer(hang=4)("\n".join(f"{p.name}: {p.kind} = {p.default!r}  {p.help}" for p in parameters))

@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'BLOCKS_FROM', 'BLOCK_BYTES', 'flat_names', 'View', 'take_rows', 'RowBlocks', 'wide_zeros', 'ArrayModel']
+__all__ = ['log', 'BLOCKS_FROM', 'BLOCK_BYTES', 'flat_names', 'RowView', 'take_rows', 'RowBlocks', 'wide_zeros', 'InputChecks',
+           'FittedModel', 'ArrayModel']
 
 # %% ../../nbs/00_core/07_arrays.ipynb #48619465
 def flat_names(
@@ -68,7 +69,7 @@ def flat_names(
     return [f"{n}[t-{k}]" if k else f"{n}[t]" for k in range(length - 1, -1, -1) for n in names]
 
 # %% ../../nbs/00_core/07_arrays.ipynb #7a2f6194
-class View(ABC):
+class RowView(ABC):
     "Rows of an input that are gathered when they are read."
 
     @abstractmethod
@@ -79,7 +80,7 @@ class View(ABC):
     def take(
         self,
         rows: np.ndarray,  # positions, a mask or a slice
-    ) -> View:
+    ) -> RowView:
         "Some of the rows, still ungathered."
 
     @abstractmethod
@@ -97,14 +98,14 @@ def take_rows(
     rows: ArrayLike | slice,  # positions, a mask or a slice
 ) -> Any:  # the same kind
     "Choose rows of an input by their numbers."
-    return X.iloc[rows] if hasattr(X, "iloc") else X.take(rows) if isinstance(X, View) else X[rows]
+    return X.iloc[rows] if hasattr(X, "iloc") else X.take(rows) if isinstance(X, RowView) else X[rows]
 
 # %% ../../nbs/00_core/07_arrays.ipynb #24fd6674
 BLOCKS_FROM = 2**30  # bytes of a matrix in float64; larger ones are given in blocks
 BLOCK_BYTES = 2**27  # of one block: small beside the data, and large enough that the number of blocks costs nothing
 
-
-class RowBlocks(View):
+# %% ../../nbs/00_core/07_arrays.ipynb #50dca897
+class RowBlocks(RowView):
     "Rows of a matrix (N, F) that is never there at once."
 
     ndim = 2
@@ -209,9 +210,9 @@ def _check_kinds(state: Record, mixed: bool) -> None:
     if type(state["width"]) not in (int, type(None)) or type(state["positional"]) is not bool:
         raise TypeError("width or positional")
 
-
-class ArrayModel(BaseModel):
-    "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
+# %% ../../nbs/00_core/07_arrays.ipynb #edc6b3d7
+class InputChecks(BaseModel):
+    "Rows and labels before a training or a prediction: their names, widths, values and classes."
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     column_checks: ClassVar[bool] = True  # False for rules, whose one column may be empty or constant
@@ -238,84 +239,10 @@ class ArrayModel(BaseModel):
         self._about: tuple[Any, Any] = (None, None)
         self.rows_seen: dict[str, int] = {}  # train, val, length (rows of history in an input): of the last fit
 
-    def _fit(
-        self, X: np.ndarray, y: np.ndarray, X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None
-    ) -> TrainingMetrics:
-        raise NotFitted(f"{type(self).__name__} does not say how to fit", expected="a _fit method")
-
-    def _predict(self, X: np.ndarray) -> np.ndarray:  # (N,) values, or (N, C) probabilities in code order
-        raise NotFitted(f"{type(self).__name__} does not say how to predict", expected="a _predict method")
-
-    def fit(
-        self,
-        X_train: Rows,
-        y_train: ArrayLike,
-        X_val: Rows | None = None,
-        y_val: np.ndarray | None = None,
-        sample_weights: ArrayLike | None = None,
-        metadata_train: pd.DataFrame | None = None,
-        metadata_val: pd.DataFrame | None = None,
-        config: ModelConfig | dict | None = None,
-    ) -> TrainingMetrics:
-        "Check everything, then train; see the contract."
-        if config:
-            self.config = self._build_config(
-                {**{f.name: getattr(self.config, f.name) for f in fields(self.config)}, **own_names(self.Config, config)}, None
-            )
-        started = time.perf_counter()
-        self._about = (metadata_train, metadata_val)  # for members that need to know when rows were; forgotten below
-        try:
-            X, y, w = self._training_rows(X_train, y_train, sample_weights)
-            Xv, yv = (None, None) if X_val is None else self._checked(X_val, y_val, "the validation rows", "the validation labels", True)
-            X, Xv = self._held(X), self._held(Xv)
-            self.rows_seen = {"train": len(X), "val": 0 if Xv is None else len(Xv), "length": self._length(X)}
-            self._tell_begin()
-            set_global_seeds(self.config.random_seed)
-            metrics = self._fit(X, y, Xv, yv, w)
-            self._count_hits(metrics, (X, y), (Xv, yv))
-        finally:
-            self._about = (None, None)
-        metrics.training_time = time.perf_counter() - started
-        self.is_fitted, self.training_history, self.best_metric = True, metrics.history, metrics.val_loss
-        self.metrics = metrics
-        if self.callbacks:
-            self.callbacks.on_train_end(self, metrics)
-        return metrics
-
-    def _count_hits(self, metrics: TrainingMetrics, train: tuple, val: tuple) -> None:
-        "Accuracies that the member did not count itself; a search reads losses only and is spared the predictions."
-        if self.codec is None or self.shared is not None:
-            return
-        for name, (X, y) in (("train_accuracy", train), ("val_accuracy", val)):
-            if getattr(metrics, name) is None and X is not None and len(y):
-                setattr(metrics, name, float((np.asarray(self._said(X)).argmax(axis=1) == y).mean()))
-
-    def _training_rows(self, X_train: Rows, y_train: ArrayLike, weights: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        "Learn names, width and classes from the training rows, and check them."
-        self.is_fitted = False
-        self._learn_shape(X_train)
-        problems: list[DataError] = []
-        X, y = noted(problems, lambda: self._checked(X_train, y_train, "the training rows", "the labels", False, coded=False)) or (
-            X_train,
-            None,
-        )
-        w = noted(problems, lambda: check_weights(weights, len(X)))
-        raise_all(problems, "the training rows")
-        if not len(X):
-            raise DataError("no rows to fit", where="the training rows", found="0 rows", fix="check the filters and the split")
-        if w is not None and (w == 0).any():  # no weight is no row, also for medians, bootstraps and samples
-            X, y = take_rows(X, w > 0), check_labels(y[w > 0], self.task)
-            self._about, w = (None if self._about[0] is None else self._about[0][w > 0], self._about[1]), w[w > 0]
-        # a search's panel was checked, too
-        if self.column_checks and self.shared is None and not self.columns_known and self.input_kind in ("tabular", "window"):
-            self.constant_columns = self._constant(X)
-        self.codec = None if self.task == "regression" else LabelCodec(y)
-        return X, (y if self.codec is None else self.codec.encode(y)), w
-
     def _constant(self, X: Any) -> list[str]:
         "Names of the constant columns of training rows, or of the newest rows of windows."
         if self.input_kind == "window":
-            large = isinstance(X, View) and 8 * len(X) * X.shape[-1] >= BLOCKS_FROM
+            large = isinstance(X, RowView) and 8 * len(X) * X.shape[-1] >= BLOCKS_FROM
             X = (
                 RowBlocks(self.input_columns, X.at, lambda at, values=X.values: values[at])
                 if large
@@ -325,9 +252,9 @@ class ArrayModel(BaseModel):
             return judge_columns(X.facts(), self.input_columns, self.config.max_nan_share, stacklevel=4)
         return check_columns(X, self.input_columns, self.config.max_nan_share)
 
-    def _inputs(self, X: Rows, where: str) -> Any:  # float64 (N, F), (N, T, F), or a View
+    def _inputs(self, X: Rows, where: str) -> Any:  # float64 (N, F), (N, T, F), or a RowView
         "Rows as float64 (N, F) — or windows as they are — with names, widths and values checked."
-        if isinstance(X, View):
+        if isinstance(X, RowView):
             X = (
                 self._unnamed(X, where)
                 if getattr(X, "ndim", 0) == 3
@@ -370,10 +297,10 @@ class ArrayModel(BaseModel):
                 expected="a DataFrame, since the model was fitted on one",
                 fix="pass a DataFrame, or set allow_positional: true if the columns are in the fitted order",
             )
-        X = X if isinstance(X, View) else np.asarray(X)
+        X = X if isinstance(X, RowView) else np.asarray(X)
         if X.dtype.kind not in "fiub":
             raise DataError("the array is not numeric", where=where, found=str(X.dtype), expected="numbers")
-        X = X if self.input_kind == "window" or isinstance(X, View) else X.astype(np.float64, copy=False)
+        X = X if self.input_kind == "window" or isinstance(X, RowView) else X.astype(np.float64, copy=False)
         if X.ndim not in (2, 3):
             raise DataError("X must be 2D or 3D", where=where, found=f"shape {X.shape}")
         if self.feature_columns is None:
@@ -387,22 +314,6 @@ class ArrayModel(BaseModel):
                 expected=f"expected {self.n_features} features (N, {', '.join(map(str, want))})",
             )
         return X
-
-    def _tell_begin(self) -> None:
-        "Tell the callbacks, and their owner where they will hear of no rounds."
-        if not self.callbacks:
-            return
-        self.callbacks.on_train_begin(self)
-        if not self.iterates and self.shared is None:
-            warnings.warn(
-                f"{self.name or type(self).__name__} has no rounds or epochs: callbacks hear of its beginning and its end only",
-                UserWarning,
-                stacklevel=3,
-            )
-
-    def _length(self, X: Rows) -> int:
-        "Rows of history in each input."
-        return self._width or (X.shape[1] if getattr(X, "ndim", 2) == 3 else 1)
 
     def _checked(self, X: Rows, y: ArrayLike, where: str, labels: str, constant_ok: bool, coded: bool = True) -> tuple[Any, np.ndarray]:
         "Inputs and labels, with everything that is wrong with them in one error."
@@ -436,30 +347,17 @@ class ArrayModel(BaseModel):
             self.feature_columns = [str(c) for c in X.columns]
         self._width = np.shape(X)[1] if not hasattr(X, "columns") and getattr(X, "ndim", 2) == 3 else None
 
-    def once(
-        self,
-        key: tuple,  # what the value depends on beside the training rows
-        make: Callable[[], Any],  # makes it
-    ) -> Any:
-        "Make something from the training rows, once for all fits that share a dictionary."
-        if self.shared is None:
-            return make()
-        if key not in self.shared:
-            self.shared[key] = make()
-        return self.shared[key]
-
-    def refit_config(self) -> dict:  # parameters by name
-        "Parameters that train the same model on more rows without validation; members with rounds or penalties say which were chosen."
-        return {}
-
-    def refit_share(self) -> float:
-        "Roughly the share of this fit's time that a fit with `refit_config` takes."
-        return (self.metrics.best_epoch + 1) / max(self.metrics.total_epochs, 1)
-
     def require_fitted(self, doing: str = "predict") -> None:
         "Raise `NotFitted` unless the model was fitted or loaded."
         if not self.is_fitted:
             raise NotFitted(f"Model not fitted: cannot {doing}", where=repr(self), fix="call fit() or load() first")
+
+# %% ../../nbs/00_core/07_arrays.ipynb #29a92cf6
+class FittedModel(InputChecks):
+    "A fitted model: it answers, and it lies in a folder that is sealed by a manifest."
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:  # (N,) values, or (N, C) probabilities in code order
+        raise NotFitted(f"{type(self).__name__} does not say how to predict", expected="a _predict method")
 
     def _answer(self, X: np.ndarray, n_classes: int) -> np.ndarray:
         "`_predict`; weights from a file that do not fit the rows are that file's fault."
@@ -472,19 +370,6 @@ class ArrayModel(BaseModel):
     def _said(self, X: Any) -> np.ndarray:
         "`_predict`, block by block where rows come so."
         return np.concatenate([np.asarray(self._predict(b)) for b in X.blocks()]) if isinstance(X, RowBlocks) else self._predict(X)
-
-    def _held(self, X: Any) -> Any:
-        "Rows as `_fit` takes them: the matrix of blocks, where the member needs one and there is room for it."
-        if not isinstance(X, RowBlocks) or self.takes_blocks:
-            return X
-        need, free = 8 * len(X) * len(X.columns), free_memory()
-        if free is not None and need > free:
-            raise EnvironmentFault(
-                f"{self.name or type(self).__name__} needs all rows in memory at once, and they do not fit",
-                found=f"{len(X):,} rows of {len(X.columns)} columns: {need / 1e9:.1f} GB, {free / 1e9:.1f} GB free",
-                fix="train xgboost or lightgbm, which take rows in blocks, or fewer rows or columns",
-            )
-        return np.asarray(X)
 
     def _more(self) -> tuple[int, ...]:
         "The width of what a number is told with, such as its quantiles; none where it is told alone."
@@ -573,3 +458,127 @@ class ArrayModel(BaseModel):
 
     def _load_native(self, folder: Path) -> None:
         raise NotFitted(f"{type(self).__name__} does not say how to load", expected="a _load_native method")
+
+# %% ../../nbs/00_core/07_arrays.ipynb #a493a832
+class ArrayModel(FittedModel):
+    "The contract on arrays: checks, class codes, seeds, timing, sealed folders. Members fit, predict and store."
+
+    def _fit(
+        self, X: np.ndarray, y: np.ndarray, X_val: np.ndarray | None, y_val: np.ndarray | None, w: np.ndarray | None
+    ) -> TrainingMetrics:
+        raise NotFitted(f"{type(self).__name__} does not say how to fit", expected="a _fit method")
+
+    def fit(
+        self,
+        X_train: Rows,
+        y_train: ArrayLike,
+        X_val: Rows | None = None,
+        y_val: np.ndarray | None = None,
+        sample_weights: ArrayLike | None = None,
+        metadata_train: pd.DataFrame | None = None,
+        metadata_val: pd.DataFrame | None = None,
+        config: ModelConfig | dict | None = None,
+    ) -> TrainingMetrics:
+        "Check everything, then train; see the contract."
+        if config:
+            self.config = self._build_config(
+                {**{f.name: getattr(self.config, f.name) for f in fields(self.config)}, **own_names(self.Config, config)}, None
+            )
+        started = time.perf_counter()
+        self._about = (metadata_train, metadata_val)  # for members that need to know when rows were; forgotten below
+        try:
+            X, y, w = self._training_rows(X_train, y_train, sample_weights)
+            Xv, yv = (None, None) if X_val is None else self._checked(X_val, y_val, "the validation rows", "the validation labels", True)
+            X, Xv = self._held(X), self._held(Xv)
+            self.rows_seen = {"train": len(X), "val": 0 if Xv is None else len(Xv), "length": self._length(X)}
+            self._tell_begin()
+            set_global_seeds(self.config.random_seed)
+            metrics = self._fit(X, y, Xv, yv, w)
+            self._count_hits(metrics, (X, y), (Xv, yv))
+        finally:
+            self._about = (None, None)
+        metrics.training_time = time.perf_counter() - started
+        self.is_fitted, self.training_history, self.best_metric = True, metrics.history, metrics.val_loss
+        self.metrics = metrics
+        if self.callbacks:
+            self.callbacks.on_train_end(self, metrics)
+        return metrics
+
+    def _count_hits(self, metrics: TrainingMetrics, train: tuple, val: tuple) -> None:
+        "Accuracies that the member did not count itself; a search reads losses only and is spared the predictions."
+        if self.codec is None or self.shared is not None:
+            return
+        for name, (X, y) in (("train_accuracy", train), ("val_accuracy", val)):
+            if getattr(metrics, name) is None and X is not None and len(y):
+                setattr(metrics, name, float((np.asarray(self._said(X)).argmax(axis=1) == y).mean()))
+
+    def _training_rows(self, X_train: Rows, y_train: ArrayLike, weights: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        "Learn names, width and classes from the training rows, and check them."
+        self.is_fitted = False
+        self._learn_shape(X_train)
+        problems: list[DataError] = []
+        X, y = noted(problems, lambda: self._checked(X_train, y_train, "the training rows", "the labels", False, coded=False)) or (
+            X_train,
+            None,
+        )
+        w = noted(problems, lambda: check_weights(weights, len(X)))
+        raise_all(problems, "the training rows")
+        if not len(X):
+            raise DataError("no rows to fit", where="the training rows", found="0 rows", fix="check the filters and the split")
+        if w is not None and (w == 0).any():  # no weight is no row, also for medians, bootstraps and samples
+            X, y = take_rows(X, w > 0), check_labels(y[w > 0], self.task)
+            self._about, w = (None if self._about[0] is None else self._about[0][w > 0], self._about[1]), w[w > 0]
+        # a search's panel was checked, too
+        if self.column_checks and self.shared is None and not self.columns_known and self.input_kind in ("tabular", "window"):
+            self.constant_columns = self._constant(X)
+        self.codec = None if self.task == "regression" else LabelCodec(y)
+        return X, (y if self.codec is None else self.codec.encode(y)), w
+
+    def _tell_begin(self) -> None:
+        "Tell the callbacks, and their owner where they will hear of no rounds."
+        if not self.callbacks:
+            return
+        self.callbacks.on_train_begin(self)
+        if not self.iterates and self.shared is None:
+            warnings.warn(
+                f"{self.name or type(self).__name__} has no rounds or epochs: callbacks hear of its beginning and its end only",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _length(self, X: Rows) -> int:
+        "Rows of history in each input."
+        return self._width or (X.shape[1] if getattr(X, "ndim", 2) == 3 else 1)
+
+    def once(
+        self,
+        key: tuple,  # what the value depends on beside the training rows
+        make: Callable[[], Any],  # makes it
+    ) -> Any:
+        "Make something from the training rows, once for all fits that share a dictionary."
+        if self.shared is None:
+            return make()
+        if key not in self.shared:
+            self.shared[key] = make()
+        return self.shared[key]
+
+    def refit_config(self) -> dict:  # parameters by name
+        "Parameters that train the same model on more rows without validation; members with rounds or penalties say which were chosen."
+        return {}
+
+    def refit_share(self) -> float:
+        "Roughly the share of this fit's time that a fit with `refit_config` takes."
+        return (self.metrics.best_epoch + 1) / max(self.metrics.total_epochs, 1)
+
+    def _held(self, X: Any) -> Any:
+        "Rows as `_fit` takes them: the matrix of blocks, where the member needs one and there is room for it."
+        if not isinstance(X, RowBlocks) or self.takes_blocks:
+            return X
+        need, free = 8 * len(X) * len(X.columns), free_memory()
+        if free is not None and need > free:
+            raise EnvironmentFault(
+                f"{self.name or type(self).__name__} needs all rows in memory at once, and they do not fit",
+                found=f"{len(X):,} rows of {len(X.columns)} columns: {need / 1e9:.1f} GB, {free / 1e9:.1f} GB free",
+                fix="train xgboost or lightgbm, which take rows in blocks, or fewer rows or columns",
+            )
+        return np.asarray(X)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 # %% auto #0
-__all__ = ['QUEUES', 'EXPECTED', 'PATIENCE', 'ClusterPlan', 'Place', 'read_place', 'differing', 'check_versions',
+__all__ = ['QUEUES', 'CLUSTER_FORMS', 'WORKER_PATIENCE', 'ClusterPlan', 'Place', 'read_place', 'differing', 'check_versions',
            'thread_variables', 'Cluster', 'current_cluster', 'dividing_cluster', 'on_cluster']
 
 # %% ../../nbs/00_core/12_cluster.ipynb #c65966a2
@@ -51,7 +51,7 @@ QUEUES = {
     "htcondor": "HTCondorCluster",
     "local": "LocalCluster",
 }
-EXPECTED = "local:N, tcp://HOST:PORT, tls://HOST:PORT, or a YAML file"
+CLUSTER_FORMS = "local:N, tcp://HOST:PORT, tls://HOST:PORT, or a YAML file"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def read_place(
         return Place("address", address=text.rstrip("/"))
     if text.endswith((".yaml", ".yml")):
         return _read_queue(Path(text).expanduser())
-    raise ConfigError("a cluster that cannot be read", found=text, expected=EXPECTED)
+    raise ConfigError("a cluster that cannot be read", found=text, expected=CLUSTER_FORMS)
 
 
 def _read_queue(path: Path) -> Place:
@@ -159,7 +159,7 @@ def thread_variables(
     return dict.fromkeys(("OMP_NUM_THREADS", "LINEUPIQ_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
 
 
-PATIENCE = {"local": 60, "address": 60, "queue": 600}  # seconds for the first worker to appear
+WORKER_PATIENCE = {"local": 60, "address": 60, "queue": 600}  # seconds for the first worker to appear
 
 
 @contextmanager
@@ -343,7 +343,7 @@ def on_cluster(
         target = stack.enter_context(_started(place, plan.cluster_threads))
         try:
             client = stack.enter_context(Client(target, timeout=30, set_as_default=False))
-            client.wait_for_workers(1, timeout=PATIENCE[place.kind])
+            client.wait_for_workers(1, timeout=WORKER_PATIENCE[place.kind])
         except (OSError, TimeoutError) as err:
             raise EnvironmentFault(
                 "the cluster cannot be reached"

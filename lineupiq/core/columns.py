@@ -218,7 +218,7 @@ def _usable(X: np.ndarray, allow_nan: bool) -> bool:
             return False
     return True
 
-
+# %% ../../nbs/00_core/06a_columns.ipynb #d67c875a
 def check_values(
     X: np.ndarray,  # (N, F) float
     names: Sequence[str],  # F names

@@ -24,9 +24,9 @@ from ..base import ConfigError, EnvironmentFault, IntegrityError, Record, Untrus
 from .files import VERSION, disk_errors, plain, sync_path
 
 # %% auto #0
-__all__ = ['GENESIS', 'TEXT_LIMIT', 'MOVES', 'TEXTS', 'NUMBERS', 'REMEMBERED', 'HEAD_SIZE', 'IN_PLACE', 'WAITING', 'line_digest',
-           'Journal', 'Head', 'head_path', 'read_head', 'lost_lines', 'unsettled', 'unbroken', 'moment', 'placed_at',
-           'clock_went_back', 'state_at']
+__all__ = ['GENESIS', 'TEXT_LIMIT', 'MOVES', 'JOURNAL_TEXTS', 'NUMBERS', 'REMEMBERED', 'HEAD_SIZE', 'IN_PLACE', 'WAITING',
+           'line_digest', 'Journal', 'JournalHead', 'head_path', 'read_head', 'lost_lines', 'unsettled', 'unbroken',
+           'moment', 'placed_at', 'clock_went_back', 'state_at']
 
 # %% ../../nbs/00_core/02_journal.ipynb #2a4f2c4e
 GENESIS = "0" * 64
@@ -60,7 +60,7 @@ MOVES = {
     "observed_staging": "staging",
 }
 # parts of a record that are read again
-TEXTS = ("time", "op", "prev", "name", "version", "digest", "changed", "verdict", "champion", "replaced", "was")
+JOURNAL_TEXTS = ("time", "op", "prev", "name", "version", "digest", "changed", "verdict", "champion", "replaced", "was")
 NUMBERS = ("n", "cancels", "had", "has")
 
 
@@ -77,7 +77,7 @@ def _changed(what: str, path: Path, number: int, detail: str) -> IntegrityError:
 def _parsed(line: bytes, number: int, path: Path, what: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-        if invalid_keys := [k for k in TEXTS if not isinstance(record.get(k, ""), str)] or [
+        if invalid_keys := [k for k in JOURNAL_TEXTS if not isinstance(record.get(k, ""), str)] or [
             k for k in NUMBERS if type(record.get(k, 0)) is not int
         ]:
             raise TypeError(f"{invalid_keys[0]} is a {type(record[invalid_keys[0]]).__name__}")
@@ -96,7 +96,7 @@ def _parsed(line: bytes, number: int, path: Path, what: str) -> dict[str, Any]:
 REMEMBERED = 16  # journals whose bytes a process keeps
 _READ: dict[Path, tuple[bytes, list[dict[str, Any]], str]] = {}  # whole lines, their records, the digest of the last
 
-
+# %% ../../nbs/00_core/02_journal.ipynb #74ab8eed
 @dataclass(frozen=True)
 class Journal:
     "An append-only, hash-chained file of events. Whoever appends holds a lock."
@@ -181,7 +181,7 @@ class Journal:
                 sync_path(self.path.parent)
         records = [json.loads(line) for line in lines]
         n = records[-1]["n"]
-        _write_head(self, Head(n, line_digest(lines[-1]), settled if ahead else n))
+        _write_head(self, JournalHead(n, line_digest(lines[-1]), settled if ahead else n))
         return records
 
     def digests(self) -> list[str]:  # one a line, in order
@@ -192,7 +192,7 @@ class Journal:
     def settle(self) -> None:
         "Note that everything which the journal says is carried out."
         records, last = self._records()
-        _write_head(self, Head(len(records), last, len(records)))
+        _write_head(self, JournalHead(len(records), last, len(records)))
 
 # %% ../../nbs/00_core/02_journal.ipynb #693dcdf2
 def _plain_file(journal: Journal) -> bool:
@@ -243,7 +243,7 @@ HEAD_SIZE = 200  # bytes; three values and room
 
 
 @dataclass(frozen=True)
-class Head:
+class JournalHead:
     "The contents of a journal's head: how many lines there are, and the digest of the last."
 
     n: int = 0  # lines
@@ -260,21 +260,21 @@ def head_path(
 
 def read_head(
     journal: Journal,  # with a head
-) -> Head:  # of zero lines where there is none, or none that can be read
+) -> JournalHead:  # of zero lines where there is none, or none that can be read
     "The head as it is on the disk."
     path = head_path(journal)
     try:
         if path.is_symlink() or not path.is_file():
-            return Head()
+            return JournalHead()
         with open(path, "rb") as f:
             record = json.loads(f.read(HEAD_SIZE))
         if type(record["n"]) is int and type(record["settled"]) is int and isinstance(record["digest"], str):
-            return Head(record["n"], record["digest"], record["settled"])
+            return JournalHead(record["n"], record["digest"], record["settled"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
-    return Head()
+    return JournalHead()
 
-
+# %% ../../nbs/00_core/02_journal.ipynb #e96a71e6
 def _reserve(journal: Journal) -> None:
     "Make room for the head before the line is written."
     if journal.headed:
@@ -286,7 +286,7 @@ def _reserve(journal: Journal) -> None:
             os.close(fd)
 
 
-def _write_head(journal: Journal, head: Head) -> None:
+def _write_head(journal: Journal, head: JournalHead) -> None:
     if not journal.headed:
         return
     try:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 # %% auto #0
-__all__ = ['LINKS', 'GLM', 'ARRAYS', 'LinearModel', 'linear_model', 'save_linear', 'load_linear']
+__all__ = ['LINK_FUNCTIONS', 'GLM', 'ARRAYS', 'LinearModel', 'linear_model', 'save_linear', 'load_linear']
 
 # %% ../../nbs/00_core/09a_linear.ipynb #df596bc5
-LINKS = ("identity", "log", "logit", "softmax")
+LINK_FUNCTIONS = ("identity", "log", "logit", "softmax")
 
-
+# %% ../../nbs/00_core/09a_linear.ipynb #da9ba663
 @dataclass
 class LinearModel:
     "Columns are filled, marked where they were missing, standardised, and summed with weights."
@@ -36,7 +36,7 @@ class LinearModel:
     spread: np.ndarray  # (K+M,)
     coef: np.ndarray  # (1 or C, K+M)
     intercept: np.ndarray  # (1 or C,)
-    link: str = field(default="identity")  # of LINKS
+    link: str = field(default="identity")  # of LINK_FUNCTIONS
 
     __repr__ = brief
 
@@ -148,7 +148,7 @@ def load_linear(
             link, arrays = (file.metadata() or {}).get("link", ""), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError) as err:
         raise IntegrityError("not a file of a linear model", where=str(path), found=str(err)[:160]) from None
-    if missing := [name for name in ARRAYS if name not in arrays] or ([] if link in LINKS else ["link"]):
+    if missing := [name for name in ARRAYS if name not in arrays] or ([] if link in LINK_FUNCTIONS else ["link"]):
         raise IntegrityError("not a file of a linear model", where=str(path), found=f"without {', '.join(missing)}")
     model, more = (
         LinearModel(**{name: arrays[name] for name in ARRAYS}, link=link),

@@ -139,7 +139,7 @@ def is_given(
     "True: a value was asked for; None and an empty list are no values."
     return value is not None and not (isinstance(value, list) and not value)
 
-
+# %% ../../nbs/00_core/11_requests.ipynb #cd15c1b0
 class Request:
     "The parent of what is asked of the library; a frozen dataclass extends it."
 

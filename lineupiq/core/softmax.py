@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 # %% auto #0
-__all__ = ['BLOCK', 'principal_basis', 'log_loss_rows', 'loss_and_slope', 'fit_softmax']
+__all__ = ['PRODUCT_BLOCK', 'principal_basis', 'log_loss_rows', 'loss_and_slope', 'fit_softmax']
 
 # %% ../../nbs/00_core/09_softmax.ipynb #276e282c
 def principal_basis(
@@ -39,7 +39,7 @@ def log_loss_rows(
     return np.log(total) - own, by_class.T
 
 # %% ../../nbs/00_core/09_softmax.ipynb #79312ebd
-BLOCK = 250_000  # multiplications of one block's product: below what BLAS libraries share among threads
+PRODUCT_BLOCK = 250_000  # multiplications of one block's product: below what BLAS libraries share among threads
 
 
 def loss_and_slope(
@@ -49,7 +49,7 @@ def loss_and_slope(
     w: np.ndarray | None = None,  # (N,) weights
 ) -> tuple[float, np.ndarray]:  # loss, slope in the shape of B
     "Summed log loss and its derivative by the coefficients."
-    total, slope, step = 0.0, np.zeros_like(B), max(64, BLOCK // B.size)
+    total, slope, step = 0.0, np.zeros_like(B), max(64, PRODUCT_BLOCK // B.size)
     for at in range(0, len(y), step):
         rows = X[at : at + step]
         losses, residual = log_loss_rows(rows @ B[:-1] + B[-1], y[at : at + step])

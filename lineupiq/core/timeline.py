@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from ..base import ConfigError, DataError, first_rows
 
 # %% auto #0
-__all__ = ['NAT', 'NEVER', 'Distance', 'to_ticks', 'to_duration', 'whole_number', 'Timeline', 'block_bounds']
+__all__ = ['NAT', 'NEVER', 'Distance', 'to_ticks', 'to_duration', 'duration_problem', 'whole_number', 'Timeline', 'block_bounds']
 
 # %% ../../nbs/00_core/05_timeline.ipynb #952f9d2e
 NAT = np.iinfo(np.int64).min  # a missing time, as NumPy stores it
@@ -69,30 +69,47 @@ def _whole_ticks(values: np.ndarray, name: str) -> np.ndarray:
     return np.where(missing, NAT, whole.astype(np.int64))
 
 # %% ../../nbs/00_core/05_timeline.ipynb #fe0cf1da
+def _ticks(value: Any, kind: str) -> int | None:
+    "A length of time in ticks, of either sign; None where it is none."
+    import pandas as pd
+
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.timedelta64)):
+        return int(value) if value == 0 or kind == "number" and np.isfinite(value) and value == int(value) else None
+    # pandas takes a number without a unit for nanoseconds
+    if kind == "number" or isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit():
+        return None
+    try:
+        return pd.Timedelta(value).as_unit("ns").value
+    except (TypeError, ValueError, AttributeError):  # NaT has no unit
+        return None
+
+
 def to_duration(
     value: Distance,  # Timedelta, datetime.timedelta or "5D" beside datetimes; a whole number beside numbered times; 0 everywhere
     kind: str,  # what `to_ticks` said: "naive", "utc" or "number"
     name: str = "embargo",  # what an error calls it
 ) -> int:  # ticks, >= 0
     "A length of time in ticks."
-    import pandas as pd
-
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.timedelta64))
-    fits = number and (value == 0 or kind == "number" and np.isfinite(value) and value == int(value))
-    ticks = int(value) if fits else None
-    # pandas takes a number without a unit for nanoseconds
-    bare = isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit()
-    if not number and not bare and kind != "number":
-        try:
-            ticks = pd.Timedelta(value).as_unit("ns").value
-        except (TypeError, ValueError, AttributeError):
-            pass  # NaT has no unit
+    ticks = _ticks(value, kind)
     if ticks is None or ticks < 0:
         expected, example = ("a whole number >= 0", "5") if kind == "number" else ("a Timedelta >= 0", "pandas.Timedelta('5D')")
         raise ConfigError(
             f"{name} is not a length of time that fits the times", found=repr(value), expected=expected, fix=f"{name}={example}"
         )
     return ticks
+
+
+def duration_problem(
+    value: object,  # such as 90D, as a file or a flag has it
+    zero: bool = False,  # True: no time at all is a length, too
+) -> str:  # what is wrong with it; empty where nothing is
+    "Say why a value is no length of time; empty where it is one."
+    ticks = _ticks(value, "utc") if isinstance(value, str) else None
+    if ticks is None:
+        return f"expected a length of time such as 90D or 12h, found {value!r}"
+    return (
+        "" if ticks > 0 or zero and not ticks else f"expected a length of time {'from 0 up' if zero else 'greater than 0'}, found {value!r}"
+    )
 
 # %% ../../nbs/00_core/05_timeline.ipynb #df3f3cf5
 def whole_number(

@@ -27,11 +27,11 @@ from .sessions import bars_in_session, session_of
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ALIASES', 'NOTHING', 'EARLIER', 'COLUMN', 'SYMBOL', 'CONTRACT', 'CODES', 'EVERY', 'READING', 'HISTORY',
-           'symbol_of', 'Stamps', 'pick_symbols', 'Market', 'read_bars', 'read_as', 'sp500_bars']
+__all__ = ['log', 'COLUMN_ALIASES', 'NOTHING', 'EARLIER_FILE_BARS', 'COLUMN', 'SYMBOL', 'CONTRACT', 'TEXT_COLUMNS', 'EVERY',
+           'READING', 'HISTORY', 'symbol_of', 'Stamps', 'pick_symbols', 'Market', 'read_bars', 'read_as', 'sp500_bars']
 
 # %% ../../nbs/01_data/05_bars.ipynb #8c1c4796
-ALIASES = {
+COLUMN_ALIASES = {
     "time": ("datetime", "date_time", "timestamp", "time", "date", "open_time", "gmt_time", "local_time", "unix", "unix_timestamp"),
     "symbol": ("symbol", "ticker", "instrument"),
     "open": ("open",),
@@ -43,7 +43,7 @@ ALIASES = {
 }
 _DATED = r"(?:19|20)\d\d(?:[-_](?:0[1-9]|1[0-2])(?:[-_](?:0[1-9]|[12]\d|3[01]))?)?|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 NOTHING: Mapping[str, str] = MappingProxyType({})  # no column was named
-EARLIER = "of_earlier_file"  # column: bars that only the history needs
+EARLIER_FILE_BARS = "of_earlier_file"  # column: bars that only the history needs
 COLUMN = "column:"  # what symbol_from says before the name of a column
 _LENGTH = r"\d+(?:s|m|h|d|w|mo)|\d*(?:sec|min|minute|hour|day|week|month|tick)s?|daily|hourly|weekly|monthly|to"
 
@@ -102,7 +102,7 @@ def _volume_of(
     "The column of volume: by its name, else by a name that begins or ends with volume; one that has any comes first."
     near = [n for n in by_name if re.fullmatch(r"(volume|vol)[_( ].*|.*[_ ](volume|vol|qty|quantity)|qty|quantity", n)]
     candidates = [
-        by_name[n] for n in dict.fromkeys([*(a for a in ALIASES["volume"] if a in by_name), *sorted(near, key=list(by_name).index)])
+        by_name[n] for n in dict.fromkeys([*(a for a in COLUMN_ALIASES["volume"] if a in by_name), *sorted(near, key=list(by_name).index)])
     ]
     some = [c for c in candidates if pd.api.types.is_numeric_dtype(table[c]) and (table[c] > 0).any()]
     return next(iter([*some, *candidates]), None)
@@ -118,7 +118,7 @@ def _canonical(
     by_name = dict(reversed(by_name.items()))
     if isinstance(table.columns[0], str) and table.columns[0] == "index":  # an unnamed DatetimeIndex
         by_name.setdefault("time", "index")
-    columns = {k: next((by_name[a] for a in names if a in by_name), None) for k, names in ALIASES.items()}
+    columns = {k: next((by_name[a] for a in names if a in by_name), None) for k, names in COLUMN_ALIASES.items()}
     if any(columns[k] is None for k in ("time", *PRICES)):
         return None
     columns |= {role: _named_column(table, column, role, where) for role, column in named.items()}
@@ -136,7 +136,7 @@ def _canonical(
         out["time"] = table[by_name["date"]].astype(str) + " " + _clock(table[by_name["time"]])
     return out if "volume" in out else out.assign(volume=np.nan)
 
-
+# %% ../../nbs/01_data/05_bars.ipynb #35116da3
 def _named_column(table: pd.DataFrame, column: str, role: str, where: str) -> str:
     "A column by the name that was said, whatever its case."
     by_name = {str(c).strip().lower(): c for c in table.columns}
@@ -211,7 +211,7 @@ def _bar_files(
 
 # %% ../../nbs/01_data/05_bars.ipynb #8392a3d0
 SYMBOL, CONTRACT = "symbol", "contract"  # roles that a column can be named for
-CODES = (*ALIASES["symbol"], *ALIASES["contract"])  # columns that are text from the first byte
+TEXT_COLUMNS = (*COLUMN_ALIASES["symbol"], *COLUMN_ALIASES["contract"])  # columns that are text from the first byte
 
 
 def _read_one(
@@ -224,7 +224,7 @@ def _read_one(
 ) -> pd.DataFrame | None:  # canonical bars, or None
     "One file in canonical columns, times parsed, checked; every complaint names the file."
     try:
-        table = read_table(path, text=(*CODES, *(c.strip().lower() for c in columns.values())))
+        table = read_table(path, text=(*TEXT_COLUMNS, *(c.strip().lower() for c in columns.values())))
     except DataError as e:
         if named or not path.name.lower().endswith((".txt", ".tsv")):
             raise
@@ -295,7 +295,7 @@ def _sorted(bars: pd.DataFrame) -> bool:
     code, time = pd.factorize(bars["symbol"], sort=True)[0], bars["time"].to_numpy(dtype="datetime64[ns]")
     return bool(((code[1:] > code[:-1]) | ((code[1:] == code[:-1]) & (time[1:] > time[:-1]))).all())
 
-
+# %% ../../nbs/01_data/05_bars.ipynb #4b82a4c3
 def _join(
     tables: dict[Path, pd.DataFrame],  # file -> canonical bars
 ) -> pd.DataFrame:  # sorted by symbol and time, each bar once
@@ -450,7 +450,7 @@ def _by_market(
         bars["time"] = bars["time"] + step  # in place it would move the starts, too
     if market.session is not None:
         bars = bars_in_session(bars, start, session_of(market.session))
-    extra_columns = [c for c in (CONTRACT, ROLL, SESSION, EARLIER) if c in bars and (c != SESSION or market.labels_within)]
+    extra_columns = [c for c in (CONTRACT, ROLL, SESSION, EARLIER_FILE_BARS) if c in bars and (c != SESSION or market.labels_within)]
     return bars[[*BAR_COLUMNS, *extra_columns]]
 
 # %% ../../nbs/01_data/05_bars.ipynb #0e0e1f22
@@ -515,7 +515,7 @@ def read_as(
     both = (
         new
         if old is None
-        else pd.concat([old.assign(**{EARLIER: True}), new.assign(**{EARLIER: False})], ignore_index=True).sort_values(
+        else pd.concat([old.assign(**{EARLIER_FILE_BARS: True}), new.assign(**{EARLIER_FILE_BARS: False})], ignore_index=True).sort_values(
             ["symbol", "time"], kind="stable", ignore_index=True
         )
     )

@@ -16,10 +16,10 @@ import pandas as pd
 from ..base import ConfigError
 
 # %% auto #0
-__all__ = ['Replay', 'as_replay', 'entry_ratings', 'reset_ratings', 'Walk', 'walk', 'grid_of']
+__all__ = ['GameArrays', 'as_replay', 'entry_ratings', 'reset_ratings', 'ReplayedRatings', 'replay_ratings', 'constant_grid']
 
 # %% ../../nbs/01_data/10_elo_replay.ipynb #904e4277
-class Replay(NamedTuple):
+class GameArrays(NamedTuple):
     "A log of games as arrays."
 
     teams: list[str]  # names, in order of appearance
@@ -33,13 +33,13 @@ class Replay(NamedTuple):
 
 def as_replay(
     log: pd.DataFrame,  # of `make_log`
-) -> Replay:
+) -> GameArrays:
     "The log's columns, teams and seasons numbered."
     sides = np.stack([log["home"].astype(str).to_numpy(), log["away"].astype(str).to_numpy()], axis=1).ravel()
     codes, teams = pd.factorize(sides)
     seasons, season = np.unique(log["season"].to_numpy(), return_inverse=True)
     margin = log["home_score"].to_numpy(dtype=np.float64) - log["away_score"].to_numpy(dtype=np.float64)
-    return Replay(
+    return GameArrays(
         [str(t) for t in teams],
         codes[::2].astype(np.int64),
         codes[1::2].astype(np.int64),
@@ -51,7 +51,7 @@ def as_replay(
 
 # %% ../../nbs/01_data/10_elo_replay.ipynb #9a3140a0
 def entry_ratings(
-    replay: Replay,  # the log
+    replay: GameArrays,  # the log
     start: float | Mapping[str, float],  # of the first season's teams, or team -> rating
     new_team: float,  # of all others
 ) -> np.ndarray:  # (teams,)
@@ -64,7 +64,7 @@ def entry_ratings(
 
 
 def reset_ratings(
-    replay: Replay,  # the log
+    replay: GameArrays,  # the log
     resets: Mapping[tuple[str, int], float] | None,  # (team, season) -> rating that replaces the reversion
 ) -> np.ndarray:  # (teams, seasons), NaN where there is none
     "Turn the seasons' restarts into a table of teams and seasons."
@@ -97,7 +97,7 @@ class _Constants(NamedTuple):
     mean: float  # what ratings revert to
     weigh: bool  # games by the margin of victory
 
-
+# %% ../../nbs/01_data/10_elo_replay.ipynb #452904ab
 def _walk(log: _Log, constants: _Constants) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # loops, because numba compiles them
     home, away, margin, neutral, season, entry, reset = log
     k, advantage, reversion, mean, weigh = constants
@@ -139,7 +139,7 @@ def _compiled() -> Any:
     return numba.njit(_walk)
 
 # %% ../../nbs/01_data/10_elo_replay.ipynb #10f88d4e
-class Walk(NamedTuple):
+class ReplayedRatings(NamedTuple):
     "The ratings and chances that a replay gives, a column for each candidate of the constants."
 
     home: np.ndarray  # (N, G) rating of the home side before the game
@@ -148,8 +148,8 @@ class Walk(NamedTuple):
     final: np.ndarray  # (teams, G) after the last game
 
 
-def walk(
-    replay: Replay,  # of `as_replay`
+def replay_ratings(
+    replay: GameArrays,  # of `as_replay`
     k: Sequence[float] | float = 20.0,  # rating points at stake per unit of surprise; one a candidate
     home_advantage: Sequence[float] | float = 65.0,  # rating points
     mean_reversion: Sequence[float] | float = 1 / 3,  # share of the way back between seasons
@@ -159,7 +159,7 @@ def walk(
     new_team: float = 1300.0,  # of teams that come later
     margin: bool = True,  # weigh games by the margin of victory
     resets: Mapping[tuple[str, int], float] | None = None,  # (team, season) -> rating
-) -> Walk:
+) -> ReplayedRatings:
     "Ratings and probabilities before each game; the constants are those of `EloRules`."
     k, advantage, reversion = np.broadcast_arrays(
         *(np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (k, home_advantage, mean_reversion))
@@ -173,10 +173,10 @@ def walk(
     entry, table = entry_ratings(replay, start, new_team), reset_ratings(replay, resets)
     constants = [np.ascontiguousarray(x) for x in (k, advantage, reversion)]
     log = _Log(replay.home, replay.away, replay.margin, replay.neutral, replay.season, entry, table)
-    return Walk(*_compiled()(log, _Constants(*constants, float(mean), bool(margin))))
+    return ReplayedRatings(*_compiled()(log, _Constants(*constants, float(mean), bool(margin))))
 
 
-def grid_of(
+def constant_grid(
     *values: Sequence[float],  # the candidates of each constant
 ) -> np.ndarray:  # (number of constants, G)
     "Every combination of the candidates for the constants, as columns."

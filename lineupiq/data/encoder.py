@@ -15,7 +15,7 @@ from ..core.columns import check_numeric, numeric_column, pick_columns, say_once
 from .panel import Feature, Panel
 
 # %% auto #0
-__all__ = ['HALFLIFE', 'BLOCK', 'rule_columns', 'Encoder']
+__all__ = ['HALFLIFE', 'ENCODER_BLOCK', 'rule_columns', 'Encoder']
 
 # %% ../../nbs/01_data/02_encoder.ipynb #dba6e5d2
 HALFLIFE = 6.0  # labels; the half-life of the EWMA rule
@@ -52,17 +52,17 @@ def _write_past(
     values: np.ndarray,  # (E,) what was known with each
 ) -> None:
     "Each row of a symbol gets the value of the last label that had ended strictly before it; some rows at a time."
-    for start in range(0, len(rows) if len(ends) else 0, BLOCK):
-        part = rows[start : start + BLOCK]
+    for start in range(0, len(rows) if len(ends) else 0, ENCODER_BLOCK):
+        part = rows[start : start + ENCODER_BLOCK]
         last = np.searchsorted(ends, times[part], side="left") - 1
         out[part[last >= 0]] = values[last[last >= 0]]
 
 # %% ../../nbs/01_data/02_encoder.ipynb #112cfa0a
-BLOCK = 262_144  # rows at a time: small beside a long table, and enough that their number costs nothing
+ENCODER_BLOCK = 262_144  # rows at a time: small beside a long table, and enough that their number costs nothing
 
 
 def _symbol_blocks(symbol: pd.Series) -> Iterator[list[np.ndarray]]:
-    "Positions of each symbol's rows, in their order; symbols in turn, as many at once as are `BLOCK` rows together."
+    "Positions of each symbol's rows, in their order; symbols in turn, as many at once as are `ENCODER_BLOCK` rows together."
     code, names = pd.factorize(symbol)
     order = np.argsort(code.astype(np.min_scalar_type(max(len(names), 1))), kind="stable")
     stops = np.cumsum(np.bincount(code, minlength=len(names))).tolist()
@@ -70,7 +70,7 @@ def _symbol_blocks(symbol: pd.Series) -> Iterator[list[np.ndarray]]:
     for start, stop in zip([0, *stops[:-1]], stops, strict=True):
         block.append(order[start:stop])
         held += stop - start
-        if held >= BLOCK:
+        if held >= ENCODER_BLOCK:
             yield block
             block, held = [], 0
     if block:
@@ -167,7 +167,7 @@ class Encoder:
         if unseen.any():
             _tell_unseen(feature, text, unseen, levels, where)
 
-
+# %% ../../nbs/01_data/02_encoder.ipynb #480047bf
 def _some(values: pd.Series, rows: np.ndarray | None) -> pd.Series:
     return values if rows is None else values.iloc[rows]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 # %% auto #0
-__all__ = ['SQUAD', 'TEAMS', 'football_tables']
+__all__ = ['SQUAD', 'FOOTBALL_TEAMS', 'football_tables']
 
 # %% ../../nbs/01_data/00a_football.ipynb #40c09378
 # position, name, usual share of the work
@@ -25,7 +25,7 @@ SQUAD = (
     ("WR", "W3", 0.13),
     ("TE", "T1", 0.20),
 )
-TEAMS = ("BUF", "MIA", "KC", "LV", "DAL", "PHI", "GB", "SF")
+FOOTBALL_TEAMS = ("BUF", "MIA", "KC", "LV", "DAL", "PHI", "GB", "SF")
 
 
 def _side(rng: np.random.Generator, share: dict[str, float], skill: dict[str, float], pace: float) -> dict[str, dict[str, float]]:
@@ -78,17 +78,17 @@ def football_tables(
         np.random.default_rng(seed),
         {k: [] for k in ("schedules", "player_stats", "snap_counts", "players", "rosters", "depth_charts", "injuries")},
     )
-    squad = {team: {f"{team}-{name}": (position, share) for position, name, share in SQUAD} for team in TEAMS}
-    skill = {player: float(np.exp(rng.normal(0, 0.25))) for team in TEAMS for player in squad[team]}
+    squad = {team: {f"{team}-{name}": (position, share) for position, name, share in SQUAD} for team in FOOTBALL_TEAMS}
+    skill = {player: float(np.exp(rng.normal(0, 0.25))) for team in FOOTBALL_TEAMS for player in squad[team]}
     hurt: set[str] = set()
     for season, week in ((s, w) for s in seasons for w in range(1, weeks + 1)):
         played = (season, week) <= (seasons[-1], weeks - coming)
         day = pd.Timestamp(f"{season}-09-10") + pd.Timedelta(days=7 * (week - 1))
         day -= pd.Timedelta(days=(day.weekday() - 6) % 7)  # a Sunday
         hurt = {p for p in skill if rng.random() < (0.6 if p in hurt else 0.03)}  # in the order of the squads, which a set has not
-        order = rng.permutation(len(TEAMS))
-        for slot in range(0, len(TEAMS), 2):
-            home, away = TEAMS[order[slot]], TEAMS[order[slot + 1]]
+        order = rng.permutation(len(FOOTBALL_TEAMS))
+        for slot in range(0, len(FOOTBALL_TEAMS), 2):
+            home, away = FOOTBALL_TEAMS[order[slot]], FOOTBALL_TEAMS[order[slot + 1]]
             pace, lines, quarterbacks = float(np.exp(rng.normal(0, 0.2))), {}, {}
             for team in (home, away):
                 # somebody is always there
@@ -184,7 +184,7 @@ def football_tables(
             "draft_year": 2015.0 + k,
             "draft_ovr": 20.0 + 30 * k,
         }
-        for team in TEAMS
+        for team in FOOTBALL_TEAMS
         for k, (p, (position, _)) in enumerate(squad[team].items())
     ]
     counts = (

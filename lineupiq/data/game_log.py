@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import DataError, first_rows
-from ..core.arrays import View
+from ..core.arrays import RowView
 
 # %% auto #0
 __all__ = ['LOG_COLUMNS', 'make_log', 'Games']
@@ -32,7 +32,7 @@ def _too_early(log: pd.DataFrame) -> pd.Series:
 
 LOG_COLUMNS = ("home", "away", "home_score", "away_score", "neutral", "season", "time", "known")
 
-
+# %% ../../nbs/01_data/09_game_log.ipynb #0ad6d55f
 def make_log(
     games: pd.DataFrame,  # LOG_COLUMNS; neutral and season may be missing
 ) -> pd.DataFrame:  # LOG_COLUMNS, in order of time, index 0 … N-1
@@ -82,7 +82,7 @@ def make_log(
     return log
 
 # %% ../../nbs/01_data/09_game_log.ipynb #423ef073
-class Games(View):
+class Games(RowView):
     "Games of a log: what is asked about, and all that came before."
 
     def __init__(

@@ -18,15 +18,15 @@ from .nfl import GAME_HOURS, next_games, past_means, team_games
 from .nfl_as_of import AsOf, games_as_of, read_as_of, tables_until
 from .panel import Feature, Panel
 from .making import Cleaning, make_panel, with_notes
-from .ratings import USUAL, EloRules, elo_ratings
+from .ratings import DEFAULT_ELO_RULES, EloRules, elo_ratings
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'SPREAD_SD', 'MIN_GAMES', 'FORM_HALFLIFE', 'DIVISIONS', 'NINE', 'MORE', 'POINTS', 'SETTING', 'MARKET',
-           'BESIDE_MARKET', 'BESIDE_TOTAL', 'LEVEL_HALFLIFE', 'POINTS_AN_ELO', 'TARGETS', 'BESIDE', 'american_prob',
-           'moneyline_prob', 'spread_prob', 'market_prob', 'add_elo', 'signed_streak', 'team_form', 'same_division',
-           'game_features', 'game_panel', 'knowing_line', 'game_log']
+__all__ = ['log', 'SPREAD_SD', 'MIN_GAMES', 'FORM_HALFLIFE', 'DIVISIONS', 'NINE', 'MORE', 'POINTS', 'GAME_SETTING',
+           'MARKET_COLUMNS', 'BESIDE_MARKET', 'BESIDE_TOTAL', 'LEVEL_HALFLIFE', 'POINTS_AN_ELO', 'TARGETS', 'BESIDE',
+           'american_prob', 'moneyline_prob', 'spread_prob', 'market_prob', 'add_elo', 'signed_streak', 'team_form',
+           'same_division', 'game_features', 'game_panel', 'knowing_line', 'game_log']
 
 # %% ../../nbs/01_data/13_games.ipynb #7e8bcb7f
 def american_prob(
@@ -73,7 +73,7 @@ def market_prob(
 # %% ../../nbs/01_data/13_games.ipynb #d2d6aeff
 def add_elo(
     games: pd.DataFrame,  # a clean schedule in time order
-    rules: EloRules = USUAL,  # the rating's constants
+    rules: EloRules = DEFAULT_ELO_RULES,  # the rating's constants
 ) -> pd.DataFrame:  # the same with home_elo, away_elo, elo_diff (no home advantage in it) and elo_prob
     "Pre-game Elo ratings of both sides."
     rated = elo_ratings(
@@ -197,7 +197,7 @@ POINTS = {
     "wind": "wind outdoors, mph, as recorded",
 }
 # of the others, what says something of points
-SETTING = (
+GAME_SETTING = (
     "elo_diff",
     "is_divisional_game",
     "neutral",
@@ -209,7 +209,7 @@ SETTING = (
     "home_qb_changed",
     "away_qb_changed",
 )
-MARKET = {
+MARKET_COLUMNS = {
     "market_logit": "log-odds of the home side at the close: moneyline without margin, else from the spread",
     "spread_line": "closing spread, positive if the home side is favoured",
     "total_line": "closing total",
@@ -266,7 +266,7 @@ def _points(
 # %% ../../nbs/01_data/13_games.ipynb #63a5340a
 def game_features(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
-    rules: EloRules = USUAL,  # the rating's constants
+    rules: EloRules = DEFAULT_ELO_RULES,  # the rating's constants
     as_of: str | AsOf = "kickoff",  # kickoff, tuesday, or a time stamp
 ) -> pd.DataFrame:  # the schedule with every feature and market column, one row a game
     "Everything known before each game."
@@ -308,18 +308,18 @@ def _labels(games: pd.DataFrame, target: str, ties: str) -> pd.Series:
 def _usual(target: str, market: bool) -> list[str]:
     "Names of the features that a target has by itself."
     if target == "total":
-        return ["total_line", "spread_line", *BESIDE_TOTAL] if market else [*POINTS, *SETTING]
-    return [*MARKET, *BESIDE_MARKET] if market else [*NINE, *MORE]
+        return ["total_line", "spread_line", *BESIDE_TOTAL] if market else [*POINTS, *GAME_SETTING]
+    return [*MARKET_COLUMNS, *BESIDE_MARKET] if market else [*NINE, *MORE]
 
 
 def _manifest(features: Sequence[str] | None, market: bool, target: str = "home_win") -> dict[str, str]:
     "Names and descriptions of the features that were asked for."
-    every = {**NINE, **MORE, **POINTS, **MARKET}
+    every = {**NINE, **MORE, **POINTS, **MARKET_COLUMNS}
     features = _usual(target, market) if features is None else features
     unknown = [f"'{name}'{did_you_mean(name, every)}" for name in features if name not in every]
     if unknown:
         raise ConfigError("unknown features of a game", where="features", found=", ".join(unknown), expected=", ".join(every))
-    lines = [name for name in features if name in MARKET]
+    lines = [name for name in features if name in MARKET_COLUMNS]
     if lines and not market:
         raise ConfigError(
             "market columns are features only with market=True",
@@ -353,18 +353,18 @@ def _checked(target: str, ties: str, market: bool, as_of: AsOf) -> None:
     if ties not in ("drop", "loss"):
         raise ConfigError(f"unknown ties '{ties}'", where="ties", expected="drop or loss")
 
-
+# %% ../../nbs/01_data/13_games.ipynb #45c7b88a
 def game_panel(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     *,
     target: str = "home_win",  # home_win; margin: home points minus away points; or total: points of both
     market: bool = False,  # let the closing line be a feature; it is a column and a reference either way
-    # names among NINE, MORE, POINTS, MARKET; None: the target's own, MARKET only with `market`
+    # names among NINE, MORE, POINTS, MARKET_COLUMNS; None: the target's own, MARKET_COLUMNS only with `market`
     features: Sequence[str] | None = None,
     ties: str = "drop",  # of home_win: leave ties out, counted; loss: the home side did not win
     first_season: int | None = None,  # first season of rows; earlier ones are history. None: all
     upcoming: bool = False,  # append the coming week's games, label NaN
-    rules: EloRules = USUAL,  # the rating's constants, e.g. EloRules(home_advantage=55)
+    rules: EloRules = DEFAULT_ELO_RULES,  # the rating's constants, e.g. EloRules(home_advantage=55)
     as_of: str | AsOf = "kickoff",  # kickoff, tuesday, or a time stamp, US Eastern where it has no zone
 ) -> Panel:  # binary or regression; symbol = home team, time = kickoff or the week's moment, group = season * 100 + week
     """One row a game: the label is 1 if the home side won, or a number of points; the features were known at kickoff, or at another moment
@@ -410,7 +410,7 @@ def game_panel(
         with_notes(panel, counts, {"ewma": rule} if rule else None), log=game_log(games), shown={"home": "home_team", "away": "away_team"}
     )
 
-
+# %% ../../nbs/01_data/13_games.ipynb #7f1c2a10
 def _made(games: pd.DataFrame, keep: pd.Series, manifest: list[Feature], target: str) -> Panel:
     "The rows that are kept, under the names that a panel has."
     frame = games.assign(
@@ -441,7 +441,7 @@ def _made(games: pd.DataFrame, keep: pd.Series, manifest: list[Feature], target:
         "market_prob",
     ]
     own = [] if rule is None else [*POINTS, *beside.values(), rule]
-    columns = dict.fromkeys([*canonical, *NINE, *MORE, *MARKET, *own])
+    columns = dict.fromkeys([*canonical, *NINE, *MORE, *MARKET_COLUMNS, *own])
     return make_panel(
         frame.loc[keep, list(columns)],
         manifest,
@@ -451,7 +451,7 @@ def _made(games: pd.DataFrame, keep: pd.Series, manifest: list[Feature], target:
         cleaning=Cleaning(sort=True, missing_target="upcoming"),
     )
 
-
+# %% ../../nbs/01_data/13_games.ipynb #3dfd921a
 def knowing_line(
     panel: Panel,  # of `game_panel` as of kickoff, without the market
 ) -> Panel:  # the same rows with the features of market=True

@@ -116,7 +116,7 @@ class _Events:
         "Differences from the key's first value."
         return self.values - self.centre
 
-
+# %% ../../nbs/01_data/04b_history.ipynb #29a35c52
 @dataclass(frozen=True)
 class _Own:
     "The values of each symbol within its group."

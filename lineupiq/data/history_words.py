@@ -14,10 +14,10 @@ from ..base import did_you_mean
 from .panel import Feature
 
 # %% auto #0
-__all__ = ['STATISTICS', 'SAME', 'RELATIONS', 'Statistic', 'History', 'history_entries']
+__all__ = ['HISTORY_STATISTICS', 'SAME', 'RELATIONS', 'Statistic', 'History', 'history_entries']
 
 # %% ../../nbs/01_data/04ab_history_words.ipynb #92056dd1
-STATISTICS = ("last", "mean", "sd", "ewma", "change", "since")
+HISTORY_STATISTICS = ("last", "mean", "sd", "ewma", "change", "since")
 SAME = ("weekday", "month", "hour")
 RELATIONS = ("by", "against")
 
@@ -26,7 +26,7 @@ RELATIONS = ("by", "against")
 class Statistic:
     "One number of the past."
 
-    kind: str  # of STATISTICS
+    kind: str  # of HISTORY_STATISTICS
     rows: float | None = None  # how many known rows; of ewma: the half-life
     span: int | None = None  # nanoseconds, instead of rows
     word: str = ""  # as it was written: 7 or 7D
@@ -104,7 +104,7 @@ def _entry(key: str, words: object) -> tuple[list[History], list[str]]:
     )
     if not isinstance(words, Mapping) or not words:
         return [], [f"{at}: expected words such as {{last: [1], mean: [7]}}, found {str(words)[:40]!r}"]
-    vocabulary = (*STATISTICS, "same", "outcome")
+    vocabulary = (*HISTORY_STATISTICS, "same", "outcome")
     problems = [f"{at}.{w}: unknown word{did_you_mean(str(w), vocabulary)}" for w in words if w not in vocabulary]
     if not column.strip() or (relation and not str(beside).strip()):
         problems.append(f"{at}: expected COLUMN, COLUMN by GROUP or COLUMN against RIVAL")
@@ -113,11 +113,11 @@ def _entry(key: str, words: object) -> tuple[list[History], list[str]]:
     if not isinstance(words.get("outcome", True), bool):
         problems.append(f"{at}.outcome: expected true or false, found {str(words['outcome'])[:40]!r}")
     statistics = []
-    for kind in [w for w in words if w in STATISTICS]:
+    for kind in [w for w in words if w in HISTORY_STATISTICS]:
         parsed, errors = _statistics(at, kind, words[kind])
         statistics, problems = statistics + parsed, problems + errors
     if not statistics and not problems and words.get("since") is not False:
-        problems.append(f"{at}: nothing is asked for; expected one of {', '.join(STATISTICS)}")
+        problems.append(f"{at}: nothing is asked for; expected one of {', '.join(HISTORY_STATISTICS)}")
     return (
         []
         if problems or not statistics

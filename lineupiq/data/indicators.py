@@ -17,11 +17,11 @@ from .panel import Feature
 from .rolls import chain_factor
 
 # %% auto #0
-__all__ = ['SHORT', 'RETURN_BARS', 'VOLATILITY_BARS', 'LOOKBACK', 'HOURS', 'WEEKDAYS', 'VOLUMES', 'BAR_FEATURES', 'MADE', 'ema',
-           'wilder', 'true_range', 'atr', 'rsi', 'macd', 'bar_features', 'feature_columns', 'bar_manifest']
+__all__ = ['SHORT_SERIES', 'RETURN_BARS', 'VOLATILITY_BARS', 'LOOKBACK', 'HOURS', 'WEEKDAYS', 'VOLUMES', 'BAR_FEATURES', 'MADE',
+           'ema', 'wilder', 'true_range', 'atr', 'rsi', 'macd', 'bar_features', 'feature_columns', 'bar_manifest']
 
 # %% ../../nbs/01_data/06_indicators.ipynb #59dc3ca5
-SHORT = 20_000  # inputs up to which a loop is done before scipy.signal is imported
+SHORT_SERIES = 20_000  # inputs up to which a loop is done before scipy.signal is imported
 
 
 def _recursion(
@@ -30,7 +30,7 @@ def _recursion(
     start: float,  # the value before the first input
 ) -> np.ndarray:  # (N,)
     "y[i] = y[i-1] + weight · (x[i] - y[i-1])."
-    if len(x) <= SHORT and "scipy.signal" not in sys.modules:
+    if len(x) <= SHORT_SERIES and "scipy.signal" not in sys.modules:
         back, state, out = weight - 1.0, (1.0 - weight) * start, np.empty(len(x))
         for i, value in enumerate(x.tolist()):  # the filter's own order of operations: the same to the bit
             y = state + weight * value

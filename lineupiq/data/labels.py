@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, DataError, NotFitted, did_you_mean
-from .bars import EARLIER, pick_symbols
+from .bars import EARLIER_FILE_BARS, pick_symbols
 from .indicators import LOOKBACK, bar_manifest, feature_columns
 from .ohlcv import ROLL, SESSION
 from .panel import Feature, Panel, naive_utc
@@ -23,9 +23,9 @@ from .making import Cleaning, make_panel, with_notes
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'BARRIERS', 'BLOCK', 'INVALID', 'WARM_UP', 'FLAT', 'UNFINISHED', 'USUAL', 'WEIGHTS', 'EXTRA', 'Barriers',
-           'BarrierConfig', 'first_touch', 'average_uniqueness', 'label_quality', 'label_bars', 'class_shares',
-           'QualityWeights', 'SegmentRules', 'bars_panel']
+__all__ = ['log', 'BARRIERS', 'LABEL_BLOCK', 'INVALID', 'WARM_UP', 'FLAT', 'UNFINISHED', 'DEFAULT_SEGMENT_RULES', 'WEIGHTS',
+           'LABEL_DETAILS', 'Barriers', 'BarrierConfig', 'first_touch', 'average_uniqueness', 'label_quality',
+           'label_bars', 'class_shares', 'QualityWeights', 'SegmentRules', 'bars_panel']
 
 # %% ../../nbs/01_data/07_labels.ipynb #b0d26d1a
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _touch_block(
     return out
 
 # %% ../../nbs/01_data/07_labels.ipynb #a4090979
-BLOCK = 16_384  # rows at a time; a handful of arrays of this length fit in a core's cache
+LABEL_BLOCK = 16_384  # rows at a time; a handful of arrays of this length fit in a core's cache
 
 
 def first_touch(
@@ -143,7 +143,7 @@ def first_touch(
     upper: np.ndarray,  # (N,) price of each row's upper barrier; NaN = the row has none
     lower: np.ndarray,  # (N,) price of each row's lower barrier
     last: np.ndarray,  # (N,) last position that the row may look at; the row's own position = nothing to look at
-    block: int = BLOCK,  # rows at a time
+    block: int = LABEL_BLOCK,  # rows at a time
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # end, side (0 none, 1 up, 2 down, 3 both), highest high, lowest low
     "Which barrier each row touches first on the bars after it, and where; `end` is `last` where nothing was touched."
     n, last = len(high), np.asarray(last, dtype=np.int64)
@@ -171,10 +171,10 @@ def average_uniqueness(
     np.divide(1.0, readers, out=share[1:], where=readers > 0)
     np.cumsum(share[1:], out=share[1:])
     out = np.full(len(first), np.nan)
-    for start in range(0, len(first), BLOCK):
-        a, z = first[start : start + BLOCK], last[start : start + BLOCK]
-        a, z, some = a[z >= a], z[z >= a], out[start : start + BLOCK]
-        some[spans[start : start + BLOCK]] = (share[z + 1] - share[a]) / (z - a + 1)
+    for start in range(0, len(first), LABEL_BLOCK):
+        a, z = first[start : start + LABEL_BLOCK], last[start : start + LABEL_BLOCK]
+        a, z, some = a[z >= a], z[z >= a], out[start : start + LABEL_BLOCK]
+        some[spans[start : start + LABEL_BLOCK]] = (share[z + 1] - share[a]) / (z - a + 1)
     return np.clip(out, 0.0, 1.0, out=out)
 
 # %% ../../nbs/01_data/07_labels.ipynb #7a931547
@@ -306,8 +306,8 @@ def _settle(
         "end": np.empty(n, dtype=np.int64),
         "reason": np.empty(n, dtype=np.int8),
     }
-    for start in range(0, n, BLOCK):
-        part = slice(start, min(start + BLOCK, n))
+    for start in range(0, n, LABEL_BLOCK):
+        part = slice(start, min(start + LABEL_BLOCK, n))
         for name, column in _settle_block(bars, part, tuple(b[code[part]] for b in barriers), tick[part], ends[part], limited).items():
             out[name][part] = column
     del tick, ends
@@ -444,9 +444,9 @@ class SegmentRules:
     warm_up: int = LOOKBACK  # bars at the start of each segment to leave out; 0 keeps them, with NaN features
 
 
-USUAL = SegmentRules()
+DEFAULT_SEGMENT_RULES = SegmentRules()
 WEIGHTS = "none"  # of rows; see the benchmark of weights
-EXTRA = ("open", "high", "low", "close", "atr_14", "bars_held", "return_to_end", "uniqueness", "label_quality", "invalid_reason")
+LABEL_DETAILS = ("open", "high", "low", "close", "atr_14", "bars_held", "return_to_end", "uniqueness", "label_quality", "invalid_reason")
 
 
 def _keep(
@@ -552,7 +552,7 @@ def bars_panel(
     name: str = "bars",  # the source's name
     keep_unlabelled: bool = False,  # keep rows without a label: the newest, to be predicted, and those windows look back on
     features: Sequence[Feature] | None = None,  # None = all that can vary on these bars (bar_manifest)
-    segments: SegmentRules = USUAL,  # gaps, contracts, sessions and warm-up
+    segments: SegmentRules = DEFAULT_SEGMENT_RULES,  # gaps, contracts, sessions and warm-up
 ) -> Panel:  # multiclass, labels -1, 0, 1
     "Features, triple-barrier labels, spans and weights of every symbol as one validated panel."
     if weights not in ("uniqueness", "none"):
@@ -579,8 +579,8 @@ def bars_panel(
             fix="read a longer history",
         )
     entries = list(features) if features is not None else bar_manifest(bars)
-    columns = ["symbol", "time", "label", "label_end", "weight", "segment", "bar_number", *EXTRA]
-    columns += [c for c in ("contract", ROLL, SESSION, EARLIER) if c in bars] + [f.name for f in entries if f.name not in columns]
+    columns = ["symbol", "time", "label", "label_end", "weight", "segment", "bar_number", *LABEL_DETAILS]
+    columns += [c for c in ("contract", ROLL, SESSION, EARLIER_FILE_BARS) if c in bars] + [f.name for f in entries if f.name not in columns]
     used = {s: vars(config.lookup(s, horizon)) for s in sorted(counts["by_symbol"])}
     meta = {**counts, "barriers": used, "weights": weights, "warm_up": segments.warm_up}
     tables = [_panel_columns(bars, arrays, _rows_in_order(bars, keep), columns, weights)]

@@ -18,11 +18,11 @@ from ..base import ConfigError, DataError, config_problems, did_you_mean, first_
 from ..core.config import raise_problems
 from ..core.parsing import to_codes, to_numbers, to_seasons
 from ..core.readers import read_table
-from ..core.timeline import to_duration
+from ..core.timeline import duration_problem
 from .game_log import make_log
 from .games import FORM_HALFLIFE, american_prob, signed_streak
 from .nfl import past_means
-from .nfl_schema import EVEN, FLAGS, read_words
+from .nfl_schema import EVEN, LOCATION_VOCABULARY, read_words
 from .panel import Feature, Panel, clean_time, naive_utc
 from .making import Cleaning, make_panel, with_notes
 from .ratings import EloRules, elo_ratings
@@ -88,12 +88,8 @@ def games_config(
         for key in ("date", "home", "away", "home_score", "away_score", "score")
         if key in said and not str(said[key] or "").strip()
     ]
-    if said.get("lasts") is not None:
-        try:
-            if not to_duration(said["lasts"], "utc", "lasts"):
-                problems.append("lasts: expected longer than nothing, since no result is known at its kickoff")
-        except ConfigError:
-            problems.append(f"lasts: expected a length of time with its unit, such as 4h, found {said['lasts']!r}")
+    if said.get("lasts") is not None and (w := duration_problem(said["lasts"])):  # no result is known at its kickoff
+        problems.append(f"lasts: {w}")
     raise_problems([f"games.{p}" for p in dict.fromkeys(problems)], where)
     cfg = GamesConfig(**said, odds=OddsConfig(**odds) if odds is not None else None)
     EloRules(**cfg.elo).check()
@@ -150,13 +146,13 @@ def _seasons(time: pd.Series) -> pd.Series:
 def _neutral(values: pd.Series, name: str) -> pd.Series:
     "A column that says yes or no; nothing is no."
     try:
-        return read_words(values, name, FLAGS).eq("Neutral")
+        return read_words(values, name, LOCATION_VOCABULARY).eq("Neutral")
     except DataError as err:
         raise DataError(
             "neutral is neither true nor false", where=err.where, found=err.found, expected="true or false, 1 or 0, yes or no", fix=err.fix
         ) from None
 
-
+# %% ../../nbs/01_data/13a_leagues.ipynb #54e71e5e
 def league_games(
     raw: pd.DataFrame,  # as read
     cfg: GamesConfig,  # which columns are what
@@ -276,7 +272,7 @@ def _each_once(games: pd.DataFrame) -> pd.DataFrame:
         )
     return games
 
-
+# %% ../../nbs/01_data/13a_leagues.ipynb #199aa41d
 def _lasts(time: pd.Series, cfg: GamesConfig) -> pd.Timedelta:
     "From the beginning of a game to its result."
     dated = (time == time.dt.normalize()).all()

@@ -190,7 +190,7 @@ def _without(total: pd.Series, part: pd.Series) -> pd.Series:
     rest = total - part
     return rest.where(rest.isna() | (rest > 1e-9), 0.0)
 
-
+# %% ../../nbs/01_data/11b_lineups.ipynb #38e5b25e
 def free_work(
     rows: pd.DataFrame,  # games of players with their shares, as `player_weeks` makes them
     games: pd.DataFrame,  # of `games_as_of`

@@ -93,7 +93,7 @@ def _check_parts(frame: Any, features: Any, task: Any, references: Any, cleaning
             fix="leave it out, or Cleaning(sort=True)",
         )
 
-
+# %% ../../nbs/01_data/01a_making.ipynb #662cd6d7
 def _check_words(name: Any, horizon: Any, label_kind: Any) -> None:
     "Refuse a name that is no text, a horizon that is no number of steps, and a kind of label that there is not."
     whole_number(horizon, "horizon", 1)
@@ -238,7 +238,7 @@ def _canonical(frame: pd.DataFrame, cleaning: Cleaning, to_fit: bool) -> pd.Data
     _check_as_of(frame["time"], cleaning.as_of)
     return frame
 
-
+# %% ../../nbs/01_data/01a_making.ipynb #9c06404f
 def _put(frame: pd.DataFrame, name: str, values: pd.Series) -> None:
     "Set a column; one that is there as it should be is not copied."
     there = frame[name] if name in frame else None
@@ -314,7 +314,7 @@ def _ordered(frame: pd.DataFrame, cleaning: Cleaning, own: bool = False) -> pd.D
     frame.index = pd.RangeIndex(len(frame))
     return frame
 
-
+# %% ../../nbs/01_data/01a_making.ipynb #2065fac2
 def time_order(
     frame: pd.DataFrame,  # with symbol and time
     cleaning: Cleaning = STRICT,  # whether times may run backwards

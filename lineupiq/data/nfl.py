@@ -25,22 +25,22 @@ from lineupiq.data.nfl_rows import (
     completed,
     in_season,
     last_weeks_of,
-    named_rows,
+    row_keys,
     one_row_a_key,
     settled,
     without_show,
 )
 from .nfl_teams import folded
-from .nfl_schema import CODES, KEYS, POSITION_WORDS, RENAMES, SIGNATURES, not_quite, read_clock, table_kind
+from .nfl_schema import NFL_TEXT_COLUMNS, TABLE_KEYS, POSITION_WORDS, RENAMES, SIGNATURES, not_quite, read_clock, table_kind
 from .nfl_checks import UNDATED, check_parts, spread_contradictions
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'GAME_HOURS', 'DEFAULT_GAMETIME', 'LINES', 'TEXTS', 'OFFENCE', 'REPAIRS', 'FIRST_SEASON', 'GAMES_TABLES',
-           'LOADERS', 'SHARED', 'SPANS', 'kickoff_times', 'called_off', 'normalise_table', 'empty_table',
-           'read_nfl_files', 'download_nfl', 'nfl_tables', 'load_nfl_tables', 'tables_held', 'load_game_tables',
-           'team_games', 'next_games', 'past_means']
+__all__ = ['log', 'GAME_HOURS', 'DEFAULT_GAMETIME', 'PREGAME_NUMBERS', 'TEXT_DEFAULTS', 'OFFENCE', 'REPAIRS', 'FIRST_SEASON',
+           'GAMES_TABLES', 'LOADERS', 'SHARED_GAME_COLUMNS', 'SPANS', 'kickoff_times', 'called_off', 'normalise_table',
+           'empty_table', 'read_nfl_files', 'download_nfl', 'nfl_tables', 'load_nfl_tables', 'tables_held',
+           'load_game_tables', 'team_games', 'next_games', 'past_means']
 
 # %% ../../nbs/01_data/11_nfl.ipynb #1781f759
 GAME_HOURS = 4  # a label is known this long after kickoff
@@ -60,8 +60,8 @@ def kickoff_times(
     return wall.dt.tz_localize("America/New_York").dt.tz_convert("UTC").dt.as_unit("ns")
 
 # %% ../../nbs/01_data/11_nfl.ipynb #04e495b2
-LINES = ("spread_line", "total_line", "home_moneyline", "away_moneyline", "temp", "wind")
-TEXTS = {"location": "Home", "game_type": "REG", "roof": None, "home_qb_id": None, "away_qb_id": None, "gametime": None}
+PREGAME_NUMBERS = ("spread_line", "total_line", "home_moneyline", "away_moneyline", "temp", "wind")
+TEXT_DEFAULTS = {"location": "Home", "game_type": "REG", "roof": None, "home_qb_id": None, "away_qb_id": None, "gametime": None}
 
 
 def called_off(
@@ -91,13 +91,13 @@ def _located(frame: pd.DataFrame) -> pd.DataFrame:
         raise DataError(
             "location and neutral contradict each other",
             where=f"table schedules, {int(clash.sum())} game(s)",
-            found=named_rows(frame[clash]),
+            found=row_keys(frame[clash]),
             fix="remove one of the two columns",
         )
     place = named.where(named.notna(), flag)
     if place.isna().any() and place.notna().any():
         log.warning("schedules: %d game(s) without a location are taken for home games", int(place.isna().sum()))
-    return frame.assign(location=place.where(place.notna(), TEXTS["location"])).drop(columns="neutral", errors="ignore")
+    return frame.assign(location=place.where(place.notna(), TEXT_DEFAULTS["location"])).drop(columns="neutral", errors="ignore")
 
 # %% ../../nbs/01_data/11_nfl.ipynb #db51aa63
 def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
@@ -109,8 +109,8 @@ def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
             DEFAULT_GAMETIME,
             GAME_HOURS,
         )
-    frame = frame.assign(**{c: value for c, value in TEXTS.items() if c not in frame})
-    frame = frame.assign(**{c: frame[c].astype(float) if c in frame else np.nan for c in (*LINES, "home_score", "away_score")})
+    frame = frame.assign(**{c: value for c, value in TEXT_DEFAULTS.items() if c not in frame})
+    frame = frame.assign(**{c: frame[c].astype(float) if c in frame else np.nan for c in (*PREGAME_NUMBERS, "home_score", "away_score")})
     frame = frame.assign(
         kickoff=kickoff_times(frame["gameday"], frame["gametime"]), roof=frame["roof"].where(frame["roof"] != "retractable", None)
     )
@@ -195,10 +195,10 @@ def _joined(kind: str, frames: Sequence[pd.DataFrame], last: Mapping[int, int] |
     "One table of checked parts."
     parts = []
     for frame in by_age(frames) if kind == "schedules" else frames:
-        rows = frame.dropna(subset=KEYS[kind])
+        rows = frame.dropna(subset=TABLE_KEYS[kind])
         if len(rows) < len(frame):
-            log.warning("%s: %d row(s) without %s are left out", kind, len(frame) - len(rows), ", ".join(KEYS[kind]))
-        rows = without_show(kind, rows).astype({key: "int64" for key in ("season", "week") if key in KEYS[kind]})
+            log.warning("%s: %d row(s) without %s are left out", kind, len(frame) - len(rows), ", ".join(TABLE_KEYS[kind]))
+        rows = without_show(kind, rows).astype({key: "int64" for key in ("season", "week") if key in TABLE_KEYS[kind]})
         parts += [settled(in_season(rows)) if kind == "schedules" else rows] if len(rows) else []
     for part in parts:
         part.attrs = {}
@@ -227,7 +227,7 @@ def empty_table(
     kind: str,  # one of the tables
 ) -> pd.DataFrame:  # no rows, the identifying columns
     "The shape of a table that nobody supplied."
-    names = [name.split("|")[0] for name in (*KEYS[kind], *SIGNATURES[kind])]
+    names = [name.split("|")[0] for name in (*TABLE_KEYS[kind], *SIGNATURES[kind])]
     names = [RENAMES.get(kind, {}).get(name, name) for name in names]
     return pd.DataFrame({name: pd.Series(dtype="object") for name in dict.fromkeys(names)})
 
@@ -264,7 +264,7 @@ def read_nfl_files(
         if kind is not None and kind not in kinds:
             parts.setdefault(kind, [])
         elif kind is not None:
-            part = read_table(path, text=CODES, decimal=".")  # these tables are written with points
+            part = read_table(path, text=NFL_TEXT_COLUMNS, decimal=".")  # these tables are written with points
             part.columns = _plain(part.columns)
             part.attrs["file"] = str(path)
             parts.setdefault(kind, []).append(part)
@@ -351,7 +351,7 @@ def _played_or_coming(schedule: pd.DataFrame, stats: pd.DataFrame) -> pd.DataFra
         log.warning(
             "schedules: %d game(s) of the past have no score and are left out; first: %s",
             int(cancelled.sum()),
-            named_rows(schedule[cancelled]),
+            row_keys(schedule[cancelled]),
         )
     schedule = schedule[~cancelled].reset_index(drop=True)
     sides = pd.concat(
@@ -396,7 +396,7 @@ def _dated(table: pd.DataFrame, schedules: pd.DataFrame) -> pd.DataFrame:
         )
     return rows[~undated].reset_index(drop=True)
 
-
+# %% ../../nbs/01_data/11_nfl.ipynb #ccce5790
 def nfl_tables(
     parts: dict[str, list[pd.DataFrame]],  # table -> parts, most trusted last
     seasons: Sequence[int] | None = None,  # keep these seasons only; None: all
@@ -464,7 +464,7 @@ def tables_held() -> Iterator[None]:
     finally:
         _held.reset(mark)
 
-
+# %% ../../nbs/01_data/11_nfl.ipynb #1e2aed45
 def _once(key: tuple, read: Callable[[], dict[str, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
     "Tables that are held, or read now."
     if (held := _held.get()) is None:
@@ -500,7 +500,7 @@ def load_game_tables(
     return _once((str(data_dir), "games"), read)
 
 # %% ../../nbs/01_data/11_nfl.ipynb #f612e411
-SHARED = ("game_id", "season", "week", "kickoff", "game_type", "location", "total_line", "roof", "temp", "wind")
+SHARED_GAME_COLUMNS = ("game_id", "season", "week", "kickoff", "game_type", "location", "total_line", "roof", "temp", "wind")
 
 
 def team_games(
@@ -509,7 +509,7 @@ def team_games(
     "The schedule from each team's point of view."
     sides = []
     for own_side, other_side, sign in (("home", "away", 1.0), ("away", "home", -1.0)):
-        side = schedules[list(SHARED)].assign(
+        side = schedules[list(SHARED_GAME_COLUMNS)].assign(
             team=schedules[f"{own_side}_team"],
             opponent=schedules[f"{other_side}_team"],
             is_home=float(own_side == "home"),

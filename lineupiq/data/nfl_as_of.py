@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import ConfigError, did_you_mean
-from .nfl import GAME_HOURS, LINES
+from .nfl import GAME_HOURS, PREGAME_NUMBERS
 
 # %% auto #0
 __all__ = ['MOMENTS', 'KNOWN', 'EASTERN', 'WEEKDAYS', 'KICKOFF', 'TUESDAY', 'CLOSING', 'ROOFS_THAT_OPEN', 'known_when', 'AsOf',
@@ -170,7 +170,7 @@ def tables_until(
     }
     hide["roof"] = begun | ~games["roof"].isin(ROOFS_THAT_OPEN)
     out["schedules"] = games.assign(**{column: games[column].where(mask) for column, mask in hide.items()}).astype(
-        {c: float for c in (*LINES, "home_score", "away_score")}
+        {c: float for c in (*PREGAME_NUMBERS, "home_score", "away_score")}
     )
     played = pd.concat(
         [games.loc[over, ["season", "week", f"{side}_team"]].set_axis(["season", "week", "team"], axis=1) for side in ("home", "away")]

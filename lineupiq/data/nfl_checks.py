@@ -13,12 +13,12 @@ import pandas as pd
 
 from ..base import DataError, first_rows
 from .nfl_teams import TEAM_COLUMNS, team_codes
-from .nfl_schema import ANY, Column, KEYS, SCHEMA, new_names, read_column, read_instants, read_shares
+from .nfl_schema import ANY, Column, TABLE_KEYS, SCHEMA, new_names, read_column, read_instants, read_shares
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'DISTINCT', 'UNDATED', 'SEASON_BEGINS', 'SHOWN', 'SIGN_GAMES', 'check_part', 'file_of', 'check_parts',
+__all__ = ['log', 'DISTINCT', 'UNDATED', 'SEASON_BEGINS', 'PROBLEMS_SHOWN', 'SIGN_GAMES', 'check_part', 'file_of', 'check_parts',
            'spread_contradictions']
 
 # %% ../../nbs/01_data/10aa_nfl_checks.ipynb #41c562a7
@@ -70,7 +70,7 @@ def _one_form(part: pd.DataFrame) -> pd.DataFrame:
 
 SEASON_BEGINS = 3  # month in which a season's free agency opens: what is published from then on is of the new season
 
-
+# %% ../../nbs/01_data/10aa_nfl_checks.ipynb #6aef797e
 def check_part(
     kind: str,  # one of the tables
     part: pd.DataFrame,  # as read from one file
@@ -85,7 +85,7 @@ def check_part(
         except DataError as error:
             return part, [error]
     if missing := [
-        key for key in [*KEYS[kind], *(("home_score", "away_score", "gameday") if kind == "schedules" else ())] if key not in part
+        key for key in [*TABLE_KEYS[kind], *(("home_score", "away_score", "gameday") if kind == "schedules" else ())] if key not in part
     ]:
         return part, [
             DataError(f"A {kind} table lacks columns.", found=", ".join(map(str, part.columns[:12])), expected=", ".join(missing))
@@ -120,7 +120,7 @@ def check_part(
     return part, problems
 
 # %% ../../nbs/01_data/10aa_nfl_checks.ipynb #3b929b31
-SHOWN = 8  # problems that one message prints
+PROBLEMS_SHOWN = 8  # problems that one message prints
 
 
 def file_of(
@@ -149,8 +149,8 @@ def check_parts(
 
 def _together(errors: Sequence[tuple[str, DataError]]) -> DataError:
     "One error of several."
-    pick = lambda part: [f"{getattr(problem, part)}" for _, problem in errors[:SHOWN] if getattr(problem, part)]
-    where = [f"{file}, {problem.where}" if problem.where else file for file, problem in errors[:SHOWN]]
+    pick = lambda part: [f"{getattr(problem, part)}" for _, problem in errors[:PROBLEMS_SHOWN] if getattr(problem, part)]
+    where = [f"{file}, {problem.where}" if problem.where else file for file, problem in errors[:PROBLEMS_SHOWN]]
     once: Callable[[str], str] = lambda part: "; ".join(dict.fromkeys(pick(part)))
     if len(errors) == 1:
         return DataError(errors[0][1].what, where=where[0], found=once("found"), expected=once("expected"), fix=once("fix"))
@@ -158,7 +158,7 @@ def _together(errors: Sequence[tuple[str, DataError]]) -> DataError:
         f"{at}: {problem.found or problem.what}" + f" ({problem.what})" * bool(problem.found)
         for at, (_, problem) in zip(where, errors, strict=False)
     ]
-    more = [f"and {len(errors) - SHOWN} more"] * (len(errors) > SHOWN)
+    more = [f"and {len(errors) - PROBLEMS_SHOWN} more"] * (len(errors) > PROBLEMS_SHOWN)
     return DataError(
         f"{len(errors)} columns of the NFL tables hold what they cannot hold",
         where=", ".join(dict.fromkeys(file for file, _ in errors)),

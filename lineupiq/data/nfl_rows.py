@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from ..base import DataError
-from .nfl_schema import KEYS, NO_OUTCOME, SCHEMA
+from .nfl_schema import TABLE_KEYS, NO_OUTCOME, SCHEMA
 
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ZERO_ZERO', 'RESULT', 'POST_SEASON', 'ROUNDS', 'SLIPS', 'APART', 'without_show', 'in_season', 'settled',
-           'named_rows', 'last_weeks_of', 'behind_the_season', 'by_age', 'one_row_a_key', 'completed']
+__all__ = ['log', 'ZERO_ZERO', 'RESULT', 'POST_SEASON', 'POSTSEASON_WEEKS', 'SLIPS', 'REPORT_GAP', 'without_show', 'in_season',
+           'settled', 'row_keys', 'last_weeks_of', 'behind_the_season', 'by_age', 'one_row_a_key', 'completed']
 
 # %% ../../nbs/01_data/10b_nfl_rows.ipynb #b229f4e7
 ZERO_ZERO = 1943  # the last season with a game that ended 0-0
@@ -48,13 +48,13 @@ def in_season(
         raise DataError(
             "games that are not played in their season",
             where=f"schedules, {int(misplaced.sum())} row(s)",
-            found=f"{named_rows(frame[misplaced])} on {frame['gameday'][misplaced].iloc[0]}",
+            found=f"{row_keys(frame[misplaced])} on {frame['gameday'][misplaced].iloc[0]}",
             expected="a gameday in the year of the season or in the next",
             fix="mend the date, or the season",
         )
     return frame
 
-
+# %% ../../nbs/01_data/10b_nfl_rows.ipynb #bb805549
 def settled(
     frame: pd.DataFrame,  # a checked part of a schedule
 ) -> pd.DataFrame:  # home_score and away_score of games that were played, or missing
@@ -69,12 +69,12 @@ def settled(
         ("have a score and are not over; the score is not used", early & ~off),
     ):
         if rows.any():
-            log.warning("schedules: %d game(s) %s; first: %s", int(rows.sum()), what, named_rows(frame[rows]))
+            log.warning("schedules: %d game(s) %s; first: %s", int(rows.sum()), what, row_keys(frame[rows]))
     blank = {c: frame[c].mask(zero | early) for c in RESULT if c in frame}
     return frame.assign(**blank)[~off]
 
 
-def named_rows(
+def row_keys(
     rows: pd.DataFrame,  # of any of the tables
     n: int = 3,  # how many are named
 ) -> str:  # for a message
@@ -84,7 +84,7 @@ def named_rows(
 
 # %% ../../nbs/01_data/10b_nfl_rows.ipynb #c0da6589
 POST_SEASON = ("POST", "WC", "DIV", "CON", "SB")
-ROUNDS = 5  # of a post season, with the week before the Super Bowl
+POSTSEASON_WEEKS = 5  # of a post season, with the week before the Super Bowl
 
 
 def last_weeks_of(
@@ -102,15 +102,15 @@ def behind_the_season(
 ) -> pd.DataFrame:  # the same, weeks counted on
     "Post-season weeks behind those of the season."
     column = "season_type" if kind == "player_stats" else "game_type"
-    if column not in frame or "week" not in KEYS[kind] or not len(frame):
+    if column not in frame or "week" not in TABLE_KEYS[kind] or not len(frame):
         return frame
     end = frame["season"].map(last)
     again = (frame[column].isin(POST_SEASON) & (frame["week"] <= end)).to_numpy(dtype=bool)
-    if (ambiguous := again & (frame["week"] > ROUNDS).to_numpy()).any():
+    if (ambiguous := again & (frame["week"] > POSTSEASON_WEEKS).to_numpy()).any():
         raise DataError(
             "weeks that belong to the regular season and to the play-offs",
             where=f"table {kind}, {int(ambiguous.sum())} row(s)",
-            found=named_rows(frame[ambiguous]),
+            found=row_keys(frame[ambiguous]),
             expected="play-offs behind the last week of the season, or weeks that begin at 1 again",
         )
     if again.any():
@@ -121,7 +121,7 @@ def behind_the_season(
 
 # %% ../../nbs/01_data/10b_nfl_rows.ipynb #50c150a5
 SLIPS = 1_000  # one contradictory row in as many is a source's slip
-APART = "40D"  # reports of one week are not written further apart
+REPORT_GAP = "40D"  # reports of one week are not written further apart
 
 
 def _has_result(kind: str, table: pd.DataFrame) -> pd.Series:
@@ -137,7 +137,7 @@ def by_age(
     "Parts of a schedule, those that know fewer results of the same games first."
     if len(frames) < 2:
         return list(frames)
-    keys = KEYS["schedules"]
+    keys = TABLE_KEYS["schedules"]
     shared = pd.concat([frame[keys].drop_duplicates() for frame in frames]).value_counts()
     shared = set(shared.index[shared > 1])
     n_results = [
@@ -148,12 +148,12 @@ def by_age(
 
 def _differing(kind: str, rows: pd.DataFrame) -> pd.Series:
     "Rows, sorted by key, that say another number or word than the row of the same key before them."
-    same = rows[KEYS[kind]].eq(rows[KEYS[kind]].shift()).all(axis=1)
+    same = rows[TABLE_KEYS[kind]].eq(rows[TABLE_KEYS[kind]].shift()).all(axis=1)
     out = pd.Series(False, index=rows.index)
     for name, column in SCHEMA[kind].items():
         if (
             name not in rows
-            or name in KEYS[kind]
+            or name in TABLE_KEYS[kind]
             or column.kind not in ("number", "share", "day")
             or (kind == "schedules" and name not in RESULT)
         ):
@@ -163,14 +163,14 @@ def _differing(kind: str, rows: pd.DataFrame) -> pd.Series:
         out |= differ & a.notna() & b.notna()
     return out & same
 
-
+# %% ../../nbs/01_data/10b_nfl_rows.ipynb #9a5334ae
 def one_row_a_key(
     kind: str,  # one of the six tables
     table: pd.DataFrame,  # all its parts
     part: pd.Series,  # (N,) number of the part that a row came from
 ) -> pd.DataFrame:  # the rows that stay, in their order
     "Of rows with one key the one with a result, else the newer; what differs is told."
-    twice = table.duplicated(KEYS[kind], keep=False)
+    twice = table.duplicated(TABLE_KEYS[kind], keep=False)
     if not twice.any():
         return table
     order = pd.DataFrame(
@@ -183,16 +183,16 @@ def one_row_a_key(
     rows = (
         table[twice]
         .join(order.rename(columns=lambda c: f"_{c}"))
-        .sort_values([*KEYS[kind], "_result", "_written", "_part"], kind="stable", na_position="first")
+        .sort_values([*TABLE_KEYS[kind], "_result", "_written", "_part"], kind="stable", na_position="first")
     )
     differ = _differing(kind, rows)
-    again = rows[KEYS[kind]].eq(rows[KEYS[kind]].shift()).all(axis=1)
+    again = rows[TABLE_KEYS[kind]].eq(rows[TABLE_KEYS[kind]].shift()).all(axis=1)
     own = (differ & (rows["_part"] == rows["_part"].shift())).sum()
-    if kind == "injuries" and (again & (rows["_written"] - rows["_written"].shift() > pd.Timedelta(APART))).any():
+    if kind == "injuries" and (again & (rows["_written"] - rows["_written"].shift() > pd.Timedelta(REPORT_GAP))).any():
         raise DataError(
             "reports of one player and week that were written months apart",
             where="table injuries",
-            found=named_rows(rows[again]),
+            found=row_keys(rows[again]),
             expected="one week a key",
             fix="say in a column game_type which reports are of REG, POST and PRE weeks",
         )
@@ -201,8 +201,8 @@ def one_row_a_key(
         raise DataError(
             "rows of one file that have one key and say different things",
             where=f"table {kind}, {int(own)} row(s)",
-            found=named_rows(rows[differ]),
-            expected="one row for each " + ", ".join(KEYS[kind]),
+            found=row_keys(rows[differ]),
+            expected="one row for each " + ", ".join(TABLE_KEYS[kind]),
             fix=f"say in a column {season_type} which rows are REG and which POST, or remove the wrong ones"
             if season_type and season_type not in table
             else "remove the wrong ones",
@@ -213,7 +213,7 @@ def one_row_a_key(
             kind,
             int(differ.sum()),
             int(again.sum()),
-            named_rows(rows[differ]),
+            row_keys(rows[differ]),
         )
     spared = again & rows["_result"] & ~rows["_result"].shift(fill_value=True).astype(bool)
     if spared.any():
@@ -221,9 +221,9 @@ def one_row_a_key(
             "%s: %d row(s) have a result in one place and none in another; the result stays; first: %s",
             kind,
             int(spared.sum()),
-            named_rows(rows[spared]),
+            row_keys(rows[spared]),
         )
-    last = rows.index[~rows.duplicated(KEYS[kind], keep="last")]
+    last = rows.index[~rows.duplicated(TABLE_KEYS[kind], keep="last")]
     return table[~twice | table.index.isin(last)]
 
 # %% ../../nbs/01_data/10b_nfl_rows.ipynb #6329c624
@@ -238,6 +238,6 @@ def completed(
         log.warning(
             "players: %d player(s) are there twice with different values; the later is taken; first: %s",
             int(differ.sum()),
-            named_rows(rows[differ]),
+            row_keys(rows[differ]),
         )
     return table.groupby("player_id", sort=False).last().reset_index()

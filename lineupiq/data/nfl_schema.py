@@ -23,11 +23,11 @@ from ..core.runtime import forwards
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'SIGNATURES', 'ROSTER_COLUMNS', 'RENAMES', 'KEYS', 'GAME_TYPES', 'PHASES', 'NO_OUTCOME', 'LOCATIONS', 'FLAGS',
-           'ROOFS', 'STATUSES', 'ROSTER_STATUSES', 'REPORTS', 'POSITION_WORDS', 'EARLIEST', 'PICK', 'EVEN', 'SEASON',
-           'WEEK', 'CODE', 'REST', 'SCORE', 'MONEY', 'COUNT', 'YARDS', 'ANY', 'GAME_TYPE', 'POSITION', 'SCHEMA',
-           'CODES', 'ONE', 'table_kind', 'not_quite', 'new_names', 'vocabulary', 'read_words', 'read_instants',
-           'read_clock', 'Column', 'read_shares', 'read_column']
+__all__ = ['log', 'SIGNATURES', 'ROSTER_COLUMNS', 'RENAMES', 'TABLE_KEYS', 'GAME_TYPES', 'PHASES', 'NO_OUTCOME', 'LOCATIONS',
+           'LOCATION_VOCABULARY', 'ROOFS', 'STATUSES', 'ROSTER_STATUSES', 'REPORTS', 'POSITION_WORDS', 'EARLIEST',
+           'PICK', 'EVEN', 'SEASON', 'WEEK', 'CODE', 'REST', 'SCORE', 'MONEY', 'COUNT', 'YARDS', 'ANY', 'GAME_TYPE',
+           'POSITION', 'SCHEMA', 'NFL_TEXT_COLUMNS', 'ONE', 'table_kind', 'not_quite', 'new_names', 'vocabulary',
+           'read_words', 'read_instants', 'read_clock', 'Column', 'read_shares', 'read_column']
 
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #f6bfc178
 SIGNATURES = {  # table -> columns that identify it; "a|b" means either
@@ -100,7 +100,7 @@ RENAMES = {  # table -> other name -> name used here
     },
     "teams": {"team_abbr": "team"},
 }
-KEYS = {  # table -> what identifies a row, once post-season weeks follow those of the season
+TABLE_KEYS = {  # table -> what identifies a row, once post-season weeks follow those of the season
     "schedules": ["season", "week", "home_team", "away_team"],
     "player_stats": ["player_id", "season", "week"],
     "snap_counts": ["pfr_player_id", "season", "week", "team"],
@@ -148,7 +148,7 @@ GAME_TYPES = vocabulary(
 PHASES = {spelling: "POST" if word in ("WC", "DIV", "CON", "SB") else word for spelling, word in GAME_TYPES.items()}
 NO_OUTCOME = ("PRE", "PRO")  # games that are played for something else
 LOCATIONS = vocabulary(Home="home|h|home field|home team|campus", Neutral="n|neutral site|neutral field|neutral ground")
-FLAGS = vocabulary(Neutral="true|1|1.0|yes|y|t|neutral", Home="false|0|0.0|no|n|f|home")
+LOCATION_VOCABULARY = vocabulary(Neutral="true|1|1.0|yes|y|t|neutral", Home="false|0|0.0|no|n|f|home")
 ROOFS = vocabulary(
     dome="indoor|indoors|fixed|fixed dome|domed|fixed roof",
     closed="retractable closed|closed roof|roof closed|retractable roof closed",
@@ -275,7 +275,7 @@ def _utc(times: pd.Series, name: str) -> pd.Series:
         log.warning("column '%s': %d time(s) have no zone and are taken for UTC", name, int(times.notna().sum()))
     return times.dt.tz_localize("UTC")
 
-
+# %% ../../nbs/01_data/10a_nfl_schema.ipynb #e369e847
 def read_clock(
     values: pd.Series,  # (N,) HH:MM in US Eastern, with AM and PM or without
     name: str,  # the column, for messages
@@ -359,6 +359,8 @@ _ANY = (
     "passing_epa rushing_epa receiving_epa dakota passing_cpoe pacr racr wopr target_share air_yards_share fantasy_points "
     "fantasy_points_ppr"
 ).split()
+
+# %% ../../nbs/01_data/10a_nfl_schema.ipynb #9c7f820e
 SCHEMA: dict[str, dict[str, Column]] = {
     "schedules": {
         "season": SEASON,
@@ -368,7 +370,7 @@ SCHEMA: dict[str, dict[str, Column]] = {
         "gametime": Column("clock"),
         "game_type": Column("word", words=GAME_TYPES, required=True),
         "location": Column("word", words=LOCATIONS),
-        "neutral": Column("word", words=FLAGS),
+        "neutral": Column("word", words=LOCATION_VOCABULARY),
         "roof": Column("word", words=ROOFS),
         "status": Column("word", words=STATUSES),
         "home_score": SCORE,
@@ -436,8 +438,10 @@ SCHEMA: dict[str, dict[str, Column]] = {
     },
     "teams": {},
 }
+
+# %% ../../nbs/01_data/10a_nfl_schema.ipynb #d341049e
 # text from the first byte
-CODES = tuple(
+NFL_TEXT_COLUMNS = tuple(
     sorted(
         {"gsis_id", *TEAM_COLUMNS, "recent_team", "team_abbr"}
         | {c for columns in SCHEMA.values() for c, column in columns.items() if column.kind == "code"}
@@ -486,7 +490,7 @@ def _codes(values: pd.Series) -> pd.Series:
     codes = {code: None if str(code).strip() in {"", *GAPS} else str(code).strip() for code in values.dropna().unique()}
     return values.map(codes).astype("object").where(values.notna(), None)
 
-
+# %% ../../nbs/01_data/10a_nfl_schema.ipynb #8f80a3e4
 def _number(values: pd.Series, name: str, column: Column) -> pd.Series:
     "Numbers within the column's range."
     read = to_numbers(values, name, column.numbers)

@@ -46,6 +46,8 @@ TEAM_CODES = {  # code in some source -> nflverse's code of today
     "TAM": "TB",
 }
 TEAM_COLUMNS = ("team", "opponent", "opponent_team", "home_team", "away_team")
+
+# %% ../../nbs/01_data/10_nfl_teams.ipynb #89a0e869
 FRANCHISES = {  # code of today -> nicknames | cities
     "ARI": "Cardinals,Cards | Arizona,Phoenix,St. Louis,Saint Louis,Chicago",
     "ATL": "Falcons | Atlanta",

@@ -15,8 +15,9 @@ from ..base import ConfigError, DataError
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'BAR_COLUMNS', 'PRICES', 'ROLL', 'SESSION', 'FLAT_CHANCE', 'FLAT_FLOOR', 'SLOT_SEEN', 'SLOT_STILL', 'SPLITS',
-           'check_bars', 'nominal_step', 'mark_flat', 'split_like', 'check_scales', 'check_lengths', 'mark_segments']
+__all__ = ['log', 'BAR_COLUMNS', 'PRICES', 'ROLL', 'SESSION', 'FLAT_CHANCE', 'FLAT_FLOOR', 'SLOT_SEEN', 'SLOT_STILL',
+           'SPLIT_RATIOS', 'check_bars', 'nominal_step', 'mark_flat', 'split_like', 'check_scales', 'check_lengths',
+           'mark_segments']
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #bcca38c7
 BAR_COLUMNS = ("symbol", "time", "open", "high", "low", "close", "volume")
@@ -180,7 +181,7 @@ def mark_flat(
     return pd.Series(out, index=bars.index)
 
 # %% ../../nbs/01_data/04a_ohlcv.ipynb #e5f39b51
-SPLITS = (1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 100, 1000)  # ratios of shares, or of units
+SPLIT_RATIOS = (1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 100, 1000)  # ratios of shares, or of units
 
 
 def split_like(
@@ -193,7 +194,7 @@ def split_like(
     jump = np.concatenate([[0.0], np.log(bars["open"].to_numpy(float)[1:] / close[:-1])])
     usual = np.median(np.abs(np.diff(np.log(close)))) + 1e-12
     far = np.flatnonzero((np.abs(jump) > np.log(1.4)) & (np.abs(jump) > 10 * usual))  # few, and only they are looked at any further
-    far = far[np.abs(np.abs(jump[far])[:, None] - np.log(SPLITS)).min(axis=1, initial=np.inf) < 0.05]
+    far = far[np.abs(np.abs(jump[far])[:, None] - np.log(SPLIT_RATIOS)).min(axis=1, initial=np.inf) < 0.05]
     if not len(far):
         return pd.Series(dtype=float)
     logs = pd.Series(np.log(close))

@@ -155,7 +155,7 @@ def _sort_of(value: Any) -> str:
         else type(value).__name__
     )
 
-
+# %% ../../nbs/01_data/01_panel.ipynb #5a12a37f
 @dataclass(repr=False)
 class Panel(Shown):
     "Rows in time order, the manifest of their features, and what they are for. Made by `make_panel`."

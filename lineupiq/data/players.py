@@ -26,13 +26,13 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'POSITIONS', 'USAGE', 'SHARES', 'SEASONS_ACTIVE', 'ACTIVE', 'FORM_STATS', 'ALLOWED_STATS', 'TEAM_STATS',
-           'ROLE_STATS', 'COUNT_TARGETS', 'ALLOWED_HALFLIFE', 'TEAM_HALFLIFE', 'SETTING', 'UNDRAFTED', 'REPORT',
-           'DESCRIPTIONS', 'DEBUTS', 'DEEPEST', 'player_weeks', 'describe_player_feature', 'View', 'PlayerHistory',
-           'first_games', 'panel_of', 'player_panel', 'without_lineups']
+           'ROLE_STATS', 'COUNT_TARGETS', 'ALLOWED_HALFLIFE', 'TEAM_HALFLIFE', 'PLAYER_SETTING', 'UNDRAFTED', 'REPORT',
+           'DESCRIPTIONS', 'DEBUTS', 'DEEPEST', 'player_weeks', 'describe_player_feature', 'PlayerRowView',
+           'PlayerHistory', 'first_games', 'panel_of', 'player_panel', 'without_lineups']
 
 # %% ../../nbs/01_data/12_players.ipynb #2652ec9a
 POSITIONS = ("QB", "RB", "WR", "TE")
-USAGE = ("attempts", "carries", "targets")
+USAGE = ("attempts", "carries", "targets")  # what makes a row of a player
 
 
 def _played_rows(tables: Mapping[str, pd.DataFrame], games: pd.DataFrame) -> pd.DataFrame:
@@ -191,6 +191,8 @@ FORM_STATS = {
     "WR": _RECEIVER,
     "TE": _RECEIVER,
 }
+
+# %% ../../nbs/01_data/12_players.ipynb #f82dfd54
 ALLOWED_STATS = {
     "QB": ["attempts", "completions", "passing_yards", "passing_tds", "interceptions", "sacks", "rushing_yards"],
     "RB": ["carries", "rushing_yards", "rushing_tds", "targets", "receptions", "receiving_yards", "receiving_tds"],
@@ -271,7 +273,7 @@ def _team_form(rows: pd.DataFrame, games: pd.DataFrame) -> pd.DataFrame:
     return rows[["team", "game_id"]].merge(past, on=["team", "game_id"], how="left").drop(columns=["team", "game_id"])
 
 # %% ../../nbs/01_data/12_players.ipynb #897a607f
-SETTING = (
+PLAYER_SETTING = (
     "implied_total",
     "spread",
     "total_line",
@@ -356,7 +358,7 @@ def describe_player_feature(
 
 # %% ../../nbs/01_data/12_players.ipynb #080f343b
 @dataclass(frozen=True)
-class View:
+class PlayerRowView:
     "The moment of a week at which a player's row is made, and with it what the row may know."
 
     as_of: str | AsOf = "kickoff"  # kickoff, tuesday, or a time stamp, US Eastern where it has no zone
@@ -430,7 +432,7 @@ class PlayerHistory:
         *,
         upcoming: bool = False,  # append the coming week's players, label NaN
         rosters: Mapping[str, str] | None = None,  # player_id -> team of today, for upcoming rows
-        view: View = View(),  # what is known of the week: as of when, and whether who plays is a feature
+        view: PlayerRowView = PlayerRowView(),  # what is known of the week: as of when, and whether who plays is a feature
         # the coming week also has players of the lists who have never been used, with what stands for them in the column debut
         debuts: bool = False,
     ):
@@ -468,7 +470,7 @@ def _features(
         _form(own, form, target, spans, halflife),
         _allowed(rows, games, position, allowed)[mask.to_numpy()].reset_index(drop=True),
         history.team_form[mask.to_numpy()].reset_index(drop=True),
-        own[list(SETTING)].astype(float),
+        own[list(PLAYER_SETTING)].astype(float),
         _person(own, tables["players"]),
     ]
     if len(tables["injuries"]):
@@ -596,7 +598,7 @@ def panel_of(
         panel, {"position": position, "target": target, **counts}, {"ewma": rule} if halflife == HALFLIFE and rule in features else None
     )
 
-
+# %% ../../nbs/01_data/12_players.ipynb #00931417
 def player_panel(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     position: str,  # QB, RB, WR or TE; fullbacks are running backs
@@ -605,7 +607,7 @@ def player_panel(
     first_season: int = 2012,  # first season of rows; earlier ones serve as history only
     upcoming: bool = False,  # append the coming week's players, label NaN
     rosters: Mapping[str, str] | None = None,  # player_id -> team of today, for upcoming rows
-    view: View = View(),  # what is known of the week: as of when, and whether who plays is a feature
+    view: PlayerRowView = PlayerRowView(),  # what is known of the week: as of when, and whether who plays is a feature
     spans: Sequence[int] = SPANS,  # games of the plain means
     halflife: float = 6.0,  # games of the exponential mean
     # the coming week also has players of the lists who have never been used, with what stands for them in the column debut

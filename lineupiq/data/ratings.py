@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from ..base import ConfigError, DataError
 
 # %% auto #0
-__all__ = ['USUAL', 'elo_probability', 'margin_multiplier', 'EloResult', 'EloRules', 'elo_ratings']
+__all__ = ['DEFAULT_ELO_RULES', 'elo_probability', 'margin_multiplier', 'EloResult', 'EloRules', 'elo_ratings']
 
 # %% ../../nbs/01_data/08_ratings.ipynb #b730336c
 def elo_probability(
@@ -103,7 +103,7 @@ class EloRules:
         return self
 
 
-USUAL = EloRules()
+DEFAULT_ELO_RULES = EloRules()
 
 # %% ../../nbs/01_data/08_ratings.ipynb #57b01802
 class _EloTable:
@@ -136,7 +136,7 @@ def elo_ratings(
     away_score: Sequence,  # (N,) points; NaN for a game that has not been played
     neutral: Sequence | None = None,  # (N,) True where nobody is at home; None: never
     season: Sequence | None = None,  # (N,) season of each game, non-decreasing; None: a single season
-    rules: EloRules = USUAL,  # constants, and where teams begin
+    rules: EloRules = DEFAULT_ELO_RULES,  # constants, and where teams begin
 ) -> EloResult:  # pre-game ratings and probabilities in the order given, and the final table
     "Elo ratings before each game of a time-ordered list; unplayed games get a forecast and move nothing."
     rules.check()

@@ -133,7 +133,7 @@ def described(
 SYMBOL_COLUMN = "symbol (column)"
 INSIDE = {"source": "data", "symbol": SYMBOL_COLUMN, "symbols": "symbol"}  # names of the YAML, where a request's differ
 
-
+# %% ../../nbs/01_data/15_request.ipynb #e537f879
 def _beside(values: dict[str, Any], root: Path) -> dict[str, Any]:
     "Files as they lie from the YAML's folder."
     near = lambda p: str((root / Path(str(p)).expanduser()).absolute())  # noqa: E731
@@ -159,14 +159,14 @@ def own_options(
     ask: DataRequest,  # which rows
 ) -> dict[str, Any]:  # by name, as the source's function takes them
     "The options that only one source takes, in the types of its function's parameters."
-    from lineupiq.data.sources import FLAGS, SOURCES
+    from lineupiq.data.sources import SOURCE_FLAGS, SOURCES
 
     out: dict[str, Any] = {}
     for text in ask.source_option:
         name, separator, value = text.partition("=")
         if not separator or not name.isidentifier() or name in out:
             raise ConfigError("a source's option is NAME=VALUE, once", found=repr(text), expected="e.g. city=Bonn")
-        if name in FLAGS:
+        if name in SOURCE_FLAGS:
             raise ConfigError(
                 f"--source-option {text}: {name} has a place of its own",
                 fix=f"--{ {v: k for k, v in OUTSIDE.items()}.get(name, name).replace('_', '-') }",
@@ -180,7 +180,7 @@ def own_options(
         out[name] = _typed(SOURCES[ask.data].parameters()[name], value, SOURCES[ask.data].called)
     return out
 
-
+# %% ../../nbs/01_data/15_request.ipynb #2cb6dde3
 def _typed(parameter: inspect.Parameter, value: str, called: str) -> Any:
     "A text as a parameter's annotation has it; without one it stays a text."
     from pydantic import TypeAdapter, ValidationError
@@ -280,7 +280,7 @@ def read_source(
         **({"horizon": horizon} if horizon else {}),
     )
 
-
+# %% ../../nbs/01_data/15_request.ipynb #9c28a5f8
 def source_record(
     ask: DataRequest,  # which rows
     horizon: int | None = None,  # of `horizons`
@@ -371,14 +371,14 @@ def source_rows() -> list[dict[str, Any]]:  # name, description, options, horizo
         )
     return out
 
-
+# %% ../../nbs/01_data/15_request.ipynb #5a45f90a
 def option_rows(
     name: str,  # a source
 ) -> list[dict[str, Any]]:  # name, how it is said, default, words
     "The options that a source takes, as rows with words."
     from fastcore.docments import docments
     from lineupiq.core.config import field_comments
-    from lineupiq.data.sources import FLAGS, named_source
+    from lineupiq.data.sources import SOURCE_FLAGS, named_source
 
     entry = named_source(name)
     if entry is None:
@@ -393,7 +393,7 @@ def option_rows(
     comments |= {k: v for k, v in docments(entry.build).items() if v}
     out, params = [], entry.parameters()
     for o in entry.options:
-        flag = "" if o == "upcoming" else f"--{inside.get(o, o).replace('_', '-')}" if o in FLAGS else f"--source-option {o}=VALUE"
+        flag = "" if o == "upcoming" else f"--{inside.get(o, o).replace('_', '-')}" if o in SOURCE_FLAGS else f"--source-option {o}=VALUE"
         default = params[o].default if o in params and params[o].default not in (params[o].empty, None) else None
         out.append(
             {

@@ -78,7 +78,7 @@ def _batches(
             fix="write the file again; it may be truncated",
         ) from None
 
-
+# %% ../../nbs/01_data/13ab_row_groups.ipynb #f85a9e4a
 class _Column:
     "A column of numbers in a file."
 
@@ -146,7 +146,7 @@ def map_tables(
     finally:
         _leave(place)
 
-
+# %% ../../nbs/01_data/13ab_row_groups.ipynb #496e1710
 def _read(files: Sequence[Path], columns: Sequence[str], n: int, place: Path) -> dict[str, Any]:
     "Columns of numbers on disk, and all others in memory."
     out: dict[str, Any] = {}

@@ -18,12 +18,12 @@ from .ohlcv import nominal_step
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'DAYS', 'NAMED', 'EXPECTED', 'FIRST', 'LAST', 'Session', 'session_of', 'session_hours', 'bars_in_session']
+__all__ = ['log', 'DAYS', 'NAMED', 'SESSION_FORMS', 'FIRST', 'LAST', 'Session', 'session_of', 'session_hours', 'bars_in_session']
 
 # %% ../../nbs/01_data/04d_sessions.ipynb #0a3edce0
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 NAMED = {"rth": "09:30-16:00 America/New_York Mon-Fri", "eth": "18:00-17:00 America/New_York Mon-Fri", "24x7": "00:00-24:00 UTC Mon-Sun"}
-EXPECTED = "rth, eth, 24x7, a clock such as 09:30-16:00 America/New_York Mon-Fri, or an exchange's calendar such as XNYS"
+SESSION_FORMS = "rth, eth, 24x7, a clock such as 09:30-16:00 America/New_York Mon-Fri, or an exchange's calendar such as XNYS"
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def session_of(
     if clock is None:
         if not re.fullmatch(r"[A-Z][A-Z0-9]{2,7}|24/[57]|us_futures", name):  # whether there is such an exchange, its library says
             raise ConfigError(
-                "unknown session", where="session, --session", found=repr(name) + did_you_mean(name.lower(), NAMED), expected=EXPECTED
+                "unknown session", where="session, --session", found=repr(name) + did_you_mean(name.lower(), NAMED), expected=SESSION_FORMS
             )
         return Session(name, calendar=name)
     opens, closes = (int(clock[k]) * 60 + int(clock[k + 1]) for k in (1, 3))
     if max(opens, closes) > 1440 or int(clock[2]) > 59 or int(clock[4]) > 59 or opens == closes:
-        raise ConfigError("a session whose hours are none", where="session, --session", found=repr(name), expected=EXPECTED)
+        raise ConfigError("a session whose hours are none", where="session, --session", found=repr(name), expected=SESSION_FORMS)
     return Session(name, opens, closes, _zone(clock[5], name), _days(clock[6], name))
 
 # %% ../../nbs/01_data/04d_sessions.ipynb #c5e4525c
@@ -135,7 +135,9 @@ def _exchange_hours(code: str, first: pd.Timestamp, last: pd.Timestamp) -> pd.Da
         ) from err
     names = calendars.get_calendar_names(include_aliases=True)
     if code not in names:
-        raise ConfigError("unknown session", where="session, --session", found=repr(code) + did_you_mean(code, names), expected=EXPECTED)
+        raise ConfigError(
+            "unknown session", where="session, --session", found=repr(code) + did_you_mean(code, names), expected=SESSION_FORMS
+        )
     try:
         plan = calendars.get_calendar(code, start=first, end=last).schedule
         if plan.empty:

@@ -14,8 +14,9 @@ from ..core.display import brief
 from ..base import ConfigError, did_you_mean
 
 # %% auto #0
-__all__ = ['REGIMES', 'TEAMS', 'ROLES', 'HOME_POINTS', 'MARGIN_SD', 'MARKET_SD', 'MEAN_TOTAL', 'USAGE', 'LEAKED', 'LEAKS',
-           'garch_returns', 'noise_bars', 'win_probability', 'moneyline', 'League', 'league']
+__all__ = ['REGIMES', 'TEAM_DIVISIONS', 'SQUAD_POSITIONS', 'HOME_POINTS', 'MARGIN_SD', 'MARKET_SD', 'MEAN_TOTAL', 'USAGE_RATES',
+           'LEAKED', 'LEAKS', 'garch_returns', 'noise_bars', 'win_probability', 'moneyline', 'SimulatedLeague',
+           'league']
 
 # %% ../../nbs/01_data/00_simulate.ipynb #f9b956ae
 REGIMES = {"garch": (0.05, 0.93), "constant": (0.0, 0.0)}  # weights of the last squared return and of the last variance
@@ -83,8 +84,10 @@ def noise_bars(
 # %% ../../nbs/01_data/00_simulate.ipynb #07703a4c
 _DIVISIONS = ("AFC East", "NFC East", "AFC North", "NFC North", "AFC South", "NFC South", "AFC West", "NFC West")
 _CODES = "BUF MIA DAL PHI BAL CIN CHI GB HOU IND ATL NO DEN KC SEA SF NE NYJ NYG WAS CLE PIT DET MIN JAX TEN CAR TB LAC LV ARI LA"
-TEAMS = {code: _DIVISIONS[i // 2 % 8] for i, code in enumerate(_CODES.split())}  # code → division, two teams of each, then two more
-ROLES = ("QB", "RB", "WR", "TE", "WR", "RB", "WR", "TE")  # the first `players_per_team` of them, then more receivers
+TEAM_DIVISIONS = {
+    code: _DIVISIONS[i // 2 % 8] for i, code in enumerate(_CODES.split())
+}  # code → division, two teams of each, then two more
+SQUAD_POSITIONS = ("QB", "RB", "WR", "TE", "WR", "RB", "WR", "TE")  # the first `players_per_team` of them, then more receivers
 HOME_POINTS, MARGIN_SD, MARKET_SD, MEAN_TOTAL = 2.0, 13.0, 1.5, 44.0
 
 # %% ../../nbs/01_data/00_simulate.ipynb #c121b75c
@@ -185,7 +188,7 @@ def _games(
     per_week = n_teams // 2
     s, w, slot = (x.ravel() for x in np.meshgrid(np.arange(n_seasons), np.arange(n_weeks), np.arange(per_week), indexing="ij"))
     away, home = pairs.reshape(-1, 2).T
-    code, division = np.array(codes), np.array([TEAMS[c] for c in codes])
+    code, division = np.array(codes), np.array([TEAM_DIVISIONS[c] for c in codes])
     neutral = rng.random(len(s)) < 0.02
     margin = strength[s, w, home] - strength[s, w, away] + HOME_POINTS * ~neutral
     pace = MEAN_TOTAL + rng.normal(0, 3, len(s))  # announced by the total line
@@ -236,7 +239,7 @@ def _rosters(
     turnover: float = 0.15,  # share of slots that change hands each summer
 ) -> pd.DataFrame:  # one row a season, team and slot: player_id, position, skill, share
     "Who holds which slot in which season, and how good he is."
-    roles = [*ROLES, *["WR"] * max(0, size - len(ROLES))][:size]
+    roles = [*SQUAD_POSITIONS, *["WR"] * max(0, size - len(SQUAD_POSITIONS))][:size]
     n, number = len(codes) * size, 0
     ids, skill, frames = np.zeros(n, dtype=int), np.zeros(n), []
     position = np.tile(roles, len(codes))
@@ -260,7 +263,7 @@ def _rosters(
     return pd.concat(frames, ignore_index=True)
 
 # %% ../../nbs/01_data/00_simulate.ipynb #f71ececd
-USAGE = {  # position → passes, carries, targets of the first in the order, yards per carry, yards per catch, catch rate
+USAGE_RATES = {  # position → passes, carries, targets of the first in the order, yards per carry, yards per catch, catch rate
     "QB": (33.0, 3.0, 0.0, 4.5, 0.0, 0.0),
     "RB": (0.0, 15.0, 3.5, 4.3, 7.5, 0.76),
     "WR": (0.0, 0.2, 8.0, 6.0, 12.5, 0.63),
@@ -272,7 +275,9 @@ def _expectations(
     rows: pd.DataFrame,  # player weeks: position, rank, skill, side (points favoured), pace, wind, defence
 ) -> pd.DataFrame:  # the expected value of every statistic, and the rates behind them
     "What a forecaster who knew everything before kickoff would say."
-    use = pd.DataFrame([USAGE[p] for p in rows["position"]], columns=["passes", "runs", "looks", "ypc", "ypr", "catch"], index=rows.index)
+    use = pd.DataFrame(
+        [USAGE_RATES[p] for p in rows["position"]], columns=["passes", "runs", "looks", "ypc", "ypr", "catch"], index=rows.index
+    )
     talent, role = np.exp(rows["skill"]), 0.6 ** rows["rank"]
     pace, windy = rows["pace"] / MEAN_TOTAL, 1 - 0.008 * (rows["wind"].fillna(0) - 8).clip(lower=0)
     defence = np.exp(-rows["defence"])
@@ -398,7 +403,7 @@ def _leak_columns(
 
 # %% ../../nbs/01_data/00_simulate.ipynb #c5d5e57e
 @dataclass
-class League:
+class SimulatedLeague:
     "A simulated league: what everyone can see, and what is true."
 
     schedules: pd.DataFrame  # one row a game, nflverse columns
@@ -420,7 +425,7 @@ class League:
 def _check_league(seasons: int, teams: int, players_per_team: int, weeks: int, leak: str | None) -> None:
     "All that is wrong with the size of a league, at once."
     problems = [f"seasons={seasons}: at least 1"] * (seasons < 1) + [f"weeks={weeks}: 1 to 18"] * (not 1 <= weeks <= 18)
-    problems += [f"teams={teams}: an even number from 2 to {len(TEAMS)}"] * (teams % 2 or not 2 <= teams <= len(TEAMS))
+    problems += [f"teams={teams}: an even number from 2 to {len(TEAM_DIVISIONS)}"] * (teams % 2 or not 2 <= teams <= len(TEAM_DIVISIONS))
     problems += [f"players_per_team={players_per_team}: at least 1"] * (players_per_team < 1)
     if leak is not None and leak not in LEAKS:
         problems.append(f"leak={leak!r}: one of {', '.join(LEAKS)}{did_you_mean(leak, LEAKS)}")
@@ -436,10 +441,10 @@ def league(
     leak: str | None = None,  # plant a leak: a name of LEAKS; the rest of the league does not change
     weeks: int = 17,  # games per team and season, 1 to 18
     first_season: int = 2015,  # year
-) -> League:
+) -> SimulatedLeague:
     "Play a league; raises ConfigError for one that cannot be played."
     _check_league(seasons, teams, players_per_team, weeks, leak)
-    rng, codes = np.random.default_rng(seed), list(TEAMS)[:teams]
+    rng, codes = np.random.default_rng(seed), list(TEAM_DIVISIONS)[:teams]
     games = _games(rng, _strengths(rng, teams, seasons, weeks), first_season, codes)
     rosters = _rosters(rng, codes, seasons, players_per_team)
     stats, truth = _player_weeks(rng, games, rosters, rng.normal(0, 0.08, (seasons, teams)), codes)
@@ -454,10 +459,10 @@ def league(
         }
     )
     names = ["team_abbr", "team_name", "team_conf", "team_division"]
-    divisions = pd.DataFrame([(c, c, TEAMS[c][:3], TEAMS[c]) for c in codes], columns=names)
+    divisions = pd.DataFrame([(c, c, TEAM_DIVISIONS[c][:3], TEAM_DIVISIONS[c]) for c in codes], columns=names)
     hidden = ["true_margin", "true_total", "prob_home", "prob_tie"]
     planted = _leak_columns(stats, leak) if leak else stats[[]]
-    return League(
+    return SimulatedLeague(
         schedules=games.drop(columns=hidden),
         player_stats=stats.join(planted),
         players=players.reset_index(drop=True),

@@ -27,11 +27,11 @@ from .making import Cleaning, make_panel
 from .tables import TableConfig, table_panel
 
 # %% auto #0
-__all__ = ['FLAGS', 'SOURCES', 'RawRows', 'parameters', 'Source', 'Sources', 'source_of', 'source', 'barrier_config', 'sp500',
-           'bars', 'noise', 'nfl_players', 'nfl_usage', 'nfl_games', 'simulated', 'named_source', 'load_panel']
+__all__ = ['SOURCE_FLAGS', 'SOURCES', 'RawRows', 'parameters', 'Source', 'Sources', 'source_of', 'source', 'barrier_config',
+           'sp500', 'bars', 'noise', 'nfl_players', 'nfl_usage', 'nfl_games', 'simulated', 'named_source', 'load_panel']
 
 # %% ../../nbs/01_data/14_sources.ipynb #a23602fc
-FLAGS = (
+SOURCE_FLAGS = (
     "path",
     "symbols",
     "horizon",
@@ -58,7 +58,7 @@ FLAGS = (
     "earlier",
 )
 
-
+# %% ../../nbs/01_data/14_sources.ipynb #0868a20e
 @dataclass(frozen=True)
 class RawRows:
     "The raw rows of a source, and when what stands in them was known: an audit needs both to change the future."
@@ -108,14 +108,14 @@ def parameters(
         )
     return params
 
-
+# %% ../../nbs/01_data/14_sources.ipynb #f6b6bce1
 @dataclass(frozen=True)
 class Source:
     "A named source of panels."
 
     name: str
     build: Callable[..., Panel]
-    options: tuple[str, ...]  # of FLAGS, or its own
+    options: tuple[str, ...]  # of SOURCE_FLAGS, or its own
     description: str
     horizons: tuple[int, ...] = (1,)  # when none is asked for
     per_symbol: bool = False  # True: --symbol filters its rows
@@ -130,7 +130,7 @@ class Source:
     @property
     def own(self) -> tuple[str, ...]:
         "Options that only this source has."
-        return tuple(o for o in self.options if o not in FLAGS)
+        return tuple(o for o in self.options if o not in SOURCE_FLAGS)
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         "Parameters of the builder, and of what reads its raw rows."
@@ -216,7 +216,7 @@ class Source:
         if needed:
             raise ConfigError(
                 f"{self.called} needs {', '.join(needed)}",
-                fix=" ".join(f"--{k}" if k in FLAGS else f"--source-option {k}=VALUE" for k in needed),
+                fix=" ".join(f"--{k}" if k in SOURCE_FLAGS else f"--source-option {k}=VALUE" for k in needed),
             )
         try:
             with redirect_stdout(sys.stderr):  # standard output is the command's answer
@@ -245,7 +245,7 @@ def _installed() -> Iterable[EntryPoint]:
 def _place(function: Callable) -> tuple[str, str]:
     return function.__module__, function.__qualname__
 
-
+# %% ../../nbs/01_data/14_sources.ipynb #38d85874
 class Sources(Mapping[str, Source]):
     "Sources by name: those that were registered, and those of installed packages."
 
@@ -326,7 +326,7 @@ class Sources(Mapping[str, Source]):
             )
         return self._registered[name]
 
-
+# %% ../../nbs/01_data/14_sources.ipynb #02325295
 SOURCES = Sources()
 
 # %% ../../nbs/01_data/14_sources.ipynb #ff8125d3
@@ -467,9 +467,9 @@ def nfl_players(
     "One statistic of one position, game by game."
     from lineupiq.data.nfl import load_nfl_tables
     from lineupiq.data.nfl_schema import SIGNATURES
-    from lineupiq.data.players import View, player_panel
+    from lineupiq.data.players import PlayerRowView, player_panel
 
-    view = View(as_of, lineups)
+    view = PlayerRowView(as_of, lineups)
     if not position or not target:
         raise ConfigError(
             "nfl-players needs a position and a target",
@@ -479,7 +479,7 @@ def nfl_players(
     kinds = [kind for kind in SIGNATURES if view.rosters or kind not in ("rosters", "depth_charts")]  # what is not looked at is not read
     return player_panel(load_nfl_tables(path, kinds=kinds), position, target, view=view, upcoming=upcoming)
 
-
+# %% ../../nbs/01_data/14_sources.ipynb #92bc3cba
 @source(
     "nfl-usage",
     ("path", "position", "target", "as_of", "upcoming"),
@@ -552,7 +552,7 @@ def named_source(
         entry = SOURCES[str(data)]
         if unknown := sorted(set(given) - set(entry.options)):
             listing = ", ".join(
-                f"{'--' + o.replace('_', '-') if flags and o in FLAGS else o}{did_you_mean(o, entry.options)}" for o in unknown
+                f"{'--' + o.replace('_', '-') if flags and o in SOURCE_FLAGS else o}{did_you_mean(o, entry.options)}" for o in unknown
             )
             raise ConfigError(f"the source {data} does not take {listing}", expected=", ".join(entry.options))
         return entry

@@ -20,6 +20,7 @@ from ..core.config import raise_problems, read_yaml
 from ..core.files import check_name
 from ..core.parsing import to_codes
 from ..core.readers import COMMA, GAPS, find_tables, read_table
+from ..core.timeline import duration_problem
 from .dates import CalendarEntry, calendar_columns, calendar_entries
 from .history import history_columns
 from .history_words import History, history_entries
@@ -32,8 +33,8 @@ from .scales import one_scale
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'ROLES', 'OUTCOMES', 'EARLIER', 'TableConfig', 'table_config', 'table_root', 'table_files', 'game_rows',
-           'table_rows', 'rows_panel', 'row_times', 'table_panel']
+__all__ = ['log', 'COLUMN_ROLES', 'OUTCOME_COLUMNS', 'EARLIER_FILE_ROWS', 'TableConfig', 'table_config', 'table_root',
+           'table_files', 'game_rows', 'table_rows', 'rows_panel', 'row_times', 'table_panel']
 
 # %% ../../nbs/01_data/13b_tables.ipynb #cdba6775
 @dataclass
@@ -89,7 +90,7 @@ class TableConfig:
             *([self.label] if self.task == "regression" else []),
             *([self.weight] if self.weight else []),
         ]
-        role_columns = {getattr(self, role) for role in ROLES if role not in ("label", "weight")}
+        role_columns = {getattr(self, role) for role in COLUMN_ROLES if role not in ("label", "weight")}
         return [c for c in dict.fromkeys(columns) if c not in role_columns]
 
     @property
@@ -98,8 +99,8 @@ class TableConfig:
         return [c for c in (self.label, self.weight) if c]
 
 # %% ../../nbs/01_data/13b_tables.ipynb #8aa647f7
-ROLES = ("symbol", "time", "label", "label_end", "weight", "known_at", "segment", "season", "group")
-OUTCOMES = ("label", "label_end", "known_at", "weight")  # names that the panel refuses as features
+COLUMN_ROLES = ("symbol", "time", "label", "label_end", "weight", "known_at", "segment", "season", "group")
+OUTCOME_COLUMNS = ("label", "label_end", "known_at", "weight")  # names that the panel refuses as features
 
 
 def table_config(
@@ -136,7 +137,7 @@ def table_config(
     problems += [
         f"features: '{f}' is the name of a role; say {f}: {f} too, or rename the column"
         for f in listed
-        if f in ROLES and f not in OUTCOMES and data.get(f) != f
+        if f in COLUMN_ROLES and f not in OUTCOME_COLUMNS and data.get(f) != f
     ]
     problems += _made_problems(derived.get("history", ()), derived.get("calendar", ()), listed, data)
     raise_problems(problems, str(description) if in_file else "table", text)
@@ -145,19 +146,19 @@ def table_config(
     manifest(cfg.features or [])
     return cfg
 
-
+# %% ../../nbs/01_data/13b_tables.ipynb #cde2e51a
 def _made_problems(history: Sequence[History], calendar: Sequence[CalendarEntry], listed: list[str], data: Mapping[str, Any]) -> list[str]:
     "What the library makes against what is listed, and columns that only share a role's name."
     names = [*(c.feature.name for c in calendar), *(f.name for h in history for f in h.features)]
     beside = data.get("references")
-    reserved = {*map(str, listed), *ROLES, *(map(str, beside.values()) if isinstance(beside, Mapping) else ())}
+    reserved = {*map(str, listed), *COLUMN_ROLES, *(map(str, beside.values()) if isinstance(beside, Mapping) else ())}
     out = [
         f"{'calendar' if n in [c.feature.name for c in calendar] else 'history'}: makes '{n}', which is listed as a column too; leave one "
         "of them out"
         for n in names
         if n in reserved
     ]
-    used = dict.fromkeys(c for h in history for c in (h.column, h.beside) if c in ROLES and data.get(c) != c)
+    used = dict.fromkeys(c for h in history for c in (h.column, h.beside) if c in COLUMN_ROLES and data.get(c) != c)
     out += [f"history: '{c}' is the name of a role; say {c}: {c} too, or rename the column" for c in used]
     return out + [
         f"history.{h.column}: times are no numbers"
@@ -198,7 +199,7 @@ def _joined(
     if not key or any(c not in raw for c in key):
         return raw
     part = pd.Series(np.repeat(np.arange(len(tables)), [len(t) for t in tables]))
-    again = raw.duplicated([c for c in raw if c != EARLIER], keep="last").to_numpy()  # the same row in two files says nothing new
+    again = raw.duplicated([c for c in raw if c != EARLIER_FILE_ROWS], keep="last").to_numpy()  # the same row in two files says nothing new
     raw, part = raw[~again].reset_index(drop=True), part[~again].reset_index(drop=True)
     if label in raw:
         part += len(tables) * raw[label].notna().astype(int)
@@ -243,7 +244,7 @@ def game_rows(
     "The rows of a league's files, one after the other."
     return pd.concat([read_table(f, text=[cfg.home.lower(), cfg.away.lower()], decimal=decimal) for f in files], ignore_index=True)
 
-
+# %% ../../nbs/01_data/13b_tables.ipynb #dd01816a
 def _refuse_commas(table: pd.DataFrame, column: str, file: str) -> None:
     "Raise where a column of numbers has commas that could not be read for certain: the reader has read all others."
     if column not in table or pd.api.types.is_numeric_dtype(table[column]):
@@ -279,17 +280,17 @@ def _refuse_commas(table: pd.DataFrame, column: str, file: str) -> None:
         fix='write a point before the decimals, or say decimal: "," in the YAML',
     )
 
-
+# %% ../../nbs/01_data/13b_tables.ipynb #bea7b0b4
 def table_rows(
     cfg: TableConfig,  # what the YAML says
     files: Sequence[Path],  # of `table_files`
     before: Sequence[Path] = (),  # files of rows that only the history needs
-) -> pd.DataFrame:  # all columns as read; with `before`, the column EARLIER says which rows are theirs
+) -> pd.DataFrame:  # all columns as read; with `before`, the column EARLIER_FILE_ROWS says which rows are theirs
     "The rows of a table's files, a row once."
     codes = [cfg.symbol.lower()] if cfg.symbol else []
     tables = [read_table(f, text=codes, decimal=cfg.decimal) for f in (*before, *files)]
     if before:
-        tables = [t.assign(**{EARLIER: k < len(before)}) for k, t in enumerate(tables)]
+        tables = [t.assign(**{EARLIER_FILE_ROWS: k < len(before)}) for k, t in enumerate(tables)]
     for t in tables:
         if cfg.symbol in t:
             t[cfg.symbol] = to_codes(t[cfg.symbol], cfg.symbol)
@@ -310,7 +311,7 @@ def table_rows(
 # %% ../../nbs/01_data/13b_tables.ipynb #ec5bc87d
 def _columns_of(cfg: TableConfig) -> list[str]:
     "Every column of the file that a description names."
-    roles = [c for role in ROLES if (c := getattr(cfg, role))]
+    roles = [c for role in COLUMN_ROLES if (c := getattr(cfg, role))]
     return list(
         dict.fromkeys(
             [*roles, *cfg.references.values(), *(cfg.features or []), *(c for h in cfg.history for c in (h.column, h.beside) if c)]
@@ -345,7 +346,7 @@ def _large_rows(cfg: TableConfig, files: Sequence[Path], to_fit: bool) -> pd.Dat
     return map_tables(files, _columns_of(cfg), [c for c in (cfg.symbol, cfg.time, cfg.label, cfg.label_end) if c], cleaned, order)
 
 # %% ../../nbs/01_data/13b_tables.ipynb #bc2a12d6
-EARLIER = "is of an earlier file"  # column: rows that only the history needs
+EARLIER_FILE_ROWS = "is of an earlier file"  # column: rows that only the history needs
 
 
 def rows_panel(
@@ -357,7 +358,7 @@ def rows_panel(
 ) -> Panel:
     "The panel of a table's rows."
     if cfg.features is None and not cfg.history and not cfg.calendar:
-        role_columns = {getattr(cfg, role) for role in ROLES}
+        role_columns = {getattr(cfg, role) for role in COLUMN_ROLES}
         raise ConfigError(
             "features is missing: features are never chosen automatically",
             where=where,
@@ -443,9 +444,9 @@ def table_panel(
     if to_fit:
         _tell_of_times(cfg)
     panel = rows_panel(raw, cfg, to_fit, str(files[0]), own=large)
-    if EARLIER in panel.frame:
-        earlier = panel.frame[EARLIER].to_numpy(dtype=bool)
-        panel = replace(panel, frame=panel.frame.drop(columns=EARLIER)).take(~earlier | (panel.labelled & with_earlier))
+    if EARLIER_FILE_ROWS in panel.frame:
+        earlier = panel.frame[EARLIER_FILE_ROWS].to_numpy(dtype=bool)
+        panel = replace(panel, frame=panel.frame.drop(columns=EARLIER_FILE_ROWS)).take(~earlier | (panel.labelled & with_earlier))
     return with_notes(panel, {"path": files[0].name})
 
 
@@ -503,7 +504,7 @@ def _has_outcomes(cfg: TableConfig, files: Sequence[Path]) -> bool:
 # %% ../../nbs/01_data/13b_tables.ipynb #26de6b7c
 def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = True, own: bool = False) -> pd.DataFrame:
     "Roles under the panel's names, features and references; other columns stay behind."
-    roles = {role: getattr(cfg, role) for role in ROLES if getattr(cfg, role)}
+    roles = {role: getattr(cfg, role) for role in COLUMN_ROLES if getattr(cfg, role)}
     if not to_fit:  # what is not known yet, or is only for the loss, may be missing
         roles = {role: c for role, c in roles.items() if c in raw or role not in ("label", "label_end", "weight")}
     listed = list(cfg.features or [])
@@ -527,7 +528,7 @@ def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = 
             where=f"features: {leaks[0]}",
             fix="remove it from features",
         )
-    columns = [c for c in dict.fromkeys([*listed, *cfg.references.values(), EARLIER]) if c in raw]
+    columns = [c for c in dict.fromkeys([*listed, *cfg.references.values(), EARLIER_FILE_ROWS]) if c in raw]
     more = {role: raw[column] for role, column in roles.items()} | ({} if cfg.symbol else {"symbol": cfg.name})
     if cfg.label_lag:
         more["label_end"] = _later(more["time"], cfg, where)
@@ -540,16 +541,10 @@ def _with_roles(raw: pd.DataFrame, cfg: TableConfig, where: str, to_fit: bool = 
 
 # %% ../../nbs/01_data/13b_tables.ipynb #da7bf7ca
 def _later(time: pd.Series, cfg: TableConfig, where: str) -> pd.Series:
+    if problem := duration_problem(cfg.label_lag, zero=True):
+        raise ConfigError(f"label_lag: {problem}", where=where)
     try:
-        lag = pd.Timedelta(cfg.label_lag)
-        if lag is pd.NaT or str(cfg.label_lag).strip().lstrip("+-").replace(".", "", 1).isdigit():  # a bare number would mean nanoseconds
-            raise ValueError
-    except ValueError:
-        raise ConfigError("label_lag is not a duration", where=where, found=repr(cfg.label_lag), expected="e.g. 4h, 1D, 30min") from None
-    if lag < pd.Timedelta(0):
-        raise ConfigError("label_lag is negative", where=where, found=cfg.label_lag, expected="0 or longer")
-    try:
-        return clean_time(time, "time", cfg.timezone) + lag
+        return clean_time(time, "time", cfg.timezone) + pd.Timedelta(cfg.label_lag)
     except (OverflowError, ValueError) as err:
         if isinstance(err, LineupIQError):
             raise

@@ -31,7 +31,7 @@ from .making import Cleaning, make_panel, with_notes
 from .players import ACTIVE, POSITIONS, REPORT, USAGE, player_weeks
 
 # %% auto #0
-__all__ = ['LATELY', 'PRACTICE', 'OUTCOMES', 'USAGE_FEATURES', 'rostered', 'past_frequency', 'usage_panel']
+__all__ = ['LATELY', 'PRACTICE', 'USAGE_TARGETS', 'USAGE_FEATURES', 'rostered', 'past_frequency', 'usage_panel']
 
 # %% ../../nbs/01_data/12a_usage.ipynb #179a0425
 def rostered(
@@ -90,7 +90,7 @@ def _history(queries: pd.DataFrame, games: pd.DataFrame, tables: Mapping[str, pd
         .reset_index(drop=True)
     )
 
-
+# %% ../../nbs/01_data/12a_usage.ipynb #ecfac8c9
 def _with_snaps(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     "The part of the snaps that he was on the field for; 0 where the game was counted and he was not, missing where it was not counted."
     snaps, ids = (
@@ -219,7 +219,7 @@ def past_frequency(
     return rate.fillna(every["sum"] / every["count"].where(every["count"] > 0)).set_axis(outcome.index)
 
 # %% ../../nbs/01_data/12a_usage.ipynb #54ae104f
-OUTCOMES = ("used", "started")
+USAGE_TARGETS = ("used", "started")
 USAGE_FEATURES = {
     **{
         f"{c}_{how}": f"{what} {words}"
@@ -267,7 +267,7 @@ def _asked_features(queries: pd.DataFrame, games: pd.DataFrame, rows: pd.DataFra
         axis=1,
     ).assign(week=queries["week"].astype(float), position=queries["position"])
 
-
+# %% ../../nbs/01_data/12a_usage.ipynb #40bc95f8
 def usage_panel(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them, with rosters
     outcome: str = "used",  # used: attempts + carries + targets above 0; started: the quarterback who starts
@@ -332,7 +332,7 @@ def usage_panel(
         },
     )
 
-
+# %% ../../nbs/01_data/12a_usage.ipynb #7468c3de
 def _names(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
     "Names of players by id."
     rosters = tables["rosters"]
@@ -346,8 +346,10 @@ def _names(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
 
 def _check_usage(tables: Mapping[str, pd.DataFrame], outcome: str, position: str | None, as_of: AsOf) -> None:
     "Refuse what there is no panel for."
-    if outcome not in OUTCOMES:
-        raise ConfigError(f"unknown target '{outcome}'{did_you_mean(str(outcome), OUTCOMES)}", where="target", expected=", ".join(OUTCOMES))
+    if outcome not in USAGE_TARGETS:
+        raise ConfigError(
+            f"unknown target '{outcome}'{did_you_mean(str(outcome), USAGE_TARGETS)}", where="target", expected=", ".join(USAGE_TARGETS)
+        )
     if position is not None and position not in POSITIONS:
         raise ConfigError(
             f"unknown position '{position}'{did_you_mean(str(position), POSITIONS)}", where="position", expected=", ".join(POSITIONS)

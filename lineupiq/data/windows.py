@@ -16,7 +16,7 @@ from fastcore.basics import patch
 
 from ..base import ConfigError, DataError, IntegrityError, Rows, did_you_mean, first_rows
 from ..core.display import brief
-from ..core.arrays import View, flat_names
+from ..core.arrays import RowView, flat_names
 from ..core.columns import check_values
 from ..core.files import atomic_folder, check_name, dump_json, load_json, verify_manifest
 from .encoder import Encoder
@@ -114,7 +114,7 @@ def used_rows(
     return np.cumsum(edge[:-1]) > 0
 
 # %% ../../nbs/01_data/03_windows.ipynb #426e7095
-class Windows(View):
+class Windows(RowView):
     "Lookback windows of chosen rows: an array (N, T, F) that is gathered when it is read."
 
     ndim = 3

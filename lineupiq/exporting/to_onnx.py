@@ -15,7 +15,7 @@ import numpy as np
 
 from ..base import BaseModel, ConfigError, DataError, IntegrityError, PredictionOutput, Record, Rows, n_threads
 from ..checks.findings import Finding
-from ..core.arrays import View
+from ..core.arrays import RowView
 from ..core.columns import pick_columns
 from ..core.files import atomic_write, dump_json, load_json, plain, sha256_file
 from ..core.runtime import runtime_record
@@ -133,7 +133,7 @@ def whole_net(
     "A net with everything before and behind it."
     import torch
 
-    from lineupiq.nets.layers import REACH, RecurrentNet, rows_first
+    from lineupiq.nets.layers import MAX_LOG_RATE, RecurrentNet, rows_first
 
     head, clip = model.head, model.scaler.clip
 
@@ -160,7 +160,9 @@ def whole_net(
             if head.kind == "classes":
                 return torch.softmax(out + self.offset, dim=1)
             point = (
-                out[:, 0] * head.scale + head.mean if head.kind == "squared" else (self.offset[0] + out[:, 0].clamp(-REACH, REACH)).exp()
+                out[:, 0] * head.scale + head.mean
+                if head.kind == "squared"
+                else (self.offset[0] + out[:, 0].clamp(-MAX_LOG_RATE, MAX_LOG_RATE)).exp()
             )
             if not head.levels:
                 return point
@@ -394,7 +396,7 @@ def _plain_rows(model: BaseModel, X: Rows) -> np.ndarray:
         name, first = next(iter(first.bases.items()))
         X, kind = model._inputs(X, "the rows to compare").parts[name], first.input_kind
     out = first._inputs(X, "the rows to compare")
-    return np.asarray(out, dtype=np.float32) if isinstance(out, View) else out
+    return np.asarray(out, dtype=np.float32) if isinstance(out, RowView) else out
 
 # %% ../../nbs/11_exporting/02_to_onnx.ipynb #ef6d7d56
 def check_onnx(

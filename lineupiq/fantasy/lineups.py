@@ -54,7 +54,7 @@ def in_slots(
 # %% ../../nbs/16a_fantasy/07_lineups.ipynb #b6f8daa5
 QUANTILES = (0.1, 0.5, 0.9)
 
-
+# %% ../../nbs/16a_fantasy/07_lineups.ipynb #31386a1c
 @dataclass(repr=False)
 class Lineups(Shown):
     "Line-ups of a week, the best first."

@@ -18,12 +18,12 @@ from ..core.config import raise_problems, read_yaml
 from .scoring import Scoring, named_yaml, read_scoring, scoring_of, scoring_problems, shipped_yaml
 
 # %% auto #0
-__all__ = ['FANTASY_POSITIONS', 'POSITION_WORDS', 'KEYS', 'MOST_SLOTS', 'Slot', 'Rules', 'name_key', 'rules_problems',
+__all__ = ['FANTASY_POSITIONS', 'POSITION_ALIASES', 'RULES_KEYS', 'MOST_SLOTS', 'Slot', 'Rules', 'name_key', 'rules_problems',
            'read_rules', 'check_places']
 
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #94f71cae
 FANTASY_POSITIONS = ("QB", "RB", "WR", "TE", "K", "DST")
-POSITION_WORDS = {"D": "DST", "DEF": "DST", "D/ST": "DST", "PK": "K", "FB": "RB", "HB": "RB"}  # what sites and rosters write
+POSITION_ALIASES = {"D": "DST", "DEF": "DST", "D/ST": "DST", "PK": "K", "FB": "RB", "HB": "RB"}  # what sites and rosters write
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ def name_key(
     return re.sub(r"[^a-z0-9]", "", _SUFFIX.sub("", plain))
 
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #602fc04d
-KEYS = ("name", "scoring", "slots", "cap", "max_players_a_team", "min_teams", "min_games", "upload")
+RULES_KEYS = ("name", "scoring", "slots", "cap", "max_players_a_team", "min_teams", "min_games", "upload")
 MOST_SLOTS = 30  # players of a line-up
 
 
 def _slot(name: str, value: object) -> Slot:
     "A slot as YAML has it: how many, which positions, or both."
     whole = value if isinstance(value, dict) else {"count": value} if isinstance(value, int) else {"positions": value}
-    return Slot(name, int(whole.get("count", 1)), tuple(POSITION_WORDS.get(p, p) for p in whole.get("positions", [name])))
+    return Slot(name, int(whole.get("count", 1)), tuple(POSITION_ALIASES.get(p, p) for p in whole.get("positions", [name])))
 
 
 def _slot_problems(name: str, value: object) -> list[str]:
@@ -106,7 +106,7 @@ def _slot_problems(name: str, value: object) -> list[str]:
         out.append(f"slots.{name}: expected a number of players from 1 up, found {count!r}")
     if not isinstance(places, list) or not places:
         return [*out, f"slots.{name}: expected how many, a list of positions, or count: and positions:, found {str(value)[:40]!r}"]
-    positions = (*FANTASY_POSITIONS, *POSITION_WORDS)
+    positions = (*FANTASY_POSITIONS, *POSITION_ALIASES)
     return out + [
         f"slots.{name}: unknown position {p!r}{did_you_mean(str(p), positions)}"
         + (f"; {name} is no position: list who may stand there" if places == [name] else "")
@@ -136,7 +136,7 @@ def rules_problems(
     data: Mapping[str, object],  # a YAML's mapping
 ) -> list[str]:
     "Everything that is wrong with rules, but for a scoring in a file of its own."
-    out = [f"{k}: unknown key{did_you_mean(str(k), KEYS)}" for k in data if k not in KEYS] + ["name: a text is needed"] * (
+    out = [f"{k}: unknown key{did_you_mean(str(k), RULES_KEYS)}" for k in data if k not in RULES_KEYS] + ["name: a text is needed"] * (
         not isinstance(data.get("name"), str)
     )
     slots = data.get("slots")

@@ -15,15 +15,15 @@ from ..base import ConfigError, DataError, did_you_mean
 from ..core.config import raise_problems, read_yaml
 
 # %% auto #0
-__all__ = ['SUMS', 'STATISTICS', 'DEFENCE', 'KEYS', 'statistic', 'Bonus', 'Scoring', 'shipped_yaml', 'named_yaml', 'number',
-           'scoring_problems', 'scoring_of', 'read_scoring']
+__all__ = ['SUMS', 'SCORING_STATISTICS', 'DEFENCE', 'SCORING_KEYS', 'statistic', 'Bonus', 'Scoring', 'shipped_yaml', 'named_yaml',
+           'is_number', 'scoring_problems', 'scoring_of', 'read_scoring']
 
 # %% ../../nbs/16a_fantasy/00_scoring.ipynb #c32c811c
 SUMS: dict[str, tuple[str, ...]] = {  # statistic -> the columns that it is the sum of
     "fumbles_lost": ("sack_fumbles_lost", "rushing_fumbles_lost", "receiving_fumbles_lost"),
     "two_point_conversions": ("passing_2pt_conversions", "rushing_2pt_conversions", "receiving_2pt_conversions"),
 }
-STATISTICS = (
+SCORING_STATISTICS = (
     "completions",
     "attempts",
     "passing_yards",
@@ -49,7 +49,7 @@ DEFENCE = ("sacks", "interceptions", "fumbles_recovered")  # of a defence, from 
 # %% ../../nbs/16a_fantasy/00_scoring.ipynb #c9a7587d
 def statistic(
     values: Mapping[str, np.ndarray],  # statistic -> (…); a table too
-    name: str,  # of `STATISTICS`
+    name: str,  # of `SCORING_STATISTICS`
 ) -> np.ndarray | None:  # (…) float64; None: it is not there, nor all of its parts
     "A statistic, or the sum of its parts."
     if name in values:
@@ -66,7 +66,7 @@ class Bonus:
     at_least: float  # in the statistic's unit
     points: float
 
-
+# %% ../../nbs/16a_fantasy/00_scoring.ipynb #d5554ba4
 @dataclass(frozen=True)
 class Scoring:
     "The points that a league pays for each statistic."
@@ -150,7 +150,7 @@ def named_yaml(
     return path
 
 # %% ../../nbs/16a_fantasy/00_scoring.ipynb #a7315ac9
-def number(
+def is_number(
     value: object,  # as YAML has it
 ) -> bool:
     "True: a value is a number, and neither true nor NaN."
@@ -162,7 +162,7 @@ def _weights(data: object, key: str, statistics: tuple[str, ...]) -> list[str]:
     if not isinstance(data, dict):
         return [f"{key}: expected statistic: points, found {str(data)[:40]!r}"]
     return [f"{key}.{k}: unknown statistic{did_you_mean(k, statistics)}" for k in data if k not in statistics] + [
-        f"{key}.{k}: expected a number, found {v!r}" for k, v in data.items() if not (number(v) and abs(v) < 1e6)
+        f"{key}.{k}: expected a number, found {v!r}" for k, v in data.items() if not (is_number(v) and abs(v) < 1e6)
     ]
 
 
@@ -172,24 +172,24 @@ def _entries(data: object, key: str, fields: tuple[str, ...]) -> list[str]:
         return [f"{key}: expected a list of {{{', '.join(fields)}}}, found {str(data)[:40]!r}"]
     out = [f"{key}: unknown key '{k}'{did_you_mean(k, fields)}" for e in data for k in e if k not in fields]
     out += [f"{key}: {k} is missing in {e}" for e in data for k in fields if k not in e]
-    return out + [f"{key}: {k} is no number: {e[k]!r}" for e in data for k in fields if k in e and k != "statistic" and not number(e[k])]
+    return out + [f"{key}: {k} is no number: {e[k]!r}" for e in data for k in fields if k in e and k != "statistic" and not is_number(e[k])]
 
 # %% ../../nbs/16a_fantasy/00_scoring.ipynb #c1adda23
-KEYS = ("name", "statistics", "bonuses", "defence", "points_allowed")
+SCORING_KEYS = ("name", "statistics", "bonuses", "defence", "points_allowed")
 
 
 def scoring_problems(
     data: Mapping[str, object],  # a YAML's mapping
 ) -> list[str]:
     "Everything that is wrong with a scoring."
-    out = [f"{k}: unknown key{did_you_mean(str(k), KEYS)}" for k in data if k not in KEYS]
+    out = [f"{k}: unknown key{did_you_mean(str(k), SCORING_KEYS)}" for k in data if k not in SCORING_KEYS]
     out += ["name: a text is needed"] * (not isinstance(data.get("name"), str))
-    out += _weights(data.get("statistics"), "statistics", STATISTICS) + _weights(data.get("defence", {}), "defence", DEFENCE)
+    out += _weights(data.get("statistics"), "statistics", SCORING_STATISTICS) + _weights(data.get("defence", {}), "defence", DEFENCE)
     problems = _entries(data.get("bonuses", []), "bonuses", ("statistic", "at_least", "points"))
     out += problems or [
-        f"bonuses: unknown statistic {b['statistic']!r}{did_you_mean(str(b['statistic']), STATISTICS)}"
+        f"bonuses: unknown statistic {b['statistic']!r}{did_you_mean(str(b['statistic']), SCORING_STATISTICS)}"
         for b in data.get("bonuses", [])
-        if b["statistic"] not in STATISTICS
+        if b["statistic"] not in SCORING_STATISTICS
     ]
     problems = _entries(data.get("points_allowed", []), "points_allowed", ("up_to", "points"))
     ends = [] if problems else [float(e["up_to"]) for e in data.get("points_allowed", [])]

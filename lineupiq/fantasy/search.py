@@ -13,11 +13,11 @@ import numpy as np
 from ..core.display import brief
 from .conflicts import explained
 from .program import Program, admitted, best_neighbour, every_lineup, solve
-from .wishes import Objective, objective_of
+from .wishes import LineupObjective, objective_of
 
 # %% auto #0
-__all__ = ['SMOOTH', 'HANDFULS', 'WIDTHS', 'SMALL', 'STARTS', 'APART', 'totals', 'reached', 'Judge', 'slope', 'Candidates',
-           'gather', 'stepped', 'exchanges', 'improved', 'search', 'judge_of']
+__all__ = ['SMOOTH', 'HANDFULS', 'WIDTHS', 'ENUMERATION_LIMIT', 'STARTS', 'APART', 'totals', 'reached', 'Judge', 'slope',
+           'Candidates', 'first_lineups', 'stepped', 'exchanges', 'improved', 'search', 'judge_of']
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #cbd73fd2
 SMOOTH = 0.5  # standard deviation of the kernel, in those of a line-up's score
@@ -50,7 +50,7 @@ def reached(
 class Judge:
     "The measure by which line-ups are compared."
 
-    objective: Objective  # a chance or a quantile
+    objective: LineupObjective  # a chance or a quantile
     scores: np.ndarray  # (S, P) in Fortran's order
     mean: np.ndarray  # (P,)
     band: float  # points
@@ -130,7 +130,7 @@ HANDFULS = (1 / 4, 1 / 16, 1 / 64)  # shares of the Sundays
 WIDTHS = (1.0, 0.5, 0.2)  # of the smoothing, from far to near
 
 
-def gather(
+def first_lineups(
     made: Candidates,
     scores: np.ndarray,  # (S, P)
     rng: np.random.Generator,
@@ -222,7 +222,7 @@ def improved(
     return best
 
 # %% ../../nbs/16a_fantasy/06_search.ipynb #32ee52f5
-SMALL = 20_000  # line-ups that are looked at one by one
+ENUMERATION_LIMIT = 20_000  # line-ups that are looked at one by one
 STARTS, APART = 5, 3  # line-ups that are improved for each that is asked for, and players by which they differ
 
 
@@ -240,7 +240,7 @@ def search(
     program: Program,
     *,
     seed: int = 0,
-    small: int = SMALL,
+    small: int = ENUMERATION_LIMIT,
     smooth: float = SMOOTH,  # 0: by the plain count
     tell: Callable[[int, int], None] | None = None,  # told how many line-ups of how many there are
 ) -> list[np.ndarray]:  # row numbers of each, the best first
@@ -261,10 +261,10 @@ def _by_mean(program: Program) -> Callable[[list[np.ndarray]], np.ndarray | None
     mean = program.slate.mean
     return lambda lineups: solve(program, mean, lineups, known=best_neighbour(program, mean, lineups))
 
-
+# %% ../../nbs/16a_fantasy/06_search.ipynb #10bbcad6
 def judge_of(
     program: Program,
-    objective: Objective,  # a chance or a quantile
+    objective: LineupObjective,  # a chance or a quantile
     smooth: float = SMOOTH,  # 0: by the plain count
 ) -> Judge | None:  # None: there is no line-up
     "Make the measure by which line-ups are compared: its band is a share of the spread of the score of the one with the highest mean."
@@ -275,7 +275,7 @@ def judge_of(
 
 
 def _by_chance(
-    program: Program, objective: Objective, seed: int, small: int, smooth: float
+    program: Program, objective: LineupObjective, seed: int, small: int, smooth: float
 ) -> Callable[[list[np.ndarray]], np.ndarray | None]:
     "What finds the next line-up by a chance or a quantile."
     if (judge := judge_of(program, objective, smooth)) is None:
@@ -283,7 +283,7 @@ def _by_chance(
     if (every := every_lineup(program, small)) is not None:
         return lambda lineups: judge.best(left) if len(left := every[admitted(program, every, lineups)]) else None
     candidates = Candidates(program)
-    gather(candidates, judge.scores, np.random.default_rng(seed))
+    first_lineups(candidates, judge.scores, np.random.default_rng(seed))
 
     def after(lineups: list[np.ndarray]) -> np.ndarray | None:
         if not len(candidates.admitted(lineups)) and candidates.linear(judge.mean, lineups) is None:

@@ -18,29 +18,32 @@ from ..core.display import Card, Shown
 from ..core.parsing import to_numbers
 from ..core.readers import read_table
 from ..data.nfl_teams import TEAM_WORDS, folded
-from .rules import FANTASY_POSITIONS, POSITION_WORDS, name_key
+from .rules import FANTASY_POSITIONS, POSITION_ALIASES, name_key
 from .scoring import Scoring
 
 # %% auto #0
-__all__ = ['COLUMNS', 'USUAL', 'HEADS', 'SQUAD', 'Slate', 'slate_of', 'points_of_touchdowns', 'defences', 'read_players',
-           'matched', 'with_salaries', 'with_known_points', 'simulated_slate']
+__all__ = ['SLATE_COLUMNS', 'TYPICAL_GAME', 'SALARY_HEADINGS', 'TYPICAL_SQUAD', 'Slate', 'slate_of', 'points_of_touchdowns',
+           'defences', 'read_players', 'matched', 'with_salaries', 'with_known_points', 'simulated_slate']
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #45725878
-COLUMNS = ("player_id", "player", "position", "team", "opponent", "game_id")
+SLATE_COLUMNS = ("player_id", "player", "position", "team", "opponent", "game_id")
 
-
+# %% ../../nbs/16a_fantasy/02_slate.ipynb #8360b9f8
 @dataclass(repr=False)
 class Slate(Shown):
     "Players of a week and draws of their points."
 
-    players: pd.DataFrame  # a row a player: COLUMNS, play (0..1), salary (NaN: none), site_id, site_name
+    players: pd.DataFrame  # a row a player: SLATE_COLUMNS, play (0..1), salary (NaN: none), site_id, site_name
     scores: np.ndarray  # (S, P) float32 points, a column a row of `players`; a row is one Sunday
     notes: list[str] = field(default_factory=list)  # what was left out, or counted as nothing
 
     def __post_init__(self):
-        if missing := [c for c in COLUMNS if c not in self.players]:
+        if missing := [c for c in SLATE_COLUMNS if c not in self.players]:
             raise DataError(
-                "a slate without a column", found=", ".join(map(str, self.players.columns)), expected=", ".join(COLUMNS), where=missing[0]
+                "a slate without a column",
+                found=", ".join(map(str, self.players.columns)),
+                expected=", ".join(SLATE_COLUMNS),
+                where=missing[0],
             )
         if self.scores.ndim != 2 or self.scores.shape[1] != len(self.players):
             raise DataError(
@@ -101,7 +104,7 @@ class Slate(Shown):
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #465b58e8
 def slate_of(
-    players: pd.DataFrame,  # a row a player: COLUMNS, and play
+    players: pd.DataFrame,  # a row a player: SLATE_COLUMNS, and play
     draws: Mapping[str, np.ndarray],  # statistic -> (S, P), columns as `players`; 0 where a player does not play
     scoring: Scoring,
 ) -> Slate:
@@ -121,7 +124,7 @@ def slate_of(
     return Slate(players, scoring.points(draws).astype(np.float32), notes)
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #100d83cd
-USUAL = {"sacks": 2.35, "field_goals": 1.65, "extra_points": 0.94}  # a side's game; the last: of touchdowns. 2015-2023
+TYPICAL_GAME = {"sacks": 2.35, "field_goals": 1.65, "extra_points": 0.94}  # a side's game; the last: of touchdowns. 2015-2023
 
 
 def points_of_touchdowns(
@@ -130,11 +133,11 @@ def points_of_touchdowns(
 ) -> np.ndarray:  # (…) points
     "Points of a side's offence and kicker."
     scored = np.maximum(np.rint(touchdowns), 0).astype(int)
-    return 6 * scored + rng.binomial(scored, USUAL["extra_points"]) + 3 * rng.poisson(USUAL["field_goals"], scored.shape)
+    return 6 * scored + rng.binomial(scored, TYPICAL_GAME["extra_points"]) + 3 * rng.poisson(TYPICAL_GAME["field_goals"], scored.shape)
 
 
 def defences(
-    players: pd.DataFrame,  # a row a player: COLUMNS
+    players: pd.DataFrame,  # a row a player: SLATE_COLUMNS
     draws: Mapping[str, np.ndarray],  # statistic -> (S, P)
     scoring: Scoring,
     seed: int = 0,
@@ -146,7 +149,7 @@ def defences(
     out = []
     for other in games["opponent"]:
         rows = (players["team"] == other).to_numpy()
-        sacks = of("sacks", rows) if "sacks" in draws else rng.poisson(USUAL["sacks"], n)
+        sacks = of("sacks", rows) if "sacks" in draws else rng.poisson(TYPICAL_GAME["sacks"], n)
         allowed = points_of_touchdowns(of("rushing_tds", rows) + of("receiving_tds", rows), rng)
         out.append(
             scoring.defence_points(
@@ -157,7 +160,7 @@ def defences(
     return about, np.column_stack(out).astype(np.float32)
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #772fe773
-HEADS = {  # what it is -> how files call it, folded
+SALARY_HEADINGS = {  # what it is -> how files call it, folded
     "site_id": ("id", "playerid", "gsisid"),
     "name": ("name", "player", "nickname", "playername", "fullname"),
     "position": ("position", "pos"),
@@ -195,21 +198,21 @@ def _check_numbers(rows: pd.DataFrame, needs: Sequence[str], where: str) -> None
             fix="fill the column, or give another file",
         )
 
-
+# %% ../../nbs/16a_fantasy/02_slate.ipynb #d3b08e4b
 def read_players(
     path: str | Path,  # .csv or .parquet with a name, or a defence's team
-    needs: Sequence[str] = ("salary",),  # of `HEADS`, besides the name
+    needs: Sequence[str] = ("salary",),  # of `SALARY_HEADINGS`, besides the name
 ) -> pd.DataFrame:  # name, position, team, site_id as texts; salary, points, sd as numbers, where the file has them
     "A table of players as a site or a person keeps it."
-    raw = read_table(path, text=[h for heads in (HEADS["site_id"],) for h in heads] + ["player id"])
+    raw = read_table(path, text=[h for heads in (SALARY_HEADINGS["site_id"],) for h in heads] + ["player id"])
     by = {folded(str(c)): c for c in raw.columns}
-    columns = {what: by[next(h for h in heads if h in by)] for what, heads in HEADS.items() if any(h in by for h in heads)}
+    columns = {what: by[next(h for h in heads if h in by)] for what, heads in SALARY_HEADINGS.items() if any(h in by for h in heads)}
     if lacking := [w for w in ("name", *needs) if w not in columns]:
         raise DataError(
             f"no column for {' and '.join(lacking)}",
             where=str(path),
             found=", ".join(map(str, raw.columns[:8])),
-            expected="; ".join(f"{w}: {' or '.join(HEADS[w][:3])}" for w in lacking),
+            expected="; ".join(f"{w}: {' or '.join(SALARY_HEADINGS[w][:3])}" for w in lacking),
         )
     out = pd.DataFrame({what: raw[c] for what, c in columns.items()})
     for c in ("salary", "points", "sd"):
@@ -225,7 +228,7 @@ def read_players(
         (p.upper() if p.upper() == "D/ST" else p.upper().split("/")[0]) or ("DST" if _team_in(n) else "")
         for p, n in zip(out["position"], out["name"], strict=True)
     ]
-    out["position"] = [POSITION_WORDS.get(w, w) for w in words]
+    out["position"] = [POSITION_ALIASES.get(w, w) for w in words]
     out["team"] = [
         TEAM_WORDS.get(folded(t), t) if t else _team_in(n) if p == "DST" else ""
         for t, n, p in zip(out["team"], out["name"], out["position"], strict=True)
@@ -262,7 +265,7 @@ def _places(players: pd.DataFrame) -> dict[tuple[str, ...], list[int]]:
             out.setdefault(way, []).append(i)
     return out
 
-
+# %% ../../nbs/16a_fantasy/02_slate.ipynb #bdb16e13
 def matched(
     players: pd.DataFrame,  # of a slate
     rows: pd.DataFrame,  # as `read_players` gives them
@@ -366,11 +369,11 @@ def with_known_points(
         opponent=new["team"].map(sides["opponent"]).fillna(""),
         game_id=new["team"].map(sides["game_id"]).fillna(new["team"]),
     )
-    return slate.joined(about[[*COLUMNS, "play", "site_id", "site_name", *(c for c in ("salary",) if c in about)]], scores)
+    return slate.joined(about[[*SLATE_COLUMNS, "play", "site_id", "site_name", *(c for c in ("salary",) if c in about)]], scores)
 
 # %% ../../nbs/16a_fantasy/02_slate.ipynb #356f4d4b
 # position -> players of a team, points of the first
-SQUAD = {"QB": (1, 18.0), "RB": (2, 12.0), "WR": (3, 11.0), "TE": (1, 8.0), "DST": (1, 7.0)}
+TYPICAL_SQUAD = {"QB": (1, 18.0), "RB": (2, 12.0), "WR": (3, 11.0), "TE": (1, 8.0), "DST": (1, 7.0)}
 
 
 def simulated_slate(
@@ -383,7 +386,7 @@ def simulated_slate(
     rng, rows = np.random.default_rng(seed), []
     for game in range(games):
         for side in (0, 1):
-            for position, (count, best) in SQUAD.items():
+            for position, (count, best) in TYPICAL_SQUAD.items():
                 n = count if position == "DST" else count * deep
                 rows += [
                     (

@@ -13,17 +13,17 @@ import numpy as np
 
 from ..base import ConfigError, did_you_mean
 from ..core.config import Settings
-from .rules import FANTASY_POSITIONS, POSITION_WORDS, name_key
+from .rules import FANTASY_POSITIONS, POSITION_ALIASES, name_key
 
 if TYPE_CHECKING:
     from lineupiq.fantasy.slate import Slate
 
 # %% auto #0
-__all__ = ['MATES', 'RIVALS', 'Objective', 'objective_of', 'Stack', 'stack_of', 'Wishes', 'find_player']
+__all__ = ['MATES', 'RIVALS', 'LineupObjective', 'objective_of', 'Stack', 'stack_of', 'Wishes', 'find_player']
 
 # %% ../../nbs/16a_fantasy/03_wishes.ipynb #478de908
 @dataclass(frozen=True)
-class Objective:
+class LineupObjective:
     "The value by which a line-up is judged: a mean, a chance or a quantile."
 
     kind: Literal["mean", "chance", "quantile"] = "mean"
@@ -48,17 +48,17 @@ _QUANTILE = re.compile(r"q(?:uantile)?[\s:=(]*([0-9]*\.?[0-9]+)\s*(%?)\)?", re.I
 
 def objective_of(
     text: str,  # mean, P(score>=180), quantile .9
-) -> Objective:
+) -> LineupObjective:
     "An objective from its text."
     expression = text.strip()
     if expression.lower() == "mean":
-        return Objective()
+        return LineupObjective()
     if (match := _CHANCE.fullmatch(expression)) and match[1].count(".") < 2 and match[1] != ".":
-        return Objective("chance", float(match[1]))
+        return LineupObjective("chance", float(match[1]))
     if match := _QUANTILE.fullmatch(expression):
         level = float(match[1]) / (100 if match[2] or float(match[1]) >= 1 else 1)
         if 0 < level < 1:
-            return Objective("quantile", level)
+            return LineupObjective("quantile", level)
     raise ConfigError(
         f"unknown objective '{text[:40]}'{did_you_mean(expression, ('mean', 'quantile'))}",
         where="objective (--objective)",
@@ -85,7 +85,7 @@ _STACK = re.compile(r"([A-Z]+)\+([0-9]?)([A-Z/]*)(?:@([0-9])([A-Z/]*))?")
 
 
 def _positions(text: str, usual: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(POSITION_WORDS.get(p, p) for p in text.split("/")) if text else usual
+    return tuple(POSITION_ALIASES.get(p, p) for p in text.split("/")) if text else usual
 
 
 def stack_of(
@@ -101,7 +101,7 @@ def stack_of(
         )
     out = Stack(
         text,
-        POSITION_WORDS.get(match[1], match[1]),
+        POSITION_ALIASES.get(match[1], match[1]),
         int(match[2] or 1),
         _positions(match[3], MATES),
         int(match[4] or 0),

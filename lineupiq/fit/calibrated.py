@@ -20,9 +20,9 @@ from ..core.timeline import Distance
 from ..cv import Fold, holdout
 from ..data.panel import Panel
 from .inputs import ModelSpec
-from .out_of_fold import USUAL, FittedFold, fit_fold, with_validation
+from .out_of_fold import DEFAULT_FIT, FittedFold, fit_fold, with_validation
 from .settings import FitSettings
-from ..scoring.calibration import METHODS, ProbabilityMap, check_method, fit_map
+from ..scoring.calibration import CALIBRATION_METHODS, ProbabilityMap, check_method, fit_map
 from ..scoring.intervals import Resampling, score_interval, score_units
 
 # %% auto #0
@@ -77,7 +77,7 @@ def choose_map(
     draws: int = 200,  # of the intervals in the record
 ) -> tuple[ProbabilityMap, MapChoice]:  # the map, fitted on both windows, and how it was chosen
     "The map with the least log loss on later rows; the identity where none saves enough."
-    names = list(METHODS) if method == "auto" else list(dict.fromkeys(["identity", check_method(method)]))
+    names = list(CALIBRATION_METHODS) if method == "auto" else list(dict.fromkeys(["identity", check_method(method)]))
     maps, left_out = {}, {}
     fit = lambda name, rows: fit_map(name, probabilities[rows], panel.y[rows], panel.weights[rows], panel.classes)  # noqa: E731
     for name in names:
@@ -151,7 +151,7 @@ class CalibratedFold(FittedFold):
 def check_calibration(
     task: str,  # of the panel
     method: str,  # auto or a map
-    how: FitSettings = USUAL,  # how to fit
+    how: FitSettings = DEFAULT_FIT,  # how to fit
     folds: Iterable[Fold] = (),  # with the validation rows that teach
 ) -> None:
     "Refuse, before anything trains, a calibration that cannot be."

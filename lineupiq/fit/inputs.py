@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import BaseModel, ConfigError, DataError, JobError, did_you_mean
-from ..core.arrays import BLOCKS_FROM, BLOCK_BYTES, RowBlocks, View, flat_names, take_rows, wide_zeros
+from ..core.arrays import BLOCKS_FROM, BLOCK_BYTES, RowBlocks, RowView, flat_names, take_rows, wide_zeros
 from ..core.cluster import dividing_cluster
 from ..core.readers import map_rows
 from ..data.encoder import Encoder, rule_columns
@@ -101,7 +101,7 @@ class EncodedRows:
         "Map the table."
         self.__init__(map_rows(told["table"], [f.name for f in told["encoder"].features]), **told)
 
-
+# %% ../../nbs/03_fit/01_inputs.ipynb #c3ea6be4
 class RowInput:
     "The encoded features of each row."
 
@@ -234,7 +234,7 @@ class GameInput(RowInput):
         return Games(self.panel.log, self.panel.frame["log_row"].to_numpy()[rows])
 
 # %% ../../nbs/03_fit/01_inputs.ipynb #f2f22320
-class Blocks(View):
+class Blocks(RowView):
     "Inputs of several models for the same rows."
 
     def __init__(

@@ -24,7 +24,7 @@ from .inputs import ModelSpec, RowInput, RowMaker
 from .settings import FitSettings
 
 # %% auto #0
-__all__ = ['USUAL', 'FIRST_SHARE', 'with_validation', 'FittedFold', 'check_neutrals', 'training_rows', 'check_fold_classes',
+__all__ = ['DEFAULT_FIT', 'FIRST_SHARE', 'with_validation', 'FittedFold', 'check_neutrals', 'training_rows', 'check_fold_classes',
            'with_neutrals', 'fit_fold', 'fit_rows', 'row_metadata', 'prediction_frame', 'out_of_fold']
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #93fc0f6b
@@ -121,7 +121,7 @@ def with_neutrals(
     return frame
 
 # %% ../../nbs/03_fit/02_out_of_fold.ipynb #f2402d25
-USUAL = FitSettings()
+DEFAULT_FIT = FitSettings()
 FIRST_SHARE = 0.85  # of a time limit for the first fit; what it leaves is for the second
 
 
@@ -129,7 +129,7 @@ def fit_fold(
     panel: Panel,  # all rows
     fold: Fold,  # which rows train, stop and test
     spec: ModelSpec,  # what to build
-    how: FitSettings = USUAL,  # how to fit; the limit of time is this fold's, the second fit included
+    how: FitSettings = DEFAULT_FIT,  # how to fit; the limit of time is this fold's, the second fit included
     *,
     weighting: Callable[[pd.DataFrame], np.ndarray] | None = None,  # training rows -> factors of their weights
     callback: Callable[[str], None] | None = None,  # told each step
@@ -248,7 +248,7 @@ def out_of_fold(
     panel: Panel,  # all rows
     folds: Sequence[Fold],  # from a splitter
     spec: ModelSpec,  # what to build
-    how: FitSettings = USUAL,  # how to fit; the limit of time is that of all folds, and each gets its share of what is left
+    how: FitSettings = DEFAULT_FIT,  # how to fit; the limit of time is that of all folds, and each gets its share of what is left
     *,
     weighting: Callable[[pd.DataFrame], np.ndarray] | None = None,  # training rows -> factors of their weights
     callback: Callable[[str], None] | None = None,  # told each step

@@ -19,7 +19,7 @@ from ..core.config import raise_problems
 from ..core.files import check_name
 
 # %% auto #0
-__all__ = ['JOBS', 'KEPT', 'job_notebook', 'Parameter', 'parameters_of', 'check_parameters']
+__all__ = ['JOBS', 'RUNNER_PARAMETERS', 'job_notebook', 'Parameter', 'parameters_of', 'check_parameters']
 
 # %% ../../nbs/15_jobs/01_parameters.ipynb #5713ae0b
 JOBS = ("train", "tune", "validate", "predict", "drift", "retrain", "experiment", "rehearsal", "weekly_projections", "train_all")
@@ -139,7 +139,7 @@ def _container(text: str, kind: str) -> Any:
     return value
 
 # %% ../../nbs/15_jobs/01_parameters.ipynb #43f88ba3
-KEPT = ("job_id", "result")  # what the runner fills in itself
+RUNNER_PARAMETERS = ("job_id", "result")  # what the runner fills in itself
 
 # %% ../../nbs/15_jobs/01_parameters.ipynb #0e5f82f2
 def check_parameters(
@@ -148,7 +148,7 @@ def check_parameters(
     where: str = "",  # the notebook, for the message
 ) -> dict[str, Any]:  # values by name
     "The values that a job is given, or one error with everything that is wrong."
-    problems, out, names = [], {}, [n for n in known if n not in KEPT]
+    problems, out, names = [], {}, [n for n in known if n not in RUNNER_PARAMETERS]
     for text in given:
         name, there, value = text.partition("=")
         name = name.strip().encode("utf-8", "backslashreplace").decode()

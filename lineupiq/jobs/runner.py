@@ -33,7 +33,7 @@ from ..tracking.notify import PRIVATE, Message, Sent, destinations, mask, notify
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'GRACE', 'WORDS', 'finish', 'job_lock', 'sweep_jobs', 'TimeIsUp', 'judge_end', 'JobEnd', 'run_job',
+__all__ = ['log', 'KILL_GRACE', 'EXIT_WORDS', 'finish', 'job_lock', 'sweep_jobs', 'TimeIsUp', 'judge_end', 'JobEnd', 'run_job',
            'job_message', 'job_table']
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #00dccd38
@@ -211,7 +211,7 @@ def _execute(notebook: Path, out: Path, values: Mapping[str, Any], box: dict[str
         box["over"].set()
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #aac80129
-GRACE = 10.0  # seconds between Ctrl-C and the kill
+KILL_GRACE = 10.0  # seconds between Ctrl-C and the kill
 
 
 class TimeIsUp(Exception):
@@ -287,7 +287,7 @@ def _wait(box: dict[str, Any], limit: float | None) -> None:
             if limit is not None and time.monotonic() - started > limit:
                 raise TimeIsUp
     except BaseException as err:
-        _stop(box, 2.0 if isinstance(err, TimeIsUp) else GRACE)
+        _stop(box, 2.0 if isinstance(err, TimeIsUp) else KILL_GRACE)
         raise
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #1549502c
@@ -506,7 +506,7 @@ def _run_locked(
     return JobEnd(code, folder, load_json(folder / "status.json")), stopped
 
 # %% ../../nbs/15_jobs/02_runner.ipynb #f16d11d7
-WORDS = {
+EXIT_WORDS = {
     5: "the gate was not passed",
     9: "drift is critical",
     3: "the data cannot be used",
@@ -534,7 +534,7 @@ def job_message(
         if end.code == 0
         else "nothing can be said"
         if unknown
-        else WORDS.get(end.code, s["status"])
+        else EXIT_WORDS.get(end.code, s["status"])
         if s["status"] in ("done", "failed")
         else s["status"]
     )

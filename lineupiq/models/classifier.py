@@ -12,7 +12,7 @@ import numpy as np
 from ..base import ConfigError
 from ..core.arrays import ArrayModel
 from ..estimator import LineupIQClassifier
-from .games import GAME_FEATURES, named_rows
+from .games import GAME_FEATURES, with_game_names
 from ..registry import registry
 
 # %% auto #0
@@ -24,7 +24,7 @@ class GameClassifier(LineupIQClassifier):
     is left out."""
 
     def _rows(self, X: Any, y: Any = None, learn: bool = False) -> Any:
-        frame = named_rows(X)
+        frame = with_game_names(X)
         if learn:
             self.known_ = [c for c in frame.columns if frame[c].notna().any()]
         return super()._rows(frame[self.known_], y, learn)

@@ -24,8 +24,8 @@ from ..data.ratings import elo_ratings
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'GAME_FEATURES', 'GAME_TARGET', 'TIME_COLUMNS', 'RESULT_COLUMNS', 'GAME_LASTS', 'named_rows', 'nine_features',
-           'games_panel']
+__all__ = ['log', 'GAME_FEATURES', 'GAME_TARGET', 'TIME_COLUMNS', 'RESULT_COLUMNS', 'GAME_LASTS', 'with_game_names',
+           'nine_features', 'games_panel']
 
 # %% ../../nbs/16_models/02a_games.ipynb #a0000007
 GAME_FEATURES = (
@@ -45,7 +45,7 @@ RESULT_COLUMNS = ("home_team", "away_team", "home_score", "away_score")
 GAME_LASTS = pd.Timedelta(hours=4)  # after this its result is known
 
 # %% ../../nbs/16_models/02a_games.ipynb #e4038f8f
-def named_rows(
+def with_game_names(
     X: np.ndarray | pd.DataFrame,  # (N, F)
 ) -> pd.DataFrame:  # nine columns without names are the nine features, others get numbers
     "Give an array's columns the names of the nine features; others get numbers."

@@ -27,7 +27,7 @@ from ..core.run_files import RunFiles
 from ..data.panel import Feature, Panel
 from ..data.making import Cleaning, make_panel
 from ..data.request import source_panel
-from .games import GAME_FEATURES, games_panel, named_rows
+from .games import GAME_FEATURES, games_panel, with_game_names
 from .persistence import load_model as read_file
 from ..registry import load_model, registry
 from ..store.golden import write_golden
@@ -47,7 +47,7 @@ def array_panel(
     y: np.ndarray,  # (N,) 1 where the home side won
 ) -> Panel:
     "Rows in the order given, an hour apart; a column without any value is none."
-    frame = named_rows(X).reset_index(drop=True).dropna(axis=1, how="all")
+    frame = with_game_names(X).reset_index(drop=True).dropna(axis=1, how="all")
     names = [str(c) for c in frame.columns]
     when = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(frame)), unit="h")
     return make_panel(
@@ -77,7 +77,7 @@ def _adopted(estimator: Any) -> ArrayModel:
         )
     check_is_fitted(estimator)
     column_names = getattr(estimator, "feature_names_in_", None)
-    names = [str(c) for c in (named_rows(np.empty((0, estimator.n_features_in_))).columns if column_names is None else column_names)]
+    names = [str(c) for c in (with_game_names(np.empty((0, estimator.n_features_in_))).columns if column_names is None else column_names)]
     classes = None if isinstance(estimator, XGBRegressor) else estimator.classes_
     model = registry().get_model(name)(
         feature_columns=names, task="regression" if classes is None else "binary" if len(classes) == 2 else "multiclass"

@@ -28,7 +28,7 @@ from ..fit.inputs import ModelSpec, RowMaker
 from ..fit.out_of_fold import fit_rows, out_of_fold
 from ..fit.settings import FitSettings
 from .classifier import GameClassifier, estimator_of
-from .games import GAME_FEATURES, games_panel, named_rows
+from .games import GAME_FEATURES, games_panel, with_game_names
 from .stored import array_panel, bare_bundle, library_model, publish_bundle, read_version
 from ..registry import registry
 from ..report.boards import TRAINING_FIELDS
@@ -242,7 +242,7 @@ def _train_final_model(
     best_params: Mapping[str, Any],  # of a search
 ) -> GameClassifier:
     "The chosen settings, fitted on all rows."
-    return self._create_model(model_class, best_params).fit(named_rows(X_train), y_train)
+    return self._create_model(model_class, best_params).fit(with_game_names(X_train), y_train)
 
 # %% ../../nbs/16_models/02c_trainer.ipynb #b0000017
 @patch

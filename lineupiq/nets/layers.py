@@ -19,8 +19,8 @@ from ..core.arrays import wide_zeros
 from ..data.windows import Windows, used_rows
 
 # %% auto #0
-__all__ = ['POWER', 'REACH', 'rows_first', 'RecurrentNet', 'TCNNet', 'ages', 'TransformerNet', 'Scaler', 'as_windows', 'RowStore',
-           'narrowed', 'Head', 'row_losses', 'hits', 'log_rate', 'answers']
+__all__ = ['TWEEDIE_POWER', 'MAX_LOG_RATE', 'rows_first', 'RecurrentNet', 'TCNNet', 'ages', 'TransformerNet', 'Scaler',
+           'as_windows', 'RowStore', 'narrowed', 'Head', 'row_losses', 'hits', 'log_rate', 'head_answers']
 
 # %% ../../nbs/04_nets/01_layers.ipynb #c0ba3b25
 def rows_first(
@@ -282,8 +282,8 @@ def narrowed(
     return Windows(X.values[low:high], X.first[low:high] - low, X.at - low, X.length, X.pad)
 
 # %% ../../nbs/04_nets/01_layers.ipynb #6cb6bb88
-POWER = 1.5  # of the Tweedie variance function, between Poisson (1) and gamma (2)
-REACH = 15.0  # most that a log rate may depart from the mean's: a factor of three million
+TWEEDIE_POWER = 1.5  # of the Tweedie variance function, between Poisson (1) and gamma (2)
+MAX_LOG_RATE = 15.0  # most that a log rate may depart from the mean's: a factor of three million
 
 
 @dataclass
@@ -364,15 +364,15 @@ def hits(
 
 def log_rate(head: Head, out: torch.Tensor) -> torch.Tensor:  # (B,)
     "The log rate, within reach of the mean's, so that no rate is infinite."
-    return head.offset[0] + out[:, 0].clamp(-REACH, REACH)
+    return head.offset[0] + out[:, 0].clamp(-MAX_LOG_RATE, MAX_LOG_RATE)
 
 
 def _tweedie(eta: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     "Tweedie's negative log-likelihood of the mean, up to terms without it (Jørgensen 1997)."
-    return y * torch.exp((1 - POWER) * eta) / (POWER - 1) + torch.exp((2 - POWER) * eta) / (2 - POWER)
+    return y * torch.exp((1 - TWEEDIE_POWER) * eta) / (TWEEDIE_POWER - 1) + torch.exp((2 - TWEEDIE_POWER) * eta) / (2 - TWEEDIE_POWER)
 
 # %% ../../nbs/04_nets/01_layers.ipynb #4808be05
-def answers(
+def head_answers(
     head: Head,  # fitted
     out: torch.Tensor,  # (B, n_out) raw
 ) -> np.ndarray:  # (B, C) probabilities, (B,) values, or (B, 1 + Q) with quantiles; float64

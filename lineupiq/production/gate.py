@@ -17,14 +17,15 @@ from ..base import ConfigError, DataError, config_problems, did_you_mean
 from ..core.display import Card, Shown, brief
 from ..core.files import plain_rows
 from ..core.config import Settings, raise_problems, read_yaml, settings_yaml
+from ..core.timeline import duration_problem
 from ..report.boards import COST
 from ..scoring.intervals import Interval, Resampling, skill_interval
 from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import METRICS, Metric, UndefinedScore, calibration_null, default_metric, get_metric
 
 # %% auto #0
-__all__ = ['SHOWN', 'TRADING', 'GateConfig', 'window_problem', 'gate_config', 'gate_yaml', 'Contest', 'Judgement', 'metric_table',
-           'trading_lines', 'segment_table', 'judge']
+__all__ = ['GATE_METRICS', 'TRADING', 'GateConfig', 'gate_config', 'gate_yaml', 'Contest', 'Judgement', 'metric_table',
+           'trading_lines', 'segment_skills', 'judge']
 
 # %% ../../nbs/13_production/01_gate.ipynb #7b343aa2
 @dataclass(frozen=True)
@@ -52,17 +53,7 @@ class GateConfig(Settings):
     draws: int = 1000  # of the bootstrap
     seed: int = 0  # of the bootstrap
 
-
-def window_problem(
-    text: str,  # such as 90D
-) -> str:  # what is wrong with it; empty where nothing is
-    "Say why a text is no length of time; empty where it is one."
-    try:
-        return "" if pd.Timedelta(text) > pd.Timedelta(0) else f"expected a length of time greater than 0, found {text!r}"
-    except ValueError:
-        return f"expected a length of time such as 90D or 12h, found {text!r}"
-
-
+# %% ../../nbs/13_production/01_gate.ipynb #8f09222d
 def gate_config(
     path: Path | str | None = None,  # a YAML; None: the defaults
 ) -> GateConfig:
@@ -88,7 +79,7 @@ def gate_config(
         "seed": 0,
     }
     problems += [f"{k}: expected {low} or more, found {values[k]}" for k, low in least.items() if values and values[k] < low]
-    problems += [f"window: {w}"] if values and values["window"] is not None and (w := window_problem(values["window"])) else []
+    problems += [f"window: {w}"] if values and values["window"] is not None and (w := duration_problem(values["window"])) else []
     problems += (
         [f"metric: unknown score '{values['metric']}'{did_you_mean(values['metric'], METRICS)}"]
         if values and values["metric"] and values["metric"] not in METRICS
@@ -214,7 +205,7 @@ def _needed(skill: Interval, what: str) -> Interval:
     return skill
 
 # %% ../../nbs/13_production/01_gate.ipynb #92a6200b
-SHOWN = {
+GATE_METRICS = {
     "regression": ("rmse", "mae", "r2", "spearman"),
     "binary": ("log_loss", "brier_score", "accuracy", "auc", "calibration"),
     "multiclass": ("log_loss", "brier_score", "accuracy", "balanced_accuracy", "mcc", "f1", "calibration"),
@@ -227,7 +218,7 @@ def metric_table(
 ) -> pd.DataFrame:  # metric, challenger, champion, rule, change %
     "Every score that the task has, of everybody; a score that is not defined stays empty."
     out = []
-    for name in dict.fromkeys([metric.name, *SHOWN[contest.task]]):
+    for name in dict.fromkeys([metric.name, *GATE_METRICS[contest.task]]):
         m, scores = get_metric(name), dict.fromkeys(("challenger", "champion", "rule"))
         for who in scores:
             frame = getattr(contest, who)
@@ -257,7 +248,7 @@ def trading_lines(
     return [_line(name, of(name), contest.champion is None, True) for name in TRADING if contest.trading]
 
 # %% ../../nbs/13_production/01_gate.ipynb #f65284be
-def segment_table(
+def segment_skills(
     contest: Contest,  # forecasts of the same rows
     metric: Metric,  # the one that decides
     config: GateConfig,  # segments and margins
@@ -337,7 +328,7 @@ def judge(
     first = contest.champion is None
     skill = _needed(_skill(contest, metric, contest.against, level, config), "the champion" if not first else "the simple rule")
     rule = skill if first else _needed(_skill(contest, metric, contest.rule, level, config), "the simple rule")
-    table, segments = metric_table(contest, metric), segment_table(contest, metric, config, level)
+    table, segments = metric_table(contest, metric), segment_skills(contest, metric, config, level)
     calibration_fault, calibration = _calibration(contest, config)
     against = _against(contest, config, skill, rule, table, segments, calibration_fault)
     opponent = "the simple rule" if first else "the champion"

@@ -19,7 +19,7 @@ from ..data.panel import Panel
 from .gate import GateConfig
 from .power import difference_found, skill_by_time
 from .record import Forecaster, ForecastRecord, Said
-from ..report.boards import number
+from ..report.boards import number_text
 from ..scoring.calibration import SLOPE
 from ..scoring.confidence import with_confidence
 from ..scoring.conformal import coverage_table
@@ -29,7 +29,7 @@ from ..scoring.metrics import UndefinedScore, calibration_null, get_metric
 from ..training.evaluation import rule_frames
 
 # %% auto #0
-__all__ = ['POWER', 'Joined', 'joined', 'LiveScore', 'score_live']
+__all__ = ['DETECTION_POWER', 'Joined', 'join_outcomes', 'LiveScore', 'score_live']
 
 # %% ../../nbs/13_production/07_live.ipynb #6d36917e
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Joined:
     __repr__ = brief
 
 
-def joined(
+def join_outcomes(
     forecasts: pd.DataFrame,  # of `ForecastRecord.frame`, of one model
     panel: Panel,  # of its source, with outcomes
 ) -> Joined:
@@ -119,9 +119,9 @@ def _rules(panel: Panel, matches: Joined, who: Forecaster, small: Panel) -> dict
     return {rule: f for rule, f in out.items() if len(f) >= most}  # a rule that has less to say must not take rows from the board
 
 # %% ../../nbs/13_production/07_live.ipynb #aed59abe
-POWER = GateConfig.power  # how often a difference is found that is there, as the gate has it
+DETECTION_POWER = GateConfig.power  # how often a difference is found that is there, as the gate has it
 
-
+# %% ../../nbs/13_production/07_live.ipynb #0302c7c5
 @dataclass(repr=False)
 class LiveScore(Shown):
     "The scores of forecasts that were written down before their outcomes."
@@ -162,20 +162,25 @@ class LiveScore(Shown):
             if s.high < 0
             else "chance alone could explain the difference to the rule"
         )
-        power_note = "" if self.finds is None else f" These events find a difference of {self.finds:.3f} with a chance of {POWER:.0%}."
+        power_note = (
+            "" if self.finds is None else f" These events find a difference of {self.finds:.3f} with a chance of {DETECTION_POWER:.0%}."
+        )
         return f"{summary}. Skill over {rule} {s.score:+.4f} [{s.low:+.4f}, {s.high:+.4f}]: {word}.{power_note}"
 
     def table(self) -> pd.DataFrame:  # texts
         "The board as texts, for people."
         if not len(self.board):
             return pd.DataFrame()
-        b, span = self.board, lambda low, high: "" if low is None or low != low else f" [{number(float(low), 3)}, {number(float(high), 3)}]"
+        b, span = (
+            self.board,
+            lambda low, high: "" if low is None or low != low else f" [{number_text(float(low), 3)}, {number_text(float(high), 3)}]",
+        )
         out = pd.DataFrame(
             {
                 "member": b["model"],
                 "role": b["role"],
                 str(b["metric"].iloc[0]): [
-                    number(float(v)) + span(lo, hi) for v, lo, hi in zip(b["score"], b["low"], b["high"], strict=True)
+                    number_text(float(v)) + span(lo, hi) for v, lo, hi in zip(b["score"], b["low"], b["high"], strict=True)
                 ],
                 "skill": [
                     f"{v:+.4f}" + (span(lo, hi) if lo != hi else "")
@@ -241,7 +246,7 @@ def score_live(
         )
     last = forecasts.iloc[-1]
     who = next(f for f in record.forecasters().values() if f.key == (last["model"], last["version"], last["run"], last["horizon"]))
-    matches = joined(forecasts[forecasts["horizon"] == who.horizon], panel)
+    matches = join_outcomes(forecasts[forecasts["horizon"] == who.horizon], panel)
     names = matches.frame["version"].fillna(matches.frame["run"]) if len(matches.rows) else pd.Series(dtype=object)
     out = LiveScore(who, names.value_counts(sort=False).to_dict(), matches.counts, pd.DataFrame(), None, pd.DataFrame(), pd.DataFrame())
     return _scored(out, matches, panel, draws) if len(matches.rows) else out
@@ -292,13 +297,13 @@ def _finds(small: Panel, own: pd.DataFrame, rule: pd.DataFrame, metric: str) -> 
                 small.classes,
             ),
             len(np.unique(times)),
-            POWER,
+            DETECTION_POWER,
             at_least=least,
         )
     except DataError:  # one block of time says nothing of how blocks vary
         return None
 
-
+# %% ../../nbs/13_production/07_live.ipynb #e1bc81f2
 def _calibration(small: Panel, members: Mapping[str, pd.DataFrame], draws: int) -> pd.DataFrame:
     """How calibrated everybody was: a slope of 1 is as sure as it should be, and an ECE below its band's end is what a calibrated forecast
     has by chance."""

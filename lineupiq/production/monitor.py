@@ -21,10 +21,9 @@ from ..base import ConfigError, DataError, IntegrityError, MissingExtra, Record,
 from ..core.drawing import GREY, apart, subplots
 from ..core.config import raise_problems, read_yaml, settings_yaml
 from ..core.files import append_line, check_name, plain
-from ..core.timeline import to_duration
+from ..core.timeline import duration_problem, to_duration
 from ..data.panel import Panel
 from .drift import DriftReport, DriftSettings, check_drift, plot_drift, seasonal_rows
-from .gate import window_problem
 from .power import LEAST, plan_window, times_of_rows, times_within
 from ..report.document import Document, Figure, Section, Table, page_html
 from ..training.fitting import Bundle
@@ -34,7 +33,7 @@ log = logging.getLogger("lineupiq")
 # %% auto #0
 __all__ = ['log', 'WINDOW_TIMES', 'ORDER', 'TABLE_NOTE', 'WatchConfig', 'watch_config', 'watch_yaml', 'current_rows',
            'watch_window', 'watched_columns', 'watch_model', 'window_sentence', 'drift_folder', 'keep_report',
-           'read_history', 'plot_history', 'drift_page', 'evidently_page']
+           'read_history', 'plot_drift_history', 'drift_page', 'evidently_page']
 
 # %% ../../nbs/13_production/05_monitor.ipynb #fd04fa91
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def watch_config(
     changes = {} if path is None else read_yaml(path) or {}
     problems = config_problems(WatchConfig, changes)
     if not problems:
-        problems += [f"window: {w}"] if changes.get("window") is not None and (w := window_problem(changes["window"])) else []
+        problems += [f"window: {w}"] if changes.get("window") is not None and (w := duration_problem(changes["window"])) else []
         problems += DriftSettings(**{k: v for k, v in changes.items() if k in DriftSettings.__dataclass_fields__}).problems()
     raise_problems(problems, str(path or "drift"), "" if path is None else Path(path).read_text(encoding="utf-8"))
     return WatchConfig(**changes)
@@ -104,7 +103,7 @@ def current_rows(
     start = times[later].max() - np.timedelta64(to_duration(window, "naive", "window"), "ns")
     return later & (times > start)
 
-
+# %% ../../nbs/13_production/05_monitor.ipynb #82a4de42
 def watch_window(
     times: np.ndarray,  # (N,) of the panel
     after: np.datetime64,  # what the model was trained until
@@ -278,7 +277,7 @@ def _check_of(record: Any) -> dict[str, Any]:
     return record
 
 # %% ../../nbs/13_production/05_monitor.ipynb #698786bc
-def plot_history(
+def plot_drift_history(
     history: Sequence[dict[str, Any]],  # of `read_history`
     most: int = 6,  # columns: those with the largest value ever
     settings: DriftSettings | None = None,  # for the lines
@@ -341,7 +340,10 @@ def drift_page(
                 "History",
                 [
                     Figure.of(
-                        "history", plot_history(history, settings=settings), "curves of the index over the checks", "Each point is a check."
+                        "history",
+                        plot_drift_history(history, settings=settings),
+                        "curves of the index over the checks",
+                        "Each point is a check.",
                     )
                 ],
             )
@@ -352,7 +354,7 @@ def drift_page(
         )
     )
 
-
+# %% ../../nbs/13_production/05_monitor.ipynb #e3b464d9
 def evidently_page(
     frame: pd.DataFrame,  # columns to compare
     current: np.ndarray,  # (N,) bool

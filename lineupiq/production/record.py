@@ -366,7 +366,7 @@ def _row(r: Record) -> dict[str, Any]:
         "as_of": r.get("as_of"),
     }
 
-
+# %% ../../nbs/13_production/06_record.ipynb #fa0bea4c
 def is_unchained(
     path: Path,  # of a record
 ) -> bool:  # False: a chain, or nothing at all

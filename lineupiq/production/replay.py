@@ -32,7 +32,7 @@ from .drift import check_drift
 from .gate import Contest, GateConfig, judge
 from .monitor import WatchConfig, watch_window, watched_columns
 from .validate import least_share
-from ..report.boards import number
+from ..report.boards import number_text
 from ..scoring.intervals import Interval, Resampling, score_units, skill_interval
 from ..scoring.leaderboard import SIMPLE_RULE, forecast_of
 from ..scoring.metrics import default_metric, get_metric
@@ -41,9 +41,9 @@ from ..training.fitting import plan_folds
 from ..training.request import SplitPlan
 
 # %% auto #0
-__all__ = ['POLICIES', 'MONTH', 'check_policies', 'ReplaySettings', 'Week', 'weeks_of', 'Trained', 'Trainings', 'train_week',
-           'foreseen', 'rules_by_week', 'Replay', 'Life', 'is_due', 'has_drifted', 'has_decayed', 'live_through',
-           'ReplayResult', 'replay_policies']
+__all__ = ['POLICIES', 'MONTH', 'check_policies', 'ReplaySettings', 'ReplayWeek', 'weeks_of', 'Trained', 'Trainings',
+           'train_week', 'foreseen', 'rules_by_week', 'Replay', 'Life', 'is_due', 'has_drifted', 'has_decayed',
+           'live_through', 'ReplayResult', 'replay_policies']
 
 # %% ../../nbs/13_production/08_replay.ipynb #ff60d9a6
 POLICIES = ("weekly", "monthly", "drift", "decay", "never")
@@ -92,7 +92,7 @@ class ReplaySettings:
 
 # %% ../../nbs/13_production/08_replay.ipynb #150b0b32
 @dataclass(frozen=True)
-class Week:
+class ReplayWeek:
     "A step of the replay."
 
     begin: np.datetime64  # time of its first row
@@ -108,13 +108,13 @@ class Week:
 
 def weeks_of(
     panel: Panel,  # with outcomes
-) -> list[Week]:  # in order
+) -> list[ReplayWeek]:  # in order
     "The steps of a panel's labelled rows."
     rows = np.flatnonzero(panel.labelled)
     unit = panel.groups[rows] if panel.groups is not None else panel.times[rows].astype("datetime64[W]").astype(np.int64)
     order = np.lexsort([panel.times[rows], unit])
     parts = np.split(rows[order], np.flatnonzero(np.diff(unit[order])) + 1)
-    return sorted((Week(panel.times[p].min(), np.sort(p)) for p in parts if len(p)), key=lambda w: w.begin)
+    return sorted((ReplayWeek(panel.times[p].min(), np.sort(p)) for p in parts if len(p)), key=lambda w: w.begin)
 
 # %% ../../nbs/13_production/08_replay.ipynb #d7187650
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Trained:
 
     __repr__ = brief
 
-
+# %% ../../nbs/13_production/08_replay.ipynb #e82680b7
 class Trainings:
     "Trainings by week, kept on disk: a replay that was stopped goes on with them."
 
@@ -142,7 +142,7 @@ class Trainings:
     ):
         self.panel, self.how, self.last, self.folder, self.made, self.new = panel, how, last, folder, {}, 0
 
-    def at(self, week: Week) -> Trained:
+    def at(self, week: ReplayWeek) -> Trained:
         "The training of a week."
         if week.name not in self.made:
             path = self._path(week.name)
@@ -160,7 +160,7 @@ class Trainings:
 
     def ahead(
         self,
-        weeks: Sequence[Week],  # that will be asked for
+        weeks: Sequence[ReplayWeek],  # that will be asked for
         cluster: Cluster,  # connected
         show: Callable[[str], None] | None = None,  # told how far it is; None: quiet
     ) -> None:
@@ -173,7 +173,7 @@ class Trainings:
             if show is not None and (self.new == len(todo) or self.new % 25 == 0):
                 show(f"{self.new} of {len(todo)} trainings are made, {cluster.workers} workers")
 
-    def _train(self, week: Week) -> Trained:
+    def _train(self, week: ReplayWeek) -> Trained:
         "Fit on what was known, and forecast all that is later."
         started, panel, settings = time.perf_counter(), self.panel, self.how
         past = np.flatnonzero(panel.labelled & (panel.label_ends < week.begin))
@@ -217,7 +217,7 @@ class Trainings:
 
 # %% ../../nbs/13_production/08_replay.ipynb #ec4cebbf
 def train_week(
-    week: Week,  # whose training is wanted
+    week: ReplayWeek,  # whose training is wanted
     given: tuple[Panel, ReplaySettings, np.datetime64],  # all rows, how they are trained on, and the last time that is forecast
 ) -> Trained:
     "On a worker: the training of a week."
@@ -226,9 +226,9 @@ def train_week(
 
 
 def foreseen(
-    weeks: Sequence[Week],  # that are lived through
+    weeks: Sequence[ReplayWeek],  # that are lived through
     policies: Sequence[str],  # of POLICIES
-) -> list[Week]:  # in order
+) -> list[ReplayWeek]:  # in order
     "Weeks that will be trained in whatever they bring."
     if "weekly" in policies:
         return list(weeks)
@@ -241,7 +241,7 @@ def foreseen(
 # %% ../../nbs/13_production/08_replay.ipynb #0733e09a
 def rules_by_week(
     panel: Panel,  # all rows
-    weeks: Sequence[Week],  # of `weeks_of`
+    weeks: Sequence[ReplayWeek],  # of `weeks_of`
 ) -> pd.DataFrame:  # predictions by row
     "The simple rule, fitted before each week on what was known."
     rule, out = SIMPLE_RULE[panel.task], []
@@ -268,7 +268,7 @@ class Replay:
         self.panel, self.how, self.weeks = (
             panel,
             how,
-            [Week(w.begin, w.rows[panel.times[w.rows] <= last]) for w in every if w.begin >= first],
+            [ReplayWeek(w.begin, w.rows[panel.times[w.rows] <= last]) for w in every if w.begin >= first],
         )
         if len(self.weeks) < 2:
             raise DataError(
@@ -345,7 +345,7 @@ class Life:
 def is_due(
     replay: Replay,  # what is known
     life: Life,  # so far
-    week: Week,  # that begins
+    week: ReplayWeek,  # that begins
 ) -> bool:
     "True: a policy trains before this week."
     if life.policy in ("weekly", "never"):
@@ -359,7 +359,7 @@ def is_due(
         return has_drifted(replay.panel, life.champion.until, week.begin, replay.how.watch)
     return week.begin - life.trained >= MONTH and has_decayed(replay, life.champion, week.begin)
 
-
+# %% ../../nbs/13_production/08_replay.ipynb #8167eaab
 def has_drifted(
     panel: Panel,  # all rows
     trained: np.datetime64,  # what the version in production was trained until
@@ -432,12 +432,12 @@ class ReplayResult(Shown):
 
     def card(self) -> Card:
         "Each policy with its interval and its cost."
-        span = lambda a, b: "" if a is None or a != a else f" [{number(a, 2)}, {number(b, 2)}]"  # noqa: E731
+        span = lambda a, b: "" if a is None or a != a else f" [{number_text(a, 2)}, {number_text(b, 2)}]"  # noqa: E731
         t = self.table
         summary = pd.DataFrame(
             {
                 "policy": t["policy"],
-                self.metric: [number(v) for v in t["score"]],
+                self.metric: [number_text(v) for v in t["score"]],
                 "skill": [f"{r.skill:+.4f}{span(r.low, r.high)}" for r in t.itertuples()],
                 f"to {self.against}": [
                     "–" if r.policy == self.against else f"{r.gain:+.5f}{span(r.gain_low, r.gain_high)}" for r in t.itertuples()
@@ -510,7 +510,7 @@ def _plainness(life: Life) -> tuple[int, int]:
     "Larger is cheaper: fewer trainings, and less to watch."
     return -len(life.trainings), POLICIES.index(life.policy)
 
-
+# %% ../../nbs/13_production/08_replay.ipynb #d23881bd
 def _line(replay: Replay, life: Life, forecasts: pd.DataFrame, other: pd.DataFrame, rows: np.ndarray) -> dict[str, Any]:
     "A policy's skill, its gain on another policy, and its cost."
     own, score = (

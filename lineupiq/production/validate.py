@@ -196,7 +196,7 @@ def _pilot(panel: Panel, challenger: Bundle, champion: Bundle | None, rows: np.n
         None if panel.task == "regression" else panel.classes,
     )
 
-
+# %% ../../nbs/13_production/02_validate.ipynb #1a1194f2
 def choose_rows(
     panel: Panel,  # of the models' source, old rows and new
     challenger: Bundle,  # the candidate
@@ -401,7 +401,7 @@ def plot_contest(
     ax.set_xlabel("skill of the challenger: right of the line is better")
     return ax
 
-
+# %% ../../nbs/13_production/02_validate.ipynb #46eb2041
 @apart()
 def comparison_document(
     found: Judgement,  # of `validate`

@@ -115,7 +115,7 @@ class OutcomeDistribution:
             else np.abs(outcome - self.values[0])
         )
 
-
+# %% ../../nbs/15a_projection/01_distributions.ipynb #6320ccbf
 def _least(values: np.ndarray, cdf: np.ndarray, levels: np.ndarray) -> np.ndarray:
     "The least value whose distribution function reaches each level; (N, K), (N, L) → (N, L)."
     out = np.empty(levels.shape)

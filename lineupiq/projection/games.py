@@ -27,9 +27,9 @@ from .week import LEVELS
 from ..training.fitting import Bundle, bundle_of, load_bundle, save_bundle
 
 # %% auto #0
-__all__ = ['GAME_MODELS', 'GAME_RULES', 'GAME_PAST', 'REDRAWS', 'CLIP', 'FIRST_LINE', 'LEVELS_OF_AN_EDGE', 'LEAST_GAMES', 'SHORT',
-           'SAID', 'LINES_OF', 'Calibration', 'calibrate', 'GameForecast', 'forecast_game', 'Worth', 'edge_worth',
-           'chance_interval', 'WeekGames', 'project_games']
+__all__ = ['GAME_MODELS', 'GAME_RULES', 'GAME_PAST', 'REDRAWS', 'CHANCE_FLOOR', 'FIRST_LINE', 'LEVELS_OF_AN_EDGE', 'LEAST_GAMES',
+           'TARGET_PREFIXES', 'SAID', 'LINES_OF', 'Calibration', 'calibrate', 'GameForecast', 'forecast_game', 'Worth',
+           'edge_worth', 'chance_interval', 'WeekGames', 'project_games']
 
 # %% ../../nbs/15a_projection/04a_games.ipynb #cc1535a5
 GAME_MODELS = {"home_win": "logistic", "margin": "ridge", "total": "ridge"}
@@ -61,11 +61,11 @@ def _said(bundle: Bundle, panel: Panel, rows: np.ndarray) -> np.ndarray:
 
 # %% ../../nbs/15a_projection/04a_games.ipynb #44552bcd
 REDRAWS = 300  # of the weeks; places the ends of an interval to a tenth of its width
-CLIP = 1e-3  # no nearer to 0 or 1 comes a chance
+CHANCE_FLOOR = 1e-3  # no nearer to 0 or 1 comes a chance
 
 
 def _odds(p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, CLIP, 1 - CLIP)
+    p = np.clip(p, CHANCE_FLOOR, 1 - CHANCE_FLOOR)
     return np.log(p / (1 - p))
 
 
@@ -258,7 +258,7 @@ def forecast_game(
         float(panel.y[labelled].astype(float).mean()),
     )
 
-
+# %% ../../nbs/15a_projection/04a_games.ipynb #d403de60
 def _rule_values(panel: Panel, target: str, knows_line: bool) -> tuple[np.ndarray, str]:
     "The rule that a model must beat, and its name: the line, where the model knows it."
     name = "market" if knows_line else GAME_RULES[target]
@@ -328,7 +328,7 @@ def chance_interval(
     return _chance(_odds(chance) + low), _chance(_odds(chance) + high)
 
 # %% ../../nbs/15a_projection/04a_games.ipynb #54f67433
-SHORT = {"home_win": "p_home", "margin": "margin", "total": "total"}  # how columns begin
+TARGET_PREFIXES = {"home_win": "p_home", "margin": "margin", "total": "total"}  # how columns begin
 SAID = {"home_win": "P(home)", "margin": "margin", "total": "total"}  # in sentences
 
 
@@ -339,7 +339,7 @@ class WeekGames(Shown):
     season: int
     week: int
     as_of: str
-    table: pd.DataFrame  # a row a game by kickoff: away, home; for each of SHORT the value, interval, rule, model, market, edge
+    table: pd.DataFrame  # a row a game by kickoff: away, home; for each of TARGET_PREFIXES the value, interval, rule, model, market, edge
     notes: list[str] = field(default_factory=list)  # what a reader must know of the numbers, in sentences
     losses: dict[str, dict[str, float]] = field(default_factory=dict)  # outcome -> name -> error in past seasons
     data: dict[str, str] = field(default_factory=dict)  # outcome -> digest of the rows that it was made of
@@ -373,10 +373,10 @@ class WeekGames(Shown):
             self.notes,
         )
 
-
+# %% ../../nbs/15a_projection/04a_games.ipynb #f1db913f
 def _columns(blind: GameForecast, aware: GameForecast | None, market: Mapping[str, float]) -> pd.DataFrame:
     "A target's columns of the table, by game."
-    short, coming, spread = SHORT[blind.target], blind.coming, blind.calibration
+    short, coming, spread = TARGET_PREFIXES[blind.target], blind.coming, blind.calibration
     forecasts, mean = coming["said"].to_numpy(), spread.mean(coming["said"].to_numpy())
     out = pd.DataFrame({"game_id": coming["game_id"], "time": coming["time"].array, short: mean})
     if blind.binary:
@@ -468,7 +468,7 @@ def _weeks_games(schedules: pd.DataFrame, season: int, week: int) -> pd.DataFram
         }
     ).reset_index(drop=True)
 
-
+# %% ../../nbs/15a_projection/04a_games.ipynb #b4c48791
 def project_games(
     tables: Mapping[str, pd.DataFrame],  # as they stood before the week, of `tables_of_week`
     season: int,

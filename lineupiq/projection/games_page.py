@@ -10,13 +10,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .games import SHORT, WeekGames
+from .games import TARGET_PREFIXES, WeekGames
 
 # %% auto #0
-__all__ = ['HEADS', 'SPAN', 'ZONE', 'ABOUT', 'ABOUT_LINE', 'games_section']
+__all__ = ['GAME_HEADINGS', 'SPAN', 'ZONE', 'ABOUT', 'ABOUT_LINE', 'games_section']
 
 # %% ../../nbs/15a_projection/04b_games_page.ipynb #fddc85ea
-HEADS = {"p_home": "P(home)", "margin": "Margin", "total": "Total"}
+GAME_HEADINGS = {"p_home": "P(home)", "margin": "Margin", "total": "Total"}
 SPAN = "10 · 50 · 90 %"  # head of the ends of one game; a phone leaves the middle out
 ZONE = "America/New_York"  # in which kickoffs are announced
 ABOUT = (
@@ -95,21 +95,21 @@ def _row(row: Mapping, shorts: list[str], lined: Mapping[str, bool]) -> str:
     who = html.escape(f"{row['away']} {row['home']}".lower(), quote=True)
     return f'<tr data-who="{who}">{"".join(out)}</tr>'
 
-
+# %% ../../nbs/15a_projection/04b_games_page.ipynb #dc90a71b
 def games_section(
     games: WeekGames,  # of `project_games`
 ) -> str:  # a section of the page
     "The table of the games."
     table = games.table
-    shorts = [s for s in SHORT.values() if s in table]
+    shorts = [s for s in TARGET_PREFIXES.values() if s in table]
     lined = {s: f"{s}_market" in table for s in shorts}
     head = [("Away", "t"), ("Home", "t"), ("Kickoff (ET)", "t low")]
     for s in shorts:
-        name, short = HEADS[s], "P" if s == "p_home" else HEADS[s]
+        name, short = GAME_HEADINGS[s], "P" if s == "p_home" else GAME_HEADINGS[s]
         head += [(name, "g"), ("10 – 90 %" if s == "p_home" else SPAN, "low" if s == "p_home" else "")]
         head += [(f"{short} line", "low"), (f"{short} edge", "low"), (f"{short} with line", "low")] if lined[s] else []
         head += [(f"{short} rule", "low")] + ([(f"{short} change", "low")] if f"{s}_change" in table else [])
-    models = ", ".join(f"{HEADS[s]} {' and '.join(dict.fromkeys(table[f'{s}_model'].dropna()))}" for s in shorts)
+    models = ", ".join(f"{GAME_HEADINGS[s]} {' and '.join(dict.fromkeys(table[f'{s}_model'].dropna()))}" for s in shorts)
     caption = f"In use: {models}. {ABOUT}{ABOUT_LINE if any(lined.values()) else ''}"
     rows = "\n".join(_row(row, shorts, lined) for row in table.to_dict("records"))
     notes = "".join(f"<li>{html.escape(n)}</li>" for n in games.notes)

@@ -19,7 +19,7 @@ from ..cv import Fold
 from ..data.nfl_as_of import TUESDAY, tables_until, week_moments
 from ..data.panel import Feature, Panel
 from ..data.making import Cleaning, make_panel, panel_digest
-from ..data.players import PlayerHistory, View, panel_of, without_lineups
+from ..data.players import PlayerHistory, PlayerRowView, panel_of, without_lineups
 from ..fit.inputs import ModelSpec
 from ..fit.out_of_fold import fit_fold
 from ..fit.settings import FitSettings
@@ -27,12 +27,12 @@ from .distributions import OutcomeDistribution, fit_distribution
 from ..training.fitting import Bundle, bundle_of, load_bundle, save_bundle
 
 # %% auto #0
-__all__ = ['LINES', 'VOLUME', 'FUMBLES', 'PAST', 'CANDIDATES', 'REASONS', 'with_fumbles', 'coming_week', 'tables_of_week',
-           'Candidate', 'read_candidate', 'pooled_panel', 'LineRows', 'LineForecast', 'season_fold', 'LiveLine',
-           'forecast_line']
+__all__ = ['POSITION_LINES', 'VOLUME', 'FUMBLES', 'PAST', 'CANDIDATES', 'REASONS', 'with_fumbles', 'coming_week',
+           'tables_of_week', 'Candidate', 'read_candidate', 'pooled_panel', 'LineRows', 'LineForecast', 'season_fold',
+           'LiveLine', 'forecast_line']
 
 # %% ../../nbs/15a_projection/03_lines.ipynb #31dfafda
-LINES: dict[str, tuple[str, ...]] = {  # position -> statistics that scoring needs
+POSITION_LINES: dict[str, tuple[str, ...]] = {  # position -> statistics that scoring needs
     "QB": ("passing_yards", "passing_tds", "interceptions", "carries", "rushing_yards", "rushing_tds", "fumbles_lost"),
     "RB": ("carries", "rushing_yards", "rushing_tds", "targets", "receptions", "receiving_yards", "receiving_tds", "fumbles_lost"),
     "WR": ("targets", "receptions", "receiving_yards", "receiving_tds", "rushing_yards", "fumbles_lost"),
@@ -98,7 +98,7 @@ def tables_of_week(
     schedules = out["schedules"].assign(**{c: games[c] for c in games.columns if c not in results})[there].reset_index(drop=True)
     return out | {"schedules": schedules, **_at_kickoff(tables, games[in_week], season, week)}
 
-
+# %% ../../nbs/15a_projection/03_lines.ipynb #8a067827
 def _at_kickoff(tables: Mapping[str, pd.DataFrame], games: pd.DataFrame, season: int, week: int) -> dict[str, pd.DataFrame]:
     "Reports, rosters and charts of the week itself, as far as they were there when its games began."
     start = pd.concat([games.set_index(f"{side}_team")["kickoff"] for side in ("home", "away")])
@@ -174,7 +174,7 @@ def pooled_panel(
     )
     return replace(pool, meta={"target": first.meta["target"], "positions": list(parts)}, shown=first.shown)
 
-
+# %% ../../nbs/15a_projection/03_lines.ipynb #54e1a7aa
 @dataclass
 class LineRows:
     "The rows of a week's lines, for any candidate; each panel is made once."
@@ -200,7 +200,7 @@ class LineRows:
         stats = self.tables["player_stats"]
         return [
             p
-            for p, names in LINES.items()
+            for p, names in POSITION_LINES.items()
             if statistic in names and statistic in stats and stats.loc[stats["position"] == p, statistic].nunique() > 1
         ]
 
@@ -228,7 +228,7 @@ class LineRows:
     @cached_property
     def history(self) -> PlayerHistory:
         "What the lines share."
-        return PlayerHistory(self.tables, upcoming=True, view=View(self.as_of), debuts=True)
+        return PlayerHistory(self.tables, upcoming=True, view=PlayerRowView(self.as_of), debuts=True)
 
     def _own(self, position: str, statistic: str, lineups: bool) -> Panel:
         key, both = (position, statistic, lineups), (position, statistic, True)
@@ -333,7 +333,7 @@ class LiveLine:
         "The name of the line's model as a page writes it."
         return f"{self.name} {self.version} ({self.bundle.model.name})"
 
-
+# %% ../../nbs/15a_projection/03_lines.ipynb #00ee80b4
 def forecast_line(
     panel: Panel,  # of `player_panel` with the coming week's rows
     season: int,  # of the coming week

@@ -19,7 +19,7 @@ from ..data.players import POSITIONS
 from .chance import chance_to_play, used_before
 from .dependence import draw_ranks, learn_patterns, places
 from lineupiq.projection.lines import (
-    LINES,
+    POSITION_LINES,
     VOLUME,
     Candidate,
     LineForecast,
@@ -165,14 +165,14 @@ def _learnable(stats: pd.DataFrame, lines: Sequence[tuple[str, str]]) -> list[tu
         )
     return [line for line in lines if line in varied]
 
-
+# %% ../../nbs/15a_projection/04_week.ipynb #bdcc2686
 def project_week(
     tables: Mapping[str, pd.DataFrame],  # clean tables, as `load_nfl_tables` returns them
     season: int | None = None,  # None: the coming week
     week: int | None = None,
     as_of: str = "tuesday",  # tuesday or kickoff
     *,
-    lines: Mapping[str, Sequence[str]] = LINES,  # position -> statistics
+    lines: Mapping[str, Sequence[str]] = POSITION_LINES,  # position -> statistics
     # models; the rule stands beside them; None: CANDIDATES, without line-ups where no table has any
     candidates: Sequence[str | Candidate] | None = None,
     # chance to play, of tables, players and the moment; NaN: he is on no active roster
@@ -219,7 +219,7 @@ def project_week(
         {line.name for line in done if line.live},
     )
 
-
+# %% ../../nbs/15a_projection/04_week.ipynb #f066a2b0
 def _forecast(
     rows: LineRows,
     position: str,

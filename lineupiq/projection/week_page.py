@@ -16,15 +16,15 @@ import pandas as pd
 from ..data.players import POSITIONS
 from .games import WeekGames
 from .games_page import games_section
-from .lines import LINES
+from .lines import POSITION_LINES
 from .week import Week
 from ..report.document import STYLE
 
 # %% auto #0
-__all__ = ['WORDS', 'SCRIPT', 'EXTRA', 'MAIN', 'TOUCHDOWNS', 'week_html']
+__all__ = ['LINE_HEADINGS', 'SCRIPT', 'WEEK_PAGE_EXTRAS', 'MAIN', 'TOUCHDOWNS', 'week_html']
 
 # %% ../../nbs/15a_projection/05_week_page.ipynb #51f44716
-WORDS = {
+LINE_HEADINGS = {
     "passing_yards": "Pass yds",
     "passing_tds": "Pass TD",
     "interceptions": "Int",
@@ -43,7 +43,7 @@ t.querySelectorAll('th').forEach(o=>o.removeAttribute('aria-sort'));h.setAttribu
 const s=up?1:-1,b=t.tBodies[0];[...b.rows].sort((x,y)=>{const a=cell(x,i),c=cell(y,i),n=a-c;return s*(isNaN(n)?a.localeCompare(c):n)}).forEach(r=>b.append(r))};
 h.onclick=go;h.onkeydown=e=>{if(e.key==='Enter'||e.key===' '){e.preventDefault();go()}}});
 const q=document.getElementById('search');q.oninput=()=>{const w=q.value.toLowerCase();document.querySelectorAll('table.week tbody tr').forEach(r=>r.hidden=!r.dataset.who.includes(w))};"""
-EXTRA = """.find{position:sticky;top:0;background:var(--ground);padding:.5rem 0;z-index:2}.find input{font:inherit;width:min(24rem,100%);padding:.45rem .6rem;border:1px solid var(--line);border-radius:6px;background:var(--tint);color:var(--ink)}
+WEEK_PAGE_EXTRAS = """.find{position:sticky;top:0;background:var(--ground);padding:.5rem 0;z-index:2}.find input{font:inherit;width:min(24rem,100%);padding:.45rem .6rem;border:1px solid var(--line);border-radius:6px;background:var(--tint);color:var(--ink)}
 table.week th{cursor:pointer;position:sticky;top:0;background:var(--ground)}th[aria-sort=descending]::after{content:" ↓"}th[aria-sort=ascending]::after{content:" ↑"}
 table.week td:first-child,table.week th:first-child{position:sticky;left:0;background:var(--ground);text-align:left}svg.shape{display:block;width:96px;height:20px;fill:var(--blue)}.soft{color:var(--soft)}td.g,th.g{border-left:1px solid var(--line);padding-left:.8rem}ul.notes{max-width:60rem;color:var(--soft);font-size:.88rem;padding-left:1.2rem}table.week caption{max-width:60rem;white-space:normal}td.why{white-space:normal;min-width:16rem;text-align:left;color:var(--soft);font-size:.8rem}
 @media(max-width:40rem){.low{display:none}td,th{padding:.25rem .35rem}table{font-size:.82rem}.sheet{padding:1rem .7rem 3rem}}"""
@@ -67,7 +67,7 @@ def _shape(values: np.ndarray, top: float) -> str:
 def _number(value: float, digits: int = 1) -> str:
     return "" if not np.isfinite(value) else f"{value:.{digits}f}"
 
-
+# %% ../../nbs/15a_projection/05_week_page.ipynb #60e89a16
 def _cells(row: Mapping, stats: list[str], lines: pd.DataFrame, points: Mapping | None, shape: str, main: str) -> str:
     "A player's row."
     name = html.escape(str(row["player"]))
@@ -117,7 +117,7 @@ def _cells(row: Mapping, stats: list[str], lines: pd.DataFrame, points: Mapping 
 MAIN = {"QB": "passing_yards", "RB": "rushing_yards", "WR": "receiving_yards", "TE": "receiving_yards"}
 TOUCHDOWNS = ("rushing_tds", "receiving_tds")  # what counts as a player's touchdown
 
-
+# %% ../../nbs/15a_projection/05_week_page.ipynb #67d6b7fa
 def week_html(
     week: Week,  # of `project_week`
     written: str,  # when, for the head of the page
@@ -136,7 +136,7 @@ def week_html(
         if players.empty:
             continue
         lines = week.lines[week.lines["position"] == position]
-        stats = [s for s in LINES[position] if (lines["statistic"] == s).any()]
+        stats = [s for s in POSITION_LINES[position] if (lines["statistic"] == s).any()]
         by = {player: group.set_index("statistic") for player, group in lines.groupby("player_id")}
         main = MAIN[position] if MAIN[position] in stats else stats[0]
         picture = scored if scored is not None else week.draws[main]
@@ -175,11 +175,11 @@ def week_html(
         )
         head += (
             [("Shape", ""), ("TD", "")]
-            + [(WORDS.get(s, s), "" if s == main and facts is None else "low") for s in stats]
-            + [("Change", "low"), (f"What moved {WORDS.get(main, main)}", "low t")]
+            + [(LINE_HEADINGS.get(s, s), "" if s == main and facts is None else "low") for s in stats]
+            + [("Change", "low"), (f"What moved {LINE_HEADINGS.get(main, main)}", "low t")]
         )
         models = ", ".join(
-            f"{WORDS.get(s, s)} {m}" for s, m in lines.drop_duplicates("statistic")[["statistic", "model"]].itertuples(index=False)
+            f"{LINE_HEADINGS.get(s, s)} {m}" for s, m in lines.drop_duplicates("statistic")[["statistic", "model"]].itertuples(index=False)
         )
         parts.append(
             f'<section id="{position}"><h2>{position}</h2><div class="scroll"><table class="week"><caption>In use: {html.escape(models)} '
@@ -209,7 +209,7 @@ def _page(week: Week, written: str, scoring: str, parts: list[str], notes: list[
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
         f'initial-scale=1"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<title>{title}</title><style>{STYLE}{EXTRA}</style></head>\n<body><div class="sheet" '
+        f'<title>{title}</title><style>{STYLE}{WEEK_PAGE_EXTRAS}</style></head>\n<body><div class="sheet" '
         f'style="display:block"><header><h1>{title}</h1><p class="about">{html.escape(about)}</p><p class="lead">{lead}</p>'
         + "".join(f"<p>{html.escape(n)}</p>" for n in notes)
         + '</header><div class="find"><input id="search" type="search" placeholder="Player or team" aria-label="Search by player or '

@@ -16,7 +16,7 @@ from ..base import Record
 from ..core.drawing import BLUE, GREY, RED, check_axes, subplots
 from ..core.display import Card, fit_text
 from ..data.panel import Panel
-from ..scoring.confidence import MARKET, PROPER
+from ..scoring.confidence import MARKET_REFERENCE, PROPER
 from ..scoring.leaderboard import forecast_of, role_of
 from ..scoring.metrics import evaluate, get_metric
 from ..scoring.trading import class_positions, equity_curve, ledger, non_overlapping, trading_scores
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['TRAINING_FIELDS', 'COST', 'ROLE_MARKS', 'LEAVE', 'LEGEND', 'scores_of', 'model_report', 'trading_of', 'trade_curve',
-           'plot_leaderboard', 'plot_learning', 'plot_importance', 'plot_fit', 'verdict', 'number', 'board_rows',
-           'board_notes', 'leaving', 'board_card', 'who_is_who', 'board_text', 'set_sentence']
+__all__ = ['TRAINING_FIELDS', 'COST', 'ROLE_MARKS', 'BOARD_DROP_ORDER', 'LEGEND', 'scores_of', 'model_report', 'trading_of',
+           'trade_curve', 'plot_leaderboard', 'plot_learning', 'plot_importance', 'plot_fit', 'verdict', 'number_text',
+           'board_rows', 'board_notes', 'leaving', 'board_card', 'who_is_who', 'board_text', 'set_sentence']
 
 # %% ../../nbs/08_report/02_boards.ipynb #fe143351
 TRAINING_FIELDS = (
@@ -267,7 +267,7 @@ def verdict(
     return f"Validation picks {best}; {skill}: not shown to be better than the rule. Until it is, ship the rule.{beside}"
 
 # %% ../../nbs/08_report/02_boards.ipynb #adba4545
-def number(
+def number_text(
     value: float | None,  # a number, None or NaN
     digits: int = 4,  # significant ones
 ) -> str:  # for people
@@ -290,22 +290,22 @@ def board_rows(
     "The leaderboard as people read it."
 
     def span(a: float | None, b: float | None, digits: int = 3) -> str:
-        return "–" if pd.isna(a) or a is None else f"[{number(float(a), digits)}, {number(float(b), digits)}]"
+        return "–" if pd.isna(a) or a is None else f"[{number_text(float(a), digits)}, {number_text(float(b), digits)}]"
 
     out = pd.DataFrame(
         {
             "model": [f"{m} ★" if m == best else m for m in board["model"]],
-            board["metric"].iloc[0]: [number(float(s)) for s in board["score"]],
+            board["metric"].iloc[0]: [number_text(float(s)) for s in board["score"]],
             "95 %": [span(a, b) for a, b in zip(board["low"], board["high"], strict=True)],
             "skill": [f"{s:+.3f}" for s in board["skill"]],
             "skill 95 %": [
                 "" if n == 0 and r == "rule" else span(a, b)
                 for n, r, a, b in zip(board["skill"], board["role"], board["skill_low"], board["skill_high"], strict=True)
             ],
-            "validation": [number(v) for v in board["val_score"].astype(object).where(board["val_score"].notna(), None)],
-            "n": [number(int(n)) for n in board["n"]],
-            "seconds": [number(None if pd.isna(s) else float(s), 3) for s in board["seconds"].astype(float)],
-            "peak MB": [number(None if pd.isna(s) else int(s)) for s in board["peak_mb"].astype(float)],
+            "validation": [number_text(v) for v in board["val_score"].astype(object).where(board["val_score"].notna(), None)],
+            "n": [number_text(int(n)) for n in board["n"]],
+            "seconds": [number_text(None if pd.isna(s) else float(s), 3) for s in board["seconds"].astype(float)],
+            "peak MB": [number_text(None if pd.isna(s) else int(s)) for s in board["peak_mb"].astype(float)],
         }
     )
     if "diff_best" in board:
@@ -330,12 +330,12 @@ def board_rows(
             5,
             "to the market",
             [
-                "" if m == MARKET else f"{d:+.2g} {span(a, b, 2)}"
+                "" if m == MARKET_REFERENCE else f"{d:+.2g} {span(a, b, 2)}"
                 for m, d, a, b in zip(board["model"], board["market_diff"], board["market_low"], board["market_high"], strict=True)
             ],
         )
     for other in [m for m in PROPER if m in board]:
-        out.insert(3, other, [number(float(s)) for s in board[other]])
+        out.insert(3, other, [number_text(float(s)) for s in board[other]])
     return out
 
 # %% ../../nbs/08_report/02_boards.ipynb #1fd45a57
@@ -356,7 +356,7 @@ def board_notes(
 
 # %% ../../nbs/08_report/02_boards.ipynb #8e0c8680
 # columns that go where there is no room, the first first
-LEAVE = ("peak MB", "seconds", "n", "validation", *PROPER, "95 %", "in set", "to the market", "to the best")
+BOARD_DROP_ORDER = ("peak MB", "seconds", "n", "validation", *PROPER, "95 %", "in set", "to the market", "to the best")
 LEGEND = {
     "★": "★ was picked on validation rows.",
     "to the best": "“To the best” is the difference to the best test score, which is known only afterwards; positive is better.",
@@ -366,9 +366,9 @@ LEGEND = {
 
 def leaving(
     board: pd.DataFrame,  # of `leaderboard`
-) -> tuple[str, ...]:  # of LEAVE
+) -> tuple[str, ...]:  # of BOARD_DROP_ORDER
     "The columns of a board that go where there is no room; the score that it is ordered by stays."
-    return tuple(c for c in LEAVE if c != board["metric"].iloc[0])
+    return tuple(c for c in BOARD_DROP_ORDER if c != board["metric"].iloc[0])
 
 
 def board_card(
@@ -392,7 +392,7 @@ def board_card(
     ]
     return Card(title, dict(facts or {}), table.drop(columns=[*dict.fromkeys(["n", "peak MB", *idle])]), notes, leaving(board))
 
-
+# %% ../../nbs/08_report/02_boards.ipynb #e8c41131
 def who_is_who(
     board: pd.DataFrame,  # of `leaderboard`
     best: str | None,  # what validation picked

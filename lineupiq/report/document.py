@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..core.display import brief
 from ..core.text import markdown, visible
-from .boards import number
+from .boards import number_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,7 +121,7 @@ def html_table(
     caption: str = "",  # below the table
 ) -> str:  # a <table>
     "A table with every cell escaped; columns of words stand left, of numbers right."
-    text = [[number(v) for v in row] for row in frame.itertuples(index=False, name=None)]
+    text = [[number_text(v) for v in row] for row in frame.itertuples(index=False, name=None)]
     words = [not all(_is_number(row[j]) for row in text) for j in range(frame.shape[1])]
     kind = lambda j, v: f' class="t{" w" if len(v) > 60 else ""}"' if words[j] else ""  # noqa: E731
     head = "".join(f'<th scope="col"{kind(j, "")}>{_html(str(c))}</th>' for j, c in enumerate(frame.columns))
@@ -183,7 +183,7 @@ def markdown_table(
 ) -> str:  # a pipe table
     "A frame as a table in Markdown."
     head = [markdown(str(c)) for c in frame.columns]
-    rows = [[markdown(number(v)) for v in row] for row in frame.itertuples(index=False, name=None)]
+    rows = [[markdown(number_text(v)) for v in row] for row in frame.itertuples(index=False, name=None)]
     return "\n".join("| " + " | ".join(r) + " |" for r in [head, ["---"] * len(head), *rows])
 
 # %% ../../nbs/08_report/04_document.ipynb #007a3281
@@ -206,5 +206,5 @@ def page_markdown(
             elif isinstance(part, Figure):
                 out += [f"![{markdown(part.alt)}]({figures}/{part.name}.png)", f"*{markdown(part.caption)}*"]
             else:
-                out.append(markdown(number(part)))
+                out.append(markdown(number_text(part)))
     return "\n\n".join(o for o in out if o) + "\n"

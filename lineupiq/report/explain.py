@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from ..base import BaseModel, ConfigError, DataError, Rows
 from ..core.display import brief
-from ..core.arrays import RowBlocks, View
+from ..core.arrays import RowBlocks, RowView
 from ..core.columns import check_labels
 from ..core.linear import LinearModel
 from ..data.windows import Windows
@@ -112,7 +112,7 @@ def _sampled(model: BaseModel, X: Rows, background: ArrayLike, seed: int) -> Con
         "shap's permutation explainer",
     )
 
-
+# %% ../../nbs/08_report/01_explain.ipynb #94d99e17
 def contributions(
     model: BaseModel,  # fitted, of rows
     X: pd.DataFrame,  # rows to explain
@@ -188,7 +188,7 @@ def permutation_importance(
     "The rise of the loss when a feature is shuffled, feature by feature."
     import pandas as pd
 
-    if isinstance(X, View) and not isinstance(X, (Windows, Blocks, RowBlocks)):
+    if isinstance(X, RowView) and not isinstance(X, (Windows, Blocks, RowBlocks)):
         return None
     if len(y) != len(X) or max_rows < 2:
         raise DataError(
@@ -234,7 +234,7 @@ def permutation_importance(
         "loss_rise", ascending=False, kind="stable", ignore_index=True
     )
 
-
+# %% ../../nbs/08_report/01_explain.ipynb #8935f4b1
 def _loss_of(model: BaseModel, X: Rows, y: np.ndarray, like: Rows) -> float:
     out = model.predict(Blocks(X, like.names) if isinstance(X, dict) else X)
     if out.probabilities is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['reliability_bands', 'plot_reliability', 'plot_confusion', 'decile_table', 'plot_deciles', 'plot_contributions',
+__all__ = ['reliability_bands', 'plot_reliability_bands', 'plot_confusion', 'decile_table', 'plot_deciles', 'plot_contributions',
            'plot_equity', 'plot_segments']
 
 # %% ../../nbs/08_report/03_figures.ipynb #b0481829
@@ -53,7 +53,7 @@ def reliability_bands(
     )
 
 # %% ../../nbs/08_report/03_figures.ipynb #1e1c61fb
-def plot_reliability(
+def plot_reliability_bands(
     bands: pd.DataFrame,  # of `reliability_bands`
     ax: Axes | None = None,  # matplotlib axes; None: new ones
 ) -> Any:  # the axes

@@ -27,7 +27,7 @@ from ..data.making import describe_panel
 from lineupiq.report.boards import (
     board_notes,
     board_rows,
-    number,
+    number_text,
     plot_importance,
     plot_leaderboard,
     plot_learning,
@@ -43,7 +43,7 @@ from lineupiq.report.figures import (
     plot_contributions,
     plot_deciles,
     plot_equity,
-    plot_reliability,
+    plot_reliability_bands,
     plot_segments,
     reliability_bands,
 )
@@ -286,7 +286,7 @@ def _fit_section(f: Facts, name: str, record: Record) -> Section:
         parts.append(
             Figure.of(
                 f"{name}_reliability",
-                plot_reliability(bands),
+                plot_reliability_bands(bands),
                 f"Reliability of {name}: observed frequency by stated probability in {len(bands)} bins, {outside} of them outside the band "
                 "of a right forecast.",
                 "Red points lie outside the grey band: what was stated and what happened differ there by more than chance. With "
@@ -309,12 +309,12 @@ def _fit_section(f: Facts, name: str, record: Record) -> Section:
     have = {k: scores[k] for k in keys if scores.get(k) is not None}
     if band := scores.get("calibration_null"):
         parts.append(
-            f"The calibration error of {number(scores.get('calibration'))} is to be held against that of a right forecast of this shape: "
-            f"{number(band['mean'])} on average, up to {number(band['high'])} in 95 of 100 samples."
+            f"The calibration error of {number_text(scores.get('calibration'))} is to be held against that of a right forecast of this shape: "
+            f"{number_text(band['mean'])} on average, up to {number_text(band['high'])} in 95 of 100 samples."
         )
     return Section(
         f"{name}: does it mean what it says?",
-        [*remarks, Table(pd.DataFrame({"score": list(have), "test rows": [number(float(v)) for v in have.values()]})), *parts],
+        [*remarks, Table(pd.DataFrame({"score": list(have), "test rows": [number_text(float(v)) for v in have.values()]})), *parts],
     )
 
 # %% ../../nbs/08_report/05_run.ipynb #e4d1cc8c
@@ -325,13 +325,13 @@ def _segment_section(f: Facts, name: str, record: Record) -> Section | None:
     record["segments"] = table.to_dict("records")
     if table.empty:
         return None
-    span = lambda a, b: "–" if pd.isna(a) else f"[{number(float(a), 3)}, {number(float(b), 3)}]"  # noqa: E731
+    span = lambda a, b: "–" if pd.isna(a) else f"[{number_text(float(a), 3)}, {number_text(float(b), 3)}]"  # noqa: E731
     display_table = pd.DataFrame(
         {
             "segment": table["segment"],
             "": table["value"],
             "n": table["n"],
-            str(f.board["metric"].iloc[0]): [number(None if pd.isna(s) else float(s)) for s in table["score"]],
+            str(f.board["metric"].iloc[0]): [number_text(None if pd.isna(s) else float(s)) for s in table["score"]],
             "95 %": [span(a, b) for a, b in zip(table["low"], table["high"], strict=True)],
             "skill": ["–" if pd.isna(s) else f"{s:+.3f}" for s in table["skill"]],
             "skill 95 %": [span(a, b) for a, b in zip(table["skill_low"], table["skill_high"], strict=True)],
@@ -395,12 +395,12 @@ def _trade_section(f: Facts, name: str, record: Record) -> Section | None:
         "break_even_cost": "break-even cost",
         "n_trades": "trades",
     }
-    table = pd.DataFrame([{"model": m, **{title: number(t[k], 3) for k, title in keys.items()}} for m, t in trading.items()])
+    table = pd.DataFrame([{"model": m, **{title: number_text(t[k], 3) for k, title in keys.items()}} for m, t in trading.items()])
     scores, cost = trading[name], trading[name]["cost_each_way"]
     bears = scores["break_even_cost"] is not None and scores["break_even_cost"] > cost
     words = (
         f"One trade at a time for each symbol, {cost * 1e4:g} basis points at entry and at exit. {name} breaks even at "
-        f"{number(None if scores['break_even_cost'] is None else scores['break_even_cost'] * 1e4, 3)} basis points each way, "
+        f"{number_text(None if scores['break_even_cost'] is None else scores['break_even_cost'] * 1e4, 3)} basis points each way, "
         f"which is {'more' if bears else 'less'} than is charged. Trading figures are shown and never used to choose; they vary far more "
         "than scores do."
     )
@@ -436,7 +436,7 @@ def _training_section(f: Facts, record: Record) -> Section | None:
         }
         parts.append(
             Table(
-                pd.DataFrame([{"model": m, **{t: number(c.get(k), 3) for k, t in keys.items()}} for m, c in costs.items()]),
+                pd.DataFrame([{"model": m, **{t: number_text(c.get(k), 3) for k, t in keys.items()}} for m, c in costs.items()]),
                 "Peak memory is that of the model's own process.",
             )
         )
@@ -481,7 +481,7 @@ def _in_words(value: Any) -> str:
     "A value of a table of facts: no brackets, no quotes."
     if isinstance(value, Mapping):
         return ", ".join(f"{k}: {_in_words(v)}" for k, v in value.items()) or "–"
-    return (", ".join(map(_in_words, value)) or "–") if isinstance(value, (list, tuple)) else str(number(value))
+    return (", ".join(map(_in_words, value)) or "–") if isinstance(value, (list, tuple)) else str(number_text(value))
 
 
 def _data_section(f: Facts, record: Record) -> Section:

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['CLIP', 'MIN_ROWS', 'METHODS', 'UNDEFINED', 'SLOPE', 'INTERCEPT', 'log_scores', 'softmax_rows', 'ProbabilityMap',
-           'Temperature', 'Sigmoid', 'Isotonic', 'check_method', 'fit_map', 'load_map', 'calibration_summary',
-           'reliability_band', 'plot_reliability']
+__all__ = ['PROBABILITY_FLOOR', 'MIN_ROWS', 'CALIBRATION_METHODS', 'UNDEFINED', 'SLOPE', 'INTERCEPT', 'log_scores',
+           'softmax_rows', 'ProbabilityMap', 'Temperature', 'Sigmoid', 'Isotonic', 'check_method', 'fit_map',
+           'load_map', 'calibration_summary', 'reliability_band', 'plot_reliability']
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #4dd39d0c
-CLIP = 1e-6  # nearest that a probability comes to 0 and 1 inside a map
+PROBABILITY_FLOOR = 1e-6  # nearest that a probability comes to 0 and 1 inside a map
 MIN_ROWS = 20  # fewer rows teach a map nothing but their own luck
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #d122a169
@@ -44,7 +44,7 @@ def log_scores(
     probabilities: np.ndarray,  # (N, C)
 ) -> np.ndarray:  # (N, C) logarithms; for two classes 0 and the log-odds of the second
     "The logarithms of probabilities that are clipped away from 0 and 1."
-    p = np.log(np.clip(probabilities, CLIP, 1 - CLIP))
+    p = np.log(np.clip(probabilities, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR))
     return p - p[:, :1] if p.shape[1] == 2 else p
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #5ced0423
@@ -92,7 +92,7 @@ class ProbabilityMap:
         return {"method": self.method, "n": self.n, "numbers": self.numbers}
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #46fba092
-METHODS: dict[str, type[ProbabilityMap]] = {"identity": ProbabilityMap}
+CALIBRATION_METHODS: dict[str, type[ProbabilityMap]] = {"identity": ProbabilityMap}
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #024267ed
 class Temperature(ProbabilityMap):
@@ -181,15 +181,17 @@ class Isotonic(ProbabilityMap):
         return out / out.sum(axis=1, keepdims=True)
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #67dba9e6
-METHODS |= {m.method: m for m in (Temperature, Sigmoid, Isotonic)}
+CALIBRATION_METHODS |= {m.method: m for m in (Temperature, Sigmoid, Isotonic)}
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #8c33b761
 def check_method(
     method: str,  # identity, temperature, sigmoid or isotonic
 ) -> str:  # the same
     "Refuse a calibration map that is not known."
-    if method not in METHODS:
-        raise ConfigError(f"unknown calibration '{method}'{did_you_mean(str(method), METHODS)}", expected=", ".join(METHODS))
+    if method not in CALIBRATION_METHODS:
+        raise ConfigError(
+            f"unknown calibration '{method}'{did_you_mean(str(method), CALIBRATION_METHODS)}", expected=", ".join(CALIBRATION_METHODS)
+        )
     return method
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #e862a035
@@ -201,7 +203,7 @@ def fit_map(
     classes: Sequence[Any] | None = None,  # (C,) in the order of the columns; None: 0, 1, 2, …
 ) -> ProbabilityMap:
     "Learn a calibration map from forecasts and outcomes."
-    cls = METHODS[check_method(method)]
+    cls = CALIBRATION_METHODS[check_method(method)]
     p = check_probabilities(probabilities, len(y))
     codes = encode(y, np.arange(p.shape[1]) if classes is None else classes)
     w = np.ones(len(codes)) if weights is None else finite(weights, "weights", (len(codes),))
@@ -222,7 +224,7 @@ def load_map(
     record: dict | None,  # of `ProbabilityMap.record`; None is the identity
 ) -> ProbabilityMap:
     "A map from its record."
-    return ProbabilityMap() if record is None else METHODS[check_method(record["method"])](record["numbers"], record["n"])
+    return ProbabilityMap() if record is None else CALIBRATION_METHODS[check_method(record["method"])](record["numbers"], record["n"])
 
 # %% ../../nbs/02_scoring/04_calibration.ipynb #d806d0ad
 def _newton(y: np.ndarray, x: np.ndarray, offset: np.ndarray) -> np.ndarray:

@@ -21,8 +21,8 @@ from .leaderboard import common_rows, forecast_of, in_order, on_rows, reference_
 from .metrics import Metric, default_metric, get_metric
 
 # %% auto #0
-__all__ = ['MOST_UNITS', 'ADDED', 'PROPER', 'MARKET', 'paired_difference', 'unit_losses', 'ConfidenceSet', 'elimination',
-           'confidence_set', 'with_confidence']
+__all__ = ['MOST_UNITS', 'ADDED', 'PROPER', 'MARKET_REFERENCE', 'paired_difference', 'unit_losses', 'ConfidenceSet',
+           'elimination', 'confidence_set', 'with_confidence']
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #66559503
 def paired_difference(
@@ -155,7 +155,7 @@ ADDED = (
     "market_n",
 )
 PROPER = ("log_loss", "brier_score")  # scores that only the true probabilities make best: beside one, the table has the other
-MARKET = "reference:market"  # the reference that every member is compared with
+MARKET_REFERENCE = "reference:market"  # the reference that every member is compared with
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #a11eaba5
 def with_confidence(
@@ -188,7 +188,7 @@ def with_confidence(
     }
     for other in (get_metric(m) for m in PROPER if panel.task != "regression" and m != metric.name):
         out[other.name] = [other(members[m]["y"].to_numpy(), forecast_of(members[m], other), panel.classes) for m in board["model"]]
-    return _beside_market(out, panel, metric, members, draws, seed) if MARKET in members else out
+    return _beside_market(out, panel, metric, members, draws, seed) if MARKET_REFERENCE in members else out
 
 # %% ../../nbs/02_scoring/07_confidence.ipynb #0dc7ec08
 def _gap(panel: Panel, metric: Metric, frame: pd.DataFrame, top: pd.DataFrame, draws: int, seed: int) -> Interval:
@@ -210,13 +210,14 @@ def _beside_market(
     board: pd.DataFrame, panel: Panel, metric: Metric, members: Mapping[str, pd.DataFrame], draws: int, seed: int
 ) -> pd.DataFrame:
     "Each member's difference to the market on the rows that both have; positive: better than the market."
-    market, gaps = members[MARKET], {}
-    for name in (m for m in board["model"] if m != MARKET):
+    market, gaps = members[MARKET_REFERENCE], {}
+    for name in (m for m in board["model"] if m != MARKET_REFERENCE):
         frame = members[name]
         gaps[name] = _gap(panel, metric, frame[frame["row"].isin(market["row"])], market, draws, seed)
     for column, part in (("market_diff", "score"), ("market_low", "low"), ("market_high", "high"), ("market_n", "n")):
         board[column] = [
-            len(market) if m == MARKET and part == "n" else 0.0 if m == MARKET else getattr(gaps[m], part) for m in board["model"]
+            len(market) if m == MARKET_REFERENCE and part == "n" else 0.0 if m == MARKET_REFERENCE else getattr(gaps[m], part)
+            for m in board["model"]
         ]
     board.attrs["market"] = {"rows": len(market), "of": int(board["n"].max())}
     return board

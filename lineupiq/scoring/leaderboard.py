@@ -21,7 +21,7 @@ from .own_past import past_forecast
 from .metrics import Metric, UndefinedScore, default_metric, get_metric
 
 # %% auto #0
-__all__ = ['SIMPLE_RULE', 'RULES', 'COLUMNS', 'PLAUSIBLE', 'RATING', 'OWN_TABLE', 'forecast_of', 'class_references',
+__all__ = ['SIMPLE_RULE', 'RULES', 'BOARD_COLUMNS', 'PLAUSIBLE', 'RATING', 'OWN_TABLE', 'forecast_of', 'class_references',
            'reference_frames', 'common_rows', 'on_rows', 'in_order', 'leaderboard', 'role_of', 'validation_scores',
            'best_on_validation', 'strongest_rule', 'leak_alarm', 'raise_alarm']
 
@@ -95,7 +95,7 @@ def reference_frames(
 
 # %% ../../nbs/02_scoring/06_leaderboard.ipynb #26d0d4f4
 # the first columns of the JSON record; what people see is made by `board_rows`
-COLUMNS = ("model", "metric", "score", "low", "high", "skill", "skill_low", "skill_high", "n", "seconds", "peak_mb")
+BOARD_COLUMNS = ("model", "metric", "score", "low", "high", "skill", "skill_low", "skill_high", "n", "seconds", "peak_mb")
 
 
 def common_rows(

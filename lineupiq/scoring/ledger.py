@@ -23,11 +23,11 @@ from ..core.journal import Journal
 from ..data.panel import Panel
 
 # %% auto #0
-__all__ = ['KEPT', 'TELLING', 'FEW', 'SOME', 'LEDGER', 'ORDINALS', 'Sketch', 'Window', 'window_of', 'ledger_path', 'Look',
-           'read_ledger', 'record_look', 'looks_at', 'look_sentence']
+__all__ = ['SKETCH_SIZE', 'TELLING', 'MIN_SHARED_STRETCHES', 'SOME', 'LEDGER', 'ORDINALS', 'Sketch', 'Window', 'window_of',
+           'ledger_path', 'Look', 'read_ledger', 'record_look', 'looks_at', 'look_sentence']
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #eaffb2a7
-KEPT = 400  # hashes in a sketch: a share to 2.5 points, in 5 kB a look
+SKETCH_SIZE = 400  # hashes in a sketch: a share to 2.5 points, in 5 kB a look
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -78,10 +78,10 @@ def _sketch(hashes: np.ndarray) -> Sketch:
     hashes >>= np.uint64(16)
     hashes.sort()
     first = np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]
-    size, head = int(np.count_nonzero(first)), KEPT
-    while np.count_nonzero(first[:head]) < min(KEPT, size):
+    size, head = int(np.count_nonzero(first)), SKETCH_SIZE
+    while np.count_nonzero(first[:head]) < min(SKETCH_SIZE, size):
         head *= 2
-    return Sketch(size, tuple(hashes[:head][first[:head]][:KEPT].tolist()))
+    return Sketch(size, tuple(hashes[:head][first[:head]][:SKETCH_SIZE].tolist()))
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #061ef44b
 def _stretch_rule(panel: Panel) -> tuple[int, int]:
@@ -171,14 +171,14 @@ class Window:
         outcomes, hits = self.outcomes.share_in(earlier.outcomes)
         cells, matches = self.rows.share_in(earlier.rows)
         # too few to tell: then it is the same outcome, which counts
-        same = hits >= 2 and outcomes >= FEW or min(self.outcomes.size, earlier.outcomes.size) < TELLING
+        same = hits >= 2 and outcomes >= MIN_SHARED_STRETCHES or min(self.outcomes.size, earlier.outcomes.size) < TELLING
         return max(
             outcomes if same else 0.0, cells if matches >= 3 and max(cells, earlier.rows.share_in(self.rows)[0]) >= SOME else 0.0
         ), same
 
 
 TELLING = 5  # stretches of outcomes from which two windows can be told to have different ones
-FEW = 0.02  # of the stretches of outcomes: fewer are chance, or two series that move together
+MIN_SHARED_STRETCHES = 0.02  # of the stretches of outcomes: fewer are chance, or two series that move together
 SOME = 0.2  # of the shorter window's cells: fewer may be a feature that two panels share, such as an index
 
 # %% ../../nbs/02_scoring/09_ledger.ipynb #7dd61bbc

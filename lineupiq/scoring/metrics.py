@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['NEEDS', 'METRICS', 'ALIASES', 'CLASSES', 'encode', 'finite', 'check_probabilities', 'prepare', 'stack_quantiles',
-           'UndefinedScore', 'Metric', 'register_metric', 'get_metric', 'class_scores', 'calibration_pairs', 'NullBand',
-           'calibration_null', 'reliability', 'default_metric', 'evaluate']
+__all__ = ['NEEDS', 'METRICS', 'METRIC_ALIASES', 'CLASSES', 'encode', 'finite', 'check_probabilities', 'prepare',
+           'stack_quantiles', 'UndefinedScore', 'Metric', 'register_metric', 'get_metric', 'class_scores',
+           'calibration_pairs', 'NullBand', 'calibration_null', 'reliability', 'default_metric', 'evaluate']
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #66dec118
 def encode(
@@ -205,7 +205,14 @@ class Metric:
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #9346cc1e
 METRICS: dict[str, Metric] = {}
-ALIASES = {"brier": "brier_score", "ece": "calibration", "roc_auc": "auc", "logloss": "log_loss", "mse_root": "rmse", "macro_f1": "f1"}
+METRIC_ALIASES = {
+    "brier": "brier_score",
+    "ece": "calibration",
+    "roc_auc": "auc",
+    "logloss": "log_loss",
+    "mse_root": "rmse",
+    "macro_f1": "f1",
+}
 CLASSES = ("binary", "multiclass")
 
 # %% ../../nbs/02_scoring/01_metrics.ipynb #7d19edf8
@@ -231,7 +238,7 @@ def get_metric(
     "Find a metric by name."
     if isinstance(name, Metric):
         return name
-    metric = METRICS.get(ALIASES.get(name, name))
+    metric = METRICS.get(METRIC_ALIASES.get(name, name))
     if metric is None:
         raise ConfigError(f"unknown metric{did_you_mean(str(name), METRICS)}", found=repr(name), expected=", ".join(sorted(METRICS)))
     return metric

@@ -15,11 +15,11 @@ from ..data.encoder import rule_columns
 from ..data.panel import Panel
 
 # %% auto #0
-__all__ = ['HALFLIVES', 'FEW', 'RIDGE', 'past_columns', 'PastForecast', 'past_forecast']
+__all__ = ['HALFLIVES', 'MIN_PAST_ROWS', 'RIDGE', 'past_columns', 'PastForecast', 'past_forecast']
 
 # %% ../../nbs/02_scoring/05a_own_past.ipynb #5e58f1ff
 HALFLIVES = (2.0, 6.0, 20.0)  # of the means, in labels of the symbol
-FEW = 100  # rows that it takes to learn anything
+MIN_PAST_ROWS = 100  # rows that it takes to learn anything
 RIDGE = 1e-3  # of the variance of each column: it only keeps twins from blowing up
 
 
@@ -52,7 +52,7 @@ def past_forecast(
 ) -> PastForecast | None:  # None: several classes, or too few rows before them
     "A forecast from the label's own past, and from what was announced."
     taught = panel.labelled & (panel.label_ends < panel.times[rows].min())
-    if panel.task == "multiclass" or taught.sum() < FEW:
+    if panel.task == "multiclass" or taught.sum() < MIN_PAST_ROWS:
         return None
     columns, announced = past_columns(panel)
     y = panel.y.astype(float) if panel.task == "regression" else (panel.y == panel.classes[-1]).astype(float)

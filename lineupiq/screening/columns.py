@@ -23,7 +23,7 @@ from ..scoring.metrics import UndefinedScore, get_metric
 # %% auto #0
 __all__ = ['OUTCOME_NAMES', 'BINS', 'PULL', 'LIGHT', 'STRETCHES', 'ERRORS', 'LEFT', 'LINK', 'RATIO', 'CAUSE', 'ROWS', 'STRONG',
            'outcome_name', 'outcome_columns', 'Lesson', 'lesson', 'single_gain', 'gain_on_level', 'rows_by_symbol',
-           'from_mean', 'ended_before', 'Look', 'looks', 'cause_or_copy', 'latest_rows', 'audit_columns']
+           'from_mean', 'ended_before', 'LabelCorrelation', 'looks', 'cause_or_copy', 'latest_rows', 'audit_columns']
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #180fd1af
 OUTCOME_NAMES = (
@@ -140,7 +140,7 @@ class Lesson:
         "The best of what is known without the column."
         return min(self.bases, key=lambda b: ((self.outcome - b)[self.late] ** 2).mean())
 
-
+# %% ../../nbs/02b_screening/01_columns.ipynb #f0489b1a
 def lesson(
     panel: Panel,  # rows in time order
     share: float = 0.6,  # of the rows that teach
@@ -254,7 +254,7 @@ def ended_before(
 
 # %% ../../nbs/02b_screening/01_columns.ipynb #53e414ef
 @dataclass(frozen=True)
-class Look:
+class LabelCorrelation:
     "The correlation of a column with labels: with its own row's, and with those known before."
 
     own: float  # with its own row's
@@ -271,7 +271,7 @@ def looks(
     backs: tuple[int, ...] = (0, 1, 2, 5, 10),  # ended labels, counted back from the latest
     # (N, K) what is known of each labelled row's outcome without the columns: also what it leaves open is looked at; None: not
     level: np.ndarray | None = None,
-) -> dict[str, Look]:  # by feature
+) -> dict[str, LabelCorrelation]:  # by feature
     "Compare each column with its own row's label and with those that were known; the stronger of both where there is a level."
     rows = np.flatnonzero(panel.labelled)
     whole, out = outcome_columns(panel, rows), {}
@@ -281,7 +281,8 @@ def looks(
     for f in panel.features:
         bins = _bins(panel.frame[f.name].iloc[rows].reset_index(drop=True), f.kind, np.ones(len(rows), bool))
         candidates = [
-            Look(_link(bins, o, ERRORS), max(_link(bins, past) for past in history)) for o, history in zip(outcomes, pasts, strict=True)
+            LabelCorrelation(_link(bins, o, ERRORS), max(_link(bins, past) for past in history))
+            for o, history in zip(outcomes, pasts, strict=True)
         ]
         out[f.name] = max(candidates, key=lambda k: (k.ahead, k.own))
     return out

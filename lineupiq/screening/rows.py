@@ -17,22 +17,22 @@ from ..data.panel import Panel
 from .columns import from_mean, latest_rows, outcome_columns, rows_by_symbol
 
 # %% auto #0
-__all__ = ['AGREE', 'SHARE', 'LEAST', 'FINE', 'MORE', 'BLOCK', 'REACH', 'SLOW', 'DEEP', 'BETTER', 'audit_copies', 'Overlap',
-           'overlap', 'rows_until_known', 'audit_overlap']
+__all__ = ['AGREE', 'SHARE', 'LEAST', 'FINE', 'MORE', 'SCREEN_BLOCK', 'LABEL_SEARCH_ROWS', 'SLOW', 'DEEP', 'BETTER',
+           'audit_copies', 'Overlap', 'overlap', 'rows_until_known', 'audit_overlap']
 
 # %% ../../nbs/02b_screening/03_rows.ipynb #7855abae
 AGREE, SHARE, LEAST = 0.9, 0.005, 5  # labels that agree; share of the test rows that are copies; copies
 FINE, MORE = 40.0, 3.0  # bits that tell rows apart; times as many as among the training rows
 
 
-BLOCK = 65_536  # rows that are looked at together: a table of many rows is never there twice
+SCREEN_BLOCK = 65_536  # rows that are looked at together: a table of many rows is never there twice
 
 
 def _prints(panel: Panel) -> np.ndarray:  # (N,) uint64
     "A number for each row's features."
     out = np.empty(len(panel), dtype=np.uint64)
-    for a in range(0, len(panel), BLOCK):  # a row's hash is its own, so that a block has the same as the whole
-        out[a : a + BLOCK] = pd.util.hash_pandas_object(_rounded(panel, slice(a, a + BLOCK), _asked(panel)), index=False)
+    for a in range(0, len(panel), SCREEN_BLOCK):  # a row's hash is its own, so that a block has the same as the whole
+        out[a : a + SCREEN_BLOCK] = pd.util.hash_pandas_object(_rounded(panel, slice(a, a + SCREEN_BLOCK), _asked(panel)), index=False)
     return out
 
 
@@ -57,7 +57,7 @@ def _tell_apart(panel: Panel, enough: float = FINE) -> float:  # bits; it stops 
             break
     return bits
 
-
+# %% ../../nbs/02b_screening/03_rows.ipynb #d7ab905d
 def _again(prints: np.ndarray, labels: np.ndarray, reference_rows: np.ndarray, query_rows: np.ndarray) -> tuple[np.ndarray, int]:
     "Rows that are asked about whose features stand once among the known ones with the same label, and how many stand there at all."
     before, here = prints[reference_rows], prints[query_rows]
@@ -104,7 +104,7 @@ def audit_copies(
     )
 
 # %% ../../nbs/02b_screening/03_rows.ipynb #dfd66f06
-REACH = 60  # rows that a label is looked for
+LABEL_SEARCH_ROWS = 60  # rows that a label is looked for
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Overlap:
 
 def overlap(
     panel: Panel,  # in time order
-    reach: int = REACH,  # rows
+    reach: int = LABEL_SEARCH_ROWS,  # rows
 ) -> Overlap | None:  # None: too few rows
     "Estimate from the labels' own series how long each label lasts."
     rows, symbol = rows_by_symbol(panel)

@@ -78,7 +78,7 @@ def golden_answers(
     "The kept answers beside those of a bundle."
     return _kept_answers(folder), _answers(bundle, load_panel_folder(folder / "golden" / "panel"))
 
-
+# %% ../../nbs/12_store/03a_golden.ipynb #fcaef0d3
 def check_golden(
     folder: Path,  # of a version, verified
 ) -> float:  # the largest relative difference; 0.0 is the same to the bit

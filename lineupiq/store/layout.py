@@ -26,12 +26,12 @@ from ..core.journal import Journal, state_at
 from .signing import check_signed, trusted_keys
 
 # %% auto #0
-__all__ = ['LINKS', 'LOCK_TIMEOUT', 'scan', 'text_of', 'Store', 'inside', 'read_link', 'quiet_link', 'version_digest',
+__all__ = ['STAGE_LINKS', 'LOCK_TIMEOUT', 'scan', 'text_of', 'Store', 'inside', 'read_link', 'quiet_link', 'version_digest',
            'metadata_path', 'signature_path', 'signed_statement', 'verify_version', 'verify_files', 'read_metadata',
            'locked', 'undisturbed']
 
 # %% ../../nbs/12_store/02_layout.ipynb #d66675ed
-LINKS = ("staging", "production")
+STAGE_LINKS = ("staging", "production")
 
 # %% ../../nbs/12_store/02_layout.ipynb #476727ac
 def scan(
@@ -100,7 +100,7 @@ class Store(Shown):
 
     def check_place(self) -> None:
         "Raise where nothing could be published here."
-        for path in (self.root, *(self.root / part for part in ("archive", *LINKS))):
+        for path in (self.root, *(self.root / part for part in ("archive", *STAGE_LINKS))):
             there = next(p for p in (path, *path.parents) if os.path.lexists(p))
             if not there.is_dir():
                 raise EnvironmentFault(
@@ -349,7 +349,7 @@ def verify_files(
         )
     return manifest
 
-
+# %% ../../nbs/12_store/02_layout.ipynb #2a32d62e
 def read_metadata(
     store: Store,  # where
     name: str,  # of a model
@@ -420,7 +420,7 @@ def locked(
     finally:
         here.release()
 
-
+# %% ../../nbs/12_store/02_layout.ipynb #ff689bbc
 @contextmanager
 def _open_lock(root: Path, path: Path) -> Iterator[int]:
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..base import ConfigError, EnvironmentFault, LineupIQError, Record, StoreError, UntrustedArtifact
 from ..core.files import MANIFEST, NAME, disk_errors, sync_path, verify_manifest
 from ..core.journal import IN_PLACE, MOVES, lost_lines, state_at, unbroken, unsettled
-from .layout import LINKS, Store, read_link, scan, text_of, version_digest
+from .layout import STAGE_LINKS, Store, read_link, scan, text_of, version_digest
 
 # %% auto #0
 __all__ = ['after', 'commit', 'swap_link', 'sweep', 'orphans', 'drop_signatures', 'remove_folder', 'quiet_read']
@@ -138,7 +138,7 @@ def sweep(
             if not any(r["op"] == op and r.get("version") == version for r in store.journal.of(name)):
                 store.journal.append(op, {"name": name, "version": version, "by": "recovery"})
             remove_folder(Path(entry.path))
-    for kind in LINKS:
+    for kind in STAGE_LINKS:
         for entry in scan(store.root / kind):
             if entry.name.startswith(".") and entry.name.endswith(".tmp"):
                 with disk_errors(entry.path):
@@ -258,7 +258,7 @@ def remove_folder(
     with disk_errors(path):
         shutil.rmtree(path)
 
-
+# %% ../../nbs/12_store/03b_recovery.ipynb #df07d195
 def _reconcile(store: Store) -> None:
     "Tell the journal of versions and links that it does not know: their process died between the rename and its line."
     records = store.journal.read()
@@ -278,7 +278,7 @@ def _reconcile(store: Store) -> None:
                         "by": "recovery",
                     },
                 )
-        for kind in LINKS:
+        for kind in STAGE_LINKS:
             path, version = store.root / kind / name, quiet_read(store, name, kind)
             removed = version is None and not os.path.lexists(path)  # a link that leads nowhere is not gone
             if (version is not None or removed) and version != state.get(name, {}).get(kind):

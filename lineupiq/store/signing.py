@@ -89,7 +89,7 @@ def _read_key(path: Path, data: bytes, side: str, load: Callable[[bytes], Any], 
         )
     return key
 
-
+# %% ../../nbs/12_store/01_signing.ipynb #075e994e
 def read_private(
     path: Path | str,  # a PEM file
 ) -> Any:  # an Ed25519 private key

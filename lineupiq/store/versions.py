@@ -17,7 +17,7 @@ from typing import Any
 from ..base import BadName, ConfigError, GateRejected, IntegrityError, NotFound, Record, StoreError
 from ..core.files import MANIFEST, check_name, disk_errors, dump_json, folder_files, parse_version, sync_path, write_manifest
 from lineupiq.store.layout import (
-    LINKS,
+    STAGE_LINKS,
     Store,
     locked,
     metadata_path,
@@ -34,8 +34,8 @@ from .signing import read_private, sign_file, signing_key
 from .views import refresh_views
 
 # %% auto #0
-__all__ = ['PARTS', 'NOBODY', 'next_version', 'publish', 'record_verdict', 'promote', 'rollback', 'archive', 'protected', 'prune',
-           'bump', 'sign', 'repair']
+__all__ = ['VERSION_PARTS', 'NOBODY', 'next_version', 'publish', 'record_verdict', 'promote', 'rollback', 'archive', 'protected',
+           'prune', 'bump', 'sign', 'repair']
 
 # %% ../../nbs/12_store/04_versions.ipynb #121f2879
 def _copy(source: Path, target: Path) -> None:
@@ -63,7 +63,7 @@ def _room(source: Path) -> str:
     return f"about {max(size * 1.1, 0.1):.1f} MB"
 
 # %% ../../nbs/12_store/04_versions.ipynb #0d999662
-PARTS = ("major", "minor", "patch")
+VERSION_PARTS = ("major", "minor", "patch")
 
 
 def next_version(
@@ -72,12 +72,12 @@ def next_version(
     part: str = "minor",  # major, minor or patch
 ) -> str:  # 1.3.0
     "The number that the next version gets."
-    if part not in PARTS:
-        raise ConfigError(f"unknown part of a version '{part}'", expected=", ".join(PARTS))
+    if part not in VERSION_PARTS:
+        raise ConfigError(f"unknown part of a version '{part}'", expected=", ".join(VERSION_PARTS))
     versions = [*store.versions(name), *(parse_version(r["version"]) for r in store.journal.of(name) if r.get("version"))]
     if not versions:
         return "1.0.0"
-    i, last = PARTS.index(part), max(versions)
+    i, last = VERSION_PARTS.index(part), max(versions)
     return text_of((*last[:i], last[i] + 1, *(0,) * (2 - i)))
 
 # %% ../../nbs/12_store/04_versions.ipynb #39c9402b
@@ -331,7 +331,7 @@ def protected(
 ) -> dict[str, str]:  # version -> why it stays
     "Versions that prune never removes."
     previous = store.state().get(name, {}).get("previous")
-    reasons = {v: f"is in {kind}" for kind in LINKS if (v := quiet_read(store, name, kind))}
+    reasons = {v: f"is in {kind}" for kind in STAGE_LINKS if (v := quiet_read(store, name, kind))}
     return {previous: "was in production before", **reasons} if previous else reasons
 
 

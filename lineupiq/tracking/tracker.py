@@ -316,7 +316,7 @@ def _copying(path: Path) -> float:
     except (LineupIQError, OSError):  # delivering says what is wrong with it
         return 0.0
 
-
+# %% ../../nbs/14_tracking/02_tracker.ipynb #2178fcc0
 @dataclass(frozen=True)
 class Delivery:
     "The result of delivering a run to the tracker."
@@ -370,7 +370,7 @@ def ready_process() -> Iterator[subprocess.Popen]:
     finally:
         COURIER.dismiss()
 
-
+# %% ../../nbs/14_tracking/02_tracker.ipynb #8508de4b
 def try_deliver(
     path: Path,  # a file of the spool
     uri: str,  # of the tracker
@@ -439,7 +439,7 @@ def _address(uri: str | None) -> str | None:
     tracking_uri(uri)
     return uri
 
-
+# %% ../../nbs/14_tracking/02_tracker.ipynb #df02de60
 class MLflowCallback(TrackingCallback):
     "Tells MLflow of a training that runs in a notebook, or of the trials of a study."
 

@@ -21,7 +21,7 @@ from ..core.config import read_yaml
 from ..core.files import as_written, atomic_write, dump_json, load_json, load_rows, plain_rows
 from ..core.run_files import RunFiles
 from ..data.panel import Panel
-from ..report.boards import board_card, number, verdict
+from ..report.boards import board_card, number_text, verdict
 from ..report.document import Document, Figure, Section, Table, page_html, page_markdown
 from ..report.run import Facts, build_report, explain_model, write_report
 from ..scoring.confidence import with_confidence
@@ -34,7 +34,7 @@ from .runs import board_records
 from .past_runs import RunScores, check_same_source, moment_of, score_run
 
 # %% auto #0
-__all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'rule_frames', 'report_of', 'run_cells', 'Comparison',
+__all__ = ['SYMBOLS', 'Evaluation', 'evaluate_model', 'new_evaluation', 'rule_frames', 'report_of', 'run_cells', 'RunComparison',
            'compare_runs']
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #255f2a0f
@@ -259,7 +259,7 @@ def _cell(part: pd.DataFrame, own: pd.DataFrame, metric: Any, about: Record, dra
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #f1db4bce
 @dataclass
-class Comparison:
+class RunComparison:
     "Several runs in one table."
 
     cells: pd.DataFrame  # of `run_cells`, all runs
@@ -272,7 +272,7 @@ class Comparison:
         "Skill with its interval: a line a model, a column a data set, horizon and symbol."
         c = self.cells[self.cells["role"] == role]
         text = [
-            ("–" if pd.isna(s) else f"{s:+.3f}" + (" [–]" if pd.isna(a) else f" [{number(float(a), 2)}, {number(float(b), 2)}]"))
+            ("–" if pd.isna(s) else f"{s:+.3f}" + (" [–]" if pd.isna(a) else f" [{number_text(float(a), 2)}, {number_text(float(b), 2)}]"))
             + (" ★" if p else "")
             for s, a, b, p in zip(c["skill"], c["skill_low"], c["skill_high"], c["picked"], strict=True)
         ]
@@ -294,12 +294,12 @@ def compare_runs(
     run_dirs: Sequence[Path | str],  # run folders
     output: Path | str | None = None,  # folder for comparison.json, .md, .html; None: nothing is written
     draws: int = 300,  # of the bootstrap
-) -> Comparison:
+) -> RunComparison:
     "Models × horizons × symbols of several runs in one table."
     if not run_dirs:
         raise ConfigError("no runs to compare", expected="at least one run folder")
     cells = pd.concat([run_cells(d, draws) for d in run_dirs], ignore_index=True)
-    out = Comparison(cells, _comparison_notes(cells))
+    out = RunComparison(cells, _comparison_notes(cells))
     if output is not None:
         out.folder = Path(output)
         document = _comparison_page(out, [Path(d) for d in run_dirs])
@@ -341,7 +341,7 @@ def _parameters(run_dirs: Sequence[Path | str]) -> dict[str, Any]:
     return out
 
 # %% ../../nbs/10_training/05_evaluation.ipynb #47e017b6
-def _comparison_page(comparison: Comparison, run_dirs: Sequence[Path]) -> Document:
+def _comparison_page(comparison: RunComparison, run_dirs: Sequence[Path]) -> Document:
     "The page of a comparison."
     c = comparison.cells
     picked = c[c["picked"] & c["symbol"].isin(["all", *c.groupby("run")["symbol"].first()])].drop_duplicates("run")
@@ -352,7 +352,7 @@ def _comparison_page(comparison: Comparison, run_dirs: Sequence[Path]) -> Docume
             "horizon": picked["horizon"],
             "picked on validation": picked["model"],
             "metric": picked["metric"],
-            "score": [number(None if pd.isna(s) else float(s)) for s in picked["score"]],
+            "score": [number_text(None if pd.isna(s) else float(s)) for s in picked["score"]],
             "skill": [f"{s:+.3f}" for s in picked["skill"].astype(float)],
             "n": picked["n"],
             "data digest": picked["digest"],

@@ -29,7 +29,7 @@ from ..data.encoder import Encoder
 from ..data.panel import Feature, Panel
 from ..fit.calibrated import CalibratedFold, apply_map, calibrated_folds, check_calibration
 from ..fit.inputs import ModelSpec, RowInput, RowMaker
-from ..fit.out_of_fold import USUAL, FittedFold, check_neutrals, out_of_fold, prediction_frame
+from ..fit.out_of_fold import DEFAULT_FIT, FittedFold, check_neutrals, out_of_fold, prediction_frame
 from ..fit.settings import FitSettings
 from ..registry import load_model
 from ..report.explain import permutation_importance
@@ -106,7 +106,7 @@ def plan_folds(
 
 MIN_TRAIN = 10  # fewer rows than this fit nothing
 
-
+# %% ../../nbs/10_training/01_fitting.ipynb #9cf7c1bb
 def _given_parts(panel: Panel, column: str) -> Fold:
     """The labelled rows of each part, exactly, since whoever made them has purged them; parts that do not follow each other in time are a
     leak."""
@@ -374,7 +374,7 @@ def run_model(
     folds: Sequence[Fold],  # of `plan_folds`
     spec: ModelSpec,  # what to build
     bundle_path: Path | str | None = None,  # where the last fold's model goes
-    how: FitSettings = USUAL,  # how to fit, calibrate and bound
+    how: FitSettings = DEFAULT_FIT,  # how to fit, calibrate and bound
     *,
     bands: IntervalSettings | None = None,  # how intervals are made, in more detail than their share in `how`
     callback: Callable[[str], None] | None = None,  # told each step

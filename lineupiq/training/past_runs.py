@@ -16,7 +16,7 @@ from ..base import ConfigError, DataError, IntegrityError, LeakError, Record, di
 from ..core.display import brief
 from ..core.files import as_written, load_json
 from ..core.run_files import RunFiles
-from ..data.bars import EARLIER
+from ..data.bars import EARLIER_FILE_BARS
 from ..data.panel import Panel
 from ..scoring.confidence import with_confidence
 from ..scoring.leaderboard import RULES, leaderboard
@@ -100,7 +100,7 @@ def check_same_source(
         fix="give rows of the same source, or train on these",
     )
 
-
+# %% ../../nbs/10_training/04b_past_runs.ipynb #b3093951
 def predict_unseen(
     bundle: Bundle,  # a fitted model
     panel: Panel,  # of the same source, with upcoming rows
@@ -123,8 +123,8 @@ def predict_unseen(
                 n,
                 str(panel.times[panel.labelled].max())[:10],
             )
-    if EARLIER in panel.frame:  # bars of files that these follow are there to look back on
-        rows &= ~panel.frame[EARLIER].to_numpy(dtype=bool)
+    if EARLIER_FILE_BARS in panel.frame:  # bars of files that these follow are there to look back on
+        rows &= ~panel.frame[EARLIER_FILE_BARS].to_numpy(dtype=bool)
     if not rows.any():
         log.warning(
             "nothing to predict: every row of this panel has its outcome already; everything=True (--all-later) predicts those that are "

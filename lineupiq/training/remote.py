@@ -25,7 +25,8 @@ from .server import keep_server
 from .worker import read_result, run_together, worker_environment
 
 # %% auto #0
-__all__ = ['MARK', 'packed', 'unpacked', 'mark_job', 'sees_job', 'fit_members', 'fit_divided', 'folds_apart', 'joined', 'run_on']
+__all__ = ['MARK', 'packed', 'unpacked', 'mark_job', 'sees_job', 'fit_members', 'fit_divided', 'folds_apart', 'join_folds',
+           'run_on']
 
 # %% ../../nbs/10_training/02b_remote.ipynb #0f094966
 def packed(
@@ -167,7 +168,7 @@ def folds_apart(
     )
 
 
-def joined(
+def join_folds(
     runs: Sequence[ModelRun],  # of one model, a fold each, in order
 ) -> ModelRun:  # with the last fold's model
     "Join the parts of a model's run that were made fold by fold."
@@ -218,7 +219,7 @@ def run_on(
                 continue
             there[n][k] = _unpacked_run(n, result, folder / f"{task}.files")
             if len(there[n]) == len(parts[n]):
-                yield n, _kept(joined([there[n][part] for part in parts[n]]), paths[n])
+                yield n, _kept(join_folds([there[n][part] for part in parts[n]]), paths[n])
 
 
 def _unpacked_run(name: str, data: bytes, place: Path) -> ModelRun:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from ..base import Bound, ConfigError, Count, did_you_mean
 from ..core.config import Settings, raise_problems, read_yaml
 from ..core.requests import option
+from ..core.timeline import duration_problem
 from ..fit.settings import FitSettings
 
 # %% auto #0
@@ -133,12 +134,7 @@ def _whole(low: int) -> tuple[str, Any]:
 
 
 def _is_duration(value: Any) -> bool:
-    import pandas as pd
-
-    try:
-        return isinstance(value, str) and pd.Timedelta(value) >= pd.Timedelta(0)
-    except ValueError:
-        return False
+    return not duration_problem(value, zero=True)
 
 
 _SHARE = ("0 ≤ share < 1", lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and 0 <= v < 1)

@@ -38,7 +38,7 @@ from ..registry import registry
 from ..report.boards import board_card, model_report, trading_of, verdict
 from ..report.run import Explanation, Facts, explain_model, ranked_importance, write_report
 from ..scoring.confidence import ADDED, with_confidence
-from ..scoring.leaderboard import COLUMNS, RULES, best_on_validation, common_rows, leak_alarm, leaderboard, raise_alarm
+from ..scoring.leaderboard import BOARD_COLUMNS, RULES, best_on_validation, common_rows, leak_alarm, leaderboard, raise_alarm
 from ..scoring.ledger import Look, ledger_path, look_sentence, looks_at, read_ledger, record_look
 from ..scoring.metrics import get_metric
 from ..screening.screen import ABOUT_ROWS, acknowledge, audit_table
@@ -98,7 +98,7 @@ def board_records(
     board: pd.DataFrame,  # of `leaderboard`, perhaps with the columns of `with_confidence`
 ) -> list[dict[str, Any]]:  # one a member, the documented columns first
     "The leaderboard as JSON has it."
-    return plain_rows(board[[*COLUMNS, *(c for c in ("val_score", "role", "note", *ADDED) if c in board)]])
+    return plain_rows(board[[*BOARD_COLUMNS, *(c for c in ("val_score", "role", "note", *ADDED) if c in board)]])
 
 # %% ../../nbs/10_training/04_runs.ipynb #7c34f09a
 def train_models(
@@ -248,7 +248,7 @@ def fit_set(
         raise DataError("every model failed", found="; ".join(f"{k}: {v}" for k, v in skipped.items())[:500])
     return runs
 
-
+# %% ../../nbs/10_training/04_runs.ipynb #ceab2839
 def _here(
     rows: tuple[Panel, list[Fold]],
     specs: dict[str, ModelSpec],
@@ -293,7 +293,7 @@ def _apart(
         if not settings.keep_work:
             shutil.rmtree(work, ignore_errors=True)
 
-
+# %% ../../nbs/10_training/04_runs.ipynb #215f5bb2
 def _elsewhere(
     cluster: Cluster,
     work: Path,
@@ -386,7 +386,7 @@ def score_set(
     about = describe_panel(panel)
     for name, r in runs.items():
         extra = {
-            "leaderboard": board[board["model"] == name][[*COLUMNS]].to_dict("records")[0],
+            "leaderboard": board[board["model"] == name][[*BOARD_COLUMNS]].to_dict("records")[0],
             "findings": [asdict(f) for f in findings if f.subject == name],
             "folds": r.folds,
             "trading": trading_of(panel, r.predictions),
@@ -453,7 +453,7 @@ def _asked_beside(
     finally:
         beside.shutdown(cancel_futures=True)
 
-
+# %% ../../nbs/10_training/04_runs.ipynb #cd0b74e6
 def _acknowledged(findings: list[Finding], runs: Mapping[str, ModelRun], settings: TrainSettings) -> list[Finding]:
     "Who vouches for every model's score vouches for the table."
     models = [n for n in runs if n not in RULES]

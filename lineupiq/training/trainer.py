@@ -38,7 +38,7 @@ from .setup import TrainSettings, bundle_name, new_run_dir
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'Data', 'PARTS', 'as_container', 'task_of', 'as_panel', 'parts_of', 'ModelEvaluator', 'tracker_ready',
+__all__ = ['log', 'Data', 'SPLIT_COLUMN', 'as_container', 'task_of', 'as_panel', 'parts_of', 'ModelEvaluator', 'tracker_ready',
            'tell_tracker', 'Trainer']
 
 # %% ../../nbs/10_training/06_trainer.ipynb #a4aaf204
@@ -90,8 +90,8 @@ def task_of(
     return "binary" if len(np.unique(y)) == 2 else "multiclass"
 
 # %% ../../nbs/10_training/06_trainer.ipynb #2b620307
-PARTS = "split"  # the column that says which part a row came in
-_OWN = ("symbol", "time", "label", "label_end", "weight", "segment", PARTS)
+SPLIT_COLUMN = "split"  # the column that says which part a row came in
+_OWN = ("symbol", "time", "label", "label_end", "weight", "segment", SPLIT_COLUMN)
 
 
 def _known_after(frame: pd.DataFrame, horizon: int) -> pd.Series:
@@ -120,7 +120,7 @@ def _file_panel(data: TimeSeriesDataset) -> Panel:
         symbol=data.meta["symbol"],
         label=data.labels,
         segment=runs.first[runs.position],
-        **{PARTS: data.meta["split"]},
+        **{SPLIT_COLUMN: data.meta["split"]},
     )
     classes = np.unique(data.labels[~np.isnan(data.labels)])
     return _parts_panel(frame, config.feature_columns, "binary" if len(classes) == 2 else "multiclass", "files", config.horizon)
@@ -157,7 +157,12 @@ def _labelled_rows(box: TimeSeriesDataContainer, rows: _Rows) -> pd.DataFrame:
     for split, at in rows.at.items():
         meta, w = box.metadata.get(split), getattr(box, f"w_{split}")
         part = pd.DataFrame(
-            {"position": at, "label": np.asarray(getattr(box, f"y_{split}")), "weight": 1.0 if w is None else np.asarray(w), PARTS: split}
+            {
+                "position": at,
+                "label": np.asarray(getattr(box, f"y_{split}")),
+                "weight": 1.0 if w is None else np.asarray(w),
+                SPLIT_COLUMN: split,
+            }
         )
         for column, name in (("datetime", "time"), ("symbol", "symbol")):
             if meta is not None and column in meta:
@@ -194,7 +199,7 @@ def _array_panel(box: TimeSeriesDataContainer) -> Panel:
         label=about["label"].astype(np.float64).where(gap == 0),
         weight=about["weight"],
         segment=rows.run[keep],
-        **{PARTS: about[PARTS]},
+        **{SPLIT_COLUMN: about[SPLIT_COLUMN]},
     )
     return _parts_panel(frame, box.feature_names, task_of(box), "arrays", box.horizon)
 
@@ -216,7 +221,7 @@ def parts_of(
     panel: Panel,  # of `as_panel`
 ) -> SplitPlan:  # the parts as they came
     "The plan for prepared parts, which are cut by nobody else."
-    return SplitPlan(parts=PARTS, val=0.15 if (panel.frame[PARTS] == "val").any() else 0.0)
+    return SplitPlan(parts=SPLIT_COLUMN, val=0.15 if (panel.frame[SPLIT_COLUMN] == "val").any() else 0.0)
 
 # %% ../../nbs/10_training/06_trainer.ipynb #0b5e48f4
 class ModelEvaluator:

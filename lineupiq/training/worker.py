@@ -27,7 +27,7 @@ from ..core.readers import map_rows, write_rows
 from ..cv import Fold
 from ..data.panel import Feature, Panel
 from ..fit.inputs import ModelSpec
-from ..fit.out_of_fold import USUAL
+from ..fit.out_of_fold import DEFAULT_FIT
 from ..fit.settings import FitSettings
 from .fitting import ModelRun, run_model
 from .server import WorkerServer, worker_server
@@ -255,7 +255,7 @@ def run_isolated(
     data: Path | str,  # folder of `write_job`
     spec: ModelSpec,  # a registered model; not one that only this session knows
     bundle_path: Path | str,  # where the model goes
-    how: FitSettings = USUAL,  # how to fit
+    how: FitSettings = DEFAULT_FIT,  # how to fit
     tell: Callable[[dict[str, Any]], None] | None = None,  # told where a long training is
 ) -> ModelRun:
     "`run_model` in a process of its own."
@@ -268,7 +268,7 @@ def run_isolated(
 def run_together(
     data: Path | str,  # folder of `write_job`
     members: Sequence[tuple[ModelSpec, Path | str]],  # registered models, and where each one's bundle goes
-    how: FitSettings = USUAL,  # how to fit
+    how: FitSettings = DEFAULT_FIT,  # how to fit
     tell: Callable[[dict[str, Any]], None] | None = None,  # told where a long training is
     only: int | None = None,  # a fold's position: this one alone; None: all
     place: ClusterPlan | None = None,  # a cluster whose workers share each fit; None: a fit is this process's own
@@ -337,7 +337,7 @@ class ForkedWorker:
         "Stop the worker and whatever it began."
         self.server.end()
 
-
+# %% ../../nbs/10_training/02_worker.ipynb #85889c4f
 class FreshWorker:
     "A worker that is an interpreter of its own."
 

@@ -20,7 +20,7 @@ from ..core.drawing import BLUE, PALE, apart, subplots
 from ..core.files import atomic_write, dump_json, load_json, load_rows
 from ..scoring.intervals import Interval, Resampling, score_units, skill_interval
 from .objective import FoldScore, Objective
-from .search import TuningResult, plot_history
+from .search import TuningResult, plot_search_history
 from .studies import complete_trials
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from lineupiq.data.panel import Panel
 
 # %% auto #0
-__all__ = ['ONE_ERROR', 'BEST_FILE', 'PLOTS', 'Comparison', 'compare_settings', 'best_key', 'read_best', 'load_best',
-           'update_best', 'param_importance', 'plot_importance', 'plot_parallel', 'plot_fold_scores', 'save_search',
-           'read_trials']
+__all__ = ['ONE_ERROR', 'BEST_FILE', 'PLOTS', 'SettingsComparison', 'compare_settings', 'best_key', 'read_best', 'load_best',
+           'update_best', 'param_importance', 'plot_param_importance', 'plot_parallel', 'plot_fold_scores',
+           'save_search', 'read_trials']
 
 # %% ../../nbs/09_tuning/06_best_settings.ipynb #aa4bd971
 ONE_ERROR = 0.6827  # level of an interval of one standard error to each side
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SettingsComparison:
     "Two sets of settings on the same folds."
 
     score: float  # of the new ones, mean of the folds
@@ -61,7 +61,7 @@ def compare_settings(
     new: Mapping[str, Any],  # parameters
     incumbent: Mapping[str, Any],  # parameters
     threads: int | None = None,  # of each fit
-) -> Comparison:
+) -> SettingsComparison:
     "Compare two sets of settings: is one better by more than the standard error of their difference?"
     metric = objective.metric
     new_scores, incumbent_scores = (objective.as_trained(p).score(p, threads) for p in (new, incumbent))
@@ -76,7 +76,7 @@ def compare_settings(
     span = f"skill {interval.score:.3g}, " + (
         f"{interval.low:.3g} to {interval.high:.3g} within one standard error" if interval.low is not None else interval.reason
     )
-    return Comparison(
+    return SettingsComparison(
         a,
         b,
         interval,
@@ -159,7 +159,7 @@ def load_best(
 def update_best(
     result: TuningResult,  # of `tune_model`
     path: Path | str,  # the file
-) -> tuple[bool, Comparison]:  # (whether the entry was replaced, the comparison)
+) -> tuple[bool, SettingsComparison]:  # (whether the entry was replaced, the comparison)
     """Replace the entry of this data and model if the search found something better; say which and why. Where none stood there, the
     settings that won the comparison are written."""
     from filelock import FileLock
@@ -184,7 +184,7 @@ def _untuned(result: TuningResult) -> str:
     return "the given settings" if result.objective.config else "the shipped defaults"
 
 
-def _entry(result: TuningResult, comparison: Comparison, over: str) -> dict[str, Any]:
+def _entry(result: TuningResult, comparison: SettingsComparison, over: str) -> dict[str, Any]:
     "What is written of a search, or of the settings that it did not beat."
     panel = result.objective.panel
     chosen = {
@@ -237,7 +237,7 @@ def param_importance(
         return {}
 
 
-def plot_importance(
+def plot_param_importance(
     result: TuningResult,  # of `tune_model`
     ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
@@ -295,7 +295,7 @@ def plot_fold_scores(
     return ax
 
 # %% ../../nbs/09_tuning/06_best_settings.ipynb #e76f483d
-PLOTS = {"history": plot_history, "importance": plot_importance, "parallel": plot_parallel, "folds": plot_fold_scores}
+PLOTS = {"history": plot_search_history, "importance": plot_param_importance, "parallel": plot_parallel, "folds": plot_fold_scores}
 
 
 def save_search(

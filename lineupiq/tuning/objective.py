@@ -37,11 +37,11 @@ from ..scoring.leaderboard import forecast_of
 from ..scoring.metrics import default_metric, get_metric
 from .rounds import Lockstep
 from .scheduling import Abandoned, Job, Jobs, deal, run_lanes, useful_lanes
-from .settings import USUAL, SearchSettings
+from .settings import DEFAULT_SEARCH, SearchSettings
 
 # %% auto #0
-__all__ = ['MAX_SUMS', 'ROUNDS', 'SEARCHED', 'PROBE', 'Development', 'development_panel', 'FoldScore', 'coarse', 'KeptRows',
-           'FoldRows', 'stops_on_rows', 'grown_rounds', 'Objective', 'choose_jobs']
+__all__ = ['MAX_SUMS', 'LENGTH_SETTINGS', 'SEARCHED', 'PROBE', 'Development', 'development_panel', 'FoldScore', 'coarse',
+           'KeptRows', 'FoldRows', 'stops_on_rows', 'grown_rounds', 'ModelOnFolds', 'Objective', 'choose_jobs']
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #dd682d98
 @dataclass(repr=False)
@@ -212,7 +212,7 @@ class FoldRows:
 
 # %% ../../nbs/09_tuning/02_objective.ipynb #563f6ddf
 # settings of models that stop on validation rows -> what fixes their length instead
-ROUNDS = {"num_boost_round": "n_estimators", "max_epochs": "epochs"}
+LENGTH_SETTINGS = {"num_boost_round": "n_estimators", "max_epochs": "epochs"}
 
 
 def stops_on_rows(
@@ -221,7 +221,7 @@ def stops_on_rows(
 ) -> bool:
     "True: a fit needs rows to stop on, since the model has rounds or epochs, and nobody fixes their number."
     config_fields = {f.name for f in fields(cls.Config)}
-    return any(many in config_fields and fixed not in names for many, fixed in ROUNDS.items())
+    return any(many in config_fields and fixed not in names for many, fixed in LENGTH_SETTINGS.items())
 
 
 def grown_rounds(
@@ -231,7 +231,7 @@ def grown_rounds(
 ) -> str | None:  # the parameter that is read off; None: rounds are no question here, or somebody sets them
     "Which parameter a search reads off the losses of its folds."
     config_fields, config = {f.name for f in fields(cls.Config)}, settings.config or {}
-    fixed = next((fixed for many, fixed in ROUNDS.items() if many in config_fields), None)
+    fixed = next((fixed for many, fixed in LENGTH_SETTINGS.items() if many in config_fields), None)
     # a plateau cuts the rate where the rows to report on stand still, so that a fit without them is another one
     if "schedule" in names and config.get("schedule") not in ("none", "cosine"):
         return None
@@ -262,15 +262,15 @@ class _Reports(Callback):
 # rows whose sums take as long as searching every node's 255 bins for a split: 5,000 to 25,000 over proposals of the three boosters
 SEARCHED = 15_000.0
 
-
-class Objective:
-    "Scores proposals of one model on the folds of one development panel."
+# %% ../../nbs/09_tuning/02_objective.ipynb #fd966292
+class ModelOnFolds:
+    "A model, its settings and the folds of a development panel that it is scored on."
 
     def __init__(
         self,
         panel: Development,  # of `development_panel`
         model: str,  # a registered name
-        settings: SearchSettings = USUAL,  # folds, metric, and what stays as it is
+        settings: SearchSettings = DEFAULT_SEARCH,  # folds, metric, and what stays as it is
         *,
         searched: Sequence[str] = (),  # parameters that proposals set
         among: ModelRegistry | None = None,  # a registry; None: the library's own
@@ -371,6 +371,10 @@ class Objective:
         rows = self.folds[number].fold.test
         return self.panel.times[rows] if self.panel.groups is None else self.panel.groups[rows]
 
+# %% ../../nbs/09_tuning/02_objective.ipynb #af68d844
+class Objective(ModelOnFolds):
+    "Scores proposals of one model on the folds of one development panel."
+
     @property
     def judges_early(self) -> bool:
         "True: the losses that a fold reports are the search's metric, so that a trial can be given up by them."
@@ -388,7 +392,7 @@ class Objective:
 
     def _most(self, params: ModelParams) -> int:
         "The most rounds or epochs of a proposal."
-        name = next(many for many, fixed in ROUNDS.items() if fixed == self.rounds)
+        name = next(many for many, fixed in LENGTH_SETTINGS.items() if fixed == self.rounds)
         return {**self.config, **params}.get(name, getattr(self.spec.cls.Config(), name))
 
     def turns(
@@ -518,7 +522,7 @@ def choose_jobs(
     reason = f"{PROBE} rounds of every fold: {beside:.2f} s beside each other, {inside:.2f} s with {cores} threads inside"
     return Jobs(cores, 1, batch(cores), reason) if beside < 1.03 * inside else Jobs(1, cores, 1, reason)
 
-
+# %% ../../nbs/09_tuning/02_objective.ipynb #aaf8a974
 def _measured(objective: Objective, lanes: int, threads: int) -> float:
     "Seconds of a few rounds of every fold, after the bins were made."
     params = {"n_estimators" if objective.folds[0].stop is None else "num_boost_round": PROBE}

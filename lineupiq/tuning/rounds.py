@@ -13,13 +13,13 @@ from typing import Any
 from .scheduling import Abandoned, Job
 
 # %% auto #0
-__all__ = ['PATIENCE', 'AHEAD', 'Lockstep', 'run_lockstep']
+__all__ = ['ROUNDS_PATIENCE', 'MAX_ROUNDS_AHEAD', 'Lockstep', 'run_lockstep']
 
 # %% ../../nbs/09_tuning/01a_rounds.ipynb #b53e47a4
-PATIENCE = 50  # rounds without a lower mean loss
-AHEAD = 10  # rounds that a fold may be before the slowest one
+ROUNDS_PATIENCE = 50  # rounds without a lower mean loss
+MAX_ROUNDS_AHEAD = 10  # rounds that a fold may be before the slowest one
 
-
+# %% ../../nbs/09_tuning/01a_rounds.ipynb #4c565743
 class Lockstep:
     "The folds of one trial: how far each may run, and when all of them stop."
 
@@ -29,8 +29,8 @@ class Lockstep:
         lanes: threading.Semaphore,  # folds that compute at once, of all trials
         first: Sequence[int] = (),  # folds that a verdict is taken on before the others begin; none: all begin
         *,
-        patience: float = PATIENCE,  # rounds; infinity: each fold ends by itself
-        ahead: float = AHEAD,  # rounds; infinity: no fold waits, and a lane does one after the other
+        patience: float = ROUNDS_PATIENCE,  # rounds; infinity: each fold ends by itself
+        ahead: float = MAX_ROUNDS_AHEAD,  # rounds; infinity: no fold waits, and a lane does one after the other
     ):
         self.losses: list[list[float]] = [[] for _ in range(folds)]
         self.active = list(first) or list(range(folds))

@@ -49,7 +49,7 @@ def deal(
         loads[k] += job.cost
     return [lane[::-1] for lane in out if lane]
 
-
+# %% ../../nbs/09_tuning/01_scheduling.ipynb #a18d93a3
 SPLIT = 10  # jobs for which every way of halving them is tried
 
 

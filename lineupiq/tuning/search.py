@@ -19,9 +19,9 @@ from ..core.files import shown
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
 from ..registry import ModelRegistry, registry
 from ..scoring.metrics import get_metric
-from .objective import ROUNDS, Development, Objective, choose_jobs, development_panel, grown_rounds
+from .objective import LENGTH_SETTINGS, Development, Objective, choose_jobs, development_panel, grown_rounds
 from .scheduling import Jobs
-from .settings import TRIALS, USUAL, SearchSettings
+from .settings import TRIALS, DEFAULT_SEARCH, SearchSettings
 from .spaces import search_space
 from lineupiq.tuning.studies import (
     Exhaustive,
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['FunctionSpace', 'hyperparameter_grid', 'config_for', 'TuningResult', 'tune_model', 'plot_history', 'OptunaModelTuner']
+__all__ = ['FunctionSpace', 'hyperparameter_grid', 'config_for', 'TuningResult', 'tune_model', 'plot_search_history',
+           'OptunaModelTuner']
 
 # %% ../../nbs/09_tuning/05_search.ipynb #165e06dd
 class FunctionSpace(Space):
@@ -100,7 +101,7 @@ def config_for(
     from dataclasses import fields
 
     config_fields, out = {f.name for f in fields(cls.Config)}, {**config, **{k: plain_number(v) for k, v in params.items()}}
-    fixed = any(fixed in params and many in config_fields for many, fixed in ROUNDS.items())
+    fixed = any(fixed in params and many in config_fields for many, fixed in LENGTH_SETTINGS.items())
     return {**out, "early_stopping": False} if fixed and "early_stopping" in config_fields else out
 
 # %% ../../nbs/09_tuning/05_search.ipynb #f232f977
@@ -224,7 +225,7 @@ def _recorded_jobs(study: optuna.Study, objective: Objective, n_jobs: int | None
 def tune_model(
     panel: Development,  # of `development_panel`: rows that a search may see
     model: str,  # a registered name
-    settings: SearchSettings = USUAL,  # how many trials of what, on which folds, by which metric
+    settings: SearchSettings = DEFAULT_SEARCH,  # how many trials of what, on which folds, by which metric
     *,
     callback: Callable[[dict[str, Any]], None] | None = None,  # told after each trial
     among: ModelRegistry | None = None,  # None: the library's own registry
@@ -327,7 +328,7 @@ def _result(search: Search, points: list[dict] | None, seconds: float) -> Tuning
     )
 
 # %% ../../nbs/09_tuning/05_search.ipynb #b04f91c6
-def plot_history(
+def plot_search_history(
     result: TuningResult,  # of `tune_model`
     ax: Axes | None = None,  # None: a new figure
 ) -> Any:  # the axes
@@ -385,7 +386,7 @@ class OptunaModelTuner:
         direction: str | None = None,  # None: the metric's own
         metric_name: str | None = None,  # None: val_f1 for classes, RMSE for numbers
         use_mlflow: bool | None = None,  # tell MLflow of the search and its trials; None: where it is installed
-        settings: SearchSettings = USUAL,  # folds, seed, storage and the like; what the parameters above say stays out of them
+        settings: SearchSettings = DEFAULT_SEARCH,  # folds, seed, storage and the like; what the parameters above say stays out of them
         among: ModelRegistry | None = None,  # None: the library's own registry
     ):
         _check_twice(settings)

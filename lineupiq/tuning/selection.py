@@ -29,7 +29,7 @@ from ..scoring.metrics import Metric, UndefinedScore
 from .objective import Development, FoldScore, Objective, coarse, development_panel
 from .search import TuningResult, config_for, tune_model
 from .studies import complete_trials
-from .settings import USUAL, SearchSettings
+from .settings import DEFAULT_SEARCH, SearchSettings
 from .spaces import search_space
 from .trials import settings_of, trial_sums
 
@@ -478,7 +478,7 @@ def nested_estimate(
     panel: Development,  # of `development_panel`
     model: str,  # a registered name
     # of each search; the embargo also holds outside, the seed also draws the bootstrap, and timeout is each search's own
-    settings: SearchSettings = USUAL,
+    settings: SearchSettings = DEFAULT_SEARCH,
     *,
     outer: int = 5,  # blocks, and so many searches
     share: float = 0.5,  # of the units of time, at the end, that the blocks cover

@@ -16,10 +16,10 @@ from ..core.timeline import Distance
 from ..scoring.metrics import Metric, get_metric
 
 # %% auto #0
-__all__ = ['METHODS', 'SAMPLERS', 'PRUNERS', 'TRIALS', 'USUAL', 'SearchPlan', 'SearchSettings']
+__all__ = ['SEARCH_METHODS', 'SAMPLERS', 'PRUNERS', 'TRIALS', 'DEFAULT_SEARCH', 'SearchPlan', 'SearchSettings']
 
 # %% ../../nbs/09_tuning/00_settings.ipynb #e36685be
-METHODS = ("bayes", "grid")
+SEARCH_METHODS = ("bayes", "grid")
 SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp", "nsgaii")
 PRUNERS = ("margin", "median", "percentile", "halving", "hyperband", "wilcoxon", "none")
 TRIALS = 50  # finished trials of a search that does not say how many
@@ -68,7 +68,7 @@ class SearchPlan(Settings):
             if idle
             else []
         )
-        choices = {"method": METHODS, "sampler": SAMPLERS, "pruner": PRUNERS}
+        choices = {"method": SEARCH_METHODS, "sampler": SAMPLERS, "pruner": PRUNERS}
         return out + [
             f"{k}: unknown {k} '{v}'{did_you_mean(v, words)}; expected {', '.join(words)}"
             for k, words in choices.items()
@@ -120,4 +120,4 @@ class SearchSettings(SearchPlan):
         return out + (["space: a function of the trial cannot be laid out as a grid; give a Space, or a grid"] if function else [])
 
 
-USUAL = SearchSettings()
+DEFAULT_SEARCH = SearchSettings()

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['READ_OFF', 'FAILURES', 'pack_sums', 'unpack_sums', 'trial_sums', 'settings_of', 'trials_frame', 'Search',
-           'score_trial']
+__all__ = ['READ_OFF', 'FAILURES', 'pack_sums', 'unpack_sums', 'trial_sums', 'settings_of', 'trials_frame', 'AskAndTell',
+           'Search', 'score_trial']
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #908466a2
 def pack_sums(
@@ -121,9 +121,9 @@ def _lost(study: optuna.Study, trial: optuna.Trial) -> bool:
     "Whether somebody else has finished the trial meanwhile."
     return any(t.number == trial.number and t.state.is_finished() for t in study.get_trials(deepcopy=False))
 
-# %% ../../nbs/09_tuning/04_trials.ipynb #5a039df5
-class Search:
-    "One process's part of a study."
+# %% ../../nbs/09_tuning/04_trials.ipynb #3910e52b
+class AskAndTell:
+    "What a process asks of a study, and what it tells it of each trial."
 
     def __init__(
         self,
@@ -161,24 +161,6 @@ class Search:
             "running": by("RUNNING"),
         }
 
-    def run(self) -> None:
-        "Until the study has as many finished trials as were asked for, or the time is over."
-        started = time.perf_counter()
-        with Heart(self.storage) as heart:
-            self.heart = heart
-            while self.timeout is None or time.perf_counter() - started < self.timeout:
-                if self.shared:
-                    reap(self.study)
-                c = self.counts()
-                room = self.n_trials - c["complete"] - c["pruned"]
-                if room <= 0 and not c["running"]:
-                    return
-                if room - c["running"] <= 0:  # others are at the last ones; should they fail, there is work again
-                    time.sleep(0.2)
-                    continue
-                self._batch(min(self.jobs.batch, room - c["running"]))
-                self._check_failures()
-
     def _check_failures(self) -> None:
         c = self.counts()
         if c["failed"] >= FAILURES[0] and c["failed"] > FAILURES[1] * (c["failed"] + c["complete"] + c["pruned"]):
@@ -211,123 +193,11 @@ class Search:
             fail_trial(self.study, trial, f"{type(err).__name__}: {err}", "error" if isinstance(err, Exception) else "stopped")
             raise
 
-    def _batch(self, n: int) -> None:
-        "Ask for trials, do their folds stage by stage, tell what became of them."
-        running: list[_Running] = []
-        try:
-            while len(running) < n:
-                with unbroken():  # a trial that the storage has and this process does not know of would be failed by nobody
-                    if (r := self._ask()) is None:
-                        break
-                    running.append(r)
-            for r in running:
-                self._recall(r)
-            if self.cluster is None:
-                self.score(running)
-            else:
-                self._elsewhere(running)
-            for r in list(running):
-                self._tell(r)
-                running.remove(r)
-        except BaseException as err:
-            for r in running:
-                fail_trial(self.study, r.trial, f"interrupted: {type(err).__name__}", "stopped")
-                self.heart.drop(r.trial)
-            raise
-
-    def score(
-        self,
-        running: Sequence[_Running],  # trials
-    ) -> None:
-        "Do the folds of some trials."
-        if self.objective.rounds:
-            self._grow(running)
-            return
-        for stage in self.stages:
-            self._stage([r for r in running if not r.state], stage)
-
-    def _elsewhere(self, running: Sequence[_Running]) -> None:
-        "Do each trial on a worker of the cluster, and report what it would have reported here."
-        done = complete_trials(self.study)
-        o, by = self.objective, {f"{self.study.study_name}-{r.trial.number}": r for r in running if len(r.results) < len(self.order)}
-        tasks = {name: (o.digest, r.params, done, self.pruner, self.jobs) for name, r in by.items()}
-        for name, reply in self.cluster.run(score_trial, tasks, (o.panel, o.spec.name, o.settings, o.searched)):
-            r = by[name]
-            if isinstance(reply, BaseException):
-                if not isinstance(reply, Exception) or isinstance(reply, JobError | EnvironmentFault):
-                    raise reply
-                r.state, r.reason = "failed", f"{type(reply).__name__}: {reply}"
-                continue
-            for field_name in ("results", "told", "rounds", "begun", "state", "reason"):
-                setattr(r, field_name, reply[field_name])
-            self.fits += len(r.results)
-            for step, value in sorted(reply["values"].items()):
-                r.trial.report(value, step)
-
     def _recall(self, r: _Running) -> None:
         "The folds of a proposal that this process has scored before."
         kept, rounds = self.done.get(json.dumps(r.params, sort_keys=True, default=str), ({}, {}))
         r.results.update(kept)
         r.rounds.update(rounds)
-
-    def _stage(self, running: Sequence[_Running], folds: Sequence[int]) -> None:
-        "Do some folds of some trials, side by side."
-        costs = self.objective.loads
-        by = {r.trial.number: r for r in running}
-        jobs = [Job(r.trial.number, k, costs[k], r.params, r.stop) for r in running for k in folds if k not in r.results]
-
-        def told(job: Job, result: FoldScore) -> None:
-            self.fits += isinstance(result, FoldScore)
-            by[job.trial].results[job.fold] = result
-            self._advance(by[job.trial])
-
-        # one lane needs no flag: nothing else can decide while its fit runs
-        run_lanes(
-            deal(jobs, self.jobs.lanes),
-            lambda j: self.objective.score_fold(j.fold, j.params, self.jobs.threads, j.stop if self.jobs.lanes > 1 else None),
-            told,
-        )
-        for r in running:
-            self._advance(r)
-
-    def _grow(self, running: Sequence[_Running]) -> None:
-        "Grow all folds of some trials together."
-        by, lanes = {r.trial.number: r for r in running}, threading.Semaphore(self.jobs.lanes)
-        first = self.stages[0] if len(self.stages) > 1 else ()
-        locks = {
-            number: Lockstep(len(self.order), lanes, first, **self.objective.turns(r.params))
-            for number, r in by.items()
-            if len(r.results) < len(self.order)
-        }
-        jobs = [Job(number, k, 1.0, by[number].params, by[number].stop) for number in locks for k in self.order]
-
-        def told(job: Job, result: FoldScore) -> None:
-            r = by[job.trial]
-            self.fits += isinstance(result, FoldScore)
-            if not r.state:
-                r.results[job.fold] = result
-                r.rounds = self.objective.kept(job.params, locks[job.trial].best + 1)
-                if isinstance(result, BaseException):
-                    r.state, r.reason = "failed", f"{type(result).__name__}: {result}"
-
-        def worth(number: int) -> bool:
-            r, lock = by[number], locks[number]
-            for k in range(len(first)):
-                r.trial.report(float(np.mean([lock.losses[fold][lock.best] for fold in first[: k + 1]])), k)
-            if r.trial.should_prune():
-                r.state, r.reason, r.begun = (
-                    "pruned",
-                    f"after folds {', '.join(map(str, sorted(first)))}, {lock.best + 1} rounds",
-                    len(first),
-                )
-            return not r.state
-
-        run_lockstep(jobs, locks, lambda j: self.objective.grow_fold(j.fold, j.params, locks[j.trial], self.jobs.threads), told, worth)
-        for r in running:
-            if not r.state:
-                r.told = len(self.order)
-                if bad := [k for k, s in r.results.items() if not np.isfinite(s.score)]:
-                    r.state, r.reason = "failed", f"fold {bad[0]} scored {r.results[bad[0]].score}"
 
     def _advance(self, r: _Running) -> None:
         "Report a trial's folds in their order, as far as they are known, and give it up where they say so."
@@ -390,6 +260,140 @@ class Search:
     def _best(self) -> float | None:
         values = [t.value for t in complete_trials(self.study)]
         return None if not values else (max if self.objective.metric.greater_is_better else min)(values)
+
+# %% ../../nbs/09_tuning/04_trials.ipynb #5a039df5
+class Search(AskAndTell):
+    "One process's part of a study."
+
+    def run(self) -> None:
+        "Until the study has as many finished trials as were asked for, or the time is over."
+        started = time.perf_counter()
+        with Heart(self.storage) as heart:
+            self.heart = heart
+            while self.timeout is None or time.perf_counter() - started < self.timeout:
+                if self.shared:
+                    reap(self.study)
+                c = self.counts()
+                room = self.n_trials - c["complete"] - c["pruned"]
+                if room <= 0 and not c["running"]:
+                    return
+                if room - c["running"] <= 0:  # others are at the last ones; should they fail, there is work again
+                    time.sleep(0.2)
+                    continue
+                self._batch(min(self.jobs.batch, room - c["running"]))
+                self._check_failures()
+
+    def _batch(self, n: int) -> None:
+        "Ask for trials, do their folds stage by stage, tell what became of them."
+        running: list[_Running] = []
+        try:
+            while len(running) < n:
+                with unbroken():  # a trial that the storage has and this process does not know of would be failed by nobody
+                    if (r := self._ask()) is None:
+                        break
+                    running.append(r)
+            for r in running:
+                self._recall(r)
+            if self.cluster is None:
+                self.score(running)
+            else:
+                self._elsewhere(running)
+            for r in list(running):
+                self._tell(r)
+                running.remove(r)
+        except BaseException as err:
+            for r in running:
+                fail_trial(self.study, r.trial, f"interrupted: {type(err).__name__}", "stopped")
+                self.heart.drop(r.trial)
+            raise
+
+    def score(
+        self,
+        running: Sequence[_Running],  # trials
+    ) -> None:
+        "Do the folds of some trials."
+        if self.objective.rounds:
+            self._grow(running)
+            return
+        for stage in self.stages:
+            self._stage([r for r in running if not r.state], stage)
+
+    def _elsewhere(self, running: Sequence[_Running]) -> None:
+        "Do each trial on a worker of the cluster, and report what it would have reported here."
+        done = complete_trials(self.study)
+        o, by = self.objective, {f"{self.study.study_name}-{r.trial.number}": r for r in running if len(r.results) < len(self.order)}
+        tasks = {name: (o.digest, r.params, done, self.pruner, self.jobs) for name, r in by.items()}
+        for name, reply in self.cluster.run(score_trial, tasks, (o.panel, o.spec.name, o.settings, o.searched)):
+            r = by[name]
+            if isinstance(reply, BaseException):
+                if not isinstance(reply, Exception) or isinstance(reply, JobError | EnvironmentFault):
+                    raise reply
+                r.state, r.reason = "failed", f"{type(reply).__name__}: {reply}"
+                continue
+            for field_name in ("results", "told", "rounds", "begun", "state", "reason"):
+                setattr(r, field_name, reply[field_name])
+            self.fits += len(r.results)
+            for step, value in sorted(reply["values"].items()):
+                r.trial.report(value, step)
+
+    def _stage(self, running: Sequence[_Running], folds: Sequence[int]) -> None:
+        "Do some folds of some trials, side by side."
+        costs = self.objective.loads
+        by = {r.trial.number: r for r in running}
+        jobs = [Job(r.trial.number, k, costs[k], r.params, r.stop) for r in running for k in folds if k not in r.results]
+
+        def told(job: Job, result: FoldScore) -> None:
+            self.fits += isinstance(result, FoldScore)
+            by[job.trial].results[job.fold] = result
+            self._advance(by[job.trial])
+
+        # one lane needs no flag: nothing else can decide while its fit runs
+        run_lanes(
+            deal(jobs, self.jobs.lanes),
+            lambda j: self.objective.score_fold(j.fold, j.params, self.jobs.threads, j.stop if self.jobs.lanes > 1 else None),
+            told,
+        )
+        for r in running:
+            self._advance(r)
+
+    def _grow(self, running: Sequence[_Running]) -> None:
+        "Grow all folds of some trials together."
+        by, lanes = {r.trial.number: r for r in running}, threading.Semaphore(self.jobs.lanes)
+        first = self.stages[0] if len(self.stages) > 1 else ()
+        locks = {
+            number: Lockstep(len(self.order), lanes, first, **self.objective.turns(r.params))
+            for number, r in by.items()
+            if len(r.results) < len(self.order)
+        }
+        jobs = [Job(number, k, 1.0, by[number].params, by[number].stop) for number in locks for k in self.order]
+
+        def told(job: Job, result: FoldScore) -> None:
+            r = by[job.trial]
+            self.fits += isinstance(result, FoldScore)
+            if not r.state:
+                r.results[job.fold] = result
+                r.rounds = self.objective.kept(job.params, locks[job.trial].best + 1)
+                if isinstance(result, BaseException):
+                    r.state, r.reason = "failed", f"{type(result).__name__}: {result}"
+
+        def worth(number: int) -> bool:
+            r, lock = by[number], locks[number]
+            for k in range(len(first)):
+                r.trial.report(float(np.mean([lock.losses[fold][lock.best] for fold in first[: k + 1]])), k)
+            if r.trial.should_prune():
+                r.state, r.reason, r.begun = (
+                    "pruned",
+                    f"after folds {', '.join(map(str, sorted(first)))}, {lock.best + 1} rounds",
+                    len(first),
+                )
+            return not r.state
+
+        run_lockstep(jobs, locks, lambda j: self.objective.grow_fold(j.fold, j.params, locks[j.trial], self.jobs.threads), told, worth)
+        for r in running:
+            if not r.state:
+                r.told = len(self.order)
+                if bad := [k for k, s in r.results.items() if not np.isfinite(s.score)]:
+                    r.state, r.reason = "failed", f"fold {bad[0]} scored {r.results[bad[0]].score}"
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #a190bc53
 @lru_cache(maxsize=1)

@@ -19,7 +19,8 @@ import pandas as pd
 from ..base import ConfigError, DataError, EnvironmentFault, NotFound, Record
 from ..core.files import check_name, one_at_a_time, plain_rows
 from ..core.requests import Request, option
-from ..data.bars import EARLIER
+from ..core.timeline import duration_problem
+from ..data.bars import EARLIER_FILE_BARS
 from ..data.panel import Panel, naive_utc
 from ..data.making import panel_digest
 from ..data.request import DataRequest, recorded_source, source_panel
@@ -32,7 +33,7 @@ from .recording import bar_ends, put_on_record, utc_now
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'COLUMNS', 'bars_over', 'predictions_file', 'read_predictions', 'CloseRequest', 'predict_at_close',
+__all__ = ['log', 'AT_CLOSE_COLUMNS', 'bars_over', 'predictions_file', 'read_predictions', 'CloseRequest', 'predict_at_close',
            'close_code', 'close_text']
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #247b6e1e
@@ -72,7 +73,7 @@ def predictions_file(
     return Path(output).expanduser() / check_name(name, "model name") / FILE
 
 
-COLUMNS = ("symbol", "version", "written", "late")  # that a record has, however short it is
+AT_CLOSE_COLUMNS = ("symbol", "version", "written", "late")  # that a record has, however short it is
 
 
 def read_predictions(
@@ -90,7 +91,7 @@ def read_predictions(
     )
     before = _unchained(file.with_name(ASIDE)) if file.with_name(ASIDE).exists() else pd.DataFrame()
     parts = [f for f in (before, forecasts) if len(f)]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["bar", *COLUMNS])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["bar", *AT_CLOSE_COLUMNS])
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #dc06a8a9
 def _unchained(file: Path) -> pd.DataFrame:
@@ -112,7 +113,7 @@ def _unchained(file: Path) -> pd.DataFrame:
             rows += [_read_line(line)] if line.strip() else []
         except (ValueError, TypeError, KeyError, RecursionError):
             log.warning("%s: line %d was torn or damaged and is passed over", file, number)
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["bar", *COLUMNS])
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["bar", *AT_CLOSE_COLUMNS])
 
 
 def _read_line(line: str) -> Record:
@@ -157,14 +158,7 @@ class CloseRequest(Request):
         "A length of time that is none, a folder that no system can name."
         if "\0" in self.output:
             return [f"output: expected a folder, found {self.output!r}"]
-        try:
-            return (
-                []
-                if self.max_age is None or pd.Timedelta(self.max_age if not str(self.max_age).strip().isdigit() else "x") > pd.Timedelta(0)
-                else ["max_age: expected more than nothing"]
-            )
-        except ValueError:
-            return [f"max_age: expected a length of time such as 4D or 12h, found {self.max_age!r}"]
+        return [f"max_age: {w}"] if self.max_age is not None and (w := duration_problem(self.max_age)) else []
 
 # %% ../../nbs/17_workflows/03a_at_close.ipynb #28764724
 def _model(ask: CloseRequest) -> StoredModel:
@@ -232,7 +226,7 @@ def _told(
     stored: StoredModel, panel: Panel, over: np.ndarray, written: list[dict[str, Any]], trained: int, now: np.datetime64, file: Path
 ) -> dict[str, Any]:
     "What a run says of itself."
-    earlier = panel.frame[EARLIER].to_numpy(bool) if EARLIER in panel.frame else np.zeros(len(panel), dtype=bool)
+    earlier = panel.frame[EARLIER_FILE_BARS].to_numpy(bool) if EARLIER_FILE_BARS in panel.frame else np.zeros(len(panel), dtype=bool)
     if not over.any():
         raise DataError(
             "no bar is over",

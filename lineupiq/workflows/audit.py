@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..auditing.folds import AuditReport, audit_cv, splitter_factory
-from ..auditing.leaks import EXACT, SMALL, audit_leak
+from ..auditing.leaks import EXACT, QUICK_SETTINGS, audit_leak
 from ..auditing.poison import world_of
 from ..base import ConfigError, Record
 from ..checks.findings import Finding, check_splitter
@@ -33,8 +33,8 @@ from ..training.request import SplitPlan
 from .later_requests import AuditRequest, FoldsRequest
 
 # %% auto #0
-__all__ = ['SHOWN', 'LESS', 'run_setup', 'run_folds', 'run_findings', 'audited_sources', 'audited_models', 'model_names',
-           'run_audit_leak', 'splitter_arguments', 'run_audit_cv', 'audit_text']
+__all__ = ['VERDICT_ORDER', 'FOLDS_DROP_ORDER', 'run_setup', 'run_folds', 'run_findings', 'audited_sources', 'audited_models',
+           'model_names', 'run_audit_leak', 'splitter_arguments', 'run_audit_cv', 'audit_text']
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #246a7a8d
 def run_setup(
@@ -198,7 +198,7 @@ def _configs(ask: AuditRequest) -> dict[str, dict[str, Any]]:
     "A run's own settings, but for those that an audit has its own of."
     if ask.run is None:
         return {}
-    own = set() if ask.how.usual else {*SMALL, *EXACT}
+    own = set() if ask.how.usual else {*QUICK_SETTINGS, *EXACT}
     return {m: {k: v for k, v in c.items() if k not in own} for m, c in run_setup(ask.run)["models"].items()}
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #5aedea11
@@ -260,8 +260,8 @@ def run_audit_cv(
     return report
 
 # %% ../../nbs/17_workflows/05_audit.ipynb #609e2134
-SHOWN = {"pass": 0, "warn": 1, "unknown": 2, "fail": 3}  # order of verdicts, the loudest last
-LESS = ("to", "later", "at a test time")  # columns of folds that go where there is no room, the first first
+VERDICT_ORDER = {"pass": 0, "warn": 1, "unknown": 2, "fail": 3}  # order of verdicts, the loudest last
+FOLDS_DROP_ORDER = ("to", "later", "at a test time")  # columns of folds that go where there is no room, the first first
 
 
 def _days(folds: pd.DataFrame) -> pd.DataFrame:
@@ -280,11 +280,11 @@ def audit_text(
     entries = [
         f"{f.verdict:7}  {f.title}: {f.evidence[:evidence]}{'…' * (len(f.evidence) > evidence)}"
         + (f" ({f.finding})" if f.finding and f.verdict != "pass" else "")
-        for f in sorted(report.findings, key=lambda f: SHOWN[f.verdict])
+        for f in sorted(report.findings, key=lambda f: VERDICT_ORDER[f.verdict])
     ]
     lines = [wrapped(line, width, 9) for line in entries]
     facts = report.facts
     head = [", ".join(f"{k} {facts[k]}" for k in ("data", "horizon", "depth", "splitter", "plant") if facts.get(k))]
-    folds = [fit_text(_days(pd.DataFrame(facts["folds"])), width, LESS)] if facts.get("folds") else []
+    folds = [fit_text(_days(pd.DataFrame(facts["folds"])), width, FOLDS_DROP_ORDER)] if facts.get("folds") else []
     total = ", ".join(f"{n} {v}" for v, n in report.counts().items() if n)
     return "\n".join([*head, *folds, *lines, f"{total}, {report.seconds:.0f} s"])

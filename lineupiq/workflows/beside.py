@@ -31,7 +31,7 @@ from .requests import TrainRequest
 from .train import run_record, run_training
 
 # %% auto #0
-__all__ = ['NOT_ASKED', 'CHILD', 'GRACE', 'request_key', 'Task', 'Training', 'stopped_run', 'train_task', 'train_file',
+__all__ = ['NOT_ASKED', 'CHILD', 'STOP_GRACE', 'request_key', 'Task', 'Training', 'stopped_run', 'train_task', 'train_file',
            'replace_engine', 'run_beside', 'train_beside']
 
 # %% ../../nbs/17_workflows/02b_beside.ipynb #54a9e669
@@ -172,7 +172,7 @@ def replace_engine(
         split=replace(ask.split, edges=None if edges is None else tuple(edges)),
     )
 
-
+# %% ../../nbs/17_workflows/02b_beside.ipynb #e1f112fb
 def _in_process_of_its_own(task: Training, folder: Path, fresh: bool, threads: int, running: set[subprocess.Popen]) -> dict[str, Any]:
     "Train in another process, and read what it wrote."
     order, log, result = (folder / "work" / f"{task.key}.{end}" for end in ("order.json", "log", "result.json"))
@@ -216,7 +216,7 @@ def _in_process_of_its_own(task: Training, folder: Path, fresh: bool, threads: i
     }
 
 # %% ../../nbs/17_workflows/02b_beside.ipynb #5334723c
-GRACE = 20.0  # seconds that trainings have to write down what they have, when the round is stopped
+STOP_GRACE = 20.0  # seconds that trainings have to write down what they have, when the round is stopped
 
 
 def run_beside(
@@ -252,13 +252,13 @@ def run_beside(
         stop()
         raise
 
-
+# %% ../../nbs/17_workflows/02b_beside.ipynb #ca94d849
 def _end_all(running: set[subprocess.Popen]) -> None:
     "Interrupt processes as Ctrl-C does, wait, kill."
     for process in list(running):
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
-    until = time.monotonic() + GRACE
+    until = time.monotonic() + STOP_GRACE
     for process in list(running):
         with suppress(subprocess.TimeoutExpired):
             process.wait(max(0.1, until - time.monotonic()))

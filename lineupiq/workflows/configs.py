@@ -163,15 +163,15 @@ def _check_watch(path: Path | str) -> None:
 
 
 def _rule_keys() -> set[str]:
-    from lineupiq.fantasy.rules import KEYS
+    from lineupiq.fantasy.rules import RULES_KEYS
 
-    return set(KEYS)
+    return set(RULES_KEYS)
 
 
 def _scoring_keys() -> set[str]:
-    from lineupiq.fantasy.scoring import KEYS
+    from lineupiq.fantasy.scoring import SCORING_KEYS
 
-    return set(KEYS)
+    return set(SCORING_KEYS)
 
 
 def _check_rules(path: Path | str) -> None:
@@ -179,7 +179,7 @@ def _check_rules(path: Path | str) -> None:
 
     read_rules(Path(path).expanduser().absolute())
 
-
+# %% ../../nbs/17_workflows/00_configs.ipynb #b9b7a9cc
 def _check_scoring(path: Path | str) -> None:
     from lineupiq.fantasy.scoring import read_scoring
 

@@ -30,7 +30,7 @@ from ..data.sources import SOURCES
 from ..data.tables import table_config
 from ..registry import registry
 from ..tracking.hooks import is_tracked
-from ..training.evaluation import Comparison, compare_runs
+from ..training.evaluation import RunComparison, compare_runs
 from .configs import model_file
 from .requests import TrainRequest
 from .beside import request_key, train_beside, train_task
@@ -414,7 +414,7 @@ class ExperimentResult:
 
     folder: Path
     cells: pd.DataFrame  # model, horizon, symbol, status, run_dir, error
-    comparison: Comparison | None
+    comparison: RunComparison | None
     exit_code: int
 
     __repr__ = brief

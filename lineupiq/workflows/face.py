@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'load_panel', 'Leaderboard', 'Page', 'Run', 'train', 'open_run', 'tune', 'audit', 'predict', 'validate',
-           'promote', 'rollback', 'ModelList', 'list_models', 'register']
+__all__ = ['log', 'load_panel', 'Leaderboard', 'Page', 'FinishedRun', 'Run', 'train', 'open_run', 'tune', 'audit', 'predict',
+           'validate', 'promote', 'rollback', 'ModelList', 'list_models', 'register']
 
 # %% ../../nbs/17_workflows/13_face.ipynb #8f9155ca
 def _a(
@@ -106,7 +106,7 @@ def _store(
     "The store that a caller means."
     return Store(Path(store)) if isinstance(store, (str, Path)) and str(store) else _a(Store, store, "store") or Store()
 
-
+# %% ../../nbs/17_workflows/13_face.ipynb #0727ae49
 def _panel(
     data: Panel | str | Path,  # rows, or what load_panel takes
 ) -> Panel:
@@ -208,9 +208,9 @@ class Page(Shown):
         "A card with the path of the page."
         return Card("Report", {"at": str(self.path)}, notes=["report.open() shows it in a browser."])
 
-# %% ../../nbs/17_workflows/13_face.ipynb #b65a37f8
-class Run(Shown):
-    "A training: what it found, and what can be done with it."
+# %% ../../nbs/17_workflows/13_face.ipynb #8be3aa80
+class FinishedRun(Shown):
+    "A training's folder, read: its board, its verdict, its forecasts, its rows."
 
     def __init__(
         self,
@@ -316,6 +316,10 @@ class Run(Shown):
         "Skill over the simple rule with intervals; zero is the rule."
         return plot_leaderboard(self.leaderboard, ax)
 
+# %% ../../nbs/17_workflows/13_face.ipynb #b65a37f8
+class Run(FinishedRun):
+    "A training: what it found, and what can be done with it."
+
     def predict(
         self,
         # rows of load_panel, another source, or newer files; None: the upcoming rows of the run's own source
@@ -401,7 +405,7 @@ class Run(Shown):
             self.leaderboard, self.best, "Run", {"": self.folder.name}, [self.verdict, *standing], RunFiles(self.folder).report()
         )
 
-
+# %% ../../nbs/17_workflows/13_face.ipynb #f90973ec
 def _named(
     later: str | Path | Sequence[str | Path] | None,  # a source, a YAML, or files
 ) -> tuple[str | None, tuple[str, ...]]:  # (data, path) as requests take them
@@ -627,7 +631,7 @@ def list_models(
         ]
     )
 
-
+# %% ../../nbs/17_workflows/13_face.ipynb #4682cf72
 def register(
     name: str,  # short name, unique within its family
     family: str = "plugin",  # boosting, neural, … or one of your own

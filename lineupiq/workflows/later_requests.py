@@ -5,7 +5,6 @@
 # %% ../../nbs/17_workflows/00b_later_requests.ipynb #488b8cba
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -90,11 +89,11 @@ class FoldsRequest(Request):
 # %% ../../nbs/17_workflows/00b_later_requests.ipynb #1d53c8ad
 def _version_problems(ask: ValidateRequest | DriftRequest) -> list[str]:
     "What is wrong with a version, and with the rows that it is held to."
-    from lineupiq.production.gate import window_problem
+    from lineupiq.core.timeline import duration_problem
 
     out = told_by("name", lambda: check_name(ask.name, "model name")) if ask.name is not None else []
     out += told_by("version", lambda: parse_version(ask.version)) if ask.version is not None else []
-    out += [f"window: {w}"] if ask.window is not None and (w := window_problem(ask.window)) else []
+    out += [f"window: {w}"] if ask.window is not None and (w := duration_problem(ask.window)) else []
     return out + place_problems(ask.data, ask.path)
 
 
@@ -132,7 +131,7 @@ class ValidateRequest(Request):
             else []
         )
 
-
+# %% ../../nbs/17_workflows/00b_later_requests.ipynb #cc0da669
 @dataclass(frozen=True)
 class DriftRequest(Request):
     "A request to check for drift, as `lineupiq drift` makes it."
@@ -178,14 +177,12 @@ class RetrainRequest(Request):
 
     def problems(self) -> list[str]:
         "List options that contradict each other, and files that do not exist."
-        from lineupiq.production.gate import gate_config, window_problem
+        from lineupiq.core.timeline import duration_problem
+        from lineupiq.production.gate import gate_config
         from lineupiq.production.monitor import watch_config
 
         out = super().problems()
-        if self.schedule is not None and window_problem(
-            self.schedule if re.search("[a-zA-Z]", self.schedule) else f"{self.schedule} of what"
-        ):
-            out.append(f"schedule: expected a length of time such as 7D or 12h, found {self.schedule!r}")
+        out += [f"schedule: {w}"] if self.schedule is not None and (w := duration_problem(self.schedule)) else []
         out += told_by("name", lambda: check_name(self.name, "model name")) if self.name else []
         out += (
             ["record: a record is asked for decay alone; say how much skill may be lost with decay (--decay)"]

@@ -20,7 +20,7 @@ from ..core.text import csv_text
 from ..fantasy.lineups import Lineups, best_lineups
 from ..fantasy.rules import Rules, read_rules
 from ..fantasy.scoring import read_scoring
-from ..fantasy.slate import COLUMNS, Slate, defences, read_players, slate_of, with_known_points, with_salaries
+from ..fantasy.slate import SLATE_COLUMNS, Slate, defences, read_players, slate_of, with_known_points, with_salaries
 from ..fantasy.wishes import objective_of
 from .project import week_folder
 from .requests import LineupRequest
@@ -64,7 +64,7 @@ def projection_folder(
         )
     return weeks[-1].parent
 
-
+# %% ../../nbs/17_workflows/14a_lineup.ipynb #93214df6
 def read_projection(
     folder: Path,  # projections.parquet or .csv, and draws.npz
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:  # players; statistic -> (S, P) float32
@@ -77,8 +77,8 @@ def read_projection(
             expected="projections.parquet and draws.npz",
             fix="run lineupiq project for the week, or give the folder that it wrote (--projection)",
         )
-    players = read_table(table, text=list(COLUMNS))
-    if missing := [c for c in COLUMNS if c not in players]:
+    players = read_table(table, text=list(SLATE_COLUMNS))
+    if missing := [c for c in SLATE_COLUMNS if c not in players]:
         raise DataError(f"a projection without {', '.join(missing)}", where=str(table), found=", ".join(map(str, players.columns[:8])))
     try:
         with np.load(folder / "draws.npz", allow_pickle=False) as stored:
@@ -96,7 +96,7 @@ def read_projection(
         ) from None
     return players, draws
 
-
+# %% ../../nbs/17_workflows/14a_lineup.ipynb #5de0a61d
 def check_week(
     folder: Path,  # of a projection
     players: pd.DataFrame,  # its rows

@@ -22,13 +22,13 @@ from ..core.text import csv_text
 from ..data.panel import Panel
 from ..data.request import recorded_source, source_panel
 from ..models.stored import StoredModel, predict_stored, stored_model
-from ..report.boards import LEAVE, board_notes, board_rows
+from ..report.boards import BOARD_DROP_ORDER, board_notes, board_rows
 from ..training.evaluation import evaluate_model
 from .recording import predict_recorded, utc_now
 from .requests import EvaluateRequest, ExportRequest, PredictRequest
 
 # %% auto #0
-__all__ = ['LESS', 'run_panel', 'written', 'run_predict', 'run_evaluate', 'run_export']
+__all__ = ['PREDICTIONS_DROP_ORDER', 'run_panel', 'written', 'run_predict', 'run_evaluate', 'run_export']
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #f8fee441
 def run_panel(
@@ -68,17 +68,22 @@ def written(
     return {"rows": len(frame), "output": str(output)} if as_json else f"{len(frame):,} predictions written to {output}"
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #96e0966a
-LESS = ("uncertainty", "horizon", "version", "model")  # columns of predictions that go where there is no room, the first first
+PREDICTIONS_DROP_ORDER = (
+    "uncertainty",
+    "horizon",
+    "version",
+    "model",
+)  # columns of predictions that go where there is no room, the first first
 
 
 def _table(frame: pd.DataFrame, width: int | None) -> str:
     "Predictions for a terminal."
     if width is None:
         return frame.to_string(index=False)
-    texts = frame.drop(columns=[c for c in LESS if c in frame and frame[c].isna().all()]).map(
+    texts = frame.drop(columns=[c for c in PREDICTIONS_DROP_ORDER if c in frame and frame[c].isna().all()]).map(
         lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)
     )
-    return fit_text(texts, width, LESS)
+    return fit_text(texts, width, PREDICTIONS_DROP_ORDER)
 
 
 def _digits(number: float) -> str:
@@ -134,7 +139,7 @@ def run_evaluate(
     evaluation = evaluate_model(ask.check().run, run_panel(ask.run, ask.data, ask.path), name=ask.model, since=ask.since)
     if as_json:
         return evaluation.public()
-    table = fit_text(board_rows(evaluation.board).drop(columns=["validation", "seconds", "peak MB"]), width, LEAVE)
+    table = fit_text(board_rows(evaluation.board).drop(columns=["validation", "seconds", "peak MB"]), width, BOARD_DROP_ORDER)
     return "\n".join([table, *board_notes(evaluation.board), f"Report: {evaluation.folder / 'reports' / 'report.html'}"])
 
 # %% ../../nbs/17_workflows/03_predict.ipynb #0141452c

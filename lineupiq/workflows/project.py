@@ -22,8 +22,8 @@ from ..core.text import csv_text
 from ..data.nfl_as_of import TUESDAY, week_moments
 from ..data.panel import naive_utc
 from ..fantasy.scoring import Scoring, read_scoring
-from ..projection.games import SHORT, WeekGames, project_games
-from ..projection.lines import LINES, LiveLine, coming_week, read_candidate, tables_of_week
+from ..projection.games import TARGET_PREFIXES, WeekGames, project_games
+from ..projection.lines import POSITION_LINES, LiveLine, coming_week, read_candidate, tables_of_week
 from ..projection.week import LEVELS, Week, project_week
 from ..projection.week_page import MAIN, week_html
 from ..store.layout import Store
@@ -34,9 +34,9 @@ from .requests import ProjectRequest
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'BECAME', 'OFF_RECORD', 'LEAVE', 'SHOWN', 'LEAVE_OF_GAMES', 'week_folder', 'fantasy_points', 'projection_table',
-           'games_moved', 'lines_in_production', 'week_games', 'write_week', 'record_week', 'record_games',
-           'games_text', 'week_text', 'run_project']
+__all__ = ['log', 'BECAME', 'OFF_RECORD', 'PROJECTION_DROP_ORDER', 'PLAYERS_SHOWN', 'LEAVE_OF_GAMES', 'week_folder',
+           'fantasy_points', 'projection_table', 'games_moved', 'lines_in_production', 'week_games', 'write_week',
+           'record_week', 'record_games', 'games_text', 'week_text', 'run_project']
 
 # %% ../../nbs/17_workflows/14_project.ipynb #50b645ec
 def week_folder(
@@ -69,7 +69,7 @@ def fantasy_points(
         }
     ), scores
 
-
+# %% ../../nbs/17_workflows/14_project.ipynb #ab2196cf
 def projection_table(
     week: Week,  # of `project_week`
     points: pd.DataFrame,  # of `fantasy_points`
@@ -104,7 +104,7 @@ def games_moved(
         before = pd.read_parquet(folder / "games.parquet").set_index("game_id")
     except (OSError, ValueError, KeyError):
         return games
-    there = [s for s in SHORT.values() if s in before and s in games.table]
+    there = [s for s in TARGET_PREFIXES.values() if s in before and s in games.table]
     return replace(
         games, table=games.table.assign(**{f"{s}_change": games.table[s] - games.table["game_id"].map(before[s]) for s in there})
     )
@@ -167,11 +167,13 @@ def _write_games(games: WeekGames, folder: Path, about: Mapping[str, Any]) -> No
 def _absent(week: Week, scoring: Scoring) -> list[str]:
     "What the scoring pays for and nobody on the page is projected to do, but for lines of positions that are not on it."
     positions = set(week.lines["position"])
-    elsewhere = {s for p, names in LINES.items() if p not in positions for s in names} - {s for p in positions for s in LINES[p]}
+    elsewhere = {s for p, names in POSITION_LINES.items() if p not in positions for s in names} - {
+        s for p in positions for s in POSITION_LINES[p]
+    }
     missing = [s for s in scoring.absent(week.draws) if s not in elsewhere]
     return [f"Not projected, counted as nothing: {', '.join(missing)}."] if missing else []
 
-
+# %% ../../nbs/17_workflows/14_project.ipynb #f30fcd5a
 def write_week(
     week: Week,  # of `project_week`
     folder: Path,  # of `week_folder`
@@ -239,7 +241,7 @@ def _files(path: tuple[str, ...]) -> dict[str, str | list[str]]:
 
 OFF_RECORD = ("fumbles_lost",)  # lines of which the source has no outcome by that name
 
-
+# %% ../../nbs/17_workflows/14_project.ipynb #9bac6cb8
 def record_week(
     week: Week,  # of `project_week`
     folder: Path,  # of the record
@@ -287,7 +289,7 @@ def record_games(
 
     parts = []
     for target, coming in games.sources.items():
-        binary, short = target == "home_win", SHORT[target]
+        binary, short = target == "home_win", TARGET_PREFIXES[target]
         source = {"data": "nfl-games", "as_of": games.as_of} | ({} if binary else {"target": target}) | _files(path)
         who = Forecaster(
             f"project_games_{short}_{games.as_of}",
@@ -304,12 +306,12 @@ def record_games(
         parts.append((who, forecasts, games.data[target]))
     return _written_down(parts, folder, now, games.as_of)
 
-
+# %% ../../nbs/17_workflows/14_project.ipynb #49713a39
 def _said_of_games(games: WeekGames, target: str, table: pd.DataFrame) -> list:
     "Forecasts of one outcome as a record takes them."
     from lineupiq.production.record import Forecast
 
-    short, binary, out = SHORT[target], target == "home_win", []
+    short, binary, out = TARGET_PREFIXES[target], target == "home_win", []
     at, start = (naive_utc(table[c]) for c in ("time", "kickoff"))
     both = lambda p: [1 - float(p), float(p)]  # noqa: E731
     for n, row in enumerate(table.to_dict("records")):
@@ -347,8 +349,8 @@ def _said_of_games(games: WeekGames, target: str, table: pd.DataFrame) -> list:
     return out
 
 # %% ../../nbs/17_workflows/14_project.ipynb #0cedb791
-LEAVE = ("model", "50 %", "rule", "opponent", "10 %")  # columns that go where there is no room, the first first
-SHOWN = 12  # players a position in a terminal
+PROJECTION_DROP_ORDER = ("model", "50 %", "rule", "opponent", "10 %")  # columns that go where there is no room, the first first
+PLAYERS_SHOWN = 12  # players a position in a terminal
 # the same of games
 LEAVE_OF_GAMES = (
     "total change",
@@ -392,7 +394,7 @@ def games_text(
         out |= {f"{name} change": column(f"{short}_change", "{:+.1%}" if name == "P" else "{:+.1f}")} if f"{short}_change" in t else {}
     return "\n".join([f"Games, {len(t)}", fit_text(pd.DataFrame(out), width, LEAVE_OF_GAMES), *games.notes])
 
-
+# %% ../../nbs/17_workflows/14_project.ipynb #9eb51996
 def week_text(
     table: pd.DataFrame,  # of `projection_table`
     width: int | None = None,  # letters a line; None: all columns
@@ -400,7 +402,7 @@ def week_text(
     "The first players of each position, for a terminal."
     out = []
     for position, rows in table.groupby("position", sort=False):
-        best = rows.nlargest(SHOWN, "points")
+        best = rows.nlargest(PLAYERS_SHOWN, "points")
         display = pd.DataFrame(
             {
                 "player": best["player"],
@@ -415,8 +417,8 @@ def week_text(
             }
         )
         out += [
-            f"{position}, {len(rows)} players" + (f", the first {SHOWN}; the page has all" if len(rows) > SHOWN else ""),
-            fit_text(display, width, LEAVE),
+            f"{position}, {len(rows)} players" + (f", the first {PLAYERS_SHOWN}; the page has all" if len(rows) > PLAYERS_SHOWN else ""),
+            fit_text(display, width, PROJECTION_DROP_ORDER),
             "",
         ]
     return "\n".join(out)
@@ -448,7 +450,7 @@ def _recorded(week: Week, games: WeekGames | None, folder: Path, now: datetime, 
     "Everything that a page says, on the record."
     return _summed([record_week(week, folder, now, path), *([] if games is None else [record_games(games, folder, now, path)])])
 
-
+# %% ../../nbs/17_workflows/14_project.ipynb #174ecb2f
 def run_project(
     ask: ProjectRequest,  # what is asked for
     as_json: bool = False,  # values instead of text
@@ -464,13 +466,15 @@ def run_project(
     models = [read_candidate(text) for text in ask.check().model] or None
     for candidate in models or ():
         registry().get_model(candidate.model)
-    if unknown := [p for p in ask.position if p not in LINES]:
+    if unknown := [p for p in ask.position if p not in POSITION_LINES]:
         raise ConfigError(
-            f"unknown position '{unknown[0]}'{did_you_mean(unknown[0], LINES)}", where="position (--position)", expected=", ".join(LINES)
+            f"unknown position '{unknown[0]}'{did_you_mean(unknown[0], POSITION_LINES)}",
+            where="position (--position)",
+            expected=", ".join(POSITION_LINES),
         )
     scoring = read_scoring(ask.scoring)
     tables = load_nfl_tables(None if not ask.path else ask.path[0] if len(ask.path) == 1 else list(ask.path))
-    lines = {p: LINES[p] for p in ask.position} if ask.position else LINES
+    lines = {p: POSITION_LINES[p] for p in ask.position} if ask.position else POSITION_LINES
     live, notes = ({}, []) if ask.model else _production(ask, tables, lines)
     week = project_week(
         tables,

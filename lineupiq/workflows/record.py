@@ -21,7 +21,7 @@ from ..data.nfl import tables_held
 from ..data.request import source_panel
 from ..production.live import LiveScore, score_live
 from ..production.record import Forecaster, ForecastRecord, record_table, verify_record
-from ..report.boards import number
+from ..report.boards import number_text
 from ..report.document import Document, Figure, Section, Table, page_html
 from ..scoring.calibration import plot_reliability
 from ..scoring.leaderboard import SIMPLE_RULE, forecast_of, in_order
@@ -31,8 +31,8 @@ from .requests import RECORDS
 from .later_requests import RecordRequest
 
 # %% auto #0
-__all__ = ['LESS', 'Scores', 'score_record', 'score_text', 'verify_text', 'list_record', 'show_record', 'table_text', 'plot_lead',
-           'record_page', 'write_page', 'run_score']
+__all__ = ['RECORD_DROP_ORDER', 'Scores', 'score_record', 'score_text', 'verify_text', 'list_record', 'show_record', 'table_text',
+           'plot_lead', 'record_page', 'write_page', 'run_score']
 
 # %% ../../nbs/17_workflows/14_record.ipynb #628d4706
 @dataclass
@@ -198,7 +198,7 @@ def _point(forecast: Any) -> float | None:
 
 # %% ../../nbs/17_workflows/14_record.ipynb #8cfa3c9a
 # columns that go where there is no room, the first first
-LESS = ("data", "deadline", "counts", "as_of", "group", "horizon", "n", "prediction")
+RECORD_DROP_ORDER = ("data", "deadline", "counts", "as_of", "group", "horizon", "n", "prediction")
 
 
 def table_text(
@@ -213,7 +213,7 @@ def table_text(
     texts = frame.map(
         lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)[:16] if isinstance(v, pd.Timestamp) else "" if v is None else str(v)
     )
-    return empty if frame.empty else fit_text(texts, width, LESS, "left")
+    return empty if frame.empty else fit_text(texts, width, RECORD_DROP_ORDER, "left")
 
 # %% ../../nbs/17_workflows/14_record.ipynb #c18e5984
 def _adds_up(s: LiveScore) -> Metric | None:
@@ -271,7 +271,7 @@ def record_page(
         f"{v['forecasts']:,} forecasts of {len(found.live) + len(found.failed)} model(s), written before the events",
     )
 
-
+# %% ../../nbs/17_workflows/14_record.ipynb #7acafa2f
 def _sections(s: LiveScore, then: float | None) -> list[Section]:
     "A model's part of the page."
     parts: list[Any] = [s.sentence() + (f" On its test rows it was {then:+.4f}." if then is not None else "")]
@@ -322,12 +322,12 @@ def _cell(value: Any) -> Any:
         if value is None or value != value
         else ("no", "yes")[value]
         if isinstance(value, bool)
-        else number(value)
+        else number_text(value)
         if isinstance(value, float)
         else value
     )
 
-
+# %% ../../nbs/17_workflows/14_record.ipynb #41ba1bc7
 def write_page(
     found: Scores,  # of `score_record`
     folder: Path | str,  # where it goes

@@ -24,7 +24,7 @@ from ..core.files import atomic_write
 
 # %% auto #0
 __all__ = ['FEATURES', 'SCOUT', 'FIRST_WEEK', 'WINDOW', 'MODEL', 'FAULTS', 'season_rows', 'write_feed', 'Step', 'month',
-           'command', 'rehearse', 'answers', 'diary', 'check_month']
+           'command', 'rehearse', 'compare_with_history', 'diary', 'check_month']
 
 # %% ../../nbs/17_workflows/11_rehearsal.ipynb #12581542
 FEATURES = (
@@ -217,7 +217,7 @@ def rehearse(
     return steps
 
 # %% ../../nbs/17_workflows/11_rehearsal.ipynb #cda7ecae
-def answers(
+def compare_with_history(
     folder: Path | str,  # of the rehearsal
     steps: list[Step],  # of `rehearse`
 ) -> pd.DataFrame:  # day, moment, diary, history, agrees
@@ -251,7 +251,7 @@ def diary(
 
 def check_month(
     steps: list[Step],  # of `rehearse`
-    days: pd.DataFrame,  # of `answers`
+    days: pd.DataFrame,  # of `compare_with_history`
 ) -> None:
     "Raise `JobError` where a step or an answer was not what it ought to be."
     problems = [

@@ -196,7 +196,7 @@ def _otherwise(then: Record) -> list[str]:
     system = [f"platform {then.get('platform')} → {now['platform']}"] if then.get("platform") != now["platform"] else []
     return [*code, *system, *other_libraries(then)]
 
-
+# %% ../../nbs/17_workflows/15_reproduce.ipynb #bd29576f
 def _compared(
     published: Published,
     run: ModelRun,

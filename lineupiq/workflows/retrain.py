@@ -26,7 +26,7 @@ from ..data.panel import Panel
 from ..data.request import recorded_source, source_panel
 from ..jobs.steps import Lines
 from ..production.gate import GateConfig, gate_config, judge
-from ..production.live import POWER, score_live
+from ..production.live import DETECTION_POWER, score_live
 from ..production.record import ForecastRecord
 from ..production.validate import contest_of, gate_rows, least_share
 from ..registry import registry
@@ -46,12 +46,12 @@ from .validate import run_validate
 log = logging.getLogger("lineupiq")
 
 # %% auto #0
-__all__ = ['log', 'KEPT', 'STEPS', 'CODES', 'Reason', 'live_skill', 'reasons_for', 'retraining', 'RetrainState', 'run_retrain',
-           'retrain_message', 'retrain_text', 'train_all_models']
+__all__ = ['log', 'INHERITED_SETTINGS', 'RETRAIN_STEPS', 'RETRAIN_EXIT_CODES', 'RetrainReason', 'live_skill', 'reasons_for',
+           'retraining', 'RetrainState', 'run_retrain', 'retrain_message', 'retrain_text', 'train_all_models']
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #e431f8cf
 @dataclass(frozen=True)
-class Reason:
+class RetrainReason:
     "One condition and what was found."
 
     condition: str  # asked, schedule, drift or decay
@@ -59,20 +59,22 @@ class Reason:
     evidence: str
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #ad118d20
-def _by_age(live: Published, schedule: str) -> Reason:
+def _by_age(live: Published, schedule: str) -> RetrainReason:
     created_at = pd.Timestamp(live.metadata["date"])
     age = pd.Timestamp.now(tz="UTC") - (created_at if created_at.tzinfo else created_at.tz_localize("UTC"))
     due = age.value >= to_duration(schedule, "naive")
-    return Reason("schedule", due, f"{live.version} is {age.total_seconds() / 86400:.1f} days old; {schedule} is the limit")
+    return RetrainReason("schedule", due, f"{live.version} is {age.total_seconds() / 86400:.1f} days old; {schedule} is the limit")
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #6769f86d
-def _by_drift(ask: RetrainRequest, output: Path) -> Reason:
+def _by_drift(ask: RetrainRequest, output: Path) -> RetrainReason:
     try:
         report = run_drift(DriftRequest(ask.name, data=ask.data, path=tuple(ask.path), config=ask.watch, output=output))
     except DataError as err:
-        return Reason("drift", None, err.what)
+        return RetrainReason("drift", None, err.what)
     finding = ", ".join(report["drifted"][:5]) or report.get("reason") or "nothing moved"
-    return Reason("drift", None if report["verdict"] == "unknown" else report["verdict"] == "critical", f"{report['verdict']}: {finding}")
+    return RetrainReason(
+        "drift", None if report["verdict"] == "unknown" else report["verdict"] == "critical", f"{report['verdict']}: {finding}"
+    )
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #1559cb45
 def live_skill(
@@ -98,10 +100,10 @@ def live_skill(
     return judge(contest_of(panel, live.bundle, None, rows), config).rule_skill
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #a175136f
-def _by_decay(ask: RetrainRequest, live: Published, ledger: Path | None) -> Reason:
+def _by_decay(ask: RetrainRequest, live: Published, ledger: Path | None) -> RetrainReason:
     then = (live.metadata.get("metrics") or {}).get("skill")
     if then is None:
-        return Reason("decay", None, f"{live.version} does not say how good it was")
+        return RetrainReason("decay", None, f"{live.version} does not say how good it was")
     try:
         panel = source_panel(
             live.metadata["data"].get("source") or {}, ask.data, list(ask.path) or None, where=f"{live.name} {live.version}"
@@ -110,8 +112,8 @@ def _by_decay(ask: RetrainRequest, live: Published, ledger: Path | None) -> Reas
             return _by_record(ask, live, panel, then)
         now = live_skill(live, panel, gate_config(ask.gate), ledger)
     except DataError as err:
-        return Reason("decay", None, f"{err.what}: {err.found}")
-    return Reason(
+        return RetrainReason("decay", None, f"{err.what}: {err.found}")
+    return RetrainReason(
         "decay",
         now.high < then - ask.decay,
         f"skill was {then:+.4f} on its test rows and is {now.score:+.4f} [{now.low:+.4f}, {now.high:+.4f}] on {now.n} later ones; "
@@ -119,15 +121,17 @@ def _by_decay(ask: RetrainRequest, live: Published, ledger: Path | None) -> Reas
     )
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #b066572e
-def _by_record(ask: RetrainRequest, live: Published, panel: Panel, then: float) -> Reason:
+def _by_record(ask: RetrainRequest, live: Published, panel: Panel, then: float) -> RetrainReason:
     "Decay by what this version has forecast before the events; no look at rows, since nobody chose them."
     live_score = score_live(ForecastRecord(ask.by_record), live.name, panel, live.version)
     now, few = live_score.skill, gate_config(ask.gate).min_rows
     if now is None or now.low is None or now.n < few:
         reason = "nothing is scored yet" if now is None else now.reason or f"{now.n} forecasts are scored, and a verdict needs {few}"
-        return Reason("decay", None, f"by the record: {reason}")
-    finds = "" if live_score.finds is None else f"; so many find a difference of {live_score.finds:.3f} with a chance of {POWER:.0%}"
-    return Reason(
+        return RetrainReason("decay", None, f"by the record: {reason}")
+    finds = (
+        "" if live_score.finds is None else f"; so many find a difference of {live_score.finds:.3f} with a chance of {DETECTION_POWER:.0%}"
+    )
+    return RetrainReason(
         "decay",
         now.high < then - ask.decay,
         f"by the record, skill was {then:+.4f} on its test rows and is {now.score:+.4f} [{now.low:+.4f}, {now.high:+.4f}] on {now.n} "
@@ -139,17 +143,17 @@ def reasons_for(
     ask: RetrainRequest,  # what is asked
     drift_output: Path | str = "experiments/drift",  # where the history of checks is
     looks: bool = True,  # False: a dry run, which writes no look down
-) -> list[Reason]:
+) -> list[RetrainReason]:
     "Every condition that was asked about, and what was found."
     live = load_published(Store(), ask.name)
     out = [_by_age(live, ask.schedule)] if ask.schedule else []
     out += [_by_drift(ask, Path(drift_output))] if ask.drift else []
     out += [_by_decay(ask, live, ledger_path() if looks else None)] if ask.decay is not None else []
-    return out or [Reason("asked", True, "no condition was given, so it is trained in any case")]
+    return out or [RetrainReason("asked", True, "no condition was given, so it is trained in any case")]
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #2301128e
 # settings that a retraining takes over
-KEPT = ("acknowledged", "metric", "seq_len", "time_limit", "exclude_neutrals", "refit", "calibrate", "intervals", "seed")
+INHERITED_SETTINGS = ("acknowledged", "metric", "seq_len", "time_limit", "exclude_neutrals", "refit", "calibrate", "intervals", "seed")
 
 
 def retraining(
@@ -161,7 +165,7 @@ def retraining(
     about = live.metadata["training"]
     split, settings = about.get("split") or {}, about.get("settings") or {}
     source = recorded_source(live.metadata["data"].get("source") or {}, ask.data, ask.path, f"{live.name} {live.version}")
-    kept = {k: tuple(v) if isinstance(v := settings[k], list) else v for k in KEPT if settings.get(k) is not None} | (
+    kept = {k: tuple(v) if isinstance(v := settings[k], list) else v for k in INHERITED_SETTINGS if settings.get(k) is not None} | (
         {"seed": ask.seed} if ask.seed is not None else {}
     )
     training = TrainSettings(output, **kept)
@@ -178,7 +182,7 @@ def _champions_settings(live: Published) -> dict[str, dict[str, Any]]:
     }
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #a460fa66
-STEPS = ("check", "train", "validate", "promote", "notify")
+RETRAIN_STEPS = ("check", "train", "validate", "promote", "notify")
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #a9ad1a9f
 class RetrainState:
@@ -227,7 +231,7 @@ class RetrainState:
 
     def keep(
         self,
-        step: str,  # of `STEPS`
+        step: str,  # of `RETRAIN_STEPS`
         found: Record,  # plain values
     ) -> Mapping[str, Any]:  # the same
         "Write down what a step found, before the next begins."
@@ -368,7 +372,7 @@ def _steps(ask: RetrainRequest, state: RetrainState, write: Callable[[str], None
     return "promoted" if state.done("promote")["promoted"] else "unknown" if state.done("validate")["verdict"] == "UNJUDGED" else "rejected"
 
 # %% ../../nbs/17_workflows/09_retrain.ipynb #bc5695ec
-CODES = {"promoted": 0, "not needed": 0, "would train": 0, "rejected": 5, "unknown": 3}
+RETRAIN_EXIT_CODES = {"promoted": 0, "not needed": 0, "would train": 0, "rejected": 5, "unknown": 3}
 
 
 def _told(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
@@ -376,7 +380,7 @@ def _told(ask: RetrainRequest, state: RetrainState) -> dict[str, Any]:
     return {
         "name": ask.name,
         "status": state.value["status"],
-        "exit_code": CODES[state.value["status"]],
+        "exit_code": RETRAIN_EXIT_CODES[state.value["status"]],
         "reasons": steps["check"]["reasons"],
         "resumed": state.resumed,
         "state": str(state.path),
@@ -402,11 +406,11 @@ def _plan(ask: RetrainRequest, folder: Path) -> dict[str, Any]:
     return {
         "name": ask.name,
         "status": status,
-        "exit_code": CODES[status],
+        "exit_code": RETRAIN_EXIT_CODES[status],
         "reasons": [asdict(r) for r in reasons],
         "dry_run": True,
         "champion": live.version,
-        "steps": list(STEPS) if due else [],
+        "steps": list(RETRAIN_STEPS) if due else [],
         "plan": plan if due else {},
         "goes_on": state.value["id"] if state.resumed else None,
     }

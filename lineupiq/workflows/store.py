@@ -17,7 +17,7 @@ import pandas as pd
 from ..base import ConfigError, IntegrityError, LineupIQError, Record
 from ..core.files import check_name
 from ..core.journal import MOVES, clock_went_back, lost_lines, moment, state_at, unsettled
-from ..store.layout import LINKS, Store, quiet_link, read_metadata, text_of, undisturbed
+from ..store.layout import STAGE_LINKS, Store, quiet_link, read_metadata, text_of, undisturbed
 from ..store.recovery import orphans
 from ..store.signing import new_key, trusted_keys
 from ..store.versions import promote, rollback, sign
@@ -50,7 +50,7 @@ def _listed(store: Store, name: str) -> list[dict[str, Any]]:
 
 
 def _version_rows(store: Store, name: str) -> list[dict[str, Any]]:
-    links, rows = {kind: quiet_link(store, name, kind) for kind in LINKS}, []
+    links, rows = {kind: quiet_link(store, name, kind) for kind in STAGE_LINKS}, []
     for v in map(text_of, reversed(store.versions(name))):
         row = {"name": name, "version": v, "where": ", ".join(k for k, at in links.items() if at == v)}
         try:
@@ -198,14 +198,14 @@ def _model_rows(store: Store, name: str) -> list[dict[str, str]]:
     if rows[0]["verdict"] == "ok" and (strays := store.odd_entries(name)):
         rows[0] |= {"verdict": "damaged", "detail": f"beside the versions: {', '.join(strays[:3])}; move it away"}
     rows += [_row(f"{name} {v}", lambda v=v: _version_remark(store, name, v)) for v in there]
-    return rows + [_link_row(store, name, kind) for kind in LINKS]
+    return rows + [_link_row(store, name, kind) for kind in STAGE_LINKS]
 
 
 def _version_remark(store: Store, name: str, version: str) -> str:
     read_metadata(store, name, version)  # which verifies it first
     return "" if store.journal.digest_of(name, version) else "the journal has no digest of it"
 
-
+# %% ../../nbs/17_workflows/04_store.ipynb #dc9a99e4
 def _link_row(store: Store, name: str, kind: str) -> dict[str, str]:
     row = _row(f"{name} {kind}", lambda: store.linked(name, kind) and None)
     if row["verdict"] != "ok":

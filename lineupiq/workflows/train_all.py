@@ -24,7 +24,7 @@ from ..data.making import describe_panel
 from ..data.nfl import tables_held
 from ..data.request import DataRequest, horizons, read_source
 from ..data.sources import SOURCES
-from ..projection.lines import LINES
+from ..projection.lines import POSITION_LINES
 from ..report.document import Document, Section, Table, page_html
 from ..training.unfinished import run_end
 from .beside import Task, train_beside, train_task
@@ -34,8 +34,8 @@ from .requests import TrainRequest
 from .later_requests import TrainAllRequest
 
 # %% auto #0
-__all__ = ['PLAYERS', 'OTHERS', 'LEAVE', 'Target', 'source_targets', 'TrainAllResult', 'status_table', 'write_status',
-           'status_text', 'rows_changed', 'run_train_all']
+__all__ = ['PLAYERS', 'OTHERS', 'STATUS_DROP_ORDER', 'Target', 'source_targets', 'TrainAllResult', 'status_table',
+           'write_train_all_status', 'status_text', 'rows_changed', 'run_train_all']
 
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #dc0aef87
 PLAYERS = ("nfl-players", "league")  # sources of players' statistics; the simulated league has games besides
@@ -79,7 +79,7 @@ def source_targets(
 
 def _of_players(ask: TrainAllRequest, source: DataRequest) -> list[Target]:
     "Lines by position; of a statistic that no line is of, one has to say whose."
-    lines = {p: tuple(s for s in names if s not in OFF_RECORD) for p, names in LINES.items()}
+    lines = {p: tuple(s for s in names if s not in OFF_RECORD) for p, names in POSITION_LINES.items()}
     if unknown := [p for p in ask.position if p not in lines]:
         raise ConfigError(
             f"unknown position '{unknown[0]}'{did_you_mean(unknown[0], lines)}", where="position (--position)", expected=", ".join(lines)
@@ -135,7 +135,7 @@ class TrainAllResult:
             }
         )
 
-
+# %% ../../nbs/17_workflows/14b_train_all.ipynb #ca2a5830
 def status_table(
     rows: Sequence[dict[str, Any]],  # of `TrainAllResult`
     whole: bool = False,  # True: the sentence of the verdict and the error's whole text, for the page
@@ -165,8 +165,8 @@ def status_table(
         ]
     )
 
-
-def write_status(
+# %% ../../nbs/17_workflows/14b_train_all.ipynb #dbaa0a7b
+def write_train_all_status(
     found: TrainAllResult,
     data: str,  # the source
     now: datetime,  # with a zone
@@ -188,7 +188,7 @@ def write_status(
     atomic_write(found.folder / "status.html", page_html(page))
 
 
-LEAVE = ("ended", "metric", "seconds", "score", "error", "published")  # columns that go where there is no room, the first first
+STATUS_DROP_ORDER = ("ended", "metric", "seconds", "score", "error", "published")  # columns that go where there is no room, the first first
 
 
 def status_text(
@@ -199,7 +199,7 @@ def status_text(
     table = status_table(found.rows)
     table = table.drop(columns=["error"])
     failed = [f"failed: {r['target']}: {str(r['error']).splitlines()[0]}" for r in found.rows if r["state"] == "failed"]
-    return "\n".join([fit_text(table, width, LEAVE), *failed, found.sentence, f"Page: {found.folder / 'status.html'}"])
+    return "\n".join([fit_text(table, width, STATUS_DROP_ORDER), *failed, found.sentence, f"Page: {found.folder / 'status.html'}"])
 
 # %% ../../nbs/17_workflows/14b_train_all.ipynb #2b2182c1
 def _tasks(ask: TrainAllRequest) -> list[Task]:
@@ -244,7 +244,7 @@ def _done_before(ask: TrainAllRequest, folder: Path, tasks: list[Task], write: C
                 write(f"{task.title}: trained again, its rows have changed: {reason}")
     return kept
 
-
+# %% ../../nbs/17_workflows/14b_train_all.ipynb #f5b17f0d
 def run_train_all(
     ask: TrainAllRequest,  # what is asked for
     show: Callable[[str], None] | None = None,  # prints lines; None: quiet
@@ -258,7 +258,7 @@ def run_train_all(
         result = TrainAllResult(folder, [{"target": t.title, "key": t.key, "state": "waiting"} | kept.get(t.key, {}) for t in tasks])
         todo = [t for t in tasks if t.key not in kept]
         write(f"{len(tasks)} targets of {ask.source.data}, {len(kept)} of them done before")
-        write_status(result, ask.source.data, clock())
+        write_train_all_status(result, ask.source.data, clock())
         with on_cluster(ask.place if todo else None, write):
             _work_through(ask, todo, result, write, clock)
     return result
@@ -283,7 +283,7 @@ def _work_through(
                     else f"{row['model']}, skill {row['skill'] or 0:+.3f}, {row['verdict']}, {row['seconds']:.0f} s"
                 )
             )
-        write_status(result, ask.source.data, clock())
+        write_train_all_status(result, ask.source.data, clock())
 
     if ask.jobs == 1:
         with tables_held():

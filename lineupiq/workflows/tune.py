@@ -36,7 +36,7 @@ from .configs import model_file
 from .requests import TuneRequest
 
 # %% auto #0
-__all__ = ['FIRST', 'HOPE', 'plan_development', 'tuned_models', 'resolved', 'judged', 'check_output', 'grid_of',
+__all__ = ['WARM_UP_DIVISOR', 'HOPE', 'plan_development', 'tuned_models', 'resolved', 'judged', 'check_output', 'parameter_grid',
            'search_settings', 'search_model', 'run_tuning', 'describe_choice', 'describe_search', 'best_configs',
            'hopeless', 'optimized_configs']
 
@@ -99,7 +99,7 @@ def check_output(
     read_best(folder / BEST_FILE)
 
 
-def grid_of(
+def parameter_grid(
     model: str,  # a registered name
     space: Space | None = None,  # None: what the model declares
 ) -> dict[str, list[Any]]:  # values by parameter
@@ -197,7 +197,7 @@ def _one_search(
     "A model's search, with what is said before and while it runs."
     n = ask.search.trials
     if ask.search.method == "grid" and len(search_space(name) if space is None else space):
-        n = prod(map(len, grid_of(name, space).values()))
+        n = prod(map(len, parameter_grid(name, space).values()))
         write(
             f"{name}: a grid of {n:,} combinations, {n * ask.search.n_splits:,} fits"
             + (f"; the first {ask.search.timeout:g} seconds of it" if ask.search.timeout else "")
@@ -277,7 +277,7 @@ def _better_config(result: TuningResult, record: Record, config: Mapping[str, An
     return {**(config or {}), **({} if config_problems(result.objective.spec.cls.Config, stood) else stood)}
 
 # %% ../../nbs/17_workflows/01_tune.ipynb #4d1a26f3
-FIRST = 4  # one trial in so many comes before models are compared
+WARM_UP_DIVISOR = 4  # one trial in so many comes before models are compared
 HOPE = 0.01  # how far behind the best model's score a model may then be, as a share of that score
 
 
@@ -289,14 +289,16 @@ def hopeless(
     configs: Mapping[str, Mapping[str, Any]],  # short name -> parameters that stay as they are
 ) -> dict[str, tuple[int, str]]:  # model -> trials that it got, and why no more
     "Models that a full search could not make the best."
-    first = ask.search.trials // FIRST
+    first = ask.search.trials // WARM_UP_DIVISOR
     if len(models) < 2 or first < 2:
         return {}
     done = {}
     for model in models:
         name = registry().get_model(model).name
         settings = search_settings(dev, model, ask, spaces.get(name), configs.get(name))
-        done[model] = tune_model(dev, model, replace(settings, n_trials=first, timeout=settings.timeout and settings.timeout / FIRST))
+        done[model] = tune_model(
+            dev, model, replace(settings, n_trials=first, timeout=settings.timeout and settings.timeout / WARM_UP_DIVISOR)
+        )
     best = (max if next(iter(done.values())).direction == "maximize" else min)(done, key=lambda m: done[m].score)
     behind = {m: abs(r.score - done[best].score) / abs(done[best].score) for m, r in done.items() if done[best].score}
     return {m: (first, f"stopped after {first} trials, {share:.1%} behind {best}") for m, share in behind.items() if share > HOPE}

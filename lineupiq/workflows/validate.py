@@ -16,7 +16,7 @@ from ..store.published import load_published
 from .later_requests import ValidateRequest
 
 # %% auto #0
-__all__ = ['LESS', 'run_validate', 'validate_text']
+__all__ = ['SCORES_DROP_ORDER', 'run_validate', 'validate_text']
 
 # %% ../../nbs/17_workflows/06_validate.ipynb #02a3ceb8
 def run_validate(
@@ -32,7 +32,7 @@ def run_validate(
     return judgement.record() | {"trading_note": trading_note(judgement).strip(), "report": str(write_comparison(judgement, ask.output))}
 
 # %% ../../nbs/17_workflows/06_validate.ipynb #565c93f9
-LESS = ("better is", "change %", "rule")  # columns of the scores that go where there is no room, the first first
+SCORES_DROP_ORDER = ("better is", "change %", "rule")  # columns of the scores that go where there is no room, the first first
 
 
 def validate_text(
@@ -43,7 +43,9 @@ def validate_text(
     import pandas as pd
 
     table = pd.DataFrame(told["metrics"]).astype(object)
-    metrics = fit_text(table.map(lambda v: "–" if v is None or v != v else f"{v:.4f}" if isinstance(v, float) else v), width, LESS)
+    metrics = fit_text(
+        table.map(lambda v: "–" if v is None or v != v else f"{v:.4f}" if isinstance(v, float) else v), width, SCORES_DROP_ORDER
+    )
     baseline = f"version {told['champion']}" if not told["first"] else "the simple rule"
     return (
         f"{told['name']} {told['version']} against {baseline}, {told['n']:,} rows from {told['window_from'][:10]} to "

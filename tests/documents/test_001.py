@@ -552,9 +552,9 @@ def test_1_26_a_retraining_of_its_own(life):
         and {"--drift", "--decay"} <= _options("retrain")
         and told["champion"] == "1.0.0"
     )
-    from lineupiq.workflows.retrain import STEPS
+    from lineupiq.workflows.retrain import RETRAIN_STEPS
 
-    assert STEPS == ("check", "train", "validate", "promote", "notify")
+    assert RETRAIN_STEPS == ("check", "train", "validate", "promote", "notify")
 
 
 @pytest.mark.parametrize("command", ["train", "tune"])

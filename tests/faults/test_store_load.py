@@ -321,11 +321,11 @@ class StoreMachine(RuleBasedStateMachine):
         with pytest.raises(kinds):
             call()
 
-    @rule(part=st.sampled_from(versions.PARTS))
+    @rule(part=st.sampled_from(versions.VERSION_PARTS))
     def publish(self, part):
         made = versions.publish(self.store, NAME, self.source, {}, part)
         number = tuple(map(int, made.split(".")))
-        i = versions.PARTS.index(part)
+        i = versions.VERSION_PARTS.index(part)
         assert number == ((1, 0, 0) if self.last is None else (*self.last[:i], self.last[i] + 1, *(0,) * (2 - i)))
         self.last, self.staged = number, made
         self.there.add(made)

@@ -17,7 +17,7 @@ from lineupiq.core.config import read_yaml
 from lineupiq.core.files import write_manifest
 from lineupiq.data.making import load_panel_folder, save_panel
 from lineupiq.registry import load_model, registry
-from lineupiq.scoring.calibration import METHODS, ProbabilityMap
+from lineupiq.scoring.calibration import CALIBRATION_METHODS, ProbabilityMap
 from lineupiq.store.golden import golden_panel
 from lineupiq.store.layout import Store
 from lineupiq.store.versions import publish
@@ -180,7 +180,7 @@ def test_a_map_of_other_classes(runs, tmp_path, cli, monkeypatch):
     run, bundle = runs["binary"]
     bad = save_bundle(replace(bundle, calibration=ProbabilityMap()), tmp_path / "bad")
     record = json.loads((bad / "bundle.json").read_text())
-    for method in sorted(METHODS):
+    for method in sorted(CALIBRATION_METHODS):
         for numbers in (
             {},
             {"a": "x"},
