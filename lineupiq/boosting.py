@@ -66,7 +66,8 @@ class BoostingConfig(Threaded, ModelConfig):
 
     def contradictions(self) -> list[str]:
         "Two names for one setting."
-        twice = 50 not in (self.patience, self.early_stopping_rounds) and self.patience != self.early_stopping_rounds
+        usual = type(self).early_stopping_rounds
+        twice = usual not in (self.patience, self.early_stopping_rounds) and self.patience != self.early_stopping_rounds
         return super().contradictions() + (
             [f"patience: {self.patience} and early_stopping_rounds: {self.early_stopping_rounds} are two names for one setting; set one"]
             if twice
@@ -76,7 +77,7 @@ class BoostingConfig(Threaded, ModelConfig):
     @property
     def stop_after(self) -> int:
         "The number of rounds without improvement after which training stops."
-        return self.patience if self.early_stopping_rounds == 50 else self.early_stopping_rounds
+        return self.patience if self.early_stopping_rounds == type(self).early_stopping_rounds else self.early_stopping_rounds
 
 # %% ../nbs/03_boosting.ipynb #9aa78a98
 class BoostingModel(ArrayModel):

@@ -7,7 +7,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from lineupiq.base import DataError
 from lineupiq.cv import holdout
+from lineupiq.data.simulate import noise_bars
+from lineupiq.data.sources import load_panel
 from lineupiq.data.tables import table_config, table_panel
 from lineupiq.fit.inputs import ModelSpec
 from lineupiq.fit.out_of_fold import fit_fold
@@ -106,3 +109,50 @@ def test_a_run_trains_scores_and_predicts_from_disk(folder, tmp_path, everything
         TrainSettings(output=str(tmp_path / "runs"), isolate=False, acknowledged=("xgboost", "lightgbm")),
     )
     assert set(run.board["model"]) >= {"xgboost", "lightgbm", "ewma"} and run.board["score"].notna().all()
+
+
+@pytest.fixture
+def bars_folder(tmp_path):
+    "Three symbols, a file each; the volume of one is not recorded."
+    bars = noise_bars(900, symbols=3, seed=1)
+    (tmp_path / "bars").mkdir()
+    for symbol, rows in bars.groupby("symbol"):
+        rows = rows.drop(columns="symbol").assign(**({"volume": 0.0} if symbol == "NOISE2" else {}))
+        rows.to_parquet(tmp_path / "bars" / f"{symbol}_5min.parquet", row_group_size=100)
+    return tmp_path / "bars"
+
+
+def both_ways(everything_is_large, *args, **options):
+    "A panel of bars as it is made in memory, and by symbol."
+    memory = load_panel("bars", *args, **options)
+    everything_is_large()
+    disk = load_panel("bars", *args, **options)
+    assert isinstance(disk.frame["atr_14"].to_numpy().base.base, np.memmap) and not isinstance(
+        memory.frame["atr_14"].to_numpy().base, np.memmap
+    )
+    return memory, disk
+
+
+@pytest.mark.parametrize("options", [{}, {"weights": "uniqueness"}, {"timezone": "UTC"}, {"symbols": ["NOISE0", "NOISE2"]}])
+def test_bars_by_symbol_are_the_panel_of_all(bars_folder, options, everything_is_large):
+    memory, disk = both_ways(everything_is_large, path=str(bars_folder), horizon=5, **options)
+    pd.testing.assert_frame_equal(memory.frame, disk.frame)
+    assert (memory.meta, memory.features) == (disk.meta, disk.features)
+
+
+def test_bars_of_two_zones_are_told_in_one(bars_folder, everything_is_large):
+    file = bars_folder / "NOISE1_5min.parquet"
+    rows = pd.read_parquet(file)
+    rows.assign(time=rows["time"].dt.tz_convert("US/Eastern")).to_parquet(file)
+    memory, disk = both_ways(everything_is_large, path=str(bars_folder), horizon=5)
+    pd.testing.assert_frame_equal(memory.frame, disk.frame)
+    rows.assign(time=rows["time"].dt.tz_localize(None)).to_parquet(file)
+    with pytest.raises(DataError, match="with and without a time zone"):
+        load_panel("bars", path=str(bars_folder), horizon=5)
+
+
+def test_a_model_of_bars_by_symbol_is_that_of_all(bars_folder, everything_is_large):
+    memory, disk = both_ways(everything_is_large, path=str(bars_folder), horizon=5)
+    a, b = (fitted(panel, "lightgbm").predictions for panel in (memory, disk))
+    columns = [c for c in a if c.startswith("prob")]
+    np.testing.assert_allclose(a[columns], b[columns], rtol=0, atol=1e-9)

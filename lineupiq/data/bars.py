@@ -28,7 +28,8 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'COLUMN_ALIASES', 'NOTHING', 'EARLIER_FILE_BARS', 'COLUMN', 'SYMBOL', 'CONTRACT', 'TEXT_COLUMNS', 'EVERY',
-           'READING', 'HISTORY', 'symbol_of', 'Stamps', 'pick_symbols', 'Market', 'read_bars', 'read_as', 'sp500_bars']
+           'READING', 'HISTORY', 'symbol_of', 'Stamps', 'bar_files', 'check_agreement', 'pick_symbols', 'Market',
+           'read_bars', 'read_as', 'sp500_bars']
 
 # %% ../../nbs/01_data/05_bars.ipynb #8c1c4796
 COLUMN_ALIASES = {
@@ -195,7 +196,7 @@ def _parse_times(
     return times.dt.tz_convert(stamps.timezone) if stamps.timezone else times
 
 # %% ../../nbs/01_data/05_bars.ipynb #697f6281
-def _bar_files(
+def bar_files(
     paths: str | Path | Iterable[str | Path] | None,  # files or folders; None = LINEUPIQ_DATA_DIR
 ) -> list[tuple[Path, bool]]:  # (absolute path, named by the caller)
     "Every candidate file in order, each once; whether it was named or found in a folder."
@@ -261,7 +262,7 @@ def _checked(bars: pd.DataFrame, path: Path, sort: bool, stamps: Stamps, symbol_
         raise DataError(e.what, where=f"{path}: {e.where}", found=e.found, expected=e.expected, fix=e.fix) from None
 
 # %% ../../nbs/01_data/05_bars.ipynb #7919289d
-def _agree(
+def check_agreement(
     tables: list[pd.DataFrame],  # canonical bars, in the order of the files
 ) -> list[pd.DataFrame]:  # the same, in one zone
     "Files have a zone or none, and files of one symbol bars of one length."
@@ -300,7 +301,7 @@ def _join(
     tables: dict[Path, pd.DataFrame],  # file -> canonical bars
 ) -> pd.DataFrame:  # sorted by symbol and time, each bar once
     "One table from many files; a bar that two files have must have one price."
-    agreed = _agree(list(tables.values()))
+    agreed = check_agreement(list(tables.values()))
     if len(agreed) == 1 and _sorted(agreed[0]):  # its own bars were looked at when it was read
         to_codes(agreed[0]["symbol"].drop_duplicates(), "symbol")
         return agreed[0].set_axis(pd.RangeIndex(len(agreed[0])), copy=False)
@@ -374,7 +375,7 @@ def pick_symbols(
 
 # %% ../../nbs/01_data/05_bars.ipynb #f30c644d
 def _read_all(
-    files: list[tuple[Path, bool]],  # of `_bar_files`
+    files: list[tuple[Path, bool]],  # of `bar_files`
     symbols: Collection[str] | None,  # wanted; None = all
     sort: bool,  # as in check_bars
     stamps: Stamps,  # of the files' times
@@ -467,7 +468,7 @@ def _joined_bars(
     market: Market,  # for the columns that it names
 ) -> pd.DataFrame:  # one table, in order, as stamped
     "The bars of all files, each bar once."
-    tables = _read_all(_bar_files(paths), symbols, sort, stamps, symbol_from, market.columns(symbol_from))
+    tables = _read_all(bar_files(paths), symbols, sort, stamps, symbol_from, market.columns(symbol_from))
     if not tables:
         raise DataError("no file holds bars", where=str(paths), expected="open, high, low, close and a time column")
     pick_symbols(list(tables.values()), symbols)  # raises where one is nowhere
@@ -545,7 +546,7 @@ def _past_of(
 ) -> pd.DataFrame | None:
     "What known files have of the symbols before their first new bars; None: nothing."
     first = new.groupby("symbol")["time"].min()
-    tables = _read_all(_bar_files(earlier), set(first.index), sort, stamps, symbol_from, market.columns(symbol_from))
+    tables = _read_all(bar_files(earlier), set(first.index), sort, stamps, symbol_from, market.columns(symbol_from))
     parts = {f: part for f, t in tables.items() if len(part := t[t["symbol"].isin(first.index)])}
     there = sorted({str(s) for t in tables.values() for s in t["symbol"].unique()})
     if strange := [str(s) for s, n in new.groupby("symbol").size().items() if n <= HISTORY and s not in there]:
@@ -559,7 +560,7 @@ def _past_of(
     if not parts:
         return None
     old = _join(parts)
-    _agree([old, new])  # one zone or none, bars of one length
+    check_agreement([old, new])  # one zone or none, bars of one length
     old = old.assign(time=old["time"].dt.tz_convert(new["time"].dt.tz)) if new["time"].dt.tz is not None else old
     if (CONTRACT in old) != (CONTRACT in new):
         raise DataError(

@@ -66,7 +66,93 @@ def _side(rng: np.random.Generator, share: dict[str, float], skill: dict[str, fl
     }
     return out
 
-# %% ../../nbs/01_data/00a_football.ipynb #771dd58d
+# %% ../../nbs/01_data/00a_football.ipynb #80fdd597
+_RAW_TABLES = ("schedules", "player_stats", "snap_counts", "players", "rosters", "depth_charts", "injuries")
+_COUNTED = (
+    *("attempts", "completions", "passing_yards", "passing_tds", "interceptions", "carries", "rushing_yards", "rushing_tds"),
+    *("targets", "receptions", "receiving_yards", "receiving_tds", "rushing_fumbles_lost"),
+)
+
+
+def _listed(
+    rng: np.random.Generator,  # the league's stream
+    person: dict,  # season, week, gsis_id
+    team: str,  # his
+    position: str,  # his
+    hurt: bool,  # whether he is
+    day: pd.Timestamp,  # of the game
+) -> dict[str, dict]:  # table -> row: roster, depth chart and, of somebody hurt, injury report
+    "What the lists of a week say of a player."
+    player = person["gsis_id"]
+    status = "INA" if hurt and rng.random() < 0.9 else "ACT"
+    depth = {"club_code": team, "depth_team": str(int(player[-1])), "depth_position": position, "formation": "Offense"}
+    rows = {
+        "rosters": person | {"team": team, "position": position, "status": status, "full_name": player},
+        "depth_charts": person | depth | {"position": position, "full_name": player},
+    }
+    if hurt:
+        report = "Out" if rng.random() < 0.7 else "Questionable"
+        rows["injuries"] = person | {"team": team, "report_status": report, "date_modified": f"{day - pd.Timedelta(days=2)}+00:00"}
+    return rows
+
+
+def _played_rows(
+    rng: np.random.Generator,  # the league's stream
+    person: dict,  # season, week, gsis_id
+    team: str,  # his
+    position: str,  # his
+    share: float,  # his part of the team's plays
+    line: dict,  # his statistics of the game
+) -> dict[str, dict]:  # table -> row
+    "What a game leaves of a player who took part: snaps and statistics."
+    player, when = person["gsis_id"], {k: person[k] for k in ("season", "week")}
+    snaps = float(np.clip(0.3 + share + rng.normal(0, 0.05), 0.05, 1))
+    name = {"player_id": player, "player_display_name": f"{player[-2:]} of {team}", "position": position, "team": team}
+    return {
+        "snap_counts": {"pfr_player_id": f"pfr-{player}", **when, "team": team, "offense_pct": snaps},
+        "player_stats": name | when | {"season_type": "REG"} | line,
+    }
+
+# %% ../../nbs/01_data/00a_football.ipynb #05cc57ef
+def _football_game(
+    rng: np.random.Generator,  # the league's stream
+    rows: dict[str, list[dict]],  # table -> its rows, to which the game's are added
+    when: dict,  # season, week
+    day: pd.Timestamp,  # of the game
+    sides: tuple[str, str],  # home and away
+    squad: dict[str, dict[str, tuple[str, float]]],  # team -> player -> position and share of the plays
+    skill: dict[str, float],  # player -> factor
+    hurt: set[str],  # players
+    gametime: str,  # of the kickoff, as 13:00
+    played: bool,  # whether it was
+) -> None:
+    "One game of two teams."
+    pace, lines, quarterbacks = float(np.exp(rng.normal(0, 0.2))), {}, {}
+    for team in sides:
+        # somebody is always there
+        dressed = {p: share for p, (position, share) in squad[team].items() if p not in hurt or p.endswith("2")}
+        first = f"{team}-Q1" if f"{team}-Q1" in dressed else f"{team}-Q2"
+        quarterbacks[team] = first
+        dressed = {p: share for p, share in dressed.items() if "-Q" not in p or p == first}
+        lines[team] = _side(rng, dressed, skill, pace)
+        for player, (position, share) in squad[team].items():
+            person = when | {"gsis_id": player}
+            told = _listed(rng, person, team, position, player in hurt, day)
+            if played and player in lines[team]:
+                told |= _played_rows(rng, person, team, position, share, lines[team][player])
+            for table, row in told.items():
+                rows[table].append(row)
+    score = {
+        team: 6 * sum(line.get("rushing_tds", 0) + line.get("receiving_tds", 0) for line in lines[team].values()) + 3 * rng.poisson(1.8)
+        for team in lines
+    }
+    game = when | {"game_type": "REG", "gameday": str(day.date()), "gametime": gametime}
+    for side, team in zip(("home", "away"), sides, strict=True):
+        game |= {f"{side}_team": team, f"{side}_score": score[team] if played else None, f"{side}_qb_id": quarterbacks[team]}
+    lines_of_books = {"spread_line": float(np.round(rng.normal(2, 4))), "total_line": float(np.round(44 * pace))}
+    rows["schedules"].append(game | lines_of_books | {"roof": "outdoors", "temp": 60.0, "wind": 5.0})
+
+# %% ../../nbs/01_data/00a_football.ipynb #946ada43
 def football_tables(
     seasons: Sequence[int] = (2020, 2021, 2022, 2023),  # years; nobody changes his team
     weeks: int = 8,  # of a season
@@ -74,10 +160,7 @@ def football_tables(
     seed: int = 0,
 ) -> dict[str, pd.DataFrame]:  # schedules, player_stats, snap_counts, players, rosters, depth_charts, injuries: raw, as files hold them
     "Raw tables of a simulated league."
-    rng, rows = (
-        np.random.default_rng(seed),
-        {k: [] for k in ("schedules", "player_stats", "snap_counts", "players", "rosters", "depth_charts", "injuries")},
-    )
+    rng, rows = np.random.default_rng(seed), {kind: [] for kind in _RAW_TABLES}
     squad = {team: {f"{team}-{name}": (position, share) for position, name, share in SQUAD} for team in FOOTBALL_TEAMS}
     skill = {player: float(np.exp(rng.normal(0, 0.25))) for team in FOOTBALL_TEAMS for player in squad[team]}
     hurt: set[str] = set()
@@ -88,119 +171,14 @@ def football_tables(
         hurt = {p for p in skill if rng.random() < (0.6 if p in hurt else 0.03)}  # in the order of the squads, which a set has not
         order = rng.permutation(len(FOOTBALL_TEAMS))
         for slot in range(0, len(FOOTBALL_TEAMS), 2):
-            home, away = FOOTBALL_TEAMS[order[slot]], FOOTBALL_TEAMS[order[slot + 1]]
-            pace, lines, quarterbacks = float(np.exp(rng.normal(0, 0.2))), {}, {}
-            for team in (home, away):
-                # somebody is always there
-                dressed = {p: share for p, (position, share) in squad[team].items() if p not in hurt or p.endswith("2")}
-                first = f"{team}-Q1" if f"{team}-Q1" in dressed else f"{team}-Q2"
-                quarterbacks[team] = first
-                dressed = {p: share for p, share in dressed.items() if "-Q" not in p or p == first}
-                lines[team] = _side(rng, dressed, skill, pace)
-                for player, (position, share) in squad[team].items():
-                    person = {"season": season, "week": week, "gsis_id": player}
-                    rows["rosters"].append(
-                        person
-                        | {
-                            "team": team,
-                            "position": position,
-                            "status": "INA" if player in hurt and rng.random() < 0.9 else "ACT",
-                            "full_name": player,
-                        }
-                    )
-                    rows["depth_charts"].append(
-                        person
-                        | {
-                            "club_code": team,
-                            "depth_team": str(int(player[-1])),
-                            "position": position,
-                            "depth_position": position,
-                            "formation": "Offense",
-                            "full_name": player,
-                        }
-                    )
-                    if player in hurt:
-                        rows["injuries"].append(
-                            person
-                            | {
-                                "team": team,
-                                "report_status": "Out" if rng.random() < 0.7 else "Questionable",
-                                "date_modified": f"{day - pd.Timedelta(days=2)}+00:00",
-                            }
-                        )
-                    if played and player in lines[team]:
-                        rows["snap_counts"].append(
-                            {
-                                "pfr_player_id": f"pfr-{player}",
-                                "season": season,
-                                "week": week,
-                                "team": team,
-                                "offense_pct": float(np.clip(0.3 + share + rng.normal(0, 0.05), 0.05, 1)),
-                            }
-                        )
-                        rows["player_stats"].append(
-                            {
-                                "player_id": player,
-                                "player_display_name": f"{player[-2:]} of {team}",
-                                "position": position,
-                                "team": team,
-                                "season": season,
-                                "week": week,
-                                "season_type": "REG",
-                            }
-                            | lines[team][player]
-                        )
-            score = {
-                team: 6 * sum(line.get("rushing_tds", 0) + line.get("receiving_tds", 0) for line in lines[team].values())
-                + 3 * rng.poisson(1.8)
-                for team in lines
-            }
-            rows["schedules"].append(
-                {
-                    "season": season,
-                    "week": week,
-                    "game_type": "REG",
-                    "gameday": str(day.date()),
-                    "gametime": ["13:00", "16:25"][slot % 4 // 2],
-                    "home_team": home,
-                    "away_team": away,
-                    "home_score": score[home] if played else None,
-                    "away_score": score[away] if played else None,
-                    "spread_line": float(np.round(rng.normal(2, 4))),
-                    "total_line": float(np.round(44 * pace)),
-                    "roof": "outdoors",
-                    "temp": 60.0,
-                    "wind": 5.0,
-                    "home_qb_id": quarterbacks[home],
-                    "away_qb_id": quarterbacks[away],
-                }
-            )
+            sides = FOOTBALL_TEAMS[order[slot]], FOOTBALL_TEAMS[order[slot + 1]]
+            gametime = ["13:00", "16:25"][slot % 4 // 2]
+            _football_game(rng, rows, {"season": season, "week": week}, day, sides, squad, skill, hurt, gametime, played)
     rows["players"] = [
-        {
-            "gsis_id": p,
-            "pfr_id": f"pfr-{p}",
-            "position": position,
-            "birthdate": "1997-05-01",
-            "draft_year": 2015.0 + k,
-            "draft_ovr": 20.0 + 30 * k,
-        }
+        {"gsis_id": p, "pfr_id": f"pfr-{p}", "position": position, "birthdate": "1997-05-01"}
+        | {"draft_year": 2015.0 + k, "draft_ovr": 20.0 + 30 * k}
         for team in FOOTBALL_TEAMS
         for k, (p, (position, _)) in enumerate(squad[team].items())
     ]
-    counts = (
-        "attempts",
-        "completions",
-        "passing_yards",
-        "passing_tds",
-        "interceptions",
-        "carries",
-        "rushing_yards",
-        "rushing_tds",
-        "targets",
-        "receptions",
-        "receiving_yards",
-        "receiving_tds",
-        "rushing_fumbles_lost",
-    )
     tables = {kind: pd.DataFrame(records) for kind, records in rows.items()}
-    return tables | {"player_stats": tables["player_stats"].fillna(dict.fromkeys(counts, 0))}
+    return tables | {"player_stats": tables["player_stats"].fillna(dict.fromkeys(_COUNTED, 0))}

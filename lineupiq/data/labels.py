@@ -25,7 +25,8 @@ log = logging.getLogger("lineupiq")
 # %% auto #0
 __all__ = ['log', 'BARRIERS', 'LABEL_BLOCK', 'INVALID', 'WARM_UP', 'FLAT', 'UNFINISHED', 'DEFAULT_SEGMENT_RULES', 'WEIGHTS',
            'LABEL_DETAILS', 'Barriers', 'BarrierConfig', 'first_touch', 'average_uniqueness', 'label_quality',
-           'label_bars', 'class_shares', 'QualityWeights', 'SegmentRules', 'bars_panel']
+           'label_bars', 'class_shares', 'QualityWeights', 'SegmentRules', 'labelled_rows', 'panel_of_rows',
+           'bars_panel']
 
 # %% ../../nbs/01_data/07_labels.ipynb #b0d26d1a
 @dataclass(frozen=True)
@@ -542,6 +543,62 @@ def _panel_columns(
             out[name] = arrays.pop(name)[rows] if name in arrays else own(name)[rows].copy() if isinstance(rows, slice) else own(name)[rows]
     return pd.DataFrame(out, copy=False)
 
+# %% ../../nbs/01_data/07_labels.ipynb #2a1a6225
+def labelled_rows(
+    tables: list[pd.DataFrame],  # one table of bars, as from read_bars; it is taken out of the list, so that nobody has it twice
+    horizon: int,  # nominal horizon in bars
+    barriers: BarrierConfig,  # of each symbol
+    weights: str = WEIGHTS,  # or "uniqueness"
+    keep_unlabelled: bool = False,  # as in bars_panel
+    features: Sequence[Feature] | None = None,  # as in bars_panel
+    segments: SegmentRules = DEFAULT_SEGMENT_RULES,  # gaps, contracts, sessions and warm-up
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # rows by time, then symbol, perhaps none; and how many went and why
+    "Features, labels, spans and weights of bars as columns of a panel that is still to be made."
+    if weights not in ("uniqueness", "none"):
+        raise ConfigError("unknown weights", found=repr(weights), expected="'uniqueness' or 'none'")
+    bars = tables.pop()
+    arrays: dict[str, Any] = feature_columns(bars, segments.max_gap, segments.contract_column, segments.session)
+    arrays |= _label_columns(bars, arrays, horizon, barriers)
+    _tell_flat(bars, arrays["flat"])
+    _tell_limits(bars, arrays, horizon)
+    keep, counts = _keep(bars["symbol"], arrays, segments.warm_up, keep_unlabelled)
+    if short := [str(s) for s in bars["symbol"].unique() if s not in counts["by_symbol"]]:
+        log.warning(
+            "no row comes of %d symbol(s), since none has a run of more than %d bars%s: %s",
+            len(short),
+            segments.warm_up,
+            "" if keep_unlabelled else " with a label after it",
+            ", ".join(short[:5]),
+        )
+    names = [f.name for f in (bar_manifest(bars) if features is None else features)]
+    columns = ["symbol", "time", "label", "label_end", "weight", "segment", "bar_number", *LABEL_DETAILS]
+    columns += [c for c in ("contract", ROLL, SESSION, EARLIER_FILE_BARS) if c in bars] + [n for n in names if n not in columns]
+    return _panel_columns(bars, arrays, _rows_in_order(bars, keep), columns, weights), counts
+
+
+def panel_of_rows(
+    tables: list[pd.DataFrame],  # one frame of `labelled_rows`, which is taken out of the list
+    counts: dict[str, Any],  # likewise
+    horizon: int,  # as in bars_panel
+    barriers: BarrierConfig,  # of each symbol
+    features: Sequence[Feature],  # the manifest
+    weights: str = WEIGHTS,  # as in bars_panel
+    name: str = "bars",  # the source's name
+    warm_up: int = LOOKBACK,  # of `SegmentRules`
+) -> Panel:
+    "The panel of rows that bars have become."
+    if not len(tables[0]):
+        raise DataError(
+            "no bar can be labelled",
+            where=str(counts["rows"]),
+            expected=f"segments of more than {warm_up} bars",
+            fix="read a longer history",
+        )
+    used = {s: vars(barriers.lookup(s, horizon)) for s in sorted(counts["by_symbol"])}
+    meta = {**counts, "barriers": used, "weights": weights, "warm_up": warm_up}
+    cleaning = Cleaning(missing_target="upcoming", copy=False)
+    return with_notes(make_panel(tables.pop(), features, task="multiclass", name=name, horizon=horizon, cleaning=cleaning), meta)
+
 # %% ../../nbs/01_data/07_labels.ipynb #c8e5a1ea
 def bars_panel(
     bars: pd.DataFrame,  # as from read_bars
@@ -555,37 +612,10 @@ def bars_panel(
     segments: SegmentRules = DEFAULT_SEGMENT_RULES,  # gaps, contracts, sessions and warm-up
 ) -> Panel:  # multiclass, labels -1, 0, 1
     "Features, triple-barrier labels, spans and weights of every symbol as one validated panel."
-    if weights not in ("uniqueness", "none"):
-        raise ConfigError("unknown weights", found=repr(weights), expected="'uniqueness' or 'none'")
-    bars, config = pick_symbols([bars], symbols)[0], barriers or BarrierConfig()
-    arrays: dict[str, Any] = feature_columns(bars, segments.max_gap, segments.contract_column, segments.session)
-    arrays |= _label_columns(bars, arrays, horizon, config)
-    _tell_flat(bars, arrays["flat"])
-    _tell_limits(bars, arrays, horizon)
-    keep, counts = _keep(bars["symbol"], arrays, segments.warm_up, keep_unlabelled)
-    if short := [str(s) for s in bars["symbol"].unique() if s not in counts["by_symbol"]]:
-        log.warning(
-            "no row comes of %d symbol(s), since none has a run of more than %d bars%s: %s",
-            len(short),
-            segments.warm_up,
-            "" if keep_unlabelled else " with a label after it",
-            ", ".join(short[:5]),
-        )
-    if not keep.any():
-        raise DataError(
-            "no bar can be labelled",
-            where=str(counts["rows"]),
-            expected=f"segments of more than {segments.warm_up} bars",
-            fix="read a longer history",
-        )
-    entries = list(features) if features is not None else bar_manifest(bars)
-    columns = ["symbol", "time", "label", "label_end", "weight", "segment", "bar_number", *LABEL_DETAILS]
-    columns += [c for c in ("contract", ROLL, SESSION, EARLIER_FILE_BARS) if c in bars] + [f.name for f in entries if f.name not in columns]
-    used = {s: vars(config.lookup(s, horizon)) for s in sorted(counts["by_symbol"])}
-    meta = {**counts, "barriers": used, "weights": weights, "warm_up": segments.warm_up}
-    tables = [_panel_columns(bars, arrays, _rows_in_order(bars, keep), columns, weights)]
-    del bars, arrays, keep  # whoever called may have let go of the bars, too
-    panel = make_panel(
-        tables.pop(), entries, task="multiclass", name=name, horizon=horizon, cleaning=Cleaning(missing_target="upcoming", copy=False)
-    )
-    return with_notes(panel, meta)
+    tables, config = pick_symbols([bars], symbols), barriers or BarrierConfig()
+    entries = list(features) if features is not None else bar_manifest(tables[0])
+    del bars  # whoever called may have let go of them, too
+    frame, counts = labelled_rows(tables, horizon, config, weights, keep_unlabelled, entries, segments)
+    tables.append(frame)
+    del frame
+    return panel_of_rows(tables, counts, horizon, config, entries, weights, name, segments.warm_up)

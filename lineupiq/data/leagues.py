@@ -560,19 +560,14 @@ def league_panel(
     references = {"elo": "elo_prob"} if task == "binary" else {}
     extra: list[Feature] = []
     if cfg.odds is not None:
-        frame, extra, references = _with_odds(
-            frame, market_probs(raw, cfg.odds).iloc[lines].reset_index(drop=True), cfg.odds, task, references
-        )
+        probs = market_probs(raw, cfg.odds).iloc[lines].reset_index(drop=True)
+        frame, extra, references = _with_odds(frame, probs, cfg.odds, task, references)
     new = (features["home_games_played"] == 0) | (features["away_games_played"] == 0)
     future = ~played & (games["time"] > games["time"][played].max()) if played.any() else ~played
     keep = ~new & ~games["again"] & (label.notna() | future)
     if not (keep & label.notna()).any():
-        raise DataError(
-            "there are no games to learn from",
-            where=name,
-            found=f"{len(games)} games, {int(played.sum())} with a score",
-            fix="add earlier seasons",
-        )
+        found = f"{len(games)} games, {int(played.sum())} with a score"
+        raise DataError("there are no games to learn from", where=name, found=found, fix="add earlier seasons")
     entries = [
         Feature(f, "numeric", about) for f, about in LEAGUE_FEATURES.items() if f in frame and frame.loc[keep, f].nunique() > 1
     ] + extra
@@ -595,9 +590,8 @@ def league_panel(
     for what, n in counts.items():
         if n and what in ("second_games_of_a_day", "draws_without_label", "not_played"):
             log.info("%d games: %s", n, what.replace("_", " "))
-    return replace(
-        with_notes(panel, counts), log=make_log(games[["home", "away", "home_score", "away_score", "neutral", "season", "time", "known"]])
-    )
+    replayed = ["home", "away", "home_score", "away_score", "neutral", "season", "time", "known"]
+    return replace(with_notes(panel, counts), log=make_log(games[replayed]))
 
 # %% ../../nbs/01_data/13a_leagues.ipynb #3751c39c
 def _with_odds(

@@ -163,6 +163,36 @@ def _differing(kind: str, rows: pd.DataFrame) -> pd.Series:
         out |= differ & a.notna() & b.notna()
     return out & same
 
+# %% ../../nbs/01_data/10b_nfl_rows.ipynb #e3639053
+def _refuse_slips(
+    kind: str,  # one of the six tables
+    table: pd.DataFrame,  # all its rows
+    rows: pd.DataFrame,  # those whose key is there again, in order, with the columns _written and _part
+    differ: pd.Series,  # whether a row says something else than the one before it
+    again: pd.Series,  # whether a row has the key of the one before it
+) -> None:
+    "What no order of files explains is an error: reports of two weeks under one key, files that contradict themselves."
+    own = (differ & (rows["_part"] == rows["_part"].shift())).sum()
+    if kind == "injuries" and (again & (rows["_written"] - rows["_written"].shift() > pd.Timedelta(REPORT_GAP))).any():
+        raise DataError(
+            "reports of one player and week that were written months apart",
+            where="table injuries",
+            found=row_keys(rows[again]),
+            expected="one week a key",
+            fix="say in a column game_type which reports are of REG, POST and PRE weeks",
+        )
+    if kind in ("schedules", "player_stats", "snap_counts") and own * SLIPS > len(table):
+        season_type = {"player_stats": "season_type", "schedules": "game_type"}.get(kind)
+        raise DataError(
+            "rows of one file that have one key and say different things",
+            where=f"table {kind}, {int(own)} row(s)",
+            found=row_keys(rows[differ]),
+            expected="one row for each " + ", ".join(TABLE_KEYS[kind]),
+            fix=f"say in a column {season_type} which rows are REG and which POST, or remove the wrong ones"
+            if season_type and season_type not in table
+            else "remove the wrong ones",
+        )
+
 # %% ../../nbs/01_data/10b_nfl_rows.ipynb #9a5334ae
 def one_row_a_key(
     kind: str,  # one of the six tables
@@ -187,26 +217,7 @@ def one_row_a_key(
     )
     differ = _differing(kind, rows)
     again = rows[TABLE_KEYS[kind]].eq(rows[TABLE_KEYS[kind]].shift()).all(axis=1)
-    own = (differ & (rows["_part"] == rows["_part"].shift())).sum()
-    if kind == "injuries" and (again & (rows["_written"] - rows["_written"].shift() > pd.Timedelta(REPORT_GAP))).any():
-        raise DataError(
-            "reports of one player and week that were written months apart",
-            where="table injuries",
-            found=row_keys(rows[again]),
-            expected="one week a key",
-            fix="say in a column game_type which reports are of REG, POST and PRE weeks",
-        )
-    if kind in ("schedules", "player_stats", "snap_counts") and own * SLIPS > len(table):
-        season_type = {"player_stats": "season_type", "schedules": "game_type"}.get(kind)
-        raise DataError(
-            "rows of one file that have one key and say different things",
-            where=f"table {kind}, {int(own)} row(s)",
-            found=row_keys(rows[differ]),
-            expected="one row for each " + ", ".join(TABLE_KEYS[kind]),
-            fix=f"say in a column {season_type} which rows are REG and which POST, or remove the wrong ones"
-            if season_type and season_type not in table
-            else "remove the wrong ones",
-        )
+    _refuse_slips(kind, table, rows, differ, again)
     if differ.any() and kind != "injuries":
         log.warning(
             "%s: %d of %d row(s) that are there twice differ; the newer file's, or the later, is taken; first: %s",

@@ -360,32 +360,35 @@ _ANY = (
     "fantasy_points_ppr"
 ).split()
 
+# %% ../../nbs/01_data/10a_nfl_schema.ipynb #41dee669
+_SCHEDULE_COLUMNS = {
+    "season": SEASON,
+    "week": WEEK,
+    "game_id": CODE,
+    "gameday": Column("day", required=True),
+    "gametime": Column("clock"),
+    "game_type": Column("word", words=GAME_TYPES, required=True),
+    "location": Column("word", words=LOCATIONS),
+    "neutral": Column("word", words=LOCATION_VOCABULARY),
+    "roof": Column("word", words=ROOFS),
+    "status": Column("word", words=STATUSES),
+    "home_score": SCORE,
+    "away_score": SCORE,
+    "home_rest": REST,
+    "away_rest": REST,
+    "spread_line": Column("number", -60, 60, numbers=PICK),
+    "total_line": Column("number", 10, 120),
+    "home_moneyline": MONEY,
+    "away_moneyline": MONEY,
+    "temp": Column("number", -60, 140),
+    "wind": Column("number", 0, 120),
+    "home_qb_id": CODE,
+    "away_qb_id": CODE,
+}
+
 # %% ../../nbs/01_data/10a_nfl_schema.ipynb #9c7f820e
 SCHEMA: dict[str, dict[str, Column]] = {
-    "schedules": {
-        "season": SEASON,
-        "week": WEEK,
-        "game_id": CODE,
-        "gameday": Column("day", required=True),
-        "gametime": Column("clock"),
-        "game_type": Column("word", words=GAME_TYPES, required=True),
-        "location": Column("word", words=LOCATIONS),
-        "neutral": Column("word", words=LOCATION_VOCABULARY),
-        "roof": Column("word", words=ROOFS),
-        "status": Column("word", words=STATUSES),
-        "home_score": SCORE,
-        "away_score": SCORE,
-        "home_rest": REST,
-        "away_rest": REST,
-        "spread_line": Column("number", -60, 60, numbers=PICK),
-        "total_line": Column("number", 10, 120),
-        "home_moneyline": MONEY,
-        "away_moneyline": MONEY,
-        "temp": Column("number", -60, 140),
-        "wind": Column("number", 0, 120),
-        "home_qb_id": CODE,
-        "away_qb_id": CODE,
-    },
+    "schedules": _SCHEDULE_COLUMNS,
     "player_stats": {
         "player_id": CODE,
         "season": SEASON,

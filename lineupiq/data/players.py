@@ -525,6 +525,18 @@ def first_games(
     ]
     return out
 
+# %% ../../nbs/01_data/12_players.ipynb #8ea47f96
+def _without_news(
+    features: pd.DataFrame,  # of all rows
+    keep: pd.Series,  # (N,) whether a row stays
+    season: pd.Series,  # (N,) of each row
+) -> list[str]:  # names
+    "Features that are missing or constant throughout, or whose lists do not reach back to the first season."
+    constant = [name for name in features if features.loc[keep, name].nunique() < 2]
+    earliest = keep & (season == season[keep].min())
+    begins_late = [name for name in LISTED if name in features and features.loc[earliest, name].isna().all()]
+    return constant + [name for name in begins_late if name not in constant]
+
 # %% ../../nbs/01_data/12_players.ipynb #1a2256dd
 def panel_of(
     history: PlayerHistory,  # of the tables
@@ -541,12 +553,8 @@ def panel_of(
     _check_target(tables, position, target)
     rows = history.weeks[0]
     if not (rows["position"] == position).any():
-        raise DataError(
-            f"There are no {position} rows.",
-            where="table player_stats",
-            found=f"{len(rows)} rows of other positions",
-            fix="add the weeks of such players, or a players table with their positions",
-        )
+        found, fix = f"{len(rows)} rows of other positions", "add the weeks of such players, or a players table with their positions"
+        raise DataError(f"There are no {position} rows.", where="table player_stats", found=found, fix=fix)
     own, features = _features(history, position, target, spans, halflife, history.view.lineups if lineups is None else lineups)
     elsewhere = _elsewhere(own, tables["rosters"], as_of)
     inside = (own["position"] == position) & (own["season"] >= first_season) & own["ready"] & ~elsewhere
@@ -563,10 +571,7 @@ def panel_of(
             found=f"seasons {rows['season'].min()}-{rows['season'].max()}",
             fix="lower first_season, or load more seasons",
         )
-    left_out = [name for name in features if features.loc[keep, name].nunique() < 2]  # missing or constant throughout
-    earliest = keep & (own["season"] == own.loc[keep, "season"].min())
-    # of lists that do not reach back to the first rows
-    left_out += [name for name in LISTED if name in features and name not in left_out and features.loc[earliest, name].isna().all()]
+    left_out = _without_news(features, keep, own["season"])
     features = features.drop(columns=left_out)
     moment = {} if as_of.into is None else {"as_of": as_of.name, "other_team_dropped": int(elsewhere.sum())}
     counts = {
@@ -584,15 +589,9 @@ def panel_of(
         label_kind="count" if target in COUNT_TARGETS else "numeric",
         cleaning=Cleaning(sort=True, missing_target="upcoming"),
     )
-    panel.shown = {
-        name: column
-        for name, column in (
-            ("player", "player_display_name" if "player_display_name" in own else "player_name"),
-            ("team", "team"),
-            ("opponent", "opponent"),
-        )
-        if column in panel.frame
-    }
+    name_column = "player_display_name" if "player_display_name" in own else "player_name"
+    shown = {"player": name_column, "team": "team", "opponent": "opponent"}
+    panel.shown = {name: column for name, column in shown.items() if column in panel.frame}
     rule = f"{target}_ewma{halflife:g}"
     return with_notes(
         panel, {"position": position, "target": target, **counts}, {"ewma": rule} if halflife == HALFLIFE and rule in features else None

@@ -9,7 +9,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..core.files import disk_errors
 from ..core.readers import PARQUET, folder_columns
 
 # %% auto #0
-__all__ = ['BATCH', 'table_rows_of', 'is_large', 'map_tables']
+__all__ = ['BATCH', 'table_rows_of', 'is_large', 'DiskColumns', 'map_tables', 'leave_columns']
 
 # %% ../../nbs/01_data/13ab_row_groups.ipynb #12564ffd
 def table_rows_of(
@@ -115,6 +115,67 @@ class _Column:
                 values.tofile(self.path)
         return np.asarray(self.open("r")) if self.rows else np.empty(0, self.dtype)
 
+# %% ../../nbs/01_data/13ab_row_groups.ipynb #43e1a2ea
+class DiskColumns:
+    "Columns of a table that grows: numbers in files, and all else in memory."
+
+    def __init__(
+        self,
+        rows: int,  # most that will come
+        place: Path,  # an empty folder
+    ):
+        self.rows, self.place, self.start = rows, place, 0
+        self.columns: dict[str, Any] = {}
+
+    def add(
+        self,
+        batch: Mapping[str, Any],  # column -> NumPy numbers, or a Series of anything else
+        where: str,  # for messages
+    ) -> None:
+        "Put rows below those that are there; what has no value is missing."
+        size = len(next(iter(batch.values()), ()))
+        for name, values in batch.items():
+            there = self.columns.get(name)
+            if isinstance(values, np.ndarray) and not isinstance(there, list):
+                if there is None:
+                    there = _Column(self.place / f"{len(self.columns)}.column", self.rows, values.dtype)
+                    if self.start:  # rows before these did not have it
+                        there = there.put(0, np.full(self.start, np.nan))
+                self.columns[name] = there.put(self.start, values)
+            elif isinstance(there, _Column):
+                raise DataError(
+                    "a column of numbers in one file and of something else in another",
+                    where=f"{where}, column '{name}'",
+                    found=repr(values.dropna().iloc[:1].tolist())[:60],
+                    expected="numbers in all files",
+                )
+            else:
+                self.columns.setdefault(name, [pd.Series([None] * self.start)] if self.start else []).append(pd.Series(values))
+        for name in set(self.columns) - set(batch):
+            there = self.columns[name]
+            if isinstance(there, _Column):
+                self.columns[name] = there.put(self.start, np.full(size, np.nan))
+            else:
+                there.append(pd.Series([None] * size))
+        self.start += size
+
+    def whole(self, name: str) -> pd.Series:
+        "A column as it stands."
+        there = self.columns[name]
+        return pd.Series(there.open("r")[: self.start], copy=False) if isinstance(there, _Column) else pd.concat(there, ignore_index=True)
+
+    def taken(
+        self,
+        name: str,  # a column
+        rows: np.ndarray | None,  # positions; None: all, as they stand
+    ) -> np.ndarray | pd.Series:  # numbers are mapped, read only
+        "A column in an order, perhaps of fewer rows; it is gone from here."
+        there = self.columns.pop(name)
+        if isinstance(there, _Column):
+            return there.ordered(np.arange(self.start) if rows is None and self.start < there.rows else rows)
+        values = pd.concat(there, ignore_index=True)
+        return values if rows is None else values.take(rows).reset_index(drop=True)
+
 # %% ../../nbs/01_data/13ab_row_groups.ipynb #3c333b88
 def map_tables(
     files: Sequence[Path],  # parquet, one after the other
@@ -126,61 +187,35 @@ def map_tables(
     "The rows of files in an order, with numbers that are mapped from disk."
     place = Path(tempfile.mkdtemp(prefix="lineupiq-columns-"))
     try:
-        n, done, key_columns = table_rows_of(files), {}, {}
-        first = cleaned(
-            pd.DataFrame({c: v.ordered(None) if isinstance(v, _Column) else v for c, v in _read(files, key, n, place).items()}, copy=False)
-        )
+        n = table_rows_of(files)
+        keys = _read(files, key, n, _below(place, "keys"))
+        first = cleaned(pd.DataFrame({c: keys.taken(c, None) for c in list(keys.columns)}, copy=False))
         rows = order(first)
-        for name in first:
-            key_columns[name] = first[name] if rows is None else first[name].take(rows).reset_index(drop=True)
+        done = {name: first[name] if rows is None else first[name].take(rows).reset_index(drop=True) for name in first}
         del first
-        for name, column in _read(files, [c for c in columns if c not in key_columns], n, place).items():
-            done[name] = (
-                column.ordered(rows)
-                if isinstance(column, _Column)
-                else column
-                if rows is None
-                else column.take(rows).reset_index(drop=True)
-            )
-        return pd.DataFrame({c: v for c in columns if (v := key_columns.get(c, done.get(c))) is not None}, copy=False)
+        others = _read(files, [c for c in columns if c not in done], n, _below(place, "others"))
+        done |= {name: others.taken(name, rows) for name in list(others.columns)}
+        return pd.DataFrame({c: done[c] for c in columns if c in done}, copy=False)
     finally:
-        _leave(place)
+        leave_columns(place)
 
 # %% ../../nbs/01_data/13ab_row_groups.ipynb #496e1710
-def _read(files: Sequence[Path], columns: Sequence[str], n: int, place: Path) -> dict[str, Any]:
-    "Columns of numbers on disk, and all others in memory."
-    out: dict[str, Any] = {}
-    start = 0
+def _read(files: Sequence[Path], columns: Sequence[str], n: int, place: Path) -> DiskColumns:
+    "Some columns of files, one file after the other."
+    out = DiskColumns(n, place)
     for file in files:
         for batch in _batches(file, columns):
-            size = len(next(iter(batch.values()), ()))
-            for name, values in batch.items():
-                if isinstance(values, np.ndarray) and not isinstance(out.get(name), list):
-                    if name not in out:
-                        out[name] = _Column(place / f"{columns.index(name)}.column", n, values.dtype)
-                        if start:  # files before this one did not have it
-                            out[name] = out[name].put(0, np.full(start, np.nan))
-                    out[name] = out[name].put(start, values)
-                elif isinstance(out.get(name), _Column):
-                    raise DataError(
-                        "a column of numbers in one file and of something else in another",
-                        where=f"{file}, column '{name}'",
-                        found=repr(values.dropna().iloc[:1].tolist())[:60],
-                        expected="numbers in all files",
-                    )
-                else:
-                    out.setdefault(name, []).append(pd.Series(values))
-            for name in set(out) - set(batch):
-                out[name] = (
-                    out[name].put(start, np.full(size, np.nan))
-                    if isinstance(out[name], _Column)
-                    else [*out[name], pd.Series([None] * size)]
-                )
-            start += size
-    return {k: v if isinstance(v, _Column) else pd.concat(v, ignore_index=True) for k, v in out.items()}
+            out.add(batch, str(file))
+    return out
 
 
-def _leave(place: Path) -> None:
+def _below(place: Path, name: str) -> Path:
+    "A new folder."
+    (place / name).mkdir()
+    return place / name
+
+
+def leave_columns(place: Path) -> None:
     "Remove the files' names; where the system lets go of a mapped file no earlier, at the end of the process."
     if os.name == "posix":
         shutil.rmtree(place, ignore_errors=True)

@@ -428,8 +428,11 @@ def bars(
     """Triple-barrier labels on anyone's bars; `reading` is what else read_as takes: the names of READING, and the files that these bars
     follow."""
     from lineupiq.data.bars import read_as
+    from lineupiq.data.bars_by_symbol import bars_panel_by_symbol, files_by_symbol
     from lineupiq.data.labels import bars_panel
 
+    if not reading.get("earlier") and (held := files_by_symbol(path, symbols, reading.get("symbol_from"))):
+        return bars_panel_by_symbol(held, reading, horizon, barrier_config(barriers), weights)
     return bars_panel(read_as(path, symbols, reading), horizon, None, barrier_config(barriers), weights, "bars", keep_unlabelled=True)
 
 # %% ../../nbs/01_data/14_sources.ipynb #dc69ba59

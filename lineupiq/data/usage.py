@@ -301,12 +301,8 @@ def usage_panel(
     )
     keep = queries["ready"] & queries["position"].isin(positions) & (over | coming)
     if not keep.any():
-        raise DataError(
-            "There are no rows to learn from.",
-            where="table rosters",
-            found=f"{len(queries)} rows of active rosters",
-            fix="load more weeks, or another position",
-        )
+        found, fix = f"{len(queries)} rows of active rosters", "load more weeks, or another position"
+        raise DataError("There are no rows to learn from.", where="table rosters", found=found, fix=fix)
     names = [name for name in USAGE_FEATURES if name in facts and frame.loc[keep, name].nunique() > 1]
     display_names = _names(tables)
     frame["player"] = frame["symbol"].map(display_names).fillna(frame["symbol"])
@@ -323,14 +319,8 @@ def usage_panel(
         cleaning=Cleaning(sort=True, missing_target="upcoming"),
     )
     panel.shown = {"player": "player", "team": "team"}
-    return with_notes(
-        panel,
-        {
-            "outcome": outcome,
-            "announced": [name for name in ANNOUNCED if name in names],
-            **({} if as_of.into is None else {"as_of": as_of.name}),
-        },
-    )
+    moment = {} if as_of.into is None else {"as_of": as_of.name}
+    return with_notes(panel, {"outcome": outcome, "announced": [name for name in ANNOUNCED if name in names], **moment})
 
 # %% ../../nbs/01_data/12a_usage.ipynb #7468c3de
 def _names(tables: Mapping[str, pd.DataFrame]) -> pd.Series:

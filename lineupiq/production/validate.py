@@ -341,32 +341,18 @@ def validate(
         config,
     )
     judgement.facts |= {"window": chosen.record(), "window_sentence": chosen.sentence(version, live if champion else None, config.power)}
+    span = {"window_from": str(panel.times[rows].min()), "window_to": str(panel.times[rows].max())}
     judgement.facts |= {
         "name": name,
         "version": version,
         "champion": live,
         "digest": digest,
-        "window_from": str(panel.times[rows].min()),
-        "window_to": str(panel.times[rows].max()),
+        **span,
         "looks_sentence": look_sentence(before),
     }
-    record_verdict(
-        store,
-        name,
-        version,
-        digest,
-        judgement.verdict,
-        {
-            "metric": judgement.metric,
-            "level": judgement.level,
-            "margin": config.margin,
-            "skill": judgement.skill.score,
-            "low": judgement.skill.low,
-            "high": judgement.skill.high,
-            "champion": live or NOBODY,
-            "rows": judgement.facts["n"],
-        },
-    )
+    skill = {"skill": judgement.skill.score, "low": judgement.skill.low, "high": judgement.skill.high}
+    said = {"metric": judgement.metric, "level": judgement.level, "margin": config.margin, **skill}
+    record_verdict(store, name, version, digest, judgement.verdict, {**said, "champion": live or NOBODY, "rows": judgement.facts["n"]})
     return judgement
 
 # %% ../../nbs/13_production/02_validate.ipynb #48569ef7

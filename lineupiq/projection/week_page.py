@@ -117,6 +117,70 @@ def _cells(row: Mapping, stats: list[str], lines: pd.DataFrame, points: Mapping 
 MAIN = {"QB": "passing_yards", "RB": "rushing_yards", "WR": "receiving_yards", "TE": "receiving_yards"}
 TOUCHDOWNS = ("rushing_tds", "receiving_tds")  # what counts as a player's touchdown
 
+# %% ../../nbs/15a_projection/05_week_page.ipynb #47a27909
+def _table_head(
+    stats: list[str],  # its lines
+    with_points: bool,  # whether fantasy points are shown
+    main: str,  # the line that is shown first
+) -> list[tuple[str, str]]:  # heading and class of each column
+    "The headings of a position's table."
+    head = [("Player", "t"), ("Team", "t"), ("Opp", "t"), ("Plays", "")]
+    if with_points:
+        head += [("Points", ""), ("10 %", "low"), ("50 %", "low"), ("90 %", ""), ("Rule", "")]
+    head += [("Shape", ""), ("TD", "")]
+    head += [(LINE_HEADINGS.get(s, s), "" if s == main and not with_points else "low") for s in stats]
+    return head + [("Change", "low"), (f"What moved {LINE_HEADINGS.get(main, main)}", "low t")]
+
+
+def _scores(week: Week, column: int) -> np.ndarray:  # (S,) whether a draw has a touchdown of the player of this column
+    "In which draws a player scores."
+    scorer = np.zeros(len(next(iter(week.draws.values()))), dtype=bool)
+    for stat in TOUCHDOWNS:
+        if stat in week.draws:
+            scorer |= week.draws[stat][:, column] > 0
+    return scorer
+
+# %% ../../nbs/15a_projection/05_week_page.ipynb #9af977d5
+def _position_section(
+    week: Week,  # of `project_week`
+    position: str,  # whose section
+    players: pd.DataFrame,  # its rows of week.players
+    points: pd.DataFrame | None,  # as of `week_html`
+    scored: np.ndarray | None,  # as of `week_html`
+    change: Mapping[str, float] | None,  # as of `week_html`
+) -> str:  # markup
+    "The table of a position, the highest projection first."
+    at = {p: n for n, p in enumerate(week.players["player_id"])}
+    lines = week.lines[week.lines["position"] == position]
+    stats = [s for s in POSITION_LINES[position] if (lines["statistic"] == s).any()]
+    by = {player: group.set_index("statistic") for player, group in lines.groupby("player_id")}
+    main = MAIN[position] if MAIN[position] in stats else stats[0]
+    picture = scored if scored is not None else week.draws[main]
+    columns = [at[p] for p in players["player_id"]]
+    top = float(np.quantile(picture[:, columns], 0.995)) if len(columns) else 1.0
+    facts = None if points is None else points.set_index("player_id")
+    values = facts["points"] if facts is not None else lines[lines["statistic"] == main].set_index("player_id")["projection"]
+    scores = players["player_id"].map(values).fillna(0)
+    rows = []
+    for _, row in players.assign(order=scores).sort_values("order", ascending=False).iterrows():
+        player = row["player_id"]
+        own = by.get(player, lines.iloc[:0].set_index("statistic"))
+        moved = np.nan if change is None else change.get(player, np.nan)
+        record = dict(row) | {"touchdown": float(_scores(week, at[player]).mean()), "why": own["why"].get(main, ""), "change": moved}
+        shape = _shape(picture[:, at[player]], top)
+        rows.append(_cells(record, stats, own, None if facts is None else facts.loc[player], shape, main))
+    used = lines.drop_duplicates("statistic")[["statistic", "model"]].itertuples(index=False)
+    models = ", ".join(f"{LINE_HEADINGS.get(s, s)} {m}" for s, m in used)
+    head = _table_head(stats, facts is not None, main)
+    return (
+        f'<section id="{position}"><h2>{position}</h2><div class="scroll"><table class="week"><caption>In use: {html.escape(models)} '
+        "(ewma is the rule: the mean of his own past games, the last ones most).</caption><thead><tr>"
+        + "".join(f'<th scope="col" class="{c}">{html.escape(n)}</th>' for n, c in head)
+        + "</tr></thead><tbody>"
+        + "\n".join(rows)
+        + "</tbody></table></div></section>"
+    )
+
 # %% ../../nbs/15a_projection/05_week_page.ipynb #67d6b7fa
 def week_html(
     week: Week,  # of `project_week`
@@ -129,66 +193,11 @@ def week_html(
     games: WeekGames | None = None,  # of `project_games`; None: without the games
 ) -> str:  # a whole document
     "The page of a week."
-    at = {p: n for n, p in enumerate(week.players["player_id"])}
     parts = [] if games is None else [games_section(games)]
     for position in POSITIONS:
         players = week.players[week.players["position"] == position]
-        if players.empty:
-            continue
-        lines = week.lines[week.lines["position"] == position]
-        stats = [s for s in POSITION_LINES[position] if (lines["statistic"] == s).any()]
-        by = {player: group.set_index("statistic") for player, group in lines.groupby("player_id")}
-        main = MAIN[position] if MAIN[position] in stats else stats[0]
-        picture = scored if scored is not None else week.draws[main]
-        columns = [at[p] for p in players["player_id"]]
-        top = float(np.quantile(picture[:, columns], 0.995)) if len(columns) else 1.0
-        facts = None if points is None else points.set_index("player_id")
-        scores = (
-            players["player_id"]
-            .map(facts["points"] if facts is not None else lines[lines["statistic"] == main].set_index("player_id")["projection"])
-            .fillna(0)
-        )
-        rows = []
-        for _, row in players.assign(order=scores).sort_values("order", ascending=False).iterrows():
-            own = by.get(row["player_id"], lines.iloc[:0].set_index("statistic"))
-            scorer = np.zeros(len(picture), dtype=bool)
-            for stat in TOUCHDOWNS:
-                if stat in week.draws:
-                    scorer |= week.draws[stat][:, at[row["player_id"]]] > 0
-            record = dict(row) | {
-                "touchdown": float(scorer.mean()),
-                "why": own["why"].get(main, ""),
-                "change": np.nan if change is None else change.get(row["player_id"], np.nan),
-            }
-            rows.append(
-                _cells(
-                    record,
-                    stats,
-                    own,
-                    None if facts is None else facts.loc[row["player_id"]],
-                    _shape(picture[:, at[row["player_id"]]], top),
-                    main,
-                )
-            )
-        head = [("Player", "t"), ("Team", "t"), ("Opp", "t"), ("Plays", "")] + (
-            [] if facts is None else [("Points", ""), ("10 %", "low"), ("50 %", "low"), ("90 %", ""), ("Rule", "")]
-        )
-        head += (
-            [("Shape", ""), ("TD", "")]
-            + [(LINE_HEADINGS.get(s, s), "" if s == main and facts is None else "low") for s in stats]
-            + [("Change", "low"), (f"What moved {LINE_HEADINGS.get(main, main)}", "low t")]
-        )
-        models = ", ".join(
-            f"{LINE_HEADINGS.get(s, s)} {m}" for s, m in lines.drop_duplicates("statistic")[["statistic", "model"]].itertuples(index=False)
-        )
-        parts.append(
-            f'<section id="{position}"><h2>{position}</h2><div class="scroll"><table class="week"><caption>In use: {html.escape(models)} '
-            "(ewma is the rule: the mean of his own past games, the last ones most).</caption><thead><tr>"
-            + "".join(f'<th scope="col" class="{c}">{html.escape(n)}</th>' for n, c in head)
-            + "</tr></thead><tbody>"
-            + "\n".join(rows)
-            + "</tbody></table></div></section>"
-        )
+        if len(players):
+            parts.append(_position_section(week, position, players, points, scored, change))
     return _page(week, written, scoring, parts, notes or [])
 
 # %% ../../nbs/15a_projection/05_week_page.ipynb #951b1fa0
@@ -205,7 +214,11 @@ def _page(week: Week, written: str, scoring: str, parts: list[str], notes: list[
         for p in ("games", *POSITIONS)
         if any(f'<section id="{p}"' in part for part in parts)
     )
-    about = f"As of {week.as_of}. {f'Points: {scoring}. ' if scoring else ''}Written {written}."
+    known = {"tuesday": "on Tuesday", "kickoff": "at kickoff"}.get(week.as_of, f"at {week.as_of}")
+    by = {"standard": "standard scoring", "half": "half a point a reception (half)", "ppr": "a point a reception (ppr)"}.get(
+        scoring, scoring
+    )
+    about = f"What was known {known}. {f'Fantasy points: {by}. ' if scoring else ''}Written {written}."
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
         f'initial-scale=1"><meta http-equiv="Content-Security-Policy" content="{policy}">'

@@ -154,7 +154,7 @@ def week_games(
     try:
         return project_games(tables_of_week(tables, week.season, week.week, week.as_of), week.season, week.week, week.as_of, keep=keep)
     except DataError as err:
-        log.warning("the games are not on the page: %s", err)
+        log.warning("the games are not on the page: %s; found: %s; expected: %s", err.what, err.found, err.expected)
         return None
 
 
@@ -450,6 +450,15 @@ def _recorded(week: Week, games: WeekGames | None, folder: Path, now: datetime, 
     "Everything that a page says, on the record."
     return _summed([record_week(week, folder, now, path), *([] if games is None else [record_games(games, folder, now, path)])])
 
+# %% ../../nbs/17_workflows/14_project.ipynb #854a7ee2
+def _record_text(kept: dict | None) -> str:  # with a line break before it; "" without a record
+    "What was written into the record of forecasts."
+    if kept is None:
+        return ""
+    late = " (written after their games began, so they never count)" if kept["late"] else ""
+    revised = f"{kept['revised']} revised (which do not count)"
+    return f"\nRecord: {kept['new']} new, {kept['same']} there already, {revised}, {kept['late']} late{late}; last digest {kept['digest']}"
+
 # %% ../../nbs/17_workflows/14_project.ipynb #174ecb2f
 def run_project(
     ask: ProjectRequest,  # what is asked for
@@ -496,26 +505,11 @@ def run_project(
     table = write_week(week, folder, now, scoring, notes, games)
     kept = None if ask.record_folder is None else _recorded(week, games, Path(ask.record_folder), now, ask.path)
     if as_json:
-        return ({} if kept is None else {"record": kept}) | {
-            "season": week.season,
-            "week": week.week,
-            "as_of": week.as_of,
-            "scoring": scoring.name,
-            "players": len(table),
-            **({} if games is None else {"games": plain_rows(games.table), "games_notes": games.notes}),
-            "production": sorted(v.title for v in live.values()),
-            "notes": notes,
-            "folder": str(folder),
-            "page": str(folder / "week.html"),
-            "projections": plain_rows(table),
-        }
-    return (
-        f"Week {week.week} of {week.season}, as of {week.as_of}, points by "
-        f"{scoring.name}\n\n{'' if games is None else games_text(games, width) + chr(10) * 2}{week_text(table, width)}{_production_text(live, notes)}\nPage: {folder / 'week.html'}\nTables and draws: {folder}"
-        + (
-            f"\nRecord: {kept['new']} new, {kept['same']} there already, {kept['revised']} revised (which do not count), {kept['late']} "
-            f"late{' (written after their games began, so they never count)' if kept['late'] else ''}; last digest {kept['digest']}"
-            if kept
-            else ""
-        )
-    )
+        spoken = {"season": week.season, "week": week.week, "as_of": week.as_of, "scoring": scoring.name, "players": len(table)}
+        shown = {} if games is None else {"games": plain_rows(games.table), "games_notes": games.notes}
+        files = {"folder": str(folder), "page": str(folder / "week.html"), "projections": plain_rows(table)}
+        used = {"production": sorted(v.title for v in live.values()), "notes": notes}
+        return ({} if kept is None else {"record": kept}) | spoken | shown | used | files
+    head = f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}"
+    said = [head, *([] if games is None else [games_text(games, width)]), week_text(table, width) + _production_text(live, notes)]
+    return "\n\n".join(said) + f"\nPage: {folder / 'week.html'}\nTables and draws: {folder}{_record_text(kept)}"
