@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,6 +147,17 @@ def check_database(
 QUIET = {"DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
 
 
+def _lay_out(path: Path) -> None:
+    "Make an empty database, whole or not at all: whoever lays it out may be stopped meanwhile."
+    from mlflow.tracking import MlflowClient
+
+    for left in path.parent.glob(f".{path.name}.*.new"):  # of somebody who was; the lock is ours
+        left.unlink(missing_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+    os.replace(new, path)
+
+
 def _client(uri: str) -> Any:
     "A client whose database exists, laid out once."
     try:
@@ -166,6 +177,8 @@ def _client(uri: str) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
     check_database(uri)
     with FileLock(f"{path}.lock", timeout=120):
+        if not path.exists() or not path.stat().st_size:
+            _lay_out(path)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
@@ -277,9 +290,14 @@ def deliver_main() -> None:
         configure_mappers()  # the tables' classes, which the first query would wait for
     except Exception:  # said when it is asked for
         logging.getLogger(__name__).debug("MLflow cannot be imported", exc_info=True)
-    if not (line := sys.stdin.readline()):
-        sys.exit(0)
-    order = json.loads(line)
+    order: dict[str, str] = {}
+    while "path" not in order:
+        if not (line := sys.stdin.readline()):
+            sys.exit(0)
+        order = json.loads(line)
+        if "path" not in order:
+            with suppress(Exception):  # said when it is asked for
+                _client(order["uri"])
     path, uri = Path(order["path"]), order["uri"]
     try:
         print(json.dumps({"said": deliver(path, uri)}))
@@ -333,7 +351,10 @@ class Courier:
     process: subprocess.Popen | None = None
     about: tuple[int, str, dict[str, str]] | None = None  # whose it is, where, and its environment
 
-    def get_ready(self) -> None:
+    def get_ready(
+        self,
+        uri: str | None = None,  # where it will deliver: a new database is laid out meanwhile
+    ) -> None:
         "Begin the process, where it is not there."
         # which the parent's own libraries set when they are imported
         here = {k: v for k, v in os.environ.items() if not k.startswith("KMP_")}
@@ -346,6 +367,10 @@ class Courier:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment[2]
         )
         self.about = environment
+        if uri is not None and _sqlite_file(uri):
+            with suppress(BrokenPipeError):  # what ended it is said when it is to deliver
+                self.process.stdin.write(json.dumps({"uri": uri}) + "\n")
+                self.process.stdin.flush()
 
     def dismiss(self) -> None:
         "End the process, if there is one of ours."

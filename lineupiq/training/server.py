@@ -160,6 +160,11 @@ def can_fork() -> bool:
     return sys.platform == "linux" and hasattr(os, "pidfd_open") and os.environ.get("LINEUPIQ_FORK_WORKERS", "1") != "0"
 
 # %% ../../nbs/10_training/01a_server.ipynb #26c54e93
+def _asked_for(env: dict[str, str]) -> dict[str, str]:
+    "An environment without what libraries set when they are imported, which is no other environment."
+    return {k: v for k, v in env.items() if not k.startswith("KMP_")}
+
+
 class WorkerServer:
     "A server of this process, and the one worker that it may have at a time."
 
@@ -182,7 +187,7 @@ class WorkerServer:
         env: dict[str, str],  # that a worker is to have
     ) -> bool:
         "True: a worker of this process, with this environment, can come from here."
-        return self.owner == os.getpid() and self.env == env and self.process.poll() is None
+        return self.owner == os.getpid() and _asked_for(self.env) == _asked_for(env) and self.process.poll() is None
 
     def start(
         self,

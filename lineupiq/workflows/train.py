@@ -29,7 +29,7 @@ from ..store.published import publish_result
 from ..store.signing import signing_key
 from ..tracking.hooks import failures_reported, is_tracked, report_run
 from ..tracking.spool import tracked_run
-from ..tracking.tracker import COURIER
+from ..tracking.tracker import COURIER, tracking_uri
 from ..training.request import TrainSettings, read_training
 from ..training.resume import resume_models
 from ..training.runs import RunResult, choose_models, train_models
@@ -198,7 +198,7 @@ def _watched(ask: TrainRequest, members: list[str], progress: Callable[[str, str
         if state in ("done", "failed"):
             left.discard(model)
             if left <= set(RULES) and is_tracked(ask.tracking):
-                COURIER.get_ready()
+                COURIER.get_ready(tracking_uri(ask.tracking.tracking_uri))
         if progress is not None:
             progress(model, state, facts)
 
