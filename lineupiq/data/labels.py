@@ -520,7 +520,7 @@ def _rows_in_order(
     code = pd.factorize(bars["symbol"], sort=True)[0].astype(np.int32)[rows]
     order = np.lexsort((code, naive_utc(bars["time"])[rows]))
     rows = rows[order]
-    return slice(int(rows[0]), int(rows[-1]) + 1) if (np.diff(rows) == 1).all() else rows
+    return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) and (np.diff(rows) == 1).all() else rows
 
 
 def _panel_columns(
