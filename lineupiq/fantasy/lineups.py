@@ -16,7 +16,7 @@ from ..core.display import Card, Shown, fit_text
 from ..core.files import plain
 from ..core.text import visible, wrapped
 from .program import Program
-from .rules import Rules
+from .rules import Rules, last_name
 from .search import search, totals
 from .slate import Slate
 from .wishes import Wishes, objective_of
@@ -157,7 +157,7 @@ class Lineups(Shown):
         if len(self.picks) > 1:
             short = [
                 ", ".join(
-                    name if position == "DST" else name.split()[-1]
+                    name if position == "DST" else last_name(name)
                     for name, position in s.players[["player", "position"]].iloc[x].to_numpy()
                 )
                 for x in self.picks

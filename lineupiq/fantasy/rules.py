@@ -18,8 +18,8 @@ from ..core.config import raise_problems, read_yaml
 from .scoring import Scoring, named_yaml, read_scoring, scoring_of, scoring_problems, shipped_yaml
 
 # %% auto #0
-__all__ = ['FANTASY_POSITIONS', 'POSITION_ALIASES', 'RULES_KEYS', 'MOST_SLOTS', 'Slot', 'Rules', 'name_key', 'rules_problems',
-           'read_rules', 'check_places']
+__all__ = ['FANTASY_POSITIONS', 'POSITION_ALIASES', 'RULES_KEYS', 'MOST_SLOTS', 'Slot', 'Rules', 'name_key', 'last_name',
+           'rules_problems', 'read_rules', 'check_places']
 
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #94f71cae
 FANTASY_POSITIONS = ("QB", "RB", "WR", "TE", "K", "DST")
@@ -70,7 +70,7 @@ class Rules:
         return sorted({tuple(sum(way.count(i) for way in choice) for i in at.values()) for choice in ways})
 
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #ef85c300
-_SUFFIX = re.compile(r"\s(jr|sr|ii|iii|iv|v)\.?$")
+_SUFFIX = re.compile(r"\s(jr|sr|ii|iii|iv|v)\.?$", re.IGNORECASE)
 
 
 def name_key(
@@ -79,6 +79,13 @@ def name_key(
     "A name without what writers differ in."
     plain = unicodedata.normalize("NFKD", str(name)).encode("ascii", "ignore").decode().casefold().strip()
     return re.sub(r"[^a-z0-9]", "", _SUFFIX.sub("", plain))
+
+
+def last_name(
+    name: str,  # of a player
+) -> str:
+    "The last of his names, for a line that has no room for all: of Odell Beckham Jr. it is Beckham."
+    return _SUFFIX.sub("", name.strip()).split()[-1] if name.strip() else name
 
 # %% ../../nbs/16a_fantasy/01_rules.ipynb #602fc04d
 RULES_KEYS = ("name", "scoring", "slots", "cap", "max_players_a_team", "min_teams", "min_games", "upload")

@@ -510,6 +510,7 @@ def run_project(
         files = {"folder": str(folder), "page": str(folder / "week.html"), "projections": plain_rows(table)}
         used = {"production": sorted(v.title for v in live.values()), "notes": notes}
         return ({} if kept is None else {"record": kept}) | spoken | shown | used | files
-    head = f"Week {week.week} of {week.season}, as of {week.as_of}, points by {scoring.name}"
+    moment = "Tuesday" if week.as_of == "tuesday" else week.as_of
+    head = f"Week {week.week} of {week.season}, as of {moment}, points by {scoring.name}"
     said = [head, *([] if games is None else [games_text(games, width)]), week_text(table, width) + _production_text(live, notes)]
     return "\n\n".join(said) + f"\nPage: {folder / 'week.html'}\nTables and draws: {folder}{_record_text(kept)}"
