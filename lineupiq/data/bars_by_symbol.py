@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..base import DataError
 from ..core.parsing import to_codes
 from ..core.readers import folder_columns
 from .bars import COLUMN, COLUMN_ALIASES, bar_files, check_agreement, read_as, symbol_of
@@ -51,6 +52,10 @@ def symbols_of_file(
         found = {beside[column]} if column in beside else set()
         for batch in () if column in beside else source.iter_batches(columns=[column], use_threads=False):
             found.update(batch.column(0).unique().to_pylist())
+    if any(pd.isna(symbol) for symbol in found):
+        raise DataError(
+            "bars without a symbol", where=f"{file}, column '{column}'", found="missing values", fix="name it, or drop the rows"
+        )
     return sorted(to_codes(pd.Series(list(found)), "symbol").dropna())
 
 
