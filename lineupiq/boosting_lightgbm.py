@@ -161,6 +161,8 @@ class LightGBMModel(BoostingModel):
         if isinstance(X, RowBlocks) and (cluster := dividing_cluster()) is not None:
             return self._fit_divided(cluster, X, y, X_val, y_val, w)
         params, has_val, result = self._library_params(len(y)), X_val is not None, {}
+        if isinstance(X, RowBlocks):  # by rows the bins would be there twice
+            params |= {"force_row_wise": False, "force_col_wise": True}
         rounds, stop = self._rounds(has_val)
         # rows pushed to a set of weighted rows have weights that nobody has set, and the library takes ones for none
         even = np.full(len(y_val), 2.0) if w is not None and isinstance(X_val, RowBlocks) else None
