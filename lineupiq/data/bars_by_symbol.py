@@ -63,7 +63,7 @@ def files_by_symbol(
     paths: str | Path | Iterable[str | Path] | None,  # as in read_bars
     symbols: str | Iterable[str] | None = None,  # as in read_bars
     symbol_from: str | None = None,  # as in symbol_of
-) -> dict[str, list[Path]]:  # symbol -> its files; empty where the bars are not large, or not of several symbols
+) -> dict[str, list[Path]]:  # symbol -> its files; empty where the bars are not large, or not of several symbols with files of their own
     "The files of each symbol, where the bars are better not read at once."
     files = [file for file, _ in bar_files(paths)]
     if not is_large(files, [f.name for f in BAR_FEATURES]):
@@ -71,7 +71,10 @@ def files_by_symbol(
     wanted = None if symbols is None else {symbols} if isinstance(symbols, str) else set(symbols)
     out: dict[str, list[Path]] = {}
     for file in files:
-        for symbol in symbols_of_file(file, symbol_from):
+        symbols_there = symbols_of_file(file, symbol_from)
+        if len(symbols_there) > 1:
+            return {}
+        for symbol in symbols_there:
             if wanted is None or symbol in wanted:
                 out.setdefault(symbol, []).append(file)
     return dict(sorted(out.items())) if len(out) > 1 and (wanted is None or wanted <= set(out)) else {}
