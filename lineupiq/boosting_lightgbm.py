@@ -117,7 +117,7 @@ class LightGBMModel(BoostingModel):
     divides: ClassVar[bool] = True
     native_format: ClassVar[str] = "LightGBM text"
 
-    def _library_params(self, rows: int = 2000) -> dict:
+    def _library_params(self, rows: int = 2000, in_blocks: bool = False) -> dict:
         c, (objective, metric) = self.config.for_rows(rows), LGB_OBJECTIVES[self.loss_kind()]
         if c.device == "cuda":
             pick_device("cuda")
@@ -138,7 +138,7 @@ class LightGBMModel(BoostingModel):
             "seed": c.random_seed,
             "num_threads": c.threads,
             "deterministic": True,
-            "force_row_wise": True,
+            "force_col_wise" if in_blocks else "force_row_wise": True,  # by rows the bins are there twice
             "feature_pre_filter": False,
             "verbosity": -1,
             "device_type": "cuda" if c.device == "cuda" else "cpu",
@@ -160,9 +160,7 @@ class LightGBMModel(BoostingModel):
         self._check_counts(y)
         if isinstance(X, RowBlocks) and (cluster := dividing_cluster()) is not None:
             return self._fit_divided(cluster, X, y, X_val, y_val, w)
-        params, has_val, result = self._library_params(len(y)), X_val is not None, {}
-        if isinstance(X, RowBlocks):  # by rows the bins would be there twice
-            params |= {"force_row_wise": False, "force_col_wise": True}
+        params, has_val, result = self._library_params(len(y), isinstance(X, RowBlocks)), X_val is not None, {}
         rounds, stop = self._rounds(has_val)
         # rows pushed to a set of weighted rows have weights that nobody has set, and the library takes ones for none
         even = np.full(len(y_val), 2.0) if w is not None and isinstance(X_val, RowBlocks) else None

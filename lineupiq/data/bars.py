@@ -28,8 +28,8 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'COLUMN_ALIASES', 'NOTHING', 'EARLIER_FILE_BARS', 'COLUMN', 'SYMBOL', 'CONTRACT', 'TEXT_COLUMNS', 'EVERY',
-           'READING', 'HISTORY', 'symbol_of', 'Stamps', 'bar_files', 'check_agreement', 'pick_symbols', 'Market',
-           'read_bars', 'read_as', 'sp500_bars']
+           'READING', 'HISTORY', 'symbol_of', 'plain_heading', 'Stamps', 'bar_files', 'check_agreement', 'pick_symbols',
+           'Market', 'read_bars', 'read_as', 'sp500_bars']
 
 # %% ../../nbs/01_data/05_bars.ipynb #8c1c4796
 COLUMN_ALIASES = {
@@ -96,6 +96,13 @@ def _by_pattern(path: Path, pattern: str) -> str:
     return match.group(1)
 
 # %% ../../nbs/01_data/05_bars.ipynb #30cfe39b
+def plain_heading(
+    name: object,  # of a column, as in "<Close>"
+) -> str:
+    "A column's name as COLUMN_ALIASES has it."
+    return re.sub(r"\s+", "_", str(name).strip(" <>").lower())
+
+
 def _volume_of(
     table: pd.DataFrame,  # as read
     by_name: dict[str, str],  # plain name -> column
@@ -115,7 +122,7 @@ def _canonical(
     named: Mapping[str, str] = NOTHING,  # columns that were named: symbol, contract
 ) -> pd.DataFrame | None:  # renamed to BAR_COLUMNS (symbol and contract where present); None when it is not a table of bars
     "Find the columns of bars by name, whatever their case; join a date column and a time column."
-    by_name = {re.sub(r"\s+", "_", str(c).strip(" <>").lower()): c for c in reversed(list(table.columns))}
+    by_name = {plain_heading(c): c for c in reversed(list(table.columns))}
     by_name = dict(reversed(by_name.items()))
     if isinstance(table.columns[0], str) and table.columns[0] == "index":  # an unnamed DatetimeIndex
         by_name.setdefault("time", "index")

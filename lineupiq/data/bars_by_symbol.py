@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import pandas as pd
 from ..base import DataError
 from ..core.parsing import to_codes
 from ..core.readers import folder_columns
-from .bars import COLUMN, COLUMN_ALIASES, bar_files, check_agreement, read_as, symbol_of
+from .bars import COLUMN, COLUMN_ALIASES, bar_files, check_agreement, plain_heading, read_as, symbol_of
 from .indicators import BAR_FEATURES, bar_manifest
 from .labels import WEIGHTS, BarrierConfig, labelled_rows, panel_of_rows
 from .making import time_order
@@ -41,7 +40,7 @@ def symbols_of_file(
 
     beside = folder_columns(file)
     with pq.ParquetFile(file) as source:
-        names = {re.sub(r"\s+", "_", str(n).strip(" <>").lower()): n for n in (*beside, *source.schema_arrow.names)}
+        names = {plain_heading(n): n for n in (*beside, *source.schema_arrow.names)}
         if not set(PRICES) <= set(names):
             return []
         named = symbol_from.removeprefix(COLUMN).strip().lower() if symbol_from and symbol_from.startswith(COLUMN) else None
@@ -98,16 +97,17 @@ def bars_panel_by_symbol(
     config, manifest, heads, told = barriers or BarrierConfig(), set(), [], []
     place = Path(tempfile.mkdtemp(prefix="lineupiq-columns-"))
     try:
-        columns = DiskColumns(table_rows_of(list(dict.fromkeys(f for files in held.values() for f in files))), place)
+        columns = DiskColumns(table_rows_of([f for files in held.values() for f in files]), place)
         for symbol, files in held.items():
             tables = [read_as(list(files), symbol, reading)]
             manifest |= {f.name for f in bar_manifest(tables[0])}
             heads.append(tables[0].head(1))
-            frame, counts = labelled_rows(tables, horizon, config, weights, True, BAR_FEATURES)
+            frame, counts = labelled_rows(tables, horizon, config, BAR_FEATURES, weights, True)
             told.append(counts)
             log.info("%s: %d rows", symbol, len(frame))
             columns.add({c: _plain(frame.pop(c)) for c in list(frame)}, symbol)
-        if [str(h["time"].dt.tz) for h in check_agreement(heads)] != [str(h["time"].dt.tz) for h in heads]:
+        check_agreement(heads)
+        if len({str(h["time"].dt.tz) for h in heads}) > 1:
             for when in ("time", "label_end"):
                 columns.columns[when] = [part.dt.tz_convert("UTC") for part in columns.columns[when]]
         order = time_order(pd.DataFrame({c: columns.whole(c) for c in ("symbol", "time")}, copy=False))

@@ -548,9 +548,9 @@ def labelled_rows(
     tables: list[pd.DataFrame],  # one table of bars, as from read_bars; it is taken out of the list, so that nobody has it twice
     horizon: int,  # nominal horizon in bars
     barriers: BarrierConfig,  # of each symbol
+    features: Sequence[Feature],  # the manifest
     weights: str = WEIGHTS,  # or "uniqueness"
     keep_unlabelled: bool = False,  # as in bars_panel
-    features: Sequence[Feature] | None = None,  # as in bars_panel
     segments: SegmentRules = DEFAULT_SEGMENT_RULES,  # gaps, contracts, sessions and warm-up
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # rows by time, then symbol, perhaps none; and how many went and why
     "Features, labels, spans and weights of bars as columns of a panel that is still to be made."
@@ -570,9 +570,10 @@ def labelled_rows(
             "" if keep_unlabelled else " with a label after it",
             ", ".join(short[:5]),
         )
-    names = [f.name for f in (bar_manifest(bars) if features is None else features)]
     columns = ["symbol", "time", "label", "label_end", "weight", "segment", "bar_number", *LABEL_DETAILS]
-    columns += [c for c in ("contract", ROLL, SESSION, EARLIER_FILE_BARS) if c in bars] + [n for n in names if n not in columns]
+    columns += [c for c in ("contract", ROLL, SESSION, EARLIER_FILE_BARS) if c in bars] + [
+        f.name for f in features if f.name not in columns
+    ]
     return _panel_columns(bars, arrays, _rows_in_order(bars, keep), columns, weights), counts
 
 
@@ -615,7 +616,7 @@ def bars_panel(
     tables, config = pick_symbols([bars], symbols), barriers or BarrierConfig()
     entries = list(features) if features is not None else bar_manifest(tables[0])
     del bars  # whoever called may have let go of them, too
-    frame, counts = labelled_rows(tables, horizon, config, weights, keep_unlabelled, entries, segments)
+    frame, counts = labelled_rows(tables, horizon, config, entries, weights, keep_unlabelled, segments)
     tables.append(frame)
     del frame
     return panel_of_rows(tables, counts, horizon, config, entries, weights, name, segments.warm_up)
