@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -244,3 +245,139 @@ def test_a_divided_fit_begins_again_without_a_lost_worker(tmp_path, scheduler):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert len(predictions(tmp_path / "there"))
+
+
+BRIDGE = "10.231.77"  # of the private network between the namespaces
+
+
+@pytest.fixture
+def machines(tmp_path):
+    "What comes before the command of each of two workers that have a network and a view of the folders of their own, and their addresses."
+    (hidden := tmp_path / "there").mkdir()
+    names = [f"lineupiq{k}" for k in (1, 2)]
+    ip = lambda *words: subprocess.run(["ip", *" ".join(map(str, words)).split()], check=True, capture_output=True)  # noqa: E731
+    try:
+        ip("link add lineupiq0 type bridge")
+        ip(f"addr add {BRIDGE}.1/24 dev lineupiq0")
+        ip("link set lineupiq0 up")
+        for k, name in enumerate(names, 2):
+            ip("netns add", name)
+            ip(f"link add {name} type veth peer name eth0 netns", name)
+            ip("link set", name, "master lineupiq0 up")
+            for words in (f"addr add {BRIDGE}.{k}/24 dev eth0", "link set eth0 up", "link set lo up"):
+                ip("-n", name, words)
+        own = f'mount -t tmpfs none {hidden} && exec "$@"'  # as on a machine without the run's folder
+        yield [(["ip", "netns", "exec", n, "unshare", "-m", "sh", "-c", own, "sh"], f"{BRIDGE}.{k}") for k, n in enumerate(names, 2)]
+    except (OSError, subprocess.CalledProcessError) as err:
+        pytest.skip(f"no network namespaces here: {err}")
+    finally:
+        for words in (*(["netns", "del", n] for n in names), ["link", "del", "lineupiq0"]):
+            subprocess.run(["ip", *words], capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs network namespaces")
+def test_workers_with_addresses_and_folders_of_their_own(alone, tmp_path, machines):
+    "A scheduler, and two workers in networks of their own that do not see the run's folder."
+    env, dask = {**os.environ, **ENV}, [sys.executable, "-m", "dask"]
+    quiet = {"env": env, "cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    place = f"{BRIDGE}.1"
+    started = [subprocess.Popen([*dask, "scheduler", "--host", place, "--port", "8799", "--no-dashboard"], **quiet)]
+    try:
+        for before, address in machines:
+            more = ["--host", address, "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path / address)]
+            started.append(subprocess.Popen([*before, *dask, "worker", f"tcp://{place}:8799", *more], **quiet))
+        seen = "from distributed import Client; c = Client('tcp://{}:8799', timeout=60); c.wait_for_workers(2, 60); print(*c.ncores())"
+        told = subprocess.run([sys.executable, "-c", seen.format(place)], env=env, capture_output=True, text=True, timeout=180)
+        assert all(address in told.stdout for _, address in machines), told.stderr[-500:]
+        process = begun(tmp_path, f"tcp://{place}:8799")
+        said, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    finally:
+        for p in started:
+            p.terminate()
+        for p in started:
+            p.wait(30)
+    pd.testing.assert_frame_equal(predictions(tmp_path / "there"), alone, check_exact=True)
+
+
+@pytest.fixture
+def certified(tmp_path):
+    "The configuration of Dask by which a scheduler, its workers and its clients know each other."
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subject = ["-subj", "/CN=lineupiq", "-addext", "subjectAltName=IP:127.0.0.1"]
+    keys = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key), "-out", str(cert), *subject]
+    subprocess.run(keys, check=True, capture_output=True)
+    base = "DASK_DISTRIBUTED__COMM__TLS__"
+    who = {
+        f"{base}{role}__{what}": str(path) for role in ("SCHEDULER", "WORKER", "CLIENT") for what, path in (("KEY", key), ("CERT", cert))
+    }
+    return {f"{base}CA_FILE": str(cert), **who}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
+def test_a_scheduler_that_knows_its_callers(alone, tmp_path, certified, monkeypatch):
+    "With the certificates of Dask's own configuration a run is as ever; without them the scheduler is not reached."
+    env, place = {**os.environ, **ENV, **certified}, "tls://127.0.0.1:8798"
+    quiet = {"env": env, "cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "dask"]
+    started = [
+        subprocess.Popen([*dask, "scheduler", "--host", place, "--no-dashboard"], **quiet),
+        subprocess.Popen([*dask, "worker", place, "--nthreads", "1", "--no-dashboard"], **quiet),
+    ]
+    try:
+        for name, value in certified.items():
+            monkeypatch.setenv(name, value)
+        said, errors = (known := begun(tmp_path, place)).communicate(timeout=300)
+        assert known.returncode == 0, errors
+        pd.testing.assert_frame_equal(predictions(tmp_path / "there"), alone, check_exact=True)
+        for name in certified:
+            monkeypatch.delenv(name)
+        said, errors = (stranger := begun(tmp_path, place)).communicate(timeout=300)
+        assert stranger.returncode == 7, (stranger.returncode, errors)
+    finally:
+        for p in started:
+            p.terminate()
+        for p in started:
+            p.wait(30)
+
+
+@pytest.mark.slow
+def test_a_queue_of_a_computing_centre(alone, cli, tmp_path, monkeypatch):
+    "SLURM's class of dask-jobqueue, with programs in the place of SLURM's own that begin a job's script at once."
+    pytest.importorskip("dask_jobqueue")
+    (programs := tmp_path / "bin").mkdir()
+    begin = f'cp "$1" "{tmp_path}/job.$$" && (sh "{tmp_path}/job.$$" >"{tmp_path}/job.$$.log" 2>&1 & echo "Submitted batch job $!")'
+    for name, body in (("sbatch", begin), ("scancel", 'kill "$@" 2>/dev/null; true')):
+        (programs / name).write_text(f"#!/bin/sh\n{body}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    queue = tmp_path / "queue.yaml"
+    queue.write_text(
+        "slurm: {cores: 1, processes: 1, memory: 2GB, walltime: '00:10:00', n_workers: 2, scheduler_options: {host: 127.0.0.1}}\n"
+    )
+    monkeypatch.setattr("lineupiq.core.cluster.WORKER_PATIENCE", {"queue": 60})
+    done = cli(*ASK, "--output", tmp_path / "there", "--cluster", queue)
+    assert done.code == 0, (done.err, *(p.read_text()[-500:] for p in tmp_path.glob("job.*.log")))
+    pd.testing.assert_frame_equal(predictions(tmp_path / "there"), alone, check_exact=True)
+
+
+@pytest.mark.slow
+def test_every_target_and_a_search_on_a_cluster(cli, tmp_path, monkeypatch):
+    "Horizons side by side, and the command of a search: the same scores as here."
+    for k, v in ENV.items():
+        monkeypatch.setenv(k, v)
+    told = []
+    for where in ([], ["--cluster", "local:2"]):
+        monkeypatch.chdir((tmp_path / f"w{len(where)}").mkdir() or tmp_path / f"w{len(where)}")
+        monkeypatch.setenv("LINEUPIQ_MODELS_DIR", str(tmp_path / f"w{len(where)}" / "models"))
+        ask = ["train-all", "--data", "noise-bars", "--horizon", "3,5", "--model", "logistic", "--jobs", "2"]
+        assert (done := cli(*ask, *where)).code == 0, done.err
+        files = sorted((tmp_path / f"w{len(where)}").rglob("test_predictions.parquet"))
+        told.append(pd.concat(pd.read_parquet(f).sort_values(["model", "row"]) for f in files).sort_values(["model", "row", "y"]))
+    columns = [c for c in told[0] if c.startswith("prob") or c in ("model", "row")]
+    one, two = (frame[columns].sort_values(columns, ignore_index=True) for frame in told)
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+    done = cli("tune", "--data", "league", "--model", "logistic", "--n-trials", "3", "--output", tmp_path / "t", "--cluster", "local:1")
+    assert done.code == 0, done.err

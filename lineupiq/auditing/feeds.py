@@ -133,7 +133,8 @@ def _league_feed(ask: DataRequest, cfg: TableConfig) -> Feed:
     raw, games = game_rows(cfg.games, table_files(ask.data, cfg, source_files(ask)), cfg.decimal), cfg.games
     scores = [c for c in (games.home_score, games.away_score, games.score) if c]
     about = RawRows(read_table, games.date, tuple(c for c in raw if c not in scores), dict.fromkeys(scores, games.lasts or "6h"))
-    build = lambda t: league_panel(t.reset_index(drop=True), games, cfg.task, cfg.name, Path(ask.data).expanduser().parent, cfg.timezone)  # noqa: E731
+    where = Path(ask.data).expanduser().parent
+    build = lambda t: league_panel(t.reset_index(drop=True), games, cfg.task, cfg.name, where, cfg.timezone)  # noqa: E731
     world = World(raw, build, lambda t, after, until, rng: spoil_rows(t, after, until, rng, about), "the scores of every game")
     return Feed(world, lambda t, at: t[about.times(t) <= at], lambda t, at: build(_unknown(t, at, about)), columns=True)
 

@@ -28,7 +28,8 @@ def job(
     name: Annotated[
         Optional[str],
         typer.Argument(
-            help="train, tune, validate, predict, drift, retrain, experiment, rehearsal, weekly_projections, train_all, or a notebook of yours."
+            help="train, tune, validate, predict, drift, retrain, experiment, rehearsal, weekly_projections, train_all, or a notebook of "
+            "yours."
         ),
     ] = None,
     parameter: Annotated[Optional[list[str]], typer.Option("--parameter", "-p", help="name=value, a parameter of the notebook.")] = None,

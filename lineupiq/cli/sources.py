@@ -74,7 +74,8 @@ def sources(
         Optional[str],
         typer.Option(
             "--check",
-            help="Hold a source, or a table's YAML, to the checks that every source keeps; the other options are its own. Exit 10 where a row knows what it cannot, 3 where something else fails.",
+            help="Hold a source, or a table's YAML, to the checks that every source keeps; the other options are its own. Exit 10 where a "
+            "row knows what it cannot, 3 where something else fails.",
             show_default=False,
         ),
     ] = None,

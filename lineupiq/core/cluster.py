@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['QUEUES', 'CLUSTER_FORMS', 'WORKER_PATIENCE', 'ClusterPlan', 'Place', 'read_place', 'differing', 'check_versions',
-           'thread_variables', 'Cluster', 'current_cluster', 'dividing_cluster', 'on_cluster']
+           'thread_variables', 'Cluster', 'TaskQueue', 'current_cluster', 'dividing_cluster', 'on_cluster']
 
 # %% ../../nbs/00_core/12_cluster.ipynb #c65966a2
 @dataclass(frozen=True)
@@ -253,21 +253,24 @@ class Cluster:
         common: Any = None,  # one more argument, the same for all; sent once
     ) -> Iterator[tuple[str, Any]]:  # (name, result or exception), as they come
         "Run tasks; a worker that dies costs its task, which begins again elsewhere."
-        from distributed import as_completed
+        with self.open_tasks(function, common) as queue:
+            for name, args in tasks.items():
+                queue.submit(name, args)
+            while queue.names:
+                yield queue.next_done()
 
-        expected = dict(runtime_record())
-        sent = self.client.scatter(common, broadcast=True, hash=False) if common is not None else None
-        futures = {
-            self.client.submit(
-                _task, function, args, sent, expected, self.threads, key=f"{name}-{id(tasks):x}", pure=False, retries=0
-            ): name
-            for name, args in tasks.items()
-        }
+    @contextmanager
+    def open_tasks(
+        self,
+        function: Callable[..., Any],  # pure: the same arguments, the same result
+        common: Any = None,  # one more argument, the same for all; sent once
+    ) -> Iterator[TaskQueue]:  # whatever is not done when the block ends is cancelled
+        "A queue of tasks that are not all known at its beginning."
+        queue = TaskQueue(self, function, common)
         try:
-            for future in as_completed(list(futures), loop=self.client.loop):
-                yield futures[future], self._outcome(future)
+            yield queue
         finally:
-            self.client.cancel(list(futures), force=True)
+            self.client.cancel(list(queue.names), force=True)
 
     def _outcome(self, future: Any) -> Any:
         "A task's result, or what became of it."
@@ -287,6 +290,39 @@ class Cluster:
         return err
 
 # %% ../../nbs/00_core/12_cluster.ipynb #2087e374
+class TaskQueue:
+    "Tasks under way on a cluster."
+
+    def __init__(
+        self,
+        cluster: Cluster,  # connected
+        function: Callable[..., Any],  # of each task
+        common: Any = None,  # its last argument
+    ):
+        from distributed import as_completed
+
+        self.cluster, self.function, self.expected, self.names = cluster, function, dict(runtime_record()), {}
+        self.sent = cluster.client.scatter(common, broadcast=True, hash=False) if common is not None else None
+        self.done, self.asked = as_completed(loop=cluster.client.loop), 0
+
+    def submit(
+        self,
+        name: str,  # of the task, shown on the dashboard
+        args: tuple,  # of the function
+    ) -> None:
+        "One more task; what is asked first begins first."
+        self.asked += 1
+        ask = self.function, args, self.sent, self.expected, self.cluster.threads
+        future = self.cluster.client.submit(_task, *ask, key=f"{name}-{id(self):x}", pure=False, retries=0, priority=-self.asked)
+        self.names[future] = name
+        self.done.add(future)
+
+    def next_done(self) -> tuple[str, Any]:  # (name, result or exception)
+        "Wait for the next task that is done."
+        future = next(self.done)
+        return self.names.pop(future), self.cluster._outcome(future)
+
+
 def _task(function: Callable[..., Any], args: tuple, common: Any, expected: Mapping[str, Any], threads: int) -> Any:
     "On a worker: agree, then do it."
     import os
@@ -344,11 +380,11 @@ def on_cluster(
         try:
             client = stack.enter_context(Client(target, timeout=30, set_as_default=False))
             client.wait_for_workers(1, timeout=WORKER_PATIENCE[place.kind])
-        except (OSError, TimeoutError) as err:
+        except (OSError, TimeoutError, TypeError) as err:
+            if isinstance(err, TypeError) and not place.address.startswith("tls:"):
+                raise
             raise EnvironmentFault(
-                "the cluster cannot be reached"
-                if isinstance(err, OSError) and not isinstance(err, TimeoutError)
-                else "no worker of the cluster appeared",
+                "the cluster cannot be reached" if not isinstance(err, TimeoutError) else "no worker of the cluster appeared",
                 where=str(plan.cluster),
                 found=str(err).splitlines()[0][:200] if str(err) else "",
                 fix="check the address, its certificates and that workers are running",

@@ -22,9 +22,10 @@ import numpy as np
 from ..base import ConfigError, ModelConfig, config_problems, did_you_mean, in_short
 
 # %% auto #0
-__all__ = ['MAX_BYTES', 'MAX_DEPTH', 'MAX_ALIASES', 'MAX_VALUES', 'MODEL_SECTIONS', 'MODEL_KEYS', 'DATASET_KEYS', 'INTERNAL',
-           'COMMON', 'read_yaml', 'yaml_lines', 'raise_problems', 'model_sections', 'model_params', 'check_params',
-           'field_comments', 'Settings', 'yaml_value', 'settings_yaml', 'config_yaml', 'common_yaml']
+__all__ = ['MAX_BYTES', 'MAX_DEPTH', 'MAX_ALIASES', 'MAX_VALUES', 'SECRET_WORDS', 'SECRET_NAME', 'MODEL_SECTIONS', 'MODEL_KEYS',
+           'DATASET_KEYS', 'INTERNAL', 'COMMON', 'read_yaml', 'yaml_lines', 'raise_problems', 'model_sections',
+           'model_params', 'check_params', 'field_comments', 'Settings', 'yaml_value', 'settings_yaml', 'config_yaml',
+           'common_yaml']
 
 # %% ../../nbs/00_core/03_config.ipynb #a988df62
 MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_VALUES = 1 << 20, 50, 100, 10_000
@@ -206,7 +207,9 @@ def _yaml_text(path: Path) -> str:
         ) from None
 
 # %% ../../nbs/00_core/03_config.ipynb #8f940378
-_SECRET = re.compile(r"(^|[_.-])(password|passwd|secret|token|api[_-]?key|webhook|access[_-]?key|private[_-]?key)($|[_.[-])", re.I)
+# what the name of a setting, of a variable or of an address's parameter says of its value
+SECRET_WORDS = "password|passwd|passphrase|secret|credential|webhook"
+SECRET_NAME = re.compile(rf"{SECRET_WORDS}|(?:token|(?<![a-z])pass|(?:api|access|private)[_-]?key)(?![a-z])", re.I)
 _ADDRESS = re.compile(r"://[^/\s:@]*:[^/\s@]+@|https://hooks\.slack\.com/services/.")  # user:password@host, or a webhook
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -226,7 +229,7 @@ def _environment(value: Any, name: str, path: str = "") -> Any:
         return {k: _environment(v, name, f"{path}.{k}" if path else k) for k, v in value.items()}
     if isinstance(value, list):
         return [_environment(v, name, f"{path}[{i}]") for i, v in enumerate(value)]
-    secret = value not in (None, "", True, False) and _SECRET.search(path.rsplit(".", 1)[-1])
+    secret = value not in (None, "", True, False) and SECRET_NAME.search(path.rsplit(".", 1)[-1])
     if secret and not (isinstance(value, str) and _VARIABLE.fullmatch(value)) or isinstance(value, str) and _ADDRESS.search(value):
         raise ConfigError("a secret in a configuration file", where=f"{name}: {path}", expected="${NAME} of an environment variable")
     if not isinstance(value, str) or not _VARIABLE.search(value):

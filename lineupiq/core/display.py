@@ -154,7 +154,8 @@ def _html_table(frame: pd.DataFrame | None, leave: Sequence[str] = ()) -> str:
         f"<{kind} style='text-align:{side[i]};white-space:nowrap'>{html.escape(visible(str(text), lines=False))}</{kind}>"
     )  # noqa: E731
     rows = "".join(f"<tr>{''.join(cell(v, i, 'td') for i, v in enumerate(row))}</tr>" for row in frame.head(SCREEN).itertuples(index=False))
-    return f"<div style='overflow-x:auto'><table><thead><tr>{''.join(cell(c, i, 'th') for i, c in enumerate(frame.columns))}</tr></thead><tbody>{rows}</tbody></table></div>"
+    head = "".join(cell(c, i, "th") for i, c in enumerate(frame.columns))
+    return f"<div style='overflow-x:auto'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 # %% ../../nbs/00_core/00a_display.ipynb #5722b3ee
 class Shown:

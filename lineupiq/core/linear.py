@@ -145,7 +145,8 @@ def load_linear(
 
     try:
         with safe_open(path, "numpy") as file:
-            link, arrays = (file.metadata() or {}).get("link", ""), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            link, names = (file.metadata() or {}).get("link", ""), list(file.keys())
+            arrays = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as err:
         raise IntegrityError("not a file of a linear model", where=str(path), found=str(err)[:160]) from None
     if missing := [name for name in ARRAYS if name not in arrays] or ([] if link in LINK_FUNCTIONS else ["link"]):

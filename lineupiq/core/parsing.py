@@ -275,7 +275,10 @@ def times_of_text(
 
 # %% ../../nbs/00_core/04a_parsing.ipynb #fa7a41b6
 # space, and characters of no width
-UNSEEN = " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u200c\u200d\u2060\ufeff"
+UNSEEN = (
+    " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f"
+    "\u3000\u200b\u200c\u200d\u2060\ufeff"
+)
 
 
 def _look(code: str) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -158,7 +158,10 @@ class Request:
             )
         settings = {k: v for k, v in values.items() if is_given(v)}
         leaf_by_name = {leaf.name: leaf for leaf in leaves(cls)}
-        unknown = lambda entries: [f"{k}: unknown key{did_you_mean(str(k), leaf_by_name)}" for k in entries if k not in leaf_by_name]  # noqa: E731
+
+        def unknown(entries: Iterable[str]) -> list[str]:
+            return [f"{k}: unknown key{did_you_mean(str(k), leaf_by_name)}" for k in entries if k not in leaf_by_name]
+
         report = lambda lines: raise_problems(
             [_as_flag(p, leaf_by_name) for p in dict.fromkeys(lines)] if flags else list(dict.fromkeys(lines)), where, text
         )  # noqa: E731

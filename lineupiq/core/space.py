@@ -161,6 +161,11 @@ class Space:
         point = {k: p.nearest(values[k]) for k, p in self.params.items() if values.get(k) is not None}
         return {k: v for k, v in point.items() if v is not None}
 
+    def simplest(self) -> dict[str, Any]:
+        "The simpler end of every parameter that has one."
+        ends = {k: p.options if isinstance(p, Choice) else (p.low, p.high) for k, p in self.params.items()}
+        return {k: ends[k][0 if p.simpler == "low" else -1] for k, p in self.params.items() if p.simpler}
+
     def without(self, *names: str) -> Space:
         "This space less some parameters."
         return Space({k: p for k, p in self.params.items() if k not in names}, self.note)

@@ -171,7 +171,9 @@ def _league_config(data: Mapping[str, Any], where: str, text: str) -> TableConfi
     "A table of games: what the library makes needs no columns for label, time and features."
     allowed = ("name", "path", "task", "timezone", "decimal", "games")
     problems = [
-        f"{k}: {'made by the library from games' if k in TableConfig.__dataclass_fields__ else 'unknown key' + did_you_mean(str(k), allowed)}"
+        f"{k}: made by the library from games"
+        if k in TableConfig.__dataclass_fields__
+        else f"{k}: unknown key{did_you_mean(str(k), allowed)}"
         for k in data
         if k not in allowed
     ]

@@ -290,7 +290,10 @@ def unfolded(
     target: int,  # column of the sum
 ) -> Tree:
     "A symmetric tree as any other."
-    at = lambda name, kind: np.concatenate([np.full(2**k, s[name], kind) for k, s in enumerate(splits)] or [np.empty(0, kind)])  # noqa: E731
+
+    def at(name: str, kind: type) -> np.ndarray:
+        return np.concatenate([np.full(2**k, s[name], kind) for k, s in enumerate(splits)] or [np.empty(0, kind)])
+
     yes, no = [], []
     for k in range(len(splits)):
         here = np.arange(2**k)

@@ -291,7 +291,8 @@ def _as_wished(program: Program, lineups: np.ndarray, earlier: Sequence[np.ndarr
         ok &= member[lineups].sum(axis=1) <= len(before) - program.wishes.differ
     for stack in program.stacks:
         mates, rivals, anchor = program.mates(stack), program.rivals(stack), np.isin(lineups, program.anchors(stack))
-        beside = lambda table: np.stack([table[lineups[:, k][:, None], lineups].sum(axis=1) for k in range(lineups.shape[1])], axis=1)  # noqa: E731
+        places = range(lineups.shape[1])
+        beside = lambda table: np.stack([table[lineups[:, k][:, None], lineups].sum(axis=1) for k in places], axis=1)  # noqa: E731, B023
         ok &= (anchor & (beside(mates) >= stack.mates) & (beside(rivals) >= stack.rivals)).any(axis=1)
     return ok
 

@@ -177,7 +177,8 @@ def watch_model(
     if config.seasonal:
         then &= seasonal_rows(times, now)
     others = config.labels + config.predictions
-    share = lambda of: replace(settings, false_alarms=settings.false_alarms * of)  # noqa: E731 - three checks share one rate of false alarms: half of it for the features
+    # three checks share one rate of false alarms: half of it for the features
+    share = lambda of: replace(settings, false_alarms=settings.false_alarms * of)  # noqa: E731
     rows = np.flatnonzero((then | now) & (panel.labelled | now))
     label_rows = rows if not config.labels else rows[panel.labelled[rows]]
     feature = check_drift(frame.drop(columns="outcome", errors="ignore").iloc[rows], times[rows], now[rows], share(0.5 if others else 1.0))

@@ -309,8 +309,8 @@ def _fit_section(f: Facts, name: str, record: Record) -> Section:
     have = {k: scores[k] for k in keys if scores.get(k) is not None}
     if band := scores.get("calibration_null"):
         parts.append(
-            f"The calibration error of {number_text(scores.get('calibration'))} is to be held against that of a right forecast of this shape: "
-            f"{number_text(band['mean'])} on average, up to {number_text(band['high'])} in 95 of 100 samples."
+            f"The calibration error of {number_text(scores.get('calibration'))} is to be held against that of a right forecast of this "
+            f"shape: {number_text(band['mean'])} on average, up to {number_text(band['high'])} in 95 of 100 samples."
         )
     return Section(
         f"{name}: does it mean what it says?",

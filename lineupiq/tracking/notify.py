@@ -24,8 +24,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..base import MissingExtra, NotifyError, did_you_mean
+from ..core.config import SECRET_NAME, SECRET_WORDS
 from ..core.text import markdown, visible
-from .spool import _SECRET
 
 log = logging.getLogger("lineupiq")
 
@@ -37,7 +37,7 @@ __all__ = ['log', 'PRIVATE', 'SLACK_HOST', 'DESTINATIONS', 'SECONDS', 'MOST', 'T
 # %% ../../nbs/14_tracking/04_notify.ipynb #a2e0f147
 PRIVATE = ("LINEUPIQ_SLACK_WEBHOOK", "LINEUPIQ_NOTIFY_URLS", "GITHUB_TOKEN")  # which no job's kernel needs to see
 _LOGIN = re.compile(r"(?<=://)[^/\s@'\"]*:([^/\s@'\"]+)@")
-_QUERY = re.compile(r"([?&][\w.-]*(?:pass|pwd|secret|token|key|credential|signature)[\w.-]*=)[^&\s'\"<>\\]+", re.I)
+_QUERY = re.compile(rf"([?&][\w.-]*(?:{SECRET_WORDS}|pass|pwd|token|key|sig)[\w.-]*=)[^&\s'\"<>\\]+", re.I)
 _SLACK = re.compile(r"(https://hooks\.slack\.com/services/)[^\s'\"<>\\)]+")
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #7a6f8164
@@ -49,7 +49,7 @@ def secrets_of(
     named = [
         part
         for k, v in env.items()
-        if k in PRIVATE or _SECRET.search(k)
+        if k in PRIVATE or SECRET_NAME.search(k)
         for part in ([v, *v.split()] if k == "LINEUPIQ_NOTIFY_URLS" else [v])
     ]
     logins = [m[1] for v in env.values() for m in _LOGIN.finditer(v)]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import ConfigError, IntegrityError, ModelParams, Record
-from ..core.config import read_yaml
+from ..core.config import SECRET_NAME, read_yaml
 from ..core.files import dump_json, load_json, plain
 from ..core.run_files import RunFiles
 from ..scoring.leaderboard import RULES
@@ -56,7 +56,6 @@ class Tracked:
 
 # %% ../../nbs/14_tracking/01_spool.ipynb #c5e382e3
 PARAM_LIMIT = 6000  # characters of a parameter
-_SECRET = re.compile(r"(pass(word|wd)?|secret|token|api_?key|webhook|credential)", re.I)
 
 
 def flat_params(
@@ -69,7 +68,7 @@ def flat_params(
         name = f"{at}{key}"
         if isinstance(value, Mapping):
             out |= flat_params(value, f"{name}.")
-        elif value is not None and not _SECRET.search(str(key)):
+        elif value is not None and not SECRET_NAME.search(str(key)):
             out[name] = str(plain(value))[:PARAM_LIMIT]
     return out
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -204,7 +206,7 @@ def run_on(
     }
     there: dict[str, dict[int | None, ModelRun]] = {n: {} for n in parts}
     failed: set[str] = set()
-    for number, (task, done) in enumerate(cluster.run(fit_members, tasks, packed(folder) if blind else None), 1):
+    for number, (task, done) in enumerate(_longest_first(cluster, tasks, packed(folder) if blind else None), 1):
         names, k = work[task]
         if tell is not None:
             tell(names[0], number, len(tasks))
@@ -220,6 +222,27 @@ def run_on(
             there[n][k] = _unpacked_run(n, result, folder / f"{task}.files")
             if len(there[n]) == len(parts[n]):
                 yield n, _kept(join_folds([there[n][part] for part in parts[n]]), paths[n])
+
+
+def _longest_first(
+    cluster: Cluster,
+    tasks: Mapping[str, tuple],  # member#fold -> arguments of `fit_members`
+    sent: bytes | None,
+) -> Iterator[tuple[str, Any]]:
+    """Tasks as they are done: members whose time nobody knows yet, whole ones and latest folds, which have most rows, before others; then
+    those of the member that took longest. A long task that begins last would keep all workers but one waiting."""
+    member, fold = lambda task: task.rsplit("#", 1)[0], lambda task: task.rsplit("#", 1)[1]  # noqa: E731
+    waiting, began, took = sorted(tasks, key=lambda task: -int(fold(task) or 1 << 30)), {}, {}
+    with cluster.open_tasks(fit_members, sent) as queue:
+        while waiting or queue.names:
+            while waiting and len(queue.names) < cluster.workers + 2:  # no more than keeps the workers busy: the choice is made late
+                task = max(waiting, key=lambda task: took.get(member(task), math.inf))
+                waiting.remove(task)
+                began[task] = time.perf_counter()
+                queue.submit(task, tasks[task])
+            task, done = queue.next_done()
+            took[member(task)] = time.perf_counter() - began[task]
+            yield task, done
 
 
 def _unpacked_run(name: str, data: bytes, place: Path) -> ModelRun:

@@ -89,7 +89,10 @@ def development_panel(
 
 def _log_until(log: pd.DataFrame, cut: np.datetime64) -> pd.DataFrame:
     "A log of games without those that begin at the cut or later, and without results that were not known before it."
-    naive = lambda s: (s if s.dt.tz is None else s.dt.tz_convert("UTC").dt.tz_localize(None)).to_numpy().astype("datetime64[ns]")  # noqa: E731
+
+    def naive(s: pd.Series) -> np.ndarray:
+        return (s if s.dt.tz is None else s.dt.tz_convert("UTC").dt.tz_localize(None)).to_numpy().astype("datetime64[ns]")
+
     log = log[naive(log["time"]) < cut].copy()
     late = ~(naive(log["known"]) < cut)
     log.loc[late, ["home_score", "away_score"]] = np.nan
@@ -489,7 +492,10 @@ def choose_jobs(
     cores = n_threads()
     if (cluster := current_cluster()) is not None:
         lanes = cluster.threads if objective.side_by_side else 1
-        return Jobs(lanes, max(1, cluster.threads // lanes), cluster.workers, f"a trial a worker, {cluster.workers} at once")
+        n = cluster.workers
+        # as many again wait for a worker: the slowest trial keeps none idle
+        window = n if n == 1 else 2 * n
+        return Jobs(lanes, max(1, cluster.threads // lanes), 1, f"a trial a worker, {n} at once, {window} asked", window)
     if not objective.side_by_side:
         if (n_jobs or 1) > 1:
             raise ConfigError(

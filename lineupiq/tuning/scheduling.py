@@ -135,11 +135,12 @@ class Jobs:
     threads: int = 1  # of each fit
     batch: int = 1  # trials asked at once
     why: str = ""  # the measurement, or the reason
+    window: int = 0  # trials that are asked and not yet told, on a cluster; 0: they come in batches
 
     @classmethod
     def of(cls, record: Record) -> Jobs:
         "Read the numbers back from plain values."
-        return cls(**{f.name: record[f.name] for f in fields(cls)})
+        return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
 
 
 def useful_lanes(

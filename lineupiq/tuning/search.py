@@ -14,7 +14,6 @@ from ..base import ConfigError, JobError, ModelParams, build_config, did_you_mea
 from ..core.drawing import BLUE, PALE, RED, subplots
 from ..core.display import Card, Shown
 from ..core.callbacks import tracker_of
-from ..core.cluster import current_cluster
 from ..core.files import shown
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
 from ..registry import ModelRegistry, registry
@@ -34,6 +33,7 @@ from lineupiq.tuning.studies import (
     open_study,
 )
 from .trials import Search, settings_of, trials_frame
+from .windows import WindowedSearch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,11 +208,15 @@ def _read_off(cls: type, settings: SearchSettings) -> list[str]:
     return [parameter] if parameter else []
 
 
-def _defaults_first(study: optuna.Study, cls: type, searched: Space, config: ModelParams, rows: int) -> None:
-    "The first trial of a new study: the settings as they were, as near as the space comes to them."
+def _begin(study: optuna.Study, cls: type, searched: Space, config: ModelParams, rows: int) -> None:
+    """The first two trials of a new study: the settings as they were, as near as the space comes to them, and the simplest that the space
+    has, which is hard to beat where there is much noise, and soon fitted."""
     usual = vars(build_config(cls.Config, dict(config)).for_rows(rows))
-    if not isinstance(searched, FunctionSpace) and (point := searched.nearest(usual)):
-        study.enqueue_trial(point, skip_if_exists=True)
+    if isinstance(searched, FunctionSpace) or not (point := searched.nearest(usual)):
+        return
+    study.enqueue_trial(point, skip_if_exists=True)
+    if simplest := searched.simplest():
+        study.enqueue_trial(point | simplest, skip_if_exists=True)
 
 # %% ../../nbs/09_tuning/05_search.ipynb #0194f64c
 def _recorded_jobs(study: optuna.Study, objective: Objective, n_jobs: int | None) -> Jobs:
@@ -256,18 +260,10 @@ def tune_model(
         )
         study = open_study(name, kept, identity, proposals, make_pruner(pruner, objective.metric))
         if points is None and not settings.plain and not study.get_trials(deepcopy=False):
-            _defaults_first(study, cls, searched, objective.config, int(objective.costs.max()))
-        search = Search(
-            objective,
-            searched,
-            study,
-            kept,
-            _recorded_jobs(study, objective, settings.n_jobs),
-            n_trials,
-            settings.timeout,
-            callback,
-            pruner,
-            current_cluster(),
+            _begin(study, cls, searched, objective.config, int(objective.costs.max()))
+        jobs = _recorded_jobs(study, objective, settings.n_jobs)
+        search = (WindowedSearch if jobs.window else Search)(
+            objective, searched, study, kept, jobs, n_trials, settings.timeout, callback, pruner
         )
         search.run()
     return _result(search, points, time.perf_counter() - started)

@@ -497,8 +497,11 @@ def nested_estimate(
             found=f"study {settings.study}",
             fix="leave study out; storage may be given",
         )
-    block_callback = lambda k: None if callback is None else (lambda facts: callback(facts | {"block": k + 1, "blocks": outer}))  # noqa: E731
-    blocks = [_searched(panel, model, fold, settings, choice, block_callback(k), among) for k, fold in enumerate(folds)]
+
+    def of_block(k: int) -> Callable[[dict[str, Any]], None] | None:
+        return None if callback is None else (lambda facts: callback(facts | {"block": k + 1, "blocks": outer}))
+
+    blocks = [_searched(panel, model, fold, settings, choice, of_block(k), among) for k, fold in enumerate(folds)]
     first = blocks[0].found
     estimate = _pooled(panel, first.objective.metric, blocks, draws, settings.seed)
     return NestedEstimate(

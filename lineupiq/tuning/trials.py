@@ -13,19 +13,17 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base import ConfigError, EnvironmentFault, JobError, ModelParams
-from ..core.cluster import Cluster
+from ..base import ConfigError, JobError
 from ..core.journal import unbroken
 from ..core.space import Space
 from .objective import FoldScore, Objective
 from .rounds import Lockstep, run_lockstep
 from .scheduling import Job, Jobs, deal, run_lanes, stages
-from .studies import Heart, complete_trials, fail_trial, make_pruner, owner, reap
+from .studies import Heart, complete_trials, fail_trial, owner, reap
 
 if TYPE_CHECKING:
     import optuna
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['READ_OFF', 'FAILURES', 'pack_sums', 'unpack_sums', 'trial_sums', 'settings_of', 'trials_frame', 'AskAndTell',
-           'Search', 'score_trial']
+           'Search']
 
 # %% ../../nbs/09_tuning/04_trials.ipynb #908466a2
 def pack_sums(
@@ -112,6 +110,7 @@ class _Running:
     state: str = ""  # pruned or failed, once that is known
     reason: str = ""
     began: float = field(default_factory=time.perf_counter)
+    ended: bool = False  # nothing of it is left to do; known where others do it
 
 
 FAILURES = (4, 0.5)  # so many failed proposals, and more than this share of all: the search ends
@@ -136,11 +135,10 @@ class AskAndTell:
         timeout: float | None = None,  # seconds after which no trial begins
         callback: Callable[[dict[str, Any]], None] | None = None,  # told after each trial
         pruner: str = "margin",  # its short name; none: no stage of cheap folds first
-        cluster: Cluster | None = None,  # where trials are done; None: here
     ):
         self.objective, self.space, self.study, self.storage, self.jobs = objective, space, study, storage, jobs
         self.n_trials, self.timeout, self.callback, self.fits = n_trials, timeout, callback, 0
-        self.pruner, self.cluster = pruner, cluster
+        self.pruner = pruner
         pruning, grows = pruner != "none", objective.rounds is not None
         self.stages = stages(
             objective.costs, max(jobs.lanes, 2) if grows else jobs.lanes, pruning and (objective.judges_early or not grows)
@@ -267,10 +265,10 @@ class Search(AskAndTell):
 
     def run(self) -> None:
         "Until the study has as many finished trials as were asked for, or the time is over."
-        started = time.perf_counter()
+        self.started = time.perf_counter()
         with Heart(self.storage) as heart:
             self.heart = heart
-            while self.timeout is None or time.perf_counter() - started < self.timeout:
+            while self._in_time():
                 if self.shared:
                     reap(self.study)
                 c = self.counts()
@@ -280,8 +278,15 @@ class Search(AskAndTell):
                 if room - c["running"] <= 0:  # others are at the last ones; should they fail, there is work again
                     time.sleep(0.2)
                     continue
-                self._batch(min(self.jobs.batch, room - c["running"]))
+                self._work(room - c["running"])
                 self._check_failures()
+
+    def _work(self, room: int) -> None:
+        "Do some of so many trials."
+        self._batch(min(self.jobs.batch, room))
+
+    def _in_time(self) -> bool:
+        return self.timeout is None or time.perf_counter() - self.started < self.timeout
 
     def _batch(self, n: int) -> None:
         "Ask for trials, do their folds stage by stage, tell what became of them."
@@ -294,18 +299,18 @@ class Search(AskAndTell):
                     running.append(r)
             for r in running:
                 self._recall(r)
-            if self.cluster is None:
-                self.score(running)
-            else:
-                self._elsewhere(running)
+            self.score(running)
             for r in list(running):
                 self._tell(r)
                 running.remove(r)
         except BaseException as err:
-            for r in running:
-                fail_trial(self.study, r.trial, f"interrupted: {type(err).__name__}", "stopped")
-                self.heart.drop(r.trial)
+            self._stopped(running, err)
             raise
+
+    def _stopped(self, running: Sequence[_Running], err: BaseException) -> None:
+        for r in running:
+            fail_trial(self.study, r.trial, f"interrupted: {type(err).__name__}", "stopped")
+            self.heart.drop(r.trial)
 
     def score(
         self,
@@ -317,24 +322,6 @@ class Search(AskAndTell):
             return
         for stage in self.stages:
             self._stage([r for r in running if not r.state], stage)
-
-    def _elsewhere(self, running: Sequence[_Running]) -> None:
-        "Do each trial on a worker of the cluster, and report what it would have reported here."
-        done = complete_trials(self.study)
-        o, by = self.objective, {f"{self.study.study_name}-{r.trial.number}": r for r in running if len(r.results) < len(self.order)}
-        tasks = {name: (o.digest, r.params, done, self.pruner, self.jobs) for name, r in by.items()}
-        for name, reply in self.cluster.run(score_trial, tasks, (o.panel, o.spec.name, o.settings, o.searched)):
-            r = by[name]
-            if isinstance(reply, BaseException):
-                if not isinstance(reply, Exception) or isinstance(reply, JobError | EnvironmentFault):
-                    raise reply
-                r.state, r.reason = "failed", f"{type(reply).__name__}: {reply}"
-                continue
-            for field_name in ("results", "told", "rounds", "begun", "state", "reason"):
-                setattr(r, field_name, reply[field_name])
-            self.fits += len(r.results)
-            for step, value in sorted(reply["values"].items()):
-                r.trial.report(value, step)
 
     def _stage(self, running: Sequence[_Running], folds: Sequence[int]) -> None:
         "Do some folds of some trials, side by side."
@@ -394,41 +381,3 @@ class Search(AskAndTell):
                 r.told = len(self.order)
                 if bad := [k for k, s in r.results.items() if not np.isfinite(s.score)]:
                     r.state, r.reason = "failed", f"fold {bad[0]} scored {r.results[bad[0]].score}"
-
-# %% ../../nbs/09_tuning/04_trials.ipynb #a190bc53
-@lru_cache(maxsize=1)
-def _objective_here(request: _Asked) -> Objective:
-    "The objective of a worker's tasks, made once."
-    panel, model, settings, searched = request.common
-    return Objective(panel, model, settings, searched=searched)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    "What an objective is made of, equal by its digest."
-
-    digest: str
-    common: Any = field(compare=False)
-
-
-def score_trial(
-    digest: str,  # of the objective
-    params: ModelParams,  # the proposal
-    done: Sequence[optuna.trial.FrozenTrial],  # trials that are complete
-    pruner: str,  # its short name
-    jobs: Jobs,  # lanes and threads
-    common: Any,  # panel, model, settings, searched parameters
-) -> dict[str, Any]:  # results, told, rounds, begun, state, reason, and the values that were reported by step
-    "On a worker: one trial."
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    objective = _objective_here(_Asked(digest, common))
-    storage = optuna.storages.InMemoryStorage()
-    study = optuna.create_study(storage=storage, direction=objective.direction, pruner=make_pruner(pruner, objective.metric))
-    study.add_trials(done)
-    r = _Running(study.ask(), dict(params))
-    Search(objective, Space(), study, storage, jobs, 1, pruner=pruner).score([r])
-    return {k: getattr(r, k) for k in ("results", "told", "rounds", "begun", "state", "reason")} | {
-        "values": dict(study.get_trials(deepcopy=False)[r.trial.number].intermediate_values)
-    }

@@ -232,7 +232,10 @@ def _seeded(source: DataRequest, has_seed: bool) -> DataRequest:
 
 def _contradictions(overrides: Mapping[str, Any], original: TrainRequest, also: TrainRequest, run: Path, flags: bool) -> list[str]:
     "What is given beside a run that goes on, and is not what it was asked for."
-    place = lambda v: Path(v).expanduser().resolve() if isinstance(v, (str, Path)) else tuple(map(place, v)) if isinstance(v, tuple) else v  # noqa: E731
+
+    def place(v: Any) -> Any:
+        return Path(v).expanduser().resolve() if isinstance(v, (str, Path)) else tuple(map(place, v)) if isinstance(v, tuple) else v
+
     pairs = {
         leaf.name: (also.value(leaf), original.value(leaf))
         for leaf in leaves(TrainRequest)
