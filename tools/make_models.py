@@ -59,6 +59,13 @@ def costs() -> dict[str, str]:
                 f"in windows of {found['length']}, "
                 f"on two cores ([benchmark](benchmarks/nets.ipynb))"
             )
+    for name, found in json.loads((RESULTS / "costs.json").read_text(encoding="utf-8")).items():
+        peak = f" and {found['peak_mb']:,} MB" if found["peak_mb"] else ""
+        out.setdefault(
+            name,
+            f"{found['seconds']:,.1f} s{peak} for {found['rows']:,} rows of {found['columns']} columns ({found['data']}), on two cores "
+            "([benchmark](benchmarks/costs.ipynb))",
+        )
     return out
 
 

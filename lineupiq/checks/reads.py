@@ -5,6 +5,7 @@
 # %% ../../nbs/02_checks/02a_reads.ipynb #147b165e
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -100,9 +101,12 @@ def foreign_reads(
         *(p for path in own for p in (_there(path), path.absolute())),
     ]
     declared = [_there(p) for p in getattr(cls, "reads", ())]
+    settings = _there(os.environ.get("XDG_CONFIG_HOME") or "~/.config")  # what a user tells libraries, as /etc is what the machine does
     out = [p.removeprefix(PANEL) + ", a panel" for p in heard if p.startswith(PANEL) and p != PANEL + OWN_PANEL]
     for path in (Path(p) for p in heard if not p.startswith(PANEL)):
         if path.suffix in _CODE or path.parent.suffix in _ABOUT or any(_there(path).is_relative_to(d) for d in declared):
+            continue
+        if path.suffix not in TABLES and _there(path).is_relative_to(settings):
             continue
         at_home = beside is not None and (path.parent == beside or (_there(beside) not in libraries and beside in path.parents))
         if (at_home and path.suffix in TABLES) or not any(path.is_relative_to(q) or _there(path).is_relative_to(q) for q in quiet):
