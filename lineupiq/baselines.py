@@ -79,6 +79,8 @@ class RuleModel(ArrayModel):
 class PriorModel(RuleModel):
     "The average of the past."
 
+    takes_blocks: ClassVar[bool] = True  # it reads the labels alone, however many rows there are
+
     def _predict(self, X: Rows) -> np.ndarray:
         prior = np.array(self.native["prior"])
         return np.full(len(X), prior[0]) if self.codec is None else np.tile(prior, (len(X), 1))

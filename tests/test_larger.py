@@ -57,7 +57,7 @@ def everything_is_large(monkeypatch):
 
 def fitted(panel, model):
     fold = holdout(*panel.clock, val=0.2, test=0.2)
-    return fit_fold(panel, fold, ModelSpec(model, SMALL[model]), FitSettings())
+    return fit_fold(panel, fold, ModelSpec(model, SMALL.get(model, {})), FitSettings())
 
 
 @pytest.mark.parametrize("model", SMALL)
@@ -96,6 +96,18 @@ def test_what_comes_later_changes_nothing_that_was_learnt(folder, everything_is_
     for model in ("xgboost", "lightgbm", "gru"):
         old, new = (fit_fold(p, fold, ModelSpec(model, SMALL[model]), FitSettings(refit=False)).predictions for p in (panel, spoilt))
         assert old[old["split"] == "val"]["prediction"].equals(new[new["split"] == "val"]["prediction"])
+
+
+def test_the_prior_needs_no_matrix(folder, everything_is_large, monkeypatch):
+    "The rule that stands beside every model takes as many rows as the model does."
+    from lineupiq.core.arrays import RowBlocks
+
+    everything_is_large()
+    panel = table_panel(folder / "rows.yaml")
+    made, read = [], RowBlocks.__array__
+    monkeypatch.setattr(RowBlocks, "__array__", lambda self, *a, **k: made.append(len(self)) or read(self, *a, **k))
+    done = fitted(panel, "prior")
+    assert len(done.predictions) and not [n for n in made if n == done.model.rows_seen["train"]], made
 
 
 def test_a_run_trains_scores_and_predicts_from_disk(folder, tmp_path, everything_is_large):
