@@ -60,11 +60,12 @@ def costs() -> dict[str, str]:
                 f"on two cores ([benchmark](benchmarks/nets.ipynb))"
             )
     for name, found in json.loads((RESULTS / "costs.json").read_text(encoding="utf-8")).items():
+        took = f"{found['seconds']:,.1f} s" if found["seconds"] >= 0.05 else "under 0.1 s"
         peak = f" and {found['peak_mb']:,} MB" if found["peak_mb"] else ""
         out.setdefault(
             name,
-            f"{found['seconds']:,.1f} s{peak} for {found['rows']:,} rows of {found['columns']} columns ({found['data']}), on two cores "
-            "([benchmark](benchmarks/costs.ipynb))",
+            f"{took}{peak} for {found['rows']:,} rows of {found['columns']} columns ({found['data']}), with "
+            f"{found['threads']} thread{'s' * (found['threads'] > 1)} ([benchmark](benchmarks/costs.ipynb))",
         )
     return out
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..base import DataError, EnvironmentFault, Record
+from ..core.arrays import wide_zeros
 from ..core.columns import distinct, numeric_column
 from ..core.files import disk_errors
 from ..core.journal import Journal
@@ -121,7 +122,7 @@ def _chained(first: np.ndarray, ends: np.ndarray, ticks: np.ndarray, y: np.ndarr
 def _cells(panel: Panel, rows: np.ndarray) -> np.ndarray:
     "Hashes of (time, value) for the numeric features whose values tell rows apart."
     ticks, n = panel.times[rows].view(np.int64), 0
-    out = np.empty(len(rows) * len(panel.features), dtype=np.uint64)  # what is not written takes no memory
+    out = wide_zeros((len(rows) * len(panel.features),), np.uint64)  # what is not written takes no memory
     for feature in panel.features:
         column = panel.frame[feature.name]
         if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
