@@ -359,6 +359,18 @@ def _hush() -> None:
             os.dup2(nothing.fileno(), stream)
 
 
+def _check_certificate(address: str) -> None:
+    "Refuse to call a scheduler that asks for a certificate without one."
+    from distributed.security import Security
+
+    if address.startswith("tls:") and Security().get_connection_args("client").get("ssl_context") is None:
+        raise EnvironmentFault(
+            "a scheduler that knows its callers by their certificates, and none of this one",
+            where=address,
+            fix="name them in Dask's configuration: distributed.comm.tls.ca-file, and client.cert and client.key below it",
+        )
+
+
 @contextmanager
 def on_cluster(
     plan: ClusterPlan | None,  # None, or one without a place: tasks run here
@@ -375,16 +387,15 @@ def on_cluster(
     except ImportError:
         raise MissingExtra("a cluster needs Dask", where="cluster (--cluster)", fix="pip install lineupiq[dask]") from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said below, in words
+    _check_certificate(place.address)
     with ExitStack() as stack:
         target = stack.enter_context(_started(place, plan.cluster_threads))
         try:
             client = stack.enter_context(Client(target, timeout=30, set_as_default=False))
             client.wait_for_workers(1, timeout=WORKER_PATIENCE[place.kind])
-        except (OSError, TimeoutError, TypeError) as err:
-            if isinstance(err, TypeError) and not place.address.startswith("tls:"):
-                raise
+        except (OSError, TimeoutError) as err:
             raise EnvironmentFault(
-                "the cluster cannot be reached" if not isinstance(err, TimeoutError) else "no worker of the cluster appeared",
+                "no worker of the cluster appeared" if isinstance(err, TimeoutError) else "the cluster cannot be reached",
                 where=str(plan.cluster),
                 found=str(err).splitlines()[0][:200] if str(err) else "",
                 fix="check the address, its certificates and that workers are running",
