@@ -91,6 +91,26 @@ def test_a_search_finds_the_same(tmp_path):
         assert (there.params, there.score) == (alone.params, alone.score)
 
 
+def test_a_search_that_was_begun_here_goes_on_there(tmp_path, monkeypatch):
+    "In the way in which it began: a study keeps how many trials it asks for at once, and a cluster that is named is used."
+    from lineupiq.core.cluster import Cluster, ClusterPlan, on_cluster
+    from lineupiq.data.sources import load_panel
+    from lineupiq.tuning.objective import development_panel
+    from lineupiq.tuning.search import tune_model
+    from lineupiq.tuning.settings import SearchSettings
+
+    dev, queues, opened = development_panel(load_panel("league"), "2019-01-01"), [], Cluster.open_tasks
+    monkeypatch.setattr(Cluster, "open_tasks", lambda self, *a: queues.append(a[0].__name__) or opened(self, *a))
+    ask = lambda place, n: SearchSettings(n_trials=n, n_splits=3, storage=f"sqlite:///{tmp_path}/{place}.db", study=place)  # noqa: E731
+    tune_model(dev, "logistic", ask("both", 2))
+    with on_cluster(ClusterPlan("local:1")):
+        both = tune_model(dev, "logistic", ask("both", 5))
+    alone = tune_model(dev, "logistic", ask("alone", 5))
+    columns = [c for c in alone.trials if c != "seconds"]
+    pd.testing.assert_frame_equal(both.trials[columns], alone.trials[columns], check_exact=True)
+    assert set(queues) == {"score_trial"}
+
+
 @pytest.mark.parametrize(
     ("place", "code", "words"),
     [

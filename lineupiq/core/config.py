@@ -208,8 +208,9 @@ def _yaml_text(path: Path) -> str:
 
 # %% ../../nbs/00_core/03_config.ipynb #8f940378
 # what the name of a setting, of a variable or of an address's parameter says of its value
-SECRET_WORDS = "password|passwd|passphrase|secret|credential|webhook"
-SECRET_NAME = re.compile(rf"{SECRET_WORDS}|(?:token|(?<![a-z])pass|(?:api|access|private)[_-]?key)(?![a-z])", re.I)
+SECRET_WORDS = "password|passwd|passphrase|secret|token|webhook|credential|(?:api|access|private)[_-]?key"
+SECRET_NAME = re.compile(rf"pass|{SECRET_WORDS}", re.I)  # whose value is hidden: rather one too many
+_SECRET_KEY = re.compile(rf"(^|[_.-])({SECRET_WORDS})($|[_.[-])", re.I)  # which a file may not hold: words, for max_tokens is none
 _ADDRESS = re.compile(r"://[^/\s:@]*:[^/\s@]+@|https://hooks\.slack\.com/services/.")  # user:password@host, or a webhook
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -229,7 +230,7 @@ def _environment(value: Any, name: str, path: str = "") -> Any:
         return {k: _environment(v, name, f"{path}.{k}" if path else k) for k, v in value.items()}
     if isinstance(value, list):
         return [_environment(v, name, f"{path}[{i}]") for i, v in enumerate(value)]
-    secret = value not in (None, "", True, False) and SECRET_NAME.search(path.rsplit(".", 1)[-1])
+    secret = value not in (None, "", True, False) and _SECRET_KEY.search(path.rsplit(".", 1)[-1])
     if secret and not (isinstance(value, str) and _VARIABLE.fullmatch(value)) or isinstance(value, str) and _ADDRESS.search(value):
         raise ConfigError("a secret in a configuration file", where=f"{name}: {path}", expected="${NAME} of an environment variable")
     if not isinstance(value, str) or not _VARIABLE.search(value):

@@ -37,7 +37,7 @@ __all__ = ['log', 'PRIVATE', 'SLACK_HOST', 'DESTINATIONS', 'SECONDS', 'MOST', 'T
 # %% ../../nbs/14_tracking/04_notify.ipynb #a2e0f147
 PRIVATE = ("LINEUPIQ_SLACK_WEBHOOK", "LINEUPIQ_NOTIFY_URLS", "GITHUB_TOKEN")  # which no job's kernel needs to see
 _LOGIN = re.compile(r"(?<=://)[^/\s@'\"]*:([^/\s@'\"]+)@")
-_QUERY = re.compile(rf"([?&][\w.-]*(?:{SECRET_WORDS}|pass|pwd|token|key|sig)[\w.-]*=)[^&\s'\"<>\\]+", re.I)
+_QUERY = re.compile(rf"([?&][\w.-]*(?:{SECRET_WORDS}|pass|pwd|key|sig)[\w.-]*=)[^&\s'\"<>\\]+", re.I)
 _SLACK = re.compile(r"(https://hooks\.slack\.com/services/)[^\s'\"<>\\)]+")
 
 # %% ../../nbs/14_tracking/04_notify.ipynb #7a6f8164

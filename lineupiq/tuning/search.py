@@ -15,6 +15,7 @@ from ..core.drawing import BLUE, PALE, RED, subplots
 from ..core.display import Card, Shown
 from ..core.callbacks import tracker_of
 from ..core.files import shown
+from ..core.cluster import current_cluster
 from ..core.space import Space, grid_points, grid_space, plain_number, space_digest, space_problems
 from ..registry import ModelRegistry, registry
 from ..scoring.metrics import get_metric
@@ -208,7 +209,7 @@ def _read_off(cls: type, settings: SearchSettings) -> list[str]:
     return [parameter] if parameter else []
 
 
-def _begin(study: optuna.Study, cls: type, searched: Space, config: ModelParams, rows: int) -> None:
+def _enqueue_first(study: optuna.Study, cls: type, searched: Space, config: ModelParams, rows: int) -> None:
     """The first two trials of a new study: the settings as they were, as near as the space comes to them, and the simplest that the space
     has, which is hard to beat where there is much noise, and soon fitted."""
     usual = vars(build_config(cls.Config, dict(config)).for_rows(rows))
@@ -260,9 +261,9 @@ def tune_model(
         )
         study = open_study(name, kept, identity, proposals, make_pruner(pruner, objective.metric))
         if points is None and not settings.plain and not study.get_trials(deepcopy=False):
-            _begin(study, cls, searched, objective.config, int(objective.costs.max()))
+            _enqueue_first(study, cls, searched, objective.config, int(objective.costs.max()))
         jobs = _recorded_jobs(study, objective, settings.n_jobs)
-        search = (WindowedSearch if jobs.window else Search)(
+        search = (WindowedSearch if jobs.window or current_cluster() is not None else Search)(
             objective, searched, study, kept, jobs, n_trials, settings.timeout, callback, pruner
         )
         search.run()

@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -272,14 +272,18 @@ class Search(AskAndTell):
                 if self.shared:
                     reap(self.study)
                 c = self.counts()
-                room = self.n_trials - c["complete"] - c["pruned"]
+                room = self._room(c)
                 if room <= 0 and not c["running"]:
                     return
-                if room - c["running"] <= 0:  # others are at the last ones; should they fail, there is work again
+                if room <= 0:  # others are at the last ones; should they fail, there is work again
                     time.sleep(0.2)
                     continue
-                self._work(room - c["running"])
+                self._work(room)
                 self._check_failures()
+
+    def _room(self, c: Mapping[str, int]) -> int:
+        "Trials that are still to be asked."
+        return self.n_trials - c["complete"] - c["pruned"] - c["running"]
 
     def _work(self, room: int) -> None:
         "Do some of so many trials."
@@ -292,11 +296,8 @@ class Search(AskAndTell):
         "Ask for trials, do their folds stage by stage, tell what became of them."
         running: list[_Running] = []
         try:
-            while len(running) < n:
-                with unbroken():  # a trial that the storage has and this process does not know of would be failed by nobody
-                    if (r := self._ask()) is None:
-                        break
-                    running.append(r)
+            while len(running) < n and self._next(running):
+                pass
             for r in running:
                 self._recall(r)
             self.score(running)
@@ -306,6 +307,13 @@ class Search(AskAndTell):
         except BaseException as err:
             self._stopped(running, err)
             raise
+
+    def _next(self, running: MutableSequence[_Running]) -> bool:
+        "Ask for one more trial; False where others have taken the last one."
+        with unbroken():  # a trial that the storage has and this process does not know of would be failed by nobody
+            if (r := self._ask()) is not None:
+                running.append(r)
+        return r is not None
 
     def _stopped(self, running: Sequence[_Running], err: BaseException) -> None:
         for r in running:

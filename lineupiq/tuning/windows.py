@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..base import EnvironmentFault, JobError, ModelParams
 from ..core.cluster import current_cluster
-from ..core.journal import unbroken
 from ..core.space import Space
 from .objective import Objective
 from .scheduling import Jobs
@@ -92,14 +91,17 @@ class WindowedSearch(Search):
     "One process's part of a study whose trials are done on a cluster."
 
     def _work(self, room: int) -> None:
-        "Keep a window of trials under way until there is none to ask; they are told in the order in which they were asked."
+        """Keep a window of trials under way until there is none to ask, or do one batch in a study that asks in batches; trials are told in
+        the order in which they were asked."""
         o, cluster, window = self.objective, current_cluster(), deque()
+        size = self.jobs.window or min(self.jobs.batch, room)
         common = o.panel, o.spec.name, o.settings, o.searched
         with nullcontext(_TasksHere(o)) if cluster is None else cluster.open_tasks(score_trial, common) as tasks:
             try:
                 while True:
-                    while len(window) < self.jobs.window and self._in_time() and self._room() > 0 and self._next(window):
+                    while len(window) < size and self._in_time() and self._room(self.counts()) > 0 and self._next(window):
                         self._begin(window[-1], tasks)
+                    size = self.jobs.window  # a batch is whole before the next one is asked
                     if not window:
                         return
                     while not window[0].ended:
@@ -112,13 +114,6 @@ class WindowedSearch(Search):
                 self._stopped(window, err)
                 raise
 
-    def _next(self, window: deque[_Running]) -> bool:
-        "Ask for one more trial; False where others have taken the last one."
-        with unbroken():
-            if (r := self._ask()) is not None:
-                window.append(r)
-        return r is not None
-
     def _begin(self, r: _Running, tasks: Any) -> None:
         "Give a trial to a worker, unless all of it is known."
         self._recall(r)
@@ -127,11 +122,6 @@ class WindowedSearch(Search):
         else:
             self.score([r])
             r.ended = True
-
-    def _room(self) -> int:
-        "Trials that are still to be asked."
-        c = self.counts()
-        return self.n_trials - c["complete"] - c["pruned"] - c["running"]
 
     def _task_name(self, r: _Running) -> str:
         return f"{self.study.study_name}-{r.trial.number}"
