@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Positive', 'NonNegative', 'Share', 'Count', 'ModelParams', 'Record', 'Rows', 'SHORT_FORMS', 'Distribution', 'TASKS',
-           'SHORT_NAMES', 'did_you_mean', 'first_rows', 'n_threads', 'set_global_seeds', 'cuda_devices', 'pick_device',
-           'Bound', 'params_schema', 'own_names', 'config_problems', 'in_short', 'ModelConfig', 'Threaded',
-           'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
+           'SHORT_NAMES', 'did_you_mean', 'first_rows', 'n_cores', 'n_threads', 'set_global_seeds', 'cuda_devices',
+           'pick_device', 'Bound', 'params_schema', 'own_names', 'config_problems', 'in_short', 'ModelConfig',
+           'Threaded', 'build_config', 'TrainingMetrics', 'PredictionOutput', 'BaseModel']
 
 # %% ../nbs/00_base.ipynb #380168a8
 def did_you_mean(
@@ -73,6 +73,11 @@ def first_rows(
     return f"{len(rows)} row{'s' * (len(rows) != 1)}, first: {', '.join(map(str, rows[:3]))}"
 
 # %% ../nbs/00_base.ipynb #dc0c1fca
+def n_cores() -> int:  # at least 1
+    "Processors that this process may run on."
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def n_threads() -> int:  # at least 1
     "Threads that models may use: `LINEUPIQ_NUM_THREADS`, else the processors that this process may run on."
     text = os.environ.get("LINEUPIQ_NUM_THREADS", "")
@@ -82,7 +87,7 @@ def n_threads() -> int:  # at least 1
                 "not a thread count", where="LINEUPIQ_NUM_THREADS", found=ascii(text)[:40], expected="a whole number from 1 to 9999"
             )
         return int(text)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return n_cores()
 
 # %% ../nbs/00_base.ipynb #f8df479b
 def set_global_seeds(

@@ -296,6 +296,21 @@ def test_heavy_libraries_are_not_imported(code):
     assert done.stdout.strip().splitlines()[-1] == "HEAVY []"
 
 
+STORED = """
+import sys
+from sklearn.impute import SimpleImputer
+from lineupiq.classical import dump_estimator, load_estimator
+dump_estimator(SimpleImputer().fit([[1.0]]), sys.argv[1])
+load_estimator(__import__("pathlib").Path(sys.argv[1]))
+print([m for m in ("torch", "dask.array", *[m for m, there in sys.modules.items() if there is None]) if m in sys.modules])
+"""
+
+
+def test_an_estimator_is_stored_without_the_libraries_of_other_arrays(tmp_path):
+    done = subprocess.run([sys.executable, "-c", STORED, str(tmp_path / "mean.skops")], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 PREDICT = """
 import sys
 from lineupiq.cli.program import exit_code

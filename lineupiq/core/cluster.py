@@ -5,121 +5,24 @@
 # %% ../../nbs/00_core/12_cluster.ipynb #0c79bb98
 from __future__ import annotations
 
-import ipaddress
 import logging
-import re
-import socket
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base import ConfigError, Count, EnvironmentFault, JobError, MissingExtra
-from .config import read_yaml
-from .requests import option
+from ..base import EnvironmentFault, JobError, MissingExtra, n_cores
+from .places import ClusterPlan, read_place, started, thread_variables
 from .runtime import runtime_record
 
 if TYPE_CHECKING:
     from distributed import Client
 
 # %% auto #0
-__all__ = ['QUEUES', 'CLUSTER_FORMS', 'WORKER_PATIENCE', 'ClusterPlan', 'Place', 'read_place', 'differing', 'check_versions',
-           'thread_variables', 'Cluster', 'TaskQueue', 'current_cluster', 'dividing_cluster', 'on_cluster']
-
-# %% ../../nbs/00_core/12_cluster.ipynb #c65966a2
-@dataclass(frozen=True)
-class ClusterPlan:
-    "The choice of the machine, or of the machines, on which tasks run."
-
-    # Where tasks run: local:N for N processes, tcp://HOST:PORT, tls://HOST:PORT, or a YAML with keywords of dask-jobqueue; default here,
-    # one after the other.
-    cluster: str | None = None
-    cluster_threads: Count = option(1, "cluster_threads")  # Threads of each task on a cluster.
-    cluster_open: bool = option(False, "cluster_open")  # Use a scheduler at a public address that does not know its callers.
-
-
-# of a YAML -> dask-jobqueue's class
-QUEUES = {
-    "slurm": "SLURMCluster",
-    "pbs": "PBSCluster",
-    "sge": "SGECluster",
-    "lsf": "LSFCluster",
-    "oar": "OARCluster",
-    "moab": "MoabCluster",
-    "htcondor": "HTCondorCluster",
-    "local": "LocalCluster",
-}
-CLUSTER_FORMS = "local:N, tcp://HOST:PORT, tls://HOST:PORT, or a YAML file"
-
-
-@dataclass(frozen=True)
-class Place:
-    "The parts of a cluster's address, after it was read and checked."
-
-    kind: str  # local, address or queue
-    workers: int = 0  # processes of local
-    address: str = ""
-    queue: str = ""  # a key of QUEUES
-    keywords: Mapping[str, Any] | None = None  # of the queue's class
-
-# %% ../../nbs/00_core/12_cluster.ipynb #b0b212f0
-def read_place(
-    plan: ClusterPlan,  # with a place
-) -> Place:
-    "Read and check the place where tasks run."
-    text = str(plan.cluster).strip()
-    if match := re.fullmatch(r"local:(\d+)", text):
-        if not int(match[1]):
-            raise ConfigError("a cluster of no processes", found=text, expected="local:1 or more")
-        return Place("local", int(match[1]))
-    if re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+/?", text):
-        _check_public(text, plan.cluster_open)
-        return Place("address", address=text.rstrip("/"))
-    if text.endswith((".yaml", ".yml")):
-        return _read_queue(Path(text).expanduser())
-    raise ConfigError("a cluster that cannot be read", found=text, expected=CLUSTER_FORMS)
-
-
-def _read_queue(path: Path) -> Place:
-    "The keywords of a queue's class, under the queue's name."
-    data = read_yaml(path)
-    if len(data) != 1 or next(iter(data)) not in QUEUES or not isinstance(next(iter(data.values())), Mapping):
-        raise ConfigError(
-            "not the keywords of a queue",
-            where=str(path),
-            found=", ".join(map(str, data)) or "nothing",
-            expected=f"one of {', '.join(QUEUES)}, and below it the keywords of dask-jobqueue's class",
-            fix="slurm: {cores: 4, memory: 16GB, walltime: '02:00:00', n_workers: 10}",
-        )
-    queue, keywords = next(iter(data.items()))
-    if not isinstance(keywords.get("n_workers"), int) or keywords["n_workers"] < 1:
-        raise ConfigError(
-            "a queue that is asked for no workers",
-            where=str(path),
-            found=f"n_workers: {keywords.get('n_workers')!r}",
-            expected="a whole number from 1 up",
-        )
-    return Place("queue", queue=queue, keywords=dict(keywords))
-
-# %% ../../nbs/00_core/12_cluster.ipynb #4e8f9a3b
-def _check_public(address: str, is_open: bool) -> None:
-    "Refuse a scheduler that anybody may use."
-    scheme, host = address.split("://", 1)
-    name = host.rsplit(":", 1)[0].strip("[]")
-    try:
-        addresses = {ipaddress.ip_address(info[4][0]) for info in socket.getaddrinfo(name, None)}
-    except (OSError, ValueError):
-        raise EnvironmentFault("the scheduler's name is not known", where=address, fix="check the address") from None
-    if scheme == "tcp" and not is_open and (public := [str(ip) for ip in addresses if ip.is_global]):
-        raise ConfigError(
-            "a scheduler at a public address that does not know its callers: whoever reaches it can run anything",
-            where=address,
-            found=", ".join(public),
-            expected="tls://, or an address of a private network",
-            fix="use TLS (Dask's configuration distributed.comm.tls), or allow it with cluster_open (--cluster-open)",
-        )
+__all__ = ['WORKER_PATIENCE', 'differing', 'check_versions', 'Cluster', 'TaskQueue', 'current_cluster', 'dividing_cluster',
+           'on_cluster']
 
 # %% ../../nbs/00_core/12_cluster.ipynb #66480460
 def differing(
@@ -152,54 +55,7 @@ def check_versions(
         )
 
 # %% ../../nbs/00_core/12_cluster.ipynb #1980139a
-def thread_variables(
-    threads: int,  # of a task
-) -> dict[str, str]:
-    "The environment variables that tell the libraries of a process how many threads to take."
-    return dict.fromkeys(("OMP_NUM_THREADS", "LINEUPIQ_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-
-
 WORKER_PATIENCE = {"local": 60, "address": 60, "queue": 600}  # seconds for the first worker to appear
-
-
-@contextmanager
-def _started(place: Place, threads: int) -> Iterator[Any]:
-    "What a client connects to: a cluster of ours, or an address."
-    env = thread_variables(threads)
-    if place.kind == "address":
-        yield place.address
-    elif place.kind == "local":
-        from distributed import LocalCluster
-
-        with LocalCluster(
-            n_workers=place.workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            env=env,
-            silence_logs=logging.CRITICAL,
-        ) as cluster:
-            yield cluster
-    else:
-        try:
-            import dask_jobqueue
-        except ImportError:
-            raise MissingExtra("a queue needs dask-jobqueue", fix="pip install dask-jobqueue") from None
-        kind = (
-            getattr(dask_jobqueue, QUEUES[place.queue], None) or __import__("dask_jobqueue.local", fromlist=["LocalCluster"]).LocalCluster
-        )
-        try:
-            cluster = kind(**{"job_script_prologue": [f"export {k}={v}" for k, v in env.items()], **place.keywords})
-        except (TypeError, ValueError) as err:
-            raise ConfigError(
-                "keywords that the queue's class refuses",
-                where=place.queue,
-                found=str(err).splitlines()[0][:200],
-                fix="see the class in dask-jobqueue's documentation",
-            ) from None
-        with cluster:
-            yield cluster
 
 # %% ../../nbs/00_core/12_cluster.ipynb #19fadcb9
 class Cluster:
@@ -230,6 +86,11 @@ class Cluster:
         return len(self.addresses)
 
     @property
+    def at_once(self) -> int | None:  # None: as many as there are workers
+        "How many tasks run at once: on this machine no more than it has cores, because two tasks that share one share its cache too."
+        return max(1, n_cores() // self.threads) if str(self.plan.cluster).startswith("local:") else None
+
+    @property
     def addresses(self) -> list[str]:
         "Of the workers, in order."
         return sorted(self.client.scheduler_info(n_workers=-1)["workers"])
@@ -256,7 +117,7 @@ class Cluster:
         with self.open_tasks(function, common) as queue:
             for name, args in tasks.items():
                 queue.submit(name, args)
-            while queue.names:
+            while len(queue):
                 yield queue.next_done()
 
     @contextmanager
@@ -301,7 +162,8 @@ class TaskQueue:
     ):
         from distributed import as_completed
 
-        self.cluster, self.function, self.expected, self.names = cluster, function, dict(runtime_record()), {}
+        self.cluster, self.function, self.expected = cluster, function, dict(runtime_record())
+        self.waiting, self.names, self.at_once = deque(), {}, cluster.at_once
         self.sent = cluster.client.scatter(common, broadcast=True, hash=False) if common is not None else None
         self.done, self.asked = as_completed(loop=cluster.client.loop), 0
 
@@ -311,16 +173,29 @@ class TaskQueue:
         args: tuple,  # of the function
     ) -> None:
         "One more task; what is asked first begins first."
-        self.asked += 1
-        ask = self.function, args, self.sent, self.expected, self.cluster.threads
-        future = self.cluster.client.submit(_task, *ask, key=f"{name}-{id(self):x}", pure=False, retries=0, priority=-self.asked)
-        self.names[future] = name
-        self.done.add(future)
+        self.waiting.append((name, args))
+        self._begin()
+
+    def _begin(self) -> None:
+        while self.waiting and (self.at_once is None or len(self.names) < self.at_once):
+            name, args = self.waiting.popleft()
+            self.asked += 1
+            ask = self.function, args, self.sent, self.expected, self.cluster.threads
+            future = self.cluster.client.submit(_task, *ask, key=f"{name}-{id(self):x}", pure=False, retries=0, priority=-self.asked)
+            self.names[future] = name
+            self.done.add(future)
+
+    def __len__(self) -> int:
+        "Tasks that are not done."
+        return len(self.waiting) + len(self.names)
 
     def next_done(self) -> tuple[str, Any]:  # (name, result or exception)
         "Wait for the next task that is done."
         future = next(self.done)
-        return self.names.pop(future), self.cluster._outcome(future)
+        name = self.names.pop(future)
+        self.cluster.check_running(future.status == "cancelled")
+        self._begin()
+        return name, self.cluster._outcome(future)
 
 
 def _task(function: Callable[..., Any], args: tuple, common: Any, expected: Mapping[str, Any], threads: int) -> Any:
@@ -382,6 +257,7 @@ def on_cluster(
         yield current_cluster()
         return
     place = read_place(plan)
+    patience = WORKER_PATIENCE[place.kind]
     try:
         from distributed import Client
     except ImportError:
@@ -389,10 +265,10 @@ def on_cluster(
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said below, in words
     _check_certificate(place.address)
     with ExitStack() as stack:
-        target = stack.enter_context(_started(place, plan.cluster_threads))
+        target = stack.enter_context(started(place, plan.cluster_threads))
         try:
-            client = stack.enter_context(Client(target, timeout=30, set_as_default=False))
-            client.wait_for_workers(1, timeout=WORKER_PATIENCE[place.kind])
+            client = stack.enter_context(Client(target, timeout=min(30, patience), set_as_default=False))
+            client.wait_for_workers(1, timeout=patience)
         except (OSError, TimeoutError) as err:
             raise EnvironmentFault(
                 "no worker of the cluster appeared" if isinstance(err, TimeoutError) else "the cluster cannot be reached",

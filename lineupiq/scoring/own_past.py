@@ -15,7 +15,7 @@ from ..data.encoder import rule_columns
 from ..data.panel import Panel
 
 # %% auto #0
-__all__ = ['HALFLIVES', 'MIN_PAST_ROWS', 'RIDGE', 'past_columns', 'PastForecast', 'past_forecast']
+__all__ = ['HALFLIVES', 'MIN_PAST_ROWS', 'RIDGE', 'BLOCK', 'past_columns', 'PastForecast', 'past_forecast']
 
 # %% ../../nbs/02_scoring/05a_own_past.ipynb #5e58f1ff
 HALFLIVES = (2.0, 6.0, 20.0)  # of the means, in labels of the symbol
@@ -28,12 +28,14 @@ def past_columns(
 ) -> tuple[np.ndarray, list[str]]:  # (N, K), NaN where nothing is known; names of those that were announced
     "The facts of each row's own past that may be known, and the names of columns announced beforehand."
     announced = [c for c in panel.meta.get("announced", ()) if c in panel.columns and pd.api.types.is_numeric_dtype(panel.frame[c])]
-    past = [
-        rule_columns(panel, "last_value").to_numpy(float)[:, -1],
-        *(rule_columns(panel, "ewma", h).to_numpy(float)[:, -1] for h in HALFLIVES),
-    ]
-    announcements = [panel.frame[c].to_numpy(dtype=float, na_value=np.nan) for c in announced]
-    return np.column_stack([*past, *announcements, *(past[2] * s for s in announcements)]), announced
+    rules = [("last_value", {}), *(("ewma", {"halflife": h}) for h in HALFLIVES)]
+    out = np.empty((len(panel), len(rules) + 2 * len(announced)))  # filled column by column: of many rows no second copy is held
+    for k, (rule, how) in enumerate(rules):
+        out[:, k] = rule_columns(panel, rule, **how).iloc[:, -1]
+    for k, name in enumerate(announced, len(rules)):
+        out[:, k] = panel.frame[name].to_numpy(dtype=float, na_value=np.nan)
+        out[:, k + len(announced)] = out[:, 2] * out[:, k]
+    return out, announced
 
 # %% ../../nbs/02_scoring/05a_own_past.ipynb #20043bfc
 @dataclass(frozen=True)
@@ -51,24 +53,54 @@ def past_forecast(
     rows: np.ndarray,  # positions to forecast
 ) -> PastForecast | None:  # None: several classes, or too few rows before them
     "A forecast from the label's own past, and from what was announced."
-    taught = panel.labelled & (panel.label_ends < panel.times[rows].min())
-    if panel.task == "multiclass" or taught.sum() < MIN_PAST_ROWS:
+    taught = np.flatnonzero(panel.labelled & (panel.label_ends < panel.times[rows].min()))
+    if panel.task == "multiclass" or len(taught) < MIN_PAST_ROWS:
         return None
     columns, announced = past_columns(panel)
-    y = panel.y.astype(float) if panel.task == "regression" else (panel.y == panel.classes[-1]).astype(float)
-    X = _prepared(columns, taught)
-    learn = X[taught]
-    slopes = np.linalg.solve(learn.T @ learn + RIDGE * taught.sum() * np.eye(X.shape[1]), learn.T @ (y[taught] - y[taught].mean()))
-    forecast = y[taught].mean() + X[rows] @ slopes
+    y = (panel.y[taught] if panel.task == "regression" else panel.y[taught] == panel.classes[-1]).astype(float)
+    level, units = y.mean(), _units(columns, taught)
+    square, product = RIDGE * len(taught) * np.eye(len(units.spread)), 0
+    for at in _blocks(len(taught)):
+        X = units.prepared(columns[taught[at]])
+        square, product = square + X.T @ X, product + X.T @ (y[at] - level)
+    slopes = np.linalg.solve(square, product)
+    forecast = np.concatenate([level + units.prepared(columns[rows[at]]) @ slopes for at in _blocks(len(rows))])
     name = "its own past" + (f" and {', '.join(announced)}" if announced else "")
     return PastForecast(forecast if panel.task == "regression" else np.clip(forecast, 0, 1), name)
 
 
-def _prepared(columns: np.ndarray, taught: np.ndarray) -> np.ndarray:
-    "Columns without gaps, in units of what the rows that teach vary by, and which gaps there were."
-    gaps = ~np.isfinite(columns)
-    middle = np.where(gaps, 0, columns)[taught].sum(axis=0) / np.maximum((~gaps)[taught].sum(axis=0), 1)
-    X = np.hstack([np.where(gaps, middle, columns), gaps])
-    spread = X[taught].std(axis=0)
-    keep = spread > 1e-12 * np.maximum(np.abs(X[taught]).max(axis=0), 1e-300)
-    return (X[:, keep] - X[taught][:, keep].mean(axis=0)) / spread[keep]
+BLOCK = 1 << 18  # rows at a time
+
+
+def _blocks(n: int) -> list[slice]:
+    return [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
+
+
+@dataclass(frozen=True)
+class _Units:
+    "What the rows that teach have in the middle, and vary by; the last half is about which gaps there were."
+
+    middle: np.ndarray  # (K,) what a gap counts as
+    keep: np.ndarray  # (2K,) bool: columns that vary
+    center: np.ndarray  # (kept,)
+    spread: np.ndarray  # (kept,)
+
+    def prepared(self, columns: np.ndarray) -> np.ndarray:
+        "Columns without gaps in these units, and which gaps there were."
+        gaps = ~np.isfinite(columns)
+        return (np.hstack([np.where(gaps, self.middle, columns), gaps])[:, self.keep] - self.center) / self.spread
+
+
+def _units(columns: np.ndarray, taught: np.ndarray) -> _Units:
+    "The units of the rows that teach, column after column."
+    middle, of = np.zeros(columns.shape[1]), np.empty((3, 2, columns.shape[1]))
+    for k in range(columns.shape[1]):
+        values = columns[taught, k]
+        gaps = ~np.isfinite(values)
+        middle[k] = 0 if gaps.all() else values[~gaps].mean()
+        values[gaps] = middle[k]
+        for half, c in enumerate((values, gaps)):
+            of[:, half, k] = c.mean(), c.std(), np.abs(c).max()
+    center, spread, most = of.reshape(3, -1)
+    keep = spread > 1e-12 * np.maximum(most, 1e-300)
+    return _Units(middle, keep, center[keep], spread[keep])

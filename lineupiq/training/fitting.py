@@ -41,7 +41,7 @@ log = logging.getLogger("lineupiq")
 
 # %% auto #0
 __all__ = ['log', 'MIN_TRAIN', 'BUNDLE_FORMAT', 'parse_span', 'plan_folds', 'Bundle', 'save_bundle', 'load_bundle', 'ModelRun',
-           'check_extras', 'run_model', 'importance_of', 'bundle_of']
+           'check_extras', 'run_model', 'importance_of', 'remarks_of_folds', 'bundle_of']
 
 # %% ../../nbs/10_training/01_fitting.ipynb #1f5ddb55
 def parse_span(
@@ -432,6 +432,18 @@ def importance_of(
     )
 
 # %% ../../nbs/10_training/01_fitting.ipynb #c13f0175
+def remarks_of_folds(
+    remarks: Sequence[Sequence[str]],  # of each fold's model, in order
+) -> list[str]:
+    "What the models of a run say of themselves: the last one, and in how many folds a member alone did better."
+    if len(remarks) == 1:
+        return list(remarks[0])
+    alone = sum(any("does better" in r for r in of_fold) for of_fold in remarks)
+    return [f"in the last fold {r}" for r in remarks[-1]] + (
+        [f"a member alone did better in {alone} of {len(remarks)} folds"] * (alone > 0)
+    )
+
+
 def _remarks(fitted: Sequence[FittedFold], seconds: float, limit: float | None) -> list[str]:
     "Sentences about a run."
     out, cut = [], [f.metrics for f in fitted if f.metrics.time_limited]
@@ -449,15 +461,7 @@ def _remarks(fitted: Sequence[FittedFold], seconds: float, limit: float | None) 
         out += [f"{seconds:.0f} s with predictions and importance"] if seconds > 1.3 * (limit or seconds) else []
     elif limit is not None and seconds > 1.15 * limit + 5:
         out.append(f"took {seconds:.0f} s of {limit:g} s: this model cannot be stopped")
-    remarks = [getattr(f.model, "remarks", []) for f in fitted]
-    alone = sum(any("does better" in r for r in rs) for rs in remarks)
-    last = (
-        remarks[-1]
-        if len(fitted) == 1
-        else [f"in the last fold {r}" for r in remarks[-1]]
-        + ([f"a member alone did better in {alone} of {len(fitted)} folds"] if alone else [])
-    )
-    return out + list(last)
+    return out + remarks_of_folds([getattr(f.model, "remarks", []) for f in fitted])
 
 # %% ../../nbs/10_training/01_fitting.ipynb #50a93860
 def bundle_of(

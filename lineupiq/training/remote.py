@@ -22,7 +22,7 @@ from ..base import EnvironmentFault, JobError, LineupIQError
 from ..core.cluster import Cluster
 from ..fit.inputs import ModelSpec
 from ..fit.settings import FitSettings
-from .fitting import ModelRun
+from .fitting import ModelRun, remarks_of_folds
 from .server import keep_server
 from .worker import read_result, run_together, worker_environment
 
@@ -160,14 +160,7 @@ def folds_apart(
     folds: int,  # how many there are
 ) -> bool:
     "True: each fold of a model may be a task of its own."
-    return (
-        folds > 1
-        and not spec.cls.is_rule
-        and spec.cls.input_kind != "mixed"
-        and how.time_limit is None
-        and how.intervals is None
-        and how.calibrate is None
-    )
+    return folds > 1 and not spec.cls.is_rule and how.time_limit is None and how.intervals is None and how.calibrate is None
 
 
 def join_folds(
@@ -181,7 +174,7 @@ def join_folds(
         folds=[f for r in runs for f in r.folds],
         seconds=sum(r.seconds for r in runs),
         peak_mb=max(peaks, default=None),
-        remarks=list(dict.fromkeys(m for r in runs for m in r.remarks)),
+        remarks=remarks_of_folds([r.remarks for r in runs]),
     )
 
 # %% ../../nbs/10_training/02b_remote.ipynb #74333b7b
@@ -234,8 +227,8 @@ def _longest_first(
     member, fold = lambda task: task.rsplit("#", 1)[0], lambda task: task.rsplit("#", 1)[1]  # noqa: E731
     waiting, began, took = sorted(tasks, key=lambda task: -int(fold(task) or 1 << 30)), {}, {}
     with cluster.open_tasks(fit_members, sent) as queue:
-        while waiting or queue.names:
-            while waiting and len(queue.names) < cluster.workers + 2:  # no more than keeps the workers busy: the choice is made late
+        while waiting or len(queue):
+            while waiting and len(queue) < (cluster.at_once or cluster.workers) + 2:  # no more than keeps the workers busy: chosen late
                 task = max(waiting, key=lambda task: took.get(member(task), math.inf))
                 waiting.remove(task)
                 began[task] = time.perf_counter()

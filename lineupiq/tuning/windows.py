@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import optuna
 
 # %% auto #0
-__all__ = ['score_trial', 'WindowedSearch']
+__all__ = ['known_trials', 'score_trial', 'WindowedSearch']
 
 # %% ../../nbs/09_tuning/04a_windows.ipynb #6064fb9b
 @dataclass(frozen=True)
@@ -34,6 +34,20 @@ class _Asked:
 
     digest: str
     common: Any = field(compare=False)
+
+
+def known_trials(
+    study: optuna.Study,  # of a search
+    pruner: str,  # its short name
+) -> list[optuna.trial.FrozenTrial]:  # without parameters and sums of rows
+    "What a pruner reads of the trials that are complete; nothing where nothing is pruned."
+    from optuna.trial import create_trial
+
+    if pruner == "none":
+        return []
+    return [
+        create_trial(value=t.value, intermediate_values=t.intermediate_values, system_attrs=t.system_attrs) for t in complete_trials(study)
+    ]
 
 
 @lru_cache(maxsize=1)
@@ -46,7 +60,7 @@ def _objective_here(request: _Asked) -> Objective:
 def score_trial(
     digest: str,  # of the objective
     params: ModelParams,  # the proposal
-    done: Sequence[optuna.trial.FrozenTrial],  # trials that are complete
+    done: Sequence[optuna.trial.FrozenTrial],  # of `known_trials`
     pruner: str,  # its short name
     jobs: Jobs,  # lanes and threads
     common: Any,  # panel, model, settings, searched parameters
@@ -118,7 +132,9 @@ class WindowedSearch(Search):
         "Give a trial to a worker, unless all of it is known."
         self._recall(r)
         if len(r.results) < len(self.order):
-            tasks.submit(self._task_name(r), (self.objective.digest, r.params, complete_trials(self.study), self.pruner, self.jobs))
+            tasks.submit(
+                self._task_name(r), (self.objective.digest, r.params, known_trials(self.study, self.pruner), self.pruner, self.jobs)
+            )
         else:
             self.score([r])
             r.ended = True
