@@ -88,7 +88,9 @@ class Cluster:
     @property
     def at_once(self) -> int | None:  # None: as many as there are workers
         "How many tasks run at once: on this machine no more than it has cores, because two tasks that share one share its cache too."
-        return max(1, n_cores() // self.threads) if str(self.plan.cluster).startswith("local:") else None
+        if not str(self.plan.cluster).startswith("local:"):
+            return None
+        return min(read_place(self.plan).workers, max(1, n_cores() // self.threads))
 
     @property
     def addresses(self) -> list[str]:

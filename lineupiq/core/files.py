@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['NAME', 'MAX_NAME', 'VERSION', 'MANIFEST', 'check_name', 'name_from', 'models_root', 'parse_version', 'disk_errors',
            'sync_path', 'atomic_write', 'one_at_a_time', 'atomic_folder', 'plain', 'plain_rows', 'json_text',
-           'dump_json', 'load_json', 'load_rows', 'append_line', 'sha256_file', 'folder_files', 'write_manifest',
-           'as_written', 'as_fitted', 'verify_manifest', 'shown']
+           'dump_json', 'load_json', 'load_rows', 'save_parts', 'append_line', 'sha256_file', 'folder_files',
+           'write_manifest', 'as_written', 'as_fitted', 'verify_manifest', 'shown']
 
 # %% ../../nbs/00_core/01_files.ipynb #97fae632
 NAME = re.compile(r"\A[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
@@ -250,6 +250,24 @@ def load_rows(
     _check_plain(path)
     with as_written(path):
         return pd.read_parquet(path)
+
+# %% ../../nbs/00_core/01_files.ipynb #79be1448
+def save_parts(
+    parts: Sequence[Callable[[], pd.DataFrame]],  # each makes a table, and is asked twice
+    path: Path | str,  # a parquet file; its folder is made
+) -> None:
+    "Write tables one below the other, as their concatenation would be written, while one of them is held at a time."
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    heads = pd.concat([part().head(1000) for part in parts], ignore_index=True)  # has the columns and the types of the whole
+    schema = pa.Table.from_pandas(heads, preserve_index=False).schema
+    with pq.ParquetWriter(path, schema) as writer:
+        for part in parts:
+            table = part().reindex(columns=heads.columns).astype(heads.dtypes)
+            writer.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False))
 
 # %% ../../nbs/00_core/01_files.ipynb #1d6dd5a0
 def append_line(

@@ -85,6 +85,8 @@ class _Units:
     center: np.ndarray  # (kept,)
     spread: np.ndarray  # (kept,)
 
+    __repr__ = brief
+
     def prepared(self, columns: np.ndarray) -> np.ndarray:
         "Columns without gaps in these units, and which gaps there were."
         gaps = ~np.isfinite(columns)

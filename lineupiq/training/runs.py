@@ -25,7 +25,7 @@ from ..core.display import Card, Shown
 from ..checks.findings import Finding
 from ..core.columns import check_balance
 from ..core.callbacks import Callback, checkpoints_in
-from ..core.files import dump_json, plain_rows
+from ..core.files import dump_json, plain_rows, save_parts
 from ..core.readers import map_rows
 from ..core.run_files import RunFiles
 from ..core.runtime import runtime_record
@@ -355,6 +355,10 @@ def _facts_of(run: ModelRun) -> dict[str, Any]:
     return {"seconds": run.seconds, "peak_mb": run.peak_mb, "history": run.history, "training": run.training}
 
 # %% ../../nbs/10_training/04_runs.ipynb #73fb07d3
+def _of_split(frame: pd.DataFrame, split: str, model: str) -> pd.DataFrame:
+    return frame[(frame["split"] == split).to_numpy()].assign(model=model)
+
+
 def score_set(
     run_dir: Path,  # of the run
     panel: Panel,  # all rows
@@ -377,9 +381,7 @@ def score_set(
     findings = [*leak_alarm(panel, predictions, how.acknowledged), *(f for f in checks if f.verdict in ("warn", "fail"))]
     result = RunResult(run_dir.name, run_dir, board, best, findings, skipped, runs, folds, looks, checks)
     for split in ("val", "test"):
-        rows = pd.concat([f[f["split"] == split].assign(model=n) for n, f in predictions.items()], ignore_index=True)
-        RunFiles(run_dir).predictions(split).parent.mkdir(exist_ok=True)
-        rows.to_parquet(RunFiles(run_dir).predictions(split), index=False)
+        save_parts([partial(_of_split, f, split, n) for n, f in predictions.items()], RunFiles(run_dir).predictions(split))
     dump_json(result.record(), RunFiles(run_dir).board)
     dump_json({n: r.folds for n, r in runs.items()}, run_dir / "metrics" / "folds.json")
     dump_json({n: r.history for n, r in runs.items()}, run_dir / "metrics" / "history.json")  # by epoch, of the fit that validation stopped

@@ -495,7 +495,7 @@ def choose_jobs(
         n = cluster.workers
         # as many again wait for a worker: the slowest trial keeps none idle
         window = n if n == 1 else 2 * n
-        return Jobs(lanes, max(1, cluster.threads // lanes), 1, f"a trial a worker, {n} at once, {window} asked", window)
+        return Jobs(lanes, max(1, cluster.threads // lanes), 1, f"a trial a worker, {cluster.at_once or n} at once, {window} asked", window)
     if not objective.side_by_side:
         if (n_jobs or 1) > 1:
             raise ConfigError(
