@@ -298,11 +298,12 @@ def test_heavy_libraries_are_not_imported(code):
 
 STORED = """
 import sys
+from pathlib import Path
 from sklearn.impute import SimpleImputer
 from lineupiq.classical import dump_estimator, load_estimator
-dump_estimator(SimpleImputer().fit([[1.0]]), sys.argv[1])
-load_estimator(__import__("pathlib").Path(sys.argv[1]))
-print([m for m in ("torch", "dask.array", *[m for m, there in sys.modules.items() if there is None]) if m in sys.modules])
+dump_estimator(SimpleImputer().fit([[1.0]]), Path(sys.argv[1]))
+load_estimator(Path(sys.argv[1]))
+print([m for m, there in sys.modules.items() if m in ("torch", "dask.array") or there is None])
 """
 
 

@@ -139,7 +139,6 @@ class Cluster:
         "A task's result, or what became of it."
         from distributed import KilledWorker
 
-        self.check_running(future.status == "cancelled")
         err = future.exception()
         if err is None:
             return future.result()

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ..core.display import brief
-from ..data.encoder import rule_columns
+from ..data.encoder import ENCODER_BLOCK, rule_columns
 from ..data.panel import Panel
 
 # %% auto #0
-__all__ = ['HALFLIVES', 'MIN_PAST_ROWS', 'RIDGE', 'BLOCK', 'past_columns', 'PastForecast', 'past_forecast']
+__all__ = ['HALFLIVES', 'MIN_PAST_ROWS', 'RIDGE', 'past_columns', 'PastForecast', 'past_forecast']
 
 # %% ../../nbs/02_scoring/05a_own_past.ipynb #5e58f1ff
 HALFLIVES = (2.0, 6.0, 20.0)  # of the means, in labels of the symbol
@@ -69,11 +69,8 @@ def past_forecast(
     return PastForecast(forecast if panel.task == "regression" else np.clip(forecast, 0, 1), name)
 
 
-BLOCK = 1 << 18  # rows at a time
-
-
 def _blocks(n: int) -> list[slice]:
-    return [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
+    return [slice(start, start + ENCODER_BLOCK) for start in range(0, n, ENCODER_BLOCK)]
 
 
 @dataclass(frozen=True)
